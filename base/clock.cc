@@ -1,0 +1,14 @@
+#include "base/clock.h"
+
+namespace llava {
+
+TimePoint RealClock::Now() const {
+  return std::chrono::time_point_cast<Duration>(std::chrono::steady_clock::now());
+}
+
+std::int64_t RealClock::UnixMillis() const {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
+}  // namespace llava

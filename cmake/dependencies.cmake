@@ -1,0 +1,41 @@
+# Every outside library, as imported targets. LibTorch and sentencepiece come from scripts/setup (.deps/).
+
+find_package(Threads REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(absl CONFIG REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
+find_package(prometheus-cpp CONFIG REQUIRED)
+find_package(yaml-cpp CONFIG REQUIRED)
+find_package(spdlog CONFIG REQUIRED)
+find_package(CLI11 CONFIG REQUIRED)
+find_package(OpenCV REQUIRED COMPONENTS core imgcodecs imgproc)
+find_package(Boost 1.81 REQUIRED COMPONENTS json url)
+find_package(SQLite3 REQUIRED)
+find_package(GTest CONFIG REQUIRED)
+find_package(benchmark CONFIG REQUIRED)
+
+# OpenCV's Debian package has no usage requirements that CMake calls SYSTEM.
+add_library(llava_opencv INTERFACE)
+target_include_directories(llava_opencv SYSTEM INTERFACE ${OpenCV_INCLUDE_DIRS})
+target_link_libraries(llava_opencv INTERFACE opencv_core opencv_imgcodecs opencv_imgproc)
+
+set(LLAVA_DEPS ${CMAKE_SOURCE_DIR}/.deps)
+
+add_library(sentencepiece STATIC IMPORTED)
+set_target_properties(sentencepiece PROPERTIES
+  IMPORTED_LOCATION ${LLAVA_DEPS}/sentencepiece/lib/libsentencepiece.a
+  INTERFACE_INCLUDE_DIRECTORIES ${LLAVA_DEPS}/sentencepiece/include)
+target_link_libraries(sentencepiece INTERFACE protobuf::libprotobuf-lite Threads::Threads)
+add_library(sentencepiece_train STATIC IMPORTED)
+set_target_properties(sentencepiece_train PROPERTIES
+  IMPORTED_LOCATION ${LLAVA_DEPS}/sentencepiece/lib/libsentencepiece_train.a)
+target_link_libraries(sentencepiece_train INTERFACE sentencepiece)
+if(NOT EXISTS ${LLAVA_DEPS}/sentencepiece/lib/libsentencepiece.a)
+  message(FATAL_ERROR "sentencepiece is not in .deps/: run scripts/setup first")
+endif()
+
+if(LLAVA_WITH_TORCH)
+  include(libtorch)
+endif()

@@ -1,0 +1,23 @@
+# LibTorch as the imported target `torch`, and one precompiled header for every file that uses it.
+# find_package(Torch) of the wheel insists on a CUDA toolkit, so the libraries are named here.
+
+set(LLAVA_LIBTORCH_DIR ${LLAVA_DEPS}/torch CACHE PATH "A LibTorch to use (the folder with lib/ and include/)")
+if(NOT EXISTS ${LLAVA_LIBTORCH_DIR}/lib/libtorch_cpu.so)
+  message(FATAL_ERROR "no LibTorch in ${LLAVA_LIBTORCH_DIR} (lib/libtorch_cpu.so is missing): "
+                      "run scripts/setup, or set LLAVA_LIBTORCH_DIR")
+endif()
+
+add_library(torch INTERFACE)
+target_include_directories(torch SYSTEM INTERFACE
+  ${LLAVA_LIBTORCH_DIR}/include ${LLAVA_LIBTORCH_DIR}/include/torch/csrc/api/include)
+# -fopenmp at compile time only: at::parallel_for is a template over it, and LibTorch brings its own libgomp.
+target_compile_options(torch INTERFACE -fopenmp)
+target_link_libraries(torch INTERFACE
+  ${LLAVA_LIBTORCH_DIR}/lib/libtorch_cpu.so ${LLAVA_LIBTORCH_DIR}/lib/libc10.so)
+file(GLOB LLAVA_GOMP ${LLAVA_LIBTORCH_DIR}/lib/libgomp*.so*)
+target_link_libraries(torch INTERFACE ${LLAVA_GOMP})
+target_link_options(torch INTERFACE -Wl,-rpath-link,${LLAVA_DEPS}/nvidia/cu13/lib)
+
+add_library(llava_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/torch_pch.cc)
+target_link_libraries(llava_torch_pch PRIVATE torch llava_options)
+target_precompile_headers(llava_torch_pch PRIVATE <ATen/ATen.h>)

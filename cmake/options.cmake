@@ -1,0 +1,40 @@
+# Language, output folders, warnings and sanitizers: the same for every target.
+
+option(LLAVA_WITH_TORCH "Build what needs LibTorch (model, training, the daemon)" ON)
+option(LLAVA_WITH_CUDA "Compile CUDA code (needs nvcc and the CUDA LibTorch libraries)" OFF)
+option(LLAVA_WITH_FUZZERS "Build the libFuzzer targets (needs clang)" OFF)
+set(LLAVA_SANITIZE "" CACHE STRING "Sanitizers for every target, for example address,undefined")
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_LINK_DEPENDS_NO_SHARED ON)
+
+# -g1 keeps line tables and function names (stack traces, perf) at a fraction of the build time.
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -g1")
+set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1 -D_GLIBCXX_ASSERTIONS")
+add_link_options(-fuse-ld=mold)
+
+add_library(llava_options INTERFACE)
+target_compile_options(llava_options INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor
+                                               -Wno-sign-conversion -Werror)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  target_compile_options(llava_options INTERFACE -Wthread-safety)
+endif()
+target_include_directories(llava_options INTERFACE ${CMAKE_SOURCE_DIR})
+
+if(LLAVA_SANITIZE)
+  add_compile_options(-fsanitize=${LLAVA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${LLAVA_SANITIZE})
+endif()
+
+find_program(LLAVA_CCACHE ccache)
+if(LLAVA_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # The sloppiness settings let ccache reuse results that include the precompiled LibTorch header.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      ${LLAVA_CCACHE})
+endif()
