@@ -1,0 +1,10 @@
+// llavad: `llavad --config FILE` serves, the subcommands work on a checkpoint without a server.
+#include <CLI/CLI.hpp>
+
+int main(int argc, char** argv) {
+  CLI::App app("LLaVA serving daemon", "llavad");
+  app.set_version_flag("--version", LLAVA_VERSION);
+  int exit_code = 0;
+  CLI11_PARSE(app, argc, argv);
+  return exit_code;
+}
