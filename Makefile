@@ -1,28 +1,45 @@
-# Every target installs what it needs first (scripts/setup), and is quick when nothing is missing.
+# Every target first installs what it needs (scripts/setup), and is quick when nothing is missing.
 PRESET ?= release
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test build setup format lint test-asan test-tsan cuda-build clean
 .DEFAULT_GOAL := build
+.PHONY: setup build demo test test-asan test-tsan fuzz format lint cuda-build clean
 
 setup:
 	@scripts/setup
 
 build: setup
-	@cmake --preset $(PRESET) --log-level=WARNING
-	@cmake --build --preset $(PRESET) -j $(JOBS)
+	@scripts/build $(PRESET) $(JOBS)
 
-test: build
+# Starts llavad on the demo checkpoint, asks about the pictures in demo/pictures, prints the answers.
+demo: build
+	@scripts/demo
+
+test: build fuzz
 	@ctest --preset $(PRESET) -j $(JOBS)
 
-test-asan:
-	@$(MAKE) --no-print-directory test PRESET=asan
+test-asan: setup
+	@scripts/build asan $(JOBS)
+	@ctest --preset asan -j $(JOBS)
 
-test-tsan:
-	@$(MAKE) --no-print-directory test PRESET=tsan
+test-tsan: setup
+	@scripts/build tsan $(JOBS)
+	@ctest --preset tsan -j $(JOBS)
+
+# The libFuzzer targets that the fuzz-smoke tests run.
+fuzz: setup
+	@scripts/build fuzz $(JOBS)
 
 format: setup
 	@git ls-files '*.cc' '*.h' '*.cu' | xargs clang-format-19 -i
+
+lint: setup
+	@scripts/lint $(JOBS)
+
+# Compiles and links with CUDA; nvcc comes from pinned wheels, a GPU is not needed.
+cuda-build: setup
+	@scripts/setup --cuda
+	@scripts/build cuda $(JOBS)
 
 clean:
 	rm -rf build

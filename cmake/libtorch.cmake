@@ -21,3 +21,12 @@ target_link_options(torch INTERFACE -Wl,-rpath-link,${LLAVA_DEPS}/nvidia/cu13/li
 add_library(llava_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/torch_pch.cc)
 target_link_libraries(llava_torch_pch PRIVATE torch llava_options)
 target_precompile_headers(llava_torch_pch PRIVATE <ATen/ATen.h>)
+
+# With CUDA the whole model runs on torch::kCUDA. libtorch_cuda is reached by static initialisers only, so
+# the linker must keep it; its own needs (cuBLAS, cuDNN, NCCL ...) are looked up at run time on the GPU machine.
+if(LLAVA_WITH_CUDA)
+  target_link_options(torch INTERFACE -Wl,--unresolved-symbols=ignore-in-shared-libs)
+  target_link_libraries(torch INTERFACE
+    -Wl,--no-as-needed ${LLAVA_LIBTORCH_DIR}/lib/libtorch_cuda.so ${LLAVA_LIBTORCH_DIR}/lib/libc10_cuda.so
+    -Wl,--as-needed)
+endif()
