@@ -1,0 +1,87 @@
+// The configuration of llavad: one flat YAML file, read strictly. Every option stands once, in the
+// table of config_table.cc; reading, --print-config and docs/configuration.md all come from it.
+//
+//   ASSIGN_OR_RETURN(Config config, ReadConfigFile("/etc/llavad.yaml"));
+//   RETURN_IF_ERROR(SetOption("listen", "127.0.0.1:0", "--listen", &config));
+//
+// An unknown key, a wrong type or a value out of range is INVALID_ARGUMENT with the file, the line
+// and what was expected.
+#ifndef LLAVA_SERVER_CONFIG_H_
+#define LLAVA_SERVER_CONFIG_H_
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/clock.h"
+
+namespace llava::server {
+
+// A default is what a member starts with; meaning, unit and range stand in the table.
+struct Config {
+  std::string checkpoint;
+  std::string model_name;
+  std::string vision_tower;
+  std::vector<std::string> devices = {"cpu"};
+  std::string dtype = "auto";
+  std::int64_t threads = 0;
+
+  std::string listen = "127.0.0.1:50051";
+  std::string http = "127.0.0.1:8080";
+  std::string metrics = "127.0.0.1:9090";
+  bool reflection = true;
+  std::int64_t max_message_bytes = std::int64_t{64} << 20;
+  Duration keepalive_min_interval = std::chrono::seconds(10);
+  Duration connection_idle_timeout = std::chrono::minutes(30);
+  std::int64_t http_threads = 2;
+  std::int64_t http_max_connections = 16384;
+  Duration http_idle_timeout = std::chrono::seconds(60);
+  Duration http_request_timeout = std::chrono::seconds(30);
+  std::vector<std::string> cors_origins;
+
+  std::string tls_certificate;
+  std::string tls_key;
+  std::string tls_client_ca;
+  std::string tokens_file;
+
+  Duration request_timeout = std::chrono::minutes(10);
+  Duration drain_timeout = std::chrono::seconds(30);
+  std::int64_t prepare_threads = 2;
+  std::int64_t max_messages = 256;
+  std::int64_t max_images = 16;
+  std::int64_t max_image_bytes = std::int64_t{20} << 20;
+  std::int64_t max_image_pixels = 50'000'000;
+  std::int64_t max_text_bytes = std::int64_t{1} << 20;
+  std::int64_t max_n = 8;
+
+  std::string log_level = "info";
+  bool log_content = false;
+};
+
+// The options of `path` over the defaults.
+absl::StatusOr<Config> ReadConfigFile(const std::string& path);
+
+// The same from text; `source` stands for the file's name in messages.
+absl::StatusOr<Config> ParseConfig(const std::string& yaml, absl::string_view source);
+
+// One option from the text of a flag; lists are comma-separated. `source` names the flag.
+absl::Status SetOption(absl::string_view name, const std::string& text, absl::string_view source,
+                       Config* config);
+
+// What no single option shows, such as a certificate without its key.
+absl::Status CheckConfig(const Config& config);
+
+// The effective YAML: every option with its help; those at their default are commented out.
+// Invariant: ParseConfig(PrintConfig(c)) gives c.
+std::string PrintConfig(const Config& config);
+
+// docs/configuration.md.
+std::string ConfigReference();
+
+}  // namespace llava::server
+
+#endif  // LLAVA_SERVER_CONFIG_H_

@@ -1,0 +1,233 @@
+#include "server/config_table.h"
+
+namespace llava::server {
+namespace {
+
+constexpr std::int64_t kSecond = 1000;
+constexpr std::int64_t kHour = 3600 * kSecond;
+constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+
+#define LLAVA_OPTION_FIELD(member) [](Config& c) -> Field { return &c.member; }
+
+std::vector<Option> ModelOptions() {
+  return {
+      {.section = "Model",
+       .name = "checkpoint",
+       .field = LLAVA_OPTION_FIELD(checkpoint),
+       .help = "Folder of the LLaVA checkpoint to serve (config.json, safetensors, tokenizer)."},
+      {.section = "Model",
+       .name = "model_name",
+       .field = LLAVA_OPTION_FIELD(model_name),
+       .help = "Name that clients ask for; empty: the name of the checkpoint's folder."},
+      {.section = "Model",
+       .name = "vision_tower",
+       .field = LLAVA_OPTION_FIELD(vision_tower),
+       .help = "Folder of the CLIP vision tower, for checkpoints that come without it."},
+      {.section = "Model",
+       .name = "devices",
+       .field = LLAVA_OPTION_FIELD(devices),
+       .help = "One engine for each of these devices: cpu, cuda, or cuda:N."},
+      {.section = "Model",
+       .name = "dtype",
+       .field = LLAVA_OPTION_FIELD(dtype),
+       .help = "Number format of the weights; auto: bfloat16 where the device is fast with it.",
+       .choices = {"auto", "float32", "bfloat16"}},
+      {.section = "Model",
+       .name = "threads",
+       .field = LLAVA_OPTION_FIELD(threads),
+       .help = "Threads that compute on the CPU; 0: one for each core.",
+       .max = 1024},
+  };
+}
+
+std::vector<Option> NetworkOptions() {
+  return {
+      {.section = "Network",
+       .name = "listen",
+       .field = LLAVA_OPTION_FIELD(listen),
+       .help = "HOST:PORT of gRPC. Port 0 picks a free one and prints it."},
+      {.section = "Network",
+       .name = "http",
+       .field = LLAVA_OPTION_FIELD(http),
+       .help = "HOST:PORT of the OpenAI-compatible HTTP API; empty: no HTTP API."},
+      {.section = "Network",
+       .name = "metrics",
+       .field = LLAVA_OPTION_FIELD(metrics),
+       .help = "HOST:PORT of /metrics, /healthz and /readyz without TLS and tokens, for Prometheus "
+               "and probes; empty: none."},
+      {.section = "Network",
+       .name = "reflection",
+       .field = LLAVA_OPTION_FIELD(reflection),
+       .help = "Whether gRPC clients may ask for the protos (grpcurl)."},
+      {.section = "Network",
+       .name = "max_message_bytes",
+       .field = LLAVA_OPTION_FIELD(max_message_bytes),
+       .help = "Largest request, gRPC message or HTTP body.",
+       .unit = Unit::kBytes,
+       .min = 1024,
+       .max = kGiB},
+      {.section = "Network",
+       .name = "keepalive_min_interval",
+       .field = LLAVA_OPTION_FIELD(keepalive_min_interval),
+       .help = "A gRPC client that pings more often is disconnected.",
+       .max = kHour},
+      {.section = "Network",
+       .name = "connection_idle_timeout",
+       .field = LLAVA_OPTION_FIELD(connection_idle_timeout),
+       .help = "A gRPC connection without a call for so long is closed.",
+       .min = kSecond,
+       .max = 24 * kHour},
+      {.section = "Network",
+       .name = "http_threads",
+       .field = LLAVA_OPTION_FIELD(http_threads),
+       .help = "Threads that serve all HTTP connections.",
+       .min = 1,
+       .max = 64},
+      {.section = "Network",
+       .name = "http_max_connections",
+       .field = LLAVA_OPTION_FIELD(http_max_connections),
+       .help = "HTTP connections at a time; more are closed at once.",
+       .min = 1,
+       .max = 1'000'000},
+      {.section = "Network",
+       .name = "http_idle_timeout",
+       .field = LLAVA_OPTION_FIELD(http_idle_timeout),
+       .help = "An HTTP connection without a request for so long is closed.",
+       .min = kSecond,
+       .max = kHour},
+      {.section = "Network",
+       .name = "http_request_timeout",
+       .field = LLAVA_OPTION_FIELD(http_request_timeout),
+       .help = "A client that takes longer to send a request, or to take in a piece of the answer, "
+               "is disconnected.",
+       .min = 100,
+       .max = kHour},
+      {.section = "Network",
+       .name = "cors_origins",
+       .field = LLAVA_OPTION_FIELD(cors_origins),
+       .help = "Web origins that may call the HTTP API from a browser, such as "
+               "https://chat.example; empty: none but its own page."},
+  };
+}
+
+std::vector<Option> SecurityOptions() {
+  return {
+      {.section = "Security",
+       .name = "tls_certificate",
+       .field = LLAVA_OPTION_FIELD(tls_certificate),
+       .help = "PEM file with the certificate chain; empty: no TLS."},
+      {.section = "Security",
+       .name = "tls_key",
+       .field = LLAVA_OPTION_FIELD(tls_key),
+       .help = "PEM file with the certificate's private key."},
+      {.section = "Security",
+       .name = "tls_client_ca",
+       .field = LLAVA_OPTION_FIELD(tls_client_ca),
+       .help = "PEM file; clients must show a certificate that one of these signed (mTLS)."},
+      {.section = "Security",
+       .name = "tokens_file",
+       .field = LLAVA_OPTION_FIELD(tokens_file),
+       .help = "File of bearer tokens, one a line: NAME ROLES sha256:HEX, where ROLES is chat, "
+               "admin or chat,admin and HEX comes from `printf %s TOKEN | sha256sum`; "
+               "empty: everybody may do everything."},
+  };
+}
+
+std::vector<Option> RequestOptions() {
+  return {
+      {.section = "Requests",
+       .name = "request_timeout",
+       .field = LLAVA_OPTION_FIELD(request_timeout),
+       .help = "Longest life of a request, and that of those without a deadline.",
+       .min = kSecond,
+       .max = 24 * kHour},
+      {.section = "Requests",
+       .name = "drain_timeout",
+       .field = LLAVA_OPTION_FIELD(drain_timeout),
+       .help = "How long SIGTERM lets accepted requests finish.",
+       .max = 24 * kHour},
+      {.section = "Requests",
+       .name = "prepare_threads",
+       .field = LLAVA_OPTION_FIELD(prepare_threads),
+       .help = "Threads that decode pictures and tokenize prompts.",
+       .min = 1,
+       .max = 256},
+      {.section = "Requests",
+       .name = "max_messages",
+       .field = LLAVA_OPTION_FIELD(max_messages),
+       .help = "Messages of one conversation.",
+       .min = 1,
+       .max = 100'000},
+      {.section = "Requests",
+       .name = "max_images",
+       .field = LLAVA_OPTION_FIELD(max_images),
+       .help = "Pictures of one request.",
+       .max = 1024},
+      {.section = "Requests",
+       .name = "max_image_bytes",
+       .field = LLAVA_OPTION_FIELD(max_image_bytes),
+       .help = "Size of one picture's file.",
+       .unit = Unit::kBytes,
+       .min = 1024,
+       .max = kGiB},
+      {.section = "Requests",
+       .name = "max_image_pixels",
+       .field = LLAVA_OPTION_FIELD(max_image_pixels),
+       .help = "Width times height of one picture, checked before it is decoded.",
+       .unit = Unit::kPixels,
+       .min = 1,
+       .max = 1'000'000'000},
+      {.section = "Requests",
+       .name = "max_text_bytes",
+       .field = LLAVA_OPTION_FIELD(max_text_bytes),
+       .help = "All text of one request.",
+       .unit = Unit::kBytes,
+       .min = 1,
+       .max = kGiB},
+      {.section = "Requests",
+       .name = "max_n",
+       .field = LLAVA_OPTION_FIELD(max_n),
+       .help = "Answers of one request.",
+       .min = 1,
+       .max = 128},
+  };
+}
+
+std::vector<Option> LogOptions() {
+  return {
+      {.section = "Log",
+       .name = "log_level",
+       .field = LLAVA_OPTION_FIELD(log_level),
+       .help = "What is logged, as one JSON object a line on standard error.",
+       .choices = {"debug", "info", "warning", "error"}},
+      {.section = "Log",
+       .name = "log_content",
+       .field = LLAVA_OPTION_FIELD(log_content),
+       .help = "Whether the text of prompts and answers is logged. Pictures never are."},
+  };
+}
+
+std::vector<Option> AllOptions() {
+  std::vector<Option> all;
+  for (const auto& part :
+       {ModelOptions(), NetworkOptions(), SecurityOptions(), RequestOptions(), LogOptions()}) {
+    all.insert(all.end(), part.begin(), part.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+std::span<const Option> Options() {
+  static const std::vector<Option>& options = *new std::vector<Option>(AllOptions());
+  return options;
+}
+
+const Option* FindOption(absl::string_view name) {
+  for (const Option& option : Options()) {
+    if (option.name == name) return &option;
+  }
+  return nullptr;
+}
+
+}  // namespace llava::server

@@ -1,0 +1,145 @@
+#include "server/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "server/config_table.h"
+
+namespace llava::server {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::string ErrorOf(const std::string& yaml) {
+  const auto config = ParseConfig(yaml, "llavad.yaml");
+  EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument) << yaml;
+  return std::string(config.status().message());
+}
+
+TEST(ConfigTest, AnEmptyFileGivesTheDefaults) {
+  const auto config = ParseConfig("", "llavad.yaml");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(PrintConfig(*config), PrintConfig(Config()));
+}
+
+TEST(ConfigTest, ReadsEachType) {
+  const auto config = ParseConfig(
+      "checkpoint: /models/llava\n"
+      "devices: [cpu, 'cuda:1']\n"
+      "dtype: bfloat16\n"
+      "threads: 3\n"
+      "max_message_bytes: 8MiB\n"
+      "max_image_bytes: 4096\n"
+      "drain_timeout: 90s\n"
+      "log_content: true\n",
+      "llavad.yaml");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->checkpoint, "/models/llava");
+  EXPECT_THAT(config->devices, ElementsAre("cpu", "cuda:1"));
+  EXPECT_EQ(config->dtype, "bfloat16");
+  EXPECT_EQ(config->threads, 3);
+  EXPECT_EQ(config->max_message_bytes, 8 << 20);
+  EXPECT_EQ(config->max_image_bytes, 4096);
+  EXPECT_EQ(config->drain_timeout, std::chrono::seconds(90));
+  EXPECT_TRUE(config->log_content);
+}
+
+TEST(ConfigTest, EachMistakeNamesItsLineAndWhatWasExpected) {
+  EXPECT_EQ(ErrorOf("threads: 2\nhttp_thread: 3\n"),
+            "llavad.yaml:2: http_thread: unknown key; did you mean http_threads?");
+  EXPECT_EQ(ErrorOf("xyzzy: 3\n"), "llavad.yaml:1: xyzzy: unknown key");
+  EXPECT_EQ(ErrorOf("\nthreads: many\n"),
+            "llavad.yaml:2: threads: many: expected an integer in [0, 1024]");
+  EXPECT_EQ(ErrorOf("threads: \"2\"\n"),
+            "llavad.yaml:1: threads: wrong type: expected an integer in [0, 1024]");
+  EXPECT_EQ(ErrorOf("threads: 1025\n"),
+            "llavad.yaml:1: threads: 1025: is out of range: expected an integer in [0, 1024]");
+  EXPECT_EQ(ErrorOf("threads: [1]\n"),
+            "llavad.yaml:1: threads: wrong type: expected an integer in [0, 1024]");
+  EXPECT_EQ(ErrorOf("log_content: yes\n"),
+            "llavad.yaml:1: log_content: yes: expected true or false");
+  EXPECT_EQ(ErrorOf("dtype: float16\n"),
+            "llavad.yaml:1: dtype: float16: expected one of auto, float32, bfloat16");
+  EXPECT_EQ(ErrorOf("devices: cpu\n"),
+            "llavad.yaml:1: devices: wrong type: expected a list of text");
+  EXPECT_EQ(ErrorOf("devices:\n- cpu\n- [cpu]\n"),
+            "llavad.yaml:3: devices: wrong type: expected a list of text");
+  EXPECT_EQ(ErrorOf("threads: 2\nthreads: 3\n"), "llavad.yaml:2: threads: stands here twice");
+  EXPECT_EQ(ErrorOf("- 1\n"), "llavad.yaml:1: expected a mapping of options to values");
+  EXPECT_EQ(ErrorOf("checkpoint: [a]\n"), "llavad.yaml:1: checkpoint: wrong type: expected text");
+  EXPECT_THAT(ErrorOf("checkpoint:\n"), HasSubstr("checkpoint: wrong type: expected text"));
+  EXPECT_THAT(ErrorOf("drain_timeout: 30\n"), HasSubstr("30: expected a duration (such as"));
+  EXPECT_THAT(ErrorOf("max_image_bytes: 99999999999999GiB\n"), HasSubstr("expected bytes"));
+  EXPECT_THAT(ErrorOf("devices: [cpu\nhttp: x"), AllOf(HasSubstr("llavad.yaml:")));
+}
+
+TEST(ConfigTest, AMissingFileIsNotFound) {
+  const auto config = ReadConfigFile("/nonexistent/llavad.yaml");
+  EXPECT_EQ(config.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(config.status().message()), HasSubstr("/nonexistent/llavad.yaml"));
+}
+
+TEST(ConfigTest, FlagsOverride) {
+  Config config;
+  ASSERT_TRUE(SetOption("devices", "cpu,cpu", "--device", &config).ok());
+  EXPECT_THAT(config.devices, ElementsAre("cpu", "cpu"));
+  const absl::Status wrong = SetOption("dtype", "int3", "--dtype", &config);
+  EXPECT_EQ(wrong.message(), "--dtype: int3: expected one of auto, float32, bfloat16");
+}
+
+TEST(ConfigTest, ThePrintedConfigurationReadsBackAsItself) {
+  Config config;
+  config.checkpoint = "/a \"b\\c\"/llava";
+  config.devices = {"cpu", "cuda:0"};
+  config.drain_timeout = std::chrono::milliseconds(1500);
+  config.max_image_pixels = 1234567;
+  config.log_content = true;
+  const std::string printed = PrintConfig(config);
+  EXPECT_THAT(printed, HasSubstr("\n# threads: 0\n"));
+  EXPECT_THAT(printed, HasSubstr("\ndrain_timeout: 1500ms\n"));
+  EXPECT_THAT(printed, HasSubstr("# Default: 30s\n"));
+  const auto again = ParseConfig(printed, "printed");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(PrintConfig(*again), printed);
+}
+
+TEST(ConfigTest, EveryDefaultIsInItsRangeAndEveryOptionIsListedOnce) {
+  std::set<absl::string_view> names;
+  for (const Option& option : Options()) {
+    EXPECT_TRUE(names.insert(option.name).second) << option.name;
+    EXPECT_FALSE(option.help.empty()) << option.name;
+    const std::string line = std::string(option.name) + ": " + FormatValue(option, Config()) + "\n";
+    EXPECT_TRUE(ParseConfig(line, option.name).ok()) << line;
+  }
+}
+
+TEST(ConfigTest, OptionsThatNeedEachOther) {
+  Config config;
+  EXPECT_TRUE(CheckConfig(config).ok());
+  config.tls_certificate = "cert.pem";
+  EXPECT_THAT(std::string(CheckConfig(config).message()), HasSubstr("tls_key"));
+  config.tls_key = "key.pem";
+  EXPECT_TRUE(CheckConfig(config).ok());
+  config.tls_certificate = config.tls_key = "";
+  config.tls_client_ca = "ca.pem";
+  EXPECT_THAT(std::string(CheckConfig(config).message()), HasSubstr("tls_client_ca"));
+}
+
+// LLAVA_UPDATE_DOCS=1 writes the page anew.
+TEST(ConfigTest, TheReferencePageIsInStepWithTheTable) {
+  const std::string path = std::string(LLAVA_SOURCE_DIR) + "/docs/configuration.md";
+  if (std::getenv("LLAVA_UPDATE_DOCS") != nullptr) std::ofstream(path) << ConfigReference();
+  std::ostringstream page;
+  page << std::ifstream(path).rdbuf();
+  EXPECT_EQ(page.str(), ConfigReference()) << "run config_test with LLAVA_UPDATE_DOCS=1";
+}
+
+}  // namespace
+}  // namespace llava::server
