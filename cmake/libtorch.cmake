@@ -20,6 +20,8 @@ target_link_options(torch INTERFACE -Wl,-rpath-link,${LLAVA_DEPS}/nvidia/cu13/li
 
 add_library(llava_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/torch_pch.cc)
 target_link_libraries(llava_torch_pch PRIVATE torch llava_options)
+set_target_properties(llava_torch_pch PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+target_compile_options(llava_torch_pch PRIVATE -fPIC)
 target_precompile_headers(llava_torch_pch PRIVATE <ATen/ATen.h>)
 
 # With CUDA the whole model runs on torch::kCUDA. libtorch_cuda is reached by static initialisers only, so

@@ -14,6 +14,9 @@ endfunction()
 
 function(llava_use_torch name)
   target_link_libraries(${name} PRIVATE torch)
+  # Executables too are compiled with -fPIC (not -fPIE): the precompiled header wants equal flags.
+  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${name} PRIVATE -fPIC)
   target_precompile_headers(${name} REUSE_FROM llava_torch_pch)
 endfunction()
 

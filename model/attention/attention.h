@@ -1,0 +1,31 @@
+// What the decoder needs from attention, and nothing more: training and serving run the same
+// decoder and differ only in the backend behind this interface.
+//
+// Shape letters: T tokens of the flattened batch, H query heads, K key/value heads (H % K == 0:
+// query head h reads key/value head h / (H / K), as in GQA, arXiv 2305.13245), D head size.
+#ifndef LLAVA_MODEL_ATTENTION_ATTENTION_H_
+#define LLAVA_MODEL_ATTENTION_ATTENTION_H_
+
+#include <ATen/core/Tensor.h>
+
+namespace llava::model {
+
+// Causal attention over one flattened batch. An instance describes the batch of one forward pass:
+// where each sequence's tokens lie, and (paged backends) which tokens of it are cached and in which
+// blocks. Owned by whoever built the batch; used by one thread, once per layer, layers in any
+// order.
+class AttentionBackend {
+ public:
+  virtual ~AttentionBackend() = default;
+
+  // softmax(q kᵀ / sqrt(D)) v per sequence, in which a token sees itself and what came before it.
+  // q_THD, k_TKD and v_TKD: after rotary embedding, one floating dtype and device, last two
+  // dimensions contiguous (slices of one [T, (H + 2K) * D] projection are fine). Returns [T, H, D],
+  // contiguous, in the dtype of q. A paged backend also writes k and v into the cache of `layer`.
+  virtual at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
+                             const at::Tensor& v_TKD) = 0;
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_ATTENTION_ATTENTION_H_
