@@ -1,0 +1,113 @@
+// One device at work: takes requests in, schedules, runs steps, streams the answers out.
+//
+// The engine owns the scheduler and the executor; its thread alone touches them. Everybody else
+// talks to it through a bounded inbox (in) and token streams (out).
+#ifndef LLAVA_SERVER_ENGINE_ENGINE_H_
+#define LLAVA_SERVER_ENGINE_ENGINE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "server/engine/admission_gate.h"
+#include "server/engine/executor.h"
+#include "server/engine/observer.h"
+#include "server/engine/text_decoder.h"
+#include "server/engine/token_stream.h"
+#include "server/scheduling/limits.h"
+#include "server/scheduling/request.h"
+
+namespace llava::engine {
+
+struct EngineOptions {
+  std::string name = "engine";  // of the thread, in logs
+  scheduling::SchedulerOptions scheduler;
+  int inbox_capacity = 1024;  // requests between Submit and the next step
+  int stream_tokens = 64;     // buffered for a reader before its request pauses
+};
+
+// A prepared request: decoded, preprocessed and tokenized.
+struct Submission {
+  scheduling::Request request;
+  AdmissionTicket ticket;  // given back when the request has ended
+  TextDecoderFactory make_decoder;
+};
+
+// A picture of the engine after its last step.
+struct EngineStats {
+  int running = 0;  // sequences holding KV blocks
+  int waiting = 0;  // sequences holding none
+  int paused = 0;   // of both: their reader is slow
+  int requests = 0;
+  int blocks_total = 0;
+  int blocks_used = 0;             // by running sequences
+  int blocks_cached = 0;           // by nobody, kept for the prefix cache
+  std::int64_t feature_bytes = 0;  // encoded images
+  std::uint64_t steps = 0;
+  std::uint64_t failed_steps = 0;
+  std::uint64_t preemptions = 0;
+  std::uint64_t prompt_tokens = 0;         // of started requests
+  std::uint64_t cached_prompt_tokens = 0;  // of these, from the prefix cache
+  std::uint64_t generated_tokens = 0;
+  std::uint64_t images_needed = 0;     // image uses
+  std::uint64_t images_encoded = 0;    // of these, not in the feature cache
+  std::optional<TimePoint> last_step;  // end of the last step: readiness by its age when busy
+};
+
+// Thread-safe unless said otherwise.
+class Engine {
+ public:
+  // REQUIRES: Validate(options.scheduler) is OK. `clock` and `observer` outlive the engine;
+  // `observer` may be null.
+  Engine(const EngineOptions& options, std::unique_ptr<Executor> executor, const Clock* clock,
+         Observer* observer);
+  ~Engine();  // REQUIRES: Stop() was called, or Start() was not.
+
+  // Starts the engine thread. Without it, RunOnce drives the engine (tests, the simulation).
+  void Start();
+
+  // The stream of the answer, or (the submission is given back by its ticket):
+  //   UNAVAILABLE         draining or stopped
+  //   RESOURCE_EXHAUSTED  the inbox is full, with scheduling::RetryAfter
+  //   INVALID_ARGUMENT    the request is malformed, naming the field
+  // What only the scheduler can know (deadline, version, KV budget) comes as the stream's End.
+  absl::StatusOr<TokenStream> Submit(Submission submission);
+
+  // Between two steps hands `model` to the executor; `done` is called on the engine thread with the
+  // executor's status, and must not block. ALREADY_EXISTS when the version is there.
+  void AddVersion(std::shared_ptr<const LoadedModel> model, std::function<void(absl::Status)> done);
+
+  // Refuses new requests of the version at once, lets the accepted ones finish, then frees it in
+  // the executor and calls `done` on the engine thread. NOT_FOUND when it is not there.
+  void RemoveVersion(const Digest& version, std::function<void(absl::Status)> done);
+
+  // Refuses new requests, and waits until the accepted ones have ended: true, or false when some
+  // are left at `deadline`.
+  bool Drain(TimePoint deadline);
+
+  // Ends what is left with UNAVAILABLE and joins the thread. Once is enough; again is allowed.
+  void Stop();
+
+  EngineStats stats() const;
+
+  // Requests accepted and not ended, weighted by their tokens: for routing.
+  std::int64_t load() const;
+
+  // One turn of the loop: inbox, tick, step, streams. REQUIRES: Start() was not called. False when
+  // there was nothing to run.
+  bool RunOnce();
+
+ private:
+  class Loop;
+  std::unique_ptr<Loop> loop_;
+};
+
+}  // namespace llava::engine
+
+#endif  // LLAVA_SERVER_ENGINE_ENGINE_H_

@@ -1,0 +1,53 @@
+// What carries out steps on one device: LibTorch in the daemon (torch_executor), a small fake in
+// the tests and the simulation. The engine owns it and calls it from the engine thread alone.
+#ifndef LLAVA_SERVER_ENGINE_EXECUTOR_H_
+#define LLAVA_SERVER_ENGINE_EXECUTOR_H_
+
+#include <memory>
+#include <span>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/digest.h"
+#include "server/scheduling/plan.h"
+#include "server/scheduling/request.h"
+
+namespace llava::engine {
+
+// A model version that some loader has put into memory. Executors know the concrete type of their
+// loader. Immutable and shared: by the registry, and by each engine that runs it.
+class LoadedModel {
+ public:
+  virtual ~LoadedModel() = default;
+  virtual const Digest& version() const = 0;
+};
+
+// Engine thread only; no call may block on anything but the device.
+//
+// Errors of the two step calls: RESOURCE_EXHAUSTED for device memory (the step is cut smaller and
+// tried again), INTERNAL for everything else (the requests of the step fail). After an error the
+// content of the step's own blocks and features is undefined, and that of all others untouched.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+
+  // The version may be used by the steps that follow. FAILED_PRECONDITION when its KV layout is not
+  // that of the blocks (layers, heads, head size), RESOURCE_EXHAUSTED, or INTERNAL.
+  virtual absl::Status AddVersion(std::shared_ptr<const LoadedModel> model) = 0;
+
+  // No step will name it again. Frees what belongs to it; its features were dropped before.
+  virtual void RemoveVersion(const Digest& version) = 0;
+
+  // Forgets encoded images; unknown ids are skipped.
+  virtual void DropFeatures(std::span<const scheduling::FeatureId> features) = 0;
+
+  // plan.encodes, as one batch. Called before Forward and only when there are any.
+  virtual absl::Status EncodeImages(const scheduling::StepPlan& plan) = 0;
+
+  // plan.copies, then the flattened batch, then plan.samples.
+  virtual absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) = 0;
+};
+
+}  // namespace llava::engine
+
+#endif  // LLAVA_SERVER_ENGINE_EXECUTOR_H_

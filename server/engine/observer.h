@@ -1,0 +1,38 @@
+// What the engine tells the metrics and the log. Called on the engine thread: no call may block.
+#ifndef LLAVA_SERVER_ENGINE_OBSERVER_H_
+#define LLAVA_SERVER_ENGINE_OBSERVER_H_
+
+#include "absl/status/status.h"
+#include "base/clock.h"
+#include "server/scheduling/plan.h"
+#include "server/scheduling/request.h"
+
+namespace llava::engine {
+
+struct StepReport {
+  Digest version;
+  int sequences = 0;    // chunks of the step
+  int tokens = 0;       // rows of the flattened batch
+  int decodes = 0;      // of these: single tokens after the first
+  int images = 0;       // encoded
+  Duration schedule{};  // Tick
+  Duration encode{};    // 0 without images
+  Duration forward{};
+  absl::Status status;  // of the step
+};
+
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void OnStep(const StepReport&) {}
+  // `since_arrival` is the time to first token.
+  virtual void OnFirstToken(const scheduling::Request&, Duration /*since_arrival*/) {}
+  // Every later token of a choice, with the time since the one before.
+  virtual void OnNextToken(const scheduling::Request&, Duration /*since_last*/) {}
+  virtual void OnEnd(const scheduling::Request&, const absl::Status&, const scheduling::Usage&,
+                     Duration /*since_arrival*/) {}
+};
+
+}  // namespace llava::engine
+
+#endif  // LLAVA_SERVER_ENGINE_OBSERVER_H_

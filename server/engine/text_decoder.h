@@ -1,0 +1,34 @@
+// Turns the token ids of one choice into text and finds its stop strings. The engine gets one for
+// each choice, so that it knows no tokenizer.
+#ifndef LLAVA_SERVER_ENGINE_TEXT_DECODER_H_
+#define LLAVA_SERVER_ENGINE_TEXT_DECODER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace llava::engine {
+
+// Engine thread only; must be quick (microseconds).
+class TextDecoder {
+ public:
+  struct Piece {
+    std::string text;      // valid UTF-8 that can be shown now; possibly empty
+    bool stopped = false;  // a stop string is complete; `text` ends before it
+  };
+
+  virtual ~TextDecoder() = default;
+
+  // Not called for the token that ends the answer (scheduling::IsEndToken), nor after `stopped`.
+  virtual Piece Push(std::int32_t token) = 0;
+
+  // The text that was held back; called once, at the end, unless `stopped`.
+  virtual std::string Finish() = 0;
+};
+
+using TextDecoderFactory = std::function<std::unique_ptr<TextDecoder>()>;
+
+}  // namespace llava::engine
+
+#endif  // LLAVA_SERVER_ENGINE_TEXT_DECODER_H_

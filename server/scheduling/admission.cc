@@ -1,0 +1,109 @@
+#include "server/scheduling/admission.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+
+namespace llava::scheduling {
+namespace {
+
+constexpr char kRetryAfterUrl[] = "llava.retry_after_ns";
+constexpr double kMinRetrySeconds = 0.1;
+constexpr double kMaxRetrySeconds = 30;
+constexpr double kSmoothing = 0.1;
+
+struct Bound {
+  const char* name;
+  std::int64_t AdmissionBounds::* value;
+};
+constexpr Bound kBounds[] = {{"requests", &AdmissionBounds::requests},
+                             {"tokens", &AdmissionBounds::tokens},
+                             {"bytes", &AdmissionBounds::bytes},
+                             {"pixels", &AdmissionBounds::pixels}};
+
+void Accumulate(AdmissionCost& sum, const AdmissionCost& cost, int sign) {
+  for (const Bound& bound : kBounds) {
+    sum.*bound.value += sign * (cost.*bound.value);
+    LLAVA_CHECK_GE(sum.*bound.value, 0);
+  }
+}
+
+bool IsZero(const AdmissionCost& cost) {
+  return std::all_of(std::begin(kBounds), std::end(kBounds),
+                     [&cost](const Bound& bound) { return cost.*bound.value == 0; });
+}
+
+// OK when `cost` fits beside `held`; otherwise names the first bound that it does not fit.
+absl::Status CheckFits(const AdmissionCost& held, const AdmissionCost& cost,
+                       const AdmissionBounds& bounds, const std::string& whose) {
+  for (const Bound& bound : kBounds) {
+    const std::int64_t wanted = cost.*bound.value;
+    const std::int64_t limit = bounds.*bound.value;
+    if (wanted > limit) {
+      return absl::InvalidArgumentError(absl::StrCat("the request needs ", wanted, " ", bound.name,
+                                                     ", over the limit of ", limit, " ", whose));
+    }
+    if (held.*bound.value + wanted > limit) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("too many ", bound.name, " in progress ", whose, ": ", held.*bound.value,
+                       " of ", limit, " are taken and the request needs ", wanted));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status WithRetryAfter(absl::Status status, Duration retry_after) {
+  status.SetPayload(kRetryAfterUrl, absl::Cord(absl::StrCat(retry_after.count())));
+  return status;
+}
+
+std::optional<Duration> RetryAfter(const absl::Status& status) {
+  const auto payload = status.GetPayload(kRetryAfterUrl);
+  std::int64_t count = 0;
+  if (!payload || !absl::SimpleAtoi(std::string(*payload), &count)) return std::nullopt;
+  return Duration(count);
+}
+
+absl::Status Admission::Reserve(const std::string& tenant, const AdmissionCost& cost) {
+  absl::Status status = CheckFits(held_, cost, options_.total, "in total");
+  if (status.ok()) {
+    status = CheckFits(held_by(tenant), cost, options_.per_tenant,
+                       absl::StrCat("for tenant \"", tenant, "\""));
+  }
+  if (absl::IsResourceExhausted(status)) return WithRetryAfter(status, EstimateRetry());
+  if (!status.ok()) return status;
+  Accumulate(held_, cost, 1);
+  Accumulate(tenants_[tenant], cost, 1);
+  return status;
+}
+
+void Admission::Release(const std::string& tenant, const AdmissionCost& cost, TimePoint now) {
+  const auto found = tenants_.find(tenant);
+  LLAVA_CHECK(found != tenants_.end());
+  Accumulate(held_, cost, -1);
+  Accumulate(found->second, cost, -1);
+  if (IsZero(found->second)) tenants_.erase(found);
+  if (last_release_) {
+    const double gap = std::min(Seconds(now - *last_release_), kMaxRetrySeconds);
+    seconds_per_release_ += kSmoothing * (gap - seconds_per_release_);
+  }
+  last_release_ = now;
+}
+
+AdmissionCost Admission::held_by(const std::string& tenant) const {
+  const auto found = tenants_.find(tenant);
+  return found == tenants_.end() ? AdmissionCost{} : found->second;
+}
+
+Duration Admission::EstimateRetry() const {
+  const double seconds = std::clamp(seconds_per_release_, kMinRetrySeconds, kMaxRetrySeconds);
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+
+}  // namespace llava::scheduling

@@ -1,0 +1,55 @@
+// Says no early: what is accepted and not yet ended is bounded by count, tokens, bytes and pixels,
+// for each tenant and in total. Bytes and pixels are known before anything is decoded.
+#ifndef LLAVA_SERVER_SCHEDULING_ADMISSION_H_
+#define LLAVA_SERVER_SCHEDULING_ADMISSION_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "absl/status/status.h"
+#include "base/clock.h"
+#include "server/scheduling/limits.h"
+
+namespace llava::scheduling {
+
+// A refusal may say when to try again; carried as a payload of the status.
+absl::Status WithRetryAfter(absl::Status status, Duration retry_after);
+std::optional<Duration> RetryAfter(const absl::Status& status);
+
+// What one request holds. `requests` is 1 for a whole request, 0 for an addition to one.
+using AdmissionCost = AdmissionBounds;
+
+// Thread-compatible (engine/admission_gate.h is the thread-safe door).
+// Invariant: the sum of what is held never exceeds a bound; tenants that hold nothing are
+// forgotten.
+class Admission {
+ public:
+  // REQUIRES: Validate(options) is OK.
+  explicit Admission(const AdmissionOptions& options) : options_(options) {}
+
+  // OK and held, or nothing changed: RESOURCE_EXHAUSTED naming the bound, with RetryAfter; or
+  // INVALID_ARGUMENT when `cost` alone is over a bound and waiting cannot help.
+  absl::Status Reserve(const std::string& tenant, const AdmissionCost& cost);
+
+  // REQUIRES: `cost` is held by `tenant`.
+  void Release(const std::string& tenant, const AdmissionCost& cost, TimePoint now);
+
+  const AdmissionCost& held() const { return held_; }
+  AdmissionCost held_by(const std::string& tenant) const;
+
+ private:
+  Duration EstimateRetry() const;
+
+  const AdmissionOptions options_;
+  AdmissionCost held_;
+  std::unordered_map<std::string, AdmissionCost> tenants_;
+  // Time between two ends of a request, smoothed: how fast places become free.
+  std::optional<TimePoint> last_release_;
+  double seconds_per_release_ = 1.0;
+};
+
+}  // namespace llava::scheduling
+
+#endif  // LLAVA_SERVER_SCHEDULING_ADMISSION_H_

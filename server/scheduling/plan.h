@@ -1,0 +1,99 @@
+// One step of the engine, decided by the scheduler and carried out by an executor: which images to
+// encode, which blocks to copy, which tokens to run and where to sample. All of one model version.
+//
+// Every span points into memory of the scheduler and is valid until its next Tick.
+#ifndef LLAVA_SERVER_SCHEDULING_PLAN_H_
+#define LLAVA_SERVER_SCHEDULING_PLAN_H_
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/sampling_params.h"
+#include "server/scheduling/request.h"
+
+namespace llava::scheduling {
+
+// Run the vision tower and the projector on `image` and keep the result, [count, hidden], as
+// `feature` until it is named in StepPlan::drop_features.
+struct EncodeImage {
+  FeatureId feature;
+  const ImageInput* image;
+};
+
+// Copy keys and values of all layers of block `from` to block `to`, before the forward pass.
+struct BlockCopy {
+  BlockId from;
+  BlockId to;
+};
+
+// Tokens [start, start + token_ids.size()) of one sequence. Token at position p has its keys and
+// values in slot p % kBlockTokens of block blocks[p / kBlockTokens]. Those of positions before
+// `start` are there already; those of this chunk are to be written. Several tokens are a piece of a
+// prompt (causal among themselves), a single one is mostly a decode.
+struct Chunk {
+  SequenceId sequence;
+  int start = 0;
+  std::span<const std::int32_t> token_ids;
+  std::span<const BlockId> blocks;  // covers at least start + token_ids.size() tokens
+  int first_token = 0;              // row of its first token in the flattened batch
+};
+
+// Rows [first_row, first_row + count) of the flattened batch are not looked up in the embedding
+// table: they are rows [feature_row, feature_row + count) of an encoded image.
+struct ImageRows {
+  int first_row = 0;
+  FeatureId feature;
+  int feature_row = 0;
+  int count = 0;
+};
+
+// Sample one token from the hidden state of a row. Several samples may name the same row (the first
+// tokens of n choices).
+struct Sample {
+  int row = 0;  // in the flattened batch
+  SequenceId sequence;
+  const SamplingParams* params = nullptr;
+  std::span<const std::int32_t> prompt_ids;
+  std::span<const std::int32_t> output_ids;  // of this choice so far
+  // Randomness is a function of (seed, output_ids.size()) alone, so that neither the batch nor a
+  // preemption changes an answer.
+  std::uint64_t seed = 0;
+};
+
+struct StepPlan {
+  Digest version;
+  std::vector<FeatureId> drop_features;  // of any version; may hold features never encoded
+  std::vector<EncodeImage> encodes;
+  std::vector<BlockCopy> copies;
+  std::vector<Chunk> chunks;  // disjoint slots
+  std::vector<ImageRows> image_rows;
+  std::vector<Sample> samples;
+  int total_tokens = 0;  // rows of the flattened batch
+
+  bool empty() const { return chunks.empty() && drop_features.empty(); }
+  void Clear();
+};
+
+struct TokenLogprob {
+  std::int32_t token = 0;
+  float logprob = 0;
+};
+
+struct SampledToken {
+  std::int32_t token = 0;
+  float logprob = 0;              // of `token`; meaningful when params->top_logprobs >= 0
+  std::vector<TokenLogprob> top;  // params->top_logprobs of them, the likeliest first
+};
+
+// One sampled token for each of StepPlan::samples, in their order.
+struct StepResult {
+  std::vector<SampledToken> tokens;
+};
+
+}  // namespace llava::scheduling
+
+#endif  // LLAVA_SERVER_SCHEDULING_PLAN_H_
