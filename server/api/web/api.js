@@ -1,0 +1,86 @@
+// Talks to the daemon: the model list and streamed chat completions. Knows nothing of the page.
+
+// What went wrong, in words for a person. `status` is 0 when the server was not reached.
+export class ApiError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+function headers(token) {
+  return token ? { "Content-Type": "application/json", Authorization: `Bearer ${token}` }
+               : { "Content-Type": "application/json" };
+}
+
+async function explain(response) {
+  let message = "";
+  try {
+    message = (await response.json()).error.message;
+  } catch {
+    message = response.statusText;
+  }
+  switch (response.status) {
+    case 401: return `The server wants an access token: put it under Settings. (${message})`;
+    case 413: return `That is too large for this server. (${message})`;
+    case 429: {
+      const wait = response.headers.get("Retry-After");
+      return `The server is busy${wait ? `; try again in ${wait} s` : ""}. (${message})`;
+    }
+    case 503: return `The server is not ready to answer. (${message})`;
+    default: return message;
+  }
+}
+
+async function request(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "The server cannot be reached. Is it still running?");
+  }
+  if (!response.ok) throw new ApiError(response.status, await explain(response));
+  return response;
+}
+
+export async function listModels(token) {
+  const response = await request("v1/models", { headers: headers(token) });
+  return (await response.json()).data;
+}
+
+// The JSON values of a server-sent event stream, until its [DONE].
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let pending = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new ApiError(0, "The connection ended in the middle of the answer.");
+    pending += value;
+    let end;
+    while ((end = pending.indexOf("\n\n")) >= 0) {
+      const data = pending.slice(0, end).replace(/^data: ?/, "");
+      pending = pending.slice(end + 2);
+      if (data === "[DONE]") return;
+      if (data) yield JSON.parse(data);
+    }
+  }
+}
+
+// Calls onText(piece) as the answer grows; resolves to {finishReason, usage, model}.
+export async function streamChat(body, { token, signal, onText }) {
+  const response = await request("v1/chat/completions", {
+    method: "POST", headers: headers(token), signal,
+    body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
+  });
+  const result = { finishReason: null, usage: null, model: null };
+  for await (const event of events(response.body)) {
+    if (event.error) throw new ApiError(response.status, event.error.message);
+    result.model = event.model ?? result.model;
+    result.usage = event.usage ?? result.usage;
+    const choice = event.choices?.[0];
+    if (choice?.delta?.content) onText(choice.delta.content);
+    result.finishReason = choice?.finish_reason ?? result.finishReason;
+  }
+  return result;
+}
