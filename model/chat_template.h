@@ -1,0 +1,81 @@
+// How a conversation is written as one prompt. The templates and their rules are those of the
+// original code (llava/conversation.py) and of the chat templates of Hugging Face checkpoints.
+#ifndef LLAVA_MODEL_CHAT_TEMPLATE_H_
+#define LLAVA_MODEL_CHAT_TEMPLATE_H_
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/config.h"
+#include "model/tokenizer.h"
+
+namespace llava::model {
+
+enum class Role { kSystem, kUser, kAssistant };
+
+// The index-th image of the request.
+struct ImagePart {
+  int index = 0;
+  friend bool operator==(const ImagePart&, const ImagePart&) = default;
+};
+
+using MessagePart = std::variant<std::string, ImagePart>;
+
+struct ChatMessage {
+  Role role = Role::kUser;
+  std::vector<MessagePart> parts;
+};
+
+// A rendered prompt is text and images in turn. Text of the template is `control` (its "</s>" ends
+// a turn), text of a message is not: whatever a user types stays plain text, "</s>" and "<image>"
+// included.
+using PromptPart = std::variant<TextPart, ImagePart>;
+
+// The prompt as a string, "<image>" for every image: for logs and tests, not for tokenization.
+std::string PromptText(std::span<const PromptPart> parts);
+
+// An immutable value; any thread.
+class ChatTemplate {
+ public:
+  // One of Names(). kInvalidArgument for another name, listing them.
+  static absl::StatusOr<ChatTemplate> ByName(std::string_view name);
+  // vicuna_v1, llava_v1, llava_llama_2, mistral_instruct, plain, hf (the template of
+  // llava-hf/llava-1.5-7b-hf), hf_joined (the same roles, system included, texts joined as they
+  // are).
+  static std::vector<std::string> Names();
+
+  // The template of a checkpoint: a known Hugging Face chat template in chat_template.json,
+  // chat_template.jinja or tokenizer_config.json, else by architecture and model name. A chat
+  // template that is not known adds a sentence to `warnings` (not null) and counts as none.
+  static absl::StatusOr<ChatTemplate> ForCheckpoint(const std::string& dir,
+                                                    const LlavaConfig& config,
+                                                    std::vector<std::string>* warnings);
+
+  const std::string& name() const { return name_; }
+  // The system text that is used when the conversation has none; may be empty.
+  const std::string& default_system() const { return system_; }
+
+  // The prompt that asks for the assistant's next turn.
+  // In a message, images come first ("<image>\n" each, as in training), then its texts.
+  // kInvalidArgument: no message, the last one is not the user's, a system message that is not the
+  // first, an image in a message that is not the user's, a message with nothing in it.
+  absl::StatusOr<std::vector<PromptPart>> Render(std::span<const ChatMessage> messages) const;
+
+ private:
+  enum class Style { kVicuna, kLlama2, kPlain, kHuggingFace, kHuggingFaceJoined };
+  ChatTemplate(std::string name, Style style, std::string system, std::string begin);
+
+  std::string name_;
+  Style style_;
+  std::string system_;
+  std::string begin_;  // kLlama2: what begins every turn after the first ("<s>")
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_CHAT_TEMPLATE_H_

@@ -1,0 +1,172 @@
+// What a LLaVA checkpoint is made of: the dimensions and settings of config.json.
+//
+// Two directory layouts are read. Hugging Face: one config.json with `vision_config` and
+// `text_config` (transformers, models/llava/configuration_llava.py), omitted values take
+// transformers' defaults. Original: config.json of github.com/haotian-liu/LLaVA with `mm_*` keys
+// beside the text model's, whose vision tower is a CLIP directory of its own.
+// A value that this software cannot honour is an error that names it; nothing is ignored silently.
+#ifndef LLAVA_MODEL_CONFIG_H_
+#define LLAVA_MODEL_CONFIG_H_
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace llava::model {
+
+enum class Layout { kHuggingFace, kOriginal };
+
+enum class Activation {
+  kGelu,       // erf
+  kGeluTanh,   // tanh approximation
+  kQuickGelu,  // x * sigmoid(1.702 x)
+  kRelu,
+  kSilu,
+  kIdentity,
+};
+
+// CLIP ViT. All counts are positive; hidden_size is divisible by num_heads, image_size >=
+// patch_size.
+struct VisionConfig {
+  int hidden_size = 0;
+  int intermediate_size = 0;
+  int num_layers = 0;
+  int num_heads = 0;
+  int image_size = 0;  // pixels; the input is image_size x image_size
+  int patch_size = 0;  // pixels
+  Activation hidden_act = Activation::kQuickGelu;
+  double layer_norm_eps = 1e-5;
+
+  int head_dim() const { return hidden_size / num_heads; }
+  // Patches of one image, without the class token.
+  int patches() const { return (image_size / patch_size) * (image_size / patch_size); }
+
+  friend bool operator==(const VisionConfig&, const VisionConfig&) = default;
+};
+
+// Rotary position embeddings, rotate-half layout.
+struct RopeConfig {
+  enum class Scaling {
+    kNone,
+    kLinear,  // positions divided by `factor`
+    kLlama3,  // frequencies rescaled by wavelength: transformers, modeling_rope_utils.py
+  };
+  double theta = 10000.0;
+  Scaling scaling = Scaling::kNone;
+  double factor = 1.0;
+  // kLlama3 only.
+  double low_freq_factor = 0;
+  double high_freq_factor = 0;
+  int original_max_positions = 0;
+
+  friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
+};
+
+// Llama decoder (Mistral, up to its sliding window, is the same). SiLU-gated MLP, no biases.
+// num_heads is divisible by num_kv_heads; head_dim is even.
+struct TextConfig {
+  std::string model_type = "llama";  // "llama" or "mistral"
+  int vocab_size = 0;                // rows of the embedding
+  int hidden_size = 0;
+  int intermediate_size = 0;
+  int num_layers = 0;
+  int num_heads = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  int max_positions = 0;  // tokens, image tokens included; not above a sliding window
+  double rms_norm_eps = 1e-6;
+  RopeConfig rope;
+  bool tie_embeddings = false;  // lm_head is the embedding table
+  int bos_token_id = 1;
+  std::vector<int> eos_token_ids = {2};  // any of them ends an answer
+
+  friend bool operator==(const TextConfig&, const TextConfig&) = default;
+};
+
+// depth 1: one linear layer. depth n: n linear layers with `activation` in between.
+// Input: vision.hidden_size * feature_layers.size(). Every other width: text.hidden_size.
+struct ProjectorConfig {
+  int depth = 2;
+  Activation activation = Activation::kGelu;
+  bool bias = true;
+
+  friend bool operator==(const ProjectorConfig&, const ProjectorConfig&) = default;
+};
+
+// Which rows of the chosen hidden state are image features.
+enum class SelectStrategy {
+  kDropClassToken,  // "default", "patch"
+  kKeepClassToken,  // "full", "cls_patch": the class token comes first
+};
+
+enum class ImageAspect {
+  kCrop,  // shortest edge to image_size, centre crop
+  kPad,   // pad to a square with the mean colour first
+};
+
+// The original code's placeholder for an image token: no row of the embedding.
+inline constexpr int kOriginalImageTokenId = -200;
+
+struct LlavaConfig {
+  Layout layout = Layout::kHuggingFace;
+  VisionConfig vision;
+  TextConfig text;
+  ProjectorConfig projector;
+  // As written in the file: indices into the vision tower's hidden states (0 is the input of the
+  // first layer), negative from the end. Several are concatenated along the channels, in order.
+  std::vector<int> feature_layers = {-2};
+  SelectStrategy select = SelectStrategy::kDropClassToken;
+  // Stands for one image token in prompt ids. Its embedding is never looked up: image features
+  // take its place. kOriginalImageTokenId (negative!) in the original layout.
+  int image_token_id = 32000;
+  int pad_token_id = 0;
+  ImageAspect image_aspect = ImageAspect::kCrop;
+  bool image_start_end = false;  // original mm_use_im_start_end: <im_start><image><im_end>
+  int tokenizer_max_length = 0;  // tokens, original tokenizer_model_max_length; 0: not given
+  std::string dtype;             // "float16", "bfloat16", "float32" or empty: how it was saved
+  std::string name;              // last component of the directory; empty from ParseConfig
+  std::string base_model;        // _name_or_path (of text_config too), as written
+  std::string vision_tower;      // original mm_vision_tower, as written
+  std::string vision_tower_dir;  // original: the CLIP directory that was read
+
+  // Features, and prompt tokens, of one image.
+  int image_tokens() const {
+    return vision.patches() + (select == SelectStrategy::kKeepClassToken ? 1 : 0);
+  }
+  // feature_layers resolved into [0, vision.num_layers]. Layers above the highest are not needed.
+  std::vector<int> FeatureLayerIndices() const;
+  int projector_input_size() const {
+    return vision.hidden_size * static_cast<int>(feature_layers.size());
+  }
+
+  friend bool operator==(const LlavaConfig&, const LlavaConfig&) = default;
+};
+
+// Reads DIR/config.json (and DIR/generation_config.json when there, for the end-of-text ids).
+// Original layout: the vision tower's config.json (a full CLIP configuration or a vision-only one)
+// comes from `vision_tower_dir`, or from mm_vision_tower when that names an existing directory.
+// Errors name file, key, expected and found: kNotFound (a file), kInvalidArgument (not LLaVA, a
+// wrong type, out of range), kUnimplemented (a setting that is known but not supported).
+absl::StatusOr<LlavaConfig> ReadConfig(const std::string& dir,
+                                       const std::string& vision_tower_dir = "");
+
+// The same from text: `vision_json` is the CLIP configuration, used in the original layout only.
+absl::StatusOr<LlavaConfig> ParseConfig(std::string_view json, std::string_view vision_json);
+
+// DIR/config.json and DIR/generation_config.json in the Hugging Face layout, which transformers
+// loads. A projector of depth 2 is what transformers knows; another depth is written with the key
+// mm_projector_type, which only this software reads. REQUIRES: image_token_id >= 0.
+absl::Status WriteConfig(const LlavaConfig& config, const std::string& dir);
+
+// The JSON text of config.json that WriteConfig writes.
+std::string ConfigJson(const LlavaConfig& config);
+
+// The names of Activation in Hugging Face configurations: "gelu", "quick_gelu", "silu", ...
+std::string_view ActivationName(Activation activation);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_CONFIG_H_

@@ -1,0 +1,125 @@
+// The writing half of model/config.h: Hugging Face configurations from our own.
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "boost/json/object.hpp"
+#include "boost/json/serialize.hpp"
+#include "model/config.h"
+
+namespace llava::model {
+namespace {
+
+boost::json::string Name(Activation activation) {
+  const std::string_view name = ActivationName(activation);
+  return boost::json::string(name.data(), name.size());
+}
+
+boost::json::value Ids(const std::vector<int>& ids) {
+  if (ids.size() == 1) return ids.front();
+  return boost::json::array(ids.begin(), ids.end());
+}
+
+boost::json::object Vision(const VisionConfig& v) {
+  return {{"model_type", "clip_vision_model"},
+          {"hidden_size", v.hidden_size},
+          {"intermediate_size", v.intermediate_size},
+          {"num_hidden_layers", v.num_layers},
+          {"num_attention_heads", v.num_heads},
+          {"num_channels", 3},
+          {"image_size", v.image_size},
+          {"patch_size", v.patch_size},
+          {"hidden_act", Name(v.hidden_act)},
+          {"layer_norm_eps", v.layer_norm_eps}};
+}
+
+boost::json::value RopeScaling(const RopeConfig& rope) {
+  switch (rope.scaling) {
+    case RopeConfig::Scaling::kNone:
+      return nullptr;
+    case RopeConfig::Scaling::kLinear:
+      return boost::json::object{{"rope_type", "linear"}, {"factor", rope.factor}};
+    case RopeConfig::Scaling::kLlama3:
+      return boost::json::object{{"rope_type", "llama3"},
+                                 {"factor", rope.factor},
+                                 {"low_freq_factor", rope.low_freq_factor},
+                                 {"high_freq_factor", rope.high_freq_factor},
+                                 {"original_max_position_embeddings", rope.original_max_positions}};
+  }
+  LLAVA_CHECK(false);
+  return nullptr;
+}
+
+boost::json::object Text(const LlavaConfig& config) {
+  const TextConfig& t = config.text;
+  boost::json::object out{{"model_type", t.model_type},
+                          {"vocab_size", t.vocab_size},
+                          {"hidden_size", t.hidden_size},
+                          {"intermediate_size", t.intermediate_size},
+                          {"num_hidden_layers", t.num_layers},
+                          {"num_attention_heads", t.num_heads},
+                          {"num_key_value_heads", t.num_kv_heads},
+                          {"head_dim", t.head_dim},
+                          {"hidden_act", "silu"},
+                          {"max_position_embeddings", t.max_positions},
+                          {"rms_norm_eps", t.rms_norm_eps},
+                          {"rope_theta", t.rope.theta},
+                          {"rope_scaling", RopeScaling(t.rope)},
+                          {"attention_bias", false},
+                          {"mlp_bias", false},
+                          {"tie_word_embeddings", t.tie_embeddings},
+                          {"bos_token_id", t.bos_token_id},
+                          {"eos_token_id", Ids(t.eos_token_ids)},
+                          {"pad_token_id", config.pad_token_id}};
+  if (t.model_type == "mistral") out["sliding_window"] = nullptr;
+  if (!config.base_model.empty()) out["_name_or_path"] = config.base_model;
+  return out;
+}
+
+absl::Status WriteText(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out << text << "\n";
+  out.close();
+  if (!out) return absl::DataLossError(absl::StrCat(path.string(), ": cannot be written"));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string ConfigJson(const LlavaConfig& config) {
+  LLAVA_CHECK_GE(config.image_token_id, 0);
+  const bool drop = config.select == SelectStrategy::kDropClassToken;
+  boost::json::object out{{"architectures", {"LlavaForConditionalGeneration"}},
+                          {"model_type", "llava"},
+                          {"image_token_index", config.image_token_id},
+                          {"image_seq_length", config.image_tokens()},
+                          {"ignore_index", -100},
+                          {"pad_token_id", config.pad_token_id},
+                          {"projector_hidden_act", Name(config.projector.activation)},
+                          {"multimodal_projector_bias", config.projector.bias},
+                          {"tie_word_embeddings", config.text.tie_embeddings},
+                          {"vision_feature_layer", Ids(config.feature_layers)},
+                          {"vision_feature_select_strategy", drop ? "default" : "full"},
+                          {"text_config", Text(config)},
+                          {"vision_config", Vision(config.vision)}};
+  if (!config.dtype.empty()) out["torch_dtype"] = config.dtype;
+  if (config.projector.depth == 1) out["mm_projector_type"] = "linear";
+  if (config.projector.depth > 2) {
+    out["mm_projector_type"] = absl::StrCat("mlp", config.projector.depth, "x_gelu");
+  }
+  return boost::json::serialize(out);
+}
+
+absl::Status WriteConfig(const LlavaConfig& config, const std::string& dir) {
+  const boost::json::object generation{{"bos_token_id", config.text.bos_token_id},
+                                       {"eos_token_id", Ids(config.text.eos_token_ids)},
+                                       {"pad_token_id", config.pad_token_id}};
+  const std::filesystem::path folder(dir);
+  const absl::Status status = WriteText(folder / "config.json", ConfigJson(config));
+  if (!status.ok()) return status;
+  return WriteText(folder / "generation_config.json", boost::json::serialize(generation));
+}
+
+}  // namespace llava::model

@@ -1,0 +1,35 @@
+// Token ids to text, one id at a time, for streaming.
+#ifndef LLAVA_MODEL_DETOKENIZER_H_
+#define LLAVA_MODEL_DETOKENIZER_H_
+
+#include <string>
+
+#include "model/tokenizer.h"
+
+namespace llava::model {
+
+// One answer. Not thread-safe; the tokenizer must outlive it. Invariants: every returned string is
+// valid UTF-8, and all of them together, Finish()'s included, are Tokenizer::Decode of the ids.
+// Bytes of characters without a token of their own are held back until an id that is not a byte,
+// because only then it is known whether they are valid.
+class Detokenizer {
+ public:
+  explicit Detokenizer(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+
+  // The text that `id` completes; possibly empty. Any id is allowed.
+  std::string Push(int id);
+  // The end of the answer: what was held back. Afterwards the object is as new.
+  std::string Finish();
+
+ private:
+  std::string FlushBytes();
+  std::string DropFirstSpace(std::string text);
+
+  const Tokenizer* tokenizer_;
+  std::string bytes_;     // a run of byte tokens
+  bool at_start_ = true;  // nothing was emitted yet
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_DETOKENIZER_H_

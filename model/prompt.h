@@ -1,0 +1,55 @@
+// A conversation, or a raw text, as the token ids that the model reads.
+#ifndef LLAVA_MODEL_PROMPT_H_
+#define LLAVA_MODEL_PROMPT_H_
+
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/chat_template.h"
+#include "model/config.h"
+#include "model/tokenizer.h"
+
+namespace llava::model {
+
+// ids[offset, offset + count) stand for the features of image `image`.
+struct ImageSpan {
+  int offset = 0;
+  int count = 0;  // always config.image_tokens()
+  int image = 0;
+
+  friend bool operator==(const ImageSpan&, const ImageSpan&) = default;
+};
+
+// `ids` holds one id per image token: config.image_token_id, which is negative in the original
+// layout. Look up embeddings only outside of the spans. Spans are in order and do not overlap.
+struct PromptTokens {
+  std::vector<int> ids;
+  std::vector<ImageSpan> image_spans;
+};
+
+// Tokenizes a rendered prompt: BOS once at the start, then text and images. Hugging Face layout:
+// one pass over the whole prompt, an image is an added token that divides segments. Original
+// layout: every text between images is tokenized on its own (llava/mm_utils.py,
+// tokenizer_image_token). Errors, kInvalidArgument: an image index out of range or used twice, an
+// image of `num_images` that no part uses, a prompt that leaves no position for an answer in
+// text.max_positions.
+absl::StatusOr<PromptTokens> BuildPrompt(std::span<const PromptPart> parts,
+                                         const Tokenizer& tokenizer, const LlavaConfig& config,
+                                         int num_images);
+
+// Renders with the template first.
+absl::StatusOr<PromptTokens> BuildPrompt(std::span<const ChatMessage> messages,
+                                         const ChatTemplate& chat_template,
+                                         const Tokenizer& tokenizer, const LlavaConfig& config,
+                                         int num_images);
+
+// `text` is the whole prompt: "<image>" marks the places of the images in order, and special tokens
+// in the text count, as in transformers. A text that begins with BOS gets no second one.
+absl::StatusOr<PromptTokens> BuildRawPrompt(std::string_view text, const Tokenizer& tokenizer,
+                                            const LlavaConfig& config, int num_images);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_PROMPT_H_

@@ -1,0 +1,125 @@
+// Text to token ids and back, as Hugging Face's LlamaTokenizer does it: a sentencepiece model
+// (tokenizer.model) plus added tokens such as <image>.
+#ifndef LLAVA_MODEL_TOKENIZER_H_
+#define LLAVA_MODEL_TOKENIZER_H_
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/config.h"
+
+namespace llava::model {
+
+// A part of a text to encode. In a part with `control`, added and special tokens that occur
+// literally ("</s>", "<image>") become their ids; in one without, they stay plain text.
+struct TextPart {
+  std::string text;
+  bool control = true;
+
+  friend bool operator==(const TextPart&, const TextPart&) = default;
+};
+
+// Where a word-start mark ("▁") is put in front of a text that has none of its own. Special and
+// added tokens cut a text into segments.
+enum class PrefixRule {
+  kNever,
+  kFirst,   // the segment at the very start of the text (legacy: false)
+  kAlways,  // every segment (legacy: true)
+};
+
+struct TokenizerSettings {
+  PrefixRule prefix = PrefixRule::kAlways;
+  // The mark is put even where a space already begins the segment (slow tokenizers and the
+  // Prepend normalizer do, the Metaspace pre-tokenizer does not).
+  bool prefix_before_space = true;
+  // Decoding drops one space at the very start.
+  bool strip_first_space = true;
+};
+
+struct AddedToken {
+  std::string content;
+  int id = 0;
+  bool special = false;  // skipped by Decode
+  bool lstrip = false;   // takes the white space before it along when it occurs in a text
+  bool rstrip = false;   // ... and after it
+
+  friend bool operator==(const AddedToken&, const AddedToken&) = default;
+};
+
+// What one id contributes to a decoded text.
+struct Piece {
+  enum class Kind {
+    kText,     // `text`, with spaces for word-start marks; valid UTF-8
+    kByte,     // one byte of a character that has no token of its own: `text` is that byte
+    kNothing,  // special tokens, and ids that are in no vocabulary
+  };
+  Kind kind = Kind::kNothing;
+  std::string text;
+};
+
+// Immutable and safe to use from many threads. Cheap to move; owns the sentencepiece model.
+class Tokenizer {
+ public:
+  // Reads DIR/tokenizer.model and what is there of tokenizer.json, tokenizer_config.json,
+  // added_tokens.json and special_tokens_map.json. Where files disagree, tokenizer.json counts (as
+  // in transformers), then tokenizer_config.json. `layout` decides what counts without
+  // tokenizer.json: Hugging Face's fast tokenizer, or the slow one that the original code uses.
+  // Errors: kNotFound (no tokenizer.model), kInvalidArgument (a file is malformed, ids clash).
+  static absl::StatusOr<Tokenizer> Load(const std::string& dir, Layout layout);
+
+  // From the bytes of a tokenizer.model. The model's own control tokens are special.
+  // Errors: kInvalidArgument.
+  static absl::StatusOr<Tokenizer> FromModel(std::string_view model_bytes,
+                                             std::vector<AddedToken> added,
+                                             TokenizerSettings settings);
+
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  // The ids of the parts as one text, without BOS or EOS. Neighbouring parts join into one segment
+  // where no control token divides them, so cutting a text into parts does not change its ids.
+  // `at_start` false: the text continues after something (an image), so that PrefixRule::kFirst
+  // puts no mark. Text that is not valid UTF-8 is repaired with U+FFFD first.
+  std::vector<int> Encode(std::span<const TextPart> parts, bool at_start = true) const;
+  std::vector<int> Encode(std::string_view text, bool control = true) const;
+
+  // What transformers' decode(ids, skip_special_tokens=True) returns. A run of byte tokens that is
+  // not valid UTF-8 as a whole becomes one U+FFFD for each byte. Ids in no vocabulary are nothing.
+  std::string Decode(std::span<const int> ids) const;
+
+  // One id's part of a text; see model/detokenizer.h for how pieces combine.
+  const Piece& PieceOf(int id) const;
+  // The token as it stands in the vocabulary ("▁the", "<0x0A>", "</s>"); empty for unknown ids.
+  std::string TokenText(int id) const;
+
+  // The id of an added token or vocabulary piece with exactly this text.
+  std::optional<int> IdOf(std::string_view token) const;
+
+  int bos_id() const;
+  int eos_id() const;
+  int unk_id() const;
+  bool adds_bos() const;  // add_bos_token, true unless a file says otherwise
+  // One above the highest id, added tokens included.
+  int vocab_size() const;
+  const TokenizerSettings& settings() const;
+  const std::vector<AddedToken>& added_tokens() const;
+
+  // kInvalidArgument when an id has no row in an embedding of `rows` rows.
+  absl::Status CheckFits(int rows) const;
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<const Impl> impl);
+  std::unique_ptr<const Impl> impl_;
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_TOKENIZER_H_
