@@ -1,0 +1,215 @@
+#include "training/data/instruction_dataset.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "base/digest.h"
+#include "base/rng.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/temp_dir.h"
+#include "training/data/row_scanner.h"
+#include "zlib.h"
+
+namespace llava::training {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::string TextRow(int id, int words = 1) {
+  std::string answer = "a";
+  for (int i = 1; i < words; ++i) answer += " b";
+  return absl::StrCat(R"({"id": ")", id,
+                      R"(", "conversations": [{"from": "human", "value": "q"}, )"
+                      R"({"from": "gpt", "value": ")",
+                      answer, R"("}]})");
+}
+
+class InstructionDatasetTest : public ::testing::Test {
+ protected:
+  std::string Write(const std::string& name, const std::string& bytes) {
+    const std::string path = dir_.path() + "/" + name;
+    std::ofstream(path, std::ios::binary) << bytes;
+    return path;
+  }
+
+  std::string WriteGzip(const std::string& name, const std::string& bytes,
+                        const char* mode = "wb") {
+    const std::string path = dir_.path() + "/" + name;
+    gzFile file = gzopen(path.c_str(), mode);
+    gzwrite(file, bytes.data(), static_cast<unsigned>(bytes.size()));
+    gzclose(file);
+    return path;
+  }
+
+  DatasetOptions Options() {
+    DatasetOptions options;
+    options.on_issue = [this](const RowIssue& issue) { issues_.push_back(issue); };
+    return options;
+  }
+
+  test::TempDir dir_;
+  std::vector<RowIssue> issues_;
+};
+
+TEST_F(InstructionDatasetTest, ReadsAnArrayJsonlAndGzipAlike) {
+  const std::string array =
+      "\xEF\xBB\xBF[\n" + TextRow(1) + ",\n  " + TextRow(2, 3) + ",\n" + TextRow(3) + "\n]\n";
+  const std::string lines = TextRow(1) + "\n\n" + TextRow(2, 3) + "\r\n" + TextRow(3);
+  for (const std::string& file : {Write("a.json", array), Write("b.jsonl", lines),
+                                  WriteGzip("c.json.gz", array), WriteGzip("d.gz", lines)}) {
+    auto data = InstructionDataset::Open({file}, Options());
+    ASSERT_TRUE(data.ok()) << data.status();
+    ASSERT_EQ(data->size(), 3) << file;
+    EXPECT_EQ(data->bad_rows(), 0);
+    EXPECT_THAT(data->lengths(), ElementsAre(-2, -4, -2));
+    EXPECT_EQ(data->Read(1)->turns[1].text, "a b b");
+    EXPECT_EQ(data->Read(2)->id, "3");
+    EXPECT_EQ(data->Describe(1), absl::StrCat(file, ":3"));
+  }
+}
+
+TEST_F(InstructionDatasetTest, JoinsFilesAndFingerprintsTheirBytes) {
+  const std::string a = Write("a.jsonl", TextRow(1) + "\n");
+  const std::string b = WriteGzip("b.jsonl.gz", TextRow(2) + "\n" + TextRow(3) + "\n");
+  auto data = InstructionDataset::Open({a, b}, Options());
+  ASSERT_TRUE(data.ok()) << data.status();
+  ASSERT_EQ(data->size(), 3);
+  EXPECT_EQ(data->Read(2)->id, "3");
+  std::ifstream packed(b, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(packed)), {});
+  EXPECT_EQ(data->fingerprint(), Sha256Of(TextRow(1) + "\n" + bytes));
+}
+
+TEST_F(InstructionDatasetTest, SkipsAndReportsBadRowsWithTheirLines) {
+  const std::string file = Write(
+      "a.json", "[" + TextRow(1) + ",\n{\"id\": \"bad\"},\n17, \"text\",\n" + TextRow(2) + "]");
+  auto data = InstructionDataset::Open({file}, Options());
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->size(), 2);
+  EXPECT_EQ(data->bad_rows(), 3);
+  ASSERT_EQ(issues_.size(), 3u);
+  EXPECT_EQ(issues_[0].id, "bad");
+  EXPECT_EQ(issues_[0].line, 2);
+  EXPECT_EQ(issues_[2].line, 3);
+  EXPECT_EQ(issues_[0].file, file);
+}
+
+TEST_F(InstructionDatasetTest, ABrokenLineSpoilsNoOther) {
+  const std::string file =
+      Write("a.jsonl", TextRow(1) + "\n{\"id\": \"open\n" + TextRow(2) + "\nrubbish }{ \"\n");
+  auto data = InstructionDataset::Open({file}, Options());
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->size(), 2);
+  EXPECT_EQ(data->bad_rows(), 2);
+}
+
+TEST_F(InstructionDatasetTest, StopsAtTheFirstBadRowWhenAsked) {
+  const std::string file = Write("a.jsonl", TextRow(1) + "\n{}\n" + TextRow(2) + "\n");
+  DatasetOptions options = Options();
+  options.on_bad_row = OnBadRow::kStop;
+  const auto data = InstructionDataset::Open({file}, options);
+  EXPECT_EQ(data.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(data.status().message(),
+            absl::StrCat(file, ":2: conversations is missing, expected a list of turns"));
+}
+
+TEST_F(InstructionDatasetTest, ChecksThatPicturesAreFiles) {
+  const std::string row = R"({"id":"1","image":"in/a.png","conversations":[
+      {"from":"human","value":"<image>"},{"from":"gpt","value":"b"}]})";
+  const std::string file = Write("a.json", "[" + row + "," + TextRow(2) + "]");
+  DatasetOptions options = Options();
+  options.images_dir = dir_.path();
+  EXPECT_EQ(InstructionDataset::Open({file}, options)->bad_rows(), 1);
+  EXPECT_EQ(issues_[0].field, "image");
+  EXPECT_THAT(issues_[0].why, HasSubstr("in/a.png"));
+  std::filesystem::create_directory(dir_.path() + "/in");
+  Write("in/a.png", "x");
+  auto data = InstructionDataset::Open({file}, options);
+  EXPECT_EQ(data->bad_rows(), 0);
+  EXPECT_THAT(data->lengths(), ElementsAre(2, -2));
+}
+
+TEST_F(InstructionDatasetTest, NamesWhatIsWrongWithAFile) {
+  const struct {
+    std::string file;
+    absl::StatusCode code;
+    const char* message;
+  } cases[] = {
+      {dir_.path() + "/none.json", absl::StatusCode::kNotFound, "none.json"},
+      {Write("empty.json", ""), absl::StatusCode::kInvalidArgument, "is empty"},
+      {Write("text.json", "hello"), absl::StatusCode::kInvalidArgument, "begins with 'h'"},
+      {Write("open.json", "[" + TextRow(1)), absl::StatusCode::kInvalidArgument, "does not end"},
+      {Write("row.json", "[\n{\"id\": 1"), absl::StatusCode::kInvalidArgument, "line 2"},
+      {Write("behind.json", "[" + TextRow(1) + "] x"), absl::StatusCode::kInvalidArgument,
+       "behind"},
+      {Write("comma.json", "[" + TextRow(1) + TextRow(2) + "]"), absl::StatusCode::kInvalidArgument,
+       "expected ','"},
+      {Write("none_good.json", "[]"), absl::StatusCode::kInvalidArgument, "no good row"},
+      {Write("broken.gz", "\x1f\x8b rubbish rubbish"), absl::StatusCode::kDataLoss, "gzip"},
+  };
+  for (const auto& c : cases) {
+    const auto data = InstructionDataset::Open({c.file}, Options());
+    EXPECT_EQ(data.status().code(), c.code) << c.file << ": " << data.status();
+    EXPECT_THAT(data.status().message(), HasSubstr(c.message)) << c.file;
+  }
+}
+
+TEST_F(InstructionDatasetTest, NoticesATruncatedGzipAndTakesSeveralMembers) {
+  const std::string whole = WriteGzip("a.gz", TextRow(1) + "\n");
+  WriteGzip("a.gz", TextRow(2) + "\n", "ab");
+  EXPECT_EQ(InstructionDataset::Open({whole}, Options())->size(), 2);
+  std::filesystem::resize_file(whole, std::filesystem::file_size(whole) - 9);
+  EXPECT_EQ(InstructionDataset::Open({whole}, Options()).status().code(),
+            absl::StatusCode::kDataLoss);
+}
+
+TEST_F(InstructionDatasetTest, NoticesThatTheFileWasCut) {
+  const std::string file = Write("a.jsonl", TextRow(1) + "\n" + TextRow(2) + "\n");
+  auto data = InstructionDataset::Open({file}, Options());
+  std::filesystem::resize_file(file, 20);
+  const auto row = data->Read(1);
+  EXPECT_EQ(row.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(row.status().message(), HasSubstr("a.jsonl:2"));
+}
+
+TEST_F(InstructionDatasetTest, RefusesARowThatIsTooLargeWithoutHoldingIt) {
+  std::string row = TextRow(1);
+  row.insert(row.size() - 4, std::string(kMaxRowBytes, 'x'));
+  auto data = InstructionDataset::Open({Write("a.jsonl", row + "\n" + TextRow(2))}, Options());
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->size(), 1);
+  EXPECT_THAT(issues_[0].why, HasSubstr("at most 16777216"));
+}
+
+// Whatever the pieces in which the file arrives, the rows are the same.
+TEST(RowScannerTest, SplitsAnywhere) {
+  const std::string text = "[" + TextRow(1, 4) + " , {\"a\\\"]}\": [\"}\", {}]},[1,[2]],null]";
+  const auto scan = [&](Rng* rng) {
+    std::vector<std::string> rows;
+    RowScanner scanner([&](const RowPlace& place, std::string_view bytes) {
+      EXPECT_EQ(text.substr(place.offset, place.size), bytes);
+      rows.emplace_back(bytes);
+      return absl::OkStatus();
+    });
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t size = rng == nullptr ? text.size() : rng->Below(9);
+      EXPECT_TRUE(scanner.Feed(std::string_view(text).substr(at, size)).ok());
+      at += size;
+    }
+    EXPECT_TRUE(scanner.Finish().ok());
+    return rows;
+  };
+  const std::vector<std::string> whole = scan(nullptr);
+  ASSERT_EQ(whole.size(), 4u);
+  EXPECT_EQ(whole[3], "null");
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    Rng rng(seed);
+    EXPECT_EQ(scan(&rng), whole) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace llava::training

@@ -1,0 +1,141 @@
+#include "training/data/prefetcher.h"
+
+#include <map>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/mutex.h"
+#include "base/status_macros.h"
+
+namespace llava::training {
+namespace {
+
+struct Outcome {
+  absl::Status status;
+  Batch batch;
+};
+
+}  // namespace
+
+struct Prefetcher::Impl {
+  Impl(const InstructionDataset& dataset_in, const SampleBuilder& builder_in, Plan plan_in,
+       PrefetcherOptions options_in)
+      : dataset(dataset_in),
+        builder(builder_in),
+        plan(std::move(plan_in)),
+        options(std::move(options_in)) {}
+
+  void Work();
+  Outcome Make(const std::vector<std::int64_t>& rows);
+  absl::StatusOr<Sample> MakeSample(std::int64_t row);
+
+  const InstructionDataset& dataset;
+  const SampleBuilder& builder;
+  const Plan plan;
+  const PrefetcherOptions options;
+
+  Mutex mutex;
+  CondVar changed;
+  bool stopping ABSL_GUARDED_BY(mutex) = false;
+  std::int64_t planned ABSL_GUARDED_BY(mutex) = 0;  // batches that workers took
+  std::int64_t taken ABSL_GUARDED_BY(mutex) = 0;    // batches that Next() returned
+  std::optional<std::int64_t> end ABSL_GUARDED_BY(mutex);
+  std::map<std::int64_t, Outcome> ready ABSL_GUARDED_BY(mutex);
+  Mutex report_mutex;
+  std::vector<std::jthread> workers;  // the prefetch threads; joined by ~Prefetcher
+};
+
+absl::StatusOr<Sample> Prefetcher::Impl::MakeSample(std::int64_t row) {
+  ASSIGN_OR_RETURN(const Row parsed, dataset.Read(row));
+  auto sample = builder.Build(parsed);
+  if (!sample.ok()) {
+    return Annotate(sample.status(),
+                    absl::StrCat(dataset.Describe(row), ": row '", parsed.id, "'"));
+  }
+  return sample;
+}
+
+Outcome Prefetcher::Impl::Make(const std::vector<std::int64_t>& rows) {
+  std::vector<Sample> samples;
+  std::int64_t bad = 0;
+  for (const std::int64_t row : rows) {
+    auto sample = MakeSample(row);
+    if (sample.ok()) {
+      samples.push_back(*std::move(sample));
+      continue;
+    }
+    if (options.on_bad_row == OnBadRow::kStop) return {sample.status(), {}};
+    ++bad;
+    MutexLock lock(&report_mutex);
+    if (options.on_bad) options.on_bad(std::string(sample.status().message()));
+  }
+  Batch batch = Collate(std::move(samples));
+  batch.stats.bad = bad;
+  return {absl::OkStatus(), std::move(batch)};
+}
+
+void Prefetcher::Impl::Work() {
+  for (;;) {
+    std::int64_t number;
+    std::optional<std::vector<std::int64_t>> rows;
+    {
+      MutexLock lock(&mutex);
+      while (!stopping && !end && planned - taken >= options.ahead) changed.Wait(&mutex);
+      if (stopping || end) return;
+      number = planned++;
+      rows = plan(number);
+      if (!rows) {
+        end = number;
+        changed.NotifyAll();
+        return;
+      }
+    }
+    Outcome outcome = Make(*rows);
+    MutexLock lock(&mutex);
+    ready.emplace(number, std::move(outcome));
+    changed.NotifyAll();
+  }
+}
+
+Prefetcher::Prefetcher(const InstructionDataset& dataset, const SampleBuilder& builder, Plan plan,
+                       PrefetcherOptions options)
+    : impl_(std::make_unique<Impl>(dataset, builder, std::move(plan), std::move(options))) {
+  LLAVA_CHECK_GT(impl_->options.workers, 0);
+  LLAVA_CHECK_GT(impl_->options.ahead, 0);
+  for (int i = 0; i < impl_->options.workers; ++i) {
+    impl_->workers.emplace_back([impl = impl_.get()] { impl->Work(); });
+  }
+}
+
+Prefetcher::~Prefetcher() {
+  {
+    MutexLock lock(&impl_->mutex);
+    impl_->stopping = true;
+    impl_->changed.NotifyAll();
+  }
+  impl_->workers.clear();
+}
+
+absl::StatusOr<Batch> Prefetcher::Next() {
+  MutexLock lock(&impl_->mutex);
+  for (;;) {
+    const auto found = impl_->ready.find(impl_->taken);
+    if (found != impl_->ready.end()) {
+      Outcome outcome = std::move(found->second);
+      impl_->ready.erase(found);
+      ++impl_->taken;
+      impl_->changed.NotifyAll();
+      RETURN_IF_ERROR(outcome.status);
+      return std::move(outcome.batch);
+    }
+    if (impl_->end && impl_->taken >= *impl_->end) {
+      return absl::OutOfRangeError("there is no further batch");
+    }
+    impl_->changed.Wait(&impl_->mutex);
+  }
+}
+
+}  // namespace llava::training

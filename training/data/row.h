@@ -1,0 +1,64 @@
+// One row of LLaVA instruction data, and what can be wrong with it. The format is the one of the
+// reference (LLaVA, train.py): {"id", "image", "conversations": [{"from", "value"}, ...]}; fields
+// we do not know are ignored.
+#ifndef LLAVA_TRAINING_DATA_ROW_H_
+#define LLAVA_TRAINING_DATA_ROW_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace llava::training {
+
+// Stands in a human turn where a picture goes.
+inline constexpr std::string_view kImagePlaceholder = "<image>";
+
+// The bytes of one row; more is refused before it is parsed.
+inline constexpr std::size_t kMaxRowBytes = std::size_t{16} << 20;
+
+enum class Speaker { kHuman, kGpt };
+
+struct Turn {
+  Speaker speaker = Speaker::kHuman;
+  std::string text;  // not empty, valid UTF-8
+
+  bool operator==(const Turn&) const = default;
+};
+
+// What always holds: turns alternate, begin with the human and end with gpt, so their number is
+// even and at least two; with pictures, the human turns hold one placeholder for each of them. In a
+// row without pictures "<image>" is plain text, as in the reference.
+struct Row {
+  std::string id;                   // may be empty; not unique in published data
+  std::vector<std::string> images;  // relative to the images folder; never leaves it
+  std::vector<Turn> turns;
+
+  bool operator==(const Row&) const = default;
+};
+
+// Why a row was refused: "data.json:17: row '42': conversations[1].from: is 'robot', expected ...".
+struct RowIssue {
+  std::string file = {};
+  std::int64_t line = 0;   // of the row's first byte, counted from 1
+  std::string id = {};     // empty when it could not be read
+  std::string field = {};  // "image", "conversations[3].value", ...; empty for the whole row
+  std::string why = {};
+
+  std::string ToString() const;
+  bool operator==(const RowIssue&) const = default;
+};
+
+// The row that `json` describes, or the first thing that is wrong with it (`file` and `line` are
+// left for the caller to fill in). A leading gpt turn is dropped, as the reference does.
+std::variant<Row, RowIssue> ParseRow(std::string_view json);
+
+// Words of all turns, as the reference counts a sample's length for grouping (split at spaces);
+// at least 1.
+std::int32_t CountWords(const Row& row);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_DATA_ROW_H_

@@ -1,0 +1,49 @@
+// A training sample as token ids: what the tokenizer, the template and the image preprocessor make
+// of one row. A value; made by SampleBuilder, laid side by side by Collate.
+#ifndef LLAVA_TRAINING_DATA_SAMPLE_H_
+#define LLAVA_TRAINING_DATA_SAMPLE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+
+namespace llava::training {
+
+// A label that adds nothing to the loss (the reference's IGNORE_INDEX).
+inline constexpr std::int32_t kIgnoreLabel = -100;
+
+// Preprocessed, ready for the vision tower.
+struct SampleImage {
+  std::vector<float> pixels;  // [3, height, width], RGB, normalised
+  int height = 0;
+  int width = 0;
+  Digest digest;  // of picture and preprocessing: the key of a feature cache
+};
+
+// The positions [offset, offset + count) hold the first `count` feature rows of image `image`.
+// Fewer than the tower makes when truncation cut through a picture.
+struct ImageSpan {
+  std::int32_t offset = 0;
+  std::int32_t count = 0;
+  std::int32_t image = 0;
+
+  bool operator==(const ImageSpan&) const = default;
+};
+
+struct Sample {
+  std::string id;                      // the row's id, for messages
+  std::vector<std::int32_t> ids;       // [tokens], with one image-token id for each feature row
+  std::vector<std::int32_t> labels;    // [tokens], not shifted: labels[t] is ids[t] or kIgnoreLabel
+  std::vector<ImageSpan> image_spans;  // ascending
+  std::vector<SampleImage> images;     // those that are still in a span
+  std::int32_t truncated_tokens = 0;   // cut off the end, counted after image expansion
+
+  // False: every label is masked, so that the sample cannot teach anything.
+  bool HasLabels() const;
+};
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_DATA_SAMPLE_H_

@@ -1,0 +1,24 @@
+// Turns a row into a sample: reads its pictures, tokenizes, masks the labels, puts one id a feature
+// row where a picture stands, and truncates.
+#ifndef LLAVA_TRAINING_DATA_SAMPLE_BUILDER_H_
+#define LLAVA_TRAINING_DATA_SAMPLE_BUILDER_H_
+
+#include "absl/status/statusor.h"
+#include "training/data/row.h"
+#include "training/data/sample.h"
+
+namespace llava::training {
+
+// Thread-safe: prefetch workers share one.
+class SampleBuilder {
+ public:
+  virtual ~SampleBuilder() = default;
+
+  // Errors are the row's fault (a picture that does not decode, ...); the message names the thing,
+  // the caller adds where the row stands.
+  virtual absl::StatusOr<Sample> Build(const Row& row) const = 0;
+};
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_DATA_SAMPLE_BUILDER_H_
