@@ -1,0 +1,86 @@
+#include "model/image.h"
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "model/image/formats.h"
+#include "model/image/orientation.h"
+
+namespace llava::model {
+namespace {
+
+using Decoder = absl::StatusOr<RgbImage> (*)(std::string_view, const ImageHeader&);
+
+Decoder DecoderOf(ImageFormat format) {
+  switch (format) {
+    case ImageFormat::kJpeg:
+      return DecodeJpeg;
+    case ImageFormat::kPng:
+      return DecodePng;
+    case ImageFormat::kWebp:
+      return DecodeWebp;
+    case ImageFormat::kBmp:
+      return DecodeBmp;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::string_view ImageFormatName(ImageFormat format) {
+  switch (format) {
+    case ImageFormat::kJpeg:
+      return "JPEG";
+    case ImageFormat::kPng:
+      return "PNG";
+    case ImageFormat::kWebp:
+      return "WebP";
+    case ImageFormat::kBmp:
+      return "BMP";
+  }
+  return "?";
+}
+
+absl::Status ImageError(ImageFormat format, std::string_view what) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("a ", std::string(ImageFormatName(format)), " picture: ", std::string(what)));
+}
+
+absl::StatusOr<ImageHeader> ProbeImage(std::string_view bytes) {
+  if (bytes.substr(0, 3) == "\xff\xd8\xff") return ProbeJpeg(bytes);
+  if (bytes.substr(0, kPngSignature.size()) == kPngSignature) return ProbePng(bytes);
+  if (bytes.substr(0, 4) == "RIFF" && bytes.size() >= 12 && bytes.substr(8, 4) == "WEBP") {
+    return ProbeWebp(bytes);
+  }
+  if (bytes.substr(0, 2) == "BM") return ProbeBmp(bytes);
+  return absl::InvalidArgumentError(
+      absl::StrCat("the picture is ", NameForeignFormat(bytes),
+                   "; expected the bytes of a JPEG, PNG, WebP or BMP file"));
+}
+
+absl::Status CheckImageLimits(std::size_t file_bytes, const ImageHeader& header,
+                              const ImageLimits& limits) {
+  if (file_bytes > limits.max_bytes) {
+    return ImageError(header.format, absl::StrCat("its file has ", file_bytes,
+                                                  " bytes, the limit is ", limits.max_bytes));
+  }
+  if (header.pixels() > limits.max_pixels) {
+    return ImageError(
+        header.format,
+        absl::StrCat("its ", header.width, " x ", header.height, " = ", header.pixels(),
+                     " pixels are more than the limit of ", limits.max_pixels));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RgbImage> DecodeImage(std::string_view bytes, const ImageLimits& limits) {
+  ASSIGN_OR_RETURN(const ImageHeader header, ProbeImage(bytes));
+  RETURN_IF_ERROR(CheckImageLimits(bytes.size(), header, limits));
+  ASSIGN_OR_RETURN(RgbImage image, DecoderOf(header.format)(bytes, header));
+  return ApplyOrientation(std::move(image), header.orientation);
+}
+
+}  // namespace llava::model

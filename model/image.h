@@ -1,0 +1,70 @@
+// Pictures: from the bytes of a file to RGB, with every limit checked before anything is decoded.
+//
+//   ASSIGN_OR_RETURN(const ImageHeader header, ProbeImage(bytes));       // cheap: for admission
+//   ASSIGN_OR_RETURN(const RgbImage image, DecodeImage(bytes, limits));  // on the prepare pool
+//
+// JPEG, PNG, WebP and BMP. The result is what Pillow's
+// ImageOps.exif_transpose(image).convert("RGB") gives: alpha is dropped, not blended; 16-bit colour
+// keeps its high byte; 16-bit grey is clipped at 255 (that is what Pillow does with its mode I;16);
+// CMYK is read by Adobe's inverted convention. PNG, WebP and BMP are decoded by OpenCV; JPEG by
+// libjpeg directly, because OpenCV 4.6 decodes a truncated JPEG without an error, prints libjpeg's
+// warnings to stderr, and rounds CMYK differently.
+//
+// All functions are pure and may run on any thread.
+#ifndef LLAVA_MODEL_IMAGE_H_
+#define LLAVA_MODEL_IMAGE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace llava::model {
+
+enum class ImageFormat { kJpeg, kPng, kWebp, kBmp };
+
+std::string_view ImageFormatName(ImageFormat format);  // "JPEG", "PNG", "WebP", "BMP"
+
+struct ImageHeader {
+  ImageFormat format = ImageFormat::kJpeg;
+  int width = 0;  // as stored, before `orientation`; in pixels, always > 0
+  int height = 0;
+  int channels = 0;  // as stored: 1 grey or palette, 2 grey+alpha, 3 colour, 4 alpha or CMYK
+  int bits_per_channel = 8;  // 16 for 16-bit PNG, fewer for small palettes
+  int orientation = 1;       // EXIF tag 0x0112, 1 to 8
+
+  std::int64_t pixels() const { return std::int64_t{width} * height; }
+  bool operator==(const ImageHeader&) const = default;
+};
+
+struct ImageLimits {
+  std::size_t max_bytes = std::size_t{32} << 20;  // of the encoded file
+  std::int64_t max_pixels = 50'000'000;           // width * height
+};
+
+// Interleaved RGB, rows from the top, no padding: pixels.size() == 3 * width * height.
+struct RgbImage {
+  int width = 0;
+  int height = 0;
+  std::vector<std::uint8_t> pixels;
+};
+
+// Reads the header and the metadata alone: nothing is inflated or decoded, whatever the file
+// claims. INVALID_ARGUMENT names the format when it is not one of the four, or what is wrong with
+// the header.
+absl::StatusOr<ImageHeader> ProbeImage(std::string_view bytes);
+
+// INVALID_ARGUMENT with the value and the limit when the file or the picture is too large.
+absl::Status CheckImageLimits(std::size_t file_bytes, const ImageHeader& header,
+                              const ImageLimits& limits);
+
+// Probes, checks the limits, decodes, applies the orientation. INVALID_ARGUMENT when the picture is
+// of another format, too large, truncated or corrupt, or when it is not what its header says.
+absl::StatusOr<RgbImage> DecodeImage(std::string_view bytes, const ImageLimits& limits = {});
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_IMAGE_H_

@@ -1,0 +1,127 @@
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "model/image/byte_reader.h"
+#include "model/image/formats.h"
+#include "model/image/opencv.h"
+#include "model/image/orientation.h"
+
+namespace llava::model {
+namespace {
+
+constexpr std::size_t kRiffHeaderBytes = 12;  // "RIFF", size, "WEBP"
+constexpr std::uint32_t kAnimationFlag = 0x02;
+constexpr std::uint32_t kAlphaFlag = 0x10;
+
+// What the container holds (developers.google.com/speed/webp/docs/riff_container).
+struct Container {
+  std::string_view picture;  // the chunk "VP8 " or "VP8L", with its header
+  std::string_view exif;
+  std::string_view xmp;
+  int canvas_width = 0;  // 0 without a VP8X chunk
+  int canvas_height = 0;
+  bool alpha = false;
+};
+
+absl::Status ReadExtendedHeader(std::string_view data, Container& container) {
+  ByteReader fields(data, ByteReader::Order::kLittle);
+  const std::uint32_t flags = fields.U8();
+  fields.Skip(3);
+  container.canvas_width = static_cast<int>(fields.U24()) + 1;
+  container.canvas_height = static_cast<int>(fields.U24()) + 1;
+  container.alpha = (flags & kAlphaFlag) != 0;
+  if (fields.failed()) return ImageError(ImageFormat::kWebp, "truncated in its VP8X chunk");
+  if ((flags & kAnimationFlag) != 0) {
+    return ImageError(ImageFormat::kWebp, "it is animated, which is not supported");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Container> ReadContainer(std::string_view bytes) {
+  ByteReader riff(bytes, ByteReader::Order::kLittle);
+  riff.Skip(4);
+  const std::size_t size = std::size_t{riff.U32()} + 8;
+  if (size > bytes.size()) return ImageError(ImageFormat::kWebp, "truncated");
+  const std::string_view file = bytes.substr(0, size);
+  ByteReader reader(file, ByteReader::Order::kLittle);
+  reader.Seek(kRiffHeaderBytes);
+  Container container;
+  while (reader.remaining() >= 8) {
+    const std::size_t start = reader.position();
+    const std::string_view type = reader.Take(4);
+    const std::uint32_t length = reader.U32();
+    const std::string_view data = reader.Take(length);
+    if (reader.failed()) return ImageError(ImageFormat::kWebp, "truncated");
+    if (length % 2 == 1 && reader.remaining() > 0) reader.Skip(1);
+    if (type == "VP8X") RETURN_IF_ERROR(ReadExtendedHeader(data, container));
+    if (type == "EXIF") container.exif = data;
+    if (type == "XMP ") container.xmp = data;
+    if ((type == "VP8 " || type == "VP8L") && container.picture.empty()) {
+      container.picture = file.substr(start, 8 + std::size_t{length});
+    }
+  }
+  if (container.picture.empty()) return ImageError(ImageFormat::kWebp, "it has no picture");
+  return container;
+}
+
+// Width, height and channels from the bitstream (RFC 6386, section 9.1; WebP lossless, section 3).
+absl::StatusOr<ImageHeader> ReadBitstreamHeader(std::string_view chunk) {
+  ByteReader fields(chunk, ByteReader::Order::kLittle);
+  const bool lossless = fields.Take(4) == "VP8L";
+  fields.Skip(4);
+  ImageHeader header{.format = ImageFormat::kWebp};
+  bool sound = true;
+  if (lossless) {
+    sound = fields.U8() == 0x2F;
+    const std::uint32_t bits = fields.U32();
+    header.width = static_cast<int>(bits & 0x3FFF) + 1;
+    header.height = static_cast<int>(bits >> 14 & 0x3FFF) + 1;
+    header.channels = (bits >> 28 & 1) != 0 ? 4 : 3;
+  } else {
+    const bool key_frame = (fields.U24() & 1) == 0;
+    sound = key_frame && fields.Take(3) == "\x9d\x01\x2a";
+    header.width = static_cast<int>(fields.U16() & 0x3FFF);
+    header.height = static_cast<int>(fields.U16() & 0x3FFF);
+    header.channels = 3;
+  }
+  if (fields.failed()) return ImageError(ImageFormat::kWebp, "truncated in its picture's header");
+  if (!sound || header.width == 0 || header.height == 0) {
+    return ImageError(ImageFormat::kWebp, "the header of its picture is wrong");
+  }
+  return header;
+}
+
+}  // namespace
+
+absl::StatusOr<ImageHeader> ProbeWebp(std::string_view bytes) {
+  ASSIGN_OR_RETURN(const Container container, ReadContainer(bytes));
+  ASSIGN_OR_RETURN(ImageHeader header, ReadBitstreamHeader(container.picture));
+  if (container.canvas_width != 0 &&
+      (container.canvas_width != header.width || container.canvas_height != header.height)) {
+    return ImageError(
+        ImageFormat::kWebp,
+        absl::StrCat("its canvas of ", container.canvas_width, " x ", container.canvas_height,
+                     " differs from its picture of ", header.width, " x ", header.height));
+  }
+  if (container.alpha) header.channels = 4;
+  header.orientation = CombineOrientations(container.exif, container.xmp);
+  return header;
+}
+
+// OpenCV (libwebp) gets the picture's own chunk and no other: neither alpha nor a profile is
+// wanted.
+absl::StatusOr<RgbImage> DecodeWebp(std::string_view bytes, const ImageHeader& header) {
+  ASSIGN_OR_RETURN(const Container container, ReadContainer(bytes));
+  std::string plain("RIFF");
+  const std::size_t padding = container.picture.size() % 2;
+  const std::size_t size = 4 + container.picture.size() + padding;
+  for (int shift = 0; shift < 32; shift += 8) plain.push_back(static_cast<char>(size >> shift));
+  plain.append("WEBP").append(container.picture).append(padding, '\0');
+  return DecodeWithOpenCv(plain, header, OpenCvPixels::kColour8);
+}
+
+}  // namespace llava::model

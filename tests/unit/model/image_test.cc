@@ -1,0 +1,214 @@
+#include "model/image.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/rng.h"
+
+namespace llava::model {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+const std::filesystem::path kImages =
+    std::filesystem::path(LLAVA_SOURCE_DIR) / "tests/unit/model/data/images";
+
+std::string ReadFile(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  EXPECT_TRUE(in) << path;
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+// What Pillow made of a picture; see data/images/make_images.py.
+struct Expected {
+  std::string name;
+  int width = 0;
+  int height = 0;
+  std::string sha256;
+};
+
+std::vector<Expected> ReadExpected() {
+  std::ifstream in(kImages / "expected.txt");
+  std::vector<Expected> all;
+  for (Expected one; in >> one.name >> one.width >> one.height >> one.sha256;) all.push_back(one);
+  return all;
+}
+
+std::string HashOf(const RgbImage& image) {
+  return Sha256Of({reinterpret_cast<const char*>(image.pixels.data()), image.pixels.size()}).Hex();
+}
+
+int LargestDifference(const RgbImage& a, const RgbImage& b) {
+  if (a.pixels.size() != b.pixels.size()) return 256;
+  int largest = 0;
+  for (std::size_t i = 0; i < a.pixels.size(); ++i) {
+    largest = std::max(largest, std::abs(a.pixels[i] - b.pixels[i]));
+  }
+  return largest;
+}
+
+std::string ErrorOfDecoding(std::string_view bytes, const ImageLimits& limits = {}) {
+  const absl::Status status = DecodeImage(bytes, limits).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  return std::string(status.message());
+}
+
+// A PNG header of that size, and a few bytes where its picture should be.
+std::string PngClaiming(std::uint32_t width, std::uint32_t height) {
+  std::string png = ReadFile(kImages / "rgb8.png");
+  for (int i = 0; i < 4; ++i) {
+    png[16 + i] = static_cast<char>(width >> (24 - 8 * i));
+    png[20 + i] = static_cast<char>(height >> (24 - 8 * i));
+  }
+  const auto sum = crc32_z(0, reinterpret_cast<const Bytef*>(png.data()) + 12, 17);
+  for (int i = 0; i < 4; ++i) png[29 + i] = static_cast<char>(sum >> (24 - 8 * i));
+  return png;
+}
+
+TEST(ImageTest, EveryKindOfPictureBecomesWhatPillowMakesOfIt) {
+  const auto all = ReadExpected();
+  ASSERT_GT(all.size(), 80u);
+  for (const Expected& expected : all) {
+    SCOPED_TRACE(expected.name);
+    const auto image = DecodeImage(ReadFile(kImages / expected.name));
+    ASSERT_TRUE(image.ok()) << image.status();
+    EXPECT_EQ(image->width, expected.width);
+    EXPECT_EQ(image->height, expected.height);
+    if (expected.name.ends_with(".jpg")) {  // inverse transforms may differ by a level
+      const auto pillow = DecodeImage(ReadFile(kImages / (expected.name + ".expected.png")));
+      ASSERT_TRUE(pillow.ok()) << pillow.status();
+      EXPECT_EQ(HashOf(*pillow), expected.sha256);
+      EXPECT_LE(LargestDifference(*image, *pillow), 1);
+    } else {
+      EXPECT_EQ(HashOf(*image), expected.sha256);
+    }
+  }
+}
+
+TEST(ImageTest, TheHeaderSaysWhatThePictureIs) {
+  const auto probe = [](const char* name) { return ProbeImage(ReadFile(kImages / name)).value(); };
+  EXPECT_EQ(probe("rgb_420.jpg"), (ImageHeader{ImageFormat::kJpeg, 37, 23, 3, 8, 1}));
+  EXPECT_EQ(probe("cmyk.jpg"), (ImageHeader{ImageFormat::kJpeg, 37, 23, 4, 8, 1}));
+  EXPECT_EQ(probe("exif6.jpg"), (ImageHeader{ImageFormat::kJpeg, 37, 23, 3, 8, 6}));
+  EXPECT_EQ(probe("grey16.png"), (ImageHeader{ImageFormat::kPng, 37, 23, 1, 16, 1}));
+  EXPECT_EQ(probe("exif8_after.png"), (ImageHeader{ImageFormat::kPng, 37, 23, 3, 8, 8}));
+  EXPECT_EQ(probe("palette2.png"), (ImageHeader{ImageFormat::kPng, 37, 23, 1, 2, 1}));
+  EXPECT_EQ(probe("lossless_alpha.webp"), (ImageHeader{ImageFormat::kWebp, 37, 23, 4, 8, 1}));
+  EXPECT_EQ(probe("xmp8.webp"), (ImageHeader{ImageFormat::kWebp, 37, 23, 3, 8, 8}));
+  EXPECT_EQ(probe("top_down24.bmp"), (ImageHeader{ImageFormat::kBmp, 37, 23, 3, 8, 1}));
+}
+
+TEST(ImageTest, LimitsAreCheckedBeforeAnythingIsDecoded) {
+  const std::string small = ReadFile(kImages / "rgb8.png");
+  EXPECT_THAT(ErrorOfDecoding(small, {.max_bytes = 100}),
+              AllOf(HasSubstr("PNG"), HasSubstr("the limit is 100")));
+  EXPECT_THAT(ErrorOfDecoding(small, {.max_pixels = 850}),
+              AllOf(HasSubstr("37 x 23 = 851 pixels"), HasSubstr("the limit of 850")));
+  EXPECT_TRUE(DecodeImage(small, {.max_bytes = small.size(), .max_pixels = 851}).ok());
+  // Bombs: the memory for these would not be there.
+  EXPECT_THAT(ErrorOfDecoding(PngClaiming(2'000'000'000, 2'000'000'000)),
+              HasSubstr("4000000000000000000 pixels"));
+  EXPECT_THAT(ErrorOfDecoding(PngClaiming(50'000'001, 1)), HasSubstr("more than the limit"));
+  std::string jpeg = ReadFile(kImages / "rgb_420.jpg");
+  const std::size_t frame = jpeg.find("\xff\xc0");
+  jpeg.replace(frame + 5, 4, "\xff\xff\xff\xff");
+  EXPECT_THAT(ErrorOfDecoding(jpeg), HasSubstr("65535 x 65535"));
+}
+
+TEST(ImageTest, AHeaderThatLiesIsAnError) {
+  EXPECT_THAT(ErrorOfDecoding(PngClaiming(37, 24)), HasSubstr("corrupt"));
+  EXPECT_THAT(ErrorOfDecoding(PngClaiming(0, 5)), HasSubstr("its size is 0 x 5"));
+  std::string webp = ReadFile(kImages / "lossy_alpha.webp");
+  webp[24] = 99;  // canvas width - 1
+  EXPECT_THAT(ErrorOfDecoding(webp), HasSubstr("canvas of 100 x 23 differs"));
+  std::string bmp = ReadFile(kImages / "rgb24.bmp");
+  bmp[22] = 24;
+  EXPECT_THAT(ErrorOfDecoding(bmp), HasSubstr("truncated"));
+}
+
+TEST(ImageTest, OtherFormatsAreNamed) {
+  const std::pair<std::string, const char*> cases[] = {
+      {"GIF89a......", "a GIF picture"},
+      {std::string("II*\0\x08\0\0\0", 8), "a TIFF picture"},
+      {std::string("MM\0*\0\0\0\x08", 8), "a TIFF picture"},
+      {std::string("\0\0\0\x1c"
+                   "ftypavif\0\0\0\0",
+                   16),
+       "an AVIF picture"},
+      {std::string("\0\0\0\x18"
+                   "ftypheic\0\0\0\0",
+                   16),
+       "a HEIC picture"},
+      {"\xff\x0a....", "a JPEG XL picture"},
+      {"  <?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG picture"},
+      {"<!DOCTYPE html><html></html>", "an HTML page"},
+      {"data:image/png;base64,iVBORw0KGgo=", "a data: URL"},
+      {"what is in the picture?", "text"},
+      {"%PDF-1.7", "a PDF document"},
+      {"P6\n2 2\n255\n", "a PNM picture"},
+      {"RIFF....WAVEfmt ", "a WAV sound"},
+      {"", "no bytes at all"},
+      {"\x01\x02\x03", "an unknown format that begins with the bytes 01 02 03"},
+  };
+  for (const auto& [bytes, name] : cases) {
+    EXPECT_THAT(ErrorOfDecoding(bytes), AllOf(HasSubstr(name), HasSubstr("expected")));
+  }
+}
+
+TEST(ImageTest, AnAnimatedWebpIsRefusedByName) {
+  std::string webp = ReadFile(kImages / "lossy_alpha.webp");
+  webp[20] = static_cast<char>(webp[20] | 0x02);
+  EXPECT_THAT(ErrorOfDecoding(webp), HasSubstr("animated"));
+}
+
+TEST(ImageTest, ATruncatedPictureIsAnErrorWhereverItEnds) {
+  for (const char* name :
+       {"rgb_420.jpg", "progressive.jpg", "cmyk.jpg", "rgb8.png", "palette4.png", "grey16.png",
+        "lossy.webp", "lossless_alpha.webp", "rgb24.bmp", "masks565_v4.bmp"}) {
+    SCOPED_TRACE(name);
+    const std::string whole = ReadFile(kImages / name);
+    for (std::size_t size = 0; size < whole.size(); size += size < 64 ? 1 : 13) {
+      EXPECT_FALSE(DecodeImage(std::string_view(whole).substr(0, size)).ok()) << size;
+    }
+  }
+}
+
+TEST(ImageTest, DamagedPicturesNeverCrashAndKeepTheirSize) {
+  constexpr std::uint64_t kSeed = 20;
+  SCOPED_TRACE(kSeed);
+  Rng rng(kSeed);
+  const ImageLimits limits{.max_pixels = 1 << 16};
+  for (const Expected& expected : ReadExpected()) {
+    const std::string whole = ReadFile(kImages / expected.name);
+    for (int round = 0; round < 20; ++round) {
+      std::string damaged = whole;
+      for (std::int64_t n = rng.Between(1, 4); n > 0; --n) {
+        damaged[rng.Below(damaged.size())] = static_cast<char>(rng.Below(256));
+      }
+      const auto image = DecodeImage(damaged, limits);
+      if (!image.ok()) {
+        EXPECT_EQ(image.status().code(), absl::StatusCode::kInvalidArgument) << image.status();
+        continue;
+      }
+      ASSERT_EQ(image->pixels.size(), std::size_t{3} * image->width * image->height);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace llava::model
