@@ -1,0 +1,120 @@
+#include "training/run/recipe.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace llava::training {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kGood[] = R"(name: small
+output: runs/small
+seed: 7
+precision: bf16
+model: {checkpoint: base}
+data:
+  files: [rows.json]
+  images: /pictures
+save: {every_steps: 10, keep: 3}
+stages:
+  - name: align
+    train: [projector]
+    steps: 20
+    batch: 8
+    micro_batch: 3
+    rate: 1.0e-3
+    warmup_ratio: 0.03
+  - name: tune
+    train: [projector, decoder]
+    data: {template: plain, max_length: 64}
+    epochs: 2
+    batch: 4
+    rate: 2.0e-5
+    projector_rate: 1.0e-5
+    schedule: linear
+)";
+
+class RecipeTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<Recipe> Read(const std::string& text) {
+    const std::string file = folder_ + "/recipe.yaml";
+    std::ofstream(file) << text;
+    return ReadRecipe(file);
+  }
+
+  // The good recipe with the first `from` replaced.
+  std::string Changed(const std::string& from, const std::string& to) {
+    std::string text = kGood;
+    const std::size_t at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    return text.replace(at, from.size(), to);
+  }
+
+  void ExpectError(const std::string& text, const std::string& message) {
+    const auto recipe = Read(text);
+    ASSERT_FALSE(recipe.ok()) << text;
+    EXPECT_EQ(recipe.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(recipe.status().message()), HasSubstr("recipe.yaml:" + message));
+  }
+
+  const std::string folder_ = ::testing::TempDir();
+};
+
+TEST_F(RecipeTest, ReadsEverything) {
+  const auto recipe = Read(kGood);
+  ASSERT_TRUE(recipe.ok()) << recipe.status();
+  EXPECT_EQ(recipe->seed, 7u);
+  EXPECT_EQ(recipe->precision, Precision::kBfloat16);
+  EXPECT_EQ(recipe->model.checkpoint, std::filesystem::path(folder_) / "base");
+  EXPECT_EQ(recipe->save_every, 10);
+  ASSERT_EQ(recipe->stages.size(), 2u);
+  EXPECT_TRUE(recipe->stages[0].train_projector);
+  EXPECT_FALSE(recipe->stages[0].train_decoder);
+  EXPECT_EQ(recipe->stages[0].data.images, "/pictures");
+  EXPECT_EQ(recipe->stages[0].data.chat_template, "v1");
+  EXPECT_EQ(recipe->stages[1].data.chat_template, "plain");
+  EXPECT_EQ(recipe->stages[1].data.images, "/pictures");
+  EXPECT_EQ(recipe->stages[1].schedule.kind, ScheduleKind::kLinear);
+  EXPECT_EQ(recipe->stages[1].projector_rate, 1e-5);
+}
+
+TEST_F(RecipeTest, MistakesNameLineAndKey) {
+  ExpectError(Changed("seed: 7", "sead: 7"), "3: sead: is not a key");
+  ExpectError(Changed("seed: 7", "seed: many"), "3: seed: is 'many', expected a whole number");
+  ExpectError(Changed("seed: 7", "name: again"), "3: name: comes twice");
+  ExpectError(Changed("bf16", "fp8"), "4: precision: is 'fp8', expected one of: fp32, bf16");
+  ExpectError(Changed("batch: 8", "batch: 0"), "14: stages[0].batch: is 0, expected at least 1");
+  ExpectError(Changed("batch: 8", "batches: 8"), "11: stages[0].batch: is missing");
+  ExpectError(Changed("[projector]", "[projektor]"), "12: stages[0].train: names 'projektor'");
+  ExpectError(Changed("[projector]", "projector"), "12: stages[0].train: is 'projector', expected");
+  ExpectError(Changed("rate: 1.0e-3", "rate: -1"), "16: stages[0].rate: is -1");
+  ExpectError(Changed("rate: 1.0e-3", "rate: .nan"), "16: stages[0].rate: is nan");
+  ExpectError(Changed("  - name: align\n    train", "  - align\n  - train"), "11: stages[0]: is");
+  ExpectError(Changed("{checkpoint: base}", "{}"), "5: model.checkpoint: expected exactly one");
+  ExpectError(Changed("    epochs: 2\n", ""), "18: stages[1].steps: expected exactly one");
+  ExpectError(Changed("name: small", "name: [small"), "");
+  ExpectError("- 1\n", "1: is a list, expected a mapping");
+}
+
+TEST_F(RecipeTest, ALaterStageMayChangeWithoutTouchingEarlierOnes) {
+  const auto one = Read(kGood);
+  const auto other = Read(Changed("epochs: 2", "epochs: 3"));
+  const auto moved = Read(Changed("seed: 7", "seed: 8"));
+  ASSERT_TRUE(one.ok() && other.ok() && moved.ok());
+  EXPECT_EQ(RecipeDigest(*one, 0), "");
+  EXPECT_EQ(RecipeDigest(*one, 1), RecipeDigest(*other, 1));
+  EXPECT_NE(RecipeDigest(*one, 2), RecipeDigest(*other, 2));
+  EXPECT_NE(RecipeDigest(*one, 1), RecipeDigest(*moved, 1));
+}
+
+TEST_F(RecipeTest, AMissingFileIsNotFound) {
+  EXPECT_EQ(ReadRecipe(folder_ + "/none.yaml").status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace llava::training

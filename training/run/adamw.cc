@@ -1,0 +1,90 @@
+#include "training/run/adamw.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/sqrt.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <cmath>
+#include <utility>
+
+namespace llava::training {
+
+bool Decays(const NamedTensor& parameter) { return parameter.tensor.dim() >= 2; }
+
+std::vector<ParameterGroup> SplitByDecay(const std::string& name, double rate, double weight_decay,
+                                         const std::vector<NamedTensor>& parameters) {
+  ParameterGroup decayed{name, rate, weight_decay, {}};
+  ParameterGroup plain{name + " (no decay)", rate, 0.0, {}};
+  for (const NamedTensor& parameter : parameters) {
+    (Decays(parameter) ? decayed : plain).parameters.push_back(parameter);
+  }
+  std::vector<ParameterGroup> groups;
+  for (ParameterGroup& group : {std::ref(decayed), std::ref(plain)}) {
+    if (!group.parameters.empty()) groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+AdamW::AdamW(std::vector<ParameterGroup> groups, const AdamWOptions& options)
+    : options_(options), groups_(std::move(groups)) {
+  const at::NoGradGuard no_grad;
+  for (const ParameterGroup& group : groups_) {
+    std::vector<Slot>& slots = slots_.emplace_back();
+    for (const NamedTensor& parameter : group.parameters) {
+      const at::Tensor& weight = parameter.tensor;
+      const at::Tensor master =
+          weight.scalar_type() == at::kFloat ? weight.detach() : weight.detach().to(at::kFloat);
+      slots.push_back({weight, master, at::zeros_like(master), at::zeros_like(master)});
+    }
+  }
+}
+
+void AdamW::Update(const ParameterGroup& group, Slot& slot, double rate,
+                   double gradient_scale) const {
+  const double steps = static_cast<double>(steps_);
+  const at::Tensor gradient = slot.parameter.grad().to(at::kFloat).mul(gradient_scale);
+  slot.m.mul_(options_.beta1).add_(gradient, 1.0 - options_.beta1);
+  slot.v.mul_(options_.beta2).addcmul_(gradient, gradient, 1.0 - options_.beta2);
+  const double m_correction = 1.0 - std::pow(options_.beta1, steps);
+  const double v_correction = 1.0 - std::pow(options_.beta2, steps);
+  const at::Tensor scale = at::sqrt(slot.v).div_(std::sqrt(v_correction)).add_(options_.eps);
+  if (group.weight_decay != 0.0) slot.master.mul_(1.0 - rate * group.weight_decay);
+  slot.master.addcdiv_(slot.m, scale, -rate / m_correction);
+  if (slot.parameter.scalar_type() != at::kFloat) slot.parameter.detach().copy_(slot.master);
+}
+
+void AdamW::Step(double rate_factor, double gradient_scale) {
+  const at::NoGradGuard no_grad;
+  ++steps_;
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    for (Slot& slot : slots_[g]) {
+      if (!slot.parameter.grad().defined()) continue;
+      Update(groups_[g], slot, groups_[g].rate * rate_factor, gradient_scale);
+    }
+  }
+}
+
+void AdamW::ZeroGradients() {
+  for (const ParameterGroup& group : groups_) {
+    for (const NamedTensor& parameter : group.parameters) {
+      parameter.tensor.mutable_grad() = at::Tensor();
+    }
+  }
+}
+
+std::vector<NamedTensor> AdamW::State() const {
+  std::vector<NamedTensor> state;
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    for (std::size_t i = 0; i < slots_[g].size(); ++i) {
+      const std::string& name = groups_[g].parameters[i].name;
+      const Slot& slot = slots_[g][i];
+      state.push_back({name + ".m", slot.m});
+      state.push_back({name + ".v", slot.v});
+      if (slot.parameter.scalar_type() != at::kFloat)
+        state.push_back({name + ".master", slot.master});
+    }
+  }
+  return state;
+}
+
+}  // namespace llava::training

@@ -1,0 +1,133 @@
+#include "training/run/packed_batch.h"
+
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/check.h"
+#include "model/attention/sdpa_attention.h"
+#include "training/run/tree_attention.h"
+
+namespace llava::training {
+namespace {
+
+at::Tensor ToTensor(std::vector<std::int64_t>& values) {
+  return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong)
+      .clone();
+}
+
+class Packer {
+ public:
+  Packer(const Batch& batch, std::int64_t features_per_image)
+      : batch_(batch), features_per_image_(features_per_image) {}
+
+  PackedBatch Run() {
+    const std::size_t samples = batch_.sequence_starts.size() - 1;
+    for (std::size_t s = 0; s < samples; ++s) AddSample(s);
+    PackedBatch packed;
+    packed.ids_T = ToTensor(ids_);
+    packed.positions_T = ToTensor(positions_);
+    packed.label_rows_R = ToTensor(label_rows_);
+    packed.targets_R = ToTensor(targets_);
+    packed.image_rows_P = ToTensor(image_rows_);
+    packed.feature_rows_P = ToTensor(feature_rows_);
+    packed.pictures_I = std::move(pictures_);
+    if (lengths_.size() == samples) {
+      packed.attention = std::make_unique<model::SdpaAttention>(lengths_);
+    } else {
+      packed.attention = std::make_unique<TreeAttention>(lengths_, branches_);
+    }
+    return packed;
+  }
+
+ private:
+  // How many tokens sample `s` shares with the group before it: all up to the end of its only
+  // picture, when they are the same there and none of them has a target.
+  std::int32_t SharedLength(std::size_t s) const {
+    const std::vector<ImageSpan> spans = SpansOf(s);
+    if (s == 0 || spans.size() != 1 || group_spans_.size() != 1) return 0;
+    const ImageSpan& mine = spans.front();
+    const ImageSpan& theirs = group_spans_.front();
+    const std::int32_t start = batch_.sequence_starts[s];
+    const std::int32_t length = mine.offset + mine.count - start;
+    const bool alike = theirs.offset + theirs.count - group_start_ == length &&
+                       batch_.images[mine.image].digest == batch_.images[theirs.image].digest;
+    if (!alike) return 0;
+    for (std::int32_t i = 0; i < length; ++i) {
+      if (batch_.ids[start + i] != batch_.ids[group_start_ + i]) return 0;
+      if (batch_.targets[start + i] != kIgnoreLabel) return 0;
+      if (batch_.targets[group_start_ + i] != kIgnoreLabel) return 0;
+    }
+    return length;
+  }
+
+  std::vector<ImageSpan> SpansOf(std::size_t s) const {
+    std::vector<ImageSpan> spans;
+    for (const ImageSpan& span : batch_.image_spans) {
+      if (span.offset >= batch_.sequence_starts[s] && span.offset < batch_.sequence_starts[s + 1]) {
+        spans.push_back(span);
+      }
+    }
+    return spans;
+  }
+
+  void AddSample(std::size_t s) {
+    const std::int32_t shared = SharedLength(s);
+    const std::int32_t start = batch_.sequence_starts[s];
+    const std::int32_t end = batch_.sequence_starts[s + 1];
+    if (shared == 0) {
+      group_start_ = start;
+      group_spans_ = SpansOf(s);
+      group_shared_end_ =
+          group_spans_.size() == 1 ? group_spans_[0].offset + group_spans_[0].count : end;
+      branch_ = 0;
+      lengths_.push_back(0);
+      for (const ImageSpan& span : group_spans_) AddPicture(span, start);
+    }
+    ++branch_;
+    for (std::int32_t t = start + shared; t < end; ++t) {
+      const bool beginning = shared == 0 && t < group_shared_end_;
+      branches_.push_back(beginning ? 0 : branch_);
+      if (batch_.targets[t] != kIgnoreLabel) {
+        label_rows_.push_back(static_cast<std::int64_t>(ids_.size()));
+        targets_.push_back(batch_.targets[t]);
+      }
+      ids_.push_back(batch_.ids[t]);
+      positions_.push_back(batch_.positions[t]);
+      ++lengths_.back();
+    }
+  }
+
+  void AddPicture(const ImageSpan& span, std::int32_t sample_start) {
+    const auto [place, fresh] =
+        rows_of_picture_.try_emplace(batch_.images[span.image].digest, pictures_.size());
+    if (fresh) pictures_.push_back(span.image);
+    const auto first = static_cast<std::int64_t>(ids_.size()) + span.offset - sample_start;
+    for (std::int32_t i = 0; i < span.count; ++i) {
+      image_rows_.push_back(first + i);
+      feature_rows_.push_back(static_cast<std::int64_t>(place->second) * features_per_image_ + i);
+    }
+  }
+
+  const Batch& batch_;
+  const std::int64_t features_per_image_;
+  std::vector<std::int64_t> ids_, positions_, label_rows_, targets_, image_rows_, feature_rows_;
+  std::vector<std::int64_t> lengths_;   // of groups
+  std::vector<std::int32_t> branches_;  // one a token
+  std::vector<std::int32_t> pictures_;
+  std::map<Digest, std::size_t> rows_of_picture_;
+  std::int32_t group_start_ = 0;  // in the batch, of the group's first sample
+  std::int32_t group_shared_end_ = 0;
+  std::vector<ImageSpan> group_spans_;
+  std::int32_t branch_ = 0;
+};
+
+}  // namespace
+
+PackedBatch Pack(const Batch& batch, std::int64_t features_per_image) {
+  LLAVA_CHECK(!batch.empty());
+  return Packer(batch, features_per_image).Run();
+}
+
+}  // namespace llava::training

@@ -1,0 +1,35 @@
+// A batch as tensors, with what its samples have in common computed once.
+#ifndef LLAVA_TRAINING_RUN_PACKED_BATCH_H_
+#define LLAVA_TRAINING_RUN_PACKED_BATCH_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "model/attention/attention.h"
+#include "training/data/collator.h"
+
+namespace llava::training {
+
+// T tokens, R tokens with a target, P picture rows, I different pictures. int64 on the CPU.
+struct PackedBatch {
+  at::Tensor ids_T;
+  at::Tensor positions_T;
+  at::Tensor label_rows_R;  // places in T
+  at::Tensor targets_R;
+  at::Tensor image_rows_P;               // places in T, distinct
+  at::Tensor feature_rows_P;             // rows of the I pictures' features laid one after another
+  std::vector<std::int32_t> pictures_I;  // indices into Batch::images
+  std::unique_ptr<model::AttentionBackend> attention;
+};
+
+// Consecutive samples that begin alike up to and including the same picture become one group whose
+// beginning stands once. features_per_image: rows that the projector makes of a picture.
+// REQUIRES: !batch.empty().
+PackedBatch Pack(const Batch& batch, std::int64_t features_per_image);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_RUN_PACKED_BATCH_H_

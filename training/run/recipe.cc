@@ -1,0 +1,234 @@
+#include "training/run/recipe.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "base/digest.h"
+#include "base/status_macros.h"
+#include "training/run/strict_yaml.h"
+
+namespace llava::training {
+namespace {
+
+// The values of one section that must lie in a range: absl-style messages with the key's line.
+void CheckAtLeast(StrictYaml& yaml, std::string_view key, double value, double least) {
+  if (!(value >= least) || !std::isfinite(value)) {
+    yaml.Fail(key, absl::StrCat("is ", value, ", expected at least ", least));
+  }
+}
+
+void CheckWithin(StrictYaml& yaml, std::string_view key, double value, double low, double high) {
+  if (!(value >= low && value <= high)) {
+    yaml.Fail(key, absl::StrCat("is ", value, ", expected ", low, " to ", high));
+  }
+}
+
+class Reader {
+ public:
+  explicit Reader(const std::string& file) : folder_(std::filesystem::path(file).parent_path()) {}
+
+  void Read(StrictYaml& yaml, Recipe& recipe) const {
+    yaml.Require("name");
+    yaml.Optional("name", &recipe.name);
+    yaml.Require("output");
+    Path(yaml, "output", &recipe.output);
+    Path(yaml, "publish", &recipe.publish);
+    std::int64_t seed = 42;
+    yaml.Optional("seed", &seed);
+    CheckAtLeast(yaml, "seed", static_cast<double>(seed), 0);
+    recipe.seed = static_cast<std::uint64_t>(seed);
+    yaml.Choice<Precision>("precision",
+                           {{"fp32", Precision::kFloat32}, {"bf16", Precision::kBfloat16}},
+                           &recipe.precision);
+    yaml.Require("model");
+    yaml.Section("model", [&](StrictYaml& model) { ReadModel(model, recipe.model); });
+    yaml.Section("save", [&](StrictYaml& save) {
+      save.Optional("every_steps", &recipe.save_every);
+      save.Optional("keep", &recipe.keep);
+      CheckAtLeast(save, "every_steps", static_cast<double>(recipe.save_every), 1);
+      CheckAtLeast(save, "keep", static_cast<double>(recipe.keep), 1);
+    });
+    DataOptions data;  // what stages say nothing about
+    yaml.Section("data", [&](StrictYaml& section) { ReadData(section, data); });
+    yaml.Require("stages");
+    yaml.List("stages", [&](StrictYaml& stage) {
+      recipe.stages.emplace_back().data = data;
+      ReadStage(stage, recipe.stages.back());
+    });
+    if (recipe.stages.empty()) yaml.Fail("stages", "is empty, expected at least one stage");
+  }
+
+ private:
+  void Path(StrictYaml& yaml, std::string_view key, std::string* path) const {
+    std::string text;
+    yaml.Optional(key, &text);
+    if (!text.empty()) *path = (folder_ / text).lexically_normal().string();
+  }
+
+  void ReadModel(StrictYaml& yaml, ModelSource& model) const {
+    Path(yaml, "checkpoint", &model.checkpoint);
+    Path(yaml, "vision_tower", &model.vision_tower);
+    Path(yaml, "from_scratch", &model.from_scratch);
+    if (model.checkpoint.empty() == model.from_scratch.empty()) {
+      yaml.Fail("checkpoint", "expected exactly one of checkpoint and from_scratch");
+    }
+  }
+
+  void ReadData(StrictYaml& yaml, DataOptions& data) const {
+    std::vector<std::string> files;
+    yaml.Optional("files", &files);
+    if (!files.empty()) data.files.clear();
+    for (const std::string& file : files) {
+      data.files.push_back((folder_ / file).lexically_normal().string());
+    }
+    Path(yaml, "images", &data.images);
+    Path(yaml, "labels", &data.labels);
+    yaml.Optional("template", &data.chat_template);
+    yaml.Optional("split_turns", &data.split_turns);
+    yaml.Optional("max_length", &data.max_length);
+    yaml.Optional("group_by_length", &data.group_by_length);
+    yaml.Choice<bool>("on_bad_row", {{"skip", false}, {"stop", true}}, &data.stop_on_bad_row);
+    yaml.Optional("workers", &data.workers);
+    CheckAtLeast(yaml, "max_length", static_cast<double>(data.max_length), 1);
+    CheckAtLeast(yaml, "workers", static_cast<double>(data.workers), 1);
+  }
+
+  void ReadStage(StrictYaml& yaml, StageOptions& stage) const {
+    yaml.Require("name");
+    yaml.Optional("name", &stage.name);
+    yaml.Choice<Objective>(
+        "objective",
+        {{"conversation", Objective::kConversation}, {"patch_labels", Objective::kPatchLabels}},
+        &stage.objective);
+    ReadParts(yaml, stage);
+    yaml.Section("data", [&](StrictYaml& data) { ReadData(data, stage.data); });
+    ReadLength(yaml, stage);
+    ReadOptimizer(yaml, stage);
+    yaml.Optional("gradient_checkpointing", &stage.gradient_checkpointing);
+    if (stage.objective == Objective::kPatchLabels) {
+      if (!stage.train_vision_tower || stage.train_projector || stage.train_decoder) {
+        yaml.Fail("train", "patch_labels trains the vision_tower and nothing else");
+      }
+      if (stage.data.labels.empty()) yaml.Fail("data", "patch_labels needs data.labels");
+    } else if (stage.data.files.empty()) {
+      yaml.Fail("data", "names no files, neither here nor in the recipe's data section");
+    }
+  }
+
+  void ReadParts(StrictYaml& yaml, StageOptions& stage) const {
+    std::vector<std::string> parts;
+    yaml.Require("train");
+    yaml.Optional("train", &parts);
+    for (const std::string& part : parts) {
+      if (part == "vision_tower") {
+        stage.train_vision_tower = true;
+      } else if (part == "projector") {
+        stage.train_projector = true;
+      } else if (part == "decoder") {
+        stage.train_decoder = true;
+      } else {
+        yaml.Fail("train",
+                  absl::StrCat("names '", part, "', expected vision_tower, projector, decoder"));
+      }
+    }
+    yaml.Section("lora", [&](StrictYaml& lora) {
+      lora.Require("rank");
+      lora.Optional("rank", &stage.lora.rank);
+      lora.Optional("alpha", &stage.lora.alpha);
+      lora.Optional("dropout", &stage.lora.dropout);
+      lora.Optional("targets", &stage.lora.targets);
+      CheckAtLeast(lora, "rank", static_cast<double>(stage.lora.rank), 1);
+      CheckWithin(lora, "dropout", stage.lora.dropout, 0.0, 0.99);
+    });
+    if (stage.lora.rank > 0 && stage.train_decoder) {
+      yaml.Fail("lora", "adapts the decoder, which `train` names as well: choose one");
+    }
+    if (parts.empty() && stage.lora.rank == 0) yaml.Fail("train", "names no part to train");
+  }
+
+  void ReadLength(StrictYaml& yaml, StageOptions& stage) const {
+    if (yaml.Has("steps") == yaml.Has("epochs")) {
+      yaml.Fail("steps", "expected exactly one of steps and epochs");
+    }
+    yaml.Optional("epochs", &stage.epochs);
+    yaml.Optional("steps", &stage.steps);
+    yaml.Require("batch");
+    yaml.Optional("batch", &stage.batch);
+    yaml.Optional("micro_batch", &stage.micro_batch);
+    CheckAtLeast(yaml, "epochs", static_cast<double>(stage.epochs), 1);
+    if (yaml.Has("steps")) CheckAtLeast(yaml, "steps", static_cast<double>(stage.steps), 1);
+    CheckAtLeast(yaml, "batch", static_cast<double>(stage.batch), 1);
+    CheckAtLeast(yaml, "micro_batch", static_cast<double>(stage.micro_batch), 0);
+  }
+
+  void ReadOptimizer(StrictYaml& yaml, StageOptions& stage) const {
+    yaml.Require("rate");
+    yaml.Optional("rate", &stage.rate);
+    yaml.Optional("projector_rate", &stage.projector_rate);
+    yaml.Optional("vision_tower_rate", &stage.vision_tower_rate);
+    yaml.Optional("weight_decay", &stage.weight_decay);
+    yaml.Optional("beta1", &stage.beta1);
+    yaml.Optional("beta2", &stage.beta2);
+    yaml.Optional("eps", &stage.eps);
+    yaml.Optional("clip_norm", &stage.clip_norm);
+    yaml.Choice<ScheduleKind>("schedule",
+                              {{"cosine", ScheduleKind::kCosine},
+                               {"linear", ScheduleKind::kLinear},
+                               {"constant", ScheduleKind::kConstant}},
+                              &stage.schedule.kind);
+    yaml.Optional("warmup_ratio", &stage.schedule.warmup_ratio);
+    yaml.Optional("rate_floor", &stage.schedule.floor);
+    for (const auto& [key, value] :
+         {std::pair{"rate", stage.rate}, std::pair{"projector_rate", stage.projector_rate},
+          std::pair{"vision_tower_rate", stage.vision_tower_rate},
+          std::pair{"weight_decay", stage.weight_decay}, std::pair{"eps", stage.eps},
+          std::pair{"clip_norm", stage.clip_norm}}) {
+      CheckAtLeast(yaml, key, value, 0.0);
+    }
+    CheckWithin(yaml, "beta1", stage.beta1, 0.0, 0.999999);
+    CheckWithin(yaml, "beta2", stage.beta2, 0.0, 0.999999);
+    CheckWithin(yaml, "warmup_ratio", stage.schedule.warmup_ratio, 0.0, 1.0);
+    CheckWithin(yaml, "rate_floor", stage.schedule.floor, 0.0, 1.0);
+  }
+
+  const std::filesystem::path folder_;
+};
+
+// Chained over the stages, so that a later stage may change while an earlier one runs.
+std::vector<std::string> StageDigests(const std::string& file) {
+  const YAML::Node root = YAML::LoadFile(file);
+  std::string before;
+  for (const char* key : {"seed", "precision", "model", "data"}) {
+    if (root[key]) absl::StrAppend(&before, key, ": ", YAML::Dump(root[key]), "\n");
+  }
+  std::vector<std::string> digests;
+  for (const YAML::Node& stage : root["stages"]) {
+    before = Sha256Of(absl::StrCat(before, "\n", YAML::Dump(stage))).Hex();
+    digests.push_back(before);
+  }
+  return digests;
+}
+
+}  // namespace
+
+std::string RecipeDigest(const Recipe& recipe, std::int64_t stages) {
+  const std::int64_t known = std::min<std::int64_t>(stages, std::ssize(recipe.stage_digests));
+  return known > 0 ? recipe.stage_digests[known - 1] : "";
+}
+
+absl::StatusOr<Recipe> ReadRecipe(const std::string& file) {
+  ASSIGN_OR_RETURN(StrictYaml yaml, StrictYaml::Load(file));
+  Recipe recipe;
+  recipe.file = file;
+  Reader(file).Read(yaml, recipe);
+  RETURN_IF_ERROR(yaml.Finish());
+  recipe.stage_digests = StageDigests(file);
+  if (recipe.publish.empty()) {
+    recipe.publish = (std::filesystem::path(recipe.output) / "published").string();
+  }
+  return recipe;
+}
+
+}  // namespace llava::training

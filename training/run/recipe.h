@@ -1,0 +1,100 @@
+// A recipe: everything a training run depends on besides the data's bytes, in one YAML file that is
+// read strictly. Paths in it are relative to the recipe's own folder.
+#ifndef LLAVA_TRAINING_RUN_RECIPE_H_
+#define LLAVA_TRAINING_RUN_RECIPE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "training/run/schedule.h"
+
+namespace llava::training {
+
+enum class Precision { kFloat32, kBfloat16 };  // kBfloat16 keeps fp32 master weights
+
+// Where the weights come from: exactly one of the two folders.
+struct ModelSource {
+  std::string checkpoint;    // a LLaVA checkpoint in any layout
+  std::string vision_tower;  // the tower's folder, for checkpoints without one
+  std::string
+      from_scratch;  // config.json, tokenizer and preprocessor without weights: random start
+};
+
+struct DataOptions {
+  std::vector<std::string> files;  // LLaVA JSON or JSONL, gzip'd or not
+  std::string images;              // the folder that rows name pictures in
+  std::string labels;              // what lies under each patch (objective patch_labels)
+  std::string chat_template = "v1";
+  bool split_turns = false;        // each question of a row is a sample of its own
+  std::int64_t max_length = 2048;  // tokens, images expanded
+  bool group_by_length = false;    // batches of one modality and similar length
+  bool stop_on_bad_row = false;    // otherwise bad rows are skipped and counted
+  std::int64_t workers = 2;        // threads that decode pictures ahead
+};
+
+struct LoraOptions {
+  std::int64_t rank = 0;  // 0: no adapters
+  double alpha = 16.0;
+  double dropout = 0.0;
+  std::vector<std::string> targets = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                      "gate_proj", "up_proj", "down_proj"};
+};
+
+// What a stage learns from.
+enum class Objective {
+  kConversation,  // next token, on the labelled answers
+  kPatchLabels,   // what lies under each patch, through a linear head that is thrown away
+};
+
+struct StageOptions {
+  std::string name;
+  Objective objective = Objective::kConversation;
+  bool train_vision_tower = false;
+  bool train_projector = false;
+  bool train_decoder = false;
+  LoraOptions lora;  // adapters in the decoder; excludes train_decoder
+  DataOptions data;
+
+  std::int64_t epochs = 1;
+  std::int64_t steps = 0;        // when given, instead of epochs
+  std::int64_t batch = 0;        // rows a step, over all ranks and passes
+  std::int64_t micro_batch = 0;  // rows a pass on one rank; 0: as many as it takes in one pass
+
+  double rate = 0.0;               // of everything without a rate of its own
+  double projector_rate = 0.0;     // 0: `rate`
+  double vision_tower_rate = 0.0;  // 0: `rate`
+  double weight_decay = 0.0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double clip_norm = 1.0;  // 0: no clipping
+  ScheduleOptions schedule;
+  bool gradient_checkpointing = false;
+};
+
+struct Recipe {
+  std::string file;  // as it was given
+  std::string name;
+  std::string output;  // the run's folder
+  std::uint64_t seed = 42;
+  Precision precision = Precision::kFloat32;
+  ModelSource model;
+  std::int64_t save_every = 500;  // steps
+  std::int64_t keep = 2;          // saved states
+  std::string publish;            // the folder that versions are published to; "": output/published
+  std::vector<StageOptions> stages;
+  // What each stage's result depends on: digests over the model, the seed and the stages up to it.
+  std::vector<std::string> stage_digests;
+};
+
+// The digest of what a run depends on that has begun the first `stages` stages; "" for none.
+std::string RecipeDigest(const Recipe& recipe, std::int64_t stages);
+
+// NOT_FOUND or INVALID_ARGUMENT with file, line, key and what was expected.
+absl::StatusOr<Recipe> ReadRecipe(const std::string& file);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_RUN_RECIPE_H_

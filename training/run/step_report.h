@@ -1,0 +1,37 @@
+// What one training step tells: to the log, the metrics and the pictures.
+#ifndef LLAVA_TRAINING_RUN_STEP_REPORT_H_
+#define LLAVA_TRAINING_RUN_STEP_REPORT_H_
+
+#include <cstdint>
+#include <string>
+
+#include "training/data/collator.h"
+
+namespace llava::training {
+
+struct StepReport {
+  std::string stage;
+  std::int64_t step = 0;          // within the stage, counted from 1
+  std::int64_t stage_steps = 0;   // of the stage
+  std::int64_t total_step = 0;    // over all stages, counted from 1
+  double loss = 0.0;              // mean over the label tokens of the global batch
+  double accuracy = 0.0;          // share of label tokens that were the most likely choice
+  double gradient_norm = 0.0;     // before clipping
+  double rate = 0.0;              // of the first parameter group
+  double seconds = 0.0;           // this step took
+  double seconds_left = 0.0;      // of this stage, at the pace so far
+  std::int64_t memory_bytes = 0;  // resident, of this process
+  std::int64_t targets = 0;       // label tokens of the global batch
+  BatchStats stats;               // of the global batch
+};
+
+// One JSON object without a line break. Numbers that a resumed run repeats exactly (loss, accuracy,
+// norm, rate) are printed with all their digits.
+std::string ToJson(const StepReport& report);
+
+// Resident memory of this process, or 0 where the system does not say.
+std::int64_t ResidentBytes();
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_RUN_STEP_REPORT_H_
