@@ -1,0 +1,75 @@
+// The Llama decoder (Touvron et al., arXiv 2302.13971; transformers' modeling_llama.py) over one
+// flattened batch: T tokens of any number of sequences, one after the other.
+// Shape letters: T tokens, E hidden size, H query heads, K key/value heads, D head size, V words.
+#ifndef LLAVA_MODEL_DECODER_H_
+#define LLAVA_MODEL_DECODER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "model/attention/attention.h"
+#include "model/config.h"
+#include "model/linear.h"
+#include "model/rotary.h"
+#include "model/weights.h"
+
+namespace llava::model {
+
+// x / rms(x) * weight, the mean square in fp32 (Zhang and Sennrich, arXiv 1910.07467).
+struct RmsNorm {
+  at::Tensor weight;
+  double eps = 1e-5;
+
+  RmsNorm(WeightSource& source, const std::string& name, const TextConfig& config);
+  at::Tensor Forward(const at::Tensor& x) const;
+};
+
+class DecoderLayer {
+ public:
+  DecoderLayer(const TextConfig& config, WeightSource& source, int index);
+
+  // [T, E] -> [T, E].
+  at::Tensor Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
+                     AttentionBackend& attention) const;
+
+ private:
+  at::Tensor Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
+                       AttentionBackend& attention) const;
+
+  int index_;
+  std::int64_t head_dim_;
+  RmsNorm input_norm_;
+  RmsNorm post_attention_norm_;
+  Linear q_, k_, v_, o_, gate_, up_, down_;
+};
+
+// Immutable after construction apart from what a trainer does to the weights; Forward is const and
+// thread-compatible as far as the attention backend is.
+class Decoder {
+ public:
+  Decoder(const TextConfig& config, WeightSource& source);
+
+  // ids_T: int64 in [0, V) -> [T, E].
+  at::Tensor Embed(const at::Tensor& ids_T) const;
+
+  // embeddings_TE, positions_T (int64, place within the sequence) -> hidden states after the final
+  // norm, [T, E]. With `trace`, every layer's input and the result are appended to it.
+  at::Tensor Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
+                     AttentionBackend& attention, std::vector<at::Tensor>* trace = nullptr) const;
+
+  // Any rows of Forward's result, [R, E] -> [R, V].
+  at::Tensor Logits(const at::Tensor& hidden_RE) const;
+
+ private:
+  Rotary rotary_;
+  at::Tensor embedding_VE_;
+  std::vector<DecoderLayer> layers_;
+  RmsNorm norm_;
+  Linear head_;
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_DECODER_H_

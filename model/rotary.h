@@ -1,0 +1,35 @@
+// Rotary position embeddings (Su et al., arXiv 2104.09864) in the rotate-half layout of Llama in
+// transformers (modeling_llama.py, modeling_rope_utils.py). Computed in fp32.
+#ifndef LLAVA_MODEL_ROTARY_H_
+#define LLAVA_MODEL_ROTARY_H_
+
+#include <ATen/core/Tensor.h>
+
+#include "model/config.h"
+
+namespace llava::model {
+
+// cos and sin of each token's angles, [T, 1, D / 2], fp32.
+struct RotaryAngles {
+  at::Tensor cos;
+  at::Tensor sin;
+};
+
+// Immutable, hence thread-safe. Devices: that of the positions.
+class Rotary {
+ public:
+  explicit Rotary(const TextConfig& config);
+
+  // positions_T: int64, the token's place in its sequence.
+  RotaryAngles Angles(const at::Tensor& positions_T) const;
+
+  // x_THD: [T, heads, D]; the same shape and dtype, rotated. Differentiable.
+  static at::Tensor Rotate(const at::Tensor& x_THD, const RotaryAngles& angles);
+
+ private:
+  at::Tensor frequencies_;  // [D / 2], fp32
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_ROTARY_H_

@@ -1,0 +1,25 @@
+// One weight file of a checkpoint, mapped into memory: safetensors, or what torch.save wrote.
+#ifndef LLAVA_MODEL_TENSOR_FILE_H_
+#define LLAVA_MODEL_TENSOR_FILE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "model/mapped_file.h"
+#include "model/stored_tensor.h"
+
+namespace llava::model {
+
+struct TensorFile {
+  std::shared_ptr<const MappedFile> file;
+  TensorMap tensors;  // views into `file`
+};
+
+// The format follows from the name: ".safetensors", else a pickled ".bin" (nothing of which is
+// executed). The message of an error begins with the path.
+absl::StatusOr<TensorFile> OpenTensorFile(const std::string& path);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_TENSOR_FILE_H_
