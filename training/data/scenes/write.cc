@@ -1,0 +1,169 @@
+#include "training/data/scenes/write.h"
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/status_macros.h"
+#include "boost/json.hpp"
+#include "opencv2/imgcodecs.hpp"
+#include "training/data/dense_labels.h"
+#include "training/data/scenes/draw.h"
+#include "training/data/scenes/questions.h"
+
+namespace llava::training::scenes {
+namespace {
+
+namespace json = boost::json;
+
+std::string Name(std::string_view name) { return std::string(name); }
+
+json::array ToJson(const Box& box) {
+  json::array array;
+  for (const double value : box) array.push_back(std::round(value * 1000) / 1000);
+  return array;
+}
+
+json::object SceneJson(const Scene& scene, const Picture& picture, const std::string& image) {
+  json::array objects;
+  for (std::size_t i = 0; i < scene.objects.size(); ++i) {
+    const Object& object = scene.objects[i];
+    objects.push_back({{"colour", Name(kColours[static_cast<std::size_t>(object.colour)])},
+                       {"shape", Name(kShapes[static_cast<std::size_t>(object.shape)])},
+                       {"size", Name(kSizes[static_cast<std::size_t>(object.size)])},
+                       {"place", Name(kPlaces[static_cast<std::size_t>(object.cell)])},
+                       {"box", ToJson(picture.boxes[i])}});
+  }
+  json::object result = {{"image", image}, {"objects", objects}, {"captions", {Caption(scene)}}};
+  if (scene.text) {
+    result["text"] = {{"value", scene.text->value},
+                      {"place", Name(kPlaces[static_cast<std::size_t>(scene.text->cell)])},
+                      {"box", ToJson(picture.boxes.back())}};
+  }
+  return result;
+}
+
+json::object Turn(const char* from, std::string value) {
+  return {{"from", from}, {"value", std::move(value)}};
+}
+
+json::object InstructRow(const std::string& id, const std::string& image,
+                         const std::vector<Question>& questions) {
+  json::array turns, kinds;
+  for (const Question& question : questions) {
+    turns.push_back(Turn("human", (turns.empty() ? "<image>\n" : "") + question.text));
+    turns.push_back(Turn("gpt", question.answer));
+    kinds.push_back(json::value(question.kind));
+  }
+  return {{"id", id}, {"image", image}, {"conversations", turns}, {"kinds", kinds}};
+}
+
+json::object CaptionRow(const std::string& id, const std::string& image, const Scene& scene) {
+  return {{"id", id},
+          {"image", image},
+          {"conversations",
+           {Turn("human", "Describe the picture.\n<image>"), Turn("gpt", Caption(scene))}}};
+}
+
+DenseLabels EmptyLabels(int patch) {
+  DenseLabels labels;
+  labels.patch = patch;
+  labels.rows = labels.columns = kPictureSize / patch;
+  labels.planes = {{"what", {}}, {"colour", {"nothing"}}};
+  for (int what = 0; what < kWhatClasses; ++what) {
+    labels.planes[0].classes.push_back(WhatClassName(what));
+  }
+  for (const std::string_view colour : kColours) labels.planes[1].classes.push_back(Name(colour));
+  return labels;
+}
+
+class Writer {
+ public:
+  Writer(const WriteOptions& options, const std::string& folder)
+      : options_(options), folder_(folder), labels_(EmptyLabels(options.patch)) {
+    std::error_code ignored;  // shows when the files cannot be opened
+    std::filesystem::create_directories(folder + "/images", ignored);
+    instruct_.open(folder + "/instruct.jsonl");
+    captions_.open(folder + "/captions.jsonl");
+    scenes_.open(folder + "/scenes.jsonl");
+    corpus_.open(folder + "/corpus.txt");
+  }
+
+  absl::Status Add(std::int64_t index) {
+    const Scene scene = MakeScene(options_.seed, options_.split, options_.level, index);
+    const Picture picture = Draw(scene);
+    const std::string id = absl::StrFormat("%06d", index);
+    const std::string image = id + ".jpg";
+    RETURN_IF_ERROR(WritePicture(picture, image));
+    Rng rng(scene.style_seed ^ 0x5157u);
+    const std::vector<Question> questions = SomeQuestions(scene, options_.turns, rng);
+    instruct_ << InstructRow(id, image, questions) << "\n";
+    captions_ << CaptionRow(id, image, scene) << "\n";
+    scenes_ << SceneJson(scene, picture, image) << "\n";
+    for (const Question& question : questions) {
+      corpus_ << question.text << "\n" << question.answer << "\n";
+    }
+    corpus_ << Caption(scene) << "\n";
+    AddLabels(picture, image);
+    return absl::OkStatus();
+  }
+
+  absl::Status Finish() {
+    for (std::ofstream* file : {&instruct_, &captions_, &scenes_, &corpus_}) {
+      file->close();
+      if (!*file) {
+        return absl::ResourceExhaustedError(absl::StrCat(folder_, ": a file cannot be written"));
+      }
+    }
+    return WriteDenseLabels(labels_, folder_);
+  }
+
+ private:
+  absl::Status WritePicture(const Picture& picture, const std::string& image) {
+    const std::string path = absl::StrCat(folder_, "/images/", image);
+    const cv::Mat pixels(kPictureSize, kPictureSize, CV_8UC3,
+                         const_cast<std::uint8_t*>(picture.bgr.data()));
+    try {
+      if (cv::imwrite(path, pixels, {cv::IMWRITE_JPEG_QUALITY, 95})) return absl::OkStatus();
+    } catch (const cv::Exception& error) {
+      return absl::UnavailableError(absl::StrCat(path, ": ", error.what()));
+    }
+    return absl::UnavailableError(absl::StrCat(path, ": cannot be written"));
+  }
+
+  void AddLabels(const Picture& picture, const std::string& image) {
+    const PatchLabels patches = LabelPatches(picture, options_.patch);
+    labels_.images.push_back(image);
+    labels_.labels.insert(labels_.labels.end(), patches.what.begin(), patches.what.end());
+    labels_.labels.insert(labels_.labels.end(), patches.colour.begin(), patches.colour.end());
+  }
+
+  const WriteOptions& options_;
+  const std::string& folder_;
+  DenseLabels labels_;
+  std::ofstream instruct_, captions_, scenes_, corpus_;
+};
+
+}  // namespace
+
+absl::Status WriteScenes(const WriteOptions& options, const std::string& folder) {
+  if (options.count < 1 || options.count > 1000000) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("count is ", options.count, ", expected 1 to 1000000"));
+  }
+  if (options.turns < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("turns is ", options.turns, ", expected 1 or more"));
+  }
+  if (options.patch < 1 || kPictureSize % options.patch != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("patch is ", options.patch, ", expected a divisor of ", kPictureSize));
+  }
+  Writer writer(options, folder);
+  for (std::int64_t index = 0; index < options.count; ++index) RETURN_IF_ERROR(writer.Add(index));
+  return writer.Finish();
+}
+
+}  // namespace llava::training::scenes
