@@ -167,4 +167,8 @@ JsonReader JsonReader::Object(std::string_view key) {
                     absl::StrCat(prefix_, View(key), "."), status_);
 }
 
+JsonReader JsonReader::Element(std::string_view key, const boost::json::object& object) const {
+  return JsonReader(file_, object, absl::StrCat(prefix_, View(key), "[]."), status_);
+}
+
 }  // namespace llava::model

@@ -51,6 +51,8 @@ class JsonReader {
                                       std::int64_t low, std::int64_t high, std::size_t max_count);
   // The nested object; a reader of an empty one when missing.
   JsonReader Object(std::string_view key);
+  // An object that is an element of the list at `key`.
+  JsonReader Element(std::string_view key, const boost::json::object& object) const;
 
   // Records "<file>: <path of key>: expected <expected>, found <value>", unless an error is there.
   void Fail(std::string_view key, std::string_view expected);

@@ -40,6 +40,11 @@ struct TokenizerSettings {
   bool prefix_before_space = true;
   // Decoding drops one space at the very start.
   bool strip_first_space = true;
+  bool add_bos = true;
+  // Texts of the special tokens; empty: what the sentencepiece model says.
+  std::string unk_token;
+  std::string bos_token;
+  std::string eos_token;
 };
 
 struct AddedToken {

@@ -1,0 +1,134 @@
+#include "model/prompt.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace llava::model {
+namespace {
+
+constexpr std::string_view kImageMark = "<image>";
+
+// Every image exactly once.
+absl::Status CheckImages(std::span<const PromptPart> parts, int num_images) {
+  std::vector<int> uses(static_cast<std::size_t>(num_images), 0);
+  int places = 0;
+  for (const PromptPart& part : parts) {
+    const auto* image = std::get_if<ImagePart>(&part);
+    if (image == nullptr) continue;
+    ++places;
+    if (image->index < 0 || image->index >= num_images) continue;
+    ++uses[static_cast<std::size_t>(image->index)];
+  }
+  for (const int count : uses) {
+    if (count == 1 && places == num_images) continue;
+    return absl::InvalidArgumentError(absl::StrCat("images: expected each of the ", num_images,
+                                                   " images once in the prompt, found ", places,
+                                                   " places for them"));
+  }
+  if (places != num_images) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("images: expected ", num_images, " places in the prompt, found ", places));
+  }
+  return absl::OkStatus();
+}
+
+class Builder {
+ public:
+  Builder(const Tokenizer& tokenizer, const LlavaConfig& config)
+      : tokenizer_(tokenizer), config_(config) {
+    if (tokenizer.adds_bos()) out_.ids.push_back(tokenizer.bos_id());
+  }
+
+  void Add(const PromptPart& part) {
+    if (const auto* text = std::get_if<TextPart>(&part)) {
+      texts_.push_back(*text);
+      return;
+    }
+    if (config_.image_start_end) texts_.push_back({"<im_start>", true});
+    FlushTexts();
+    AddImage(std::get<ImagePart>(part).index);
+    if (config_.image_start_end) texts_.push_back({"<im_end>", true});
+  }
+
+  PromptTokens Take() {
+    FlushTexts();
+    return std::move(out_);
+  }
+
+ private:
+  void FlushTexts() {
+    const bool alone = config_.layout == Layout::kOriginal;  // every text is tokenized on its own
+    const std::vector<int> ids = tokenizer_.Encode(texts_, alone || out_.image_spans.empty());
+    auto begin = ids.begin();
+    // BOS once: a raw prompt may begin with its own.
+    if (out_.ids.size() == 1 && tokenizer_.adds_bos() && begin != ids.end() &&
+        *begin == tokenizer_.bos_id()) {
+      ++begin;
+    }
+    out_.ids.insert(out_.ids.end(), begin, ids.end());
+    texts_.clear();
+  }
+
+  void AddImage(int image) {
+    const int count = config_.image_tokens();
+    out_.image_spans.push_back({static_cast<int>(out_.ids.size()), count, image});
+    out_.ids.insert(out_.ids.end(), static_cast<std::size_t>(count), config_.image_token_id);
+  }
+
+  const Tokenizer& tokenizer_;
+  const LlavaConfig& config_;
+  std::vector<TextPart> texts_;  // since the last image
+  PromptTokens out_;
+};
+
+}  // namespace
+
+absl::StatusOr<PromptTokens> BuildPrompt(std::span<const PromptPart> parts,
+                                         const Tokenizer& tokenizer, const LlavaConfig& config,
+                                         int num_images) {
+  RETURN_IF_ERROR(CheckImages(parts, num_images));
+  const std::int64_t image_tokens = std::int64_t{num_images} * config.image_tokens();
+  Builder builder(tokenizer, config);
+  if (image_tokens < config.text.max_positions) {
+    for (const PromptPart& part : parts) builder.Add(part);
+  }
+  PromptTokens prompt = builder.Take();
+  const std::int64_t size = std::max(image_tokens, static_cast<std::int64_t>(prompt.ids.size()));
+  if (size >= config.text.max_positions) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("prompt: expected fewer than ", config.text.max_positions,
+                     " tokens (the model's context, with room for an answer), found ", size,
+                     ", of which ", image_tokens, " for ", num_images, " images"));
+  }
+  return prompt;
+}
+
+absl::StatusOr<PromptTokens> BuildPrompt(std::span<const ChatMessage> messages,
+                                         const ChatTemplate& chat_template,
+                                         const Tokenizer& tokenizer, const LlavaConfig& config,
+                                         int num_images) {
+  ASSIGN_OR_RETURN(const std::vector<PromptPart> parts, chat_template.Render(messages));
+  return BuildPrompt(parts, tokenizer, config, num_images);
+}
+
+absl::StatusOr<PromptTokens> BuildRawPrompt(std::string_view text, const Tokenizer& tokenizer,
+                                            const LlavaConfig& config, int num_images) {
+  std::vector<PromptPart> parts;
+  int images = 0;
+  for (;;) {
+    const std::size_t at = text.find(kImageMark);
+    parts.emplace_back(TextPart{std::string(text.substr(0, at)), true});
+    if (at == std::string_view::npos) break;
+    parts.emplace_back(ImagePart{images++});
+    text.remove_prefix(at + kImageMark.size());
+  }
+  return BuildPrompt(parts, tokenizer, config, num_images);
+}
+
+}  // namespace llava::model
