@@ -1,5 +1,6 @@
 #include "training/data/prefetcher.h"
 
+#include <iterator>
 #include <map>
 #include <string>
 #include <thread>
@@ -30,7 +31,7 @@ struct Prefetcher::Impl {
 
   void Work();
   Outcome Make(const std::vector<std::int64_t>& rows);
-  absl::StatusOr<Sample> MakeSample(std::int64_t row);
+  absl::StatusOr<std::vector<Sample>> MakeSamples(std::int64_t row);
 
   const InstructionDataset& dataset;
   const SampleBuilder& builder;
@@ -48,29 +49,30 @@ struct Prefetcher::Impl {
   std::vector<std::jthread> workers;  // the prefetch threads; joined by ~Prefetcher
 };
 
-absl::StatusOr<Sample> Prefetcher::Impl::MakeSample(std::int64_t row) {
+absl::StatusOr<std::vector<Sample>> Prefetcher::Impl::MakeSamples(std::int64_t row) {
   ASSIGN_OR_RETURN(const Row parsed, dataset.Read(row));
-  auto sample = builder.Build(parsed);
-  if (!sample.ok()) {
-    return Annotate(sample.status(),
+  auto samples = builder.Build(parsed);
+  if (!samples.ok()) {
+    return Annotate(samples.status(),
                     absl::StrCat(dataset.Describe(row), ": row '", parsed.id, "'"));
   }
-  return sample;
+  return samples;
 }
 
 Outcome Prefetcher::Impl::Make(const std::vector<std::int64_t>& rows) {
   std::vector<Sample> samples;
   std::int64_t bad = 0;
   for (const std::int64_t row : rows) {
-    auto sample = MakeSample(row);
-    if (sample.ok()) {
-      samples.push_back(*std::move(sample));
+    auto made = MakeSamples(row);
+    if (made.ok()) {
+      samples.insert(samples.end(), std::make_move_iterator(made->begin()),
+                     std::make_move_iterator(made->end()));
       continue;
     }
-    if (options.on_bad_row == OnBadRow::kStop) return {sample.status(), {}};
+    if (options.on_bad_row == OnBadRow::kStop) return {made.status(), {}};
     ++bad;
     MutexLock lock(&report_mutex);
-    if (options.on_bad) options.on_bad(std::string(sample.status().message()));
+    if (options.on_bad) options.on_bad(std::string(made.status().message()));
   }
   Batch batch = Collate(std::move(samples));
   batch.stats.bad = bad;

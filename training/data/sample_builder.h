@@ -1,7 +1,9 @@
-// Turns a row into a sample: reads its pictures, tokenizes, masks the labels, puts one id a feature
+// Turns a row into samples: reads its pictures, tokenizes, masks the labels, puts one id a feature
 // row where a picture stands, and truncates.
 #ifndef LLAVA_TRAINING_DATA_SAMPLE_BUILDER_H_
 #define LLAVA_TRAINING_DATA_SAMPLE_BUILDER_H_
+
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "training/data/row.h"
@@ -14,9 +16,10 @@ class SampleBuilder {
  public:
   virtual ~SampleBuilder() = default;
 
-  // Errors are the row's fault (a picture that does not decode, ...); the message names the thing,
-  // the caller adds where the row stands.
-  virtual absl::StatusOr<Sample> Build(const Row& row) const = 0;
+  // One sample, or one for each question of the row where the builder splits turns (they then
+  // follow one another and show the same picture). Errors are the row's fault (a picture that does
+  // not decode, ...); the message names the thing, the caller adds where the row stands.
+  virtual absl::StatusOr<std::vector<Sample>> Build(const Row& row) const = 0;
 };
 
 }  // namespace llava::training

@@ -59,11 +59,11 @@ TEST(CollatorTest, LeavesOutAndCountsSamplesThatTeachNothing) {
 // One token a row: its id. Rows whose id is divisible by 10 are "broken".
 class FakeBuilder : public SampleBuilder {
  public:
-  absl::StatusOr<Sample> Build(const Row& row) const override {
+  absl::StatusOr<std::vector<Sample>> Build(const Row& row) const override {
     ++built;
     const int id = std::stoi(row.id);
     if (id % 10 == 0) return absl::InvalidArgumentError("x.png: not a picture");
-    return MakeSample(row.id, {kX, id});
+    return std::vector<Sample>{MakeSample(row.id, {kX, id})};
   }
   mutable std::atomic<int> built = 0;
 };
