@@ -179,7 +179,6 @@ absl::StatusOr<std::vector<HeaderEntry>> ParseSafetensorsHeader(std::string_view
     return absl::InvalidArgumentError(
         absl::StrCat("the header is not valid JSON: ", ec.message(), " at byte ", used));
   }
-  if (!parser.done()) return absl::InvalidArgumentError("the header's JSON has no end");
   if (text.find_first_not_of(" \t\r\n", used) != std::string_view::npos) {
     return absl::InvalidArgumentError(
         absl::StrCat("the header has other text after its JSON, at byte ", used));

@@ -190,9 +190,11 @@ class Machine {
     return Push({.kind = kind, .text = std::string(raw)});
   }
 
-  // What a MARK fences off cannot be popped.
+  // What a MARK fences off cannot be reached.
+  std::size_t Fence() const { return marks_.empty() ? 0 : marks_.back(); }
+
   absl::StatusOr<std::size_t> Pop() {
-    if (stack_.size() <= (marks_.empty() ? 0 : marks_.back())) return Error("the stack is empty");
+    if (stack_.size() <= Fence()) return Error("the stack is empty");
     const std::size_t top = stack_.back();
     stack_.pop_back();
     return top;
@@ -224,12 +226,11 @@ class Machine {
   }
 
   absl::Status PushTuple(std::size_t count) {
-    if (stack_.size() < count) return Error("the stack is empty");
+    if (stack_.size() < Fence() + count) return Error("the stack is empty");
     return PushFrom(stack_.size() - count);
   }
 
   absl::Status PushFrom(std::size_t first) {
-    if (first > stack_.size()) return Error("the stack is empty");
     PickleObject sequence{.kind = Kind::kSequence};
     sequence.items.assign(stack_.begin() + static_cast<std::ptrdiff_t>(first), stack_.end());
     stack_.resize(first);
@@ -243,7 +244,7 @@ class Machine {
 
   // The values from `first` on go into the container below them.
   absl::Status Extend(Kind kind, std::size_t first) {
-    if (first == 0 || first > stack_.size()) return Error("no container on the stack");
+    if (first <= Fence() || first > stack_.size()) return Error("no container on the stack");
     PickleObject& container = pickle_.objects[stack_[first - 1]];
     if (container.kind != kind || (kind == Kind::kDict && (stack_.size() - first) % 2 != 0)) {
       return Error("items for something that is not their container");
