@@ -1,5 +1,6 @@
 #include "model/image.h"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -72,6 +73,11 @@ absl::Status CheckImageLimits(std::size_t file_bytes, const ImageHeader& header,
         header.format,
         absl::StrCat("its ", header.width, " x ", header.height, " = ", header.pixels(),
                      " pixels are more than the limit of ", limits.max_pixels));
+  }
+  if (std::max(header.width, header.height) > kMaxImageSide) {
+    return ImageError(header.format,
+                      absl::StrCat("its size is ", header.width, " x ", header.height,
+                                   ", the longest side supported is ", kMaxImageSide));
   }
   return absl::OkStatus();
 }

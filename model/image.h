@@ -40,6 +40,10 @@ struct ImageHeader {
   bool operator==(const ImageHeader&) const = default;
 };
 
+// Wider or higher pictures are refused whatever the limits (it is what a JPEG can hold): resizing a
+// line of millions of pixels costs more memory than its few bytes deserve.
+inline constexpr int kMaxImageSide = 65535;
+
 struct ImageLimits {
   std::size_t max_bytes = std::size_t{32} << 20;  // of the encoded file
   std::int64_t max_pixels = 50'000'000;           // width * height

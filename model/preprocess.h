@@ -1,0 +1,76 @@
+// From an RGB picture to the vision tower's input, as CLIP's image processor of transformers does
+// it with Pillow (CLIPImageProcessorPil): resize, centre crop, rescale, normalise; and before that,
+// for checkpoints of the original LLaVA, padding to a square with the mean colour.
+#ifndef LLAVA_MODEL_PREPROCESS_H_
+#define LLAVA_MODEL_PREPROCESS_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/digest.h"
+#include "model/config.h"
+#include "model/image.h"
+
+namespace llava::model {
+
+struct PreprocessSettings {
+  int image_size = 336;  // the result is image_size x image_size
+  ImageAspect aspect = ImageAspect::kCrop;
+  // The resized picture's shortest edge, whatever its shape; 0: it is made image_size x image_size
+  // without regard to its shape.
+  int shortest_edge = 336;
+  double rescale_factor = 1.0 / 255;  // 1: pixels stay in 0..255
+  std::array<double, 3> mean{0.48145466, 0.4578275, 0.40821073};
+  std::array<double, 3> std{0.26862954, 0.26130258, 0.27577711};
+  bool normalize = true;
+
+  bool operator==(const PreprocessSettings&) const = default;
+};
+
+// From `dir`/preprocessor_config.json, or the "image_processor" of processor_config.json (where
+// transformers 5 writes it), or preprocessor_config.json of the original layout's CLIP directory,
+// or CLIP's defaults for the vision tower's size. INVALID_ARGUMENT names the file and the key that
+// cannot be honoured, or that does not fit the vision tower.
+absl::StatusOr<PreprocessSettings> ReadPreprocessSettings(const std::string& dir,
+                                                          const LlavaConfig& config);
+
+// The same from the text of the file; `file` only names it in errors.
+absl::StatusOr<PreprocessSettings> ParsePreprocessSettings(std::string_view json,
+                                                           std::string_view file,
+                                                           const LlavaConfig& config);
+
+// The vision tower's input for one picture.
+struct PixelValues {
+  std::vector<float> values;  // [3, height, width], RGB
+  int height = 0;
+  int width = 0;
+  // Names the values: equal digests mean equal values, and the same picture with the same settings
+  // has the same digest, whatever file it came from.
+  Digest digest;
+};
+
+// Immutable: any thread. About 40 ms for 12 megapixels (tests/bench/bench_preprocess).
+class Preprocessor {
+ public:
+  explicit Preprocessor(const PreprocessSettings& settings);
+
+  const PreprocessSettings& settings() const { return settings_; }
+
+  // REQUIRES: a picture that DecodeImage returned (not empty, no side above kMaxImageSide).
+  PixelValues Process(const RgbImage& image) const;
+
+  // The bytes before rescaling and normalising: RGB, image_size x image_size.
+  RgbImage ResizeAndCrop(const RgbImage& image) const;
+
+ private:
+  PreprocessSettings settings_;
+  std::array<std::array<float, 256>, 3> value_of_;  // of a byte, by channel
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_PREPROCESS_H_
