@@ -38,12 +38,10 @@ absl::Status CheckImages(std::span<const PromptPart> parts, int num_images) {
   return absl::OkStatus();
 }
 
-class Builder {
+class Encoder {
  public:
-  Builder(const Tokenizer& tokenizer, const LlavaConfig& config)
-      : tokenizer_(tokenizer), config_(config) {
-    if (tokenizer.adds_bos()) out_.ids.push_back(tokenizer.bos_id());
-  }
+  Encoder(const Tokenizer& tokenizer, const LlavaConfig& config, bool at_start)
+      : tokenizer_(tokenizer), config_(config), at_start_(at_start) {}
 
   void Add(const PromptPart& part) {
     if (const auto* text = std::get_if<TextPart>(&part)) {
@@ -63,15 +61,8 @@ class Builder {
 
  private:
   void FlushTexts() {
-    const bool alone = config_.layout == Layout::kOriginal;  // every text is tokenized on its own
-    const std::vector<int> ids = tokenizer_.Encode(texts_, alone || out_.image_spans.empty());
-    auto begin = ids.begin();
-    // BOS once: a raw prompt may begin with its own.
-    if (out_.ids.size() == 1 && tokenizer_.adds_bos() && begin != ids.end() &&
-        *begin == tokenizer_.bos_id()) {
-      ++begin;
-    }
-    out_.ids.insert(out_.ids.end(), begin, ids.end());
+    const std::vector<int> ids = tokenizer_.Encode(texts_, at_start_);
+    out_.ids.insert(out_.ids.end(), ids.begin(), ids.end());
     texts_.clear();
   }
 
@@ -79,26 +70,43 @@ class Builder {
     const int count = config_.image_tokens();
     out_.image_spans.push_back({static_cast<int>(out_.ids.size()), count, image});
     out_.ids.insert(out_.ids.end(), static_cast<std::size_t>(count), config_.image_token_id);
+    at_start_ = config_.layout == Layout::kOriginal;  // every text is tokenized on its own
   }
 
   const Tokenizer& tokenizer_;
   const LlavaConfig& config_;
+  bool at_start_;
   std::vector<TextPart> texts_;  // since the last image
   PromptTokens out_;
 };
 
+// BOS once: a raw prompt may begin with its own.
+void PutBos(const Tokenizer& tokenizer, PromptTokens& prompt) {
+  if (!tokenizer.adds_bos()) return;
+  if (!prompt.ids.empty() && prompt.ids.front() == tokenizer.bos_id()) return;
+  prompt.ids.insert(prompt.ids.begin(), tokenizer.bos_id());
+  for (ImageSpan& span : prompt.image_spans) ++span.offset;
+}
+
 }  // namespace
+
+PromptTokens EncodeParts(std::span<const PromptPart> parts, const Tokenizer& tokenizer,
+                         const LlavaConfig& config, bool at_start) {
+  Encoder encoder(tokenizer, config, at_start);
+  for (const PromptPart& part : parts) encoder.Add(part);
+  return encoder.Take();
+}
 
 absl::StatusOr<PromptTokens> BuildPrompt(std::span<const PromptPart> parts,
                                          const Tokenizer& tokenizer, const LlavaConfig& config,
                                          int num_images) {
   RETURN_IF_ERROR(CheckImages(parts, num_images));
   const std::int64_t image_tokens = std::int64_t{num_images} * config.image_tokens();
-  Builder builder(tokenizer, config);
+  PromptTokens prompt;
   if (image_tokens < config.text.max_positions) {
-    for (const PromptPart& part : parts) builder.Add(part);
+    prompt = EncodeParts(parts, tokenizer, config, true);
+    PutBos(tokenizer, prompt);
   }
-  PromptTokens prompt = builder.Take();
   const std::int64_t size = std::max(image_tokens, static_cast<std::int64_t>(prompt.ids.size()));
   if (size >= config.text.max_positions) {
     return absl::InvalidArgumentError(

@@ -39,6 +39,11 @@ absl::StatusOr<PromptTokens> BuildPrompt(std::span<const PromptPart> parts,
                                          const Tokenizer& tokenizer, const LlavaConfig& config,
                                          int num_images);
 
+// The ids of the parts alone: no BOS, nothing checked. `at_start` as in Tokenizer::Encode, for the
+// parts before the first image.
+PromptTokens EncodeParts(std::span<const PromptPart> parts, const Tokenizer& tokenizer,
+                         const LlavaConfig& config, bool at_start);
+
 // Renders with the template first.
 absl::StatusOr<PromptTokens> BuildPrompt(std::span<const ChatMessage> messages,
                                          const ChatTemplate& chat_template,

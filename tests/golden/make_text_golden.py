@@ -48,18 +48,18 @@ def fast(folder, data, legacy):
 class Slow:
     """transformers 4, models/llama/tokenization_llama.py: split at special tokens, then sentencepiece."""
 
-    def __init__(self, data, legacy):
+    def __init__(self, data, legacy, special=SPECIAL):
         model = pb.ModelProto()
         model.ParseFromString((data / "checkpoint/tokenizer.model").read_bytes())
         model.normalizer_spec.add_dummy_prefix = legacy
-        self.legacy = legacy
+        self.legacy, self.special = legacy, special
         self.model = spm.SentencePieceProcessor(model_proto=model.SerializeToString())
         self.ids = {"<unk>": 0, "<s>": 1, "</s>": 2, "<image>": 1000, "<pad>": 1001}
 
     def encode(self, text):
         if not self.legacy and text:
             text = "▁" + text.replace("▁", " ")
-        parts = [p for p in re.split("(" + "|".join(map(re.escape, SPECIAL)) + ")", text) if p]
+        parts = [p for p in re.split("(" + "|".join(map(re.escape, self.special)) + ")", text) if p]
         if not self.legacy and len(parts) > 1 and parts[0] == "▁":
             parts = parts[1:]
         ids = []

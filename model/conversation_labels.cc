@@ -1,0 +1,210 @@
+#include "model/conversation_labels.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "base/status_macros.h"
+
+namespace llava::model {
+namespace {
+
+constexpr absl::string_view kImageMark = "<image>";
+constexpr absl::string_view kTurnEnd = "</s>";
+
+// How a template writes a conversation, and what stands between question and answer in a round.
+enum class Family { kVicuna, kLlama2, kPlain };
+
+absl::StatusOr<Family> FamilyOf(const ChatTemplate& chat_template) {
+  const std::string& name = chat_template.name();
+  if (name == "vicuna_v1" || name == "llava_v1") return Family::kVicuna;
+  if (name == "llava_llama_2" || name == "mistral_instruct") return Family::kLlama2;
+  if (name == "plain") return Family::kPlain;
+  return absl::InvalidArgumentError(
+      absl::StrCat("template: expected one with training labels (vicuna_v1, llava_v1, "
+                   "llava_llama_2, mistral_instruct, plain), found \"",
+                   name, "\""));
+}
+
+int CountMarks(absl::string_view text) {
+  int count = 0;
+  for (std::size_t at = text.find(kImageMark); at != absl::string_view::npos;
+       at = text.find(kImageMark, at + kImageMark.size())) {
+    ++count;
+  }
+  return count;
+}
+
+absl::Status CheckTurns(std::span<const TrainingTurn> turns, int num_images) {
+  int marks = 0;
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    if (turns[i].human != (i % 2 == 0) || turns[i].text.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "conversations[", i, "]: expected a text of the ", i % 2 == 0 ? "human" : "assistant",
+          ", found ", turns[i].text.empty() ? "an empty one" : "the other speaker"));
+    }
+    marks += CountMarks(turns[i].text);
+  }
+  if (turns.empty() || (num_images > 0 && marks != num_images)) {
+    return absl::InvalidArgumentError(absl::StrCat("conversations: expected turns with ",
+                                                   num_images, " places for images, found ", marks,
+                                                   " in ", turns.size(), " turns"));
+  }
+  return absl::OkStatus();
+}
+
+// preprocess_multimodal: the places for pictures come first.
+std::string ImagesFirst(const std::string& text) {
+  std::string out;
+  for (int i = CountMarks(text); i > 0; --i) absl::StrAppend(&out, kImageMark, "\n");
+  if (out.empty()) return text;
+  absl::StrAppend(&out, absl::StripAsciiWhitespace(absl::StrReplaceAll(text, {{kImageMark, ""}})));
+  return std::string(absl::StripAsciiWhitespace(out));
+}
+
+std::string VicunaText(const std::string& system, std::span<const std::string> turns) {
+  std::string text = absl::StrCat(system, " ");
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    absl::StrAppend(&text, i % 2 == 0 ? "USER: " : "ASSISTANT: ", turns[i],
+                    i % 2 == 0 ? " " : kTurnEnd);
+  }
+  return text;
+}
+
+// `begin` stands before every round but the first, whose own is BOS.
+std::string Llama2Text(const std::string& system, absl::string_view begin,
+                       std::span<const std::string> turns) {
+  std::string text;
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    if (i % 2 == 1) {
+      absl::StrAppend(&text, " ", turns[i], " ", kTurnEnd);
+      continue;
+    }
+    absl::StrAppend(&text, i == 0 ? "" : begin, "[INST] ");
+    if (i == 0 && !system.empty()) {
+      absl::StrAppend(&text, "<<SYS>>\n", system, "\n<</SYS>>\n\n");
+    }
+    absl::StrAppend(&text, turns[i], " [/INST]");
+  }
+  return text;
+}
+
+// The text as prompt parts: "<image>" is a place, or plain text in a conversation without pictures.
+std::vector<PromptPart> PartsOf(absl::string_view text, bool has_images) {
+  std::vector<PromptPart> parts;
+  int image = 0;
+  for (;;) {
+    const std::size_t at = text.find(kImageMark);
+    parts.emplace_back(TextPart{std::string(text.substr(0, at)), true});
+    if (at == absl::string_view::npos) return parts;
+    if (has_images) {
+      parts.emplace_back(ImagePart{image++});
+    } else {
+      parts.emplace_back(TextPart{std::string(kImageMark), false});
+    }
+    text.remove_prefix(at + kImageMark.size());
+  }
+}
+
+class Labeller {
+ public:
+  Labeller(const Tokenizer& tokenizer, const LlavaConfig& config, bool has_images)
+      : tokenizer_(tokenizer), config_(config), has_images_(has_images) {}
+
+  // BOS and the ids of `text`, nothing supervised.
+  LabelledTokens Masked(absl::string_view text) const {
+    PromptTokens prompt = EncodeParts(PartsOf(text, has_images_), tokenizer_, config_, true);
+    LabelledTokens out;
+    out.ids.push_back(tokenizer_.bos_id());
+    out.ids.insert(out.ids.end(), prompt.ids.begin(), prompt.ids.end());
+    out.labels.assign(out.ids.size(), kIgnoreLabel);
+    out.image_spans = std::move(prompt.image_spans);
+    for (ImageSpan& span : out.image_spans) ++span.offset;
+    return out;
+  }
+
+  // preprocess_v1, preprocess_llama_2: rounds end with "</s>", `separator` precedes an answer.
+  LabelledTokens Rounds(absl::string_view text, absl::string_view separator) const {
+    LabelledTokens out = Masked(text);
+    // The reference counts what is not padding, and pads with <unk>.
+    const auto total = static_cast<std::size_t>(std::count_if(
+        out.ids.begin(), out.ids.end(), [&](int id) { return id != tokenizer_.unk_id(); }));
+    std::size_t at = 1;
+    for (const absl::string_view round : absl::StrSplit(text, kTurnEnd)) {
+      if (round.empty()) break;
+      const std::vector<absl::string_view> sides = absl::StrSplit(round, separator);
+      if (sides.size() != 2) break;
+      const bool first = at == 1;
+      const std::size_t length = Length(round, first) + 1;  // and "</s>"
+      // The separator's last space belongs to the answer's first token.
+      const std::size_t question = Length(absl::StrCat(sides[0], separator), first) - 1;
+      for (std::size_t i = at + question; i < std::min(at + length, out.ids.size()); ++i) {
+        out.labels[i] = out.ids[i];
+      }
+      at += length;
+    }
+    if (at != total) {
+      out.mismatch = true;
+      out.labels.assign(out.ids.size(), kIgnoreLabel);
+    }
+    for (const ImageSpan& span : out.image_spans) {
+      std::fill_n(out.labels.begin() + span.offset, span.count, kIgnoreLabel);
+    }
+    return out;
+  }
+
+  // preprocess_plain: everything after the pictures is supervised.
+  LabelledTokens Caption(absl::string_view marks, absl::string_view caption) const {
+    LabelledTokens out = Masked(absl::StrCat(marks, caption, "\n"));
+    const auto head = static_cast<std::ptrdiff_t>(1 + Length(marks, true));
+    std::copy(out.ids.begin() + head, out.ids.end(), out.labels.begin() + head);
+    return out;
+  }
+
+ private:
+  std::size_t Length(absl::string_view text, bool at_start) const {
+    return EncodeParts(PartsOf(text, has_images_), tokenizer_, config_, at_start).ids.size();
+  }
+
+  const Tokenizer& tokenizer_;
+  const LlavaConfig& config_;
+  bool has_images_;
+};
+
+}  // namespace
+
+absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> turns,
+                                                 const ChatTemplate& chat_template,
+                                                 const Tokenizer& tokenizer,
+                                                 const LlavaConfig& config, int num_images) {
+  ASSIGN_OR_RETURN(const Family family, FamilyOf(chat_template));
+  RETURN_IF_ERROR(CheckTurns(turns, num_images));
+  const Labeller labeller(tokenizer, config, num_images > 0);
+  if (family == Family::kPlain) {
+    if (turns.size() != 2 || CountMarks(turns[0].text) != num_images || num_images == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("conversations: expected a human's turn with an image and its caption for "
+                       "the template plain, found ",
+                       turns.size(), " turns and ", num_images, " images"));
+    }
+    std::string marks;
+    for (int i = 0; i < num_images; ++i) absl::StrAppend(&marks, kImageMark);
+    return labeller.Caption(marks, turns[1].text);
+  }
+  std::vector<std::string> texts;
+  for (const TrainingTurn& turn : turns) {
+    texts.push_back(num_images > 0 ? ImagesFirst(turn.text) : turn.text);
+  }
+  if (family == Family::kVicuna) {
+    return labeller.Rounds(VicunaText(chat_template.default_system(), texts), " ASSISTANT: ");
+  }
+  return labeller.Rounds(Llama2Text(chat_template.default_system(),
+                                    chat_template.name() == "llava_llama_2" ? "<s>" : "", texts),
+                         "[/INST] ");
+}
+
+}  // namespace llava::model

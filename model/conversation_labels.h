@@ -1,0 +1,54 @@
+// Token ids and labels of a whole training conversation, equal to the reference
+// (llava/train/train.py: preprocess_multimodal, preprocess_v1, preprocess_llama_2,
+// preprocess_plain).
+#ifndef LLAVA_MODEL_CONVERSATION_LABELS_H_
+#define LLAVA_MODEL_CONVERSATION_LABELS_H_
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/chat_template.h"
+#include "model/config.h"
+#include "model/prompt.h"
+#include "model/tokenizer.h"
+
+namespace llava::model {
+
+// The label of a position that adds nothing to the loss.
+inline constexpr int kIgnoreLabel = -100;
+
+struct TrainingTurn {
+  bool human = true;
+  std::string text;  // not empty; "<image>" where a picture goes
+};
+
+// As many labels as ids, not shifted: labels[t] is ids[t] or kIgnoreLabel. Answers and the "</s>"
+// that ends them are supervised; BOS, system text, questions, role names and images are not.
+struct LabelledTokens {
+  std::vector<int> ids;  // BOS first; one id per image token, see PromptTokens
+  std::vector<int> labels;
+  std::vector<ImageSpan> image_spans;
+  // The text does not have the template's shape (it contains "</s>" or a role's name, say): as in
+  // the reference's "tokenization mismatch", every label is kIgnoreLabel.
+  bool mismatch = false;
+};
+
+// Templates: vicuna_v1, llava_v1, llava_llama_2, mistral_instruct and plain; the system text is the
+// template's own. Turns alternate and begin with the human's.
+// A turn with k places for pictures becomes k lines "<image>" and its text (all places first), as
+// in the reference; plain keeps nothing of the human's turn but its pictures. Without pictures
+// (`num_images` 0) "<image>" is plain text. Special tokens in texts count, as in the reference.
+// In one thing this is better than the reference: rounds after the first are measured as they stand
+// in the text, so that a tokenizer with `legacy: false` masks right whatever its vocabulary.
+// kInvalidArgument: a template without labels, turns that do not alternate, an empty text, another
+// number of places than pictures, plain with other than two turns or without a picture.
+absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> turns,
+                                                 const ChatTemplate& chat_template,
+                                                 const Tokenizer& tokenizer,
+                                                 const LlavaConfig& config, int num_images);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_CONVERSATION_LABELS_H_
