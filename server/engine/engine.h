@@ -5,31 +5,42 @@
 #ifndef LLAVA_SERVER_ENGINE_ENGINE_H_
 #define LLAVA_SERVER_ENGINE_ENGINE_H_
 
+#include <atomic>
 #include <cstdint>
-#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/gate.h"
+#include "base/mutex.h"
 #include "server/engine/admission_gate.h"
 #include "server/engine/executor.h"
+#include "server/engine/inbox.h"
 #include "server/engine/observer.h"
 #include "server/engine/text_decoder.h"
 #include "server/engine/token_stream.h"
 #include "server/scheduling/limits.h"
+#include "server/scheduling/marks.h"
+#include "server/scheduling/plan.h"
 #include "server/scheduling/request.h"
+#include "server/scheduling/scheduler.h"
 
 namespace llava::engine {
 
 struct EngineOptions {
   std::string name = "engine";  // of the thread, in logs
   scheduling::SchedulerOptions scheduler;
-  int inbox_capacity = 1024;  // requests between Submit and the next step
-  int stream_tokens = 64;     // buffered for a reader before its request pauses
+  int inbox_capacity = 1024;           // requests between Submit and the next step
+  int stream_tokens = 64;              // buffered for a reader before its request pauses
+  scheduling::Marks* marks = nullptr;  // for tests
 };
 
 // A prepared request: decoded, preprocessed and tokenized.
@@ -43,8 +54,8 @@ struct Submission {
 struct EngineStats {
   int running = 0;  // sequences holding KV blocks
   int waiting = 0;  // sequences holding none
-  int paused = 0;   // of both: their reader is slow
   int requests = 0;
+  int paused = 0;  // requests whose reader is slow
   int blocks_total = 0;
   int blocks_used = 0;             // by running sequences
   int blocks_cached = 0;           // by nobody, kept for the prefix cache
@@ -80,12 +91,13 @@ class Engine {
   absl::StatusOr<TokenStream> Submit(Submission submission);
 
   // Between two steps hands `model` to the executor; `done` is called on the engine thread with the
-  // executor's status, and must not block. ALREADY_EXISTS when the version is there.
-  void AddVersion(std::shared_ptr<const LoadedModel> model, std::function<void(absl::Status)> done);
+  // executor's status, and must not block. ALREADY_EXISTS when the version is there,
+  // UNAVAILABLE (on the calling thread) after Stop.
+  void AddVersion(std::shared_ptr<const LoadedModel> model, Done done);
 
   // Refuses new requests of the version at once, lets the accepted ones finish, then frees it in
   // the executor and calls `done` on the engine thread. NOT_FOUND when it is not there.
-  void RemoveVersion(const Digest& version, std::function<void(absl::Status)> done);
+  void RemoveVersion(const Digest& version, Done done);
 
   // Refuses new requests, and waits until the accepted ones have ended: true, or false when some
   // are left at `deadline`.
@@ -99,13 +111,64 @@ class Engine {
   // Requests accepted and not ended, weighted by their tokens: for routing.
   std::int64_t load() const;
 
-  // One turn of the loop: inbox, tick, step, streams. REQUIRES: Start() was not called. False when
-  // there was nothing to run.
+  // One turn of the loop: inbox, tick, streams, step. REQUIRES: the engine thread does not run.
+  // False when there was nothing to run.
   bool RunOnce();
 
+  // For tests. REQUIRES: the engine thread does not run.
+  const scheduling::Scheduler& scheduler() const { return scheduler_; }
+
  private:
-  class Loop;
-  std::unique_ptr<Loop> loop_;
+  // The engine's side of a request.
+  struct Answer {
+    TokenSink sink;
+    AdmissionTicket ticket;
+    std::vector<std::unique_ptr<TextDecoder>> decoders;  // by choice
+    std::vector<TimePoint> last_token;                   // by choice
+    TimePoint arrival;
+    std::int64_t load = 0;
+    bool has_token = false;
+  };
+
+  void Run();
+  void CollectEvents(Messages messages);
+  void Accept(Submitted submitted);
+  void AddNow(std::shared_ptr<const LoadedModel> model, const Done& done);
+  void RemoveNow(const Digest& version, Done done);
+  void PublishTokens(const scheduling::TickOutput& out, TimePoint now);
+  void PublishEnds(scheduling::TickOutput& out, TimePoint now);
+  void ObserveToken(Answer& answer, const scheduling::TokenOut& token, TimePoint now);
+  void FreeVersions(const scheduling::TickOutput& out);
+  void RunStep(const scheduling::StepPlan& plan, Duration schedule);
+  void DecodeText(const scheduling::StepPlan& plan);
+  void UpdateStats();
+
+  const EngineOptions options_;
+  const Clock* const clock_;
+  Observer* const observer_;
+
+  // Shared between threads.
+  Inbox inbox_;
+  Gate in_flight_;
+  std::atomic<std::uint64_t> last_id_ = 0;
+  std::atomic<std::int64_t> load_ = 0;
+  mutable Mutex mutex_;
+  EngineStats stats_ ABSL_GUARDED_BY(mutex_);
+
+  // Engine thread only.
+  std::unique_ptr<Executor> executor_;
+  scheduling::Scheduler scheduler_;
+  std::unordered_map<scheduling::RequestId, Answer> answers_;
+  std::map<Digest, std::optional<Done>> versions_;  // with a Done: being removed
+  std::vector<scheduling::Event> events_;           // of the next tick
+  scheduling::StepResult result_;                   // of the last step
+  std::vector<TextDecoder::Piece> pieces_;          // its text, by sample
+  std::vector<std::uint8_t> stopped_;               // by sample
+  std::optional<TimePoint> wake_;                   // when there is nothing to run
+  bool closed_ = false;
+  EngineStats counters_;  // what only the engine counts
+
+  std::jthread thread_;
 };
 
 }  // namespace llava::engine

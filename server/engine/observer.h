@@ -25,10 +25,10 @@ class Observer {
  public:
   virtual ~Observer() = default;
   virtual void OnStep(const StepReport&) {}
-  // `since_arrival` is the time to first token.
-  virtual void OnFirstToken(const scheduling::Request&, Duration /*since_arrival*/) {}
+  // The first token of a request: its time to first token.
+  virtual void OnFirstToken(Duration /*since_arrival*/) {}
   // Every later token of a choice, with the time since the one before.
-  virtual void OnNextToken(const scheduling::Request&, Duration /*since_last*/) {}
+  virtual void OnNextToken(Duration /*since_last*/) {}
   virtual void OnEnd(const scheduling::Request&, const absl::Status&, const scheduling::Usage&,
                      Duration /*since_arrival*/) {}
 };

@@ -60,7 +60,7 @@ class StreamState {
 
   void Cancel() {
     MutexLock lock(&mutex_);
-    if (!ended_) control_->Cancel(id_);
+    CancelOnce();
   }
 
   void Abandon() {
@@ -68,11 +68,16 @@ class StreamState {
     abandoned_ = true;
     when_ready_ = nullptr;
     events_.clear();
-    if (!ended_) control_->Cancel(id_);
+    CancelOnce();
     while (calling_ && caller_ != std::this_thread::get_id()) call_done_.Wait(&mutex_);
   }
 
  private:
+  void CancelOnce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!ended_ && !cancelled_) control_->Cancel(id_);
+    cancelled_ = true;
+  }
+
   // A slow reader's tokens share one event.
   void Append(Delta delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Delta* last = events_.empty() ? nullptr : std::get_if<Delta>(&events_.back());
@@ -133,6 +138,7 @@ class StreamState {
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;      // End was pushed
   bool end_taken_ ABSL_GUARDED_BY(mutex_) = false;  // End was read
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;  // the engine was told
   bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;  // the reader is gone
   std::function<void()> when_ready_ ABSL_GUARDED_BY(mutex_);
   bool calling_ ABSL_GUARDED_BY(mutex_) = false;

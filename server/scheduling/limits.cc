@@ -11,6 +11,7 @@ namespace llava::scheduling {
 namespace {
 
 constexpr std::int64_t kAnyInt64 = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kMaxWait = Duration(std::chrono::hours(24)).count();
 
 absl::Status CheckRange(const char* field, std::int64_t value, std::int64_t low,
                         std::int64_t high) {
@@ -40,8 +41,8 @@ absl::Status Validate(const SchedulerOptions& options) {
   RETURN_IF_ERROR(CheckRange("feature_cache_bytes", options.feature_cache_bytes, 0, kAnyInt64));
   RETURN_IF_ERROR(CheckRange("feature_bytes_per_token", options.feature_bytes_per_token, 0,
                              std::int64_t{1} << 32));
-  RETURN_IF_ERROR(CheckRange("aging", options.aging.count(), 1, kAnyInt64));
-  RETURN_IF_ERROR(CheckRange("patience", options.patience.count(), 1, kAnyInt64));
+  RETURN_IF_ERROR(CheckRange("aging", options.aging.count(), 1, kMaxWait));
+  RETURN_IF_ERROR(CheckRange("patience", options.patience.count(), 1, kMaxWait));
   RETURN_IF_ERROR(CheckRange("fair_share_slack", options.fair_share_slack, 1, kAnyInt64 / 2));
   RETURN_IF_ERROR(CheckRange("prompt_token_weight", options.prompt_token_weight, 0, 1000));
   RETURN_IF_ERROR(CheckRange("image_token_weight", options.image_token_weight, 0, 1000));

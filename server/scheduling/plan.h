@@ -24,7 +24,9 @@ struct EncodeImage {
   const ImageInput* image;
 };
 
-// Copy keys and values of all layers of block `from` to block `to`, before the forward pass.
+// Copy keys and values of all layers of block `from` to block `to`, before the forward pass. A
+// step's copies may be done one after the other, or by reading all sources first: no `to` is a
+// later `from`.
 struct BlockCopy {
   BlockId from;
   BlockId to;
@@ -59,6 +61,8 @@ struct Sample {
   const SamplingParams* params = nullptr;
   std::span<const std::int32_t> prompt_ids;
   std::span<const std::int32_t> output_ids;  // of this choice so far
+  // End tokens of the model: not to be sampled while output_ids.size() + 1 < params->min_tokens.
+  std::span<const std::int32_t> end_token_ids;
   // Randomness is a function of (seed, output_ids.size()) alone, so that neither the batch nor a
   // preemption changes an answer.
   std::uint64_t seed = 0;

@@ -3,6 +3,15 @@
 #include <algorithm>
 
 namespace llava::scheduling {
+namespace {
+
+std::uint64_t Mix(std::uint64_t z) {  // the finalizer of SplitMix64
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+}  // namespace
 
 bool IsEndToken(const Request& request, std::int32_t token, int index) {
   const SamplingParams& sampling = request.sampling;
@@ -12,6 +21,11 @@ bool IsEndToken(const Request& request, std::int32_t token, int index) {
   };
   return (!sampling.ignore_eos && contains(request.end_token_ids)) ||
          contains(sampling.stop_token_ids);
+}
+
+std::uint64_t ChoiceSeed(const Request& request, int choice) {
+  const std::uint64_t base = request.sampling.seed.value_or(Mix(request.id.value()));
+  return Mix(base + 0x9E3779B97F4A7C15u * (static_cast<std::uint64_t>(choice) + 1));
 }
 
 }  // namespace llava::scheduling

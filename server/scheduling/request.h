@@ -54,6 +54,9 @@ struct Request {
 // reported as an id, but it is not part of the text.
 bool IsEndToken(const Request& request, std::int32_t token, int index);
 
+// The seed of a choice: of sampling.seed, or else of the request's id.
+std::uint64_t ChoiceSeed(const Request& request, int choice);
+
 enum class FinishReason : std::uint8_t {
   kNone,    // not finished
   kStop,    // end token, stop token id or stop string

@@ -1,0 +1,218 @@
+// The engine thread's side of Engine: one turn of the loop.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "server/engine/engine.h"
+
+namespace llava::engine {
+
+bool Engine::RunOnce() {
+  CollectEvents(inbox_.TakeAll());
+  const TimePoint now = clock_->Now();
+  scheduling::TickOutput& out = scheduler_.Tick(now, events_);
+  events_.clear();
+  const Duration schedule = clock_->Now() - now;
+  PublishTokens(out, now);
+  PublishEnds(out, now);
+  FreeVersions(out);
+  wake_ = out.wake;
+  const bool has_work = !out.plan.chunks.empty();
+  if (has_work) RunStep(out.plan, schedule);
+  UpdateStats();
+  return has_work;
+}
+
+// In an order that is right for messages of one turn: a version before its first request, a request
+// before its cancel, a pause before its resume.
+void Engine::CollectEvents(Messages messages) {
+  for (auto& [model, done] : messages.add_versions) AddNow(std::move(model), done);
+  for (Submitted& submitted : messages.submitted) Accept(std::move(submitted));
+  for (const auto id : messages.resumed) events_.emplace_back(scheduling::Resume{id});
+  for (const auto id : messages.cancelled) events_.emplace_back(scheduling::Cancel{id});
+  for (auto& [version, done] : messages.remove_versions) RemoveNow(version, std::move(done));
+  if (messages.closed) {
+    closed_ = true;
+    events_.emplace_back(scheduling::EndAll{absl::UnavailableError("the server is stopping")});
+  }
+}
+
+void Engine::Accept(Submitted submitted) {
+  const scheduling::Request& request = *submitted.request;
+  const auto choices = static_cast<std::size_t>(request.n);
+  Answer answer{.sink = std::move(submitted.sink),
+                .ticket = std::move(submitted.ticket),
+                .decoders = {},
+                .last_token = std::vector<TimePoint>(choices),
+                .arrival = request.arrival,
+                .load = submitted.load};
+  for (std::size_t i = 0; i < choices; ++i) answer.decoders.push_back(submitted.make_decoder());
+  LLAVA_CHECK(answers_.emplace(request.id, std::move(answer)).second);
+  events_.emplace_back(scheduling::Arrive{std::move(submitted.request)});
+}
+
+void Engine::AddNow(std::shared_ptr<const LoadedModel> model, const Done& done) {
+  const Digest version = model->version();
+  if (versions_.contains(version)) {
+    done(absl::AlreadyExistsError(
+        absl::StrCat("model version ", version.Hex(), " is loaded, or still draining")));
+    return;
+  }
+  if (versions_.size() >= scheduling::kMaxVersions) {
+    done(absl::ResourceExhaustedError(
+        absl::StrCat(versions_.size(), " model versions are loaded, the most this engine takes")));
+    return;
+  }
+  const absl::Status status = executor_->AddVersion(std::move(model));
+  if (status.ok()) {
+    versions_.emplace(version, std::nullopt);
+    events_.emplace_back(scheduling::AddVersion{version});
+  }
+  done(status);
+}
+
+void Engine::RemoveNow(const Digest& version, Done done) {
+  const auto found = versions_.find(version);
+  if (found == versions_.end() || found->second.has_value()) {
+    done(absl::NotFoundError(absl::StrCat("model version ", version.Hex(), " is not loaded")));
+    return;
+  }
+  found->second = std::move(done);
+  events_.emplace_back(scheduling::RemoveVersion{version});
+}
+
+void Engine::PublishTokens(const scheduling::TickOutput& out, TimePoint now) {
+  for (const scheduling::TokenOut& token : out.tokens) {
+    Answer& answer = answers_.at(token.id);
+    const auto sample = static_cast<std::size_t>(token.sample);
+    TextDecoder::Piece& piece = pieces_[sample];
+    Delta delta{.choice = token.choice,
+                .text = std::move(piece.text),
+                .tokens = {},
+                .finish = token.finish};
+    if (token.finish != scheduling::FinishReason::kNone && !piece.stopped) {
+      delta.text += answer.decoders[static_cast<std::size_t>(token.choice)]->Finish();
+    }
+    delta.tokens.push_back(std::move(result_.tokens[sample]));
+    ObserveToken(answer, token, now);
+    if (!answer.sink.Push(std::move(delta))) {
+      events_.emplace_back(scheduling::Pause{token.id});
+    }
+  }
+}
+
+void Engine::ObserveToken(Answer& answer, const scheduling::TokenOut& token, TimePoint now) {
+  TimePoint& last = answer.last_token[static_cast<std::size_t>(token.choice)];
+  if (observer_ != nullptr) {
+    if (!answer.has_token) observer_->OnFirstToken(now - answer.arrival);
+    if (last != TimePoint{}) observer_->OnNextToken(now - last);
+  }
+  answer.has_token = true;
+  last = now;
+}
+
+void Engine::PublishEnds(scheduling::TickOutput& out, TimePoint now) {
+  for (scheduling::RequestEnd& end : out.ends) {
+    const auto found = answers_.find(end.request->id);
+    LLAVA_CHECK(found != answers_.end());
+    Answer& answer = found->second;
+    if (observer_ != nullptr) {
+      observer_->OnEnd(*end.request, end.status, end.usage, now - answer.arrival);
+    }
+    load_ -= answer.load;
+    answer.ticket.Release();  // before the client can know
+    answer.sink.PushEnd({std::move(end.status), end.usage, end.request->version});
+    answers_.erase(found);
+    in_flight_.Leave();
+  }
+}
+
+void Engine::FreeVersions(const scheduling::TickOutput& out) {
+  if (!out.plan.drop_features.empty()) executor_->DropFeatures(out.plan.drop_features);
+  for (const Digest& version : out.removed_versions) {
+    executor_->RemoveVersion(version);
+    const auto node = versions_.extract(version);
+    LLAVA_CHECK(!node.empty());
+    (*node.mapped())(absl::OkStatus());
+  }
+}
+
+void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
+  StepReport report{.version = plan.version,
+                    .sequences = static_cast<int>(plan.chunks.size()),
+                    .tokens = plan.total_tokens,
+                    .decodes = 0,
+                    .images = static_cast<int>(plan.encodes.size()),
+                    .schedule = schedule,
+                    .encode = {},
+                    .forward = {},
+                    .status = {}};
+  for (const scheduling::PlannedChunk& chunk : scheduler_.step()) {
+    if (chunk.sequence->is_decode()) ++report.decodes;
+  }
+  const TimePoint start = clock_->Now();
+  if (!plan.encodes.empty()) report.status = executor_->EncodeImages(plan);
+  const TimePoint encoded = clock_->Now();
+  if (report.status.ok()) {
+    absl::StatusOr<scheduling::StepResult> result = executor_->Forward(plan);
+    report.status = result.status();
+    if (result.ok()) result_ = *std::move(result);
+  }
+  const TimePoint end = clock_->Now();
+  report.encode = encoded - start;
+  report.forward = end - encoded;
+  ++counters_.steps;
+  counters_.last_step = end;
+  if (report.status.ok()) {
+    DecodeText(plan);
+    events_.emplace_back(
+        scheduling::StepDone{result_.tokens, stopped_, report.encode, report.forward});
+  } else {
+    ++counters_.failed_steps;
+    events_.emplace_back(scheduling::StepFailed{report.status});
+  }
+  if (observer_ != nullptr) observer_->OnStep(report);
+}
+
+// The text of the sampled tokens, and which of them complete a stop string.
+void Engine::DecodeText(const scheduling::StepPlan& plan) {
+  LLAVA_CHECK_EQ(result_.tokens.size(), plan.samples.size());
+  pieces_.assign(plan.samples.size(), {});
+  stopped_.assign(plan.samples.size(), 0);
+  for (const scheduling::PlannedChunk& chunk : scheduler_.step()) {
+    const scheduling::Sequence& sequence = *chunk.sequence;
+    const scheduling::Request& request = *sequence.request->request;
+    for (int i = 0; i < chunk.samples; ++i) {
+      const auto sample = static_cast<std::size_t>(chunk.first_sample + i);
+      const std::int32_t token = result_.tokens[sample].token;
+      if (scheduling::IsEndToken(request, token, sequence.outputs())) continue;
+      auto& decoders = answers_.at(request.id).decoders;
+      pieces_[sample] = decoders[static_cast<std::size_t>(sequence.choice + i)]->Push(token);
+      stopped_[sample] = pieces_[sample].stopped ? 1 : 0;
+    }
+  }
+}
+
+void Engine::UpdateStats() {
+  const scheduling::SchedulerStats scheduler = scheduler_.stats();
+  const scheduling::Planner& planner = scheduler_.planner();
+  EngineStats stats = counters_;
+  stats.running = scheduler.running;
+  stats.waiting = scheduler.waiting;
+  stats.requests = scheduler.requests;
+  stats.paused = scheduler.paused;
+  stats.generated_tokens = scheduler.generated_tokens;
+  stats.blocks_used = planner.kv().pool().used();
+  stats.blocks_cached = planner.kv().pool().cached();
+  stats.feature_bytes = planner.features().bytes();
+  stats.preemptions = planner.counters().preemptions;
+  stats.prompt_tokens = planner.counters().prompt_tokens;
+  stats.cached_prompt_tokens = planner.counters().cached_prompt_tokens;
+  stats.images_needed = planner.counters().images_needed;
+  stats.images_encoded = planner.counters().images_encoded;
+  MutexLock lock(&mutex_);
+  stats_ = stats;
+}
+
+}  // namespace llava::engine

@@ -1,0 +1,85 @@
+#include "server/scheduling/feature_cache.h"
+
+#include "base/check.h"
+
+namespace llava::scheduling {
+
+std::optional<FeatureId> FeatureCache::Pin(const Digest& version, const Digest& picture) {
+  const auto found = ids_.find(Key{version, picture});
+  if (found == ids_.end()) return std::nullopt;
+  Entry& entry = entries_.at(found->second);
+  if (entry.pins++ == 0) idle_.erase(entry.idle);
+  return found->second;
+}
+
+std::optional<FeatureId> FeatureCache::Insert(const Digest& version, const Digest& picture,
+                                              std::int64_t bytes) {
+  while (bytes_ + bytes > budget_bytes_) {
+    if (idle_.empty()) return std::nullopt;
+    ++evictions_;
+    Drop(idle_.front());
+  }
+  const FeatureId id(++last_id_);
+  const Key key{version, picture};
+  LLAVA_CHECK(ids_.emplace(key, id).second);
+  entries_[id] = Entry{.key = key, .bytes = bytes, .pins = 1, .valid = true, .idle = {}};
+  bytes_ += bytes;
+  return id;
+}
+
+void FeatureCache::Unpin(FeatureId feature) {
+  const auto found = entries_.find(feature);
+  LLAVA_CHECK(found != entries_.end());
+  Entry& entry = found->second;
+  LLAVA_CHECK_GT(entry.pins, 0);
+  if (--entry.pins > 0) return;
+  entry.idle = idle_.insert(idle_.end(), feature);
+  if (!entry.valid) Drop(feature);
+}
+
+void FeatureCache::Invalidate(FeatureId feature) {
+  const auto found = entries_.find(feature);
+  if (found == entries_.end() || !found->second.valid) return;
+  found->second.valid = false;
+  ids_.erase(found->second.key);
+  if (found->second.pins == 0) Drop(feature);
+}
+
+void FeatureCache::DropVersion(const Digest& version) {
+  DropIdleIf([&version](const Entry& entry) { return entry.key.version == version; });
+}
+
+void FeatureCache::DropUnpinned() {
+  DropIdleIf([](const Entry&) { return true; });
+}
+
+void FeatureCache::TakeDropped(std::vector<FeatureId>* dropped) {
+  dropped->insert(dropped->end(), dropped_.begin(), dropped_.end());
+  dropped_.clear();
+}
+
+int FeatureCache::pins(FeatureId feature) const {
+  const auto found = entries_.find(feature);
+  return found == entries_.end() ? 0 : found->second.pins;
+}
+
+void FeatureCache::Drop(FeatureId feature) {
+  const auto found = entries_.find(feature);
+  LLAVA_CHECK(found != entries_.end());
+  LLAVA_CHECK_EQ(found->second.pins, 0);
+  bytes_ -= found->second.bytes;
+  idle_.erase(found->second.idle);
+  if (found->second.valid) ids_.erase(found->second.key);
+  entries_.erase(found);
+  dropped_.push_back(feature);
+}
+
+template <typename Predicate>
+void FeatureCache::DropIdleIf(Predicate predicate) {
+  for (auto it = idle_.begin(); it != idle_.end();) {
+    const FeatureId feature = *it++;
+    if (predicate(entries_.at(feature))) Drop(feature);
+  }
+}
+
+}  // namespace llava::scheduling

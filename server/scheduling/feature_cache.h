@@ -1,0 +1,85 @@
+// Which encoded images the executor holds. The scheduler decides what is encoded, kept and dropped;
+// the features themselves stay in the executor's memory.
+#ifndef LLAVA_SERVER_SCHEDULING_FEATURE_CACHE_H_
+#define LLAVA_SERVER_SCHEDULING_FEATURE_CACHE_H_
+
+#include <cstdint>
+#include <list>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "base/digest.h"
+#include "server/scheduling/request.h"
+
+namespace llava::scheduling {
+
+// Engine thread only. Invariants:
+//   1. the bytes of all entries never exceed the budget
+//   2. an entry is dropped only when nobody pins it, the least recently used first
+//   3. an entry belongs to one (picture, model version); an id is never used twice
+class FeatureCache {
+ public:
+  explicit FeatureCache(std::int64_t budget_bytes) : budget_bytes_(budget_bytes) {}
+
+  // The feature of a picture, pinned; nothing when it is not there.
+  std::optional<FeatureId> Pin(const Digest& version, const Digest& picture);
+
+  // A new entry, pinned; others may be dropped for it. Nothing when the pinned ones leave no room.
+  // REQUIRES: Pin(version, picture) found nothing.
+  std::optional<FeatureId> Insert(const Digest& version, const Digest& picture, std::int64_t bytes);
+
+  void Unpin(FeatureId feature);  // REQUIRES: pinned; once for each pin
+
+  // Its encoding failed: no new pin finds it, and it is dropped with its last pin.
+  void Invalidate(FeatureId feature);
+
+  // Everything of a version that nobody pins, or of all versions.
+  void DropVersion(const Digest& version);
+  void DropUnpinned();
+
+  // What the executor may forget, since the last call.
+  void TakeDropped(std::vector<FeatureId>* dropped);
+
+  std::int64_t bytes() const { return bytes_; }
+  std::int64_t budget_bytes() const { return budget_bytes_; }
+  std::size_t size() const { return entries_.size(); }
+  int pins(FeatureId feature) const;
+  std::uint64_t evictions() const { return evictions_; }
+
+ private:
+  struct Key {
+    Digest version;
+    Digest picture;
+    bool operator==(const Key&) const = default;
+  };
+  struct KeyHash {
+    std::size_t operator()(const Key& key) const noexcept {
+      return std::hash<Digest>()(key.picture) ^ (std::hash<Digest>()(key.version) * 31);
+    }
+  };
+  struct Entry {
+    Key key;
+    std::int64_t bytes = 0;
+    int pins = 0;
+    bool valid = true;
+    std::list<FeatureId>::iterator idle;  // its place in idle_ when pins is 0
+  };
+
+  void Drop(FeatureId feature);
+  template <typename Predicate>
+  void DropIdleIf(Predicate predicate);
+
+  const std::int64_t budget_bytes_;
+  std::int64_t bytes_ = 0;
+  std::uint64_t last_id_ = 0;
+  std::uint64_t evictions_ = 0;
+  std::unordered_map<Key, FeatureId, KeyHash> ids_;  // of the valid entries
+  std::unordered_map<FeatureId, Entry> entries_;
+  std::list<FeatureId> idle_;  // not pinned, the least recently used first
+  std::vector<FeatureId> dropped_;
+};
+
+}  // namespace llava::scheduling
+
+#endif  // LLAVA_SERVER_SCHEDULING_FEATURE_CACHE_H_

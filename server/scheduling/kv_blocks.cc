@@ -1,0 +1,136 @@
+#include "server/scheduling/kv_blocks.h"
+
+#include "base/check.h"
+
+namespace llava::scheduling {
+
+bool KvBlocks::Start(Sequence& sequence, int reserve) {
+  LLAVA_CHECK(sequence.blocks.empty());
+  const int matched = MatchPrefix(sequence);
+  const int wanted = BlocksFor(sequence.size()) - matched;
+  if (pool_.available() < wanted + reserve) {
+    Release(sequence);
+    return false;
+  }
+  for (int i = 0; i < wanted; ++i) sequence.blocks.push_back(*Take());
+  sequence.computed = matched * kBlockTokens;
+  sequence.registered = matched;
+  if (matched > 0) {
+    Hit(marks_, sequence.outputs() > 0 ? Mark::kResumedFromCache : Mark::kPrefixHitAtStart);
+  }
+  return true;
+}
+
+// References the longest run of cached blocks that leaves a token to compute; how many.
+int KvBlocks::MatchPrefix(Sequence& sequence) {
+  if (!prefix_cache_) return 0;
+  const int most = (sequence.size() - 1) / kBlockTokens;
+  int matched = 0;
+  for (; matched < most; ++matched) {
+    const auto block = index_.Find(NameOf(sequence, matched));
+    if (!block) break;
+    pool_.Ref(*block);
+    sequence.blocks.push_back(*block);
+  }
+  return matched;
+}
+
+int KvBlocks::PeekCached(Sequence& sequence) {
+  if (!prefix_cache_) return 0;
+  const int most = (sequence.size() - 1) / kBlockTokens;
+  int matched = 0;
+  while (matched < most && index_.Find(NameOf(sequence, matched))) ++matched;
+  return matched * kBlockTokens;
+}
+
+void KvBlocks::Adopt(Sequence& sequence) {
+  if (!prefix_cache_) return;
+  const int most = (sequence.size() - 1) / kBlockTokens;
+  while (sequence.computed % kBlockTokens == 0 && sequence.computed / kBlockTokens < most) {
+    const int number = sequence.computed / kBlockTokens;
+    const auto block = index_.Find(NameOf(sequence, number));
+    if (!block) return;
+    BlockId& mine = sequence.blocks[static_cast<std::size_t>(number)];
+    LLAVA_CHECK_NE(*block, mine);
+    pool_.Ref(*block);
+    pool_.Unref(mine);
+    mine = *block;
+    sequence.computed += kBlockTokens;
+    sequence.registered = number + 1;
+    Hit(marks_, Mark::kPrefixAdopted);
+  }
+}
+
+bool KvBlocks::Grow(Sequence& sequence, std::vector<BlockCopy>* copies) {
+  const auto number = static_cast<std::size_t>(sequence.computed / kBlockTokens);
+  if (number < sequence.blocks.size()) {
+    BlockId& last = sequence.blocks[number];
+    if (pool_.ref_count(last) == 1) {
+      LLAVA_CHECK(!pool_.kept(last));
+      return true;
+    }
+    const auto copy = Take();
+    if (!copy) return false;
+    copies->push_back({last, *copy});
+    pool_.Unref(last);
+    last = *copy;
+    Hit(marks_, Mark::kCopyOnWrite);
+    return true;
+  }
+  const auto block = Take();
+  if (!block) return false;
+  sequence.blocks.push_back(*block);
+  return true;
+}
+
+void KvBlocks::Commit(Sequence& sequence) {
+  if (!prefix_cache_) return;
+  for (; sequence.registered < sequence.computed / kBlockTokens; ++sequence.registered) {
+    const int number = sequence.registered;
+    const BlockId block = sequence.blocks[static_cast<std::size_t>(number)];
+    if (index_.Insert(NameOf(sequence, number), block)) {
+      pool_.Keep(block);
+    } else {
+      Hit(marks_, Mark::kDuplicateBlock);
+    }
+  }
+}
+
+void KvBlocks::Fork(const Sequence& parent, Sequence& child) {
+  LLAVA_CHECK(child.blocks.empty());
+  child.blocks = parent.blocks;
+  child.names = parent.names;
+  child.computed = parent.computed;
+  child.registered = parent.registered;
+  for (const BlockId block : child.blocks) pool_.Ref(block);
+}
+
+// The end of a prompt goes before its beginning, so that the beginning stays cached longer.
+void KvBlocks::Release(Sequence& sequence) {
+  for (auto it = sequence.blocks.rbegin(); it != sequence.blocks.rend(); ++it) pool_.Unref(*it);
+  sequence.blocks.clear();
+  sequence.computed = 0;
+  sequence.registered = 0;
+}
+
+std::optional<BlockId> KvBlocks::Take() {
+  const auto allocation = pool_.Allocate();
+  if (!allocation) return std::nullopt;
+  if (allocation->was_kept) {
+    index_.Erase(allocation->block);
+    Hit(marks_, Mark::kBlockEvicted);
+  }
+  return allocation->block;
+}
+
+const Digest& KvBlocks::NameOf(Sequence& sequence, int block) {
+  const Request& request = *sequence.request->request;
+  while (static_cast<int>(sequence.names.size()) <= block) {
+    const int next = static_cast<int>(sequence.names.size());
+    const Digest& parent = next == 0 ? request.version : sequence.names.back();
+    sequence.names.push_back(namer_.Name(parent, next, sequence.tokens, request.images));
+  }
+  return sequence.names[static_cast<std::size_t>(block)];
+}
+
+}  // namespace llava::scheduling

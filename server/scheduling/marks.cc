@@ -1,0 +1,49 @@
+#include "server/scheduling/marks.h"
+
+#include <iterator>
+
+namespace llava::scheduling {
+namespace {
+
+constexpr const char* kNames[] = {
+    "kBlockEvicted",
+    "kPrefixHitAtStart",
+    "kPrefixAdopted",
+    "kDuplicateBlock",
+    "kCopyOnWrite",
+    "kForked",
+    "kPreemptedForDecode",
+    "kPreemptedItself",
+    "kPreemptedForClass",
+    "kPreemptedPaused",
+    "kPreemptedBeforeFork",
+    "kResumedFromCache",
+    "kHeadBlocked",
+    "kHeadBlockedElsewhere",
+    "kChunkCutAtImage",
+    "kChunkEndsInsideImage",
+    "kFeatureHit",
+    "kFeatureEvicted",
+    "kFeatureFull",
+    "kRefusedDeadline",
+    "kExpired",
+    "kCancelledWaiting",
+    "kCancelledRunning",
+    "kCancelledUnknown",
+    "kFairShareHeldBack",
+    "kAged",
+    "kStepFailed",
+    "kStepOutOfMemory",
+    "kOutOfMemoryFatal",
+    "kVersionAlternated",
+    "kVersionDrained",
+    "kStoppedByText",
+    "kLengthByContext",
+};
+static_assert(std::size(kNames) == static_cast<std::size_t>(Mark::kCount));
+
+}  // namespace
+
+const char* MarkName(Mark mark) { return kNames[static_cast<std::size_t>(mark)]; }
+
+}  // namespace llava::scheduling

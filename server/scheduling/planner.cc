@@ -1,0 +1,366 @@
+#include "server/scheduling/planner.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "base/check.h"
+
+namespace llava::scheduling {
+namespace {
+
+auto RunningOrder(const Sequence& sequence) {
+  return std::make_tuple(sequence.rank_class, sequence.request->request->id, sequence.choice);
+}
+
+}  // namespace
+
+struct Planner::Step {
+  TimePoint now;
+  int version;
+  int tokens_left;
+  int images_left;
+  StepPlan* plan;
+  std::vector<PlannedChunk>* chunks;
+};
+
+Planner::Planner(const SchedulerOptions& options, Marks* marks)
+    : options_(options),
+      marks_(marks),
+      kv_(options.num_blocks, options.prefix_cache, marks),
+      features_(options.feature_cache_bytes),
+      waiting_(options, marks) {}
+
+void Planner::Plan(TimePoint now, int version, StepBudget budget, StepPlan* plan,
+                   std::vector<PlannedChunk>* chunks) {
+  Step step{now, version, budget.tokens, budget.images, plan, chunks};
+  StartUrgent(step);
+  PlanDecodes(step);
+  PlanPrompts(step);
+  PlanStarts(step);
+}
+
+// A better class does not wait for the end of worse ones' answers: they go back to the queue.
+void Planner::StartUrgent(Step& step) {
+  if (waiting_.sequences().empty()) return;
+  Sequence* best = waiting_.Best(step.now, step.version);
+  if (best == nullptr || IsHeldBack(step, *best)) return;
+  const int its_class = static_cast<int>(best->request->request->priority);
+  Sequence* victim = WorseClassVictim(step, its_class);
+  while (victim != nullptr && !TryStart(step, *best)) {
+    Hit(marks_, Mark::kPreemptedForClass);
+    Preempt(*victim);
+    victim = WorseClassVictim(step, its_class);
+  }
+}
+
+// While the best of all waiting does not fit, those behind it in other versions do not start.
+bool Planner::IsHeldBack(const Step& step, const Sequence& sequence) const {
+  const Sequence* head = blocked_head_;
+  if (head == nullptr || head->request->paused || head->request->version == step.version ||
+      waiting_.GoesBefore(sequence, *head, step.now)) {
+    return false;
+  }
+  Hit(marks_, Mark::kHeadBlockedElsewhere);
+  return true;
+}
+
+// The last running one whose class is still worse than `its_class` after aging.
+Sequence* Planner::WorseClassVictim(const Step& step, int its_class) const {
+  for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
+    if (waiting_.ClassOf(**it, step.now) > its_class) return *it;
+  }
+  return nullptr;
+}
+
+void Planner::PlanDecodes(Step& step) {
+  for (std::size_t i = 0; i < running_.size() && step.tokens_left > 0; ++i) {
+    Sequence& sequence = *running_[i];
+    if (sequence.request->paused || sequence.request->version != step.version ||
+        !sequence.is_decode()) {
+      continue;
+    }
+    const std::size_t copies = step.plan->copies.size();
+    if (!GrowOrPreempt(step, sequence, &i)) return;
+    LLAVA_CHECK(AddChunk(step, sequence, step.plan->copies.size() > copies));
+  }
+}
+
+// Finds a block for the next token, if need be at the expense of a paused sequence or of the last
+// one. False when the sequence itself had to go; then nothing is behind it. `position`: where it
+// stands in running_, kept up to date.
+bool Planner::GrowOrPreempt(Step& step, Sequence& sequence, std::size_t* position) {
+  while (!kv_.Grow(sequence, &step.plan->copies)) {
+    Sequence* victim = LastPaused();
+    if (victim == nullptr) {
+      victim = running_.back();
+      Hit(marks_, victim == &sequence ? Mark::kPreemptedItself : Mark::kPreemptedForDecode);
+    }
+    LLAVA_CHECK(!victim->in_step);
+    if (RunningOrder(*victim) < RunningOrder(sequence)) --*position;
+    Preempt(*victim);
+    if (victim == &sequence) return false;
+  }
+  return true;
+}
+
+void Planner::PlanPrompts(Step& step) {
+  for (Sequence* sequence : running_) {
+    if (step.tokens_left == 0) return;
+    if (sequence->in_step || sequence->request->paused || sequence->is_decode() ||
+        sequence->request->version != step.version) {
+      continue;
+    }
+    AddChunk(step, *sequence, /*copied=*/false);
+  }
+}
+
+void Planner::PlanStarts(Step& step) {
+  while (step.tokens_left > 0) {
+    Sequence* best = waiting_.Best(step.now, step.version);
+    if (best == nullptr || IsHeldBack(step, *best)) return;
+    if (!MakeRoom(step, *best)) {
+      Hit(marks_, Mark::kHeadBlocked);
+      blocked_head_ = best;
+      return;
+    }
+    if (!AddChunk(step, *best, /*copied=*/false)) return;  // the encoder is busy; so are the rest
+  }
+}
+
+// Starts the sequence, if need be at the expense of those whose reader is slow.
+bool Planner::MakeRoom(Step& step, Sequence& sequence) {
+  while (!TryStart(step, sequence)) {
+    Sequence* victim = LastPaused();
+    if (victim == nullptr) return false;
+    Preempt(*victim);
+  }
+  return true;
+}
+
+bool Planner::TryStart(Step& step, Sequence& sequence) {
+  RequestState& request = *sequence.request;
+  if (slots_ + request.slots(sequence) > options_.max_running) return false;
+  if (!kv_.Start(sequence, Reserve())) return false;
+  waiting_.Remove(&sequence);
+  sequence.rank_class = waiting_.ClassOf(sequence, step.now);
+  sequence.SetState(SequenceState::kRunning);
+  InsertRunning(&sequence);
+  slots_ += request.slots(sequence);
+  if (blocked_head_ == &sequence) blocked_head_ = nullptr;
+  if (request.first_step) return true;
+  request.first_step = step.now;
+  request.usage.queue = step.now - request.request->arrival;
+  request.usage.cached_tokens = sequence.computed;
+  Charge(request, sequence.computed);
+  counters_.prompt_tokens += static_cast<std::uint64_t>(sequence.prompt_tokens);
+  counters_.cached_prompt_tokens += static_cast<std::uint64_t>(sequence.computed);
+  return true;
+}
+
+// What the tenant pays for a prompt of which `cached` tokens cost nothing.
+void Planner::Charge(RequestState& request, int cached) {
+  int text = request.usage.prompt_tokens - cached;
+  for (const ImageInput& image : request.request->images) {
+    const int computed = std::min(image.count, std::max(0, image.offset + image.count - cached));
+    text -= computed;
+    request.tenant->counter += std::int64_t{computed} * options_.image_token_weight;
+  }
+  request.tenant->counter += std::int64_t{text} * options_.prompt_token_weight;
+}
+
+// Blocks that a start leaves to the decodes of the others, so that it is not preempted at once.
+int Planner::Reserve() const {
+  return running_.empty() ? 0 : std::min(slots_, 1 + kv_.pool().size() / 64);
+}
+
+Sequence* Planner::LastPaused() const {
+  for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
+    if ((*it)->request->paused) return *it;
+  }
+  return nullptr;
+}
+
+// False when nothing of it can run now: its next image waits for the encoder.
+bool Planner::AddChunk(Step& step, Sequence& sequence, bool copied) {
+  int count = 1;
+  if (!sequence.is_decode()) {
+    const int before = sequence.computed;
+    kv_.Adopt(sequence);
+    ReleasePassedPins(sequence);
+    if (sequence.outputs() == 0 && sequence.request->usage.preemptions == 0) {
+      sequence.request->usage.cached_tokens += sequence.computed - before;
+    }
+    count = FitImages(step, sequence, std::min(sequence.remaining(), step.tokens_left));
+    if (count == 0) return false;
+    AddImageRows(step, sequence, count);
+  }
+  StepPlan& plan = *step.plan;
+  const auto start = static_cast<std::size_t>(sequence.computed);
+  plan.chunks.push_back({sequence.id, sequence.computed,
+                         std::span(sequence.tokens).subspan(start, static_cast<std::size_t>(count)),
+                         sequence.blocks, plan.total_tokens});
+  PlannedChunk chunk{&sequence, count, static_cast<int>(plan.samples.size()), 0, copied};
+  plan.total_tokens += count;
+  if (count == sequence.remaining()) AddSamples(step, sequence, plan.total_tokens - 1);
+  chunk.samples = static_cast<int>(plan.samples.size()) - chunk.first_sample;
+  step.chunks->push_back(chunk);
+  step.tokens_left -= count;
+  sequence.in_step = true;
+  return true;
+}
+
+// The longest part of the next `count` tokens whose images are encoded, or will be by this step.
+int Planner::FitImages(Step& step, Sequence& sequence, int count) {
+  const std::vector<ImageInput>& images = sequence.request->request->images;
+  for (int i = 0; i < static_cast<int>(images.size()); ++i) {
+    const ImageInput& image = images[static_cast<std::size_t>(i)];
+    if (image.offset + image.count <= sequence.computed) continue;
+    if (image.offset >= sequence.computed + count) break;
+    if (!EnsureFeature(step, sequence, i)) {
+      Hit(marks_, Mark::kChunkCutAtImage);
+      return std::max(0, image.offset - sequence.computed);
+    }
+    if (image.offset + image.count > sequence.computed + count) {
+      Hit(marks_, Mark::kChunkEndsInsideImage);
+    }
+  }
+  return count;
+}
+
+bool Planner::EnsureFeature(Step& step, Sequence& sequence, int image) {
+  for (const Pin& pin : sequence.pins) {
+    if (pin.image == image) return true;
+  }
+  RequestState& request = *sequence.request;
+  const ImageInput& input = request.request->images[static_cast<std::size_t>(image)];
+  const Digest& version = request.request->version;
+  if (const auto feature = features_.Pin(version, input.digest)) {
+    Hit(marks_, Mark::kFeatureHit);
+    ++counters_.images_needed;
+    sequence.pins.push_back({image, *feature});
+    return true;
+  }
+  if (step.images_left == 0) return false;
+  const std::uint64_t evictions = features_.evictions();
+  const auto feature =
+      features_.Insert(version, input.digest, options_.feature_bytes_per_token * input.count);
+  if (features_.evictions() > evictions) Hit(marks_, Mark::kFeatureEvicted);
+  if (!feature) {
+    Hit(marks_, Mark::kFeatureFull);
+    return false;
+  }
+  --step.images_left;
+  ++counters_.images_needed;
+  ++counters_.images_encoded;
+  ++request.usage.images_encoded;
+  sequence.pins.push_back({image, *feature});
+  step.plan->encodes.push_back({*feature, &input});
+  return true;
+}
+
+void Planner::AddImageRows(Step& step, const Sequence& sequence, int count) {
+  const std::vector<ImageInput>& images = sequence.request->request->images;
+  for (const Pin& pin : sequence.pins) {
+    const ImageInput& image = images[static_cast<std::size_t>(pin.image)];
+    const int from = std::max(image.offset, sequence.computed);
+    const int to = std::min(image.offset + image.count, sequence.computed + count);
+    if (from >= to) continue;
+    step.plan->image_rows.push_back({step.plan->total_tokens + from - sequence.computed,
+                                     pin.feature, from - image.offset, to - from});
+  }
+}
+
+void Planner::AddSamples(Step& step, const Sequence& sequence, int row) {
+  const RequestState& request = *sequence.request;
+  const Request& asked = *request.request;
+  const auto prompt =
+      std::span(sequence.tokens).first(static_cast<std::size_t>(sequence.prompt_tokens));
+  const auto output = std::span(sequence.tokens).subspan(prompt.size());
+  const int samples = sequence.choice == 0 ? 1 + request.unborn : 1;
+  for (int i = 0; i < samples; ++i) {
+    const int choice = sequence.choice + i;
+    step.plan->samples.push_back({row, request.choices[static_cast<std::size_t>(choice)]->id,
+                                  &asked.sampling, prompt, output, asked.end_token_ids,
+                                  ChoiceSeed(asked, choice)});
+  }
+}
+
+void Planner::Commit(Sequence& sequence, int tokens) {
+  sequence.computed += tokens;
+  sequence.in_step = false;
+  kv_.Commit(sequence);
+  ReleasePassedPins(sequence);
+}
+
+void Planner::ReleasePassedPins(Sequence& sequence) {
+  if (sequence.pins.empty()) return;
+  const std::vector<ImageInput>& images = sequence.request->request->images;
+  std::erase_if(sequence.pins, [&](const Pin& pin) {
+    const ImageInput& image = images[static_cast<std::size_t>(pin.image)];
+    if (image.offset + image.count > sequence.computed) return false;
+    features_.Unpin(pin.feature);
+    return true;
+  });
+}
+
+void Planner::Fork(RequestState& request) {
+  const Sequence& parent = *request.choices[0];
+  for (std::size_t i = 1; i < request.choices.size(); ++i) {
+    Sequence& child = *request.choices[i];
+    child.tokens = request.request->prompt_ids;
+    kv_.Fork(parent, child);
+    child.rank_class = parent.rank_class;
+    child.SetState(SequenceState::kRunning);
+    InsertRunning(&child);
+  }
+  request.unborn = 0;
+  Hit(marks_, Mark::kForked);
+}
+
+void Planner::Preempt(Sequence& sequence) {
+  RequestState& request = *sequence.request;
+  if (request.paused) Hit(marks_, Mark::kPreemptedPaused);
+  if (sequence.choice == 0 && request.unborn > 0) Hit(marks_, Mark::kPreemptedBeforeFork);
+  ++request.usage.preemptions;
+  ++counters_.preemptions;
+  slots_ -= request.slots(sequence);
+  RemoveRunning(&sequence);
+  ReleasePins(sequence);
+  kv_.Release(sequence);
+  sequence.in_step = false;
+  sequence.SetState(SequenceState::kWaiting);
+  waiting_.Add(&sequence);
+}
+
+void Planner::Finish(Sequence& sequence) {
+  if (blocked_head_ == &sequence) blocked_head_ = nullptr;
+  if (sequence.state == SequenceState::kWaiting) waiting_.Remove(&sequence);
+  if (sequence.state == SequenceState::kRunning) {
+    slots_ -= sequence.request->slots(sequence);
+    RemoveRunning(&sequence);
+    ReleasePins(sequence);
+    kv_.Release(sequence);
+  }
+  sequence.in_step = false;
+  sequence.SetState(SequenceState::kFinished);
+}
+
+void Planner::ReleasePins(Sequence& sequence) {
+  for (const Pin& pin : sequence.pins) features_.Unpin(pin.feature);
+  sequence.pins.clear();
+}
+
+void Planner::InsertRunning(Sequence* sequence) {
+  const auto place = std::upper_bound(
+      running_.begin(), running_.end(), sequence,
+      [](const Sequence* a, const Sequence* b) { return RunningOrder(*a) < RunningOrder(*b); });
+  running_.insert(place, sequence);
+}
+
+void Planner::RemoveRunning(Sequence* sequence) {
+  const auto found = std::find(running_.begin(), running_.end(), sequence);
+  LLAVA_CHECK(found != running_.end());
+  running_.erase(found);
+}
+
+}  // namespace llava::scheduling

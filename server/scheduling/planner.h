@@ -1,0 +1,123 @@
+// Decides what a step runs. The running sequences first: all decodes, then prompt chunks, then new
+// starts while tokens, blocks and places are left; images as far as the encoder budget goes.
+#ifndef LLAVA_SERVER_SCHEDULING_PLANNER_H_
+#define LLAVA_SERVER_SCHEDULING_PLANNER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "base/clock.h"
+#include "server/scheduling/feature_cache.h"
+#include "server/scheduling/kv_blocks.h"
+#include "server/scheduling/limits.h"
+#include "server/scheduling/marks.h"
+#include "server/scheduling/plan.h"
+#include "server/scheduling/sequence.h"
+#include "server/scheduling/waiting_queue.h"
+
+namespace llava::scheduling {
+
+// What a step does for one sequence, for when its results come.
+struct PlannedChunk {
+  Sequence* sequence = nullptr;
+  int tokens = 0;
+  int first_sample = 0;
+  int samples = 0;      // 0: the prompt goes on; n: the first tokens of n choices
+  bool copied = false;  // a block was copied for it
+};
+
+// What a step may use; below the configured maximum after the device ran out of memory.
+struct StepBudget {
+  int tokens = 0;
+  int images = 0;
+};
+
+struct PlannerCounters {
+  std::uint64_t preemptions = 0;
+  std::uint64_t images_needed = 0;
+  std::uint64_t images_encoded = 0;
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t cached_prompt_tokens = 0;
+};
+
+// Engine thread only; points to sequences of the scheduler. Invariants:
+//   1. running_ is sorted by (rank_class, request id, choice): the last one is preempted first
+//   2. nothing that is part of the step being planned is preempted
+//   3. slots_ = places of all running ones, unborn choices included, at most max_running
+class Planner {
+ public:
+  // `options` and `marks` (may be null) outlive the planner.
+  Planner(const SchedulerOptions& options, Marks* marks);
+
+  // The step of one version, appended to the empty `plan` and `chunks`; both stay empty when
+  // nothing of this version can run.
+  void Plan(TimePoint now, int version, StepBudget budget, StepPlan* plan,
+            std::vector<PlannedChunk>* chunks);
+
+  void Enqueue(Sequence* sequence) { waiting_.Add(sequence); }
+
+  // After a step: `tokens` more are computed.
+  void Commit(Sequence& sequence, int tokens);
+
+  // The unborn choices of a computed prompt start to run on its blocks.
+  void Fork(RequestState& request);
+
+  // Gives back what the sequence holds; it waits again.
+  void Preempt(Sequence& sequence);
+
+  // Gives back what the sequence holds, in whatever state; it is finished.
+  void Finish(Sequence& sequence);
+
+  // A paused prompt must not keep others from encoding their images.
+  void ReleasePins(Sequence& sequence);
+
+  FeatureCache& features() { return features_; }
+  const FeatureCache& features() const { return features_; }
+  const KvBlocks& kv() const { return kv_; }
+  const WaitingQueue& waiting() const { return waiting_; }
+  const std::vector<Sequence*>& running() const { return running_; }
+  int slots() const { return slots_; }
+  const PlannerCounters& counters() const { return counters_; }
+
+  // How many leading tokens the prefix cache would save now.
+  int PeekCached(Sequence& sequence) { return kv_.PeekCached(sequence); }
+
+ private:
+  struct Step;  // what is being planned
+
+  void PlanDecodes(Step& step);
+  void PlanPrompts(Step& step);
+  void PlanStarts(Step& step);
+  void StartUrgent(Step& step);
+  bool IsHeldBack(const Step& step, const Sequence& sequence) const;
+  bool GrowOrPreempt(Step& step, Sequence& sequence, std::size_t* position);
+  bool MakeRoom(Step& step, Sequence& sequence);
+  bool TryStart(Step& step, Sequence& sequence);
+  Sequence* LastPaused() const;
+  Sequence* WorseClassVictim(const Step& step, int its_class) const;
+  bool AddChunk(Step& step, Sequence& sequence, bool copied);
+  int FitImages(Step& step, Sequence& sequence, int count);
+  bool EnsureFeature(Step& step, Sequence& sequence, int image);
+  void AddImageRows(Step& step, const Sequence& sequence, int count);
+  void AddSamples(Step& step, const Sequence& sequence, int row);
+  void ReleasePassedPins(Sequence& sequence);
+  void Charge(RequestState& request, int cached);
+  int Reserve() const;
+  void InsertRunning(Sequence* sequence);
+  void RemoveRunning(Sequence* sequence);
+
+  const SchedulerOptions& options_;
+  Marks* const marks_;
+  KvBlocks kv_;
+  FeatureCache features_;
+  WaitingQueue waiting_;
+  std::vector<Sequence*> running_;
+  int slots_ = 0;
+  // The best waiting sequence, when it did not fit: nobody of another version starts before it.
+  Sequence* blocked_head_ = nullptr;
+  PlannerCounters counters_;
+};
+
+}  // namespace llava::scheduling
+
+#endif  // LLAVA_SERVER_SCHEDULING_PLANNER_H_

@@ -1,0 +1,53 @@
+// Which block holds which piece of which prompt. A block's name is a SHA-256 over the name of the
+// block before it (at the start: the model version), its tokens, and for pictures their digest and
+// the offset inside them, so that equal names mean equal keys and values.
+#ifndef LLAVA_SERVER_SCHEDULING_PREFIX_INDEX_H_
+#define LLAVA_SERVER_SCHEDULING_PREFIX_INDEX_H_
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/digest.h"
+#include "server/scheduling/request.h"
+
+namespace llava::scheduling {
+
+// Names blocks, one after the other. Not thread-safe.
+class BlockNamer {
+ public:
+  // The name of block number `block` (tokens [16 block, 16 block + 16)) of `tokens`, whose pictures
+  // are `images`. `parent` is the name of the block before, or the model version for block 0.
+  // REQUIRES: the block is full.
+  Digest Name(const Digest& parent, int block, std::span<const std::int32_t> tokens,
+              std::span<const ImageInput> images);
+
+ private:
+  Sha256 sha_;
+};
+
+// Engine thread only. Invariant: names and blocks are one to one.
+class PrefixIndex {
+ public:
+  explicit PrefixIndex(int num_blocks) : names_(static_cast<std::size_t>(num_blocks)) {}
+
+  std::optional<BlockId> Find(const Digest& name) const;
+
+  // False, with nothing changed, when the name is taken. REQUIRES: the block has no name.
+  bool Insert(const Digest& name, BlockId block);
+
+  // REQUIRES: the block has a name.
+  void Erase(BlockId block);
+
+  std::size_t size() const { return blocks_.size(); }
+
+ private:
+  std::unordered_map<Digest, BlockId> blocks_;
+  std::vector<Digest> names_;  // by block; of those in blocks_
+};
+
+}  // namespace llava::scheduling
+
+#endif  // LLAVA_SERVER_SCHEDULING_PREFIX_INDEX_H_

@@ -1,0 +1,386 @@
+#include "server/scheduling/scheduler.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "server/scheduling/admission.h"
+#include "server/scheduling/request_check.h"
+
+namespace llava::scheduling {
+namespace {
+
+// After running out of memory the step grows back by a factor of 2 after so many good ones.
+constexpr int kStepsToRecover = 64;
+
+}  // namespace
+
+Scheduler::Scheduler(const SchedulerOptions& options, Marks* marks)
+    : options_(options),
+      marks_(marks),
+      planner_(options_, marks),
+      budget_{options.max_batch_tokens, options.max_images_per_step} {
+  LLAVA_CHECK(Validate(options).ok());
+}
+
+TickOutput& Scheduler::Tick(TimePoint now, std::span<Event> events) {
+  LLAVA_CHECK(now >= now_);
+  now_ = now;
+  out_.tokens.clear();
+  out_.ends.clear();
+  out_.removed_versions.clear();
+  out_.wake.reset();
+  MarkCancelled(events);
+  OnStep(events);
+  out_.plan.Clear();
+  for (Event& event : events) {
+    std::visit([this](auto& e) { Apply(e); }, event);
+  }
+  Expire();
+  PlanStep();
+  return out_;
+}
+
+// A cancelled request gets nothing any more, not even what its last step made.
+void Scheduler::MarkCancelled(std::span<const Event> events) {
+  for (const Event& event : events) {
+    const auto* cancel = std::get_if<Cancel>(&event);
+    RequestState* request = cancel == nullptr ? nullptr : FindState(cancel->id);
+    if (request != nullptr) request->cancelled = true;
+  }
+}
+
+void Scheduler::OnStep(std::span<Event> events) {
+  int results = 0;
+  for (Event& event : events) {
+    if (const auto* done = std::get_if<StepDone>(&event)) {
+      ++results;
+      CommitStep(*done);
+    } else if (const auto* failed = std::get_if<StepFailed>(&event)) {
+      ++results;
+      FailStep(failed->status);
+    }
+  }
+  LLAVA_CHECK_EQ(results, out_.plan.chunks.empty() ? 0 : 1);
+  step_.clear();
+}
+
+void Scheduler::CommitStep(const StepDone& done) {
+  LLAVA_CHECK_EQ(done.tokens.size(), out_.plan.samples.size());
+  LLAVA_CHECK_EQ(done.stopped.size(), done.tokens.size());
+  MeasureStep(done);
+  for (const PlannedChunk& chunk : step_) {
+    planner_.Commit(*chunk.sequence, chunk.tokens);
+    if (chunk.samples > 0) CommitSamples(chunk, done);
+  }
+  RecoverBudget();
+}
+
+void Scheduler::MeasureStep(const StepDone& done) {
+  int decodes = 0;
+  for (const PlannedChunk& chunk : step_) {
+    if (chunk.sequence->is_decode()) ++decodes;
+  }
+  const int images = static_cast<int>(out_.plan.encodes.size());
+  cost_model_.StepDone(out_.plan.total_tokens - decodes, decodes, images, done.encode,
+                       done.forward);
+  for (const EncodeImage& encode : out_.plan.encodes) {
+    for (const PlannedChunk& chunk : step_) {
+      Request& request = *chunk.sequence->request->request;
+      const bool its_own = !request.images.empty() && encode.image >= request.images.data() &&
+                           encode.image < request.images.data() + request.images.size();
+      if (its_own) chunk.sequence->request->usage.encode += done.encode;
+    }
+  }
+}
+
+void Scheduler::CommitSamples(const PlannedChunk& chunk, const StepDone& done) {
+  RequestState& request = *chunk.sequence->request;
+  if (!request.first_token) {
+    request.first_token = now_;
+    request.usage.prefill = now_ - *request.first_step - request.usage.encode;
+  }
+  if (chunk.samples > 1) planner_.Fork(request);
+  const int first_choice = chunk.sequence->choice;
+  for (int i = 0; i < chunk.samples; ++i) {
+    CommitToken(*request.choices[static_cast<std::size_t>(first_choice + i)], done,
+                chunk.first_sample + i);
+  }
+  if (request.unfinished == 0 && !request.cancelled) EndRequest(request, absl::OkStatus());
+}
+
+void Scheduler::CommitToken(Sequence& sequence, const StepDone& done, int sample) {
+  RequestState& request = *sequence.request;
+  const std::int32_t token = done.tokens[static_cast<std::size_t>(sample)].token;
+  const int index = sequence.outputs();
+  sequence.tokens.push_back(token);
+  ++generated_tokens_;
+  ++request.usage.generated_tokens;
+  request.tenant->counter += options_.output_token_weight;
+  FinishReason finish = FinishReason::kNone;
+  if (IsEndToken(*request.request, token, index)) {
+    finish = FinishReason::kStop;
+  } else if (done.stopped[static_cast<std::size_t>(sample)] != 0) {
+    finish = FinishReason::kStop;
+    Hit(marks_, Mark::kStoppedByText);
+  } else if (index + 1 >= request.max_outputs) {
+    finish = FinishReason::kLength;
+    if (request.max_outputs < request.request->sampling.max_tokens) {
+      Hit(marks_, Mark::kLengthByContext);
+    }
+  }
+  if (!request.cancelled) {
+    out_.tokens.push_back({request.request->id, sequence.choice, sample, finish});
+  }
+  if (finish == FinishReason::kNone) return;
+  --request.unfinished;
+  planner_.Finish(sequence);
+}
+
+// What the step was writing is undefined: its features are forgotten; its blocks have no name yet.
+void Scheduler::FailStep(const absl::Status& status) {
+  for (const EncodeImage& encode : out_.plan.encodes) {
+    planner_.features().Invalidate(encode.feature);
+  }
+  if (absl::IsResourceExhausted(status)) {
+    ShrinkStep(status);
+    return;
+  }
+  Hit(marks_, Mark::kStepFailed);
+  std::set<RequestId> failed;
+  for (const PlannedChunk& chunk : step_) failed.insert(chunk.sequence->request->request->id);
+  const absl::Status reason =
+      absl::InternalError(absl::StrCat("a step with this request failed: ", status.message()));
+  for (const RequestId id : failed) {
+    RequestState& request = *FindState(id);
+    if (!request.cancelled) EndRequest(request, reason);
+  }
+}
+
+// Out of device memory: the same work again in smaller steps. When the step was as small as it
+// gets, its request is too much for this device.
+void Scheduler::ShrinkStep(const absl::Status& status) {
+  Hit(marks_, Mark::kStepOutOfMemory);
+  planner_.features().DropUnpinned();
+  good_steps_ = 0;
+  const bool smallest = out_.plan.total_tokens == 1;
+  budget_.tokens = std::max(1, out_.plan.total_tokens / 2);
+  budget_.images = std::max(1, budget_.images / 2);
+  const bool only_one = step_.size() == 1;
+  for (std::size_t i = step_.size(); i-- > 0;) {
+    Sequence& sequence = *step_[i].sequence;
+    sequence.in_step = false;
+    // Copied blocks have no content, and encoded images are gone: begin again. The later half
+    // gives its blocks to the others.
+    const bool lost = step_[i].copied || !sequence.pins.empty();
+    if (lost || (!only_one && i >= (step_.size() + 1) / 2)) planner_.Preempt(sequence);
+  }
+  RequestState& request = *step_.front().sequence->request;
+  if (!smallest || request.cancelled) return;
+  Hit(marks_, Mark::kOutOfMemoryFatal);
+  EndRequest(request, absl::ResourceExhaustedError(
+                          absl::StrCat("out of device memory: ", status.message())));
+}
+
+void Scheduler::RecoverBudget() {
+  if (budget_.tokens == options_.max_batch_tokens && budget_.images == options_.max_images_per_step)
+    return;
+  if (++good_steps_ < kStepsToRecover) return;
+  good_steps_ = 0;
+  budget_.tokens = std::min(2 * budget_.tokens, options_.max_batch_tokens);
+  budget_.images = std::min(2 * budget_.images, options_.max_images_per_step);
+}
+
+void Scheduler::Apply(Arrive& arrive) {
+  Request& request = *arrive.request;
+  LLAVA_CHECK(FindState(request.id) == nullptr);
+  const int version = FindVersion(request.version);
+  absl::Status status = CheckRequest(request, options_);
+  if (status.ok() && (version < 0 || versions_[static_cast<std::size_t>(version)].draining)) {
+    status = absl::NotFoundError(
+        absl::StrCat("model version ", request.version.Hex(), " is not loaded"));
+  }
+  if (status.ok() && request.deadline && *request.deadline <= now_) {
+    status = absl::DeadlineExceededError("the deadline passed before the request was queued");
+  }
+  if (!status.ok()) {
+    out_.ends.push_back({std::move(arrive.request), std::move(status), Usage{}});
+    return;
+  }
+  const RequestId id = request.id;
+  auto made = MakeRequestState(std::move(arrive.request), &last_sequence_id_);
+  RequestState& state = *made;
+  state.version = version;
+  state.max_outputs =
+      std::min(request.sampling.max_tokens, ContextTokens(options_) - state.usage.prompt_tokens);
+  state.urgency = request.deadline.value_or(request.arrival + options_.patience);
+  state.urgency = std::min(state.urgency, request.arrival + options_.patience);
+  status = CheckDeadline(state);
+  if (!status.ok()) {
+    Hit(marks_, Mark::kRefusedDeadline);
+    out_.ends.push_back({std::move(state.request), std::move(status), Usage{}});
+    return;
+  }
+  state.tenant = fair_share_.Enter(request.tenant);
+  ++versions_[static_cast<std::size_t>(version)].requests;
+  if (request.deadline) deadlines_.emplace(*request.deadline, id);
+  planner_.Enqueue(state.choices[0].get());
+  requests_.emplace(id, std::move(made));
+}
+
+// RESOURCE_EXHAUSTED when even the least that has to be done takes longer than the client waits.
+absl::Status Scheduler::CheckDeadline(RequestState& state) {
+  const Request& request = *state.request;
+  if (!request.deadline) return absl::OkStatus();
+  Sequence& sequence = *state.choices[0];
+  const int cached = planner_.PeekCached(sequence);
+  Work work{.prompt_tokens = sequence.size() - cached, .images = 0, .decode_steps = 0};
+  for (const ImageInput& image : request.images) {
+    if (image.offset + image.count > cached) ++work.images;
+  }
+  work.decode_steps = (request.sampling.ignore_eos && request.sampling.stop.empty() &&
+                               request.sampling.stop_token_ids.empty()
+                           ? request.sampling.max_tokens
+                           : std::max(1, request.sampling.min_tokens)) -
+                      1;
+  work.decode_steps = std::min<std::int64_t>(work.decode_steps, state.max_outputs);
+  for (const Sequence* other : planner_.running()) {
+    if (!other->is_decode() && !other->request->paused) work.prompt_tokens += other->remaining();
+  }
+  for (const Sequence* other : planner_.waiting().sequences()) {
+    if (!other->request->paused && planner_.waiting().GoesBefore(*other, sequence, now_)) {
+      work.prompt_tokens += other->size();
+    }
+  }
+  const Duration needed = cost_model_.Estimate(work);
+  const Duration given = *request.deadline - now_;
+  if (needed <= given) return absl::OkStatus();
+  return WithRetryAfter(absl::ResourceExhaustedError(
+                            absl::StrCat("the deadline cannot be met: it is ", Seconds(given),
+                                         " s away and the answer takes at "
+                                         "least ",
+                                         Seconds(needed), " s")),
+                        needed - given);
+}
+
+void Scheduler::Apply(Cancel& cancel) {
+  RequestState* request = FindState(cancel.id);
+  if (request == nullptr) {
+    Hit(marks_, Mark::kCancelledUnknown);
+    return;
+  }
+  const bool waiting = request->choices[0]->state == SequenceState::kWaiting;
+  Hit(marks_, waiting ? Mark::kCancelledWaiting : Mark::kCancelledRunning);
+  EndRequest(*request, absl::CancelledError("cancelled by the client"));
+}
+
+void Scheduler::Apply(Pause& pause) {
+  RequestState* request = FindState(pause.id);
+  if (request == nullptr) return;
+  if (!request->paused) ++paused_;
+  request->paused = true;
+  for (auto& choice : request->choices) planner_.ReleasePins(*choice);
+}
+
+void Scheduler::Apply(Resume& resume) {
+  RequestState* request = FindState(resume.id);
+  if (request == nullptr || !request->paused) return;
+  request->paused = false;
+  --paused_;
+}
+
+void Scheduler::Apply(AddVersion& add) {
+  LLAVA_CHECK_LT(FindVersion(add.version), 0);
+  auto place = std::find_if(versions_.begin(), versions_.end(),
+                            [](const Version& version) { return !version.present; });
+  if (place == versions_.end()) place = versions_.emplace(versions_.end());
+  LLAVA_CHECK_LE(versions_.size(), static_cast<std::size_t>(kMaxVersions));
+  *place = Version{.digest = add.version, .present = true, .draining = false, .requests = 0};
+}
+
+void Scheduler::Apply(RemoveVersion& remove) {
+  const int index = FindVersion(remove.version);
+  LLAVA_CHECK_GE(index, 0);
+  versions_[static_cast<std::size_t>(index)].draining = true;
+  ReleaseVersion(index);
+}
+
+void Scheduler::Apply(EndAll& end) {
+  while (!requests_.empty()) EndRequest(*requests_.begin()->second, end.status);
+}
+
+void Scheduler::Expire() {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now_) {
+    Hit(marks_, Mark::kExpired);
+    EndRequest(*FindState(deadlines_.begin()->second),
+               absl::DeadlineExceededError("the deadline passed before the answer was complete"));
+  }
+}
+
+// Frees whatever the request holds, wherever it was.
+void Scheduler::EndRequest(RequestState& request, absl::Status status) {
+  for (auto& choice : request.choices) {
+    if (choice->state != SequenceState::kFinished) planner_.Finish(*choice);
+  }
+  Usage& usage = request.usage;
+  if (request.first_token) usage.decode = now_ - *request.first_token;
+  if (!request.first_step) usage.queue = now_ - request.request->arrival;
+  const RequestId id = request.request->id;
+  if (request.request->deadline) deadlines_.erase({*request.request->deadline, id});
+  fair_share_.Leave(request.request->tenant);
+  if (request.paused) --paused_;
+  const int version = request.version;
+  out_.ends.push_back({std::move(request.request), std::move(status), usage});
+  requests_.erase(id);  // `request` is gone
+  --versions_[static_cast<std::size_t>(version)].requests;
+  ReleaseVersion(version);
+}
+
+void Scheduler::ReleaseVersion(int index) {
+  Version& version = versions_[static_cast<std::size_t>(index)];
+  if (!version.draining || version.requests > 0) return;
+  Hit(marks_, Mark::kVersionDrained);
+  planner_.features().DropVersion(version.digest);
+  out_.removed_versions.push_back(version.digest);
+  version = Version{};
+}
+
+// The versions take turns; one that has nothing to run passes.
+void Scheduler::PlanStep() {
+  const int count = static_cast<int>(versions_.size());
+  for (int i = 1; i <= count && step_.empty(); ++i) {
+    const int index = (last_version_ + i) % count;
+    if (versions_[static_cast<std::size_t>(index)].requests == 0) continue;
+    planner_.Plan(now_, index, budget_, &out_.plan, &step_);
+    if (step_.empty()) continue;
+    out_.plan.version = versions_[static_cast<std::size_t>(index)].digest;
+    if (index != last_version_) Hit(marks_, Mark::kVersionAlternated);
+    last_version_ = index;
+  }
+  planner_.features().TakeDropped(&out_.plan.drop_features);
+  if (step_.empty() && !deadlines_.empty()) out_.wake = deadlines_.begin()->first;
+}
+
+SchedulerStats Scheduler::stats() const {
+  SchedulerStats stats;
+  stats.requests = static_cast<int>(requests_.size());
+  stats.running = static_cast<int>(planner_.running().size());
+  stats.waiting = static_cast<int>(planner_.waiting().sequences().size());
+  stats.paused = paused_;
+  stats.generated_tokens = generated_tokens_;
+  return stats;
+}
+
+RequestState* Scheduler::FindState(RequestId id) {
+  const auto found = requests_.find(id);
+  return found == requests_.end() ? nullptr : found->second.get();
+}
+
+int Scheduler::FindVersion(const Digest& digest) const {
+  for (std::size_t i = 0; i < versions_.size(); ++i) {
+    if (versions_[i].present && versions_[i].digest == digest) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+}  // namespace llava::scheduling

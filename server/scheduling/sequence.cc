@@ -1,0 +1,47 @@
+#include "server/scheduling/sequence.h"
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace llava::scheduling {
+bool IsLegalTransition(SequenceState from, SequenceState to) {
+  switch (from) {
+    case SequenceState::kUnborn:
+    case SequenceState::kWaiting:
+      return to == SequenceState::kRunning || to == SequenceState::kFinished;
+    case SequenceState::kRunning:
+      return to == SequenceState::kWaiting || to == SequenceState::kFinished;
+    case SequenceState::kFinished:
+      return false;
+  }
+  return false;
+}
+
+void Sequence::SetState(SequenceState next) {
+  LLAVA_CHECK(IsLegalTransition(state, next));
+  state = next;
+}
+
+std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,
+                                               std::uint64_t* last_sequence_id) {
+  auto state = std::make_unique<RequestState>();
+  state->unfinished = request->n;
+  state->unborn = request->n - 1;
+  for (int choice = 0; choice < request->n; ++choice) {
+    auto sequence = std::make_unique<Sequence>();
+    sequence->id = SequenceId(++*last_sequence_id);
+    sequence->request = state.get();
+    sequence->choice = choice;
+    sequence->prompt_tokens = static_cast<int>(request->prompt_ids.size());
+    sequence->state = choice == 0 ? SequenceState::kWaiting : SequenceState::kUnborn;
+    if (choice == 0) sequence->tokens = request->prompt_ids;
+    state->choices.push_back(std::move(sequence));
+  }
+  state->usage.prompt_tokens = static_cast<int>(request->prompt_ids.size());
+  for (const ImageInput& image : request->images) state->usage.image_tokens += image.count;
+  state->request = std::move(request);
+  return state;
+}
+
+}  // namespace llava::scheduling

@@ -1,0 +1,195 @@
+#include "tests/support/fake_executor.h"
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "server/scheduling/limits.h"
+
+namespace llava::testing {
+namespace {
+
+using scheduling::kBlockTokens;
+
+constexpr std::uint64_t kFold = 0x9E3779B97F4A7C15u;
+
+std::uint64_t Mix(std::uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+std::uint64_t Word(const Digest& digest) {
+  std::uint64_t word;
+  std::memcpy(&word, digest.bytes.data(), sizeof(word));
+  return word;
+}
+
+std::uint64_t TokenInput(std::uint64_t version, std::int32_t token) {
+  return Mix(version + kFold * static_cast<std::uint64_t>(token + 1));
+}
+
+std::uint64_t ImageInputAt(std::uint64_t version, std::uint64_t picture, int row) {
+  return Mix(Mix(version ^ picture) + static_cast<std::uint64_t>(row) + 1);
+}
+
+std::uint64_t SlotValue(std::uint64_t before, std::uint64_t input, int position) {
+  return Mix(before * 3 + input + static_cast<std::uint64_t>(position));
+}
+
+std::int32_t TokenFrom(std::uint64_t folded, double temperature, std::uint64_t seed) {
+  const std::uint64_t bits = Mix(folded ^ (temperature > 0 ? seed : 0));
+  return static_cast<std::int32_t>(bits % kFakeVocabulary);
+}
+
+}  // namespace
+
+std::vector<std::int32_t> FakeAnswer(const scheduling::Request& request, int choice, int tokens) {
+  const std::uint64_t version = Word(request.version);
+  const std::uint64_t seed = scheduling::ChoiceSeed(request, choice);
+  std::uint64_t last = 0;
+  std::uint64_t folded = 0;
+  int position = 0;
+  const auto feed = [&](std::uint64_t input) {
+    last = SlotValue(last, input, position++);
+    folded = folded * kFold + last;
+  };
+  auto image = request.images.begin();
+  for (const std::int32_t id : request.prompt_ids) {
+    if (image != request.images.end() && position >= image->offset + image->count) ++image;
+    const bool in_image = image != request.images.end() && position >= image->offset;
+    feed(in_image ? ImageInputAt(version, Word(image->digest), position - image->offset)
+                  : TokenInput(version, id));
+  }
+  std::vector<std::int32_t> answer;
+  while (static_cast<int>(answer.size()) < tokens) {
+    answer.push_back(TokenFrom(folded, request.sampling.temperature, seed));
+    feed(TokenInput(version, answer.back()));
+  }
+  return answer;
+}
+
+FakeExecutor::FakeExecutor(int num_blocks, ManualClock* clock, FakeCosts costs)
+    : clock_(clock), costs_(costs), slots_(static_cast<std::size_t>(num_blocks) * kBlockTokens) {}
+
+absl::Status FakeExecutor::AddVersion(std::shared_ptr<const engine::LoadedModel> model) {
+  LLAVA_CHECK(versions_.insert(model->version()).second);
+  return absl::OkStatus();
+}
+
+void FakeExecutor::RemoveVersion(const Digest& version) {
+  LLAVA_CHECK_EQ(versions_.erase(version), 1u);
+  for (const auto& [id, feature] : features_) LLAVA_CHECK_NE(feature.version, Word(version));
+}
+
+void FakeExecutor::DropFeatures(std::span<const scheduling::FeatureId> features) {
+  for (const auto feature : features) features_.erase(feature);
+}
+
+absl::Status FakeExecutor::EncodeImages(const scheduling::StepPlan& plan) {
+  LLAVA_CHECK(versions_.contains(plan.version));
+  if (before_encode) {
+    const absl::Status status = before_encode(plan);
+    if (!status.ok()) {
+      Scramble(plan);
+      return status;
+    }
+  }
+  for (const scheduling::EncodeImage& encode : plan.encodes) {
+    const Feature feature{Word(plan.version), Word(encode.image->digest)};
+    LLAVA_CHECK(features_.emplace(encode.feature, feature).second);
+    Spend(costs_.image);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<scheduling::StepResult> FakeExecutor::Forward(const scheduling::StepPlan& plan) {
+  LLAVA_CHECK(versions_.contains(plan.version));
+  Spend(costs_.step + costs_.token * plan.total_tokens);
+  if (before_forward) {
+    const absl::Status status = before_forward(plan);
+    if (!status.ok()) {
+      Scramble(plan);
+      return status;
+    }
+  }
+  for (const scheduling::BlockCopy& copy : plan.copies) {
+    std::memcpy(&slots_[static_cast<std::size_t>(copy.to.value()) * kBlockTokens],
+                &slots_[static_cast<std::size_t>(copy.from.value()) * kBlockTokens],
+                kBlockTokens * sizeof(slots_[0]));
+  }
+  for (const scheduling::Chunk& chunk : plan.chunks) RunChunk(plan, chunk);
+  scheduling::StepResult result;
+  auto chunk = plan.chunks.begin();
+  for (const scheduling::Sample& sample : plan.samples) {
+    while (sample.row >= chunk->first_token + static_cast<int>(chunk->token_ids.size())) ++chunk;
+    std::uint64_t folded = 0;
+    const int last = chunk->start + sample.row - chunk->first_token;
+    for (int p = 0; p <= last; ++p) folded = folded * kFold + Slot(chunk->blocks, p);
+    scheduling::SampledToken token;
+    token.token = TokenFrom(folded, sample.params->temperature, sample.seed);
+    token.logprob = -static_cast<float>(token.token) / 8;
+    for (int i = 0; i < sample.params->top_logprobs; ++i) {
+      token.top.push_back(
+          {(token.token + i) % kFakeVocabulary, token.logprob - static_cast<float>(i)});
+    }
+    result.tokens.push_back(std::move(token));
+  }
+  return result;
+}
+
+std::uint64_t& FakeExecutor::Slot(std::span<const scheduling::BlockId> blocks, int position) {
+  const auto block = blocks[static_cast<std::size_t>(position / kBlockTokens)];
+  return slots_[static_cast<std::size_t>(block.value()) * kBlockTokens +
+                static_cast<std::size_t>(position % kBlockTokens)];
+}
+
+void FakeExecutor::RunChunk(const scheduling::StepPlan& plan, const scheduling::Chunk& chunk) {
+  for (int i = 0; i < static_cast<int>(chunk.token_ids.size()); ++i) {
+    const int position = chunk.start + i;
+    const std::uint64_t before = position == 0 ? 0 : Slot(chunk.blocks, position - 1);
+    Slot(chunk.blocks, position) = SlotValue(before, InputAt(plan, chunk, i), position);
+  }
+}
+
+std::uint64_t FakeExecutor::InputAt(const scheduling::StepPlan& plan,
+                                    const scheduling::Chunk& chunk, int i) {
+  const std::uint64_t version = Word(plan.version);
+  const int row = chunk.first_token + i;
+  for (const scheduling::ImageRows& rows : plan.image_rows) {
+    if (row < rows.first_row || row >= rows.first_row + rows.count) continue;
+    const Feature& feature = features_.at(rows.feature);
+    LLAVA_CHECK_EQ(feature.version, version);
+    return ImageInputAt(version, feature.picture, rows.feature_row + row - rows.first_row);
+  }
+  return TokenInput(version, chunk.token_ids[static_cast<std::size_t>(i)]);
+}
+
+// After an error the content of the step's own blocks and features is undefined.
+void FakeExecutor::Scramble(const scheduling::StepPlan& plan) {
+  for (const scheduling::BlockCopy& copy : plan.copies) {
+    for (int i = 0; i < kBlockTokens; ++i) Slot(std::span(&copy.to, 1), i) = 0xBAD;
+  }
+  for (const scheduling::Chunk& chunk : plan.chunks) {
+    for (int i = 0; i < static_cast<int>(chunk.token_ids.size()); ++i) {
+      Slot(chunk.blocks, chunk.start + i) = 0xBAD;
+    }
+  }
+  for (const scheduling::EncodeImage& encode : plan.encodes) {
+    features_[encode.feature] = Feature{Word(plan.version), 0xBAD};
+  }
+}
+
+void FakeExecutor::Spend(Duration time) {
+  if (clock_ != nullptr) clock_->Advance(time);
+}
+
+engine::TextDecoder::Piece FakeTextDecoder::Push(std::int32_t token) {
+  if (token == stop_token_) return {std::exchange(held_back_, ""), true};
+  return {std::exchange(held_back_, absl::StrCat(" ", token)), false};
+}
+
+std::string FakeTextDecoder::Finish() { return std::exchange(held_back_, ""); }
+
+}  // namespace llava::testing

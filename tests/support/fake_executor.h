@@ -1,0 +1,96 @@
+// An executor that computes nothing useful but notices everything: each KV slot holds a number that
+// depends on all tokens and pictures before it, and the next token is a hash of all slots of the
+// sequence as its block table names them. A wrong table, a stale cached block, a lost copy or a
+// wrong picture changes the answer, which FakeAnswer tells without any blocks.
+#ifndef LLAVA_TESTS_SUPPORT_FAKE_EXECUTOR_H_
+#define LLAVA_TESTS_SUPPORT_FAKE_EXECUTOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <set>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "server/engine/executor.h"
+#include "server/engine/text_decoder.h"
+
+namespace llava::testing {
+
+inline constexpr int kFakeVocabulary = 97;
+
+class FakeModel final : public engine::LoadedModel {
+ public:
+  explicit FakeModel(const Digest& version) : version_(version) {}
+  const Digest& version() const override { return version_; }
+
+ private:
+  const Digest version_;
+};
+
+// The answer of one choice, one token after the other, without stop rules.
+std::vector<std::int32_t> FakeAnswer(const scheduling::Request& request, int choice, int tokens);
+
+// What steps cost on the fake device. All 0: the clock is left alone.
+struct FakeCosts {
+  Duration step{};
+  Duration token{};
+  Duration image{};
+};
+
+// Engine thread only, like every executor. Aborts when the plan breaks the executor's contract.
+class FakeExecutor final : public engine::Executor {
+ public:
+  // `clock` may be null; otherwise steps take FakeCosts of its time.
+  explicit FakeExecutor(int num_blocks, ManualClock* clock = nullptr, FakeCosts costs = {});
+
+  // Called before each step; an error makes it fail, and scrambles what it would have written.
+  std::function<absl::Status(const scheduling::StepPlan&)> before_forward;
+  std::function<absl::Status(const scheduling::StepPlan&)> before_encode;
+
+  absl::Status AddVersion(std::shared_ptr<const engine::LoadedModel> model) override;
+  void RemoveVersion(const Digest& version) override;
+  void DropFeatures(std::span<const scheduling::FeatureId> features) override;
+  absl::Status EncodeImages(const scheduling::StepPlan& plan) override;
+  absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) override;
+
+  std::size_t features() const { return features_.size(); }
+  std::size_t versions() const { return versions_.size(); }
+
+ private:
+  struct Feature {
+    std::uint64_t version = 0;
+    std::uint64_t picture = 0;
+  };
+
+  std::uint64_t& Slot(std::span<const scheduling::BlockId> blocks, int position);
+  void RunChunk(const scheduling::StepPlan& plan, const scheduling::Chunk& chunk);
+  std::uint64_t InputAt(const scheduling::StepPlan& plan, const scheduling::Chunk& chunk, int i);
+  void Scramble(const scheduling::StepPlan& plan);
+  void Spend(Duration time);
+
+  ManualClock* const clock_;
+  const FakeCosts costs_;
+  std::vector<std::uint64_t> slots_;  // [blocks, 16]
+  std::set<Digest> versions_;
+  std::unordered_map<scheduling::FeatureId, Feature> features_;
+};
+
+// Text of token 7 is " 7"; a stop string is a token id (or -1 for none).
+class FakeTextDecoder final : public engine::TextDecoder {
+ public:
+  explicit FakeTextDecoder(std::int32_t stop_token) : stop_token_(stop_token) {}
+  Piece Push(std::int32_t token) override;
+  std::string Finish() override;
+
+ private:
+  const std::int32_t stop_token_;
+  std::string held_back_;  // one token: the engine must not forget Finish
+};
+
+}  // namespace llava::testing
+
+#endif  // LLAVA_TESTS_SUPPORT_FAKE_EXECUTOR_H_
