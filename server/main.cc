@@ -1,10 +1,15 @@
 // llavad: `llavad --config FILE` serves, the subcommands work on a checkpoint without a server.
 #include <CLI/CLI.hpp>
 
+#include "server/commands/generate_command.h"
+#include "server/commands/inspect_command.h"
+
 int main(int argc, char** argv) {
   CLI::App app("LLaVA serving daemon", "llavad");
   app.set_version_flag("--version", LLAVA_VERSION);
   int exit_code = 0;
+  llava::AddGenerateCommand(app, &exit_code);
+  llava::AddInspectCommand(app, &exit_code);
   CLI11_PARSE(app, argc, argv);
   return exit_code;
 }

@@ -1,0 +1,217 @@
+#include "server/commands/generate_command.h"
+
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/stack.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "model/chat_template.h"
+#include "model/detokenizer.h"
+#include "model/image.h"
+#include "model/json_reader.h"
+#include "model/llava.h"
+#include "model/preprocess.h"
+#include "model/prompt.h"
+#include "model/save_tensors.h"
+#include "model/session.h"
+#include "model/tokenizer.h"
+
+namespace llava {
+namespace {
+
+constexpr std::size_t kMaxImageBytes = std::size_t{32} << 20;
+
+absl::StatusOr<at::ScalarType> ParseDtype(const std::string& name) {
+  if (name == "float32") return at::kFloat;
+  if (name == "bfloat16") return at::kBFloat16;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--dtype is \"", name, "\", expected float32 or bfloat16"));
+}
+
+// [images, 3, height, width]; undefined without images.
+absl::StatusOr<at::Tensor> ReadPixels(const GenerateOptions& options,
+                                      const model::LlavaConfig& config) {
+  if (options.images.empty()) return at::Tensor();
+  ASSIGN_OR_RETURN(const model::PreprocessSettings settings,
+                   model::ReadPreprocessSettings(options.directory, config));
+  const model::Preprocessor preprocessor(settings);
+  std::vector<at::Tensor> pixels;
+  for (const std::string& path : options.images) {
+    ASSIGN_OR_RETURN(const std::string bytes, model::ReadFileWithLimit(path, kMaxImageBytes));
+    const absl::StatusOr<model::RgbImage> image = model::DecodeImage(bytes);
+    if (!image.ok()) return Annotate(image.status(), path);
+    model::PixelValues values = preprocessor.Process(*image);
+    pixels.push_back(at::from_blob(values.values.data(), {3, values.height, values.width}).clone());
+  }
+  return at::stack(pixels);
+}
+
+absl::StatusOr<model::PromptTokens> MakePrompt(const GenerateOptions& options,
+                                               const model::LlavaConfig& config,
+                                               const model::Tokenizer& tokenizer) {
+  const int images = static_cast<int>(options.images.size());
+  if (options.raw) return model::BuildRawPrompt(options.prompt, tokenizer, config, images);
+  std::vector<std::string> warnings;
+  ASSIGN_OR_RETURN(const model::ChatTemplate chat,
+                   options.template_name.empty()
+                       ? model::ChatTemplate::ForCheckpoint(options.directory, config, &warnings)
+                       : model::ChatTemplate::ByName(options.template_name));
+  for (const std::string& warning : warnings) std::fprintf(stderr, "llavad: %s\n", warning.c_str());
+  model::ChatMessage message;
+  for (int i = 0; i < images; ++i) message.parts.push_back(model::ImagePart{i});
+  message.parts.push_back(options.prompt);
+  return model::BuildPrompt({&message, 1}, chat, tokenizer, config, images);
+}
+
+// What the model makes of the prompt.
+struct Stages {
+  at::Tensor pixels;     // as read
+  at::Tensor features;   // of the vision tower
+  at::Tensor projected;  // [images, image tokens, hidden]
+  std::vector<at::Tensor> hidden;
+  at::Tensor last;  // hidden states of the prompt after the final norm
+};
+
+Stages RunPrompt(const model::Llava& model, model::Session& session,
+                 const model::PromptTokens& prompt, at::Tensor pixels) {
+  const c10::InferenceMode inference;
+  Stages stages;
+  if (pixels.defined()) {
+    stages.features = model.vision_tower().Forward(pixels.to(model.device()));
+    stages.projected = model.projector().Forward(stages.features);
+  }
+  stages.pixels = std::move(pixels);
+  stages.last = session.Append(model::EmbedPrompt(model, prompt, stages.projected), &stages.hidden);
+  return stages;
+}
+
+absl::Status DumpStages(const std::string& path, const model::Llava& model, const Stages& stages) {
+  const c10::InferenceMode inference;
+  std::vector<model::NamedTensor> tensors = {
+      {"hidden_states", at::stack(stages.hidden)},
+      {"logits", model.Logits(stages.last)},
+  };
+  if (stages.pixels.defined()) {
+    tensors.emplace_back("pixel_values", stages.pixels);
+    tensors.emplace_back("projected", stages.projected);
+    tensors.emplace_back("vision_features", stages.features);
+  }
+  return model::SaveTensorsAs(path, tensors, at::kFloat);
+}
+
+// Greedy ids from the prompt's last logits on; each goes to `emit` as it comes.
+std::vector<int> Answer(const model::Llava& model, model::Session& session, at::Tensor logits,
+                        const GenerateOptions& options, const std::function<void(int)>& emit) {
+  const model::TextConfig& text = model.config().text;
+  const std::int64_t room = text.max_positions - session.length();
+  std::vector<int> ids;
+  while (static_cast<std::int64_t>(ids.size()) < std::min<std::int64_t>(options.max_tokens, room)) {
+    if (!ids.empty()) logits = session.Step(ids.back());
+    const int id = static_cast<int>(logits.argmax().item<std::int64_t>());
+    ids.push_back(id);
+    emit(id);
+    const bool is_end = std::find(text.eos_token_ids.begin(), text.eos_token_ids.end(), id) !=
+                        text.eos_token_ids.end();
+    if (is_end && !options.ignore_eos) break;
+  }
+  return ids;
+}
+
+template <typename T>
+std::string Json(const T& value) {
+  return boost::json::serialize(boost::json::value_from(value));
+}
+
+absl::Status Run(const GenerateOptions& options, const TextSink& out) {
+  ASSIGN_OR_RETURN(const at::ScalarType dtype, ParseDtype(options.dtype));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<model::Llava> model,
+      model::Llava::Load(options.directory, {.dtype = dtype,
+                                             .vision_tower_dir = options.vision_tower_dir,
+                                             .verify = options.verify}));
+  const model::LlavaConfig& config = model->config();
+  ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,
+                   model::Tokenizer::Load(options.directory, config.layout));
+  RETURN_IF_ERROR(tokenizer.CheckFits(config.text.vocab_size));
+  ASSIGN_OR_RETURN(const model::PromptTokens prompt, MakePrompt(options, config, tokenizer));
+  ASSIGN_OR_RETURN(at::Tensor pixels, ReadPixels(options, config));
+
+  const c10::InferenceMode inference;
+  model::Session session(*model);
+  const Stages stages = RunPrompt(*model, session, prompt, std::move(pixels));
+  if (!options.dump_stages.empty()) {
+    RETURN_IF_ERROR(DumpStages(options.dump_stages, *model, stages));
+  }
+  model::Detokenizer detokenizer(tokenizer);
+  std::string text;
+  const auto emit = [&](const std::string& piece) {
+    text += piece;
+    if (!options.json) out(piece);
+  };
+  const std::vector<int> answer =
+      Answer(*model, session, model->Logits(stages.last.slice(0, -1)).squeeze(0), options,
+             [&](int id) { emit(detokenizer.Push(id)); });
+  emit(detokenizer.Finish());
+  if (options.json) {
+    out(absl::StrCat("{\"prompt_ids\": ", Json(prompt.ids), ", \"answer_ids\": ", Json(answer),
+                     ", \"text\": ", Json(text), "}"));
+  }
+  out("\n");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Generate(const GenerateOptions& options, const TextSink& out) {
+  try {
+    return Run(options, out);
+  } catch (const c10::Error& error) {
+    return absl::InternalError(
+        absl::StrCat("computing the answer failed: ", error.what_without_backtrace()));
+  }
+}
+
+void AddGenerateCommand(CLI::App& app, int* exit_code) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App* command = app.add_subcommand("generate", "Answer one prompt without a server");
+  command->add_option("DIR", options->directory, "Checkpoint directory")->required();
+  command->add_option("--image", options->images, "Picture files, in the order of the prompt");
+  command->add_option("--prompt", options->prompt, "The question")->required();
+  command->add_flag("--raw", options->raw, "The prompt is complete; <image> marks the pictures");
+  command->add_option("--template", options->template_name, "Conversation template")
+      ->check(CLI::IsMember(model::ChatTemplate::Names()));
+  command->add_option("--vision-tower", options->vision_tower_dir,
+                      "CLIP directory of a checkpoint in the original layout");
+  command->add_option("--dtype", options->dtype, "Precision of the computation")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  command->add_option("--max-tokens", options->max_tokens, "Longest answer")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  command->add_flag("--ignore-eos", options->ignore_eos, "Go on after the end of the text");
+  command->add_flag("--verify", options->verify, "Refuse NaN and infinite weights");
+  command->add_flag("--json", options->json, "Print ids and text as one JSON object");
+  command->add_option("--dump-stages", options->dump_stages,
+                      "Write what the model computes of the prompt to this safetensors file");
+  command->callback([options, exit_code] {
+    const absl::Status status = Generate(*options, [](std::string_view text) {
+      std::fwrite(text.data(), 1, text.size(), stdout);
+      std::fflush(stdout);
+    });
+    if (status.ok()) return;
+    std::fprintf(stderr, "llavad generate: %s\n", std::string(status.message()).c_str());
+    *exit_code = 1;
+  });
+}
+
+}  // namespace llava

@@ -1,0 +1,198 @@
+#include "server/commands/inspect_command.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "model/chat_template.h"
+#include "model/checkpoint.h"
+#include "model/config.h"
+#include "model/llava.h"
+#include "model/preprocess.h"
+#include "model/tokenizer.h"
+
+namespace llava {
+namespace {
+
+constexpr int kCacheElementBytes = 2;  // the KV cache is bf16
+
+// Text with lines "name  value", and the problems met on the way.
+class Report {
+ public:
+  void Line(const char* name, const std::string& value) {
+    absl::StrAppendFormat(&inspection_.text, "%-14s %s\n", name, value);
+  }
+
+  void Problem(const std::string& what) { inspection_.problems.push_back(what); }
+
+  // The value, or nothing after noting the problem.
+  template <typename T>
+  std::optional<T> Check(absl::StatusOr<T> value) {
+    if (value.ok()) return *std::move(value);
+    Problem(std::string(value.status().message()));
+    return std::nullopt;
+  }
+
+  Inspection Finish() && {
+    if (inspection_.problems.empty()) Line("problems", "none");
+    for (const std::string& problem : inspection_.problems) Line("problem", problem);
+    return std::move(inspection_);
+  }
+
+ private:
+  Inspection inspection_;
+};
+
+std::string Bytes(std::uint64_t bytes) {
+  if (bytes < 1'000'000) return absl::StrFormat("%.1f kB", static_cast<double>(bytes) / 1e3);
+  if (bytes < 1'000'000'000) return absl::StrFormat("%.1f MB", static_cast<double>(bytes) / 1e6);
+  return absl::StrFormat("%.2f GB", static_cast<double>(bytes) / 1e9);
+}
+
+std::string Millions(std::uint64_t count) {
+  return absl::StrFormat("%.1f M", static_cast<double>(count) / 1e6);
+}
+
+void DescribeArchitecture(const model::LlavaConfig& config, Report& report) {
+  const model::VisionConfig& vision = config.vision;
+  const model::TextConfig& text = config.text;
+  report.Line("architecture", config.layout == model::Layout::kOriginal
+                                  ? "LLaVA, original layout"
+                                  : "LLaVA, Hugging Face layout");
+  report.Line(
+      "vision tower",
+      absl::StrCat("CLIP, ", vision.num_layers, " layers, ", vision.hidden_size, " wide, ",
+                   vision.num_heads, " heads, ", vision.image_size, " px in patches of ",
+                   vision.patch_size, "; layer ", absl::StrJoin(config.feature_layers, ", "),
+                   config.select == model::SelectStrategy::kKeepClassToken
+                       ? " with the class token"
+                       : " without the class token"));
+  report.Line("projector", absl::StrCat(config.projector.depth, " linear layers, ",
+                                        config.projector_input_size(), " -> ", text.hidden_size));
+  report.Line(
+      "language model",
+      absl::StrCat(text.model_type, ", ", text.num_layers, " layers, ", text.hidden_size, " wide, ",
+                   text.num_heads, " heads of ", text.head_dim, " (", text.num_kv_heads,
+                   " for keys and values), inner ", text.intermediate_size, ", vocabulary ",
+                   text.vocab_size, ", context ", text.max_positions, " tokens"));
+  report.Line("image tokens",
+              absl::StrCat(config.image_tokens(), " for each picture, id ", config.image_token_id));
+}
+
+// Parameters by part and dtype, and the memory of weights and cache.
+void DescribeWeights(const model::LlavaConfig& config, const model::Checkpoint& checkpoint,
+                     Report& report) {
+  std::uint64_t vision = 0;
+  std::uint64_t projector = 0;
+  std::uint64_t language = 0;
+  std::uint64_t bytes = 0;
+  std::map<std::string, int> dtypes;
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    const std::size_t size = model::ElementSize(tensor.stored.dtype);
+    const std::uint64_t count =
+        model::CheckedByteSize(tensor.stored.shape, size).value_or(0) / size;
+    bytes += count * size;
+    ++dtypes[model::DTypeName(tensor.stored.dtype)];
+    (absl::StartsWith(name, model::kVisionPrefix)      ? vision
+     : absl::StartsWith(name, model::kProjectorPrefix) ? projector
+                                                       : language) += count;
+  }
+  report.Line("parameters", absl::StrCat(Millions(vision + projector + language), " (vision tower ",
+                                         Millions(vision), ", projector ", Millions(projector),
+                                         ", language model ", Millions(language), ")"));
+  report.Line("dtype", absl::StrJoin(dtypes, ", ", [](std::string* out, const auto& item) {
+                absl::StrAppend(out, item.first, " (", item.second, " tensors)");
+              }));
+  const auto token_bytes = std::uint64_t{2} * kCacheElementBytes *
+                           static_cast<std::uint64_t>(config.text.num_layers) *
+                           static_cast<std::uint64_t>(config.text.num_kv_heads) *
+                           static_cast<std::uint64_t>(config.text.head_dim);
+  report.Line(
+      "memory",
+      absl::StrCat("weights ", Bytes(bytes), "; KV cache ", token_bytes, " bytes a token, ",
+                   Bytes(token_bytes * static_cast<std::uint64_t>(config.text.max_positions)),
+                   " for a full context (bfloat16)"));
+  report.Line("names", model::NameLayoutText(checkpoint.layout()));
+  report.Line("files", absl::StrJoin(checkpoint.files(), "\n               "));
+}
+
+void DescribeText(const InspectOptions& options, const model::LlavaConfig& config, Report& report) {
+  const auto tokenizer = report.Check(model::Tokenizer::Load(options.directory, config.layout));
+  if (tokenizer.has_value()) {
+    report.Line("tokenizer",
+                absl::StrCat(tokenizer->vocab_size(), " tokens, BOS ", tokenizer->bos_id(),
+                             ", EOS ", absl::StrJoin(config.text.eos_token_ids, ", ")));
+    const absl::Status fits = tokenizer->CheckFits(config.text.vocab_size);
+    if (!fits.ok()) report.Problem(absl::StrCat(options.directory, ": ", fits.message()));
+  }
+  std::vector<std::string> warnings;
+  const auto chat =
+      report.Check(model::ChatTemplate::ForCheckpoint(options.directory, config, &warnings));
+  if (chat.has_value()) report.Line("template", chat->name());
+  for (const std::string& warning : warnings) report.Line("warning", warning);
+}
+
+void DescribePictures(const InspectOptions& options, const model::LlavaConfig& config,
+                      Report& report) {
+  const auto settings = report.Check(model::ReadPreprocessSettings(options.directory, config));
+  if (!settings.has_value()) return;
+  report.Line("pictures",
+              absl::StrCat(settings->image_size, " x ", settings->image_size, " px, ",
+                           settings->aspect == model::ImageAspect::kPad ? "padded to a square"
+                                                                        : "cropped at the centre"));
+}
+
+// Loads onto the device that has shapes but no memory: checks every name and shape.
+void CheckWeights(const InspectOptions& options, Report& report) {
+  const auto model =
+      model::Llava::Load(options.directory, {.dtype = at::kBFloat16,
+                                             .device = at::kMeta,
+                                             .vision_tower_dir = options.vision_tower_dir,
+                                             .verify = options.verify});
+  if (!model.ok()) report.Problem(std::string(model.status().message()));
+}
+
+}  // namespace
+
+Inspection Inspect(const InspectOptions& options) {
+  Report report;
+  report.Line("checkpoint", options.directory);
+  const auto config = report.Check(model::ReadConfig(options.directory, options.vision_tower_dir));
+  if (!config.has_value()) return std::move(report).Finish();
+  DescribeArchitecture(*config, report);
+  const auto checkpoint =
+      report.Check(model::Checkpoint::Open(options.directory, config->vision_tower_dir));
+  if (checkpoint.has_value()) {
+    DescribeWeights(*config, *checkpoint, report);
+    CheckWeights(options, report);
+  }
+  DescribeText(options, *config, report);
+  DescribePictures(options, *config, report);
+  return std::move(report).Finish();
+}
+
+void AddInspectCommand(CLI::App& app, int* exit_code) {
+  auto options = std::make_shared<InspectOptions>();
+  CLI::App* command = app.add_subcommand("inspect", "Say what a checkpoint is and what is wrong");
+  command->add_option("DIR", options->directory, "Checkpoint directory")->required();
+  command->add_option("--vision-tower", options->vision_tower_dir,
+                      "CLIP directory of a checkpoint in the original layout");
+  command->add_flag("--verify", options->verify, "Look for NaN and infinite weights");
+  command->callback([options, exit_code] {
+    const Inspection inspection = Inspect(*options);
+    std::fputs(inspection.text.c_str(), stdout);
+    if (!inspection.problems.empty()) *exit_code = 1;
+  });
+}
+
+}  // namespace llava

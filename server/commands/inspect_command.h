@@ -1,0 +1,30 @@
+// `llavad inspect DIR`: what a checkpoint is, what it costs, and what is wrong with it.
+#ifndef LLAVA_SERVER_COMMANDS_INSPECT_COMMAND_H_
+#define LLAVA_SERVER_COMMANDS_INSPECT_COMMAND_H_
+
+#include <CLI/App.hpp>
+#include <string>
+#include <vector>
+
+namespace llava {
+
+struct InspectOptions {
+  std::string directory;
+  std::string vision_tower_dir;
+  bool verify = false;  // look for NaN and infinite weights, which reads all of them
+};
+
+struct Inspection {
+  std::string text;                   // for people, ends with a line feed
+  std::vector<std::string> problems;  // each names file, key, expected and found
+};
+
+// Reads headers and texts; the weights only with `verify`.
+Inspection Inspect(const InspectOptions& options);
+
+// The subcommand. It sets *exit_code to 1 when there are problems.
+void AddInspectCommand(CLI::App& app, int* exit_code);
+
+}  // namespace llava
+
+#endif  // LLAVA_SERVER_COMMANDS_INSPECT_COMMAND_H_
