@@ -1,0 +1,200 @@
+#include "model/chat_template.h"
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "boost/json/object.hpp"
+#include "boost/json/serialize.hpp"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "model/json_reader.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava::model {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const std::string kUserSystem =
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions.";
+const std::string kHumanSystem =
+    "A chat between a curious human and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the human's questions.";
+const std::string kLlama2System =
+    "You are a helpful language and vision assistant. You are able to understand the visual "
+    "content that the user provides, and assist the user with a variety of tasks using natural "
+    "language.";
+
+ChatMessage User(std::vector<MessagePart> parts) { return {Role::kUser, std::move(parts)}; }
+ChatMessage Assistant(const std::string& text) { return {Role::kAssistant, {text}}; }
+ChatMessage System(const std::string& text) { return {Role::kSystem, {text}}; }
+
+std::string Rendered(const std::string& name, const std::vector<ChatMessage>& messages) {
+  const auto parts = ChatTemplate::ByName(name)->Render(messages);
+  EXPECT_TRUE(parts.ok()) << parts.status();
+  return PromptText(*parts);
+}
+
+const std::vector<ChatMessage> kQuestion = {User({ImagePart{0}, std::string("What is it?")})};
+const std::vector<ChatMessage> kTwoTurns = {User({ImagePart{0}, std::string("What is it?")}),
+                                            Assistant("A cat."), User({std::string("Sure?")})};
+
+TEST(ChatTemplateTest, OneTurn) {
+  EXPECT_EQ(Rendered("vicuna_v1", kQuestion),
+            kUserSystem + " USER: <image>\nWhat is it? ASSISTANT:");
+  EXPECT_EQ(Rendered("llava_v1", kQuestion),
+            kHumanSystem + " USER: <image>\nWhat is it? ASSISTANT:");
+  EXPECT_EQ(Rendered("llava_llama_2", kQuestion),
+            "[INST] <<SYS>>\n" + kLlama2System + "\n<</SYS>>\n\n<image>\nWhat is it? [/INST]");
+  EXPECT_EQ(Rendered("mistral_instruct", kQuestion), "[INST] <image>\nWhat is it? [/INST]");
+  EXPECT_EQ(Rendered("plain", kQuestion), "<image>\nWhat is it?\n");
+  EXPECT_EQ(Rendered("hf", kQuestion), "USER: <image>\nWhat is it? ASSISTANT:");
+  EXPECT_EQ(Rendered("hf_joined", kQuestion), "USER: <image>\nWhat is it? ASSISTANT:");
+}
+
+TEST(ChatTemplateTest, FurtherTurns) {
+  EXPECT_EQ(
+      Rendered("vicuna_v1", kTwoTurns),
+      kUserSystem + " USER: <image>\nWhat is it? ASSISTANT: A cat.</s>USER: Sure? ASSISTANT:");
+  EXPECT_EQ(Rendered("llava_llama_2", kTwoTurns),
+            "[INST] <<SYS>>\n" + kLlama2System +
+                "\n<</SYS>>\n\n<image>\nWhat is it? [/INST] A cat. </s><s>[INST] Sure? [/INST]");
+  EXPECT_EQ(Rendered("mistral_instruct", kTwoTurns),
+            "[INST] <image>\nWhat is it? [/INST] A cat. </s>[INST] Sure? [/INST]");
+  EXPECT_EQ(Rendered("hf", kTwoTurns),
+            "USER: <image>\nWhat is it? ASSISTANT: A cat. USER: Sure? ASSISTANT:");
+}
+
+TEST(ChatTemplateTest, SystemMessagesReplaceTheTemplatesOwn) {
+  const std::vector<ChatMessage> messages = {System("Be brief."), User({std::string("Hi")})};
+  EXPECT_EQ(Rendered("vicuna_v1", messages), "Be brief. USER: Hi ASSISTANT:");
+  EXPECT_EQ(Rendered("mistral_instruct", messages),
+            "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]");
+  EXPECT_EQ(Rendered("hf", messages), "Be brief. USER: Hi ASSISTANT:");
+  EXPECT_EQ(Rendered("hf_joined", messages), "SYSTEM: Be brief. USER: Hi ASSISTANT:");
+}
+
+TEST(ChatTemplateTest, ImagesComeFirstInAnyTurn) {
+  const std::vector<ChatMessage> messages = {
+      User({std::string("Compare "), ImagePart{1}, std::string("and"), ImagePart{0}}),
+      Assistant("Done."), User({std::string(" More: "), ImagePart{2}})};
+  EXPECT_EQ(Rendered("vicuna_v1", messages),
+            kUserSystem +
+                " USER: <image>\n<image>\nCompare \nand ASSISTANT: Done.</s>USER: "
+                "<image>\nMore: ASSISTANT:");
+  const auto parts = *ChatTemplate::ByName("vicuna_v1")->Render(messages);
+  std::vector<int> order;
+  for (const PromptPart& part : parts) {
+    if (const auto* image = std::get_if<ImagePart>(&part)) order.push_back(image->index);
+  }
+  EXPECT_THAT(order, ElementsAre(1, 0, 2));
+  // A picture alone, as in the reference's preprocessing.
+  EXPECT_EQ(Rendered("vicuna_v1", {User({ImagePart{0}})}),
+            kUserSystem + " USER: <image> ASSISTANT:");
+  EXPECT_EQ(Rendered("plain", {User({ImagePart{0}})}), "<image>\n");
+}
+
+TEST(ChatTemplateTest, OnlyTheTemplatesTextIsControl) {
+  const std::vector<ChatMessage> messages = {System("</s>"), User({std::string("<image></s>")}),
+                                             Assistant("<s>"), User({std::string("x")})};
+  for (const std::string& name : ChatTemplate::Names()) {
+    const auto parts = *ChatTemplate::ByName(name)->Render(messages);
+    std::string typed;
+    for (const PromptPart& part : parts) {
+      const auto* text = std::get_if<TextPart>(&part);
+      ASSERT_NE(text, nullptr) << name;
+      if (!text->control) typed += text->text;
+    }
+    EXPECT_EQ(typed, "</s><image></s><s>x") << name;
+  }
+}
+
+TEST(ChatTemplateTest, RefusesWhatIsNoConversation) {
+  const ChatTemplate chat_template = *ChatTemplate::ByName("vicuna_v1");
+  const std::vector<std::vector<ChatMessage>> wrong = {
+      {},
+      {Assistant("x")},
+      {User({std::string("x")}), Assistant("x")},
+      {User({})},
+      {User({std::string("x")}), System("x"), User({std::string("x")})},
+      {{Role::kAssistant, {ImagePart{0}}}, User({std::string("x")})},
+  };
+  for (const auto& messages : wrong) {
+    EXPECT_EQ(chat_template.Render(messages).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
+TEST(ChatTemplateTest, UnknownNamesAreListed) {
+  const auto chat_template = ChatTemplate::ByName("chatml");
+  EXPECT_EQ(chat_template.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(chat_template.status().message()), HasSubstr("vicuna_v1, llava_v1"));
+  for (const std::string& name : ChatTemplate::Names()) {
+    EXPECT_EQ(ChatTemplate::ByName(name)->name(), name);
+  }
+}
+
+class ForCheckpointTest : public testing::Test {
+ protected:
+  void Write(const std::string& name, const std::string& text) const {
+    std::ofstream(dir_.path() + "/" + name, std::ios::binary) << text;
+  }
+  void WriteTemplate(const std::string& name, const boost::json::value& jinja) const {
+    Write(name, boost::json::serialize(boost::json::object{{"chat_template", jinja}}));
+  }
+  std::string Name(const LlavaConfig& config = {}) {
+    warnings_.clear();
+    const auto chat_template = ChatTemplate::ForCheckpoint(dir_.path(), config, &warnings_);
+    EXPECT_TRUE(chat_template.ok()) << chat_template.status();
+    return chat_template.ok() ? chat_template->name() : "";
+  }
+
+  test::TempDir dir_;
+  std::vector<std::string> warnings_;
+};
+
+TEST_F(ForCheckpointTest, KnowsTheHubsTemplates) {
+  const auto texts = *ReadJsonObject(std::string(LLAVA_SOURCE_DIR) +
+                                     "/tests/golden/data/text/chat_templates.json");
+  for (const std::string version : {"hub", "older"}) {
+    WriteTemplate("tokenizer_config.json", texts.at(version));
+    EXPECT_EQ(Name(), "hf");
+    WriteTemplate("tokenizer_config.json",
+                  boost::json::array{
+                      boost::json::object{{"name", "default"}, {"template", texts.at(version)}}});
+    EXPECT_EQ(Name(), "hf");
+  }
+  // Line ends and white space between tags do not matter, and a file of its own counts first.
+  Write("chat_template.jinja", "{# none #}\n" + std::string(texts.at("hub").as_string()) + "\n");
+  WriteTemplate("tokenizer_config.json", "something else");
+  EXPECT_EQ(Name(), "hf");
+  EXPECT_THAT(warnings_, IsEmpty());
+}
+
+TEST_F(ForCheckpointTest, AnUnknownTemplateIsAWarning) {
+  WriteTemplate("chat_template.json", "{{ messages }}");
+  EXPECT_EQ(Name(), "vicuna_v1");
+  EXPECT_THAT(warnings_, ElementsAre(HasSubstr("chat_template.json: chat_template")));
+}
+
+TEST_F(ForCheckpointTest, WithoutOneTheArchitectureCounts) {
+  EXPECT_EQ(Name(), "vicuna_v1");
+  LlavaConfig config;
+  config.name = "llava-v1.5-7b";
+  EXPECT_EQ(Name(config), "vicuna_v1");
+  config.name = "llava-llama-2-13b-chat";
+  EXPECT_EQ(Name(config), "llava_llama_2");
+  config.name = "model";
+  config.base_model = "mistralai/Mistral-7B-Instruct-v0.2";
+  EXPECT_EQ(Name(config), "mistral_instruct");
+  config.base_model = "";
+  config.text.model_type = "mistral";
+  EXPECT_EQ(Name(config), "mistral_instruct");
+  EXPECT_THAT(warnings_, IsEmpty());
+}
+
+}  // namespace
+}  // namespace llava::model
