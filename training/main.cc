@@ -2,12 +2,14 @@
 #include <CLI/CLI.hpp>
 
 #include "training/commands/scenes_command.h"
+#include "training/commands/tokenizer_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app("LLaVA training service", "llava-train");
   app.require_subcommand(1);
   int exit_code = 0;
   llava::training::AddScenesCommand(app, &exit_code);
+  llava::training::AddTokenizerCommand(app, &exit_code);
   CLI11_PARSE(app, argc, argv);
   return exit_code;
 }

@@ -60,7 +60,8 @@ TEST(RowTest, NamesTheFieldThatIsWrong) {
       {R"({"conversations": [{"from": "human", "value": "a"}]})", "conversations", "ends with"},
       {R"({"conversations": [{"from": "human", "value": "a"},{"from":"human","value":"b"}]})",
        "conversations[1].from", "twice"},
-      {R"({"image":"a.png","conversations":[{"from":"human","value":"a"},{"from":"gpt","value":"b"}]})",
+      {R"({"image":"a.png","conversations":[
+          {"from":"human","value":"a"},{"from":"gpt","value":"b"}]})",
        "conversations", "0 <image> for 1 pictures"},
       {R"({"image":"a.png","conversations":[{"from":"human","value":"<image>"},
           {"from":"gpt","value":"<image>"}]})",

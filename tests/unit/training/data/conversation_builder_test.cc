@@ -1,0 +1,167 @@
+#include "training/data/conversation_builder.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "model/prompt.h"
+#include "tests/support/temp_dir.h"
+#include "training/data/collator.h"
+
+namespace llava::training {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// The tiny checkpoint of the golden tests: 16 feature rows a picture, <image> is 1000.
+constexpr char kCheckpoint[] = LLAVA_SOURCE_DIR "/tests/golden/data/checkpoint";
+constexpr char kImages[] = LLAVA_SOURCE_DIR "/tests/golden/data/images";
+constexpr int kFeatures = 16;
+
+ConversationBuilder Make(ConversationOptions options = {}) {
+  options.images_dir = kImages;
+  auto builder = ConversationBuilder::Make(kCheckpoint, "", options);
+  EXPECT_TRUE(builder.ok()) << builder.status();
+  return *std::move(builder);
+}
+
+Row TwoQuestions() {
+  return {"7",
+          {"gray.png"},
+          {{Speaker::kHuman, "What is it?\n<image>"},
+           {Speaker::kGpt, "A grey picture."},
+           {Speaker::kHuman, "Sure?"},
+           {Speaker::kGpt, "Yes."}}};
+}
+
+std::string LabelledText(const ConversationBuilder& builder, const Sample& sample) {
+  std::vector<int> ids;
+  std::copy_if(sample.labels.begin(), sample.labels.end(), std::back_inserter(ids),
+               [](int label) { return label != kIgnoreLabel; });
+  return builder.tokenizer().Decode(ids);
+}
+
+TEST(ConversationBuilderTest, LabelsTheAnswersAndExpandsThePicture) {
+  const ConversationBuilder builder = Make();
+  const auto samples = builder.Build(TwoQuestions());
+  ASSERT_TRUE(samples.ok()) << samples.status();
+  ASSERT_EQ(samples->size(), 1u);
+  const Sample& sample = (*samples)[0];
+  EXPECT_EQ(sample.id, "7");
+  EXPECT_EQ(sample.ids.size(), sample.labels.size());
+  ASSERT_EQ(sample.image_spans.size(), 1u);
+  EXPECT_EQ(sample.image_spans[0].count, kFeatures);
+  EXPECT_EQ(std::count(sample.ids.begin(), sample.ids.end(), 1000), kFeatures);
+  EXPECT_EQ(LabelledText(builder, sample), "A grey picture. Yes.");
+  ASSERT_EQ(sample.images.size(), 1u);
+  EXPECT_EQ(sample.images[0].height, 56);
+  EXPECT_EQ(sample.images[0].pixels.size(), 3u * 56 * 56);
+  EXPECT_EQ(sample.truncated_tokens, 0);
+}
+
+// What is trained is what is served: the question's ids are those of the serving prompt.
+TEST(ConversationBuilderTest, BeginsWithTheServingPrompt) {
+  const ConversationBuilder builder = Make();
+  const auto samples = builder.Build(TwoQuestions());
+  const std::vector<model::ChatMessage> messages = {
+      {model::Role::kUser, {model::ImagePart{0}, std::string("What is it?")}}};
+  const auto prompt = model::BuildPrompt(messages, *TrainingTemplate("v1"), builder.tokenizer(),
+                                         builder.config(), 1);
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  const Sample& sample = (*samples)[0];
+  ASSERT_GT(sample.ids.size(), prompt->ids.size());
+  EXPECT_TRUE(std::equal(prompt->ids.begin(), prompt->ids.end(), sample.ids.begin()));
+  EXPECT_EQ(sample.labels[prompt->ids.size() - 1], kIgnoreLabel);
+  EXPECT_EQ(sample.labels[prompt->ids.size()], sample.ids[prompt->ids.size()]);
+}
+
+TEST(ConversationBuilderTest, SplitsTurnsWithThePictureBeforeEach) {
+  const ConversationBuilder builder = Make({.split_turns = true});
+  const auto samples = builder.Build(TwoQuestions());
+  ASSERT_EQ(samples->size(), 2u);
+  EXPECT_EQ(LabelledText(builder, (*samples)[0]), "A grey picture.");
+  EXPECT_EQ(LabelledText(builder, (*samples)[1]), "Yes.");
+  for (const Sample& sample : *samples) {
+    EXPECT_EQ(sample.image_spans.size(), 1u);
+    EXPECT_EQ(sample.images[0].digest, (*samples)[0].images[0].digest);
+  }
+}
+
+TEST(ConversationBuilderTest, TruncatesAfterExpansion) {
+  const Sample whole = (*Make().Build(TwoQuestions()))[0];
+  const auto size = static_cast<std::int64_t>(whole.ids.size());
+  const std::int64_t inside = whole.image_spans[0].offset + 5;
+  for (const std::int64_t length : {size, size - 1, inside, std::int64_t{2}}) {
+    const auto built = Make({.max_length = length}).Build(TwoQuestions());
+    const Sample& cut = (*built)[0];
+    EXPECT_EQ(static_cast<std::int64_t>(cut.ids.size()), length);
+    EXPECT_EQ(cut.truncated_tokens, size - length);
+    EXPECT_EQ(cut.images.size(), cut.image_spans.size());
+    if (length == inside) {
+      EXPECT_EQ(cut.image_spans[0].count, 5);
+      EXPECT_FALSE(cut.HasLabels());
+    }
+    if (length == 2) {
+      EXPECT_TRUE(cut.image_spans.empty());
+    }
+    const Batch batch = Collate({cut});
+    EXPECT_EQ(batch.stats.truncated, length < size ? 1 : 0);
+    EXPECT_EQ(batch.stats.masked, length <= inside ? 1 : 0);
+  }
+}
+
+TEST(ConversationBuilderTest, TakesTextOnlyRowsAndPlainCaptions) {
+  const ConversationBuilder builder = Make();
+  const Row text{"t", {}, {{Speaker::kHuman, "Write <image>."}, {Speaker::kGpt, "Done."}}};
+  const auto samples = builder.Build(text);
+  EXPECT_TRUE((*samples)[0].images.empty());
+  EXPECT_TRUE((*samples)[0].image_spans.empty());
+  EXPECT_EQ(LabelledText(builder, (*samples)[0]), "Done.");
+
+  const ConversationBuilder plain = Make({.chat_template = "plain"});
+  Row caption = TwoQuestions();
+  EXPECT_EQ(plain.Build(caption).status().code(), absl::StatusCode::kInvalidArgument);
+  caption.turns.resize(2);
+  EXPECT_EQ(LabelledText(plain, (*plain.Build(caption))[0]), "A grey picture.\n");
+}
+
+TEST(ConversationBuilderTest, NamesThePictureThatCannotBeRead) {
+  const ConversationBuilder builder = Make();
+  Row row = TwoQuestions();
+  row.images = {"none.png"};
+  EXPECT_EQ(builder.Build(row).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(builder.Build(row).status().message(), HasSubstr("none.png"));
+  row.images = {"../manifest.json"};
+  EXPECT_EQ(builder.Build(row).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(builder.Build(row).status().message(), HasSubstr("manifest.json"));
+}
+
+TEST(ConversationBuilderTest, NamesWhatIsWrongWithItsOptions) {
+  EXPECT_THAT(
+      ConversationBuilder::Make(kCheckpoint, "", {.chat_template = "v9"}).status().message(),
+      HasSubstr("'v9', expected plain, v1, llava_llama_2 or mistral"));
+  EXPECT_EQ(ConversationBuilder::Make(kCheckpoint, "", {.max_length = 1}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ConversationBuilder::Make("/none", "", {}).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST(SplitTurnsTest, MovesEveryPictureIntoEachQuestion) {
+  const Row row{"1",
+                {"a.png", "b.png"},
+                {{Speaker::kHuman, "<image> x"},
+                 {Speaker::kGpt, "1"},
+                 {Speaker::kHuman, "y <image>"},
+                 {Speaker::kGpt, "2"}}};
+  const std::vector<Row> rows = SplitTurns(row);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].turns[0].text, "<image>\n<image>\nx");
+  EXPECT_EQ(rows[1].turns[0].text, "<image>\n<image>\ny");
+  EXPECT_THAT(rows[1].images, ElementsAre("a.png", "b.png"));
+}
+
+}  // namespace
+}  // namespace llava::training

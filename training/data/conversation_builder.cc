@@ -1,0 +1,137 @@
+#include "training/data/conversation_builder.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "base/status_macros.h"
+#include "model/conversation_labels.h"
+#include "model/json_reader.h"
+
+namespace llava::training {
+namespace {
+
+// Cuts to `max_length` tokens; pictures that lie wholly behind are dropped, one that is cut through
+// keeps its first feature rows.
+void Truncate(std::int64_t max_length, Sample* sample) {
+  const auto size = static_cast<std::int64_t>(sample->ids.size());
+  if (size <= max_length) return;
+  sample->truncated_tokens = static_cast<std::int32_t>(size - max_length);
+  sample->ids.resize(static_cast<std::size_t>(max_length));
+  sample->labels.resize(static_cast<std::size_t>(max_length));
+  const auto end = static_cast<std::int32_t>(max_length);
+  std::erase_if(sample->image_spans, [end](const ImageSpan& span) { return span.offset >= end; });
+  for (ImageSpan& span : sample->image_spans) span.count = std::min(span.count, end - span.offset);
+  sample->images.resize(sample->image_spans.size());
+}
+
+// `text` with `pictures` placeholders before it instead of its own.
+std::string PicturesFirst(std::size_t pictures, const std::string& text) {
+  std::string result;
+  for (std::size_t i = 0; i < pictures; ++i) absl::StrAppend(&result, "<image>\n");
+  const std::string bare = absl::StrReplaceAll(text, {{"<image>", ""}});
+  absl::StrAppend(&result, absl::StripAsciiWhitespace(bare));
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name) {
+  if (name == "plain" || name == "llava_llama_2") return model::ChatTemplate::ByName(name);
+  if (name == "v1" || name == "vicuna_v1") return model::ChatTemplate::ByName("vicuna_v1");
+  if (name == "mistral" || name == "mistral_instruct") {
+    return model::ChatTemplate::ByName("mistral_instruct");
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("template is '", absl::string_view(name.data(), name.size()),
+                   "', expected plain, v1, llava_llama_2 or mistral"));
+}
+
+ConversationBuilder::ConversationBuilder(model::LlavaConfig config, model::Tokenizer tokenizer,
+                                         model::ChatTemplate chat_template,
+                                         model::PreprocessSettings preprocess,
+                                         ConversationOptions options)
+    : config_(std::move(config)),
+      tokenizer_(std::move(tokenizer)),
+      chat_template_(std::move(chat_template)),
+      preprocessor_(preprocess),
+      options_(std::move(options)) {}
+
+absl::StatusOr<ConversationBuilder> ConversationBuilder::Make(const std::string& checkpoint,
+                                                              const std::string& vision_tower_dir,
+                                                              const ConversationOptions& options) {
+  ASSIGN_OR_RETURN(model::LlavaConfig config, model::ReadConfig(checkpoint, vision_tower_dir));
+  if (config.image_start_end) {
+    return absl::UnimplementedError(
+        absl::StrCat(checkpoint, ": training with mm_use_im_start_end is not supported"));
+  }
+  ASSIGN_OR_RETURN(model::Tokenizer tokenizer, model::Tokenizer::Load(checkpoint, config.layout));
+  ASSIGN_OR_RETURN(model::ChatTemplate chat_template, TrainingTemplate(options.chat_template));
+  ASSIGN_OR_RETURN(model::PreprocessSettings preprocess,
+                   model::ReadPreprocessSettings(checkpoint, config));
+  if (options.max_length < 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_length is ", options.max_length, ", expected at least 2"));
+  }
+  return ConversationBuilder(std::move(config), std::move(tokenizer), std::move(chat_template),
+                             preprocess, options);
+}
+
+absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(const Row& row) const {
+  std::vector<SampleImage> images;
+  for (const std::string& path : row.images) {
+    auto image = ReadImage(path);
+    if (!image.ok()) return Annotate(image.status(), path);
+    images.push_back(*std::move(image));
+  }
+  std::vector<Sample> samples;
+  const std::vector<Row> rows = options_.split_turns ? SplitTurns(row) : std::vector<Row>{row};
+  for (const Row& one : rows) {
+    ASSIGN_OR_RETURN(Sample sample, BuildOne(one, images));
+    samples.push_back(std::move(sample));
+  }
+  return samples;
+}
+
+absl::StatusOr<Sample> ConversationBuilder::BuildOne(const Row& row,
+                                                     const std::vector<SampleImage>& images) const {
+  std::vector<model::TrainingTurn> turns;
+  for (const Turn& turn : row.turns) turns.push_back({turn.speaker == Speaker::kHuman, turn.text});
+  ASSIGN_OR_RETURN(model::LabelledTokens tokens,
+                   model::LabelConversation(turns, chat_template_, tokenizer_, config_,
+                                            static_cast<int>(images.size())));
+  Sample sample;
+  sample.id = row.id;
+  sample.ids = std::move(tokens.ids);
+  sample.labels = std::move(tokens.labels);
+  for (const model::ImageSpan& span : tokens.image_spans) {
+    sample.image_spans.push_back({span.offset, span.count, span.image});
+  }
+  sample.images = images;
+  Truncate(options_.max_length, &sample);
+  return sample;
+}
+
+absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& path) const {
+  ASSIGN_OR_RETURN(const std::string bytes,
+                   model::ReadFileWithLimit(absl::StrCat(options_.images_dir, "/", path),
+                                            options_.limits.max_bytes));
+  ASSIGN_OR_RETURN(const model::RgbImage rgb, model::DecodeImage(bytes, options_.limits));
+  model::PixelValues pixels = preprocessor_.Process(rgb);
+  return SampleImage{std::move(pixels.values), pixels.height, pixels.width, pixels.digest};
+}
+
+std::vector<Row> SplitTurns(const Row& row) {
+  std::vector<Row> rows;
+  for (std::size_t i = 0; i + 1 < row.turns.size(); i += 2) {
+    Row one{row.id, row.images, {row.turns[i], row.turns[i + 1]}};
+    if (!row.images.empty())
+      one.turns[0].text = PicturesFirst(row.images.size(), one.turns[0].text);
+    rows.push_back(std::move(one));
+  }
+  return rows;
+}
+
+}  // namespace llava::training

@@ -1,0 +1,66 @@
+// The SampleBuilder for LLaVA conversations and captions.
+#ifndef LLAVA_TRAINING_DATA_CONVERSATION_BUILDER_H_
+#define LLAVA_TRAINING_DATA_CONVERSATION_BUILDER_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/chat_template.h"
+#include "model/config.h"
+#include "model/image.h"
+#include "model/preprocess.h"
+#include "model/tokenizer.h"
+#include "training/data/sample_builder.h"
+
+namespace llava::training {
+
+// "plain", "v1" (vicuna_v1), "llava_llama_2", "mistral" (mistral_instruct), as recipes and the
+// reference's --version name them. INVALID_ARGUMENT lists them.
+absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name);
+
+struct ConversationOptions {
+  std::string images_dir = {};
+  std::string chat_template = "v1";  // see TrainingTemplate
+  std::int64_t max_length = 2048;    // tokens of a sample, pictures expanded
+  bool split_turns = false;  // every question with the row's pictures is a sample of its own
+  model::ImageLimits limits = {};
+};
+
+// Immutable after Make, hence thread-safe.
+class ConversationBuilder : public SampleBuilder {
+ public:
+  // `checkpoint`: a folder with config.json, tokenizer and preprocessor; weights are not read.
+  // `vision_tower_dir`: for the original layout, see ReadConfig.
+  static absl::StatusOr<ConversationBuilder> Make(const std::string& checkpoint,
+                                                  const std::string& vision_tower_dir,
+                                                  const ConversationOptions& options);
+
+  absl::StatusOr<std::vector<Sample>> Build(const Row& row) const override;
+
+  const model::LlavaConfig& config() const { return config_; }
+  const model::Tokenizer& tokenizer() const { return tokenizer_; }
+
+ private:
+  ConversationBuilder(model::LlavaConfig config, model::Tokenizer tokenizer,
+                      model::ChatTemplate chat_template, model::PreprocessSettings preprocess,
+                      ConversationOptions options);
+
+  absl::StatusOr<Sample> BuildOne(const Row& row, const std::vector<SampleImage>& images) const;
+  absl::StatusOr<SampleImage> ReadImage(const std::string& path) const;
+
+  model::LlavaConfig config_;
+  model::Tokenizer tokenizer_;
+  model::ChatTemplate chat_template_;
+  model::Preprocessor preprocessor_;
+  ConversationOptions options_;
+};
+
+// Rows of one question and answer each; all pictures move into the question.
+std::vector<Row> SplitTurns(const Row& row);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_DATA_CONVERSATION_BUILDER_H_
