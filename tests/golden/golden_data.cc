@@ -1,5 +1,6 @@
 #include "tests/golden/golden_data.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -91,6 +92,7 @@ const std::vector<GoldenCase>& GoldenCases() {
 }
 
 std::unique_ptr<Llava> LoadGolden(at::ScalarType dtype) {
+  at::set_num_threads(1);  // so small a model is faster that way
   auto model = Llava::Load(GoldenCheckpoint(), {.dtype = dtype});
   EXPECT_TRUE(model.ok()) << model.status();
   LLAVA_CHECK(model.ok());

@@ -60,7 +60,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_P(CheckpointLayouts, GiveTheSameTensors) {
   TempDir dir;
   const FixtureTensors golden = GoldenTensors();
-  WriteTensors(dir.path() + "/model.safetensors", Renamed(golden, GetParam().rename));
+  WriteTensors(absl::StrCat(dir.path(), "/model.safetensors"), Renamed(golden, GetParam().rename));
   const auto checkpoint = Checkpoint::Open(dir.path());
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   EXPECT_EQ(checkpoint->layout(), GetParam().layout);
@@ -180,7 +180,7 @@ TEST_F(CheckpointTest, TheTowerOfAnotherDirectory) {
   });
   tower["text_model.final_layer_norm.bias"] = {.shape = {1}, .bytes = "abcd"};
   tower["logit_scale"] = {.shape = {}, .bytes = "abcd"};
-  WriteTensors(clip.path() + "/model.safetensors", tower);
+  WriteTensors(absl::StrCat(clip.path(), "/model.safetensors"), tower);
   const auto checkpoint = Checkpoint::Open(dir_.path(), clip.path());
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   EXPECT_EQ(checkpoint->tensors().size(), golden_.size());
@@ -191,7 +191,7 @@ TEST_F(CheckpointTest, ATowerDirectoryWithoutOne) {
   TempDir clip;
   WriteTensors(Path("model.safetensors"), WithPrefix(golden_, "language_model."));
   ExpectError(absl::StatusCode::kNotFound, {clip.path(), "no weights"}, clip.path());
-  WriteTensors(clip.path() + "/model.safetensors",
+  WriteTensors(absl::StrCat(clip.path(), "/model.safetensors"),
                {{"logit_scale", {.shape = {}, .bytes = "abcd"}}});
   ExpectError(absl::StatusCode::kInvalidArgument, {clip.path(), "no CLIP vision tower"},
               clip.path());
