@@ -1,0 +1,188 @@
+#include "training/publish/publish.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <set>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "model/version_lease.h"
+
+namespace llava::training {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kStaging[] = "/.publishing";
+constexpr char kLatest[] = "/latest";
+constexpr char kNewLatest[] = "/.latest-new";
+constexpr char kDeleting[] = "/.deleting";
+constexpr char kPinned[] = "/.pinned";
+constexpr std::size_t kNameDigits = 12;
+
+// One publisher (or deleter) at a time; the lock goes with the process.
+class RootLock {
+ public:
+  static absl::StatusOr<RootLock> Take(const std::string& root) {
+    const std::string path = root + "/.lock";
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) return absl::ErrnoToStatus(errno, path);
+    RootLock lock(fd);
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      return absl::UnavailableError(absl::StrCat(root, ": another process publishes there"));
+    }
+    return lock;
+  }
+  RootLock(RootLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  RootLock& operator=(RootLock&&) = delete;
+  ~RootLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+ private:
+  explicit RootLock(int fd) : fd_(fd) {}
+  int fd_;
+};
+
+// The number of "v000012-3f2a9c0d11e4", or 0 for other names.
+int NumberOf(const std::string& name) {
+  int number = 0;
+  const std::size_t dash = name.find('-');
+  if (name.size() < 3 || name[0] != 'v' || dash == name.npos) return 0;
+  return absl::SimpleAtoi(name.substr(1, dash - 1), &number) && number > 0 ? number : 0;
+}
+
+// Every file, then every folder from the inside out.
+absl::Status SyncTree(const std::string& dir, FileLayer& files) {
+  std::error_code error;
+  std::vector<std::string> folders = {dir};
+  for (fs::recursive_directory_iterator at(dir, error), end; !error && at != end;
+       at.increment(error)) {
+    if (at->is_directory()) {
+      folders.push_back(at->path().string());
+    } else {
+      RETURN_IF_ERROR(files.SyncFile(at->path().string()));
+    }
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("listing ", dir));
+  std::sort(folders.rbegin(), folders.rend());
+  for (const std::string& folder : folders) RETURN_IF_ERROR(files.SyncFolder(folder));
+  return absl::OkStatus();
+}
+
+// The staging folder complete with its manifest, all on the disk. Returns the version's name.
+absl::StatusOr<std::string> Stage(const std::string& staging, model::Manifest manifest,
+                                  const WriteCheckpoint& write, FileLayer& files) {
+  RETURN_IF_ERROR(files.RemoveAll(staging));  // what a killed publisher left
+  RETURN_IF_ERROR(files.MakeFolder(staging));
+  RETURN_IF_ERROR(write(staging));
+  ASSIGN_OR_RETURN(manifest.files, model::DescribeFiles(staging));
+  RETURN_IF_ERROR(SyncTree(staging, files));
+  const std::string json = model::ManifestJson(manifest);
+  RETURN_IF_ERROR(model::ParseManifest(json).status());  // probes name files that are there
+  const std::string path = absl::StrCat(staging, "/", model::kManifestFile);
+  RETURN_IF_ERROR(files.WriteFile(path, json));
+  RETURN_IF_ERROR(files.SyncFile(path));
+  RETURN_IF_ERROR(files.SyncFolder(staging));
+  return model::VersionOf(json);
+}
+
+absl::Status PointLatest(const std::string& root, const std::string& name, FileLayer& files) {
+  RETURN_IF_ERROR(files.RemoveAll(root + kNewLatest));
+  RETURN_IF_ERROR(files.Symlink(name, root + kNewLatest));
+  RETURN_IF_ERROR(files.Rename(root + kNewLatest, root + kLatest));
+  return files.SyncFolder(root);
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<PublishedVersion>> ListVersions(const std::string& root) {
+  std::error_code error;
+  std::vector<std::pair<int, PublishedVersion>> found;
+  for (const auto& entry : fs::directory_iterator(root, error)) {
+    const int number = NumberOf(entry.path().filename().string());
+    if (number == 0 || entry.is_symlink()) continue;
+    const auto read = model::ReadManifest(entry.path().string());
+    if (!read.ok()) continue;  // not complete, or not ours
+    found.push_back({number, {read->version, entry.path().string()}});
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), root);
+  std::sort(found.begin(), found.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<PublishedVersion> versions;
+  for (auto& [number, version] : found) versions.push_back(std::move(version));
+  return versions;
+}
+
+absl::StatusOr<PublishedVersion> LatestVersion(const std::string& root) {
+  std::error_code error;
+  const fs::path target = fs::read_symlink(root + kLatest, error);
+  if (error) return absl::ErrnoToStatus(error.value(), root + kLatest);
+  const std::string dir = absl::StrCat(root, "/", target.filename().string());
+  ASSIGN_OR_RETURN(const model::CheckpointVersion read, model::ReadManifest(dir));
+  return PublishedVersion{read.version, dir};
+}
+
+absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifest manifest,
+                                         const WriteCheckpoint& write, FileLayer& files) {
+  RETURN_IF_ERROR(files.MakeFolder(root));
+  ASSIGN_OR_RETURN(const RootLock lock, RootLock::Take(root));
+  const std::string staging = root + kStaging;
+  ASSIGN_OR_RETURN(const std::string version, Stage(staging, std::move(manifest), write, files));
+  ASSIGN_OR_RETURN(const std::vector<PublishedVersion> versions, ListVersions(root));
+  PublishedVersion published{version, ""};
+  int number = 0;
+  for (const PublishedVersion& other : versions) {
+    number = std::max(number, NumberOf(fs::path(other.dir).filename().string()));
+    if (other.version == version) published.dir = other.dir;
+  }
+  if (published.dir.empty()) {
+    published.dir =
+        absl::StrFormat("%s/v%06d-%s", root, number + 1, version.substr(0, kNameDigits));
+    RETURN_IF_ERROR(files.RemoveAll(published.dir));  // incomplete: ListVersions passed over it
+    RETURN_IF_ERROR(files.Rename(staging, published.dir));
+    RETURN_IF_ERROR(files.SyncFolder(root));
+  } else {
+    RETURN_IF_ERROR(files.RemoveAll(staging));
+  }
+  RETURN_IF_ERROR(PointLatest(root, fs::path(published.dir).filename().string(), files));
+  return published;
+}
+
+absl::Status SetPinned(const std::string& dir, bool pinned) {
+  RETURN_IF_ERROR(model::ReadManifest(dir).status());
+  RealFiles files;
+  return pinned ? files.WriteFile(dir + kPinned, "") : files.RemoveAll(dir + kPinned);
+}
+
+absl::StatusOr<std::vector<std::string>> DeleteOldVersions(const std::string& root, int keep,
+                                                           FileLayer& files) {
+  LLAVA_CHECK_GE(keep, 1);
+  ASSIGN_OR_RETURN(const RootLock lock, RootLock::Take(root));
+  RETURN_IF_ERROR(files.RemoveAll(root + kDeleting));  // what a killed deleter left
+  ASSIGN_OR_RETURN(const std::vector<PublishedVersion> versions, ListVersions(root));
+  ASSIGN_OR_RETURN(const PublishedVersion latest, LatestVersion(root));
+  std::vector<std::string> deleted;
+  auto excess = static_cast<std::ptrdiff_t>(versions.size()) - keep;
+  for (const PublishedVersion& version : versions) {
+    if (excess <= 0) break;
+    if (version.dir == latest.dir || fs::exists(version.dir + kPinned)) continue;
+    const auto lease = model::VersionLease::Own(version.dir);
+    if (!lease.ok()) continue;  // served
+    RETURN_IF_ERROR(files.Rename(version.dir, root + kDeleting));
+    RETURN_IF_ERROR(files.RemoveAll(root + kDeleting));
+    deleted.push_back(version.dir);
+    --excess;
+  }
+  return deleted;
+}
+
+}  // namespace llava::training

@@ -1,0 +1,53 @@
+// Makes a checkpoint visible to servers, all or nothing. A folder of versions looks like this:
+//
+//   v000001-3f2a9c0d11e4/   a version: number and the first digits of its name, complete and
+//   verified v000002-91be00f3a7c2/ latest -> v000002-91be00f3a7c2 .publishing/            being
+//   written, by one publisher at a time; never looked at
+//
+// Killed at any moment, `latest` names the old version or the new one, and what it names is
+// complete.
+#ifndef LLAVA_TRAINING_PUBLISH_PUBLISH_H_
+#define LLAVA_TRAINING_PUBLISH_PUBLISH_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/manifest.h"
+#include "training/publish/file_layer.h"
+
+namespace llava::training {
+
+struct PublishedVersion {
+  std::string version;  // 64 hexadecimal digits: the digest of manifest.json
+  std::string dir;      // root/v000002-91be00f3a7c2
+};
+
+// Writes the checkpoint's files (and probe pictures) into the empty folder `dir`.
+using WriteCheckpoint = std::function<absl::Status(const std::string& dir)>;
+
+// `manifest.files` is filled in here. Publishing what is already there only moves `latest`.
+// UNAVAILABLE: another publisher is at work in `root`; or the first error of a file operation or of
+// `write`, after which the old state stands.
+absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifest manifest,
+                                         const WriteCheckpoint& write, FileLayer& files);
+
+// What `root`/latest names; NOT_FOUND before the first version.
+absl::StatusOr<PublishedVersion> LatestVersion(const std::string& root);
+
+// All complete versions, oldest first.
+absl::StatusOr<std::vector<PublishedVersion>> ListVersions(const std::string& root);
+
+// A pinned version is never deleted. NOT_FOUND: no such folder.
+absl::Status SetPinned(const std::string& dir, bool pinned);
+
+// Deletes the oldest versions beyond `keep` (at least 1) and returns their folders. Passes over the
+// latest, pinned ones, and those that a server holds (model::VersionLease).
+absl::StatusOr<std::vector<std::string>> DeleteOldVersions(const std::string& root, int keep,
+                                                           FileLayer& files);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_PUBLISH_PUBLISH_H_
