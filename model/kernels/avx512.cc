@@ -1,0 +1,11 @@
+// The kernels compiled with the flags of this instruction set (model/CMakeLists.txt).
+#include "model/kernels/table.h"
+
+namespace llava::model {
+
+const KernelTable& Avx512Kernels() {
+  static constexpr KernelTable kTable = avx512::MakeTable("avx512");
+  return kTable;
+}
+
+}  // namespace llava::model

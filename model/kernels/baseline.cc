@@ -1,0 +1,11 @@
+// The kernels compiled with the flags of this instruction set (model/CMakeLists.txt).
+#include "model/kernels/table.h"
+
+namespace llava::model {
+
+const KernelTable& BaselineKernels() {
+  static constexpr KernelTable kTable = baseline::MakeTable("baseline");
+  return kTable;
+}
+
+}  // namespace llava::model
