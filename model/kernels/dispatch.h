@@ -17,20 +17,66 @@ struct GemmArgs {
   std::int64_t panel_bytes;
   bool bf16;          // dtype of W
   const float* bias;  // [out] or null
-  float* packed_x;    // [rows * in]: room that GemmPackRows fills for GemmManyRows
+  float* packed_x;    // [rows * in]: room for the rows in tiles
   float* y;
   std::int64_t ldy;
+};
+
+inline constexpr int kKvBlockTokens = 16;
+inline constexpr int kMaxHeadDim = 256;
+
+// Values of a head are padded to whole vectors in the cache.
+inline constexpr int PaddedHeadDim(int head_dim) { return (head_dim + 15) / 16 * 16; }
+
+// Attention of the queries of one sequence. The tile of (block b, head h) is number b * kv_heads +
+// h:
+//   keys    fp32 [head_dim][16 tokens],         bf16 [head_dim / 2][16 tokens][2]
+//   values  fp32 [16 tokens][padded head_dim],  bf16 [16 tokens / 2][padded head_dim][2]
+// head_dim: even, at most kMaxHeadDim.
+struct AttentionArgs {
+  const float* q;  // [tokens][heads][head_dim], tokens q_token_stride floats apart
+  std::int64_t q_token_stride;
+  float* out;  // the same, out_token_stride apart
+  std::int64_t out_token_stride;
+  int group;  // query heads of one key/value head
+  int head_dim;
+  float scale_log2e;           // log2(e) / sqrt(head_dim)
+  std::int64_t first_visible;  // tokens that the first query sees
+  bool causal;                 // each further query sees one more; else all see the same
+  const char* keys;
+  const char* values;
+  std::int64_t key_tile_bytes;
+  std::int64_t value_tile_bytes;
+  std::int64_t kv_heads;
+  bool bf16;
+  const std::int32_t* blocks;
 };
 
 // One set of kernels. All are pure functions of their arguments; any thread.
 struct KernelTable {
   const char* name;
   int panel;      // output columns of a weight panel
-  int tile_rows;  // rows of x that share a pass over a panel; at most this many for gemm_few_rows
-  void (*gemm_few_rows)(const GemmArgs&, std::int64_t first_panel, std::int64_t last_panel);
+  int tile_rows;  // rows of x that share a pass over a panel
+  // Fills packed_x; before both of the following.
   void (*gemm_pack_rows)(const GemmArgs&, std::int64_t first_tile, std::int64_t last_tile);
+  // All rows times some panels: for a few tiles, bound by the memory of W.
+  void (*gemm_few_rows)(const GemmArgs&, std::int64_t first_panel, std::int64_t last_panel);
+  // Some tiles times some panels: bound by arithmetic.
   void (*gemm_many_rows)(const GemmArgs&, std::int64_t first_tile, std::int64_t last_tile,
                          std::int64_t first_panel, std::int64_t last_panel, float* sums);
+  int attention_rows;  // rows (query token, head of a group; token-major) of a call to attend, at
+                       // most
+  void (*attend)(const AttentionArgs&, std::int64_t kv_head, std::int64_t first_row,
+                 std::int64_t rows);
+  // y = x / sqrt(mean(x²) + eps) * weight.
+  void (*rms_norm_row)(const float* x, const float* weight, float eps, std::int64_t n, float* y);
+  // y = gate * sigmoid(gate) * up. May be in place.
+  void (*silu_times_row)(const float* gate, const float* up, std::int64_t n, float* y);
+  // y = x * sigmoid(1.702 x). May be in place.
+  void (*quick_gelu_row)(const float* x, std::int64_t n, float* y);
+  // Rotates `heads` heads in place, in the rotate-half layout; cos and sin: [head_dim / 2].
+  void (*rotate_row)(float* x, const float* cos, const float* sin, std::int64_t heads,
+                     std::int64_t head_dim);
 };
 
 const KernelTable& BaselineKernels();

@@ -39,74 +39,9 @@ LLAVA_INLINE void StoreOutputs(const GemmArgs& g, std::int64_t row, std::int64_t
   }
 }
 
-// A few rows: kRows x kPanels panels straight from packed memory, over all of k. Bound by memory.
-template <int kRows, int kPanels, bool kBf16>
-void FewRows(const GemmArgs& g, std::int64_t row, std::int64_t panel) {
-  Vec sum[kRows][kPanels][2] = {};
-  constexpr int kStep = kBf16 ? 2 : 1;
-  const float* x = g.x + row * g.ldx;
-  for (std::int64_t k = 0; k < g.in; k += kStep) {
-#pragma GCC unroll 4
-    for (int p = 0; p < kPanels; ++p) {
-      if constexpr (kBf16) {
-        const auto* w = reinterpret_cast<const std::uint16_t*>(PanelAt(g, panel + p)) + k * kPanel;
-        const VecBits left = LoadPairs(w), right = LoadPairs(w + kPanel);
-#pragma GCC unroll 12
-        for (int r = 0; r < kRows; ++r) {
-          sum[r][p][0] += x[r * g.ldx + k] * LowHalf(left);
-          sum[r][p][1] += x[r * g.ldx + k] * LowHalf(right);
-        }
-        if (k + 1 == g.in) continue;  // odd: the last pair has no second half
-#pragma GCC unroll 12
-        for (int r = 0; r < kRows; ++r) {
-          sum[r][p][0] += x[r * g.ldx + k + 1] * HighHalf(left);
-          sum[r][p][1] += x[r * g.ldx + k + 1] * HighHalf(right);
-        }
-      } else {
-        const float* w = reinterpret_cast<const float*>(PanelAt(g, panel + p)) + k * kPanel;
-        const Vec left = Load(w), right = Load(w + kLanes);
-#pragma GCC unroll 12
-        for (int r = 0; r < kRows; ++r) {
-          sum[r][p][0] += x[r * g.ldx + k] * left;
-          sum[r][p][1] += x[r * g.ldx + k] * right;
-        }
-      }
-    }
-  }
-#pragma GCC unroll 12
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int p = 0; p < kPanels; ++p) {
-      StoreOutputs(g, row + r, panel + p, sum[r][p][0], sum[r][p][1]);
-    }
-  }
-}
-
-template <int kRows, bool kBf16>
-void FewRowsOf(const GemmArgs& g, std::int64_t first, std::int64_t last) {
-  constexpr int kPanels = kRows == 1 ? 4 : kRows <= 3 ? 2 : 1;
-  std::int64_t panel = first;
-  for (; panel + kPanels <= last; panel += kPanels) FewRows<kRows, kPanels, kBf16>(g, 0, panel);
-  for (; panel < last; ++panel) FewRows<kRows, 1, kBf16>(g, 0, panel);
-}
-
-template <bool kBf16, int kRows = kTileRows>
-void FewRowsAny(const GemmArgs& g, std::int64_t first, std::int64_t last) {
-  if (g.rows == kRows) {
-    FewRowsOf<kRows, kBf16>(g, first, last);
-  } else if constexpr (kRows > 1) {
-    FewRowsAny<kBf16, kRows - 1>(g, first, last);
-  }
-}
-
-void GemmFewRows(const GemmArgs& g, std::int64_t first, std::int64_t last) {
-  g.bf16 ? FewRowsAny<true>(g, first, last) : FewRowsAny<false>(g, first, last);
-}
-
-// Row tiles of nearly equal height: tile t holds rows [TileBegin(t), TileBegin(t + 1)).
-LLAVA_INLINE std::int64_t Tiles(std::int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
+// Row tiles: tile t holds rows [TileBegin(t), TileBegin(t + 1)), packed as [k][rows of the tile].
 LLAVA_INLINE std::int64_t TileBegin(std::int64_t rows, std::int64_t tile) {
-  return rows * tile / Tiles(rows);
+  return SmallerOf(rows, tile * kTileRows);
 }
 
 void GemmPackRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_tile) {
@@ -118,6 +53,79 @@ void GemmPackRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_
       const float* from = g.x + (begin + r) * g.ldx;
       for (std::int64_t k = 0; k < g.in; ++k) to[k * rows + r] = from[k];
     }
+  }
+}
+
+// Products of one tile with kPanels panels read straight from packed memory, over all of k.
+template <int kRows, int kPanels, bool kBf16>
+struct FewRows {
+  static constexpr int kStep = kBf16 ? 2 : 1;
+  static constexpr std::int64_t kStepBytes = 4 * kPanel;
+  static constexpr std::int64_t kPrefetchBytes = 2048;
+
+  Vec sum[kRows][kPanels][2] = {};
+
+  LLAVA_INLINE_MEMBER void Add(int p, const float* x, Vec left, Vec right) {
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r) {
+      const Vec scale = Broadcast(x[r]);
+      sum[r][p][0] = MulAdd(scale, left, sum[r][p][0]);
+      sum[r][p][1] = MulAdd(scale, right, sum[r][p][1]);
+    }
+  }
+
+  LLAVA_INLINE_MEMBER void Step(int p, const float* x, const char* w, bool last_half_missing) {
+    __builtin_prefetch(w + kPrefetchBytes);
+    if constexpr (kBf16) {
+      const auto* pairs = reinterpret_cast<const std::uint16_t*>(w);
+      const VecBits left = LoadPairs(pairs), right = LoadPairs(pairs + kPanel);
+      Add(p, x, LowHalf(left), LowHalf(right));
+      if (!last_half_missing) Add(p, x + kRows, HighHalf(left), HighHalf(right));
+    } else {
+      const auto* values = reinterpret_cast<const float*>(w);
+      Add(p, x, Load(values), Load(values + kLanes));
+    }
+  }
+
+  static void Run(const GemmArgs& g, std::int64_t row, std::int64_t panel) {
+    FewRows tile;
+    const float* x = g.packed_x + row * g.in;
+    const char* w = PanelAt(g, panel);
+    const std::int64_t panel_bytes = g.panel_bytes, in = g.in;
+    for (std::int64_t k = 0; k < in; k += kStep, x += kStep * kRows, w += kStepBytes) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) tile.Step(p, x, w + p * panel_bytes, k + 1 == in);
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) {
+        StoreOutputs(g, row + r, panel + p, tile.sum[r][p][0], tile.sum[r][p][1]);
+      }
+    }
+  }
+};
+
+template <bool kBf16, int kRows = kTileRows>
+void FewRowsOf(const GemmArgs& g, std::int64_t row, std::int64_t rows, std::int64_t first,
+               std::int64_t last) {
+  if (rows == kRows) {
+    constexpr int kPanels = kRows == 1 ? 4 : kRows <= 3 ? 2 : 1;
+    std::int64_t panel = first;
+    for (; panel + kPanels <= last; panel += kPanels) {
+      FewRows<kRows, kPanels, kBf16>::Run(g, row, panel);
+    }
+    for (; panel < last; ++panel) FewRows<kRows, 1, kBf16>::Run(g, row, panel);
+  } else if constexpr (kRows > 1) {
+    FewRowsOf<kBf16, kRows - 1>(g, row, rows, first, last);
+  }
+}
+
+void GemmFewRows(const GemmArgs& g, std::int64_t first, std::int64_t last) {
+  for (std::int64_t row = 0; row < g.rows; row += kTileRows) {
+    const std::int64_t rows = SmallerOf(kTileRows, g.rows - row);
+    g.bf16 ? FewRowsOf<true>(g, row, rows, first, last)
+           : FewRowsOf<false>(g, row, rows, first, last);
   }
 }
 
@@ -136,8 +144,9 @@ void TileTimesPanel(const float* x, const float* w, std::int64_t steps, float* s
     const Vec left = Load(w), right = Load(w + kLanes);
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
-      sum[r][0] += x[r] * left;
-      sum[r][1] += x[r] * right;
+      const Vec scale = Broadcast(x[r]);
+      sum[r][0] = MulAdd(scale, left, sum[r][0]);
+      sum[r][1] = MulAdd(scale, right, sum[r][1]);
     }
   }
 #pragma GCC unroll 12
@@ -163,6 +172,7 @@ LLAVA_INLINE const float* PanelChunk(const GemmArgs& g, std::int64_t panel, std:
   if (!g.bf16) return reinterpret_cast<const float*>(PanelAt(g, panel)) + k * kPanel;
   const auto* pairs = reinterpret_cast<const std::uint16_t*>(PanelAt(g, panel)) + k * kPanel;
   for (std::int64_t i = 0; i < steps; i += 2) {
+    __builtin_prefetch(pairs + (i + kChunk / 4) * kPanel);
     float* to = scratch + i * kPanel;
     const VecBits left = LoadPairs(pairs + i * kPanel);
     const VecBits right = LoadPairs(pairs + (i + 1) * kPanel);

@@ -1,12 +1,12 @@
 #include "model/kernels/packed_matrix.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "base/check.h"
+#include "model/kernels/large_pages.h"
 #include "model/kernels/parallel.h"
 
 namespace llava::model {
@@ -16,6 +16,8 @@ namespace {
 constexpr std::int64_t kJobRows = 240;
 constexpr std::int64_t kJobColumns = 128;
 constexpr std::int64_t kJobBytes = 1 << 17;  // of weights, for a product with few rows
+constexpr std::int64_t kFewTiles = 4;
+constexpr std::int64_t kJobTiles = 8;  // to pack
 
 std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -53,7 +55,7 @@ PackedMatrix::PackedMatrix(const at::Tensor& weight_OI, const KernelTable& kerne
   LLAVA_CHECK(dtype_ == at::kBFloat16 || dtype_ == at::kFloat);
   LLAVA_CHECK(weight_OI.is_cpu());
   const std::int64_t elements = (dtype_ == at::kBFloat16 ? in_ + in_ % 2 : in_) * kernels.panel;
-  panels_ = at::empty({CeilDiv(out_, kernels.panel), elements}, dtype_);
+  panels_ = EmptyInLargePages({CeilDiv(out_, kernels.panel), elements}, dtype_);
   panels_[-1].zero_();  // columns beyond the last
   if (in_ % 2 != 0) panels_.zero_();
   const at::Tensor weight = weight_OI.contiguous();
@@ -102,25 +104,25 @@ at::Tensor PackedMatrix::Multiply(const at::Tensor& x_TI, const at::Tensor& bias
                 .y = y.mutable_data_ptr<float>(),
                 .ldy = out_};
   if (args.rows == 0) return y;
-  if (args.rows > kernels_->tile_rows) {
-    MultiplyMany(args);
-    return y;
-  }
-  const std::int64_t panels_per_job = std::max<std::int64_t>(4, kJobBytes / args.panel_bytes);
-  ParallelJobs(CeilDiv(panels(), panels_per_job), [&](std::int64_t job) {
-    kernels_->gemm_few_rows(args, job * panels_per_job,
-                            std::min(panels(), (job + 1) * panels_per_job));
-  });
-  return y;
-}
-
-void PackedMatrix::MultiplyMany(GemmArgs& args) const {
   const at::Tensor packed_x = at::empty({args.rows * in_}, at::kFloat);
   args.packed_x = packed_x.mutable_data_ptr<float>();
   const std::int64_t tiles = CeilDiv(args.rows, kernels_->tile_rows);
-  ParallelJobs(CeilDiv(tiles, 8), [&](std::int64_t job) {
-    kernels_->gemm_pack_rows(args, job * 8, std::min(tiles, (job + 1) * 8));
+  ParallelJobs(CeilDiv(tiles, kJobTiles), [&](std::int64_t job) {
+    kernels_->gemm_pack_rows(args, job * kJobTiles, std::min(tiles, (job + 1) * kJobTiles));
   });
+  tiles <= kFewTiles ? MultiplyFew(args) : MultiplyMany(args);
+  return y;
+}
+
+void PackedMatrix::MultiplyFew(const GemmArgs& args) const {
+  const std::int64_t job_panels = std::max<std::int64_t>(4, kJobBytes / args.panel_bytes);
+  ParallelJobs(CeilDiv(panels(), job_panels), [&](std::int64_t job) {
+    kernels_->gemm_few_rows(args, job * job_panels, std::min(panels(), (job + 1) * job_panels));
+  });
+}
+
+void PackedMatrix::MultiplyMany(const GemmArgs& args) const {
+  const std::int64_t tiles = CeilDiv(args.rows, kernels_->tile_rows);
   const std::int64_t row_jobs = CeilDiv(args.rows, kJobRows);
   const std::int64_t job_panels = std::max<std::int64_t>(1, kJobColumns / kernels_->panel);
   const std::int64_t panel_jobs = CeilDiv(panels(), job_panels);

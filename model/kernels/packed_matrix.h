@@ -30,7 +30,8 @@ class PackedMatrix {
 
  private:
   std::int64_t panels() const;
-  void MultiplyMany(GemmArgs& args) const;
+  void MultiplyFew(const GemmArgs& args) const;
+  void MultiplyMany(const GemmArgs& args) const;
 
   const KernelTable* kernels_;
   at::ScalarType dtype_;

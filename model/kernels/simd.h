@@ -10,12 +10,17 @@
 
 #include <cstdint>
 
+#if defined(__FMA__)
+#include <immintrin.h>
+#endif
+
 #ifndef LLAVA_ISA
 #define LLAVA_ISA baseline
 #define LLAVA_LANES 4
 #endif
 
-#define LLAVA_INLINE static inline __attribute__((always_inline))
+#define LLAVA_INLINE_MEMBER inline __attribute__((always_inline))
+#define LLAVA_INLINE static LLAVA_INLINE_MEMBER
 
 namespace llava::model::LLAVA_ISA {
 
@@ -32,6 +37,18 @@ typedef std::uint32_t VecBitsAt __attribute__((vector_size(kVecBytes), aligned(2
 LLAVA_INLINE Vec Load(const float* p) { return *reinterpret_cast<const VecAt*>(p); }
 LLAVA_INLINE void Store(float* p, Vec v) { *reinterpret_cast<VecAt*>(p) = v; }
 LLAVA_INLINE Vec Broadcast(float x) { return x - Vec{}; }
+
+// a * b + c. The compiler contracts nothing by itself (-ffp-contract=off): which of two products it
+// would fuse differs from copy to copy of a loop, and with it the bits of the result.
+LLAVA_INLINE Vec MulAdd(Vec a, Vec b, Vec c) {
+#if defined(__AVX512F__) && LLAVA_LANES == 16
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__) && LLAVA_LANES == 8
+  return _mm256_fmadd_ps(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
 
 // Two bf16 numbers lie in one 32-bit word: the low half and the high half, each as a float.
 LLAVA_INLINE VecBits LoadPairs(const std::uint16_t* p) {
@@ -68,13 +85,13 @@ LLAVA_INLINE Vec Exp2(Vec x) {
   const Vec f = clamped - (shifted - rounder);  // in [-0.5, 0.5]
   // The Taylor series of 2^f: ln(2)^n / n!.
   Vec p = Broadcast(1.52527338e-5f);
-  p = p * f + 1.54035304e-4f;
-  p = p * f + 1.33335581e-3f;
-  p = p * f + 9.61812911e-3f;
-  p = p * f + 5.55041087e-2f;
-  p = p * f + 2.40226507e-1f;
-  p = p * f + 6.93147181e-1f;
-  p = p * f + 1.0f;
+  p = MulAdd(p, f, Broadcast(1.54035304e-4f));
+  p = MulAdd(p, f, Broadcast(1.33335581e-3f));
+  p = MulAdd(p, f, Broadcast(9.61812911e-3f));
+  p = MulAdd(p, f, Broadcast(5.55041087e-2f));
+  p = MulAdd(p, f, Broadcast(2.40226507e-1f));
+  p = MulAdd(p, f, Broadcast(6.93147181e-1f));
+  p = MulAdd(p, f, Broadcast(1.0f));
   const VecBits exponent = reinterpret_cast<VecBits>(shifted) << 23;
   const Vec result = reinterpret_cast<Vec>(reinterpret_cast<VecBits>(p) + exponent);
   return x < -126.0f ? Vec{} : result;

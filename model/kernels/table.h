@@ -3,8 +3,10 @@
 #ifndef LLAVA_MODEL_KERNELS_TABLE_H_
 #define LLAVA_MODEL_KERNELS_TABLE_H_
 
+#include "model/kernels/attention_kernel.h"
 #include "model/kernels/dispatch.h"
 #include "model/kernels/gemm_kernel.h"
+#include "model/kernels/row_kernels.h"
 
 namespace llava::model::LLAVA_ISA {
 
@@ -12,9 +14,15 @@ inline constexpr KernelTable MakeTable(const char* name) {
   return {.name = name,
           .panel = kPanel,
           .tile_rows = kTileRows,
-          .gemm_few_rows = GemmFewRows,
           .gemm_pack_rows = GemmPackRows,
-          .gemm_many_rows = GemmManyRows};
+          .gemm_few_rows = GemmFewRows,
+          .gemm_many_rows = GemmManyRows,
+          .attention_rows = kAttentionRows,
+          .attend = Attend,
+          .rms_norm_row = RmsNormRow,
+          .silu_times_row = SiluTimesRow,
+          .quick_gelu_row = QuickGeluRow,
+          .rotate_row = RotateRow};
 }
 
 }  // namespace llava::model::LLAVA_ISA

@@ -42,12 +42,12 @@ TEST_P(PackedMatrixTest, UnpacksToWhatItWasGiven) {
 
 TEST_P(PackedMatrixTest, MultipliesLikeAten) {
   at::manual_seed(2);
-  for (const std::int64_t out : {1, 16, 50, 300}) {
-    for (const std::int64_t in : {1, 3, 64, 257, 700}) {
+  for (const std::int64_t out : {1, 50, 300}) {
+    for (const std::int64_t in : {1, 3, 257, 600}) {
       const at::Tensor weight = at::randn({out, in}).to(GetParam().dtype);
       const at::Tensor bias = at::randn({out});
       const PackedMatrix packed = Pack(weight);
-      for (const std::int64_t rows : {0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 24, 25, 64, 500}) {
+      for (const std::int64_t rows : {0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 24, 25, 250}) {
         const at::Tensor x = at::randn({rows, in});
         const at::Tensor expected =
             at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));

@@ -1,0 +1,201 @@
+#include "model/kv_cache.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "model/kernels/large_pages.h"
+#include "model/kernels/parallel.h"
+
+namespace llava::model {
+namespace {
+
+// Tokens that one job writes.
+constexpr std::int64_t kJobTokens = 32;
+
+std::int64_t ElementsOfKeyTile(const KvShape& shape) {
+  return std::int64_t{kKvBlockTokens} * shape.head_dim;
+}
+
+std::int64_t ElementsOfValueTile(const KvShape& shape) {
+  const bool tiles = shape.layout == KvLayout::kTiles;
+  return std::int64_t{kKvBlockTokens} * (tiles ? PaddedHeadDim(shape.head_dim) : shape.head_dim);
+}
+
+// Where (token of the block, d) lies in a tile: see AttentionArgs.
+template <typename T>
+std::int64_t KeyIndex(std::int64_t token, std::int64_t d) {
+  if constexpr (sizeof(T) == 4) return d * kKvBlockTokens + token;
+  return (d / 2 * kKvBlockTokens + token) * 2 + d % 2;
+}
+template <typename T>
+std::int64_t ValueIndex(std::int64_t token, std::int64_t d, std::int64_t padded) {
+  if constexpr (sizeof(T) == 4) return token * padded + d;
+  return (token / 2 * padded + d) * 2 + token % 2;
+}
+
+template <typename To, typename From>
+void WriteTiles(const KvShape& shape, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
+                std::span<const std::int64_t> slots, To* keys, To* values) {
+  const From* k = k_TKD.const_data_ptr<From>();
+  const From* v = v_TKD.const_data_ptr<From>();
+  const std::int64_t dim = shape.head_dim, padded = PaddedHeadDim(shape.head_dim);
+  const auto tokens = static_cast<std::int64_t>(slots.size());
+  ParallelJobs((tokens + kJobTokens - 1) / kJobTokens, [&](std::int64_t job) {
+    const std::int64_t last = std::min(tokens, (job + 1) * kJobTokens);
+    for (std::int64_t t = job * kJobTokens; t < last; ++t) {
+      const std::int64_t token = slots[t] % kKvBlockTokens;
+      for (std::int64_t h = 0; h < shape.kv_heads; ++h) {
+        const std::int64_t tile = slots[t] / kKvBlockTokens * shape.kv_heads + h;
+        const From* from_k = k + t * k_TKD.stride(0) + h * dim;
+        const From* from_v = v + t * v_TKD.stride(0) + h * dim;
+        To* to_k = keys + tile * ElementsOfKeyTile(shape);
+        To* to_v = values + tile * ElementsOfValueTile(shape);
+        for (std::int64_t d = 0; d < dim; ++d) {
+          to_k[KeyIndex<To>(token, d)] = static_cast<To>(from_k[d]);
+          to_v[ValueIndex<To>(token, d, padded)] = static_cast<To>(from_v[d]);
+        }
+      }
+    }
+  });
+}
+
+// Calls f with a value of the C++ type of a floating dtype that the cache takes.
+template <typename F>
+void WithType(at::ScalarType dtype, F f) {
+  LLAVA_CHECK(dtype == at::kFloat || dtype == at::kBFloat16);
+  dtype == at::kFloat ? f(float{}) : f(at::BFloat16{});
+}
+
+at::Tensor ToTensor(std::span<const std::int64_t> values, at::Device device) {
+  return at::tensor(at::IntArrayRef(values.data(), values.size()), at::kLong).to(device);
+}
+
+absl::Status Check(const KvShape& shape) {
+  if (shape.layers < 1 || shape.kv_heads < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("KV cache: ", shape.layers, " layers of ", shape.kv_heads,
+                     " key/value heads; expected at least 1 of each"));
+  }
+  if (shape.head_dim < 2 || shape.head_dim > kMaxHeadDim || shape.head_dim % 2 != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "KV cache: head_dim ", shape.head_dim, ", expected an even number up to ", kMaxHeadDim));
+  }
+  if (shape.dtype != at::kFloat && shape.dtype != at::kBFloat16) {
+    return absl::InvalidArgumentError(absl::StrCat("KV cache: dtype ", at::toString(shape.dtype),
+                                                   ", expected Float or BFloat16"));
+  }
+  if (shape.layout == KvLayout::kTiles && !shape.device.is_cpu()) {
+    return absl::InvalidArgumentError("KV cache: tiles are read by the CPU's kernels only");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::int64_t KvCache::BlockBytes(const KvShape& shape) {
+  return shape.layers * shape.kv_heads * (ElementsOfKeyTile(shape) + ElementsOfValueTile(shape)) *
+         static_cast<std::int64_t>(c10::elementSize(shape.dtype));
+}
+
+absl::StatusOr<KvCache> KvCache::Create(const KvShape& shape, std::int64_t budget_bytes) {
+  if (absl::Status status = Check(shape); !status.ok()) return status;
+  const std::int64_t blocks = budget_bytes / BlockBytes(shape);
+  if (blocks < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "KV cache: a budget of ", budget_bytes, " bytes, but one block takes ", BlockBytes(shape)));
+  }
+  if (blocks > INT32_MAX) {
+    return absl::InvalidArgumentError(absl::StrCat("KV cache: ", blocks, " blocks, at most 2^31"));
+  }
+  try {
+    return KvCache(shape, static_cast<int>(blocks));
+  } catch (const c10::Error& error) {
+    return absl::ResourceExhaustedError(absl::StrCat("KV cache: cannot allocate ", budget_bytes,
+                                                     " bytes: ", error.what_without_backtrace()));
+  }
+}
+
+KvCache::KvCache(const KvShape& shape, int blocks) : shape_(shape), blocks_(blocks) {
+  const auto allocate = [&](std::int64_t elements_of_tile) {
+    const std::vector<std::int64_t> sizes = {blocks, shape.kv_heads * elements_of_tile};
+    return shape.device.is_cpu() ? EmptyInLargePages(sizes, shape.dtype)
+                                 : at::empty(sizes, at::device(shape.device).dtype(shape.dtype));
+  };
+  for (int i = 0; i < shape.layers; ++i) {
+    keys_.push_back(allocate(ElementsOfKeyTile(shape)));
+    values_.push_back(allocate(ElementsOfValueTile(shape)));
+  }
+}
+
+std::int64_t KvCache::key_tile_bytes() const {
+  return ElementsOfKeyTile(shape_) * static_cast<std::int64_t>(c10::elementSize(shape_.dtype));
+}
+
+std::int64_t KvCache::value_tile_bytes() const {
+  return ElementsOfValueTile(shape_) * static_cast<std::int64_t>(c10::elementSize(shape_.dtype));
+}
+
+void KvCache::Write(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
+                    std::span<const std::int64_t> slots_T) {
+  LLAVA_CHECK_EQ(k_TKD.size(0), static_cast<std::int64_t>(slots_T.size()));
+  LLAVA_CHECK(k_TKD.size(1) == shape_.kv_heads && k_TKD.size(2) == shape_.head_dim);
+  for (const std::int64_t slot : slots_T) {
+    LLAVA_CHECK(slot >= 0 && slot < std::int64_t{blocks_} * kKvBlockTokens);
+  }
+  if (shape_.layout == KvLayout::kTiles) {
+    WithType(shape_.dtype, [&](auto to) {
+      WithType(k_TKD.scalar_type(), [&](auto from) {
+        WriteTiles<decltype(to), decltype(from)>(shape_, k_TKD, v_TKD, slots_T,
+                                                 keys_[layer].mutable_data_ptr<decltype(to)>(),
+                                                 values_[layer].mutable_data_ptr<decltype(to)>());
+      });
+    });
+    return;
+  }
+  const at::Tensor slots = ToTensor(slots_T, shape_.device);
+  const auto rows = [&](const at::Tensor& x) {
+    return x.view({-1, shape_.kv_heads, shape_.head_dim});
+  };
+  rows(keys_[layer]).index_copy_(0, slots, k_TKD.to(shape_.dtype));
+  rows(values_[layer]).index_copy_(0, slots, v_TKD.to(shape_.dtype));
+}
+
+std::pair<at::Tensor, at::Tensor> KvCache::Read(int layer,
+                                                std::span<const std::int32_t> block_table,
+                                                std::int64_t tokens) const {
+  const std::int64_t count = (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
+  LLAVA_CHECK_LE(count, static_cast<std::int64_t>(block_table.size()));
+  const std::vector<std::int64_t> table(block_table.begin(), block_table.begin() + count);
+  const at::Tensor blocks = ToTensor(table, shape_.device);
+  const at::Tensor k = keys_[layer].index_select(0, blocks);
+  const at::Tensor v = values_[layer].index_select(0, blocks);
+  const std::int64_t heads = shape_.kv_heads, dim = shape_.head_dim;
+  const auto rows = [&](const at::Tensor& x_BTKD) {
+    return x_BTKD.reshape({-1, heads, x_BTKD.size(-1)}).narrow(0, 0, tokens).narrow(2, 0, dim);
+  };
+  if (shape_.layout == KvLayout::kRows) {
+    const auto natural = [&](const at::Tensor& x) {
+      return rows(x.view({count, kKvBlockTokens, heads, dim}));
+    };
+    return {natural(k), natural(v)};
+  }
+  // fp32 tiles are the case of one element where bf16 has pairs.
+  const std::int64_t pair = shape_.dtype == at::kBFloat16 ? 2 : 1;
+  const std::int64_t padded = PaddedHeadDim(shape_.head_dim);
+  const at::Tensor k_BKdTp = k.view({count, heads, dim / pair, kKvBlockTokens, pair});
+  const at::Tensor v_BKtDp = v.view({count, heads, kKvBlockTokens / pair, padded, pair});
+  return {rows(k_BKdTp.permute({0, 3, 1, 2, 4}).flatten(3, 4)),
+          rows(v_BKtDp.permute({0, 2, 4, 1, 3}).flatten(1, 2))};
+}
+
+void KvCache::CopyBlock(int from, int to) {
+  for (std::vector<at::Tensor>* side : {&keys_, &values_}) {
+    for (const at::Tensor& layer : *side) layer[to].copy_(layer[from]);
+  }
+}
+
+}  // namespace llava::model

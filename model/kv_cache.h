@@ -1,0 +1,77 @@
+// Keys and values of all layers in blocks of 16 tokens, allocated once.
+#ifndef LLAVA_MODEL_KV_CACHE_H_
+#define LLAVA_MODEL_KV_CACHE_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/kernels/dispatch.h"
+
+namespace llava::model {
+
+enum class KvLayout {
+  kTiles,  // of kernels/dispatch.h: for PagedCpuAttention; CPU only
+  kRows,   // [block, token, head, head_dim]: for PagedAtenAttention on any device
+};
+
+struct KvShape {
+  int layers = 0;
+  int kv_heads = 0;
+  int head_dim = 0;                   // even, at most kMaxHeadDim
+  at::ScalarType dtype = at::kFloat;  // or kBFloat16
+  at::Device device = at::kCPU;
+  KvLayout layout = KvLayout::kTiles;
+
+  bool operator==(const KvShape&) const = default;
+};
+
+// Which block holds what is the business of the scheduler: here a block is a number. Not
+// thread-safe.
+class KvCache {
+ public:
+  // Bytes that one block takes in all layers together.
+  static std::int64_t BlockBytes(const KvShape& shape);
+
+  // INVALID_ARGUMENT for a shape that the kernels do not take or a budget under one block;
+  // RESOURCE_EXHAUSTED when the memory cannot be had. CPU pages are touched as blocks are first
+  // used.
+  static absl::StatusOr<KvCache> Create(const KvShape& shape, std::int64_t budget_bytes);
+
+  const KvShape& shape() const { return shape_; }
+  int blocks() const { return blocks_; }
+
+  // The tokens' keys and values, [T, kv_heads, head_dim] in fp32 or bf16, go to slots_T: slot s is
+  // token s % 16 of block s / 16. Last dimension contiguous.
+  void Write(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
+             std::span<const std::int64_t> slots_T);
+
+  // Keys and values of the first `tokens` tokens of a block table, each [tokens, kv_heads,
+  // head_dim] in the dtype of the cache. Copies: for the ATen backend and tests.
+  std::pair<at::Tensor, at::Tensor> Read(int layer, std::span<const std::int32_t> block_table,
+                                         std::int64_t tokens) const;
+
+  // All layers of block `from`, to block `to`: copy-on-write.
+  void CopyBlock(int from, int to);
+
+  // The tiles, for the kernels.
+  const char* keys(int layer) const { return static_cast<char*>(keys_[layer].data_ptr()); }
+  const char* values(int layer) const { return static_cast<char*>(values_[layer].data_ptr()); }
+  std::int64_t key_tile_bytes() const;
+  std::int64_t value_tile_bytes() const;
+
+ private:
+  KvCache(const KvShape& shape, int blocks);
+
+  KvShape shape_;
+  int blocks_ = 0;
+  std::vector<at::Tensor> keys_, values_;  // of each layer: [blocks, elements of a block]
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_KV_CACHE_H_

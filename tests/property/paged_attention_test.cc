@@ -1,0 +1,197 @@
+// Paged attention against attention without a cache, on random shapes, block tables and cuts of the
+// prompts into pieces. Slots that hold no token yet hold NaN: nobody may read them.
+#include <ATen/ATen.h>
+
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "gtest/gtest.h"
+#include "model/attention/paged_aten_attention.h"
+#include "model/attention/paged_cpu_attention.h"
+#include "model/attention/sdpa_attention.h"
+
+namespace llava::model {
+namespace {
+
+enum class Backend { kAten, kBaseline, kBest };
+
+std::uint64_t FirstSeed() {
+  const char* seed = std::getenv("LLAVA_SEED");
+  return seed != nullptr ? std::strtoull(seed, nullptr, 10) : 1;
+}
+
+// Sequences with all their queries, keys and values, one after the other.
+struct World {
+  std::int64_t kv_heads, heads, head_dim;
+  std::vector<std::int64_t> lengths;
+  std::vector<std::vector<std::int32_t>> tables;
+  at::Tensor q, k, v;
+
+  std::int64_t FirstRow(std::size_t sequence) const {
+    std::int64_t row = 0;
+    for (std::size_t i = 0; i < sequence; ++i) row += lengths[i];
+    return row;
+  }
+};
+
+World RandomWorld(Rng& rng, at::ScalarType dtype) {
+  constexpr std::int64_t kDims[] = {2, 16, 20, 64, 80, 96, 128, 256};
+  World w;
+  w.kv_heads = rng.Between(1, 3);
+  w.heads = w.kv_heads * rng.Between(1, 5);
+  w.head_dim = kDims[rng.Below(std::size(kDims))];
+  std::int64_t tokens = 0, blocks = 0;
+  const std::int64_t sequences = rng.Between(1, 5);
+  for (std::int64_t i = 0; i < sequences; ++i) {
+    w.lengths.push_back(rng.Between(1, rng.Chance(0.3) ? 150 : 40));
+    tokens += w.lengths.back();
+    blocks += (w.lengths.back() + kKvBlockTokens - 1) / kKvBlockTokens;
+  }
+  std::vector<std::int32_t> free;
+  for (std::int32_t i = 0; i < blocks + 3; ++i) free.push_back(i);
+  rng.Shuffle(free);
+  for (const std::int64_t length : w.lengths) {
+    const std::int64_t count = (length + kKvBlockTokens - 1) / kKvBlockTokens;
+    w.tables.emplace_back(free.end() - count, free.end());
+    free.resize(free.size() - count);
+  }
+  at::manual_seed(rng.Next());
+  // Keys and values that the cache stores exactly, so that only the arithmetic differs.
+  const auto random = [&](std::int64_t n) {
+    return at::randn({tokens, n, w.head_dim}).to(dtype).to(at::kFloat);
+  };
+  w.q = random(w.heads) * 2.0;
+  w.k = random(w.kv_heads);
+  w.v = random(w.kv_heads);
+  return w;
+}
+
+KvCache PoisonedCache(const World& w, at::ScalarType dtype, KvLayout layout) {
+  const KvShape shape{.layers = 2,
+                      .kv_heads = static_cast<int>(w.kv_heads),
+                      .head_dim = static_cast<int>(w.head_dim),
+                      .dtype = dtype,
+                      .layout = layout};
+  std::int64_t blocks = 3;
+  for (const auto& table : w.tables) blocks += static_cast<std::int64_t>(table.size());
+  KvCache cache = KvCache::Create(shape, blocks * KvCache::BlockBytes(shape)).value();
+  const at::Tensor nan = at::full({blocks * kKvBlockTokens, w.kv_heads, w.head_dim},
+                                  std::numeric_limits<float>::quiet_NaN());
+  std::vector<std::int64_t> slots(blocks * kKvBlockTokens);
+  for (std::size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<std::int64_t>(i);
+  for (int layer = 0; layer < 2; ++layer) cache.Write(layer, nan, nan, slots);
+  return cache;
+}
+
+std::unique_ptr<AttentionBackend> Make(Backend backend, KvCache& cache,
+                                       std::vector<PagedSequence> sequences) {
+  if (backend == Backend::kAten) {
+    return std::make_unique<PagedAtenAttention>(cache, std::move(sequences));
+  }
+  return std::make_unique<PagedCpuAttention>(
+      cache, std::move(sequences), backend == Backend::kBest ? Kernels() : BaselineKernels());
+}
+
+// Runs all sequences in steps: each step a random piece of some of them.
+at::Tensor RunInPieces(const World& w, KvCache& cache, Backend backend, Rng& rng,
+                       std::int64_t longest_piece) {
+  constexpr int kLayer = 1;
+  std::vector<std::int64_t> done(w.lengths.size(), 0);
+  at::Tensor out = at::zeros_like(w.q);
+  for (bool all_done = false; !all_done;) {
+    std::vector<PagedSequence> step;
+    std::vector<at::Tensor> rows;
+    std::int64_t row = 0;
+    all_done = true;
+    for (std::size_t i = 0; i < w.lengths.size(); ++i) {
+      const std::int64_t left = w.lengths[i] - done[i];
+      if (left == 0) continue;
+      all_done = false;
+      if (rng.Chance(0.2)) continue;
+      const std::int64_t count = std::min(left, rng.Between(1, longest_piece));
+      step.push_back({row, count, done[i], w.tables[i]});
+      rows.push_back(at::arange(w.FirstRow(i) + done[i], w.FirstRow(i) + done[i] + count));
+      done[i] += count;
+      row += count;
+    }
+    if (step.empty()) continue;
+    const at::Tensor index = at::cat(rows);
+    const at::Tensor piece = Make(backend, cache, std::move(step))
+                                 ->Forward(kLayer, w.q.index_select(0, index),
+                                           w.k.index_select(0, index), w.v.index_select(0, index));
+    out.index_copy_(0, index, piece);
+  }
+  return out;
+}
+
+class PagedAttentionTest : public testing::TestWithParam<Backend> {};
+
+TEST_P(PagedAttentionTest, EqualsAttentionWithoutACache) {
+  const std::uint64_t first = FirstSeed();
+  for (std::uint64_t seed = first; seed < first + 25; ++seed) {
+    SCOPED_TRACE("LLAVA_SEED=" + std::to_string(seed));
+    Rng rng(seed);
+    const at::ScalarType dtype = rng.Chance(0.5) ? at::kFloat : at::kBFloat16;
+    const World w = RandomWorld(rng, dtype);
+    const KvLayout layout =
+        GetParam() == Backend::kAten && rng.Chance(0.5) ? KvLayout::kRows : KvLayout::kTiles;
+    KvCache cache = PoisonedCache(w, dtype, layout);
+    const at::Tensor expected = SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v);
+    const at::Tensor out =
+        RunInPieces(w, cache, GetParam(), rng, rng.Chance(0.3) ? 1 : rng.Between(2, 150));
+    ASSERT_TRUE(at::allclose(out, expected, 1e-4, 1e-5))
+        << "largest difference " << (out - expected).abs().max().item<float>();
+    for (std::size_t i = 0; i < w.lengths.size(); ++i) {  // and the cache holds what was written
+      const auto [k, v] = cache.Read(1, w.tables[i], w.lengths[i]);
+      ASSERT_TRUE(at::equal(k.to(at::kFloat), w.k.narrow(0, w.FirstRow(i), w.lengths[i])));
+      ASSERT_TRUE(at::equal(v.to(at::kFloat), w.v.narrow(0, w.FirstRow(i), w.lengths[i])));
+    }
+  }
+}
+
+TEST_P(PagedAttentionTest, TheCutIntoPiecesChangesNoBit) {
+  if (GetParam() == Backend::kAten) GTEST_SKIP() << "promised by the kernels only";
+  const std::uint64_t first = FirstSeed();
+  for (std::uint64_t seed = first; seed < first + 8; ++seed) {
+    SCOPED_TRACE("LLAVA_SEED=" + std::to_string(seed));
+    Rng rng(seed);
+    const World w = RandomWorld(rng, at::kBFloat16);
+    KvCache cache = PoisonedCache(w, at::kBFloat16, KvLayout::kTiles);
+    const at::Tensor whole = RunInPieces(w, cache, GetParam(), rng, 1000);
+    ASSERT_TRUE(at::equal(whole, RunInPieces(w, cache, GetParam(), rng, 1)));
+    ASSERT_TRUE(at::equal(whole, RunInPieces(w, cache, GetParam(), rng, 7)));
+  }
+}
+
+TEST_P(PagedAttentionTest, TakesSlicesOfOneProjectionAndBf16Queries) {
+  Rng rng(FirstSeed());
+  const World w = RandomWorld(rng, at::kBFloat16);
+  const at::Tensor qkv = at::cat({w.q, w.k, w.v}, 1).to(at::kBFloat16);
+  const auto slice = [&](std::int64_t at, std::int64_t n) { return qkv.narrow(1, at, n); };
+  const at::Tensor q = slice(0, w.heads), k = slice(w.heads, w.kv_heads),
+                   v = slice(w.heads + w.kv_heads, w.kv_heads);
+  std::vector<PagedSequence> sequences;
+  for (std::size_t i = 0; i < w.lengths.size(); ++i) {
+    sequences.push_back({w.FirstRow(i), w.lengths[i], 0, w.tables[i]});
+  }
+  KvCache cache = PoisonedCache(w, at::kBFloat16, KvLayout::kTiles);
+  const at::Tensor out = Make(GetParam(), cache, sequences)->Forward(0, q, k, v);
+  EXPECT_EQ(out.scalar_type(), at::kBFloat16);
+  const at::Tensor expected = SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v);
+  EXPECT_TRUE(at::allclose(out.to(at::kFloat), expected, 2e-2, 2e-2));
+}
+
+std::string Name(const testing::TestParamInfo<Backend>& backend) {
+  constexpr const char* kNames[] = {"Aten", "Baseline", "Best"};
+  return kNames[static_cast<int>(backend.param)];
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, PagedAttentionTest,
+                         testing::Values(Backend::kAten, Backend::kBaseline, Backend::kBest), Name);
+
+}  // namespace
+}  // namespace llava::model

@@ -1,0 +1,70 @@
+#include "model/kv_cache.h"
+
+#include <ATen/ATen.h>
+
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace llava::model {
+namespace {
+
+const KvShape kShape{.layers = 2, .kv_heads = 3, .head_dim = 8};
+
+TEST(KvCacheTest, TakesTheBlocksThatFitIntoTheBudget) {
+  EXPECT_EQ(KvCache::BlockBytes(kShape), 2 * 3 * (16 * 8 + 16 * 16) * 4);
+  const auto cache = KvCache::Create(kShape, 5 * KvCache::BlockBytes(kShape) + 100);
+  ASSERT_TRUE(cache.ok());
+  EXPECT_EQ(cache->blocks(), 5);
+  EXPECT_EQ(cache->shape(), kShape);
+}
+
+TEST(KvCacheTest, RefusesWhatItCannotHold) {
+  const auto code = [](const KvShape& shape, std::int64_t budget) {
+    return KvCache::Create(shape, budget).status().code();
+  };
+  constexpr std::int64_t kBudget = 1 << 20;
+  EXPECT_EQ(code(kShape, 100), absl::StatusCode::kInvalidArgument);
+  KvShape shape = kShape;
+  shape.head_dim = 9;
+  EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kInvalidArgument);
+  shape.head_dim = 258;
+  EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kInvalidArgument);
+  shape = kShape;
+  shape.dtype = at::kHalf;
+  EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kInvalidArgument);
+  shape = kShape;
+  shape.device = at::kCUDA;
+  EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(kShape, std::int64_t{1} << 50), absl::StatusCode::kInvalidArgument);
+  shape = {.layers = 100, .kv_heads = 1000, .head_dim = 256};
+  EXPECT_EQ(code(shape, std::int64_t{1} << 50), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(KvCacheTest, ACopiedBlockIsEqualInAllLayersAndIndependent) {
+  for (const KvLayout layout : {KvLayout::kTiles, KvLayout::kRows}) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      KvShape shape = kShape;
+      shape.layout = layout;
+      shape.dtype = dtype;
+      KvCache cache = KvCache::Create(shape, 4 * KvCache::BlockBytes(shape)).value();
+      const at::Tensor k = at::randn({16, 3, 8}), v = at::randn({16, 3, 8});
+      std::vector<std::int64_t> slots;
+      for (int i = 0; i < 16; ++i) slots.push_back(16 + i);
+      for (int layer = 0; layer < 2; ++layer) cache.Write(layer, k + layer, v + layer, slots);
+      cache.CopyBlock(1, 3);
+      cache.Write(0, at::zeros({16, 3, 8}), at::zeros({16, 3, 8}), slots);
+      const std::vector<std::int32_t> original = {1}, copy = {3};
+      for (int layer = 0; layer < 2; ++layer) {
+        const auto [copied_k, copied_v] = cache.Read(layer, copy, 16);
+        EXPECT_TRUE(at::equal(copied_k, (k + layer).to(dtype)));
+        EXPECT_TRUE(at::equal(copied_v, (v + layer).to(dtype)));
+      }
+      EXPECT_TRUE(at::equal(cache.Read(0, original, 5).first, at::zeros({5, 3, 8}, dtype)));
+      EXPECT_TRUE(at::equal(cache.Read(1, original, 5).first, (k + 1).to(dtype).narrow(0, 0, 5)));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace llava::model
