@@ -152,6 +152,11 @@ absl::Status CheckConfig(const Config& config) {
   if (config.devices.empty()) {
     return absl::InvalidArgumentError("devices: the list is empty, expected at least one device");
   }
+  if (config.max_running > config.max_batch_tokens) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_running: ", config.max_running, " is above max_batch_tokens, ",
+                     config.max_batch_tokens, ": each answer needs a token in every step"));
+  }
   if (config.listen.empty()) {
     return absl::InvalidArgumentError("listen: is empty, expected HOST:PORT");
   }

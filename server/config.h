@@ -30,6 +30,15 @@ struct Config {
   std::string dtype = "auto";
   std::int64_t threads = 0;
 
+  std::int64_t kv_cache_bytes = std::int64_t{1} << 30;
+  std::int64_t image_cache_bytes = std::int64_t{256} << 20;
+  bool prefix_cache = true;
+  std::int64_t max_batch_tokens = 512;
+  std::int64_t max_running = 64;
+  std::int64_t max_images_per_step = 1;
+  std::int64_t max_context_tokens = 4096;
+  std::int64_t stream_tokens = 64;
+
   std::string listen = "127.0.0.1:50051";
   std::string http = "127.0.0.1:8080";
   std::string metrics = "127.0.0.1:9090";
@@ -50,6 +59,14 @@ struct Config {
 
   Duration request_timeout = std::chrono::minutes(10);
   Duration drain_timeout = std::chrono::seconds(30);
+  std::int64_t queue_requests = 256;
+  std::int64_t queue_tokens = 1 << 20;
+  std::int64_t queue_bytes = std::int64_t{512} << 20;
+  std::int64_t queue_pixels = 400'000'000;
+  std::int64_t tenant_requests = 256;
+  std::int64_t tenant_tokens = 1 << 20;
+  std::int64_t tenant_bytes = std::int64_t{512} << 20;
+  std::int64_t tenant_pixels = 400'000'000;
   std::int64_t prepare_threads = 2;
   std::int64_t max_messages = 256;
   std::int64_t max_images = 16;

@@ -1,5 +1,7 @@
 #include "server/config_table.h"
 
+#include "server/scheduling/limits.h"
+
 namespace llava::server {
 namespace {
 
@@ -37,6 +39,58 @@ std::vector<Option> ModelOptions() {
        .field = LLAVA_OPTION_FIELD(threads),
        .help = "Threads that compute on the CPU; 0: one for each core.",
        .max = 1024},
+  };
+}
+
+std::vector<Option> EngineOptions() {
+  return {
+      {.section = "Engine",
+       .name = "kv_cache_bytes",
+       .field = LLAVA_OPTION_FIELD(kv_cache_bytes),
+       .help = "Memory of the KV cache of one device, taken at the start.",
+       .unit = Unit::kBytes,
+       .min = 1 << 20,
+       .max = 4096 * kGiB},
+      {.section = "Engine",
+       .name = "image_cache_bytes",
+       .field = LLAVA_OPTION_FIELD(image_cache_bytes),
+       .help = "Memory of encoded pictures that are kept for the next question about them.",
+       .unit = Unit::kBytes,
+       .max = 4096 * kGiB},
+      {.section = "Engine",
+       .name = "prefix_cache",
+       .field = LLAVA_OPTION_FIELD(prefix_cache),
+       .help = "Whether the KV cache of prompts is kept for those that begin alike."},
+      {.section = "Engine",
+       .name = "max_batch_tokens",
+       .field = LLAVA_OPTION_FIELD(max_batch_tokens),
+       .help = "Tokens of one step: longer prompts are cut into pieces between which others go on.",
+       .min = 1,
+       .max = scheduling::kMaxBatchTokens},
+      {.section = "Engine",
+       .name = "max_running",
+       .field = LLAVA_OPTION_FIELD(max_running),
+       .help = "Answers that are computed at the same time, at most max_batch_tokens.",
+       .min = 1,
+       .max = scheduling::kMaxRunning},
+      {.section = "Engine",
+       .name = "max_images_per_step",
+       .field = LLAVA_OPTION_FIELD(max_images_per_step),
+       .help = "Pictures that are encoded in one step.",
+       .min = 1,
+       .max = scheduling::kMaxImagesPerStep},
+      {.section = "Engine",
+       .name = "max_context_tokens",
+       .field = LLAVA_OPTION_FIELD(max_context_tokens),
+       .help = "Prompt and answer of one request; never more than the model's own limit.",
+       .min = 2,
+       .max = scheduling::kMaxContextTokens},
+      {.section = "Engine",
+       .name = "stream_tokens",
+       .field = LLAVA_OPTION_FIELD(stream_tokens),
+       .help = "Tokens that wait for a slow reader before its answer pauses.",
+       .min = 1,
+       .max = scheduling::kMaxStreamTokens},
   };
 }
 
@@ -193,6 +247,67 @@ std::vector<Option> RequestOptions() {
   };
 }
 
+constexpr std::int64_t kMaxQueueTokens = std::int64_t{1} << 32;
+constexpr std::int64_t kMaxQueuePixels = 100'000'000'000;
+
+// What may be accepted and not yet answered.
+std::vector<Option> QueueOptions() {
+  return {
+      {.section = "Queue",
+       .name = "queue_requests",
+       .field = LLAVA_OPTION_FIELD(queue_requests),
+       .help = "Requests that are accepted and not yet answered; more are refused.",
+       .min = 1,
+       .max = scheduling::kMaxRequests},
+      {.section = "Queue",
+       .name = "queue_tokens",
+       .field = LLAVA_OPTION_FIELD(queue_tokens),
+       .help = "Their tokens: prompts, and answers as long as they may become.",
+       .min = 1,
+       .max = kMaxQueueTokens},
+      {.section = "Queue",
+       .name = "queue_bytes",
+       .field = LLAVA_OPTION_FIELD(queue_bytes),
+       .help = "Their text and picture files.",
+       .unit = Unit::kBytes,
+       .min = 1024,
+       .max = 1024 * kGiB},
+      {.section = "Queue",
+       .name = "queue_pixels",
+       .field = LLAVA_OPTION_FIELD(queue_pixels),
+       .help = "Their pictures, by width times height.",
+       .unit = Unit::kPixels,
+       .min = 1,
+       .max = kMaxQueuePixels},
+      {.section = "Queue",
+       .name = "tenant_requests",
+       .field = LLAVA_OPTION_FIELD(tenant_requests),
+       .help = "Of queue_requests, those of one tenant.",
+       .min = 1,
+       .max = scheduling::kMaxRequests},
+      {.section = "Queue",
+       .name = "tenant_tokens",
+       .field = LLAVA_OPTION_FIELD(tenant_tokens),
+       .help = "Of queue_tokens, those of one tenant.",
+       .min = 1,
+       .max = kMaxQueueTokens},
+      {.section = "Queue",
+       .name = "tenant_bytes",
+       .field = LLAVA_OPTION_FIELD(tenant_bytes),
+       .help = "Of queue_bytes, those of one tenant.",
+       .unit = Unit::kBytes,
+       .min = 1024,
+       .max = 1024 * kGiB},
+      {.section = "Queue",
+       .name = "tenant_pixels",
+       .field = LLAVA_OPTION_FIELD(tenant_pixels),
+       .help = "Of queue_pixels, those of one tenant.",
+       .unit = Unit::kPixels,
+       .min = 1,
+       .max = kMaxQueuePixels},
+  };
+}
+
 std::vector<Option> LogOptions() {
   return {
       {.section = "Log",
@@ -209,8 +324,8 @@ std::vector<Option> LogOptions() {
 
 std::vector<Option> AllOptions() {
   std::vector<Option> all;
-  for (const auto& part :
-       {ModelOptions(), NetworkOptions(), SecurityOptions(), RequestOptions(), LogOptions()}) {
+  for (const auto& part : {ModelOptions(), EngineOptions(), NetworkOptions(), SecurityOptions(),
+                           RequestOptions(), QueueOptions(), LogOptions()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

@@ -52,7 +52,8 @@ class Checker {
 
   void Sample(const std::string& line) {
     static const std::regex kSample(
-        R"(([a-zA-Z_:][a-zA-Z0-9_:]*)(\{((?:[a-zA-Z_]\w*="(?:[^"\\]|\\\\|\\n|\\")*",?)+)\})? (\S+))");
+        R"(([a-zA-Z_:][a-zA-Z0-9_:]*))"
+        R"((\{((?:[a-zA-Z_]\w*="(?:[^"\\]|\\\\|\\n|\\")*",?)+)\})? (\S+))");
     std::smatch match;
     if (!std::regex_match(line, match, kSample)) return Problem("not a sample: " + line);
     const std::string name = match[1], labels = match[3], value = match[4];

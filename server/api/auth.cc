@@ -1,0 +1,98 @@
+#include "server/api/auth.h"
+
+#include <openssl/crypto.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/status_macros.h"
+
+namespace llava::api {
+
+absl::StatusOr<Auth::Token> Auth::ParseLine(absl::string_view line) {
+  const std::vector<std::string> words =
+      absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
+  if (words.size() != 3) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(words.size(), " words, expected: NAME ROLES sha256:HEX"));
+  }
+  Token token;
+  token.name = words[0];
+  for (const absl::string_view role : absl::StrSplit(words[1], ',')) {
+    if (role != "chat" && role != "admin") {
+      return absl::InvalidArgumentError(absl::StrCat("role ", role, ", expected chat or admin"));
+    }
+    (role == "chat" ? token.chat : token.admin) = true;
+  }
+  absl::string_view hex = words[2];
+  const bool well_formed = absl::ConsumePrefix(&hex, "sha256:") && hex.size() == 64 &&
+                           hex.find_first_not_of("0123456789abcdefABCDEF") == hex.npos;
+  if (!well_formed) {
+    return absl::InvalidArgumentError("expected sha256: and 64 hexadecimal digits");
+  }
+  const std::string bytes = absl::HexStringToBytes(hex);
+  std::memcpy(token.hash.bytes.data(), bytes.data(), token.hash.bytes.size());
+  return token;
+}
+
+absl::StatusOr<Auth> Auth::FromText(absl::string_view text, absl::string_view source) {
+  Auth auth;
+  auth.open_ = false;
+  int number = 0;
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    ++number;
+    line = absl::StripAsciiWhitespace(line);
+    if (line.empty() || line.front() == '#') continue;
+    auto token = ParseLine(line);
+    if (!token.ok()) {
+      const std::string place = absl::StrCat(source, ":", number);
+      return Annotate(token.status(), place);
+    }
+    auth.tokens_.push_back(*std::move(token));
+  }
+  if (auth.tokens_.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(source, ": holds no token"));
+  }
+  return auth;
+}
+
+absl::StatusOr<Auth> Auth::FromFile(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)));
+  std::ostringstream text;
+  text << file.rdbuf();
+  return FromText(text.str(), path);
+}
+
+absl::StatusOr<std::string> Auth::Check(absl::string_view authorization, Role role) const {
+  if (open_) return std::string();
+  constexpr absl::string_view kScheme = "bearer ";
+  if (!absl::StartsWithIgnoreCase(authorization, kScheme)) {
+    return absl::UnauthenticatedError("authorization: expected `Bearer <token>`");
+  }
+  const absl::string_view secret = absl::StripAsciiWhitespace(authorization.substr(kScheme.size()));
+  const Digest hash = Sha256Of({secret.data(), secret.size()});
+  const Token* match = nullptr;
+  for (const Token& token : tokens_) {
+    if (CRYPTO_memcmp(token.hash.bytes.data(), hash.bytes.data(), hash.bytes.size()) == 0) {
+      match = &token;
+    }
+  }
+  if (match == nullptr) return absl::UnauthenticatedError("authorization: the token is not known");
+  if (!(role == Role::kChat ? match->chat : match->admin)) {
+    return absl::PermissionDeniedError(absl::StrCat("authorization: the token of ", match->name,
+                                                    " lacks the role ",
+                                                    role == Role::kChat ? "chat" : "admin"));
+  }
+  return match->name;
+}
+
+}  // namespace llava::api

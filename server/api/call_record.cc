@@ -1,0 +1,85 @@
+#include "server/api/call_record.h"
+
+#include <utility>
+
+#include "server/api/api_error.h"
+
+namespace llava::api {
+namespace {
+
+// Of an answer's text, at most so much is logged.
+constexpr std::size_t kMaxLoggedBytes = 4096;
+
+const char* ReasonName(scheduling::FinishReason reason) {
+  return reason == scheduling::FinishReason::kLength ? "length" : "stop";
+}
+
+}  // namespace
+
+CallRecord::CallRecord(const Books& books, std::string protocol, std::string request_id,
+                       TimePoint arrival)
+    : books_(books),
+      protocol_(std::move(protocol)),
+      request_id_(std::move(request_id)),
+      arrival_(arrival) {}
+
+CallRecord::~CallRecord() {
+  if (!ended_) End(absl::CancelledError("the client has gone"), {});
+  books_.in_flight->Leave();
+}
+
+void CallRecord::Add(const engine::Delta& delta) {
+  if (delta.finish != scheduling::FinishReason::kNone) reason_ = ReasonName(delta.finish);
+  if (text_.size() < kMaxLoggedBytes) text_ += delta.text;
+}
+
+void CallRecord::End(const absl::Status& status, const scheduling::Usage& usage) {
+  ended_ = true;
+  const Duration total = books_.clock->Now() - arrival_;
+  Count(status, usage, total);
+  Log(status, usage, total);
+}
+
+void CallRecord::Count(const absl::Status& status, const scheduling::Usage& usage, Duration total) {
+  observe::Metrics& metrics = *books_.metrics;
+  metrics.CountRequest(protocol_, absl::StatusCodeToString(status.code()),
+                       status.ok() ? reason_ : ReasonOf(status));
+  metrics.request_seconds.Observe(Seconds(total));
+  if (usage.prompt_tokens == 0) return;
+  metrics.request_images.Observe(images);
+  metrics.CountTenantTokens(tenant, usage.prompt_tokens, usage.generated_tokens);
+}
+
+void CallRecord::Log(const absl::Status& status, const scheduling::Usage& usage, Duration total) {
+  boost::json::object line = {{"request_id", request_id_},
+                              {"protocol", protocol_},
+                              {"status", absl::StatusCodeToString(status.code())},
+                              {"tenant", tenant},
+                              {"model", model},
+                              {"version", version},
+                              {"images", images},
+                              {"prompt_tokens", usage.prompt_tokens},
+                              {"cached_tokens", usage.cached_tokens},
+                              {"generated_tokens", usage.generated_tokens},
+                              {"prepare_seconds", Seconds(prepare_time)},
+                              {"queue_seconds", Seconds(usage.queue)},
+                              {"encode_seconds", Seconds(usage.encode)},
+                              {"prefill_seconds", Seconds(usage.prefill)},
+                              {"decode_seconds", Seconds(usage.decode)},
+                              {"total_seconds", Seconds(total)}};
+  if (status.ok()) {
+    line["reason"] = reason_;
+    line["answer"] = books_.log->Content(text_);
+    books_.log->Info("request ended", std::move(line));
+    return;
+  }
+  line["message"] = std::string(status.message());
+  const bool ours = status.code() == absl::StatusCode::kInternal;
+  if (ours) {
+    books_.log->Error("request failed", std::move(line));
+  } else {
+    books_.log->Info("request ended", std::move(line));
+  }
+}
+
+}  // namespace llava::api

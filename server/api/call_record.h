@@ -1,0 +1,60 @@
+// What is remembered of a call from its arrival to its end, and written down then: once, however it
+// ends, into the log and the metrics.
+#ifndef LLAVA_SERVER_API_CALL_RECORD_H_
+#define LLAVA_SERVER_API_CALL_RECORD_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "base/clock.h"
+#include "base/gate.h"
+#include "server/engine/token_stream.h"
+#include "server/observe/log.h"
+#include "server/observe/metrics.h"
+#include "server/scheduling/request.h"
+
+namespace llava::api {
+
+// Where calls are written down. All outlive the records.
+struct Books {
+  observe::Metrics* metrics = nullptr;
+  const observe::Log* log = nullptr;
+  const Clock* clock = nullptr;
+  Gate* in_flight = nullptr;
+};
+
+// One thread at a time. Holds a place in the gate.
+class CallRecord {
+ public:
+  // REQUIRES: the caller has entered books.in_flight for this record.
+  CallRecord(const Books& books, std::string protocol, std::string request_id, TimePoint arrival);
+  ~CallRecord();  // ends it as CANCELLED, unless it has ended
+  CallRecord(const CallRecord&) = delete;
+  CallRecord& operator=(const CallRecord&) = delete;
+
+  void Add(const engine::Delta& delta);
+  void End(const absl::Status& status, const scheduling::Usage& usage);
+
+  // Filled in as they become known.
+  std::string tenant;
+  std::string model;
+  std::string version;
+  Duration prepare_time{};
+  int images = 0;
+
+ private:
+  void Count(const absl::Status& status, const scheduling::Usage& usage, Duration total);
+  void Log(const absl::Status& status, const scheduling::Usage& usage, Duration total);
+
+  const Books books_;
+  const std::string protocol_;
+  const std::string request_id_;
+  const TimePoint arrival_;
+  std::string reason_ = "none";  // how the last choice finished
+  std::string text_;             // of the answers, when content is logged
+  bool ended_ = false;
+};
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_CALL_RECORD_H_

@@ -1,0 +1,96 @@
+#include "server/api/chat_call.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "base/utf8_stream.h"
+#include "model/image.h"
+#include "server/api/api_error.h"
+#include "server/scheduling/limits.h"
+
+namespace llava::api {
+namespace {
+
+absl::Status Wrong(const ChatCall& call, absl::string_view field, absl::string_view message) {
+  return FieldError(absl::StrCat(call.field_prefix, field), message);
+}
+
+absl::Status CheckCounts(const ChatCall& call, const CallLimits& limits) {
+  const int messages = static_cast<int>(call.messages.size());
+  const int images = static_cast<int>(call.images.size());
+  if (messages == 0) return Wrong(call, "messages", "is empty, expected at least one message");
+  if (messages > limits.max_messages) {
+    return Wrong(call, "messages",
+                 absl::StrCat(messages, " messages, expected at most ", limits.max_messages));
+  }
+  if (images > limits.max_images) {
+    return Wrong(call, "messages",
+                 absl::StrCat(images, " images, expected at most ", limits.max_images));
+  }
+  if (call.n < 1 || call.n > limits.max_n) {
+    return Wrong(call, "n", absl::StrCat(call.n, " is not in [1, ", limits.max_n, "]"));
+  }
+  if (call.tenant.size() > static_cast<std::size_t>(scheduling::kMaxTenantBytes)) {
+    return Wrong(
+        call, "tenant",
+        absl::StrCat(call.tenant.size(), " bytes, expected at most ", scheduling::kMaxTenantBytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSampling(const ChatCall& call) {
+  const absl::Status status = Validate(call.sampling);
+  if (status.ok()) return status;
+  const absl::string_view message = status.message();
+  const std::size_t colon = message.find(": ");
+  return Wrong(call, absl::StrCat(call.sampling_field, message.substr(0, colon)),
+               message.substr(colon + 2));
+}
+
+absl::StatusOr<std::int64_t> TextBytes(const ChatCall& call, const CallLimits& limits) {
+  std::int64_t bytes = 0;
+  for (const model::ChatMessage& message : call.messages) {
+    for (const model::MessagePart& part : message.parts) {
+      if (const auto* text = std::get_if<std::string>(&part)) {
+        bytes += static_cast<std::int64_t>(text->size());
+      }
+    }
+  }
+  if (bytes > limits.max_text_bytes) {
+    return Wrong(call, "messages",
+                 absl::StrCat(bytes, " bytes of text, expected at most ", limits.max_text_bytes));
+  }
+  return bytes;
+}
+
+absl::StatusOr<std::int64_t> CheckImage(const CallImage& image, const CallLimits& limits) {
+  const model::ImageLimits image_limits{
+      .max_bytes = static_cast<std::size_t>(limits.max_image_bytes),
+      .max_pixels = limits.max_image_pixels};
+  const auto bytes = static_cast<std::int64_t>(image.bytes.size());
+  if (bytes > limits.max_image_bytes) {
+    return FieldError(image.field,
+                      absl::StrCat(bytes, " bytes, expected at most ", limits.max_image_bytes));
+  }
+  const auto header = model::ProbeImage({image.bytes.data(), image.bytes.size()});
+  if (!header.ok()) return FieldError(image.field, header.status().message());
+  const absl::Status fits = model::CheckImageLimits(image.bytes.size(), *header, image_limits);
+  if (!fits.ok()) return FieldError(image.field, fits.message());
+  return header->pixels();
+}
+
+}  // namespace
+
+absl::StatusOr<CallWeight> CheckCall(const ChatCall& call, const CallLimits& limits) {
+  RETURN_IF_ERROR(CheckCounts(call, limits));
+  RETURN_IF_ERROR(CheckSampling(call));
+  CallWeight weight;
+  ASSIGN_OR_RETURN(weight.bytes, TextBytes(call, limits));
+  for (const CallImage& image : call.images) {
+    ASSIGN_OR_RETURN(const std::int64_t pixels, CheckImage(image, limits));
+    weight.pixels += pixels;
+    weight.bytes += static_cast<std::int64_t>(image.bytes.size());
+  }
+  return weight;
+}
+
+}  // namespace llava::api

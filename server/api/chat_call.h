@@ -1,0 +1,68 @@
+// A request for a chat answer, whatever it came in by: gRPC and HTTP both translate into this.
+#ifndef LLAVA_SERVER_API_CHAT_CALL_H_
+#define LLAVA_SERVER_API_CHAT_CALL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "base/clock.h"
+#include "base/sampling_params.h"
+#include "model/chat_template.h"
+#include "server/scheduling/request.h"
+
+namespace llava::api {
+
+// The bytes of a picture's file, which the caller keeps until the call was prepared.
+struct CallImage {
+  absl::string_view bytes;
+  std::string field;  // its path in the request, for errors
+};
+
+struct ChatCall {
+  std::string protocol;  // "grpc" or "http", for metrics
+  std::string request_id;
+  std::string model;   // empty: the default
+  std::string tenant;  // never empty once it runs
+  std::vector<model::ChatMessage> messages;
+  std::vector<CallImage> images;  // what the messages' ImageParts index
+  SamplingParams sampling;
+  // What stands before a path in the protocol: "request." or nothing; and, after that, before a
+  // sampling parameter: "sampling." or nothing.
+  std::string field_prefix;
+  std::string sampling_field;
+  int n = 1;
+  scheduling::Priority priority = scheduling::Priority::kNormal;
+  TimePoint arrival;
+  std::optional<TimePoint> deadline;
+  // Set when the client has gone; read while the call waits and is prepared.
+  std::shared_ptr<const std::atomic<bool>> cancelled;
+};
+
+// Bounds of one request; from the configuration.
+struct CallLimits {
+  int max_messages = 256;
+  int max_images = 16;
+  std::int64_t max_image_bytes = std::int64_t{20} << 20;
+  std::int64_t max_image_pixels = 50'000'000;
+  std::int64_t max_text_bytes = std::int64_t{1} << 20;
+  int max_n = 8;
+};
+
+// What a valid call weighs; known before any picture is decoded.
+struct CallWeight {
+  std::int64_t bytes = 0;   // of text and pictures
+  std::int64_t pixels = 0;  // from the pictures' headers
+};
+
+// INVALID_ARGUMENT with the path of the first wrong field. Reads the headers of the pictures.
+absl::StatusOr<CallWeight> CheckCall(const ChatCall& call, const CallLimits& limits);
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_CHAT_CALL_H_

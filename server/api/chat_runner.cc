@@ -1,0 +1,168 @@
+#include "server/api/chat_runner.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "server/api/api_error.h"
+
+namespace llava::api {
+namespace {
+
+constexpr Duration kRetryWhenDraining = std::chrono::seconds(1);
+constexpr Duration kRetryWhenPrepareIsFull = std::chrono::milliseconds(500);
+
+// Of several devices the one with the least to do.
+engine::Engine* LeastLoaded(const std::vector<engine::Engine*>& engines) {
+  return *std::min_element(engines.begin(), engines.end(),
+                           [](auto* a, auto* b) { return a->load() < b->load(); });
+}
+
+}  // namespace
+
+struct ChatRunner::Job {
+  ChatCall call;
+  Done done;
+  std::unique_ptr<CallRecord> record;
+  std::shared_ptr<const registry::ServedModel> model;
+  engine::AdmissionTicket ticket;
+};
+
+ChatRunner::ChatRunner(const Options& options, registry::ModelDirectory* models,
+                       engine::AdmissionGate* admission, PreparePool* pool,
+                       observe::Metrics* metrics, const observe::Log* log, const Clock* clock)
+    : options_(options),
+      models_(models),
+      admission_(admission),
+      pool_(pool),
+      metrics_(metrics),
+      log_(log),
+      clock_(clock) {}
+
+void ChatRunner::Start(ChatCall call, Done done) {
+  if (!in_flight_.Enter()) {
+    metrics_->CountRejection("draining");
+    metrics_->CountRequest(call.protocol, "UNAVAILABLE", "draining");
+    done(scheduling::WithRetryAfter(absl::UnavailableError("the server is draining"),
+                                    kRetryWhenDraining));
+    return;
+  }
+  const Books books{metrics_, log_, clock_, &in_flight_};
+  auto job = std::make_shared<Job>();
+  job->record = std::make_unique<CallRecord>(books, call.protocol, call.request_id, call.arrival);
+  job->call = std::move(call);
+  job->done = std::move(done);
+  absl::Status accepted = Accept(*job);
+  if (accepted.ok()) {
+    metrics_->preparing.Increment();
+    if (pool_->TrySubmit([this, job] { job->done(Run(*job)); })) return;
+    metrics_->preparing.Decrement();
+    accepted = scheduling::WithRetryAfter(
+        absl::ResourceExhaustedError("too many requests wait to be prepared"),
+        kRetryWhenPrepareIsFull);
+  }
+  Refuse(*job, accepted);
+  job->done(accepted);
+}
+
+// Everything that can be said without decoding or tokenizing.
+absl::Status ChatRunner::Accept(Job& job) {
+  ChatCall& call = job.call;
+  if (call.tenant.empty()) call.tenant = "default";
+  job.record->tenant = call.tenant;
+  job.record->images = static_cast<int>(call.images.size());
+  const TimePoint latest = call.arrival + options_.request_timeout;
+  call.deadline = std::min(call.deadline.value_or(latest), latest);
+  ASSIGN_OR_RETURN(const CallWeight weight, CheckCall(call, options_.limits));
+  auto model = models_->Find(call.model, call.tenant);
+  if (!model.ok()) return WithField(model.status(), call.field_prefix + "model");
+  job.model = *std::move(model);
+  job.record->model = job.model->name;
+  job.record->version = job.model->version;
+  const std::int64_t answer_tokens = std::int64_t{call.n} * call.sampling.max_tokens;
+  ASSIGN_OR_RETURN(job.ticket, admission_->Enter(call.tenant, {.requests = 1,
+                                                               .tokens = answer_tokens,
+                                                               .bytes = weight.bytes,
+                                                               .pixels = weight.pixels}));
+  return absl::OkStatus();
+}
+
+absl::Status ChatRunner::CheckAlive(const Job& job) const {
+  if (job.call.cancelled != nullptr && job.call.cancelled->load()) {
+    return absl::CancelledError("the client has gone");
+  }
+  if (clock_->Now() >= *job.call.deadline) {
+    return absl::DeadlineExceededError("the deadline passed before the request was prepared");
+  }
+  return absl::OkStatus();
+}
+
+// In a prepare thread.
+absl::StatusOr<Answer> ChatRunner::Run(Job& job) {
+  metrics_->preparing.Decrement();
+  engine::Submission submission;
+  absl::Status status = Prepare(job, &submission);
+  job.record->prepare_time = clock_->Now() - job.call.arrival;
+  if (status.ok()) {
+    metrics_->prepare_seconds.Observe(Seconds(job.record->prepare_time));
+    auto stream = LeastLoaded(job.model->engines)->Submit(std::move(submission));
+    if (stream.ok()) {
+      return Answer(std::move(job.model), *std::move(stream), std::move(job.record));
+    }
+    status = stream.status();
+  }
+  Refuse(job, status);
+  return status;
+}
+
+absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const {
+  RETURN_IF_ERROR(CheckAlive(job));
+  const ChatCall& call = job.call;
+  std::vector<absl::string_view> images;
+  for (const CallImage& image : call.images) images.push_back(image.bytes);
+  const model::ImageLimits limits{
+      .max_bytes = static_cast<std::size_t>(options_.limits.max_image_bytes),
+      .max_pixels = options_.limits.max_image_pixels};
+  int bad_image = -1;
+  const TimePoint start = clock_->Now();
+  auto prepared = job.model->preparer->Prepare(call.messages, images, limits, &bad_image);
+  if (!prepared.ok()) {
+    const std::string field = bad_image < 0
+                                  ? call.field_prefix + "messages"
+                                  : call.images[static_cast<std::size_t>(bad_image)].field;
+    return WithField(Annotate(prepared.status(), field), field);
+  }
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    metrics_->decode_image_seconds.Observe(Seconds(clock_->Now() - start) /
+                                           static_cast<double>(images.size()));
+  }
+  RETURN_IF_ERROR(
+      job.ticket.Add({.tokens = static_cast<std::int64_t>(prepared->prompt_ids.size())}));
+  RETURN_IF_ERROR(CheckAlive(job));
+  scheduling::Request& request = submission->request;
+  request.tenant = call.tenant;
+  request.priority = call.priority;
+  request.arrival = call.arrival;
+  request.deadline = call.deadline;
+  request.version = job.model->digest;
+  request.prompt_ids = std::move(prepared->prompt_ids);
+  request.images = std::move(prepared->images);
+  request.sampling = call.sampling;
+  request.n = call.n;
+  request.end_token_ids = job.model->preparer->end_token_ids();
+  submission->make_decoder = job.model->preparer->MakeDecoderFactory(call.sampling.stop);
+  submission->ticket = std::move(job.ticket);
+  return absl::OkStatus();
+}
+
+void ChatRunner::Refuse(Job& job, const absl::Status& status) {
+  metrics_->CountRejection(ReasonOf(status));
+  job.record->End(status, {});
+  job.record.reset();
+}
+
+void ChatRunner::Drain() { in_flight_.Close(); }
+
+}  // namespace llava::api

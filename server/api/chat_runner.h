@@ -1,0 +1,73 @@
+// The one way from a request to an answer, shared by gRPC and HTTP: limits, admission, prepare
+// pool, engine. Start never blocks; the answer, or why there is none, comes through `done`.
+#ifndef LLAVA_SERVER_API_CHAT_RUNNER_H_
+#define LLAVA_SERVER_API_CHAT_RUNNER_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "base/gate.h"
+#include "server/api/answer.h"
+#include "server/api/chat_call.h"
+#include "server/api/prepare_pool.h"
+#include "server/engine/admission_gate.h"
+#include "server/observe/log.h"
+#include "server/observe/metrics.h"
+#include "server/registry/served_model.h"
+
+namespace llava::api {
+
+// Thread-safe. All pointers outlive the runner.
+class ChatRunner {
+ public:
+  struct Options {
+    CallLimits limits;
+    Duration request_timeout = std::chrono::minutes(10);
+  };
+  using Done = std::function<void(absl::StatusOr<Answer>)>;
+
+  ChatRunner(const Options& options, registry::ModelDirectory* models,
+             engine::AdmissionGate* admission, PreparePool* pool, observe::Metrics* metrics,
+             const observe::Log* log, const Clock* clock);
+
+  // Calls `done` exactly once: in the caller's thread when the call is refused, else in a prepare
+  // thread. Until then the caller keeps the bytes of the pictures.
+  //   INVALID_ARGUMENT     with the field's path
+  //   NOT_FOUND, FAILED_PRECONDITION   the model
+  //   RESOURCE_EXHAUSTED   a bound of admission, with scheduling::RetryAfter
+  //   DEADLINE_EXCEEDED, CANCELLED     before the engine had it
+  //   UNAVAILABLE          draining
+  void Start(ChatCall call, Done done);
+
+  // Refuses new calls from now on.
+  void Drain();
+
+  // Waits until every call has ended; false when some are left at `deadline`.
+  bool WaitUntilEmpty(TimePoint deadline) { return in_flight_.CloseAndWait(deadline); }
+
+  registry::ModelDirectory& models() { return *models_; }
+  const Clock& clock() const { return *clock_; }
+
+ private:
+  struct Job;
+  absl::Status Accept(Job& job);
+  absl::StatusOr<Answer> Run(Job& job);
+  absl::Status CheckAlive(const Job& job) const;
+  absl::Status Prepare(Job& job, engine::Submission* submission) const;
+  void Refuse(Job& job, const absl::Status& status);
+
+  const Options options_;
+  registry::ModelDirectory* const models_;
+  engine::AdmissionGate* const admission_;
+  PreparePool* const pool_;
+  observe::Metrics* const metrics_;
+  const observe::Log* const log_;
+  const Clock* const clock_;
+  Gate in_flight_;
+};
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_CHAT_RUNNER_H_

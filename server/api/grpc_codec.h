@@ -1,0 +1,39 @@
+// Between the messages of chat.proto and the neutral forms of a call and its answer.
+#ifndef LLAVA_SERVER_API_GRPC_CODEC_H_
+#define LLAVA_SERVER_API_GRPC_CODEC_H_
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/clock.h"
+#include "llava/v1/chat.pb.h"
+#include "model/tokenizer.h"
+#include "server/api/chat_call.h"
+#include "server/engine/token_stream.h"
+
+namespace llava::api {
+
+// The call, whose pictures point into `request`. `prefix` is where the request stands ("request."
+// in a ChatStreamRequest). INVALID_ARGUMENT with the path of what cannot be translated; values are
+// checked later (CheckCall).
+absl::StatusOr<ChatCall> ToCall(const llava::v1::ChatRequest& request, absl::string_view prefix);
+
+// What of an answer the client asked for.
+struct AnswerOptions {
+  bool token_ids = false;
+  bool logprobs = false;
+};
+AnswerOptions OptionsOf(const llava::v1::ChatRequest& request);
+
+// One event of ChatStream; fills all but model and version.
+void FillDelta(const engine::Delta& delta, const AnswerOptions& options,
+               const model::Tokenizer& tokenizer, llava::v1::ChatStreamResponse* event);
+
+// Adds to the choice it belongs to. REQUIRES: response has that choice.
+void AppendDelta(const engine::Delta& delta, const AnswerOptions& options,
+                 const model::Tokenizer& tokenizer, llava::v1::ChatResponse* response);
+
+void FillUsage(const engine::End& end, Duration prepare_time, int images, llava::v1::Usage* usage);
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_GRPC_CODEC_H_

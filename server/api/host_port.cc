@@ -1,0 +1,25 @@
+#include "server/api/host_port.h"
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace llava::api {
+
+absl::StatusOr<HostPort> ParseHostPort(absl::string_view text) {
+  const std::size_t colon = text.rfind(':');
+  int port = -1;
+  if (colon == text.npos || !absl::SimpleAtoi(text.substr(colon + 1), &port) || port < 0 ||
+      port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(text, ": expected HOST:PORT with a port in [0, 65535]"));
+  }
+  absl::string_view host = text.substr(0, colon);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  } else if (host.find(':') != host.npos) {
+    return absl::InvalidArgumentError(absl::StrCat(text, ": expected [IPv6]:PORT"));
+  }
+  return HostPort{host.empty() ? "0.0.0.0" : std::string(host), absl::StrCat(port)};
+}
+
+}  // namespace llava::api

@@ -1,0 +1,22 @@
+// "HOST:PORT", "[IPv6]:PORT" or ":PORT" (every address).
+#ifndef LLAVA_SERVER_API_HOST_PORT_H_
+#define LLAVA_SERVER_API_HOST_PORT_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace llava::api {
+
+struct HostPort {
+  std::string host;
+  std::string port;
+};
+
+// INVALID_ARGUMENT unless it is one of the three forms with a port in [0, 65535].
+absl::StatusOr<HostPort> ParseHostPort(absl::string_view text);
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_HOST_PORT_H_

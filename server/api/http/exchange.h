@@ -1,0 +1,51 @@
+// One HTTP request and the way to answer it: what a route's handler sees.
+#ifndef LLAVA_SERVER_API_HTTP_EXCHANGE_H_
+#define LLAVA_SERVER_API_HTTP_EXCHANGE_H_
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <functional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace llava::api {
+
+using HttpRequest = boost::beast::http::request<boost::beast::http::string_body>;
+using HttpResponse = boost::beast::http::response<boost::beast::http::string_body>;
+
+// Belongs to a connection and is used in its strand only. Either Send once, or StartStream, any
+// number of SendChunk, and EndStream. They return false when the client cannot be reached any more.
+class HttpExchange {
+ public:
+  virtual ~HttpExchange() = default;
+
+  virtual HttpRequest& request() = 0;
+  virtual const std::string& request_id() const = 0;
+  virtual boost::asio::any_io_executor executor() = 0;
+
+  // Connection and length headers are added.
+  virtual boost::asio::awaitable<bool> Send(HttpResponse response) = 0;
+
+  // The body comes in chunks, each of which reaches the client at once.
+  virtual boost::asio::awaitable<bool> StartStream(HttpResponse head) = 0;
+  virtual boost::asio::awaitable<bool> SendChunk(std::string chunk) = 0;
+  virtual boost::asio::awaitable<bool> EndStream() = 0;
+
+  // `on_gone` is called once if the client closes the connection before the handler returns.
+  virtual void WatchClient(std::function<void()> on_gone) = 0;
+};
+
+// A response with a body; 200 unless another status is set.
+HttpResponse MakeResponse(boost::beast::http::status status, absl::string_view content_type,
+                          std::string body);
+
+// The path of the target, without query; and the value of a header, empty when absent.
+std::string PathOf(const HttpRequest& request);
+std::string HeaderOf(const HttpRequest& request, absl::string_view name);
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_HTTP_EXCHANGE_H_

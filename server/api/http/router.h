@@ -1,0 +1,49 @@
+// Which handler answers which method and path, and who may ask.
+#ifndef LLAVA_SERVER_API_HTTP_ROUTER_H_
+#define LLAVA_SERVER_API_HTTP_ROUTER_H_
+
+#include <boost/asio/awaitable.hpp>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/api/auth.h"
+#include "server/api/http/exchange.h"
+
+namespace llava::api {
+
+struct HttpRoute {
+  boost::beast::http::verb method;
+  std::string path;
+  std::optional<Role> role;  // nothing: anybody
+  std::function<boost::asio::awaitable<void>(HttpExchange&)> handle;
+};
+
+// An error in the shape of OpenAI's API: {"error": {"message", "type", "param", "code"}}, with the
+// status that fits the code and Retry-After when the status says when.
+HttpResponse ErrorResponse(const absl::Status& status);
+boost::beast::http::status HttpStatusOf(const absl::Status& status);
+
+// Filled before the server starts, constant afterwards.
+class HttpRouter {
+ public:
+  // `auth` outlives the router.
+  explicit HttpRouter(const Auth* auth) : auth_(auth) {}
+
+  void Add(HttpRoute route) { routes_.push_back(std::move(route)); }
+
+  // The route of a request whose body may not be there yet; or the refusal: 404, 405 with Allow,
+  // 401, 403. `caller` becomes the name of the token.
+  const HttpRoute* Find(const HttpRequest& request, std::string* caller,
+                        HttpResponse* refusal) const;
+
+ private:
+  const Auth* const auth_;
+  std::vector<HttpRoute> routes_;
+};
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_HTTP_ROUTER_H_

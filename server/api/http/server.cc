@@ -1,0 +1,126 @@
+#include "server/api/http/server.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "server/api/host_port.h"
+#include "server/api/http/session.h"
+
+namespace llava::api {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+
+HttpServer::HttpServer(const HttpOptions& options, IoPool* io, const HttpRouter* router)
+    : options_(options), io_(io), router_(router), acceptor_(asio::make_strand(io->context())) {}
+
+HttpServer::~HttpServer() { LLAVA_CHECK(stopping_.load()); }
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options,
+                                                              IoPool* io,
+                                                              const HttpRouter* router) {
+  auto server = std::unique_ptr<HttpServer>(new HttpServer(options, io, router));
+  server->stopping_ = true;  // until it listens, so that it may be destroyed
+  if (options.tls.enabled()) RETURN_IF_ERROR(server->LoadTls());
+  RETURN_IF_ERROR(server->Listen());
+  server->stopping_ = false;
+  LLAVA_CHECK(server->open_.Enter());
+  asio::co_spawn(server->acceptor_.get_executor(), server->Accept(), asio::detached);
+  return server;
+}
+
+absl::Status HttpServer::LoadTls() {
+  boost::system::error_code error;
+  tls_.emplace(asio::ssl::context::tls_server);
+  SSL_CTX_set_min_proto_version(tls_->native_handle(), TLS1_2_VERSION);
+  tls_->use_certificate_chain(asio::buffer(options_.tls.certificate), error);
+  if (!error) tls_->use_private_key(asio::buffer(options_.tls.key), asio::ssl::context::pem, error);
+  if (!error && !options_.tls.client_ca.empty()) {
+    tls_->add_certificate_authority(asio::buffer(options_.tls.client_ca), error);
+    tls_->set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
+  }
+  if (!error) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("TLS files: ", error.message()));
+}
+
+absl::Status HttpServer::Listen() {
+  ASSIGN_OR_RETURN(const HostPort address, ParseHostPort(options_.listen));
+  boost::system::error_code error;
+  tcp::resolver resolver(io_->context());
+  const auto found = resolver.resolve(address.host, address.port, error);
+  if (!error) {
+    const tcp::endpoint endpoint = *found.begin();
+    acceptor_.open(endpoint.protocol(), error);
+    if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
+    if (!error) acceptor_.bind(endpoint, error);
+    if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+  }
+  if (error) {
+    return absl::UnavailableError(absl::StrCat(options_.listen, ": ", error.message()));
+  }
+  port_ = acceptor_.local_endpoint().port();
+  return absl::OkStatus();
+}
+
+asio::awaitable<void> HttpServer::Accept() {
+  while (!stopping()) {
+    auto [error, socket] = co_await acceptor_.async_accept(asio::make_strand(io_->context()),
+                                                           asio::as_tuple(asio::use_awaitable));
+    if (!error) {
+      Adopt(std::move(socket));
+    } else if (!stopping() && error != asio::error::connection_aborted) {
+      // Mostly: out of file descriptors. Closing something is the only cure.
+      CloseAll(false);
+    }
+  }
+  open_.Leave();
+}
+
+void HttpServer::Adopt(tcp::socket socket) {
+  boost::system::error_code ignored;
+  socket.set_option(tcp::no_delay(true), ignored);
+  MutexLock lock(&mutex_);
+  if (connections_.size() >= static_cast<std::size_t>(options_.max_connections)) return;
+  if (!open_.Enter()) return;
+  connections_.insert(StartHttpSession(std::move(socket), tls_ ? &*tls_ : nullptr, this));
+}
+
+void HttpServer::Forget(const std::shared_ptr<HttpConnection>& connection) {
+  {
+    MutexLock lock(&mutex_);
+    connections_.erase(connection);
+  }
+  open_.Leave();
+}
+
+bool HttpServer::ReserveBody(std::int64_t bytes) {
+  if (body_bytes_.fetch_add(bytes) + bytes <= options_.max_bodies_bytes) return true;
+  body_bytes_.fetch_sub(bytes);
+  return false;
+}
+
+void HttpServer::CloseAll(bool now) {
+  MutexLock lock(&mutex_);
+  for (const auto& connection : connections_) connection->Close(now);
+}
+
+void HttpServer::Stop(TimePoint deadline) {
+  if (stopping_.exchange(true)) return;
+  asio::post(acceptor_.get_executor(), [this] {
+    boost::system::error_code ignored;
+    acceptor_.close(ignored);
+  });
+  CloseAll(false);
+  if (open_.CloseAndWait(deadline)) return;
+  CloseAll(true);
+  open_.CloseAndWait(TimePoint::max());
+}
+
+}  // namespace llava::api

@@ -1,0 +1,89 @@
+// The HTTP/1.1 server: listens, bounds and times connections, and lets a router answer.
+#ifndef LLAVA_SERVER_API_HTTP_SERVER_H_
+#define LLAVA_SERVER_API_HTTP_SERVER_H_
+
+#include <atomic>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "base/gate.h"
+#include "base/mutex.h"
+#include "server/api/http/router.h"
+#include "server/api/io_pool.h"
+#include "server/api/tls_files.h"
+
+namespace llava::api {
+
+struct HttpOptions {
+  std::string listen;  // HOST:PORT; port 0 picks one
+  TlsFiles tls;
+  std::int64_t max_body_bytes = std::int64_t{64} << 20;
+  // Of all bodies that are being received or answered; more get 503.
+  std::int64_t max_bodies_bytes = std::int64_t{512} << 20;
+  std::int64_t max_connections = 16384;
+  Duration idle_timeout = std::chrono::seconds(60);
+  Duration request_timeout = std::chrono::seconds(30);
+};
+
+// A connection, seen from the server.
+class HttpConnection {
+ public:
+  virtual ~HttpConnection() = default;
+  // Any thread. Ends when the request under way is answered; `now` cuts it off.
+  virtual void Close(bool now) = 0;
+};
+
+// Owned by the app. Thread-safe.
+class HttpServer {
+ public:
+  // Starts to listen. `io` and `router` outlive the server. UNAVAILABLE when the address cannot be
+  // bound; INVALID_ARGUMENT for a malformed address or bad TLS files.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpOptions& options, IoPool* io,
+                                                           const HttpRouter* router);
+  ~HttpServer();  // REQUIRES: Stop() was called
+
+  int port() const { return port_; }
+
+  // Takes no new connections, closes idle ones, and lets requests finish until `deadline`; then
+  // cuts them off. Returns when the last connection is gone.
+  void Stop(TimePoint deadline);
+
+  // For connections only.
+  const HttpOptions& options() const { return options_; }
+  const HttpRouter& router() const { return *router_; }
+  bool stopping() const { return stopping_.load(); }
+  bool ReserveBody(std::int64_t bytes);
+  void ReleaseBody(std::int64_t bytes) { body_bytes_.fetch_sub(bytes); }
+  void Forget(const std::shared_ptr<HttpConnection>& connection);
+
+ private:
+  HttpServer(const HttpOptions& options, IoPool* io, const HttpRouter* router);
+  absl::Status Listen();
+  absl::Status LoadTls();
+  boost::asio::awaitable<void> Accept();
+  void Adopt(boost::asio::ip::tcp::socket socket);
+  void CloseAll(bool now);
+
+  const HttpOptions options_;
+  IoPool* const io_;
+  const HttpRouter* const router_;
+  std::optional<boost::asio::ssl::context> tls_;
+  boost::asio::ip::tcp::acceptor acceptor_;
+  int port_ = 0;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<std::int64_t> body_bytes_ = 0;
+  Gate open_;  // the acceptor and each connection
+  Mutex mutex_;
+  std::set<std::shared_ptr<HttpConnection>> connections_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_HTTP_SERVER_H_

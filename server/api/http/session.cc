@@ -1,0 +1,331 @@
+#include "server/api/http/session.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/chunk_encode.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/serializer.hpp>
+#include <boost/beast/http/write.hpp>
+#include <boost/beast/ssl/ssl_stream.hpp>
+#include <optional>
+#include <utility>
+
+#include "server/api/request_id.h"
+#include "server/scheduling/admission.h"
+
+namespace llava::api {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+
+constexpr std::size_t kReadBytes = 16 << 10;
+constexpr std::uint32_t kMaxHeaderBytes = 16 << 10;
+// What a client may send ahead while its answer is on the way.
+constexpr std::size_t kMaxReadAhead = 64 << 10;
+
+using PlainStream = beast::tcp_stream;
+using TlsStream = beast::ssl_stream<beast::tcp_stream>;
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+
+// All members are touched in the strand of the stream only, except by Close.
+template <typename Stream>
+class Session final : public HttpConnection,
+                      public HttpExchange,
+                      public std::enable_shared_from_this<Session<Stream>> {
+ public:
+  template <typename... Args>
+  explicit Session(HttpServer* server, Args&&... args)
+      : server_(server),
+        stream_(std::forward<Args>(args)...),
+        wake_(stream_.get_executor(), asio::steady_timer::time_point::max()) {}
+
+  void Start() {
+    asio::co_spawn(stream_.get_executor(), Run(this->shared_from_this()), asio::detached);
+  }
+
+  void Close(bool now) override {
+    asio::post(stream_.get_executor(), [self = this->shared_from_this(), now] {
+      self->last_ = true;
+      if (now || !self->busy_) beast::get_lowest_layer(self->stream_).close();
+    });
+  }
+
+  HttpRequest& request() override { return request_; }
+  const std::string& request_id() const override { return request_id_; }
+  asio::any_io_executor executor() override { return stream_.get_executor(); }
+  asio::awaitable<bool> Send(HttpResponse response) override;
+  asio::awaitable<bool> StartStream(HttpResponse head) override;
+  asio::awaitable<bool> SendChunk(std::string chunk) override;
+  asio::awaitable<bool> EndStream() override;
+  void WatchClient(std::function<void()> on_gone) override;
+
+ private:
+  using Parser = http::request_parser<http::string_body>;
+
+  asio::awaitable<void> Run(std::shared_ptr<HttpConnection> self);
+  asio::awaitable<bool> Handshake();
+  asio::awaitable<bool> WaitForBytes();
+  asio::awaitable<bool> ServeOne();
+  asio::awaitable<bool> ReadBody(Parser* parser);
+  asio::awaitable<bool> Refuse(HttpResponse refusal);
+  asio::awaitable<void> ShutDown();
+  void ReadAhead();
+  void Decorate(http::response_header<>* head);
+  void ExpireAfter(Duration duration) { beast::get_lowest_layer(stream_).expires_after(duration); }
+
+  HttpServer* const server_;
+  Stream stream_;
+  beast::flat_buffer buffer_{kMaxReadAhead};
+  asio::steady_timer wake_;  // cancelled when ReadAhead has something
+  bool reading_ = false;     // ReadAhead is under way
+  bool gone_ = false;        // the client closed, or the connection broke
+  bool busy_ = false;        // between a request's first byte and its answer's last
+  bool last_ = false;        // close after this answer
+  HttpRequest request_;
+  std::string request_id_;
+  std::function<void()> on_gone_;
+};
+
+template <typename Stream>
+asio::awaitable<void> Session<Stream>::Run(std::shared_ptr<HttpConnection> self) {
+  if (co_await Handshake()) {
+    while (co_await WaitForBytes()) {
+      busy_ = true;
+      const bool go_on = co_await ServeOne();
+      busy_ = false;
+      on_gone_ = nullptr;
+      request_ = {};
+      if (!go_on || last_ || server_->stopping()) break;
+    }
+    if (!gone_) co_await ShutDown();
+  }
+  beast::get_lowest_layer(stream_).close();
+  server_->Forget(self);
+}
+
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::Handshake() {
+  if constexpr (std::is_same_v<Stream, TlsStream>) {
+    ExpireAfter(server_->options().request_timeout);
+    auto [error] = co_await stream_.async_handshake(asio::ssl::stream_base::server, kAwait);
+    co_return !error;
+  }
+  co_return true;
+}
+
+// The first byte of the next request may be long in coming; all others may not.
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::WaitForBytes() {
+  if (buffer_.size() > 0) co_return !last_;
+  if (!reading_) {
+    ExpireAfter(server_->options().idle_timeout);
+    ReadAhead();
+  } else {
+    // The read that watched the client has no deadline of its own.
+    wake_.expires_after(server_->options().idle_timeout);
+  }
+  while (reading_) {
+    auto [error] = co_await wake_.async_wait(kAwait);
+    if (!error && reading_) {
+      beast::get_lowest_layer(stream_).close();
+      wake_.expires_at(asio::steady_timer::time_point::max());
+    }
+  }
+  wake_.expires_at(asio::steady_timer::time_point::max());
+  co_return !gone_ && !last_ && buffer_.size() > 0;
+}
+
+// One read that is not tied to a request: it waits for the next one, or notices that the client has
+// gone while the answer to the last one is made.
+template <typename Stream>
+void Session<Stream>::ReadAhead() {
+  const std::size_t room = std::min(kReadBytes, kMaxReadAhead - buffer_.size());
+  if (reading_ || room == 0) return;
+  reading_ = true;
+  stream_.async_read_some(buffer_.prepare(room), [this, self = this->shared_from_this()](
+                                                     beast::error_code error, std::size_t bytes) {
+    reading_ = false;
+    buffer_.commit(bytes);
+    if (error) {
+      gone_ = true;
+      if (on_gone_) std::exchange(on_gone_, nullptr)();
+    } else if (busy_ && on_gone_) {
+      ReadAhead();
+    }
+    wake_.cancel();
+  });
+}
+
+template <typename Stream>
+void Session<Stream>::WatchClient(std::function<void()> on_gone) {
+  on_gone_ = std::move(on_gone);
+  beast::get_lowest_layer(stream_).expires_never();
+  ReadAhead();
+}
+
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::ServeOne() {
+  ExpireAfter(server_->options().request_timeout);
+  Parser parser;
+  parser.header_limit(kMaxHeaderBytes);
+  parser.body_limit(static_cast<std::uint64_t>(server_->options().max_body_bytes));
+  auto [error, bytes] = co_await http::async_read_header(stream_, buffer_, parser, kAwait);
+  if (error == http::error::end_of_stream || error == beast::error::timeout) co_return false;
+  request_ = parser.get();  // the header; the body follows
+  request_id_ = RequestIdOr(HeaderOf(request_, "x-request-id"));
+  if (error) co_return co_await Refuse(ErrorResponse(absl::InvalidArgumentError(error.message())));
+  std::string caller;
+  HttpResponse refusal;
+  const HttpRoute* route = server_->router().Find(request_, &caller, &refusal);
+  if (route == nullptr) co_return co_await Refuse(std::move(refusal));
+  const auto length = parser.content_length();
+  const std::int64_t reserved =
+      parser.is_done() ? 0
+      : length         ? static_cast<std::int64_t>(std::min<std::uint64_t>(
+                     *length, static_cast<std::uint64_t>(server_->options().max_body_bytes)))
+                       : server_->options().max_body_bytes;
+  if (!server_->ReserveBody(reserved)) {
+    const Duration soon = std::chrono::seconds(1);
+    co_return co_await Refuse(ErrorResponse(scheduling::WithRetryAfter(
+        absl::UnavailableError("too many bytes of requests are under way"), soon)));
+  }
+  bool go_on = co_await ReadBody(&parser);
+  if (go_on) {
+    request_ = parser.release();
+    request_.set("x-llava-caller", caller);
+    co_await route->handle(*this);
+    go_on = request_.keep_alive() && !gone_;
+  }
+  server_->ReleaseBody(reserved);
+  co_return go_on;
+}
+
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::ReadBody(Parser* parser) {
+  if (parser->is_done()) co_return true;
+  if (HeaderOf(request_, "expect") == "100-continue") {
+    http::response<http::empty_body> go_on(http::status::continue_, 11);
+    auto [error, bytes] = co_await http::async_write(stream_, go_on, kAwait);
+    if (error) co_return false;
+  }
+  auto [error, bytes] = co_await http::async_read(stream_, buffer_, *parser, kAwait);
+  if (!error) co_return true;
+  HttpResponse refusal = ErrorResponse(absl::InvalidArgumentError(error.message()));
+  if (error == http::error::body_limit) {
+    refusal = ErrorResponse(absl::InvalidArgumentError(
+        "the body has more than " + std::to_string(server_->options().max_body_bytes) + " bytes"));
+    refusal.result(http::status::payload_too_large);
+  }
+  if (error == http::error::partial_message || error == beast::error::timeout) co_return false;
+  co_return co_await Refuse(std::move(refusal));
+}
+
+// The rest of a refused request is not read: the connection ends.
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::Refuse(HttpResponse refusal) {
+  last_ = true;
+  co_await Send(std::move(refusal));
+  co_return false;
+}
+
+template <typename Stream>
+void Session<Stream>::Decorate(http::response_header<>* head) {
+  head->set("X-Request-Id", request_id_);
+  head->set("X-Content-Type-Options", "nosniff");
+  head->set(http::field::server, "llavad");
+}
+
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::Send(HttpResponse response) {
+  Decorate(&response.base());
+  response.version(request_.version() == 10 ? 10 : 11);
+  response.keep_alive(request_.keep_alive() && !last_ && !server_->stopping());
+  response.prepare_payload();
+  if (request_.method() == http::verb::head) response.body().clear();
+  ExpireAfter(server_->options().request_timeout);
+  http::response_serializer<http::string_body> serializer(response);
+  serializer.split(request_.method() == http::verb::head);
+  if (serializer.split()) {
+    auto [error, bytes] = co_await http::async_write_header(stream_, serializer, kAwait);
+    co_return !error;
+  }
+  auto [error, bytes] = co_await http::async_write(stream_, serializer, kAwait);
+  co_return !error;
+}
+
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::StartStream(HttpResponse head) {
+  http::response<http::empty_body> response(std::move(head.base()));
+  Decorate(&response.base());
+  response.version(request_.version() == 10 ? 10 : 11);
+  // HTTP/1.0 knows no chunks: its stream ends with the connection.
+  if (request_.version() == 10) last_ = true;
+  response.chunked(request_.version() != 10);
+  response.keep_alive(request_.keep_alive() && !last_ && !server_->stopping());
+  http::response_serializer<http::empty_body> serializer(response);
+  ExpireAfter(server_->options().request_timeout);
+  auto [error, bytes] = co_await http::async_write_header(stream_, serializer, kAwait);
+  co_return !error;
+}
+
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::SendChunk(std::string chunk) {
+  ExpireAfter(server_->options().request_timeout);
+  if (request_.version() == 10) {
+    auto [error, bytes] = co_await asio::async_write(stream_, asio::buffer(chunk), kAwait);
+    co_return !error;
+  }
+  auto [error, bytes] =
+      co_await asio::async_write(stream_, http::make_chunk(asio::buffer(chunk)), kAwait);
+  co_return !error;
+}
+
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::EndStream() {
+  if (request_.version() == 10) co_return true;
+  ExpireAfter(server_->options().request_timeout);
+  auto [error, bytes] = co_await asio::async_write(stream_, http::make_chunk_last(), kAwait);
+  co_return !error;
+}
+
+template <typename Stream>
+asio::awaitable<void> Session<Stream>::ShutDown() {
+  ExpireAfter(std::chrono::seconds(1));
+  if constexpr (std::is_same_v<Stream, TlsStream>) {
+    if (!reading_) co_await stream_.async_shutdown(kAwait);
+  }
+  beast::error_code ignored;
+  beast::get_lowest_layer(stream_).socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  // What the client still sends is read and dropped, else the answer could be lost with a reset.
+  while (!reading_) {
+    buffer_.clear();
+    auto [error, bytes] = co_await stream_.async_read_some(buffer_.prepare(kReadBytes), kAwait);
+    if (error) break;
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<HttpConnection> StartHttpSession(asio::ip::tcp::socket socket,
+                                                 asio::ssl::context* tls, HttpServer* server) {
+  if (tls == nullptr) {
+    auto session = std::make_shared<Session<PlainStream>>(server, std::move(socket));
+    session->Start();
+    return session;
+  }
+  auto session = std::make_shared<Session<TlsStream>>(server, std::move(socket), *tls);
+  session->Start();
+  return session;
+}
+
+}  // namespace llava::api

@@ -1,0 +1,35 @@
+#include "server/api/request_id.h"
+
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <array>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "base/check.h"
+
+namespace llava::api {
+namespace {
+
+constexpr std::size_t kMaxBytes = 128;
+
+bool IsPlain(char c) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.' ||
+         c == ':';
+}
+
+}  // namespace
+
+std::string RequestIdOr(absl::string_view wanted) {
+  if (!wanted.empty() && wanted.size() <= kMaxBytes &&
+      std::all_of(wanted.begin(), wanted.end(), IsPlain)) {
+    return std::string(wanted);
+  }
+  std::array<unsigned char, 12> bytes;
+  LLAVA_CHECK_EQ(RAND_bytes(bytes.data(), static_cast<int>(bytes.size())), 1);
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}
+
+}  // namespace llava::api

@@ -1,0 +1,16 @@
+// Names of requests, in logs and answers.
+#ifndef LLAVA_SERVER_API_REQUEST_ID_H_
+#define LLAVA_SERVER_API_REQUEST_ID_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace llava::api {
+
+// `wanted`, when it is 1 to 128 letters, digits, '-', '_', '.' or ':'; else a new random one.
+std::string RequestIdOr(absl::string_view wanted);
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_REQUEST_ID_H_

@@ -1,0 +1,79 @@
+#include "server/api/tls_files.h"
+
+#include <openssl/bio.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace llava::api {
+namespace {
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  if (path.empty()) return std::string();
+  std::ifstream file(path);
+  if (!file) return absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)));
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (text.str().empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": is empty"));
+  return text.str();
+}
+
+struct BioDeleter {
+  void operator()(BIO* bio) const { BIO_free(bio); }
+};
+struct X509Deleter {
+  void operator()(X509* certificate) const { X509_free(certificate); }
+};
+struct KeyDeleter {
+  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
+};
+using Bio = std::unique_ptr<BIO, BioDeleter>;
+using Certificate = std::unique_ptr<X509, X509Deleter>;
+using Key = std::unique_ptr<EVP_PKEY, KeyDeleter>;
+
+Bio Memory(const std::string& text) {
+  return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+}
+
+absl::StatusOr<Certificate> ParseCertificate(const std::string& pem, const std::string& path) {
+  Certificate certificate(PEM_read_bio_X509(Memory(pem).get(), nullptr, nullptr, nullptr));
+  if (certificate == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": holds no PEM certificate"));
+  }
+  return certificate;
+}
+
+}  // namespace
+
+absl::StatusOr<TlsFiles> ReadTlsFiles(const std::string& certificate, const std::string& key,
+                                      const std::string& client_ca) {
+  TlsFiles files;
+  ASSIGN_OR_RETURN(files.certificate, ReadFile(certificate));
+  ASSIGN_OR_RETURN(files.key, ReadFile(key));
+  ASSIGN_OR_RETURN(files.client_ca, ReadFile(client_ca));
+  if (!files.enabled()) return files;
+  ASSIGN_OR_RETURN(const Certificate x509, ParseCertificate(files.certificate, certificate));
+  const Key private_key(
+      PEM_read_bio_PrivateKey(Memory(files.key).get(), nullptr, nullptr, nullptr));
+  if (private_key == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(key, ": holds no PEM private key"));
+  }
+  if (X509_check_private_key(x509.get(), private_key.get()) != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(key, ": is not the key of the certificate in ", certificate));
+  }
+  if (!files.client_ca.empty()) {
+    RETURN_IF_ERROR(ParseCertificate(files.client_ca, client_ca).status());
+  }
+  return files;
+}
+
+}  // namespace llava::api

@@ -1,0 +1,27 @@
+// Where certificates come from; gRPC and HTTP use the same ones.
+#ifndef LLAVA_SERVER_API_TLS_FILES_H_
+#define LLAVA_SERVER_API_TLS_FILES_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace llava::api {
+
+// Contents of PEM files; all empty without TLS, `client_ca` empty without mTLS.
+struct TlsFiles {
+  std::string certificate;
+  std::string key;
+  std::string client_ca;
+
+  bool enabled() const { return !certificate.empty(); }
+};
+
+// Reads the files; empty paths are skipped. NOT_FOUND; INVALID_ARGUMENT when a file holds no PEM,
+// or the key is not the certificate's.
+absl::StatusOr<TlsFiles> ReadTlsFiles(const std::string& certificate, const std::string& key,
+                                      const std::string& client_ca);
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_TLS_FILES_H_

@@ -1,0 +1,55 @@
+// The daemon: what there is, in which order it starts, and how it stops.
+//
+// Thread roster. main: starts, waits for signals, stops. One engine thread a device. io x
+// http_threads: answers to sockets, HTTP. prepare x prepare_threads: pictures and tokenization.
+// gRPC's own callback threads. Nothing else starts a thread.
+#ifndef LLAVA_SERVER_APP_H_
+#define LLAVA_SERVER_APP_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "server/backend.h"
+#include "server/config.h"
+
+namespace llava::server {
+
+// Main thread only.
+class App {
+ public:
+  struct Ports {
+    int grpc = 0;
+    int http = 0;     // 0: none
+    int metrics = 0;  // 0: none
+  };
+
+  // Reads and checks all that is named in the configuration, without starting anything: TLS files,
+  // tokens, addresses, the checkpoint's configuration and tokenizer.
+  static absl::Status Check(const Config& config);
+
+  // Listens, not ready yet. `backend` and `clock` outlive the app.
+  static absl::StatusOr<std::unique_ptr<App>> Start(const Config& config, Backend* backend,
+                                                    const Clock* clock);
+  ~App();
+
+  Ports ports() const;
+
+  // Loads the checkpoint, starts an engine a device, and gets ready.
+  absl::Status LoadModel();
+
+  // Not ready, refuses new requests, lets accepted ones finish until drain_timeout, stops
+  // everything. True when every accepted request was answered.
+  bool Stop();
+
+ private:
+  struct Parts;
+  explicit App(std::unique_ptr<Parts> parts);
+  const std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace llava::server
+
+#endif  // LLAVA_SERVER_APP_H_

@@ -1,0 +1,109 @@
+#include "server/app_options.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <future>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace llava::server {
+
+std::string ModelName(const Config& config) {
+  if (!config.model_name.empty()) return config.model_name;
+  std::filesystem::path folder(config.checkpoint);
+  if (!folder.has_filename()) folder = folder.parent_path();
+  const std::string name = folder.filename().string();
+  return name.empty() ? "llava" : name;
+}
+
+absl::StatusOr<api::TlsFiles> ReadTls(const Config& config) {
+  return api::ReadTlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca);
+}
+
+absl::StatusOr<api::Auth> ReadAuth(const Config& config) {
+  if (config.tokens_file.empty()) return api::Auth();
+  auto auth = api::Auth::FromFile(config.tokens_file);
+  if (!auth.ok()) return Annotate(auth.status(), "tokens_file");
+  return auth;
+}
+
+scheduling::AdmissionOptions ToAdmissionOptions(const Config& config) {
+  return {.total = {.requests = config.queue_requests,
+                    .tokens = config.queue_tokens,
+                    .bytes = config.queue_bytes,
+                    .pixels = config.queue_pixels},
+          .per_tenant = {.requests = config.tenant_requests,
+                         .tokens = config.tenant_tokens,
+                         .bytes = config.tenant_bytes,
+                         .pixels = config.tenant_pixels}};
+}
+
+api::ChatRunner::Options ToRunnerOptions(const Config& config) {
+  return {.limits = {.max_messages = static_cast<int>(config.max_messages),
+                     .max_images = static_cast<int>(config.max_images),
+                     .max_image_bytes = config.max_image_bytes,
+                     .max_image_pixels = config.max_image_pixels,
+                     .max_text_bytes = config.max_text_bytes,
+                     .max_n = static_cast<int>(config.max_n)},
+          .request_timeout = config.request_timeout};
+}
+
+api::GrpcOptions ToGrpcOptions(const Config& config, const api::TlsFiles& tls) {
+  return {.listen = config.listen,
+          .tls = tls,
+          .max_message_bytes = config.max_message_bytes,
+          .memory_bytes = config.queue_bytes + 4 * config.max_message_bytes,
+          .keepalive_min_interval = config.keepalive_min_interval,
+          .connection_idle_timeout = config.connection_idle_timeout,
+          .reflection = config.reflection};
+}
+
+api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
+                               const api::TlsFiles& tls) {
+  return {.listen = listen,
+          .tls = tls,
+          .max_body_bytes = config.max_message_bytes,
+          .max_bodies_bytes = config.queue_bytes + 4 * config.max_message_bytes,
+          .max_connections = config.http_max_connections,
+          .idle_timeout = config.http_idle_timeout,
+          .request_timeout = config.http_request_timeout};
+}
+
+absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,
+                                                      const std::string& device,
+                                                      const BackendModel& model,
+                                                      const model::LlavaConfig& llava) {
+  const std::int64_t blocks =
+      std::min<std::int64_t>(config.kv_cache_bytes / model.block_bytes, scheduling::kMaxBlocks);
+  if (blocks < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("kv_cache_bytes: ", config.kv_cache_bytes,
+                                                   " is less than one block of this model, ",
+                                                   model.block_bytes, " bytes"));
+  }
+  engine::EngineOptions options;
+  options.name = device;
+  options.stream_tokens = static_cast<int>(config.stream_tokens);
+  options.inbox_capacity = static_cast<int>(config.queue_requests);
+  scheduling::SchedulerOptions& scheduler = options.scheduler;
+  scheduler.num_blocks = static_cast<int>(blocks);
+  scheduler.max_batch_tokens = static_cast<int>(config.max_batch_tokens);
+  scheduler.max_running = static_cast<int>(config.max_running);
+  scheduler.max_images_per_step = static_cast<int>(config.max_images_per_step);
+  scheduler.max_context_tokens =
+      std::min(static_cast<int>(config.max_context_tokens), llava.text.max_positions);
+  scheduler.feature_cache_bytes = config.image_cache_bytes;
+  scheduler.feature_bytes_per_token = model.feature_bytes_per_token;
+  scheduler.prefix_cache = config.prefix_cache;
+  RETURN_IF_ERROR(scheduling::Validate(scheduler));
+  return options;
+}
+
+absl::Status AddVersion(engine::Engine* engine, std::shared_ptr<const engine::LoadedModel> model) {
+  std::promise<absl::Status> added;
+  engine->AddVersion(std::move(model), [&added](absl::Status status) { added.set_value(status); });
+  return added.get_future().get();
+}
+
+}  // namespace llava::server

@@ -1,0 +1,44 @@
+// The configuration as what each part of the daemon wants to know.
+#ifndef LLAVA_SERVER_APP_OPTIONS_H_
+#define LLAVA_SERVER_APP_OPTIONS_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/config.h"
+#include "server/api/auth.h"
+#include "server/api/chat_runner.h"
+#include "server/api/grpc_server.h"
+#include "server/api/http/server.h"
+#include "server/api/tls_files.h"
+#include "server/backend.h"
+#include "server/config.h"
+#include "server/engine/engine.h"
+#include "server/scheduling/limits.h"
+
+namespace llava::server {
+
+std::string ModelName(const Config& config);
+absl::StatusOr<api::TlsFiles> ReadTls(const Config& config);
+absl::StatusOr<api::Auth> ReadAuth(const Config& config);
+
+scheduling::AdmissionOptions ToAdmissionOptions(const Config& config);
+api::ChatRunner::Options ToRunnerOptions(const Config& config);
+api::GrpcOptions ToGrpcOptions(const Config& config, const api::TlsFiles& tls);
+api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
+                               const api::TlsFiles& tls);
+
+// INVALID_ARGUMENT when the budgets do not fit the model.
+absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,
+                                                      const std::string& device,
+                                                      const BackendModel& model,
+                                                      const model::LlavaConfig& llava);
+
+// Waits until the engine has the version.
+absl::Status AddVersion(engine::Engine* engine, std::shared_ptr<const engine::LoadedModel> model);
+
+}  // namespace llava::server
+
+#endif  // LLAVA_SERVER_APP_OPTIONS_H_

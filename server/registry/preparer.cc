@@ -1,0 +1,106 @@
+#include "server/registry/preparer.h"
+
+#include <utility>
+
+#include "base/status_macros.h"
+#include "model/detokenizer.h"
+#include "model/preprocess.h"
+#include "model/prompt.h"
+#include "server/registry/stop_matcher.h"
+
+namespace llava::registry {
+namespace {
+
+class Decoder final : public engine::TextDecoder {
+ public:
+  Decoder(const model::Tokenizer& tokenizer, std::vector<std::string> stop)
+      : detokenizer_(tokenizer), stop_(std::move(stop)) {}
+
+  Piece Push(std::int32_t token) override {
+    std::string text = stop_.Push(detokenizer_.Push(token));
+    return {.text = std::move(text), .stopped = stop_.matched()};
+  }
+
+  std::string Finish() override {
+    std::string text = stop_.Push(detokenizer_.Finish());
+    return text + stop_.Finish();
+  }
+
+ private:
+  model::Detokenizer detokenizer_;
+  StopMatcher stop_;
+};
+
+std::string_view View(absl::string_view text) { return {text.data(), text.size()}; }
+
+}  // namespace
+
+struct Preparer::Parts {
+  model::LlavaConfig config;
+  model::Tokenizer tokenizer;
+  model::ChatTemplate chat_template;
+  model::Preprocessor preprocessor;
+  std::vector<std::string> warnings;
+};
+
+Preparer::Preparer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
+Preparer::~Preparer() = default;
+
+absl::StatusOr<std::shared_ptr<const Preparer>> Preparer::Load(
+    const std::string& dir, const std::string& vision_tower_dir) {
+  ASSIGN_OR_RETURN(model::LlavaConfig config, model::ReadConfig(dir, vision_tower_dir));
+  ASSIGN_OR_RETURN(model::Tokenizer tokenizer, model::Tokenizer::Load(dir, config.layout));
+  std::vector<std::string> warnings;
+  ASSIGN_OR_RETURN(model::ChatTemplate chat_template,
+                   model::ChatTemplate::ForCheckpoint(dir, config, &warnings));
+  ASSIGN_OR_RETURN(const model::PreprocessSettings settings,
+                   model::ReadPreprocessSettings(dir, config));
+  auto parts = std::make_unique<const Parts>(
+      Parts{std::move(config), std::move(tokenizer), std::move(chat_template),
+            model::Preprocessor(settings), std::move(warnings)});
+  return std::shared_ptr<const Preparer>(new Preparer(std::move(parts)));
+}
+
+absl::StatusOr<PreparedPrompt> Preparer::Prepare(std::span<const model::ChatMessage> messages,
+                                                 std::span<const absl::string_view> images,
+                                                 const model::ImageLimits& limits,
+                                                 int* bad_image) const {
+  // The text first: it is cheap, and most wrong requests are wrong there.
+  const int num_images = static_cast<int>(images.size());
+  ASSIGN_OR_RETURN(model::PromptTokens prompt,
+                   model::BuildPrompt(messages, parts_->chat_template, parts_->tokenizer,
+                                      parts_->config, num_images));
+  PreparedPrompt prepared;
+  for (const model::ImageSpan& span : prompt.image_spans) {
+    auto image = model::DecodeImage(View(images[static_cast<std::size_t>(span.image)]), limits);
+    if (!image.ok()) {
+      *bad_image = span.image;
+      return image.status();
+    }
+    model::PixelValues pixels = parts_->preprocessor.Process(*image);
+    prepared.images.push_back({.digest = pixels.digest,
+                               .offset = span.offset,
+                               .count = span.count,
+                               .height = pixels.height,
+                               .width = pixels.width,
+                               .pixels_CHW = std::move(pixels.values)});
+  }
+  prepared.prompt_ids.assign(prompt.ids.begin(), prompt.ids.end());
+  return prepared;
+}
+
+engine::TextDecoderFactory Preparer::MakeDecoderFactory(std::vector<std::string> stop) const {
+  return
+      [this, stop = std::move(stop)] { return std::make_unique<Decoder>(parts_->tokenizer, stop); };
+}
+
+const model::LlavaConfig& Preparer::config() const { return parts_->config; }
+const model::Tokenizer& Preparer::tokenizer() const { return parts_->tokenizer; }
+const std::vector<std::string>& Preparer::warnings() const { return parts_->warnings; }
+
+std::vector<std::int32_t> Preparer::end_token_ids() const {
+  const std::vector<int>& ids = parts_->config.text.eos_token_ids;
+  return {ids.begin(), ids.end()};
+}
+
+}  // namespace llava::registry

@@ -1,0 +1,63 @@
+// Turns a conversation into what an engine takes, and its tokens back into text: the side of a
+// model version that needs no tensors.
+#ifndef LLAVA_SERVER_REGISTRY_PREPARER_H_
+#define LLAVA_SERVER_REGISTRY_PREPARER_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "model/chat_template.h"
+#include "model/config.h"
+#include "model/image.h"
+#include "model/tokenizer.h"
+#include "server/engine/text_decoder.h"
+#include "server/scheduling/request.h"
+
+namespace llava::registry {
+
+// What Engine::Submit wants to know of a conversation.
+struct PreparedPrompt {
+  std::vector<std::int32_t> prompt_ids;
+  std::vector<scheduling::ImageInput> images;
+};
+
+// Immutable; any thread.
+class Preparer {
+ public:
+  // Reads the configuration, the tokenizer, the chat template and the image processor of a
+  // checkpoint. Errors are those of their readers.
+  static absl::StatusOr<std::shared_ptr<const Preparer>> Load(const std::string& dir,
+                                                              const std::string& vision_tower_dir);
+
+  // Slow (pictures): not for an RPC thread. `images` is what the messages' ImageParts index, whole
+  // files. INVALID_ARGUMENT; when a picture is to blame, `bad_image` (not null) is its index.
+  absl::StatusOr<PreparedPrompt> Prepare(std::span<const model::ChatMessage> messages,
+                                         std::span<const absl::string_view> images,
+                                         const model::ImageLimits& limits, int* bad_image) const;
+
+  // For one request. The decoders refer to this preparer, which must outlive them.
+  engine::TextDecoderFactory MakeDecoderFactory(std::vector<std::string> stop) const;
+
+  const model::LlavaConfig& config() const;
+  const model::Tokenizer& tokenizer() const;
+  std::vector<std::int32_t> end_token_ids() const;
+  // What an operator should know of how the checkpoint was read, a sentence each.
+  const std::vector<std::string>& warnings() const;
+
+  ~Preparer();
+
+ private:
+  struct Parts;
+  explicit Preparer(std::unique_ptr<const Parts> parts);
+
+  const std::unique_ptr<const Parts> parts_;
+};
+
+}  // namespace llava::registry
+
+#endif  // LLAVA_SERVER_REGISTRY_PREPARER_H_

@@ -1,0 +1,290 @@
+// ChatService over real sockets.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <thread>
+
+#include "tests/integration/daemon.h"
+
+namespace llava::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using v1::ChatRequest;
+using v1::ChatResponse;
+
+grpc::Status Chat(v1::ChatService::Stub& stub, const ChatRequest& request, ChatResponse* response) {
+  grpc::ClientContext context;
+  return stub.Chat(&context, request, response);
+}
+
+TEST(GrpcChatTest, AnswersAndAccounts) {
+  Daemon daemon;
+  const auto stub = daemon.Stub();
+  ChatResponse response;
+  const auto status =
+      Chat(*stub, Ask("What is this?", {GoldenImage("landscape.png")}, 12), &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.model(), "golden");
+  EXPECT_EQ(response.model_version().size(), 16u);
+  ASSERT_EQ(response.choices_size(), 1);
+  EXPECT_EQ(response.choices(0).token_ids_size(), 12);
+  EXPECT_EQ(response.choices(0).finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_THAT(response.choices(0).text(), Not(IsEmpty()));
+  EXPECT_EQ(response.usage().generated_tokens(), 12);
+  EXPECT_EQ(response.usage().images(), 1);
+  EXPECT_EQ(response.usage().cached_images(), 0);
+  EXPECT_EQ(response.usage().image_tokens(), 16);
+  EXPECT_GT(response.usage().prompt_tokens(), 16);
+  EXPECT_EQ(response.usage().cached_tokens(), 0);
+}
+
+TEST(GrpcChatTest, ASecondQuestionOnAPictureNeedsNeitherEncoderNorItsPrompt) {
+  Daemon daemon;
+  const auto stub = daemon.Stub();
+  const std::string picture = GoldenImage("portrait.jpg");
+  ChatResponse first, second, other;
+  ASSERT_TRUE(Chat(*stub, Ask("What is this?", {picture}, 4), &first).ok());
+  ASSERT_TRUE(Chat(*stub, Ask("Which colours?", {picture}, 4), &second).ok());
+  ASSERT_TRUE(Chat(*stub, Ask("What is this?", {GoldenImage("gray.png")}, 4), &other).ok());
+  EXPECT_EQ(second.usage().cached_images(), 1);
+  EXPECT_GE(second.usage().cached_tokens(), 16);
+  EXPECT_EQ(other.usage().cached_images(), 0);
+  EXPECT_LT(other.usage().cached_tokens(), 16);
+}
+
+TEST(GrpcChatTest, AStreamSaysWhatTheWholeAnswerSays) {
+  Daemon daemon;
+  const auto stub = daemon.Stub();
+  const ChatRequest request = Ask("Describe it.", {GoldenImage("rgba.png")}, 40);
+  ChatResponse whole;
+  ASSERT_TRUE(Chat(*stub, request, &whole).ok());
+  grpc::ClientContext context;
+  const StreamResult stream = ReadStream(*stub, request, &context);
+  ASSERT_TRUE(stream.status.ok()) << stream.status.error_message();
+  EXPECT_EQ(stream.text, whole.choices(0).text());
+  EXPECT_THAT(stream.token_ids, ::testing::ElementsAreArray(whole.choices(0).token_ids()));
+  EXPECT_EQ(stream.last.usage().generated_tokens(), 40);
+  EXPECT_EQ(stream.last.model_version(), whole.model_version());
+  EXPECT_GE(stream.events, 2);  // at least one delta, and the usage
+}
+
+TEST(GrpcChatTest, SeveralChoicesWithLogprobs) {
+  Daemon daemon;
+  const auto stub = daemon.Stub();
+  ChatRequest request = Ask("Invent something.", {}, 6);
+  request.set_n(3);
+  request.mutable_sampling()->set_temperature(1);
+  request.mutable_sampling()->set_seed(7);
+  request.mutable_sampling()->set_top_logprobs(2);
+  ChatResponse first, again;
+  ASSERT_TRUE(Chat(*stub, request, &first).ok());
+  ASSERT_TRUE(Chat(*stub, request, &again).ok());
+  ASSERT_EQ(first.choices_size(), 3);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(first.choices(i).index(), i);
+    EXPECT_EQ(first.choices(i).text(), again.choices(i).text());
+    ASSERT_EQ(first.choices(i).logprobs_size(), 6);
+    EXPECT_EQ(first.choices(i).logprobs(0).top_size(), 2);
+    EXPECT_EQ(first.choices(i).logprobs(0).token_id(), first.choices(i).token_ids(0));
+  }
+  EXPECT_NE(first.choices(0).text(), first.choices(1).text());
+  EXPECT_EQ(first.usage().generated_tokens(), 18);
+}
+
+TEST(GrpcChatTest, AStopStringEndsTheAnswerAndIsNotPartOfIt) {
+  Daemon daemon;
+  const auto stub = daemon.Stub();
+  ChatRequest request = Ask("Tell me.", {}, 60);
+  ChatResponse whole, cut;
+  ASSERT_TRUE(Chat(*stub, request, &whole).ok());
+  const std::string& text = whole.choices(0).text();
+  const std::string stop = text.substr(text.size() / 2, 3);
+  request.mutable_sampling()->add_stop(stop);
+  ASSERT_TRUE(Chat(*stub, request, &cut).ok());
+  EXPECT_EQ(cut.choices(0).text(), text.substr(0, text.find(stop)));
+  EXPECT_EQ(cut.choices(0).finish_reason(), v1::FINISH_REASON_STOP);
+  EXPECT_LT(cut.usage().generated_tokens(), 60);
+}
+
+// gRPC counts deadlines on the system clock.
+std::chrono::system_clock::time_point In(Duration delay) {
+  return std::chrono::system_clock::time_point(
+      std::chrono::milliseconds(RealClock().UnixMillis()) +
+      std::chrono::duration_cast<std::chrono::milliseconds>(delay));
+}
+
+struct Mistake {
+  std::string field;
+  std::function<void(ChatRequest*)> make;
+};
+
+std::vector<Mistake> MessageMistakes(const std::string& png) {
+  return {
+      {"messages", [](auto* r) { r->clear_messages(); }},
+      {"messages",
+       [](auto* r) {
+         for (int i = 0; i < 5; ++i) *r->add_messages() = r->messages(0);
+       }},
+      {"messages[0].role", [](auto* r) { r->mutable_messages(0)->clear_role(); }},
+      {"messages[0].role", [](auto* r) { r->mutable_messages(0)->set_role(v1::Role(17)); }},
+      {"messages[0].parts[1]", [](auto* r) { r->mutable_messages(0)->add_parts(); }},
+      {"messages[0].parts[1].image",
+       [](auto* r) { r->mutable_messages(0)->add_parts()->set_image("not a picture"); }},
+      {"messages[0].parts[1].image",
+       [](auto* r) { r->mutable_messages(0)->add_parts()->set_image(""); }},
+      {"messages[0].parts[1].image",
+       [](auto* r) { r->mutable_messages(0)->add_parts()->set_image(std::string(5000, 'x')); }},
+      {"messages[0].parts[1].image",
+       [png](auto* r) {
+         r->mutable_messages(0)->add_parts()->set_image(png.substr(0, png.size() / 2));
+       }},
+      {"messages",
+       [png](auto* r) {
+         for (int i = 0; i < 3; ++i) r->mutable_messages(0)->add_parts()->set_image(png);
+       }},
+      {"messages",
+       [](auto* r) { r->mutable_messages(0)->add_parts()->set_text(std::string(1001, 'a')); }},
+      {"messages", [](auto* r) { r->mutable_messages(0)->set_role(v1::ROLE_ASSISTANT); }},
+  };
+}
+
+std::vector<Mistake> ParameterMistakes() {
+  return {
+      {"n", [](auto* r) { r->set_n(-1); }},
+      {"n", [](auto* r) { r->set_n(9); }},
+      {"priority", [](auto* r) { r->set_priority(v1::Priority(9)); }},
+      {"tenant", [](auto* r) { r->set_tenant(std::string(257, 't')); }},
+      {"sampling.temperature", [](auto* r) { r->mutable_sampling()->set_temperature(-1); }},
+      {"sampling.temperature", [](auto* r) { r->mutable_sampling()->set_temperature(NAN); }},
+      {"sampling.top_p", [](auto* r) { r->mutable_sampling()->set_top_p(0); }},
+      {"sampling.top_k", [](auto* r) { r->mutable_sampling()->set_top_k(-1); }},
+      {"sampling.min_p", [](auto* r) { r->mutable_sampling()->set_min_p(2); }},
+      {"sampling.repetition_penalty",
+       [](auto* r) { r->mutable_sampling()->set_repetition_penalty(0); }},
+      {"sampling.presence_penalty",
+       [](auto* r) { r->mutable_sampling()->set_presence_penalty(3); }},
+      {"sampling.frequency_penalty",
+       [](auto* r) { r->mutable_sampling()->set_frequency_penalty(-3); }},
+      {"sampling.logit_bias[5]",
+       [](auto* r) { (*r->mutable_sampling()->mutable_logit_bias())[5] = 101; }},
+      {"sampling.max_tokens", [](auto* r) { r->mutable_sampling()->set_max_tokens(0); }},
+      {"sampling.min_tokens", [](auto* r) { r->mutable_sampling()->set_min_tokens(100); }},
+      {"sampling.top_logprobs", [](auto* r) { r->mutable_sampling()->set_top_logprobs(21); }},
+      {"sampling.stop[0]", [](auto* r) { r->mutable_sampling()->add_stop(""); }},
+      {"sampling.stop",
+       [](auto* r) {
+         for (int i = 0; i < 17; ++i) r->mutable_sampling()->add_stop("x");
+       }},
+  };
+}
+
+TEST(GrpcChatTest, EachMistakeNamesItsField) {
+  server::Config config = TestConfig();
+  config.max_image_bytes = 4096;
+  config.max_images = 2;
+  config.max_text_bytes = 1000;
+  config.max_messages = 4;
+  Daemon daemon(config);
+  const auto stub = daemon.Stub();
+  const std::string png = GoldenImage("gray.png");
+  std::vector<Mistake> mistakes = MessageMistakes(png);
+  for (Mistake& mistake : ParameterMistakes()) mistakes.push_back(std::move(mistake));
+  for (const Mistake& mistake : mistakes) {
+    ChatRequest request = Ask("Hello", {}, 4);
+    mistake.make(&request);
+    ChatResponse response;
+    const auto status = Chat(*stub, request, &response);
+    EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT)
+        << mistake.field << ": " << status.error_message();
+    EXPECT_THAT(status.error_message(), ::testing::StartsWith(mistake.field + ": "));
+    EXPECT_THAT(status.error_details(), HasSubstr("google.rpc.BadRequest")) << mistake.field;
+    grpc::ClientContext context;
+    EXPECT_THAT(ReadStream(*stub, request, &context).status.error_message(),
+                ::testing::StartsWith("request." + mistake.field + ": "));
+  }
+  ChatResponse response;
+  EXPECT_TRUE(Chat(*stub, Ask("Hello", {png}, 4), &response).ok());
+}
+
+TEST(GrpcChatTest, AnUnknownModelIsNotFoundAndALongPromptInvalid) {
+  Daemon daemon;
+  const auto stub = daemon.Stub();
+  ChatRequest request = Ask("Hello", {}, 4);
+  request.set_model("nobody");
+  ChatResponse response;
+  const auto unknown = Chat(*stub, request, &response);
+  EXPECT_EQ(unknown.error_code(), grpc::NOT_FOUND);
+  EXPECT_THAT(unknown.error_message(), HasSubstr("nobody"));
+  std::string words;
+  for (int i = 0; i < 5000; ++i) words += "word ";
+  EXPECT_EQ(Chat(*stub, Ask(words, {}, 4), &response).error_code(), grpc::INVALID_ARGUMENT);
+}
+
+TEST(GrpcChatTest, WhatIsTooMuchIsRefusedWithATimeToRetry) {
+  server::Config config = TestConfig();
+  config.queue_requests = 2;
+  Daemon daemon(config, std::chrono::milliseconds(5));
+  const auto stub = daemon.Stub();
+  grpc::ClientContext contexts[2];
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::ChatStreamResponse>>> readers;
+  for (grpc::ClientContext& context : contexts) {
+    v1::ChatStreamRequest request;
+    *request.mutable_request() = Ask("Go on for long.", {}, 1000);
+    readers.push_back(stub->ChatStream(&context, request));
+    v1::ChatStreamResponse event;
+    ASSERT_TRUE(readers.back()->Read(&event));  // it is in
+  }
+  ChatResponse response;
+  const auto refused = Chat(*stub, Ask("Me too!", {}, 4), &response);
+  EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED) << refused.error_message();
+  EXPECT_THAT(refused.error_details(), HasSubstr("google.rpc.RetryInfo"));
+  for (grpc::ClientContext& context : contexts) context.TryCancel();
+  for (auto& reader : readers) EXPECT_EQ(reader->Finish().error_code(), grpc::CANCELLED);
+}
+
+TEST(GrpcChatTest, ADeadlineThatPassesEndsTheAnswer) {
+  Daemon daemon(TestConfig(), std::chrono::milliseconds(5));
+  const auto stub = daemon.Stub();
+  grpc::ClientContext context;
+  context.set_deadline(In(std::chrono::milliseconds(200)));
+  const StreamResult result = ReadStream(*stub, Ask("Go on for long.", {}, 2000), &context);
+  EXPECT_EQ(result.status.error_code(), grpc::DEADLINE_EXCEEDED);
+}
+
+TEST(GrpcChatTest, ConcurrentStreamsWithPicturesAnswerAsIfAlone) {
+  Daemon daemon;
+  const auto stub = daemon.Stub();
+  const std::vector<std::string> names = {"landscape.png", "portrait.jpg", "rgba.png", "gray.png"};
+  constexpr int kStreams = 64;
+  std::vector<ChatRequest> requests;
+  std::vector<std::string> alone;
+  for (int i = 0; i < kStreams; ++i) {
+    requests.push_back(Ask("Question " + std::to_string(i % 8),
+                           {GoldenImage(names[static_cast<std::size_t>(i) % names.size()])}, 24));
+    ChatResponse response;
+    ASSERT_TRUE(Chat(*stub, requests.back(), &response).ok());
+    alone.push_back(response.choices(0).text());
+  }
+  std::vector<StreamResult> together(kStreams);
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < kStreams; ++i) {
+      threads.emplace_back([&, i] {
+        grpc::ClientContext context;
+        together[i] = ReadStream(*stub, requests[i], &context);
+      });
+    }
+  }
+  for (std::size_t i = 0; i < kStreams; ++i) {
+    EXPECT_TRUE(together[i].status.ok()) << together[i].status.error_message();
+    EXPECT_EQ(together[i].text, alone[i]);
+  }
+}
+
+}  // namespace
+}  // namespace llava::testing
