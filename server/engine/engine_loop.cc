@@ -149,7 +149,7 @@ void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
                     .forward = {},
                     .status = {}};
   for (const scheduling::PlannedChunk& chunk : scheduler_.step()) {
-    if (chunk.sequence->is_decode()) ++report.decodes;
+    if (chunk.decode) ++report.decodes;
   }
   const TimePoint start = clock_->Now();
   if (!plan.encodes.empty()) report.status = executor_->EncodeImages(plan);

@@ -62,24 +62,23 @@ void KvBlocks::Adopt(Sequence& sequence) {
 }
 
 bool KvBlocks::Grow(Sequence& sequence, std::vector<BlockCopy>* copies) {
+  if (sequence.computed < sequence.writable_until) return true;
   const auto number = static_cast<std::size_t>(sequence.computed / kBlockTokens);
-  if (number < sequence.blocks.size()) {
-    BlockId& last = sequence.blocks[number];
-    if (pool_.ref_count(last) == 1) {
-      LLAVA_CHECK(!pool_.kept(last));
-      return true;
-    }
+  if (number == sequence.blocks.size()) {
+    const auto block = Take();
+    if (!block) return false;
+    sequence.blocks.push_back(*block);
+  } else if (pool_.ref_count(sequence.blocks[number]) > 1) {
     const auto copy = Take();
     if (!copy) return false;
-    copies->push_back({last, *copy});
-    pool_.Unref(last);
-    last = *copy;
+    BlockId& shared = sequence.blocks[number];
+    copies->push_back({shared, *copy});
+    pool_.Unref(shared);
+    shared = *copy;
     Hit(marks_, Mark::kCopyOnWrite);
-    return true;
   }
-  const auto block = Take();
-  if (!block) return false;
-  sequence.blocks.push_back(*block);
+  LLAVA_CHECK(!pool_.kept(sequence.blocks[number]));
+  sequence.writable_until = (static_cast<int>(number) + 1) * kBlockTokens;
   return true;
 }
 
@@ -96,12 +95,13 @@ void KvBlocks::Commit(Sequence& sequence) {
   }
 }
 
-void KvBlocks::Fork(const Sequence& parent, Sequence& child) {
+void KvBlocks::Fork(Sequence& parent, Sequence& child) {
   LLAVA_CHECK(child.blocks.empty());
   child.blocks = parent.blocks;
   child.names = parent.names;
   child.computed = parent.computed;
   child.registered = parent.registered;
+  parent.writable_until = 0;
   for (const BlockId block : child.blocks) pool_.Ref(block);
 }
 
@@ -111,6 +111,7 @@ void KvBlocks::Release(Sequence& sequence) {
   sequence.blocks.clear();
   sequence.computed = 0;
   sequence.registered = 0;
+  sequence.writable_until = 0;
 }
 
 std::optional<BlockId> KvBlocks::Take() {

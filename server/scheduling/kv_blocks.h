@@ -47,7 +47,7 @@ class KvBlocks {
   void Commit(Sequence& sequence);
 
   // `child` shares all blocks of `parent`.
-  void Fork(const Sequence& parent, Sequence& child);
+  void Fork(Sequence& parent, Sequence& child);
 
   // Gives all blocks back; the named ones stay in the cache.
   void Release(Sequence& sequence);

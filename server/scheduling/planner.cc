@@ -81,7 +81,7 @@ void Planner::PlanDecodes(Step& step) {
     }
     const std::size_t copies = step.plan->copies.size();
     if (!GrowOrPreempt(step, sequence, &i)) return;
-    LLAVA_CHECK(AddChunk(step, sequence, step.plan->copies.size() > copies));
+    AddDecode(step, sequence, step.plan->copies.size() > copies);
   }
 }
 
@@ -110,7 +110,7 @@ void Planner::PlanPrompts(Step& step) {
         sequence->request->version != step.version) {
       continue;
     }
-    AddChunk(step, *sequence, /*copied=*/false);
+    AddPrompt(step, *sequence);
   }
 }
 
@@ -123,7 +123,7 @@ void Planner::PlanStarts(Step& step) {
       blocked_head_ = best;
       return;
     }
-    if (!AddChunk(step, *best, /*copied=*/false)) return;  // the encoder is busy; so are the rest
+    if (!AddPrompt(step, *best)) return;  // the encoder is busy; so are the rest
   }
 }
 
@@ -180,33 +180,41 @@ Sequence* Planner::LastPaused() const {
   return nullptr;
 }
 
+void Planner::AddDecode(Step& step, Sequence& sequence, bool copied) {
+  PlannedChunk& chunk = AddChunk(step, sequence, 1);
+  chunk.decode = true;
+  chunk.copied = copied;
+}
+
 // False when nothing of it can run now: its next image waits for the encoder.
-bool Planner::AddChunk(Step& step, Sequence& sequence, bool copied) {
-  int count = 1;
-  if (!sequence.is_decode()) {
-    const int before = sequence.computed;
-    kv_.Adopt(sequence);
-    ReleasePassedPins(sequence);
-    if (sequence.outputs() == 0 && sequence.request->usage.preemptions == 0) {
-      sequence.request->usage.cached_tokens += sequence.computed - before;
-    }
-    count = FitImages(step, sequence, std::min(sequence.remaining(), step.tokens_left));
-    if (count == 0) return false;
-    AddImageRows(step, sequence, count);
+bool Planner::AddPrompt(Step& step, Sequence& sequence) {
+  const int before = sequence.computed;
+  kv_.Adopt(sequence);
+  ReleasePassedPins(sequence);
+  if (sequence.outputs() == 0 && sequence.request->usage.preemptions == 0) {
+    sequence.request->usage.cached_tokens += sequence.computed - before;
   }
+  const int count = FitImages(step, sequence, std::min(sequence.remaining(), step.tokens_left));
+  if (count == 0) return false;
+  AddImageRows(step, sequence, count);
+  AddChunk(step, sequence, count);
+  return true;
+}
+
+PlannedChunk& Planner::AddChunk(Step& step, Sequence& sequence, int count) {
   StepPlan& plan = *step.plan;
   const auto start = static_cast<std::size_t>(sequence.computed);
   plan.chunks.push_back({sequence.id, sequence.computed,
                          std::span(sequence.tokens).subspan(start, static_cast<std::size_t>(count)),
                          sequence.blocks, plan.total_tokens});
-  PlannedChunk chunk{&sequence, count, static_cast<int>(plan.samples.size()), 0, copied};
+  PlannedChunk chunk{.sequence = &sequence, .tokens = count};
+  chunk.first_sample = static_cast<int>(plan.samples.size());
   plan.total_tokens += count;
   if (count == sequence.remaining()) AddSamples(step, sequence, plan.total_tokens - 1);
   chunk.samples = static_cast<int>(plan.samples.size()) - chunk.first_sample;
-  step.chunks->push_back(chunk);
   step.tokens_left -= count;
   sequence.in_step = true;
-  return true;
+  return step.chunks->emplace_back(chunk);
 }
 
 // The longest part of the next `count` tokens whose images are encoded, or will be by this step.
@@ -276,13 +284,13 @@ void Planner::AddSamples(Step& step, const Sequence& sequence, int row) {
   const auto prompt =
       std::span(sequence.tokens).first(static_cast<std::size_t>(sequence.prompt_tokens));
   const auto output = std::span(sequence.tokens).subspan(prompt.size());
-  const int samples = sequence.choice == 0 ? 1 + request.unborn : 1;
-  for (int i = 0; i < samples; ++i) {
-    const int choice = sequence.choice + i;
-    step.plan->samples.push_back({row, request.choices[static_cast<std::size_t>(choice)]->id,
-                                  &asked.sampling, prompt, output, asked.end_token_ids,
-                                  ChoiceSeed(asked, choice)});
-  }
+  const auto add = [&](const Sequence& choice) {
+    step.plan->samples.push_back(
+        {row, choice.id, &asked.sampling, prompt, output, asked.end_token_ids, choice.seed});
+  };
+  add(sequence);
+  if (sequence.choice > 0) return;
+  for (int i = 1; i <= request.unborn; ++i) add(*request.choices[static_cast<std::size_t>(i)]);
 }
 
 void Planner::Commit(Sequence& sequence, int tokens) {
@@ -304,7 +312,7 @@ void Planner::ReleasePassedPins(Sequence& sequence) {
 }
 
 void Planner::Fork(RequestState& request) {
-  const Sequence& parent = *request.choices[0];
+  Sequence& parent = *request.choices[0];
   for (std::size_t i = 1; i < request.choices.size(); ++i) {
     Sequence& child = *request.choices[i];
     child.tokens = request.request->prompt_ids;

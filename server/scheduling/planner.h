@@ -23,6 +23,7 @@ struct PlannedChunk {
   int tokens = 0;
   int first_sample = 0;
   int samples = 0;      // 0: the prompt goes on; n: the first tokens of n choices
+  bool decode = false;  // its token comes after the first one
   bool copied = false;  // a block was copied for it
 };
 
@@ -95,7 +96,9 @@ class Planner {
   bool TryStart(Step& step, Sequence& sequence);
   Sequence* LastPaused() const;
   Sequence* WorseClassVictim(const Step& step, int its_class) const;
-  bool AddChunk(Step& step, Sequence& sequence, bool copied);
+  void AddDecode(Step& step, Sequence& sequence, bool copied);
+  bool AddPrompt(Step& step, Sequence& sequence);
+  PlannedChunk& AddChunk(Step& step, Sequence& sequence, int count);
   int FitImages(Step& step, Sequence& sequence, int count);
   bool EnsureFeature(Step& step, Sequence& sequence, int image);
   void AddImageRows(Step& step, const Sequence& sequence, int count);

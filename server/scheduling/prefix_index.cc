@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 #include <string_view>
 
@@ -37,23 +38,44 @@ Digest BlockNamer::Name(const Digest& parent, int block, std::span<const std::in
   return sha_.Update(Bytes(ids.data(), sizeof(ids))).Finish();
 }
 
+PrefixIndex::PrefixIndex(int num_blocks)
+    : names_(static_cast<std::size_t>(num_blocks)),
+      places_(std::bit_ceil(2 * static_cast<std::size_t>(num_blocks) + 1), kEmpty),
+      mask_(places_.size() - 1) {}
+
 std::optional<BlockId> PrefixIndex::Find(const Digest& name) const {
-  const auto found = blocks_.find(name);
-  if (found == blocks_.end()) return std::nullopt;
-  return found->second;
+  const std::int32_t block = places_[Probe(name)];
+  if (block == kEmpty) return std::nullopt;
+  return BlockId(block);
 }
 
 bool PrefixIndex::Insert(const Digest& name, BlockId block) {
-  if (!blocks_.emplace(name, block).second) return false;
+  const std::size_t place = Probe(name);
+  if (places_[place] != kEmpty) return false;
+  places_[place] = block.value();
   names_[static_cast<std::size_t>(block.value())] = name;
+  ++size_;
   return true;
 }
 
+// Moves later ones of the run back into the gap, as long as that is not before their home.
 void PrefixIndex::Erase(BlockId block) {
-  const auto found = blocks_.find(names_[static_cast<std::size_t>(block.value())]);
-  LLAVA_CHECK(found != blocks_.end());
-  LLAVA_CHECK_EQ(found->second, block);
-  blocks_.erase(found);
+  std::size_t gap = Probe(names_[static_cast<std::size_t>(block.value())]);
+  LLAVA_CHECK_EQ(places_[gap], block.value());
+  for (std::size_t next = (gap + 1) & mask_; places_[next] != kEmpty; next = (next + 1) & mask_) {
+    const std::size_t home = Home(NameAt(next));
+    if (((next - home) & mask_) < ((next - gap) & mask_)) continue;
+    places_[gap] = places_[next];
+    gap = next;
+  }
+  places_[gap] = kEmpty;
+  --size_;
+}
+
+std::size_t PrefixIndex::Probe(const Digest& name) const {
+  std::size_t place = Home(name);
+  while (places_[place] != kEmpty && NameAt(place) != name) place = (place + 1) & mask_;
+  return place;
 }
 
 }  // namespace llava::scheduling

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "base/digest.h"
@@ -28,10 +27,11 @@ class BlockNamer {
   Sha256 sha_;
 };
 
-// Engine thread only. Invariant: names and blocks are one to one.
+// Engine thread only. Invariant: names and blocks are one to one. A hash table of blocks with open
+// addressing (linear probing, at most half full), so that a tick allocates nothing for it.
 class PrefixIndex {
  public:
-  explicit PrefixIndex(int num_blocks) : names_(static_cast<std::size_t>(num_blocks)) {}
+  explicit PrefixIndex(int num_blocks);
 
   std::optional<BlockId> Find(const Digest& name) const;
 
@@ -41,11 +41,21 @@ class PrefixIndex {
   // REQUIRES: the block has a name.
   void Erase(BlockId block);
 
-  std::size_t size() const { return blocks_.size(); }
+  std::size_t size() const { return size_; }
 
  private:
-  std::unordered_map<Digest, BlockId> blocks_;
-  std::vector<Digest> names_;  // by block; of those in blocks_
+  static constexpr std::int32_t kEmpty = -1;
+
+  std::size_t Home(const Digest& name) const { return std::hash<Digest>()(name) & mask_; }
+  const Digest& NameAt(std::size_t place) const {
+    return names_[static_cast<std::size_t>(places_[place])];
+  }
+  std::size_t Probe(const Digest& name) const;  // its place, or the empty one where it would be
+
+  std::vector<Digest> names_;         // by block; of those that have one
+  std::vector<std::int32_t> places_;  // blocks, or kEmpty
+  std::size_t mask_;
+  std::size_t size_ = 0;
 };
 
 }  // namespace llava::scheduling

@@ -79,13 +79,14 @@ void Scheduler::CommitStep(const StepDone& done) {
 void Scheduler::MeasureStep(const StepDone& done) {
   int decodes = 0;
   for (const PlannedChunk& chunk : step_) {
-    if (chunk.sequence->is_decode()) ++decodes;
+    if (chunk.decode) ++decodes;
   }
   const int images = static_cast<int>(out_.plan.encodes.size());
   cost_model_.StepDone(out_.plan.total_tokens - decodes, decodes, images, done.encode,
                        done.forward);
   for (const EncodeImage& encode : out_.plan.encodes) {
     for (const PlannedChunk& chunk : step_) {
+      if (chunk.decode) continue;
       Request& request = *chunk.sequence->request->request;
       const bool its_own = !request.images.empty() && encode.image >= request.images.data() &&
                            encode.image < request.images.data() + request.images.size();
@@ -96,15 +97,14 @@ void Scheduler::MeasureStep(const StepDone& done) {
 
 void Scheduler::CommitSamples(const PlannedChunk& chunk, const StepDone& done) {
   RequestState& request = *chunk.sequence->request;
-  if (!request.first_token) {
+  if (request.usage.generated_tokens == 0) {
     request.first_token = now_;
     request.usage.prefill = now_ - *request.first_step - request.usage.encode;
   }
   if (chunk.samples > 1) planner_.Fork(request);
-  const int first_choice = chunk.sequence->choice;
-  for (int i = 0; i < chunk.samples; ++i) {
-    CommitToken(*request.choices[static_cast<std::size_t>(first_choice + i)], done,
-                chunk.first_sample + i);
+  CommitToken(*chunk.sequence, done, chunk.first_sample);
+  for (int i = 1; i < chunk.samples; ++i) {
+    CommitToken(*request.choices[static_cast<std::size_t>(i)], done, chunk.first_sample + i);
   }
   if (request.unfinished == 0 && !request.cancelled) EndRequest(request, absl::OkStatus());
 }

@@ -33,6 +33,7 @@ std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,
     sequence->id = SequenceId(++*last_sequence_id);
     sequence->request = state.get();
     sequence->choice = choice;
+    sequence->seed = ChoiceSeed(*request, choice);
     sequence->prompt_tokens = static_cast<int>(request->prompt_ids.size());
     sequence->state = choice == 0 ? SequenceState::kWaiting : SequenceState::kUnborn;
     if (choice == 0) sequence->tokens = request->prompt_ids;

@@ -34,19 +34,22 @@ struct Pin {
 // Invariants: computed < tokens.size() unless finished; keys and values of [0, computed) are in
 // `blocks`; not running <=> blocks and pins are empty.
 struct Sequence {
-  SequenceId id;
+  // What every step touches comes first.
   RequestState* request = nullptr;
-  int choice = 0;
-  SequenceState state = SequenceState::kWaiting;
   std::vector<std::int32_t> tokens;  // prompt, then output
   int prompt_tokens = 0;
-  int computed = 0;             // tokens whose keys and values exist
+  int computed = 0;        // tokens whose keys and values exist
+  int writable_until = 0;  // slots [computed, writable_until) are known to be this sequence's own
+  int choice = 0;
+  SequenceState state = SequenceState::kWaiting;
+  bool in_step = false;         // part of the step being planned or run
   std::vector<BlockId> blocks;  // block table
-  std::vector<Digest> names;    // of the first full blocks, as far as they were needed
   int registered = 0;           // blocks offered to the prefix index
+  int rank_class = 0;           // effective priority class when it started; orders the running ones
+  SequenceId id;
+  std::uint64_t seed = 0;
   std::vector<Pin> pins;
-  int rank_class = 0;    // effective priority class when it started; orders the running ones
-  bool in_step = false;  // part of the step being planned or run
+  std::vector<Digest> names;  // of the first full blocks, as far as they were needed
 
   void SetState(SequenceState next);
   int size() const { return static_cast<int>(tokens.size()); }
@@ -58,15 +61,15 @@ struct Sequence {
 // Engine thread only; owned by the scheduler, at a stable address.
 struct RequestState {
   std::unique_ptr<Request> request;
-  int version = 0;  // index in the scheduler's version table
   Tenant* tenant = nullptr;
-  std::vector<std::unique_ptr<Sequence>> choices;
+  int version = 0;      // index in the scheduler's version table
   int max_outputs = 0;  // of each choice: max_tokens, or what the context leaves
   int unfinished = 0;   // choices
   int unborn = 0;       // choices
   bool paused = false;  // its reader is slow
   bool cancelled = false;
   Usage usage;
+  std::vector<std::unique_ptr<Sequence>> choices;
   std::optional<TimePoint> first_step;
   std::optional<TimePoint> first_token;
   TimePoint urgency;  // deadline, or arrival + patience: the order inside a class
