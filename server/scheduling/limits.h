@@ -62,6 +62,8 @@ struct AdmissionBounds {
   std::int64_t tokens = 0;  // prompt tokens plus n x max_tokens
   std::int64_t bytes = 0;   // of the request as received, pictures included
   std::int64_t pixels = 0;  // width x height from the image headers, before decoding
+
+  bool operator==(const AdmissionBounds&) const = default;
 };
 
 struct AdmissionOptions {

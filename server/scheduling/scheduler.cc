@@ -12,6 +12,8 @@ namespace {
 
 // After running out of memory the step grows back by a factor of 2 after so many good ones.
 constexpr int kStepsToRecover = 64;
+// A step of one token may fail for lack of memory so often in a row before its request is failed.
+constexpr int kMemoryAttempts = 3;
 
 }  // namespace
 
@@ -157,13 +159,13 @@ void Scheduler::FailStep(const absl::Status& status) {
   }
 }
 
-// Out of device memory: the same work again in smaller steps. When the step was as small as it
-// gets, its request is too much for this device.
+// Out of device memory: the same work again in smaller steps. When not even a single token fits,
+// its request is too much for this device.
 void Scheduler::ShrinkStep(const absl::Status& status) {
   Hit(marks_, Mark::kStepOutOfMemory);
   planner_.features().DropUnpinned();
   good_steps_ = 0;
-  const bool smallest = out_.plan.total_tokens == 1;
+  const bool hopeless = ++short_steps_ >= kMemoryAttempts && out_.plan.total_tokens == 1;
   budget_.tokens = std::max(1, out_.plan.total_tokens / 2);
   budget_.images = std::max(1, budget_.images / 2);
   const bool only_one = step_.size() == 1;
@@ -176,13 +178,14 @@ void Scheduler::ShrinkStep(const absl::Status& status) {
     if (lost || (!only_one && i >= (step_.size() + 1) / 2)) planner_.Preempt(sequence);
   }
   RequestState& request = *step_.front().sequence->request;
-  if (!smallest || request.cancelled) return;
+  if (!hopeless || request.cancelled) return;
   Hit(marks_, Mark::kOutOfMemoryFatal);
   EndRequest(request, absl::ResourceExhaustedError(
                           absl::StrCat("out of device memory: ", status.message())));
 }
 
 void Scheduler::RecoverBudget() {
+  short_steps_ = 0;
   if (budget_.tokens == options_.max_batch_tokens && budget_.images == options_.max_images_per_step)
     return;
   if (++good_steps_ < kStepsToRecover) return;

@@ -157,7 +157,8 @@ class Scheduler {
   std::set<std::pair<TimePoint, RequestId>> deadlines_;
   std::vector<PlannedChunk> step_;  // what runs now
   StepBudget budget_;
-  int good_steps_ = 0;  // since the budget last changed
+  int short_steps_ = 0;  // out of memory, in a row
+  int good_steps_ = 0;   // since the budget last changed
   int last_version_ = 0;
   int paused_ = 0;  // requests
   std::uint64_t last_sequence_id_ = 0;

@@ -1,0 +1,73 @@
+#include "server/scheduling/feature_cache.h"
+
+#include <gtest/gtest.h>
+
+namespace llava::scheduling {
+namespace {
+
+const Digest kV1 = Sha256Of("v1");
+const Digest kV2 = Sha256Of("v2");
+const Digest kCat = Sha256Of("cat");
+const Digest kDog = Sha256Of("dog");
+const Digest kOwl = Sha256Of("owl");
+
+std::vector<FeatureId> Dropped(FeatureCache& cache) {
+  std::vector<FeatureId> dropped;
+  cache.TakeDropped(&dropped);
+  return dropped;
+}
+
+TEST(FeatureCacheTest, IsKeyedByPictureAndVersion) {
+  FeatureCache cache(100);
+  const FeatureId cat = *cache.Insert(kV1, kCat, 10);
+  EXPECT_EQ(cache.Pin(kV1, kCat), cat);
+  EXPECT_EQ(cache.pins(cat), 2);
+  EXPECT_EQ(cache.Pin(kV2, kCat), std::nullopt);
+  EXPECT_EQ(cache.Pin(kV1, kDog), std::nullopt);
+}
+
+TEST(FeatureCacheTest, TheLeastRecentlyUsedGoesFirst) {
+  FeatureCache cache(20);
+  const FeatureId cat = *cache.Insert(kV1, kCat, 10);
+  const FeatureId dog = *cache.Insert(kV1, kDog, 10);
+  cache.Unpin(cat);
+  cache.Unpin(dog);
+  cache.Unpin(*cache.Pin(kV1, kCat));
+  ASSERT_TRUE(cache.Insert(kV1, kOwl, 10).has_value());
+  EXPECT_EQ(Dropped(cache), std::vector{dog});
+  EXPECT_EQ(cache.bytes(), 20);
+}
+
+TEST(FeatureCacheTest, PinnedOnesStay) {
+  FeatureCache cache(20);
+  const FeatureId cat = *cache.Insert(kV1, kCat, 15);
+  EXPECT_EQ(cache.Insert(kV1, kDog, 10), std::nullopt);
+  cache.Unpin(cat);
+  EXPECT_TRUE(cache.Insert(kV1, kDog, 10).has_value());
+}
+
+TEST(FeatureCacheTest, AnInvalidOneIsNotFoundAndGoesWithItsLastPin) {
+  FeatureCache cache(20);
+  const FeatureId cat = *cache.Insert(kV1, kCat, 10);
+  cache.Invalidate(cat);
+  EXPECT_EQ(cache.Pin(kV1, kCat), std::nullopt);
+  EXPECT_TRUE(Dropped(cache).empty());
+  EXPECT_NE(*cache.Insert(kV1, kCat, 10), cat);
+  cache.Unpin(cat);
+  EXPECT_EQ(Dropped(cache), std::vector{cat});
+  EXPECT_EQ(cache.size(), 1u);
+}
+
+TEST(FeatureCacheTest, AVersionGoesAsAWhole) {
+  FeatureCache cache(100);
+  const FeatureId one = *cache.Insert(kV1, kCat, 10);
+  const FeatureId two = *cache.Insert(kV2, kCat, 10);
+  cache.Unpin(one);
+  cache.Unpin(two);
+  cache.DropVersion(kV1);
+  EXPECT_EQ(Dropped(cache), std::vector{one});
+  EXPECT_EQ(cache.Pin(kV2, kCat), two);
+}
+
+}  // namespace
+}  // namespace llava::scheduling

@@ -1,0 +1,371 @@
+#include "server/scheduling/scheduler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "server/scheduling/admission.h"
+#include "tests/unit/server/scheduling/scheduler_harness.h"
+
+namespace llava::scheduling {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::HasSubstr;
+
+TEST(SchedulerTest, AnswersAndEndsOnce) {
+  SchedulerHarness h;
+  const RequestId id = h.Arrives(h.MakeRequest(10, 5));
+  h.Finish();
+  EXPECT_EQ(h.got[id], 5);
+  EXPECT_TRUE(h.ended.at(id).ok());
+  EXPECT_EQ(h.usage[id].prompt_tokens, 10);
+  EXPECT_EQ(h.usage[id].generated_tokens, 5);
+  EXPECT_EQ(h.used_blocks(), 0);
+}
+
+TEST(SchedulerTest, AnEndTokenEndsIt) {
+  SchedulerHarness h;
+  Request request = h.MakeRequest(10, 50);
+  request.end_token_ids = {2};
+  request.sampling.min_tokens = 3;
+  const RequestId id = h.Arrives(std::move(request));
+  for (int i = 0; i < 20; ++i) h.Tick(/*token=*/2);
+  EXPECT_EQ(h.got[id], 3);  // not before min_tokens
+}
+
+TEST(SchedulerTest, ALongPromptNeverDelaysADecode) {
+  SchedulerHarness h;
+  const RequestId reader = h.Arrives(h.MakeRequest(5, 500));
+  h.Tick();
+  h.Tick();
+  const RequestId big = h.Arrives(h.MakeRequest(900, 5, 10000));
+  int steps = 0;
+  do {
+    h.Tick();
+    ++steps;
+    EXPECT_EQ(h.Scheduled(reader), 1);
+    EXPECT_LE(h.scheduler.output().plan.total_tokens, 64);
+  } while (h.got[big] == 0);
+  EXPECT_GE(steps, 900 / 64);
+  EXPECT_LE(steps, 900 / 63 + 3);
+}
+
+TEST(SchedulerTest, ImagesAreEncodedOneAStepAndDecodesGoOn) {
+  SchedulerHarness h;
+  const RequestId reader = h.Arrives(h.MakeRequest(5, 500));
+  h.Tick();
+  Request album = h.MakeRequest(40, 5, 500);
+  for (int i = 0; i < 4; ++i) h.AddImage(album, std::to_string(i).c_str(), 2 + 9 * i, 9);
+  h.Arrives(std::move(album));
+  int encoded = 0;
+  for (int i = 0; i < 8; ++i) {
+    const auto& plan = h.Tick().plan;
+    EXPECT_LE(plan.encodes.size(), 1u);
+    encoded += static_cast<int>(plan.encodes.size());
+    EXPECT_EQ(h.Scheduled(reader), 1);
+  }
+  EXPECT_EQ(encoded, 4);
+}
+
+TEST(SchedulerTest, ASecondQuestionOnThePictureCostsNeitherEncoderNorPrompt) {
+  SchedulerHarness h;
+  const auto ask = [&](int question) {
+    Request request = h.MakeRequest(100, 3);
+    h.AddImage(request, "cat", 4, 80);
+    request.prompt_ids.resize(100 + 5, question);
+    return h.Arrives(std::move(request));
+  };
+  const RequestId first = ask(700);
+  h.Finish();
+  const RequestId second = ask(800);
+  h.Finish();
+  EXPECT_EQ(h.usage[first].images_encoded, 1);
+  EXPECT_EQ(h.usage[first].cached_tokens, 0);
+  EXPECT_EQ(h.usage[second].images_encoded, 0);
+  EXPECT_EQ(h.usage[second].cached_tokens, 96);  // 6 full blocks of 100 shared tokens
+  EXPECT_EQ(h.usage[second].image_tokens, 80);
+}
+
+TEST(SchedulerTest, AnotherVersionOrPictureSharesNothing) {
+  SchedulerHarness h;
+  const Digest v2 = Sha256Of("v2");
+  h.events.emplace_back(AddVersion{v2});
+  const auto ask = [&](const Digest& version, const char* picture) {
+    Request request = h.MakeRequest(100, 3);
+    h.AddImage(request, picture, 4, 80);
+    request.version = version;
+    const RequestId id = h.Arrives(std::move(request));
+    h.Finish();
+    return id;
+  };
+  ask(h.version, "cat");
+  const RequestId dog = ask(h.version, "dog");
+  const RequestId other = ask(v2, "cat");
+  EXPECT_EQ(h.usage[dog].cached_tokens, 0);
+  EXPECT_EQ(h.usage[dog].images_encoded, 1);
+  EXPECT_EQ(h.usage[other].cached_tokens, 0);
+  EXPECT_EQ(h.usage[other].images_encoded, 1);
+}
+
+TEST(SchedulerTest, ChoicesShareThePromptAndCopyBeforeTheyWrite) {
+  SchedulerHarness h;
+  Request request = h.MakeRequest(40, 10);  // 2 full blocks and a half one
+  request.n = 3;
+  const RequestId id = h.Arrives(std::move(request));
+  EXPECT_EQ(h.Tick().plan.samples.size(), 3u);
+  const auto& fork = h.Tick();
+  EXPECT_EQ(fork.plan.chunks.size(), 3u);
+  EXPECT_EQ(fork.plan.copies.size(), 2u);  // the last one keeps the original
+  EXPECT_EQ(h.used_blocks(), 2 + 3);
+  h.Finish();
+  EXPECT_EQ(h.got[id], 30);
+  EXPECT_EQ(h.usage[id].prompt_tokens, 40);
+}
+
+TEST(SchedulerTest, TheNewestOfTheLowestClassIsPreempted) {
+  SchedulerOptions options = SmallOptions();
+  options.num_blocks = 8;
+  SchedulerHarness h(options);
+  const auto arrive = [&](Priority priority, int base) {
+    Request request = h.MakeRequest(30, 40, base);
+    request.priority = priority;
+    return h.Arrives(std::move(request));
+  };
+  const RequestId high = arrive(Priority::kHigh, 0);
+  const RequestId older = arrive(Priority::kLow, 1000);
+  const RequestId newer = arrive(Priority::kLow, 2000);
+  h.Finish();
+  for (const RequestId id : {high, older, newer}) EXPECT_EQ(h.got[id], 40);
+  EXPECT_EQ(h.usage[high].preemptions, 0);
+  EXPECT_GE(h.usage[newer].preemptions, 1);
+  EXPECT_LE(h.usage[older].preemptions, h.usage[newer].preemptions);
+}
+
+TEST(SchedulerTest, ABetterClassDoesNotWaitForAPlace) {
+  SchedulerOptions options = SmallOptions();
+  options.max_running = 1;
+  SchedulerHarness h(options);
+  Request low = h.MakeRequest(10, 500);
+  low.priority = Priority::kLow;
+  const RequestId low_id = h.Arrives(std::move(low));
+  h.Tick();
+  Request high = h.MakeRequest(10, 2, 100);
+  high.priority = Priority::kHigh;
+  const RequestId high_id = h.Arrives(std::move(high));
+  h.Tick();
+  EXPECT_GT(h.Scheduled(high_id), 0);
+  h.Finish();
+  EXPECT_EQ(h.got[low_id], 500);
+}
+
+TEST(SchedulerTest, CancelFreesEverythingInTheSameTick) {
+  for (int ticks_before = 0; ticks_before < 6; ++ticks_before) {
+    SchedulerHarness h;
+    Request request = h.MakeRequest(150, 10);  // queued, encoding, prefilling or decoding by then
+    h.AddImage(request, "cat", 10, 80);
+    const RequestId id = h.Arrives(std::move(request));
+    for (int i = 0; i < ticks_before; ++i) h.Tick();
+    const int before = h.got[id];
+    h.events.emplace_back(Cancel{id});
+    h.Tick();
+    EXPECT_EQ(h.got[id], before) << "a token after the cancel";
+    EXPECT_EQ(h.ended.at(id).code(), absl::StatusCode::kCancelled);
+    EXPECT_EQ(h.used_blocks(), 0);
+  }
+}
+
+TEST(SchedulerTest, APassedDeadlineEndsIt) {
+  SchedulerHarness h;
+  Request request = h.MakeRequest(10, 500);
+  request.deadline = h.now + milliseconds(20);
+  const RequestId id = h.Arrives(std::move(request));
+  for (int i = 0; i < 25; ++i) h.Tick();
+  EXPECT_EQ(h.ended.at(id).code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(h.used_blocks(), 0);
+  Request late = h.MakeRequest(10, 500);
+  late.deadline = h.now;
+  const RequestId late_id = h.Arrives(std::move(late));
+  h.Tick();
+  EXPECT_EQ(h.ended.at(late_id).code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST(SchedulerTest, ADeadlineThatCannotBeMetIsRefusedOnArrival) {
+  SchedulerHarness h;
+  h.forward_time = milliseconds(64);  // 1 ms a prompt token
+  h.Arrives(h.MakeRequest(64 * 4, 1));
+  h.Finish();
+  Request hopeless = h.MakeRequest(500, 1, 3000);
+  hopeless.deadline = h.now + milliseconds(100);
+  const RequestId refused = h.Arrives(std::move(hopeless));
+  Request possible = h.MakeRequest(500, 1, 6000);
+  possible.deadline = h.now + seconds(5);
+  const RequestId accepted = h.Arrives(std::move(possible));
+  h.Tick();
+  EXPECT_EQ(h.ended.at(refused).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(RetryAfter(h.ended.at(refused)).has_value());
+  EXPECT_THAT(std::string(h.ended.at(refused).message()), HasSubstr("deadline cannot be met"));
+  EXPECT_FALSE(h.ended.contains(accepted));
+}
+
+TEST(SchedulerTest, ASlowReaderPausesAloneAndGivesItsBlocksWhenNeeded) {
+  SchedulerOptions options = SmallOptions();
+  options.num_blocks = 8;
+  SchedulerHarness h(options);
+  const RequestId slow = h.Arrives(h.MakeRequest(60, 30));
+  h.Tick();
+  h.Tick();
+  h.events.emplace_back(Pause{slow});
+  const RequestId other = h.Arrives(h.MakeRequest(100, 20, 5000));
+  for (int i = 0; i < 40; ++i) {
+    h.Tick();
+    EXPECT_EQ(h.Scheduled(slow), 0);
+  }
+  EXPECT_EQ(h.got[other], 20);
+  h.events.emplace_back(Resume{slow});
+  h.Finish();
+  EXPECT_EQ(h.got[slow], 30);
+  EXPECT_EQ(h.usage[slow].preemptions, 1);
+}
+
+TEST(SchedulerTest, AFailedStepEndsItsRequestsOnly) {
+  SchedulerOptions options = SmallOptions();
+  options.max_running = 2;
+  SchedulerHarness h(options);
+  const RequestId a = h.Arrives(h.MakeRequest(10, 20));
+  const RequestId b = h.Arrives(h.MakeRequest(10, 20, 100));
+  const RequestId waiting = h.Arrives(h.MakeRequest(10, 20, 200));
+  h.Tick();
+  h.FailTick(absl::InternalError("cosmic ray"));
+  for (const RequestId id : {a, b}) {
+    EXPECT_EQ(h.ended.at(id).code(), absl::StatusCode::kInternal);
+    EXPECT_THAT(std::string(h.ended.at(id).message()), HasSubstr("cosmic ray"));
+  }
+  h.Finish();
+  EXPECT_TRUE(h.ended.at(waiting).ok());
+}
+
+TEST(SchedulerTest, OutOfMemoryMakesSmallerStepsAndLosesNothing) {
+  SchedulerHarness h;
+  std::vector<RequestId> ids;
+  for (int i = 0; i < 4; ++i) ids.push_back(h.Arrives(h.MakeRequest(50, 10, 100 * i)));
+  h.Tick();
+  EXPECT_EQ(h.scheduler.output().plan.total_tokens, 64);
+  h.FailTick(absl::ResourceExhaustedError("device memory"));
+  EXPECT_LE(h.scheduler.output().plan.total_tokens, 32);
+  h.Finish();
+  for (const RequestId id : ids) EXPECT_TRUE(h.ended.at(id).ok());
+  const RequestId alone = h.Arrives(h.MakeRequest(10, 10));
+  h.Tick();
+  for (int i = 0; i < 20 && !h.ended.contains(alone); ++i) {
+    h.FailTick(absl::ResourceExhaustedError("device memory"));
+  }
+  EXPECT_EQ(h.ended.at(alone).code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(SchedulerTest, VersionsTakeTurnsAndDrain) {
+  SchedulerHarness h;
+  const Digest v2 = Sha256Of("v2");
+  h.events.emplace_back(AddVersion{v2});
+  const RequestId one = h.Arrives(h.MakeRequest(10, 20));
+  Request request = h.MakeRequest(10, 20);
+  request.version = v2;
+  const RequestId two = h.Arrives(std::move(request));
+  Digest last{};
+  for (int i = 0; i < 10; ++i) {
+    const Digest version = h.Tick().plan.version;
+    EXPECT_NE(version, last);
+    last = version;
+  }
+  h.events.emplace_back(RemoveVersion{v2});
+  Request late = h.MakeRequest(10, 20);
+  late.version = v2;
+  const RequestId late_id = h.Arrives(std::move(late));
+  bool removed = false;
+  for (int i = 0; i < 60; ++i) {
+    if (h.Tick().removed_versions == std::vector{v2}) {
+      removed = true;
+      EXPECT_TRUE(h.ended.contains(two));
+    }
+  }
+  EXPECT_TRUE(removed);
+  EXPECT_EQ(h.ended.at(late_id).code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(h.ended.at(one).ok());
+  EXPECT_TRUE(h.ended.at(two).ok());
+}
+
+// Both always have work: what they get differs by at most the slack and one request each place.
+TEST(SchedulerTest, BackloggedTenantsGetEqualShares) {
+  SchedulerOptions options = SmallOptions();
+  options.max_running = 4;
+  options.fair_share_slack = 200;
+  SchedulerHarness h(options);
+  const auto arrive = [&](const char* tenant, int base) {
+    Request request = h.MakeRequest(32, 16, base);
+    request.tenant = tenant;
+    h.Arrives(std::move(request));
+  };
+  const std::int64_t one_request = 32 + 16 * options.output_token_weight;
+  const std::int64_t bound = 200 + 4 * one_request;
+  int base = 0;
+  for (int i = 0; i < 2000; ++i) {
+    // The greedy one sends ten times as much, and first.
+    if (h.scheduler.stats().waiting < 30) {
+      for (int k = 0; k < 10; ++k) arrive("greedy", base += 100);
+      arrive("modest", base += 100);
+      arrive("modest", base += 100);
+    }
+    h.Tick();
+    const auto& tenants = h.scheduler.fair_share().tenants();
+    if (tenants.size() < 2 || tenants.at("modest").requests == 0) continue;
+    const std::int64_t ahead = tenants.at("greedy").counter - tenants.at("modest").counter;
+    ASSERT_LE(std::abs(ahead), bound) << "tick " << i;
+  }
+  EXPECT_GT(h.scheduler.fair_share().tenants().at("modest").counter, 10000);
+}
+
+// However many high ones come, the low one gets on: waiting raises its class.
+TEST(SchedulerTest, NobodyStarves) {
+  SchedulerOptions options = SmallOptions();
+  options.max_running = 1;
+  options.aging = milliseconds(50);
+  options.patience = milliseconds(100);
+  SchedulerHarness h(options);
+  Request low = h.MakeRequest(10, 30);
+  low.priority = Priority::kLow;
+  const RequestId id = h.Arrives(std::move(low));
+  for (int i = 0; i < 600 && !h.ended.contains(id); ++i) {
+    if (i % 5 == 0) {
+      Request high = h.MakeRequest(5, 5, 100 * i);
+      high.priority = Priority::kHigh;
+      h.Arrives(std::move(high));
+    }
+    h.Tick();
+  }
+  EXPECT_TRUE(h.ended.contains(id));
+}
+
+TEST(SchedulerTest, EndAllEndsAll) {
+  SchedulerHarness h;
+  const RequestId a = h.Arrives(h.MakeRequest(10, 20));
+  h.Tick();
+  h.Arrives(h.MakeRequest(10, 20));
+  h.events.emplace_back(EndAll{absl::UnavailableError("stopping")});
+  h.Tick();
+  EXPECT_EQ(h.ended.size(), 2u);
+  EXPECT_EQ(h.ended.at(a).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(h.used_blocks(), 0);
+}
+
+TEST(SequenceTest, LegalTransitions) {
+  using enum SequenceState;
+  EXPECT_TRUE(IsLegalTransition(kWaiting, kRunning));
+  EXPECT_TRUE(IsLegalTransition(kRunning, kWaiting));
+  EXPECT_FALSE(IsLegalTransition(kFinished, kRunning));
+  EXPECT_FALSE(IsLegalTransition(kUnborn, kWaiting));
+}
+
+}  // namespace
+}  // namespace llava::scheduling
