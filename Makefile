@@ -28,7 +28,7 @@ test-tsan: setup
 
 # The libFuzzer targets that the fuzz-smoke tests run.
 fuzz: setup
-	@scripts/build fuzz $(JOBS)
+	@scripts/build fuzz $(JOBS) fuzzers
 
 format: setup
 	@git ls-files '*.cc' '*.h' '*.cu' | xargs clang-format-19 -i

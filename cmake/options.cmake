@@ -22,7 +22,8 @@ add_library(llava_options INTERFACE)
 target_compile_options(llava_options INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor
                                                -Wno-sign-conversion -Werror)
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
-  target_compile_options(llava_options INTERFACE -Wthread-safety)
+  # libstdc++ 12's std::stable_sort uses what it deprecates, and only clang says so.
+  target_compile_options(llava_options INTERFACE -Wthread-safety -Wno-deprecated-declarations)
 elseif(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # GCC 12 sees overlaps in std::string's operator+ that are not there (GCC bug 105651).
   target_compile_options(llava_options INTERFACE -Wno-restrict)
@@ -32,6 +33,10 @@ target_include_directories(llava_options INTERFACE ${CMAKE_SOURCE_DIR})
 if(LLAVA_SANITIZE)
   add_compile_options(-fsanitize=${LLAVA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${LLAVA_SANITIZE})
+endif()
+
+if(LLAVA_WITH_FUZZERS)
+  add_compile_options(-fsanitize=fuzzer-no-link)  # what libFuzzer sees of our code's branches
 endif()
 
 find_program(LLAVA_CCACHE ccache)

@@ -1,0 +1,14 @@
+// Any bytes as a file of torch.save: an error, or tensors that lie within the bytes.
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "model/pickle.h"
+#include "tests/fuzz/tensor_views.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view file(reinterpret_cast<const char*>(data), size);
+  const auto tensors = llava::model::ParseTorchSave(file);
+  if (tensors.ok()) llava::model::CheckTensorViews(*tensors, file);
+  return 0;
+}
