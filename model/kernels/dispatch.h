@@ -77,6 +77,10 @@ struct KernelTable {
   // Rotates `heads` heads in place, in the rotate-half layout; cos and sin: [head_dim / 2].
   void (*rotate_row)(float* x, const float* cos, const float* sin, std::int64_t heads,
                      std::int64_t head_dim);
+  // The largest of n >= 1 numbers; NaN when one is NaN.
+  float (*max_of_row)(const float* x, std::int64_t n);
+  // y = 2^((x - top) * scale); their sum. May be in place.
+  double (*weights_of_row)(const float* x, float top, float scale, std::int64_t n, float* y);
 };
 
 const KernelTable& BaselineKernels();

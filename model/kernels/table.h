@@ -22,7 +22,9 @@ inline constexpr KernelTable MakeTable(const char* name) {
           .rms_norm_row = RmsNormRow,
           .silu_times_row = SiluTimesRow,
           .quick_gelu_row = QuickGeluRow,
-          .rotate_row = RotateRow};
+          .rotate_row = RotateRow,
+          .max_of_row = MaxOfRow,
+          .weights_of_row = WeightsOfRow};
 }
 
 }  // namespace llava::model::LLAVA_ISA
