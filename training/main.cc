@@ -1,6 +1,7 @@
 // llava-train: instruction data in, verified checkpoints out.
 #include <CLI/CLI.hpp>
 
+#include "training/commands/run_command.h"
 #include "training/commands/scenes_command.h"
 #include "training/commands/tokenizer_command.h"
 
@@ -8,6 +9,7 @@ int main(int argc, char** argv) {
   CLI::App app("LLaVA training service", "llava-train");
   app.require_subcommand(1);
   int exit_code = 0;
+  llava::training::AddRunCommand(app, &exit_code);
   llava::training::AddScenesCommand(app, &exit_code);
   llava::training::AddTokenizerCommand(app, &exit_code);
   CLI11_PARSE(app, argc, argv);

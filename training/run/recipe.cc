@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/status_macros.h"
+#include "training/data/scenes/scene.h"
 #include "training/run/strict_yaml.h"
 
 namespace llava::training {
@@ -83,6 +84,10 @@ class Reader {
     for (const std::string& file : files) {
       data.files.push_back((folder_ / file).lexically_normal().string());
     }
+    yaml.Section("scenes", [&](StrictYaml& scenes) { ReadScenes(scenes, data.scenes); });
+    if (yaml.Has("scenes") && yaml.Has("files")) {
+      yaml.Fail("scenes", "takes the place of files: give one of them");
+    }
     Path(yaml, "images", &data.images);
     Path(yaml, "labels", &data.labels);
     yaml.Optional("template", &data.chat_template);
@@ -95,24 +100,40 @@ class Reader {
     CheckAtLeast(yaml, "workers", static_cast<double>(data.workers), 1);
   }
 
+  void ReadScenes(StrictYaml& yaml, ScenesOptions& scenes) const {
+    yaml.Require("count");
+    yaml.Optional("count", &scenes.count);
+    yaml.Optional("seed", &scenes.seed);
+    yaml.Optional("level", &scenes.level);
+    yaml.Optional("turns", &scenes.turns);
+    CheckAtLeast(yaml, "count", static_cast<double>(scenes.count), 1);
+    CheckAtLeast(yaml, "seed", static_cast<double>(scenes.seed), 0);
+    CheckAtLeast(yaml, "turns", static_cast<double>(scenes.turns), 1);
+    if (!scenes::ParseLevel(scenes.level).has_value()) {
+      yaml.Fail("level", absl::StrCat("is '", scenes.level, "', expected one, few or full"));
+    }
+  }
+
   void ReadStage(StrictYaml& yaml, StageOptions& stage) const {
     yaml.Require("name");
     yaml.Optional("name", &stage.name);
-    yaml.Choice<Objective>(
+    yaml.Choice<Teaching>(
         "objective",
-        {{"conversation", Objective::kConversation}, {"patch_labels", Objective::kPatchLabels}},
+        {{"conversation", Teaching::kConversation}, {"patch_labels", Teaching::kPatchLabels}},
         &stage.objective);
     ReadParts(yaml, stage);
     yaml.Section("data", [&](StrictYaml& data) { ReadData(data, stage.data); });
     ReadLength(yaml, stage);
     ReadOptimizer(yaml, stage);
     yaml.Optional("gradient_checkpointing", &stage.gradient_checkpointing);
-    if (stage.objective == Objective::kPatchLabels) {
+    if (stage.objective == Teaching::kPatchLabels) {
       if (!stage.train_vision_tower || stage.train_projector || stage.train_decoder) {
         yaml.Fail("train", "patch_labels trains the vision_tower and nothing else");
       }
-      if (stage.data.labels.empty()) yaml.Fail("data", "patch_labels needs data.labels");
-    } else if (stage.data.files.empty()) {
+      if (stage.data.labels.empty() && stage.data.scenes.count == 0) {
+        yaml.Fail("data", "patch_labels needs data.labels or data.scenes");
+      }
+    } else if (stage.data.files.empty() && stage.data.scenes.count == 0) {
       yaml.Fail("data", "names no files, neither here nor in the recipe's data section");
     }
   }

@@ -12,6 +12,10 @@
 
 namespace llava::training {
 
+// The template under which each question is a sample of its own, with the prompt that serving makes
+// of it (training/run/question_builder.h).
+inline constexpr char kServingTemplate[] = "serving";
+
 enum class Precision { kFloat32, kBfloat16 };  // kBfloat16 keeps fp32 master weights
 
 // Where the weights come from: exactly one of the two folders.
@@ -22,16 +26,25 @@ struct ModelSource {
       from_scratch;  // config.json, tokenizer and preprocessor without weights: random start
 };
 
+// Pictures that the run draws itself (training/data/scenes) instead of reading files.
+struct ScenesOptions {
+  std::int64_t count = 0;  // 0: none
+  std::int64_t seed = 0;
+  std::string level = "full";
+  std::int64_t turns = 8;  // questions a picture, at most
+};
+
 struct DataOptions {
-  std::vector<std::string> files;  // LLaVA JSON or JSONL, gzip'd or not
-  std::string images;              // the folder that rows name pictures in
-  std::string labels;              // what lies under each patch (objective patch_labels)
-  std::string chat_template = "v1";
-  bool split_turns = false;        // each question of a row is a sample of its own
-  std::int64_t max_length = 2048;  // tokens, images expanded
-  bool group_by_length = false;    // batches of one modality and similar length
-  bool stop_on_bad_row = false;    // otherwise bad rows are skipped and counted
-  std::int64_t workers = 2;        // threads that decode pictures ahead
+  ScenesOptions scenes;              // takes the place of files, images and labels
+  std::vector<std::string> files;    // LLaVA JSON or JSONL, gzip'd or not
+  std::string images;                // the folder that rows name pictures in
+  std::string labels;                // what lies under each patch (objective patch_labels)
+  std::string chat_template = "v1";  // a training template (v1, plain, ...) or kServingTemplate
+  bool split_turns = false;          // each question of a row is a sample of its own
+  std::int64_t max_length = 2048;    // tokens, images expanded
+  bool group_by_length = false;      // batches of one modality and similar length
+  bool stop_on_bad_row = false;      // otherwise bad rows are skipped and counted
+  std::int64_t workers = 2;          // threads that decode pictures ahead
 };
 
 struct LoraOptions {
@@ -43,14 +56,14 @@ struct LoraOptions {
 };
 
 // What a stage learns from.
-enum class Objective {
+enum class Teaching {
   kConversation,  // next token, on the labelled answers
   kPatchLabels,   // what lies under each patch, through a linear head that is thrown away
 };
 
 struct StageOptions {
   std::string name;
-  Objective objective = Objective::kConversation;
+  Teaching objective = Teaching::kConversation;
   bool train_vision_tower = false;
   bool train_projector = false;
   bool train_decoder = false;

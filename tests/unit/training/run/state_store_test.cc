@@ -1,0 +1,94 @@
+#include "training/run/state_store.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace llava::training {
+namespace {
+
+namespace fs = std::filesystem;
+
+class StateStoreTest : public ::testing::Test {
+ protected:
+  StateStoreTest() : folder_(::testing::TempDir() + "/state_store_test") {
+    fs::remove_all(folder_);
+  }
+
+  static Progress At(std::int64_t step) {
+    Progress progress;
+    progress.stage = 1;
+    progress.step = step;
+    progress.total_steps = 100 + step;
+    progress.optimizer_steps = step;
+    progress.recipe_digest = "abc";
+    progress.random = {1, 2, 3, ~std::uint64_t{0}};
+    return progress;
+  }
+
+  std::size_t Entries() const {
+    return static_cast<std::size_t>(
+        std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
+  }
+
+  const std::string folder_;
+};
+
+TEST_F(StateStoreTest, AFreshFolderHasNoState) {
+  const auto saved = StateStore(folder_, 2).LoadNewest();
+  ASSERT_TRUE(saved.ok());
+  EXPECT_FALSE(saved->has_value());
+}
+
+TEST_F(StateStoreTest, KeepsTheNewestAndRoundTrips) {
+  StateStore store(folder_, 2);
+  for (std::int64_t step : {1, 2, 30, 4}) {
+    const at::Tensor ids = at::arange(5, at::kLong) * step;
+    const at::Tensor half = at::full({2, 3}, static_cast<double>(step), at::kBFloat16);
+    ASSERT_TRUE(
+        store.Save(At(step), {{"ids", ids}, {"half", half}, {"none", at::full({0}, 1.0)}}).ok());
+  }
+  EXPECT_EQ(Entries(), 2u);
+  const auto saved = store.LoadNewest();
+  ASSERT_TRUE(saved.ok() && saved->has_value()) << saved.status();
+  EXPECT_EQ((*saved)->progress.step, 30);
+  EXPECT_EQ((*saved)->progress.total_steps, 130);
+  EXPECT_EQ((*saved)->progress.random, At(30).random);
+  EXPECT_EQ((*saved)->progress.recipe_digest, "abc");
+  for (const NamedTensor& tensor : (*saved)->tensors) {
+    if (tensor.name == "ids") {
+      EXPECT_TRUE(at::equal(tensor.tensor, at::arange(5, at::kLong) * 30));
+    }
+    if (tensor.name == "half") {
+      EXPECT_TRUE(at::equal(tensor.tensor, at::full({2, 3}, 30.0, at::kBFloat16)));
+    }
+  }
+}
+
+TEST_F(StateStoreTest, AWriteThatWasCutShortIsNoState) {
+  StateStore store(folder_, 2);
+  ASSERT_TRUE(store.Save(At(1), {{"x", at::full({4}, 1.0)}}).ok());
+  fs::create_directories(folder_ + "/unfinished-step-000000000105-001");
+  std::ofstream(folder_ + "/unfinished-step-000000000105-001/tensors.safetensors") << "half";
+  EXPECT_EQ((*store.LoadNewest())->progress.step, 1);
+  ASSERT_TRUE(store.Save(At(5), {{"x", at::full({4}, 5.0)}}).ok());
+  EXPECT_EQ((*store.LoadNewest())->progress.step, 5);
+  EXPECT_EQ(Entries(), 2u);  // the leftovers are gone
+}
+
+TEST_F(StateStoreTest, DamageIsSaidAndNotSkipped) {
+  StateStore store(folder_, 2);
+  ASSERT_TRUE(store.Save(At(1), {{"x", at::full({4}, 1.0)}}).ok());
+  ASSERT_TRUE(store.Save(At(2), {{"x", at::full({4}, 2.0)}}).ok());
+  fs::resize_file(folder_ + "/step-000000000102-001/tensors.safetensors", 40);
+  EXPECT_FALSE(store.LoadNewest().ok());
+  EXPECT_NE(store.LoadNewest().status().message().find("step-000000000102"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace llava::training

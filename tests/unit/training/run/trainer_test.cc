@@ -1,0 +1,199 @@
+#include "training/run/trainer.h"
+
+#include <ATen/ops/equal.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/unit/training/run/toy.h"
+#include "training/run/conversation_objective.h"
+
+namespace llava::training {
+namespace {
+
+using ::testing::HasSubstr;
+
+StageOptions Stage(const std::string& name, std::int64_t steps) {
+  StageOptions stage;
+  stage.name = name;
+  stage.train_projector = true;
+  stage.train_decoder = true;
+  stage.steps = steps;
+  stage.batch = 8;
+  stage.rate = 3e-3;
+  stage.weight_decay = 0.01;
+  stage.schedule.warmup_ratio = 0.1;
+  return stage;
+}
+
+class TrainerTest : public ::testing::Test {
+ protected:
+  TrainerTest() {
+    folder_ = ::testing::TempDir() + "/trainer_test." +
+              ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(folder_);
+    recipe_.stages = {Stage("align", 12), Stage("tune", 30)};
+    recipe_.stages[0].train_decoder = false;
+    recipe_.save_every = 5;
+  }
+
+  // Runs until `stop_after` steps were done by this run, or to the end; the losses seen.
+  std::vector<double> Run(const std::string& state, std::int64_t stop_after, absl::Status* status,
+                          bool save_on_stop = false) {
+    auto model = toy::Model();
+    StateStore store(folder_ + "/" + state, 2);
+    std::vector<double> losses;
+    ManualClock clock;
+    TrainerHooks hooks;
+    hooks.make_objective =
+        [&](const StageOptions& stage,
+            std::int64_t first_step) -> absl::StatusOr<std::unique_ptr<Objective>> {
+      const std::int64_t passes = PassesPerStep(stage, 1);
+      return std::make_unique<ConversationObjective>(
+          *model,
+          [=, this, pass = first_step * passes]() mutable -> absl::StatusOr<Batch> {
+            if (std::ssize(losses_seen_) == die_at_) return absl::AbortedError("killed");
+            const std::int64_t rows = stage.batch / passes;
+            return toy::MakeBatch(100 * (stage.name == "tune") + pass++ * rows, rows);
+          },
+          100, !stage.train_vision_tower, 1 << 20);
+    };
+    losses_seen_.clear();
+    die_at_ = save_on_stop ? -1 : stop_after;
+    hooks.on_step = [&](const StepReport& report) {
+      losses_seen_.push_back(report.loss);
+      losses.push_back(report.loss);
+      last_ = report;
+    };
+    hooks.stop = [&] { return save_on_stop && std::ssize(losses) == stop_after; };
+    Trainer trainer(recipe_, *model, store, clock, hooks);
+    *status = trainer.Run();
+    model_ = std::move(model);
+    return losses;
+  }
+
+  std::string folder_;
+  Recipe recipe_;
+  std::vector<double> losses_seen_;
+  std::int64_t die_at_ = -1;
+  StepReport last_;
+  std::unique_ptr<model::Llava> model_;
+};
+
+TEST_F(TrainerTest, Learns) {
+  absl::Status status;
+  const std::vector<double> losses = Run("state", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_EQ(losses.size(), 42u);
+  EXPECT_GT(losses.front(), 2.5);
+  EXPECT_LT(losses.back(), 0.7 * losses.front());
+  EXPECT_EQ(last_.total_step, 42);
+  EXPECT_EQ(last_.targets, 16);
+}
+
+// Killed before any step, then going on: the losses of the whole run, bit for bit.
+TEST_F(TrainerTest, GoesOnToTheSameLossesWhereverItIsKilled) {
+  absl::Status status;
+  const std::vector<double> whole = Run("whole", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  const auto final_weights = model_->weights();
+  for (std::int64_t kill = 0; kill < std::ssize(whole); kill += 8) {
+    const std::string state = "killed-" + std::to_string(kill);
+    Run(state, kill, &status);
+    ASSERT_EQ(status.code(), absl::StatusCode::kAborted);
+    const std::vector<double> rest = Run(state, -1, &status);
+    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_LE(rest.size(), whole.size());
+    for (std::size_t i = 0; i < rest.size(); ++i) {
+      ASSERT_EQ(rest[rest.size() - 1 - i], whole[whole.size() - 1 - i]) << "killed at " << kill;
+    }
+    for (const auto& [name, weight] : final_weights) {
+      ASSERT_TRUE(at::equal(weight, model_->weights().at(name))) << name << ", killed at " << kill;
+    }
+  }
+}
+
+TEST_F(TrainerTest, StopSavesTheStepItStoppedAt) {
+  absl::Status status;
+  const std::vector<double> whole = Run("whole", -1, &status);
+  Run("stopped", 17, &status, /*save_on_stop=*/true);
+  ASSERT_EQ(status.code(), absl::StatusCode::kCancelled);
+  const std::vector<double> rest = Run("stopped", -1, &status);
+  ASSERT_TRUE(status.ok());
+  EXPECT_EQ(rest, std::vector<double>(whole.begin() + 17, whole.end()));
+}
+
+TEST_F(TrainerTest, PassesDoNotChangeTheLoss) {
+  absl::Status status;
+  recipe_.stages = {Stage("tune", 10)};
+  const std::vector<double> whole = Run("one", -1, &status);
+  recipe_.stages[0].micro_batch = 2;
+  const std::vector<double> parts = Run("four", -1, &status);
+  ASSERT_EQ(parts.size(), whole.size());
+  for (std::size_t i = 0; i < whole.size(); ++i) EXPECT_NEAR(parts[i], whole[i], 1e-5) << i;
+}
+
+TEST_F(TrainerTest, OnlyTheChosenPartsMove) {
+  absl::Status status;
+  recipe_.stages = {recipe_.stages[0]};
+  Run("state", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  const auto fresh = toy::Model();
+  for (const auto& [name, weight] : fresh->weights()) {
+    const bool projector = name.starts_with("multi_modal_projector.");
+    EXPECT_EQ(at::equal(weight, model_->weights().at(name)), !projector) << name;
+  }
+}
+
+TEST_F(TrainerTest, AChangedRecipeDoesNotGoOn) {
+  absl::Status status;
+  recipe_.stage_digests = {"a", "b"};
+  Run("state", 20, &status, /*save_on_stop=*/true);
+  recipe_.stage_digests = {"a", "c"};
+  Run("state", -1, &status);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("another recipe"));
+}
+
+// A loss that is not a number, with the samples that made it.
+class BrokenObjective final : public Objective {
+ public:
+  explicit BrokenObjective(at::Tensor weight) : weight_(std::move(weight)) {}
+  absl::StatusOr<Pass> Next() override {
+    Pass pass;
+    pass.loss_sum = (weight_ * std::numeric_limits<double>::quiet_NaN()).sum();
+    pass.targets = 1;
+    pass.sample_ids = {"cat-7", "dog-9"};
+    return pass;
+  }
+  std::int64_t steps_per_epoch() const override { return 10; }
+
+ private:
+  const at::Tensor weight_;
+};
+
+TEST_F(TrainerTest, ALossThatIsNoNumberStopsWithTheSamples) {
+  auto model = toy::Model();
+  StateStore store(folder_ + "/state", 2);
+  ManualClock clock;
+  TrainerHooks hooks;
+  hooks.make_objective = [&](const StageOptions&,
+                             std::int64_t) -> absl::StatusOr<std::unique_ptr<Objective>> {
+    return std::make_unique<BrokenObjective>(
+        model->weights().at("multi_modal_projector.linear_1.weight"));
+  };
+  hooks.on_step = [](const StepReport&) {};
+  const absl::Status status = Trainer(recipe_, *model, store, clock, hooks).Run();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("stage align, step 1"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("cat-7, dog-9"));
+}
+
+}  // namespace
+}  // namespace llava::training

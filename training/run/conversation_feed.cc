@@ -1,0 +1,51 @@
+#include "training/run/conversation_feed.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/status_macros.h"
+
+namespace llava::training {
+
+ConversationFeed::ConversationFeed(InstructionDataset dataset,
+                                   std::unique_ptr<SampleBuilder> builder,
+                                   const SamplerOptions& sampler, const FeedPosition& position)
+    : dataset_(std::move(dataset)),
+      builder_(std::move(builder)),
+      sampler_(dataset_.lengths(), sampler),
+      position_(position) {}
+
+absl::StatusOr<std::unique_ptr<ConversationFeed>> ConversationFeed::Open(
+    const StageOptions& stage, std::unique_ptr<SampleBuilder> builder, const FeedPosition& position,
+    std::function<void(const std::string&)> on_bad) {
+  const OnBadRow on_bad_row = stage.data.stop_on_bad_row ? OnBadRow::kStop : OnBadRow::kSkip;
+  DatasetOptions options;
+  options.images_dir = stage.data.images;
+  options.on_bad_row = on_bad_row;
+  options.on_issue = [&on_bad](const RowIssue& issue) { on_bad(issue.ToString()); };
+  ASSIGN_OR_RETURN(InstructionDataset dataset, InstructionDataset::Open(stage.data.files, options));
+  const SamplerOptions sampler{
+      stage.batch, stage.data.group_by_length ? Grouping::kLengthAndModality : Grouping::kNone,
+      position.seed};
+  std::unique_ptr<ConversationFeed> feed(
+      new ConversationFeed(std::move(dataset), std::move(builder), sampler, position));
+  PrefetcherOptions prefetch;
+  prefetch.workers = static_cast<int>(stage.data.workers);
+  prefetch.ahead = 2 * prefetch.workers;
+  prefetch.on_bad_row = on_bad_row;
+  prefetch.on_bad = std::move(on_bad);
+  feed->prefetcher_ = std::make_unique<Prefetcher>(
+      feed->dataset_, *feed->builder_,
+      [raw = feed.get()](std::int64_t pass) { return std::optional(raw->Rows(pass)); }, prefetch);
+  return feed;
+}
+
+std::vector<std::int64_t> ConversationFeed::Rows(std::int64_t pass) {
+  const std::int64_t step = position_.first_step + pass / position_.passes;
+  const std::int64_t part = position_.rank * position_.passes + pass % position_.passes;
+  return SplitEvenly(sampler_.Batch(step), dataset_.lengths(),
+                     position_.ranks * position_.passes)[static_cast<std::size_t>(part)];
+}
+
+}  // namespace llava::training

@@ -1,0 +1,59 @@
+// The batches of a conversation stage in order: data set, sampler and prefetch workers put
+// together.
+#ifndef LLAVA_TRAINING_RUN_CONVERSATION_FEED_H_
+#define LLAVA_TRAINING_RUN_CONVERSATION_FEED_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "training/data/collator.h"
+#include "training/data/instruction_dataset.h"
+#include "training/data/length_grouped_sampler.h"
+#include "training/data/prefetcher.h"
+#include "training/data/sample_builder.h"
+#include "training/run/recipe.h"
+
+namespace llava::training {
+
+struct FeedPosition {
+  std::uint64_t seed = 0;
+  std::int64_t first_step = 0;
+  std::int64_t rank = 0;
+  std::int64_t ranks = 1;
+  std::int64_t passes = 1;  // of each rank in a step
+};
+
+// Used by the training thread; owns the prefetch threads.
+class ConversationFeed {
+ public:
+  // `on_bad` gets a line for each row that is left out, from any thread, one call at a time. Errors
+  // are those of InstructionDataset::Open.
+  static absl::StatusOr<std::unique_ptr<ConversationFeed>> Open(
+      const StageOptions& stage, std::unique_ptr<SampleBuilder> builder,
+      const FeedPosition& position, std::function<void(const std::string&)> on_bad);
+
+  // The next pass of this rank.
+  absl::StatusOr<Batch> Next() { return prefetcher_->Next(); }
+
+  std::int64_t steps_per_epoch() const { return sampler_.steps_per_epoch(); }
+  const InstructionDataset& dataset() const { return dataset_; }
+
+ private:
+  ConversationFeed(InstructionDataset dataset, std::unique_ptr<SampleBuilder> builder,
+                   const SamplerOptions& sampler, const FeedPosition& position);
+
+  std::vector<std::int64_t> Rows(std::int64_t pass);
+
+  const InstructionDataset dataset_;
+  const std::unique_ptr<SampleBuilder> builder_;
+  LengthGroupedSampler sampler_;
+  const FeedPosition position_;
+  std::unique_ptr<Prefetcher> prefetcher_;
+};
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_RUN_CONVERSATION_FEED_H_

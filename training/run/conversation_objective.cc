@@ -1,0 +1,55 @@
+#include "training/run/conversation_objective.h"
+
+#include <ATen/core/Reduction.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cross_entropy_loss.h>
+
+#include <utility>
+
+#include "base/status_macros.h"
+#include "training/run/packed_batch.h"
+
+namespace llava::training {
+
+ConversationObjective::ConversationObjective(const model::Llava& model, BatchSource batches,
+                                             std::int64_t steps_per_epoch, bool tower_is_frozen,
+                                             std::int64_t cache_bytes)
+    : model_(model),
+      batches_(std::move(batches)),
+      steps_per_epoch_(steps_per_epoch),
+      tower_is_frozen_(tower_is_frozen),
+      cache_(model, cache_bytes) {}
+
+// The projected features of the pictures, one row an image token.
+at::Tensor ConversationObjective::Features(const Batch& batch,
+                                           const std::vector<std::int32_t>& pictures) {
+  std::vector<const SampleImage*> images;
+  for (const std::int32_t picture : pictures) images.push_back(&batch.images[picture]);
+  if (tower_is_frozen_) return model_.projector().Forward(cache_.Get(images));
+  return model_.EncodeImages(PixelTensor(images, model_)).flatten(0, 1);
+}
+
+absl::StatusOr<Pass> ConversationObjective::Next() {
+  ASSIGN_OR_RETURN(const Batch batch, batches_());
+  Pass pass;
+  pass.stats = batch.stats;
+  pass.sample_ids = batch.sample_ids;
+  if (batch.empty()) return pass;
+  const PackedBatch packed = Pack(batch, model_.config().image_tokens());
+  at::Tensor embeddings_TE = model_.Embed(packed.ids_T);
+  if (!packed.pictures_I.empty()) {
+    const at::Tensor features = Features(batch, packed.pictures_I);
+    embeddings_TE = model::Llava::PlaceImages(embeddings_TE, packed.image_rows_P,
+                                              features.index_select(0, packed.feature_rows_P));
+  }
+  const at::Tensor hidden_TE = model_.Forward(embeddings_TE, packed.positions_T, *packed.attention);
+  const at::Tensor logits_RV =
+      model_.Logits(hidden_TE.index_select(0, packed.label_rows_R)).to(at::kFloat);
+  pass.loss_sum = at::cross_entropy_loss(logits_RV, packed.targets_R, {}, at::Reduction::Sum);
+  pass.targets = packed.targets_R.size(0);
+  const at::NoGradGuard no_grad;
+  pass.correct = (logits_RV.argmax(1) == packed.targets_R).sum().item<std::int64_t>();
+  return pass;
+}
+
+}  // namespace llava::training

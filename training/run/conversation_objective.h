@@ -1,0 +1,41 @@
+// Next-token prediction on the answers of conversations about pictures: both stages of LLaVA
+// (arXiv 2304.08485, section 4.2) and fine-tuning.
+#ifndef LLAVA_TRAINING_RUN_CONVERSATION_OBJECTIVE_H_
+#define LLAVA_TRAINING_RUN_CONVERSATION_OBJECTIVE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "model/llava.h"
+#include "training/run/feature_cache.h"
+#include "training/run/objective.h"
+
+namespace llava::training {
+
+class ConversationObjective final : public Objective {
+ public:
+  // Gives the batches in order: empty() ones count as passes without targets.
+  using BatchSource = std::function<absl::StatusOr<Batch>()>;
+
+  // `model` outlives this. With a frozen tower its features are cached, up to `cache_bytes`.
+  ConversationObjective(const model::Llava& model, BatchSource batches,
+                        std::int64_t steps_per_epoch, bool tower_is_frozen,
+                        std::int64_t cache_bytes);
+
+  absl::StatusOr<Pass> Next() override;
+  std::int64_t steps_per_epoch() const override { return steps_per_epoch_; }
+
+ private:
+  at::Tensor Features(const Batch& batch, const std::vector<std::int32_t>& pictures);
+
+  const model::Llava& model_;
+  const BatchSource batches_;
+  const std::int64_t steps_per_epoch_;
+  const bool tower_is_frozen_;
+  FeatureCache cache_;
+};
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_RUN_CONVERSATION_OBJECTIVE_H_

@@ -1,0 +1,38 @@
+// Weights of a model that has not learned anything yet: what training from scratch begins with.
+#ifndef LLAVA_TRAINING_RUN_RANDOM_WEIGHTS_H_
+#define LLAVA_TRAINING_RUN_RANDOM_WEIGHTS_H_
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/weights.h"
+
+namespace llava::training {
+
+// Norm weights are 1 and biases 0. Matrices are normal with deviation 1/sqrt(inputs), halved for
+// the projections that write into the residual stream; embeddings and position tables have 0.02
+// (CLIP, GPT-2). Each tensor depends on the seed and its name only.
+class RandomWeights final : public model::WeightSource {
+ public:
+  RandomWeights(std::uint64_t seed, at::ScalarType dtype) : seed_(seed), dtype_(dtype) {}
+
+  at::Tensor Take(const std::string& name, const std::vector<std::int64_t>& shape) override;
+
+ private:
+  at::Tensor Make(const std::string& name, const std::vector<std::int64_t>& shape) const;
+
+  const std::uint64_t seed_;
+  const at::ScalarType dtype_;
+};
+
+// Normal with the given deviation, fp32, from the seed and the name.
+at::Tensor RandomNormal(const std::vector<std::int64_t>& shape, double deviation,
+                        std::uint64_t seed, const std::string& name);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_RUN_RANDOM_WEIGHTS_H_

@@ -1,0 +1,204 @@
+#include "training/run/run.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <filesystem>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "model/chat_template.h"
+#include "model/preprocess.h"
+#include "model/tokenizer.h"
+#include "training/data/conversation_builder.h"
+#include "training/data/scenes/write.h"
+#include "training/run/conversation_feed.h"
+#include "training/run/conversation_objective.h"
+#include "training/run/durable_files.h"
+#include "training/run/patch_label_objective.h"
+#include "training/run/question_builder.h"
+#include "training/run/random_weights.h"
+#include "training/run/run_log.h"
+#include "training/run/state_store.h"
+#include "training/run/trainer.h"
+
+namespace llava::training {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kFeatureCacheBytes = std::int64_t{2} << 30;
+
+at::ScalarType DTypeOf(Precision precision) {
+  return precision == Precision::kFloat32 ? at::kFloat : at::kBFloat16;
+}
+
+std::string StateFolder(const Recipe& recipe) { return recipe.output + "/state"; }
+
+// Makes the data of stages for one run.
+class StageData {
+ public:
+  StageData(const Recipe& recipe, const model::Llava& model, model::Tokenizer tokenizer,
+            model::Preprocessor preprocessor, model::ChatTemplate checkpoint_template,
+            const RunOptions& options)
+      : recipe_(recipe),
+        model_(model),
+        tokenizer_(std::move(tokenizer)),
+        preprocessor_(preprocessor),
+        checkpoint_template_(std::move(checkpoint_template)),
+        options_(options) {}
+
+  absl::StatusOr<std::unique_ptr<Objective>> Make(StageOptions stage, std::int64_t first_step) {
+    if (stage.data.scenes.count > 0) RETURN_IF_ERROR(UseScenes(&stage.data));
+    if (stage.objective == Teaching::kPatchLabels) return MakePatchLabels(stage, first_step);
+    return MakeConversation(stage, first_step);
+  }
+
+ private:
+  // Draws the scenes unless a run before this one did, and names their files.
+  absl::Status UseScenes(DataOptions* data) const {
+    const ScenesOptions& wanted = data->scenes;
+    const std::string folder = absl::StrCat(recipe_.output, "/scenes/", wanted.level, "-",
+                                            wanted.count, "-", wanted.turns, "-", wanted.seed);
+    std::error_code error;
+    if (!fs::exists(folder, error)) {
+      options_.on_message(absl::StrCat("drawing ", wanted.count, " scenes in ", folder));
+      scenes::WriteOptions write;
+      write.count = wanted.count;
+      write.seed = static_cast<std::uint64_t>(wanted.seed);
+      write.level = *scenes::ParseLevel(wanted.level);
+      write.turns = static_cast<int>(wanted.turns);
+      write.patch = model_.config().vision.patch_size;
+      const std::string unfinished = folder + ".unfinished";
+      fs::remove_all(unfinished, error);
+      fs::create_directories(unfinished, error);
+      RETURN_IF_ERROR(scenes::WriteScenes(write, unfinished));
+      RETURN_IF_ERROR(RenameDurably(unfinished, folder));
+    }
+    data->files = {folder + "/instruct.jsonl"};
+    data->images = folder + "/images";
+    data->labels = folder;
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<Objective>> MakePatchLabels(const StageOptions& stage,
+                                                             std::int64_t first_step) const {
+    PatchLabelOptions options;
+    options.folder = stage.data.labels;
+    options.global_batch = stage.batch;
+    options.passes = PassesPerStep(stage, 1);
+    options.parts = options.passes;
+    options.first_step = first_step;
+    options.seed = recipe_.seed;
+    return PatchLabelObjective::Create(model_, preprocessor_, options);
+  }
+
+  absl::StatusOr<std::unique_ptr<Objective>> MakeConversation(const StageOptions& stage,
+                                                              std::int64_t first_step) const {
+    ASSIGN_OR_RETURN(std::unique_ptr<SampleBuilder> builder, MakeBuilder(stage.data));
+    const FeedPosition position{
+        .seed = recipe_.seed, .first_step = first_step, .passes = PassesPerStep(stage, 1)};
+    ASSIGN_OR_RETURN(
+        std::shared_ptr<ConversationFeed> feed,
+        ConversationFeed::Open(stage, std::move(builder), position, options_.on_message));
+    return std::make_unique<ConversationObjective>(
+        model_, [feed] { return feed->Next(); }, feed->steps_per_epoch(), !stage.train_vision_tower,
+        kFeatureCacheBytes);
+  }
+
+  absl::StatusOr<std::unique_ptr<SampleBuilder>> MakeBuilder(const DataOptions& data) const {
+    if (data.chat_template == kServingTemplate) {
+      return std::make_unique<QuestionBuilder>(model_.config(), tokenizer_, checkpoint_template_,
+                                               preprocessor_, data.images, data.max_length);
+    }
+    ConversationOptions conversation;
+    conversation.images_dir = data.images;
+    conversation.chat_template = data.chat_template;
+    conversation.max_length = data.max_length;
+    conversation.split_turns = data.split_turns;
+    ASSIGN_OR_RETURN(
+        ConversationBuilder builder,
+        ConversationBuilder::Make(ModelFolder(recipe_), recipe_.model.vision_tower, conversation));
+    return std::make_unique<ConversationBuilder>(std::move(builder));
+  }
+
+  const Recipe& recipe_;
+  const model::Llava& model_;
+  const model::Tokenizer tokenizer_;
+  const model::Preprocessor preprocessor_;
+  const model::ChatTemplate checkpoint_template_;
+  const RunOptions& options_;
+};
+
+absl::StatusOr<std::unique_ptr<StageData>> OpenStageData(const Recipe& recipe,
+                                                         const model::Llava& model,
+                                                         const RunOptions& options) {
+  const std::string& folder = ModelFolder(recipe);
+  ASSIGN_OR_RETURN(model::Tokenizer tokenizer,
+                   model::Tokenizer::Load(folder, model.config().layout));
+  RETURN_IF_ERROR(tokenizer.CheckFits(model.config().text.vocab_size));
+  ASSIGN_OR_RETURN(const model::PreprocessSettings settings,
+                   model::ReadPreprocessSettings(folder, model.config()));
+  std::vector<std::string> warnings;
+  ASSIGN_OR_RETURN(model::ChatTemplate chat_template,
+                   model::ChatTemplate::ForCheckpoint(folder, model.config(), &warnings));
+  for (const std::string& warning : warnings) options.on_message(warning);
+  return std::make_unique<StageData>(recipe, model, std::move(tokenizer),
+                                     model::Preprocessor(settings), std::move(chat_template),
+                                     options);
+}
+
+}  // namespace
+
+const std::string& ModelFolder(const Recipe& recipe) {
+  return recipe.model.checkpoint.empty() ? recipe.model.from_scratch : recipe.model.checkpoint;
+}
+
+absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& recipe) {
+  const at::ScalarType dtype = DTypeOf(recipe.precision);
+  if (!recipe.model.checkpoint.empty()) {
+    model::LoadOptions options;
+    options.dtype = dtype;
+    options.vision_tower_dir = recipe.model.vision_tower;
+    return model::Llava::Load(recipe.model.checkpoint, options);
+  }
+  ASSIGN_OR_RETURN(const model::LlavaConfig config, model::ReadConfig(recipe.model.from_scratch));
+  RandomWeights weights(recipe.seed, dtype);
+  return std::make_unique<model::Llava>(config, weights);
+}
+
+absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainedModel(const Recipe& recipe) {
+  ASSIGN_OR_RETURN(std::unique_ptr<model::Llava> model, LoadTrainingModel(recipe));
+  ASSIGN_OR_RETURN(const std::optional<SavedState> saved,
+                   StateStore(StateFolder(recipe), recipe.keep).LoadNewest());
+  if (!saved.has_value()) {
+    return absl::NotFoundError(absl::StrCat(StateFolder(recipe), ": no saved state"));
+  }
+  RETURN_IF_ERROR(RestoreWeights(*saved, *model));
+  return model;
+}
+
+absl::Status RunRecipe(const Recipe& recipe, const Clock& clock, const RunOptions& options) {
+  std::error_code error;
+  fs::create_directories(recipe.output, error);
+  if (error) return absl::UnavailableError(absl::StrCat(recipe.output, ": ", error.message()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, LoadTrainingModel(recipe));
+  ASSIGN_OR_RETURN(const std::unique_ptr<StageData> data, OpenStageData(recipe, *model, options));
+  StateStore store(StateFolder(recipe), recipe.keep);
+  RunLog log(recipe.output + "/metrics.jsonl");
+  TrainerHooks hooks;
+  hooks.make_objective = [&](const StageOptions& stage, std::int64_t first_step) {
+    return data->Make(stage, first_step);
+  };
+  hooks.on_step = [&](const StepReport& report) {
+    const absl::Status written = log.Write(report);
+    if (!written.ok()) options.on_message(std::string(written.message()));
+    options.on_step(report);
+  };
+  hooks.stop = options.stop;
+  return Trainer(recipe, *model, store, clock, std::move(hooks)).Run();
+}
+
+}  // namespace llava::training

@@ -1,0 +1,42 @@
+// A recipe from the first step, or from where it was interrupted, to the trained weights.
+#ifndef LLAVA_TRAINING_RUN_RUN_H_
+#define LLAVA_TRAINING_RUN_RUN_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "model/llava.h"
+#include "training/run/recipe.h"
+#include "training/run/step_report.h"
+
+namespace llava::training {
+
+struct RunOptions {
+  // After metrics.jsonl has the step; on the training thread.
+  std::function<void(const StepReport&)> on_step = [](const StepReport&) {};
+  // Human-readable lines: rows left out, files written. From any thread, one call at a time.
+  std::function<void(const std::string&)> on_message = [](const std::string&) {};
+  // Asked after each step; true saves and ends with CANCELLED.
+  std::function<bool()> stop = [] { return false; };
+};
+
+// Trains to the end of the last stage. Draws the scenes that the recipe asks for. The errors are
+// those of the model's files, the data and Trainer::Run; all name what is wrong.
+absl::Status RunRecipe(const Recipe& recipe, const Clock& clock, const RunOptions& options);
+
+// The model that a recipe starts from: a checkpoint's, or random weights.
+absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& recipe);
+
+// The folder of config.json, tokenizer and preprocessor.
+const std::string& ModelFolder(const Recipe& recipe);
+
+// The model with the weights of the newest saved state. NOT_FOUND when there is none.
+absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainedModel(const Recipe& recipe);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_RUN_RUN_H_

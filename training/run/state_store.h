@@ -1,0 +1,56 @@
+// The saved states of a run: one folder a state under <output>/state, named by its step, written
+// aside and renamed, so that a folder with that name is always complete, whenever the process dies.
+#ifndef LLAVA_TRAINING_RUN_STATE_STORE_H_
+#define LLAVA_TRAINING_RUN_STATE_STORE_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/rng.h"
+#include "training/run/named_tensor.h"
+
+namespace llava::training {
+
+// Where a run stands. The sampler's position is a function of stage and step.
+struct Progress {
+  std::int64_t stage = 0;        // index into the recipe's stages
+  std::int64_t step = 0;         // steps of that stage that are done
+  std::int64_t total_steps = 0;  // of all stages that are done
+  std::int64_t optimizer_steps = 0;
+  std::string recipe_digest;  // hex; a changed recipe does not resume
+  Rng::State random{};        // what dropout draws from
+};
+
+struct SavedState {
+  Progress progress;
+  std::vector<NamedTensor> tensors;  // CPU, as they were saved
+};
+
+// Used by the training thread of one process at a time.
+class StateStore {
+ public:
+  // Keeps the `keep` newest states in `folder` (made when it is not there).
+  StateStore(std::string folder, std::int64_t keep);
+
+  // Durable when it returns. Removes what is older than the `keep` newest, and leftovers of writes
+  // that were cut short. The error names the file.
+  absl::Status Save(const Progress& progress, const std::vector<NamedTensor>& tensors);
+
+  // The newest state, or nothing in a fresh folder. DATA_LOSS when a complete state does not read.
+  absl::StatusOr<std::optional<SavedState>> LoadNewest() const;
+
+ private:
+  std::vector<std::string> CompleteStates() const;  // names, oldest first
+  void RemoveOld() const;
+
+  const std::string folder_;
+  const std::int64_t keep_;
+};
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_RUN_STATE_STORE_H_
