@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "model/finite.h"
 
 namespace llava::model {
 namespace {
@@ -28,14 +29,12 @@ std::string Place(const CheckpointTensor& tensor) {
   return absl::StrCat(tensor.file->path(), ": \"", tensor.key, "\"");
 }
 
-absl::Status CheckFinite(const CheckpointTensor& stored, const at::Tensor& tensor) {
-  const at::Tensor bad = tensor.isfinite().logical_not_();
-  const auto count = bad.sum().item<std::int64_t>();
-  if (count == 0) return absl::OkStatus();
-  const auto first = bad.flatten().to(at::kByte).argmax().item<std::int64_t>();
-  return absl::DataLossError(absl::StrCat(Place(stored), " has ", count, " of ", tensor.numel(),
-                                          " values that are NaN or infinite, the first at element ",
-                                          first, ", expected finite numbers"));
+absl::Status CheckFinite(const CheckpointTensor& tensor) {
+  const NonFinite bad = FindNonFinite(tensor.stored);
+  if (bad.count == 0) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      Place(tensor), " has ", bad.count, " values that are NaN or infinite, the first at element ",
+      bad.first, " of ", ShapeText(tensor.stored.shape), ", expected finite numbers"));
 }
 
 // The bytes as a tensor of `type`; `tensor` shares the mapping until nobody holds the result.
@@ -119,8 +118,8 @@ absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
                                                    DTypeName(stored.stored.dtype),
                                                    ", expected F16, BF16, F32 or F64"));
   }
+  if (options_.verify) RETURN_IF_ERROR(CheckFinite(stored));
   ASSIGN_OR_RETURN(const at::Tensor raw, TensorOf(stored));
-  if (options_.verify) RETURN_IF_ERROR(CheckFinite(stored, raw));
   return raw.to(options_.device, options_.dtype).contiguous();
 }
 

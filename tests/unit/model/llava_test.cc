@@ -229,7 +229,7 @@ TEST_F(LlavaTest, NaNIsRefusedWithVerify) {
   WriteCheckpoint(dir.path(), tensors);
   EXPECT_NE(Load(dir.path()), nullptr);
   ExpectRefused(tensors, absl::StatusCode::kDataLoss,
-                {"model.safetensors", kNorm, "1 of 64 values", "first at element 5"}, true);
+                {"model.safetensors", kNorm, "1 values that are NaN", "first at element 5"}, true);
 }
 
 TEST_F(LlavaTest, ATruncatedFile) {

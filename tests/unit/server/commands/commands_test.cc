@@ -1,0 +1,152 @@
+// llavad inspect and llavad generate on sound and on broken checkpoints.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "model/tensor_file.h"
+#include "server/commands/generate_command.h"
+#include "server/commands/inspect_command.h"
+#include "tests/support/checkpoint_fixture.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava {
+namespace {
+
+using model::FixtureTensors;
+using test::TempDir;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class InspectTest : public testing::Test {
+ protected:
+  void SetUp() override { model::WriteCheckpoint(dir_.path(), model::GoldenTensors()); }
+
+  Inspection InspectIt(bool verify = false) const {
+    return Inspect({.directory = dir_.path(), .vision_tower_dir = "", .verify = verify});
+  }
+
+  std::string File(const std::string& name) const { return absl::StrCat(dir_.path(), "/", name); }
+
+  TempDir dir_;
+};
+
+TEST_F(InspectTest, DescribesASoundCheckpoint) {
+  const Inspection inspection = InspectIt(true);
+  EXPECT_THAT(inspection.problems, IsEmpty());
+  for (const char* words :
+       {"Hugging Face layout", "4 layers", "56 px in patches of 14", "2 linear layers, 64 -> 64",
+        "4 heads of 16 (2 for keys and values)", "16 for each picture, id 1000", "0.4 M",
+        "BF16 (96 tensors)", "weights 821.9 kB; KV cache 256 bytes a token", "1002 tokens, BOS 1",
+        "template", "model.safetensors", "problems       none"}) {
+    EXPECT_THAT(inspection.text, HasSubstr(words));
+  }
+}
+
+TEST_F(InspectTest, SaysWhatIsWrongWithTheWeights) {
+  FixtureTensors tensors = model::GoldenTensors();
+  tensors.erase("multi_modal_projector.linear_1.bias");
+  model::WriteTensors(File("model.safetensors"), tensors);
+  const Inspection inspection = InspectIt();
+  EXPECT_THAT(inspection.problems,
+              ElementsAre(testing::AllOf(HasSubstr(File("model.safetensors")),
+                                         HasSubstr("multi_modal_projector.linear_1.bias"),
+                                         HasSubstr("missing"))));
+  EXPECT_THAT(inspection.text, HasSubstr(inspection.problems[0]));
+}
+
+TEST_F(InspectTest, SaysWhenThereAreNoWeights) {
+  std::filesystem::remove(File("model.safetensors"));
+  EXPECT_THAT(InspectIt().problems, ElementsAre(HasSubstr("no weights")));
+}
+
+TEST_F(InspectTest, SaysWhenTheVocabularyIsLargerThanTheEmbedding) {
+  model::EditFile(File("tokenizer.json"), "\"id\": 1001", "\"id\": 1024");
+  EXPECT_THAT(InspectIt().problems,
+              ElementsAre(testing::AllOf(HasSubstr(dir_.path()), HasSubstr("1024"))));
+  const absl::Status status = Generate({.directory = dir_.path(),
+                                        .images = {},
+                                        .prompt = "Hi",
+                                        .template_name = "",
+                                        .vision_tower_dir = "",
+                                        .dump_stages = ""},
+                                       [](std::string_view) {});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+}
+
+TEST_F(InspectTest, SaysEverythingThatIsWrong) {
+  std::filesystem::remove(File("tokenizer.model"));
+  std::filesystem::resize_file(File("model.safetensors"), 1000);
+  const Inspection inspection = InspectIt();
+  EXPECT_THAT(inspection.problems,
+              ElementsAre(HasSubstr("model.safetensors"), HasSubstr("tokenizer.model")));
+}
+
+TEST_F(InspectTest, NamesADirectoryThatIsNoCheckpoint) {
+  std::filesystem::remove(File("config.json"));
+  EXPECT_THAT(InspectIt().problems, ElementsAre(HasSubstr("config.json")));
+}
+
+class GenerateTest : public testing::Test {
+ protected:
+  GenerateTest() {
+    options_.directory = model::GoldenCheckpointDir();
+    options_.prompt = "What is in the picture?";
+    options_.max_tokens = 4;
+  }
+
+  void ExpectError(absl::StatusCode code, const std::string& words) const {
+    const absl::Status status = Generate(options_, [](std::string_view) {});
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(words));
+  }
+
+  std::string Picture(const std::string& name) const {
+    return absl::StrCat(LLAVA_SOURCE_DIR, "/tests/golden/data/images/", name);
+  }
+
+  GenerateOptions options_;
+  TempDir dir_;
+};
+
+TEST_F(GenerateTest, PrintsTheAnswersText) {
+  options_.images = {Picture("landscape.png"), Picture("rgba.png")};
+  options_.dtype = "bfloat16";
+  std::string out;
+  ASSERT_TRUE(Generate(options_, [&](std::string_view text) { out += text; }).ok());
+  EXPECT_TRUE(out.ends_with('\n'));
+  EXPECT_GT(out.size(), 1u);
+}
+
+TEST_F(GenerateTest, DumpsTheStagesOfThePrompt) {
+  options_.images = {Picture("landscape.png")};
+  options_.json = true;
+  options_.dump_stages = absl::StrCat(dir_.path(), "/stages.safetensors");
+  ASSERT_TRUE(Generate(options_, [](std::string_view) {}).ok());
+  const auto file = model::OpenTensorFile(options_.dump_stages);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->tensors.at("pixel_values").shape, (std::vector<std::int64_t>{1, 3, 56, 56}));
+  EXPECT_EQ(file->tensors.at("vision_features").shape, (std::vector<std::int64_t>{1, 16, 64}));
+  EXPECT_EQ(file->tensors.at("projected").shape, (std::vector<std::int64_t>{1, 16, 64}));
+  EXPECT_EQ(file->tensors.at("hidden_states").shape[0], 3);
+  EXPECT_EQ(file->tensors.at("logits").shape[1], 1024);
+}
+
+TEST_F(GenerateTest, NamesWhatIsWrongWithItsArguments) {
+  options_.images = {absl::StrCat(dir_.path(), "/absent.png")};
+  ExpectError(absl::StatusCode::kNotFound, "absent.png");
+  options_.images = {model::GoldenCheckpointDir() + "/config.json"};
+  ExpectError(absl::StatusCode::kInvalidArgument, "config.json");
+  options_.images = {};
+  options_.dtype = "float16";
+  ExpectError(absl::StatusCode::kInvalidArgument, "\"float16\", expected float32 or bfloat16");
+  options_.dtype = "float32";
+  options_.raw = true;
+  options_.prompt = "<image> and no picture";
+  ExpectError(absl::StatusCode::kInvalidArgument, "image");
+}
+
+}  // namespace
+}  // namespace llava
