@@ -2,10 +2,9 @@
 
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
+#include "model/white_space.h"
 
 namespace llava::model {
 namespace {
@@ -60,12 +59,12 @@ class Writer {
     const Content content = Sort(message);
     const std::string text = absl::StrJoin(content.texts, "\n");
     if (content.images.empty()) return Literal(text);
-    const absl::string_view stripped = absl::StripAsciiWhitespace(text);
+    const std::string_view stripped = StripWhiteSpace(text);
     for (std::size_t i = 0; i < content.images.size(); ++i) {
       Image(content.images[i]);
       if (i + 1 < content.images.size() || !stripped.empty()) Control("\n");
     }
-    Literal({stripped.data(), stripped.size()});
+    Literal(stripped);
   }
 
   std::vector<PromptPart> Take() { return std::move(parts_); }

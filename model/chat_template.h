@@ -56,6 +56,10 @@ class ChatTemplate {
                                                     const LlavaConfig& config,
                                                     std::vector<std::string>* warnings);
 
+  // The same template as the Jinja text of a Hugging Face checkpoint (chat_template.jinja), which
+  // ForCheckpoint recognises: a checkpoint that is written keeps the template it was trained with.
+  std::string Jinja() const;
+
   const std::string& name() const { return name_; }
   // The system text that is used when the conversation has none; may be empty.
   const std::string& default_system() const { return system_; }

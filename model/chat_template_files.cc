@@ -82,7 +82,7 @@ std::string Canonical(std::string_view jinja) {
   return absl::StrReplaceAll(out, {{"{%generation%}", ""}, {"{%endgeneration%}", ""}});
 }
 
-// A chat template is known by the SHA-256 of its canonical text.
+// Besides our own, a chat template is known by the SHA-256 of its canonical text.
 struct Known {
   std::string_view sha256;
   std::string_view name;
@@ -111,9 +111,14 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForCheckpoint(const std::string& dir,
   ASSIGN_OR_RETURN(const std::optional<Found> found, FindTemplate(dir));
   const std::string_view fallback = ByArchitecture(config);
   if (!found.has_value()) return ByName(fallback);
-  const std::string digest = Sha256Of(Canonical(found->jinja)).Hex();
+  const std::string canonical = Canonical(found->jinja);
+  const std::string digest = Sha256Of(canonical).Hex();
   for (const Known& known : kKnown) {
     if (known.sha256 == digest) return ByName(known.name);
+  }
+  for (const std::string& name : Names()) {
+    ASSIGN_OR_RETURN(ChatTemplate ours, ByName(name));
+    if (Canonical(ours.Jinja()) == canonical) return ours;
   }
   warnings->push_back(absl::StrCat(
       found->file, ": chat_template: expected a known chat template, found another one (",

@@ -4,11 +4,11 @@
 #include <string_view>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
+#include "model/white_space.h"
 
 namespace llava::model {
 namespace {
@@ -62,8 +62,8 @@ std::string ImagesFirst(const std::string& text) {
   std::string out;
   for (int i = CountMarks(text); i > 0; --i) absl::StrAppend(&out, kImageMark, "\n");
   if (out.empty()) return text;
-  absl::StrAppend(&out, absl::StripAsciiWhitespace(absl::StrReplaceAll(text, {{kImageMark, ""}})));
-  return std::string(absl::StripAsciiWhitespace(out));
+  out += StripWhiteSpace(absl::StrReplaceAll(text, {{kImageMark, ""}}));
+  return std::string(StripWhiteSpace(out));
 }
 
 std::string VicunaText(const std::string& system, std::span<const std::string> turns) {

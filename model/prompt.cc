@@ -38,6 +38,26 @@ absl::Status CheckImages(std::span<const PromptPart> parts, int num_images) {
   return absl::OkStatus();
 }
 
+absl::Status CheckImageStartEnd(const Tokenizer& tokenizer, const LlavaConfig& config) {
+  if (!config.image_start_end) return absl::OkStatus();
+  for (const std::string_view token : {"<im_start>", "<im_end>"}) {
+    if (tokenizer.IdOf(token).has_value()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("tokenizer: expected the token ",
+                                                   absl::string_view(token.data(), token.size()),
+                                                   " (mm_use_im_start_end), found no such token"));
+  }
+  return absl::OkStatus();
+}
+
+std::int64_t TextBytes(std::span<const PromptPart> parts) {
+  std::int64_t bytes = 0;
+  for (const PromptPart& part : parts) {
+    const auto* text = std::get_if<TextPart>(&part);
+    if (text != nullptr) bytes += static_cast<std::int64_t>(text->text.size());
+  }
+  return bytes;
+}
+
 class Encoder {
  public:
   Encoder(const Tokenizer& tokenizer, const LlavaConfig& config, bool at_start)
@@ -101,18 +121,22 @@ absl::StatusOr<PromptTokens> BuildPrompt(std::span<const PromptPart> parts,
                                          const Tokenizer& tokenizer, const LlavaConfig& config,
                                          int num_images) {
   RETURN_IF_ERROR(CheckImages(parts, num_images));
+  RETURN_IF_ERROR(CheckImageStartEnd(tokenizer, config));
   const std::int64_t image_tokens = std::int64_t{num_images} * config.image_tokens();
+  // What cannot fit is not tokenized at all.
+  const std::int64_t least = image_tokens + TextBytes(parts) / tokenizer.max_token_bytes();
   PromptTokens prompt;
-  if (image_tokens < config.text.max_positions) {
+  if (least < config.text.max_positions) {
     prompt = EncodeParts(parts, tokenizer, config, true);
     PutBos(tokenizer, prompt);
   }
-  const std::int64_t size = std::max(image_tokens, static_cast<std::int64_t>(prompt.ids.size()));
+  const std::int64_t size = std::max(least, static_cast<std::int64_t>(prompt.ids.size()));
   if (size >= config.text.max_positions) {
     return absl::InvalidArgumentError(
         absl::StrCat("prompt: expected fewer than ", config.text.max_positions,
-                     " tokens (the model's context, with room for an answer), found ", size,
-                     ", of which ", image_tokens, " for ", num_images, " images"));
+                     " tokens (the model's context, with room for an answer), found ",
+                     prompt.ids.empty() ? "at least " : "", size, ", of which ", image_tokens,
+                     " for ", num_images, " images"));
   }
   return prompt;
 }

@@ -13,7 +13,13 @@ namespace llava::model {
 // A tokenizer.model. Immutable; any thread.
 class SentencepieceModel {
  public:
-  enum class Kind { kText, kByte, kControl, kUnknown };
+  enum class Kind {
+    kText,
+    kByte,     // "<0x0A>": one byte of a character without a piece
+    kControl,  // never the result of encoding text
+    kUnknown,
+    kUserDefined,  // found in a text before anything else
+  };
 
   // nullptr with `error` filled when the bytes are not a model. The model's own text normalization
   // (character map, dummy prefix, extra white space) is switched off, as LlamaTokenizerFast does.
@@ -27,6 +33,9 @@ class SentencepieceModel {
   // REQUIRES: 0 <= id < size(). The piece may be any bytes.
   const std::string& piece(int id) const;
   Kind kind(int id) const;
+  float score(int id) const;
+  // Byte-pair encoding, in which scores are the order of merges.
+  bool is_bpe() const;
   // unk_id() when there is no such piece.
   int IdOf(std::string_view piece) const;
 

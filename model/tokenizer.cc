@@ -4,6 +4,7 @@
 #include <array>
 #include <functional>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -13,7 +14,6 @@
 #include "absl/strings/str_replace.h"
 #include "base/utf8_stream.h"
 #include "model/detokenizer.h"
-#include "model/sentencepiece_model.h"
 
 namespace llava::model {
 namespace {
@@ -22,6 +22,7 @@ constexpr std::string_view kWordStart = "\xE2\x96\x81";  // U+2581
 constexpr int kMaxTokenId = 1 << 20;
 constexpr std::size_t kMaxAddedTokens = 1 << 16;
 constexpr std::size_t kMaxAddedTokenBytes = 1024;
+constexpr std::int64_t kMaxTextBytes = std::int64_t{1} << 40;
 
 bool IsSpace(char c) { return absl::ascii_isspace(static_cast<unsigned char>(c)); }
 
@@ -43,30 +44,38 @@ struct Tokenizer::Impl {
   std::map<std::string, int, std::less<>> added_ids;
   std::array<std::vector<const AddedToken*>, 256> by_first_byte;  // longest first
   std::vector<Piece> pieces;                                      // by id
+  std::vector<std::string> atoms;                                 // user-defined pieces
   TokenizerSettings settings;
   int unk = 0, bos = 1, eos = 2;
+  std::int64_t max_token_bytes = 1;
 
   void AddControlPieces();
   absl::Status CheckAdded() const;
   void IndexAdded();
   void FillPieces();
   int IdOrElse(const std::string& token, int otherwise) const;
-  void EncodeSegment(std::string_view segment, bool first, std::vector<int>& ids) const;
+  void EncodeSegment(std::string_view segment, bool begins, bool first,
+                     std::vector<int>& ids) const;
+  std::vector<std::size_t> Cuts(std::string_view text, const std::vector<Stretch>& control) const;
   const AddedToken* TokenAt(std::string_view text, std::size_t at, std::size_t end) const;
 };
 
 // sentencepiece's own control pieces and <unk> count as special tokens that the files left out.
 void Tokenizer::Impl::AddControlPieces() {
+  std::set<int> ids;
+  std::set<std::string, std::less<>> contents;
+  for (const AddedToken& token : added) {
+    ids.insert(token.id);
+    contents.insert(token.content);
+  }
   for (int id = 0; id < base->size(); ++id) {
     const SentencepieceModel::Kind kind = base->kind(id);
-    if (kind == SentencepieceModel::Kind::kText || kind == SentencepieceModel::Kind::kByte)
-      continue;
     const std::string& content = base->piece(id);
-    const bool known = std::any_of(added.begin(), added.end(), [&](const AddedToken& token) {
-      return token.id == id || token.content == content;
-    });
-    if (!known && !content.empty())
-      added.push_back({.content = content, .id = id, .special = true});
+    if (kind == SentencepieceModel::Kind::kUserDefined) atoms.push_back(content);
+    const bool special =
+        kind == SentencepieceModel::Kind::kControl || kind == SentencepieceModel::Kind::kUnknown;
+    if (!special || content.empty() || ids.contains(id) || contents.contains(content)) continue;
+    added.push_back({.content = content, .id = id, .special = true});
   }
 }
 
@@ -102,8 +111,8 @@ absl::Status Tokenizer::Impl::CheckAdded() const {
 }
 
 void Tokenizer::Impl::IndexAdded() {
-  std::stable_sort(added.begin(), added.end(), [](const AddedToken& a, const AddedToken& b) {
-    return a.content.size() > b.content.size();
+  std::sort(added.begin(), added.end(), [](const AddedToken& a, const AddedToken& b) {
+    return a.content.size() != b.content.size() ? a.content.size() > b.content.size() : a.id < b.id;
   });
   for (const AddedToken& token : added) {
     added_ids.emplace(token.content, token.id);
@@ -113,21 +122,27 @@ void Tokenizer::Impl::IndexAdded() {
 
 void Tokenizer::Impl::FillPieces() {
   int size = base->size();
+  bool byte_fallback = false;
   for (const AddedToken& token : added) size = std::max(size, token.id + 1);
   pieces.resize(static_cast<std::size_t>(size));
   for (int id = 0; id < base->size(); ++id) {
     const SentencepieceModel::Kind kind = base->kind(id);
     const std::string& text = base->piece(id);
+    max_token_bytes = std::max(max_token_bytes, static_cast<std::int64_t>(text.size()));
     Piece& piece = pieces[static_cast<std::size_t>(id)];
     unsigned byte = 0;
+    byte_fallback |= kind == SentencepieceModel::Kind::kByte;
     if (kind == SentencepieceModel::Kind::kByte && text.size() == 6 &&
         absl::SimpleHexAtoi(absl::string_view(text).substr(3, 2), &byte)) {
       piece = {Piece::Kind::kByte, std::string(1, static_cast<char>(byte))};
-    } else if (kind == SentencepieceModel::Kind::kText) {
+    } else if (kind == SentencepieceModel::Kind::kText ||
+               kind == SentencepieceModel::Kind::kUserDefined) {
       piece = {Piece::Kind::kText, SpacesForMarks(Utf8Repair(text))};
     }
   }
+  if (!byte_fallback) max_token_bytes = kMaxTextBytes;  // <unk> takes any number of characters
   for (const AddedToken& token : added) {
+    max_token_bytes = std::max(max_token_bytes, static_cast<std::int64_t>(token.content.size()));
     Piece& piece = pieces[static_cast<std::size_t>(token.id)];
     piece = token.special ? Piece{}
                           : Piece{Piece::Kind::kText, SpacesForMarks(Utf8Repair(token.content))};
@@ -149,12 +164,13 @@ const AddedToken* Tokenizer::Impl::TokenAt(std::string_view text, std::size_t at
   return nullptr;
 }
 
-void Tokenizer::Impl::EncodeSegment(std::string_view segment, bool first,
+// `begins`: the text is a segment, or the first part of one that was cut; `first`: of the whole.
+void Tokenizer::Impl::EncodeSegment(std::string_view segment, bool begins, bool first,
                                     std::vector<int>& ids) const {
   if (segment.empty()) return;
   std::string text;
   const bool marked = segment.starts_with(' ') || segment.starts_with(kWordStart);
-  if ((settings.prefix == PrefixRule::kAlways ||
+  if (((settings.prefix == PrefixRule::kAlways && begins) ||
        (settings.prefix == PrefixRule::kFirst && first)) &&
       (settings.prefix_before_space || !marked)) {
     text = kWordStart;
@@ -162,6 +178,28 @@ void Tokenizer::Impl::EncodeSegment(std::string_view segment, bool first,
   text += segment;
   const std::vector<int> encoded = base->Encode(text);
   ids.insert(ids.end(), encoded.begin(), encoded.end());
+}
+
+// sentencepiece finds user-defined pieces in any text. Where one is not wholly the template's, the
+// text is cut behind its first character, so that what a user types stays text.
+std::vector<std::size_t> Tokenizer::Impl::Cuts(std::string_view text,
+                                               const std::vector<Stretch>& control) const {
+  std::vector<std::size_t> cuts;
+  for (const std::string& atom : atoms) {
+    if (atom.empty()) continue;
+    for (std::size_t at = text.find(atom); at != std::string_view::npos;
+         at = text.find(atom, at + 1)) {
+      const bool allowed = std::any_of(control.begin(), control.end(), [&](const Stretch& stretch) {
+        return stretch.begin <= at && at + atom.size() <= stretch.end;
+      });
+      if (allowed) continue;
+      std::size_t cut = at + 1;
+      while (cut < text.size() && (text[cut] & 0xC0) == 0x80) ++cut;
+      cuts.push_back(cut);
+    }
+  }
+  std::sort(cuts.begin(), cuts.end());
+  return cuts;
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -211,9 +249,18 @@ std::vector<int> Tokenizer::Encode(std::span<const TextPart> parts, bool at_star
   }
   std::vector<int> ids;
   std::size_t segment = 0;  // where the text after the last control token begins
+  const std::vector<std::size_t> cuts = impl_->Cuts(text, control);
   const auto encode_until = [&](std::size_t end) {
-    impl_->EncodeSegment(std::string_view(text).substr(segment, end - segment),
-                         at_start && segment == 0, ids);
+    const std::string_view whole(text);
+    std::size_t begin = segment;
+    for (const std::size_t cut : cuts) {
+      if (cut <= begin || cut >= end) continue;
+      impl_->EncodeSegment(whole.substr(begin, cut - begin), begin == segment,
+                           at_start && begin == 0, ids);
+      begin = cut;
+    }
+    impl_->EncodeSegment(whole.substr(begin, end - begin), begin == segment, at_start && begin == 0,
+                         ids);
   };
   for (const Stretch& stretch : control) {
     for (std::size_t at = std::max(stretch.begin, segment); at < stretch.end;) {
@@ -274,8 +321,11 @@ int Tokenizer::eos_id() const { return impl_->eos; }
 int Tokenizer::unk_id() const { return impl_->unk; }
 bool Tokenizer::adds_bos() const { return impl_->settings.add_bos && impl_->bos >= 0; }
 int Tokenizer::vocab_size() const { return static_cast<int>(impl_->pieces.size()); }
+std::int64_t Tokenizer::max_token_bytes() const { return impl_->max_token_bytes; }
 const TokenizerSettings& Tokenizer::settings() const { return impl_->settings; }
 const std::vector<AddedToken>& Tokenizer::added_tokens() const { return impl_->added; }
+
+const SentencepieceModel& Tokenizer::base() const { return *impl_->base; }
 
 absl::Status Tokenizer::CheckFits(int rows) const {
   if (vocab_size() <= rows) return absl::OkStatus();

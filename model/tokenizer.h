@@ -3,6 +3,7 @@
 #ifndef LLAVA_MODEL_TOKENIZER_H_
 #define LLAVA_MODEL_TOKENIZER_H_
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/config.h"
+#include "model/sentencepiece_model.h"
 
 namespace llava::model {
 
@@ -90,6 +92,7 @@ class Tokenizer {
 
   // The ids of the parts as one text, without BOS or EOS. Neighbouring parts join into one segment
   // where no control token divides them, so cutting a text into parts does not change its ids.
+  // Pieces that a sentencepiece model finds in any text ("user-defined") count as control tokens.
   // `at_start` false: the text continues after something (an image), so that PrefixRule::kFirst
   // puts no mark. Text that is not valid UTF-8 is repaired with U+FFFD first.
   std::vector<int> Encode(std::span<const TextPart> parts, bool at_start = true) const;
@@ -113,8 +116,12 @@ class Tokenizer {
   bool adds_bos() const;  // add_bos_token, true unless a file says otherwise
   // One above the highest id, added tokens included.
   int vocab_size() const;
+  // No token stands for more bytes of text than this (white space that an added token takes along
+  // aside). Positive.
+  std::int64_t max_token_bytes() const;
   const TokenizerSettings& settings() const;
   const std::vector<AddedToken>& added_tokens() const;
+  const SentencepieceModel& base() const;
 
   // kInvalidArgument when an id has no row in an embedding of `rows` rows.
   absl::Status CheckFits(int rows) const;

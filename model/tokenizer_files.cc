@@ -94,14 +94,17 @@ void ReadPreTokenizer(JsonReader metaspace, Description& description) {
   description.settings.prefix_before_space = false;
 }
 
-absl::Status ReadTokenizerJson(const std::string& path, Description& description) {
+// The slow tokenizer of the original code does not read this file: only its added tokens count.
+absl::Status ReadTokenizerJson(const std::string& path, Layout layout, Description& description) {
   ASSIGN_OR_RETURN(const auto object, ReadOptional(path));
   if (object.empty()) return absl::OkStatus();
   JsonReader reader(path, object);
-  description.prefix_known = true;
-  description.settings.prefix = PrefixRule::kNever;
-  if (reader.Has("normalizer")) ReadNormalizer(reader.Object("normalizer"), description);
-  if (reader.Has("pre_tokenizer")) ReadPreTokenizer(reader.Object("pre_tokenizer"), description);
+  if (layout == Layout::kHuggingFace) {
+    description.prefix_known = true;
+    description.settings.prefix = PrefixRule::kNever;
+    if (reader.Has("normalizer")) ReadNormalizer(reader.Object("normalizer"), description);
+    if (reader.Has("pre_tokenizer")) ReadPreTokenizer(reader.Object("pre_tokenizer"), description);
+  }
   if (const boost::json::value* list = reader.Find("added_tokens"); list != nullptr) {
     if (!list->is_array()) reader.Fail("added_tokens", "a list");
     for (const auto& item : list->is_array() ? list->get_array() : boost::json::array()) {
@@ -203,7 +206,7 @@ absl::StatusOr<Tokenizer> Tokenizer::Load(const std::string& dir, Layout layout)
   RETURN_IF_ERROR(model.status());
   Description description;
   std::set<std::string> special;
-  RETURN_IF_ERROR(ReadTokenizerJson((folder / "tokenizer.json").string(), description));
+  RETURN_IF_ERROR(ReadTokenizerJson((folder / "tokenizer.json").string(), layout, description));
   RETURN_IF_ERROR(
       ReadTokenizerConfig((folder / "tokenizer_config.json").string(), layout, description));
   RETURN_IF_ERROR(

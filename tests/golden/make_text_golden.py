@@ -4,7 +4,8 @@
     make_text_golden.py DATA [--count N] [--seed S] [--out FILE]    (DATA: tests/golden/data)
 
 Needs transformers, sentencepiece and jinja2. Writes one JSON object a line to DATA/text/tokens.jsonl:
-{"text", "ids": {rule: ids}} for encoding, {"decode": ids, "text"}, {"messages", "hf", "hf_joined"}.
+{"text", "ids": {rule: ids}} for encoding, {"decode": ids, "text"}, {"messages", name: prompt}
+for every template, rendered from the Jinja texts in DATA/text/chat_templates.json.
 Rules: "json" (tokenizer.json), "fast"/"fast_legacy" (LlamaTokenizer of transformers from tokenizer.model),
 "slow"/"slow_legacy" (the slow LlamaTokenizer of transformers 4, written here after its description),
 "literal" ("json" with special tokens in the text taken as text). All without BOS.
@@ -111,9 +112,10 @@ def main():
         lines.append({"decode": some, "text": auto.decode(some, skip_special_tokens=True)})
     for _ in range(args.count // 5):
         messages = random_messages(rng)
-        lines.append({"messages": messages, "hf": render(templates["hub"], messages),
-                      "hf_joined": render(joined, messages)})
-        assert render(templates["older"], messages) == lines[-1]["hf"]
+        prompts = {name: render(text, messages) for name, text in templates.items()}
+        assert prompts.pop("hub") == prompts.pop("older") == prompts["hf"]
+        assert prompts["hf_joined"] == render(joined, messages)
+        lines.append({"messages": messages} | prompts)
     out = args.out or args.data / "text/tokens.jsonl"
     out.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
 

@@ -101,8 +101,10 @@ std::vector<ChatMessage> Messages(const boost::json::value& list) {
 }
 
 TEST(TextGoldenTest, RendersLikeTheChatTemplatesOfCheckpoints) {
-  for (const std::string name : {"hf", "hf_joined"}) {
+  const auto texts = *ReadJsonObject(kData + "/text/chat_templates.json");
+  for (const std::string& name : ChatTemplate::Names()) {
     const ChatTemplate chat_template = *ChatTemplate::ByName(name);
+    EXPECT_EQ(chat_template.Jinja(), Text(texts.at(name)));  // from which the lines were rendered
     for (const auto& line : Lines()) {
       if (!line.contains("messages")) continue;
       const auto parts = chat_template.Render(Messages(line.at("messages")));

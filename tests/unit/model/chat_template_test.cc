@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/json_reader.h"
+#include "model/white_space.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::model {
@@ -172,6 +173,21 @@ TEST_F(ForCheckpointTest, KnowsTheHubsTemplates) {
   WriteTemplate("tokenizer_config.json", "something else");
   EXPECT_EQ(Name(), "hf");
   EXPECT_THAT(warnings_, IsEmpty());
+}
+
+TEST_F(ForCheckpointTest, ReadsWhatItWrites) {
+  for (const std::string& name : ChatTemplate::Names()) {
+    Write("chat_template.jinja", ChatTemplate::ByName(name)->Jinja());
+    EXPECT_EQ(Name(), name);
+    EXPECT_THAT(warnings_, IsEmpty());
+  }
+}
+
+TEST(WhiteSpaceTest, StripsAsPythonDoes) {
+  EXPECT_EQ(StripWhiteSpace(" \t\n\u00A0\u3000a b\u2028\x1F"), "a b");
+  EXPECT_EQ(StripWhiteSpace("\u200B"), "\u200B");  // no white space in Python
+  EXPECT_EQ(StripWhiteSpace(" \n"), "");
+  EXPECT_EQ(StripWhiteSpace(""), "");
 }
 
 TEST_F(ForCheckpointTest, AnUnknownTemplateIsAWarning) {

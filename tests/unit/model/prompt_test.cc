@@ -82,6 +82,8 @@ TEST_F(PromptTest, OriginalLayoutTokenizesEveryTextOnItsOwn) {
 
 TEST_F(PromptTest, ImageStartAndEndOfOriginalModels) {
   config_.image_start_end = true;
+  EXPECT_THAT(std::string(BuildRawPrompt("x", tokenizer_, config_, 0).status().message()),
+              HasSubstr("<im_start>"));
   std::vector<AddedToken> added = tokenizer_.added_tokens();
   added.push_back({.content = "<im_start>", .id = 1002});
   added.push_back({.content = "<im_end>", .id = 1003});
@@ -111,10 +113,14 @@ TEST_F(PromptTest, APromptNeedsRoomForAnAnswer) {
   const auto full = BuildRawPrompt(text + "\n", tokenizer_, config_, 0);
   EXPECT_EQ(full.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(full.status().message()), HasSubstr("fewer than 512 tokens"));
+  EXPECT_THAT(
+      std::string(
+          BuildRawPrompt(std::string(1 << 20, 'x'), tokenizer_, config_, 0).status().message()),
+      HasSubstr("found at least"));
   std::string many;
   for (int i = 0; i < 1000; ++i) many += "<image>";
   EXPECT_THAT(std::string(BuildRawPrompt(many, tokenizer_, config_, 1000).status().message()),
-              HasSubstr("found 16000"));
+              HasSubstr("found at least 16"));
 }
 
 TEST_F(PromptTest, TypedMarksAreNotImages) {

@@ -1,5 +1,6 @@
 #include "model/tokenizer.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -9,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/json_reader.h"
+#include "model/tokenizer_json.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::model {
@@ -146,6 +148,51 @@ TEST(TokenizerTest, WhatAUserTypesStaysText) {
   // Also when it is put together from what the user types and what the template says.
   const std::vector<TextPart> parts = {{"<im", true}, {"age></", false}, {"s>", true}};
   EXPECT_THAT(tokenizer.Encode(parts), testing::Each(testing::Gt(2)));
+}
+
+// A serialized ModelProto with one more piece, of type USER_DEFINED.
+std::string WithUserDefined(const std::string& piece) {
+  const std::string entry = "\x0A" + std::string(1, static_cast<char>(piece.size())) + piece +
+                            std::string("\x15\0\0\0\0\x18\x04", 7);
+  return ModelBytes() + "\x0A" + std::string(1, static_cast<char>(entry.size())) + entry;
+}
+
+TEST(TokenizerTest, UserDefinedPiecesAreControlToo) {
+  const auto tokenizer = *Tokenizer::FromModel(WithUserDefined("<image>"), {}, {});
+  EXPECT_EQ(tokenizer.IdOf("<image>"), 1000);
+  EXPECT_THAT(tokenizer.Encode("of<image>of"), testing::Contains(1000));
+  for (const std::string text : {"<image>", "of<image>of", "\xC3\xA9<image><image>"}) {
+    const std::vector<int> typed = tokenizer.Encode(text, false);
+    EXPECT_THAT(typed, testing::Not(testing::Contains(1000))) << text;
+    EXPECT_EQ(tokenizer.Decode(typed), text);
+  }
+  const std::vector<TextPart> parts = {{"<image><im", true}, {"age>", false}};
+  const std::vector<int> ids = tokenizer.Encode(parts);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 1000), 1);
+}
+
+TEST(TokenizerTest, WritesTokenizerJson) {
+  const Folder folder;
+  const auto expected = *ReadJsonObject(kCheckpoint + "/tokenizer.json");
+  const auto text = TokenizerJson(*Tokenizer::Load(kCheckpoint, Layout::kHuggingFace));
+  ASSERT_TRUE(text.ok()) << text.status();
+  const auto written = *ParseJsonObject(*text, "tokenizer.json");
+  for (const auto& [key, value] : expected) {
+    EXPECT_TRUE(written.at(key) == value) << key;
+  }
+  EXPECT_EQ(written.size(), expected.size());
+  // What is written says the same as the flags did.
+  for (const std::string legacy : {"true", "false"}) {
+    folder.Remove("tokenizer.json");
+    folder.Write("tokenizer_config.json", R"({"legacy": )" + legacy + "}");
+    const Tokenizer before = folder.Loaded();
+    folder.Write("tokenizer.json", *TokenizerJson(before));
+    folder.Write("tokenizer_config.json", "{}");
+    const Tokenizer after = folder.Loaded();
+    EXPECT_EQ(after.settings().prefix, before.settings().prefix);
+    EXPECT_EQ(after.settings().prefix_before_space, before.settings().prefix_before_space);
+    EXPECT_EQ(after.Encode("of</s>of <s> of"), before.Encode("of</s>of <s> of"));
+  }
 }
 
 TEST(TokenizerTest, CuttingATextIntoPartsDoesNotChangeItsIds) {
