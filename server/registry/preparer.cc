@@ -50,6 +50,7 @@ absl::StatusOr<std::shared_ptr<const Preparer>> Preparer::Load(
     const std::string& dir, const std::string& vision_tower_dir) {
   ASSIGN_OR_RETURN(model::LlavaConfig config, model::ReadConfig(dir, vision_tower_dir));
   ASSIGN_OR_RETURN(model::Tokenizer tokenizer, model::Tokenizer::Load(dir, config.layout));
+  RETURN_IF_ERROR(tokenizer.CheckFits(config.text.vocab_size));
   std::vector<std::string> warnings;
   ASSIGN_OR_RETURN(model::ChatTemplate chat_template,
                    model::ChatTemplate::ForCheckpoint(dir, config, &warnings));

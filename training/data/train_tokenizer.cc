@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "boost/json.hpp"
+#include "model/tokenizer_json.h"
 #include "training/data/conversation_builder.h"
 #include "training/data/sentencepiece_training.h"
 
@@ -88,7 +89,12 @@ absl::Status TrainTokenizer(const TokenizerOptions& options, const std::string& 
   std::filesystem::create_directories(folder, ignored);
   RETURN_IF_ERROR(Write(folder + "/tokenizer.model", model));
   RETURN_IF_ERROR(Write(folder + "/tokenizer_config.json", ConfigJson(options.vocabulary)));
-  return Write(folder + "/special_tokens_map.json", SpecialTokensJson());
+  RETURN_IF_ERROR(Write(folder + "/special_tokens_map.json", SpecialTokensJson()));
+  // With tokenizer.model alone, versions of transformers disagree about the first word of a text.
+  ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,
+                   model::Tokenizer::Load(folder, model::Layout::kHuggingFace));
+  ASSIGN_OR_RETURN(const std::string json, model::TokenizerJson(tokenizer));
+  return Write(folder + "/tokenizer.json", json);
 }
 
 }  // namespace llava::training

@@ -16,9 +16,9 @@ struct TokenizerOptions {
 };
 
 // BPE with byte fallback: any text can be written. Makes `folder` with tokenizer.model,
-// tokenizer_config.json and special_tokens_map.json; <image> gets the id `vocabulary`, <pad> the
-// one behind it. The same files for the same corpora. NOT_FOUND: a corpus. INVALID_ARGUMENT: an
-// empty corpus, or one too small for the vocabulary.
+// tokenizer.json, tokenizer_config.json and special_tokens_map.json; <image> gets the id
+// `vocabulary`, <pad> the one behind it. The same files for the same corpora. NOT_FOUND: a corpus.
+// INVALID_ARGUMENT: an empty corpus, or one too small for the vocabulary.
 absl::Status TrainTokenizer(const TokenizerOptions& options, const std::string& folder);
 
 }  // namespace llava::training
