@@ -1,6 +1,8 @@
 // llava-train: instruction data in, verified checkpoints out.
 #include <CLI/CLI.hpp>
 
+#include "training/commands/check_command.h"
+#include "training/commands/evaluate_command.h"
 #include "training/commands/run_command.h"
 #include "training/commands/scenes_command.h"
 #include "training/commands/tokenizer_command.h"
@@ -9,6 +11,8 @@ int main(int argc, char** argv) {
   CLI::App app("LLaVA training service", "llava-train");
   app.require_subcommand(1);
   int exit_code = 0;
+  llava::training::AddCheckCommand(app, &exit_code);
+  llava::training::AddEvaluateCommand(app, &exit_code);
   llava::training::AddRunCommand(app, &exit_code);
   llava::training::AddScenesCommand(app, &exit_code);
   llava::training::AddTokenizerCommand(app, &exit_code);

@@ -86,6 +86,15 @@ absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(const Row& row) c
     if (!image.ok()) return Annotate(image.status(), path);
     images.push_back(*std::move(image));
   }
+  return Build(row, images);
+}
+
+absl::StatusOr<std::vector<Sample>> ConversationBuilder::BuildWithoutPixels(const Row& row) const {
+  return Build(row, std::vector<SampleImage>(row.images.size()));
+}
+
+absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(
+    const Row& row, const std::vector<SampleImage>& images) const {
   std::vector<Sample> samples;
   const std::vector<Row> rows = options_.split_turns ? SplitTurns(row) : std::vector<Row>{row};
   for (const Row& one : rows) {

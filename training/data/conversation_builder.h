@@ -40,6 +40,9 @@ class ConversationBuilder : public SampleBuilder {
 
   absl::StatusOr<std::vector<Sample>> Build(const Row& row) const override;
 
+  // The same without reading the pictures: their SampleImages are empty.
+  absl::StatusOr<std::vector<Sample>> BuildWithoutPixels(const Row& row) const;
+
   const model::LlavaConfig& config() const { return config_; }
   const model::Tokenizer& tokenizer() const { return tokenizer_; }
 
@@ -48,6 +51,8 @@ class ConversationBuilder : public SampleBuilder {
                       model::ChatTemplate chat_template, model::PreprocessSettings preprocess,
                       ConversationOptions options);
 
+  absl::StatusOr<std::vector<Sample>> Build(const Row& row,
+                                            const std::vector<SampleImage>& images) const;
   absl::StatusOr<Sample> BuildOne(const Row& row, const std::vector<SampleImage>& images) const;
   absl::StatusOr<SampleImage> ReadImage(const std::string& path) const;
 

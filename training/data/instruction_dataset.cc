@@ -116,12 +116,17 @@ std::int64_t InstructionDataset::bad_rows() const { return impl_->bad_rows; }
 const std::vector<std::int32_t>& InstructionDataset::lengths() const { return impl_->lengths; }
 const Digest& InstructionDataset::fingerprint() const { return impl_->fingerprint; }
 
-absl::StatusOr<Row> InstructionDataset::Read(std::int64_t index) const {
+absl::StatusOr<std::string> InstructionDataset::ReadText(std::int64_t index) const {
   LLAVA_CHECK(index >= 0 && index < size());
   const Place& place = impl_->places[static_cast<std::size_t>(index)];
   auto bytes = impl_->files[place.file].ReadAt(place.offset, place.size);
   if (!bytes.ok()) return Annotate(bytes.status(), Describe(index));
-  std::variant<Row, RowIssue> parsed = ParseRow(*bytes);
+  return bytes;
+}
+
+absl::StatusOr<Row> InstructionDataset::Read(std::int64_t index) const {
+  ASSIGN_OR_RETURN(const std::string bytes, ReadText(index));
+  std::variant<Row, RowIssue> parsed = ParseRow(bytes);
   if (auto* row = std::get_if<Row>(&parsed)) return std::move(*row);
   return absl::DataLossError(
       absl::StrCat(Describe(index),

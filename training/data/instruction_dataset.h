@@ -51,6 +51,9 @@ class InstructionDataset {
   absl::StatusOr<Row> Read(std::int64_t index) const;
   std::string Describe(std::int64_t index) const;
 
+  // The row's bytes as they stand in the file, with the fields that Row does not have.
+  absl::StatusOr<std::string> ReadText(std::int64_t index) const;
+
   // One entry a row: its words, negative for a row without pictures (the reference's
   // modality_lengths). What LengthGroupedSampler wants.
   const std::vector<std::int32_t>& lengths() const;

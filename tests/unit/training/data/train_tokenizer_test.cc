@@ -37,7 +37,8 @@ TEST(TrainTokenizerTest, TrainsWhatTheModelLoadsAndAnyTextComesBack) {
   EXPECT_EQ(tokenizer->IdOf("<pad>"), 501);
   EXPECT_EQ(tokenizer->bos_id(), 1);
   EXPECT_EQ(tokenizer->eos_id(), 2);
-  for (const char* text : {"What is left of the red circle?", "Grüße, 世界 🙂\n<tag>", "a  two  "}) {
+  for (const char* text :
+       {"What is left of the red circle?", "Grüße, 世界 🙂\n<tag>", "a  two  "}) {
     EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text)), text);
   }
   EXPECT_LT(tokenizer->Encode("There is a big red circle at the top left.").size(), 14u);

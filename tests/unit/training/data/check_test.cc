@@ -1,0 +1,98 @@
+#include "training/data/check.h"
+
+#include <fstream>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava::training {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kCheckpoint[] = LLAVA_SOURCE_DIR "/tests/golden/data/checkpoint";
+constexpr char kImages[] = LLAVA_SOURCE_DIR "/tests/golden/data/images";
+
+class CheckTest : public ::testing::Test {
+ protected:
+  CheckTest() {
+    options_.files = {dir_.path() + "/d.jsonl"};
+    std::ofstream file(options_.files[0]);
+    const auto row = [&](int id, const char* image, const char* question, const char* answer) {
+      file << R"({"id":")" << id << R"(",)" << image
+           << R"("conversations":[{"from":"human","value":")" << question
+           << R"("},{"from":"gpt","value":")" << answer << R"("}]})" << "\n";
+    };
+    row(1, R"("image":"gray.png",)", R"(<image>\nq)", "an answer");
+    row(2, "", "q", "a");
+    file << R"({"id":"3","conversations":[{"from":"robot","value":"q"}]})" << "\n";
+    row(4, R"("image":"none.png",)", "<image>", "a");
+    row(5, R"("image":"broken.png",)", "<image>", "a");
+    row(6, "", "q", "a </s> b");
+  }
+
+  CheckReport Check() {
+    lines_.clear();
+    const auto report =
+        CheckData(options_, [this](const std::string& line) { lines_.push_back(line); });
+    EXPECT_TRUE(report.ok()) << report.status();
+    return report.ok() ? *report : CheckReport();
+  }
+
+  test::TempDir dir_;
+  CheckOptions options_;
+  std::vector<std::string> lines_;
+};
+
+TEST_F(CheckTest, WithoutPicturesOnlyTheRowsCount) {
+  const CheckReport report = Check();
+  EXPECT_EQ(report.rows, 6);
+  EXPECT_EQ(report.bad, 1);
+  EXPECT_EQ(report.images, 3);
+  EXPECT_EQ(report.text_only, 2);
+  ASSERT_EQ(lines_.size(), 1u);
+  EXPECT_THAT(lines_[0], HasSubstr("d.jsonl:3: row '3': conversations[0].from is \"robot\""));
+}
+
+TEST_F(CheckTest, LooksAtPictures) {
+  std::ofstream(dir_.path() + "/broken.png") << "not a picture";
+  std::filesystem::copy(std::string(kImages) + "/gray.png", dir_.path() + "/gray.png");
+  options_.images_dir = dir_.path();
+  const CheckReport report = Check();
+  EXPECT_EQ(report.bad, 3);
+  EXPECT_DOUBLE_EQ(report.bad_share(), 0.5);
+  ASSERT_EQ(lines_.size(), 3u);
+  EXPECT_THAT(lines_[1], HasSubstr("d.jsonl:4: row '4': image is 'none.png'"));
+  EXPECT_THAT(lines_[2], HasSubstr("d.jsonl:5: row '5': image broken.png"));
+}
+
+TEST_F(CheckTest, CountsTokensAndNamesMaskedRows) {
+  options_.checkpoint = kCheckpoint;
+  CheckReport report = Check();
+  EXPECT_EQ(report.bad, 1);
+  EXPECT_EQ(report.masked, 1);
+  EXPECT_GT(report.tokens, 3 * 16);
+  EXPECT_GT(report.label_tokens, 4);
+  ASSERT_EQ(lines_.size(), 2u);
+  EXPECT_THAT(lines_[1], HasSubstr("row '6': every label is masked"));
+  EXPECT_THAT(ToText(report, true), HasSubstr("masked      1 rows"));
+  EXPECT_THAT(ToText(report, false), Not(HasSubstr("masked")));
+  options_.max_length = 20;
+  report = Check();
+  EXPECT_EQ(report.truncated, 5);
+  EXPECT_EQ(report.masked, 5);
+}
+
+TEST_F(CheckTest, SaysWhatCannotBeReadAtAll) {
+  const auto ignore = [](const std::string&) {};
+  options_.checkpoint = "/none";
+  EXPECT_EQ(CheckData(options_, ignore).status().code(), absl::StatusCode::kNotFound);
+  options_.checkpoint = "";
+  options_.files = {"/none"};
+  EXPECT_EQ(CheckData(options_, ignore).status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace llava::training

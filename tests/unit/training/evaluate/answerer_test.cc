@@ -1,0 +1,77 @@
+#include "training/evaluate/answerer.h"
+
+#include <filesystem>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava::training {
+namespace {
+
+constexpr char kCheckpoint[] = LLAVA_SOURCE_DIR "/tests/golden/data/checkpoint";
+constexpr char kImages[] = LLAVA_SOURCE_DIR "/tests/golden/data/images";
+
+class AnswererTest : public ::testing::Test {
+ protected:
+  AnswererTest()
+      : model_(*model::Llava::Load(kCheckpoint, {})),
+        answerer_(*Answerer::Make(*model_, kCheckpoint, "vicuna_v1")) {}
+
+  std::vector<std::string> Image(const std::string& name) {
+    return {std::string(kImages) + "/" + name};
+  }
+
+  std::unique_ptr<model::Llava> model_;
+  Answerer answerer_;
+};
+
+TEST_F(AnswererTest, AnswersTheSameWhateverWasAskedBefore) {
+  const auto first = answerer_.Ask(Image("gray.png"), "What is it?", 8);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_LE(first->ids.size(), 8u);
+  ASSERT_TRUE(answerer_.Ask(Image("portrait.jpg"), "And this?", 8).ok());
+  ASSERT_TRUE(answerer_.Ask({}, "No picture?", 8).ok());
+  const auto again = answerer_.Ask(Image("gray.png"), "What is it?", 8);
+  EXPECT_EQ(again->ids, first->ids);
+  EXPECT_EQ(again->text, first->text);
+}
+
+TEST_F(AnswererTest, NamesAPictureThatCannotBeRead) {
+  EXPECT_EQ(answerer_.Ask({"/none.png"}, "?", 4).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Answerer::Make(*model_, kCheckpoint, "v9").status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(AnswererTest, CountsRightAnswersAndMakesProbesOfThem) {
+  // Items whose truth is what this random model says, and one that it gets wrong.
+  std::vector<EvaluationItem> items;
+  for (const char* kind : {"a", "a", "b"}) {
+    const std::string question = "What is " + std::to_string(items.size()) + "?";
+    const auto answer = answerer_.Ask(Image("gray.png"), question, 16);
+    items.push_back({{"gray.png"}, question, answer->text, kind});
+  }
+  items[1].answer = "something else entirely";
+  std::vector<std::string> wrong;
+  const auto scores =
+      Evaluate(answerer_, items, kImages,
+               [&](const EvaluationItem& item, const Answer&) { wrong.push_back(item.question); });
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  EXPECT_EQ(scores->at("a").asked, 2);
+  EXPECT_THAT(wrong, testing::Contains("What is 1?"));
+
+  test::TempDir dir;
+  const auto probes = MakeProbes(answerer_, items, kImages, dir.path(), 5);
+  ASSERT_TRUE(probes.ok()) << probes.status();
+  ASSERT_EQ(probes->size(), 2u);
+  for (const model::Probe& probe : *probes) {
+    EXPECT_NE(probe.prompt, "What is 1?");
+    EXPECT_EQ(probe.chat_template, "vicuna_v1");
+    ASSERT_EQ(probe.images.size(), 1u);
+    const auto answer = answerer_.Ask({dir.path() + "/" + probe.images[0]}, probe.prompt, 16);
+    EXPECT_EQ(answer->ids, probe.greedy_ids);
+  }
+}
+
+}  // namespace
+}  // namespace llava::training

@@ -1,0 +1,15 @@
+// `llava-train check`: says what is wrong with instruction data, before training finds out.
+#ifndef LLAVA_TRAINING_COMMANDS_CHECK_COMMAND_H_
+#define LLAVA_TRAINING_COMMANDS_CHECK_COMMAND_H_
+
+#include <CLI/CLI.hpp>
+
+namespace llava::training {
+
+// Runs when `app` parses. *exit_code becomes 1 when more rows are bad than allowed, 2 when the data
+// cannot be read.
+void AddCheckCommand(CLI::App& app, int* exit_code);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_COMMANDS_CHECK_COMMAND_H_

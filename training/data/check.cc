@@ -1,0 +1,116 @@
+#include "training/data/check.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/status_macros.h"
+#include "model/image.h"
+#include "model/json_reader.h"
+#include "training/data/collator.h"
+#include "training/data/conversation_builder.h"
+#include "training/data/instruction_dataset.h"
+
+namespace llava::training {
+namespace {
+
+class Checker {
+ public:
+  Checker(const CheckOptions& options, const std::function<void(const std::string&)>& on_line)
+      : options_(options), on_line_(on_line) {}
+
+  absl::StatusOr<CheckReport> Run() {
+    if (!options_.checkpoint.empty()) {
+      ConversationOptions conversation;
+      conversation.images_dir = options_.images_dir;
+      conversation.chat_template = options_.chat_template;
+      conversation.max_length = options_.max_length;
+      ASSIGN_OR_RETURN(builder_, ConversationBuilder::Make(
+                                     options_.checkpoint, options_.vision_tower_dir, conversation));
+    }
+    DatasetOptions dataset;
+    dataset.images_dir = options_.images_dir;
+    dataset.on_issue = [this](const RowIssue& issue) { on_line_(issue.ToString()); };
+    ASSIGN_OR_RETURN(const InstructionDataset data,
+                     InstructionDataset::Open(options_.files, dataset));
+    report_.rows = data.size() + data.bad_rows();
+    report_.bad = data.bad_rows();
+    for (std::int64_t i = 0; i < data.size(); ++i) {
+      ASSIGN_OR_RETURN(const Row row, data.Read(i));
+      const std::string where = absl::StrCat(data.Describe(i), ": row '", row.id, "': ");
+      const absl::Status status = CheckRow(row, where);
+      if (!status.ok()) {
+        ++report_.bad;
+        on_line_(absl::StrCat(where, "image ", status.message()));
+      }
+    }
+    return report_;
+  }
+
+ private:
+  absl::Status CheckRow(const Row& row, const std::string& where) {
+    if (builder_) {
+      RETURN_IF_ERROR(CountTokens(row, where));
+    } else if (!options_.images_dir.empty()) {
+      RETURN_IF_ERROR(DecodeImages(row));
+    }
+    report_.text_only += row.images.empty() ? 1 : 0;
+    report_.images += static_cast<std::int64_t>(row.images.size());
+    report_.turns += static_cast<std::int64_t>(row.turns.size());
+    return absl::OkStatus();
+  }
+
+  absl::Status CountTokens(const Row& row, const std::string& where) {
+    // Without a folder of pictures their features still count: a row is tokenized all the same.
+    ASSIGN_OR_RETURN(std::vector<Sample> samples, options_.images_dir.empty()
+                                                      ? builder_->BuildWithoutPixels(row)
+                                                      : builder_->Build(row));
+    const Batch batch = Collate(std::move(samples));
+    report_.tokens += batch.stats.tokens;
+    report_.label_tokens += batch.stats.label_tokens;
+    report_.masked += batch.stats.masked;
+    report_.truncated += batch.stats.truncated;
+    report_.longest = std::max(report_.longest, batch.stats.tokens);
+    if (batch.stats.masked > 0) on_line_(where + "every label is masked, it teaches nothing");
+    return absl::OkStatus();
+  }
+
+  absl::Status DecodeImages(const Row& row) {
+    for (const std::string& image : row.images) {
+      const std::string path = absl::StrCat(options_.images_dir, "/", image);
+      ASSIGN_OR_RETURN(const std::string bytes,
+                       model::ReadFileWithLimit(path, model::ImageLimits().max_bytes));
+      RETURN_IF_ERROR(Annotate(model::DecodeImage(bytes).status(), image));
+    }
+    return absl::OkStatus();
+  }
+
+  const CheckOptions& options_;
+  const std::function<void(const std::string&)>& on_line_;
+  std::optional<ConversationBuilder> builder_;
+  CheckReport report_;
+};
+
+}  // namespace
+
+absl::StatusOr<CheckReport> CheckData(const CheckOptions& options,
+                                      const std::function<void(const std::string&)>& on_line) {
+  return Checker(options, on_line).Run();
+}
+
+std::string ToText(const CheckReport& report, bool tokenized) {
+  std::string text = absl::StrFormat(
+      "rows        %d, %d bad (%.2f%%)\nimages      %d\ntext only   %d rows\n", report.rows,
+      report.bad, 100 * report.bad_share(), report.images, report.text_only);
+  absl::StrAppendFormat(&text, "turns       %d\n", report.turns);
+  if (!tokenized) return text;
+  absl::StrAppendFormat(&text,
+                        "tokens      %d, of which %d are learnt; the longest row has %d\n"
+                        "truncated   %d rows\nmasked      %d rows teach nothing\n",
+                        report.tokens, report.label_tokens, report.longest, report.truncated,
+                        report.masked);
+  return text;
+}
+
+}  // namespace llava::training

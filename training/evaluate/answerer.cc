@@ -1,0 +1,166 @@
+#include "training/evaluate/answerer.h"
+
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/stack.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "model/image.h"
+#include "model/json_reader.h"
+#include "model/prompt.h"
+#include "model/session.h"
+
+namespace llava::training {
+namespace {
+
+constexpr int kAnswerTokens = 96;  // longer than any true answer
+constexpr int kProbeTokens = 16;
+
+std::vector<std::string> Paths(const EvaluationItem& item, const std::string& dir) {
+  std::vector<std::string> paths;
+  for (const std::string& image : item.images) paths.push_back(absl::StrCat(dir, "/", image));
+  return paths;
+}
+
+// One item of each kind, then a second one of each, ...: their order for probes.
+std::vector<const EvaluationItem*> ByTurns(const std::vector<EvaluationItem>& items) {
+  std::vector<const EvaluationItem*> rest, order;
+  for (const EvaluationItem& item : items) rest.push_back(&item);
+  while (!rest.empty()) {
+    std::set<std::string> kinds;
+    std::vector<const EvaluationItem*> later;
+    for (const EvaluationItem* item : rest) {
+      (kinds.insert(item->kind).second ? order : later).push_back(item);
+    }
+    rest = std::move(later);
+  }
+  return order;
+}
+
+}  // namespace
+
+Answerer::Answerer(const model::Llava& model, model::Tokenizer tokenizer,
+                   model::ChatTemplate chat_template, const model::PreprocessSettings& settings)
+    : model_(&model),
+      tokenizer_(std::move(tokenizer)),
+      template_(std::move(chat_template)),
+      preprocessor_(settings) {}
+
+absl::StatusOr<Answerer> Answerer::Make(const model::Llava& model, const std::string& checkpoint,
+                                        const std::string& chat_template) {
+  ASSIGN_OR_RETURN(model::Tokenizer tokenizer,
+                   model::Tokenizer::Load(checkpoint, model.config().layout));
+  std::vector<std::string> warnings;
+  ASSIGN_OR_RETURN(model::ChatTemplate chat,
+                   chat_template.empty()
+                       ? model::ChatTemplate::ForCheckpoint(checkpoint, model.config(), &warnings)
+                       : model::ChatTemplate::ByName(chat_template));
+  ASSIGN_OR_RETURN(const model::PreprocessSettings settings,
+                   model::ReadPreprocessSettings(checkpoint, model.config()));
+  return Answerer(model, std::move(tokenizer), std::move(chat), settings);
+}
+
+absl::Status Answerer::Encode(const std::vector<std::string>& images) {
+  if (images == encoded_) return absl::OkStatus();
+  std::vector<at::Tensor> pixels;
+  for (const std::string& path : images) {
+    ASSIGN_OR_RETURN(const std::string bytes,
+                     model::ReadFileWithLimit(path, model::ImageLimits().max_bytes));
+    const auto image = model::DecodeImage(bytes);
+    if (!image.ok()) return Annotate(image.status(), path);
+    model::PixelValues values = preprocessor_.Process(*image);
+    pixels.push_back(at::from_blob(values.values.data(), {3, values.height, values.width}).clone());
+  }
+  features_ = pixels.empty()
+                  ? at::Tensor()
+                  : model_->EncodeImages(at::stack(pixels).to(model_->device(), model_->dtype()));
+  encoded_ = images;
+  return absl::OkStatus();
+}
+
+Answer Answerer::Generate(const model::PromptTokens& prompt, int max_tokens) const {
+  const model::TextConfig& text = model_->config().text;
+  model::Session session(*model_);
+  const at::Tensor hidden = session.Append(model::EmbedPrompt(*model_, prompt, features_));
+  at::Tensor logits = model_->Logits(hidden.slice(0, hidden.size(0) - 1)).squeeze(0);
+  Answer answer;
+  const std::int64_t room =
+      std::min<std::int64_t>(max_tokens, text.max_positions - session.length());
+  while (static_cast<std::int64_t>(answer.ids.size()) < room) {
+    if (!answer.ids.empty()) logits = session.Step(answer.ids.back());
+    answer.ids.push_back(static_cast<int>(logits.argmax().item<std::int64_t>()));
+    if (std::count(text.eos_token_ids.begin(), text.eos_token_ids.end(), answer.ids.back())) break;
+  }
+  answer.text = tokenizer_.Decode(answer.ids);
+  return answer;
+}
+
+absl::StatusOr<Answer> Answerer::Ask(const std::vector<std::string>& images,
+                                     const std::string& question, int max_tokens) {
+  const auto count = static_cast<int>(images.size());
+  model::ChatMessage message;
+  for (int i = 0; i < count; ++i) message.parts.emplace_back(model::ImagePart{i});
+  message.parts.emplace_back(question);
+  ASSIGN_OR_RETURN(
+      const model::PromptTokens prompt,
+      model::BuildPrompt({&message, 1}, template_, tokenizer_, model_->config(), count));
+  try {
+    const c10::InferenceMode inference;
+    RETURN_IF_ERROR(Encode(images));
+    return Generate(prompt, max_tokens);
+  } catch (const c10::Error& error) {
+    return absl::ResourceExhaustedError(error.what_without_backtrace());
+  }
+}
+
+absl::StatusOr<Scores> Evaluate(
+    Answerer& answerer, const std::vector<EvaluationItem>& items, const std::string& images_dir,
+    const std::function<void(const EvaluationItem&, const Answer&)>& on_wrong) {
+  Scores scores;
+  for (const EvaluationItem& item : items) {
+    ASSIGN_OR_RETURN(const Answer answer,
+                     answerer.Ask(Paths(item, images_dir), item.question, kAnswerTokens));
+    KindScore& score = scores[item.kind];
+    ++score.asked;
+    if (IsRight(item.answer, answer.text)) {
+      ++score.right;
+    } else if (on_wrong) {
+      on_wrong(item, answer);
+    }
+  }
+  return scores;
+}
+
+absl::StatusOr<std::vector<model::Probe>> MakeProbes(Answerer& answerer,
+                                                     const std::vector<EvaluationItem>& items,
+                                                     const std::string& images_dir,
+                                                     const std::string& checkpoint, int count) {
+  std::vector<model::Probe> probes;
+  for (const EvaluationItem* item : ByTurns(items)) {
+    if (static_cast<int>(probes.size()) >= count) break;
+    ASSIGN_OR_RETURN(Answer answer,
+                     answerer.Ask(Paths(*item, images_dir), item->question, kProbeTokens));
+    if (!IsRight(item->answer, answer.text)) continue;
+    model::Probe probe{item->question, {}, answerer.template_name(), std::move(answer.ids)};
+    for (const std::string& image : item->images) {
+      const std::filesystem::path source(absl::StrCat(images_dir, "/", image));
+      probe.images.push_back(absl::StrCat("probes/", probes.size(), "-", probe.images.size(),
+                                          source.extension().string()));
+      std::error_code error;
+      std::filesystem::create_directories(checkpoint + "/probes", error);
+      std::filesystem::copy_file(source, absl::StrCat(checkpoint, "/", probe.images.back()), error);
+      if (error) return absl::ErrnoToStatus(error.value(), probe.images.back());
+    }
+    probes.push_back(std::move(probe));
+  }
+  return probes;
+}
+
+}  // namespace llava::training

@@ -1,0 +1,72 @@
+// Asks a model questions about pictures, greedily and one at a time: evaluation and probes.
+#ifndef LLAVA_TRAINING_EVALUATE_ANSWERER_H_
+#define LLAVA_TRAINING_EVALUATE_ANSWERER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/chat_template.h"
+#include "model/llava.h"
+#include "model/manifest.h"
+#include "model/preprocess.h"
+#include "model/prompt.h"
+#include "model/tokenizer.h"
+#include "training/evaluate/score.h"
+
+namespace llava::training {
+
+struct Answer {
+  std::vector<int> ids;  // the end-of-text id included
+  std::string text;
+};
+
+// Not thread-safe: it keeps the features of the last pictures. The model outlives it.
+class Answerer {
+ public:
+  // Tokenizer and preprocessor come from `checkpoint` (whose weights are not read); `chat_template`
+  // is a name of ChatTemplate::Names(), or "" for the checkpoint's own.
+  static absl::StatusOr<Answerer> Make(const model::Llava& model, const std::string& checkpoint,
+                                       const std::string& chat_template);
+
+  // `images`: paths of files. Errors: a picture that cannot be read, a prompt that is too long;
+  // RESOURCE_EXHAUSTED: memory.
+  absl::StatusOr<Answer> Ask(const std::vector<std::string>& images, const std::string& question,
+                             int max_tokens);
+
+  const std::string& template_name() const { return template_.name(); }
+
+ private:
+  Answerer(const model::Llava& model, model::Tokenizer tokenizer, model::ChatTemplate chat_template,
+           const model::PreprocessSettings& settings);
+
+  absl::Status Encode(const std::vector<std::string>& images);
+  Answer Generate(const model::PromptTokens& prompt, int max_tokens) const;
+
+  const model::Llava* model_;
+  model::Tokenizer tokenizer_;
+  model::ChatTemplate template_;
+  model::Preprocessor preprocessor_;
+  std::vector<std::string> encoded_;  // the pictures of features_
+  at::Tensor features_;               // [images, image_tokens, hidden]
+};
+
+// Asks every item; pictures are below `images_dir`. `on_wrong` gets each wrong answer.
+absl::StatusOr<Scores> Evaluate(
+    Answerer& answerer, const std::vector<EvaluationItem>& items, const std::string& images_dir,
+    const std::function<void(const EvaluationItem&, const Answer&)>& on_wrong = nullptr);
+
+// Copies up to `count` pictures of `items` (different kinds first, right answers only) into
+// `checkpoint`/probes and records what the model answers there.
+absl::StatusOr<std::vector<model::Probe>> MakeProbes(Answerer& answerer,
+                                                     const std::vector<EvaluationItem>& items,
+                                                     const std::string& images_dir,
+                                                     const std::string& checkpoint, int count);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_EVALUATE_ANSWERER_H_
