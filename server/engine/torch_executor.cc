@@ -1,0 +1,238 @@
+#include "server/engine/torch_executor.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <new>
+#include <string_view>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "model/attention/paged_aten_attention.h"
+#include "model/attention/paged_cpu_attention.h"
+
+namespace llava::engine {
+namespace {
+
+at::Tensor ToDevice(const std::vector<std::int64_t>& values, at::Device device) {
+  return at::tensor(values, at::TensorOptions().dtype(at::kLong)).to(device);
+}
+
+// LibTorch reports a failed CPU allocation as a plain error, known only by its words.
+bool IsOutOfMemory(const c10::Error& error) {
+  return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+         absl::StrContains(error.what_without_backtrace(), "not enough memory") ||
+         absl::StrContains(error.what_without_backtrace(), "can't allocate memory");
+}
+
+// Runs f, which returns a Status or a StatusOr, with the exceptions of LibTorch as a Status.
+template <typename F>
+auto Guarded(absl::string_view what, F f) -> decltype(f()) {
+  try {
+    return f();
+  } catch (const c10::Error& error) {
+    const std::string message = absl::StrCat(what, ": ", error.what_without_backtrace());
+    if (IsOutOfMemory(error)) return absl::ResourceExhaustedError(message);
+    return absl::InternalError(message);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat(what, ": out of memory"));
+  }
+}
+
+}  // namespace
+
+model::KvShape TorchModel::kv_shape() const {
+  const model::TextConfig& text = llava_->config().text;
+  const at::Device device = llava_->device();
+  return {.layers = static_cast<int>(text.num_layers),
+          .kv_heads = static_cast<int>(text.num_kv_heads),
+          .head_dim = static_cast<int>(text.head_dim),
+          .dtype = llava_->dtype(),
+          .device = device,
+          .layout = device.is_cpu() ? model::KvLayout::kTiles : model::KvLayout::kRows};
+}
+
+std::int64_t TorchModel::feature_bytes_per_token() const {
+  return llava_->config().text.hidden_size *
+         static_cast<std::int64_t>(c10::elementSize(llava_->dtype()));
+}
+
+absl::StatusOr<std::unique_ptr<TorchExecutor>> TorchExecutor::Create(const model::KvShape& shape,
+                                                                     int num_blocks) {
+  ASSIGN_OR_RETURN(model::KvCache cache,
+                   model::KvCache::Create(shape, num_blocks * model::KvCache::BlockBytes(shape)));
+  return std::unique_ptr<TorchExecutor>(new TorchExecutor(std::move(cache)));
+}
+
+absl::Status TorchExecutor::AddVersion(std::shared_ptr<const LoadedModel> model) {
+  auto torch_model = std::dynamic_pointer_cast<const TorchModel>(std::move(model));
+  LLAVA_CHECK(torch_model != nullptr);
+  const model::KvShape shape = torch_model->kv_shape();
+  if (shape != cache_.shape()) {
+    const auto words = [](const model::KvShape& s) {
+      return absl::StrCat(s.layers, " layers of ", s.kv_heads, " key/value heads of size ",
+                          s.head_dim, " in ", at::toString(s.dtype), " on ", s.device.str());
+    };
+    return absl::FailedPreconditionError(absl::StrCat("the model has ", words(shape),
+                                                      ", the KV blocks of this engine are for ",
+                                                      words(cache_.shape())));
+  }
+  const Digest version = torch_model->version();
+  LLAVA_CHECK(versions_.emplace(version, std::move(torch_model)).second);
+  return absl::OkStatus();
+}
+
+void TorchExecutor::RemoveVersion(const Digest& version) {
+  LLAVA_CHECK_EQ(versions_.erase(version), 1u);
+}
+
+void TorchExecutor::DropFeatures(std::span<const scheduling::FeatureId> features) {
+  for (const scheduling::FeatureId feature : features) features_.erase(feature);
+}
+
+const model::Llava& TorchExecutor::ModelOf(const scheduling::StepPlan& plan) const {
+  const auto version = versions_.find(plan.version);
+  LLAVA_CHECK(version != versions_.end());
+  return version->second->llava();
+}
+
+absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
+  return Guarded("encoding images", [&]() -> absl::Status {
+    const c10::InferenceMode inference;
+    const model::Llava& llava = ModelOf(plan);
+    std::vector<at::Tensor> pixels;
+    for (const scheduling::EncodeImage& encode : plan.encodes) {
+      const scheduling::ImageInput& image = *encode.image;
+      LLAVA_CHECK_EQ(image.pixels_CHW.size(), std::size_t{3} * image.height * image.width);
+      if (image.height != llava.config().vision.image_size ||
+          image.width != llava.config().vision.image_size ||
+          image.count != llava.config().image_tokens()) {
+        return absl::InternalError(absl::StrCat(
+            "a picture was prepared as ", image.width, "x", image.height, " pixels and ",
+            image.count, " tokens; the model takes ", llava.config().vision.image_size,
+            " and gives ", llava.config().image_tokens()));
+      }
+      pixels.push_back(at::from_blob(const_cast<float*>(image.pixels_CHW.data()),
+                                     {3, image.height, image.width}, at::kFloat));
+    }
+    const at::Tensor features_BIE = llava.EncodeImages(at::stack(pixels).to(llava.device()));
+    for (std::size_t i = 0; i < plan.encodes.size(); ++i) {
+      // A copy of its own, so that dropping one picture of the batch frees its memory.
+      features_[plan.encodes[i].feature] =
+          features_BIE[static_cast<std::int64_t>(i)].to(llava.dtype(), /*non_blocking=*/false,
+                                                        /*copy=*/true);
+    }
+    return absl::OkStatus();
+  });
+}
+
+at::Tensor TorchExecutor::Rows(const scheduling::StepPlan& plan, const model::Llava& llava) const {
+  std::vector<std::int64_t> ids;
+  ids.reserve(plan.total_tokens);
+  for (const scheduling::Chunk& chunk : plan.chunks) {
+    LLAVA_CHECK_EQ(chunk.first_token, static_cast<int>(ids.size()));
+    ids.insert(ids.end(), chunk.token_ids.begin(), chunk.token_ids.end());
+  }
+  LLAVA_CHECK_EQ(plan.total_tokens, static_cast<int>(ids.size()));
+  // The ids of image tokens may be anything; their rows are replaced.
+  for (const scheduling::ImageRows& rows : plan.image_rows) {
+    std::fill_n(ids.begin() + rows.first_row, rows.count, 0);
+  }
+  at::Tensor rows_TE = llava.Embed(ToDevice(ids, llava.device()));
+  for (const scheduling::ImageRows& rows : plan.image_rows) {
+    const at::Tensor& feature = features_.at(rows.feature);
+    rows_TE.narrow(0, rows.first_row, rows.count)
+        .copy_(feature.narrow(0, rows.feature_row, rows.count));
+  }
+  return rows_TE;
+}
+
+std::unique_ptr<model::AttentionBackend> TorchExecutor::Attention(
+    const scheduling::StepPlan& plan) {
+  tables_.resize(plan.chunks.size());
+  std::vector<model::PagedSequence> sequences;
+  for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
+    const scheduling::Chunk& chunk = plan.chunks[i];
+    tables_[i].clear();
+    for (const scheduling::BlockId block : chunk.blocks) tables_[i].push_back(block.value());
+    sequences.push_back({.first_row = chunk.first_token,
+                         .tokens = static_cast<std::int64_t>(chunk.token_ids.size()),
+                         .context = chunk.start,
+                         .blocks = tables_[i]});
+  }
+  if (cache_.shape().layout == model::KvLayout::kTiles) {
+    return std::make_unique<model::PagedCpuAttention>(cache_, std::move(sequences));
+  }
+  return std::make_unique<model::PagedAtenAttention>(cache_, std::move(sequences));
+}
+
+absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::StepPlan& plan) {
+  return Guarded("running a step", [&]() -> absl::StatusOr<scheduling::StepResult> {
+    const c10::InferenceMode inference;
+    for (const scheduling::BlockCopy& copy : plan.copies) {
+      cache_.CopyBlock(copy.from.value(), copy.to.value());
+    }
+    if (plan.chunks.empty()) return scheduling::StepResult{};
+    const model::Llava& llava = ModelOf(plan);
+    std::vector<std::int64_t> positions;
+    for (const scheduling::Chunk& chunk : plan.chunks) {
+      for (std::size_t i = 0; i < chunk.token_ids.size(); ++i) {
+        positions.push_back(chunk.start + static_cast<std::int64_t>(i));
+      }
+    }
+    const std::unique_ptr<model::AttentionBackend> attention = Attention(plan);
+    const at::Tensor hidden_TE =
+        llava.Forward(Rows(plan, llava), ToDevice(positions, llava.device()), *attention);
+    return SampleAll(plan, llava, hidden_TE);
+  });
+}
+
+// The logits of the rows that sample, each once, as fp32 on the CPU.
+at::Tensor TorchExecutor::SampleLogits(const scheduling::StepPlan& plan, const model::Llava& llava,
+                                       const at::Tensor& hidden_TE,
+                                       std::vector<std::int64_t>& row_of_sample) {
+  std::vector<std::int64_t> rows;
+  for (const scheduling::Sample& sample : plan.samples) {
+    const auto seen = std::find(rows.begin(), rows.end(), sample.row);
+    row_of_sample.push_back(seen - rows.begin());
+    if (seen == rows.end()) rows.push_back(sample.row);
+  }
+  return llava.Logits(hidden_TE.index_select(0, ToDevice(rows, hidden_TE.device())))
+      .to(at::kCPU, at::kFloat)
+      .contiguous();
+}
+
+absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(const scheduling::StepPlan& plan,
+                                                                const model::Llava& llava,
+                                                                const at::Tensor& hidden_TE) {
+  scheduling::StepResult result;
+  if (plan.samples.empty()) return result;
+  std::vector<std::int64_t> row_of_sample;
+  const at::Tensor logits_RV = SampleLogits(plan, llava, hidden_TE, row_of_sample);
+  const std::vector<int>& end_ids = llava.config().text.eos_token_ids;
+  const auto words = static_cast<std::size_t>(logits_RV.size(1));
+  for (std::size_t i = 0; i < plan.samples.size(); ++i) {
+    const scheduling::Sample& sample = plan.samples[i];
+    const float* row = logits_RV.const_data_ptr<float>() + row_of_sample[i] * logits_RV.size(1);
+    ASSIGN_OR_RETURN(const model::SampledToken token,
+                     sampler_.Sample({row, words}, {.params = sample.params,
+                                                    .prompt_ids = sample.prompt_ids,
+                                                    .output_ids = sample.output_ids,
+                                                    .end_ids = end_ids,
+                                                    .seed = sample.seed}));
+    scheduling::SampledToken& out = result.tokens.emplace_back();
+    out.token = token.token;
+    out.logprob = token.logprob;
+    for (const auto& [id, logprob] : token.top) out.top.push_back({id, logprob});
+  }
+  return result;
+}
+
+}  // namespace llava::engine

@@ -1,0 +1,83 @@
+// Carries out steps with LibTorch: one flattened batch through the model over a paged KV cache.
+#ifndef LLAVA_SERVER_ENGINE_TORCH_EXECUTOR_H_
+#define LLAVA_SERVER_ENGINE_TORCH_EXECUTOR_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/digest.h"
+#include "model/attention/attention.h"
+#include "model/attention/paged_batch.h"
+#include "model/kv_cache.h"
+#include "model/llava.h"
+#include "model/sampler.h"
+#include "server/engine/executor.h"
+
+namespace llava::engine {
+
+// A version of LLaVA in the memory of one device. Immutable.
+class TorchModel final : public LoadedModel {
+ public:
+  TorchModel(const Digest& version, std::shared_ptr<const model::Llava> llava)
+      : version_(version), llava_(std::move(llava)) {}
+
+  const Digest& version() const override { return version_; }
+  const model::Llava& llava() const { return *llava_; }
+
+  // What its keys and values look like. On the CPU in the layout of our kernels.
+  model::KvShape kv_shape() const;
+  // Bytes of one token of an encoded picture.
+  std::int64_t feature_bytes_per_token() const;
+
+ private:
+  const Digest version_;
+  const std::shared_ptr<const model::Llava> llava_;
+};
+
+// Versions share the blocks; all have the KV shape that the executor was made for. Engine thread
+// only.
+class TorchExecutor final : public Executor {
+ public:
+  // Errors are those of KvCache::Create.
+  static absl::StatusOr<std::unique_ptr<TorchExecutor>> Create(const model::KvShape& shape,
+                                                               int num_blocks);
+
+  // `model` is a TorchModel.
+  absl::Status AddVersion(std::shared_ptr<const LoadedModel> model) override;
+  void RemoveVersion(const Digest& version) override;
+  void DropFeatures(std::span<const scheduling::FeatureId> features) override;
+  absl::Status EncodeImages(const scheduling::StepPlan& plan) override;
+  absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) override;
+
+ private:
+  explicit TorchExecutor(model::KvCache cache) : cache_(std::move(cache)) {}
+
+  const model::Llava& ModelOf(const scheduling::StepPlan& plan) const;
+  at::Tensor Rows(const scheduling::StepPlan& plan, const model::Llava& llava) const;
+  std::unique_ptr<model::AttentionBackend> Attention(const scheduling::StepPlan& plan);
+  at::Tensor SampleLogits(const scheduling::StepPlan& plan, const model::Llava& llava,
+                          const at::Tensor& hidden_TE, std::vector<std::int64_t>& row_of_sample);
+  absl::StatusOr<scheduling::StepResult> SampleAll(const scheduling::StepPlan& plan,
+                                                   const model::Llava& llava,
+                                                   const at::Tensor& hidden_TE);
+
+  model::KvCache cache_;
+  std::map<Digest, std::shared_ptr<const TorchModel>> versions_;
+  std::unordered_map<scheduling::FeatureId, at::Tensor> features_;  // [count, E]
+  std::vector<std::vector<std::int32_t>>
+      tables_;  // of the step's chunks; attention points into them
+  model::Sampler sampler_;
+};
+
+}  // namespace llava::engine
+
+#endif  // LLAVA_SERVER_ENGINE_TORCH_EXECUTOR_H_
