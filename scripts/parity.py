@@ -21,6 +21,11 @@ from safetensors.torch import load_file  # noqa: E402
 CLOSE_CALL = 1e-3  # a greedy choice between logits that are this close may fall either way
 
 
+def give_up(message):
+    print(f"parity: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
 def run_ours(args, folder):
     dump = Path(folder) / "stages.safetensors"
     command = [args.llavad, "generate", args.checkpoint, "--raw", "--prompt", args.prompt, "--json", "--ignore-eos",
@@ -31,7 +36,7 @@ def run_ours(args, folder):
         command += ["--vision-tower", args.vision_tower]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode != 0:
-        sys.exit(f"parity: llavad ended with status {result.returncode}; its message is above")
+        give_up(f"llavad ended with status {result.returncode}; its message is above")
     return json.loads(result.stdout), load_file(dump)
 
 
@@ -70,7 +75,7 @@ class Reference:
             model.model.multi_modal_projector = self.load_projector()
             problems = {key for key in problems if "multi_modal_projector" not in key}
         if problems:
-            sys.exit(f"parity: transformers finds other tensors than it expects: {sorted(problems)[:5]}")
+            give_up(f"transformers finds other tensors than it expects: {sorted(problems)[:5]}")
         tokenizer = AutoTokenizer.from_pretrained(self.folder)
         image_id = model.config.image_token_id
 

@@ -91,7 +91,8 @@ def make_encode(folder):
 def load_original(folder, config, vision_tower):
     tower_folder = Path(vision_tower or config["mm_vision_tower"])
     if not tower_folder.is_dir():
-        sys.exit(f"parity: the vision tower {tower_folder} is no directory: name it with --vision-tower")
+        print(f"parity: the vision tower {tower_folder} is no directory: name it with --vision-tower", file=sys.stderr)
+        sys.exit(2)
     tensors = read_tensors(folder)
     tower = CLIPVisionModel.from_pretrained(tower_folder, dtype=torch.float32, attn_implementation="eager")
     tuned = taken(tensors, "model.vision_tower.vision_tower.")

@@ -29,7 +29,7 @@ constexpr std::string_view kExif("Exif\0\0", 6);
 constexpr std::string_view kXmp("http://ns.adobe.com/xap/1.0/\0", 29);
 
 // No encoder writes so many; a file with more is made to keep a decoder busy.
-constexpr int kMaxScans = 500;
+constexpr int kMaxScans = 100;
 
 bool IsFrame(std::uint32_t marker) {
   return marker >= kSof0 && marker <= kSof15 && marker != kDht && marker != kJpg && marker != kDac;
@@ -136,7 +136,6 @@ void ConvertRow(const std::uint8_t* row, int width, int channels, std::uint8_t* 
 struct Decompression {
   jpeg_decompress_struct jpeg;
   ErrorManager errors;
-  jpeg_source_mgr source;
   jpeg_progress_mgr progress;
   bool size_differs;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <opencv2/core.hpp>
 #include <opencv2/core/utils/logger.hpp>
 #include <opencv2/imgcodecs.hpp>
@@ -30,7 +31,12 @@ void FromGrey16(const std::uint16_t* grey, int width, std::uint8_t* rgb) {
 }
 
 absl::StatusOr<cv::Mat> Decode(std::string_view file, const ImageHeader& header, int flags) {
-  cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
+  if (file.size() > std::size_t{std::numeric_limits<int>::max()}) {
+    return ImageError(header.format, "its file has more than 2 GiB");
+  }
+  static const auto level_before =
+      cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);  // once
+  (void)level_before;
   try {
     // OpenCV only reads from it, but has no type for that.
     const cv::Mat encoded(1, static_cast<int>(file.size()), CV_8UC1,

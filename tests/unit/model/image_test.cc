@@ -124,6 +124,7 @@ TEST(ImageTest, LimitsAreCheckedBeforeAnythingIsDecoded) {
   EXPECT_THAT(ErrorOfDecoding(PngClaiming(2'000'000'000, 2'000'000'000)),
               HasSubstr("4000000000000000000 pixels"));
   EXPECT_THAT(ErrorOfDecoding(PngClaiming(50'000'001, 1)), HasSubstr("more than the limit"));
+  EXPECT_THAT(ErrorOfDecoding(PngClaiming(65536, 2)), HasSubstr("longest side supported is 65535"));
   std::string jpeg = ReadFile(kImages / "rgb_420.jpg");
   const std::size_t frame = jpeg.find("\xff\xc0");
   jpeg.replace(frame + 5, 4, "\xff\xff\xff\xff");
