@@ -16,6 +16,8 @@
 #include "server/api/grpc_chat.h"
 #include "server/api/grpc_server.h"
 #include "server/api/host_port.h"
+#include "server/api/http/openai_routes.h"
+#include "server/api/http/page_routes.h"
 #include "server/api/http/server.h"
 #include "server/api/http/status_routes.h"
 #include "server/api/io_pool.h"
@@ -141,6 +143,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   const api::StatusSources sources{[p] { return p->Scrape(); }, [p] { return p->Readiness(); }};
   api::AddStatusRoutes(sources, std::nullopt, &p->metrics_router);
   api::AddStatusRoutes(sources, api::Role::kAdmin, &p->api_router);
+  api::AddOpenAiRoutes(&p->runner, &p->prepare, &p->api_router);
+  api::AddPageRoutes(&p->api_router);
   auto app = std::unique_ptr<App>(new App(std::move(parts)));
   ASSIGN_OR_RETURN(p->grpc, api::GrpcServer::Start(ToGrpcOptions(config, tls), {&p->chat}));
   if (!config.http.empty()) {

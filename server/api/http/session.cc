@@ -37,6 +37,7 @@ using PlainStream = beast::tcp_stream;
 using TlsStream = beast::ssl_stream<beast::tcp_stream>;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
+// What goes into a co_await has a name first: g++ 12 destroys temporaries there twice.
 // All members are touched in the strand of the stream only, except by Close.
 template <typename Stream>
 class Session final : public HttpConnection,
@@ -62,6 +63,7 @@ class Session final : public HttpConnection,
 
   HttpRequest& request() override { return request_; }
   const std::string& request_id() const override { return request_id_; }
+  const std::string& caller() const override { return caller_; }
   asio::any_io_executor executor() override { return stream_.get_executor(); }
   asio::awaitable<bool> Send(HttpResponse response) override;
   asio::awaitable<bool> StartStream(HttpResponse head) override;
@@ -93,6 +95,7 @@ class Session final : public HttpConnection,
   bool last_ = false;        // close after this answer
   HttpRequest request_;
   std::string request_id_;
+  std::string caller_;
   std::function<void()> on_gone_;
 };
 
@@ -183,10 +186,13 @@ asio::awaitable<bool> Session<Stream>::ServeOne() {
   if (error == http::error::end_of_stream || error == beast::error::timeout) co_return false;
   request_ = parser.get();  // the header; the body follows
   request_id_ = RequestIdOr(HeaderOf(request_, "x-request-id"));
-  if (error) co_return co_await Refuse(ErrorResponse(absl::InvalidArgumentError(error.message())));
-  std::string caller;
   HttpResponse refusal;
-  const HttpRoute* route = server_->router().Find(request_, &caller, &refusal);
+  if (error) {
+    refusal = ErrorResponse(absl::InvalidArgumentError(error.message()));
+    co_return co_await Refuse(std::move(refusal));
+  }
+  caller_.clear();
+  const HttpRoute* route = server_->router().Find(request_, &caller_, &refusal);
   if (route == nullptr) co_return co_await Refuse(std::move(refusal));
   const auto length = parser.content_length();
   const std::int64_t reserved =
@@ -195,14 +201,14 @@ asio::awaitable<bool> Session<Stream>::ServeOne() {
                      *length, static_cast<std::uint64_t>(server_->options().max_body_bytes)))
                        : server_->options().max_body_bytes;
   if (!server_->ReserveBody(reserved)) {
-    const Duration soon = std::chrono::seconds(1);
-    co_return co_await Refuse(ErrorResponse(scheduling::WithRetryAfter(
-        absl::UnavailableError("too many bytes of requests are under way"), soon)));
+    refusal = ErrorResponse(scheduling::WithRetryAfter(
+        absl::UnavailableError("too many bytes of requests are under way"),
+        std::chrono::seconds(1)));
+    co_return co_await Refuse(std::move(refusal));
   }
   bool go_on = co_await ReadBody(&parser);
   if (go_on) {
     request_ = parser.release();
-    request_.set("x-llava-caller", caller);
     co_await route->handle(*this);
     go_on = request_.keep_alive() && !gone_;
   }
@@ -285,8 +291,8 @@ asio::awaitable<bool> Session<Stream>::SendChunk(std::string chunk) {
     auto [error, bytes] = co_await asio::async_write(stream_, asio::buffer(chunk), kAwait);
     co_return !error;
   }
-  auto [error, bytes] =
-      co_await asio::async_write(stream_, http::make_chunk(asio::buffer(chunk)), kAwait);
+  const auto framed = http::make_chunk(asio::buffer(chunk));
+  auto [error, bytes] = co_await asio::async_write(stream_, framed, kAwait);
   co_return !error;
 }
 
@@ -294,7 +300,8 @@ template <typename Stream>
 asio::awaitable<bool> Session<Stream>::EndStream() {
   if (request_.version() == 10) co_return true;
   ExpireAfter(server_->options().request_timeout);
-  auto [error, bytes] = co_await asio::async_write(stream_, http::make_chunk_last(), kAwait);
+  const auto last_chunk = http::make_chunk_last();
+  auto [error, bytes] = co_await asio::async_write(stream_, last_chunk, kAwait);
   co_return !error;
 }
 

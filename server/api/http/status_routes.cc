@@ -1,5 +1,7 @@
 #include "server/api/http/status_routes.h"
 
+#include <utility>
+
 namespace llava::api {
 namespace {
 
@@ -9,23 +11,30 @@ using boost::asio::awaitable;
 constexpr const char* kText = "text/plain; charset=utf-8";
 constexpr const char* kExposition = "text/plain; version=0.0.4; charset=utf-8";
 
+HttpResponse ReadyResponse(const observe::Health::State& state) {
+  if (state.ready) return MakeResponse(http::status::ok, kText, "ready\n");
+  return MakeResponse(http::status::service_unavailable, kText,
+                      "not ready: " + state.reason + "\n");
+}
+
 }  // namespace
 
+// Responses have names: g++ 12 destroys temporaries of a co_await expression twice.
 void AddStatusRoutes(const StatusSources& sources, std::optional<Role> role, HttpRouter* router) {
   router->Add(
       {http::verb::get, "/healthz", std::nullopt, [](HttpExchange& exchange) -> awaitable<void> {
-         co_await exchange.Send(MakeResponse(http::status::ok, kText, "ok\n"));
+         HttpResponse response = MakeResponse(http::status::ok, kText, "ok\n");
+         co_await exchange.Send(std::move(response));
        }});
   router->Add({http::verb::get, "/readyz", std::nullopt,
                [ready = sources.ready](HttpExchange& exchange) -> awaitable<void> {
-                 const observe::Health::State state = ready();
-                 co_await exchange.Send(MakeResponse(
-                     state.ready ? http::status::ok : http::status::service_unavailable, kText,
-                     state.ready ? "ready\n" : "not ready: " + state.reason + "\n"));
+                 HttpResponse response = ReadyResponse(ready());
+                 co_await exchange.Send(std::move(response));
                }});
   router->Add({http::verb::get, "/metrics", role,
                [metrics = sources.metrics](HttpExchange& exchange) -> awaitable<void> {
-                 co_await exchange.Send(MakeResponse(http::status::ok, kExposition, metrics()));
+                 HttpResponse response = MakeResponse(http::status::ok, kExposition, metrics());
+                 co_await exchange.Send(std::move(response));
                }});
 }
 

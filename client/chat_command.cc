@@ -1,0 +1,198 @@
+#include "client/chat_command.h"
+
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/utf8_stream.h"
+#include "client/connection.h"
+#include "client/conversation.h"
+#include "client/exit_code.h"
+#include "client/interrupts.h"
+#include "client/line_reader.h"
+
+namespace llava::client {
+namespace {
+
+constexpr const char* kHelp =
+    "  /image FILE  show a picture with the next question\n"
+    "  /reset       forget the conversation\n"
+    "  /quit        end (or Ctrl-D)\n"
+    "  Ctrl-C stops an answer\n";
+
+struct ChatOptions {
+  Connection connection;
+  std::vector<std::string> images;
+  std::string question;
+  std::string system;
+  std::string model;
+  std::optional<int> max_tokens;
+  std::optional<double> temperature;
+  std::optional<double> top_p;
+  std::optional<std::uint64_t> seed;
+  bool json = false;
+};
+
+struct Answer {
+  grpc::Status status;
+  std::string text;
+  v1::ChatStreamResponse last;
+};
+
+class ChatCommand {
+ public:
+  explicit ChatCommand(const ChatOptions& options) : options_(options) {}
+
+  int Run() {
+    auto stub = options_.connection.Stub();
+    if (!stub.ok()) return Fail(stub.status());
+    stub_ = *std::move(stub);
+    if (!options_.system.empty()) conversation_.SetSystem(options_.system);
+    for (const std::string& image : options_.images) {
+      const absl::Status added = conversation_.AddImage(image);
+      if (!added.ok()) return Fail(added);
+    }
+    return options_.question.empty() ? Converse() : AskOnce();
+  }
+
+ private:
+  int Fail(const absl::Status& status) {
+    std::fprintf(stderr, "llava: %s\n", std::string(status.message()).c_str());
+    return kRequestError;
+  }
+
+  v1::ChatRequest Settings() const {
+    v1::ChatRequest request;
+    request.set_model(options_.model);
+    v1::SamplingOptions* sampling = request.mutable_sampling();
+    if (options_.max_tokens) sampling->set_max_tokens(*options_.max_tokens);
+    if (options_.temperature) sampling->set_temperature(*options_.temperature);
+    if (options_.top_p) sampling->set_top_p(*options_.top_p);
+    if (options_.seed) sampling->set_seed(*options_.seed);
+    return request;
+  }
+
+  Answer Ask(const std::string& question, bool print) {
+    v1::ChatStreamRequest request;
+    *request.mutable_request() = conversation_.Ask(question, Settings());
+    grpc::ClientContext context;
+    options_.connection.Identify(&context);
+    interrupts_.Watch(&context);
+    Answer answer;
+    const auto reader = stub_->ChatStream(&context, request);
+    v1::ChatStreamResponse event;
+    while (reader->Read(&event)) {
+      if (print) std::fputs(event.text_delta().c_str(), stdout);
+      if (print) std::fflush(stdout);
+      answer.text += event.text_delta();
+      answer.last = event;
+    }
+    answer.status = reader->Finish();
+    interrupts_.Watch(nullptr);
+    return answer;
+  }
+
+  int AskOnce() {
+    const Answer answer = Ask(options_.question, !options_.json);
+    if (options_.json) {
+      PrintJson(answer);
+    } else {
+      std::putchar('\n');
+      Complain(answer.status);
+    }
+    return ExitCodeOf(answer.status);
+  }
+
+  int Converse() {
+    std::fprintf(stderr, "%s", kHelp);
+    LineReader reader("> ");
+    while (const auto line = reader.Next()) {
+      if (line->empty()) continue;
+      if (*line == "/quit" || *line == "/exit") break;
+      if (line->front() == '/') {
+        Obey(*line);
+        continue;
+      }
+      const Answer answer = Ask(*line, true);
+      std::putchar('\n');
+      const bool stopped = answer.status.error_code() == grpc::CANCELLED;
+      if (answer.status.ok() || stopped) {
+        conversation_.Answered(answer.text);
+      } else {
+        conversation_.Dropped();
+        Complain(answer.status);
+      }
+    }
+    return kOk;
+  }
+
+  void Obey(const std::string& line) {
+    if (line == "/reset") {
+      conversation_.Reset();
+      std::fprintf(stderr, "(forgotten)\n");
+    } else if (line.rfind("/image ", 0) == 0) {
+      const absl::Status added = conversation_.AddImage(line.substr(7));
+      if (!added.ok()) {
+        Fail(added);
+      } else {
+        std::fprintf(stderr, "(%zu for the next question)\n", conversation_.waiting_images());
+      }
+    } else {
+      std::fprintf(stderr, "%s", kHelp);
+    }
+  }
+
+  static void Complain(const grpc::Status& status) {
+    if (status.ok()) return;
+    std::fprintf(stderr, "llava: %s\n", status.error_message().c_str());
+  }
+
+  static void PrintJson(const Answer& answer) {
+    const v1::Usage& usage = answer.last.usage();
+    boost::json::object object = {{"text", Utf8Repair(answer.text)},
+                                  {"model", answer.last.model()},
+                                  {"model_version", answer.last.model_version()},
+                                  {"usage",
+                                   {{"prompt_tokens", usage.prompt_tokens()},
+                                    {"image_tokens", usage.image_tokens()},
+                                    {"cached_tokens", usage.cached_tokens()},
+                                    {"generated_tokens", usage.generated_tokens()}}}};
+    if (!answer.status.ok()) {
+      object["error"] = {{"code", static_cast<int>(answer.status.error_code())},
+                         {"message", Utf8Repair(answer.status.error_message())}};
+    }
+    std::puts(boost::json::serialize(object).c_str());
+  }
+
+  const ChatOptions options_;
+  Interrupts interrupts_;
+  std::unique_ptr<v1::ChatService::Stub> stub_;
+  Conversation conversation_;
+};
+
+}  // namespace
+
+void AddChatCommand(CLI::App* app, int* exit_code) {
+  CLI::App* command = app->add_subcommand("chat", "Ask about pictures; without a question: talk");
+  auto options = std::make_shared<ChatOptions>();
+  options->connection.AddFlags(command);
+  command->add_option("--image", options->images, "Picture file; may be repeated")
+      ->expected(1)
+      ->take_all();
+  command->add_option("question", options->question, "What to ask");
+  command->add_option("--system", options->system, "Instructions for the model");
+  command->add_option("--model", options->model, "Name of the model; default: the server's");
+  command->add_option("--max-tokens", options->max_tokens, "Tokens of the answer at most");
+  command->add_option("--temperature", options->temperature, "0 is greedy");
+  command->add_option("--top-p", options->top_p, "Nucleus sampling");
+  command->add_option("--seed", options->seed, "The same seed gives the same answer");
+  command->add_flag("--json", options->json, "Print one JSON object instead of the text");
+  command->callback([options, exit_code] { *exit_code = ChatCommand(*options).Run(); });
+}
+
+}  // namespace llava::client

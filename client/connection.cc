@@ -1,0 +1,69 @@
+#include "client/connection.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace llava::client {
+namespace {
+
+// Answers are small; pictures go the other way.
+constexpr int kMaxMessageBytes = 256 << 20;
+
+absl::StatusOr<std::string> ReadIfNamed(const std::string& path) {
+  if (path.empty()) return std::string();
+  return ReadFile(path);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": is a folder, expected a file"));
+  }
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)));
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+void Connection::AddFlags(CLI::App* command) {
+  command->add_option("--server", server, "HOST:PORT of the server")->capture_default_str();
+  command->add_flag("--tls", tls, "Use TLS with the system's certificate authorities");
+  command->add_option("--ca", ca,
+                      "PEM file of the authority that signed the server (implies --tls)");
+  command->add_option("--cert", certificate, "PEM file of a certificate of our own, for mTLS");
+  command->add_option("--key", key, "PEM file of its key");
+  command->add_option("--token", token, "Bearer token")->envname("LLAVA_TOKEN");
+  command->add_option("--tenant", tenant, "Whom the work is accounted to");
+}
+
+absl::StatusOr<std::unique_ptr<v1::ChatService::Stub>> Connection::Stub() const {
+  grpc::SslCredentialsOptions ssl;
+  ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadIfNamed(ca));
+  ASSIGN_OR_RETURN(ssl.pem_cert_chain, ReadIfNamed(certificate));
+  ASSIGN_OR_RETURN(ssl.pem_private_key, ReadIfNamed(key));
+  const bool secure = tls || !ca.empty() || !certificate.empty();
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  return v1::ChatService::NewStub(grpc::CreateCustomChannel(
+      server, secure ? grpc::SslCredentials(ssl) : grpc::InsecureChannelCredentials(), arguments));
+}
+
+void Connection::Identify(grpc::ClientContext* context) const {
+  if (!token.empty()) context->AddMetadata("authorization", "Bearer " + token);
+  if (!tenant.empty()) context->AddMetadata("x-tenant", tenant);
+}
+
+}  // namespace llava::client

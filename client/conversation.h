@@ -1,0 +1,38 @@
+// A conversation as the user builds it: pictures that wait for the next question, questions,
+// answers.
+#ifndef LLAVA_CLIENT_CONVERSATION_H_
+#define LLAVA_CLIENT_CONVERSATION_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "llava/v1/chat.pb.h"
+
+namespace llava::client {
+
+class Conversation {
+ public:
+  // The picture goes with the next question. NOT_FOUND or INVALID_ARGUMENT.
+  absl::Status AddImage(const std::string& path);
+
+  // The request that asks `question` after all that was said. It stays the last message until
+  // Answered or Dropped.
+  v1::ChatRequest Ask(const std::string& question, const v1::ChatRequest& settings);
+
+  void Answered(const std::string& text);
+  void Dropped() { messages_.pop_back(); }  // the question failed: as if it had not been asked
+
+  void Reset();
+  void SetSystem(const std::string& text);
+
+  std::size_t waiting_images() const { return images_.size(); }
+
+ private:
+  std::vector<v1::ChatMessage> messages_;
+  std::vector<std::string> images_;
+};
+
+}  // namespace llava::client
+
+#endif  // LLAVA_CLIENT_CONVERSATION_H_

@@ -1,0 +1,22 @@
+// llava: the light client of llavad.
+#include <CLI/CLI.hpp>
+
+#include "client/bench_command.h"
+#include "client/chat_command.h"
+#include "client/exit_code.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Client of llavad", "llava");
+  app.set_version_flag("--version", LLAVA_VERSION);
+  app.require_subcommand(1);
+  int exit_code = llava::client::kOk;
+  llava::client::AddChatCommand(&app, &exit_code);
+  llava::client::AddBenchCommand(&app, &exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? llava::client::kOk : llava::client::kRequestError;
+  }
+  return exit_code;
+}

@@ -1,0 +1,341 @@
+#include "server/api/http/openai_request.h"
+
+#include <boost/json/parse.hpp>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <map>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "base/utf8_stream.h"
+#include "server/api/api_error.h"
+
+namespace llava::api {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::size_t kMaxDepth = 16;
+
+absl::string_view View(const json::string& text) { return {text.data(), text.size()}; }
+
+absl::Status Wrong(const std::string& field, absl::string_view expected) {
+  return FieldError(field, absl::StrCat("expected ", expected));
+}
+
+absl::Status Read(const json::value& value, const std::string& field, bool* out) {
+  if (!value.is_bool()) return Wrong(field, "true or false");
+  *out = value.as_bool();
+  return absl::OkStatus();
+}
+
+absl::Status Read(const json::value& value, const std::string& field, double* out) {
+  if (!value.is_number()) return Wrong(field, "a number");
+  *out = value.to_number<double>();
+  return absl::OkStatus();
+}
+
+absl::Status Read(const json::value& value, const std::string& field, int* out) {
+  const std::int64_t* number = value.if_int64();
+  if (number == nullptr || *number < std::numeric_limits<int>::min() ||
+      *number > std::numeric_limits<int>::max()) {
+    return Wrong(field, "an integer");
+  }
+  *out = static_cast<int>(*number);
+  return absl::OkStatus();
+}
+
+absl::Status Read(const json::value& value, const std::string& field, std::string* out) {
+  if (!value.is_string()) return Wrong(field, "text");
+  *out = std::string(View(value.as_string()));
+  return absl::OkStatus();
+}
+
+// One text, or a list of them.
+absl::Status ReadStop(const json::value& value, const std::string& field,
+                      std::vector<std::string>* out) {
+  if (value.is_string()) {
+    out->emplace_back();
+    return Read(value, field, &out->back());
+  }
+  if (!value.is_array()) return Wrong(field, "text or a list of text");
+  for (std::size_t i = 0; i < value.as_array().size(); ++i) {
+    out->emplace_back();
+    RETURN_IF_ERROR(Read(value.as_array()[i], absl::StrCat(field, "[", i, "]"), &out->back()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadIds(const json::value& value, const std::string& field,
+                     std::vector<std::int32_t>* out) {
+  if (!value.is_array()) return Wrong(field, "a list of token ids");
+  for (std::size_t i = 0; i < value.as_array().size(); ++i) {
+    out->push_back(0);
+    RETURN_IF_ERROR(Read(value.as_array()[i], absl::StrCat(field, "[", i, "]"), &out->back()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadBias(const json::value& value, const std::string& field,
+                      std::map<std::int32_t, double>* out) {
+  if (!value.is_object()) return Wrong(field, "an object of token ids to numbers");
+  for (const auto& [key, bias] : value.as_object()) {
+    std::int32_t token = 0;
+    const std::string place = absl::StrCat(field, ".", std::string(key));
+    if (!absl::SimpleAtoi(std::string(key), &token)) return Wrong(place, "a token id as the key");
+    RETURN_IF_ERROR(Read(bias, place, &(*out)[token]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadSeed(const json::value& value, const std::string& field,
+                      std::optional<std::uint64_t>* out) {
+  if (value.is_int64()) {
+    *out = static_cast<std::uint64_t>(value.as_int64());
+  } else if (value.is_uint64()) {
+    *out = value.as_uint64();
+  } else {
+    return Wrong(field, "an integer");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadPriority(const json::value& value, const std::string& field,
+                          scheduling::Priority* out) {
+  const std::map<std::string, scheduling::Priority> names = {
+      {"high", scheduling::Priority::kHigh},
+      {"normal", scheduling::Priority::kNormal},
+      {"low", scheduling::Priority::kLow}};
+  std::string name;
+  RETURN_IF_ERROR(Read(value, field, &name));
+  const auto found = names.find(name);
+  if (found == names.end()) return Wrong(field, "high, normal or low");
+  *out = found->second;
+  return absl::OkStatus();
+}
+
+// "data:image/png;base64,...."
+absl::Status ReadPicture(const json::value& value, const std::string& field,
+                         OpenAiRequest* request) {
+  const json::value* url = &value;
+  std::string place = field;
+  if (const json::object* object = value.if_object()) {
+    url = object->if_contains("url");
+    absl::StrAppend(&place, ".url");
+  }
+  if (url == nullptr || !url->is_string()) return Wrong(place, "a data: URI");
+  const absl::string_view text = View(url->as_string());
+  constexpr absl::string_view kMarker = ";base64,";
+  const std::size_t marker = text.substr(0, 128).find(kMarker);
+  if (!absl::StartsWithIgnoreCase(text, "data:") || marker == text.npos) {
+    return Wrong(place, "a data: URI with base64; pictures are not fetched from elsewhere");
+  }
+  std::string bytes;
+  if (!absl::Base64Unescape(text.substr(marker + kMarker.size()), &bytes)) {
+    return Wrong(place, "base64 after the comma");
+  }
+  request->pictures.push_back(std::move(bytes));
+  request->call.images.push_back({.bytes = request->pictures.back(), .field = place});
+  return absl::OkStatus();
+}
+
+absl::Status ReadPart(const json::value& value, const std::string& field, OpenAiRequest* request,
+                      model::ChatMessage* message) {
+  const json::object* part = value.if_object();
+  const json::value* type = part == nullptr ? nullptr : part->if_contains("type");
+  if (type == nullptr || !type->is_string()) return Wrong(field, "an object with a type");
+  const absl::string_view name = View(type->as_string());
+  const json::value* content =
+      name == "text" || name == "image_url" ? part->if_contains(type->as_string()) : nullptr;
+  if (content == nullptr) {
+    return Wrong(field,
+                 "{\"type\": \"text\", \"text\": ...} or {\"type\": \"image_url\", "
+                 "\"image_url\": {\"url\": ...}}");
+  }
+  if (name == "text") {
+    std::string text;
+    RETURN_IF_ERROR(Read(*content, absl::StrCat(field, ".text"), &text));
+    message->parts.emplace_back(std::move(text));
+    return absl::OkStatus();
+  }
+  message->parts.emplace_back(
+      model::ImagePart{.index = static_cast<int>(request->call.images.size())});
+  return ReadPicture(*content, absl::StrCat(field, ".image_url"), request);
+}
+
+absl::StatusOr<model::Role> ToRole(const std::string& name, const std::string& field) {
+  if (name == "user") return model::Role::kUser;
+  if (name == "assistant") return model::Role::kAssistant;
+  if (name == "system" || name == "developer") return model::Role::kSystem;
+  return FieldError(field, absl::StrCat(name, ": expected system, developer, user or assistant"));
+}
+
+absl::Status ReadMessage(const json::value& value, const std::string& field,
+                         OpenAiRequest* request) {
+  const json::object* object = value.if_object();
+  if (object == nullptr) return Wrong(field, "an object with role and content");
+  model::ChatMessage message;
+  std::string role;
+  const json::value* role_value = object->if_contains("role");
+  if (role_value == nullptr) return Wrong(absl::StrCat(field, ".role"), "a role");
+  RETURN_IF_ERROR(Read(*role_value, absl::StrCat(field, ".role"), &role));
+  ASSIGN_OR_RETURN(message.role, ToRole(role, absl::StrCat(field, ".role")));
+  const json::value* content = object->if_contains("content");
+  const std::string place = absl::StrCat(field, ".content");
+  if (content != nullptr && content->is_string()) {
+    message.parts.emplace_back(std::string(View(content->as_string())));
+  } else if (content != nullptr && content->is_array()) {
+    for (std::size_t i = 0; i < content->as_array().size(); ++i) {
+      RETURN_IF_ERROR(
+          ReadPart(content->as_array()[i], absl::StrCat(place, "[", i, "]"), request, &message));
+    }
+  } else {
+    return Wrong(place, "text or a list of parts");
+  }
+  request->call.messages.push_back(std::move(message));
+  return absl::OkStatus();
+}
+
+absl::Status ReadMessages(const json::value& value, const std::string& field,
+                          OpenAiRequest* request) {
+  if (!value.is_array()) return Wrong(field, "a list of messages");
+  for (std::size_t i = 0; i < value.as_array().size(); ++i) {
+    RETURN_IF_ERROR(ReadMessage(value.as_array()[i], absl::StrCat(field, "[", i, "]"), request));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadStreamOptions(const json::value& value, const std::string& field,
+                               OpenAiRequest* request) {
+  if (!value.is_object()) return Wrong(field, "an object");
+  for (const auto& [key, option] : value.as_object()) {
+    const std::string place = absl::StrCat(field, ".", std::string(key));
+    if (key != "include_usage") return FieldError(place, "is not a known field");
+    RETURN_IF_ERROR(Read(option, place, &request->include_usage));
+  }
+  return absl::OkStatus();
+}
+
+// Fields that are accepted in the form that asks for nothing special.
+absl::Status ReadUnsupported(const json::value& value, const std::string& field) {
+  const bool nothing =
+      (field == "response_format" && value.is_object() && value.as_object().contains("type") &&
+       value.at("type") == json::value("text")) ||
+      (field == "tool_choice" && value == json::value("none")) ||
+      (field == "modalities" && value == json::value(json::array({"text"}))) ||
+      (value.is_array() && value.as_array().empty());
+  return nothing ? absl::OkStatus() : FieldError(field, "is not supported");
+}
+
+using Value = const json::value&;
+using Field = const std::string&;
+using Reader = std::function<absl::Status(Value, Field, OpenAiRequest*)>;
+
+template <typename T>
+Reader Into(T SamplingParams::* member) {
+  return [member](Value value, Field field, OpenAiRequest* request) {
+    return Read(value, field, &(request->call.sampling.*member));
+  };
+}
+
+Reader Unsupported() {
+  return [](Value value, Field field, OpenAiRequest*) { return ReadUnsupported(value, field); };
+}
+
+Reader Ignored() {
+  return [](Value, Field, OpenAiRequest*) { return absl::OkStatus(); };
+}
+
+std::map<std::string, Reader> SamplingReaders() {
+  return {
+      {"temperature", Into(&SamplingParams::temperature)},
+      {"top_p", Into(&SamplingParams::top_p)},
+      {"top_k", Into(&SamplingParams::top_k)},
+      {"min_p", Into(&SamplingParams::min_p)},
+      {"repetition_penalty", Into(&SamplingParams::repetition_penalty)},
+      {"presence_penalty", Into(&SamplingParams::presence_penalty)},
+      {"frequency_penalty", Into(&SamplingParams::frequency_penalty)},
+      {"max_tokens", Into(&SamplingParams::max_tokens)},
+      {"max_completion_tokens", Into(&SamplingParams::max_tokens)},
+      {"min_tokens", Into(&SamplingParams::min_tokens)},
+      {"ignore_eos", Into(&SamplingParams::ignore_eos)},
+      {"top_logprobs", Into(&SamplingParams::top_logprobs)},
+      {"stop",
+       [](Value v, Field f, OpenAiRequest* r) { return ReadStop(v, f, &r->call.sampling.stop); }},
+      {"stop_token_ids",
+       [](Value v, Field f, OpenAiRequest* r) {
+         return ReadIds(v, f, &r->call.sampling.stop_token_ids);
+       }},
+      {"logit_bias", [](Value v, Field f,
+                        OpenAiRequest* r) { return ReadBias(v, f, &r->call.sampling.logit_bias); }},
+      {"seed",
+       [](Value v, Field f, OpenAiRequest* r) { return ReadSeed(v, f, &r->call.sampling.seed); }},
+  };
+}
+
+std::map<std::string, Reader> AllReaders() {
+  std::map<std::string, Reader> readers = SamplingReaders();
+  readers.insert({
+      {"model", [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->call.model); }},
+      {"messages", [](Value v, Field f, OpenAiRequest* r) { return ReadMessages(v, f, r); }},
+      {"n", [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->call.n); }},
+      {"stream", [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->stream); }},
+      {"stream_options",
+       [](Value v, Field f, OpenAiRequest* r) { return ReadStreamOptions(v, f, r); }},
+      {"logprobs", [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->logprobs); }},
+      {"return_token_ids",
+       [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->token_ids); }},
+      {"priority",
+       [](Value v, Field f, OpenAiRequest* r) { return ReadPriority(v, f, &r->call.priority); }},
+      {"user", [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->call.tenant); }},
+  });
+  for (const char* name :
+       {"tools", "tool_choice", "functions", "function_call", "response_format", "audio",
+        "modalities", "prediction", "web_search_options", "reasoning_effort"}) {
+    readers.emplace(name, Unsupported());
+  }
+  for (const char* name : {"store", "metadata", "service_tier", "parallel_tool_calls",
+                           "safety_identifier", "prompt_cache_key", "verbosity"}) {
+    readers.emplace(name, Ignored());
+  }
+  return readers;
+}
+
+}  // namespace
+
+absl::StatusOr<json::object> ParseJsonObject(absl::string_view text) {
+  json::parse_options options;
+  options.max_depth = kMaxDepth;
+  json::error_code error;
+  json::value value = json::parse({text.data(), text.size()}, error, {}, options);
+  if (error) return absl::InvalidArgumentError(absl::StrCat("the body: ", error.message()));
+  if (!value.is_object()) return absl::InvalidArgumentError("the body: expected a JSON object");
+  return std::move(value.as_object());
+}
+
+absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view text) {
+  static const std::map<std::string, Reader>& readers =
+      *new std::map<std::string, Reader>(AllReaders());
+  ASSIGN_OR_RETURN(const json::object body, ParseJsonObject(text));
+  OpenAiRequest request;
+  request.call.protocol = "http";
+  for (const auto& [key, value] : body) {
+    const std::string field(key);
+    const auto reader = readers.find(field);
+    if (reader == readers.end()) {
+      return FieldError(Utf8Repair(field.substr(0, 64)), "is not a known field");
+    }
+    if (!value.is_null()) RETURN_IF_ERROR(reader->second(value, field, &request));
+  }
+  int& top = request.call.sampling.top_logprobs;
+  if (top >= 0 && !request.logprobs) return FieldError("top_logprobs", "needs logprobs: true");
+  if (request.logprobs && top < 0) top = 0;
+  return request;
+}
+
+}  // namespace llava::api

@@ -1,0 +1,118 @@
+#include "server/api/http/openai_response.h"
+
+#include <utility>
+
+#include "base/utf8_stream.h"
+
+namespace llava::api {
+namespace {
+
+namespace json = boost::json;
+
+json::object Begin(const OpenAiHead& head, const char* kind) {
+  return {{"id", head.id},
+          {"object", kind},
+          {"created", head.created},
+          {"model", head.model},
+          {"system_fingerprint", head.version}};
+}
+
+json::value FinishName(scheduling::FinishReason reason) {
+  switch (reason) {
+    case scheduling::FinishReason::kStop:
+      return "stop";
+    case scheduling::FinishReason::kLength:
+      return "length";
+    case scheduling::FinishReason::kNone:
+      break;
+  }
+  return nullptr;
+}
+
+json::object ToLogprob(std::int32_t token, float logprob, const model::Tokenizer& tokenizer) {
+  const std::string text = tokenizer.PieceOf(token).text;
+  json::array bytes;
+  for (const char c : text) bytes.push_back(static_cast<int>(static_cast<unsigned char>(c)));
+  return {{"token", Utf8Repair(text)}, {"logprob", logprob}, {"bytes", std::move(bytes)}};
+}
+
+void AddTokens(const OpenAiHead& head, const engine::Delta& delta,
+               const model::Tokenizer& tokenizer, json::array* ids, json::array* logprobs) {
+  for (const scheduling::SampledToken& token : delta.tokens) {
+    if (head.token_ids) ids->push_back(token.token);
+    if (!head.logprobs) continue;
+    json::object entry = ToLogprob(token.token, token.logprob, tokenizer);
+    json::array top;
+    for (const scheduling::TokenLogprob& other : token.top) {
+      top.push_back(ToLogprob(other.token, other.logprob, tokenizer));
+    }
+    entry["top_logprobs"] = std::move(top);
+    logprobs->push_back(std::move(entry));
+  }
+}
+
+json::value LogprobsOrNull(const OpenAiHead& head, json::array logprobs) {
+  if (!head.logprobs) return nullptr;
+  return json::object{{"content", std::move(logprobs)}, {"refusal", nullptr}};
+}
+
+json::object ToUsage(const scheduling::Usage& usage) {
+  return {{"prompt_tokens", usage.prompt_tokens},
+          {"completion_tokens", usage.generated_tokens},
+          {"total_tokens", usage.prompt_tokens + usage.generated_tokens},
+          {"prompt_tokens_details",
+           {{"cached_tokens", usage.cached_tokens}, {"image_tokens", usage.image_tokens}}}};
+}
+
+}  // namespace
+
+json::object ToChunk(const OpenAiHead& head, const engine::Delta& delta, bool first,
+                     const model::Tokenizer& tokenizer) {
+  json::object content;
+  if (first) content["role"] = "assistant";
+  content["content"] = delta.text;
+  json::array ids, logprobs;
+  AddTokens(head, delta, tokenizer, &ids, &logprobs);
+  json::object choice = {{"index", delta.choice},
+                         {"delta", std::move(content)},
+                         {"logprobs", LogprobsOrNull(head, std::move(logprobs))},
+                         {"finish_reason", FinishName(delta.finish)}};
+  if (head.token_ids) choice["token_ids"] = std::move(ids);
+  json::object chunk = Begin(head, "chat.completion.chunk");
+  chunk["choices"] = json::array{std::move(choice)};
+  return chunk;
+}
+
+json::object UsageChunk(const OpenAiHead& head, const scheduling::Usage& usage) {
+  json::object chunk = Begin(head, "chat.completion.chunk");
+  chunk["choices"] = json::array();
+  chunk["usage"] = ToUsage(usage);
+  return chunk;
+}
+
+void OpenAiAnswer::Add(const engine::Delta& delta, const model::Tokenizer& tokenizer) {
+  Choice& choice = choices_[static_cast<std::size_t>(delta.choice)];
+  choice.text += delta.text;
+  if (delta.finish != scheduling::FinishReason::kNone) choice.finish = delta.finish;
+  AddTokens(head_, delta, tokenizer, &choice.token_ids, &choice.logprobs);
+}
+
+json::object OpenAiAnswer::Finish(const scheduling::Usage& usage) const {
+  json::array choices;
+  for (std::size_t i = 0; i < choices_.size(); ++i) {
+    const Choice& choice = choices_[i];
+    json::object object = {
+        {"index", i},
+        {"message", {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}}},
+        {"logprobs", LogprobsOrNull(head_, choice.logprobs)},
+        {"finish_reason", FinishName(choice.finish)}};
+    if (head_.token_ids) object["token_ids"] = choice.token_ids;
+    choices.push_back(std::move(object));
+  }
+  json::object answer = Begin(head_, "chat.completion");
+  answer["choices"] = std::move(choices);
+  answer["usage"] = ToUsage(usage);
+  return answer;
+}
+
+}  // namespace llava::api

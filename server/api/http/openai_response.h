@@ -1,0 +1,54 @@
+// Answers in the JSON of OpenAI's chat completions API.
+#ifndef LLAVA_SERVER_API_HTTP_OPENAI_RESPONSE_H_
+#define LLAVA_SERVER_API_HTTP_OPENAI_RESPONSE_H_
+
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/tokenizer.h"
+#include "server/engine/token_stream.h"
+
+namespace llava::api {
+
+// What every object of one answer begins with.
+struct OpenAiHead {
+  std::string id;  // "chatcmpl-..."
+  std::int64_t created = 0;
+  std::string model;
+  std::string version;
+  bool token_ids = false;
+  bool logprobs = false;
+};
+
+// One event of a stream. `first`: of this choice.
+boost::json::object ToChunk(const OpenAiHead& head, const engine::Delta& delta, bool first,
+                            const model::Tokenizer& tokenizer);
+
+// The event that carries nothing but the usage.
+boost::json::object UsageChunk(const OpenAiHead& head, const scheduling::Usage& usage);
+
+// Collects the deltas of a whole answer.
+class OpenAiAnswer {
+ public:
+  OpenAiAnswer(const OpenAiHead& head, int n)
+      : head_(head), choices_(static_cast<std::size_t>(n)) {}
+
+  void Add(const engine::Delta& delta, const model::Tokenizer& tokenizer);
+  boost::json::object Finish(const scheduling::Usage& usage) const;
+
+ private:
+  struct Choice {
+    std::string text;
+    boost::json::array token_ids;
+    boost::json::array logprobs;
+    scheduling::FinishReason finish = scheduling::FinishReason::kNone;
+  };
+  const OpenAiHead head_;
+  std::vector<Choice> choices_;
+};
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_HTTP_OPENAI_RESPONSE_H_
