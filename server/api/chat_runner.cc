@@ -1,6 +1,7 @@
 #include "server/api/chat_runner.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -13,12 +14,6 @@ namespace {
 
 constexpr Duration kRetryWhenDraining = std::chrono::seconds(1);
 constexpr Duration kRetryWhenPrepareIsFull = std::chrono::milliseconds(500);
-
-// Of several devices the one with the least to do.
-engine::Engine* LeastLoaded(const std::vector<engine::Engine*>& engines) {
-  return *std::min_element(engines.begin(), engines.end(),
-                           [](auto* a, auto* b) { return a->load() < b->load(); });
-}
 
 }  // namespace
 
@@ -107,7 +102,7 @@ absl::StatusOr<Answer> ChatRunner::Run(Job& job) {
   job.record->prepare_time = clock_->Now() - job.call.arrival;
   if (status.ok()) {
     metrics_->prepare_seconds.Observe(Seconds(job.record->prepare_time));
-    auto stream = LeastLoaded(job.model->engines)->Submit(std::move(submission));
+    auto stream = Route(job.model->engines, submission.request)->Submit(std::move(submission));
     if (stream.ok()) {
       return Answer(std::move(job.model), *std::move(stream), std::move(job.record));
     }
@@ -115,6 +110,13 @@ absl::StatusOr<Answer> ChatRunner::Run(Job& job) {
   }
   Refuse(job, status);
   return status;
+}
+
+engine::Engine* ChatRunner::Route(const std::vector<engine::Engine*>& engines,
+                                  const scheduling::Request& request) {
+  std::vector<std::int64_t> loads;
+  for (const engine::Engine* engine : engines) loads.push_back(engine->load());
+  return engines[router_.Pick(request, loads)];
 }
 
 absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const {

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
@@ -13,6 +14,7 @@
 #include "server/api/chat_call.h"
 #include "server/api/prepare_pool.h"
 #include "server/engine/admission_gate.h"
+#include "server/engine/engine_router.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
 #include "server/registry/served_model.h"
@@ -54,6 +56,8 @@ class ChatRunner {
   struct Job;
   absl::Status Accept(Job& job);
   absl::StatusOr<Answer> Run(Job& job);
+  engine::Engine* Route(const std::vector<engine::Engine*>& engines,
+                        const scheduling::Request& request);
   absl::Status CheckAlive(const Job& job) const;
   absl::Status Prepare(Job& job, engine::Submission* submission) const;
   void Refuse(Job& job, const absl::Status& status);
@@ -66,6 +70,7 @@ class ChatRunner {
   const observe::Log* const log_;
   const Clock* const clock_;
   Gate in_flight_;
+  engine::EngineRouter router_;
 };
 
 }  // namespace llava::api
