@@ -81,9 +81,10 @@ class Reference:
 
         def encode(prompt, image_tokens):
             ids = tokenizer(prompt).input_ids
+            if ids[:2] == 2 * [tokenizer.bos_token_id]:  # the prompt begins with BOS: llavad adds no second one
+                ids = ids[1:]
             return [i for t in ids for i in [t] * (image_tokens if t == image_id else 1)]
 
-        self.image_id = image_id
         return model, encode
 
     def load_projector(self):

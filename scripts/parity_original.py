@@ -80,7 +80,8 @@ def make_encode(folder):
 
     def encode(prompt, image_tokens):
         chunks = [encode_text(chunk) for chunk in prompt.split("<image>")]
-        ids = [pieces.bos_id()] + chunks[0]
+        begins = chunks[0][:1] == [pieces.bos_id()]  # the prompt's own: llavad adds no second one
+        ids = chunks[0] if begins else [pieces.bos_id()] + chunks[0]
         for chunk in chunks[1:]:
             ids += [IMAGE] * image_tokens + chunk
         return ids
