@@ -3,13 +3,18 @@
 
 #include "server/commands/generate_command.h"
 #include "server/commands/inspect_command.h"
+#include "server/commands/serve_command.h"
+#include "server/torch_backend.h"
 
 int main(int argc, char** argv) {
   CLI::App app("LLaVA serving daemon", "llavad");
   app.set_version_flag("--version", LLAVA_VERSION);
   int exit_code = 0;
+  llava::server::ServeCommand serve(&app);
   llava::AddGenerateCommand(app, &exit_code);
   llava::AddInspectCommand(app, &exit_code);
   CLI11_PARSE(app, argc, argv);
-  return exit_code;
+  if (!app.get_subcommands().empty()) return exit_code;
+  llava::server::TorchBackend backend;
+  return serve.Run(&backend);
 }

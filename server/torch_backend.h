@@ -1,0 +1,25 @@
+// The backend of llavad: checkpoints through LibTorch.
+#ifndef LLAVA_SERVER_TORCH_BACKEND_H_
+#define LLAVA_SERVER_TORCH_BACKEND_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/backend.h"
+
+namespace llava::server {
+
+class TorchBackend final : public Backend {
+ public:
+  // dtype auto: bfloat16 for weights that were saved in half precision, else float32.
+  absl::StatusOr<BackendModel> Load(const Config& config, const std::string& device) override;
+  absl::StatusOr<std::unique_ptr<engine::Executor>> MakeExecutor(const Config& config,
+                                                                 const std::string& device,
+                                                                 const BackendModel& model,
+                                                                 int num_blocks) override;
+};
+
+}  // namespace llava::server
+
+#endif  // LLAVA_SERVER_TORCH_BACKEND_H_
