@@ -182,8 +182,7 @@ void AddChatCommand(CLI::App* app, int* exit_code) {
   auto options = std::make_shared<ChatOptions>();
   options->connection.AddFlags(command);
   command->add_option("--image", options->images, "Picture file; may be repeated")
-      ->expected(1)
-      ->take_all();
+      ->allow_extra_args(false);
   command->add_option("question", options->question, "What to ask");
   command->add_option("--system", options->system, "Instructions for the model");
   command->add_option("--model", options->model, "Name of the model; default: the server's");
