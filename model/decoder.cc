@@ -63,9 +63,9 @@ at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& ang
 }
 
 Decoder::Decoder(const TextConfig& config, WeightSource& source)
-    : rotary_(config),
-      embedding_VE_(source.Take(absl::StrCat(kLanguagePrefix, "embed_tokens.weight"),
+    : embedding_VE_(source.Take(absl::StrCat(kLanguagePrefix, "embed_tokens.weight"),
                                 {config.vocab_size, config.hidden_size})),
+      rotary_(config, embedding_VE_.device()),
       norm_(source, absl::StrCat(kLanguagePrefix, "norm.weight"), config) {
   for (int i = 0; i < config.num_layers; ++i) layers_.emplace_back(config, source, i);
   head_ = Linear(config.tie_embeddings

@@ -63,8 +63,8 @@ class Decoder {
   at::Tensor Logits(const at::Tensor& hidden_RE) const;
 
  private:
-  Rotary rotary_;
   at::Tensor embedding_VE_;
+  Rotary rotary_;
   std::vector<DecoderLayer> layers_;
   RmsNorm norm_;
   Linear head_;

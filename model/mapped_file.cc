@@ -14,10 +14,12 @@
 namespace llava::model {
 namespace {
 
-// Closes the descriptor at the end of the scope: a mapping outlives it.
+// Closes the descriptor at the end of the scope: a mapping outlives it. O_NONBLOCK: what is no
+// regular file is refused instead of waited for.
 class Descriptor {
  public:
-  explicit Descriptor(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+  explicit Descriptor(const std::string& path)
+      : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
   ~Descriptor() {
     if (fd_ >= 0) close(fd_);
   }

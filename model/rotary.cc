@@ -38,12 +38,11 @@ at::Tensor Frequencies(const TextConfig& config) {
 
 }  // namespace
 
-Rotary::Rotary(const TextConfig& config) : frequencies_(Frequencies(config)) {}
+Rotary::Rotary(const TextConfig& config, at::Device device)
+    : frequencies_(Frequencies(config).to(device)) {}
 
 RotaryAngles Rotary::Angles(const at::Tensor& positions_T) const {
-  const at::Tensor angles =
-      (positions_T.to(at::kFloat).unsqueeze(-1) * frequencies_.to(positions_T.device()))
-          .unsqueeze(1);
+  const at::Tensor angles = (positions_T.to(at::kFloat).unsqueeze(-1) * frequencies_).unsqueeze(1);
   return {.cos = angles.cos(), .sin = angles.sin()};
 }
 

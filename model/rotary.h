@@ -4,6 +4,7 @@
 #define LLAVA_MODEL_ROTARY_H_
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 
 #include "model/config.h"
 
@@ -15,12 +16,12 @@ struct RotaryAngles {
   at::Tensor sin;
 };
 
-// Immutable, hence thread-safe. Devices: that of the positions.
+// Immutable, hence thread-safe.
 class Rotary {
  public:
-  explicit Rotary(const TextConfig& config);
+  Rotary(const TextConfig& config, at::Device device);
 
-  // positions_T: int64, the token's place in its sequence.
+  // positions_T: int64 on the device, the token's place in its sequence.
   RotaryAngles Angles(const at::Tensor& positions_T) const;
 
   // x_THD: [T, heads, D]; the same shape and dtype, rotated. Differentiable.

@@ -106,14 +106,16 @@ at::Tensor VisionTower::Select(const at::Tensor& hidden_BSE) const {
 }
 
 at::Tensor VisionTower::Forward(const at::Tensor& pixels) const {
-  std::vector<at::Tensor> hidden = {Embed(pixels)};
-  for (const VisionBlock& block : blocks_) hidden.push_back(block.Forward(hidden.back()));
-  if (layers_.size() == 1) return Select(hidden[static_cast<std::size_t>(layers_.front())]);
-  std::vector<at::Tensor> selected;
-  for (const std::int64_t layer : layers_) {
-    selected.push_back(Select(hidden[static_cast<std::size_t>(layer)]));
+  std::vector<at::Tensor> selected(layers_.size());
+  at::Tensor hidden_BSE = Embed(pixels);
+  for (std::size_t index = 0;; ++index) {
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      if (layers_[i] == static_cast<std::int64_t>(index)) selected[i] = Select(hidden_BSE);
+    }
+    if (index == blocks_.size()) break;
+    hidden_BSE = blocks_[index].Forward(hidden_BSE);
   }
-  return at::cat(selected, -1);
+  return selected.size() == 1 ? selected.front() : at::cat(selected, -1);
 }
 
 }  // namespace llava::model

@@ -9,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "model/finite.h"
@@ -104,8 +105,9 @@ absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
                                                    const std::vector<std::int64_t>& shape) {
   const auto at = checkpoint_.tensors().find(name);
   if (at == checkpoint_.tensors().end()) {
-    return absl::NotFoundError(absl::StrCat(checkpoint_.files().front(), ": the tensor \"", name,
-                                            "\" is missing, expected ", ShapeText(shape)));
+    return absl::NotFoundError(absl::StrCat(absl::StrJoin(checkpoint_.files(), ", "),
+                                            ": the tensor \"", name, "\" is missing, expected ",
+                                            ShapeText(shape)));
   }
   const CheckpointTensor& stored = at->second;
   if (stored.stored.shape != shape) {
