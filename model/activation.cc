@@ -1,11 +1,13 @@
 #include "model/activation.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 
 #include "base/check.h"
+#include "model/kernels/rows.h"
 
 namespace llava::model {
 
@@ -16,6 +18,7 @@ at::Tensor Activate(Activation activation, const at::Tensor& x) {
     case Activation::kGeluTanh:
       return at::gelu(x, "tanh");
     case Activation::kQuickGelu:
+      if (HasRowKernels(x) && !at::GradMode::is_enabled()) return QuickGeluRows(x);
       return x * at::sigmoid(x * 1.702);
     case Activation::kRelu:
       return at::relu(x);

@@ -1,10 +1,12 @@
 #include "model/decoder.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
 
 #include "absl/strings/str_cat.h"
+#include "model/kernels/rows.h"
 #include "model/weight_names.h"
 
 namespace llava::model {
@@ -12,16 +14,24 @@ namespace {
 
 std::string LayerPrefix(int index) { return absl::StrCat(kLanguagePrefix, "layers.", index, "."); }
 
+// Small weights of the packed model: fp32 on the CPU, and no longer pages of the checkpoint.
+at::Tensor OwnFloat(const at::Tensor& weight) {
+  return weight.is_cpu() ? weight.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true) : weight;
+}
+
 }  // namespace
 
 RmsNorm::RmsNorm(WeightSource& source, const std::string& name, const TextConfig& config)
     : weight(source.Take(name, {config.hidden_size})), eps(config.rms_norm_eps) {}
 
 at::Tensor RmsNorm::Forward(const at::Tensor& x) const {
+  if (HasRowKernels(x) && !at::GradMode::is_enabled()) return RmsNormRows(x, weight, eps);
   const at::Tensor wide = x.to(at::kFloat);
   const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
   return (wide * scale).to(x.scalar_type()) * weight;
 }
+
+void RmsNorm::Pack() { weight = OwnFloat(weight); }
 
 DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int index)
     : index_(index),
@@ -46,6 +56,16 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
 at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
                                    AttentionBackend& attention) const {
   const std::int64_t tokens = x_TE.size(0);
+  if (packed_) {
+    const at::Tensor qkv_THD = qkv_.Forward(x_TE).view({tokens, -1, head_dim_});
+    const std::int64_t queries = o_.in_features() / head_dim_;
+    const std::int64_t keys = (qkv_THD.size(1) - queries) / 2;
+    Rotary::RotateInPlace(qkv_THD.narrow(1, 0, queries + keys), angles);
+    const at::Tensor mixed =
+        attention.Forward(index_, qkv_THD.narrow(1, 0, queries), qkv_THD.narrow(1, queries, keys),
+                          qkv_THD.narrow(1, queries + keys, keys));
+    return o_.Forward(mixed.view({tokens, -1}));
+  }
   const auto heads = [&](const Linear& linear) {
     return linear.Forward(x_TE).view({tokens, -1, head_dim_});
   };
@@ -55,11 +75,32 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
   return o_.Forward(mixed.view({tokens, -1}));
 }
 
+at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE) const {
+  if (!packed_) return down_.Forward(at::silu(gate_.Forward(y_TE)) * up_.Forward(y_TE));
+  const at::Tensor gate_up = gate_up_.Forward(y_TE);
+  if (HasRowKernels(gate_up)) return down_.Forward(SiluTimesRows(gate_up));
+  const std::int64_t inner = gate_up.size(1) / 2;
+  return down_.Forward(at::silu(gate_up.narrow(1, 0, inner)) * gate_up.narrow(1, inner, inner));
+}
+
+void DecoderLayer::Pack() {
+  qkv_ = Linear::Stacked(std::vector<Linear>{q_, k_, v_});
+  q_ = k_ = v_ = {};
+  qkv_.Pack();
+  gate_up_ = Linear::Stacked(std::vector<Linear>{gate_, up_});
+  gate_ = up_ = {};
+  gate_up_.Pack();
+  o_.Pack();
+  down_.Pack();
+  input_norm_.Pack();
+  post_attention_norm_.Pack();
+  packed_ = true;
+}
+
 at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
                                  AttentionBackend& attention) const {
   const at::Tensor x = x_TE + Attention(input_norm_.Forward(x_TE), angles, attention);
-  const at::Tensor y = post_attention_norm_.Forward(x);
-  return x + down_.Forward(at::silu(gate_.Forward(y)) * up_.Forward(y));
+  return x + Mlp(post_attention_norm_.Forward(x));
 }
 
 Decoder::Decoder(const TextConfig& config, WeightSource& source)
@@ -74,7 +115,16 @@ Decoder::Decoder(const TextConfig& config, WeightSource& source)
 }
 
 at::Tensor Decoder::Embed(const at::Tensor& ids_T) const {
-  return at::embedding(embedding_VE_, ids_T);
+  const at::Tensor rows_TE = at::embedding(embedding_VE_, ids_T);
+  return packed_ ? rows_TE.to(at::kFloat) : rows_TE;
+}
+
+void Decoder::Pack() {
+  for (DecoderLayer& layer : layers_) layer.Pack();
+  norm_.Pack();
+  head_.Pack();
+  embedding_VE_ = embedding_VE_.clone();  // lets go of the checkpoint's mapping
+  packed_ = embedding_VE_.is_cpu();
 }
 
 at::Tensor Decoder::Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,

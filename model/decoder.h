@@ -24,6 +24,7 @@ struct RmsNorm {
 
   RmsNorm(WeightSource& source, const std::string& name, const TextConfig& config);
   at::Tensor Forward(const at::Tensor& x) const;
+  void Pack();  // see Decoder::Pack
 };
 
 class DecoderLayer {
@@ -33,6 +34,7 @@ class DecoderLayer {
   // [T, E] -> [T, E].
   at::Tensor Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
                      AttentionBackend& attention) const;
+  void Pack();  // see Decoder::Pack
 
  private:
   at::Tensor Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
@@ -42,7 +44,11 @@ class DecoderLayer {
   std::int64_t head_dim_;
   RmsNorm input_norm_;
   RmsNorm post_attention_norm_;
+  at::Tensor Mlp(const at::Tensor& y_TE) const;
+
   Linear q_, k_, v_, o_, gate_, up_, down_;
+  Linear qkv_, gate_up_;  // instead of their parts once packed
+  bool packed_ = false;
 };
 
 // Immutable after construction apart from what a trainer does to the weights; Forward is const and
@@ -62,12 +68,17 @@ class Decoder {
   // Any rows of Forward's result, [R, E] -> [R, V].
   at::Tensor Logits(const at::Tensor& hidden_RE) const;
 
+  // For inference only, afterwards: linear layers of one input become one, all are packed
+  // (Linear::Pack), and on the CPU activations are fp32 whatever the weights are.
+  void Pack();
+
  private:
   at::Tensor embedding_VE_;
   Rotary rotary_;
   std::vector<DecoderLayer> layers_;
   RmsNorm norm_;
   Linear head_;
+  bool packed_ = false;  // and on the CPU
 };
 
 }  // namespace llava::model

@@ -1,6 +1,7 @@
 #include "model/llava.h"
 
 #include <ATen/ops/where.h>
+#include <c10/core/InferenceMode.h>
 
 #include <utility>
 
@@ -16,21 +17,35 @@ Llava::Llava(const LlavaConfig& config, WeightSource& source)
       vision_tower_(config, source),
       projector_(config, source),
       decoder_(config.text, source),
-      weights_(source.taken()) {}
+      weights_(source.taken()),
+      dtype_(weights_.begin()->second.scalar_type()),
+      device_(weights_.begin()->second.device()) {}
 
-absl::StatusOr<std::unique_ptr<Llava>> Llava::Load(const std::string& directory,
-                                                   const LoadOptions& options) {
+namespace {
+
+absl::StatusOr<std::unique_ptr<Llava>> LoadAsStored(const std::string& directory,
+                                                    const LoadOptions& options) {
   ASSIGN_OR_RETURN(const LlavaConfig config, ReadConfig(directory, options.vision_tower_dir));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                    Checkpoint::Open(directory, config.vision_tower_dir));
   CheckpointWeights source(
       checkpoint, {.dtype = options.dtype, .device = options.device, .verify = options.verify});
+  auto model = std::make_unique<Llava>(config, source);
+  RETURN_IF_ERROR(source.status());
+  std::vector<std::string> dormant = model->vision_tower().DormantPrefixes();
+  if (config.text.tie_embeddings) dormant.emplace_back(kLmHeadName);
+  RETURN_IF_ERROR(source.CheckNothingLeft(dormant));
+  return model;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Llava>> Llava::Load(const std::string& directory,
+                                                   const LoadOptions& options) {
   try {
-    auto model = std::make_unique<Llava>(config, source);
-    RETURN_IF_ERROR(source.status());
-    std::vector<std::string> dormant = model->vision_tower().DormantPrefixes();
-    if (config.text.tie_embeddings) dormant.emplace_back(kLmHeadName);
-    RETURN_IF_ERROR(source.CheckNothingLeft(dormant));
+    ASSIGN_OR_RETURN(std::unique_ptr<Llava> model, LoadAsStored(directory, options));
+    // The source of the weights is gone by now, so that packing frees them one layer at a time.
+    if (options.pack) model->Pack();
     return model;
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
@@ -38,9 +53,13 @@ absl::StatusOr<std::unique_ptr<Llava>> Llava::Load(const std::string& directory,
   }
 }
 
-at::ScalarType Llava::dtype() const { return weights_.begin()->second.scalar_type(); }
-
-at::Device Llava::device() const { return weights_.begin()->second.device(); }
+void Llava::Pack() {
+  const c10::InferenceMode inference;
+  weights_.clear();
+  vision_tower_.Pack();
+  projector_.Pack();
+  decoder_.Pack();
+}
 
 at::Tensor Llava::EncodeImages(const at::Tensor& pixels) const {
   return projector_.Forward(vision_tower_.Forward(pixels));

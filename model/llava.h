@@ -28,12 +28,14 @@ struct LoadOptions {
   at::Device device = at::kCPU;
   std::string vision_tower_dir =
       {};               // of checkpoints in the original layout; empty: as the config says
+  bool pack = false;    // for serving: see Llava::Pack
   bool verify = false;  // refuse NaN and infinite weights; reads all of them
 };
 
-// Owned by whoever loaded it. Every method but Load is const and may run on several threads at
-// once; none sets a grad mode: serving calls them under c10::InferenceMode, training does not.
-// They throw c10::Error when memory or the device fails; arguments of a wrong shape are our bug.
+// Owned by whoever loaded it. Every method but Load and Pack is const and may run on several
+// threads at once; none sets a grad mode: serving calls them under c10::InferenceMode, training
+// does not. They throw c10::Error when memory or the device fails; arguments of a wrong shape are
+// our bug.
 class Llava {
  public:
   // Reads config.json and the weights of a checkpoint directory. The errors are those of
@@ -52,8 +54,13 @@ class Llava {
   // The weights by their names (model/weight_names.h). The handles are those that the modules
   // hold: requires_grad_() and in-place updates act on the model.
   const std::map<std::string, at::Tensor>& weights() const { return weights_; }
-  at::ScalarType dtype() const;
-  at::Device device() const;
+  at::ScalarType dtype() const { return dtype_; }  // of the weights
+  at::Device device() const { return device_; }
+
+  // Puts the weights into the form in which this machine multiplies fastest; for inference only,
+  // afterwards, and weights() is empty. On the CPU all activations are fp32 then, whatever the
+  // dtype of the weights. Not thread-safe.
+  void Pack();
 
   // pixels: [B, 3, image_size, image_size] -> projected features [B, config().image_tokens(), E].
   at::Tensor EncodeImages(const at::Tensor& pixels) const;
@@ -74,10 +81,12 @@ class Llava {
 
  private:
   const LlavaConfig config_;
-  const VisionTower vision_tower_;
-  const Projector projector_;
-  const Decoder decoder_;
+  VisionTower vision_tower_;
+  Projector projector_;
+  Decoder decoder_;
   std::map<std::string, at::Tensor> weights_;
+  at::ScalarType dtype_;
+  at::Device device_;
 };
 
 }  // namespace llava::model

@@ -21,4 +21,8 @@ at::Tensor Projector::Forward(const at::Tensor& features) const {
   return x;
 }
 
+void Projector::Pack() {
+  for (Linear& layer : layers_) layer.Pack();
+}
+
 }  // namespace llava::model

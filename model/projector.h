@@ -22,6 +22,8 @@ class Projector {
   // [..., features] -> [..., hidden], in the dtype of the input. Differentiable.
   at::Tensor Forward(const at::Tensor& features) const;
 
+  void Pack();  // see VisionTower::Pack
+
  private:
   Activation activation_;
   std::vector<Linear> layers_;

@@ -7,6 +7,8 @@
 
 #include <numbers>
 
+#include "model/kernels/rows.h"
+
 namespace llava::model {
 namespace {
 
@@ -55,6 +57,14 @@ at::Tensor Rotary::Rotate(const at::Tensor& x_THD, const RotaryAngles& angles) {
              {first * angles.cos - second * angles.sin, second * angles.cos + first * angles.sin},
              -1)
       .to(x_THD.scalar_type());
+}
+
+void Rotary::RotateInPlace(const at::Tensor& x_THD, const RotaryAngles& angles) {
+  if (HasRowKernels(x_THD)) {
+    RotateRows(x_THD, angles.cos, angles.sin);
+  } else {
+    x_THD.copy_(Rotate(x_THD, angles));
+  }
 }
 
 }  // namespace llava::model

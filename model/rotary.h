@@ -27,6 +27,9 @@ class Rotary {
   // x_THD: [T, heads, D]; the same shape and dtype, rotated. Differentiable.
   static at::Tensor Rotate(const at::Tensor& x_THD, const RotaryAngles& angles);
 
+  // The same, written over x_THD, whose last two dimensions are contiguous. For inference.
+  static void RotateInPlace(const at::Tensor& x_THD, const RotaryAngles& angles);
+
  private:
   at::Tensor frequencies_;  // [D / 2], fp32
 };

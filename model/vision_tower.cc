@@ -18,6 +18,11 @@ constexpr std::int64_t kChannels = 3;
 
 std::string Name(const std::string& tail) { return absl::StrCat(kVisionPrefix, tail); }
 
+// Small weights of the packed model: fp32 on the CPU, and no longer pages of the checkpoint.
+at::Tensor OwnFloat(const at::Tensor& weight) {
+  return weight.is_cpu() ? weight.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true) : weight;
+}
+
 }  // namespace
 
 LayerNorm::LayerNorm(WeightSource& source, const std::string& prefix, std::int64_t size,
@@ -28,6 +33,11 @@ LayerNorm::LayerNorm(WeightSource& source, const std::string& prefix, std::int64
 
 at::Tensor LayerNorm::Forward(const at::Tensor& x) const {
   return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
+}
+
+void LayerNorm::Pack() {
+  weight = OwnFloat(weight);
+  bias = OwnFloat(bias);
 }
 
 VisionBlock::VisionBlock(const VisionConfig& config, WeightSource& source,
@@ -46,6 +56,12 @@ VisionBlock::VisionBlock(const VisionConfig& config, WeightSource& source,
   out_ = attention("out_proj");
   fc1_ = source.TakeLinear(prefix + "mlp.fc1", config.intermediate_size, size, true);
   fc2_ = source.TakeLinear(prefix + "mlp.fc2", size, config.intermediate_size, true);
+}
+
+void VisionBlock::Pack() {
+  for (Linear* linear : {&q_, &k_, &v_, &out_, &fc1_, &fc2_}) linear->Pack();
+  norm1_.Pack();
+  norm2_.Pack();
 }
 
 at::Tensor VisionBlock::Attention(const at::Tensor& x_BSE) const {
@@ -89,6 +105,14 @@ std::vector<std::string> VisionTower::DormantPrefixes() const {
     prefixes.push_back(Name(absl::StrCat("encoder.layers.", i, ".")));
   }
   return prefixes;
+}
+
+void VisionTower::Pack() {
+  for (VisionBlock& block : blocks_) block.Pack();
+  for (at::Tensor* weight : {&class_embedding_, &patch_weight_, &position_embedding_}) {
+    *weight = OwnFloat(*weight);
+  }
+  pre_norm_.Pack();
 }
 
 at::Tensor VisionTower::Embed(const at::Tensor& pixels) const {

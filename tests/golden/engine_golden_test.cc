@@ -36,7 +36,9 @@ struct Answer {
 class EngineGoldenTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    llava_ = std::shared_ptr<const model::Llava>(model::LoadGolden(at::kFloat));
+    std::unique_ptr<model::Llava> llava = model::LoadGolden(at::kFloat);
+    llava->Pack();  // as the daemon does
+    llava_ = std::move(llava);
   }
   static void TearDownTestSuite() { llava_.reset(); }
 
