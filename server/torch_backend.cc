@@ -66,11 +66,11 @@ absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config,
   ASSIGN_OR_RETURN(const at::Device device, ParseDevice(device_name));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config));
   ASSIGN_OR_RETURN(const Digest version, VersionDigest(config.checkpoint));
-  ASSIGN_OR_RETURN(
-      std::shared_ptr<const model::Llava> llava,
-      model::Llava::Load(
-          config.checkpoint,
-          {.dtype = dtype, .device = device, .vision_tower_dir = config.vision_tower}));
+  ASSIGN_OR_RETURN(std::shared_ptr<const model::Llava> llava,
+                   model::Llava::Load(config.checkpoint, {.dtype = dtype,
+                                                          .device = device,
+                                                          .vision_tower_dir = config.vision_tower,
+                                                          .pack = true}));
   auto model = std::make_shared<engine::TorchModel>(version, std::move(llava));
   return BackendModel{.model = model,
                       .dtype = dtype == at::kFloat ? "float32" : "bfloat16",

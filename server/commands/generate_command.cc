@@ -138,6 +138,7 @@ absl::Status Run(const GenerateOptions& options, const TextSink& out) {
       const std::unique_ptr<model::Llava> model,
       model::Llava::Load(options.directory, {.dtype = dtype,
                                              .vision_tower_dir = options.vision_tower_dir,
+                                             .pack = true,
                                              .verify = options.verify}));
   const model::LlavaConfig& config = model->config();
   ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,
