@@ -190,7 +190,7 @@ absl::Status App::LoadModel() {
     RETURN_IF_ERROR(added);
     dtype = model.dtype;
   }
-  served->version = served->digest.Hex().substr(0, 16);
+  served->version = served->digest.Hex();
   for (const auto& engine : p.engines) p.engine_pointers.push_back(engine.get());
   served->engines = p.engine_pointers;
   p.metrics.SetModelInfo(served->name, served->version, dtype, p.config.devices.front());

@@ -32,7 +32,7 @@ std::vector<Option> ModelOptions() {
       {.section = "Model",
        .name = "dtype",
        .field = LLAVA_OPTION_FIELD(dtype),
-       .help = "Number format of the weights; auto: bfloat16 where the device is fast with it.",
+       .help = "Number format of the weights; auto: as they were saved, float16 as bfloat16.",
        .choices = {"auto", "float32", "bfloat16"}},
       {.section = "Model",
        .name = "threads",

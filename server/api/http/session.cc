@@ -80,6 +80,7 @@ class Session final : public HttpConnection,
   asio::awaitable<bool> ServeOne();
   asio::awaitable<bool> ReadBody(Parser* parser);
   asio::awaitable<bool> Refuse(HttpResponse refusal);
+  HttpResponse BadRequest(beast::error_code error) const;
   asio::awaitable<void> ShutDown();
   void ReadAhead();
   void Decorate(http::response_header<>* head);
@@ -188,7 +189,7 @@ asio::awaitable<bool> Session<Stream>::ServeOne() {
   request_id_ = RequestIdOr(HeaderOf(request_, "x-request-id"));
   HttpResponse refusal;
   if (error) {
-    refusal = ErrorResponse(absl::InvalidArgumentError(error.message()));
+    refusal = BadRequest(error);
     co_return co_await Refuse(std::move(refusal));
   }
   caller_.clear();
@@ -226,14 +227,21 @@ asio::awaitable<bool> Session<Stream>::ReadBody(Parser* parser) {
   }
   auto [error, bytes] = co_await http::async_read(stream_, buffer_, *parser, kAwait);
   if (!error) co_return true;
-  HttpResponse refusal = ErrorResponse(absl::InvalidArgumentError(error.message()));
-  if (error == http::error::body_limit) {
-    refusal = ErrorResponse(absl::InvalidArgumentError(
-        "the body has more than " + std::to_string(server_->options().max_body_bytes) + " bytes"));
-    refusal.result(http::status::payload_too_large);
-  }
   if (error == http::error::partial_message || error == beast::error::timeout) co_return false;
+  HttpResponse refusal = BadRequest(error);
   co_return co_await Refuse(std::move(refusal));
+}
+
+// 400, or 413 for a body that is too long.
+template <typename Stream>
+HttpResponse Session<Stream>::BadRequest(beast::error_code error) const {
+  if (error != http::error::body_limit) {
+    return ErrorResponse(absl::InvalidArgumentError(error.message()));
+  }
+  HttpResponse refusal = ErrorResponse(absl::InvalidArgumentError(
+      "the body has more than " + std::to_string(server_->options().max_body_bytes) + " bytes"));
+  refusal.result(http::status::payload_too_large);
+  return refusal;
 }
 
 // The rest of a refused request is not read: the connection ends.

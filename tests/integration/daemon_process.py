@@ -1,0 +1,115 @@
+"""A daemon as a process of its own, and the Python client made from the protos."""
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import grpc
+import grpc_tools
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINT = ROOT / "tests/golden/data/checkpoint"
+IMAGES = ROOT / "tests/golden/data/images"
+PROGRAM = os.environ["LLAVAD"]  # fake_llavad, or llavad itself
+
+
+def generated_client():
+    """(chat_pb2, chat_pb2_grpc), generated now."""
+    out = tempfile.mkdtemp(prefix="llava-client-")
+    standard = Path(grpc_tools.__file__).parent / "_proto"
+    code = protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"-I{standard}", f"--python_out={out}", f"--grpc_python_out={out}",
+                        "llava/v1/chat.proto"])
+    assert code == 0
+    sys.path.insert(0, out)
+    return importlib.import_module("llava.v1.chat_pb2"), importlib.import_module("llava.v1.chat_pb2_grpc")
+
+
+def wait_until(condition, what, seconds=30):
+    """Until condition() is true; fails loudly when it does not become so."""
+    nothing = threading.Event()
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return
+        nothing.wait(0.02)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+class Daemon:
+    def __init__(self, *flags, config=""):
+        self.config = tempfile.NamedTemporaryFile("w", suffix=".yaml")
+        self.config.write(f"checkpoint: {CHECKPOINT}\nmodel_name: golden\nkv_cache_bytes: 16MiB\n"
+                          "listen: 127.0.0.1:0\nhttp: 127.0.0.1:0\nmetrics: 127.0.0.1:0\n" + config)
+        self.config.flush()
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([PROGRAM, "--config", self.config.name, *flags], text=True,
+                                        stdout=subprocess.PIPE, stderr=self.log)
+        self.terminated = False
+        self.addresses = {}
+        for line in self.process.stdout:
+            if line.strip() == "ready":
+                break
+            name, address = line.split()
+            self.addresses[name] = address
+        else:
+            raise AssertionError("the daemon did not start: " + self.logged())
+
+    def logged(self):
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+    def metrics(self):
+        import urllib.request
+        text = urllib.request.urlopen(self.addresses["metrics"]).read().decode()
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
+                for line in text.splitlines() if not line.startswith("#")}
+
+    def channel(self, **credentials):
+        options = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1)]
+        if credentials:
+            return grpc.secure_channel(self.addresses["grpc"], grpc.ssl_channel_credentials(**credentials), options)
+        return grpc.insecure_channel(self.addresses["grpc"], options)
+
+    def terminate(self):
+        self.terminated = True
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self):
+        """The exit code after SIGTERM, which is sent unless terminate() was called."""
+        if self.process.poll() is None and not self.terminated:
+            self.terminate()
+        code = self.process.wait(timeout=60)
+        self.process.stdout.close()
+        if not self.config.closed:
+            self.config.close()
+        return code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        finally:
+            self.log.close()
+
+
+def make_certificates(folder):
+    """ca, server and client key pairs in folder: {name}.pem and {name}.key."""
+    def openssl(*args):
+        subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True)
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+            "-subj", "/CN=test-ca", "-keyout", "ca.key", "-out", "ca.pem")
+    (Path(folder) / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for name in ("server", "client"):
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
+                "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "2", "-extfile", "names", "-out", f"{name}.pem")
