@@ -4,12 +4,15 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/digest.h"
 #include "base/status_macros.h"
 #include "model/config.h"
@@ -42,7 +45,14 @@ absl::StatusOr<at::ScalarType> ChooseDtype(const Config& config) {
 // from outside: enough to tell versions apart, without reading gigabytes.
 absl::StatusOr<Digest> VersionDigest(const std::string& dir) {
   const auto manifest = model::ReadManifest(dir);
-  if (manifest.ok()) return Sha256Of(manifest->version);
+  if (manifest.ok()) {
+    // The manifest's own name, so that answers and published folders call a version the same.
+    Digest digest;
+    const std::string bytes = absl::HexStringToBytes(manifest->version);
+    LLAVA_CHECK_EQ(bytes.size(), digest.bytes.size());
+    std::memcpy(digest.bytes.data(), bytes.data(), bytes.size());
+    return digest;
+  }
   if (!absl::IsNotFound(manifest.status())) return manifest.status();
   std::vector<std::string> files;
   std::error_code error;
