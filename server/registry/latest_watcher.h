@@ -1,0 +1,45 @@
+// Watches a folder of published versions and tells when its `latest` link names another one: at
+// once by inotify, and by looking every now and then, because network file systems do not notify.
+#ifndef LLAVA_SERVER_REGISTRY_LATEST_WATCHER_H_
+#define LLAVA_SERVER_REGISTRY_LATEST_WATCHER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+
+namespace llava::registry {
+
+// Owns its thread. The callback runs on it, first for what `latest` names at the start (if
+// anything), then for every other target that it is seen to have.
+class LatestWatcher {
+ public:
+  using OnLatest = std::function<void(const std::string& dir)>;
+
+  // `poll`: how often to look without a notification. The folder need not exist yet. UNAVAILABLE
+  // when the system has no more file descriptors.
+  static absl::StatusOr<std::unique_ptr<LatestWatcher>> Start(const std::string& root,
+                                                              Duration poll, OnLatest on_latest);
+
+  ~LatestWatcher();  // stops and joins
+
+ private:
+  LatestWatcher(std::string root, Duration poll, OnLatest on_latest, int inotify, int stop);
+  void Run();
+  void Look();
+
+  const std::string root_;
+  const Duration poll_;
+  const OnLatest on_latest_;
+  const int inotify_;  // file descriptor
+  const int stop_;     // file descriptor: readable when it is time to go
+  std::string last_;   // folder told last
+  std::jthread thread_;
+};
+
+}  // namespace llava::registry
+
+#endif  // LLAVA_SERVER_REGISTRY_LATEST_WATCHER_H_

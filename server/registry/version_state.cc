@@ -1,0 +1,61 @@
+#include "server/registry/version_state.h"
+
+namespace llava::registry {
+
+const char* StateName(VersionState state) {
+  switch (state) {
+    case VersionState::kDiscovered:
+      return "discovered";
+    case VersionState::kVerifying:
+      return "verifying";
+    case VersionState::kLoading:
+      return "loading";
+    case VersionState::kWarming:
+      return "warming";
+    case VersionState::kProbing:
+      return "probing";
+    case VersionState::kCanary:
+      return "canary";
+    case VersionState::kLive:
+      return "live";
+    case VersionState::kKept:
+      return "kept";
+    case VersionState::kDraining:
+      return "draining";
+    case VersionState::kFreed:
+      return "freed";
+    case VersionState::kRejected:
+      return "rejected";
+  }
+  return "unknown";
+}
+
+bool IsLegalTransition(VersionState from, VersionState to) {
+  using enum VersionState;
+  switch (from) {
+    case kDiscovered:
+      return to == kVerifying || to == kRejected;
+    case kVerifying:
+      return to == kLoading || to == kRejected;
+    case kLoading:
+      return to == kWarming || to == kRejected;
+    case kWarming:
+      return to == kProbing || to == kDraining;
+    case kProbing:
+      return to == kCanary || to == kLive || to == kDraining;
+    case kCanary:
+      return to == kLive || to == kDraining;
+    case kLive:
+      return to == kKept || to == kDraining;
+    case kKept:
+      return to == kLive || to == kDraining;
+    case kDraining:
+      return to == kFreed || to == kRejected;
+    case kFreed:
+    case kRejected:
+      return to == kDiscovered;  // asked for again
+  }
+  return false;
+}
+
+}  // namespace llava::registry

@@ -1,0 +1,90 @@
+#include "server/registry/canary.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "server/registry/version_state.h"
+
+namespace llava::registry {
+namespace {
+
+using ::testing::HasSubstr;
+
+class CanaryJudgeTest : public ::testing::Test {
+ protected:
+  void Canary(int answers, const Observation& observation) {
+    for (int i = 0; i < answers; ++i) judge_.AddCanary(observation);
+  }
+  void Live(int answers, const Observation& observation) {
+    for (int i = 0; i < answers; ++i) judge_.AddLive(observation);
+  }
+  Verdict Judge(Duration after = {}) { return judge_.Judge(TimePoint{} + after, &reason_); }
+
+  CanaryJudge judge_{{}, TimePoint{}};
+  std::string reason_;
+};
+
+TEST_F(CanaryJudgeTest, WaitsForEnoughAnswers) {
+  Canary(19, {.failed = true});
+  EXPECT_EQ(Judge(), Verdict::kWait);
+  Canary(1, {.failed = true});
+  EXPECT_EQ(Judge(), Verdict::kRollBack);
+  EXPECT_THAT(reason_, HasSubstr("error rate 1"));
+}
+
+TEST_F(CanaryJudgeTest, PromotesAfterEnoughGoodAnswersOrTime) {
+  Canary(199, {});
+  EXPECT_EQ(Judge(), Verdict::kWait);
+  EXPECT_EQ(Judge(std::chrono::minutes(10)), Verdict::kPromote);
+  Canary(1, {});
+  EXPECT_EQ(Judge(), Verdict::kPromote);
+}
+
+TEST_F(CanaryJudgeTest, ComparesWithTheLiveVersion) {
+  Canary(90, {});
+  Canary(10, {.degenerate = true});
+  Live(90, {});
+  Live(10, {.empty = true});
+  EXPECT_EQ(Judge(), Verdict::kWait);  // the live one is just as bad
+  Canary(10, {.empty = true});
+  EXPECT_EQ(Judge(), Verdict::kRollBack);
+  EXPECT_THAT(reason_, HasSubstr("empty or degenerate"));
+}
+
+TEST_F(CanaryJudgeTest, OneBadAnswerIsChance) {
+  Canary(19, {});
+  Canary(1, {.failed = true});
+  EXPECT_EQ(Judge(), Verdict::kWait);
+}
+
+TEST_F(CanaryJudgeTest, SlowerIsWorse) {
+  Canary(30, {.first_token_seconds = 0.2, .next_token_seconds = 0.01});
+  Live(30, {.first_token_seconds = 0.2, .next_token_seconds = 0.01});
+  EXPECT_EQ(Judge(), Verdict::kWait);
+  Canary(60, {.first_token_seconds = 0.2, .next_token_seconds = 0.03});
+  EXPECT_EQ(Judge(), Verdict::kRollBack);
+  EXPECT_THAT(reason_, HasSubstr("inter-token"));
+}
+
+TEST(IsDegenerateTest, FindsRepetition) {
+  EXPECT_TRUE(IsDegenerate(std::string(300, 'a')));
+  std::string text = "It shows ";
+  for (int i = 0; i < 40; ++i) text += "a red car and ";
+  EXPECT_TRUE(IsDegenerate(text));
+  EXPECT_FALSE(IsDegenerate("a a a"));
+  std::string varied;
+  for (int i = 0; i < 100; ++i) varied += std::to_string(i * i) + " ";
+  EXPECT_FALSE(IsDegenerate(varied));
+}
+
+TEST(VersionStateTest, Transitions) {
+  using enum VersionState;
+  EXPECT_TRUE(IsLegalTransition(kCanary, kLive));
+  EXPECT_TRUE(IsLegalTransition(kKept, kLive));
+  EXPECT_FALSE(IsLegalTransition(kVerifying, kLive));
+  EXPECT_FALSE(IsLegalTransition(kLive, kRejected));  // it drains first
+  EXPECT_STREQ(StateName(kProbing), "probing");
+}
+
+}  // namespace
+}  // namespace llava::registry

@@ -1,0 +1,59 @@
+#include "server/registry/latest_watcher.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "base/bounded_queue.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava::registry {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What the publisher does: a new link, renamed over the old one.
+void MoveLatest(const fs::path& root, const char* version) {
+  fs::create_directory_symlink(version, root / ".latest-new");
+  fs::rename(root / ".latest-new", root / "latest");
+}
+
+class LatestWatcherTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<LatestWatcher> Watch(const fs::path& root, Duration poll) {
+    auto watcher = LatestWatcher::Start(
+        root, poll, [this](const std::string& dir) { seen_.TryPush(std::string(dir)); });
+    EXPECT_TRUE(watcher.ok());
+    return *std::move(watcher);
+  }
+  std::string Next() { return fs::path(*seen_.Pop()).filename(); }
+
+  BoundedQueue<std::string> seen_{100};
+  test::TempDir dir_;
+};
+
+TEST_F(LatestWatcherTest, TellsWhatIsThereAndWhatComes) {
+  const fs::path root(dir_.path());
+  MoveLatest(root, "v1");
+  const auto watcher = Watch(root, std::chrono::hours(1));  // by notification alone
+  EXPECT_EQ(Next(), "v1");
+  MoveLatest(root, "v2");
+  EXPECT_EQ(Next(), "v2");
+  MoveLatest(root, "v2");
+  MoveLatest(root, "v3");
+  EXPECT_EQ(Next(), "v3");
+}
+
+TEST_F(LatestWatcherTest, LooksByItselfAndWaitsForTheFolder) {
+  const fs::path root = fs::path(dir_.path()) / "later";
+  const auto watcher = Watch(root, std::chrono::milliseconds(5));
+  fs::create_directory(root);
+  MoveLatest(root, "v1");
+  EXPECT_EQ(Next(), "v1");
+}
+
+TEST_F(LatestWatcherTest, StopsWithNothingToTell) { Watch(dir_.path(), std::chrono::hours(1)); }
+
+}  // namespace
+}  // namespace llava::registry
