@@ -49,7 +49,7 @@ void Connection::AddFlags(CLI::App* command) {
   command->add_option("--tenant", tenant, "Whom the work is accounted to");
 }
 
-absl::StatusOr<std::unique_ptr<v1::ChatService::Stub>> Connection::Stub() const {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Connection::Channel() const {
   grpc::SslCredentialsOptions ssl;
   ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadIfNamed(ca));
   ASSIGN_OR_RETURN(ssl.pem_cert_chain, ReadIfNamed(certificate));
@@ -57,8 +57,13 @@ absl::StatusOr<std::unique_ptr<v1::ChatService::Stub>> Connection::Stub() const 
   const bool secure = tls || !ca.empty() || !certificate.empty();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  return v1::ChatService::NewStub(grpc::CreateCustomChannel(
-      server, secure ? grpc::SslCredentials(ssl) : grpc::InsecureChannelCredentials(), arguments));
+  return grpc::CreateCustomChannel(
+      server, secure ? grpc::SslCredentials(ssl) : grpc::InsecureChannelCredentials(), arguments);
+}
+
+absl::StatusOr<std::unique_ptr<v1::ChatService::Stub>> Connection::Stub() const {
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, Channel());
+  return v1::ChatService::NewStub(channel);
 }
 
 void Connection::Identify(grpc::ClientContext* context) const {

@@ -2,6 +2,7 @@
 #ifndef LLAVA_CLIENT_CONNECTION_H_
 #define LLAVA_CLIENT_CONNECTION_H_
 
+#include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
 #include <CLI/App.hpp>
@@ -27,6 +28,7 @@ struct Connection {
   void AddFlags(CLI::App* command);
 
   // NOT_FOUND or INVALID_ARGUMENT for files. Connects when it is first used.
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> Channel() const;
   absl::StatusOr<std::unique_ptr<v1::ChatService::Stub>> Stub() const;
 
   // Token and tenant.

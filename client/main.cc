@@ -4,6 +4,7 @@
 #include "client/bench_command.h"
 #include "client/chat_command.h"
 #include "client/exit_code.h"
+#include "client/jobs_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Client of llavad", "llava");
@@ -12,6 +13,7 @@ int main(int argc, char** argv) {
   int exit_code = llava::client::kOk;
   llava::client::AddChatCommand(&app, &exit_code);
   llava::client::AddBenchCommand(&app, &exit_code);
+  llava::client::AddJobsCommand(&app, &exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

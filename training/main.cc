@@ -5,6 +5,7 @@
 #include "training/commands/evaluate_command.h"
 #include "training/commands/run_command.h"
 #include "training/commands/scenes_command.h"
+#include "training/commands/serve_command.h"
 #include "training/commands/tokenizer_command.h"
 
 int main(int argc, char** argv) {
@@ -15,6 +16,7 @@ int main(int argc, char** argv) {
   llava::training::AddEvaluateCommand(app, &exit_code);
   llava::training::AddRunCommand(app, &exit_code);
   llava::training::AddScenesCommand(app, &exit_code);
+  llava::training::AddServeCommand(app, &exit_code);
   llava::training::AddTokenizerCommand(app, &exit_code);
   CLI11_PARSE(app, argc, argv);
   return exit_code;

@@ -72,7 +72,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
         absl::StrCat("listen: ", options.listen, ": cannot be listened on"));
   }
   auto result = std::unique_ptr<GrpcServer>(
-      new GrpcServer(std::move(server), port, {"llava.v1.ChatService"}));
+      new GrpcServer(std::move(server), port, options.service_names));
   result->SetServing(false);
   return result;
 }

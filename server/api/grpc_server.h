@@ -23,6 +23,7 @@ struct GrpcOptions {
   Duration keepalive_min_interval = std::chrono::seconds(10);
   Duration connection_idle_timeout = std::chrono::minutes(30);
   bool reflection = true;
+  std::vector<std::string> service_names = {"llava.v1.ChatService"};  // whose health is told
 };
 
 // Owned by the app. Thread-safe.

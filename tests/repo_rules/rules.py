@@ -25,10 +25,17 @@ ROOMS = {
     "server/observe": ["base"],
     "server/registry": ["base", "server/scheduling", "server/engine", "model"],
     "server/api": ["base", "proto", "model", "server/scheduling", "server/engine", "server/registry",
-                   "server/observe"],
+                   "server/observe", "server/api/auth", "server/api/grpc_server",
+                   "server/api/tls_files"],
     "server": ["base", "proto", "model", "server/scheduling", "server/engine",
-               "server/engine/torch_executor", "server/registry", "server/api", "server/observe"],
-    "training": ["base", "proto", "model"],
+               "server/engine/torch_executor", "server/registry", "server/api", "server/observe",
+               "server/api/auth", "server/api/grpc_server", "server/api/tls_files"],
+    # What every gRPC daemon of ours needs (the target llava_rpc).
+    "server/api/auth": ["base"],
+    "server/api/grpc_server": ["base", "server/api/tls_files"],
+    "server/api/tls_files": ["base"],
+    "training": ["base", "proto", "model", "server/api/auth", "server/api/grpc_server",
+                 "server/api/tls_files"],
     "client": ["base", "proto"],
 }
 CODE = (".cc", ".h", ".cu", ".cuh")

@@ -1,0 +1,123 @@
+#include "training/commands/serve_command.h"
+
+#include <unistd.h>
+
+#include <climits>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status_macros.h"
+#include "server/api/auth.h"
+#include "server/api/grpc_server.h"
+#include "server/api/tls_files.h"
+#include "training/service/job_runner.h"
+#include "training/service/job_store.h"
+#include "training/service/service_config.h"
+#include "training/service/training_service.h"
+
+namespace llava::training {
+namespace {
+
+constexpr Duration kDrain = std::chrono::seconds(5);  // for calls that are being answered
+
+std::string OwnProgram() {
+  char path[PATH_MAX];
+  const ssize_t size = ::readlink("/proc/self/exe", path, sizeof(path));
+  return size > 0 ? std::string(path, static_cast<std::size_t>(size)) : "llava-train";
+}
+
+void Warn(const absl::Status& status) {
+  if (!status.ok()) std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+}
+
+// One look of every trigger; on the runner's thread.
+std::function<void(JobRunner&)> LookOfTriggers(const ServiceConfig& config, JobStore& store) {
+  auto triggers = std::make_shared<std::vector<Trigger>>();
+  for (const TriggerOptions& options : config.triggers) triggers->emplace_back(options);
+  return [triggers, &store](JobRunner& runner) {
+    for (Trigger& trigger : *triggers) {
+      Warn(trigger.Look(
+          [&store](const std::string& fingerprint) { return store.HasFingerprint(fingerprint); },
+          [&runner](const std::string& recipe, const std::string& creator,
+                    const std::string& fingerprint) {
+            return runner.Create(recipe, creator, fingerprint).status();
+          }));
+    }
+  };
+}
+
+absl::StatusOr<api::Auth> ReadAuth(const ServiceConfig& config) {
+  if (config.tokens.empty()) return api::Auth();
+  return api::Auth::FromFile(config.tokens);
+}
+
+absl::StatusOr<api::GrpcOptions> ReadGrpcOptions(const ServiceConfig& config) {
+  api::GrpcOptions options;
+  options.listen = config.listen;
+  options.reflection = config.reflection;
+  options.service_names = {v1::TrainingService::service_full_name()};
+  ASSIGN_OR_RETURN(options.tls,
+                   api::ReadTlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca));
+  return options;
+}
+
+absl::Status Serve(const std::string& file, const sigset_t& signals) {
+  ASSIGN_OR_RETURN(const ServiceConfig config, ReadServiceConfig(file));
+  ASSIGN_OR_RETURN(const api::Auth auth, ReadAuth(config));
+  ASSIGN_OR_RETURN(const api::GrpcOptions grpc_options, ReadGrpcOptions(config));
+  std::error_code ignored;  // shows when the database cannot be opened
+  std::filesystem::create_directories(config.folder, ignored);
+  ASSIGN_OR_RETURN(const std::unique_ptr<JobStore> store,
+                   JobStore::Open(config.folder + "/jobs.db"));
+  const RealClock clock;
+  JobRunnerOptions options;
+  options.folder = config.folder;
+  options.command = {OwnProgram(), "run"};
+  options.max_running = static_cast<int>(config.max_running);
+  options.max_unfinished = static_cast<int>(config.max_unfinished);
+  options.grace = std::chrono::seconds(config.grace_seconds);
+  options.tick_interval = std::chrono::seconds(config.trigger_seconds);
+  if (!config.triggers.empty()) options.on_tick = LookOfTriggers(config, *store);
+  JobRunner runner(*store, clock, std::move(options));
+
+  TrainingServiceImpl service(runner, *store, auth, clock);
+  ASSIGN_OR_RETURN(const std::unique_ptr<api::GrpcServer> server,
+                   api::GrpcServer::Start(grpc_options, {&service}));
+  server->SetServing(true);
+  std::printf("{\"event\":\"serving\",\"port\":%d}\n", server->port());
+  std::fflush(stdout);
+  int signal = 0;
+  ::sigwait(&signals, &signal);
+  server->SetServing(false);
+  service.Stop();
+  server->Stop(clock.Now() + kDrain);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddServeCommand(CLI::App& app, int* exit_code) {
+  auto file = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("serve", "Serve training jobs");
+  command->add_option("--config", *file, "The service's YAML file")->required();
+  command->callback([file, exit_code] {
+    sigset_t signals;  // blocked before any thread starts: only sigwait gets them
+    ::sigemptyset(&signals);
+    ::sigaddset(&signals, SIGTERM);
+    ::sigaddset(&signals, SIGINT);
+    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    const absl::Status status = Serve(*file, signals);
+    if (status.ok()) return;
+    std::fprintf(stderr, "llava-train serve: %s\n", std::string(status.message()).c_str());
+    *exit_code = 1;
+  });
+}
+
+}  // namespace llava::training

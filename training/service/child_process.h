@@ -1,0 +1,43 @@
+// A child process with its output in a file. It ends with its parent, whatever ends that: a job
+// that the service would start again can never still be running.
+#ifndef LLAVA_TRAINING_SERVICE_CHILD_PROCESS_H_
+#define LLAVA_TRAINING_SERVICE_CHILD_PROCESS_H_
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace llava::training {
+
+// Used by one thread, which must live as long as the child (PR_SET_PDEATHSIG watches the thread).
+class ChildProcess {
+ public:
+  // Appends stdout and stderr to `log`; runs in `folder`. NOT_FOUND: the program cannot be run.
+  static absl::StatusOr<ChildProcess> Start(const std::vector<std::string>& arguments,
+                                            const std::string& folder, const std::string& log);
+  ChildProcess(ChildProcess&& other) noexcept;
+  ChildProcess& operator=(ChildProcess&& other) noexcept;
+  ~ChildProcess();  // kills and waits
+
+  // Becomes readable when the process ends: for poll().
+  int descriptor() const { return pidfd_; }
+
+  // How it ended, in words; "" for exit code 0. Nothing while it runs.
+  std::optional<std::string> Ended();
+
+  void Signal(int number);
+
+ private:
+  ChildProcess(pid_t pid, int pidfd) : pid_(pid), pidfd_(pidfd) {}
+
+  pid_t pid_ = -1;  // -1: ended and waited for
+  int pidfd_ = -1;
+};
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_SERVICE_CHILD_PROCESS_H_

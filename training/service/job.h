@@ -1,0 +1,35 @@
+// A training job as the store keeps it.
+#ifndef LLAVA_TRAINING_SERVICE_JOB_H_
+#define LLAVA_TRAINING_SERVICE_JOB_H_
+
+#include <cstdint>
+#include <string>
+
+namespace llava::training {
+
+// The numbers stand in the database: never change one.
+enum class JobState { kQueued = 1, kRunning = 2, kSucceeded = 3, kFailed = 4, kCancelled = 5 };
+
+inline bool HasEnded(JobState state) {
+  return state != JobState::kQueued && state != JobState::kRunning;
+}
+
+struct Job {
+  std::int64_t id = 0;  // 1, 2, ...; 0 before it is stored
+  JobState state = JobState::kQueued;
+  std::string recipe = {};            // YAML
+  std::string creator = {};           // a token's name, or a trigger's
+  std::int64_t created_ms = 0;        // since 1970
+  std::int64_t started_ms = 0;        // the first time; 0: never
+  std::int64_t ended_ms = 0;          // 0: not yet
+  int attempts = 0;                   // processes started
+  bool cancel_requested = false;      // outlives the service
+  std::string message = {};           // why it failed
+  std::string data_fingerprint = {};  // of what a trigger saw
+
+  bool operator==(const Job&) const = default;
+};
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_SERVICE_JOB_H_

@@ -1,0 +1,280 @@
+#include "training/service/job_runner.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status_macros.h"
+
+namespace llava::training {
+namespace {
+
+constexpr std::size_t kMaxRecipeBytes = std::size_t{1} << 20;
+constexpr std::int64_t kProgressBytes = 16384;  // of the log's end that are searched for progress
+
+std::string LastLines(const std::string& path, std::int64_t bytes) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) return "";
+  const std::int64_t size = file.tellg();
+  file.seekg(std::max<std::int64_t>(0, size - bytes));
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+// The last whole line of `text` for which `wanted` holds.
+template <typename Predicate>
+std::string LastLine(const std::string& text, Predicate wanted) {
+  std::size_t end = text.size();
+  while (end != 0) {
+    const std::size_t begin = text.rfind('\n', end - 1);
+    const std::size_t from = begin == text.npos ? 0 : begin + 1;
+    const std::string line = text.substr(from, end - from);
+    if (wanted(line)) return line;
+    if (begin == text.npos) break;
+    end = begin;
+  }
+  return "";
+}
+
+}  // namespace
+
+JobRunner::JobRunner(JobStore& store, const Clock& clock, JobRunnerOptions options)
+    : store_(store),
+      clock_(clock),
+      options_(std::move(options)),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      next_tick_(clock.Now()) {
+  LLAVA_CHECK_GE(wake_, 0);
+  LLAVA_CHECK(!options_.command.empty());
+  thread_ = std::jthread([this] { Loop(); });
+}
+
+JobRunner::~JobRunner() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+    changed_.NotifyAll();
+  }
+  Wake();
+  thread_.join();
+  ::close(wake_);
+}
+
+std::string JobRunner::JobFolder(std::int64_t id) const {
+  return absl::StrCat(options_.folder, "/", id);
+}
+
+void JobRunner::Wake() {
+  const std::uint64_t one = 1;
+  LLAVA_CHECK_EQ(::write(wake_, &one, sizeof(one)), static_cast<ssize_t>(sizeof(one)));
+}
+
+void JobRunner::Changed() {
+  MutexLock lock(&mutex_);
+  ++changes_;
+  changed_.NotifyAll();
+}
+
+std::int64_t JobRunner::changes() {
+  MutexLock lock(&mutex_);
+  return changes_;
+}
+
+void JobRunner::WaitForChange(std::int64_t seen, TimePoint deadline) {
+  MutexLock lock(&mutex_);
+  while (!stopping_ && changes_ == seen) {
+    if (!changed_.WaitUntil(&mutex_, deadline)) return;
+  }
+}
+
+absl::StatusOr<Job> JobRunner::Create(const std::string& recipe, const std::string& creator,
+                                      const std::string& data_fingerprint) {
+  if (recipe.empty() || recipe.size() > kMaxRecipeBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("recipe: has ", recipe.size(), " bytes, expected 1 to ", kMaxRecipeBytes));
+  }
+  ASSIGN_OR_RETURN(const std::vector<Job> unfinished, store_.Unfinished());
+  if (static_cast<int>(unfinished.size()) >= options_.max_unfinished) {
+    return absl::ResourceExhaustedError(absl::StrCat("there are ", unfinished.size(),
+                                                     " unfinished jobs, at most ",
+                                                     options_.max_unfinished, " are allowed"));
+  }
+  Job job;
+  job.recipe = recipe;
+  job.creator = creator;
+  job.created_ms = clock_.UnixMillis();
+  job.data_fingerprint = data_fingerprint;
+  auto stored = store_.Insert(std::move(job));
+  Changed();
+  Wake();
+  return stored;
+}
+
+absl::StatusOr<Job> JobRunner::Cancel(std::int64_t id) {
+  RETURN_IF_ERROR(store_.RequestCancel(id));
+  Changed();
+  Wake();
+  return store_.Get(id);
+}
+
+absl::Status JobRunner::Delete(std::int64_t id) {
+  ASSIGN_OR_RETURN(const Job job, store_.Get(id));
+  if (!HasEnded(job.state)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("job ", id, " has not ended: cancel it first"));
+  }
+  std::error_code error;
+  std::filesystem::remove_all(JobFolder(id), error);
+  if (error) return absl::ErrnoToStatus(error.value(), JobFolder(id));
+  RETURN_IF_ERROR(store_.Delete(id));
+  Changed();
+  return absl::OkStatus();
+}
+
+std::string JobRunner::Progress(std::int64_t id) const {
+  return LastLine(LastLines(JobFolder(id) + "/log", kProgressBytes), [](const std::string& line) {
+    return line.size() > 2 && line.front() == '{' && line.back() == '}';
+  });
+}
+
+void JobRunner::Loop() {
+  for (;;) {
+    {
+      MutexLock lock(&mutex_);
+      if (stopping_) break;
+    }
+    Reap();
+    EndCancelled();
+    StartQueued();
+    if (options_.on_tick && clock_.Now() >= next_tick_) {
+      options_.on_tick(*this);
+      next_tick_ = clock_.Now() + options_.tick_interval;
+    }
+    Poll();
+  }
+  StopChildren();
+}
+
+// Until a child ends, somebody wakes us, or something is due.
+void JobRunner::Poll() {
+  std::vector<pollfd> files = {{wake_, POLLIN, 0}};
+  TimePoint due = options_.on_tick ? next_tick_ : TimePoint::max();
+  for (const auto& [id, job] : running_) {
+    files.push_back({job.process.descriptor(), POLLIN, 0});
+    due = std::min(due, job.kill_at);
+  }
+  int timeout = -1;
+  if (due != TimePoint::max()) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(due - clock_.Now());
+    timeout = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000));
+  }
+  ::poll(files.data(), files.size(), timeout);
+  std::uint64_t count = 0;
+  const ssize_t ignored = ::read(wake_, &count, sizeof(count));
+  static_cast<void>(ignored);  // EAGAIN: nobody woke us
+}
+
+void JobRunner::StartQueued() {
+  const auto unfinished = store_.Unfinished();
+  if (!unfinished.ok()) return;  // said to whoever asks for jobs; tried again at the next wake-up
+  for (const JobState state : {JobState::kRunning, JobState::kQueued}) {
+    for (const Job& job : *unfinished) {
+      if (static_cast<int>(running_.size()) >= options_.max_running) return;
+      if (job.state != state || running_.count(job.id) != 0 || job.cancel_requested) continue;
+      const absl::Status status = Start(job);
+      if (!status.ok()) Finish(job, JobState::kFailed, std::string(status.message()));
+    }
+  }
+}
+
+absl::Status JobRunner::Start(Job job) {
+  const std::string folder = JobFolder(job.id);
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) return absl::ErrnoToStatus(error.value(), folder);
+  const std::string recipe = folder + "/recipe.yaml";
+  std::ofstream file(recipe, std::ios::binary);
+  file << job.recipe;
+  file.close();
+  if (!file) return absl::ResourceExhaustedError(absl::StrCat(recipe, ": cannot be written"));
+  job.state = JobState::kRunning;
+  ++job.attempts;
+  if (job.started_ms == 0) job.started_ms = clock_.UnixMillis();
+  RETURN_IF_ERROR(store_.Update(job));  // before it runs: it must never run unknown to the store
+  std::vector<std::string> arguments = options_.command;
+  arguments.push_back(recipe);
+  ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(arguments, folder, folder + "/log"));
+  running_.emplace(job.id, Running{std::move(process)});
+  Changed();
+  return absl::OkStatus();
+}
+
+void JobRunner::Reap() {
+  for (auto at = running_.begin(); at != running_.end();) {
+    if (clock_.Now() >= at->second.kill_at) at->second.process.Signal(SIGKILL);
+    const std::optional<std::string> ended = at->second.process.Ended();
+    if (ended) {
+      Ended(at->first, *ended);
+      at = running_.erase(at);
+    } else {
+      ++at;
+    }
+  }
+}
+
+void JobRunner::Ended(std::int64_t id, const std::string& how) {
+  const auto job = store_.Get(id);
+  if (!job.ok()) return;
+  if (how.empty()) {
+    Finish(*job, JobState::kSucceeded, "");
+  } else if (job->cancel_requested) {
+    Finish(*job, JobState::kCancelled, "was cancelled");
+  } else if (!ending_) {  // else it goes on when the service is back
+    const std::string last = LastLine(LastLines(JobFolder(id) + "/log", kProgressBytes),
+                                      [](const std::string& line) { return !line.empty(); });
+    Finish(*job, JobState::kFailed, absl::StrCat(how, last.empty() ? "" : ": ", last));
+  }
+}
+
+void JobRunner::EndCancelled() {
+  const auto unfinished = store_.Unfinished();
+  if (!unfinished.ok()) return;
+  for (const Job& job : *unfinished) {
+    if (!job.cancel_requested) continue;
+    const auto found = running_.find(job.id);
+    if (found == running_.end()) {
+      Finish(job, JobState::kCancelled, "was cancelled");
+    } else if (found->second.kill_at == TimePoint::max()) {
+      found->second.process.Signal(SIGTERM);
+      found->second.kill_at = clock_.Now() + options_.grace;
+    }
+  }
+}
+
+void JobRunner::Finish(Job job, JobState state, const std::string& message) {
+  job.state = state;
+  job.message = message;
+  job.ended_ms = clock_.UnixMillis();
+  // Should this fail, the job stays as it was and is run once more after a restart.
+  static_cast<void>(store_.Update(job));
+  Changed();
+}
+
+void JobRunner::StopChildren() {
+  ending_ = true;
+  next_tick_ = TimePoint::max();
+  for (auto& [id, job] : running_) {
+    job.process.Signal(SIGTERM);
+    job.kill_at = clock_.Now() + options_.grace;
+  }
+  for (Reap(); !running_.empty(); Reap()) Poll();
+}
+
+}  // namespace llava::training

@@ -1,0 +1,96 @@
+// Runs queued jobs, each as a child process, oldest first. The one thread of this class starts,
+// watches, cancels and ends them; everybody else only writes wishes into the store and wakes it.
+#ifndef LLAVA_TRAINING_SERVICE_JOB_RUNNER_H_
+#define LLAVA_TRAINING_SERVICE_JOB_RUNNER_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "training/service/child_process.h"
+#include "training/service/job.h"
+#include "training/service/job_store.h"
+
+namespace llava::training {
+
+class JobRunner;
+
+struct JobRunnerOptions {
+  std::string folder;                // jobs live in folder/<id>
+  std::vector<std::string> command;  // the recipe's path is appended: llava-train run
+  int max_running = 1;
+  int max_unfinished = 1000;                  // queued and running
+  Duration grace = std::chrono::seconds(60);  // between SIGTERM and SIGKILL
+  Duration tick_interval = std::chrono::seconds(10);
+  std::function<void(JobRunner&)> on_tick = nullptr;  // on the runner's thread, every interval
+};
+
+// Create to Delete are thread-safe. Jobs that ran when the process ended start again, before those
+// that wait: their training goes on from its last save.
+class JobRunner {
+ public:
+  // `store` and `clock` outlive this. Starts the thread.
+  JobRunner(JobStore& store, const Clock& clock, JobRunnerOptions options);
+  // Ends the children (SIGTERM, then SIGKILL) but not their jobs, and joins.
+  ~JobRunner();
+
+  // RESOURCE_EXHAUSTED: too many unfinished jobs. INVALID_ARGUMENT: an empty or too long recipe.
+  absl::StatusOr<Job> Create(const std::string& recipe, const std::string& creator,
+                             const std::string& data_fingerprint);
+  absl::StatusOr<Job> Cancel(std::int64_t id);
+  // FAILED_PRECONDITION: it has not ended.
+  absl::Status Delete(std::int64_t id);
+
+  // The newest JSON line of the job's output; "" without one.
+  std::string Progress(std::int64_t id) const;
+  std::string JobFolder(std::int64_t id) const;
+
+  // Counts changes of jobs. WaitForChange returns when the count is no longer `seen`, or at
+  // `deadline`, or when the runner stops.
+  std::int64_t changes();
+  void WaitForChange(std::int64_t seen, TimePoint deadline);
+
+ private:
+  struct Running {
+    ChildProcess process;
+    TimePoint kill_at = TimePoint::max();  // after it was asked to end
+  };
+
+  void Loop();
+  void StartQueued();
+  absl::Status Start(Job job);
+  void Reap();
+  void Ended(std::int64_t id, const std::string& how);
+  void EndCancelled();
+  void Poll();
+  void StopChildren();
+  void Finish(Job job, JobState state, const std::string& message);
+  void Changed();
+  void Wake();
+
+  JobStore& store_;
+  const Clock& clock_;
+  const JobRunnerOptions options_;
+  const int wake_;                           // an eventfd
+  std::map<std::int64_t, Running> running_;  // the runner's thread only
+  TimePoint next_tick_;                      // the runner's thread only
+  bool ending_ = false;                      // the runner's thread only
+
+  Mutex mutex_;
+  CondVar changed_;
+  std::int64_t changes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::jthread thread_;  // "jobs"
+};
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_SERVICE_JOB_RUNNER_H_

@@ -1,0 +1,207 @@
+#include "training/service/job_store.h"
+
+#include <sqlite3.h>
+
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace llava::training {
+namespace {
+
+constexpr char kSchema[] =
+    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA locking_mode=EXCLUSIVE;"
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE IF NOT EXISTS jobs (id INTEGER PRIMARY KEY AUTOINCREMENT, state INTEGER NOT NULL,"
+    " recipe TEXT NOT NULL, creator TEXT NOT NULL, created_ms INTEGER NOT NULL,"
+    " started_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL, attempts INTEGER NOT NULL,"
+    " cancel_requested INTEGER NOT NULL, message TEXT NOT NULL, data_fingerprint TEXT NOT NULL);"
+    "COMMIT;";
+constexpr char kColumns[] =
+    "id, state, recipe, creator, created_ms, started_ms, ended_ms, attempts, cancel_requested,"
+    " message, data_fingerprint";
+
+absl::Status SqlError(sqlite3* database, int code) {
+  const std::string text = absl::StrCat("job database: ", sqlite3_errmsg(database));
+  if (code == SQLITE_FULL) return absl::ResourceExhaustedError(text);
+  if (code == SQLITE_BUSY || code == SQLITE_LOCKED) return absl::UnavailableError(text);
+  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) return absl::DataLossError(text);
+  return absl::InternalError(text);
+}
+
+using Value = std::variant<std::int64_t, std::string>;
+
+// One prepared statement.
+class Statement {
+ public:
+  Statement(sqlite3* database, const std::string& sql) : database_(database) {
+    code_ = sqlite3_prepare_v2(database, sql.c_str(), -1, &statement_, nullptr);
+  }
+  ~Statement() { sqlite3_finalize(statement_); }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+
+  void Bind(const std::vector<Value>& values) {
+    for (std::size_t i = 0; i < values.size() && code_ == SQLITE_OK; ++i) {
+      const int at = static_cast<int>(i) + 1;
+      if (const auto* number = std::get_if<std::int64_t>(&values[i])) {
+        code_ = sqlite3_bind_int64(statement_, at, *number);
+      } else {
+        const auto& text = std::get<std::string>(values[i]);
+        code_ = sqlite3_bind_text(statement_, at, text.data(), static_cast<int>(text.size()),
+                                  SQLITE_TRANSIENT);
+      }
+    }
+  }
+
+  // True when there is a row.
+  absl::StatusOr<bool> Step() {
+    if (code_ == SQLITE_OK || code_ == SQLITE_ROW) code_ = sqlite3_step(statement_);
+    if (code_ == SQLITE_ROW) return true;
+    if (code_ == SQLITE_DONE) return false;
+    return SqlError(database_, code_);
+  }
+
+  std::int64_t Int(int column) const { return sqlite3_column_int64(statement_, column); }
+  std::string Text(int column) const {
+    const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+    const int size = sqlite3_column_bytes(statement_, column);
+    return text == nullptr ? "" : std::string(text, static_cast<std::size_t>(size));
+  }
+
+ private:
+  sqlite3* const database_;
+  sqlite3_stmt* statement_ = nullptr;
+  int code_;
+};
+
+Job ReadJob(const Statement& row) {
+  return Job{.id = row.Int(0),
+             .state = static_cast<JobState>(row.Int(1)),
+             .recipe = row.Text(2),
+             .creator = row.Text(3),
+             .created_ms = row.Int(4),
+             .started_ms = row.Int(5),
+             .ended_ms = row.Int(6),
+             .attempts = static_cast<int>(row.Int(7)),
+             .cancel_requested = row.Int(8) != 0,
+             .message = row.Text(9),
+             .data_fingerprint = row.Text(10)};
+}
+
+std::vector<Value> Values(const Job& job) {
+  return {std::int64_t{static_cast<int>(job.state)},
+          job.recipe,
+          job.creator,
+          job.created_ms,
+          job.started_ms,
+          job.ended_ms,
+          std::int64_t{job.attempts},
+          std::int64_t{job.cancel_requested ? 1 : 0},
+          job.message,
+          job.data_fingerprint};
+}
+
+absl::StatusOr<std::vector<Job>> Select(sqlite3* database, const std::string& rest,
+                                        const std::vector<Value>& values) {
+  Statement statement(database, absl::StrCat("SELECT ", kColumns, " FROM jobs ", rest));
+  statement.Bind(values);
+  std::vector<Job> jobs;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, statement.Step());
+    if (!row) return jobs;
+    jobs.push_back(ReadJob(statement));
+  }
+}
+
+absl::Status Missing(std::int64_t id) {
+  return absl::NotFoundError(absl::StrCat("there is no job ", id));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<JobStore>> JobStore::Open(const std::string& path) {
+  sqlite3* database = nullptr;
+  int code =
+      sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+  std::unique_ptr<JobStore> store(new JobStore(database));
+  if (code == SQLITE_OK) code = sqlite3_exec(database, kSchema, nullptr, nullptr, nullptr);
+  if (code != SQLITE_OK) return Annotate(SqlError(database, code), path);
+  return store;
+}
+
+JobStore::~JobStore() { sqlite3_close(database_); }
+
+absl::StatusOr<Job> JobStore::Insert(Job job) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_,
+                      "INSERT INTO jobs (state, recipe, creator, created_ms, started_ms, ended_ms,"
+                      " attempts, cancel_requested, message, data_fingerprint)"
+                      " VALUES (?,?,?,?,?,?,?,?,?,?)");
+  statement.Bind(Values(job));
+  RETURN_IF_ERROR(statement.Step().status());
+  job.id = sqlite3_last_insert_rowid(database_);
+  return job;
+}
+
+absl::StatusOr<Job> JobStore::Get(std::int64_t id) {
+  MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(std::vector<Job> jobs, Select(database_, "WHERE id = ?", {id}));
+  if (jobs.empty()) return Missing(id);
+  return std::move(jobs[0]);
+}
+
+absl::Status JobStore::Update(const Job& job) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_,
+                      "UPDATE jobs SET state=?, recipe=?, creator=?, created_ms=?, started_ms=?,"
+                      " ended_ms=?, attempts=?, cancel_requested=max(cancel_requested, ?),"
+                      " message=?, data_fingerprint=?"
+                      " WHERE id=?");
+  std::vector<Value> values = Values(job);
+  values.emplace_back(job.id);
+  statement.Bind(values);
+  RETURN_IF_ERROR(statement.Step().status());
+  return sqlite3_changes(database_) == 1 ? absl::OkStatus() : Missing(job.id);
+}
+
+absl::Status JobStore::RequestCancel(std::int64_t id) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_,
+                      "UPDATE jobs SET cancel_requested = max(cancel_requested, state IN (1, 2))"
+                      " WHERE id=?");
+  statement.Bind({id});
+  RETURN_IF_ERROR(statement.Step().status());
+  return sqlite3_changes(database_) == 1 ? absl::OkStatus() : Missing(id);
+}
+
+absl::Status JobStore::Delete(std::int64_t id) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_, "DELETE FROM jobs WHERE id=?");
+  statement.Bind({id});
+  RETURN_IF_ERROR(statement.Step().status());
+  return sqlite3_changes(database_) == 1 ? absl::OkStatus() : Missing(id);
+}
+
+absl::StatusOr<std::vector<Job>> JobStore::List(std::int64_t before, int most) {
+  MutexLock lock(&mutex_);
+  return Select(database_, "WHERE ?1 = 0 OR id < ?1 ORDER BY id DESC LIMIT ?2",
+                {before, std::int64_t{most}});
+}
+
+absl::StatusOr<std::vector<Job>> JobStore::Unfinished() {
+  MutexLock lock(&mutex_);
+  return Select(database_, "WHERE state IN (1, 2) ORDER BY id", {});
+}
+
+absl::StatusOr<bool> JobStore::HasFingerprint(const std::string& fingerprint) {
+  MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(
+      const std::vector<Job> jobs,
+      Select(database_, "WHERE data_fingerprint = ? AND state <> 4 LIMIT 1", {fingerprint}));
+  return !jobs.empty();
+}
+
+}  // namespace llava::training
