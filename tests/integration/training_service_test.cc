@@ -1,0 +1,140 @@
+// TrainingService over a real socket; jobs are shell scripts.
+#include "training/service/training_service.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/api/grpc_server.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava::training {
+namespace {
+
+using ::testing::HasSubstr;
+
+class TrainingServiceTest : public ::testing::Test {
+ protected:
+  TrainingServiceTest() {
+    store_ = *JobStore::Open(dir_.path() + "/jobs.db");
+    JobRunnerOptions options;
+    options.folder = dir_.path();
+    options.command = {"/bin/sh"};
+    runner_ = std::make_unique<JobRunner>(*store_, clock_, options);
+    auth_ =
+        *api::Auth::FromText(absl::StrCat("boss admin sha256:", Sha256Of("secret").Hex(),
+                                          "\nguest chat sha256:", Sha256Of("other").Hex(), "\n"),
+                             "tokens");
+    service_ = std::make_unique<TrainingServiceImpl>(*runner_, *store_, auth_, clock_);
+    api::GrpcOptions grpc_options;
+    grpc_options.listen = "127.0.0.1:0";
+    server_ = *api::GrpcServer::Start(grpc_options, {service_.get()});
+    stub_ = v1::TrainingService::NewStub(grpc::CreateChannel(
+        absl::StrCat("127.0.0.1:", server_->port()), grpc::InsecureChannelCredentials()));
+  }
+  ~TrainingServiceTest() override { service_->Stop(); }
+
+  static std::unique_ptr<grpc::ClientContext> Context(const std::string& token = "secret") {
+    auto context = std::make_unique<grpc::ClientContext>();
+    context->AddMetadata("authorization", "Bearer " + token);
+    return context;
+  }
+
+  v1::Job Create(const std::string& recipe) {
+    v1::CreateJobRequest request;
+    request.set_recipe(recipe);
+    v1::CreateJobResponse response;
+    const grpc::Status status = stub_->CreateJob(Context().get(), request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response.job();
+  }
+
+  // Every job that was seen, until the stream ended.
+  std::vector<v1::Job> Watch(const std::string& id) {
+    v1::WatchJobRequest request;
+    request.set_id(id);
+    const auto context = Context();
+    const auto reader = stub_->WatchJob(context.get(), request);
+    std::vector<v1::Job> jobs;
+    for (v1::WatchJobResponse response; reader->Read(&response);) jobs.push_back(response.job());
+    const grpc::Status status = reader->Finish();
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return jobs;
+  }
+
+  test::TempDir dir_;
+  RealClock clock_;
+  api::Auth auth_;
+  std::unique_ptr<JobStore> store_;
+  std::unique_ptr<JobRunner> runner_;
+  std::unique_ptr<TrainingServiceImpl> service_;
+  std::unique_ptr<api::GrpcServer> server_;
+  std::unique_ptr<v1::TrainingService::Stub> stub_;
+};
+
+TEST_F(TrainingServiceTest, AJobFromItsCreationToItsEnd) {
+  const v1::Job job = Create("echo '{\"step\":5}'\n");
+  EXPECT_EQ(job.creator(), "boss");
+  const std::vector<v1::Job> seen = Watch(job.id());
+  ASSERT_FALSE(seen.empty());
+  EXPECT_EQ(seen.back().state(), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(seen.back().progress(), "{\"step\":5}");
+  EXPECT_EQ(seen.back().attempts(), 1);
+  EXPECT_GE(seen.back().end_time().seconds(), seen.back().create_time().seconds());
+
+  Create("exit 4\n");
+  v1::ListJobsResponse list;
+  ASSERT_TRUE(stub_->ListJobs(Context().get(), {}, &list).ok());
+  ASSERT_EQ(list.jobs_size(), 2);
+  EXPECT_EQ(list.jobs(1).id(), job.id());
+  EXPECT_EQ(Watch(list.jobs(0).id()).back().message(), "ended with exit code 4");
+
+  v1::DeleteJobRequest remove;
+  remove.set_id(job.id());
+  v1::DeleteJobResponse removed;
+  EXPECT_TRUE(stub_->DeleteJob(Context().get(), remove, &removed).ok());
+  v1::GetJobRequest get;
+  get.set_id(job.id());
+  v1::GetJobResponse got;
+  EXPECT_EQ(stub_->GetJob(Context().get(), get, &got).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(TrainingServiceTest, CancelEndsAWatch) {
+  const v1::Job job = Create("mkfifo pipe\nexec cat pipe\n");
+  v1::CancelJobRequest request;
+  request.set_id(job.id());
+  v1::CancelJobResponse response;
+  ASSERT_TRUE(stub_->CancelJob(Context().get(), request, &response).ok());
+  EXPECT_EQ(Watch(job.id()).back().state(), v1::JOB_STATE_CANCELLED);
+}
+
+TEST_F(TrainingServiceTest, RefusesStrangersAndNonsense) {
+  v1::CreateJobRequest create;
+  create.set_recipe("exit 0\n");
+  v1::CreateJobResponse response;
+  EXPECT_EQ(stub_->CreateJob(Context("wrong").get(), create, &response).error_code(),
+            grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(stub_->CreateJob(Context("other").get(), create, &response).error_code(),
+            grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(stub_->CreateJob(Context().get(), {}, &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  v1::GetJobRequest get;
+  get.set_id("x7");
+  v1::GetJobResponse got;
+  const grpc::Status status = stub_->GetJob(Context().get(), get, &got);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("'x7'"));
+  v1::ListJobsRequest list;
+  list.set_page_size(-1);
+  v1::ListJobsResponse listed;
+  EXPECT_EQ(stub_->ListJobs(Context().get(), list, &listed).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_TRUE(store_->List(0, 10)->empty());
+}
+
+}  // namespace
+}  // namespace llava::training

@@ -1,0 +1,190 @@
+#include "training/service/job_runner.h"
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava::training {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Recipes are shell scripts here. `blocks` is what a script ends with that waits to be ended.
+constexpr char kBlocks[] = "echo '{\"step\":1}'\nmkfifo pipe$$\nexec cat pipe$$\n";
+
+class JobRunnerTest : public ::testing::Test {
+ protected:
+  JobRunnerTest() { OpenStore(); }
+
+  void OpenStore() {
+    store_.reset();
+    auto store = JobStore::Open(dir_.path() + "/jobs.db");
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+
+  void StartRunner(int max_running = 1, std::vector<std::string> command = {"/bin/sh"}) {
+    JobRunnerOptions options;
+    options.folder = dir_.path();
+    options.command = std::move(command);
+    options.max_running = max_running;
+    options.max_unfinished = 5;
+    options.grace = std::chrono::seconds(20);
+    runner_ = std::make_unique<JobRunner>(*store_, clock_, options);
+  }
+
+  std::int64_t Create(const std::string& script) {
+    const auto job = runner_->Create(script, "me", "");
+    EXPECT_TRUE(job.ok()) << job.status();
+    return job->id;
+  }
+
+  template <typename Condition>
+  Job WaitUntil(std::int64_t id, Condition condition) {
+    const TimePoint deadline = clock_.Now() + std::chrono::seconds(100);
+    for (;;) {
+      const std::int64_t seen = runner_->changes();
+      const Job job = *store_->Get(id);
+      if (condition(job)) return job;
+      if (clock_.Now() > deadline) {
+        ADD_FAILURE() << "job " << id << " is in state " << static_cast<int>(job.state);
+        return job;
+      }
+      runner_->WaitForChange(seen, clock_.Now() + std::chrono::milliseconds(50));
+    }
+  }
+  Job WaitForEnd(std::int64_t id) {
+    return WaitUntil(id, [](const Job& job) { return HasEnded(job.state); });
+  }
+  Job WaitForProgress(std::int64_t id) {
+    return WaitUntil(id, [&](const Job& job) { return !runner_->Progress(job.id).empty(); });
+  }
+
+  std::string ReadFile(const std::string& name) {
+    std::ifstream file(dir_.path() + "/" + name);
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+  }
+
+  test::TempDir dir_;
+  RealClock clock_;
+  std::unique_ptr<JobStore> store_;
+  std::unique_ptr<JobRunner> runner_;
+};
+
+TEST_F(JobRunnerTest, RunsAJobInItsFolderAndKeepsItsOutput) {
+  StartRunner();
+  const std::int64_t id = Create("echo '{\"step\":1}'\npwd > where\n");
+  const Job job = WaitForEnd(id);
+  EXPECT_EQ(job.state, JobState::kSucceeded);
+  EXPECT_EQ(job.attempts, 1);
+  EXPECT_GT(job.ended_ms, 0);
+  EXPECT_EQ(runner_->Progress(id), "{\"step\":1}");
+  EXPECT_EQ(ReadFile(absl::StrCat(id, "/where")), runner_->JobFolder(id) + "\n");
+}
+
+TEST_F(JobRunnerTest, SaysWhyAJobFailed) {
+  StartRunner();
+  const Job failed = WaitForEnd(Create("echo starting\necho 'no such data' >&2\nexit 3\n"));
+  EXPECT_EQ(failed.state, JobState::kFailed);
+  EXPECT_EQ(failed.message, "ended with exit code 3: no such data");
+  const Job killed = WaitForEnd(Create("kill -9 $$\n"));
+  EXPECT_EQ(killed.state, JobState::kFailed);
+  EXPECT_EQ(killed.message, "was killed by signal 9");
+}
+
+TEST_F(JobRunnerTest, RunsOnlySoManyAtATimeOldestFirst) {
+  StartRunner(2);
+  std::vector<std::int64_t> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back(Create(kBlocks));
+  WaitForProgress(ids[0]);
+  WaitForProgress(ids[1]);
+  EXPECT_EQ(store_->Get(ids[2])->state, JobState::kQueued);
+  ASSERT_TRUE(runner_->Cancel(ids[1]).ok());
+  WaitForProgress(ids[2]);
+  EXPECT_EQ(store_->Get(ids[0])->state, JobState::kRunning);
+}
+
+TEST_F(JobRunnerTest, RefusesTooManyJobsAndBadRecipes) {
+  StartRunner();
+  for (int i = 0; i < 5; ++i) Create(kBlocks);
+  EXPECT_EQ(runner_->Create("x", "me", "").status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(runner_->Create("", "me", "").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(JobRunnerTest, CancelsWaitingAndRunningJobs) {
+  StartRunner();
+  const std::int64_t running = Create(kBlocks);
+  const std::int64_t waiting = Create("echo never\n");
+  WaitForProgress(running);
+  EXPECT_EQ(runner_->Delete(running).code(), absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(runner_->Cancel(waiting).ok());
+  EXPECT_EQ(WaitForEnd(waiting).state, JobState::kCancelled);
+  EXPECT_EQ(store_->Get(waiting)->attempts, 0);
+  ASSERT_TRUE(runner_->Cancel(running).ok());
+  EXPECT_EQ(WaitForEnd(running).state, JobState::kCancelled);
+  EXPECT_EQ(runner_->Cancel(running)->state, JobState::kCancelled);
+  EXPECT_EQ(runner_->Cancel(99).status().code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(runner_->Delete(running).ok());
+  EXPECT_EQ(store_->Get(running).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(runner_->JobFolder(running)));
+}
+
+TEST_F(JobRunnerTest, JobsGoOnAfterTheServiceWasDown) {
+  StartRunner();
+  const std::int64_t first =
+      Create(absl::StrCat("echo run >> runs\n[ $(wc -l < runs) = 2 ] && exit 0\n", kBlocks));
+  const std::int64_t second = Create("echo run >> runs\n");
+  WaitForProgress(first);
+  runner_.reset();
+  EXPECT_EQ(store_->Get(first)->state, JobState::kRunning);
+  OpenStore();
+  StartRunner();
+  EXPECT_EQ(WaitForEnd(first).state, JobState::kSucceeded);
+  EXPECT_EQ(WaitForEnd(second).state, JobState::kSucceeded);
+  EXPECT_EQ(store_->Get(first)->attempts, 2);
+  EXPECT_EQ(ReadFile(absl::StrCat(first, "/runs")), "run\nrun\n");
+  EXPECT_EQ(ReadFile(absl::StrCat(second, "/runs")), "run\n");
+}
+
+TEST_F(JobRunnerTest, FailsAJobWhoseProgramCannotBeRun) {
+  StartRunner(1, {"/none/llava-train", "run"});
+  const Job job = WaitForEnd(Create("x"));
+  EXPECT_EQ(job.state, JobState::kFailed);
+  EXPECT_THAT(job.message, HasSubstr("/none/llava-train"));
+}
+
+TEST_F(JobRunnerTest, TheStoreKeepsEverythingAndBelongsToOneProcess) {
+  Job job{.recipe = "a\nb", .creator = "x", .created_ms = 5, .data_fingerprint = "ff"};
+  job.id = store_->Insert(job)->id;
+  Job changed = job;
+  changed.state = JobState::kSucceeded;
+  changed.attempts = 2;
+  changed.message = "done";
+  ASSERT_TRUE(store_->Update(changed).ok());
+  EXPECT_EQ(JobStore::Open(dir_.path() + "/jobs.db").status().code(),
+            absl::StatusCode::kUnavailable);
+  OpenStore();
+  EXPECT_EQ(*store_->Get(job.id), changed);
+  EXPECT_TRUE(*store_->HasFingerprint("ff"));
+  EXPECT_FALSE(*store_->HasFingerprint("00"));
+  EXPECT_EQ(store_->Unfinished()->size(), 0u);
+  const std::int64_t second = store_->Insert(job)->id;
+  EXPECT_EQ(store_->List(0, 10)->front().id, second);
+  EXPECT_EQ(store_->List(second, 10)->front().id, job.id);
+  ASSERT_TRUE(store_->Delete(second).ok());
+  EXPECT_GT(store_->Insert(job)->id, second);  // never the same id again
+  EXPECT_EQ(store_->Delete(second).code(), absl::StatusCode::kNotFound);
+  std::ofstream(dir_.path() + "/rubbish.db") << std::string(5000, 'x');
+  EXPECT_EQ(JobStore::Open(dir_.path() + "/rubbish.db").status().code(),
+            absl::StatusCode::kDataLoss);
+}
+
+}  // namespace
+}  // namespace llava::training
