@@ -55,8 +55,12 @@ absl::Status CarryFiles(const std::string& from, const std::string& to) {
 
 // The model's weights and the source's other tensors, by name.
 absl::StatusOr<std::vector<NamedTensor>> WithDormant(
-    const std::map<std::string, at::Tensor>& weights, const Checkpoint& source, bool tied) {
+    const std::map<std::string, at::Tensor>& weights, const std::string& source_dir, bool tied) {
   std::map<std::string, at::Tensor> all = weights;
+  if (absl::IsNotFound(FindWeightFiles(source_dir).status())) {
+    return std::vector<NamedTensor>(all.begin(), all.end());
+  }
+  ASSIGN_OR_RETURN(const Checkpoint source, Checkpoint::Open(source_dir));
   for (const auto& [name, tensor] : source.tensors()) {
     if (all.contains(name) || (tied && name == kLmHeadName)) continue;
     ASSIGN_OR_RETURN(all[name], TensorOf(tensor));
@@ -137,14 +141,13 @@ absl::Status SaveCheckpoint(const LlavaConfig& config,
                      "its image token has no row in the vocabulary (",
                      options.source_dir, ")"));
   }
-  ASSIGN_OR_RETURN(const Checkpoint source, Checkpoint::Open(options.source_dir));
   LlavaConfig written = config;
   ASSIGN_OR_RETURN(written.dtype, DTypeText(options.dtype));
   RETURN_IF_ERROR(PrepareDirectory(directory));
   RETURN_IF_ERROR(WriteConfig(written, directory));
   RETURN_IF_ERROR(CarryFiles(options.source_dir, directory));
   ASSIGN_OR_RETURN(std::vector<NamedTensor> tensors,
-                   WithDormant(weights, source, config.text.tie_embeddings));
+                   WithDormant(weights, options.source_dir, config.text.tie_embeddings));
   const std::vector<Shard> shards =
       Split(std::move(tensors), c10::elementSize(options.dtype), options.max_shard_bytes);
   RETURN_IF_ERROR(WriteShards(shards, options.dtype, directory));

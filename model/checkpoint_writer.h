@@ -17,7 +17,8 @@ namespace llava::model {
 
 struct SaveOptions {
   // The checkpoint that the model came from: its tokenizer, templates and preprocessing are carried
-  // along, and the tensors that LLaVA never reads but transformers asks for.
+  // along, and the tensors that LLaVA never reads but transformers asks for. It may hold no
+  // weights, for a model that was trained from nothing.
   std::string source_dir;
   at::ScalarType dtype = at::kBFloat16;           // float32, float16 or bfloat16
   std::uint64_t max_shard_bytes = 5'000'000'000;  // one tensor may be larger, alone in its shard

@@ -1,5 +1,6 @@
 #include "training/run/question_builder.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,20 @@ namespace {
 std::string WithoutPlaceholder(const std::string& text) {
   const std::string bare = absl::StrReplaceAll(text, {{"<image>", ""}});
   return std::string(absl::StripAsciiWhitespace(bare));
+}
+
+// The answer as it stands behind the prompt's last word: "ASSISTANT: red" ends in one token for
+// " red", whatever the tokenizer puts in front of a text that stands alone.
+std::vector<int> AnswerIds(const model::Tokenizer& tokenizer, const std::string& answer) {
+  const model::TextPart before{":", false};
+  const model::TextPart after{absl::StrCat(" ", answer), false};
+  const std::vector<int> alone = tokenizer.Encode(std::vector{before});
+  std::vector<int> both = tokenizer.Encode(std::vector{before, after});
+  if (both.size() <= alone.size() || !std::equal(alone.begin(), alone.end(), both.begin())) {
+    return tokenizer.Encode(std::vector{after}, /*at_start=*/false);
+  }
+  both.erase(both.begin(), both.begin() + std::ssize(alone));
+  return both;
 }
 
 // Cuts a sample that is too long from its end.
@@ -73,8 +88,7 @@ absl::StatusOr<Sample> QuestionBuilder::BuildOne(const Row& row, const std::stri
   sample.id = row.id;
   sample.ids.assign(prompt.ids.begin(), prompt.ids.end());
   sample.labels.assign(sample.ids.size(), kIgnoreLabel);
-  const model::TextPart text{absl::StrCat(" ", answer), false};
-  std::vector<int> answer_ids = tokenizer_.Encode(std::vector{text}, /*at_start=*/false);
+  std::vector<int> answer_ids = AnswerIds(tokenizer_, answer);
   answer_ids.push_back(config_.text.eos_token_ids.front());
   for (const int id : answer_ids) {
     sample.ids.push_back(id);

@@ -53,6 +53,7 @@ class Reader {
     });
     DataOptions data;  // what stages say nothing about
     yaml.Section("data", [&](StrictYaml& section) { ReadData(section, data); });
+    yaml.Section("evaluate", [&](StrictYaml& section) { ReadEvaluation(section, recipe); });
     yaml.Require("stages");
     yaml.List("stages", [&](StrictYaml& stage) {
       recipe.stages.emplace_back().data = data;
@@ -100,6 +101,20 @@ class Reader {
     CheckAtLeast(yaml, "workers", static_cast<double>(data.workers), 1);
   }
 
+  void ReadEvaluation(StrictYaml& yaml, Recipe& recipe) const {
+    EvaluationOptions& evaluation = recipe.evaluation;
+    yaml.Section("scenes", [&](StrictYaml& scenes) { ReadScenes(scenes, evaluation.scenes); });
+    Path(yaml, "file", &evaluation.file);
+    Path(yaml, "images", &evaluation.images);
+    yaml.Optional("limit", &evaluation.limit);
+    yaml.Optional("probes", &evaluation.probes);
+    CheckAtLeast(yaml, "limit", static_cast<double>(evaluation.limit), 0);
+    CheckAtLeast(yaml, "probes", static_cast<double>(evaluation.probes), 0);
+    if (yaml.Has("scenes") == yaml.Has("file")) {
+      yaml.Fail("file", "expected exactly one of file and scenes");
+    }
+  }
+
   void ReadScenes(StrictYaml& yaml, ScenesOptions& scenes) const {
     yaml.Require("count");
     yaml.Optional("count", &scenes.count);
@@ -125,7 +140,6 @@ class Reader {
     yaml.Section("data", [&](StrictYaml& data) { ReadData(data, stage.data); });
     ReadLength(yaml, stage);
     ReadOptimizer(yaml, stage);
-    yaml.Optional("gradient_checkpointing", &stage.gradient_checkpointing);
     if (stage.objective == Teaching::kPatchLabels) {
       if (!stage.train_vision_tower || stage.train_projector || stage.train_decoder) {
         yaml.Fail("train", "patch_labels trains the vision_tower and nothing else");
@@ -154,19 +168,7 @@ class Reader {
                   absl::StrCat("names '", part, "', expected vision_tower, projector, decoder"));
       }
     }
-    yaml.Section("lora", [&](StrictYaml& lora) {
-      lora.Require("rank");
-      lora.Optional("rank", &stage.lora.rank);
-      lora.Optional("alpha", &stage.lora.alpha);
-      lora.Optional("dropout", &stage.lora.dropout);
-      lora.Optional("targets", &stage.lora.targets);
-      CheckAtLeast(lora, "rank", static_cast<double>(stage.lora.rank), 1);
-      CheckWithin(lora, "dropout", stage.lora.dropout, 0.0, 0.99);
-    });
-    if (stage.lora.rank > 0 && stage.train_decoder) {
-      yaml.Fail("lora", "adapts the decoder, which `train` names as well: choose one");
-    }
-    if (parts.empty() && stage.lora.rank == 0) yaml.Fail("train", "names no part to train");
+    if (parts.empty()) yaml.Fail("train", "names no part to train");
   }
 
   void ReadLength(StrictYaml& yaml, StageOptions& stage) const {

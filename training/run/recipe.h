@@ -47,14 +47,6 @@ struct DataOptions {
   std::int64_t workers = 2;          // threads that decode pictures ahead
 };
 
-struct LoraOptions {
-  std::int64_t rank = 0;  // 0: no adapters
-  double alpha = 16.0;
-  double dropout = 0.0;
-  std::vector<std::string> targets = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                      "gate_proj", "up_proj", "down_proj"};
-};
-
 // What a stage learns from.
 enum class Teaching {
   kConversation,  // next token, on the labelled answers
@@ -67,7 +59,6 @@ struct StageOptions {
   bool train_vision_tower = false;
   bool train_projector = false;
   bool train_decoder = false;
-  LoraOptions lora;  // adapters in the decoder; excludes train_decoder
   DataOptions data;
 
   std::int64_t epochs = 1;
@@ -84,7 +75,18 @@ struct StageOptions {
   double eps = 1e-8;
   double clip_norm = 1.0;  // 0: no clipping
   ScheduleOptions schedule;
-  bool gradient_checkpointing = false;
+};
+
+// Questions that the trained model is asked before it is published; the shares of right answers go
+// into the manifest, and some of the questions become its probes.
+struct EvaluationOptions {
+  ScenesOptions scenes;  // held-out ones, or:
+  std::string file;      // LLaVA rows
+  std::string images;
+  std::int64_t limit = 0;   // rows; 0: all
+  std::int64_t probes = 4;  // at most
+
+  bool wanted() const { return scenes.count > 0 || !file.empty(); }
 };
 
 struct Recipe {
@@ -97,6 +99,7 @@ struct Recipe {
   std::int64_t save_every = 500;  // steps
   std::int64_t keep = 2;          // saved states
   std::string publish;            // the folder that versions are published to; "": output/published
+  EvaluationOptions evaluation;
   std::vector<StageOptions> stages;
   // What each stage's result depends on: digests over the model, the seed and the stages up to it.
   std::vector<std::string> stage_digests;

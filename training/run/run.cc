@@ -13,11 +13,11 @@
 #include "model/preprocess.h"
 #include "model/tokenizer.h"
 #include "training/data/conversation_builder.h"
-#include "training/data/scenes/write.h"
 #include "training/run/conversation_feed.h"
 #include "training/run/conversation_objective.h"
-#include "training/run/durable_files.h"
+#include "training/run/drawn_scenes.h"
 #include "training/run/patch_label_objective.h"
+#include "training/run/publish_run.h"
 #include "training/run/question_builder.h"
 #include "training/run/random_weights.h"
 #include "training/run/run_log.h"
@@ -57,26 +57,11 @@ class StageData {
   }
 
  private:
-  // Draws the scenes unless a run before this one did, and names their files.
   absl::Status UseScenes(DataOptions* data) const {
-    const ScenesOptions& wanted = data->scenes;
-    const std::string folder = absl::StrCat(recipe_.output, "/scenes/", wanted.level, "-",
-                                            wanted.count, "-", wanted.turns, "-", wanted.seed);
-    std::error_code error;
-    if (!fs::exists(folder, error)) {
-      options_.on_message(absl::StrCat("drawing ", wanted.count, " scenes in ", folder));
-      scenes::WriteOptions write;
-      write.count = wanted.count;
-      write.seed = static_cast<std::uint64_t>(wanted.seed);
-      write.level = *scenes::ParseLevel(wanted.level);
-      write.turns = static_cast<int>(wanted.turns);
-      write.patch = model_.config().vision.patch_size;
-      const std::string unfinished = folder + ".unfinished";
-      fs::remove_all(unfinished, error);
-      fs::create_directories(unfinished, error);
-      RETURN_IF_ERROR(scenes::WriteScenes(write, unfinished));
-      RETURN_IF_ERROR(RenameDurably(unfinished, folder));
-    }
+    options_.on_message(absl::StrCat("scenes: ", data->scenes.count, " pictures"));
+    ASSIGN_OR_RETURN(const std::string folder,
+                     DrawScenes(recipe_.output, data->scenes, scenes::Split::kTrain,
+                                model_.config().vision.patch_size));
     data->files = {folder + "/instruct.jsonl"};
     data->images = folder + "/images";
     data->labels = folder;
@@ -198,7 +183,12 @@ absl::Status RunRecipe(const Recipe& recipe, const Clock& clock, const RunOption
     options.on_step(report);
   };
   hooks.stop = options.stop;
-  return Trainer(recipe, *model, store, clock, std::move(hooks)).Run();
+  Trainer trainer(recipe, *model, store, clock, std::move(hooks));
+  RETURN_IF_ERROR(trainer.Run());
+  ASSIGN_OR_RETURN(const PublishedVersion published,
+                   PublishRun(recipe, *model, trainer.progress().total_steps, options.on_message));
+  options.on_message(absl::StrCat("published ", published.dir));
+  return absl::OkStatus();
 }
 
 }  // namespace llava::training

@@ -24,7 +24,8 @@ struct RunOptions {
   std::function<bool()> stop = [] { return false; };
 };
 
-// Trains to the end of the last stage. Draws the scenes that the recipe asks for. The errors are
+// Trains to the end of the last stage and publishes the result (training/run/publish_run.h). Draws
+// the scenes that the recipe asks for. Errors are
 // those of the model's files, the data and Trainer::Run; all name what is wrong.
 absl::Status RunRecipe(const Recipe& recipe, const Clock& clock, const RunOptions& options);
 
@@ -36,6 +37,10 @@ const std::string& ModelFolder(const Recipe& recipe);
 
 // The model with the weights of the newest saved state. NOT_FOUND when there is none.
 absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainedModel(const Recipe& recipe);
+
+// Writes `model` as a Hugging Face LLaVA folder in bf16, with the files of ModelFolder(recipe).
+absl::Status SaveTrainedModel(const Recipe& recipe, const model::Llava& model,
+                              const std::string& folder);
 
 }  // namespace llava::training
 

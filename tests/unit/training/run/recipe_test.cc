@@ -112,6 +112,42 @@ TEST_F(RecipeTest, ALaterStageMayChangeWithoutTouchingEarlierOnes) {
   EXPECT_NE(RecipeDigest(*one, 1), RecipeDigest(*moved, 1));
 }
 
+// The published hyper-parameters, see arXiv 2304.08485, 2310.03744 and the original code's scripts.
+TEST_F(RecipeTest, ThePublishedRecipesAreRight) {
+  const std::string folder = LLAVA_SOURCE_DIR "/training/recipes/";
+  const auto v1 = ReadRecipe(folder + "llava-v1.yaml");
+  const auto v15 = ReadRecipe(folder + "llava-v1.5.yaml");
+  ASSERT_TRUE(v1.ok()) << v1.status();
+  ASSERT_TRUE(v15.ok()) << v15.status();
+  const auto expect = [](const StageOptions& stage, std::int64_t batch, double rate,
+                         std::int64_t epochs, bool decoder) {
+    EXPECT_EQ(stage.batch, batch);
+    EXPECT_EQ(stage.rate, rate);
+    EXPECT_EQ(stage.epochs, epochs);
+    EXPECT_TRUE(stage.train_projector);
+    EXPECT_EQ(stage.train_decoder, decoder);
+    EXPECT_FALSE(stage.train_vision_tower);
+    EXPECT_EQ(stage.weight_decay, 0.0);
+    EXPECT_EQ(stage.schedule.kind, ScheduleKind::kCosine);
+    EXPECT_EQ(stage.schedule.warmup_ratio, 0.03);
+    EXPECT_EQ(stage.clip_norm, 1.0);
+    EXPECT_EQ(stage.beta2, 0.999);
+    EXPECT_EQ(stage.data.max_length, 2048);
+    EXPECT_EQ(stage.data.chat_template, decoder ? "v1" : "plain");
+  };
+  expect(v1->stages[0], 128, 2e-3, 1, false);
+  expect(v1->stages[1], 32, 2e-5, 3, true);
+  expect(v15->stages[0], 256, 1e-3, 1, false);
+  expect(v15->stages[1], 128, 2e-5, 1, true);
+}
+
+TEST_F(RecipeTest, TheDemoRecipeIsValid) {
+  const auto demo = ReadRecipe(LLAVA_SOURCE_DIR "/demo/recipe.yaml");
+  ASSERT_TRUE(demo.ok()) << demo.status();
+  EXPECT_EQ(demo->stages[0].objective, Teaching::kPatchLabels);
+  EXPECT_TRUE(demo->evaluation.wanted());
+}
+
 TEST_F(RecipeTest, AMissingFileIsNotFound) {
   EXPECT_EQ(ReadRecipe(folder_ + "/none.yaml").status().code(), absl::StatusCode::kNotFound);
 }
