@@ -50,7 +50,6 @@ struct Config {
   std::int64_t http_max_connections = 16384;
   Duration http_idle_timeout = std::chrono::seconds(60);
   Duration http_request_timeout = std::chrono::seconds(30);
-  std::vector<std::string> cors_origins;
 
   std::string tls_certificate;
   std::string tls_key;

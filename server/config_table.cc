@@ -156,11 +156,6 @@ std::vector<Option> NetworkOptions() {
                "is disconnected.",
        .min = 100,
        .max = kHour},
-      {.section = "Network",
-       .name = "cors_origins",
-       .field = LLAVA_OPTION_FIELD(cors_origins),
-       .help = "Web origins that may call the HTTP API from a browser, such as "
-               "https://chat.example; empty: none but its own page."},
   };
 }
 

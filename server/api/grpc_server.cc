@@ -71,8 +71,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
     return absl::UnavailableError(
         absl::StrCat("listen: ", options.listen, ": cannot be listened on"));
   }
-  auto result = std::unique_ptr<GrpcServer>(
-      new GrpcServer(std::move(server), port, options.service_names));
+  auto result =
+      std::unique_ptr<GrpcServer>(new GrpcServer(std::move(server), port, options.service_names));
   result->SetServing(false);
   return result;
 }
