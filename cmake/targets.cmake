@@ -32,18 +32,16 @@ endfunction()
 
 # llava_test(<name> LABEL <label> SOURCES ... DEPS ... [TORCH] [TIMEOUT s])
 #   Labels: unit golden property simulation integration e2e chaos fuzz-smoke repo-rules.
-#   Tests find files of the repository through the macro LLAVA_SOURCE_DIR.
+#   Tests find files of the repository by paths from its root, where they run.
 function(llava_test name)
   cmake_parse_arguments(arg "TORCH" "LABEL;TIMEOUT" "SOURCES;DEPS" ${ARGN})
   llava_executable(${name} SOURCES ${arg_SOURCES} DEPS ${arg_DEPS} GTest::gmock_main)
   if(arg_TORCH)
     llava_use_torch(${name})
   endif()
-  target_compile_definitions(${name} PRIVATE LLAVA_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
-                                             LLAVA_BINARY_DIR="${CMAKE_BINARY_DIR}")
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
-  add_test(NAME ${name} COMMAND ${name})
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
 endfunction()

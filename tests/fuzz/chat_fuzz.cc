@@ -26,7 +26,7 @@ struct Reference {
 
 const Reference& TinyCheckpoint() {
   static const auto* reference = [] {
-    const std::string dir = LLAVA_SOURCE_DIR "/tests/golden/data/checkpoint";
+    const std::string dir = "tests/golden/data/checkpoint";
     auto config = ReadConfig(dir);
     LLAVA_CHECK(config.ok());
     auto tokenizer = Tokenizer::Load(dir, config->layout);

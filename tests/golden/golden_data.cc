@@ -82,7 +82,7 @@ std::vector<std::int64_t> GoldenCase::ImageRows() const {
   return rows;
 }
 
-std::string GoldenDir() { return absl::StrCat(LLAVA_SOURCE_DIR, "/tests/golden/data"); }
+std::string GoldenDir() { return "tests/golden/data"; }
 
 std::string GoldenCheckpoint() { return absl::StrCat(GoldenDir(), "/checkpoint"); }
 

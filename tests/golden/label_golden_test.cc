@@ -16,7 +16,7 @@
 namespace llava::model {
 namespace {
 
-const std::string kData = std::string(LLAVA_SOURCE_DIR) + "/tests/golden/data";
+const std::string kData = "tests/golden/data";
 const std::string kCheckpoint = kData + "/checkpoint";
 
 struct Rule {

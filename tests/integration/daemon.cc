@@ -65,7 +65,7 @@ std::string Daemon::Get(const std::string& path) const {
 std::map<std::string, double> Daemon::Metrics() const { return Samples(Get("/metrics")); }
 
 std::string GoldenImage(const std::string& name) {
-  return model::ReadBytes(std::string(LLAVA_SOURCE_DIR) + "/tests/golden/data/images/" + name);
+  return model::ReadBytes(std::string("tests/golden/data/images/") + name);
 }
 
 llava::v1::ChatRequest Ask(const std::string& text, const std::vector<std::string>& images,

@@ -14,9 +14,7 @@ namespace llava::model {
 
 namespace fs = std::filesystem;
 
-std::string GoldenCheckpointDir() {
-  return absl::StrCat(LLAVA_SOURCE_DIR, "/tests/golden/data/checkpoint");
-}
+std::string GoldenCheckpointDir() { return "tests/golden/data/checkpoint"; }
 
 FixtureTensors GoldenTensors() {
   const auto file = OpenTensorFile(absl::StrCat(GoldenCheckpointDir(), "/model.safetensors"));

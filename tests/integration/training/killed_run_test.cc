@@ -28,8 +28,8 @@ constexpr int kSteps = 18;
 
 std::string Recipe(const std::string& output) {
   return "name: killed\noutput: " + output +
-         "\nseed: 5\nmodel: {from_scratch: " LLAVA_SOURCE_DIR
-         "/demo/architecture}\nsave: {every_steps: 2, keep: 2}\ndata:\n"
+         "\nseed: 5\nmodel: {from_scratch: " + fs::absolute("demo/architecture").string() +
+         "}\nsave: {every_steps: 2, keep: 2}\ndata:\n"
          "  scenes: {count: 12, seed: 3, level: one, turns: 2}\n  template: serving\n  workers: 1\n"
          "stages:\n"
          "  - {name: tower, objective: patch_labels, train: [vision_tower], steps: 5, batch: 3,"
@@ -56,8 +56,8 @@ class Child {
     if (pid_ == 0) {
       dup2(ends[1], STDOUT_FILENO);
       setenv("OMP_NUM_THREADS", "1", 1);
-      const char* program = LLAVA_BINARY_DIR "/bin/llava-train";
-      execl(program, program, "run", recipe.c_str(), static_cast<char*>(nullptr));
+      const std::string program = fs::read_symlink("/proc/self/exe").parent_path() / "llava-train";
+      execl(program.c_str(), program.c_str(), "run", recipe.c_str(), static_cast<char*>(nullptr));
       _exit(127);
     }
     close(ends[1]);

@@ -158,8 +158,7 @@ class ForCheckpointTest : public testing::Test {
 };
 
 TEST_F(ForCheckpointTest, KnowsTheHubsTemplates) {
-  const auto texts = *ReadJsonObject(std::string(LLAVA_SOURCE_DIR) +
-                                     "/tests/golden/data/text/chat_templates.json");
+  const auto texts = *ReadJsonObject("tests/golden/data/text/chat_templates.json");
   for (const std::string version : {"hub", "older"}) {
     WriteTemplate("tokenizer_config.json", texts.at(version));
     EXPECT_EQ(Name(), "hf");

@@ -202,9 +202,8 @@ TEST_F(CheckpointTest, ThePickledProjectorBesideTheShards) {
   WriteTensors(Path("model.safetensors"), Renamed(golden_, [](const std::string& name) {
                  return name.starts_with("multi_modal_projector.") ? "" : Original(name);
                }));
-  std::filesystem::copy_file(
-      absl::StrCat(LLAVA_SOURCE_DIR, "/tests/unit/model/data/torch_save/mm_projector.bin"),
-      Path("mm_projector.bin"));
+  std::filesystem::copy_file("tests/unit/model/data/torch_save/mm_projector.bin",
+                             Path("mm_projector.bin"));
   const auto checkpoint = Checkpoint::Open(dir_.path());
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   for (const auto& [name, tensor] : WithPrefix(golden_, "multi_modal_projector.")) {

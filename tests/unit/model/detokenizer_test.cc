@@ -12,8 +12,7 @@ namespace llava::model {
 namespace {
 
 Tokenizer Load() {
-  auto tokenizer = Tokenizer::Load(std::string(LLAVA_SOURCE_DIR) + "/tests/golden/data/checkpoint",
-                                   Layout::kHuggingFace);
+  auto tokenizer = Tokenizer::Load("tests/golden/data/checkpoint", Layout::kHuggingFace);
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
   return std::move(tokenizer).value();
 }

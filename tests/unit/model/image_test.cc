@@ -23,8 +23,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const std::filesystem::path kImages =
-    std::filesystem::path(LLAVA_SOURCE_DIR) / "tests/unit/model/data/images";
+const std::filesystem::path kImages = "tests/unit/model/data/images";
 
 std::string ReadFile(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);

@@ -18,7 +18,7 @@ namespace {
 using testing::HasSubstr;
 
 std::string Fixture(const std::string& name) {
-  return ReadBytes(absl::StrCat(LLAVA_SOURCE_DIR, "/tests/unit/model/data/torch_save/", name));
+  return ReadBytes(absl::StrCat("tests/unit/model/data/torch_save/", name));
 }
 
 std::vector<float> Floats(std::string_view bytes) {

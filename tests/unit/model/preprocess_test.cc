@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const fs::path kData = fs::path(LLAVA_SOURCE_DIR) / "tests/unit/model/data/preprocess";
+const fs::path kData = "tests/unit/model/data/preprocess";
 
 RgbImage ReadPicture(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);

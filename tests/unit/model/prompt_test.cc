@@ -15,7 +15,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-const std::string kCheckpoint = std::string(LLAVA_SOURCE_DIR) + "/tests/golden/data/checkpoint";
+const std::string kCheckpoint = "tests/golden/data/checkpoint";
 
 class PromptTest : public testing::Test {
  protected:

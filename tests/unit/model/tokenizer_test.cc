@@ -20,7 +20,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-const std::string kCheckpoint = std::string(LLAVA_SOURCE_DIR) + "/tests/golden/data/checkpoint";
+const std::string kCheckpoint = "tests/golden/data/checkpoint";
 
 std::string ModelBytes() { return *ReadFileWithLimit(kCheckpoint + "/tokenizer.model", 1 << 20); }
 

@@ -104,7 +104,7 @@ class GenerateTest : public testing::Test {
   }
 
   std::string Picture(const std::string& name) const {
-    return absl::StrCat(LLAVA_SOURCE_DIR, "/tests/golden/data/images/", name);
+    return absl::StrCat("tests/golden/data/images/", name);
   }
 
   GenerateOptions options_;

@@ -12,8 +12,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr char kCheckpoint[] = LLAVA_SOURCE_DIR "/tests/golden/data/checkpoint";
-constexpr char kImages[] = LLAVA_SOURCE_DIR "/tests/golden/data/images";
+constexpr char kCheckpoint[] = "tests/golden/data/checkpoint";
+constexpr char kImages[] = "tests/golden/data/images";
 
 class CheckTest : public ::testing::Test {
  protected:

@@ -17,8 +17,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // The tiny checkpoint of the golden tests: 16 feature rows a picture, <image> is 1000.
-constexpr char kCheckpoint[] = LLAVA_SOURCE_DIR "/tests/golden/data/checkpoint";
-constexpr char kImages[] = LLAVA_SOURCE_DIR "/tests/golden/data/images";
+constexpr char kCheckpoint[] = "tests/golden/data/checkpoint";
+constexpr char kImages[] = "tests/golden/data/images";
 constexpr int kFeatures = 16;
 
 ConversationBuilder Make(ConversationOptions options = {}) {

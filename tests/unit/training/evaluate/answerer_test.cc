@@ -9,8 +9,8 @@
 namespace llava::training {
 namespace {
 
-constexpr char kCheckpoint[] = LLAVA_SOURCE_DIR "/tests/golden/data/checkpoint";
-constexpr char kImages[] = LLAVA_SOURCE_DIR "/tests/golden/data/images";
+constexpr char kCheckpoint[] = "tests/golden/data/checkpoint";
+constexpr char kImages[] = "tests/golden/data/images";
 
 class AnswererTest : public ::testing::Test {
  protected:

@@ -114,7 +114,7 @@ TEST_F(RecipeTest, ALaterStageMayChangeWithoutTouchingEarlierOnes) {
 
 // The published hyper-parameters, see arXiv 2304.08485, 2310.03744 and the original code's scripts.
 TEST_F(RecipeTest, ThePublishedRecipesAreRight) {
-  const std::string folder = LLAVA_SOURCE_DIR "/training/recipes/";
+  const std::string folder = "training/recipes/";
   const auto v1 = ReadRecipe(folder + "llava-v1.yaml");
   const auto v15 = ReadRecipe(folder + "llava-v1.5.yaml");
   ASSERT_TRUE(v1.ok()) << v1.status();
@@ -142,7 +142,7 @@ TEST_F(RecipeTest, ThePublishedRecipesAreRight) {
 }
 
 TEST_F(RecipeTest, TheDemoRecipeIsValid) {
-  const auto demo = ReadRecipe(LLAVA_SOURCE_DIR "/demo/recipe.yaml");
+  const auto demo = ReadRecipe("demo/recipe.yaml");
   ASSERT_TRUE(demo.ok()) << demo.status();
   EXPECT_EQ(demo->stages[0].objective, Teaching::kPatchLabels);
   EXPECT_TRUE(demo->evaluation.wanted());
