@@ -15,7 +15,7 @@ namespace llava::training {
 
 struct LabelPlane {
   std::string name;                  // "what", "colour"
-  std::vector<std::string> classes;  // at most 256; class 0 is "nothing"
+  std::vector<std::string> classes;  // at most 256
 };
 
 struct DenseLabels {

@@ -14,6 +14,11 @@
 namespace llava::training {
 namespace {
 
+// Layers begin as small corrections of what a token is: were words as small as other tables, the
+// first layer's noise would drown them.
+constexpr double kWordDeviation = 0.3;
+constexpr double kResidualGain = 0.3;
+
 bool IsTable(const std::string& name) {
   return absl::StrContains(name, "embed_tokens") || absl::StrContains(name, "position_embedding") ||
          absl::StrContains(name, "class_embedding");
@@ -25,10 +30,11 @@ bool WritesIntoResidual(const std::string& name) {
 }
 
 double DeviationOf(const std::string& name, const std::vector<std::int64_t>& shape) {
+  if (absl::StrContains(name, "embed_tokens")) return kWordDeviation;
   if (IsTable(name)) return 0.02;
   std::int64_t inputs = 1;
   for (std::size_t i = 1; i < shape.size(); ++i) inputs *= shape[i];
-  return (WritesIntoResidual(name) ? 0.5 : 1.0) / std::sqrt(static_cast<double>(inputs));
+  return (WritesIntoResidual(name) ? kResidualGain : 1.0) / std::sqrt(static_cast<double>(inputs));
 }
 
 }  // namespace

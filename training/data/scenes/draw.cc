@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "opencv2/imgproc.hpp"
 
@@ -89,6 +88,7 @@ struct Layers {
   cv::Mat canvas;
   cv::Mat what = cv::Mat::zeros(kCanvas, kCanvas, CV_8UC1);
   cv::Mat colour = cv::Mat::zeros(kCanvas, kCanvas, CV_8UC1);
+  cv::Mat size = cv::Mat::zeros(kCanvas, kCanvas, CV_8UC1);
 };
 
 Box ToBox(const cv::Rect& rect) {
@@ -118,12 +118,14 @@ Box DrawObject(Rng& rng, const Object& object, Layers* layers) {
   }
   cv::fillPoly(layers->what, points, cv::Scalar(1 + object.shape));
   cv::fillPoly(layers->colour, points, cv::Scalar(1 + object.colour));
+  cv::fillPoly(layers->size, points, cv::Scalar(1 + object.size));
   return ToBox(cv::boundingRect(points));
 }
 
-std::uint8_t GlyphClass(char glyph) {
-  return static_cast<std::uint8_t>(glyph <= '9' ? kDigitClass + (glyph - '0')
-                                                : kLetterClass + (glyph - 'A'));
+int WhatClass(const Text& text) {
+  if (text.is_digit()) return kDigitClass + (text.value[0] - '0');
+  const auto word = std::find(kWords.begin(), kWords.end(), text.value);
+  return kWordClass + static_cast<int>(word - kWords.begin());
 }
 
 Box DrawText(Rng& rng, const Text& text, double background, Layers* layers) {
@@ -144,17 +146,9 @@ Box DrawText(Rng& rng, const Text& text, double background, Layers* layers) {
   const bool dark = background > 165 || (background > 90 && rng.Chance(0.5));
   const cv::Scalar ink = cv::Scalar::all(dark ? rng.Uniform() * 20 : 255 - rng.Uniform() * 20);
   cv::putText(layers->canvas, text.value, origin, font, scale, ink, thickness, cv::LINE_AA);
-  // Glyph by glyph: the box of each, so that a patch knows its letter.
-  int left = origin.x;
-  for (std::size_t i = 0; i < text.value.size(); ++i) {
-    const int right =
-        origin.x +
-        cv::getTextSize(text.value.substr(0, i + 1), font, scale, thickness, &baseline).width;
-    const cv::Rect glyph(left, origin.y - size.height, right - left, size.height + thickness / 2);
-    layers->what(glyph & cv::Rect(0, 0, kCanvas, kCanvas)).setTo(GlyphClass(text.value[i]));
-    left = right;
-  }
-  return ToBox(cv::Rect(origin.x, origin.y - size.height, size.width, size.height));
+  const cv::Rect box(origin.x, origin.y - size.height, size.width, size.height);
+  layers->what(box & cv::Rect(0, 0, kCanvas, kCanvas)).setTo(WhatClass(text));
+  return ToBox(box);
 }
 
 cv::Mat AddNoise(Rng& rng, const cv::Mat& picture) {
@@ -174,27 +168,7 @@ std::vector<std::uint8_t> Bytes(const cv::Mat& mat) {
   return {mat.data, mat.data + mat.total() * mat.elemSize()};
 }
 
-// The class that covers most of the patch, if it covers a sixth.
-std::uint8_t Majority(const std::vector<std::uint8_t>& pixels, int top, int left, int patch) {
-  std::array<int, 256> count{};
-  for (int y = top; y < top + patch; ++y) {
-    for (int x = left; x < left + patch; ++x) {
-      ++count[pixels[static_cast<std::size_t>(y * kPictureSize + x)]];
-    }
-  }
-  const auto best = std::max_element(count.begin() + 1, count.end());
-  return *best * 6 >= patch * patch ? static_cast<std::uint8_t>(best - count.begin()) : 0;
-}
-
 }  // namespace
-
-std::string WhatClassName(int what) {
-  LLAVA_CHECK(what >= 0 && what < kWhatClasses);
-  if (what == 0) return "nothing";
-  if (what < kDigitClass) return std::string(kShapes[static_cast<std::size_t>(what - 1)]);
-  if (what < kLetterClass) return absl::StrCat("digit ", what - kDigitClass);
-  return absl::StrCat("letter ", std::string(1, static_cast<char>('A' + what - kLetterClass)));
-}
 
 Picture Draw(const Scene& scene) {
   Rng rng(scene.style_seed);
@@ -207,28 +181,16 @@ Picture Draw(const Scene& scene) {
   if (scene.text) {
     picture.boxes.push_back(DrawText(rng, *scene.text, background.luminance, &layers));
   }
-  const cv::Size size(kPictureSize, kPictureSize);
-  cv::Mat small, what, colour;
-  cv::resize(layers.canvas, small, size, 0, 0, cv::INTER_AREA);
-  cv::resize(layers.what, what, size, 0, 0, cv::INTER_NEAREST);
-  cv::resize(layers.colour, colour, size, 0, 0, cv::INTER_NEAREST);
-  picture.bgr = Bytes(AddNoise(rng, small));
-  picture.what = Bytes(what);
-  picture.colour = Bytes(colour);
+  const auto shrink = [](const cv::Mat& layer, int interpolation) {
+    cv::Mat small;
+    cv::resize(layer, small, cv::Size(kPictureSize, kPictureSize), 0, 0, interpolation);
+    return small;
+  };
+  picture.bgr = Bytes(AddNoise(rng, shrink(layers.canvas, cv::INTER_AREA)));
+  picture.what = Bytes(shrink(layers.what, cv::INTER_NEAREST));
+  picture.colour = Bytes(shrink(layers.colour, cv::INTER_NEAREST));
+  picture.size = Bytes(shrink(layers.size, cv::INTER_NEAREST));
   return picture;
-}
-
-PatchLabels LabelPatches(const Picture& picture, int patch) {
-  LLAVA_CHECK_GT(patch, 0);
-  LLAVA_CHECK_EQ(kPictureSize % patch, 0);
-  PatchLabels labels;
-  for (int y = 0; y < kPictureSize; y += patch) {
-    for (int x = 0; x < kPictureSize; x += patch) {
-      labels.what.push_back(Majority(picture.what, y, x, patch));
-      labels.colour.push_back(Majority(picture.colour, y, x, patch));
-    }
-  }
-  return labels;
 }
 
 }  // namespace llava::training::scenes

@@ -39,7 +39,9 @@ Plan MakePlan(Rng& rng, Level level) {
     case Level::kFew:
       return {1 + Pick(rng, 2), rng.Chance(0.3)};
     case Level::kFull:
-      return {1 + Pick(rng, 3), rng.Chance(0.4)};
+      return {1 + Pick(rng, 3), rng.Chance(0.5)};
+    case Level::kCrowded:
+      return {3 + Pick(rng, 6), true};
   }
   return {1, false};
 }
@@ -50,7 +52,7 @@ Scene Compose(Rng& rng, Level level) {
   std::vector<int> free_cells(kCells);
   for (int cell = 0; cell < kCells; ++cell) free_cells[static_cast<std::size_t>(cell)] = cell;
   if (plan.text) scene.text = MakeText(rng, &free_cells);
-  while (static_cast<int>(scene.objects.size()) < plan.objects) {
+  while (static_cast<int>(scene.objects.size()) < plan.objects && !free_cells.empty()) {
     Object object{Pick(rng, kColours.size()), Pick(rng, kShapes.size()), Pick(rng, kSizes.size())};
     const bool taken =
         std::any_of(scene.objects.begin(), scene.objects.end(), [&](const Object& other) {
@@ -92,6 +94,7 @@ std::optional<Level> ParseLevel(std::string_view name) {
   if (name == "one") return Level::kOne;
   if (name == "few") return Level::kFew;
   if (name == "full") return Level::kFull;
+  if (name == "crowded") return Level::kCrowded;
   return std::nullopt;
 }
 

@@ -66,11 +66,12 @@ struct Scene {
   std::string Signature() const;
 };
 
-// The curriculum: one thing; one or two things; up to three objects and a text.
-enum class Level { kOne, kFew, kFull };
+// The curriculum: one thing; one or two things; up to three objects and a text. And pictures to
+// look at rather than to talk about: three to eight objects, as many as fit, and a text.
+enum class Level { kOne, kFew, kFull, kCrowded };
 enum class Split { kTrain, kHeldOut };
 
-// "one", "few", "full".
+// "one", "few", "full", "crowded".
 std::optional<Level> ParseLevel(std::string_view name);
 
 // One of eight signatures is held out: no held-out scene, in whatever style, is ever in a training

@@ -11,12 +11,17 @@
 #include "opencv2/imgcodecs.hpp"
 #include "training/data/dense_labels.h"
 #include "training/data/scenes/draw.h"
+#include "training/data/scenes/patch_labels.h"
 #include "training/data/scenes/questions.h"
 
 namespace llava::training::scenes {
 namespace {
 
 namespace json = boost::json;
+
+// Of JPEG, in percent.
+constexpr int kLowestQuality = 75;
+constexpr int kHighestQuality = 98;
 
 std::string Name(std::string_view name) { return std::string(name); }
 
@@ -71,11 +76,7 @@ DenseLabels EmptyLabels(int patch) {
   DenseLabels labels;
   labels.patch = patch;
   labels.rows = labels.columns = kPictureSize / patch;
-  labels.planes = {{"what", {}}, {"colour", {"nothing"}}};
-  for (int what = 0; what < kWhatClasses; ++what) {
-    labels.planes[0].classes.push_back(WhatClassName(what));
-  }
-  for (const std::string_view colour : kColours) labels.planes[1].classes.push_back(Name(colour));
+  labels.planes = PatchPlanes();
   return labels;
 }
 
@@ -96,8 +97,9 @@ class Writer {
     const Picture picture = Draw(scene);
     const std::string id = absl::StrFormat("%06d", index);
     const std::string image = id + ".jpg";
-    RETURN_IF_ERROR(WritePicture(picture, image));
     Rng rng(scene.style_seed ^ 0x5157u);
+    const auto quality = static_cast<int>(rng.Between(kLowestQuality, kHighestQuality));
+    RETURN_IF_ERROR(WritePicture(picture, quality, image));
     const std::vector<Question> questions = SomeQuestions(scene, options_.turns, rng);
     instruct_ << InstructRow(id, image, questions) << "\n";
     captions_ << CaptionRow(id, image, scene) << "\n";
@@ -121,12 +123,12 @@ class Writer {
   }
 
  private:
-  absl::Status WritePicture(const Picture& picture, const std::string& image) {
+  absl::Status WritePicture(const Picture& picture, int quality, const std::string& image) {
     const std::string path = absl::StrCat(folder_, "/images/", image);
     const cv::Mat pixels(kPictureSize, kPictureSize, CV_8UC3,
                          const_cast<std::uint8_t*>(picture.bgr.data()));
     try {
-      if (cv::imwrite(path, pixels, {cv::IMWRITE_JPEG_QUALITY, 95})) return absl::OkStatus();
+      if (cv::imwrite(path, pixels, {cv::IMWRITE_JPEG_QUALITY, quality})) return absl::OkStatus();
     } catch (const cv::Exception& error) {
       return absl::UnavailableError(absl::StrCat(path, ": ", error.what()));
     }
@@ -134,10 +136,9 @@ class Writer {
   }
 
   void AddLabels(const Picture& picture, const std::string& image) {
-    const PatchLabels patches = LabelPatches(picture, options_.patch);
     labels_.images.push_back(image);
-    labels_.labels.insert(labels_.labels.end(), patches.what.begin(), patches.what.end());
-    labels_.labels.insert(labels_.labels.end(), patches.colour.begin(), patches.colour.end());
+    const std::vector<std::uint8_t> patches = LabelPatches(picture, options_.patch);
+    labels_.labels.insert(labels_.labels.end(), patches.begin(), patches.end());
   }
 
   const WriteOptions& options_;

@@ -1,10 +1,10 @@
 // Writes a set of scenes as training data:
-//   images/000000.jpg ...   the pictures
-//   instruct.jsonl          LLaVA rows, several turns a picture; "kinds" names the kind of each
-//   answer captions.jsonl          LLaVA rows of one caption each (template plain) scenes.jsonl
-//   what is where: objects, text, boxes, captions patches.json, patches.u8   what lies under each
-//   patch (training/data/dense_labels.h) corpus.txt              every question, answer and
-//   caption, a line each, for a tokenizer
+//   images/000000.jpg ...    the pictures
+//   instruct.jsonl           LLaVA rows, several turns a picture; "kinds" names each answer's kind
+//   captions.jsonl           LLaVA rows of one caption each (template plain)
+//   scenes.jsonl             what is where: objects, text, boxes, captions
+//   patches.json, patches.u8 what lies under each patch (training/data/dense_labels.h)
+//   corpus.txt               every question, answer and caption, a line each, for a tokenizer
 #ifndef LLAVA_TRAINING_DATA_SCENES_WRITE_H_
 #define LLAVA_TRAINING_DATA_SCENES_WRITE_H_
 

@@ -13,6 +13,7 @@
 #include "training/data/dense_labels.h"
 #include "training/data/instruction_dataset.h"
 #include "training/data/scenes/draw.h"
+#include "training/data/scenes/patch_labels.h"
 #include "training/data/scenes/questions.h"
 #include "training/data/scenes/scene.h"
 #include "training/data/scenes/write.h"
@@ -24,7 +25,7 @@ constexpr std::uint64_t kSeed = 20261123;
 
 template <typename Visit>
 void ForEachScene(int count, Visit visit) {
-  for (const Level level : {Level::kOne, Level::kFew, Level::kFull}) {
+  for (const Level level : {Level::kOne, Level::kFew, Level::kFull, Level::kCrowded}) {
     for (int i = 0; i < count; ++i) visit(MakeScene(kSeed, Split::kTrain, level, i));
   }
 }
@@ -274,13 +275,40 @@ TEST(DrawTest, PatchLabelsNameWhatLiesUnderThem) {
   Scene scene;
   scene.objects = {{0, 1, 1, 4}};
   scene.text = Text{"7", 0};
-  const PatchLabels labels = LabelPatches(Draw(scene), 16);
-  ASSERT_EQ(labels.what.size(), 36u);
-  EXPECT_EQ(WhatClassName(labels.what[2 * 6 + 2]), "square");
-  EXPECT_EQ(labels.colour[2 * 6 + 2], 1);
-  EXPECT_EQ(WhatClassName(labels.what[0]), "digit 7");
-  EXPECT_EQ(labels.colour[0], 0);
-  EXPECT_EQ(labels.what[35], 0);
+  const std::vector<LabelPlane> planes = PatchPlanes();
+  for (const int patch : {16, 32}) {
+    const std::vector<std::uint8_t> labels = LabelPatches(Draw(scene), patch);
+    const auto side = static_cast<std::size_t>(kPictureSize / patch);
+    ASSERT_EQ(labels.size(), planes.size() * side * side);
+    const auto at = [&](std::size_t plane, std::size_t row, std::size_t column) {
+      return planes[plane].classes[labels[(plane * side + row) * side + column]];
+    };
+    EXPECT_EQ(at(0, side / 2, side / 2), "square");
+    EXPECT_EQ(at(1, side / 2, side / 2), "red");
+    EXPECT_EQ(at(2, side / 2, side / 2), "big");
+    EXPECT_EQ(at(3, side / 2, side / 2), "middle");
+    EXPECT_EQ(at(0, 0, 0), "digit 7");
+    EXPECT_EQ(at(1, 0, 0), "nothing");
+    EXPECT_EQ(at(0, side - 1, side - 1), "nothing");
+    EXPECT_EQ(at(3, side - 1, 0), "bottom left");
+  }
+}
+
+// Small ones too, in a patch as large as their cell.
+TEST(DrawTest, APatchOfACellNamesWhateverStandsThere) {
+  for (int i = 0; i < 200; ++i) {
+    const Scene scene = MakeScene(kSeed, Split::kTrain, Level::kCrowded, i);
+    EXPECT_TRUE(scene.text.has_value());
+    const std::vector<std::uint8_t> labels = LabelPatches(Draw(scene), kCell);
+    for (const Object& object : scene.objects) {
+      const auto cell = static_cast<std::size_t>(object.cell);
+      EXPECT_EQ(labels[cell], 1 + object.shape) << scene.Signature();
+      EXPECT_EQ(labels[kCells + cell], 1 + object.colour) << scene.Signature();
+      EXPECT_EQ(labels[2 * kCells + cell], 1 + object.size) << scene.Signature();
+    }
+    const auto text = static_cast<std::size_t>(scene.text->cell);
+    EXPECT_EQ(PatchPlanes()[0].classes[labels[text]], scene.text->Name());
+  }
 }
 
 std::string ReadFile(const std::string& path) {
@@ -315,7 +343,7 @@ TEST(WriteTest, WritesWhatTheDatasetReadsAndTheSameBytesAgain) {
   ASSERT_TRUE(labels.ok()) << labels.status();
   EXPECT_EQ(labels->images.size(), 20u);
   EXPECT_EQ(labels->rows, 12);
-  EXPECT_EQ(labels->labels.size(), 20u * 2 * 144);
+  EXPECT_EQ(labels->labels.size(), 20u * 4 * 144);
 }
 
 TEST(WriteTest, RefusesWhatItCannotDo) {
