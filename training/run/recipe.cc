@@ -125,8 +125,8 @@ class Reader {
     CheckAtLeast(yaml, "seed", static_cast<double>(scenes.seed), 0);
     CheckAtLeast(yaml, "turns", static_cast<double>(scenes.turns), 1);
     if (!scenes::ParseLevel(scenes.level).has_value()) {
-      yaml.Fail("level",
-                absl::StrCat("is '", scenes.level, "', expected one, few, full or crowded"));
+      yaml.Fail("level", absl::StrCat("is '", scenes.level,
+                                      "', expected one, few, full, crowded or lettered"));
     }
   }
 
