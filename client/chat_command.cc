@@ -1,20 +1,26 @@
 #include "client/chat_command.h"
 
+#include <unistd.h>
+
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "client/connection.h"
 #include "client/conversation.h"
 #include "client/exit_code.h"
 #include "client/interrupts.h"
 #include "client/line_reader.h"
+#include "client/terminal_graphics.h"
+#include "client/thumbnail.h"
 
 namespace llava::client {
 namespace {
@@ -35,8 +41,22 @@ struct ChatOptions {
   std::optional<double> temperature;
   std::optional<double> top_p;
   std::optional<std::uint64_t> seed;
+  std::string save;
+  std::string thumbnail = "auto";
   bool json = false;
 };
+
+Graphics GraphicsOf(const std::string& name) {
+  const auto found = GraphicsNames().find(name);
+  if (found != GraphicsNames().end()) return found->second;
+  if (isatty(STDERR_FILENO) == 0) return Graphics::kNone;
+  return DetectGraphics(
+      [](const char* variable) {
+        const char* value = std::getenv(variable);
+        return std::string(value == nullptr ? "" : value);
+      },
+      AskForSixels);
+}
 
 struct Answer {
   grpc::Status status;
@@ -53,8 +73,9 @@ class ChatCommand {
     if (!stub.ok()) return Fail(stub.status());
     stub_ = *std::move(stub);
     if (!options_.system.empty()) conversation_.SetSystem(options_.system);
+    if (!options_.json) graphics_ = GraphicsOf(options_.thumbnail);
     for (const std::string& image : options_.images) {
-      const absl::Status added = conversation_.AddImage(image);
+      const absl::Status added = AddImage(image);
       if (!added.ok()) return Fail(added);
     }
     return options_.question.empty() ? Converse() : AskOnce();
@@ -64,6 +85,28 @@ class ChatCommand {
   int Fail(const absl::Status& status) {
     std::fprintf(stderr, "llava: %s\n", std::string(status.message()).c_str());
     return kRequestError;
+  }
+
+  absl::Status AddImage(const std::string& path) {
+    RETURN_IF_ERROR(conversation_.AddImage(path));
+    if (graphics_ == Graphics::kNone) return absl::OkStatus();
+    const int side = MaxSide(graphics_);
+    const auto thumbnail = MakeThumbnail(conversation_.newest_image(), side, side);
+    if (!thumbnail.ok()) {
+      std::fprintf(stderr, "(no thumbnail of %s: %s)\n", path.c_str(),
+                   std::string(thumbnail.status().message()).c_str());
+      return absl::OkStatus();
+    }
+    std::fputs(Render(*thumbnail, graphics_).c_str(), stderr);
+    return absl::OkStatus();
+  }
+
+  // Into the conversation, and into the file that keeps it.
+  void Keep(const Answer& answer) {
+    conversation_.Answered(answer.text);
+    if (options_.save.empty()) return;
+    const absl::Status saved = conversation_.Save(options_.save);
+    if (!saved.ok()) Fail(saved);
   }
 
   v1::ChatRequest Settings() const {
@@ -105,12 +148,13 @@ class ChatCommand {
       std::putchar('\n');
       Complain(answer.status);
     }
+    if (answer.status.ok() || !answer.text.empty()) Keep(answer);
     return ExitCodeOf(answer.status);
   }
 
   int Converse() {
     std::fprintf(stderr, "%s", kHelp);
-    LineReader reader("> ");
+    LineReader reader("> ", HistoryFile());
     while (const auto line = reader.Next()) {
       if (line->empty()) continue;
       if (*line == "/quit" || *line == "/exit") break;
@@ -122,7 +166,7 @@ class ChatCommand {
       std::putchar('\n');
       const bool stopped = answer.status.error_code() == grpc::CANCELLED;
       if (answer.status.ok() || stopped) {
-        conversation_.Answered(answer.text);
+        Keep(answer);
       } else {
         conversation_.Dropped();
         Complain(answer.status);
@@ -136,7 +180,7 @@ class ChatCommand {
       conversation_.Reset();
       std::fprintf(stderr, "(forgotten)\n");
     } else if (line.rfind("/image ", 0) == 0) {
-      const absl::Status added = conversation_.AddImage(line.substr(7));
+      const absl::Status added = AddImage(line.substr(7));
       if (!added.ok()) {
         Fail(added);
       } else {
@@ -173,6 +217,7 @@ class ChatCommand {
   Interrupts interrupts_;
   std::unique_ptr<v1::ChatService::Stub> stub_;
   Conversation conversation_;
+  Graphics graphics_ = Graphics::kNone;
 };
 
 }  // namespace
@@ -190,6 +235,13 @@ void AddChatCommand(CLI::App* app, int* exit_code) {
   command->add_option("--temperature", options->temperature, "0 is greedy");
   command->add_option("--top-p", options->top_p, "Nucleus sampling");
   command->add_option("--seed", options->seed, "The same seed gives the same answer");
+  command->add_option("--save", options->save,
+                      "File that keeps the conversation as a request of the HTTP API");
+  command
+      ->add_option("--thumbnail", options->thumbnail,
+                   "How pictures are shown: auto, kitty, sixel, blocks or none")
+      ->check(CLI::IsMember({"auto", "kitty", "sixel", "blocks", "none"}))
+      ->capture_default_str();
   command->add_flag("--json", options->json, "Print one JSON object instead of the text");
   command->callback([options, exit_code] { *exit_code = ChatCommand(*options).Run(); });
 }

@@ -27,6 +27,11 @@ class Conversation {
   void SetSystem(const std::string& text);
 
   std::size_t waiting_images() const { return images_.size(); }
+  const std::string& newest_image() const { return images_.back(); }  // REQUIRES: one waits
+
+  // What was said as the body of a chat completion, pictures included: it can be sent again to
+  // /v1/chat/completions. Replaces the file at once, so that it is whole at any time.
+  absl::Status Save(const std::string& path) const;
 
  private:
   std::vector<v1::ChatMessage> messages_;

@@ -1,39 +1,38 @@
-// Lines of standard input, with a prompt when somebody types them.
+// Lines of standard input. Somebody who types them gets a prompt, line editing and the lines of
+// earlier days.
 #ifndef LLAVA_CLIENT_LINE_READER_H_
 #define LLAVA_CLIENT_LINE_READER_H_
 
-#include <unistd.h>
-
-#include <cstdio>
-#include <cstdlib>
 #include <optional>
 #include <string>
-#include <utility>
 
 namespace llava::client {
 
+// One at a time: the library behind it has global state. Not thread-safe.
 class LineReader {
  public:
-  explicit LineReader(std::string prompt) : prompt_(std::move(prompt)) {}
-  ~LineReader() { std::free(buffer_); }
+  // `history`: file that keeps the lines; empty: none is kept.
+  LineReader(std::string prompt, std::string history);
+  ~LineReader();
   LineReader(const LineReader&) = delete;
   LineReader& operator=(const LineReader&) = delete;
 
   // Without its end; nothing at the end of the input.
-  std::optional<std::string> Next() {
-    if (isatty(STDIN_FILENO) != 0) std::fputs(prompt_.c_str(), stderr);
-    const ssize_t size = getline(&buffer_, &capacity_, stdin);
-    if (size < 0) return std::nullopt;
-    std::string line(buffer_, static_cast<std::size_t>(size));
-    while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.pop_back();
-    return line;
-  }
+  std::optional<std::string> Next();
 
  private:
+  std::optional<std::string> NextTyped();
+
   const std::string prompt_;
+  const std::string history_;
+  const bool typed_;  // by a person at a terminal
   char* buffer_ = nullptr;
   std::size_t capacity_ = 0;
 };
+
+// $XDG_STATE_HOME/llava/history, or the same below ~/.local/state; the folder is made. Empty when
+// there is no home.
+std::string HistoryFile();
 
 }  // namespace llava::client
 

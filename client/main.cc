@@ -1,6 +1,7 @@
 // llava: the light client of llavad.
 #include <CLI/CLI.hpp>
 
+#include "base/command_line.h"
 #include "client/bench_command.h"
 #include "client/chat_command.h"
 #include "client/exit_code.h"
@@ -10,6 +11,11 @@ int main(int argc, char** argv) {
   CLI::App app("Client of llavad", "llava");
   app.set_version_flag("--version", LLAVA_VERSION);
   app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 1 the request was wrong, 2 the server failed or is too busy, 3 the server "
+      "cannot "
+      "be reached, 130 stopped by Ctrl-C.");
+  llava::DescribeItself(&app);
   int exit_code = llava::client::kOk;
   llava::client::AddChatCommand(&app, &exit_code);
   llava::client::AddBenchCommand(&app, &exit_code);

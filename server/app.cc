@@ -16,7 +16,8 @@
 #include "server/api/grpc_chat.h"
 #include "server/api/grpc_server.h"
 #include "server/api/host_port.h"
-#include "server/api/http/openai_routes.h"
+#include "server/api/http/chat_route.h"
+#include "server/api/http/model_routes.h"
 #include "server/api/http/page_routes.h"
 #include "server/api/http/server.h"
 #include "server/api/http/status_routes.h"
@@ -42,7 +43,8 @@ constexpr Duration kStalled = std::chrono::minutes(1);
 
 // In the order of construction; destroyed the other way round.
 struct App::Parts {
-  Parts(const Config& config_in, Backend* backend_in, const Clock* clock_in)
+  Parts(const Config& config_in, api::FetchOptions fetch, Backend* backend_in,
+        const Clock* clock_in)
       : config(config_in),
         backend(backend_in),
         clock(clock_in),
@@ -56,6 +58,7 @@ struct App::Parts {
         prepare(static_cast<int>(config.prepare_threads),
                 static_cast<std::size_t>(config.queue_requests)),
         runner(ToRunnerOptions(config), &models, &admission, &prepare, &metrics, log.get(), clock),
+        fetcher(std::move(fetch), clock),
         chat(&runner, &io, &auth),
         api_router(&auth),
         metrics_router(&no_auth) {}
@@ -81,6 +84,7 @@ struct App::Parts {
   api::IoPool io;
   api::PreparePool prepare;
   api::ChatRunner runner;
+  api::PictureFetcher fetcher;
   api::GrpcChat chat;
   api::HttpRouter api_router;
   api::HttpRouter metrics_router;
@@ -124,6 +128,8 @@ absl::Status App::Check(const Config& config) {
   }
   RETURN_IF_ERROR(ReadTls(config).status());
   RETURN_IF_ERROR(ReadAuth(config).status());
+  RETURN_IF_ERROR(ToFetchOptions(config).status());
+  RETURN_IF_ERROR(api::CheckOrigins(config.cors_origins));
   if (config.checkpoint.empty()) {
     return absl::InvalidArgumentError("checkpoint: is empty, expected a checkpoint's folder");
   }
@@ -136,14 +142,16 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   RETURN_IF_ERROR(CheckConfig(config));
   ASSIGN_OR_RETURN(const api::TlsFiles tls, ReadTls(config));
   ASSIGN_OR_RETURN(api::Auth auth, ReadAuth(config));
-  auto parts = std::make_unique<Parts>(config, backend, clock);
+  ASSIGN_OR_RETURN(api::FetchOptions fetch, ToFetchOptions(config));
+  auto parts = std::make_unique<Parts>(config, std::move(fetch), backend, clock);
   Parts* const p = parts.get();
   p->auth = std::move(auth);
   p->metrics.SetBuildInfo(LLAVA_VERSION);
   const api::StatusSources sources{[p] { return p->Scrape(); }, [p] { return p->Readiness(); }};
   api::AddStatusRoutes(sources, std::nullopt, &p->metrics_router);
   api::AddStatusRoutes(sources, api::Role::kAdmin, &p->api_router);
-  api::AddOpenAiRoutes(&p->runner, &p->prepare, &p->api_router);
+  api::AddModelRoutes(&p->runner, &p->api_router);
+  api::AddChatRoute(&p->runner, &p->prepare, &p->fetcher, &p->api_router);
   api::AddPageRoutes(&p->api_router);
   auto app = std::unique_ptr<App>(new App(std::move(parts)));
   ASSIGN_OR_RETURN(p->grpc, api::GrpcServer::Start(ToGrpcOptions(config, tls), {&p->chat}));

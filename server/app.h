@@ -1,8 +1,9 @@
 // The daemon: what there is, in which order it starts, and how it stops.
 //
 // Thread roster. main: starts, waits for signals, stops. One engine thread a device. io x
-// http_threads: answers to sockets, HTTP. prepare x prepare_threads: pictures and tokenization.
-// gRPC's own callback threads. Nothing else starts a thread.
+// http_threads: answers to sockets, HTTP; Asio adds one that looks up the hosts of picture URLs.
+// prepare x prepare_threads: pictures and tokenization. gRPC's own callback threads. Nothing else
+// starts a thread.
 #ifndef LLAVA_SERVER_APP_H_
 #define LLAVA_SERVER_APP_H_
 

@@ -68,7 +68,19 @@ api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
           .max_bodies_bytes = config.queue_bytes + 4 * config.max_message_bytes,
           .max_connections = config.http_max_connections,
           .idle_timeout = config.http_idle_timeout,
-          .request_timeout = config.http_request_timeout};
+          .request_timeout = config.http_request_timeout,
+          .cors_origins = config.cors_origins};
+}
+
+absl::StatusOr<api::FetchOptions> ToFetchOptions(const Config& config) {
+  auto policy = api::AddressPolicy::Make(config.image_url_hosts, config.image_url_networks);
+  if (!policy.ok()) return Annotate(policy.status(), "image_url_hosts, image_url_networks");
+  return api::FetchOptions{.policy = *std::move(policy),
+                           .max_images = config.max_images,
+                           .max_image_bytes = config.max_image_bytes,
+                           .max_request_bytes = config.max_message_bytes,
+                           .max_total_bytes = config.queue_bytes,
+                           .timeout = config.image_url_timeout};
 }
 
 absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,

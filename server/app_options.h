@@ -11,6 +11,7 @@
 #include "server/api/auth.h"
 #include "server/api/chat_runner.h"
 #include "server/api/grpc_server.h"
+#include "server/api/http/picture_fetcher.h"
 #include "server/api/http/server.h"
 #include "server/api/tls_files.h"
 #include "server/backend.h"
@@ -29,6 +30,9 @@ api::ChatRunner::Options ToRunnerOptions(const Config& config);
 api::GrpcOptions ToGrpcOptions(const Config& config, const api::TlsFiles& tls);
 api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
                                const api::TlsFiles& tls);
+
+// INVALID_ARGUMENT names the wrong host or network.
+absl::StatusOr<api::FetchOptions> ToFetchOptions(const Config& config);
 
 // INVALID_ARGUMENT when the budgets do not fit the model.
 absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,

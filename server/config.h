@@ -55,6 +55,10 @@ struct Config {
   std::string tls_key;
   std::string tls_client_ca;
   std::string tokens_file;
+  std::vector<std::string> cors_origins;
+  std::vector<std::string> image_url_hosts;
+  std::vector<std::string> image_url_networks;
+  Duration image_url_timeout = std::chrono::seconds(10);
 
   Duration request_timeout = std::chrono::minutes(10);
   Duration drain_timeout = std::chrono::seconds(30);

@@ -179,6 +179,29 @@ std::vector<Option> SecurityOptions() {
        .help = "File of bearer tokens, one a line: NAME ROLES sha256:HEX, where ROLES is chat, "
                "admin or chat,admin and HEX comes from `printf %s TOKEN | sha256sum`; "
                "empty: everybody may do everything."},
+      {.section = "Security",
+       .name = "cors_origins",
+       .field = LLAVA_OPTION_FIELD(cors_origins),
+       .help = "Origins, such as https://example.org, whose pages may call the HTTP API from a "
+               "browser; * for all."},
+      {.section = "Security",
+       .name = "image_url_hosts",
+       .field = LLAVA_OPTION_FIELD(image_url_hosts),
+       .help =
+           "Hosts that pictures may be fetched from when a client sends an http: or https: URL: "
+           "example.org, example.org:8443, *.example.org (all below it); empty: none."},
+      {.section = "Security",
+       .name = "image_url_networks",
+       .field = LLAVA_OPTION_FIELD(image_url_networks),
+       .help =
+           "Networks, such as 10.1.0.0/16, that these hosts may be in although they are private; "
+           "all other addresses that are not public are refused."},
+      {.section = "Security",
+       .name = "image_url_timeout",
+       .field = LLAVA_OPTION_FIELD(image_url_timeout),
+       .help = "How long fetching all pictures of a request may take.",
+       .min = 100,
+       .max = 10 * 60 * kSecond},
   };
 }
 

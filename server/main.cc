@@ -1,6 +1,7 @@
 // llavad: `llavad --config FILE` serves, the subcommands work on a checkpoint without a server.
 #include <CLI/CLI.hpp>
 
+#include "base/command_line.h"
 #include "server/commands/generate_command.h"
 #include "server/commands/inspect_command.h"
 #include "server/commands/serve_command.h"
@@ -9,6 +10,7 @@
 int main(int argc, char** argv) {
   CLI::App app("LLaVA serving daemon", "llavad");
   app.set_version_flag("--version", LLAVA_VERSION);
+  llava::DescribeItself(&app);
   int exit_code = 0;
   llava::server::ServeCommand serve(&app);
   llava::AddGenerateCommand(app, &exit_code);

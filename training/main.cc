@@ -1,6 +1,7 @@
 // llava-train: instruction data in, verified checkpoints out.
 #include <CLI/CLI.hpp>
 
+#include "base/command_line.h"
 #include "training/commands/check_command.h"
 #include "training/commands/evaluate_command.h"
 #include "training/commands/export_command.h"
@@ -12,6 +13,7 @@
 int main(int argc, char** argv) {
   CLI::App app("LLaVA training service", "llava-train");
   app.require_subcommand(1);
+  llava::DescribeItself(&app);
   int exit_code = 0;
   llava::training::AddCheckCommand(app, &exit_code);
   llava::training::AddEvaluateCommand(app, &exit_code);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/api/api_error.h"
+#include "server/api/model_choice.h"
 
 namespace llava::api {
 namespace {
@@ -71,7 +72,7 @@ absl::Status ChatRunner::Accept(Job& job) {
   const TimePoint latest = call.arrival + options_.request_timeout;
   call.deadline = std::min(call.deadline.value_or(latest), latest);
   ASSIGN_OR_RETURN(const CallWeight weight, CheckCall(call, options_.limits));
-  auto model = models_->Find(call.model, call.tenant);
+  auto model = ChooseModel(*models_, call.model, call.tenant);
   if (!model.ok()) return WithField(model.status(), call.field_prefix + "model");
   job.model = *std::move(model);
   job.record->model = job.model->name;

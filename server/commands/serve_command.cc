@@ -1,5 +1,7 @@
 #include "server/commands/serve_command.h"
 
+#include <sys/resource.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -54,6 +56,14 @@ std::string WithPort(const std::string& address, int port) {
   return address.substr(0, address.rfind(':') + 1) + std::to_string(port);
 }
 
+// Connections are files; shells give few of them and leave the rest to the asking.
+void RaiseFileLimit() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 void Announce(const Config& config, const App::Ports& ports) {
   std::printf("grpc %s\n", WithPort(config.listen, ports.grpc).c_str());
   const char* scheme = config.tls_certificate.empty() ? "http" : "https";
@@ -96,6 +106,7 @@ int ServeCommand::Run(Backend* backend) {
 }
 
 int ServeCommand::Serve(const Config& config, Backend* backend) {
+  RaiseFileLimit();
   Signals signals;
   const RealClock clock;
   auto app = App::Start(config, backend, &clock);

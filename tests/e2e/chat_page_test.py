@@ -1,10 +1,13 @@
-"""The chat page in a real headless Chromium, against a real llavad.
+"""The chat page in a real headless Chromium, against a real llavad on the demo model.
 
-Usage: chat_page_test.py LLAVAD CHECKPOINT PICTURE SCREENSHOTS
+Usage: chat_page_test.py LLAVAD ROOT SCREENSHOTS
 """
+import base64
+import json
 import sys
 import tempfile
 import unittest
+import urllib.request
 from pathlib import Path
 
 from playwright.sync_api import expect, sync_playwright
@@ -12,7 +15,18 @@ from playwright.sync_api import expect, sync_playwright
 sys.path.insert(0, str(Path(__file__).parent))
 from llavad import Llavad  # noqa: E402
 
-LLAVAD, CHECKPOINT, PICTURE, SCREENSHOTS = (Path(a) for a in sys.argv[1:5])
+LLAVAD, ROOT, SCREENSHOTS = (Path(a) for a in sys.argv[1:4])
+PICTURE = ROOT / "demo/pictures/three-shapes.png"
+# What the person's clipboard and mouse do, as events: {kind: (event, where the files are)}.
+TRANSFER = """([kind, name, data]) => {
+  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, { type: name.endsWith(".txt") ? "text/plain" : "image/png" }));
+  const event = kind === "paste"
+    ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true })
+    : new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true });
+  document.body.dispatchEvent(event);
+}"""
 # Without the last four Chromium calls home.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -21,7 +35,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 class ChatPageTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Llavad(LLAVAD, CHECKPOINT)
+        cls.daemon = Llavad(LLAVAD, ROOT / "demo/checkpoint")
         cls.daemon.__enter__()
         cls.playwright = sync_playwright().start()
         cls.browser = cls.playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
@@ -55,9 +69,20 @@ class ChatPageTest(unittest.TestCase):
         self.page.fill("#question", text)
         self.page.keyboard.press("Enter")
 
-    def attach(self):
-        self.page.set_input_files("#file", str(PICTURE))
+    def attach(self, picture=PICTURE):
+        self.page.set_input_files("#file", str(picture))
         expect(self.page.locator("#pictures img")).to_have_count(1)
+
+    def transfer(self, kind, name, content):
+        self.page.evaluate(TRANSFER, [kind, name, base64.b64encode(content).decode()])
+
+    def api_answer(self, picture, question):
+        url = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+        body = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}},
+                                                          {"type": "text", "text": question}]}]}
+        request = urllib.request.Request(self.daemon.http + "/v1/chat/completions", json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)["choices"][0]["message"]["content"].strip()
 
     def shot(self, name):
         self.page.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
@@ -69,6 +94,7 @@ class ChatPageTest(unittest.TestCase):
         expect(facts).to_contain_text("first token", timeout=60_000)
         self.assertTrue(self.page.locator(".message.assistant .bubble").first.inner_text().strip())
         expect(self.page.locator(".message.user img")).to_have_count(1)
+        expect(facts).to_contain_text("tokens")
         self.ask("And what else?", [("max_tokens", "8")])  # the picture and the first turn are in the cache
         expect(self.page.locator(".message.assistant .facts").nth(1)).to_contain_text("from cache", timeout=60_000)
         self.shot("light")
@@ -77,6 +103,80 @@ class ChatPageTest(unittest.TestCase):
         self.page.set_viewport_size({"width": 390, "height": 760})
         self.shot("phone")
         self.assertEqual(self.complaints, [])
+
+    def test_the_answer_is_the_true_one(self):
+        for case in json.loads((ROOT / "demo/questions.json").read_text()):
+            picture = ROOT / case["picture"]
+            answer = self.api_answer(picture, case["question"])
+            if picture.suffix == ".png" and case["answer"].lower() in answer.lower():
+                break
+        else:
+            self.fail("the demo model answers no question truly")
+        self.attach(picture)
+        self.ask(case["question"])
+        expect(self.page.locator(".message.assistant .facts").first).to_contain_text("first token", timeout=60_000)
+        expect(self.page.locator(".message.assistant .bubble").first).to_have_text(answer)
+
+    def test_pictures_are_picked_dropped_pasted_and_removed(self):
+        pictures = self.page.locator("#pictures img")
+        self.page.set_input_files("#file", [str(PICTURE), str(ROOT / "demo/pictures/word.png")])
+        expect(pictures).to_have_count(2)
+        self.transfer("dragenter", "a.png", PICTURE.read_bytes())
+        expect(self.page.locator("#drop")).to_be_visible()
+        self.shot("drop")
+        self.transfer("drop", "a.png", PICTURE.read_bytes())
+        expect(self.page.locator("#drop")).to_be_hidden()
+        expect(pictures).to_have_count(3)
+        self.transfer("paste", "b.png", PICTURE.read_bytes())
+        expect(pictures).to_have_count(4)
+        self.transfer("paste", "notes.txt", b"words")
+        expect(self.page.locator("#status")).to_contain_text("notes.txt")
+        expect(pictures).to_have_count(4)
+        self.page.get_by_label("Remove b.png").click()
+        expect(pictures).to_have_count(3)
+
+    def test_by_keyboard_alone(self):
+        expect(self.page.locator("#question")).to_be_focused()
+        self.page.keyboard.type("Hello")
+        self.page.keyboard.press("Shift+Enter")
+        self.page.keyboard.type("there")
+        expect(self.page.locator("#question")).to_have_value("Hello\nthere")
+        self.page.keyboard.press("Enter")
+        expect(self.page.locator(".message.assistant .facts").first).to_contain_text("first token", timeout=60_000)
+        expect(self.page.locator("#question")).to_be_focused()
+        self.page.keyboard.press("Shift+Tab")
+        expect(self.page.locator("#attach")).to_be_focused()
+        self.page.locator("#new-chat").focus()
+        self.page.keyboard.press("Enter")
+        expect(self.page.locator(".message")).to_have_count(0)
+        expect(self.page.locator("#question")).to_be_focused()
+
+    def test_settings_and_version_go_into_the_request_and_the_token_into_a_header(self):
+        versions = ["a" * 64, "b" * 64]
+        self.page.route("**/v1/models", lambda route: route.fulfill(json={"object": "list", "data": [
+            {"id": "demo", "version": version} for version in versions]}))
+        sent = []
+        def answer(route):
+            sent.append(route.request)
+            route.fulfill(status=429, headers={"Retry-After": "3"}, json={"error": {"message": "the queue is full"}})
+        self.page.route("**/v1/chat/completions", answer)
+        self.page.reload()
+        expect(self.page.locator("#model option")).to_have_count(3)
+        self.page.select_option("#model", "demo@" + versions[1])
+        self.ask("Well?", [("temperature", "0.7"), ("top_p", "0.5"), ("top_k", "9"), ("seed", "4"), ("token", "s3cret")])
+        expect(self.page.locator(".message.failed .bubble")).to_contain_text("busy; try again in 3 s")
+        body = sent[0].post_data_json
+        self.assertEqual({name: body[name] for name in ("model", "temperature", "top_p", "top_k", "seed", "max_tokens")},
+                         {"model": "demo@" + versions[1], "temperature": 0.7, "top_p": 0.5, "top_k": 9, "seed": 4,
+                          "max_tokens": 256})
+        self.assertEqual(sent[0].headers["authorization"], "Bearer s3cret")
+        self.assertEqual([url for url in self.requests if "s3cret" in url], [])
+        self.assertNotIn("s3cret", self.page.evaluate("JSON.stringify({...localStorage, ...sessionStorage}) + document.cookie"))
+
+    def test_a_server_that_is_gone_is_said_so(self):
+        self.page.route("**/v1/chat/completions", lambda route: route.abort())
+        self.ask("Are you there?")
+        expect(self.page.locator(".message.failed .bubble")).to_contain_text("cannot be reached")
 
     def test_stop_ends_the_answer_and_the_next_question_is_answered(self):
         self.page.route("**/v1/chat/completions", lambda route: None)  # an answer that takes for ever

@@ -40,14 +40,14 @@ def wait_until(condition, what, seconds=30):
 
 
 class Daemon:
-    def __init__(self, *flags, config=""):
+    def __init__(self, *flags, config="", preexec=None):
         self.config = tempfile.NamedTemporaryFile("w", suffix=".yaml")
         self.config.write(f"checkpoint: {CHECKPOINT}\nmodel_name: golden\nkv_cache_bytes: 16MiB\n"
                           "listen: 127.0.0.1:0\nhttp: 127.0.0.1:0\nmetrics: 127.0.0.1:0\n" + config)
         self.config.flush()
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen([PROGRAM, "--config", self.config.name, *flags], text=True,
-                                        stdout=subprocess.PIPE, stderr=self.log)
+                                        stdout=subprocess.PIPE, stderr=self.log, preexec_fn=preexec)
         self.terminated = False
         self.addresses = {}
         for line in self.process.stdout:

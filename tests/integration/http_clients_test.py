@@ -1,57 +1,22 @@
-"""Real HTTP clients, and bad ones, against the daemon."""
+"""Real HTTP clients against the daemon."""
 import asyncio
-import base64
 import json
-import socket
+import subprocess
 import unittest
-import urllib.error
-import urllib.request
 
 import openai
 from langchain_openai import ChatOpenAI
 
-from daemon_process import IMAGES, Daemon, generated_client, wait_until
+from daemon_process import IMAGES, Daemon, generated_client
+from http_requests import http, question
 
 pb, pb_grpc = generated_client()
-
-
-def picture(name):
-    return {"type": "image_url", "image_url": {
-        "url": "data:image/png;base64," + base64.b64encode((IMAGES / name).read_bytes()).decode()}}
-
-
-def question(text, *pictures):
-    return [{"role": "user", "content": [*map(picture, pictures), {"type": "text", "text": text}]}]
-
-
-def http(daemon, path, body=None, method=None, headers=()):
-    """(status, headers, body)"""
-    data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
-    request = urllib.request.Request(daemon.addresses["http"] + path, data, dict(headers), method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return response.status, response.headers, response.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.headers, error.read()
-
-
-def connect(daemon):
-    host, port = daemon.addresses["http"].removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=30)
-
-
-def read_all(connection):
-    data = b""
-    while piece := connection.recv(65536):
-        data += piece
-    return data
 
 
 class HttpClientsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Daemon("--step-ms", "2", config="http_request_timeout: 1s\nhttp_idle_timeout: 2s\n"
-                            "max_message_bytes: 2MiB\n")
+        cls.daemon = Daemon("--step-ms", "2", config="max_message_bytes: 2MiB\n")
         cls.client = openai.OpenAI(base_url=cls.daemon.addresses["http"] + "/v1", api_key="none", max_retries=0)
 
     @classmethod
@@ -89,6 +54,52 @@ class HttpClientsTest(unittest.TestCase):
         self.assertGreater(self.complete(question("Which colours?", "landscape.png"), max_tokens=2)
                            .usage.prompt_tokens_details.cached_tokens, 0)
 
+    def test_the_same_tokens_over_grpc_and_http(self):
+        options = dict(temperature=0.8, top_p=0.9, seed=77, n=2, presence_penalty=0.3, frequency_penalty=0.2,
+                       stop=["zzz"], logit_bias={"400": 2.5}, logprobs=True, top_logprobs=3)
+        answer = self.complete(question("What is this?", "landscape.png"), max_completion_tokens=24,
+                               extra_body={"return_token_ids": True, "ignore_eos": True, "min_p": 0.01, "top_k": 50,
+                                           "repetition_penalty": 1.1}, **options)
+        part = pb.MessagePart
+        request = pb.ChatRequest(
+            n=2, return_token_ids=True,
+            messages=[pb.ChatMessage(role=pb.ROLE_USER, parts=[
+                part(image=(IMAGES / "landscape.png").read_bytes()), part(text="What is this?")])],
+            sampling=pb.SamplingOptions(temperature=0.8, top_p=0.9, seed=77, presence_penalty=0.3, frequency_penalty=0.2,
+                                        stop=["zzz"], logit_bias={400: 2.5}, top_logprobs=3, max_tokens=24, ignore_eos=True,
+                                        min_p=0.01, top_k=50, repetition_penalty=1.1))
+        with self.daemon.channel() as channel:
+            other = pb_grpc.ChatServiceStub(channel).Chat(request)
+        for mine, theirs in zip(answer.choices, other.choices, strict=True):
+            self.assertEqual(mine.model_extra["token_ids"], list(theirs.token_ids))
+            self.assertEqual(mine.message.content, theirs.text)
+            for token, entry in zip(mine.logprobs.content, theirs.logprobs, strict=True):
+                self.assertAlmostEqual(token.logprob, entry.logprob, places=5)
+                self.assertEqual([bytes(t.bytes) for t in token.top_logprobs], [t.token for t in entry.top])
+        self.assertEqual(answer.usage.completion_tokens, other.usage.generated_tokens)
+
+    def test_stop_and_seed(self):
+        hello = [{"role": "user", "content": "Hello"}]
+        whole = self.complete(hello, max_tokens=24, extra_body={"ignore_eos": True}).choices[0].message.content
+        word = whole.split()[3]
+        cut = self.complete(hello, max_tokens=24, stop=word, extra_body={"ignore_eos": True}).choices[0]
+        self.assertEqual((cut.message.content, cut.finish_reason), (whole[:whole.index(word)], "stop"))
+        one, two, three = (self.complete(hello, max_tokens=24, temperature=1, seed=seed).choices[0].message.content
+                           for seed in (1, 1, 2))
+        self.assertEqual(one, two)
+        self.assertNotEqual(one, three)
+
+    def test_curl(self):
+        body = json.dumps({"messages": [{"role": "user", "content": "What is this?"}], "max_tokens": 4})
+        url = self.daemon.addresses["http"] + "/v1/chat/completions"
+        def curl(*args):
+            return subprocess.run(["curl", "-sS", "--fail-with-body", *args, url], capture_output=True, check=True).stdout
+        plain = json.loads(curl("-d", body))
+        self.assertEqual(plain["usage"]["completion_tokens"], 4)
+        form = json.loads(curl("-F", "request=" + body, "-F", f"image=@{IMAGES / 'landscape.png'}"))
+        self.assertEqual(form["usage"]["prompt_tokens_details"]["image_tokens"], 16)
+        self.assertTrue(curl("-N", "-d", body[:-1] + ', "stream": true}').endswith(b"data: [DONE]\n\n"))
+
     def test_langchain(self):
         chat = ChatOpenAI(base_url=self.daemon.addresses["http"] + "/v1", api_key="none", model="golden",
                           temperature=0, max_tokens=6)
@@ -113,7 +124,10 @@ class HttpClientsTest(unittest.TestCase):
                 ({"messages": hello, "temperature": 1000}, 400, "temperature"),
                 ({"messages": hello, "temperature": "hot"}, 400, "temperature"),
                 ({"messages": hello, "max_tokens": 0}, 400, "max_tokens"),
-                ({"messages": hello, "no_such": 1}, 400, "no_such"), ({"messages": hello, "n": 99}, 400, "n"),
+                ({"messages": hello, "no_such": 1}, 400, "no_such"),
+                ({"messages": hello, "logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
+                ({"messages": hello, "top_logprobs": 2}, 400, "top_logprobs"),
+                ({"messages": [{**hello[0], "tool_calls": [{}]}]}, 400, "messages[0].tool_calls"), ({"messages": hello, "n": 99}, 400, "n"),
                 ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].role"),
                 ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, 400, "messages[0].content[0]"),
                 ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {
@@ -140,48 +154,6 @@ class HttpClientsTest(unittest.TestCase):
         self.assertIn("default-src 'none'", headers["Content-Security-Policy"])
         for name in ("app.js", "api.js", "pictures.js", "style.css", "icon.svg"):
             self.assertEqual(http(self.daemon, "/" + name)[0], 200)
-
-    def test_pipelined_and_chunked_requests(self):
-        with connect(self.daemon) as connection:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 3 +
-                               b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            self.assertEqual(read_all(connection).count(b"200 OK"), 4)
-        body = json.dumps({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}).encode()
-        with connect(self.daemon) as connection:
-            connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-                               b"Transfer-Encoding: chunked\r\n\r\n")
-            for i in range(0, len(body), 7):
-                piece = body[i:i + 7]
-                connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
-            connection.sendall(b"0\r\n\r\n")
-            self.assertIn(b"200 OK", read_all(connection))
-
-    def test_slow_and_malformed_clients_are_dropped(self):
-        with connect(self.daemon) as connection:  # never finishes its header
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
-            self.assertEqual(read_all(connection), b"")
-        with connect(self.daemon) as connection:  # never finishes its body
-            connection.sendall(b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-            self.assertEqual(read_all(connection), b"")
-        with connect(self.daemon) as connection:  # says nothing
-            self.assertEqual(read_all(connection), b"")
-        for bad in (b"\x16\x03\x01 not http\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"y" * 20000 + b"\r\n\r\n"):
-            with connect(self.daemon) as connection:
-                connection.sendall(bad)
-                self.assertIn(b"400 Bad Request", read_all(connection))
-
-    def test_a_client_that_vanishes_frees_its_blocks(self):
-        body = json.dumps({"messages": [{"role": "user", "content": "Go on"}], "max_tokens": 400,
-                           "ignore_eos": True, "stream": True}).encode()
-        for stream in (True, False):
-            with self.subTest(stream=stream):
-                sent = body if stream else body.replace(b'"stream": true', b'"stream": false')
-                with connect(self.daemon) as connection:
-                    connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
-                                       % len(sent) + sent)
-                    wait_until(lambda: self.daemon.metrics()["llava_requests_running"] == 1, "it runs")
-                wait_until(lambda: self.daemon.metrics()["llava_requests_running"] == 0, "it is gone")
-                self.assertEqual(self.daemon.metrics()['llava_kv_blocks{state="used"}'], 0)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@
 #include <map>
 #include <utility>
 
-#include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "server/api/api_error.h"
+#include "server/api/http/multipart.h"
+#include "server/api/http/openai_pictures.h"
 
 namespace llava::api {
 namespace {
@@ -54,6 +54,11 @@ absl::Status Read(const json::value& value, const std::string& field, std::strin
   if (!value.is_string()) return Wrong(field, "text");
   *out = std::string(View(value.as_string()));
   return absl::OkStatus();
+}
+
+absl::Status ReadCount(const json::value& value, const std::string& field, int* out) {
+  RETURN_IF_ERROR(Read(value, field, out));
+  return *out < 0 ? Wrong(field, "at least 0") : absl::OkStatus();
 }
 
 // One text, or a list of them.
@@ -119,32 +124,25 @@ absl::Status ReadPriority(const json::value& value, const std::string& field,
   return absl::OkStatus();
 }
 
-// "data:image/png;base64,...."
-absl::Status ReadPicture(const json::value& value, const std::string& field,
-                         OpenAiRequest* request) {
+// What is being read: the pictures' URLs are looked at when all else is known.
+struct Reading : OpenAiRequest {
+  std::vector<absl::string_view> picture_urls;  // one for each of call.images
+};
+
+absl::Status ReadPicture(const json::value& value, const std::string& field, Reading* request) {
   const json::value* url = &value;
   std::string place = field;
   if (const json::object* object = value.if_object()) {
     url = object->if_contains("url");
     absl::StrAppend(&place, ".url");
   }
-  if (url == nullptr || !url->is_string()) return Wrong(place, "a data: URI");
-  const absl::string_view text = View(url->as_string());
-  constexpr absl::string_view kMarker = ";base64,";
-  const std::size_t marker = text.substr(0, 128).find(kMarker);
-  if (!absl::StartsWithIgnoreCase(text, "data:") || marker == text.npos) {
-    return Wrong(place, "a data: URI with base64; pictures are not fetched from elsewhere");
-  }
-  std::string bytes;
-  if (!absl::Base64Unescape(text.substr(marker + kMarker.size()), &bytes)) {
-    return Wrong(place, "base64 after the comma");
-  }
-  request->pictures.push_back(std::move(bytes));
-  request->call.images.push_back({.bytes = request->pictures.back(), .field = place});
+  if (url == nullptr || !url->is_string()) return Wrong(place, "a URL, such as a data: URI");
+  request->picture_urls.push_back(View(url->as_string()));
+  request->call.images.push_back({.bytes = {}, .field = place});
   return absl::OkStatus();
 }
 
-absl::Status ReadPart(const json::value& value, const std::string& field, OpenAiRequest* request,
+absl::Status ReadPart(const json::value& value, const std::string& field, Reading* request,
                       model::ChatMessage* message) {
   const json::object* part = value.if_object();
   const json::value* type = part == nullptr ? nullptr : part->if_contains("type");
@@ -175,10 +173,23 @@ absl::StatusOr<model::Role> ToRole(const std::string& name, const std::string& f
   return FieldError(field, absl::StrCat(name, ": expected system, developer, user or assistant"));
 }
 
-absl::Status ReadMessage(const json::value& value, const std::string& field,
-                         OpenAiRequest* request) {
+// What other fields of a message may say: nothing that would be lost.
+absl::Status CheckMessageField(absl::string_view name, const json::value& value,
+                               const std::string& field) {
+  if (name == "role" || name == "content" || name == "name" || name == "refusal" ||
+      value.is_null() || (value.is_array() && value.as_array().empty())) {
+    return absl::OkStatus();
+  }
+  return FieldError(absl::StrCat(field, ".", Utf8Repair(std::string(name.substr(0, 64)))),
+                    "is not supported");
+}
+
+absl::Status ReadMessage(const json::value& value, const std::string& field, Reading* request) {
   const json::object* object = value.if_object();
   if (object == nullptr) return Wrong(field, "an object with role and content");
+  for (const auto& [key, other] : *object) {
+    RETURN_IF_ERROR(CheckMessageField({key.data(), key.size()}, other, field));
+  }
   model::ChatMessage message;
   std::string role;
   const json::value* role_value = object->if_contains("role");
@@ -201,8 +212,7 @@ absl::Status ReadMessage(const json::value& value, const std::string& field,
   return absl::OkStatus();
 }
 
-absl::Status ReadMessages(const json::value& value, const std::string& field,
-                          OpenAiRequest* request) {
+absl::Status ReadMessages(const json::value& value, const std::string& field, Reading* request) {
   if (!value.is_array()) return Wrong(field, "a list of messages");
   for (std::size_t i = 0; i < value.as_array().size(); ++i) {
     RETURN_IF_ERROR(ReadMessage(value.as_array()[i], absl::StrCat(field, "[", i, "]"), request));
@@ -211,7 +221,7 @@ absl::Status ReadMessages(const json::value& value, const std::string& field,
 }
 
 absl::Status ReadStreamOptions(const json::value& value, const std::string& field,
-                               OpenAiRequest* request) {
+                               Reading* request) {
   if (!value.is_object()) return Wrong(field, "an object");
   for (const auto& [key, option] : value.as_object()) {
     const std::string place = absl::StrCat(field, ".", std::string(key));
@@ -234,21 +244,21 @@ absl::Status ReadUnsupported(const json::value& value, const std::string& field)
 
 using Value = const json::value&;
 using Field = const std::string&;
-using Reader = std::function<absl::Status(Value, Field, OpenAiRequest*)>;
+using Reader = std::function<absl::Status(Value, Field, Reading*)>;
 
 template <typename T>
 Reader Into(T SamplingParams::* member) {
-  return [member](Value value, Field field, OpenAiRequest* request) {
+  return [member](Value value, Field field, Reading* request) {
     return Read(value, field, &(request->call.sampling.*member));
   };
 }
 
 Reader Unsupported() {
-  return [](Value value, Field field, OpenAiRequest*) { return ReadUnsupported(value, field); };
+  return [](Value value, Field field, Reading*) { return ReadUnsupported(value, field); };
 }
 
 Reader Ignored() {
-  return [](Value, Field, OpenAiRequest*) { return absl::OkStatus(); };
+  return [](Value, Field, Reading*) { return absl::OkStatus(); };
 }
 
 std::map<std::string, Reader> SamplingReaders() {
@@ -264,35 +274,32 @@ std::map<std::string, Reader> SamplingReaders() {
       {"max_completion_tokens", Into(&SamplingParams::max_tokens)},
       {"min_tokens", Into(&SamplingParams::min_tokens)},
       {"ignore_eos", Into(&SamplingParams::ignore_eos)},
-      {"top_logprobs", Into(&SamplingParams::top_logprobs)},
-      {"stop",
-       [](Value v, Field f, OpenAiRequest* r) { return ReadStop(v, f, &r->call.sampling.stop); }},
+      {"top_logprobs", [](Value v, Field f,
+                          Reading* r) { return ReadCount(v, f, &r->call.sampling.top_logprobs); }},
+      {"stop", [](Value v, Field f, Reading* r) { return ReadStop(v, f, &r->call.sampling.stop); }},
       {"stop_token_ids",
-       [](Value v, Field f, OpenAiRequest* r) {
+       [](Value v, Field f, Reading* r) {
          return ReadIds(v, f, &r->call.sampling.stop_token_ids);
        }},
-      {"logit_bias", [](Value v, Field f,
-                        OpenAiRequest* r) { return ReadBias(v, f, &r->call.sampling.logit_bias); }},
-      {"seed",
-       [](Value v, Field f, OpenAiRequest* r) { return ReadSeed(v, f, &r->call.sampling.seed); }},
+      {"logit_bias",
+       [](Value v, Field f, Reading* r) { return ReadBias(v, f, &r->call.sampling.logit_bias); }},
+      {"seed", [](Value v, Field f, Reading* r) { return ReadSeed(v, f, &r->call.sampling.seed); }},
   };
 }
 
 std::map<std::string, Reader> AllReaders() {
   std::map<std::string, Reader> readers = SamplingReaders();
   readers.insert({
-      {"model", [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->call.model); }},
-      {"messages", [](Value v, Field f, OpenAiRequest* r) { return ReadMessages(v, f, r); }},
-      {"n", [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->call.n); }},
-      {"stream", [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->stream); }},
-      {"stream_options",
-       [](Value v, Field f, OpenAiRequest* r) { return ReadStreamOptions(v, f, r); }},
-      {"logprobs", [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->logprobs); }},
-      {"return_token_ids",
-       [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->token_ids); }},
+      {"model", [](Value v, Field f, Reading* r) { return Read(v, f, &r->call.model); }},
+      {"messages", [](Value v, Field f, Reading* r) { return ReadMessages(v, f, r); }},
+      {"n", [](Value v, Field f, Reading* r) { return Read(v, f, &r->call.n); }},
+      {"stream", [](Value v, Field f, Reading* r) { return Read(v, f, &r->stream); }},
+      {"stream_options", [](Value v, Field f, Reading* r) { return ReadStreamOptions(v, f, r); }},
+      {"logprobs", [](Value v, Field f, Reading* r) { return Read(v, f, &r->logprobs); }},
+      {"return_token_ids", [](Value v, Field f, Reading* r) { return Read(v, f, &r->token_ids); }},
       {"priority",
-       [](Value v, Field f, OpenAiRequest* r) { return ReadPriority(v, f, &r->call.priority); }},
-      {"user", [](Value v, Field f, OpenAiRequest* r) { return Read(v, f, &r->call.tenant); }},
+       [](Value v, Field f, Reading* r) { return ReadPriority(v, f, &r->call.priority); }},
+      {"user", [](Value v, Field f, Reading* r) { return Read(v, f, &r->call.tenant); }},
   });
   for (const char* name :
        {"tools", "tool_choice", "functions", "function_call", "response_format", "audio",
@@ -304,6 +311,13 @@ std::map<std::string, Reader> AllReaders() {
     readers.emplace(name, Ignored());
   }
   return readers;
+}
+
+absl::StatusOr<absl::string_view> RequestPart(const std::vector<FormPart>& parts) {
+  for (const FormPart& part : parts) {
+    if (part.name == kRequestPart) return part.content;
+  }
+  return FieldError(kRequestPart, "the form has no such part, expected the request as JSON");
 }
 
 }  // namespace
@@ -318,13 +332,19 @@ absl::StatusOr<json::object> ParseJsonObject(absl::string_view text) {
   return std::move(value.as_object());
 }
 
-absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view text) {
+absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
+                                                 absl::string_view body) {
   static const std::map<std::string, Reader>& readers =
       *new std::map<std::string, Reader>(AllReaders());
-  ASSIGN_OR_RETURN(const json::object body, ParseJsonObject(text));
-  OpenAiRequest request;
+  std::vector<FormPart> parts;
+  if (IsForm(content_type)) {
+    ASSIGN_OR_RETURN(parts, ParseForm(content_type, body));
+    ASSIGN_OR_RETURN(body, RequestPart(parts));
+  }
+  ASSIGN_OR_RETURN(const json::object object, ParseJsonObject(body));
+  Reading request;
   request.call.protocol = "http";
-  for (const auto& [key, value] : body) {
+  for (const auto& [key, value] : object) {
     const std::string field(key);
     const auto reader = readers.find(field);
     if (reader == readers.end()) {
@@ -335,7 +355,8 @@ absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view text) {
   int& top = request.call.sampling.top_logprobs;
   if (top >= 0 && !request.logprobs) return FieldError("top_logprobs", "needs logprobs: true");
   if (request.logprobs && top < 0) top = 0;
-  return request;
+  RETURN_IF_ERROR(ResolvePictures(request.picture_urls, parts, &request));
+  return OpenAiRequest(std::move(request));
 }
 
 }  // namespace llava::api

@@ -4,8 +4,10 @@
 #define LLAVA_SERVER_API_HTTP_OPENAI_REQUEST_H_
 
 #include <boost/json/value.hpp>
+#include <cstddef>
 #include <deque>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -13,19 +15,32 @@
 
 namespace llava::api {
 
-// Movable: the call's pictures point into `pictures`, which keeps its elements where they are.
+// A picture that another server has: the bytes of call.images[image].
+struct RemotePicture {
+  std::size_t image = 0;
+  std::string url;
+};
+
+// Movable: the call's pictures point into `pictures`, which keeps its elements where they are, and
+// into the body that was parsed.
 struct OpenAiRequest {
   ChatCall call;
   std::deque<std::string> pictures;
+  std::vector<RemotePicture> remote;  // to be fetched before the call may run
   bool stream = false;
   bool include_usage = false;
   bool token_ids = false;
   bool logprobs = false;
 };
 
-// INVALID_ARGUMENT with the path of the field; values are checked later (CheckCall). A picture is a
-// data: URI with base64.
-absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view json);
+// The part of a form that holds the JSON.
+inline constexpr absl::string_view kRequestPart = "request";
+
+// The body is JSON or, as its Content-Type says, a form with the JSON and pictures as raw bytes.
+// INVALID_ARGUMENT with the path of the field; values are checked later (CheckCall). The body must
+// outlive the request.
+absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
+                                                 absl::string_view body);
 
 // With a bound on depth. INVALID_ARGUMENT unless the text is one JSON object.
 absl::StatusOr<boost::json::object> ParseJsonObject(absl::string_view json);

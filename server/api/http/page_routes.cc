@@ -20,6 +20,7 @@ const char* TypeOf(absl::string_view name) {
   if (absl::EndsWith(name, ".html")) return "text/html; charset=utf-8";
   if (absl::EndsWith(name, ".js")) return "text/javascript; charset=utf-8";
   if (absl::EndsWith(name, ".css")) return "text/css; charset=utf-8";
+  if (absl::EndsWith(name, ".json")) return "application/json";
   if (absl::EndsWith(name, ".svg")) return "image/svg+xml";
   return "application/octet-stream";
 }

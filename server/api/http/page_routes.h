@@ -1,4 +1,4 @@
-// The chat page: the files of server/api/web, which are part of the program.
+// The chat page and the API's description: the files of server/api/web, part of the program.
 #ifndef LLAVA_SERVER_API_HTTP_PAGE_ROUTES_H_
 #define LLAVA_SERVER_API_HTTP_PAGE_ROUTES_H_
 

@@ -19,7 +19,11 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 
 HttpServer::HttpServer(const HttpOptions& options, IoPool* io, const HttpRouter* router)
-    : options_(options), io_(io), router_(router), acceptor_(asio::make_strand(io->context())) {}
+    : options_(options),
+      io_(io),
+      router_(router),
+      cors_(options.cors_origins),
+      acceptor_(asio::make_strand(io->context())) {}
 
 HttpServer::~HttpServer() { LLAVA_CHECK(stopping_.load()); }
 
@@ -28,6 +32,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions&
                                                               const HttpRouter* router) {
   auto server = std::unique_ptr<HttpServer>(new HttpServer(options, io, router));
   server->stopping_ = true;  // until it listens, so that it may be destroyed
+  RETURN_IF_ERROR(CheckOrigins(options.cors_origins));
   if (options.tls.enabled()) RETURN_IF_ERROR(server->LoadTls());
   RETURN_IF_ERROR(server->Listen());
   server->stopping_ = false;

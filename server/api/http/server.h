@@ -10,11 +10,13 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "base/gate.h"
 #include "base/mutex.h"
+#include "server/api/http/cors.h"
 #include "server/api/http/router.h"
 #include "server/api/io_pool.h"
 #include "server/api/tls_files.h"
@@ -30,6 +32,7 @@ struct HttpOptions {
   std::int64_t max_connections = 16384;
   Duration idle_timeout = std::chrono::seconds(60);
   Duration request_timeout = std::chrono::seconds(30);
+  std::vector<std::string> cors_origins;
 };
 
 // A connection, seen from the server.
@@ -58,6 +61,7 @@ class HttpServer {
   // For connections only.
   const HttpOptions& options() const { return options_; }
   const HttpRouter& router() const { return *router_; }
+  const Cors& cors() const { return cors_; }
   bool stopping() const { return stopping_.load(); }
   bool ReserveBody(std::int64_t bytes);
   void ReleaseBody(std::int64_t bytes) { body_bytes_.fetch_sub(bytes); }
@@ -74,6 +78,7 @@ class HttpServer {
   const HttpOptions options_;
   IoPool* const io_;
   const HttpRouter* const router_;
+  const Cors cors_;
   std::optional<boost::asio::ssl::context> tls_;
   boost::asio::ip::tcp::acceptor acceptor_;
   int port_ = 0;

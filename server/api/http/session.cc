@@ -192,6 +192,10 @@ asio::awaitable<bool> Session<Stream>::ServeOne() {
     refusal = BadRequest(error);
     co_return co_await Refuse(std::move(refusal));
   }
+  if (auto preflight = server_->cors().Preflight(request_)) {
+    refusal = *std::move(preflight);
+    co_return co_await Refuse(std::move(refusal));
+  }
   caller_.clear();
   const HttpRoute* route = server_->router().Find(request_, &caller_, &refusal);
   if (route == nullptr) co_return co_await Refuse(std::move(refusal));
@@ -257,6 +261,7 @@ void Session<Stream>::Decorate(http::response_header<>* head) {
   head->set("X-Request-Id", request_id_);
   head->set("X-Content-Type-Options", "nosniff");
   head->set(http::field::server, "llavad");
+  server_->cors().Decorate(request_, head);
 }
 
 template <typename Stream>

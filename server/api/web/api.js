@@ -67,16 +67,17 @@ async function* events(body) {
   }
 }
 
-// Calls onText(piece) as the answer grows; resolves to {finishReason, usage, model}.
+// Calls onText(piece) as the answer grows; resolves to {finishReason, usage, model, version}.
 export async function streamChat(body, { token, signal, onText }) {
   const response = await request("v1/chat/completions", {
     method: "POST", headers: headers(token), signal,
     body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
   });
-  const result = { finishReason: null, usage: null, model: null };
+  const result = { finishReason: null, usage: null, model: null, version: null };
   for await (const event of events(response.body)) {
     if (event.error) throw new ApiError(response.status, event.error.message);
     result.model = event.model ?? result.model;
+    result.version = event.system_fingerprint ?? result.version;
     result.usage = event.usage ?? result.usage;
     const choice = event.choices?.[0];
     if (choice?.delta?.content) onText(choice.delta.content);

@@ -13,19 +13,32 @@ const pictures = new Pictures({
   onError: (text) => { $("status").textContent = text; },
 });
 
+// Whether the person looks at the end of the conversation, and so wants to see it grow.
+let following = true;
+log.addEventListener("scroll", () => {
+  following = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+});
+function follow() {
+  if (following) log.scrollTop = log.scrollHeight;
+}
+
 function showMessage(role, text, images = []) {
   $("welcome").hidden = true;
   const message = document.createElement("article");
   message.className = `message ${role}`;
   message.setAttribute("aria-label", role === "user" ? "You" : "Answer");
   for (const image of images) {
-    message.append(Object.assign(document.createElement("img"), { src: image.dataUrl, alt: image.name }));
+    const picture = Object.assign(document.createElement("img"), { alt: image.name });
+    picture.addEventListener("load", follow);
+    picture.src = image.dataUrl;
+    message.append(picture);
   }
   const bubble = Object.assign(document.createElement("div"), { className: "bubble", textContent: text });
   const facts = Object.assign(document.createElement("p"), { className: "facts" });
   message.append(bubble, facts);
   log.append(message);
-  message.scrollIntoView({ block: "end" });
+  following = true;
+  follow();
   return { message, bubble, facts };
 }
 
@@ -36,7 +49,8 @@ function number(id) {
 
 function sampling() {
   return {
-    temperature: number("temperature"), top_p: number("top_p"), max_tokens: number("max_tokens"), seed: number("seed"),
+    temperature: number("temperature"), top_p: number("top_p"), top_k: number("top_k"),
+    max_tokens: number("max_tokens"), seed: number("seed"),
   };
 }
 
@@ -46,22 +60,28 @@ function content(text, images) {
   return [...parts, { type: "text", text }];
 }
 
-function describe({ usage, model, finishReason }, started, firstToken, ended) {
+const short = (version) => version.slice(0, 8);
+
+function describe({ usage, model, version, finishReason }, started, firstToken, ended) {
   const facts = [];
   if (firstToken) facts.push(`first token ${((firstToken - started) / 1000).toFixed(2)} s`);
   const tokens = usage?.completion_tokens;
-  if (tokens > 1) facts.push(`${((tokens - 1) / ((ended - firstToken) / 1000)).toFixed(1)} tokens/s`);
+  if (tokens > 1) {
+    const rate = (tokens - 1) / ((ended - firstToken) / 1000);
+    facts.push(`${rate.toFixed(rate < 100 ? 1 : 0)} tokens/s`);
+  }
   if (usage) facts.push(`${usage.prompt_tokens} + ${tokens} tokens`);
   const cached = usage?.prompt_tokens_details?.cached_tokens;
   if (cached) facts.push(`${cached} from cache`);
   if (finishReason === "length") facts.push("cut at the longest answer");
-  if (model) facts.push(model);
+  if (model) facts.push(version ? `${model} ${short(version)}` : model);
   return facts.join(" · ");
 }
 
 function setRunning(controller) {
   running = controller;
   $("send").hidden = controller !== null;
+  if (controller === null && document.activeElement === $("stop")) question.focus();
   $("stop").hidden = controller === null;
 }
 
@@ -80,8 +100,8 @@ async function answer(view) {
       onText: (piece) => {
         firstToken ||= performance.now();
         text += piece;
-        view.bubble.textContent = text;
-        view.message.scrollIntoView({ block: "end" });
+        view.bubble.textContent = text.trimStart();
+        follow();
       },
     });
     view.facts.textContent = describe(result, started, firstToken, performance.now());
@@ -91,10 +111,11 @@ async function answer(view) {
     } else {
       view.message.classList.add("failed");
       view.message.setAttribute("role", "alert");
-      view.bubble.textContent = text ? `${text}\n\n${error.message}` : error.message;
+      view.bubble.textContent = text ? `${text.trimStart()}\n\n${error.message}` : error.message;
     }
   }
   view.bubble.classList.remove("waiting");
+  follow();
   setRunning(null);
   return text;
 }
@@ -116,6 +137,7 @@ async function ask(text) {
 function resize() {
   question.style.height = "auto";
   question.style.height = `${question.scrollHeight + 2}px`;
+  follow();
 }
 
 $("composer").addEventListener("submit", (event) => {
@@ -163,15 +185,26 @@ function setTheme(theme) {
 setTheme(localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 
+// One choice for a model that answers in one version; with several, the server's choice and each of them.
+function modelOptions(model, index, models) {
+  const versions = models.filter((other) => other.id === model.id);
+  if (versions.length === 1) return [new Option(`${model.id} (${short(model.version)})`, model.id)];
+  const one = new Option(`${model.id} (${short(model.version)})`, `${model.id}@${model.version}`);
+  return versions[0] === model ? [new Option(model.id, model.id), one] : [one];
+}
+
 async function loadModels() {
   try {
     const models = await listModels($("token").value);
-    $("model").replaceChildren(...models.map((model) => new Option(model.id, model.id)));
+    const chosen = $("model").value;
+    $("model").replaceChildren(...models.flatMap(modelOptions));
+    if ([...$("model").options].some((option) => option.value === chosen)) $("model").value = chosen;
     $("status").textContent = models.length ? "" : "The server has no model yet.";
   } catch (error) {
     $("status").textContent = error.message;
   }
 }
 $("token").addEventListener("change", loadModels);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) loadModels(); });
 loadModels();
 question.focus();

@@ -17,7 +17,10 @@ export class Pictures {
   constructor({ list, fileInput, attach, drop, onError }) {
     Object.assign(this, { list, fileInput, drop, onError });
     attach.addEventListener("click", () => fileInput.click());
-    fileInput.addEventListener("change", () => { this.add(fileInput.files); fileInput.value = ""; });
+    fileInput.addEventListener("change", () => {
+      this.add([...fileInput.files]);  // a copy: the next line empties the list
+      fileInput.value = "";
+    });
     document.addEventListener("paste", (event) => this.add(event.clipboardData.files));
     this.#listenForDrops();
   }

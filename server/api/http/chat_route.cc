@@ -1,4 +1,4 @@
-#include "server/api/http/openai_routes.h"
+#include "server/api/http/chat_route.h"
 
 #include <atomic>
 #include <boost/json/serialize.hpp>
@@ -7,8 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/status_macros.h"
-#include "server/api/api_error.h"
 #include "server/api/http/awaiting.h"
 #include "server/api/http/openai_request.h"
 #include "server/api/http/openai_response.h"
@@ -34,12 +32,13 @@ std::string ServerSentEvent(const json::object& event) {
 // One POST of /v1/chat/completions. Lives in the coroutine's frame.
 class Completion {
  public:
-  Completion(ChatRunner* runner, PreparePool* pool, HttpExchange* exchange)
-      : runner_(runner), pool_(pool), exchange_(exchange) {}
+  Completion(ChatRunner* runner, PreparePool* pool, PictureFetcher* fetcher, HttpExchange* exchange)
+      : runner_(runner), pool_(pool), fetcher_(fetcher), exchange_(exchange) {}
 
   awaitable<void> Run() {
     arrival_ = runner_->clock().Now();
     co_await Parse();
+    if (parsed_.ok() && !parsed_->remote.empty()) co_await FetchPictures();
     if (parsed_.ok()) co_await Start();
     if (!parsed_.ok()) {
       HttpResponse response = ErrorResponse(parsed_.status());
@@ -56,13 +55,14 @@ class Completion {
  private:
   awaitable<void> Parse() {
     const std::string& body = exchange_->request().body();
+    const std::string type = HeaderOf(exchange_->request(), "content-type");
     if (body.size() <= kSmallBody) {
-      parsed_ = ParseOpenAiRequest(body);
+      parsed_ = ParseOpenAiRequest(type, body);
       co_return;
     }
     std::function<void(std::function<void()>)> start = [&](std::function<void()> done) {
-      const bool submitted = pool_->TrySubmit([this, &body, done] {
-        parsed_ = ParseOpenAiRequest(body);
+      const bool submitted = pool_->TrySubmit([this, &type, &body, done] {
+        parsed_ = ParseOpenAiRequest(type, body);
         done();
       });
       if (submitted) return;
@@ -72,6 +72,12 @@ class Completion {
       done();
     };
     co_await WaitFor(exchange_->executor(), start);
+  }
+
+  awaitable<void> FetchPictures() {
+    const boost::asio::any_io_executor executor = exchange_->executor();
+    absl::Status status = co_await fetcher_->Fetch(executor, &*parsed_, &fetched_);
+    if (!status.ok()) parsed_ = std::move(status);
   }
 
   // Leaves the refusal in parsed_.
@@ -179,8 +185,10 @@ class Completion {
 
   ChatRunner* const runner_;
   PreparePool* const pool_;
+  PictureFetcher* const fetcher_;
   HttpExchange* const exchange_;
   TimePoint arrival_;
+  PictureFetcher::Budget fetched_;
   absl::StatusOr<OpenAiRequest> parsed_ = absl::UnknownError("not parsed");
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   int n_ = 1;
@@ -190,94 +198,15 @@ class Completion {
   std::set<int> begun_;  // choices
 };
 
-json::object ListModels(ChatRunner& runner) {
-  json::array models;
-  for (const auto& model : runner.models().List()) {
-    models.push_back({{"id", model->name},
-                      {"object", "model"},
-                      {"created", 0},
-                      {"owned_by", "llavad"},
-                      {"version", model->version},
-                      {"max_model_len", model->preparer->config().text.max_positions}});
-  }
-  return {{"object", "list"}, {"data", std::move(models)}};
-}
-
-absl::StatusOr<std::shared_ptr<const registry::ServedModel>> FindModel(ChatRunner& runner,
-                                                                       const json::object& body) {
-  const json::value* name = body.if_contains("model");
-  if (name != nullptr && !name->is_string()) return FieldError("model", "expected text");
-  return runner.models().Find(name == nullptr ? "" : std::string(name->as_string()), "");
-}
-
-// {"prompt": text, "add_special_tokens": true} -> {"tokens", "count", "max_model_len"}
-absl::StatusOr<json::object> Tokenize(ChatRunner& runner, const std::string& text) {
-  ASSIGN_OR_RETURN(const json::object body, ParseJsonObject(text));
-  ASSIGN_OR_RETURN(const auto model, FindModel(runner, body));
-  const json::value* prompt = body.if_contains("prompt");
-  if (prompt == nullptr || !prompt->is_string()) return FieldError("prompt", "expected text");
-  const json::value* special = body.if_contains("add_special_tokens");
-  if (special != nullptr && !special->is_bool()) {
-    return FieldError("add_special_tokens", "expected true or false");
-  }
-  const model::Tokenizer& tokenizer = model->preparer->tokenizer();
-  json::array tokens;
-  if ((special == nullptr || special->as_bool()) && tokenizer.adds_bos()) {
-    tokens.push_back(tokenizer.bos_id());
-  }
-  for (const int id : tokenizer.Encode(std::string_view(prompt->as_string()))) tokens.push_back(id);
-  return json::object{{"count", tokens.size()},
-                      {"max_model_len", model->preparer->config().text.max_positions},
-                      {"tokens", std::move(tokens)}};
-}
-
-// {"tokens": [...]} -> {"prompt": text}
-absl::StatusOr<json::object> Detokenize(ChatRunner& runner, const std::string& text) {
-  ASSIGN_OR_RETURN(const json::object body, ParseJsonObject(text));
-  ASSIGN_OR_RETURN(const auto model, FindModel(runner, body));
-  const json::value* tokens = body.if_contains("tokens");
-  if (tokens == nullptr || !tokens->is_array()) {
-    return FieldError("tokens", "expected a list of token ids");
-  }
-  std::vector<int> ids;
-  const int size = model->preparer->tokenizer().vocab_size();
-  for (std::size_t i = 0; i < tokens->as_array().size(); ++i) {
-    const std::int64_t* id = tokens->as_array()[i].if_int64();
-    if (id == nullptr || *id < 0 || *id >= size) {
-      return FieldError(absl::StrCat("tokens[", i, "]"),
-                        absl::StrCat("expected a token id in [0, ", size - 1, "]"));
-    }
-    ids.push_back(static_cast<int>(*id));
-  }
-  return json::object{{"prompt", model->preparer->tokenizer().Decode(ids)}};
-}
-
-using Answerer = absl::StatusOr<json::object> (*)(ChatRunner&, const std::string&);
-
-HttpRoute PostJson(const char* path, ChatRunner* runner, Answerer answerer) {
-  return {http::verb::post, path, Role::kChat,
-          [runner, answerer](HttpExchange& exchange) -> awaitable<void> {
-            const auto body = answerer(*runner, exchange.request().body());
-            HttpResponse response = body.ok() ? JsonResponse(*body) : ErrorResponse(body.status());
-            co_await exchange.Send(std::move(response));
-          }};
-}
-
 }  // namespace
 
-void AddOpenAiRoutes(ChatRunner* runner, PreparePool* pool, HttpRouter* router) {
+void AddChatRoute(ChatRunner* runner, PreparePool* pool, PictureFetcher* fetcher,
+                  HttpRouter* router) {
   router->Add({http::verb::post, "/v1/chat/completions", Role::kChat,
-               [runner, pool](HttpExchange& exchange) -> awaitable<void> {
-                 Completion completion(runner, pool, &exchange);
+               [runner, pool, fetcher](HttpExchange& exchange) -> awaitable<void> {
+                 Completion completion(runner, pool, fetcher, &exchange);
                  co_await completion.Run();
                }});
-  router->Add({http::verb::get, "/v1/models", Role::kChat,
-               [runner](HttpExchange& exchange) -> awaitable<void> {
-                 HttpResponse response = JsonResponse(ListModels(*runner));
-                 co_await exchange.Send(std::move(response));
-               }});
-  router->Add(PostJson("/tokenize", runner, Tokenize));
-  router->Add(PostJson("/detokenize", runner, Detokenize));
 }
 
 }  // namespace llava::api

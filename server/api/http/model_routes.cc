@@ -1,0 +1,122 @@
+#include "server/api/http/model_routes.h"
+
+#include <algorithm>
+#include <boost/json/serialize.hpp>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "base/utf8_stream.h"
+#include "server/api/api_error.h"
+#include "server/api/http/openai_request.h"
+#include "server/api/model_choice.h"
+
+namespace llava::api {
+namespace {
+
+namespace http = boost::beast::http;
+namespace json = boost::json;
+using boost::asio::awaitable;
+
+HttpResponse JsonResponse(const json::object& body) {
+  return MakeResponse(http::status::ok, "application/json", json::serialize(body));
+}
+
+json::object ListModels(ChatRunner& runner) {
+  json::array models;
+  for (const auto& model : runner.models().List()) {
+    models.push_back({{"id", model->name},
+                      {"object", "model"},
+                      {"created", 0},
+                      {"owned_by", "llavad"},
+                      {"version", model->version},
+                      {"max_model_len", model->preparer->config().text.max_positions}});
+  }
+  return {{"object", "list"}, {"data", std::move(models)}};
+}
+
+// The model of a body that has no other field than these.
+absl::StatusOr<std::shared_ptr<const registry::ServedModel>> FindModel(
+    ChatRunner& runner, const json::object& body, std::initializer_list<absl::string_view> fields) {
+  for (const auto& [key, value] : body) {
+    if (std::find(fields.begin(), fields.end(), absl::string_view(key.data(), key.size())) ==
+        fields.end()) {
+      return FieldError(Utf8Repair(std::string(key).substr(0, 64)), "is not a known field");
+    }
+  }
+  const json::value* name = body.if_contains("model");
+  if (name != nullptr && !name->is_string()) return FieldError("model", "expected text");
+  return ChooseModel(runner.models(), name == nullptr ? "" : std::string(name->as_string()), "");
+}
+
+// {"prompt": text, "add_special_tokens": true} -> {"tokens", "count", "max_model_len"}
+absl::StatusOr<json::object> Tokenize(ChatRunner& runner, const std::string& text) {
+  ASSIGN_OR_RETURN(const json::object body, ParseJsonObject(text));
+  ASSIGN_OR_RETURN(const auto model,
+                   FindModel(runner, body, {"model", "prompt", "add_special_tokens"}));
+  const json::value* prompt = body.if_contains("prompt");
+  if (prompt == nullptr || !prompt->is_string()) return FieldError("prompt", "expected text");
+  const json::value* special = body.if_contains("add_special_tokens");
+  if (special != nullptr && !special->is_bool()) {
+    return FieldError("add_special_tokens", "expected true or false");
+  }
+  const model::Tokenizer& tokenizer = model->preparer->tokenizer();
+  json::array tokens;
+  if ((special == nullptr || special->as_bool()) && tokenizer.adds_bos()) {
+    tokens.push_back(tokenizer.bos_id());
+  }
+  for (const int id : tokenizer.Encode(std::string_view(prompt->as_string()))) tokens.push_back(id);
+  return json::object{{"count", tokens.size()},
+                      {"max_model_len", model->preparer->config().text.max_positions},
+                      {"tokens", std::move(tokens)}};
+}
+
+// {"tokens": [...]} -> {"prompt": text}
+absl::StatusOr<json::object> Detokenize(ChatRunner& runner, const std::string& text) {
+  ASSIGN_OR_RETURN(const json::object body, ParseJsonObject(text));
+  ASSIGN_OR_RETURN(const auto model, FindModel(runner, body, {"model", "tokens"}));
+  const json::value* tokens = body.if_contains("tokens");
+  if (tokens == nullptr || !tokens->is_array()) {
+    return FieldError("tokens", "expected a list of token ids");
+  }
+  std::vector<int> ids;
+  const int size = model->preparer->tokenizer().vocab_size();
+  for (std::size_t i = 0; i < tokens->as_array().size(); ++i) {
+    const std::int64_t* id = tokens->as_array()[i].if_int64();
+    if (id == nullptr || *id < 0 || *id >= size) {
+      return FieldError(absl::StrCat("tokens[", i, "]"),
+                        absl::StrCat("expected a token id in [0, ", size - 1, "]"));
+    }
+    ids.push_back(static_cast<int>(*id));
+  }
+  return json::object{{"prompt", model->preparer->tokenizer().Decode(ids)}};
+}
+
+using Answerer = absl::StatusOr<json::object> (*)(ChatRunner&, const std::string&);
+
+HttpRoute PostJson(const char* path, ChatRunner* runner, Answerer answerer) {
+  return {http::verb::post, path, Role::kChat,
+          [runner, answerer](HttpExchange& exchange) -> awaitable<void> {
+            const auto body = answerer(*runner, exchange.request().body());
+            HttpResponse response = body.ok() ? JsonResponse(*body) : ErrorResponse(body.status());
+            co_await exchange.Send(std::move(response));
+          }};
+}
+
+}  // namespace
+
+void AddModelRoutes(ChatRunner* runner, HttpRouter* router) {
+  router->Add({http::verb::get, "/v1/models", Role::kChat,
+               [runner](HttpExchange& exchange) -> awaitable<void> {
+                 HttpResponse response = JsonResponse(ListModels(*runner));
+                 co_await exchange.Send(std::move(response));
+               }});
+  router->Add(PostJson("/tokenize", runner, Tokenize));
+  router->Add(PostJson("/detokenize", runner, Detokenize));
+}
+
+}  // namespace llava::api

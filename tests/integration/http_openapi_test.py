@@ -1,0 +1,55 @@
+"""What /openapi.json promises, tried out by schemathesis on a real daemon: documented statuses, bodies and headers,
+good requests accepted, bad ones refused, tokens asked for (schemathesis.toml has the exceptions)."""
+import hashlib
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from daemon_process import ROOT, Daemon
+from http_requests import http
+
+TOKEN = "root"
+
+
+class OpenApiTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        tokens = Path(cls.folder.name) / "tokens"
+        tokens.write_text(f"root chat,admin sha256:{hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
+        cls.daemon = Daemon(config=f"tokens_file: {tokens}\nmax_n: 128\nlog_level: warning\n")
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.daemon.stop() == 0
+        cls.folder.cleanup()
+
+    def test_schemathesis_finds_nothing(self):
+        seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+        print("SEED", seed)
+        ran = subprocess.run(
+            [Path(sys.executable).with_name("schemathesis"), "--config-file", Path(__file__).with_name("schemathesis.toml"),
+             "run", self.daemon.addresses["http"] + "/openapi.json", "-H", f"Authorization: Bearer {TOKEN}",
+             "--checks", "all", "--seed", str(seed), "--max-examples", os.environ.get("EXAMPLES", "25"),
+             "--suppress-health-check", "all", "--no-color"],
+            cwd=self.folder.name, capture_output=True, text=True, timeout=280)
+        self.assertEqual(ran.returncode, 0, ran.stdout[-8000:] + ran.stderr[-2000:])
+        print(ran.stdout[-600:])
+
+    def test_the_document_names_the_fields_that_the_server_reads(self):
+        document = json.loads(http(self.daemon, "/openapi.json")[2])
+        described = set(document["components"]["schemas"]["ChatRequest"]["properties"])
+        source = (ROOT / "server/api/http/openai_request.cc").read_text()
+        tables = source[source.index("SamplingReaders() {"):source.index("ParseJsonObject(")]
+        self.assertEqual(described, set(re.findall(r'^ +\{"(\w+)",', tables, re.M)) |
+                         set(re.findall(r'"(\w+)"', "".join(re.findall(r"for \(const char\* name :\s*\{(.*?)\}\)", tables, re.S)))))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

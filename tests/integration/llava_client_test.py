@@ -1,0 +1,213 @@
+"""The `llava` command as a person uses it, in a real (pseudo) terminal, against a daemon."""
+import base64
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from PIL import Image
+
+from daemon_process import IMAGES, Daemon, wait_until
+from http_requests import CHAT, http
+
+LLAVA = os.environ["LLAVA"]
+PICTURE = IMAGES / "landscape.png"
+
+
+def decode_sixels(text):
+    """The picture of a sixel string, as Pillow's."""
+    width, height = map(int, re.search(r'\x1bPq"1;1;(\d+);(\d+)', text).groups())
+    image, palette = Image.new("RGB", (width, height)), {}
+    body = text[text.index('"1;1;'):text.index("\x1b\\")]
+    x = y = color = 0
+    for token in re.finditer(r"#(\d+);2;(\d+);(\d+);(\d+)|#(\d+)|!(\d+)([?-~])|([?-~])|(\$)|(-)", body.split(";", 3)[3].lstrip("0123456789")):
+        number, red, green, blue, chosen, count, repeated, one, home, down = token.groups()
+        if number:
+            palette[int(number)] = tuple(round(int(c) * 2.55) for c in (red, green, blue))
+        elif chosen:
+            color = palette[int(chosen)]
+        elif home or down:
+            x, y = 0, y + 6 * bool(down)
+        else:
+            for _ in range(int(count or 1)):
+                for bit in range(6):
+                    if (ord(repeated or one) - 63) >> bit & 1:
+                        image.putpixel((x, y + bit), color)
+                x += 1
+    return image
+
+
+class Terminal:
+    """A program in a pseudo terminal of its own."""
+
+    def __init__(self, *args, **environment):
+        self.screen = ""
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            os.execve(LLAVA, [LLAVA, *args], {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment})
+
+    def until(self, text, seconds=30):
+        """Reads until `text` was shown; what was shown up to its end."""
+        while text not in self.screen:
+            if not select.select([self.master], [], [], seconds)[0]:
+                raise AssertionError(f"{text!r} was not shown, but: {self.screen!r}")
+            self.screen += os.read(self.master, 65536).decode(errors="replace")
+        shown, self.screen = self.screen.split(text, 1)
+        return shown
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def wait(self):
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        os.close(self.master)
+        return code
+
+
+class LlavaClientTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon("--step-ms", "5")
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.home = Path(cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.daemon.stop() == 0
+        cls.folder.cleanup()
+
+    def chat(self, *args):
+        return subprocess.run([LLAVA, "chat", "--server", self.daemon.addresses["grpc"], *args], capture_output=True,
+                              text=True, timeout=60, env={**os.environ, "HOME": str(self.home)})
+
+    def terminal(self, *args):
+        return Terminal("chat", "--server", self.daemon.addresses["grpc"], *args, HOME=str(self.home))
+
+    def test_one_question(self):
+        plain = self.chat("--image", str(PICTURE), "--max-tokens", "6", "What is this?")
+        self.assertEqual((plain.returncode, plain.stderr), (0, ""))
+        as_json = self.chat("--image", str(PICTURE), "--max-tokens", "6", "--json", "What is this?")
+        self.assertEqual(json.loads(as_json.stdout)["text"] + "\n", plain.stdout)
+        self.assertEqual(self.chat("--image", "/nowhere.png", "x").returncode, 1)
+        gone = subprocess.run([LLAVA, "chat", "--server", "127.0.0.1:1", "x"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(gone.returncode, 3)
+
+    def test_a_saved_conversation_can_be_sent_again_over_http(self):
+        file = self.home / "saved.json"
+        answer = self.chat("--image", str(PICTURE), "--max-tokens", "6", "--system", "Be brief.", "--save", str(file), "What?")
+        saved = json.loads(file.read_text())
+        self.assertEqual([m["role"] for m in saved["messages"]], ["system", "user", "assistant"])
+        self.assertEqual(saved["messages"][2]["content"][0]["text"] + "\n", answer.stdout)
+        said = saved["messages"].pop()
+        status, _, body = http(self.daemon, CHAT, {**saved, "max_tokens": 6})
+        self.assertEqual((status, json.loads(body)["choices"][0]["message"]["content"]), (200, said["content"][0]["text"]))
+        wrong = self.chat("--max-tokens", "2", "--save", "/nowhere/x", "Hi")
+        self.assertIn("/nowhere/x", wrong.stderr)
+
+    def test_ctrl_c_stops_the_answer_and_not_the_program(self):
+        terminal = self.terminal("--max-tokens", "4000", "--thumbnail", "none")
+        terminal.until("> ")
+        terminal.type("Tell me a long story\n")
+        wait_until(lambda: self.daemon.metrics()["llava_requests_running"] == 1, "the answer begins")
+        terminal.type("\x03")
+        wait_until(lambda: self.daemon.metrics()["llava_requests_running"] == 0, "the answer is stopped")
+        terminal.until("> ")
+        terminal.type("\x03")  # nothing to stop
+        terminal.type("/image /nowhere.png\n")
+        terminal.until("/nowhere.png: No such file")
+        terminal.type("/quit\n")
+        self.assertEqual(terminal.wait(), 0)
+        once = self.terminal("--max-tokens", "4000", "A long story")
+        wait_until(lambda: self.daemon.metrics()["llava_requests_running"] == 1, "the answer begins")
+        os.kill(once.pid, signal.SIGINT)
+        self.assertEqual(once.wait(), 130)
+
+    def test_lines_of_earlier_days_come_back(self):
+        first = self.terminal("--max-tokens", "2")
+        first.until("> ")
+        first.type("What is unforgettable?\n")
+        first.until("> ")
+        first.type("\x04")
+        self.assertEqual(first.wait(), 0)
+        history = self.home / ".local/state/llava"
+        self.assertEqual(history.stat().st_mode & 0o077, 0)
+        second = self.terminal("--max-tokens", "2")
+        second.until("> ")
+        second.type("\x1b[A")
+        second.until("What is unforgettable?")
+        second.type("\n")
+        second.until("> ")
+        second.type("/quit\n")
+        self.assertEqual(second.wait(), 0)
+
+    def test_thumbnails(self):
+        original = Image.open(PICTURE).convert("RGB")
+        def shown(kind, picture=PICTURE):
+            return self.chat("--max-tokens", "1", "--thumbnail", kind, "--image", str(picture), "x").stderr
+        kitty = shown("kitty")
+        width, height = map(int, re.search(r"s=(\d+),v=(\d+)", kitty).groups())
+        self.assertAlmostEqual(width / height, original.width / original.height, delta=0.1)
+        data = base64.b64decode("".join(re.findall(r"\x1b_G[^;]*;([^\x1b]*)\x1b\\", kitty)))
+        small = Image.frombytes("RGB", (width, height), data)
+        def mean(image):
+            return image.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+        def close(one, other, delta):
+            for a, b in zip(mean(one), mean(other), strict=True):
+                self.assertAlmostEqual(a, b, delta=delta)
+        close(small, original, 3)
+        close(decode_sixels(shown("sixel")), original, 8)
+        blocks = shown("blocks")
+        lines = blocks.rstrip("\n").split("\n")
+        self.assertEqual({line.count("\u2580") for line in lines}, {min(40, original.width)})
+        for kind in ("JPEG", "WEBP", "BMP"):
+            other = self.home / f"picture.{kind.lower()}"
+            original.save(other)
+            self.assertIn("\u2580", shown("blocks", other), kind)
+        (self.home / "text.png").write_text("no picture")
+        self.assertIn("no thumbnail", shown("blocks", self.home / "text.png"))
+        self.assertEqual(shown("auto"), "")  # standard error is no terminal here
+
+    def test_the_terminal_is_asked_for_what_it_can(self):
+        terminal = self.terminal("--max-tokens", "1", "--image", str(PICTURE), "x")
+        terminal.until("\x1b[c")
+        terminal.type("\x1b[?62;4;22c")
+        terminal.until("\x1bPq")
+        terminal.until("\x1b\\")
+        terminal.until("\n")
+        self.assertEqual(terminal.wait(), 0)
+        kitty = Terminal("chat", "--server", self.daemon.addresses["grpc"], "--max-tokens", "1", "--image", str(PICTURE), "x",
+                         KITTY_WINDOW_ID="1")
+        kitty.until("\x1b_Ga=T")
+        kitty.until("m=0;")
+        kitty.until("\x1b\\")
+        self.assertEqual(kitty.wait(), 0)
+
+    def test_manual_page_and_completion_say_what_help_says(self):
+        def run(*args):
+            return subprocess.run([LLAVA, *args], capture_output=True, text=True, check=True).stdout
+        page = run("--man").replace("\\-", "-")
+        for command in ([], ["chat"], ["bench"], ["jobs", "watch"]):
+            text = run(*command, "--help")
+            flags = set(re.findall(r"(--[a-z][a-z-]*)", text.split("Options:")[1].split("Subcommands:")[0]))
+            script = run("--completion", "bash") + (
+                f'\nCOMP_WORDS=(llava {" ".join(command)} ""); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _llava'
+                '\nprintf "%s\\n" "${COMPREPLY[@]}"\n')
+            offered = set(subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split())
+            fish = run("--completion", "fish")
+            for flag in flags:
+                self.assertIn(flag, page)
+                self.assertIn(flag, offered)
+                self.assertIn(f" -l {flag[2:]}", fish)
+        self.assertTrue(run("--completion", "zsh").startswith("autoload"))
+        roff = subprocess.run(["groff", "-man", "-Tutf8", "-ww"], input=run("--man"), capture_output=True, text=True)
+        self.assertEqual((roff.returncode, roff.stderr), (0, ""))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
