@@ -197,7 +197,7 @@ class ChatPageTest(unittest.TestCase):
             self.page.set_input_files("#file", broken.name)
             self.ask("What is this?")
             failed = self.page.locator(".message.failed .bubble")
-            expect(failed).to_contain_text("PNG", timeout=30_000)
+            expect(failed).to_have_text("The server cannot use this picture: a PNG picture: truncated", timeout=30_000)
             self.shot("error")
         expect(self.page.locator("#question")).to_have_value("What is this?")
 

@@ -14,11 +14,14 @@ function headers(token) {
 }
 
 async function explain(response) {
-  let message = "";
+  let message = "", param = null;
   try {
-    message = (await response.json()).error.message;
+    ({ message, param } = (await response.json()).error);
   } catch {
     message = response.statusText;
+  }
+  if (param?.includes("image_url")) {  // the page knows pictures, not fields
+    return `The server cannot use this picture: ${message.slice(param.length + 2)}`;
   }
   switch (response.status) {
     case 401: return `The server wants an access token: put it under Settings. (${message})`;
