@@ -3,6 +3,7 @@ import json
 import resource
 import select
 import socket
+import struct
 import unittest
 
 from daemon_process import Daemon, wait_until
@@ -135,6 +136,26 @@ class ConnectionsTest(unittest.TestCase):
                 self.assertEqual(self.daemon.metrics()['llava_kv_blocks{state="used"}'], 0)
 
 
+
+
+class VanishTest(unittest.TestCase):
+    def test_what_vanished_clients_asked_for_stops_within_steps(self):
+        with Daemon("--step-ms", "50") as daemon:
+            for number in range(3):
+                with connect(daemon) as connection:
+                    connection.sendall(post(CHAT, {**HELLO, "max_tokens": 400, "stream": number != 1}))
+                    if number != 1:
+                        self.assertIn(b"data:", connection.recv(65536) + connection.recv(65536))
+                    wait_until(lambda: daemon.metrics()["llava_requests_running"] == 1, "it runs")
+                    if number == 2:  # a reset instead of an end
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                wait_until(lambda: daemon.metrics()["llava_requests_running"] == 0, "it is gone")
+            metrics = daemon.metrics()
+            self.assertEqual(metrics['llava_kv_blocks{state="used"}'], 0)
+            # Each would have taken 400 steps, 20 seconds.
+            self.assertLess(metrics["llava_generated_tokens_total"], 3 * 60)
+            self.assertEqual(sum(value for name, value in metrics.items() if name.startswith("llava_requests_total{")
+                                 and "CANCELLED" in name), 3)
 
 
 class ManyConnectionsTest(unittest.TestCase):
