@@ -40,6 +40,7 @@ if(NOT EXISTS ${LLAVA_DEPS}/sentencepiece/lib/libsentencepiece.a)
   message(FATAL_ERROR "sentencepiece is not in .deps/: run scripts/setup first")
 endif()
 
+include(precompiled)
 if(LLAVA_WITH_TORCH)
   include(libtorch)
 endif()

@@ -18,11 +18,7 @@ file(GLOB LLAVA_GOMP ${LLAVA_LIBTORCH_DIR}/lib/libgomp*.so*)
 target_link_libraries(torch INTERFACE ${LLAVA_GOMP})
 target_link_options(torch INTERFACE -Wl,-rpath-link,${LLAVA_DEPS}/nvidia/cu13/lib)
 
-add_library(llava_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/torch_pch.cc)
-target_link_libraries(llava_torch_pch PRIVATE torch llava_options)
-set_target_properties(llava_torch_pch PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-target_compile_options(llava_torch_pch PRIVATE -fPIC)
-target_precompile_headers(llava_torch_pch PRIVATE <ATen/ATen.h>)
+llava_precompiled_header(llava_torch_pch HEADERS <ATen/ATen.h> DEPS torch)
 
 # With CUDA the whole model runs on torch::kCUDA. libtorch_cuda is reached by static initialisers only, so
 # the linker must keep it; its own needs (cuBLAS, cuDNN, NCCL ...) are looked up at run time on the GPU machine.

@@ -8,13 +8,15 @@ set(LLAVA_SANITIZE "" CACHE STRING "Sanitizers for every target, for example add
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
-set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 set(CMAKE_LINK_DEPENDS_NO_SHARED ON)
 
-# -g1 keeps line tables and function names (stack traces, perf) at a fraction of the build time.
-set(CMAKE_CXX_FLAGS_RELEASE "-O3 -g1")
+# -g1 keeps line tables and function names (stack traces, perf) at a fraction of the build time. What runs hot asks for
+# -O3 itself (LLAVA_HOT). One flag for libraries and programs alike, because a precompiled header wants equal flags.
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
+set(LLAVA_HOT $<$<CONFIG:Release>:-O3>)
+add_compile_options(-fPIC -pthread)
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1 -D_GLIBCXX_ASSERTIONS")
 add_link_options(-fuse-ld=mold)
 

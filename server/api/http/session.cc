@@ -1,23 +1,24 @@
 #include "server/api/http/session.h"
 
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http/chunk_encode.hpp>
-#include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
-#include <boost/beast/http/serializer.hpp>
 #include <boost/beast/http/write.hpp>
 #include <boost/beast/ssl/ssl_stream.hpp>
 #include <optional>
+#include <sstream>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/api/request_id.h"
 #include "server/scheduling/admission.h"
 
@@ -36,6 +37,13 @@ constexpr std::size_t kMaxReadAhead = 64 << 10;
 using PlainStream = beast::tcp_stream;
 using TlsStream = beast::ssl_stream<beast::tcp_stream>;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+
+// The status line and the fields, as they are sent.
+std::string HeadText(const http::response_header<>& head) {
+  std::ostringstream text;
+  text << head;
+  return text.str();
+}
 
 // What goes into a co_await has a name first: g++ 12 destroys temporaries there twice.
 // All members are touched in the strand of the stream only, except by Close.
@@ -79,6 +87,8 @@ class Session final : public HttpConnection,
   asio::awaitable<bool> WaitForBytes();
   asio::awaitable<bool> ServeOne();
   asio::awaitable<bool> ReadBody(Parser* parser);
+  asio::awaitable<beast::error_code> Read(Parser* parser, bool whole);
+  asio::awaitable<bool> Write(std::string_view head, std::string_view body);
   asio::awaitable<bool> Refuse(HttpResponse refusal);
   HttpResponse BadRequest(beast::error_code error) const;
   asio::awaitable<void> ShutDown();
@@ -183,7 +193,7 @@ asio::awaitable<bool> Session<Stream>::ServeOne() {
   Parser parser;
   parser.header_limit(kMaxHeaderBytes);
   parser.body_limit(static_cast<std::uint64_t>(server_->options().max_body_bytes));
-  auto [error, bytes] = co_await http::async_read_header(stream_, buffer_, parser, kAwait);
+  const beast::error_code error = co_await Read(&parser, /*whole=*/false);
   if (error == http::error::end_of_stream || error == beast::error::timeout) co_return false;
   request_ = parser.get();  // the header; the body follows
   request_id_ = RequestIdOr(HeaderOf(request_, "x-request-id"));
@@ -225,15 +235,35 @@ template <typename Stream>
 asio::awaitable<bool> Session<Stream>::ReadBody(Parser* parser) {
   if (parser->is_done()) co_return true;
   if (HeaderOf(request_, "expect") == "100-continue") {
-    http::response<http::empty_body> go_on(http::status::continue_, 11);
-    auto [error, bytes] = co_await http::async_write(stream_, go_on, kAwait);
-    if (error) co_return false;
+    const bool written = co_await Write("HTTP/1.1 100 Continue\r\n\r\n", "");
+    if (!written) co_return false;
   }
-  auto [error, bytes] = co_await http::async_read(stream_, buffer_, *parser, kAwait);
+  const beast::error_code error = co_await Read(parser, /*whole=*/true);
   if (!error) co_return true;
   if (error == http::error::partial_message || error == beast::error::timeout) co_return false;
   HttpResponse refusal = BadRequest(error);
   co_return co_await Refuse(std::move(refusal));
+}
+
+// Up to the end of the header, or of the whole request. Reading and writing have one call each,
+// because every call with other types costs seconds of compile time.
+template <typename Stream>
+asio::awaitable<beast::error_code> Session<Stream>::Read(Parser* parser, bool whole) {
+  parser->eager(whole);
+  while (whole ? !parser->is_done() : !parser->is_header_done()) {
+    auto [error, bytes] = co_await http::async_read_some(stream_, buffer_, *parser, kAwait);
+    if (error) co_return error;
+  }
+  co_return beast::error_code();
+}
+
+// Both must live until it ends, which is at the latest after request_timeout.
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::Write(std::string_view head, std::string_view body) {
+  ExpireAfter(server_->options().request_timeout);
+  const std::array<asio::const_buffer, 2> buffers = {asio::buffer(head), asio::buffer(body)};
+  auto [error, bytes] = co_await asio::async_write(stream_, buffers, kAwait);
+  co_return !error;
 }
 
 // 400, or 413 for a body that is too long.
@@ -271,51 +301,34 @@ asio::awaitable<bool> Session<Stream>::Send(HttpResponse response) {
   response.keep_alive(request_.keep_alive() && !last_ && !server_->stopping());
   response.prepare_payload();
   if (request_.method() == http::verb::head) response.body().clear();
-  ExpireAfter(server_->options().request_timeout);
-  http::response_serializer<http::string_body> serializer(response);
-  serializer.split(request_.method() == http::verb::head);
-  if (serializer.split()) {
-    auto [error, bytes] = co_await http::async_write_header(stream_, serializer, kAwait);
-    co_return !error;
-  }
-  auto [error, bytes] = co_await http::async_write(stream_, serializer, kAwait);
-  co_return !error;
+  const std::string head = HeadText(response.base());
+  co_return co_await Write(head, response.body());
 }
 
 template <typename Stream>
-asio::awaitable<bool> Session<Stream>::StartStream(HttpResponse head) {
-  http::response<http::empty_body> response(std::move(head.base()));
+asio::awaitable<bool> Session<Stream>::StartStream(HttpResponse response) {
   Decorate(&response.base());
   response.version(request_.version() == 10 ? 10 : 11);
   // HTTP/1.0 knows no chunks: its stream ends with the connection.
   if (request_.version() == 10) last_ = true;
   response.chunked(request_.version() != 10);
   response.keep_alive(request_.keep_alive() && !last_ && !server_->stopping());
-  http::response_serializer<http::empty_body> serializer(response);
-  ExpireAfter(server_->options().request_timeout);
-  auto [error, bytes] = co_await http::async_write_header(stream_, serializer, kAwait);
-  co_return !error;
+  const std::string head = HeadText(response.base());
+  co_return co_await Write(head, "");
 }
 
 template <typename Stream>
 asio::awaitable<bool> Session<Stream>::SendChunk(std::string chunk) {
-  ExpireAfter(server_->options().request_timeout);
-  if (request_.version() == 10) {
-    auto [error, bytes] = co_await asio::async_write(stream_, asio::buffer(chunk), kAwait);
-    co_return !error;
-  }
-  const auto framed = http::make_chunk(asio::buffer(chunk));
-  auto [error, bytes] = co_await asio::async_write(stream_, framed, kAwait);
-  co_return !error;
+  if (request_.version() == 10) co_return co_await Write(chunk, "");
+  const std::string size = absl::StrCat(absl::Hex(chunk.size()), "\r\n");
+  chunk += "\r\n";
+  co_return co_await Write(size, chunk);
 }
 
 template <typename Stream>
 asio::awaitable<bool> Session<Stream>::EndStream() {
   if (request_.version() == 10) co_return true;
-  ExpireAfter(server_->options().request_timeout);
-  const auto last_chunk = http::make_chunk_last();
-  auto [error, bytes] = co_await asio::async_write(stream_, last_chunk, kAwait);
-  co_return !error;
+  co_return co_await Write("0\r\n\r\n", "");
 }
 
 template <typename Stream>
