@@ -43,14 +43,17 @@ absl::StatusOr<std::string> DTypeText(at::ScalarType type) {
                                                  "bfloat16, not in ", c10::toString(type)));
 }
 
-absl::Status CarryFiles(const std::string& from, const std::string& to) {
-  for (const char* name : kCarriedFiles) {
+absl::Status CarryFiles(const SaveOptions& options, const std::string& to) {
+  for (const std::string name : kCarriedFiles) {
+    const std::string from = Join(options.source_dir, name);
     std::error_code ignored;
-    if (!fs::exists(Join(from, name), ignored)) continue;
-    ASSIGN_OR_RETURN(const auto file, MappedFile::Open(Join(from, name)));
+    if (!fs::exists(from, ignored)) continue;
+    if (!options.chat_template.empty() && name.starts_with("chat_template.")) continue;
+    ASSIGN_OR_RETURN(const auto file, MappedFile::Open(from));
     RETURN_IF_ERROR(WriteFile(Join(to, name), file->bytes()));
   }
-  return absl::OkStatus();
+  if (options.chat_template.empty()) return absl::OkStatus();
+  return WriteFile(Join(to, "chat_template.jinja"), options.chat_template);
 }
 
 // The model's weights and the source's other tensors, by name.
@@ -145,7 +148,7 @@ absl::Status SaveCheckpoint(const LlavaConfig& config,
   ASSIGN_OR_RETURN(written.dtype, DTypeText(options.dtype));
   RETURN_IF_ERROR(PrepareDirectory(directory));
   RETURN_IF_ERROR(WriteConfig(written, directory));
-  RETURN_IF_ERROR(CarryFiles(options.source_dir, directory));
+  RETURN_IF_ERROR(CarryFiles(options, directory));
   ASSIGN_OR_RETURN(std::vector<NamedTensor> tensors,
                    WithDormant(weights, options.source_dir, config.text.tie_embeddings));
   const std::vector<Shard> shards =

@@ -20,6 +20,8 @@ struct SaveOptions {
   // along, and the tensors that LLaVA never reads but transformers asks for. It may hold no
   // weights, for a model that was trained from nothing.
   std::string source_dir;
+  // The Jinja text of the template that the model was trained with; empty: the source's.
+  std::string chat_template = {};
   at::ScalarType dtype = at::kBFloat16;           // float32, float16 or bfloat16
   std::uint64_t max_shard_bytes = 5'000'000'000;  // one tensor may be larger, alone in its shard
 };

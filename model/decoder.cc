@@ -5,8 +5,11 @@
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "model/kernels/rows.h"
+#include "model/recompute.h"
 #include "model/weight_names.h"
 
 namespace llava::model {
@@ -83,18 +86,25 @@ at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE) const {
   return down_.Forward(at::silu(gate_up.narrow(1, 0, inner)) * gate_up.narrow(1, inner, inner));
 }
 
-void DecoderLayer::Pack() {
-  qkv_ = Linear::Stacked(std::vector<Linear>{q_, k_, v_});
-  q_ = k_ = v_ = {};
-  qkv_.Pack();
-  gate_up_ = Linear::Stacked(std::vector<Linear>{gate_, up_});
-  gate_ = up_ = {};
-  gate_up_.Pack();
-  o_.Pack();
-  down_.Pack();
+void DecoderLayer::Pack(at::ScalarType dtype) {
+  qkv_ = Linear::Packed({std::move(q_), std::move(k_), std::move(v_)}, dtype);
+  o_.Pack(dtype);
+  gate_up_ = Linear::Packed({std::move(gate_), std::move(up_)}, dtype);
+  down_.Pack(dtype);
   input_norm_.Pack();
   post_attention_norm_.Pack();
   packed_ = true;
+}
+
+void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {
+  const std::string prefix = LayerPrefix(index_);
+  visit(prefix + "self_attn.q_proj", q_);
+  visit(prefix + "self_attn.k_proj", k_);
+  visit(prefix + "self_attn.v_proj", v_);
+  visit(prefix + "self_attn.o_proj", o_);
+  visit(prefix + "mlp.gate_proj", gate_);
+  visit(prefix + "mlp.up_proj", up_);
+  visit(prefix + "mlp.down_proj", down_);
 }
 
 at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
@@ -119,12 +129,17 @@ at::Tensor Decoder::Embed(const at::Tensor& ids_T) const {
   return packed_ ? rows_TE.to(at::kFloat) : rows_TE;
 }
 
-void Decoder::Pack() {
-  for (DecoderLayer& layer : layers_) layer.Pack();
+void Decoder::Pack(at::ScalarType dtype) {
+  for (DecoderLayer& layer : layers_) layer.Pack(dtype);
   norm_.Pack();
-  head_.Pack();
-  embedding_VE_ = embedding_VE_.clone();  // lets go of the checkpoint's mapping
+  head_.Pack(dtype);
+  // A copy, which lets go of the checkpoint's mapping.
+  embedding_VE_ = embedding_VE_.to(dtype, /*non_blocking=*/false, /*copy=*/true);
   packed_ = embedding_VE_.is_cpu();
+}
+
+void Decoder::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {
+  for (DecoderLayer& layer : layers_) layer.ForEachLinear(visit);
 }
 
 at::Tensor Decoder::Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
@@ -133,7 +148,10 @@ at::Tensor Decoder::Forward(const at::Tensor& embeddings_TE, const at::Tensor& p
   at::Tensor x = embeddings_TE;
   for (const DecoderLayer& layer : layers_) {
     if (trace != nullptr) trace->push_back(x);
-    x = layer.Forward(x, angles, attention);
+    const auto forward = [&layer, angles, &attention](const at::Tensor& input) {
+      return layer.Forward(input, angles, attention);
+    };
+    x = recompute_ && at::GradMode::is_enabled() ? Recomputed(forward, x) : forward(x);
   }
   const at::Tensor hidden = norm_.Forward(x);
   if (trace != nullptr) trace->push_back(hidden);

@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,8 @@ class DecoderLayer {
   // [T, E] -> [T, E].
   at::Tensor Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
                      AttentionBackend& attention) const;
-  void Pack();  // see Decoder::Pack
+  void Pack(at::ScalarType dtype);  // see Decoder::Pack
+  void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);  // see Decoder
 
  private:
   at::Tensor Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
@@ -69,8 +71,16 @@ class Decoder {
   at::Tensor Logits(const at::Tensor& hidden_RE) const;
 
   // For inference only, afterwards: linear layers of one input become one, all are packed
-  // (Linear::Pack), and on the CPU activations are fp32 whatever the weights are.
-  void Pack();
+  // (Linear::Pack), and on the CPU activations are fp32 whatever `dtype` is.
+  void Pack(at::ScalarType dtype);
+
+  // For training: the layers' activations are not kept for the backward pass but computed again
+  // there. The attention of a forward pass must live until then.
+  void set_recompute(bool recompute) { recompute_ = recompute; }
+
+  // Visits the linear layers of every decoder layer (not the head) with their names,
+  // "language_model.model.layers.0.self_attn.q_proj". REQUIRES: not packed.
+  void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);
 
  private:
   at::Tensor embedding_VE_;
@@ -79,6 +89,7 @@ class Decoder {
   RmsNorm norm_;
   Linear head_;
   bool packed_ = false;  // and on the CPU
+  bool recompute_ = false;
 };
 
 }  // namespace llava::model

@@ -9,8 +9,29 @@
 #include <vector>
 
 #include "base/check.h"
+#include "model/kernels/large_pages.h"
 
 namespace llava::model {
+namespace {
+
+// Large pages and a copy of its own on the CPU, where `parts` may be pages of a file.
+at::Tensor Stacked(std::vector<at::Tensor> parts, at::ScalarType dtype) {
+  if (!parts.front().is_cpu()) {
+    return parts.size() == 1 ? parts.front().to(dtype) : at::cat(parts).to(dtype);
+  }
+  std::int64_t rows = 0;
+  for (const at::Tensor& part : parts) rows += part.size(0);
+  at::Tensor all = EmptyInLargePages({rows, parts.front().size(1)}, dtype);
+  rows = 0;
+  for (at::Tensor& part : parts) {
+    all.narrow(0, rows, part.size(0)).copy_(part);
+    rows += part.size(0);
+    part = at::Tensor();
+  }
+  return all;
+}
+
+}  // namespace
 
 Linear::Linear(at::Tensor weight_OI, at::Tensor bias_O)
     : weight_OI_(std::move(weight_OI)), bias_O_(std::move(bias_O)) {
@@ -18,24 +39,32 @@ Linear::Linear(at::Tensor weight_OI, at::Tensor bias_O)
   if (bias_O_.defined()) LLAVA_CHECK_EQ(bias_O_.size(0), weight_OI_.size(0));
 }
 
-Linear Linear::Stacked(std::span<const Linear> layers) {
+Linear Linear::Packed(std::vector<Linear> layers, at::ScalarType dtype) {
   std::vector<at::Tensor> weights, biases;
-  for (const Linear& layer : layers) {
-    LLAVA_CHECK(layer.packed_ == nullptr);
-    weights.push_back(layer.weight_OI_);
-    if (layer.bias_O_.defined()) biases.push_back(layer.bias_O_);
+  for (Linear& layer : layers) {
+    LLAVA_CHECK(layer.packed_ == nullptr && layer.lora_ == nullptr);
+    weights.push_back(std::move(layer.weight_OI_));
+    if (layer.bias_O_.defined()) biases.push_back(std::move(layer.bias_O_));
   }
   LLAVA_CHECK(biases.empty() || biases.size() == weights.size());
-  return Linear(at::cat(weights), biases.empty() ? at::Tensor() : at::cat(biases));
+  const bool on_cpu = weights.front().is_cpu();
+  const bool for_kernels =
+      on_cpu && (dtype == at::kFloat || (dtype == at::kBFloat16 && !CpuHasBf16Products()));
+  Linear result;
+  if (for_kernels) {
+    result.packed_ = std::make_shared<const PackedMatrix>(weights, dtype);
+  } else {
+    result.weight_OI_ = Stacked(std::move(weights), dtype);
+  }
+  if (!biases.empty()) result.bias_O_ = at::cat(biases).to(for_kernels ? at::kFloat : dtype);
+  return result;
 }
 
-void Linear::Pack() {
-  const at::ScalarType dtype = weight_OI_.scalar_type();
-  if (!weight_OI_.is_cpu() || (dtype != at::kFloat && dtype != at::kBFloat16)) return;
-  if (dtype == at::kBFloat16 && CpuHasBf16Products()) return;
-  packed_ = std::make_shared<const PackedMatrix>(weight_OI_);
-  weight_OI_ = at::Tensor();
-  if (bias_O_.defined()) bias_O_ = bias_O_.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+void Linear::MergeLora() {
+  LLAVA_CHECK(lora_ != nullptr);
+  const at::NoGradGuard no_grad;
+  weight_OI_.copy_(weight_OI_.to(at::kFloat) + lora_->Product());
+  lora_ = nullptr;
 }
 
 at::Tensor Linear::Forward(const at::Tensor& x) const {
@@ -45,7 +74,8 @@ at::Tensor Linear::Forward(const at::Tensor& x) const {
     shape.back() = packed_->out();
     return packed_->Multiply(rows, bias_O_).view(shape).to(x.scalar_type());
   }
-  if (x.scalar_type() != weight_OI_.scalar_type() && !at::GradMode::is_enabled()) {
+  if (x.scalar_type() != weight_OI_.scalar_type() && !at::GradMode::is_enabled() &&
+      lora_ == nullptr) {
     // The smaller of the two to convert.
     std::optional<at::Tensor> bias;
     if (bias_O_.defined()) bias = bias_O_;
@@ -53,7 +83,8 @@ at::Tensor Linear::Forward(const at::Tensor& x) const {
   }
   std::optional<at::Tensor> bias;
   if (bias_O_.defined()) bias = bias_O_.to(x.scalar_type());
-  return at::linear(x, weight_OI_.to(x.scalar_type()), bias);
+  const at::Tensor y = at::linear(x, weight_OI_.to(x.scalar_type()), bias);
+  return lora_ == nullptr ? y : y + lora_->Forward(x);
 }
 
 }  // namespace llava::model

@@ -6,9 +6,11 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
+#include <utility>
+#include <vector>
 
 #include "model/kernels/packed_matrix.h"
+#include "model/lora.h"
 
 namespace llava::model {
 
@@ -24,18 +26,22 @@ class Linear {
   // x: [..., in] -> [..., out], in the dtype of x. Differentiable.
   at::Tensor Forward(const at::Tensor& x) const;
 
-  // The layers of one input as one layer; its outputs are theirs, one after the other. Copies. All
-  // with a bias or all without; none packed.
-  static Linear Stacked(std::span<const Linear> layers);
+  // The layers of one input as one layer for inference only, with weights as `dtype`; its outputs
+  // are theirs, one after the other. All with a bias or all without; none packed. On the CPU in the
+  // order in which our kernels read it, but plain where ATen's product is as fast (bf16 with
+  // AVX512-BF16) or the kernels cannot (other dtypes). Copies, and lets go of the originals.
+  static Linear Packed(std::vector<Linear> layers, at::ScalarType dtype);
+  void Pack(at::ScalarType dtype) { *this = Packed({std::move(*this)}, dtype); }
 
-  // For inference only, afterwards: on the CPU the weight is copied into the order in which our
-  // kernels read it and the original let go. Nothing happens where ATen's product is as fast (bf16
-  // with AVX512-BF16) or the kernels cannot (other devices and dtypes).
-  void Pack();
+  // Adds an adapter, which the caller trains instead of the weight.
+  void Attach(std::shared_ptr<const Lora> lora) { lora_ = std::move(lora); }
+
+  // Takes the adapter off again, having added what it learned to the weight.
+  void MergeLora();
 
   std::int64_t in_features() const { return packed_ ? packed_->in() : weight_OI_.size(1); }
   std::int64_t out_features() const { return packed_ ? packed_->out() : weight_OI_.size(0); }
-  // Undefined after Pack.
+  // Undefined when packed for our kernels.
   const at::Tensor& weight() const { return weight_OI_; }
   const at::Tensor& bias() const { return bias_O_; }
 
@@ -43,6 +49,7 @@ class Linear {
   at::Tensor weight_OI_;
   at::Tensor bias_O_;
   std::shared_ptr<const PackedMatrix> packed_;
+  std::shared_ptr<const Lora> lora_;
 };
 
 }  // namespace llava::model

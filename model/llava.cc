@@ -3,6 +3,7 @@
 #include <ATen/ops/where.h>
 #include <c10/core/InferenceMode.h>
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -28,8 +29,13 @@ absl::StatusOr<std::unique_ptr<Llava>> LoadAsStored(const std::string& directory
   ASSIGN_OR_RETURN(const LlavaConfig config, ReadConfig(directory, options.vision_tower_dir));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                    Checkpoint::Open(directory, config.vision_tower_dir));
-  CheckpointWeights source(
-      checkpoint, {.dtype = options.dtype, .device = options.device, .verify = options.verify});
+  // What is packed on the CPU is converted then, tensor by tensor.
+  const bool pack_views = options.pack && options.device.is_cpu();
+  CheckpointWeights source(checkpoint,
+                           {.dtype = pack_views ? std::nullopt : std::optional(options.dtype),
+                            .device = options.device,
+                            .verify = options.verify,
+                            .read_once = pack_views});
   auto model = std::make_unique<Llava>(config, source);
   RETURN_IF_ERROR(source.status());
   std::vector<std::string> dormant = model->vision_tower().DormantPrefixes();
@@ -45,7 +51,7 @@ absl::StatusOr<std::unique_ptr<Llava>> Llava::Load(const std::string& directory,
   try {
     ASSIGN_OR_RETURN(std::unique_ptr<Llava> model, LoadAsStored(directory, options));
     // The source of the weights is gone by now, so that packing frees them one layer at a time.
-    if (options.pack) model->Pack();
+    if (options.pack) model->Pack(options.dtype);
     return model;
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
@@ -53,12 +59,13 @@ absl::StatusOr<std::unique_ptr<Llava>> Llava::Load(const std::string& directory,
   }
 }
 
-void Llava::Pack() {
+void Llava::Pack(at::ScalarType dtype) {
   const c10::InferenceMode inference;
   weights_.clear();
-  vision_tower_.Pack();
-  projector_.Pack();
-  decoder_.Pack();
+  dtype_ = dtype;
+  vision_tower_.Pack(dtype);
+  projector_.Pack(dtype);
+  decoder_.Pack(dtype);
 }
 
 at::Tensor Llava::EncodeImages(const at::Tensor& pixels) const {

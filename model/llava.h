@@ -28,7 +28,7 @@ struct LoadOptions {
   at::Device device = at::kCPU;
   std::string vision_tower_dir =
       {};               // of checkpoints in the original layout; empty: as the config says
-  bool pack = false;    // for serving: see Llava::Pack
+  bool pack = false;    // for serving: see Llava::Pack; needs the weights' memory only once
   bool verify = false;  // refuse NaN and infinite weights; reads all of them
 };
 
@@ -50,6 +50,7 @@ class Llava {
   const VisionTower& vision_tower() const { return vision_tower_; }
   const Projector& projector() const { return projector_; }
   const Decoder& decoder() const { return decoder_; }
+  Decoder& decoder() { return decoder_; }  // for a trainer, while nobody else uses the model
 
   // The weights by their names (model/weight_names.h). The handles are those that the modules
   // hold: requires_grad_() and in-place updates act on the model.
@@ -57,10 +58,11 @@ class Llava {
   at::ScalarType dtype() const { return dtype_; }  // of the weights
   at::Device device() const { return device_; }
 
-  // Puts the weights into the form in which this machine multiplies fastest; for inference only,
-  // afterwards, and weights() is empty. On the CPU all activations are fp32 then, whatever the
-  // dtype of the weights. Not thread-safe.
-  void Pack();
+  // Puts the weights, as `dtype`, into the form in which this machine multiplies fastest; for
+  // inference only, afterwards, and weights() is empty. On the CPU all activations are fp32 then,
+  // whatever `dtype` is. One layer after the other: what a layer had before goes when it is packed,
+  // if nobody else holds it. Not thread-safe.
+  void Pack(at::ScalarType dtype);
 
   // pixels: [B, 3, image_size, image_size] -> projected features [B, config().image_tokens(), E].
   at::Tensor EncodeImages(const at::Tensor& pixels) const;

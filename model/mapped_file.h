@@ -26,6 +26,10 @@ class MappedFile {
   const std::string& path() const { return path_; }
   std::string_view bytes() const { return {data_, size_}; }
 
+  // The pages that lie wholly inside `part` of bytes() leave memory; they are read from the file
+  // again when somebody looks. REQUIRES: nobody has written to them.
+  void Forget(std::string_view part) const;
+
  private:
   MappedFile(std::string path, char* data, std::size_t size)
       : path_(std::move(path)), data_(data), size_(size) {}

@@ -21,8 +21,8 @@ at::Tensor Projector::Forward(const at::Tensor& features) const {
   return x;
 }
 
-void Projector::Pack() {
-  for (Linear& layer : layers_) layer.Pack();
+void Projector::Pack(at::ScalarType dtype) {
+  for (Linear& layer : layers_) layer.Pack(dtype);
 }
 
 }  // namespace llava::model

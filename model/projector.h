@@ -22,7 +22,7 @@ class Projector {
   // [..., features] -> [..., hidden], in the dtype of the input. Differentiable.
   at::Tensor Forward(const at::Tensor& features) const;
 
-  void Pack();  // see VisionTower::Pack
+  void Pack(at::ScalarType dtype);  // see VisionTower::Pack
 
  private:
   Activation activation_;

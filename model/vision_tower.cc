@@ -58,8 +58,8 @@ VisionBlock::VisionBlock(const VisionConfig& config, WeightSource& source,
   fc2_ = source.TakeLinear(prefix + "mlp.fc2", size, config.intermediate_size, true);
 }
 
-void VisionBlock::Pack() {
-  for (Linear* linear : {&q_, &k_, &v_, &out_, &fc1_, &fc2_}) linear->Pack();
+void VisionBlock::Pack(at::ScalarType dtype) {
+  for (Linear* linear : {&q_, &k_, &v_, &out_, &fc1_, &fc2_}) linear->Pack(dtype);
   norm1_.Pack();
   norm2_.Pack();
 }
@@ -107,8 +107,8 @@ std::vector<std::string> VisionTower::DormantPrefixes() const {
   return prefixes;
 }
 
-void VisionTower::Pack() {
-  for (VisionBlock& block : blocks_) block.Pack();
+void VisionTower::Pack(at::ScalarType dtype) {
+  for (VisionBlock& block : blocks_) block.Pack(dtype);
   for (at::Tensor* weight : {&class_embedding_, &patch_weight_, &position_embedding_}) {
     *weight = OwnFloat(*weight);
   }

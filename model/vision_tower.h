@@ -31,7 +31,7 @@ class VisionBlock {
  public:
   VisionBlock(const VisionConfig& config, WeightSource& source, const std::string& prefix);
   at::Tensor Forward(const at::Tensor& x_BSE) const;
-  void Pack();  // see VisionTower::Pack
+  void Pack(at::ScalarType dtype);  // see VisionTower::Pack
 
  private:
   at::Tensor Attention(const at::Tensor& x_BSE) const;
@@ -60,8 +60,8 @@ class VisionTower {
   std::vector<std::string> DormantPrefixes() const;
 
   // For inference only, afterwards: linear layers are packed (Linear::Pack), and on the CPU
-  // activations are fp32 whatever the weights are.
-  void Pack();
+  // activations are fp32 whatever `dtype`, that of the weights, is.
+  void Pack(at::ScalarType dtype);
 
  private:
   at::Tensor Select(const at::Tensor& hidden_BSE) const;

@@ -39,11 +39,13 @@ absl::Status CheckFinite(const CheckpointTensor& tensor) {
 }
 
 // The bytes as a tensor of `type`; `tensor` shares the mapping until nobody holds the result.
-at::Tensor View(const CheckpointTensor& tensor, at::ScalarType type) {
+at::Tensor View(const CheckpointTensor& tensor, at::ScalarType type, bool read_once) {
   // from_blob takes a mutable pointer; the mapping is copy-on-write, so writing is harmless.
   void* const data = const_cast<char*>(tensor.stored.bytes.data());
   const auto options = at::TensorOptions().dtype(type);
-  const auto keep = [file = tensor.file](void*) {};
+  const auto keep = [file = tensor.file, bytes = tensor.stored.bytes, read_once](void*) {
+    if (read_once) file->Forget(bytes);
+  };
   if (tensor.stored.strides.empty()) return at::from_blob(data, tensor.stored.shape, keep, options);
   return at::from_blob(data, tensor.stored.shape, tensor.stored.strides, keep, options);
 }
@@ -89,16 +91,16 @@ absl::StatusOr<at::ScalarType> ScalarTypeOf(DType dtype) {
   }
 }
 
-absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor) {
+absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor, bool read_once) {
   absl::StatusOr<at::ScalarType> type = ScalarTypeOf(tensor.stored.dtype);
   if (!type.ok()) return Annotate(type.status(), Place(tensor));
   const auto address = reinterpret_cast<std::uintptr_t>(tensor.stored.bytes.data());
   const bool aligned = address % ElementSize(tensor.stored.dtype) == 0;
-  if (aligned || tensor.stored.bytes.empty()) return View(tensor, *type);
+  if (aligned || tensor.stored.bytes.empty()) return View(tensor, *type, read_once);
   const std::string copy(tensor.stored.bytes);  // a string's memory is aligned for every element
   CheckpointTensor moved = tensor;
   moved.stored.bytes = copy;
-  return View(moved, *type).clone();
+  return View(moved, *type, /*read_once=*/false).clone();
 }
 
 absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
@@ -120,9 +122,12 @@ absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
                                                    DTypeName(stored.stored.dtype),
                                                    ", expected F16, BF16, F32 or F64"));
   }
-  if (options_.verify) RETURN_IF_ERROR(CheckFinite(stored));
-  ASSIGN_OR_RETURN(const at::Tensor raw, TensorOf(stored));
-  return raw.to(options_.device, options_.dtype).contiguous();
+  if (options_.verify) {
+    RETURN_IF_ERROR(CheckFinite(stored));
+    if (options_.read_once) stored.file->Forget(stored.stored.bytes);
+  }
+  ASSIGN_OR_RETURN(const at::Tensor raw, TensorOf(stored, options_.read_once));
+  return raw.to(options_.device, options_.dtype.value_or(raw.scalar_type())).contiguous();
 }
 
 at::Tensor CheckpointWeights::Take(const std::string& name,

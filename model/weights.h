@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,9 +44,12 @@ class WeightSource {
 };
 
 struct WeightOptions {
-  at::ScalarType dtype = at::kFloat;
+  std::optional<at::ScalarType> dtype = at::kFloat;  // nothing: as stored
   at::Device device = at::kCPU;
   bool verify = false;  // look for NaN and infinite values, which reads all of the weights
+  // The file's pages leave memory with the last handle of their tensor: for weights that are copied
+  // once. Nobody may write to the tensors.
+  bool read_once = false;
 };
 
 // Takes from a checkpoint: without a copy when dtype and device are those of the file, so that the
@@ -76,8 +80,8 @@ class CheckpointWeights final : public WeightSource {
 };
 
 // A tensor over the bytes of the file, which it keeps mapped; CPU, in the file's dtype. Copied
-// where the bytes are not aligned for it.
-absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor);
+// where the bytes are not aligned for it. `read_once`: see WeightOptions.
+absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor, bool read_once = false);
 
 absl::StatusOr<at::ScalarType> ScalarTypeOf(DType dtype);
 

@@ -26,46 +26,70 @@ std::int64_t PanelIndex(bool bf16, int panel, std::int64_t k, std::int64_t colum
   return bf16 ? (k / 2 * panel + column) * 2 + k % 2 : k * panel + column;
 }
 
-template <typename T, typename Visit>
-void ForEachElement(const KernelTable& kernels, std::int64_t out, std::int64_t in, Visit visit) {
-  constexpr bool kBf16 = sizeof(T) == 2;
-  ParallelJobs(CeilDiv(out, kernels.panel), [&](std::int64_t p) {
-    const std::int64_t columns = std::min<std::int64_t>(kernels.panel, out - p * kernels.panel);
-    for (std::int64_t c = 0; c < columns; ++c) {
-      for (std::int64_t k = 0; k < in; ++k) {
-        visit(p, PanelIndex(kBf16, kernels.panel, k, c), (p * kernels.panel + c) * in + k);
-      }
-    }
-  });
-}
-
 // Calls f with the element type of the matrix as bits.
 template <typename F>
 void WithBits(at::ScalarType dtype, F f) {
   dtype == at::kBFloat16 ? f(std::uint16_t{}) : f(std::uint32_t{});
 }
 
+// A 32-bit word of a weight row: an fp32 number or two bf16 ones, wherever they lie.
+struct __attribute__((packed, aligned(2), may_alias)) Word {
+  std::uint32_t bits;
+};
+
+// Word w of column c goes to to[w * panel + c].
+void TransposeWords(const Word* const* columns, std::int64_t count, std::int64_t words, int panel,
+                    Word* to) {
+  constexpr std::int64_t kRun = 16;  // a cache line of each column
+  for (std::int64_t begin = 0; begin < words; begin += kRun) {
+    const std::int64_t end = std::min(words, begin + kRun);
+    for (std::int64_t c = 0; c < count; ++c) {
+      for (std::int64_t w = begin; w < end; ++w) to[w * panel + c] = columns[c][w];
+    }
+  }
+}
+
 }  // namespace
 
-PackedMatrix::PackedMatrix(const at::Tensor& weight_OI, const KernelTable& kernels)
-    : kernels_(&kernels),
-      dtype_(weight_OI.scalar_type()),
-      in_(weight_OI.size(1)),
-      out_(weight_OI.size(0)) {
+PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dtype,
+                           const KernelTable& kernels)
+    : kernels_(&kernels), dtype_(dtype), in_(parts.front().size(1)), out_(0) {
   LLAVA_CHECK(dtype_ == at::kBFloat16 || dtype_ == at::kFloat);
-  LLAVA_CHECK(weight_OI.is_cpu());
+  std::vector<at::Tensor> rows;
+  for (const at::Tensor& part : parts) {
+    LLAVA_CHECK(part.is_cpu() && part.size(1) == in_);
+    rows.push_back(part.to(dtype_).contiguous());
+    out_ += part.size(0);
+  }
   const std::int64_t elements = (dtype_ == at::kBFloat16 ? in_ + in_ % 2 : in_) * kernels.panel;
   panels_ = EmptyInLargePages({CeilDiv(out_, kernels.panel), elements}, dtype_);
   panels_[-1].zero_();  // columns beyond the last
-  if (in_ % 2 != 0) panels_.zero_();
-  const at::Tensor weight = weight_OI.contiguous();
-  WithBits(dtype_, [&](auto bits) {
-    using T = decltype(bits);
-    const T* from = static_cast<const T*>(weight.const_data_ptr());
-    T* to = static_cast<T*>(panels_.mutable_data_ptr());
-    ForEachElement<T>(kernels, out_, in_, [&](std::int64_t p, std::int64_t inside, std::int64_t i) {
-      to[p * elements + inside] = from[i];
-    });
+  WithBits(dtype_, [&](auto bits) { Fill<decltype(bits)>(rows); });
+}
+
+// T: an element as bits.
+template <typename T>
+void PackedMatrix::Fill(std::span<const at::Tensor> parts) {
+  constexpr std::int64_t kWordElements = 4 / sizeof(T);
+  std::vector<const Word*> rows;
+  for (const at::Tensor& part : parts) {
+    const T* first = static_cast<const T*>(part.const_data_ptr());
+    for (std::int64_t r = 0; r < part.size(0); ++r) {
+      rows.push_back(reinterpret_cast<const Word*>(first + r * in_));
+    }
+  }
+  const std::int64_t words = in_ / kWordElements;
+  T* const all = static_cast<T*>(panels_.mutable_data_ptr());
+  const int panel = kernels_->panel;
+  ParallelJobs(panels(), [&](std::int64_t p) {
+    const std::int64_t count = std::min<std::int64_t>(panel, out_ - p * panel);
+    const Word* const* columns = rows.data() + p * panel;
+    Word* const to = reinterpret_cast<Word*>(all + p * panels_.size(1));
+    TransposeWords(columns, count, words, panel, to);
+    if (in_ % kWordElements == 0) return;
+    for (std::int64_t c = 0; c < count; ++c) {
+      to[words * panel + c].bits = reinterpret_cast<const T*>(columns[c])[in_ - 1];
+    }
   });
 }
 
@@ -75,15 +99,16 @@ at::Tensor PackedMatrix::Unpack() const {
     using T = decltype(bits);
     const T* from = static_cast<const T*>(panels_.const_data_ptr());
     T* to = static_cast<T*>(weight.mutable_data_ptr());
-    ForEachElement<T>(*kernels_, out_, in_,
-                      [&](std::int64_t p, std::int64_t inside, std::int64_t i) {
-                        to[i] = from[p * panels_.size(1) + inside];
-                      });
+    const int panel = kernels_->panel;
+    for (std::int64_t row = 0; row < out_; ++row) {
+      const T* columns = from + row / panel * panels_.size(1);
+      for (std::int64_t k = 0; k < in_; ++k) {
+        to[row * in_ + k] = columns[PanelIndex(sizeof(T) == 2, panel, k, row % panel)];
+      }
+    }
   });
   return weight;
 }
-
-std::int64_t PackedMatrix::panels() const { return panels_.size(0); }
 
 at::Tensor PackedMatrix::Multiply(const at::Tensor& x_TI, const at::Tensor& bias_O) const {
   LLAVA_CHECK_EQ(x_TI.dim(), 2);

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 
 #include "model/kernels/dispatch.h"
 
@@ -13,15 +14,16 @@ namespace llava::model {
 // Immutable; copies share the memory. Multiply may run on several threads at once.
 class PackedMatrix {
  public:
-  // weight_OI: [out, in], fp32 or bf16, on the CPU. Copies it; needs as much memory again, to the
-  // next panel.
-  explicit PackedMatrix(const at::Tensor& weight_OI, const KernelTable& kernels = Kernels());
+  // The weights [out, in] of `parts`, one below the other, floating point on the CPU. Copies them
+  // as `dtype` (fp32 or bf16); takes as much memory again, to the next panel.
+  PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dtype,
+               const KernelTable& kernels = Kernels());
 
   // x_TI: [rows, in] fp32, last dimension contiguous; bias_O: [out] fp32 or undefined. Returns
   // [rows, out] fp32. Each row's result is the same bits whatever the other rows are.
   at::Tensor Multiply(const at::Tensor& x_TI, const at::Tensor& bias_O) const;
 
-  // The weight again, as it was given.
+  // The weight again, [out, in].
   at::Tensor Unpack() const;
 
   std::int64_t in() const { return in_; }
@@ -29,7 +31,9 @@ class PackedMatrix {
   at::ScalarType dtype() const { return dtype_; }
 
  private:
-  std::int64_t panels() const;
+  std::int64_t panels() const { return panels_.size(0); }
+  template <typename T>
+  void Fill(std::span<const at::Tensor> parts);
   void MultiplyFew(const GemmArgs& args) const;
   void MultiplyMany(const GemmArgs& args) const;
 

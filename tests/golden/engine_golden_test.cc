@@ -25,7 +25,7 @@ const Digest kVersion = Sha256Of("golden");
 class NoText final : public TextDecoder {
  public:
   Piece Push(std::int32_t) override { return {}; }
-  std::string Finish() override { return {}; }
+  Piece Finish() override { return {}; }
 };
 
 struct Answer {
@@ -37,7 +37,7 @@ class EngineGoldenTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     std::unique_ptr<model::Llava> llava = model::LoadGolden(at::kFloat);
-    llava->Pack();  // as the daemon does
+    llava->Pack(llava->dtype());  // as the daemon does
     llava_ = std::move(llava);
   }
   static void TearDownTestSuite() { llava_.reset(); }

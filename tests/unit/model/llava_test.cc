@@ -1,13 +1,17 @@
 // Loading: what is accepted, what is refused with which words, and what it costs.
 #include "model/llava.h"
 
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
+#include <c10/core/InferenceMode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <fstream>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -82,6 +86,69 @@ TEST_F(LlavaTest, WeightsOfTheSameDtypeAreNotCopied) {
   EXPECT_EQ(std::memcmp(model->weights().at(kNorm).const_data_ptr(), golden_.at(kNorm).bytes.data(),
                         golden_.at(kNorm).bytes.size()),
             0);
+}
+
+TEST_F(LlavaTest, PackedForServingItAnswersTheSameWhateverTheFileHolds) {
+  FixtureTensors wide = golden_;
+  for (auto& [name, tensor] : wide) {
+    std::string bytes;
+    for (std::size_t i = 0; i < tensor.bytes.size(); i += 2) {
+      absl::StrAppend(&bytes, std::string(2, '\0'), tensor.bytes.substr(i, 2));
+    }
+    tensor = {.dtype = DType::kFloat32, .shape = tensor.shape, .bytes = bytes};
+  }
+  TempDir dir;
+  WriteCheckpoint(dir.path(), wide);
+  const c10::InferenceMode inference;
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const auto narrow = Load(GoldenCheckpointDir(), {.dtype = dtype, .pack = true});
+    const auto other = Load(dir.path(), {.dtype = dtype, .pack = true, .verify = true});
+    EXPECT_EQ(narrow->dtype(), dtype);
+    EXPECT_TRUE(narrow->weights().empty());
+    EXPECT_TRUE(TextLogits(*narrow).equal(TextLogits(*other)));
+    EXPECT_TRUE(narrow->EncodeImages(Pixels(*narrow)).equal(other->EncodeImages(Pixels(*other))));
+    const at::Tensor plain = TextLogits(*Load(GoldenCheckpointDir()));
+    EXPECT_TRUE(at::allclose(TextLogits(*narrow), plain, 1e-3, 1e-3));
+  }
+}
+
+// Bytes of a field of /proc/self/status.
+std::int64_t StatusBytes(const std::string& field) {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(field + ":")) return std::stoll(line.substr(field.size() + 1)) * 1024;
+  }
+  return 0;
+}
+
+TEST_F(LlavaTest, PackingNeedsTheMemoryOfTheWeightsOnlyOnce) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer keeps freed memory";
+#endif
+  constexpr std::int64_t kInner = 1 << 16;
+  FixtureTensors tensors = golden_;
+  std::int64_t weights = 0;
+  for (auto& [name, tensor] : tensors) {
+    if (absl::StrContains(name, "layers.") && name.starts_with("language_model") &&
+        absl::StrContains(name, "mlp.")) {
+      std::replace(tensor.shape.begin(), tensor.shape.end(), std::int64_t{192}, kInner);
+      tensor.bytes.resize(64 * kInner * 2, '\1');
+    }
+    weights += static_cast<std::int64_t>(tensor.bytes.size());
+  }
+  TempDir dir;
+  WriteCheckpoint(dir.path(), tensors);
+  EditFile(absl::StrCat(dir.path(), "/config.json"), "\"intermediate_size\": 192",
+           absl::StrCat("\"intermediate_size\": ", kInner));
+  tensors.clear();
+  Load(GoldenCheckpointDir(), {.dtype = at::kBFloat16, .pack = true});  // threads, allocators
+  std::ofstream("/proc/self/clear_refs") << "5";                        // resets the peak
+  const std::int64_t before = StatusBytes("VmRSS");
+  const auto model = Load(dir.path(), {.dtype = at::kBFloat16, .pack = true});
+  ASSERT_NE(model, nullptr);
+  // Packed weights, and at the peak the file's pages of one layer's largest pair.
+  EXPECT_LT(StatusBytes("VmRSS") - before, weights * 13 / 10);
+  EXPECT_LT(StatusBytes("VmHWM") - before, weights * 16 / 10);
 }
 
 TEST_F(LlavaTest, TrainingOnMappedWeightsLeavesTheFileAlone) {

@@ -27,7 +27,9 @@ std::vector<Set> AllSets() {
 
 class PackedMatrixTest : public testing::TestWithParam<Set> {
  protected:
-  PackedMatrix Pack(const at::Tensor& weight) { return PackedMatrix(weight, *GetParam().kernels); }
+  PackedMatrix Pack(const at::Tensor& weight) {
+    return PackedMatrix({&weight, 1}, GetParam().dtype, *GetParam().kernels);
+  }
 };
 
 TEST_P(PackedMatrixTest, UnpacksToWhatItWasGiven) {
@@ -37,6 +39,18 @@ TEST_P(PackedMatrixTest, UnpacksToWhatItWasGiven) {
       const at::Tensor weight = at::randn({out, in}).to(GetParam().dtype);
       EXPECT_TRUE(at::equal(Pack(weight).Unpack(), weight)) << out << "x" << in;
     }
+  }
+}
+
+TEST_P(PackedMatrixTest, StacksItsPartsAndConvertsThem) {
+  at::manual_seed(5);
+  for (const std::int64_t in : {7, 64}) {
+    const std::vector<at::Tensor> parts = {at::randn({3, in}), at::randn({21, in}).to(at::kHalf),
+                                           at::randn({in, 10}).to(at::kBFloat16).t()};
+    const PackedMatrix packed(parts, GetParam().dtype, *GetParam().kernels);
+    const at::Tensor expected =
+        at::cat({parts[0], parts[1].to(at::kFloat), parts[2].to(at::kFloat)});
+    EXPECT_TRUE(at::equal(packed.Unpack(), expected.to(GetParam().dtype)));
   }
 }
 
