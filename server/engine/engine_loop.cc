@@ -92,7 +92,10 @@ void Engine::PublishTokens(const scheduling::TickOutput& out, TimePoint now) {
                 .tokens = {},
                 .finish = token.finish};
     if (token.finish != scheduling::FinishReason::kNone && !piece.stopped) {
-      delta.text += answer.decoders[static_cast<std::size_t>(token.choice)]->Finish();
+      const TextDecoder::Piece rest =
+          answer.decoders[static_cast<std::size_t>(token.choice)]->Finish();
+      delta.text += rest.text;
+      if (rest.stopped) delta.finish = scheduling::FinishReason::kStop;
     }
     delta.tokens.push_back(std::move(result_.tokens[sample]));
     ObserveToken(answer, token, now);

@@ -23,8 +23,9 @@ class TextDecoder {
   // Not called for the token that ends the answer (scheduling::IsEndToken), nor after `stopped`.
   virtual Piece Push(std::int32_t token) = 0;
 
-  // The text that was held back; called once, at the end, unless `stopped`.
-  virtual std::string Finish() = 0;
+  // The text that was held back, which may complete a stop string itself; called once, at the end,
+  // unless `stopped`.
+  virtual Piece Finish() = 0;
 };
 
 using TextDecoderFactory = std::function<std::unique_ptr<TextDecoder>()>;

@@ -46,6 +46,14 @@ auto Guarded(absl::string_view what, F f) -> decltype(f()) {
   }
 }
 
+std::unique_ptr<model::AttentionBackend> PagedAttention(
+    model::KvCache& cache, std::vector<model::PagedSequence> sequences) {
+  if (cache.shape().layout == model::KvLayout::kTiles) {
+    return std::make_unique<model::PagedCpuAttention>(cache, std::move(sequences));
+  }
+  return std::make_unique<model::PagedAtenAttention>(cache, std::move(sequences));
+}
+
 }  // namespace
 
 model::KvShape TorchModel::kv_shape() const {
@@ -84,9 +92,27 @@ absl::Status TorchExecutor::AddVersion(std::shared_ptr<const LoadedModel> model)
                                                       ", the KV blocks of this engine are for ",
                                                       words(cache_.shape())));
   }
+  RETURN_IF_ERROR(WarmUp(torch_model->llava()));
   const Digest version = torch_model->version();
   LLAVA_CHECK(versions_.emplace(version, std::move(torch_model)).second);
   return absl::OkStatus();
+}
+
+// One token through the decoder, on blocks of its own: threads, allocators and what LibTorch does
+// once are then not the first request's to wait for.
+absl::Status TorchExecutor::WarmUp(const model::Llava& llava) const {
+  return Guarded("warming up", [&]() -> absl::Status {
+    const c10::InferenceMode inference;
+    ASSIGN_OR_RETURN(
+        model::KvCache cache,
+        model::KvCache::Create(cache_.shape(), model::KvCache::BlockBytes(cache_.shape())));
+    const std::vector<std::int32_t> table = {0};
+    const std::unique_ptr<model::AttentionBackend> attention =
+        PagedAttention(cache, {{.first_row = 0, .tokens = 1, .context = 0, .blocks = table}});
+    const at::Tensor zero = ToDevice({0}, llava.device());
+    llava.Logits(llava.Forward(llava.Embed(zero), zero, *attention)).to(at::kCPU);
+    return absl::OkStatus();
+  });
 }
 
 void TorchExecutor::RemoveVersion(const Digest& version) {
@@ -167,10 +193,7 @@ std::unique_ptr<model::AttentionBackend> TorchExecutor::Attention(
                          .context = chunk.start,
                          .blocks = tables_[i]});
   }
-  if (cache_.shape().layout == model::KvLayout::kTiles) {
-    return std::make_unique<model::PagedCpuAttention>(cache_, std::move(sequences));
-  }
-  return std::make_unique<model::PagedAtenAttention>(cache_, std::move(sequences));
+  return PagedAttention(cache_, std::move(sequences));
 }
 
 absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::StepPlan& plan) {

@@ -61,6 +61,7 @@ class TorchExecutor final : public Executor {
  private:
   explicit TorchExecutor(model::KvCache cache) : cache_(std::move(cache)) {}
 
+  absl::Status WarmUp(const model::Llava& llava) const;
   const model::Llava& ModelOf(const scheduling::StepPlan& plan) const;
   at::Tensor Rows(const scheduling::StepPlan& plan, const model::Llava& llava) const;
   std::unique_ptr<model::AttentionBackend> Attention(const scheduling::StepPlan& plan);

@@ -9,7 +9,11 @@ namespace llava::scheduling {
 namespace {
 
 auto RunningOrder(const Sequence& sequence) {
-  return std::make_tuple(sequence.rank_class, sequence.request->request->id, sequence.choice);
+  return std::make_tuple(sequence.rank_class, sequence.request->id, sequence.choice);
+}
+
+std::size_t GivenClass(const Sequence& sequence) {
+  return static_cast<std::size_t>(sequence.request->request->priority);
 }
 
 }  // namespace
@@ -66,6 +70,11 @@ bool Planner::IsHeldBack(const Step& step, const Sequence& sequence) const {
 
 // The last running one whose class is still worse than `its_class` after aging.
 Sequence* Planner::WorseClassVictim(const Step& step, int its_class) const {
+  // Aging only makes a class better: mostly nobody was given a worse one.
+  int worse = 0;
+  for (int given = its_class + 1; given < kPriorities; ++given)
+    worse += running_of_[static_cast<std::size_t>(given)];
+  if (worse == 0) return nullptr;
   for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
     if (waiting_.ClassOf(**it, step.now) > its_class) return *it;
   }
@@ -74,6 +83,7 @@ Sequence* Planner::WorseClassVictim(const Step& step, int its_class) const {
 
 void Planner::PlanDecodes(Step& step) {
   for (std::size_t i = 0; i < running_.size() && step.tokens_left > 0; ++i) {
+    PrefetchAhead(running_, i, [](const Sequence* sequence) { return sequence; });
     Sequence& sequence = *running_[i];
     if (sequence.request->paused || sequence.request->version != step.version ||
         !sequence.is_decode()) {
@@ -286,7 +296,7 @@ void Planner::AddSamples(Step& step, const Sequence& sequence, int row) {
   const auto output = std::span(sequence.tokens).subspan(prompt.size());
   const auto add = [&](const Sequence& choice) {
     step.plan->samples.push_back(
-        {row, choice.id, &asked.sampling, prompt, output, asked.end_token_ids, choice.seed});
+        {row, choice.id, &asked.sampling, prompt, output, request.end_token_ids, choice.seed});
   };
   add(sequence);
   if (sequence.choice > 0) return;
@@ -363,12 +373,14 @@ void Planner::InsertRunning(Sequence* sequence) {
       running_.begin(), running_.end(), sequence,
       [](const Sequence* a, const Sequence* b) { return RunningOrder(*a) < RunningOrder(*b); });
   running_.insert(place, sequence);
+  ++running_of_[GivenClass(*sequence)];
 }
 
 void Planner::RemoveRunning(Sequence* sequence) {
   const auto found = std::find(running_.begin(), running_.end(), sequence);
   LLAVA_CHECK(found != running_.end());
   running_.erase(found);
+  --running_of_[GivenClass(*sequence)];
 }
 
 }  // namespace llava::scheduling

@@ -3,6 +3,7 @@
 #ifndef LLAVA_SERVER_SCHEDULING_PLANNER_H_
 #define LLAVA_SERVER_SCHEDULING_PLANNER_H_
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -115,6 +116,7 @@ class Planner {
   FeatureCache features_;
   WaitingQueue waiting_;
   std::vector<Sequence*> running_;
+  std::array<int, kPriorities> running_of_{};  // by the class they were given
   int slots_ = 0;
   // The best waiting sequence, when it did not fit: nobody of another version starts before it.
   Sequence* blocked_head_ = nullptr;

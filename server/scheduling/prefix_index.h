@@ -46,14 +46,19 @@ class PrefixIndex {
  private:
   static constexpr std::int32_t kEmpty = -1;
 
-  std::size_t Home(const Digest& name) const { return std::hash<Digest>()(name) & mask_; }
-  const Digest& NameAt(std::size_t place) const {
-    return names_[static_cast<std::size_t>(places_[place])];
+  // A block, with bits of its name that say its home and spare most looks at names of others.
+  struct Place {
+    std::int32_t block = kEmpty;
+    std::uint32_t hash = 0;
+  };
+
+  static std::uint32_t HashOf(const Digest& name) {
+    return static_cast<std::uint32_t>(std::hash<Digest>()(name));
   }
   std::size_t Probe(const Digest& name) const;  // its place, or the empty one where it would be
 
-  std::vector<Digest> names_;         // by block; of those that have one
-  std::vector<std::int32_t> places_;  // blocks, or kEmpty
+  std::vector<Digest> names_;  // by block; of those that have one
+  std::vector<Place> places_;
   std::size_t mask_;
   std::size_t size_ = 0;
 };

@@ -71,9 +71,10 @@ void Scheduler::CommitStep(const StepDone& done) {
   LLAVA_CHECK_EQ(done.tokens.size(), out_.plan.samples.size());
   LLAVA_CHECK_EQ(done.stopped.size(), done.tokens.size());
   MeasureStep(done);
-  for (const PlannedChunk& chunk : step_) {
-    planner_.Commit(*chunk.sequence, chunk.tokens);
-    if (chunk.samples > 0) CommitSamples(chunk, done);
+  for (std::size_t i = 0; i < step_.size(); ++i) {
+    PrefetchAhead(step_, i, [](const PlannedChunk& chunk) { return chunk.sequence; });
+    planner_.Commit(*step_[i].sequence, step_[i].tokens);
+    if (step_[i].samples > 0) CommitSamples(step_[i], done);
   }
   RecoverBudget();
 }
@@ -120,7 +121,7 @@ void Scheduler::CommitToken(Sequence& sequence, const StepDone& done, int sample
   ++request.usage.generated_tokens;
   request.tenant->counter += options_.output_token_weight;
   FinishReason finish = FinishReason::kNone;
-  if (IsEndToken(*request.request, token, index)) {
+  if (request.ends.Contain(*request.request, token, index)) {
     finish = FinishReason::kStop;
   } else if (done.stopped[static_cast<std::size_t>(sample)] != 0) {
     finish = FinishReason::kStop;
@@ -132,7 +133,7 @@ void Scheduler::CommitToken(Sequence& sequence, const StepDone& done, int sample
     }
   }
   if (!request.cancelled) {
-    out_.tokens.push_back({request.request->id, sequence.choice, sample, finish});
+    out_.tokens.push_back({request.id, sequence.choice, sample, finish});
   }
   if (finish == FinishReason::kNone) return;
   --request.unfinished;

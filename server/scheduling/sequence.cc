@@ -23,6 +23,17 @@ void Sequence::SetState(SequenceState next) {
   state = next;
 }
 
+EndTokens::EndTokens(const Request& request) : from_index_(request.sampling.min_tokens - 1) {
+  const auto add = [this](const std::vector<std::int32_t>& ids) {
+    for (const std::int32_t id : ids) {
+      if (count_ < kFew) ids_[static_cast<std::size_t>(count_)] = id;
+      ++count_;
+    }
+  };
+  if (!request.sampling.ignore_eos) add(request.end_token_ids);
+  add(request.sampling.stop_token_ids);
+}
+
 std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,
                                                std::uint64_t* last_sequence_id) {
   auto state = std::make_unique<RequestState>();
@@ -41,6 +52,9 @@ std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,
   }
   state->usage.prompt_tokens = static_cast<int>(request->prompt_ids.size());
   for (const ImageInput& image : request->images) state->usage.image_tokens += image.count;
+  state->id = request->id;
+  state->ends = EndTokens(*request);
+  state->end_token_ids = request->end_token_ids;
   state->request = std::move(request);
   return state;
 }

@@ -15,7 +15,7 @@ bool MayStart(const Sequence& sequence, int version) {
 }
 
 auto OrderInClass(const Sequence& sequence) {
-  return std::make_tuple(sequence.request->urgency, sequence.request->request->id, sequence.choice);
+  return std::make_tuple(sequence.request->urgency, sequence.request->id, sequence.choice);
 }
 
 }  // namespace

@@ -139,6 +139,31 @@ TEST_F(EngineTest, AnswersAsTheOracle) {
   EXPECT_EQ(gate_.held().requests, 0);
 }
 
+// A decoder whose stop string is complete only with the text that it held back until the end.
+class StopsAtTheEnd final : public TextDecoder {
+ public:
+  Piece Push(std::int32_t) override { return {.text = "x", .stopped = false}; }
+  Piece Finish() override { return {.text = "y", .stopped = true}; }
+};
+
+TEST_F(EngineTest, AStopStringInTheLastHeldBackTextIsWhyTheAnswerEnds) {
+  Start();
+  scheduling::Request request = MakeRequest(5, 3);
+  request.arrival = clock_.Now();
+  auto stream = engine_->Submit({request, {}, [] { return std::make_unique<StopsAtTheEnd>(); }});
+  ASSERT_TRUE(stream.ok());
+  std::string text;
+  scheduling::FinishReason finish = scheduling::FinishReason::kNone;
+  while (auto event = stream->Pop()) {
+    const auto* delta = std::get_if<Delta>(&*event);
+    if (delta == nullptr) continue;
+    text += delta->text;
+    finish = delta->finish;
+  }
+  EXPECT_EQ(text, "xxxy");
+  EXPECT_EQ(finish, scheduling::FinishReason::kStop);
+}
+
 TEST_F(EngineTest, ManyClientsReadCancelAndDrop) {
   Start();
   std::atomic<int> ended = 0;
