@@ -17,13 +17,19 @@ std::string Digest::Hex() const {
   return hex;
 }
 
+// The algorithm is fetched once: EVP_sha256() would be looked up again for each digest.
 struct Sha256::Context {
+  EVP_MD* algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
   EVP_MD_CTX* evp = EVP_MD_CTX_new();
-  ~Context() { EVP_MD_CTX_free(evp); }
+  ~Context() {
+    EVP_MD_CTX_free(evp);
+    EVP_MD_free(algorithm);
+  }
 };
 
 Sha256::Sha256() : context_(std::make_unique<Context>()) {
-  LLAVA_CHECK_EQ(EVP_DigestInit_ex(context_->evp, EVP_sha256(), nullptr), 1);
+  LLAVA_CHECK(context_->algorithm != nullptr);
+  LLAVA_CHECK_EQ(EVP_DigestInit_ex2(context_->evp, context_->algorithm, nullptr), 1);
 }
 
 Sha256::~Sha256() = default;
@@ -41,7 +47,7 @@ Sha256& Sha256::Update(const Digest& digest) {
 Digest Sha256::Finish() {
   Digest digest;
   LLAVA_CHECK_EQ(EVP_DigestFinal_ex(context_->evp, digest.bytes.data(), nullptr), 1);
-  LLAVA_CHECK_EQ(EVP_DigestInit_ex(context_->evp, EVP_sha256(), nullptr), 1);
+  LLAVA_CHECK_EQ(EVP_DigestInit_ex2(context_->evp, context_->algorithm, nullptr), 1);
   return digest;
 }
 

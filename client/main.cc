@@ -6,6 +6,7 @@
 #include "client/chat_command.h"
 #include "client/exit_code.h"
 #include "client/jobs_command.h"
+#include "client/models_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Client of llavad", "llava");
@@ -20,6 +21,7 @@ int main(int argc, char** argv) {
   llava::client::AddChatCommand(&app, &exit_code);
   llava::client::AddBenchCommand(&app, &exit_code);
   llava::client::AddJobsCommand(&app, &exit_code);
+  llava::client::AddModelsCommand(&app, &exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -3,8 +3,6 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
-#include <algorithm>
-#include <filesystem>
 #include <iterator>
 #include <utility>
 #include <vector>
@@ -14,6 +12,7 @@
 #include "server/api/auth.h"
 #include "server/api/chat_runner.h"
 #include "server/api/grpc_chat.h"
+#include "server/api/grpc_models.h"
 #include "server/api/grpc_server.h"
 #include "server/api/host_port.h"
 #include "server/api/http/chat_route.h"
@@ -25,11 +24,14 @@
 #include "server/api/prepare_pool.h"
 #include "server/app_options.h"
 #include "server/engine_metrics.h"
-#include "server/live_model.h"
+#include "server/model_host.h"
+#include "server/model_metrics.h"
 #include "server/observe/health.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
 #include "server/observe/process_metrics.h"
+#include "server/registry/latest_watcher.h"
+#include "server/registry/registry.h"
 
 namespace llava::server {
 namespace {
@@ -43,61 +45,75 @@ constexpr Duration kStalled = std::chrono::minutes(1);
 
 // In the order of construction; destroyed the other way round.
 struct App::Parts {
-  Parts(const Config& config_in, api::FetchOptions fetch, Backend* backend_in,
-        const Clock* clock_in)
+  Parts(const Config& config_in, api::FetchOptions fetch, Backend* backend, const Clock* clock_in,
+        std::function<void()> on_ready_in)
       : config(config_in),
-        backend(backend_in),
         clock(clock_in),
+        on_ready(std::move(on_ready_in)),
         log(observe::Log::ToStderr({.level = config.log_level, .content = config.log_content},
                                    clock)),
         metrics(&metric_registry),
+        model_metrics(&metric_registry),
         engine_metrics(&metrics),
         admission(ToAdmissionOptions(config), clock),
-        models(ModelName(config)),
+        host(config, backend, clock, log.get(), &engine_metrics),
+        models(ToRegistryOptions(config), &host, clock,
+               [this](const registry::VersionInfo& info, const std::string& cause) {
+                 OnChange(info, cause);
+               }),
         io(static_cast<int>(config.http_threads)),
         prepare(static_cast<int>(config.prepare_threads),
                 static_cast<std::size_t>(config.queue_requests)),
         runner(ToRunnerOptions(config), &models, &admission, &prepare, &metrics, log.get(), clock),
         fetcher(std::move(fetch), clock),
         chat(&runner, &io, &auth),
+        model_service({ModelName(config), config.checkpoint, config.watch}, &models, &auth,
+                      log.get(), clock),
         api_router(&auth),
         metrics_router(&no_auth) {}
 
   std::string Scrape();
   observe::Health::State Readiness() const;
+  void OnChange(const registry::VersionInfo& info, const std::string& cause);
+  absl::Status Watch();
 
   const Config config;
-  Backend* const backend;
   const Clock* const clock;
+  const std::function<void()> on_ready;
   const std::unique_ptr<observe::Log> log;
   prometheus::Registry metric_registry;
   observe::Metrics metrics;
   observe::ProcessMetrics process_metrics;
   observe::Health health;
+  ModelMetrics model_metrics;
   EngineMetrics engine_metrics;
   api::Auth auth;
   const api::Auth no_auth;
   engine::AdmissionGate admission;
-  std::vector<std::unique_ptr<engine::Engine>> engines;
-  std::vector<engine::Engine*> engine_pointers;  // set before ready, constant afterwards
-  LiveModel models;
+  ModelHost host;
+  registry::Registry models;
   api::IoPool io;
   api::PreparePool prepare;
   api::ChatRunner runner;
   api::PictureFetcher fetcher;
   api::GrpcChat chat;
+  api::GrpcModels model_service;
   api::HttpRouter api_router;
   api::HttpRouter metrics_router;
   std::unique_ptr<api::GrpcServer> grpc;
   std::unique_ptr<api::HttpServer> http;
   std::unique_ptr<api::HttpServer> metrics_http;
+  std::unique_ptr<registry::LatestWatcher> watcher;
+  bool was_ready = false;  // of the registry's lock
   bool stopped = false;
 };
 
 std::string App::Parts::Scrape() {
   const observe::Health::State state = Readiness();
   metrics.ready.Set(state.ready ? 1 : 0);
-  if (health.state().ready) engine_metrics.Refresh(engine_pointers);
+  host.LookAtEngines([this](const auto& engines) {
+    if (!engines.empty()) engine_metrics.Refresh(engines);
+  });
   auto families = metric_registry.Collect();
   auto process = process_metrics.Collect();
   families.insert(families.end(), std::make_move_iterator(process.begin()),
@@ -108,14 +124,56 @@ std::string App::Parts::Scrape() {
 observe::Health::State App::Parts::Readiness() const {
   const observe::Health::State state = health.state();
   if (!state.ready) return state;
-  for (const engine::Engine* engine : engine_pointers) {
-    const engine::EngineStats stats = engine->stats();
-    const bool busy = stats.running > stats.paused;
-    if (busy && stats.last_step.has_value() && clock->Now() - *stats.last_step > kStalled) {
-      return {false, "an engine has stalled"};
+  bool stalled = false;
+  host.LookAtEngines([&](const auto& engines) {
+    for (const engine::Engine* engine : engines) {
+      const engine::EngineStats stats = engine->stats();
+      const bool busy = stats.running > stats.paused;
+      stalled |= busy && stats.last_step.has_value() && clock->Now() - *stats.last_step > kStalled;
     }
-  }
+  });
+  if (stalled) return {false, "an engine has stalled"};
   return state;
+}
+
+// Under the registry's lock.
+void App::Parts::OnChange(const registry::VersionInfo& info, const std::string& cause) {
+  model_metrics.OnChange(info, cause);
+  boost::json::object fields = {{"version", info.identity.digest.Hex()},
+                                {"state", registry::StateName(info.state)},
+                                {"dir", info.dir},
+                                {"traffic", info.traffic}};
+  if (!cause.empty()) fields["cause"] = cause;
+  if (!info.reason.empty()) fields["reason"] = info.reason;
+  if (info.state == registry::VersionState::kRejected) {
+    log->Warning("model version", std::move(fields));
+  } else {
+    log->Info("model version", std::move(fields));
+  }
+  if (info.state == registry::VersionState::kDraining && cause == "swap") {
+    health.SetNotReady("a new version is being loaded in place of the old one");
+  }
+  if (info.state == registry::VersionState::kRejected && !health.state().ready) {
+    health.SetNotReady(
+        absl::StrCat("waiting for a version: ", info.dir, " was rejected: ", info.reason));
+  }
+  if (info.state != registry::VersionState::kLive) return;
+  metrics.SetModelInfo(ModelName(config), info.identity.digest.Hex(), host.dtype(),
+                       config.devices.front());
+  health.SetReady();
+  if (!std::exchange(was_ready, true) && on_ready) on_ready();
+}
+
+absl::Status App::Parts::Watch() {
+  const auto on_latest = [this](const std::string& dir, bool replaced) {
+    const auto queued = models.Load(dir, replaced);
+    if (queued.ok()) return;
+    log->Warning("a published version is not taken in",
+                 {{"dir", dir}, {"reason", std::string(queued.status().message())}});
+  };
+  ASSIGN_OR_RETURN(watcher,
+                   registry::LatestWatcher::Start(config.watch, config.watch_interval, on_latest));
+  return absl::OkStatus();
 }
 
 App::App(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -130,20 +188,20 @@ absl::Status App::Check(const Config& config) {
   RETURN_IF_ERROR(ReadAuth(config).status());
   RETURN_IF_ERROR(ToFetchOptions(config).status());
   RETURN_IF_ERROR(api::CheckOrigins(config.cors_origins));
-  if (config.checkpoint.empty()) {
-    return absl::InvalidArgumentError("checkpoint: is empty, expected a checkpoint's folder");
-  }
+  if (config.checkpoint.empty()) return absl::OkStatus();
   return Annotate(registry::Preparer::Load(config.checkpoint, config.vision_tower).status(),
                   "checkpoint");
 }
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* backend,
-                                                const Clock* clock) {
+                                                const Clock* clock,
+                                                std::function<void()> on_ready) {
   RETURN_IF_ERROR(CheckConfig(config));
   ASSIGN_OR_RETURN(const api::TlsFiles tls, ReadTls(config));
   ASSIGN_OR_RETURN(api::Auth auth, ReadAuth(config));
   ASSIGN_OR_RETURN(api::FetchOptions fetch, ToFetchOptions(config));
-  auto parts = std::make_unique<Parts>(config, std::move(fetch), backend, clock);
+  auto parts =
+      std::make_unique<Parts>(config, std::move(fetch), backend, clock, std::move(on_ready));
   Parts* const p = parts.get();
   p->auth = std::move(auth);
   p->metrics.SetBuildInfo(LLAVA_VERSION);
@@ -154,7 +212,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   api::AddChatRoute(&p->runner, &p->prepare, &p->fetcher, &p->api_router);
   api::AddPageRoutes(&p->api_router);
   auto app = std::unique_ptr<App>(new App(std::move(parts)));
-  ASSIGN_OR_RETURN(p->grpc, api::GrpcServer::Start(ToGrpcOptions(config, tls), {&p->chat}));
+  ASSIGN_OR_RETURN(
+      p->grpc, api::GrpcServer::Start(ToGrpcOptions(config, tls), {&p->chat, &p->model_service}));
   if (!config.http.empty()) {
     const api::HttpOptions options = ToHttpOptions(config, config.http, tls);
     ASSIGN_OR_RETURN(p->http, api::HttpServer::Start(options, &p->io, &p->api_router));
@@ -173,42 +232,24 @@ App::Ports App::ports() const {
           .metrics = parts_->metrics_http ? parts_->metrics_http->port() : 0};
 }
 
-absl::Status App::LoadModel() {
+absl::Status App::Serve() {
   Parts& p = *parts_;
-  p.health.SetNotReady(absl::StrCat("loading ", p.config.checkpoint));
-  const TimePoint start = p.clock->Now();
-  auto served = std::make_shared<registry::ServedModel>();
-  served->name = ModelName(p.config);
-  ASSIGN_OR_RETURN(served->preparer,
-                   registry::Preparer::Load(p.config.checkpoint, p.config.vision_tower));
-  for (const std::string& warning : served->preparer->warnings()) p.log->Warning(warning);
-  std::string dtype;
-  for (const std::string& device : p.config.devices) {
-    ASSIGN_OR_RETURN(const BackendModel model, p.backend->Load(p.config, device));
-    ASSIGN_OR_RETURN(const engine::EngineOptions options,
-                     ToEngineOptions(p.config, device, model, served->preparer->config()));
-    ASSIGN_OR_RETURN(auto executor, p.backend->MakeExecutor(p.config, device, model,
-                                                            options.scheduler.num_blocks));
-    auto engine =
-        std::make_unique<engine::Engine>(options, std::move(executor), p.clock, &p.engine_metrics);
-    engine->Start();
-    const absl::Status added = AddVersion(engine.get(), model.model);
-    served->digest = model.model->version();
-    p.engines.push_back(std::move(engine));
-    RETURN_IF_ERROR(added);
-    dtype = model.dtype;
+  const std::string wanted =
+      !p.config.checkpoint.empty() ? absl::StrCat("loading ", p.config.checkpoint)
+      : !p.config.watch.empty()
+          ? absl::StrCat("waiting for a version: the link ", p.config.watch, "/latest")
+          : "waiting for a version: neither checkpoint nor watch is configured, expected a call of "
+            "ModelService.Load";
+  p.health.SetNotReady(wanted);
+  p.log->Info("not ready", {{"reason", wanted}});
+  p.models.Start();
+  registry::Registry::Ticket first;
+  if (!p.config.checkpoint.empty()) {
+    ASSIGN_OR_RETURN(first, p.models.Load(p.config.checkpoint, /*again=*/true));
   }
-  served->version = served->digest.Hex();
-  for (const auto& engine : p.engines) p.engine_pointers.push_back(engine.get());
-  served->engines = p.engine_pointers;
-  p.metrics.SetModelInfo(served->name, served->version, dtype, p.config.devices.front());
-  p.models.Publish(served);
-  p.health.SetReady();
-  p.log->Info("ready", {{"model", served->name},
-                        {"version", served->version},
-                        {"dtype", dtype},
-                        {"seconds", Seconds(p.clock->Now() - start)}});
-  return absl::OkStatus();
+  if (!p.config.watch.empty()) return p.Watch();
+  if (first == nullptr) return absl::OkStatus();
+  return p.models.Await(first, TimePoint::max())->status;
 }
 
 bool App::Stop() {
@@ -216,19 +257,23 @@ bool App::Stop() {
   if (p.stopped) return true;
   p.stopped = true;
   p.log->Info("draining", {{"seconds", Seconds(p.config.drain_timeout)}});
+  p.watcher.reset();
+  p.models.BeginStop();
   p.health.Drain();
   p.runner.Drain();
   const bool drained = p.runner.WaitUntilEmpty(p.clock->Now() + p.config.drain_timeout);
   // What is left is told so by its engine.
   p.prepare.Stop();
-  for (const auto& engine : p.engines) engine->Stop();
+  p.host.StopEngines();
   const TimePoint cut_off = p.clock->Now() + kCutOff;
   p.health.Listen(nullptr);
+  p.model_service.Stop();
   if (p.grpc) p.grpc->Stop(cut_off);
   if (p.http) p.http->Stop(cut_off);
   if (p.metrics_http) p.metrics_http->Stop(cut_off);
   p.runner.WaitUntilEmpty(TimePoint::max());
   p.io.Stop();
+  p.models.Stop();
   p.log->Info("stopped", {{"all_answered", drained}});
   return drained;
 }

@@ -2,11 +2,14 @@
 //
 // Thread roster. main: starts, waits for signals, stops. One engine thread a device. io x
 // http_threads: answers to sockets, HTTP; Asio adds one that looks up the hosts of picture URLs.
-// prepare x prepare_threads: pictures and tokenization. gRPC's own callback threads. Nothing else
-// starts a thread.
+// prepare x prepare_threads: pictures and tokenization.
+// registry: takes versions in and lets them go, with a loader thread for what is slow, which gives
+// way to all others while something is served. watcher, with `watch`: looks at the folder. gRPC's
+// own callback threads, and those of its ModelService. Nothing else starts a thread.
 #ifndef LLAVA_SERVER_APP_H_
 #define LLAVA_SERVER_APP_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -31,15 +34,19 @@ class App {
   // tokens, addresses, the checkpoint's configuration and tokenizer.
   static absl::Status Check(const Config& config);
 
-  // Listens, not ready yet. `backend` and `clock` outlive the app.
+  // Listens, not ready yet. `backend` and `clock` outlive the app. `on_ready` is called once, in
+  // some thread, when the first version is live.
   static absl::StatusOr<std::unique_ptr<App>> Start(const Config& config, Backend* backend,
-                                                    const Clock* clock);
+                                                    const Clock* clock,
+                                                    std::function<void()> on_ready = nullptr);
   ~App();
 
   Ports ports() const;
 
-  // Loads the checkpoint, starts an engine a device, and gets ready.
-  absl::Status LoadModel();
+  // Starts to take versions in: the configured checkpoint, and what the watched folder has.
+  // With a checkpoint and no watched folder, waits until it answers, and returns why it does not.
+  // Otherwise the daemon is ready when the first version is live, whenever that is.
+  absl::Status Serve();
 
   // Not ready, refuses new requests, lets accepted ones finish until drain_timeout, stops
   // everything. True when every accepted request was answered.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <future>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,7 +11,7 @@ namespace llava::server {
 
 std::string ModelName(const Config& config) {
   if (!config.model_name.empty()) return config.model_name;
-  std::filesystem::path folder(config.checkpoint);
+  std::filesystem::path folder(config.checkpoint.empty() ? config.watch : config.checkpoint);
   if (!folder.has_filename()) folder = folder.parent_path();
   const std::string name = folder.filename().string();
   return name.empty() ? "llava" : name;
@@ -47,7 +46,8 @@ api::ChatRunner::Options ToRunnerOptions(const Config& config) {
                      .max_image_pixels = config.max_image_pixels,
                      .max_text_bytes = config.max_text_bytes,
                      .max_n = static_cast<int>(config.max_n)},
-          .request_timeout = config.request_timeout};
+          .request_timeout = config.request_timeout,
+          .canary_by_tenant = config.canary_by == "tenant"};
 }
 
 api::GrpcOptions ToGrpcOptions(const Config& config, const api::TlsFiles& tls) {
@@ -112,10 +112,22 @@ absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,
   return options;
 }
 
-absl::Status AddVersion(engine::Engine* engine, std::shared_ptr<const engine::LoadedModel> model) {
-  std::promise<absl::Status> added;
-  engine->AddVersion(std::move(model), [&added](absl::Status status) { added.set_value(status); });
-  return added.get_future().get();
+registry::RegistryOptions ToRegistryOptions(const Config& config) {
+  const auto share = [](std::int64_t percent) { return static_cast<double>(percent) / 100; };
+  const bool swap = config.reload == "swap";
+  return {.model_name = ModelName(config),
+          .canary = {.traffic = swap ? 0 : share(config.canary_percent),
+                     .min_answers = config.canary_min_answers,
+                     .enough_answers = config.canary_answers,
+                     .longest = config.canary_time,
+                     .more_failures = share(config.canary_failures_percent),
+                     .more_bad_answers = share(config.canary_bad_answers_percent),
+                     .slower = 1 + share(config.canary_slower_percent),
+                     .less_sure = 1 - share(config.canary_less_sure_percent)},
+          .worse_evaluation = share(config.canary_evaluation_percent),
+          .keep_previous = !swap && config.keep_previous,
+          .swap = swap,
+          .published = config.watch};
 }
 
 }  // namespace llava::server

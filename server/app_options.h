@@ -17,6 +17,7 @@
 #include "server/backend.h"
 #include "server/config.h"
 #include "server/engine/engine.h"
+#include "server/registry/registry.h"
 #include "server/scheduling/limits.h"
 
 namespace llava::server {
@@ -40,8 +41,7 @@ absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,
                                                       const BackendModel& model,
                                                       const model::LlavaConfig& llava);
 
-// Waits until the engine has the version.
-absl::Status AddVersion(engine::Engine* engine, std::shared_ptr<const engine::LoadedModel> model);
+registry::RegistryOptions ToRegistryOptions(const Config& config);
 
 }  // namespace llava::server
 

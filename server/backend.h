@@ -6,7 +6,9 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/digest.h"
 #include "server/config.h"
 #include "server/engine/executor.h"
 
@@ -20,19 +22,32 @@ struct BackendModel {
   std::int64_t feature_bytes_per_token = 0;  // of an encoded picture
 };
 
-// Called by the app's starting thread only.
+struct LoadRequest {
+  std::string dir;
+  Digest version;
+  std::string device;
+  int threads = 0;  // that compute meanwhile; 0: as many as serve
+};
+
+// Called by one thread at a time, which is no engine's.
 class Backend {
  public:
   virtual ~Backend() = default;
 
-  // Reads config.checkpoint. The errors are those of the files.
-  virtual absl::StatusOr<BackendModel> Load(const Config& config, const std::string& device) = 0;
+  // Reads all of the weights: names, shapes, dtypes, no NaN. Errors name file and tensor.
+  virtual absl::Status Verify(const Config& config, const std::string& dir) = 0;
 
-  // With memory for `num_blocks` KV blocks. RESOURCE_EXHAUSTED when there is not so much.
-  virtual absl::StatusOr<std::unique_ptr<engine::Executor>> MakeExecutor(const Config& config,
-                                                                         const std::string& device,
-                                                                         const BackendModel& model,
-                                                                         int num_blocks) = 0;
+  // Bytes that Load will need on a device at its peak.
+  virtual absl::StatusOr<std::int64_t> MemoryFor(const Config& config, const std::string& dir) = 0;
+
+  // The errors are those of the files; RESOURCE_EXHAUSTED for memory.
+  virtual absl::StatusOr<BackendModel> Load(const Config& config, const LoadRequest& request) = 0;
+
+  // With memory for `num_blocks` KV blocks of models of this kind. RESOURCE_EXHAUSTED when there is
+  // not so much.
+  virtual absl::StatusOr<std::unique_ptr<engine::Executor>> MakeExecutor(
+      const Config& config, const std::string& device, const engine::LoadedModel& model,
+      int num_blocks) = 0;
 };
 
 }  // namespace llava::server

@@ -157,6 +157,11 @@ absl::Status CheckConfig(const Config& config) {
         absl::StrCat("max_running: ", config.max_running, " is above max_batch_tokens, ",
                      config.max_batch_tokens, ": each answer needs a token in every step"));
   }
+  if (config.canary_min_answers > config.canary_answers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("canary_min_answers: ", config.canary_min_answers,
+                     " is above canary_answers, ", config.canary_answers));
+  }
   if (config.listen.empty()) {
     return absl::InvalidArgumentError("listen: is empty, expected HOST:PORT");
   }

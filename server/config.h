@@ -30,6 +30,23 @@ struct Config {
   std::string dtype = "auto";
   std::int64_t threads = 0;
 
+  std::string watch;
+  Duration watch_interval = std::chrono::seconds(10);
+  std::string reload = "beside";
+  bool keep_previous = true;
+  std::int64_t memory_reserve_bytes = std::int64_t{256} << 20;
+  std::int64_t load_threads = 1;
+  std::int64_t canary_percent = 10;
+  std::string canary_by = "conversation";
+  Duration canary_time = std::chrono::minutes(10);
+  std::int64_t canary_min_answers = 20;
+  std::int64_t canary_answers = 200;
+  std::int64_t canary_failures_percent = 2;
+  std::int64_t canary_bad_answers_percent = 5;
+  std::int64_t canary_slower_percent = 50;
+  std::int64_t canary_less_sure_percent = 50;
+  std::int64_t canary_evaluation_percent = 10;
+
   std::int64_t kv_cache_bytes = std::int64_t{1} << 30;
   std::int64_t image_cache_bytes = std::int64_t{256} << 20;
   bool prefix_cache = true;

@@ -47,8 +47,8 @@ std::string ConfigReference() {
       "# Configuration\n\n"
       "`llavad --config FILE` reads one YAML file. An unknown key, a wrong type or a value out of\n"
       "range is an error with its line. `llavad --config FILE --check` only checks, and\n"
-      "`--print-config` prints what is in effect. The flags `--checkpoint`, `--device` (the "
-      "option\n"
+      "`--print-config` prints what is in effect. The flags `--checkpoint`, `--watch`, `--device` "
+      "(the option\n"
       "`devices`, comma-separated), `--dtype`, `--listen`, `--http` and `--metrics` override the "
       "file.\n\n"
       "This page is made from the table in `server/config_table.cc`.\n";

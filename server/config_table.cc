@@ -16,11 +16,14 @@ std::vector<Option> ModelOptions() {
       {.section = "Model",
        .name = "checkpoint",
        .field = LLAVA_OPTION_FIELD(checkpoint),
-       .help = "Folder of the LLaVA checkpoint to serve (config.json, safetensors, tokenizer)."},
+       .help =
+           "Folder of the LLaVA checkpoint to serve (config.json, safetensors, tokenizer). Empty: "
+           "the daemon waits for one, by watch or by ModelService."},
       {.section = "Model",
        .name = "model_name",
        .field = LLAVA_OPTION_FIELD(model_name),
-       .help = "Name that clients ask for; empty: the name of the checkpoint's folder."},
+       .help = "Name that clients ask for; empty: the name of the checkpoint's folder, or of the "
+               "watched one."},
       {.section = "Model",
        .name = "vision_tower",
        .field = LLAVA_OPTION_FIELD(vision_tower),
@@ -39,6 +42,109 @@ std::vector<Option> ModelOptions() {
        .field = LLAVA_OPTION_FIELD(threads),
        .help = "Threads that compute on the CPU; 0: one for each core.",
        .max = 1024},
+  };
+}
+
+std::vector<Option> ReloadOptions() {
+  return {
+      {.section = "Reload",
+       .name = "watch",
+       .field = LLAVA_OPTION_FIELD(watch),
+       .help = "Folder that versions are published to: what its link `latest` names is taken in "
+               "when it moves. Empty: none."},
+      {.section = "Reload",
+       .name = "watch_interval",
+       .field = LLAVA_OPTION_FIELD(watch_interval),
+       .help = "How often to look there without being notified: network file systems never notify.",
+       .min = 10,
+       .max = kHour},
+      {.section = "Reload",
+       .name = "reload",
+       .field = LLAVA_OPTION_FIELD(reload),
+       .help = "beside: a new version is loaded beside the one that answers, and refused when both "
+               "do not fit into memory. swap: the old one goes first, and requests wait meanwhile; "
+               "no canary and no kept version then.",
+       .choices = {"beside", "swap"}},
+      {.section = "Reload",
+       .name = "keep_previous",
+       .field = LLAVA_OPTION_FIELD(keep_previous),
+       .help = "Whether the version before the live one stays in memory, for a rollback at once."},
+      {.section = "Reload",
+       .name = "memory_reserve_bytes",
+       .field = LLAVA_OPTION_FIELD(memory_reserve_bytes),
+       .help =
+           "A version is loaded only where so much of the machine's (or control group's) memory "
+           "is left then.",
+       .unit = Unit::kBytes,
+       .max = 4096 * kGiB},
+      {.section = "Reload",
+       .name = "load_threads",
+       .field = LLAVA_OPTION_FIELD(load_threads),
+       .help = "Threads that load a version while another one answers; they run at low priority.",
+       .min = 1,
+       .max = 1024},
+  };
+}
+
+std::vector<Option> CanaryOptions() {
+  return {
+      {.section = "Canary",
+       .name = "canary_percent",
+       .field = LLAVA_OPTION_FIELD(canary_percent),
+       .help = "Share of the traffic that a new version gets first; 0: it is live at once.",
+       .max = 100},
+      {.section = "Canary",
+       .name = "canary_by",
+       .field = LLAVA_OPTION_FIELD(canary_by),
+       .help = "Who stays on one version: all of a tenant's requests, or those of a conversation "
+               "(its first message).",
+       .choices = {"conversation", "tenant"}},
+      {.section = "Canary",
+       .name = "canary_time",
+       .field = LLAVA_OPTION_FIELD(canary_time),
+       .help = "After so long a canary that is not worse becomes live.",
+       .min = 1,
+       .max = 168 * kHour},
+      {.section = "Canary",
+       .name = "canary_answers",
+       .field = LLAVA_OPTION_FIELD(canary_answers),
+       .help = "The same after so many of its answers.",
+       .min = 1,
+       .max = 1'000'000},
+      {.section = "Canary",
+       .name = "canary_min_answers",
+       .field = LLAVA_OPTION_FIELD(canary_min_answers),
+       .help = "It is not judged on fewer answers, except at the end of canary_time.",
+       .min = 1,
+       .max = 1'000'000},
+      {.section = "Canary",
+       .name = "canary_failures_percent",
+       .field = LLAVA_OPTION_FIELD(canary_failures_percent),
+       .help = "Rolled back when its share of failed answers is above the live version's by more.",
+       .max = 100},
+      {.section = "Canary",
+       .name = "canary_bad_answers_percent",
+       .field = LLAVA_OPTION_FIELD(canary_bad_answers_percent),
+       .help = "The same for answers that are empty or repeat themselves.",
+       .max = 100},
+      {.section = "Canary",
+       .name = "canary_slower_percent",
+       .field = LLAVA_OPTION_FIELD(canary_slower_percent),
+       .help = "Rolled back when its mean time to the first token, or between tokens, is longer by "
+               "more.",
+       .max = 100'000},
+      {.section = "Canary",
+       .name = "canary_less_sure_percent",
+       .field = LLAVA_OPTION_FIELD(canary_less_sure_percent),
+       .help = "Rolled back when the probability that it gives its own words is lower by more (a "
+               "model that learned noise); 100: never.",
+       .max = 100},
+      {.section = "Canary",
+       .name = "canary_evaluation_percent",
+       .field = LLAVA_OPTION_FIELD(canary_evaluation_percent),
+       .help = "Rolled back at once when the share of right answers in its manifest (evaluation, "
+               "total) is below the live version's by more percentage points; 100: never.",
+       .max = 100},
   };
 }
 
@@ -342,8 +448,9 @@ std::vector<Option> LogOptions() {
 
 std::vector<Option> AllOptions() {
   std::vector<Option> all;
-  for (const auto& part : {ModelOptions(), EngineOptions(), NetworkOptions(), SecurityOptions(),
-                           RequestOptions(), QueueOptions(), LogOptions()}) {
+  for (const auto& part :
+       {ModelOptions(), ReloadOptions(), CanaryOptions(), EngineOptions(), NetworkOptions(),
+        SecurityOptions(), RequestOptions(), QueueOptions(), LogOptions()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

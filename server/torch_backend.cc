@@ -2,22 +2,16 @@
 
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
+#include <omp.h>
 
 #include <algorithm>
-#include <cstring>
-#include <filesystem>
-#include <system_error>
 #include <utility>
-#include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "base/check.h"
-#include "base/digest.h"
 #include "base/status_macros.h"
+#include "model/checkpoint.h"
 #include "model/config.h"
 #include "model/llava.h"
-#include "model/manifest.h"
 #include "server/engine/torch_executor.h"
 
 namespace llava::server {
@@ -33,55 +27,67 @@ absl::StatusOr<at::Device> ParseDevice(const std::string& name) {
       absl::StrCat("devices: \"", name, "\" is not a device, expected cpu, cuda or cuda:N"));
 }
 
-absl::StatusOr<at::ScalarType> ChooseDtype(const Config& config) {
+absl::StatusOr<at::ScalarType> ChooseDtype(const Config& config, const std::string& dir) {
   if (config.dtype == "float32") return at::kFloat;
   if (config.dtype == "bfloat16") return at::kBFloat16;
-  ASSIGN_OR_RETURN(const model::LlavaConfig llava,
-                   model::ReadConfig(config.checkpoint, config.vision_tower));
+  ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
   return llava.dtype == "float32" ? at::kFloat : at::kBFloat16;
 }
 
-// A published checkpoint is named by its manifest. Any other is named by what its files look like
-// from outside: enough to tell versions apart, without reading gigabytes.
-absl::StatusOr<Digest> VersionDigest(const std::string& dir) {
-  const auto manifest = model::ReadManifest(dir);
-  if (manifest.ok()) {
-    // The manifest's own name, so that answers and published folders call a version the same.
-    Digest digest;
-    const std::string bytes = absl::HexStringToBytes(manifest->version);
-    LLAVA_CHECK_EQ(bytes.size(), digest.bytes.size());
-    std::memcpy(digest.bytes.data(), bytes.data(), bytes.size());
-    return digest;
+// The calling thread computes with `threads` for a while; others as before.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int threads) : before_(at::get_num_threads()) {
+    if (threads > 0) omp_set_num_threads(threads);
   }
-  if (!absl::IsNotFound(manifest.status())) return manifest.status();
-  std::vector<std::string> files;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
-    if (!entry.is_regular_file(error)) continue;
-    files.push_back(absl::StrCat(entry.path().filename().string(), " ", entry.file_size(error), " ",
-                                 entry.last_write_time(error).time_since_epoch().count(), "\n"));
-  }
-  if (error) return absl::NotFoundError(absl::StrCat(dir, ": ", error.message()));
-  std::sort(files.begin(), files.end());
-  Sha256 digest;
-  for (const std::string& file : files) digest.Update(file);
-  return digest.Finish();
-}
+  ~ThreadLimit() { omp_set_num_threads(before_); }
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  const int before_;
+};
 
 }  // namespace
 
-absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config,
-                                                const std::string& device_name) {
+absl::Status TorchBackend::Verify(const Config& config, const std::string& dir) {
+  // Onto the device that has shapes but no memory.
+  return model::Llava::Load(dir, {.dtype = at::kBFloat16,
+                                  .device = at::kMeta,
+                                  .vision_tower_dir = config.vision_tower,
+                                  .verify = true})
+      .status();
+}
+
+absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const std::string& dir) {
+  ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, dir));
+  ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
+  ASSIGN_OR_RETURN(const model::Checkpoint checkpoint,
+                   model::Checkpoint::Open(dir, llava.vision_tower_dir));
+  // Packing makes its copy one tensor at a time; file pages can be given back at any time.
+  std::int64_t all = 0;
+  std::int64_t largest = 0;
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    const auto elements = static_cast<std::int64_t>(tensor.stored.bytes.size() /
+                                                    model::ElementSize(tensor.stored.dtype));
+    const std::int64_t bytes = elements * static_cast<std::int64_t>(c10::elementSize(dtype));
+    all += bytes;
+    largest = std::max(largest, bytes);
+  }
+  return all + largest;
+}
+
+absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const LoadRequest& request) {
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
-  ASSIGN_OR_RETURN(const at::Device device, ParseDevice(device_name));
-  ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config));
-  ASSIGN_OR_RETURN(const Digest version, VersionDigest(config.checkpoint));
+  ASSIGN_OR_RETURN(const at::Device device, ParseDevice(request.device));
+  ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, request.dir));
+  const ThreadLimit limit(request.threads);
   ASSIGN_OR_RETURN(std::shared_ptr<const model::Llava> llava,
-                   model::Llava::Load(config.checkpoint, {.dtype = dtype,
-                                                          .device = device,
-                                                          .vision_tower_dir = config.vision_tower,
-                                                          .pack = true}));
-  auto model = std::make_shared<engine::TorchModel>(version, std::move(llava));
+                   model::Llava::Load(request.dir, {.dtype = dtype,
+                                                    .device = device,
+                                                    .vision_tower_dir = config.vision_tower,
+                                                    .pack = true}));
+  auto model = std::make_shared<engine::TorchModel>(request.version, std::move(llava));
   return BackendModel{.model = model,
                       .dtype = dtype == at::kFloat ? "float32" : "bfloat16",
                       .block_bytes = model::KvCache::BlockBytes(model->kv_shape()),
@@ -89,8 +95,8 @@ absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config,
 }
 
 absl::StatusOr<std::unique_ptr<engine::Executor>> TorchBackend::MakeExecutor(
-    const Config&, const std::string&, const BackendModel& model, int num_blocks) {
-  const auto& torch_model = static_cast<const engine::TorchModel&>(*model.model);
+    const Config&, const std::string&, const engine::LoadedModel& model, int num_blocks) {
+  const auto& torch_model = static_cast<const engine::TorchModel&>(model);
   return engine::TorchExecutor::Create(torch_model.kv_shape(), num_blocks);
 }
 

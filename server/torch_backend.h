@@ -12,11 +12,13 @@ namespace llava::server {
 
 class TorchBackend final : public Backend {
  public:
+  absl::Status Verify(const Config& config, const std::string& dir) override;
+  absl::StatusOr<std::int64_t> MemoryFor(const Config& config, const std::string& dir) override;
   // dtype auto: bfloat16 for weights that were saved in half precision, else float32.
-  absl::StatusOr<BackendModel> Load(const Config& config, const std::string& device) override;
+  absl::StatusOr<BackendModel> Load(const Config& config, const LoadRequest& request) override;
   absl::StatusOr<std::unique_ptr<engine::Executor>> MakeExecutor(const Config& config,
                                                                  const std::string& device,
-                                                                 const BackendModel& model,
+                                                                 const engine::LoadedModel& model,
                                                                  int num_blocks) override;
 };
 

@@ -31,6 +31,12 @@ CallRecord::~CallRecord() {
 void CallRecord::Add(const engine::Delta& delta) {
   if (delta.finish != scheduling::FinishReason::kNone) reason_ = ReasonName(delta.finish);
   if (text_.size() < kMaxLoggedBytes) text_ += delta.text;
+  watch_.Add(delta);
+}
+
+void CallRecord::Watch(const Digest& digest, bool has_logprobs) {
+  watched_ = digest;
+  watch_.set_has_logprobs(has_logprobs);
 }
 
 void CallRecord::End(const absl::Status& status, const scheduling::Usage& usage) {
@@ -38,6 +44,9 @@ void CallRecord::End(const absl::Status& status, const scheduling::Usage& usage)
   const Duration total = books_.clock->Now() - arrival_;
   Count(status, usage, total);
   Log(status, usage, total);
+  if (!watched_) return;
+  const auto observation = watch_.Observe(status, usage);
+  if (observation) books_.models->Observe(*watched_, *observation);
 }
 
 void CallRecord::Count(const absl::Status& status, const scheduling::Usage& usage, Duration total) {

@@ -3,14 +3,18 @@
 #ifndef LLAVA_SERVER_API_CALL_RECORD_H_
 #define LLAVA_SERVER_API_CALL_RECORD_H_
 
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/gate.h"
+#include "server/api/answer_watch.h"
 #include "server/engine/token_stream.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
+#include "server/registry/served_model.h"
 #include "server/scheduling/request.h"
 
 namespace llava::api {
@@ -21,6 +25,7 @@ struct Books {
   const observe::Log* log = nullptr;
   const Clock* clock = nullptr;
   Gate* in_flight = nullptr;
+  registry::ModelDirectory* models = nullptr;
 };
 
 // One thread at a time. Holds a place in the gate.
@@ -34,6 +39,9 @@ class CallRecord {
 
   void Add(const engine::Delta& delta);
   void End(const absl::Status& status, const scheduling::Usage& usage);
+
+  // The request has gone to an engine, and from here on its end tells something of the version.
+  void Watch(const Digest& digest, bool has_logprobs);
 
   // Filled in as they become known.
   std::string tenant;
@@ -52,6 +60,8 @@ class CallRecord {
   const TimePoint arrival_;
   std::string reason_ = "none";  // how the last choice finished
   std::string text_;             // of the answers, when content is logged
+  std::optional<Digest> watched_;
+  AnswerWatch watch_;
   bool ended_ = false;
 };
 

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/digest.h"
 #include "base/status_macros.h"
 #include "server/api/api_error.h"
 #include "server/api/model_choice.h"
@@ -15,6 +18,29 @@ namespace {
 
 constexpr Duration kRetryWhenDraining = std::chrono::seconds(1);
 constexpr Duration kRetryWhenPrepareIsFull = std::chrono::milliseconds(500);
+// Of a picture's file, so much at either end tells it from others well enough for a canary.
+constexpr std::size_t kPictureEnd = 4096;
+
+// Equal for all requests of a conversation: its tenant and what was said first.
+std::string ConversationKey(const ChatCall& call) {
+  Sha256 key;
+  key.Update(call.tenant);
+  for (const model::ChatMessage& message : call.messages) {
+    for (const model::MessagePart& part : message.parts) {
+      if (const auto* text = std::get_if<std::string>(&part)) {
+        key.Update("t").Update(*text);
+        continue;
+      }
+      const auto index = static_cast<std::size_t>(std::get<model::ImagePart>(part).index);
+      const absl::string_view bytes = call.images[index].bytes;
+      const absl::string_view end =
+          bytes.substr(bytes.size() - std::min(bytes.size(), kPictureEnd));
+      key.Update(absl::StrCat("p", bytes.size(), bytes.substr(0, kPictureEnd), end));
+    }
+    if (message.role == model::Role::kUser) break;
+  }
+  return key.Finish().Hex();
+}
 
 }  // namespace
 
@@ -22,7 +48,8 @@ struct ChatRunner::Job {
   ChatCall call;
   Done done;
   std::unique_ptr<CallRecord> record;
-  std::shared_ptr<const registry::ServedModel> model;
+  std::string key;                                     // of those who see the same version
+  std::shared_ptr<const registry::ServedModel> model;  // null: waits for a swap
   engine::AdmissionTicket ticket;
 };
 
@@ -45,22 +72,39 @@ void ChatRunner::Start(ChatCall call, Done done) {
                                     kRetryWhenDraining));
     return;
   }
-  const Books books{metrics_, log_, clock_, &in_flight_};
+  const Books books{metrics_, log_, clock_, &in_flight_, models_};
   auto job = std::make_shared<Job>();
   job->record = std::make_unique<CallRecord>(books, call.protocol, call.request_id, call.arrival);
   job->call = std::move(call);
   job->done = std::move(done);
   absl::Status accepted = Accept(*job);
-  if (accepted.ok()) {
-    metrics_->preparing.Increment();
-    if (pool_->TrySubmit([this, job] { job->done(Run(*job)); })) return;
-    metrics_->preparing.Decrement();
-    accepted = scheduling::WithRetryAfter(
-        absl::ResourceExhaustedError("too many requests wait to be prepared"),
-        kRetryWhenPrepareIsFull);
-  }
+  if (accepted.ok() && job->model == nullptr) return WaitForSwap(job);
+  if (accepted.ok()) accepted = SendToPool(job);
+  if (accepted.ok()) return;
   Refuse(*job, accepted);
   job->done(accepted);
+}
+
+absl::Status ChatRunner::SendToPool(const std::shared_ptr<Job>& job) {
+  metrics_->preparing.Increment();
+  if (pool_->TrySubmit([this, job] { job->done(Run(*job)); })) return absl::OkStatus();
+  metrics_->preparing.Decrement();
+  return scheduling::WithRetryAfter(
+      absl::ResourceExhaustedError("too many requests wait to be prepared"),
+      kRetryWhenPrepareIsFull);
+}
+
+// The old version has gone and the new one is not there yet.
+void ChatRunner::WaitForSwap(const std::shared_ptr<Job>& job) {
+  const auto go_on = [this, job] {
+    absl::Status status = CheckAlive(*job);
+    if (status.ok()) status = Bind(*job);
+    if (status.ok()) status = SendToPool(job);
+    if (status.ok()) return;
+    Refuse(*job, status);
+    job->done(status);
+  };
+  if (!models_->AfterSwap(go_on)) go_on();
 }
 
 // Everything that can be said without decoding or tokenizing.
@@ -72,16 +116,26 @@ absl::Status ChatRunner::Accept(Job& job) {
   const TimePoint latest = call.arrival + options_.request_timeout;
   call.deadline = std::min(call.deadline.value_or(latest), latest);
   ASSIGN_OR_RETURN(const CallWeight weight, CheckCall(call, options_.limits));
-  auto model = ChooseModel(*models_, call.model, call.tenant);
-  if (!model.ok()) return WithField(model.status(), call.field_prefix + "model");
-  job.model = *std::move(model);
-  job.record->model = job.model->name;
-  job.record->version = job.model->version;
+  if (models_->IsJudging()) {
+    job.key = options_.canary_by_tenant ? call.tenant : ConversationKey(call);
+  }
+  const absl::Status bound = Bind(job);
+  if (!bound.ok() && !absl::IsUnavailable(bound)) return bound;
   const std::int64_t answer_tokens = std::int64_t{call.n} * call.sampling.max_tokens;
   ASSIGN_OR_RETURN(job.ticket, admission_->Enter(call.tenant, {.requests = 1,
                                                                .tokens = answer_tokens,
                                                                .bytes = weight.bytes,
                                                                .pixels = weight.pixels}));
+  return absl::OkStatus();
+}
+
+// To one version, from here to the last token.
+absl::Status ChatRunner::Bind(Job& job) const {
+  auto model = ChooseModel(*models_, job.call.model, job.key);
+  if (!model.ok()) return WithField(model.status(), job.call.field_prefix + "model");
+  job.model = *std::move(model);
+  job.record->model = job.model->name;
+  job.record->version = job.model->version;
   return absl::OkStatus();
 }
 
@@ -103,6 +157,7 @@ absl::StatusOr<Answer> ChatRunner::Run(Job& job) {
   job.record->prepare_time = clock_->Now() - job.call.arrival;
   if (status.ok()) {
     metrics_->prepare_seconds.Observe(Seconds(job.record->prepare_time));
+    job.record->Watch(job.model->digest, submission.request.sampling.top_logprobs >= 0);
     auto stream = Route(job.model->engines, submission.request)->Submit(std::move(submission));
     if (stream.ok()) {
       return Answer(std::move(job.model), *std::move(stream), std::move(job.record));
@@ -153,6 +208,9 @@ absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const
   request.prompt_ids = std::move(prepared->prompt_ids);
   request.images = std::move(prepared->images);
   request.sampling = call.sampling;
+  if (models_->IsJudging()) {
+    request.sampling.top_logprobs = std::max(0, request.sampling.top_logprobs);
+  }
   request.n = call.n;
   request.end_token_ids = job.model->preparer->end_token_ids();
   submission->make_decoder = job.model->preparer->MakeDecoderFactory(call.sampling.stop);

@@ -27,6 +27,7 @@ class ChatRunner {
   struct Options {
     CallLimits limits;
     Duration request_timeout = std::chrono::minutes(10);
+    bool canary_by_tenant = false;  // otherwise by conversation
   };
   using Done = std::function<void(absl::StatusOr<Answer>)>;
 
@@ -41,6 +42,7 @@ class ChatRunner {
   //   RESOURCE_EXHAUSTED   a bound of admission, with scheduling::RetryAfter
   //   DEADLINE_EXCEEDED, CANCELLED     before the engine had it
   //   UNAVAILABLE          draining
+  // While versions are swapped a call waits, accepted, for the one that comes.
   void Start(ChatCall call, Done done);
 
   // Refuses new calls from now on.
@@ -55,6 +57,9 @@ class ChatRunner {
  private:
   struct Job;
   absl::Status Accept(Job& job);
+  absl::Status Bind(Job& job) const;
+  void WaitForSwap(const std::shared_ptr<Job>& job);
+  absl::Status SendToPool(const std::shared_ptr<Job>& job);
   absl::StatusOr<Answer> Run(Job& job);
   engine::Engine* Route(const std::vector<engine::Engine*>& engines,
                         const scheduling::Request& request);

@@ -6,9 +6,9 @@
 namespace llava::api {
 
 absl::StatusOr<std::shared_ptr<const registry::ServedModel>> ChooseModel(
-    registry::ModelDirectory& models, absl::string_view name, absl::string_view tenant) {
+    registry::ModelDirectory& models, absl::string_view name, absl::string_view key) {
   const std::size_t at = name.rfind('@');
-  if (at == name.npos) return models.Find(name, tenant);
+  if (at == name.npos) return models.Find(name, key);
   const absl::string_view version = name.substr(at + 1);
   for (const auto& model : models.List()) {
     if (model->name == name.substr(0, at) && version.size() >= kMinVersionDigits &&

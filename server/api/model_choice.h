@@ -15,7 +15,7 @@ namespace llava::api {
 // FAILED_PRECONDITION as ModelDirectory::Find.
 inline constexpr std::size_t kMinVersionDigits = 8;
 absl::StatusOr<std::shared_ptr<const registry::ServedModel>> ChooseModel(
-    registry::ModelDirectory& models, absl::string_view name, absl::string_view tenant);
+    registry::ModelDirectory& models, absl::string_view name, absl::string_view key);
 
 }  // namespace llava::api
 

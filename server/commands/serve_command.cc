@@ -24,6 +24,7 @@ struct Flag {
 };
 constexpr Flag kFlags[] = {
     {"--checkpoint", "checkpoint", "Folder of the checkpoint"},
+    {"--watch", "watch", "Folder that versions are published to"},
     {"--device", "devices", "Devices, comma-separated: cpu, cuda:0"},
     {"--dtype", "dtype", "auto, float32 or bfloat16"},
     {"--listen", "listen", "HOST:PORT of gRPC; port 0 picks one"},
@@ -109,14 +110,16 @@ int ServeCommand::Serve(const Config& config, Backend* backend) {
   RaiseFileLimit();
   Signals signals;
   const RealClock clock;
-  auto app = App::Start(config, backend, &clock);
+  const auto say_ready = [] {
+    std::puts("ready");
+    std::fflush(stdout);
+  };
+  auto app = App::Start(config, backend, &clock, say_ready);
   if (!app.ok()) return Fail(app.status());
   Announce(config, (*app)->ports());
   signals.LetThrough();
-  const absl::Status loaded = (*app)->LoadModel();
-  if (!loaded.ok()) return Fail(loaded);
-  std::puts("ready");
-  std::fflush(stdout);
+  const absl::Status serving = (*app)->Serve();
+  if (!serving.ok()) return Fail(serving);
   signals.Wait();
   return (*app)->Stop() ? 0 : kCutOff;
 }

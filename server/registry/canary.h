@@ -4,6 +4,7 @@
 #define LLAVA_SERVER_REGISTRY_CANARY_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/clock.h"
@@ -12,24 +13,34 @@ namespace llava::registry {
 
 // One finished answer.
 struct Observation {
-  bool failed = false;             // the server's fault: INTERNAL, or out of device memory
-  bool empty = false;              // ended at once, without text
+  bool failed = false;             // the server's fault: an error, out of device memory, too late
+  bool empty = false;              // has no text: it ended at once, or is of tokens without one
   bool degenerate = false;         // mostly a repetition of itself (IsDegenerate)
-  double first_token_seconds = 0;  // 0: none
+  double first_token_seconds = 0;  // 0: none, or mostly spared by the prefix cache
   double next_token_seconds = 0;   // the mean of the answer's inter-token times; 0: none
+  std::optional<double> mean_logprob = std::nullopt;  // of its tokens as the model saw them
 };
 
 struct CanaryOptions {
-  double traffic = 0.1;               // share of the tenants, [0, 1]; 0: no canary, live at once
-  std::int64_t min_answers = 20;      // of the canary, before any verdict
+  double traffic = 0.1;               // share of the conversations, [0, 1]; 0: live at once
+  std::int64_t min_answers = 20;      // of the canary, before it is judged
   std::int64_t enough_answers = 200;  // of the canary: good if nothing spoke against it
   Duration longest = std::chrono::minutes(10);  // the same after this time
   double more_failures = 0.02;                  // share of answers above the live version's
   double more_bad_answers = 0.05;  // empty or degenerate; share above the live version's
   double slower = 1.5;             // times the live version's mean first- or next-token time
+  // What is left of the live version's token probability (geometric mean) when the canary is so
+  // much less sure of its own words: a model that learned noise is well-formed and unsure.
+  double less_sure = 0.5;
 };
 
 enum class Verdict : std::uint8_t { kWait, kPromote, kRollBack };
+
+struct Judgement {
+  Verdict verdict = Verdict::kWait;
+  std::string cause;   // a word, for metrics: "answers", "time", "failures", "slow_next_token", ...
+  std::string reason;  // a sentence with the numbers
+};
 
 // Not thread-safe.
 class CanaryJudge {
@@ -39,25 +50,30 @@ class CanaryJudge {
   void AddCanary(const Observation& observation) { canary_.Add(observation); }
   void AddLive(const Observation& observation) { live_.Add(observation); }
 
-  // `reason` (not null) says why for kRollBack and kPromote.
-  Verdict Judge(TimePoint now, std::string* reason) const;
+  Judgement Judge(TimePoint now) const;
 
  private:
+  struct Mean {
+    double sum = 0;
+    std::int64_t count = 0;
+    void Add(double value);
+    double value() const { return count == 0 ? 0 : sum / static_cast<double>(count); }
+  };
   struct Tally {
     std::int64_t answers = 0;
     std::int64_t failed = 0;
     std::int64_t bad = 0;
-    std::int64_t first_tokens = 0;
-    std::int64_t next_tokens = 0;
-    double first_seconds = 0;
-    double next_seconds = 0;
+    Mean first_seconds;
+    Mean next_seconds;
+    Mean logprob;
 
     void Add(const Observation& observation);
     double Share(std::int64_t count) const;
   };
-  bool IsWorse(std::string* reason) const;
-  bool IsSlower(double canary_seconds, std::int64_t canary_count, double live_seconds,
-                std::int64_t live_count) const;
+  std::optional<Judgement> Worse() const;
+  std::optional<Judgement> Slower(const char* cause, const char* what, const Mean& canary,
+                                  const Mean& live) const;
+  std::optional<Judgement> LessSure() const;
 
   const CanaryOptions options_;
   const TimePoint start_;
@@ -65,7 +81,7 @@ class CanaryJudge {
   Tally live_;
 };
 
-// True when `text` repeats one short piece (at most 64 bytes) over at least its last 256 bytes.
+// True when `text` ends with at least 6 times the same piece (1 to 64 bytes), 24 bytes or more.
 bool IsDegenerate(const std::string& text);
 
 }  // namespace llava::registry

@@ -10,17 +10,16 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
-#include <system_error>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "server/registry/published.h"
 
 namespace llava::registry {
 namespace {
 
-constexpr char kLatest[] = "latest";
 constexpr std::uint32_t kEvents =
     IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 
@@ -81,14 +80,18 @@ void LatestWatcher::Run() {
 }
 
 void LatestWatcher::Look() {
-  std::error_code error;
-  const std::filesystem::path root(root_);
-  std::filesystem::path target = std::filesystem::read_symlink(root / kLatest, error);
-  if (error) return;  // none yet
-  const std::string dir = (target.is_absolute() ? target : root / target).lexically_normal();
-  if (dir == last_) return;
-  last_ = dir;
-  on_latest_(dir);
+  const std::optional<std::string> dir = LatestIn(root_);
+  if (!dir) return;  // none yet
+  const std::string now = FingerprintOf(*dir);
+  if (*dir != last_) {
+    last_ = *dir;
+    told_ = seen_ = now;
+    return on_latest_(last_, false);
+  }
+  const bool stands_still = now == std::exchange(seen_, now);
+  if (!stands_still || now == told_) return;
+  told_ = now;
+  on_latest_(last_, true);
 }
 
 }  // namespace llava::registry

@@ -14,10 +14,11 @@
 namespace llava::registry {
 
 // Owns its thread. The callback runs on it, first for what `latest` names at the start (if
-// anything), then for every other target that it is seen to have.
+// anything), then for every other target that it is seen to have, and when the files of the target
+// were `replaced`: they are others than before, and stand still.
 class LatestWatcher {
  public:
-  using OnLatest = std::function<void(const std::string& dir)>;
+  using OnLatest = std::function<void(const std::string& dir, bool replaced)>;
 
   // `poll`: how often to look without a notification. The folder need not exist yet. UNAVAILABLE
   // when the system has no more file descriptors.
@@ -37,6 +38,8 @@ class LatestWatcher {
   const int inotify_;  // file descriptor
   const int stop_;     // file descriptor: readable when it is time to go
   std::string last_;   // folder told last
+  std::string told_;   // its fingerprint then
+  std::string seen_;   // its fingerprint at the last look
   std::jthread thread_;
 };
 

@@ -4,6 +4,7 @@
 #define LLAVA_SERVER_REGISTRY_MODEL_LOADER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,8 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/digest.h"
+#include "server/engine/engine.h"
 #include "server/engine/executor.h"
 #include "server/registry/preparer.h"
+#include "server/registry/version_state.h"
 #include "server/scheduling/request.h"
 
 namespace llava::registry {
@@ -28,7 +31,13 @@ struct LoadedVersion {
   std::shared_ptr<const Preparer> preparer;
   std::vector<std::shared_ptr<const engine::LoadedModel>> models;  // one for each engine, in order
   std::vector<PreparedProbe> probes;
+  std::int64_t bytes = 0;  // of the weights in memory
+  // What stays claimed while the version is loaded, such as a lease on its folder.
+  std::shared_ptr<const void> claim;
 };
+
+// OK, or why to give up; asked now and then during something slow.
+using GoOn = std::function<absl::Status()>;
 
 // Called by the registry's thread only, never by an engine's.
 class ModelLoader {
@@ -36,13 +45,22 @@ class ModelLoader {
   virtual ~ModelLoader() = default;
 
   // Which version lies in `dir`, by its manifest alone. NOT_FOUND, INVALID_ARGUMENT, DATA_LOSS.
-  virtual absl::StatusOr<Digest> Identify(const std::string& dir) = 0;
+  virtual absl::StatusOr<VersionIdentity> Identify(const std::string& dir) = 0;
 
-  // Hashes, shapes, dtypes, tokenizer, no NaN. DATA_LOSS or FAILED_PRECONDITION naming the file.
-  virtual absl::Status Verify(const std::string& dir) = 0;
+  // Hashes, shapes, dtypes, tokenizer, no NaN. DATA_LOSS or FAILED_PRECONDITION naming the file;
+  // ABORTED when another version than `version` lies there now.
+  virtual absl::Status Verify(const std::string& dir, const Digest& version, const GoOn& go_on) = 0;
 
-  // Beside the versions that are loaded. RESOURCE_EXHAUSTED when both do not fit.
-  virtual absl::StatusOr<LoadedVersion> Load(const std::string& dir) = 0;
+  // Models of exactly that version. `beside`: other versions are loaded and answer, and are not to
+  // be disturbed. ABORTED as above; RESOURCE_EXHAUSTED when there is not the memory.
+  virtual absl::StatusOr<LoadedVersion> Load(const std::string& dir, const Digest& version,
+                                             bool beside) = 0;
+
+  // The engines for a version, in the order of its models, running. `beside`: those that there
+  // are, FAILED_PRECONDITION when they cannot run it. Otherwise no engine holds a version, and
+  // those of before may be gone when this returns.
+  virtual absl::StatusOr<std::vector<engine::Engine*>> EnginesFor(const LoadedVersion& version,
+                                                                  bool beside) = 0;
 };
 
 }  // namespace llava::registry

@@ -21,9 +21,9 @@ class Decoder final : public engine::TextDecoder {
     return {.text = std::move(text), .stopped = stop_.matched()};
   }
 
-  std::string Finish() override {
+  Piece Finish() override {
     std::string text = stop_.Push(detokenizer_.Finish());
-    return text + stop_.Finish();
+    return {.text = text + stop_.Finish(), .stopped = stop_.matched()};
   }
 
  private:
@@ -64,13 +64,14 @@ absl::StatusOr<std::shared_ptr<const Preparer>> Preparer::Load(
 
 absl::StatusOr<PreparedPrompt> Preparer::Prepare(std::span<const model::ChatMessage> messages,
                                                  std::span<const absl::string_view> images,
-                                                 const model::ImageLimits& limits,
-                                                 int* bad_image) const {
+                                                 const model::ImageLimits& limits, int* bad_image,
+                                                 const model::ChatTemplate* chat_template) const {
   // The text first: it is cheap, and most wrong requests are wrong there.
   const int num_images = static_cast<int>(images.size());
   ASSIGN_OR_RETURN(model::PromptTokens prompt,
-                   model::BuildPrompt(messages, parts_->chat_template, parts_->tokenizer,
-                                      parts_->config, num_images));
+                   model::BuildPrompt(
+                       messages, chat_template != nullptr ? *chat_template : parts_->chat_template,
+                       parts_->tokenizer, parts_->config, num_images));
   PreparedPrompt prepared;
   for (const model::ImageSpan& span : prompt.image_spans) {
     auto image = model::DecodeImage(View(images[static_cast<std::size_t>(span.image)]), limits);

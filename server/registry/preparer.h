@@ -36,9 +36,11 @@ class Preparer {
 
   // Slow (pictures): not for an RPC thread. `images` is what the messages' ImageParts index, whole
   // files. INVALID_ARGUMENT; when a picture is to blame, `bad_image` (not null) is its index.
+  // `chat_template`: another one than the checkpoint's own, if not null.
   absl::StatusOr<PreparedPrompt> Prepare(std::span<const model::ChatMessage> messages,
                                          std::span<const absl::string_view> images,
-                                         const model::ImageLimits& limits, int* bad_image) const;
+                                         const model::ImageLimits& limits, int* bad_image,
+                                         const model::ChatTemplate* chat_template = nullptr) const;
 
   // For one request. The decoders refer to this preparer, which must outlive them.
   engine::TextDecoderFactory MakeDecoderFactory(std::vector<std::string> stop) const;

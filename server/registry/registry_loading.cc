@@ -1,16 +1,22 @@
 // The registry's thread: how a folder becomes a version, and how a version goes.
+#include <malloc.h>
+
+#include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "server/registry/published.h"
 #include "server/registry/registry.h"
 
 namespace llava::registry {
 namespace {
 
 constexpr Duration kProbeTimeout = std::chrono::minutes(2);
+constexpr char kTotal[] = "total";  // of Manifest::evaluation: the share of right answers
 
 // The status that an engine's thread gives to a Done.
 class Reply {
@@ -38,8 +44,10 @@ class Reply {
 class NoText final : public engine::TextDecoder {
  public:
   Piece Push(std::int32_t) override { return {}; }
-  std::string Finish() override { return {}; }
+  Piece Finish() override { return {}; }
 };
+
+absl::Status Stopping() { return absl::CancelledError("the server is stopping"); }
 
 }  // namespace
 
@@ -47,7 +55,7 @@ void Registry::Run() {
   for (;;) {
     RunOnce();
     MutexLock lock(&mutex_);
-    while (!stopping_ && commands_.empty() && unused_.empty() && changes_.empty()) {
+    while (!stopping_ && commands_.empty() && unused_.empty()) {
       if (!judge_) {
         changed_.Wait(&mutex_);
       } else if (!changed_.WaitUntil(&mutex_, clock_->Now() + std::chrono::seconds(1))) {
@@ -62,11 +70,11 @@ void Registry::RunOnce() {
   for (;;) {
     FreeUnused();
     JudgeCanary();
-    TellChanges();
     Command command;
     {
       MutexLock lock(&mutex_);
-      if (commands_.empty() && unused_.empty() && changes_.empty()) return;
+      if (commands_.empty() && unused_.empty()) return;
+      if (stopping_) return;
       if (commands_.empty()) continue;
       command = std::move(commands_.front());
       commands_.pop_front();
@@ -77,72 +85,136 @@ void Registry::RunOnce() {
 
 void Registry::LoadNow(const Command& command) {
   Entry* const entry = Discover(command);
-  if (entry == nullptr) return;
-  const absl::Status status = TakeIn(entry);
-  if (status.ok()) return;
-  const Digest digest = entry->info.digest;
-  bool in_engines = false;
+  if (entry == nullptr) return TryOlder();
+  std::string before;
+  const TimePoint start = clock_->Now();
+  absl::Status status = Verify(entry);
+  if (status.ok() && options_.swap) before = MakeRoom();
+  if (status.ok()) status = Bring(entry);
+  if (status.ok()) {
+    Serve(entry, clock_->Now() - start);
+  } else {
+    Reject(entry, status);
+  }
+  VersionInfo info;
   {
     MutexLock lock(&mutex_);
-    entry->info.reason = std::string(status.ToString());
-    in_engines = entry->info.state > VersionState::kLoading;
-    SetState(*entry, in_engines ? VersionState::kDraining : VersionState::kRejected);
+    info = entry->info;
   }
-  if (in_engines) FreeNow(digest);
+  // What made room comes back.
+  if (!status.ok() && !before.empty()) LoadNow({before, /*again=*/true, nullptr});
+  EndSwap();
+  {
+    MutexLock lock(&mutex_);
+    const bool rolled_back = status.ok() && !info.reason.empty();
+    Decide(command.ticket, rolled_back ? absl::FailedPreconditionError(info.reason) : status, info);
+  }
+  if (!status.ok()) TryOlder();
 }
 
 // The entry to take in; null when there is nothing to do, or nothing that could be done.
 Registry::Entry* Registry::Discover(const Command& command) {
-  const absl::StatusOr<Digest> digest = loader_->Identify(command.dir);
+  absl::StatusOr<VersionIdentity> identity = loader_->Identify(command.dir);
+  const absl::Status refused =
+      identity.ok() ? CheckNotRolledBack(identity->digest, command.again) : identity.status();
   std::vector<Retired> retired;
   MutexLock lock(&mutex_);
-  Entry* entry = digest.ok() ? FindEntry(*digest) : nullptr;
+  Entry* entry = identity.ok() ? FindEntry(identity->digest) : nullptr;
   if (entry != nullptr) {
-    if (entry->info.state == VersionState::kKept) retired = MakeLive(*entry);
+    if (entry->info.state == VersionState::kKept) retired = MakeLive(*entry, "operator");
     const bool gone = entry->info.state == VersionState::kFreed ||
                       (entry->info.state == VersionState::kRejected && command.again);
-    if (!gone) return nullptr;
+    if (!gone) {
+      const bool rejected = entry->info.state == VersionState::kRejected;
+      Decide(command.ticket,
+             rejected ? absl::FailedPreconditionError(entry->info.reason) : absl::OkStatus(),
+             entry->info);
+      return nullptr;
+    }
   } else {
+    // A folder that does not say which version it is has one entry.
+    std::erase_if(entries_, [&](const Entry& other) {
+      return other.info.dir == command.dir && other.info.identity.digest == Digest{};
+    });
     ForgetOld();
     entry = &entries_.emplace_back();
   }
   entry->info.dir = command.dir;
   entry->info.reason.clear();
-  if (digest.ok()) entry->info.digest = *digest;
-  SetState(*entry, VersionState::kDiscovered);
-  if (digest.ok()) return entry;
-  entry->info.reason = digest.status().ToString();
-  SetState(*entry, VersionState::kRejected);
+  entry->info.answers = 0;
+  if (identity.ok()) entry->info.identity = *identity;
+  SetState(*entry, VersionState::kDiscovered, "");
+  if (refused.ok()) return entry;
+  entry->info.reason = refused.ToString();
+  SetState(*entry, VersionState::kRejected, "discovered");
+  Decide(command.ticket, refused, entry->info);
   return nullptr;
 }
 
-// Only this thread changes an entry before it is live or a canary; the lock is for its readers.
-absl::Status Registry::TakeIn(Entry* entry) {
-  const auto enter = [this, entry](VersionState state) {
-    {
-      MutexLock lock(&mutex_);
-      SetState(*entry, state);
-    }
-    TellChanges();
-  };
-  const Digest digest = entry->info.digest;
-  enter(VersionState::kVerifying);
-  RETURN_IF_ERROR(Annotate(loader_->Verify(entry->info.dir), "verifying"));
-  enter(VersionState::kLoading);
-  auto loaded = loader_->Load(entry->info.dir);
-  if (!loaded.ok()) return Annotate(loaded.status(), "loading");
-  RETURN_IF_ERROR(Annotate(AddToEngines(digest, *loaded), "loading"));
-  enter(VersionState::kWarming);
-  RETURN_IF_ERROR(Annotate(Warm(digest), "warming"));
-  enter(VersionState::kProbing);
-  RETURN_IF_ERROR(Annotate(RunProbes(digest, loaded->probes), "probing"));
+// By this daemon before it was started again, or by another one. Who asks for it gets it.
+absl::Status Registry::CheckNotRolledBack(const Digest& digest, bool again) {
+  if (options_.published.empty()) return absl::OkStatus();
+  if (again) {
+    ForgetRolledBack(options_.published, digest);
+    return absl::OkStatus();
+  }
+  const auto why = WhyRolledBack(options_.published, digest);
+  if (!why) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("it was rolled back before: ", *why));
+}
 
+void Registry::Enter(Entry* entry, VersionState state) {
+  MutexLock lock(&mutex_);
+  SetState(*entry, state, "");
+}
+
+absl::Status Registry::GoOnUnlessStopping() {
+  MutexLock lock(&mutex_);
+  return stopping_ ? Stopping() : absl::OkStatus();
+}
+
+absl::Status Registry::Verify(Entry* entry) {
+  Enter(entry, VersionState::kVerifying);
+  return Annotate(loader_->Verify(entry->info.dir, entry->info.identity.digest,
+                                  [this] { return GoOnUnlessStopping(); }),
+                  "verifying");
+}
+
+// Only this thread changes an entry before it is live or a canary; the lock is for its readers.
+absl::Status Registry::Bring(Entry* entry) {
+  Enter(entry, VersionState::kLoading);
+  RETURN_IF_ERROR(GoOnUnlessStopping());
+  bool beside = false;
+  {
+    MutexLock lock(&mutex_);
+    beside = AnyLoaded();
+  }
+  auto loaded = loader_->Load(entry->info.dir, entry->info.identity.digest, beside);
+  if (!loaded.ok()) return Annotate(loaded.status(), "loading");
+  entry->loaded = *std::move(loaded);
+  {
+    MutexLock lock(&mutex_);
+    entry->info.bytes = entry->loaded.bytes;
+  }
+  RETURN_IF_ERROR(GoOnUnlessStopping());
+  auto engines = loader_->EnginesFor(entry->loaded, beside);
+  if (!engines.ok()) return Annotate(engines.status(), "loading");
+  entry->engines = *std::move(engines);
+  RETURN_IF_ERROR(Annotate(AddToEngines(entry), "loading"));
+  Enter(entry, VersionState::kWarming);
+  RETURN_IF_ERROR(Annotate(Warm(*entry), "warming"));
+  Enter(entry, VersionState::kProbing);
+  return Annotate(RunProbes(*entry), "probing");
+}
+
+void Registry::Serve(Entry* entry, Duration load_time) {
+  const Digest digest = entry->info.identity.digest;
   auto model = std::make_unique<ServedModel>();
   model->name = options_.model_name;
-  model->version = digest.Hex().substr(0, 16);
+  model->version = digest.Hex();
   model->digest = digest;
-  model->preparer = std::move(loaded->preparer);
-  model->engines = engines_;
+  model->preparer = entry->loaded.preparer;
+  model->engines = entry->engines;
   // The last call that runs on it says so, whatever thread that is.
   const auto last_use = [this, digest](const ServedModel* unused) {
     delete unused;
@@ -152,45 +224,124 @@ absl::Status Registry::TakeIn(Entry* entry) {
   };
   std::vector<Retired> retired;
   MutexLock lock(&mutex_);
+  last_load_ = load_time;
+  entry->info.load_seconds = Seconds(load_time);
   entry->served = std::shared_ptr<const ServedModel>(model.release(), last_use);
   Entry* const live = In(VersionState::kLive);
   if (live == nullptr || options_.canary.traffic == 0) {
-    retired = MakeLive(*entry);
-    return absl::OkStatus();
+    retired = MakeLive(*entry, live == nullptr ? "first" : "no_canary");
+    return;
   }
   if (Entry* const older = In(VersionState::kCanary)) {
-    retired.push_back(Retire(*older, "rolled back: a newer version came"));
+    retired.push_back(Retire(*older, "superseded", ""));
   }
   entry->info.traffic = options_.canary.traffic;
   live->info.traffic = 1 - options_.canary.traffic;
   judge_.emplace(options_.canary, clock_->Now());
-  SetState(*entry, VersionState::kCanary);
-  return absl::OkStatus();
+  SetState(*entry, VersionState::kCanary, "");
+  const std::string worse = WhyWorse(entry->info.identity, live->info.identity);
+  if (worse.empty()) return;
+  for (Retired& gone : ActOn({Verdict::kRollBack, "evaluation", worse})) {
+    retired.push_back(std::move(gone));
+  }
+}
+
+// By what the manifests say of both; empty when it is not worse, or when one of them says nothing.
+std::string Registry::WhyWorse(const VersionIdentity& canary, const VersionIdentity& live) const {
+  const auto total = canary.evaluation.find(kTotal);
+  const auto live_total = live.evaluation.find(kTotal);
+  if (total == canary.evaluation.end() || live_total == live.evaluation.end()) return "";
+  if (total->second >= live_total->second - options_.worse_evaluation) return "";
+  return absl::StrCat("its evaluation says ", total->second, ", that of the live version ",
+                      live_total->second);
+}
+
+void Registry::Reject(Entry* entry, const absl::Status& status) {
+  bool in_engines = false;
+  {
+    MutexLock lock(&mutex_);
+    const std::string cause = StateName(entry->info.state);
+    entry->info.reason = status.ToString();
+    in_engines = IsLoaded(entry->info.state);
+    SetState(*entry, in_engines ? VersionState::kDraining : VersionState::kRejected, cause);
+  }
+  if (in_engines) return FreeNow(entry->info.identity.digest);
+  entry->loaded = {};
+  entry->engines.clear();
+  malloc_trim(0);
+}
+
+// Lets everything that is loaded go, and waits until it is gone. Returns the folder of what was
+// live; empty when nothing was.
+std::string Registry::MakeRoom() {
+  std::string before;
+  std::vector<Retired> retired;
+  {
+    MutexLock lock(&mutex_);
+    const Entry* live = In(VersionState::kLive);
+    if (live == nullptr) return before;
+    before = live->info.dir;
+    swapping_since_ = clock_->Now();
+    for (Entry& entry : entries_) {
+      if (entry.served != nullptr) retired.push_back(Retire(entry, "swap", ""));
+    }
+  }
+  retired.clear();
+  for (;;) {
+    FreeUnused();
+    MutexLock lock(&mutex_);
+    if (!AnyLoaded() || stopping_) return before;
+    while (unused_.empty() && !stopping_) changed_.Wait(&mutex_);
+  }
+}
+
+void Registry::EndSwap() {
+  std::vector<std::function<void()>> waiting;
+  {
+    MutexLock lock(&mutex_);
+    swapping_since_.reset();
+    waiting.swap(after_swap_);
+  }
+  for (const auto& then : waiting) then();
+}
+
+// Nothing is live and the newest version was rejected: one that is older may be good.
+void Registry::TryOlder() {
+  if (options_.published.empty()) return;
+  const std::vector<std::string> dirs = VersionsIn(options_.published);
+  MutexLock lock(&mutex_);
+  if (stopping_ || !commands_.empty() || In(VersionState::kLive) != nullptr) return;
+  for (const std::string& dir : dirs) {
+    const bool known = std::any_of(entries_.begin(), entries_.end(),
+                                   [&](const Entry& entry) { return entry.info.dir == dir; });
+    if (known) continue;
+    commands_.push_back({dir, /*again=*/false, nullptr});
+    return;
+  }
 }
 
 // All engines or none.
-absl::Status Registry::AddToEngines(const Digest& digest, const LoadedVersion& loaded) {
-  LLAVA_CHECK_EQ(loaded.models.size(), engines_.size());
-  for (std::size_t i = 0; i < engines_.size(); ++i) {
+absl::Status Registry::AddToEngines(Entry* entry) {
+  const auto& models = entry->loaded.models;
+  LLAVA_CHECK_EQ(models.size(), entry->engines.size());
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    LLAVA_CHECK(models[i]->version() == entry->info.identity.digest);
     Reply reply;
-    engines_[i]->AddVersion(loaded.models[i], reply.Done());
+    entry->engines[i]->AddVersion(models[i], reply.Done());
     const absl::Status status = reply.Wait();
     if (status.ok()) continue;
-    for (std::size_t added = 0; added < i; ++added) {
-      Reply removed;
-      engines_[added]->RemoveVersion(digest, removed.Done());
-      removed.Wait().IgnoreError();
-    }
+    entry->engines.resize(i);
+    RemoveFromEngines(entry);
     return status;
   }
   return absl::OkStatus();
 }
 
 // The first step of a version allocates; nobody should wait for that.
-absl::Status Registry::Warm(const Digest& digest) {
-  for (engine::Engine* engine : engines_) {
+absl::Status Registry::Warm(const Entry& entry) {
+  for (engine::Engine* engine : entry.engines) {
     scheduling::Request request;
-    request.version = digest;
+    request.version = entry.info.identity.digest;
     request.prompt_ids = {1};
     request.sampling.max_tokens = 2;
     RETURN_IF_ERROR(Ask(*engine, std::move(request)).status());
@@ -198,11 +349,11 @@ absl::Status Registry::Warm(const Digest& digest) {
   return absl::OkStatus();
 }
 
-absl::Status Registry::RunProbes(const Digest& digest, const std::vector<PreparedProbe>& probes) {
-  for (engine::Engine* engine : engines_) {
-    for (const PreparedProbe& probe : probes) {
+absl::Status Registry::RunProbes(const Entry& entry) {
+  for (engine::Engine* engine : entry.engines) {
+    for (const PreparedProbe& probe : entry.loaded.probes) {
       scheduling::Request request = probe.request;
-      request.version = digest;
+      request.version = entry.info.identity.digest;
       ASSIGN_OR_RETURN(auto ids, Ask(*engine, std::move(request)));
       if (ids.size() > probe.expected.size()) ids.resize(probe.expected.size());
       if (ids == probe.expected) continue;
@@ -216,8 +367,10 @@ absl::Status Registry::RunProbes(const Digest& digest, const std::vector<Prepare
 
 absl::StatusOr<std::vector<std::int32_t>> Registry::Ask(engine::Engine& engine,
                                                         scheduling::Request request) {
+  RETURN_IF_ERROR(GoOnUnlessStopping());
   request.arrival = clock_->Now();
   request.deadline = request.arrival + kProbeTimeout;
+  request.priority = scheduling::Priority::kLow;  // those who are being served go first
   ASSIGN_OR_RETURN(
       auto stream,
       engine.Submit({std::move(request), {}, [] { return std::make_unique<NoText>(); }}));
@@ -241,39 +394,45 @@ void Registry::FreeUnused() {
   for (const Digest& digest : unused) FreeNow(digest);
 }
 
-// Nobody runs on it: the engines forget it at once.
+// Nobody runs on it: the engines forget it at once. Its memory goes in this thread, not in theirs.
 void Registry::FreeNow(const Digest& digest) {
-  RemoveFromEngines(digest);
-  MutexLock lock(&mutex_);
-  Entry* const entry = FindEntry(digest);
+  Entry* entry = nullptr;
+  {
+    MutexLock lock(&mutex_);
+    entry = FindEntry(digest);
+  }
   LLAVA_CHECK(entry != nullptr);
-  SetState(*entry, entry->info.reason.empty() ? VersionState::kFreed : VersionState::kRejected);
+  RemoveFromEngines(entry);
+  entry->loaded = {};
+  malloc_trim(0);
+  std::string reason;
+  {
+    MutexLock lock(&mutex_);
+    reason = entry->info.reason;
+  }
+  if (!options_.published.empty() && absl::StartsWith(reason, kRolledBack)) {
+    // Without it this daemon still knows, until it ends.
+    RememberRolledBack(options_.published, digest, reason).IgnoreError();
+  }
+  MutexLock lock(&mutex_);
+  entry->info.bytes = 0;
+  SetState(*entry, entry->info.reason.empty() ? VersionState::kFreed : VersionState::kRejected, "");
 }
 
-void Registry::RemoveFromEngines(const Digest& digest) {
-  for (engine::Engine* engine : engines_) {
+void Registry::RemoveFromEngines(Entry* entry) {
+  for (engine::Engine* engine : entry->engines) {
     Reply reply;
-    engine->RemoveVersion(digest, reply.Done());
+    engine->RemoveVersion(entry->info.identity.digest, reply.Done());
     reply.Wait().IgnoreError();  // UNAVAILABLE: the engine has stopped, and holds nothing
   }
+  entry->engines.clear();
 }
 
 void Registry::JudgeCanary() {
   std::vector<Retired> retired;
   MutexLock lock(&mutex_);
   if (!judge_) return;
-  std::string reason;
-  retired = ActOn(judge_->Judge(clock_->Now(), &reason), reason);
-}
-
-void Registry::TellChanges() {
-  std::vector<VersionInfo> changes;
-  {
-    MutexLock lock(&mutex_);
-    changes.swap(changes_);
-  }
-  if (!on_change_) return;
-  for (const VersionInfo& info : changes) on_change_(info);
+  retired = ActOn(judge_->Judge(clock_->Now()));
 }
 
 }  // namespace llava::registry

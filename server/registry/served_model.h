@@ -2,6 +2,7 @@
 #ifndef LLAVA_SERVER_REGISTRY_SERVED_MODEL_H_
 #define LLAVA_SERVER_REGISTRY_SERVED_MODEL_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "base/digest.h"
 #include "server/engine/engine.h"
+#include "server/registry/canary.h"
 #include "server/registry/preparer.h"
 
 namespace llava::registry {
@@ -18,24 +20,35 @@ namespace llava::registry {
 // call has ended.
 struct ServedModel {
   std::string name;
-  std::string version;  // as answers show it
+  std::string version;  // as answers show it: the digest in hexadecimal
   Digest digest;        // what cache keys carry
   std::shared_ptr<const Preparer> preparer;
   std::vector<engine::Engine*> engines;  // at least one; outlive the model
 };
 
-// Which version answers a request. Thread-safe.
+// Which version answers a request, and how its answers went. Thread-safe.
 class ModelDirectory {
  public:
   virtual ~ModelDirectory() = default;
 
-  // `name` empty: the default model. `tenant` decides who sees a canary. NOT_FOUND names the models
-  // there are; FAILED_PRECONDITION when no version of the model is live.
+  // `name` empty: the default model. `key` decides who sees a canary: equal keys see the same.
+  // NOT_FOUND names the models there are; FAILED_PRECONDITION when no version of the model is live;
+  // UNAVAILABLE while versions are swapped, with scheduling::RetryAfter.
   virtual absl::StatusOr<std::shared_ptr<const ServedModel>> Find(absl::string_view name,
-                                                                  absl::string_view tenant) = 0;
+                                                                  absl::string_view key) = 0;
 
   // The versions that answer now.
   virtual std::vector<std::shared_ptr<const ServedModel>> List() = 0;
+
+  // While versions are swapped: keeps `then`, calls it once in some thread when Find has another
+  // answer, and returns true. `then` must not block.
+  virtual bool AfterSwap(std::function<void()> then) = 0;
+
+  // Whether a canary is compared with the live version: answers should carry log-probabilities.
+  virtual bool IsJudging() = 0;
+
+  // One finished answer of a version.
+  virtual void Observe(const Digest& version, const Observation& observation) = 0;
 };
 
 }  // namespace llava::registry

@@ -30,6 +30,10 @@ const char* StateName(VersionState state) {
   return "unknown";
 }
 
+bool IsLoaded(VersionState state) {
+  return state >= VersionState::kWarming && state <= VersionState::kDraining;
+}
+
 bool IsLegalTransition(VersionState from, VersionState to) {
   using enum VersionState;
   switch (from) {

@@ -18,15 +18,16 @@ IMAGES = ROOT / "tests/golden/data/images"
 PROGRAM = os.environ["LLAVAD"]  # fake_llavad, or llavad itself
 
 
-def generated_client():
-    """(chat_pb2, chat_pb2_grpc), generated now."""
+def generated_client(with_models=False):
+    """(chat_pb2, chat_pb2_grpc), generated now; `with_models`: and (models_pb2, models_pb2_grpc)."""
     out = tempfile.mkdtemp(prefix="llava-client-")
     standard = Path(grpc_tools.__file__).parent / "_proto"
     code = protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"-I{standard}", f"--python_out={out}", f"--grpc_python_out={out}",
-                        "llava/v1/chat.proto"])
+                        "llava/v1/chat.proto", "llava/v1/models.proto"])
     assert code == 0
     sys.path.insert(0, out)
-    return importlib.import_module("llava.v1.chat_pb2"), importlib.import_module("llava.v1.chat_pb2_grpc")
+    names = ["chat_pb2", "chat_pb2_grpc"] + ["models_pb2", "models_pb2_grpc"] * with_models
+    return tuple(importlib.import_module("llava.v1." + name) for name in names)
 
 
 def wait_until(condition, what, seconds=30):
@@ -40,9 +41,9 @@ def wait_until(condition, what, seconds=30):
 
 
 class Daemon:
-    def __init__(self, *flags, config="", preexec=None):
+    def __init__(self, *flags, config="", checkpoint=CHECKPOINT, kv_cache="16MiB", preexec=None):
         self.config = tempfile.NamedTemporaryFile("w", suffix=".yaml")
-        self.config.write(f"checkpoint: {CHECKPOINT}\nmodel_name: golden\nkv_cache_bytes: 16MiB\n"
+        self.config.write(f"checkpoint: {checkpoint}\nmodel_name: golden\nkv_cache_bytes: {kv_cache}\n"
                           "listen: 127.0.0.1:0\nhttp: 127.0.0.1:0\nmetrics: 127.0.0.1:0\n" + config)
         self.config.flush()
         self.log = tempfile.TemporaryFile()

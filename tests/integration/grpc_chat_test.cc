@@ -6,6 +6,7 @@
 #include <functional>
 #include <thread>
 
+#include "server/observe/metrics.h"
 #include "tests/integration/daemon.h"
 
 namespace llava::testing {
@@ -247,13 +248,98 @@ TEST(GrpcChatTest, WhatIsTooMuchIsRefusedWithATimeToRetry) {
   for (auto& reader : readers) EXPECT_EQ(reader->Finish().error_code(), grpc::CANCELLED);
 }
 
-TEST(GrpcChatTest, ADeadlineThatPassesEndsTheAnswer) {
+// The version was warmed: how long a step takes is known before the first request.
+TEST(GrpcChatTest, ADeadlineThatCannotBeMetIsRefusedAtOnce) {
   Daemon daemon(TestConfig(), std::chrono::milliseconds(5));
   const auto stub = daemon.Stub();
-  grpc::ClientContext context;
-  context.set_deadline(In(std::chrono::milliseconds(200)));
+  grpc::ClientContext context, hopeless;
+  context.set_deadline(In(std::chrono::milliseconds(2000)));
   const StreamResult result = ReadStream(*stub, Ask("Go on for long.", {}, 2000), &context);
-  EXPECT_EQ(result.status.error_code(), grpc::DEADLINE_EXCEEDED);
+  EXPECT_EQ(result.status.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(result.status.error_message(), HasSubstr("deadline"));
+  hopeless.set_deadline(In(std::chrono::milliseconds(1)));
+  EXPECT_EQ(ReadStream(*stub, Ask("Now.", {}, 1), &hopeless).status.error_code(),
+            grpc::DEADLINE_EXCEEDED);
+}
+
+TEST(GrpcChatTest, AMessageOverTheLimitIsRefusedBeforeItIsRead) {
+  server::Config config = TestConfig();
+  config.max_message_bytes = 100'000;
+  Daemon daemon(config);
+  const auto stub = daemon.Stub();
+  ChatRequest request = Ask("Hello", {}, 4);
+  request.mutable_messages(0)->add_parts()->set_image(std::string(100'000, 'x'));
+  ChatResponse response;
+  const auto status = Chat(*stub, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("larger than max"));
+  EXPECT_TRUE(Chat(*stub, Ask("Hello", {}, 4), &response).ok());
+}
+
+// What a tenant may hold is counted from the headers of the pictures, before any is decoded.
+TEST(GrpcChatTest, PixelsAreCountedForEachTenant) {
+  server::Config config = TestConfig();
+  config.tenant_pixels = 100'000;
+  Daemon daemon(config, std::chrono::milliseconds(5));
+  const auto stub = daemon.Stub();
+  const std::string picture = GoldenImage("landscape.png");
+  const auto stream = [&](grpc::ClientContext* context, const std::string& tenant) {
+    context->AddMetadata("x-tenant", tenant);
+    v1::ChatStreamRequest request;
+    *request.mutable_request() = Ask("Go on.", {picture}, 400);
+    return stub->ChatStream(context, request);
+  };
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::ChatStreamResponse>>> readers;
+  v1::ChatStreamResponse event;
+  grpc::Status refused;
+  while (refused.ok()) {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    readers.push_back(stream(contexts.back().get(), "alice"));
+    ASSERT_LT(readers.size(), 20u);
+    if (!readers.back()->Read(&event)) refused = readers.back()->Finish();
+  }
+  EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.error_message(), HasSubstr("too many pixels"));
+  EXPECT_THAT(refused.error_message(), HasSubstr("alice"));
+  grpc::ClientContext bobs;
+  const auto bob = stream(&bobs, "bob");
+  EXPECT_TRUE(bob->Read(&event));
+  bobs.TryCancel();
+  for (auto& context : contexts) context->TryCancel();
+}
+
+TEST(GrpcChatTest, BeforeAModelIsLiveItSaysSo) {
+  const RealClock clock;
+  FakeBackend backend{Duration(0)};
+  const auto app = server::App::Start(TestConfig(), &backend, &clock);
+  ASSERT_TRUE(app.ok()) << app.status();
+  const auto stub = v1::ChatService::NewStub(grpc::CreateChannel(
+      "127.0.0.1:" + std::to_string((*app)->ports().grpc), grpc::InsecureChannelCredentials()));
+  ChatResponse response;
+  const auto early = Chat(*stub, Ask("Hello", {}, 4), &response);
+  EXPECT_EQ(early.error_code(), grpc::FAILED_PRECONDITION) << early.error_message();
+  ASSERT_TRUE((*app)->Serve().ok());
+  EXPECT_TRUE(Chat(*stub, Ask("Hello", {}, 4), &response).ok());
+}
+
+TEST(GrpcChatTest, TheNumberOfMetricsDoesNotGrowWithClients) {
+  Daemon daemon;
+  const auto stub = daemon.Stub();
+  const auto from_tenants = [&](int begin, int end) {
+    for (int i = begin; i < end; ++i) {
+      ChatRequest request = Ask("Hello", {}, 1);
+      request.set_tenant("tenant " + std::to_string(i));
+      ChatResponse response;
+      EXPECT_TRUE(Chat(*stub, request, &response).ok());
+      request.set_model("model " + std::to_string(i));
+      EXPECT_EQ(Chat(*stub, request, &response).error_code(), grpc::NOT_FOUND);
+    }
+  };
+  from_tenants(0, observe::kMaxTenantLabels + 1);
+  const std::size_t metrics = daemon.Metrics().size();
+  from_tenants(1000, 1100);
+  EXPECT_EQ(daemon.Metrics().size(), metrics);
 }
 
 TEST(GrpcChatTest, ConcurrentStreamsWithPicturesAnswerAsIfAlone) {

@@ -3,6 +3,7 @@ import hashlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -169,6 +170,37 @@ class GrpcClientsTest(unittest.TestCase):
             for service in ("", "llava.v1.ChatService"):
                 request = b"\x0a" + bytes([len(service)]) + service.encode() if service else b""
                 self.assertEqual(channel.unary_unary(check)(request), b"\x08\x01")  # SERVING
+
+    def test_a_client_that_pings_too_often_is_disconnected(self):
+        def frame(kind, payload, flags=0):
+            return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + bytes(4) + payload
+        ping, go_away, settings = 6, 7, 4
+        with Daemon(config="keepalive_min_interval: 1m\n") as daemon:
+            host, port = daemon.addresses["grpc"].split(":")
+            with socket.create_connection((host, int(port)), timeout=30) as connection:
+                connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings, b""))
+                connection.sendall(b"".join(frame(ping, bytes([i] * 8)) for i in range(8)))
+                received = b""
+                while piece := connection.recv(4096):
+                    received += piece
+            self.assertIn(b"too_many_pings", received)
+            frames, at = [], 0
+            while at + 9 <= len(received):
+                frames.append(received[at + 3])
+                at += 9 + int.from_bytes(received[at:at + 3], "big")
+            self.assertIn(go_away, frames)
+
+    def test_health_while_draining(self):
+        check = "/grpc.health.v1.Health/Check"
+        with Daemon("--step-ms", "20") as daemon, daemon.channel() as channel:
+            call = stream(pb_grpc.ChatServiceStub(channel), ask("Go on.", 60))
+            next(call)
+            daemon.terminate()
+            service = b"llava.v1.ChatService"
+            request = b"\x0a" + bytes([len(service)]) + service
+            wait_until(lambda: channel.unary_unary(check)(request) == b"\x08\x02", "NOT_SERVING")
+            self.assertEqual(sum(len(event.token_ids) for event in call), 59)
+            self.assertEqual(daemon.stop(), 0)
 
     def test_the_command_line(self):
         program = os.environ["LLAVAD"]

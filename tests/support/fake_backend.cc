@@ -56,10 +56,10 @@ class WordExecutor final : public engine::Executor {
 
 }  // namespace
 
-absl::StatusOr<server::BackendModel> FakeBackend::Load(const server::Config& config,
-                                                       const std::string&) {
+absl::StatusOr<server::BackendModel> FakeBackend::Load(const server::Config&,
+                                                       const server::LoadRequest& request) {
   server::BackendModel model;
-  model.model = std::make_shared<FakeModel>(Sha256Of(config.checkpoint));
+  model.model = std::make_shared<FakeModel>(request.version);
   model.dtype = "fake";
   model.block_bytes = 4096;
   model.feature_bytes_per_token = 64;
@@ -67,7 +67,7 @@ absl::StatusOr<server::BackendModel> FakeBackend::Load(const server::Config& con
 }
 
 absl::StatusOr<std::unique_ptr<engine::Executor>> FakeBackend::MakeExecutor(
-    const server::Config&, const std::string&, const server::BackendModel&, int num_blocks) {
+    const server::Config&, const std::string&, const engine::LoadedModel&, int num_blocks) {
   return std::make_unique<WordExecutor>(num_blocks, step_time_);
 }
 

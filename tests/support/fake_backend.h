@@ -15,11 +15,19 @@ class FakeBackend final : public server::Backend {
   // Each step of an engine takes `step_time`.
   explicit FakeBackend(Duration step_time = {}) : step_time_(step_time) {}
 
+  std::int64_t memory = 0;  // that a model is said to need
+
+  absl::Status Verify(const server::Config&, const std::string&) override {
+    return absl::OkStatus();
+  }
+  absl::StatusOr<std::int64_t> MemoryFor(const server::Config&, const std::string&) override {
+    return memory;
+  }
   absl::StatusOr<server::BackendModel> Load(const server::Config& config,
-                                            const std::string& device) override;
+                                            const server::LoadRequest& request) override;
   absl::StatusOr<std::unique_ptr<engine::Executor>> MakeExecutor(const server::Config& config,
                                                                  const std::string& device,
-                                                                 const server::BackendModel& model,
+                                                                 const engine::LoadedModel& model,
                                                                  int num_blocks) override;
 
  private:

@@ -190,6 +190,8 @@ engine::TextDecoder::Piece FakeTextDecoder::Push(std::int32_t token) {
   return {std::exchange(held_back_, absl::StrCat(" ", token)), false};
 }
 
-std::string FakeTextDecoder::Finish() { return std::exchange(held_back_, ""); }
+engine::TextDecoder::Piece FakeTextDecoder::Finish() {
+  return {std::exchange(held_back_, ""), false};
+}
 
 }  // namespace llava::testing

@@ -84,7 +84,7 @@ class FakeTextDecoder final : public engine::TextDecoder {
  public:
   explicit FakeTextDecoder(std::int32_t stop_token) : stop_token_(stop_token) {}
   Piece Push(std::int32_t token) override;
-  std::string Finish() override;
+  Piece Finish() override;
 
  private:
   const std::int32_t stop_token_;

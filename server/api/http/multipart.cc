@@ -62,7 +62,7 @@ absl::StatusOr<FormPart> NextPart(absl::string_view separator, absl::string_view
   const std::size_t header_end = rest->substr(0, kMaxPartHeader).find("\r\n\r\n");
   if (header_end == rest->npos) return Malformed("a part's header has no end");
   const auto name = NameOf(rest->substr(0, header_end));
-  if (!name.has_value()) {
+  if (!name.has_value() || name->empty()) {
     return Malformed("a part has no name, expected Content-Disposition: form-data; name=\"...\"");
   }
   rest->remove_prefix(header_end + 4);

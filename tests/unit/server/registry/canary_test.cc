@@ -18,10 +18,15 @@ class CanaryJudgeTest : public ::testing::Test {
   void Live(int answers, const Observation& observation) {
     for (int i = 0; i < answers; ++i) judge_.AddLive(observation);
   }
-  Verdict Judge(Duration after = {}) { return judge_.Judge(TimePoint{} + after, &reason_); }
+  Verdict Judge(Duration after = {}) {
+    const Judgement judgement = judge_.Judge(TimePoint{} + after);
+    reason_ = judgement.reason;
+    cause_ = judgement.cause;
+    return judgement.verdict;
+  }
 
   CanaryJudge judge_{{}, TimePoint{}};
-  std::string reason_;
+  std::string reason_, cause_;
 };
 
 TEST_F(CanaryJudgeTest, WaitsForEnoughAnswers) {
@@ -66,8 +71,27 @@ TEST_F(CanaryJudgeTest, SlowerIsWorse) {
   EXPECT_THAT(reason_, HasSubstr("inter-token"));
 }
 
+TEST_F(CanaryJudgeTest, WhenTheTimeIsOverFewAnswersMustDo) {
+  Canary(3, {.failed = true});
+  EXPECT_EQ(Judge(), Verdict::kWait);
+  EXPECT_EQ(Judge(std::chrono::minutes(10)), Verdict::kRollBack);
+  EXPECT_EQ(cause_, "failures");
+}
+
+TEST_F(CanaryJudgeTest, LessSureOfItsWordsIsWorse) {
+  Live(30, {.mean_logprob = -0.2});
+  Canary(30, {.mean_logprob = -0.5});
+  EXPECT_EQ(Judge(), Verdict::kWait);
+  Canary(90, {.mean_logprob = -2.0});
+  EXPECT_EQ(Judge(), Verdict::kRollBack);
+  EXPECT_EQ(cause_, "less_sure");
+}
+
 TEST(IsDegenerateTest, FindsRepetition) {
   EXPECT_TRUE(IsDegenerate(std::string(300, 'a')));
+  EXPECT_TRUE(IsDegenerate("It is red red red red red red red"));
+  EXPECT_FALSE(IsDegenerate("It is red, very red, red as a rose."));
+  EXPECT_FALSE(IsDegenerate(""));
   std::string text = "It shows ";
   for (int i = 0; i < 40; ++i) text += "a red car and ";
   EXPECT_TRUE(IsDegenerate(text));

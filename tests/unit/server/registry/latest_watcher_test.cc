@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "base/bounded_queue.h"
@@ -22,8 +23,9 @@ void MoveLatest(const fs::path& root, const char* version) {
 class LatestWatcherTest : public ::testing::Test {
  protected:
   std::unique_ptr<LatestWatcher> Watch(const fs::path& root, Duration poll) {
-    auto watcher = LatestWatcher::Start(
-        root, poll, [this](const std::string& dir) { seen_.TryPush(std::string(dir)); });
+    auto watcher = LatestWatcher::Start(root, poll, [this](const std::string& dir, bool replaced) {
+      seen_.TryPush(dir + (replaced ? " replaced" : ""));
+    });
     EXPECT_TRUE(watcher.ok());
     return *std::move(watcher);
   }
@@ -51,6 +53,17 @@ TEST_F(LatestWatcherTest, LooksByItselfAndWaitsForTheFolder) {
   fs::create_directory(root);
   MoveLatest(root, "v1");
   EXPECT_EQ(Next(), "v1");
+}
+
+TEST_F(LatestWatcherTest, TellsWhenTheFilesWereReplaced) {
+  const fs::path root(dir_.path());
+  fs::create_directory(root / "v1");
+  std::ofstream(root / "v1" / "config.json") << "{";
+  MoveLatest(root, "v1");
+  const auto watcher = Watch(root, std::chrono::milliseconds(5));
+  EXPECT_EQ(Next(), "v1");
+  std::ofstream(root / "v1" / "config.json") << "{}";
+  EXPECT_EQ(Next(), "v1 replaced");
 }
 
 TEST_F(LatestWatcherTest, StopsWithNothingToTell) { Watch(dir_.path(), std::chrono::hours(1)); }

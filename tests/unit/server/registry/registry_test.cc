@@ -4,47 +4,68 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "server/scheduling/admission.h"
 #include "tests/support/fake_executor.h"
+#include "tests/support/temp_dir.h"
 
 namespace llava::registry {
 namespace {
 
+namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // Version of folder "a" is Sha256Of("a").
 class FakeLoader final : public ModelLoader {
  public:
-  absl::StatusOr<Digest> Identify(const std::string& dir) override {
+  explicit FakeLoader(engine::Engine* engine) : engine_(engine) {}
+
+  absl::StatusOr<VersionIdentity> Identify(const std::string& dir) override {
     if (torn == dir) return absl::DataLossError("manifest.json is cut");
-    return Sha256Of(dir);
+    VersionIdentity identity;
+    identity.digest = Sha256Of(fs::path(dir).filename().string());
+    if (right.contains(dir)) identity.evaluation["total"] = right[dir];
+    return identity;
   }
-  absl::Status Verify(const std::string& dir) override {
+  absl::Status Verify(const std::string& dir, const Digest&, const GoOn&) override {
     ++verified[dir];
     return failing == dir ? absl::DataLossError("model.safetensors has another hash")
                           : absl::OkStatus();
   }
-  absl::StatusOr<LoadedVersion> Load(const std::string& dir) override {
+  absl::StatusOr<LoadedVersion> Load(const std::string& dir, const Digest& version,
+                                     bool beside) override {
+    if (before_load) before_load(beside);
     if (too_big == dir) return absl::ResourceExhaustedError("needs 9 GiB, 1 GiB is free");
     LoadedVersion loaded;
-    loaded.models.push_back(std::make_shared<testing::FakeModel>(Sha256Of(dir)));
+    loaded.models.push_back(std::make_shared<testing::FakeModel>(version));
     PreparedProbe probe{.name = "a red square", .request = {}, .expected = {}};
     probe.request.prompt_ids = {1, 2, 3};
     probe.request.sampling.max_tokens = 4;
-    probe.request.version = Sha256Of(dir);
+    probe.request.version = version;
     probe.expected = testing::FakeAnswer(probe.request, 0, 4);
     if (wrong == dir) ++probe.expected[2];
     loaded.probes.push_back(std::move(probe));
     return loaded;
   }
+  absl::StatusOr<std::vector<engine::Engine*>> EnginesFor(const LoadedVersion&, bool) override {
+    return std::vector{engine_};
+  }
 
   std::string torn, failing, too_big, wrong;
   std::map<std::string, int> verified;
+  std::map<std::string, double> right;  // what the manifest says of the share of right answers
+  std::function<void(bool beside)> before_load;
+
+ private:
+  engine::Engine* const engine_;
 };
 
 class RegistryTest : public ::testing::Test {
@@ -52,12 +73,22 @@ class RegistryTest : public ::testing::Test {
   RegistryTest() {
     // Probes carry a deadline: both clocks begin at the same time.
     clock_.Advance(real_clock_.Now() - clock_.Now());
+    MakeEngine();
+    Make({});
+  }
+  void MakeEngine() {
     engine::EngineOptions options;
     options.scheduler.num_blocks = 32;
     auto executor = std::make_unique<testing::FakeExecutor>(32);
     engine_ = std::make_unique<engine::Engine>(options, std::move(executor), &real_clock_, nullptr);
     engine_->Start();
-    Make({});
+    loader_ = std::make_unique<FakeLoader>(engine_.get());
+  }
+  void Restart(const CanaryOptions& canary, const std::string& published) {
+    registry_.reset();
+    engine_->Stop();
+    MakeEngine();
+    Make(canary, true, false, published);
   }
   ~RegistryTest() override {
     if (registry_) registry_->RunOnce();
@@ -65,11 +96,17 @@ class RegistryTest : public ::testing::Test {
     engine_->Stop();
   }
 
-  void Make(const CanaryOptions& canary, bool keep_previous = true) {
+  void Make(const CanaryOptions& canary, bool keep_previous = true, bool swap = false,
+            const std::string& published = "") {
+    RegistryOptions options;
+    options.model_name = "llava";
+    options.canary = canary;
+    options.keep_previous = keep_previous;
+    options.swap = swap;
+    options.published = published;
     registry_ = std::make_unique<Registry>(
-        RegistryOptions{"llava", canary, keep_previous}, &loader_, std::vector{engine_.get()},
-        &clock_, [this](const VersionInfo& info) {
-          story_.push_back(Name(info.digest) + ":" + StateName(info.state));
+        options, loader_.get(), &clock_, [this](const VersionInfo& info, const std::string&) {
+          story_.push_back(Name(info.identity.digest) + ":" + StateName(info.state));
         });
   }
   static std::string Name(const Digest& digest) {
@@ -87,7 +124,7 @@ class RegistryTest : public ::testing::Test {
     return model.ok() ? Name((*model)->digest) : std::string(model.status().message());
   }
   VersionInfo Info(const std::string& dir) {
-    for (const VersionInfo& info : registry_->Versions()) {
+    for (const VersionInfo& info : registry_->Look().versions) {
       if (info.dir == dir) return info;
     }
     ADD_FAILURE() << "no version of " << dir;
@@ -103,8 +140,8 @@ class RegistryTest : public ::testing::Test {
 
   RealClock real_clock_;
   ManualClock clock_;
-  FakeLoader loader_;
   std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<FakeLoader> loader_;
   std::vector<std::string> story_;
   std::unique_ptr<Registry> registry_;
 };
@@ -120,13 +157,13 @@ TEST_F(RegistryTest, TheFirstVersionGoesLiveThroughAllStates) {
 
 TEST_F(RegistryTest, WhatCannotBeVouchedForNeverTouchesTheLiveVersion) {
   Load("a");
-  loader_.torn = "b";
+  loader_->torn = "b";
   Load("b");
   EXPECT_THAT(Info("b").reason, HasSubstr("manifest.json is cut"));
-  loader_.failing = "c";
+  loader_->failing = "c";
   Load("c");
   EXPECT_THAT(Info("c").reason, HasSubstr("another hash"));
-  loader_.too_big = "d";
+  loader_->too_big = "d";
   Load("d");
   EXPECT_THAT(Info("d").reason, HasSubstr("needs 9 GiB"));
   for (const char* dir : {"b", "c", "d"}) EXPECT_EQ(Info(dir).state, VersionState::kRejected);
@@ -135,23 +172,23 @@ TEST_F(RegistryTest, WhatCannotBeVouchedForNeverTouchesTheLiveVersion) {
 
 TEST_F(RegistryTest, AFailingProbeRejectsAndFrees) {
   Load("a");
-  loader_.wrong = "b";
+  loader_->wrong = "b";
   Load("b");
   EXPECT_EQ(Info("b").state, VersionState::kRejected);
   EXPECT_THAT(Info("b").reason, HasSubstr("probe \"a red square\" answered ids ["));
   EXPECT_EQ(Live(), "a");
   // It is gone from the engine: loading it again does not meet itself there.
-  loader_.wrong.clear();
+  loader_->wrong.clear();
   Load("b", /*again=*/true);
   EXPECT_EQ(Info("b").state, VersionState::kCanary);
 }
 
 TEST_F(RegistryTest, ARejectedVersionIsNotTriedAgainUnlessAsked) {
-  loader_.failing = "a";
+  loader_->failing = "a";
   Load("a");
   Load("a");
-  EXPECT_EQ(loader_.verified["a"], 1);
-  loader_.failing.clear();
+  EXPECT_EQ(loader_->verified["a"], 1);
+  loader_->failing.clear();
   Load("a", /*again=*/true);
   EXPECT_EQ(Live(), "a");
 }
@@ -185,7 +222,7 @@ TEST_F(RegistryTest, AGoodCanaryIsPromotedAndTheOldOneKept) {
   EXPECT_EQ(Live(), "a");  // at once
   registry_->RunOnce();
   EXPECT_EQ(Info("b").state, VersionState::kRejected);
-  EXPECT_EQ(Info("b").reason, "the answers are odd");
+  EXPECT_EQ(Info("b").reason, "rolled back: the answers are odd");
   EXPECT_EQ(registry_->RollBack("").code(), absl::StatusCode::kFailedPrecondition);
 }
 
@@ -199,6 +236,20 @@ TEST_F(RegistryTest, AWorseCanaryIsRolledBackByItself) {
   EXPECT_EQ(Info("b").state, VersionState::kRejected);
   EXPECT_THAT(Info("b").reason, HasSubstr("rolled back: empty or degenerate answers 1, live 0"));
   EXPECT_EQ(Info("a").traffic, 1);
+}
+
+TEST_F(RegistryTest, ACanaryWithAWorseEvaluationIsRolledBackAtOnce) {
+  Make(Canary());
+  loader_->right = {{"a", 0.8}, {"b", 0.65}, {"c", 0.75}};
+  Load("a");
+  Load("b");
+  EXPECT_EQ(Info("b").state, VersionState::kRejected);
+  EXPECT_THAT(Info("b").reason, HasSubstr("rolled back: its evaluation says 0.65"));
+  EXPECT_THAT(story_, ::testing::Contains("b:canary"));
+  Load("c");
+  EXPECT_EQ(Info("c").state, VersionState::kCanary);
+  Load("d");  // says nothing
+  EXPECT_EQ(Info("d").state, VersionState::kCanary);
 }
 
 TEST_F(RegistryTest, TimePromotesAQuietCanary) {
@@ -249,15 +300,148 @@ TEST_F(RegistryTest, LoadingTheKeptVersionMakesItLive) {
   Load("a");
   EXPECT_EQ(Live(), "a");
   EXPECT_EQ(Info("b").state, VersionState::kKept);
-  EXPECT_EQ(loader_.verified["a"], 1);
+  EXPECT_EQ(loader_->verified["a"], 1);
 }
 
 TEST_F(RegistryTest, ItsOwnThreadLoadsAndStops) {
   registry_->Start();
-  ASSERT_TRUE(registry_->Load("a", false).ok());
+  const auto ticket = registry_->Load("a", false);
+  ASSERT_TRUE(ticket.ok());
+  EXPECT_TRUE(registry_->Await(*ticket, TimePoint::max())->status.ok());
   registry_->Stop();
-  registry_->RunOnce();
   EXPECT_EQ(Live(), "a");
+  EXPECT_EQ(registry_->Load("b", false).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(RegistryTest, WhatIsQueuedWhenItStopsIsToldSo) {
+  const auto ticket = registry_->Load("a", false);
+  ASSERT_TRUE(ticket.ok());
+  registry_->Stop();
+  EXPECT_EQ(registry_->Await(*ticket, clock_.Now())->status.code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(RegistryTest, ATicketSaysWhatBecameOfALoad) {
+  auto ticket = registry_->Load("a", true);
+  ASSERT_TRUE(ticket.ok());
+  EXPECT_FALSE(registry_->Await(*ticket, clock_.Now()).has_value());
+  registry_->RunOnce();
+  auto outcome = registry_->Await(*ticket, clock_.Now());
+  ASSERT_TRUE(outcome.has_value());
+  EXPECT_TRUE(outcome->status.ok()) << outcome->status;
+  EXPECT_EQ(outcome->info.state, VersionState::kLive);
+  loader_->failing = "b";
+  ticket = registry_->Load("b", true);
+  registry_->RunOnce();
+  outcome = registry_->Await(*ticket, clock_.Now());
+  EXPECT_EQ(outcome->status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(outcome->info.state, VersionState::kRejected);
+}
+
+TEST_F(RegistryTest, ANewerVersionPassesThoseThatNobodyAskedFor) {
+  auto old = registry_->Load("a", false);
+  auto wanted = registry_->Load("b", true);
+  auto newest = registry_->Load("c", false);
+  registry_->RunOnce();
+  EXPECT_EQ(registry_->Await(*old, clock_.Now())->status.code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(registry_->Await(*wanted, clock_.Now())->status.ok());
+  EXPECT_TRUE(registry_->Await(*newest, clock_.Now())->status.ok());
+  EXPECT_EQ(loader_->verified["a"], 0);
+}
+
+TEST_F(RegistryTest, TheEventLogHoldsTheStory) {
+  loader_->failing = "a";
+  Load("a");
+  const auto events = registry_->Look().events;
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[2].state, VersionState::kRejected);
+  EXPECT_EQ(events[2].dir, "a");
+  EXPECT_THAT(events[2].reason, HasSubstr("verifying: model.safetensors has another hash"));
+}
+
+TEST_F(RegistryTest, UnloadFreesTheKeptVersion) {
+  CanaryOptions at_once;
+  at_once.traffic = 0;
+  Make(at_once);
+  Load("a");
+  Load("b");
+  EXPECT_EQ(registry_->Unload(Sha256Of("b")).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(registry_->Unload(Sha256Of("d")).code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(registry_->Unload(Sha256Of("a")).ok());
+  registry_->RunOnce();
+  EXPECT_EQ(Info("a").state, VersionState::kFreed);
+  EXPECT_EQ(registry_->RollBack("no").code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(RegistryTest, SwapLetsTheOldOneGoFirstAndRequestsWait) {
+  Make({}, /*keep_previous=*/false, /*swap=*/true);
+  Load("a");
+  int called = 0;
+  loader_->before_load = [&](bool beside) {
+    EXPECT_FALSE(beside);
+    EXPECT_EQ(Info("a").state, VersionState::kFreed);
+    const auto found = registry_->Find("", "t");
+    EXPECT_EQ(found.status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_TRUE(scheduling::RetryAfter(found.status()).has_value());
+    EXPECT_TRUE(registry_->AfterSwap([&] {
+      ++called;
+      EXPECT_EQ(Live(), "b");
+    }));
+  };
+  Load("b");
+  EXPECT_EQ(called, 1);
+  EXPECT_EQ(Live(), "b");
+  EXPECT_FALSE(registry_->AfterSwap([] {}));
+}
+
+TEST_F(RegistryTest, ASwapThatFailsBringsTheOldOneBack) {
+  Make({}, /*keep_previous=*/false, /*swap=*/true);
+  Load("a");
+  std::string seen;
+  loader_->too_big = "b";
+  loader_->before_load = [&](bool) {
+    registry_->AfterSwap([&] { seen = Live(); });
+    loader_->before_load = nullptr;
+  };
+  Load("b");
+  EXPECT_EQ(Info("b").state, VersionState::kRejected);
+  EXPECT_EQ(Live(), "a");
+  EXPECT_EQ(seen, "a");
+}
+
+TEST_F(RegistryTest, WhileNothingIsLiveOlderVersionsAreTried) {
+  test::TempDir root;
+  for (const char* name : {"a", "b", "c"}) {
+    fs::create_directory(fs::path(root.path()) / name);
+    std::ofstream(fs::path(root.path()) / name / "manifest.json") << "{}";
+  }
+  Make({}, true, false, root.path());
+  loader_->failing = root.path() + "/c";
+  loader_->torn = root.path() + "/b";
+  Load(root.path() + "/c");
+  EXPECT_EQ(Live(), "a");
+  EXPECT_EQ(Info(root.path() + "/c").state, VersionState::kRejected);
+}
+
+TEST_F(RegistryTest, ARolledBackVersionIsRememberedAfterARestart) {
+  test::TempDir root;
+  for (const char* name : {"a", "b"}) {
+    fs::create_directory(fs::path(root.path()) / name);
+    std::ofstream(fs::path(root.path()) / name / "manifest.json") << "{}";
+  }
+  CanaryOptions at_once;
+  at_once.traffic = 0;
+  Make(at_once, true, false, root.path());
+  Load(root.path() + "/a");
+  Load(root.path() + "/b");
+  ASSERT_TRUE(registry_->RollBack("odd").ok());
+  registry_->RunOnce();
+  // Another daemon, or this one after a restart.
+  Restart(at_once, root.path());
+  Load(root.path() + "/b");
+  EXPECT_EQ(Live(), "a");
+  EXPECT_THAT(Info(root.path() + "/b").reason, HasSubstr("rolled back before: rolled back: odd"));
+  Load(root.path() + "/b", /*again=*/true);
+  EXPECT_EQ(Live(), "b");
 }
 
 }  // namespace

@@ -1,0 +1,69 @@
+#include "server/api/answer_watch.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "base/clock.h"
+
+namespace llava::api {
+namespace {
+
+// Enough for registry::IsDegenerate.
+constexpr std::size_t kTailBytes = 1024;
+
+bool IsTheServersFault(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kResourceExhausted:  // out of device memory: it had been accepted
+    case absl::StatusCode::kDeadlineExceeded:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void AnswerWatch::Add(const engine::Delta& delta) {
+  const auto index = static_cast<std::size_t>(delta.choice);
+  if (choices_.size() <= index) choices_.resize(index + 1);
+  Choice& choice = choices_[index];
+  choice.tail += delta.text;
+  if (choice.tail.size() > 2 * kTailBytes) choice.tail.erase(0, choice.tail.size() - kTailBytes);
+  if (delta.finish != scheduling::FinishReason::kNone) choice.finished = true;
+  for (const scheduling::SampledToken& token : delta.tokens) {
+    ++tokens_;
+    logprobs_ += token.logprob;
+  }
+}
+
+std::optional<registry::Observation> AnswerWatch::Observe(const absl::Status& status,
+                                                          const scheduling::Usage& usage) const {
+  registry::Observation observation;
+  if (!status.ok()) {
+    observation.failed = true;
+    if (!IsTheServersFault(status)) return std::nullopt;
+    return observation;
+  }
+  for (const Choice& choice : choices_) {
+    if (choice.finished && absl::StripAsciiWhitespace(choice.tail).empty()) {
+      observation.empty = true;
+    }
+    if (registry::IsDegenerate(choice.tail)) observation.degenerate = true;
+  }
+  // A prompt that was mostly in the prefix cache says nothing: a new version's cache is cold.
+  if (2 * usage.cached_tokens < usage.prompt_tokens) {
+    observation.first_token_seconds = Seconds(usage.queue + usage.encode + usage.prefill);
+  }
+  const auto gaps = usage.generated_tokens - static_cast<int>(choices_.size());
+  if (gaps > 0) {
+    observation.next_token_seconds =
+        Seconds(usage.decode) * static_cast<double>(choices_.size()) / static_cast<double>(gaps);
+  }
+  if (has_logprobs_ && tokens_ > 0) {
+    observation.mean_logprob = logprobs_ / static_cast<double>(tokens_);
+  }
+  return observation;
+}
+
+}  // namespace llava::api

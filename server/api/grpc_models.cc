@@ -1,0 +1,242 @@
+#include "server/api/grpc_models.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "server/api/api_error.h"
+#include "server/api/error_details.h"
+#include "server/registry/published.h"
+
+namespace llava::api {
+namespace {
+
+using registry::VersionInfo;
+
+constexpr int kMaxWaiting = 64;
+constexpr std::size_t kMinVersionDigits = 8;
+constexpr std::size_t kMaxReasonBytes = 1024;
+// How often a call that waits looks whether its client has gone.
+constexpr Duration kLook = std::chrono::milliseconds(100);
+
+class Place {
+ public:
+  explicit Place(std::atomic<int>* taken) : taken_(taken), number_(++*taken) {}
+  ~Place() { --*taken_; }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+  absl::Status status() const {
+    if (number_ <= kMaxWaiting) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        absl::StrCat(kMaxWaiting, " calls wait or watch already, the most there may be"));
+  }
+
+ private:
+  std::atomic<int>* const taken_;
+  const int number_;
+};
+
+void SetTime(std::int64_t ms, google::protobuf::Timestamp* time) {
+  time->set_seconds(ms / 1000);
+  time->set_nanos(static_cast<int>(ms % 1000) * 1'000'000);
+}
+
+v1::VersionState ToProto(registry::VersionState state) {
+  // The same order, after VERSION_STATE_UNSPECIFIED.
+  return static_cast<v1::VersionState>(static_cast<int>(state) + 1);
+}
+
+void Fill(const VersionInfo& info, v1::ModelVersion* version) {
+  version->set_version(info.identity.digest.Hex());
+  version->set_path(info.dir);
+  version->set_state(ToProto(info.state));
+  SetTime(info.since_ms, version->mutable_state_time());
+  version->set_traffic(info.traffic);
+  version->set_reason(info.reason);
+  version->set_step(info.identity.step);
+  version->set_parent(info.identity.parent);
+  for (const auto& [name, value] : info.identity.evaluation) {
+    (*version->mutable_evaluation())[name] = value;
+  }
+  version->set_bytes(info.bytes);
+  version->set_load_seconds(info.load_seconds);
+  version->set_answers(info.answers);
+}
+
+void Fill(const registry::VersionEvent& event, v1::ModelEvent* proto) {
+  SetTime(event.at_ms, proto->mutable_time());
+  proto->set_version(event.digest.Hex());
+  proto->set_path(event.dir);
+  proto->set_state(ToProto(event.state));
+  proto->set_reason(event.reason);
+}
+
+}  // namespace
+
+grpc::Status GrpcModels::Command(grpc::ServerContext* context, const char* name,
+                                 const std::function<absl::Status(const std::string& caller)>& act,
+                                 bool only_reads) {
+  const auto& metadata = context->client_metadata();
+  const auto found = metadata.find("authorization");
+  const absl::string_view header =
+      found == metadata.end() ? "" : absl::string_view(found->second.data(), found->second.size());
+  const auto caller = auth_->Check(header, Role::kAdmin);
+  if (!caller.ok()) return ToGrpcStatus(caller.status());
+  const absl::Status status = act(*caller);
+  boost::json::object line = {{"command", name},
+                              {"caller", *caller},
+                              {"status", absl::StatusCodeToString(status.code())},
+                              {"message", std::string(status.message())}};
+  if (only_reads) {
+    log_->Debug("model command", std::move(line));
+  } else {
+    log_->Info("model command", std::move(line));
+  }
+  return ToGrpcStatus(status);
+}
+
+absl::Status GrpcModels::TakeIn(grpc::ServerContext* context, const std::string& dir,
+                                v1::ModelVersion* version) {
+  const Place place(&waiting_);
+  RETURN_IF_ERROR(place.status());
+  ASSIGN_OR_RETURN(const registry::Registry::Ticket ticket, registry_->Load(dir, /*again=*/true));
+  for (;;) {
+    if (const auto outcome = registry_->Await(ticket, clock_->Now() + kLook)) {
+      RETURN_IF_ERROR(outcome->status);
+      Fill(outcome->info, version);
+      return absl::OkStatus();
+    }
+    if (stopping_) return absl::UnavailableError("the server is stopping");
+    if (context->IsCancelled()) return absl::CancelledError("the caller has gone; it goes on");
+  }
+}
+
+grpc::Status GrpcModels::Load(grpc::ServerContext* context, const v1::LoadRequest* request,
+                              v1::LoadResponse* response) {
+  return Command(context, "load", [&](const std::string&) -> absl::Status {
+    if (request->path().empty()) {
+      return FieldError("path", "is empty, expected a checkpoint's folder");
+    }
+    return TakeIn(context, request->path(), response->mutable_version());
+  });
+}
+
+grpc::Status GrpcModels::Reload(grpc::ServerContext* context, const v1::ReloadRequest*,
+                                v1::ReloadResponse* response) {
+  return Command(context, "reload", [&](const std::string&) -> absl::Status {
+    std::string dir = options_.checkpoint;
+    if (!options_.watched.empty()) {
+      const auto latest = registry::LatestIn(options_.watched);
+      if (!latest) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("there is no link ", options_.watched, "/latest"));
+      }
+      dir = *latest;
+    }
+    if (dir.empty()) {
+      return absl::FailedPreconditionError("neither checkpoint nor watch is configured");
+    }
+    return TakeIn(context, dir, response->mutable_version());
+  });
+}
+
+grpc::Status GrpcModels::SetTraffic(grpc::ServerContext* context,
+                                    const v1::SetTrafficRequest* request, v1::SetTrafficResponse*) {
+  return Command(context, "traffic",
+                 [&](const std::string&) { return registry_->SetTraffic(request->share()); });
+}
+
+grpc::Status GrpcModels::Promote(grpc::ServerContext* context, const v1::PromoteRequest*,
+                                 v1::PromoteResponse*) {
+  return Command(context, "promote", [&](const std::string&) { return registry_->Promote(); });
+}
+
+grpc::Status GrpcModels::Rollback(grpc::ServerContext* context, const v1::RollbackRequest* request,
+                                  v1::RollbackResponse*) {
+  return Command(context, "rollback", [&](const std::string& caller) -> absl::Status {
+    if (request->reason().size() > kMaxReasonBytes) {
+      return FieldError("reason", absl::StrCat(request->reason().size(),
+                                               " bytes, expected at most ", kMaxReasonBytes));
+    }
+    return registry_->RollBack(absl::StrCat("by ", caller.empty() ? "an operator" : caller,
+                                            request->reason().empty() ? "" : ": ",
+                                            request->reason()));
+  });
+}
+
+grpc::Status GrpcModels::Unload(grpc::ServerContext* context, const v1::UnloadRequest* request,
+                                v1::UnloadResponse*) {
+  return Command(context, "unload", [&](const std::string&) -> absl::Status {
+    ASSIGN_OR_RETURN(const Digest version, FindVersion(request->version()));
+    return registry_->Unload(version);
+  });
+}
+
+absl::StatusOr<Digest> GrpcModels::FindVersion(const std::string& name) const {
+  if (name.size() < kMinVersionDigits) {
+    return FieldError("version", absl::StrCat("\"", name, "\" is too short, expected at least ",
+                                              kMinVersionDigits, " digits of a version"));
+  }
+  std::vector<Digest> found;
+  for (const VersionInfo& info : registry_->Look().versions) {
+    if (absl::StartsWith(info.identity.digest.Hex(), name)) found.push_back(info.identity.digest);
+  }
+  if (found.empty()) return absl::NotFoundError(absl::StrCat("there is no version ", name));
+  if (found.size() > 1) {
+    return FieldError("version", absl::StrCat(name, " is the beginning of ", found.size(),
+                                              " versions, expected one"));
+  }
+  return found.front();
+}
+
+grpc::Status GrpcModels::List(grpc::ServerContext* context, const v1::ListRequest*,
+                              v1::ListResponse* response) {
+  return Command(
+      context, "list",
+      [&](const std::string&) {
+        const registry::Registry::Snapshot now = registry_->Look();
+        response->set_model(options_.model_name);
+        for (const VersionInfo& info : now.versions) Fill(info, response->add_versions());
+        for (const auto& event : now.events) Fill(event, response->add_events());
+        return absl::OkStatus();
+      },
+      /*only_reads=*/true);
+}
+
+grpc::Status GrpcModels::Watch(grpc::ServerContext* context, const v1::WatchRequest*,
+                               grpc::ServerWriter<v1::WatchResponse>* writer) {
+  return Command(
+      context, "watch", [&](const std::string&) { return WatchChanges(context, writer); },
+      /*only_reads=*/true);
+}
+
+absl::Status GrpcModels::WatchChanges(grpc::ServerContext* context,
+                                      grpc::ServerWriter<v1::WatchResponse>* writer) {
+  const Place place(&waiting_);
+  RETURN_IF_ERROR(place.status());
+  std::uint64_t seen = 0;
+  for (bool first = true;; first = false) {
+    const registry::Registry::Snapshot now = registry_->Look();
+    v1::WatchResponse response;
+    response.set_model(options_.model_name);
+    for (const VersionInfo& info : now.versions) Fill(info, response.add_versions());
+    // Each change is one event; those that are out of the log already are lost.
+    const std::size_t fresh =
+        first ? 0 : std::min<std::size_t>(now.changes - seen, now.events.size());
+    for (std::size_t i = now.events.size() - fresh; i < now.events.size(); ++i) {
+      Fill(now.events[i], response.add_events());
+    }
+    seen = now.changes;
+    if (!writer->Write(response)) return absl::CancelledError("the watcher has gone");
+    while (!registry_->WaitForChange(seen, clock_->Now() + kLook)) {
+      if (stopping_) return absl::UnavailableError("the server is stopping");
+      if (context->IsCancelled()) return absl::CancelledError("the watcher has gone");
+    }
+  }
+}
+
+}  // namespace llava::api

@@ -1,0 +1,304 @@
+#include "server/model_host.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "model/chat_template.h"
+#include "model/image.h"
+#include "model/json_reader.h"
+#include "model/manifest.h"
+#include "model/version_lease.h"
+#include "server/app_options.h"
+#include "server/memory.h"
+
+namespace llava::server {
+namespace {
+
+using registry::LoadedVersion;
+using registry::PreparedProbe;
+using registry::Preparer;
+
+// Of the thread that loads; engines and sockets go first.
+constexpr int kNice = 10;
+
+Digest FromHex(const std::string& hex) {
+  Digest digest;
+  const std::string bytes = absl::HexStringToBytes(hex);
+  LLAVA_CHECK_EQ(bytes.size(), digest.bytes.size());
+  std::memcpy(digest.bytes.data(), bytes.data(), bytes.size());
+  return digest;
+}
+
+// The manifest; nothing for a checkpoint that was not published, such as one from a hub.
+absl::StatusOr<std::optional<model::CheckpointVersion>> Manifest(const std::string& dir) {
+  auto manifest = model::ReadManifest(dir);
+  if (manifest.ok()) return std::move(*manifest);
+  if (absl::IsNotFound(manifest.status())) return std::nullopt;
+  return manifest.status();
+}
+
+// A checkpoint without a manifest is named by what its files look like from outside: enough to tell
+// versions apart, without reading gigabytes.
+absl::StatusOr<Digest> DigestOfFiles(const std::string& dir) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(dir, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code gone;
+    if (!at->is_regular_file(gone)) continue;
+    files.push_back(absl::StrCat(at->path().filename().string(), " ", at->file_size(gone), " ",
+                                 at->last_write_time(gone).time_since_epoch().count(), "\n"));
+  }
+  if (error) return absl::NotFoundError(absl::StrCat(dir, ": ", error.message()));
+  std::sort(files.begin(), files.end());
+  Sha256 digest;
+  for (const std::string& file : files) digest.Update(file);
+  return digest.Finish();
+}
+
+std::string MiB(std::int64_t bytes) {
+  return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+}
+
+// Only the calling thread; a failure costs smoothness, nothing else.
+void BeNice() {
+  static_cast<void>(setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice));
+}
+
+absl::StatusOr<PreparedProbe> PrepareProbe(const std::string& dir, const model::Probe& probe,
+                                           const Preparer& preparer) {
+  ASSIGN_OR_RETURN(const model::ChatTemplate chat_template,
+                   model::ChatTemplate::ByName(probe.chat_template));
+  const model::ImageLimits limits;
+  std::vector<std::string> files;
+  model::ChatMessage message;
+  for (std::size_t i = 0; i < probe.images.size(); ++i) {
+    ASSIGN_OR_RETURN(
+        files.emplace_back(),
+        model::ReadFileWithLimit(absl::StrCat(dir, "/", probe.images[i]), limits.max_bytes));
+    message.parts.emplace_back(model::ImagePart{static_cast<int>(i)});
+  }
+  message.parts.emplace_back(probe.prompt);
+  const std::vector<absl::string_view> images(files.begin(), files.end());
+  int bad_image = -1;
+  ASSIGN_OR_RETURN(registry::PreparedPrompt prompt,
+                   preparer.Prepare({&message, 1}, images, limits, &bad_image, &chat_template));
+  PreparedProbe prepared;
+  prepared.name = probe.prompt;
+  prepared.request.prompt_ids = std::move(prompt.prompt_ids);
+  prepared.request.images = std::move(prompt.images);
+  prepared.request.sampling.temperature = 0;
+  prepared.request.sampling.max_tokens = static_cast<int>(probe.greedy_ids.size());
+  prepared.expected.assign(probe.greedy_ids.begin(), probe.greedy_ids.end());
+  return prepared;
+}
+
+}  // namespace
+
+ModelHost::ModelHost(const Config& config, Backend* backend, const Clock* clock,
+                     const observe::Log* log, engine::Observer* observer)
+    : config_(config), backend_(backend), clock_(clock), log_(log), observer_(observer) {}
+
+ModelHost::~ModelHost() { StopEngines(); }
+
+absl::StatusOr<registry::VersionIdentity> ModelHost::Identify(const std::string& dir) {
+  ASSIGN_OR_RETURN(const auto manifest, Manifest(dir));
+  registry::VersionIdentity identity;
+  if (!manifest) {
+    ASSIGN_OR_RETURN(identity.digest, DigestOfFiles(dir));
+    return identity;
+  }
+  // The manifest's own name, so that answers and published folders call a version the same.
+  identity.digest = FromHex(manifest->version);
+  identity.parent = manifest->manifest.parent;
+  identity.step = manifest->manifest.step;
+  identity.evaluation = manifest->manifest.evaluation;
+  return identity;
+}
+
+// In a thread of its own, which gives way to all others while something is served. (The thread that
+// makes engines must not become nice: theirs would inherit it.)
+absl::Status ModelHost::InLoader(const std::function<absl::Status()>& work) const {
+  bool serving = false;
+  {
+    MutexLock lock(&mutex_);
+    serving = !engines_.empty();
+  }
+  absl::Status status;
+  std::jthread loader([&] {
+    if (serving) BeNice();
+    status = work();
+  });
+  loader.join();
+  return status;
+}
+
+// A folder can be replaced at any time: what was identified, what is verified and what is loaded
+// must be the same version.
+absl::Status ModelHost::CheckIsThere(const std::string& dir, const Digest& version) {
+  ASSIGN_OR_RETURN(const registry::VersionIdentity there, Identify(dir));
+  if (there.digest == version) return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat(dir, " was replaced while it was read: it holds version ",
+                                         there.digest.Hex(), " now, expected ", version.Hex()));
+}
+
+absl::Status ModelHost::Verify(const std::string& dir, const Digest& version,
+                               const registry::GoOn& go_on) {
+  return InLoader([&]() -> absl::Status {
+    RETURN_IF_ERROR(CheckIsThere(dir, version));
+    RETURN_IF_ERROR(VerifyNow(dir, go_on));
+    return CheckIsThere(dir, version);
+  });
+}
+
+absl::Status ModelHost::VerifyNow(const std::string& dir, const registry::GoOn& go_on) const {
+  ASSIGN_OR_RETURN(const auto manifest, Manifest(dir));
+  if (manifest) {
+    RETURN_IF_ERROR(
+        model::VerifyFiles(manifest->manifest, dir, [&go_on](std::uint64_t) { return go_on(); }));
+  } else {
+    log_->Warning("the checkpoint has no manifest.json: neither hashes nor probes can be checked",
+                  {{"dir", dir}});
+  }
+  ASSIGN_OR_RETURN(const auto preparer, Preparer::Load(dir, config_.vision_tower));
+  for (const std::string& warning : preparer->warnings()) log_->Warning(warning, {{"dir", dir}});
+  RETURN_IF_ERROR(go_on());
+  return backend_->Verify(config_, dir);
+}
+
+absl::Status ModelHost::CheckMemory(const std::string& dir, bool beside) const {
+  ASSIGN_OR_RETURN(const std::int64_t weights, backend_->MemoryFor(config_, dir));
+  std::int64_t needed = config_.memory_reserve_bytes;
+  for (const std::string& device : config_.devices) {
+    if (device != "cpu") continue;  // a device says itself when its memory is full
+    needed += weights + (beside ? 0 : config_.kv_cache_bytes);
+  }
+  const std::int64_t available = AvailableMemory();
+  if (needed <= available) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      dir, " needs ", MiB(needed), " of memory",
+      beside ? " beside the version that is served" : " with the KV cache", " (",
+      MiB(config_.memory_reserve_bytes), " of it by memory_reserve_bytes), ", MiB(available),
+      " are available", beside ? "; with `reload: swap` the old version would go first" : ""));
+}
+
+absl::StatusOr<std::vector<PreparedProbe>> ModelHost::ReadProbes(const std::string& dir,
+                                                                 const Preparer& preparer) const {
+  std::vector<PreparedProbe> probes;
+  ASSIGN_OR_RETURN(const auto manifest, Manifest(dir));
+  if (!manifest) return probes;
+  for (const model::Probe& probe : manifest->manifest.probes) {
+    if (probe.greedy_ids.empty()) continue;
+    auto prepared = PrepareProbe(dir, probe, preparer);
+    if (!prepared.ok()) {
+      return Annotate(prepared.status(), absl::StrCat("probe \"", probe.prompt, "\""));
+    }
+    probes.push_back(*std::move(prepared));
+  }
+  return probes;
+}
+
+absl::StatusOr<LoadedVersion> ModelHost::Load(const std::string& dir, const Digest& version,
+                                              bool beside) {
+  LoadedVersion loaded;
+  RETURN_IF_ERROR(InLoader([&]() -> absl::Status {
+    ASSIGN_OR_RETURN(loaded, LoadNow(dir, version, beside));
+    return CheckIsThere(dir, version);
+  }));
+  return loaded;
+}
+
+absl::StatusOr<LoadedVersion> ModelHost::LoadNow(const std::string& dir, const Digest& version,
+                                                 bool beside) {
+  RETURN_IF_ERROR(CheckMemory(dir, beside));
+  LoadedVersion loaded;
+  auto lease = model::VersionLease::Share(dir);  // not for a folder without a manifest
+  if (lease.ok()) loaded.claim = std::make_shared<model::VersionLease>(*std::move(lease));
+  ASSIGN_OR_RETURN(loaded.preparer, Preparer::Load(dir, config_.vision_tower));
+  ASSIGN_OR_RETURN(loaded.probes, ReadProbes(dir, *loaded.preparer));
+  last_.clear();
+  for (const std::string& device : config_.devices) {
+    const int threads = beside ? static_cast<int>(config_.load_threads) : 0;
+    ASSIGN_OR_RETURN(BackendModel model, backend_->Load(config_, {dir, version, device, threads}));
+    loaded.models.push_back(model.model);
+    last_.push_back({nullptr, model.dtype, model.block_bytes, model.feature_bytes_per_token});
+  }
+  ASSIGN_OR_RETURN(loaded.bytes, backend_->MemoryFor(config_, dir));
+  return loaded;
+}
+
+absl::StatusOr<std::vector<engine::Engine*>> ModelHost::EnginesFor(const LoadedVersion& version,
+                                                                   bool beside) {
+  if (!beside) RETURN_IF_ERROR(MakeEngines(version));
+  const int positions = version.preparer->config().text.max_positions;
+  if (positions < max_context_tokens_) {
+    return absl::FailedPreconditionError(absl::StrCat("the model has a context of ", positions,
+                                                      " tokens, requests of this daemon may have ",
+                                                      max_context_tokens_));
+  }
+  MutexLock lock(&mutex_);
+  dtype_ = last_.front().dtype;
+  std::vector<engine::Engine*> engines;
+  for (const auto& engine : engines_) engines.push_back(engine.get());
+  return engines;
+}
+
+absl::Status ModelHost::MakeEngines(const LoadedVersion& version) {
+  std::vector<std::unique_ptr<engine::Engine>> gone;
+  {
+    MutexLock lock(&mutex_);
+    gone.swap(engines_);
+  }
+  gone.clear();  // their KV blocks, before there are new ones
+  std::vector<std::unique_ptr<engine::Engine>> made;
+  for (std::size_t i = 0; i < config_.devices.size(); ++i) {
+    const std::string& device = config_.devices[i];
+    ASSIGN_OR_RETURN(const engine::EngineOptions options,
+                     ToEngineOptions(config_, device, last_[i], version.preparer->config()));
+    ASSIGN_OR_RETURN(auto executor, backend_->MakeExecutor(config_, device, *version.models[i],
+                                                           options.scheduler.num_blocks));
+    max_context_tokens_ = options.scheduler.max_context_tokens;
+    made.push_back(
+        std::make_unique<engine::Engine>(options, std::move(executor), clock_, observer_));
+    made.back()->Start();
+  }
+  MutexLock lock(&mutex_);
+  if (stopped_) return absl::CancelledError("the server is stopping");
+  engines_.swap(made);
+  return absl::OkStatus();
+}
+
+void ModelHost::LookAtEngines(
+    const std::function<void(const std::vector<engine::Engine*>&)>& look) const {
+  MutexLock lock(&mutex_);
+  std::vector<engine::Engine*> engines;
+  for (const auto& engine : engines_) engines.push_back(engine.get());
+  look(engines);
+}
+
+std::string ModelHost::dtype() const {
+  MutexLock lock(&mutex_);
+  return dtype_;
+}
+
+void ModelHost::StopEngines() {
+  MutexLock lock(&mutex_);
+  stopped_ = true;
+  for (const auto& engine : engines_) engine->Stop();
+}
+
+}  // namespace llava::server

@@ -1,0 +1,187 @@
+"""llavad as a process of its own for the tests of reloading: its RPCs, its load, its log."""
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import grpc
+
+from daemon_process import IMAGES, generated_client, wait_until
+
+PROGRAM = os.environ["LLAVAD"]
+pb, pb_grpc, models_pb, models_grpc = generated_client(with_models=True)
+
+QUESTIONS = ["What is this?", "Which colours do you see?", "Describe it.", "Is anybody there?", "How many are there?"]
+PICTURES = ["landscape.png", "portrait.jpg", "gray.png", None]
+
+
+def question(text, picture=None, max_tokens=8, **sampling):
+    parts = [pb.MessagePart(image=(IMAGES / picture).read_bytes())] if picture else []
+    parts.append(pb.MessagePart(text=text))
+    return pb.ChatRequest(messages=[pb.ChatMessage(role=pb.ROLE_USER, parts=parts)], return_token_ids=True,
+                          sampling=pb.SamplingOptions(max_tokens=max_tokens, **sampling))
+
+
+class Llavad:
+    """Starts at once; wait_ready() waits for the first version."""
+
+    def __init__(self, config, **environment):
+        self.config = tempfile.NamedTemporaryFile("w", suffix=".yaml")
+        self.config.write("model_name: golden\nkv_cache_bytes: 4MiB\nthreads: 1\nlisten: 127.0.0.1:0\n"
+                          "http: 127.0.0.1:0\nmetrics: 127.0.0.1:0\nwatch_interval: 50ms\nmax_context_tokens: 256\n"
+                          + config)
+        self.config.flush()
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([PROGRAM, "--config", self.config.name], text=True, stdout=subprocess.PIPE,
+                                        stderr=self.log, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+        self.addresses = {}
+        while len(self.addresses) < 3:
+            line = self.process.stdout.readline()
+            assert line, "the daemon did not start: " + self.logged()
+            name, address = line.split()
+            self.addresses[name] = address
+        self.channel = grpc.insecure_channel(self.addresses["grpc"], [("grpc.use_local_subchannel_pool", 1)])
+        self.chat = pb_grpc.ChatServiceStub(self.channel)
+        self.models = models_grpc.ModelServiceStub(self.channel)
+
+    def logged(self):
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+    def get(self, path):
+        """(status, text) of the metrics port."""
+        base = self.addresses["metrics"].removesuffix("/metrics")
+        try:
+            with urllib.request.urlopen(base + path, timeout=20) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metrics(self):
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
+                for line in self.get("/metrics")[1].splitlines() if not line.startswith("#")}
+
+    def ready(self):
+        return self.get("/readyz")[0] == 200
+
+    def wait_ready(self):
+        wait_until(lambda: self.ready() or self.process.poll() is not None, "ready", 60)
+        assert self.process.poll() is None, self.logged()
+        return self
+
+    def versions(self):
+        """{version: ModelVersion}"""
+        return {v.version: v for v in self.models.List(models_pb.ListRequest()).versions}
+
+    def state(self, version):
+        found = self.versions().get(version)
+        return models_pb.VersionState.Name(found.state).removeprefix("VERSION_STATE_").lower() if found else None
+
+    def wait_state(self, version, *states, seconds=60):
+        wait_until(lambda: self.state(version) in states, f"{version[:12]} {states}", seconds)
+
+    def events(self):
+        return [(e.version, models_pb.VersionState.Name(e.state).removeprefix("VERSION_STATE_").lower())
+                for e in self.models.List(models_pb.ListRequest()).events]
+
+    def load(self, folder, **call):
+        return self.models.Load(models_pb.LoadRequest(path=str(folder)), **call)
+
+    def ask(self, text="What is this?", picture=None, **how):
+        """(version, token ids) of one answer."""
+        answer = self.chat.Chat(question(text, picture, **how))
+        return answer.model_version, tuple(answer.choices[0].token_ids)
+
+    def rss(self):
+        """Resident bytes."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            self.channel.close()
+            self.process.stdout.close()
+            self.config.close()
+            self.log.close()
+
+
+class Load:
+    """People who ask and read streams all the time. Every answer is whole, and of one version."""
+
+    def __init__(self, daemon, people=3, max_tokens=12):
+        self.daemon, self.max_tokens = daemon, max_tokens
+        self.stopping = threading.Event()
+        self.answers = []  # (version, question, ids)
+        self.problems = []
+        self.threads = [threading.Thread(target=self._person, args=(i,)) for i in range(people)]
+
+    def _person(self, me):
+        turn = 0
+        while not self.stopping.is_set():
+            turn += 1
+            text = QUESTIONS[(me + turn) % len(QUESTIONS)]
+            picture = PICTURES[(me + turn // 2) % len(PICTURES)]
+            try:
+                self._ask(text, picture)
+            except grpc.RpcError as error:
+                self.problems.append(f"{error.code()}: {error.details()}")
+
+    def _ask(self, text, picture):
+        request = question(text, picture, self.max_tokens, ignore_eos=True)
+        events = list(self.daemon.chat.ChatStream(pb.ChatStreamRequest(request=request)))
+        versions = {e.model_version for e in events}
+        ids = tuple(i for e in events for i in e.token_ids)
+        if len(versions) != 1:
+            self.problems.append(f"an answer of {len(versions)} versions")
+        if len(ids) != self.max_tokens or not events[-1].HasField("usage"):
+            self.problems.append(f"an answer of {len(ids)} tokens was cut")
+        self.answers.append((versions.pop(), (text, picture), ids))
+
+    def wait_answers(self, more, version=None):
+        """Until `more` further answers are in (of that version)."""
+        def count():
+            return sum(version in (None, answer[0]) for answer in list(self.answers))
+        start = count()
+        wait_until(lambda: count() >= start + more or self.problems, f"{more} more answers", 120)
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+    def check(self, test):
+        """Nothing failed; one version always answers a question alike, and versions differ."""
+        test.assertEqual(self.problems, [])
+        by_question = {}
+        for version, asked, ids in self.answers:
+            by_question.setdefault((version, asked), set()).add(ids)
+        for (version, asked), answers in by_question.items():
+            test.assertEqual(len(answers), 1, f"{version[:12]} {asked} {answers}")

@@ -1,0 +1,76 @@
+#include "server/api/answer_watch.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace llava::api {
+namespace {
+
+using scheduling::FinishReason;
+
+engine::Delta Delta(const std::string& text, FinishReason finish, int choice = 0,
+                    float logprob = -1) {
+  return {.choice = choice, .text = text, .tokens = {{7, logprob, {}}}, .finish = finish};
+}
+
+scheduling::Usage Usage() {
+  scheduling::Usage usage;
+  usage.prompt_tokens = 100;
+  usage.generated_tokens = 5;
+  usage.queue = std::chrono::milliseconds(100);
+  usage.prefill = std::chrono::milliseconds(300);
+  usage.decode = std::chrono::milliseconds(800);
+  return usage;
+}
+
+TEST(AnswerWatchTest, MeasuresAGoodAnswer) {
+  AnswerWatch watch;
+  watch.set_has_logprobs(true);
+  watch.Add(Delta("It is ", FinishReason::kNone, 0, -0.5));
+  watch.Add(Delta("red.", FinishReason::kStop, 0, -1.5));
+  const auto seen = watch.Observe(absl::OkStatus(), Usage());
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_FALSE(seen->failed || seen->empty || seen->degenerate);
+  EXPECT_DOUBLE_EQ(seen->first_token_seconds, 0.4);
+  EXPECT_DOUBLE_EQ(seen->next_token_seconds, 0.2);
+  EXPECT_DOUBLE_EQ(seen->mean_logprob.value_or(0), -1);
+}
+
+TEST(AnswerWatchTest, ACachedPromptSaysNothingOfTheFirstToken) {
+  AnswerWatch watch;
+  watch.Add(Delta("red", FinishReason::kStop));
+  scheduling::Usage usage = Usage();
+  usage.cached_tokens = 90;
+  const auto seen = watch.Observe(absl::OkStatus(), usage);
+  EXPECT_EQ(seen->first_token_seconds, 0);
+  EXPECT_FALSE(seen->mean_logprob.has_value());
+}
+
+TEST(AnswerWatchTest, FindsEmptyAndDegenerateChoices) {
+  AnswerWatch empty;
+  empty.Add(Delta("fine", FinishReason::kStop, 0));
+  empty.Add(Delta(" \n", FinishReason::kStop, 1));
+  EXPECT_TRUE(empty.Observe(absl::OkStatus(), Usage())->empty);
+  AnswerWatch stuck;
+  for (int i = 0; i < 2000; ++i) stuck.Add(Delta(" the", FinishReason::kNone));
+  stuck.Add(Delta("", FinishReason::kLength));
+  EXPECT_TRUE(stuck.Observe(absl::OkStatus(), Usage())->degenerate);
+}
+
+TEST(AnswerWatchTest, WhoIsToBlame) {
+  const AnswerWatch watch;
+  for (const absl::Status& ours : {absl::InternalError(""), absl::DeadlineExceededError(""),
+                                   absl::ResourceExhaustedError("")}) {
+    const auto seen = watch.Observe(ours, {});
+    ASSERT_TRUE(seen.has_value()) << ours;
+    EXPECT_TRUE(seen->failed);
+  }
+  for (const absl::Status& theirs :
+       {absl::CancelledError(""), absl::InvalidArgumentError(""), absl::UnavailableError("")}) {
+    EXPECT_FALSE(watch.Observe(theirs, {}).has_value()) << theirs;
+  }
+}
+
+}  // namespace
+}  // namespace llava::api
