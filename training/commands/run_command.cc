@@ -1,15 +1,22 @@
 #include "training/commands/run_command.h"
 
+#include <prometheus/registry.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/status_macros.h"
+#include "training/commands/expose.h"
+#include "training/run/rank_place.h"
 #include "training/run/recipe.h"
 #include "training/run/run.h"
+#include "training/run/run_metrics.h"
 #include "training/run/step_report.h"
 
 namespace llava::training {
@@ -30,8 +37,7 @@ void PrintBar(const StepReport& report) {
               report.stage.c_str(), std::string(filled, '#').c_str(),
               std::string(kWidth - filled, '.').c_str(), static_cast<long long>(report.step),
               static_cast<long long>(report.stage_steps), report.loss, 100.0 * report.accuracy,
-              report.seconds > 0 ? static_cast<double>(report.stats.tokens) / report.seconds : 0.0,
-              minutes);
+              report.tokens_per_second(), minutes);
   if (report.step == report.stage_steps) std::printf("\n");
   std::fflush(stdout);
 }
@@ -41,37 +47,62 @@ void PrintLine(const StepReport& report) {
   std::fflush(stdout);
 }
 
-int Run(const std::string& recipe_file) {
-  const auto fail = [](const absl::Status& status) {
-    std::fprintf(stderr, "llava-train run: %s\n", std::string(status.message()).c_str());
-    return 1;
-  };
-  const absl::StatusOr<Recipe> recipe = ReadRecipe(recipe_file);
-  if (!recipe.ok()) return fail(recipe.status());
+struct Arguments {
+  std::string recipe;
+  std::string metrics;  // HOST:PORT, or nothing
+};
+
+absl::Status Run(const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const Recipe recipe, ReadRecipe(arguments.recipe));
+  const auto registry = std::make_shared<prometheus::Registry>();
+  RunMetrics metrics(registry.get());
+  std::unique_ptr<prometheus::Exposer> exposer;
+  if (!arguments.metrics.empty()) {
+    ASSIGN_OR_RETURN(exposer, Expose(arguments.metrics, registry));
+    std::fprintf(stderr, "metrics at port %d\n", exposer->GetListeningPorts().front());
+  }
   std::signal(SIGTERM, RequestStop);
   std::signal(SIGINT, RequestStop);
+  const bool terminal = isatty(STDOUT_FILENO) == 1;
   RunOptions options;
-  options.on_step = isatty(STDOUT_FILENO) ? PrintBar : PrintLine;
-  options.on_message = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+  ASSIGN_OR_RETURN(options.place,
+                   ReadRankPlace([](const char* name) { return std::getenv(name); }));
+  options.on_step = [&metrics, terminal](const StepReport& report) {
+    metrics.Add(report);
+    terminal ? PrintBar(report) : PrintLine(report);
+  };
+  const std::string before =
+      absl::StrCat(terminal ? "\r\033[K" : "",  // over the bar
+                   options.place.size > 1 ? absl::StrCat("rank ", options.place.rank, ": ") : "");
+  options.on_message = [before](const std::string& line) {
+    std::fprintf(stderr, "%s%s\n", before.c_str(), line.c_str());
+  };
   options.stop = [] { return stop_requested != 0; };
   const RealClock clock;
-  const absl::Status status = RunRecipe(*recipe, clock, options);
+  return RunRecipe(recipe, clock, options);
+}
+
+int ExitCode(const absl::Status& status) {
+  if (status.ok()) return 0;
   if (absl::IsCancelled(status)) {
     std::fprintf(stderr, "llava-train run: stopped and saved; run it again to go on\n");
     return kInterrupted;
   }
-  return status.ok() ? 0 : fail(status);
+  std::fprintf(stderr, "llava-train run: %s\n", std::string(status.message()).c_str());
+  return 1;
 }
 
 }  // namespace
 
 void AddRunCommand(CLI::App& app, int* exit_code) {
-  auto recipe = std::make_shared<std::string>();
+  auto arguments = std::make_shared<Arguments>();
   CLI::App* command =
       app.add_subcommand("run", "Train a recipe, from where it was interrupted to its end");
-  command->add_option("recipe", *recipe, "The recipe's YAML file")->required();
-  command->callback([recipe, exit_code] {
-    const int code = Run(*recipe);
+  command->add_option("recipe", arguments->recipe, "The recipe's YAML file")->required();
+  command->add_option("--metrics", arguments->metrics,
+                      "Serve Prometheus metrics at this HOST:PORT (port 0: any)");
+  command->callback([arguments, exit_code] {
+    const int code = ExitCode(Run(*arguments));
     if (code != 0) *exit_code = code;
   });
 }

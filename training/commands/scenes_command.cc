@@ -38,7 +38,7 @@ void AddScenesCommand(CLI::App& app, int* exit_code) {
   command->add_option("--count", arguments->options.count, "Pictures")->required();
   command->add_option("--seed", arguments->options.seed, "The same seed draws the same pictures");
   command->add_option("--level", arguments->level, "How much stands in a picture")
-      ->check(CLI::IsMember({"one", "few", "full", "crowded", "lettered"}));
+      ->check(CLI::IsMember({"one", "few", "full", "crowded"}));
   command->add_flag("--held-out", arguments->held_out,
                     "Scenes that no training set of any seed contains");
   command->add_option("--turns", arguments->options.turns, "Questions a picture, at most");

@@ -17,6 +17,8 @@
 #include "server/api/auth.h"
 #include "server/api/grpc_server.h"
 #include "server/api/tls_files.h"
+#include "training/commands/expose.h"
+#include "training/service/job_metrics.h"
 #include "training/service/job_runner.h"
 #include "training/service/job_store.h"
 #include "training/service/service_config.h"
@@ -91,7 +93,13 @@ absl::Status Serve(const std::string& file, const sigset_t& signals) {
   ASSIGN_OR_RETURN(const std::unique_ptr<api::GrpcServer> server,
                    api::GrpcServer::Start(grpc_options, {&service}));
   server->SetServing(true);
-  std::printf("{\"event\":\"serving\",\"port\":%d}\n", server->port());
+  std::unique_ptr<prometheus::Exposer> exposer;
+  const auto metrics = std::make_shared<JobMetrics>(*store, runner);
+  if (!config.metrics.empty()) {
+    ASSIGN_OR_RETURN(exposer, Expose(config.metrics, metrics));
+  }
+  std::printf("{\"event\":\"serving\",\"port\":%d,\"metrics_port\":%d}\n", server->port(),
+              exposer == nullptr ? 0 : exposer->GetListeningPorts().front());
   std::fflush(stdout);
   int signal = 0;
   ::sigwait(&signals, &signal);

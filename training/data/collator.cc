@@ -21,6 +21,7 @@ BatchStats& BatchStats::operator+=(const BatchStats& other) {
   truncated += other.truncated;
   masked += other.masked;
   bad += other.bad;
+  padding += other.padding;
   return *this;
 }
 

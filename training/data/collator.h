@@ -20,6 +20,7 @@ struct BatchStats {
   std::int64_t truncated = 0;     // samples that lost tokens to the maximal length
   std::int64_t masked = 0;        // samples left out because every label was masked
   std::int64_t bad = 0;           // rows left out because they could not be read or decoded
+  std::int64_t padding = 0;       // positions that attention computes beside `tokens`
 
   BatchStats& operator+=(const BatchStats& other);
   bool operator==(const BatchStats&) const = default;

@@ -23,7 +23,10 @@ absl::StatusOr<std::unique_ptr<ConversationFeed>> ConversationFeed::Open(
   DatasetOptions options;
   options.images_dir = stage.data.images;
   options.on_bad_row = on_bad_row;
-  options.on_issue = [&on_bad](const RowIssue& issue) { on_bad(issue.ToString()); };
+  // Every rank reads all rows: one of them says what is wrong.
+  if (position.rank == 0) {
+    options.on_issue = [&on_bad](const RowIssue& issue) { on_bad(issue.ToString()); };
+  }
   ASSIGN_OR_RETURN(InstructionDataset dataset, InstructionDataset::Open(stage.data.files, options));
   const SamplerOptions sampler{
       stage.batch, stage.data.group_by_length ? Grouping::kLengthAndModality : Grouping::kNone,

@@ -35,14 +35,17 @@ absl::StatusOr<Pass> ConversationObjective::Next() {
   pass.stats = batch.stats;
   pass.sample_ids = batch.sample_ids;
   if (batch.empty()) return pass;
-  const PackedBatch packed = Pack(batch, model_.config().image_tokens());
+  PackedBatch packed = Pack(batch, model_.config().image_tokens());
+  const std::shared_ptr<model::AttentionBackend> attention = std::move(packed.attention);
+  pass.inputs = attention;
+  pass.stats.padding = packed.padding;
   at::Tensor embeddings_TE = model_.Embed(packed.ids_T);
   if (!packed.pictures_I.empty()) {
     const at::Tensor features = Features(batch, packed.pictures_I);
     embeddings_TE = model::Llava::PlaceImages(embeddings_TE, packed.image_rows_P,
                                               features.index_select(0, packed.feature_rows_P));
   }
-  const at::Tensor hidden_TE = model_.Forward(embeddings_TE, packed.positions_T, *packed.attention);
+  const at::Tensor hidden_TE = model_.Forward(embeddings_TE, packed.positions_T, *attention);
   const at::Tensor logits_RV =
       model_.Logits(hidden_TE.index_select(0, packed.label_rows_R)).to(at::kFloat);
   pass.loss_sum = at::cross_entropy_loss(logits_RV, packed.targets_R, {}, at::Reduction::Sum);

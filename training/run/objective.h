@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,9 @@ namespace llava::training {
 // trainer divides by the targets of the whole global batch.
 struct Pass {
   at::Tensor loss_sum;  // scalar fp32 with its graph; undefined when there was nothing to learn
-  std::int64_t targets = 0;  // terms of the sum
-  std::int64_t correct = 0;  // targets that were the most likely choice
+  std::shared_ptr<const void> inputs = {};  // what the backward pass still reads
+  std::int64_t targets = 0;                 // terms of the sum
+  std::int64_t correct = 0;                 // targets that were the most likely choice
   BatchStats stats;
   std::vector<std::string> sample_ids;  // for the message when the loss is not finite
 };

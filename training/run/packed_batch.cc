@@ -37,6 +37,8 @@ class Packer {
       packed.attention = std::make_unique<model::SdpaAttention>(lengths_);
     } else {
       packed.attention = std::make_unique<TreeAttention>(lengths_, branches_);
+      packed.padding = std::ssize(lengths_) * *std::max_element(lengths_.begin(), lengths_.end()) -
+                       std::ssize(ids_);
     }
     return packed;
   }

@@ -23,6 +23,7 @@ struct PackedBatch {
   at::Tensor feature_rows_P;             // rows of the I pictures' features laid one after another
   std::vector<std::int32_t> pictures_I;  // indices into Batch::images
   std::unique_ptr<model::AttentionBackend> attention;
+  std::int64_t padding = 0;  // positions that attention computes beside the T tokens
 };
 
 // Consecutive samples that begin alike up to and including the same picture become one group whose

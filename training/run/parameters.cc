@@ -31,7 +31,7 @@ std::vector<ParameterGroup> SelectParameters(const StageOptions& stage, const mo
     const Part part = PartOf(name);
     const bool trained = part == Part::kVisionTower ? stage.train_vision_tower
                          : part == Part::kProjector ? stage.train_projector
-                                                    : stage.train_decoder;
+                                                    : stage.train_decoder && stage.lora.rank == 0;
     if (!trained) continue;
     (part == Part::kVisionTower ? tower
      : part == Part::kProjector ? projector

@@ -16,9 +16,11 @@
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/status_macros.h"
+#include "model/chat_template.h"
 #include "model/checkpoint_writer.h"
 #include "model/manifest.h"
 #include "model/weight_names.h"
+#include "training/data/conversation_builder.h"
 #include "training/evaluate/answerer.h"
 #include "training/evaluate/score.h"
 #include "training/run/drawn_scenes.h"
@@ -65,19 +67,35 @@ absl::Status Ask(const Recipe& recipe, const std::string& checkpoint, model::Man
   return absl::OkStatus();
 }
 
+// The Jinja text of the template in which the model learned to converse; empty when that is the
+// source's own.
+absl::StatusOr<std::string> TrainedTemplate(const Recipe& recipe) {
+  std::string jinja;
+  for (const StageOptions& stage : recipe.stages) {
+    const std::string& name = stage.data.chat_template;
+    if (stage.objective != Teaching::kConversation || name == "plain") continue;
+    jinja.clear();
+    if (name == kServingTemplate) continue;
+    ASSIGN_OR_RETURN(const model::ChatTemplate chat_template, TrainingTemplate(name));
+    jinja = chat_template.Jinja();
+  }
+  return jinja;
+}
+
 }  // namespace
 
 absl::Status SaveTrainedModel(const Recipe& recipe, const model::Llava& model,
                               const std::string& folder) {
   model::SaveOptions save;
   save.source_dir = ModelFolder(recipe);
+  ASSIGN_OR_RETURN(save.chat_template, TrainedTemplate(recipe));
   std::map<std::string, at::Tensor> weights = model.weights();
   if (recipe.model.checkpoint.empty()) {
     // Never read by LLaVA, but transformers' CLIP has it.
-    const std::string norm = std::string(model::kVisionPrefix) + "post_layernorm.";
+    const std::string norm = absl::StrCat(model::kVisionPrefix, "post_layernorm.");
     const std::int64_t width = model.config().vision.hidden_size;
-    weights.emplace(norm + "weight", at::ones({width}, model.dtype()));
-    weights.emplace(norm + "bias", at::zeros({width}, model.dtype()));
+    weights.emplace(absl::StrCat(norm, "weight"), at::ones({width}, model.dtype()));
+    weights.emplace(absl::StrCat(norm, "bias"), at::zeros({width}, model.dtype()));
   }
   return model::SaveCheckpoint(model.config(), weights, folder, save);
 }
@@ -119,15 +137,21 @@ absl::StatusOr<PublishedVersion> PublishRun(
   }
   RealFiles files;
   fs::create_directories(recipe.publish, error);
-  return Publish(
-      recipe.publish, std::move(manifest),
-      [&checkpoint](const std::string& dir) {
-        std::error_code copy_error;
-        fs::copy(checkpoint, dir, fs::copy_options::recursive, copy_error);
-        if (!copy_error) return absl::OkStatus();
-        return absl::UnavailableError(absl::StrCat(dir, ": ", copy_error.message()));
-      },
-      files);
+  const auto write = [&checkpoint](const std::string& dir) {
+    std::error_code copy_error;
+    fs::copy(checkpoint, dir, fs::copy_options::recursive, copy_error);
+    if (!copy_error) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrCat(dir, ": ", copy_error.message()));
+  };
+  ASSIGN_OR_RETURN(PublishedVersion published,
+                   Publish(recipe.publish, std::move(manifest), write, files));
+  if (recipe.keep_published > 0) {
+    ASSIGN_OR_RETURN(
+        const std::vector<std::string> deleted,
+        DeleteOldVersions(recipe.publish, static_cast<int>(recipe.keep_published), files));
+    for (const std::string& dir : deleted) on_message(absl::StrCat("deleted ", dir));
+  }
+  return published;
 }
 
 }  // namespace llava::training

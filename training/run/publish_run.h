@@ -14,7 +14,8 @@
 namespace llava::training {
 
 // Saves the weights in bf16 beside the run's state, asks them what the recipe's `evaluate` section
-// says, and publishes them in recipe.publish. Idempotent. `step`: steps of training so far.
+// says, and publishes them in recipe.publish, where old versions beyond recipe.keep_published are
+// deleted then. Idempotent. `step`: steps of training so far.
 absl::StatusOr<PublishedVersion> PublishRun(
     const Recipe& recipe, const model::Llava& model, std::int64_t step,
     const std::function<void(const std::string&)>& on_message);

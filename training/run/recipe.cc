@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/digest.h"
 #include "base/status_macros.h"
 #include "training/data/scenes/scene.h"
@@ -36,6 +37,8 @@ class Reader {
     yaml.Require("output");
     Path(yaml, "output", &recipe.output);
     Path(yaml, "publish", &recipe.publish);
+    yaml.Optional("keep_published", &recipe.keep_published);
+    CheckAtLeast(yaml, "keep_published", static_cast<double>(recipe.keep_published), 0);
     std::int64_t seed = 42;
     yaml.Optional("seed", &seed);
     CheckAtLeast(yaml, "seed", static_cast<double>(seed), 0);
@@ -50,6 +53,11 @@ class Reader {
       save.Optional("keep", &recipe.keep);
       CheckAtLeast(save, "every_steps", static_cast<double>(recipe.save_every), 1);
       CheckAtLeast(save, "keep", static_cast<double>(recipe.keep), 1);
+    });
+    yaml.Section("distributed", [&](StrictYaml& distributed) {
+      distributed.Optional("shard", &recipe.shard);
+      distributed.Optional("lost_after_seconds", &recipe.lost_after_seconds);
+      CheckAtLeast(distributed, "lost_after_seconds", recipe.lost_after_seconds, 1.0);
     });
     DataOptions data;  // what stages say nothing about
     yaml.Section("data", [&](StrictYaml& section) { ReadData(section, data); });
@@ -125,8 +133,8 @@ class Reader {
     CheckAtLeast(yaml, "seed", static_cast<double>(scenes.seed), 0);
     CheckAtLeast(yaml, "turns", static_cast<double>(scenes.turns), 1);
     if (!scenes::ParseLevel(scenes.level).has_value()) {
-      yaml.Fail("level", absl::StrCat("is '", scenes.level,
-                                      "', expected one, few, full, crowded or lettered"));
+      yaml.Fail("level",
+                absl::StrCat("is '", scenes.level, "', expected one, few, full or crowded"));
     }
   }
 
@@ -170,6 +178,29 @@ class Reader {
       }
     }
     if (parts.empty()) yaml.Fail("train", "names no part to train");
+    yaml.Optional("gradient_checkpointing", &stage.gradient_checkpointing);
+    yaml.Section("lora", [&](StrictYaml& lora) { ReadLora(lora, stage.lora); });
+    if (yaml.Has("lora") && !stage.train_decoder) {
+      yaml.Fail("lora", "adapts the decoder, which this stage does not train");
+    }
+  }
+
+  void ReadLora(StrictYaml& yaml, LoraOptions& lora) const {
+    const std::vector<std::string> known = lora.targets;
+    yaml.Require("r");
+    yaml.Optional("r", &lora.rank);
+    yaml.Optional("alpha", &lora.alpha);
+    yaml.Optional("dropout", &lora.dropout);
+    yaml.Optional("targets", &lora.targets);
+    CheckAtLeast(yaml, "r", static_cast<double>(lora.rank), 1);
+    CheckAtLeast(yaml, "alpha", lora.alpha, 0.0);
+    CheckWithin(yaml, "dropout", lora.dropout, 0.0, 0.99);
+    if (lora.targets.empty()) yaml.Fail("targets", "names no layer");
+    for (const std::string& target : lora.targets) {
+      if (std::find(known.begin(), known.end(), target) != known.end()) continue;
+      yaml.Fail("targets", absl::StrCat("names '", target, "', expected some of ",
+                                        absl::StrJoin(known, ", ")));
+    }
   }
 
   void ReadLength(StrictYaml& yaml, StageOptions& stage) const {

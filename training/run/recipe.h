@@ -53,12 +53,24 @@ enum class Teaching {
   kPatchLabels,   // what lies under each patch, through a linear head that is thrown away
 };
 
+// Low-rank adapters in the place of the decoder's own weights (model/lora.h).
+struct LoraOptions {
+  std::int64_t rank = 0;  // 0: none
+  double alpha = 16.0;
+  double dropout = 0.0;
+  // Last parts of the names of the layers that get one.
+  std::vector<std::string> targets = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                      "gate_proj", "up_proj", "down_proj"};
+};
+
 struct StageOptions {
   std::string name;
   Teaching objective = Teaching::kConversation;
   bool train_vision_tower = false;
   bool train_projector = false;
   bool train_decoder = false;
+  LoraOptions lora;                     // with train_decoder
+  bool gradient_checkpointing = false;  // of the decoder's layers: memory for time
   DataOptions data;
 
   std::int64_t epochs = 1;
@@ -96,9 +108,12 @@ struct Recipe {
   std::uint64_t seed = 42;
   Precision precision = Precision::kFloat32;
   ModelSource model;
-  std::int64_t save_every = 500;  // steps
-  std::int64_t keep = 2;          // saved states
-  std::string publish;            // the folder that versions are published to; "": output/published
+  std::int64_t save_every = 500;     // steps
+  std::int64_t keep = 2;             // saved states
+  bool shard = false;                // several ranks: gradients and optimizer state (ZeRO stage 2)
+  double lost_after_seconds = 60.0;  // a rank without a sign of life is lost
+  std::string publish;  // the folder that versions are published to; "": output/published
+  std::int64_t keep_published = 0;  // of them, the newest; 0: all
   EvaluationOptions evaluation;
   std::vector<StageOptions> stages;
   // What each stage's result depends on: digests over the model, the seed and the stages up to it.

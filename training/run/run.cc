@@ -20,7 +20,7 @@
 #include "training/run/publish_run.h"
 #include "training/run/question_builder.h"
 #include "training/run/random_weights.h"
-#include "training/run/run_log.h"
+#include "training/run/run_folder.h"
 #include "training/run/state_store.h"
 #include "training/run/trainer.h"
 
@@ -41,13 +41,14 @@ std::string StateFolder(const Recipe& recipe) { return recipe.output + "/state";
 class StageData {
  public:
   StageData(const Recipe& recipe, const model::Llava& model, model::Tokenizer tokenizer,
-            model::Preprocessor preprocessor, model::ChatTemplate checkpoint_template,
+            model::Preprocessor preprocessor, model::ChatTemplate checkpoint_template, Ranks& ranks,
             const RunOptions& options)
       : recipe_(recipe),
         model_(model),
         tokenizer_(std::move(tokenizer)),
         preprocessor_(preprocessor),
         checkpoint_template_(std::move(checkpoint_template)),
+        ranks_(ranks),
         options_(options) {}
 
   absl::StatusOr<std::unique_ptr<Objective>> Make(StageOptions stage, std::int64_t first_step) {
@@ -58,10 +59,16 @@ class StageData {
 
  private:
   absl::Status UseScenes(DataOptions* data) const {
-    options_.on_message(absl::StrCat("scenes: ", data->scenes.count, " pictures"));
-    ASSIGN_OR_RETURN(const std::string folder,
-                     DrawScenes(recipe_.output, data->scenes, scenes::Split::kTrain,
-                                model_.config().vision.patch_size));
+    const auto draw = [&] {
+      return DrawScenes(recipe_.output, data->scenes, scenes::Split::kTrain,
+                        model_.config().vision.patch_size);
+    };
+    if (ranks_.is_first()) {
+      options_.on_message(absl::StrCat("scenes: ", data->scenes.count, " pictures"));
+      RETURN_IF_ERROR(draw().status());
+    }
+    RETURN_IF_ERROR(ranks_.Barrier());
+    ASSIGN_OR_RETURN(const std::string folder, draw());  // there by now
     data->files = {folder + "/instruct.jsonl"};
     data->images = folder + "/images";
     data->labels = folder;
@@ -73,8 +80,9 @@ class StageData {
     PatchLabelOptions options;
     options.folder = stage.data.labels;
     options.global_batch = stage.batch;
-    options.passes = PassesPerStep(stage, 1);
-    options.parts = options.passes;
+    options.rank = ranks_.rank();
+    options.passes = PassesPerStep(stage, ranks_.size());
+    options.parts = ranks_.size() * options.passes;
     options.first_step = first_step;
     options.seed = recipe_.seed;
     return PatchLabelObjective::Create(model_, preprocessor_, options);
@@ -83,8 +91,11 @@ class StageData {
   absl::StatusOr<std::unique_ptr<Objective>> MakeConversation(const StageOptions& stage,
                                                               std::int64_t first_step) const {
     ASSIGN_OR_RETURN(std::unique_ptr<SampleBuilder> builder, MakeBuilder(stage.data));
-    const FeedPosition position{
-        .seed = recipe_.seed, .first_step = first_step, .passes = PassesPerStep(stage, 1)};
+    const FeedPosition position{.seed = recipe_.seed,
+                                .first_step = first_step,
+                                .rank = ranks_.rank(),
+                                .ranks = ranks_.size(),
+                                .passes = PassesPerStep(stage, ranks_.size())};
     ASSIGN_OR_RETURN(
         std::shared_ptr<ConversationFeed> feed,
         ConversationFeed::Open(stage, std::move(builder), position, options_.on_message));
@@ -114,11 +125,12 @@ class StageData {
   const model::Tokenizer tokenizer_;
   const model::Preprocessor preprocessor_;
   const model::ChatTemplate checkpoint_template_;
+  Ranks& ranks_;
   const RunOptions& options_;
 };
 
 absl::StatusOr<std::unique_ptr<StageData>> OpenStageData(const Recipe& recipe,
-                                                         const model::Llava& model,
+                                                         const model::Llava& model, Ranks& ranks,
                                                          const RunOptions& options) {
   const std::string& folder = ModelFolder(recipe);
   ASSIGN_OR_RETURN(model::Tokenizer tokenizer,
@@ -131,7 +143,7 @@ absl::StatusOr<std::unique_ptr<StageData>> OpenStageData(const Recipe& recipe,
                    model::ChatTemplate::ForCheckpoint(folder, model.config(), &warnings));
   for (const std::string& warning : warnings) options.on_message(warning);
   return std::make_unique<StageData>(recipe, model, std::move(tokenizer),
-                                     model::Preprocessor(settings), std::move(chat_template),
+                                     model::Preprocessor(settings), std::move(chat_template), ranks,
                                      options);
 }
 
@@ -156,39 +168,60 @@ absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& re
 
 absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainedModel(const Recipe& recipe) {
   ASSIGN_OR_RETURN(std::unique_ptr<model::Llava> model, LoadTrainingModel(recipe));
+  Ranks alone;
   ASSIGN_OR_RETURN(const std::optional<SavedState> saved,
-                   StateStore(StateFolder(recipe), recipe.keep).LoadNewest());
+                   StateStore(StateFolder(recipe), recipe.keep, alone).LoadNewest());
   if (!saved.has_value()) {
     return absl::NotFoundError(absl::StrCat(StateFolder(recipe), ": no saved state"));
   }
-  RETURN_IF_ERROR(RestoreWeights(*saved, *model));
+  RETURN_IF_ERROR(RestoreWeights(*saved, recipe, *model));
   return model;
 }
 
-absl::Status RunRecipe(const Recipe& recipe, const Clock& clock, const RunOptions& options) {
+namespace {
+
+absl::Status RunOnRank(const Recipe& recipe, const Clock& clock, const RunOptions& options,
+                       Ranks& ranks) {
   std::error_code error;
   fs::create_directories(recipe.output, error);
   if (error) return absl::UnavailableError(absl::StrCat(recipe.output, ": ", error.message()));
   ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, LoadTrainingModel(recipe));
-  ASSIGN_OR_RETURN(const std::unique_ptr<StageData> data, OpenStageData(recipe, *model, options));
-  StateStore store(StateFolder(recipe), recipe.keep);
-  RunLog log(recipe.output + "/metrics.jsonl");
+  ASSIGN_OR_RETURN(const std::unique_ptr<StageData> data,
+                   OpenStageData(recipe, *model, ranks, options));
+  StateStore store(StateFolder(recipe), recipe.keep, ranks);
+  RunFolder folder(recipe.output, clock, options.on_message);
   TrainerHooks hooks;
   hooks.make_objective = [&](const StageOptions& stage, std::int64_t first_step) {
     return data->Make(stage, first_step);
   };
   hooks.on_step = [&](const StepReport& report) {
-    const absl::Status written = log.Write(report);
-    if (!written.ok()) options.on_message(std::string(written.message()));
+    if (!ranks.is_first()) return;
+    folder.Add(report);
     options.on_step(report);
   };
   hooks.stop = options.stop;
-  Trainer trainer(recipe, *model, store, clock, std::move(hooks));
-  RETURN_IF_ERROR(trainer.Run());
+  Trainer trainer(recipe, *model, store, ranks, clock, std::move(hooks));
+  const absl::Status trained = trainer.Run();
+  if (!ranks.is_first()) return trained;
+  folder.DrawLoss();
+  RETURN_IF_ERROR(trained);
   ASSIGN_OR_RETURN(const PublishedVersion published,
                    PublishRun(recipe, *model, trainer.progress().total_steps, options.on_message));
   options.on_message(absl::StrCat("published ", published.dir));
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RunRecipe(const Recipe& recipe, const Clock& clock, const RunOptions& options) {
+  RanksOptions ranks_options;
+  ranks_options.lost_after = std::chrono::duration_cast<Duration>(
+      std::chrono::duration<double>(recipe.lost_after_seconds));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Ranks> ranks,
+                   Ranks::Join(options.place, ranks_options, clock));
+  const absl::Status status = RunOnRank(recipe, clock, options, *ranks);
+  ranks->Leave(status);
+  return status;
 }
 
 }  // namespace llava::training

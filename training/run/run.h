@@ -10,23 +10,26 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "model/llava.h"
+#include "training/run/rank_place.h"
 #include "training/run/recipe.h"
 #include "training/run/step_report.h"
 
 namespace llava::training {
 
 struct RunOptions {
+  RankPlace place;  // of a run on several ranks: rank 0 reports the steps and publishes
   // After metrics.jsonl has the step; on the training thread.
   std::function<void(const StepReport&)> on_step = [](const StepReport&) {};
-  // Human-readable lines: rows left out, files written. From any thread, one call at a time.
+  // Human-readable lines: rows left out (of this rank), files written. From any thread, one call at
+  // a time.
   std::function<void(const std::string&)> on_message = [](const std::string&) {};
   // Asked after each step; true saves and ends with CANCELLED.
   std::function<bool()> stop = [] { return false; };
 };
 
 // Trains to the end of the last stage and publishes the result (training/run/publish_run.h). Draws
-// the scenes that the recipe asks for. Errors are
-// those of the model's files, the data and Trainer::Run; all name what is wrong.
+// the scenes that the recipe asks for. Errors are those of the model's files, the data, Ranks::Join
+// and Trainer::Run; all name what is wrong.
 absl::Status RunRecipe(const Recipe& recipe, const Clock& clock, const RunOptions& options);
 
 // The model that a recipe starts from: a checkpoint's, or random weights.

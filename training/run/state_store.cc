@@ -25,13 +25,14 @@ namespace fs = std::filesystem;
 constexpr char kStatePrefix[] = "step-";
 constexpr char kUnfinishedPrefix[] = "unfinished-";
 
-std::string ToJson(const Progress& progress) {
+std::string ToJson(const Progress& progress, int shards) {
   boost::json::object json;
   json["stage"] = progress.stage;
   json["step"] = progress.step;
   json["total_steps"] = progress.total_steps;
   json["optimizer_steps"] = progress.optimizer_steps;
   json["recipe_digest"] = progress.recipe_digest;
+  json["shards"] = shards;
   json["random"] = boost::json::array(progress.random.begin(), progress.random.end());
   return boost::json::serialize(json);
 }
@@ -54,10 +55,22 @@ absl::StatusOr<Progress> FromJson(const std::string& text) {
   }
 }
 
+// How many files a state that FromJson has read consists of.
+int ShardsOf(const std::string& text) {
+  const boost::json::value json = boost::json::parse(text);
+  const boost::json::value* shards = json.as_object().if_contains("shards");
+  return shards == nullptr ? 1 : shards->to_number<int>();
+}
+
+std::string ShardName(int shard, int shards) {
+  if (shards == 1) return "tensors.safetensors";
+  return absl::StrFormat("tensors-%05d-of-%05d.safetensors", shard + 1, shards);
+}
+
 }  // namespace
 
-StateStore::StateStore(std::string folder, std::int64_t keep)
-    : folder_(std::move(folder)), keep_(keep) {}
+StateStore::StateStore(std::string folder, std::int64_t keep, Ranks& ranks)
+    : folder_(std::move(folder)), keep_(keep), ranks_(ranks) {}
 
 std::vector<std::string> StateStore::CompleteStates() const {
   std::vector<std::string> names;
@@ -78,12 +91,18 @@ absl::Status StateStore::Save(const Progress& progress, const std::vector<NamedT
   const std::string unfinished = absl::StrCat(folder_, "/", kUnfinishedPrefix, name);
   const std::string finished = absl::StrCat(folder_, "/", name);
   if (fs::exists(finished, error)) return absl::OkStatus();  // the same step is the same state
-  fs::remove_all(unfinished, error);
-  if (!fs::create_directories(unfinished, error)) {
-    return absl::UnavailableError(absl::StrCat("making ", unfinished, ": ", error.message()));
+  if (ranks_.is_first()) {
+    fs::remove_all(unfinished, error);
+    if (!fs::create_directories(unfinished, error)) {
+      return absl::UnavailableError(absl::StrCat("making ", unfinished, ": ", error.message()));
+    }
   }
-  RETURN_IF_ERROR(WriteTensorFile(unfinished + "/tensors.safetensors", tensors));
-  RETURN_IF_ERROR(WriteDurably(unfinished + "/state.json", {ToJson(progress)}));
+  RETURN_IF_ERROR(ranks_.Barrier());
+  RETURN_IF_ERROR(WriteTensorFile(
+      absl::StrCat(unfinished, "/", ShardName(ranks_.rank(), ranks_.size())), tensors));
+  RETURN_IF_ERROR(ranks_.Barrier());
+  if (!ranks_.is_first()) return absl::OkStatus();
+  RETURN_IF_ERROR(WriteDurably(unfinished + "/state.json", {ToJson(progress, ranks_.size())}));
   RETURN_IF_ERROR(RenameDurably(unfinished, finished));
   RemoveOld();
   return absl::OkStatus();
@@ -114,7 +133,12 @@ absl::StatusOr<std::optional<SavedState>> StateStore::LoadNewest() const {
   absl::StatusOr<Progress> progress = FromJson(json);
   if (!progress.ok()) return Annotate(progress.status(), state);
   saved.progress = *std::move(progress);
-  ASSIGN_OR_RETURN(saved.tensors, ReadTensorFile(state + "/tensors.safetensors"));
+  const int shards = ShardsOf(json);
+  for (int shard = 0; shard < shards; ++shard) {
+    ASSIGN_OR_RETURN(std::vector<NamedTensor> tensors,
+                     ReadTensorFile(absl::StrCat(state, "/", ShardName(shard, shards))));
+    saved.tensors.insert(saved.tensors.end(), tensors.begin(), tensors.end());
+  }
   return std::optional<SavedState>(std::move(saved));
 }
 

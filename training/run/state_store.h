@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "base/rng.h"
 #include "training/run/named_tensor.h"
+#include "training/run/ranks.h"
 
 namespace llava::training {
 
@@ -27,17 +28,18 @@ struct Progress {
 
 struct SavedState {
   Progress progress;
-  std::vector<NamedTensor> tensors;  // CPU, as they were saved
+  std::vector<NamedTensor> tensors;  // CPU, as they were saved, of all ranks
 };
 
-// Used by the training thread of one process at a time.
+// Used by the training thread of one run at a time.
 class StateStore {
  public:
-  // Keeps the `keep` newest states in `folder` (made when it is not there).
-  StateStore(std::string folder, std::int64_t keep);
+  // Keeps the `keep` newest states in `folder` (made when it is not there), which all ranks see.
+  StateStore(std::string folder, std::int64_t keep, Ranks& ranks);
 
-  // Durable when it returns. Removes what is older than the `keep` newest, and leftovers of writes
-  // that were cut short. The error names the file.
+  // Called by every rank with its share of the tensors, which becomes a file of its own; a later
+  // run may have another number of ranks. Durable when it returns. Removes what is older than the
+  // `keep` newest, and leftovers of writes that were cut short. The error names the file.
   absl::Status Save(const Progress& progress, const std::vector<NamedTensor>& tensors);
 
   // The newest state, or nothing in a fresh folder. DATA_LOSS when a complete state does not read.
@@ -49,6 +51,7 @@ class StateStore {
 
   const std::string folder_;
   const std::int64_t keep_;
+  Ranks& ranks_;
 };
 
 }  // namespace llava::training

@@ -25,10 +25,9 @@ std::string ToJson(const StepReport& report) {
   json["truncated"] = report.stats.truncated;
   json["bad"] = report.stats.bad;
   json["seconds"] = report.seconds;
-  if (report.seconds > 0) {
-    json["tokens_per_second"] = static_cast<double>(report.stats.tokens) / report.seconds;
-    json["samples_per_second"] = static_cast<double>(report.stats.samples) / report.seconds;
-  }
+  json["tokens_per_second"] = report.tokens_per_second();
+  json["samples_per_second"] = report.samples_per_second();
+  json["padding_share"] = report.padding_share();
   json["seconds_left"] = report.seconds_left;
   json["memory_bytes"] = report.memory_bytes;
   return boost::json::serialize(json);

@@ -23,6 +23,18 @@ struct StepReport {
   std::int64_t memory_bytes = 0;  // resident, of this process
   std::int64_t targets = 0;       // label tokens of the global batch
   BatchStats stats;               // of the global batch
+
+  double tokens_per_second() const { return Per(stats.tokens, seconds); }
+  double samples_per_second() const { return Per(stats.samples, seconds); }
+  // Of the tokens and the positions that attention fills up; batches have no other padding.
+  double padding_share() const {
+    return Per(stats.padding, static_cast<double>(stats.padding + stats.tokens));
+  }
+
+ private:
+  static double Per(std::int64_t count, double whole) {
+    return whole > 0 ? static_cast<double>(count) / whole : 0.0;
+  }
 };
 
 // One JSON object without a line break. Numbers that a resumed run repeats exactly (loss, accuracy,

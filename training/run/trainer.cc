@@ -1,31 +1,49 @@
 #include "training/run/trainer.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "training/run/adapters.h"
+#include "training/run/gradient_sync.h"
 #include "training/run/gradients.h"
 
 namespace llava::training {
 namespace {
 
 constexpr char kWeight[] = "weight/";
-constexpr char kOptimizer[] = "optimizer/";
+constexpr char kStageState[] = "optimizer/";
 
-std::vector<NamedTensor> Parameters(const AdamW& optimizer) {
+std::vector<NamedTensor> ParametersOf(const std::vector<ParameterGroup>& groups) {
   std::vector<NamedTensor> all;
-  for (const ParameterGroup& group : optimizer.groups()) {
+  for (const ParameterGroup& group : groups) {
     all.insert(all.end(), group.parameters.begin(), group.parameters.end());
   }
   return all;
+}
+
+// The groups without the parameters that are not `wanted`; none is left out.
+std::vector<ParameterGroup> Keep(std::vector<ParameterGroup> groups,
+                                 const std::vector<NamedTensor>& wanted) {
+  std::set<std::string_view> names;
+  for (const NamedTensor& parameter : wanted) names.insert(parameter.name);
+  for (ParameterGroup& group : groups) {
+    std::erase_if(group.parameters,
+                  [&](const NamedTensor& parameter) { return !names.contains(parameter.name); });
+  }
+  return groups;
 }
 
 // Copies saved values into tensors of the same names; every target must be there.
@@ -56,6 +74,28 @@ std::vector<NamedTensor> WithPrefix(const SavedState& saved, std::string_view pr
   return tensors;
 }
 
+// What a stage's adapters have learned so far, added to the model's weights.
+absl::Status AddAdapters(const std::vector<NamedTensor>& stage_state, const LoraOptions& options,
+                         const model::Llava& model) {
+  std::map<std::string_view, at::Tensor> by_name;
+  for (const NamedTensor& tensor : stage_state) by_name[tensor.name] = tensor.tensor;
+  for (const auto& [name, weight] : model.weights()) {
+    if (!IsTarget(name, options)) continue;
+    const std::string layer = name.substr(0, name.size() - std::string_view(".weight").size());
+    const auto a = by_name.find(layer + ".lora_A.weight");
+    const auto b = by_name.find(layer + ".lora_B.weight");
+    if (a == by_name.end() || b == by_name.end()) continue;  // a stage that has not begun
+    const model::Lora lora{.a_RI = a->second,
+                           .b_OR = b->second,
+                           .scale = options.alpha / static_cast<double>(options.rank)};
+    if (lora.a_RI.size(1) != weight.size(1) || lora.b_OR.size(0) != weight.size(0)) {
+      return absl::DataLossError(absl::StrCat("the saved adapter of ", name, " has another shape"));
+    }
+    weight.detach().copy_(weight.to(at::kFloat) + lora.Product());
+  }
+  return absl::OkStatus();
+}
+
 // How many stages the weights depend on.
 std::int64_t StagesBegun(const Progress& progress) {
   return progress.stage + (progress.step > 0 ? 1 : 0);
@@ -63,17 +103,37 @@ std::int64_t StagesBegun(const Progress& progress) {
 
 }  // namespace
 
+// A stage while it runs.
+struct Trainer::Stage {
+  explicit Stage(const StageOptions& stage_options) : options(stage_options) {}
+
+  const StageOptions& options;
+  std::int64_t steps = 0;
+  std::unique_ptr<Objective> objective;
+  std::optional<Adapters> adapters;
+  std::vector<NamedTensor> extra;      // trained beside the model's own weights
+  std::vector<ParameterGroup> groups;  // all that is trained
+  std::unique_ptr<GradientSync> sync;
+  std::unique_ptr<AdamW> optimizer;  // of what this rank owns
+};
+
 struct Trainer::StepTotals {
   double loss_sum = 0.0;
   std::int64_t targets = 0;
   std::int64_t correct = 0;
   BatchStats stats;
-  std::vector<std::string> sample_ids;
+  std::vector<std::string> sample_ids;  // of this rank
+  bool stop = false;
 };
 
-Trainer::Trainer(const Recipe& recipe, model::Llava& model, StateStore& store, const Clock& clock,
-                 TrainerHooks hooks)
-    : recipe_(recipe), model_(model), store_(store), clock_(clock), hooks_(std::move(hooks)) {
+Trainer::Trainer(const Recipe& recipe, model::Llava& model, StateStore& store, Ranks& ranks,
+                 const Clock& clock, TrainerHooks hooks)
+    : recipe_(recipe),
+      model_(model),
+      store_(store),
+      ranks_(ranks),
+      clock_(clock),
+      hooks_(std::move(hooks)) {
   progress_.random = Rng(recipe.seed).state();
 }
 
@@ -81,7 +141,8 @@ std::string Trainer::Where(const StageOptions& stage) const {
   return absl::StrCat("stage ", stage.name, ", step ", progress_.step + 1);
 }
 
-absl::Status RestoreWeights(const SavedState& saved, const model::Llava& model) {
+absl::Status RestoreWeights(const SavedState& saved, const Recipe& recipe,
+                            const model::Llava& model) {
   const at::NoGradGuard no_grad;
   for (const NamedTensor& weight : WithPrefix(saved, kWeight)) {
     const auto found = model.weights().find(weight.name);
@@ -91,21 +152,23 @@ absl::Status RestoreWeights(const SavedState& saved, const model::Llava& model) 
     }
     found->second.detach().copy_(weight.tensor);
   }
-  return absl::OkStatus();
+  const std::int64_t stage = saved.progress.stage;
+  if (stage >= std::ssize(recipe.stages)) return absl::OkStatus();
+  return AddAdapters(WithPrefix(saved, kStageState), recipe.stages[stage].lora, model);
 }
 
 absl::Status Trainer::Run() {
-  std::vector<NamedTensor> optimizer_state;
-  RETURN_IF_ERROR(Restore(&optimizer_state));
+  std::vector<NamedTensor> stage_state;
+  RETURN_IF_ERROR(Restore(&stage_state));
   while (progress_.stage < static_cast<std::int64_t>(recipe_.stages.size())) {
     const StageOptions& stage = recipe_.stages[progress_.stage];
     try {
-      RETURN_IF_ERROR(RunStage(stage, optimizer_state));
+      RETURN_IF_ERROR(RunStage(stage, stage_state));
     } catch (const c10::Error& error) {
       return absl::ResourceExhaustedError(
           absl::StrCat(Where(stage), ": ", error.what_without_backtrace()));
     }
-    optimizer_state.clear();
+    stage_state.clear();
     ++progress_.stage;
     progress_.step = 0;
     progress_.optimizer_steps = 0;
@@ -114,7 +177,7 @@ absl::Status Trainer::Run() {
   return absl::OkStatus();
 }
 
-absl::Status Trainer::Restore(std::vector<NamedTensor>* optimizer_state) {
+absl::Status Trainer::Restore(std::vector<NamedTensor>* stage_state) {
   ASSIGN_OR_RETURN(std::optional<SavedState> saved, store_.LoadNewest());
   if (!saved.has_value()) return absl::OkStatus();
   const std::string expected = RecipeDigest(recipe_, StagesBegun(saved->progress));
@@ -125,18 +188,24 @@ absl::Status Trainer::Restore(std::vector<NamedTensor>* optimizer_state) {
                      "on has changed): give another output, or remove it"));
   }
   progress_ = saved->progress;
-  *optimizer_state = WithPrefix(*saved, kOptimizer);
+  *stage_state = WithPrefix(*saved, kStageState);
   return CopyInto(WithPrefix(*saved, kWeight), TrainedWeights());
 }
 
-// Weights that the stages up to the current one train: the others are still those of the source.
+// Weights that the stages up to the current one change: the others are still those of the source.
+// A stage's adapters reach the weights at its end only.
 std::vector<NamedTensor> Trainer::TrainedWeights() const {
   std::map<std::string, at::Tensor> weights;
   for (std::int64_t i = 0; i < std::ssize(recipe_.stages) && i <= progress_.stage; ++i) {
-    for (const ParameterGroup& group : SelectParameters(recipe_.stages[i], model_, {})) {
+    const StageOptions& stage = recipe_.stages[i];
+    for (const ParameterGroup& group : SelectParameters(stage, model_, {})) {
       for (const NamedTensor& parameter : group.parameters) {
         weights.emplace(parameter.name, parameter.tensor);
       }
+    }
+    if (i == progress_.stage) break;
+    for (const auto& [name, weight] : model_.weights()) {
+      if (IsTarget(name, stage.lora)) weights.emplace(name, weight);
     }
   }
   std::vector<NamedTensor> named;
@@ -144,113 +213,179 @@ std::vector<NamedTensor> Trainer::TrainedWeights() const {
   return named;
 }
 
-absl::Status Trainer::RunStage(const StageOptions& stage,
-                               const std::vector<NamedTensor>& optimizer_state) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Objective> objective,
-                   hooks_.make_objective(stage, progress_.step));
-  const std::vector<NamedTensor> extra = objective->extra_parameters();
-  AdamW optimizer(SelectParameters(stage, model_, extra),
-                  {.beta1 = stage.beta1, .beta2 = stage.beta2, .eps = stage.eps});
-  for (const auto& [name, weight] : model_.weights()) weight.requires_grad_(false);
-  for (const NamedTensor& parameter : Parameters(optimizer)) parameter.tensor.requires_grad_(true);
-  if (progress_.step > 0) {
-    std::vector<NamedTensor> targets = optimizer.State();
-    targets.insert(targets.end(), extra.begin(), extra.end());
-    RETURN_IF_ERROR(CopyInto(optimizer_state, targets));
-    optimizer.set_steps(progress_.optimizer_steps);
+absl::StatusOr<std::unique_ptr<Trainer::Stage>> Trainer::Begin(
+    const StageOptions& options, const std::vector<NamedTensor>& stage_state) {
+  auto stage = std::make_unique<Stage>(options);
+  ASSIGN_OR_RETURN(stage->objective, hooks_.make_objective(options, progress_.step));
+  stage->steps =
+      options.steps > 0 ? options.steps : options.epochs * stage->objective->steps_per_epoch();
+  stage->extra = stage->objective->extra_parameters();
+  if (options.lora.rank > 0) {
+    stage->adapters.emplace(model_, options.lora, recipe_.seed);
+    const std::vector<NamedTensor>& adapters = stage->adapters->parameters();
+    stage->extra.insert(stage->extra.end(), adapters.begin(), adapters.end());
   }
-  const std::int64_t steps =
-      stage.steps > 0 ? stage.steps : stage.epochs * objective->steps_per_epoch();
+  model_.decoder().set_recompute(options.gradient_checkpointing);
+  stage->groups = SelectParameters(options, model_, stage->extra);
+  for (const auto& [name, weight] : model_.weights()) weight.requires_grad_(false);
+  const std::vector<NamedTensor> parameters = ParametersOf(stage->groups);
+  for (const NamedTensor& parameter : parameters) parameter.tensor.requires_grad_(true);
+  stage->sync = std::make_unique<GradientSync>(ranks_, parameters, recipe_.shard);
+  if (progress_.step > 0) RETURN_IF_ERROR(CopyInto(stage_state, stage->extra));
+  stage->optimizer = std::make_unique<AdamW>(
+      Keep(stage->groups, stage->sync->Owned()),
+      AdamWOptions{.beta1 = options.beta1, .beta2 = options.beta2, .eps = options.eps});
+  if (progress_.step > 0) {
+    RETURN_IF_ERROR(CopyInto(stage_state, stage->optimizer->State()));
+    stage->optimizer->set_steps(progress_.optimizer_steps);
+  }
+  return stage;
+}
+
+absl::Status Trainer::RunStage(const StageOptions& options,
+                               const std::vector<NamedTensor>& stage_state) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Stage> stage, Begin(options, stage_state));
   stage_time_ = Duration::zero();
   stage_timed_ = 0;
-  while (progress_.step < steps) {
-    RETURN_IF_ERROR(RunStep(stage, steps, *objective, optimizer));
-    const bool stop = hooks_.stop();
-    if (stop || (progress_.total_steps % recipe_.save_every == 0 && progress_.step < steps)) {
-      RETURN_IF_ERROR(Save(&optimizer));
-    }
-    if (stop) return absl::CancelledError("stopped and saved");
-  }
+  while (progress_.step < stage->steps) RETURN_IF_ERROR(RunStep(*stage));
+  if (stage->adapters) stage->adapters->Merge();
   return absl::OkStatus();
 }
 
-absl::StatusOr<Trainer::StepTotals> Trainer::RunPasses(const StageOptions& stage,
-                                                       Objective& objective) {
+absl::StatusOr<Trainer::StepTotals> Trainer::RunPasses(Stage& stage) {
   StepTotals totals;
-  const std::int64_t passes = PassesPerStep(stage, 1);
+  Rng random(progress_.random);
+  const std::uint64_t step_seed = random.Next();
+  progress_.random = random.state();
+  const std::int64_t passes = PassesPerStep(stage.options, ranks_.size());
   for (std::int64_t i = 0; i < passes; ++i) {
-    ASSIGN_OR_RETURN(Pass pass, objective.Next());
+    const auto part = static_cast<std::uint64_t>(ranks_.rank() * passes + i);
+    if (stage.adapters) stage.adapters->BeginPass(step_seed + part);
+    stage.sync->BeginPass(i + 1 == passes);
+    ASSIGN_OR_RETURN(Pass pass, stage.objective->Next());
     totals.stats += pass.stats;
-    if (!pass.loss_sum.defined()) continue;
-    const double loss = pass.loss_sum.item<double>();
-    if (!std::isfinite(loss)) {
-      return absl::DataLossError(absl::StrCat(Where(stage), ": the loss is ", loss,
-                                              "; samples: ", absl::StrJoin(pass.sample_ids, ", ")));
+    if (pass.loss_sum.defined()) {
+      const double loss = pass.loss_sum.item<double>();
+      if (!std::isfinite(loss)) {
+        return absl::DataLossError(
+            absl::StrCat(Where(stage.options), ": the loss is ", loss,
+                         "; samples: ", absl::StrJoin(pass.sample_ids, ", ")));
+      }
+      if (pass.loss_sum.requires_grad()) pass.loss_sum.backward();
+      totals.loss_sum += loss;
+      totals.targets += pass.targets;
+      totals.correct += pass.correct;
+      totals.sample_ids.insert(totals.sample_ids.end(), pass.sample_ids.begin(),
+                               pass.sample_ids.end());
     }
-    if (pass.loss_sum.requires_grad()) pass.loss_sum.backward();
-    totals.loss_sum += loss;
-    totals.targets += pass.targets;
-    totals.correct += pass.correct;
-    totals.sample_ids.insert(totals.sample_ids.end(), pass.sample_ids.begin(),
-                             pass.sample_ids.end());
+    RETURN_IF_ERROR(stage.sync->EndPass());
   }
   return totals;
 }
 
-absl::Status Trainer::RunStep(const StageOptions& stage, std::int64_t stage_steps,
-                              Objective& objective, AdamW& optimizer) {
+// Adds up what the ranks counted.
+absl::Status Trainer::Pool(StepTotals* totals) const {
+  if (ranks_.size() == 1) return absl::OkStatus();
+  BatchStats& stats = totals->stats;
+  std::int64_t* const counts[] = {
+      &totals->targets,    &totals->correct, &stats.samples, &stats.tokens, &stats.label_tokens,
+      &stats.image_tokens, &stats.truncated, &stats.masked,  &stats.bad,    &stats.padding};
+  std::vector<double> values = {totals->loss_sum, totals->stop ? 1.0 : 0.0};
+  for (const std::int64_t* count : counts) values.push_back(static_cast<double>(*count));
+  const at::Tensor here =
+      at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kDouble);
+  const at::Tensor sums = here.to(model_.device());
+  RETURN_IF_ERROR(ranks_.Sum(sums)());
+  here.copy_(sums);
+  totals->loss_sum = values[0];
+  totals->stop = values[1] > 0.0;
+  for (std::size_t i = 0; i < std::size(counts); ++i) {
+    *counts[i] = static_cast<std::int64_t>(values[i + 2]);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::Update(Stage& stage, const StepTotals& totals, double norm,
+                             double factor) const {
+  const auto targets = static_cast<double>(totals.targets);
+  if (totals.targets > 0) {
+    stage.optimizer->Step(factor, ClipFactor(norm, stage.options.clip_norm) / targets);
+    RETURN_IF_ERROR(stage.sync->ShareWeights());
+  }
+  stage.optimizer->ZeroGradients();
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::RunStep(Stage& stage) {
   const TimePoint start = clock_.Now();
-  ASSIGN_OR_RETURN(const StepTotals totals, RunPasses(stage, objective));
-  const double targets = static_cast<double>(std::max<std::int64_t>(1, totals.targets));
-  const double norm = GradientNorm(Parameters(optimizer)) / targets;
+  ASSIGN_OR_RETURN(StepTotals totals, RunPasses(stage));
+  totals.stop = hooks_.stop();
+  RETURN_IF_ERROR(Pool(&totals));
+  ASSIGN_OR_RETURN(double norm, stage.sync->Norm());
+  norm /= static_cast<double>(std::max<std::int64_t>(1, totals.targets));
   if (!std::isfinite(norm)) {
-    return absl::DataLossError(absl::StrCat(Where(stage), ": the gradient norm is ", norm,
+    return absl::DataLossError(absl::StrCat(Where(stage.options), ": the gradient norm is ", norm,
                                             "; samples: ", absl::StrJoin(totals.sample_ids, ", ")));
   }
-  const double factor = ScheduleFactor(stage.schedule, progress_.step, stage_steps);
-  if (totals.targets > 0) optimizer.Step(factor, ClipFactor(norm, stage.clip_norm) / targets);
-  optimizer.ZeroGradients();
-  progress_.optimizer_steps = optimizer.steps();
+  const double factor = ScheduleFactor(stage.options.schedule, progress_.step, stage.steps);
+  RETURN_IF_ERROR(Update(stage, totals, norm, factor));
+  progress_.optimizer_steps = stage.optimizer->steps();
   ++progress_.step;
   ++progress_.total_steps;
   const Duration took = clock_.Now() - start;
   stage_time_ += took;
   ++stage_timed_;
+  hooks_.on_step(Report(stage, totals, norm, factor, took));
+  const bool due = progress_.total_steps % recipe_.save_every == 0 && progress_.step < stage.steps;
+  if (totals.stop || due) RETURN_IF_ERROR(Save(&stage));
+  return totals.stop ? absl::CancelledError("stopped and saved") : absl::OkStatus();
+}
+
+StepReport Trainer::Report(const Stage& stage, const StepTotals& totals, double norm, double factor,
+                           Duration took) const {
+  const auto targets = static_cast<double>(std::max<std::int64_t>(1, totals.targets));
   StepReport report;
-  report.stage = stage.name;
+  report.stage = stage.options.name;
   report.step = progress_.step;
-  report.stage_steps = stage_steps;
+  report.stage_steps = stage.steps;
   report.total_step = progress_.total_steps;
   report.loss = totals.loss_sum / targets;
   report.accuracy = static_cast<double>(totals.correct) / targets;
   report.gradient_norm = norm;
-  report.rate = optimizer.groups().front().rate * factor;
+  report.rate = stage.groups.front().rate * factor;
   report.seconds = Seconds(took);
   report.seconds_left = Seconds(stage_time_) / static_cast<double>(stage_timed_) *
-                        static_cast<double>(stage_steps - progress_.step);
+                        static_cast<double>(stage.steps - progress_.step);
   report.memory_bytes = ResidentBytes();
   report.targets = totals.targets;
   report.stats = totals.stats;
-  hooks_.on_step(report);
-  return absl::OkStatus();
+  return report;
 }
 
-absl::Status Trainer::Save(const AdamW* optimizer) {
-  std::vector<NamedTensor> tensors;
+// What all ranks have alike is dealt out between them; sharded optimizer state is saved where it
+// is.
+absl::Status Trainer::Save(const Stage* stage) {
+  std::vector<NamedTensor> alike;
+  std::vector<NamedTensor> mine;
   for (const NamedTensor& weight : TrainedWeights()) {
-    tensors.push_back({absl::StrCat(kWeight, weight.name), weight.tensor});
+    alike.push_back({absl::StrCat(kWeight, weight.name), weight.tensor});
   }
-  if (optimizer != nullptr) {
-    for (const NamedTensor& tensor : optimizer->State()) {
-      tensors.push_back({absl::StrCat(kOptimizer, tensor.name), tensor.tensor});
+  if (stage != nullptr) {
+    for (const NamedTensor& parameter : stage->extra) {
+      alike.push_back({absl::StrCat(kStageState, parameter.name), parameter.tensor});
     }
-    for (const NamedTensor& parameter : Parameters(*optimizer)) {
-      if (model_.weights().contains(parameter.name)) continue;
-      tensors.push_back({absl::StrCat(kOptimizer, parameter.name), parameter.tensor});
+    std::vector<NamedTensor>& optimizer = stage->sync->sharded() ? mine : alike;
+    for (const NamedTensor& tensor : stage->optimizer->State()) {
+      optimizer.push_back({absl::StrCat(kStageState, tensor.name), tensor.tensor});
     }
+  }
+  std::size_t rank = 0;
+  for (const NamedTensor& tensor : alike) {
+    if (static_cast<int>(rank) == ranks_.rank()) mine.push_back(tensor);
+    rank = (rank + 1) % static_cast<std::size_t>(ranks_.size());
   }
   progress_.recipe_digest = RecipeDigest(recipe_, StagesBegun(progress_));
-  return store_.Save(progress_, tensors);
+  return store_.Save(progress_, mine);
 }
 
 }  // namespace llava::training

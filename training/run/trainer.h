@@ -15,6 +15,7 @@
 #include "model/llava.h"
 #include "training/run/adamw.h"
 #include "training/run/objective.h"
+#include "training/run/ranks.h"
 #include "training/run/recipe.h"
 #include "training/run/state_store.h"
 #include "training/run/step_report.h"
@@ -23,45 +24,53 @@ namespace llava::training {
 
 // What the trainer needs from outside.
 struct TrainerHooks {
-  // The stage's data from `first_step` on.
+  // The stage's data from `first_step` on, this rank's part of it.
   std::function<absl::StatusOr<std::unique_ptr<Objective>>(const StageOptions& stage,
                                                            std::int64_t first_step)>
       make_objective;
   std::function<void(const StepReport&)> on_step;
-  // Asked after every step; true saves and ends the run with CANCELLED.
+  // Asked in every step; true on any rank finishes it, saves and ends the run with CANCELLED.
   std::function<bool()> stop = [] { return false; };
 };
 
-// Used by one thread. `model`, `store` and `clock` outlive it.
+// Used by one thread. What it refers to outlives it. On several ranks all make the same calls, and
+// the same global batch gives the same losses but for rounding.
 class Trainer {
  public:
-  Trainer(const Recipe& recipe, model::Llava& model, StateStore& store, const Clock& clock,
-          TrainerHooks hooks);
+  Trainer(const Recipe& recipe, model::Llava& model, StateStore& store, Ranks& ranks,
+          const Clock& clock, TrainerHooks hooks);
 
   // Goes on from the newest saved state, or from the beginning, to the end of the last stage.
   // FAILED_PRECONDITION: the saved state belongs to another recipe. DATA_LOSS: loss or gradients
-  // that are not finite (names stage, step and samples), or a damaged state. Other errors are those
-  // of the data.
+  // that are not finite (names stage, step and samples), or a damaged state. UNAVAILABLE: a rank is
+  // gone (names it). Other errors are those of the data.
   absl::Status Run();
 
   // Where the run stands; after Run(), where it ended.
   const Progress& progress() const { return progress_; }
 
  private:
+  struct Stage;
   struct StepTotals;
 
-  absl::Status Restore(std::vector<NamedTensor>* optimizer_state);
-  absl::Status RunStage(const StageOptions& stage, const std::vector<NamedTensor>& optimizer_state);
-  absl::Status RunStep(const StageOptions& stage, std::int64_t stage_steps, Objective& objective,
-                       AdamW& optimizer);
-  absl::StatusOr<StepTotals> RunPasses(const StageOptions& stage, Objective& objective);
-  absl::Status Save(const AdamW* optimizer);
+  absl::Status Restore(std::vector<NamedTensor>* stage_state);
+  absl::Status RunStage(const StageOptions& options, const std::vector<NamedTensor>& stage_state);
+  absl::StatusOr<std::unique_ptr<Stage>> Begin(const StageOptions& options,
+                                               const std::vector<NamedTensor>& stage_state);
+  absl::Status RunStep(Stage& stage);
+  absl::StatusOr<StepTotals> RunPasses(Stage& stage);
+  absl::Status Pool(StepTotals* totals) const;
+  absl::Status Update(Stage& stage, const StepTotals& totals, double norm, double factor) const;
+  StepReport Report(const Stage& stage, const StepTotals& totals, double norm, double factor,
+                    Duration took) const;
+  absl::Status Save(const Stage* stage);
   std::vector<NamedTensor> TrainedWeights() const;
   std::string Where(const StageOptions& stage) const;
 
   const Recipe& recipe_;
   model::Llava& model_;
   StateStore& store_;
+  Ranks& ranks_;
   const Clock& clock_;
   const TrainerHooks hooks_;
   Progress progress_;
@@ -69,8 +78,9 @@ class Trainer {
   std::int64_t stage_timed_ = 0;  // those steps
 };
 
-// Copies the weights of a saved state into the model.
-absl::Status RestoreWeights(const SavedState& saved, const model::Llava& model);
+// Copies the weights of a saved state of `recipe` into the model, the adapters' share included.
+absl::Status RestoreWeights(const SavedState& saved, const Recipe& recipe,
+                            const model::Llava& model);
 
 // Micro batches of a step on one of `ranks` ranks.
 std::int64_t PassesPerStep(const StageOptions& stage, std::int64_t ranks);

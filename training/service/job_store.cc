@@ -196,6 +196,17 @@ absl::StatusOr<std::vector<Job>> JobStore::Unfinished() {
   return Select(database_, "WHERE state IN (1, 2) ORDER BY id", {});
 }
 
+absl::StatusOr<std::map<JobState, std::int64_t>> JobStore::CountByState() {
+  MutexLock lock(&mutex_);
+  Statement statement(database_, "SELECT state, COUNT(*) FROM jobs GROUP BY state");
+  std::map<JobState, std::int64_t> counts;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, statement.Step());
+    if (!row) return counts;
+    counts[static_cast<JobState>(statement.Int(0))] = statement.Int(1);
+  }
+}
+
 absl::StatusOr<bool> JobStore::HasFingerprint(const std::string& fingerprint) {
   MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(

@@ -3,6 +3,7 @@
 #define LLAVA_TRAINING_SERVICE_JOB_STORE_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,6 +41,8 @@ class JobStore {
 
   // Queued or running, the oldest first.
   absl::StatusOr<std::vector<Job>> Unfinished();
+
+  absl::StatusOr<std::map<JobState, std::int64_t>> CountByState();
 
   // Whether a job that did not fail has this fingerprint.
   absl::StatusOr<bool> HasFingerprint(const std::string& fingerprint);

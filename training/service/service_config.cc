@@ -41,6 +41,7 @@ absl::StatusOr<ServiceConfig> ReadServiceConfig(const std::string& file) {
   yaml.Optional("trigger_seconds", &config.trigger_seconds);
   yaml.Optional("tokens", &config.tokens);
   yaml.Optional("reflection", &config.reflection);
+  yaml.Optional("metrics", &config.metrics);
   yaml.Section("tls", [&config](StrictYaml& tls) {
     tls.Require("certificate");
     tls.Require("key");

@@ -21,6 +21,7 @@ struct ServiceConfig {
   std::string tokens;                  // file of tokens as llavad has it; "": everybody may
   std::string tls_certificate, tls_key, tls_client_ca;
   bool reflection = true;
+  std::string metrics;  // HOST:PORT of Prometheus metrics; "": none
   std::vector<TriggerOptions> triggers;
 };
 

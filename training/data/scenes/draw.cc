@@ -128,31 +128,6 @@ int WhatClass(const Text& text) {
   return kWordClass + static_cast<int>(word - kWords.begin());
 }
 
-// The letters one by one, further apart or not, thin or bold, narrow or wide, slanted or not: what
-// other typefaces look like. `box` is where the text would stand without all that.
-Box PutVaried(Rng& rng, const std::string& value, int font, double scale, const cv::Rect& box,
-              const cv::Scalar& ink, cv::Mat* canvas) {
-  const int thickness = static_cast<int>(rng.Between(6, 15));
-  const int gap = static_cast<int>(rng.Between(0, 2 * kScale));
-  cv::Mat mask = cv::Mat::zeros(kCanvas, kCanvas, CV_8UC1);
-  int baseline = 0;
-  int x = box.x - gap * static_cast<int>(value.size() - 1) / 2;
-  for (const char letter : value) {
-    const std::string one(1, letter);
-    cv::putText(mask, one, {x, box.y + box.height}, font, scale, cv::Scalar(255), thickness);
-    x += cv::getTextSize(one, font, scale, 1, &baseline).width + gap;
-  }
-  const double width = 0.65 + 0.4 * rng.Uniform();
-  const double slant = rng.Chance(0.5) ? 0 : Jitter(rng, 0.2);
-  const double middle_x = box.x + box.width / 2.0;
-  const double middle_y = box.y + box.height / 2.0;
-  const cv::Matx23d bend(width, slant, middle_x * (1 - width) - middle_y * slant, 0, 1, 0);
-  cv::warpAffine(mask, mask, bend, mask.size());
-  mask = mask > 127;
-  canvas->setTo(ink, mask);
-  return ToBox(cv::boundingRect(mask));
-}
-
 Box DrawText(Rng& rng, const Text& text, double background, Layers* layers) {
   constexpr std::array<int, 4> kFonts = {cv::FONT_HERSHEY_SIMPLEX, cv::FONT_HERSHEY_DUPLEX,
                                          cv::FONT_HERSHEY_COMPLEX, cv::FONT_HERSHEY_TRIPLEX};
@@ -170,10 +145,9 @@ Box DrawText(Rng& rng, const Text& text, double background, Layers* layers) {
                          static_cast<int>(centre.y) + size.height / 2);
   const bool dark = background > 165 || (background > 90 && rng.Chance(0.5));
   const cv::Scalar ink = cv::Scalar::all(dark ? rng.Uniform() * 20 : 255 - rng.Uniform() * 20);
+  cv::putText(layers->canvas, text.value, origin, font, scale, ink, thickness, cv::LINE_AA);
   const cv::Rect box(origin.x, origin.y - size.height, size.width, size.height);
   layers->what(box & cv::Rect(0, 0, kCanvas, kCanvas)).setTo(WhatClass(text));
-  if (text.varied) return PutVaried(rng, text.value, font, scale, box, ink, &layers->canvas);
-  cv::putText(layers->canvas, text.value, origin, font, scale, ink, thickness, cv::LINE_AA);
   return ToBox(box);
 }
 

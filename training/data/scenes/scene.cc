@@ -21,10 +21,10 @@ int TakeCell(Rng& rng, std::vector<int>* cells) {
 }
 
 Text MakeText(Rng& rng, std::vector<int>* free_cells) {
-  if (rng.Chance(0.5)) return {std::to_string(rng.Below(10)), TakeCell(rng, free_cells), false};
+  if (rng.Chance(0.5)) return {std::to_string(rng.Below(10)), TakeCell(rng, free_cells)};
   const int row = Pick(rng, 3);
   std::erase_if(*free_cells, [row](int cell) { return cell / 3 == row; });
-  return {std::string(kWords[rng.Below(kWords.size())]), row * 3 + 1, false};
+  return {std::string(kWords[rng.Below(kWords.size())]), row * 3 + 1};
 }
 
 struct Plan {
@@ -42,8 +42,6 @@ Plan MakePlan(Rng& rng, Level level) {
       return {1 + Pick(rng, 3), rng.Chance(0.5)};
     case Level::kCrowded:
       return {3 + Pick(rng, 6), true};
-    case Level::kLettered:
-      return {1 + Pick(rng, 3), rng.Chance(0.7)};
   }
   return {1, false};
 }
@@ -53,10 +51,7 @@ Scene Compose(Rng& rng, Level level) {
   Scene scene;
   std::vector<int> free_cells(kCells);
   for (int cell = 0; cell < kCells; ++cell) free_cells[static_cast<std::size_t>(cell)] = cell;
-  if (plan.text) {
-    scene.text = MakeText(rng, &free_cells);
-    scene.text->varied = level == Level::kLettered;
-  }
+  if (plan.text) scene.text = MakeText(rng, &free_cells);
   while (static_cast<int>(scene.objects.size()) < plan.objects && !free_cells.empty()) {
     Object object{Pick(rng, kColours.size()), Pick(rng, kShapes.size()), Pick(rng, kSizes.size())};
     const bool taken =
@@ -100,7 +95,6 @@ std::optional<Level> ParseLevel(std::string_view name) {
   if (name == "few") return Level::kFew;
   if (name == "full") return Level::kFull;
   if (name == "crowded") return Level::kCrowded;
-  if (name == "lettered") return Level::kLettered;
   return std::nullopt;
 }
 

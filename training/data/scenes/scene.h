@@ -49,7 +49,6 @@ struct Object {
 struct Text {
   std::string value;  // "7", "CAT"
   int cell = 0;
-  bool varied = false;  // in more typefaces than OpenCV has
 
   bool is_digit() const { return value.size() == 1; }
   std::string Name() const;  // "digit 7", "word CAT"
@@ -68,12 +67,11 @@ struct Scene {
 };
 
 // The curriculum: one thing; one or two things; up to three objects and a text. And pictures to
-// look at rather than to talk about: three to eight objects, as many as fit, and a text. Lettered
-// is full with more texts and more typefaces.
-enum class Level { kOne, kFew, kFull, kCrowded, kLettered };
+// look at rather than to talk about: three to eight objects, as many as fit, and a text.
+enum class Level { kOne, kFew, kFull, kCrowded };
 enum class Split { kTrain, kHeldOut };
 
-// "one", "few", "full", "crowded", "lettered".
+// "one", "few", "full", "crowded".
 std::optional<Level> ParseLevel(std::string_view name);
 
 // One of eight signatures is held out: no held-out scene, in whatever style, is ever in a training

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/temp_dir.h"
@@ -58,7 +59,7 @@ TEST_F(CheckTest, WithoutPicturesOnlyTheRowsCount) {
 
 TEST_F(CheckTest, LooksAtPictures) {
   std::ofstream(dir_.path() + "/broken.png") << "not a picture";
-  std::filesystem::copy(std::string(kImages) + "/gray.png", dir_.path() + "/gray.png");
+  std::filesystem::copy(absl::StrCat(kImages, "/gray.png"), absl::StrCat(dir_.path(), "/gray.png"));
   options_.images_dir = dir_.path();
   const CheckReport report = Check();
   EXPECT_EQ(report.bad, 3);

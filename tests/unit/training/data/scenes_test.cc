@@ -25,8 +25,7 @@ constexpr std::uint64_t kSeed = 20261123;
 
 template <typename Visit>
 void ForEachScene(int count, Visit visit) {
-  for (const Level level :
-       {Level::kOne, Level::kFew, Level::kFull, Level::kCrowded, Level::kLettered}) {
+  for (const Level level : {Level::kOne, Level::kFew, Level::kFull, Level::kCrowded}) {
     for (int i = 0; i < count; ++i) visit(MakeScene(kSeed, Split::kTrain, level, i));
   }
 }

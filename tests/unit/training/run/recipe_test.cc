@@ -5,7 +5,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <regex>
 #include <string>
+#include <vector>
 
 namespace llava::training {
 namespace {
@@ -139,6 +142,59 @@ TEST_F(RecipeTest, ThePublishedRecipesAreRight) {
   expect(v1->stages[1], 32, 2e-5, 3, true);
   expect(v15->stages[0], 256, 1e-3, 1, false);
   expect(v15->stages[1], 128, 2e-5, 1, true);
+  const auto lora = ReadRecipe(folder + "llava-v1.5-lora.yaml");
+  ASSERT_TRUE(lora.ok()) << lora.status();
+  expect(lora->stages[0], 256, 1e-3, 1, false);
+  expect(lora->stages[1], 128, 2e-4, 1, true);
+  EXPECT_EQ(lora->stages[1].projector_rate, 2e-5);
+  EXPECT_EQ(lora->stages[1].lora.rank, 128);
+  EXPECT_EQ(lora->stages[1].lora.alpha, 256);
+  EXPECT_EQ(lora->stages[1].lora.dropout, 0.05);
+  EXPECT_EQ(lora->stages[1].lora.targets.size(), 7u);
+}
+
+TEST_F(RecipeTest, LoraIsReadStrictly) {
+  const auto with = [&](const std::string& lora) {
+    return Changed("    schedule: linear\n", "    lora: " + lora + "\n");
+  };
+  const auto good = Read(with("{r: 8, targets: [q_proj, v_proj]}"));
+  ASSERT_TRUE(good.ok()) << good.status();
+  EXPECT_EQ(good->stages[1].lora.rank, 8);
+  EXPECT_EQ(good->stages[1].lora.targets, (std::vector<std::string>{"q_proj", "v_proj"}));
+  EXPECT_EQ(good->stages[0].lora.rank, 0);
+  ExpectError(with("{alpha: 8}"), "25: stages[1].lora.r: is missing");
+  ExpectError(with("{r: 0}"), "25: stages[1].lora.r: is 0, expected at least 1");
+  ExpectError(with("{r: 8, dropout: 1.5}"), "25: stages[1].lora.dropout: is 1.5");
+  ExpectError(with("{r: 8, targets: [lm_head]}"), "25: stages[1].lora.targets: names 'lm_head'");
+  ExpectError(Changed("    steps: 20\n", "    steps: 20\n    lora: {r: 8}\n"),
+              "14: stages[0].lora: adapts the decoder");
+}
+
+std::string ReadAll(const std::string& file) {
+  std::ifstream in(file);
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+TEST_F(RecipeTest, TheGuideNamesEveryKey) {
+  const std::string parser = ReadAll("training/run/recipe.cc");
+  const std::string guide = ReadAll("docs/training.md");
+  const std::regex asks(
+      R"re((?:Optional|Section|List|Path|Choice<\w+>)\((?:yaml,\s*)?\s*"(\w+)")re");
+  int keys = 0;
+  for (std::sregex_iterator at(parser.begin(), parser.end(), asks), end; at != end; ++at, ++keys) {
+    const std::string key = (*at)[1];
+    EXPECT_TRUE(std::regex_search(guide, std::regex("[`.:{ ]" + key + "[`:]"))) << key;
+  }
+  EXPECT_GT(keys, 50);
+}
+
+TEST_F(RecipeTest, TheGuidesExampleIsARecipe) {
+  const std::string guide = ReadAll("docs/training.md");
+  const std::string fence = "```yaml\n";
+  const std::size_t begin = guide.find(fence) + fence.size();
+  const auto recipe = Read(guide.substr(begin, guide.find("```", begin) - begin));
+  ASSERT_TRUE(recipe.ok()) << recipe.status();
+  EXPECT_EQ(recipe->stages.size(), 1u);
 }
 
 TEST_F(RecipeTest, TheDemoRecipeIsValid) {

@@ -37,16 +37,17 @@ class StateStoreTest : public ::testing::Test {
   }
 
   const std::string folder_;
+  Ranks alone_;
 };
 
 TEST_F(StateStoreTest, AFreshFolderHasNoState) {
-  const auto saved = StateStore(folder_, 2).LoadNewest();
+  const auto saved = StateStore(folder_, 2, alone_).LoadNewest();
   ASSERT_TRUE(saved.ok());
   EXPECT_FALSE(saved->has_value());
 }
 
 TEST_F(StateStoreTest, KeepsTheNewestAndRoundTrips) {
-  StateStore store(folder_, 2);
+  StateStore store(folder_, 2, alone_);
   for (std::int64_t step : {1, 2, 30, 4}) {
     const at::Tensor ids = at::arange(5, at::kLong) * step;
     const at::Tensor half = at::full({2, 3}, static_cast<double>(step), at::kBFloat16);
@@ -71,7 +72,7 @@ TEST_F(StateStoreTest, KeepsTheNewestAndRoundTrips) {
 }
 
 TEST_F(StateStoreTest, AWriteThatWasCutShortIsNoState) {
-  StateStore store(folder_, 2);
+  StateStore store(folder_, 2, alone_);
   ASSERT_TRUE(store.Save(At(1), {{"x", at::full({4}, 1.0)}}).ok());
   fs::create_directories(folder_ + "/unfinished-step-000000000105-001");
   std::ofstream(folder_ + "/unfinished-step-000000000105-001/tensors.safetensors") << "half";
@@ -82,7 +83,7 @@ TEST_F(StateStoreTest, AWriteThatWasCutShortIsNoState) {
 }
 
 TEST_F(StateStoreTest, DamageIsSaidAndNotSkipped) {
-  StateStore store(folder_, 2);
+  StateStore store(folder_, 2, alone_);
   ASSERT_TRUE(store.Save(At(1), {{"x", at::full({4}, 1.0)}}).ok());
   ASSERT_TRUE(store.Save(At(2), {{"x", at::full({4}, 2.0)}}).ok());
   fs::resize_file(folder_ + "/step-000000000102-001/tensors.safetensors", 40);

@@ -1,5 +1,6 @@
 #include "training/run/trainer.h"
 
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "tests/unit/training/run/toy.h"
+#include "training/run/adapters.h"
 #include "training/run/conversation_objective.h"
 
 namespace llava::training {
@@ -47,7 +49,8 @@ class TrainerTest : public ::testing::Test {
   std::vector<double> Run(const std::string& state, std::int64_t stop_after, absl::Status* status,
                           bool save_on_stop = false) {
     auto model = toy::Model();
-    StateStore store(folder_ + "/" + state, 2);
+    Ranks alone;
+    StateStore store(folder_ + "/" + state, 2, alone);
     std::vector<double> losses;
     ManualClock clock;
     TrainerHooks hooks;
@@ -72,7 +75,7 @@ class TrainerTest : public ::testing::Test {
       last_ = report;
     };
     hooks.stop = [&] { return save_on_stop && std::ssize(losses) == stop_after; };
-    Trainer trainer(recipe_, *model, store, clock, hooks);
+    Trainer trainer(recipe_, *model, store, alone, clock, hooks);
     *status = trainer.Run();
     model_ = std::move(model);
     return losses;
@@ -122,11 +125,11 @@ TEST_F(TrainerTest, GoesOnToTheSameLossesWhereverItIsKilled) {
 TEST_F(TrainerTest, StopSavesTheStepItStoppedAt) {
   absl::Status status;
   const std::vector<double> whole = Run("whole", -1, &status);
-  Run("stopped", 17, &status, /*save_on_stop=*/true);
+  Run("stopped", 17, &status, /*save_on_stop=*/true);  // asked in the step after these
   ASSERT_EQ(status.code(), absl::StatusCode::kCancelled);
   const std::vector<double> rest = Run("stopped", -1, &status);
   ASSERT_TRUE(status.ok());
-  EXPECT_EQ(rest, std::vector<double>(whole.begin() + 17, whole.end()));
+  EXPECT_EQ(rest, std::vector<double>(whole.begin() + 18, whole.end()));
 }
 
 TEST_F(TrainerTest, PassesDoNotChangeTheLoss) {
@@ -161,6 +164,92 @@ TEST_F(TrainerTest, AChangedRecipeDoesNotGoOn) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("another recipe"));
 }
 
+TEST_F(TrainerTest, GradientCheckpointingChangesNothing) {
+  absl::Status status;
+  const std::vector<double> kept = Run("kept", -1, &status);
+  const auto weights = model_->weights();
+  for (StageOptions& stage : recipe_.stages) stage.gradient_checkpointing = true;
+  EXPECT_EQ(Run("recomputed", -1, &status), kept);
+  ASSERT_TRUE(status.ok()) << status;
+  for (const auto& [name, weight] : weights) {
+    EXPECT_TRUE(at::equal(weight, model_->weights().at(name))) << name;
+  }
+}
+
+// Nothing in front of the decoder has a gradient; its layers get theirs all the same.
+TEST_F(TrainerTest, GradientCheckpointingReachesTheFirstLayer) {
+  absl::Status status;
+  recipe_.stages = {Stage("tune", 3)};
+  recipe_.stages[0].train_projector = false;
+  recipe_.stages[0].lora.rank = 2;
+  recipe_.stages[0].gradient_checkpointing = true;
+  Run("state", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  const std::string first = "language_model.model.layers.0.self_attn.q_proj.weight";
+  EXPECT_FALSE(at::equal(toy::Model()->weights().at(first), model_->weights().at(first)));
+}
+
+class LoraTrainerTest : public TrainerTest {
+ protected:
+  LoraTrainerTest() {
+    recipe_.stages[1].rate = 1e-2;
+    LoraOptions& lora = recipe_.stages[1].lora;
+    lora.rank = 4;
+    lora.alpha = 8;
+    lora.dropout = 0.1;
+    lora.targets = {"q_proj", "v_proj", "down_proj"};
+  }
+};
+
+TEST_F(LoraTrainerTest, LearnsAndIsMergedIntoItsTargetsAlone) {
+  absl::Status status;
+  const std::vector<double> losses = Run("state", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_LT(losses.back(), 0.9 * losses[12]);
+  const auto fresh = toy::Model();
+  for (const auto& [name, weight] : fresh->weights()) {
+    const bool adapted = IsTarget(name, recipe_.stages[1].lora);
+    const bool projector = name.starts_with("multi_modal_projector.");
+    EXPECT_EQ(at::equal(weight, model_->weights().at(name)), !adapted && !projector) << name;
+  }
+}
+
+TEST_F(LoraTrainerTest, GoesOnToTheSameBitsWhereverItIsKilled) {
+  absl::Status status;
+  const std::vector<double> whole = Run("whole", -1, &status);
+  const auto weights = model_->weights();
+  for (const std::int64_t kill : {14, 23, 41}) {
+    const std::string state = "killed-" + std::to_string(kill);
+    Run(state, kill, &status);
+    ASSERT_EQ(status.code(), absl::StatusCode::kAborted);
+    const std::vector<double> rest = Run(state, -1, &status);
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_TRUE(std::equal(rest.rbegin(), rest.rend(), whole.rbegin())) << "killed at " << kill;
+    for (const auto& [name, weight] : weights) {
+      EXPECT_TRUE(at::equal(weight, model_->weights().at(name))) << name << ", " << kill;
+    }
+  }
+}
+
+// What `export` writes in the middle of a stage: the weights with what the adapters know so far.
+TEST_F(LoraTrainerTest, ASavedStateInTheMiddleHasTheAdaptersShare) {
+  absl::Status status;
+  recipe_.stages[1].lora.dropout = 0.0;
+  Run("state", 30, &status, /*save_on_stop=*/true);
+  ASSERT_EQ(status.code(), absl::StatusCode::kCancelled);
+  Ranks alone;
+  const auto saved = StateStore(folder_ + "/state", 2, alone).LoadNewest();
+  ASSERT_TRUE(saved.ok() && saved->has_value());
+  const auto restored = toy::Model();
+  ASSERT_TRUE(RestoreWeights(**saved, recipe_, *restored).ok());
+  model_->decoder().ForEachLinear([&](const std::string& name, model::Linear& layer) {
+    if (IsTarget(name, recipe_.stages[1].lora)) layer.MergeLora();
+  });
+  for (const auto& [name, weight] : model_->weights()) {
+    EXPECT_TRUE(at::allclose(weight, restored->weights().at(name), 1e-6, 1e-6)) << name;
+  }
+}
+
 // A loss that is not a number, with the samples that made it.
 class BrokenObjective final : public Objective {
  public:
@@ -180,7 +269,8 @@ class BrokenObjective final : public Objective {
 
 TEST_F(TrainerTest, ALossThatIsNoNumberStopsWithTheSamples) {
   auto model = toy::Model();
-  StateStore store(folder_ + "/state", 2);
+  Ranks alone;
+  StateStore store(folder_ + "/state", 2, alone);
   ManualClock clock;
   TrainerHooks hooks;
   hooks.make_objective = [&](const StageOptions&,
@@ -189,7 +279,7 @@ TEST_F(TrainerTest, ALossThatIsNoNumberStopsWithTheSamples) {
         model->weights().at("multi_modal_projector.linear_1.weight"));
   };
   hooks.on_step = [](const StepReport&) {};
-  const absl::Status status = Trainer(recipe_, *model, store, clock, hooks).Run();
+  const absl::Status status = Trainer(recipe_, *model, store, alone, clock, hooks).Run();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(status.message()), HasSubstr("stage align, step 1"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("cat-7, dog-9"));

@@ -1,0 +1,58 @@
+#include "training/run/rank_place.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+namespace llava::training {
+namespace {
+
+using ::testing::HasSubstr;
+
+absl::StatusOr<RankPlace> Read(const std::map<std::string, std::string>& variables) {
+  return ReadRankPlace([&](const char* name) -> const char* {
+    const auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  });
+}
+
+TEST(RankPlaceTest, ARunOfItsOwnWithoutVariables) {
+  const auto place = Read({{"RANK", "3"}});
+  ASSERT_TRUE(place.ok());
+  EXPECT_EQ(place->size, 1);
+  EXPECT_EQ(place->rank, 0);
+}
+
+TEST(RankPlaceTest, ReadsWhatTorchrunSets) {
+  const auto place = Read({{"RANK", "5"},
+                           {"WORLD_SIZE", "8"},
+                           {"LOCAL_RANK", "1"},
+                           {"MASTER_ADDR", "trainer-0.trainer"},
+                           {"MASTER_PORT", "29500"}});
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_EQ(place->rank, 5);
+  EXPECT_EQ(place->size, 8);
+  EXPECT_EQ(place->local_rank, 1);
+  EXPECT_EQ(place->address, "trainer-0.trainer");
+  EXPECT_EQ(place->port, 29500);
+}
+
+TEST(RankPlaceTest, NamesTheVariableThatIsWrong) {
+  std::map<std::string, std::string> good = {
+      {"RANK", "1"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "a"}, {"MASTER_PORT", "1"}};
+  ASSERT_TRUE(Read(good).ok());
+  const auto message = [&](const std::string& name, const std::string& value) {
+    auto variables = good;
+    variables[name] = value;
+    return std::string(Read(variables).status().message());
+  };
+  EXPECT_THAT(message("WORLD_SIZE", "many"), HasSubstr("WORLD_SIZE is 'many', expected 1 to"));
+  EXPECT_THAT(message("RANK", "2"), HasSubstr("RANK is '2', expected 0 to 1"));
+  EXPECT_THAT(message("MASTER_PORT", "70000"), HasSubstr("MASTER_PORT is '70000'"));
+  EXPECT_THAT(message("MASTER_ADDR", ""), HasSubstr("MASTER_ADDR is not set"));
+}
+
+}  // namespace
+}  // namespace llava::training

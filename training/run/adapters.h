@@ -1,0 +1,48 @@
+// The LoRA adapters of a stage: on the decoder's linear layers, merged into them at its end.
+#ifndef LLAVA_TRAINING_RUN_ADAPTERS_H_
+#define LLAVA_TRAINING_RUN_ADAPTERS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/llava.h"
+#include "model/lora.h"
+#include "training/run/named_tensor.h"
+#include "training/run/recipe.h"
+
+namespace llava::training {
+
+// Used by the training thread. The model outlives it.
+class Adapters {
+ public:
+  // Attaches an adapter to every decoder layer whose name ends in one of options.targets: A normal
+  // with the variance of PEFT's (lora/layer.py: 1 / (3 in)) from the seed and the layer's name, B
+  // zero.
+  Adapters(model::Llava& model, const LoraOptions& options, std::uint64_t seed);
+
+  // "<layer>.lora_A.weight" and "<layer>.lora_B.weight", as PEFT names them.
+  const std::vector<NamedTensor>& parameters() const { return parameters_; }
+
+  // Before a forward pass: the same seed drops the same inputs.
+  void BeginPass(std::uint64_t seed);
+
+  // Adds what was learned to the weights and takes the adapters off.
+  void Merge();
+
+ private:
+  model::Llava& model_;
+  std::vector<std::string> layers_;
+  std::vector<std::shared_ptr<model::Lora>> loras_;
+  std::vector<NamedTensor> parameters_;
+};
+
+// Whether the layer (or its weight) of that name is one of the targets: those are layers of the
+// decoder.
+bool IsTarget(const std::string& name, const LoraOptions& options);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_RUN_ADAPTERS_H_

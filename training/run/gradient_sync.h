@@ -1,0 +1,79 @@
+// Adds up the ranks' gradients while the backward pass still runs: in buckets of some megabytes,
+// each sent as soon as its last gradient is there (Li et al., PyTorch Distributed, arXiv
+// 2006.15704). Sharded (ZeRO stage 2, Rajbhandari et al., arXiv 1910.02054) every parameter belongs
+// to one rank, which alone keeps its gradient and its optimizer state, and sends the updated weight
+// to the others.
+#ifndef LLAVA_TRAINING_RUN_GRADIENT_SYNC_H_
+#define LLAVA_TRAINING_RUN_GRADIENT_SYNC_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "training/run/named_tensor.h"
+#include "training/run/ranks.h"
+
+namespace llava::training {
+
+// Used by the training thread; its hooks run on the thread of the backward pass. On one rank it
+// does nothing.
+class GradientSync {
+ public:
+  // The parameters require gradients; every rank has the same. `ranks` outlives this.
+  GradientSync(Ranks& ranks, std::vector<NamedTensor> parameters, bool sharded);
+  ~GradientSync();
+  GradientSync(const GradientSync&) = delete;
+  GradientSync& operator=(const GradientSync&) = delete;
+
+  bool sharded() const { return sharded_; }
+
+  // Those whose gradients and optimizer state this rank has.
+  std::vector<NamedTensor> Owned() const;
+
+  // Around the forward and backward pass of each micro batch; `last` of a step. After the last one
+  // the parameters' gradients (of the owned ones) are sums over all ranks, in fp32, and undefined
+  // where no rank had one. A rank without a backward pass takes part all the same.
+  void BeginPass(bool last);
+  absl::Status EndPass();
+
+  // The L2 norm of all summed gradients.
+  absl::StatusOr<double> Norm() const;
+
+  // After an update of the owned parameters: everybody gets them.
+  absl::Status ShareWeights();
+
+ private:
+  struct Bucket {
+    int owner = -1;  // or everybody
+    std::vector<std::size_t> members;
+    std::int64_t elements = 0;
+    std::size_t missing = 0;  // gradients of this pass
+    at::Tensor sums;          // fp32
+    Ranks::Pending pending;
+  };
+  class Hook;
+
+  void MakeBuckets();
+  void Ready(std::size_t parameter);
+  void Launch(Bucket& bucket);
+  void Take(Bucket& bucket, const at::Tensor& used);
+  bool IsOwned(std::size_t parameter) const;
+
+  Ranks& ranks_;
+  const std::vector<NamedTensor> parameters_;
+  const bool sharded_;
+  std::vector<int> owners_;       // of each parameter
+  std::vector<at::Tensor> kept_;  // sums of earlier passes of this step, sharded
+  std::vector<Bucket> buckets_;   // in the order in which they are sent
+  std::vector<std::size_t> bucket_of_;
+  std::size_t launched_ = 0;  // buckets of this pass
+  bool armed_ = false;        // this pass is sent
+  bool last_ = false;
+};
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_RUN_GRADIENT_SYNC_H_

@@ -1,0 +1,177 @@
+#include "training/run/ranks.h"
+
+#include <cstdlib>
+#include <exception>
+#include <string>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "training/run/rank_watch.h"
+
+#ifdef USE_C10D_NCCL
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
+
+namespace llava::training {
+namespace {
+
+using Milliseconds = std::chrono::milliseconds;
+using Store = c10::intrusive_ptr<c10d::Store>;
+using Backend = c10::intrusive_ptr<c10d::Backend>;
+using Work = c10::intrusive_ptr<c10d::Work>;
+
+// Of one collective call. Far above what a slow rank may take (it may be drawing its pictures):
+// whether a rank is gone is the watch's business.
+constexpr Milliseconds kCallTimeout = std::chrono::minutes(30);
+
+Milliseconds InMilliseconds(Duration duration) {
+  return std::chrono::duration_cast<Milliseconds>(duration);
+}
+
+Store Connect(const RankPlace& place, bool is_server, Duration timeout) {
+  c10d::TCPStoreOptions options;
+  options.port = place.port;
+  options.isServer = is_server;
+  options.waitWorkers = false;
+  options.timeout = InMilliseconds(timeout);
+  return c10::make_intrusive<c10d::TCPStore>(place.address, options);
+}
+
+// Until every rank has said that it is there.
+absl::Status Meet(c10d::Store& store, const RankPlace& place, Duration within) {
+  const auto key = [](int rank) { return absl::StrCat("here/", rank); };
+  store.set(key(place.rank), std::vector<std::uint8_t>{1});
+  std::vector<std::string> keys;
+  for (int rank = 0; rank < place.size; ++rank) keys.push_back(key(rank));
+  try {
+    store.wait(keys, InMilliseconds(within));
+    return absl::OkStatus();
+  } catch (const std::exception& error) {
+    std::vector<int> missing;
+    for (int rank = 0; rank < place.size; ++rank) {
+      if (!store.check({key(rank)})) missing.push_back(rank);
+    }
+    return absl::DeadlineExceededError(
+        absl::StrCat("of ", place.size, " ranks these did not come within ", Seconds(within),
+                     " s: ", absl::StrJoin(missing, ", ")));
+  }
+}
+
+// The network device that reaches the others: the one that is named, loopback where rank 0 is
+// there, else the one of this machine's name.
+std::shared_ptr<::gloo::transport::Device> GlooDevice(const RankPlace& place) {
+  const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
+  if (interface != nullptr) return c10d::ProcessGroupGloo::createDeviceForInterface(interface);
+  if (place.address == "localhost" || place.address == "::1" || place.address.starts_with("127.")) {
+    return c10d::ProcessGroupGloo::createDeviceForHostname(place.address);
+  }
+  return c10d::ProcessGroupGloo::createDefaultDevice();
+}
+
+absl::StatusOr<Backend> MakeBackend(const Store& store, const RankPlace& place, at::Device device) {
+  if (device.is_cpu()) {
+    auto options = c10d::ProcessGroupGloo::Options::create(kCallTimeout);
+    options->devices.push_back(GlooDevice(place));
+    return Backend(
+        c10::make_intrusive<c10d::ProcessGroupGloo>(store, place.rank, place.size, options));
+  }
+#ifdef USE_C10D_NCCL
+  auto options = c10d::ProcessGroupNCCL::Options::create();
+  options->timeout = kCallTimeout;
+  return Backend(
+      c10::make_intrusive<c10d::ProcessGroupNCCL>(store, place.rank, place.size, options));
+#else
+  return absl::FailedPreconditionError(
+      absl::StrCat("device ", device.str(),
+                   ": this program was built without NCCL, which several ranks on GPUs need"));
+#endif
+}
+
+}  // namespace
+
+struct Ranks::Group {
+  std::unique_ptr<RankWatch> watch;  // goes last: it ends a process that hangs in the others' end
+  Store store;
+  Backend backend;
+
+  // Starts a call and returns its end.
+  template <typename Start>
+  Pending Run(Start start) {
+    Work work;
+    try {
+      work = start();
+    } catch (const std::exception& error) {
+      return [this, what = std::string(error.what())] { return watch->Explain(what); };
+    }
+    return [this, work = std::move(work)]() -> absl::Status {
+      try {
+        work->wait();
+        return absl::OkStatus();
+      } catch (const std::exception& error) {
+        return watch->Explain(error.what());
+      }
+    };
+  }
+};
+
+Ranks::Ranks() = default;
+Ranks::Ranks(const RankPlace& place, std::unique_ptr<Group> group)
+    : place_(place), group_(std::move(group)) {}
+Ranks::~Ranks() = default;
+
+absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place,
+                                                   const RanksOptions& options,
+                                                   const Clock& clock) {
+  if (place.size == 1) return std::make_unique<Ranks>();
+  const auto where = [&] { return absl::StrCat("rank 0 at ", place.address, ":", place.port); };
+  try {
+    auto group = std::make_unique<Group>();
+    group->store = Connect(place, place.rank == 0, options.join_within);
+    RETURN_IF_ERROR(Annotate(Meet(*group->store, place, options.join_within), where()));
+    group->watch = std::make_unique<RankWatch>(Connect(place, false, options.lost_after), place,
+                                               options.lost_after, clock);
+    ASSIGN_OR_RETURN(group->backend, MakeBackend(group->store, place, options.device));
+    return std::unique_ptr<Ranks>(new Ranks(place, std::move(group)));
+  } catch (const std::exception& error) {
+    return absl::UnavailableError(absl::StrCat(where(), ": ", error.what()));
+  }
+}
+
+Ranks::Pending Ranks::Sum(const at::Tensor& tensor) {
+  if (group_ == nullptr) return [] { return absl::OkStatus(); };
+  std::vector<at::Tensor> tensors = {tensor};
+  return group_->Run([&] { return group_->backend->allreduce(tensors); });
+}
+
+Ranks::Pending Ranks::SumTo(const at::Tensor& tensor, int root) {
+  if (group_ == nullptr) return [] { return absl::OkStatus(); };
+  std::vector<at::Tensor> tensors = {tensor};
+  c10d::ReduceOptions options;
+  options.rootRank = root;
+  return group_->Run([&] { return group_->backend->reduce(tensors, options); });
+}
+
+Ranks::Pending Ranks::Broadcast(const at::Tensor& tensor, int root) {
+  if (group_ == nullptr) return [] { return absl::OkStatus(); };
+  std::vector<at::Tensor> tensors = {tensor};
+  c10d::BroadcastOptions options;
+  options.rootRank = root;
+  return group_->Run([&] { return group_->backend->broadcast(tensors, options); });
+}
+
+absl::Status Ranks::Barrier() {
+  if (group_ == nullptr) return absl::OkStatus();
+  return group_->Run([&] { return group_->backend->barrier(); })();
+}
+
+void Ranks::Leave(const absl::Status& status) {
+  if (group_ != nullptr) group_->watch->Leave(status);
+}
+
+}  // namespace llava::training
