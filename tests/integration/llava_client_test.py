@@ -1,5 +1,6 @@
 """The `llava` command as a person uses it, in a real (pseudo) terminal, against a daemon."""
 import base64
+import contextlib
 import json
 import os
 import pty
@@ -65,6 +66,10 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def wait(self):
+        # What it still has to say must be read, else a full terminal holds it back for good.
+        with contextlib.suppress(OSError):  # EIO: the program has closed its side
+            while select.select([self.master], [], [], 30)[0] and os.read(self.master, 65536):
+                pass
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         os.close(self.master)
         return code
