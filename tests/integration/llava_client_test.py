@@ -68,10 +68,13 @@ class Terminal:
     def wait(self):
         # What it still has to say must be read, else a full terminal holds it back for good.
         with contextlib.suppress(OSError):  # EIO: the program has closed its side
-            while select.select([self.master], [], [], 30)[0] and os.read(self.master, 65536):
-                pass
+            while select.select([self.master], [], [], 30)[0]:
+                self.screen += os.read(self.master, 65536).decode(errors="replace")
+            os.kill(self.pid, signal.SIGKILL)  # silent, and still there: say what it showed
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         os.close(self.master)
+        if code == -signal.SIGKILL:
+            raise AssertionError(f"did not end; it had shown {self.screen[-2000:]!r}")
         return code
 
 
