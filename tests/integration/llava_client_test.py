@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import tempfile
+import termios
 import unittest
 from pathlib import Path
 
@@ -61,6 +62,11 @@ class Terminal:
             self.screen += os.read(self.master, 65536).decode(errors="replace")
         shown, self.screen = self.screen.split(text, 1)
         return shown
+
+    def end_input(self):
+        """Control-D. libedit shows its prompt before it takes the terminal over: until then the kernel would swallow it."""
+        wait_until(lambda: not termios.tcgetattr(self.master)[3] & termios.ICANON, "libedit reads the keys itself")
+        self.type("\x04")
 
     def type(self, text):
         os.write(self.master, text.encode())
@@ -141,7 +147,7 @@ class LlavaClientTest(unittest.TestCase):
         first.until("> ")
         first.type("What is unforgettable?\n")
         first.until("> ")
-        first.type("\x04")
+        first.end_input()
         self.assertEqual(first.wait(), 0)
         history = self.home / ".local/state/llava"
         self.assertEqual(history.stat().st_mode & 0o077, 0)
