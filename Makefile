@@ -16,7 +16,7 @@ demo: build
 	@scripts/demo
 
 test: build fuzz
-	@ctest --preset $(PRESET) -j $(JOBS) --repeat until-pass:2
+	@ctest --preset $(PRESET) -j $(JOBS)
 
 test-asan: setup
 	@scripts/build asan $(JOBS)
