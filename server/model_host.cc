@@ -4,7 +4,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <optional>
@@ -16,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/check.h"
+#include "base/digest.h"
 #include "base/status_macros.h"
 #include "model/chat_template.h"
 #include "model/image.h"
@@ -24,6 +24,7 @@
 #include "model/version_lease.h"
 #include "server/app_options.h"
 #include "server/memory.h"
+#include "server/registry/published.h"
 
 namespace llava::server {
 namespace {
@@ -54,20 +55,11 @@ absl::StatusOr<std::optional<model::CheckpointVersion>> Manifest(const std::stri
 // A checkpoint without a manifest is named by what its files look like from outside: enough to tell
 // versions apart, without reading gigabytes.
 absl::StatusOr<Digest> DigestOfFiles(const std::string& dir) {
-  std::vector<std::string> files;
   std::error_code error;
-  for (std::filesystem::directory_iterator at(dir, error), end; !error && at != end;
-       at.increment(error)) {
-    std::error_code gone;
-    if (!at->is_regular_file(gone)) continue;
-    files.push_back(absl::StrCat(at->path().filename().string(), " ", at->file_size(gone), " ",
-                                 at->last_write_time(gone).time_since_epoch().count(), "\n"));
+  if (!std::filesystem::is_directory(dir, error)) {
+    return absl::NotFoundError(absl::StrCat(dir, " is not a folder"));
   }
-  if (error) return absl::NotFoundError(absl::StrCat(dir, ": ", error.message()));
-  std::sort(files.begin(), files.end());
-  Sha256 digest;
-  for (const std::string& file : files) digest.Update(file);
-  return digest.Finish();
+  return Sha256Of(registry::FingerprintOf(dir));
 }
 
 std::string MiB(std::int64_t bytes) {
