@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <new>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -131,11 +132,19 @@ absl::Status ModelHost::InLoader(const std::function<absl::Status()>& work) cons
     serving = !engines_.empty();
   }
   absl::Status status;
-  std::jthread loader([&] {
-    if (serving) BeNice();
-    status = work();
-  });
-  loader.join();
+  try {
+    std::jthread loader([&] {
+      if (serving) BeNice();
+      try {
+        status = work();
+      } catch (const std::bad_alloc&) {
+        status = absl::ResourceExhaustedError("out of memory while reading a version");
+      }
+    });
+  } catch (const std::system_error& error) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no thread to read a version with: ", error.what()));
+  }
   return status;
 }
 

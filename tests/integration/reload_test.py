@@ -4,6 +4,7 @@ import unittest
 
 import grpc
 
+from daemon_process import wait_until
 from published import GOLDEN, Published, rolled, stuck
 from reload_daemon import Llavad, Load, models_pb, pb, question
 
@@ -174,7 +175,7 @@ class ReloadTest(unittest.TestCase):
 
     def test_waits_for_a_call_when_nothing_is_configured(self):
         with Llavad("") as daemon:
-            self.assertIn("ModelService.Load", daemon.get("/readyz")[1])
+            wait_until(lambda: "ModelService.Load" in daemon.get("/readyz")[1], "it says what it waits for")
             daemon.load(GOLDEN)
             self.assertTrue(daemon.ready())
             daemon.ask()
