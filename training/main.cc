@@ -3,6 +3,7 @@
 
 #include "base/command_line.h"
 #include "training/commands/check_command.h"
+#include "training/commands/convert_command.h"
 #include "training/commands/evaluate_command.h"
 #include "training/commands/export_command.h"
 #include "training/commands/pin_command.h"
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
   llava::DescribeItself(&app);
   int exit_code = 0;
   llava::training::AddCheckCommand(app, &exit_code);
+  llava::training::AddConvertCommand(app, &exit_code);
   llava::training::AddEvaluateCommand(app, &exit_code);
   llava::training::AddExportCommand(app, &exit_code);
   llava::training::AddPinCommands(app, &exit_code);

@@ -42,6 +42,8 @@ void AddScenesCommand(CLI::App& app, int* exit_code) {
   command->add_flag("--held-out", arguments->held_out,
                     "Scenes that no training set of any seed contains");
   command->add_option("--turns", arguments->options.turns, "Questions a picture, at most");
+  command->add_option("--comparisons", arguments->options.comparisons,
+                      "And so many about the places of two things, at most");
   command->add_option("--patch", arguments->options.patch, "Pixels of a patch label");
   command->callback([arguments, exit_code] {
     const int code = Run(*arguments);

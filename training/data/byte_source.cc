@@ -135,7 +135,7 @@ absl::StatusOr<std::string> File::ReadAt(std::uint64_t offset, std::uint64_t siz
 absl::StatusOr<File> ReadOnce(const std::string& path, const std::string& spool_dir, Sha256* hash,
                               const std::function<absl::Status(std::string_view)>& on_bytes) {
   File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.descriptor() < 0) return ErrnoStatus(path);
+  if (file.descriptor() < 0) return ErrnoStatus("open");
   std::vector<char> buffer(kPiece);
   ASSIGN_OR_RETURN(std::string_view piece, ReadPiece(file, &buffer));
   if (piece.substr(0, 2) == "\x1f\x8b") {

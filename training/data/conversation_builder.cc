@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/status_macros.h"
-#include "model/conversation_labels.h"
 #include "model/json_reader.h"
+#include "model/prompt.h"
 
 namespace llava::training {
 namespace {
@@ -27,13 +27,30 @@ void Truncate(std::int64_t max_length, Sample* sample) {
   sample->images.resize(sample->image_spans.size());
 }
 
+std::string WithoutPlaceholders(const std::string& text) {
+  const std::string bare = absl::StrReplaceAll(text, {{"<image>", ""}});
+  return std::string(absl::StripAsciiWhitespace(bare));
+}
+
 // `text` with `pictures` placeholders before it instead of its own.
 std::string PicturesFirst(std::size_t pictures, const std::string& text) {
   std::string result;
   for (std::size_t i = 0; i < pictures; ++i) absl::StrAppend(&result, "<image>\n");
-  const std::string bare = absl::StrReplaceAll(text, {{"<image>", ""}});
-  absl::StrAppend(&result, absl::StripAsciiWhitespace(bare));
-  return result;
+  return absl::StrCat(result, WithoutPlaceholders(text));
+}
+
+// The answer as it stands behind the prompt's last word: "ASSISTANT: red" ends in one token for
+// " red", whatever the tokenizer puts in front of a text that stands alone.
+std::vector<int> AnswerIds(const model::Tokenizer& tokenizer, const std::string& answer) {
+  const model::TextPart before{":", false};
+  const model::TextPart after{absl::StrCat(" ", answer), false};
+  const std::vector<int> alone = tokenizer.Encode(std::vector{before});
+  std::vector<int> both = tokenizer.Encode(std::vector{before, after});
+  if (both.size() <= alone.size() || !std::equal(alone.begin(), alone.end(), both.begin())) {
+    return tokenizer.Encode(std::vector{after}, /*at_start=*/false);
+  }
+  both.erase(both.begin(), both.begin() + std::ssize(alone));
+  return both;
 }
 
 }  // namespace
@@ -46,7 +63,7 @@ absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name) {
   }
   return absl::InvalidArgumentError(
       absl::StrCat("template is '", absl::string_view(name.data(), name.size()),
-                   "', expected plain, v1, llava_llama_2 or mistral"));
+                   "', expected plain, v1, llava_llama_2, mistral or serving"));
 }
 
 ConversationBuilder::ConversationBuilder(model::LlavaConfig config, model::Tokenizer tokenizer,
@@ -68,15 +85,22 @@ absl::StatusOr<ConversationBuilder> ConversationBuilder::Make(const std::string&
         absl::StrCat(checkpoint, ": training with mm_use_im_start_end is not supported"));
   }
   ASSIGN_OR_RETURN(model::Tokenizer tokenizer, model::Tokenizer::Load(checkpoint, config.layout));
-  ASSIGN_OR_RETURN(model::ChatTemplate chat_template, TrainingTemplate(options.chat_template));
+  RETURN_IF_ERROR(tokenizer.CheckFits(config.text.vocab_size));
+  std::vector<std::string> warnings;
+  ASSIGN_OR_RETURN(model::ChatTemplate chat_template,
+                   options.chat_template == kServingTemplate
+                       ? model::ChatTemplate::ForCheckpoint(checkpoint, config, &warnings)
+                       : TrainingTemplate(options.chat_template));
   ASSIGN_OR_RETURN(model::PreprocessSettings preprocess,
                    model::ReadPreprocessSettings(checkpoint, config));
   if (options.max_length < 2) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_length is ", options.max_length, ", expected at least 2"));
   }
-  return ConversationBuilder(std::move(config), std::move(tokenizer), std::move(chat_template),
-                             preprocess, options);
+  ConversationBuilder builder(std::move(config), std::move(tokenizer), std::move(chat_template),
+                              preprocess, options);
+  builder.warnings_ = std::move(warnings);
+  return builder;
 }
 
 absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(const Row& row) const {
@@ -96,7 +120,8 @@ absl::StatusOr<std::vector<Sample>> ConversationBuilder::BuildWithoutPixels(cons
 absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(
     const Row& row, const std::vector<SampleImage>& images) const {
   std::vector<Sample> samples;
-  const std::vector<Row> rows = options_.split_turns ? SplitTurns(row) : std::vector<Row>{row};
+  const bool split = options_.split_turns || options_.chat_template == kServingTemplate;
+  const std::vector<Row> rows = split ? SplitTurns(row) : std::vector<Row>{row};
   for (const Row& one : rows) {
     ASSIGN_OR_RETURN(Sample sample, BuildOne(one, images));
     samples.push_back(std::move(sample));
@@ -106,11 +131,9 @@ absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(
 
 absl::StatusOr<Sample> ConversationBuilder::BuildOne(const Row& row,
                                                      const std::vector<SampleImage>& images) const {
-  std::vector<model::TrainingTurn> turns;
-  for (const Turn& turn : row.turns) turns.push_back({turn.speaker == Speaker::kHuman, turn.text});
-  ASSIGN_OR_RETURN(model::LabelledTokens tokens,
-                   model::LabelConversation(turns, chat_template_, tokenizer_, config_,
-                                            static_cast<int>(images.size())));
+  ASSIGN_OR_RETURN(model::LabelledTokens tokens, options_.chat_template == kServingTemplate
+                                                     ? LabelServedAnswer(row)
+                                                     : LabelTurns(row));
   Sample sample;
   sample.id = row.id;
   sample.ids = std::move(tokens.ids);
@@ -121,6 +144,34 @@ absl::StatusOr<Sample> ConversationBuilder::BuildOne(const Row& row,
   sample.images = images;
   Truncate(options_.max_length, &sample);
   return sample;
+}
+
+absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelTurns(const Row& row) const {
+  std::vector<model::TrainingTurn> turns;
+  for (const Turn& turn : row.turns) turns.push_back({turn.speaker == Speaker::kHuman, turn.text});
+  return model::LabelConversation(turns, chat_template_, tokenizer_, config_,
+                                  static_cast<int>(row.images.size()));
+}
+
+// Of a row of one question: its answer's tokens and EOS are labelled, all else is masked.
+absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelServedAnswer(const Row& row) const {
+  const int images = static_cast<int>(row.images.size());
+  const std::string& question = row.turns[0].text;
+  model::ChatMessage message;
+  for (int image = 0; image < images; ++image) message.parts.emplace_back(model::ImagePart{image});
+  message.parts.emplace_back(images == 0 ? question : WithoutPlaceholders(question));
+  ASSIGN_OR_RETURN(
+      model::PromptTokens prompt,
+      model::BuildPrompt(std::vector{message}, chat_template_, tokenizer_, config_, images));
+  model::LabelledTokens tokens;
+  tokens.ids = std::move(prompt.ids);
+  tokens.labels.assign(tokens.ids.size(), kIgnoreLabel);
+  tokens.image_spans = std::move(prompt.image_spans);
+  std::vector<int> answer = AnswerIds(tokenizer_, row.turns[1].text);
+  answer.push_back(config_.text.eos_token_ids.front());
+  tokens.ids.insert(tokens.ids.end(), answer.begin(), answer.end());
+  tokens.labels.insert(tokens.labels.end(), answer.begin(), answer.end());
+  return tokens;
 }
 
 absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& path) const {

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "model/chat_template.h"
 #include "model/config.h"
+#include "model/conversation_labels.h"
 #include "model/image.h"
 #include "model/preprocess.h"
 #include "model/tokenizer.h"
@@ -17,15 +18,20 @@
 
 namespace llava::training {
 
+// The template under which every question is a sample of its own that begins with exactly the
+// prompt that llavad makes of it, in the checkpoint's own template.
+inline constexpr char kServingTemplate[] = "serving";
+
 // "plain", "v1" (vicuna_v1), "llava_llama_2", "mistral" (mistral_instruct), as recipes and the
 // reference's --version name them. INVALID_ARGUMENT lists them.
 absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name);
 
 struct ConversationOptions {
   std::string images_dir = {};
-  std::string chat_template = "v1";  // see TrainingTemplate
+  std::string chat_template = "v1";  // see TrainingTemplate, or kServingTemplate
   std::int64_t max_length = 2048;    // tokens of a sample, pictures expanded
-  bool split_turns = false;  // every question with the row's pictures is a sample of its own
+  bool split_turns = false;  // every question with the row's pictures is a sample of its own;
+                             // always with kServingTemplate
   model::ImageLimits limits = {};
 };
 
@@ -45,6 +51,8 @@ class ConversationBuilder : public SampleBuilder {
 
   const model::LlavaConfig& config() const { return config_; }
   const model::Tokenizer& tokenizer() const { return tokenizer_; }
+  // About the checkpoint's own template, see ChatTemplate::ForCheckpoint.
+  const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
   ConversationBuilder(model::LlavaConfig config, model::Tokenizer tokenizer,
@@ -54,6 +62,8 @@ class ConversationBuilder : public SampleBuilder {
   absl::StatusOr<std::vector<Sample>> Build(const Row& row,
                                             const std::vector<SampleImage>& images) const;
   absl::StatusOr<Sample> BuildOne(const Row& row, const std::vector<SampleImage>& images) const;
+  absl::StatusOr<model::LabelledTokens> LabelTurns(const Row& row) const;
+  absl::StatusOr<model::LabelledTokens> LabelServedAnswer(const Row& row) const;
   absl::StatusOr<SampleImage> ReadImage(const std::string& path) const;
 
   model::LlavaConfig config_;
@@ -61,6 +71,7 @@ class ConversationBuilder : public SampleBuilder {
   model::ChatTemplate chat_template_;
   model::Preprocessor preprocessor_;
   ConversationOptions options_;
+  std::vector<std::string> warnings_;
 };
 
 // Rows of one question and answer each; all pictures move into the question.

@@ -88,7 +88,13 @@ absl::Status TrainTokenizer(const TokenizerOptions& options, const std::string& 
   std::error_code ignored;  // shows when the files cannot be written
   std::filesystem::create_directories(folder, ignored);
   RETURN_IF_ERROR(Write(folder + "/tokenizer.model", model));
-  RETURN_IF_ERROR(Write(folder + "/tokenizer_config.json", ConfigJson(options.vocabulary)));
+  return WriteTokenizerFiles(folder, options.vocabulary);
+}
+
+absl::Status WriteTokenizerFiles(const std::string& folder, int vocabulary) {
+  std::error_code ignored;                                       // shows when it is written
+  std::filesystem::remove(folder + "/tokenizer.json", ignored);  // counts before the others
+  RETURN_IF_ERROR(Write(folder + "/tokenizer_config.json", ConfigJson(vocabulary)));
   RETURN_IF_ERROR(Write(folder + "/special_tokens_map.json", SpecialTokensJson()));
   // With tokenizer.model alone, versions of transformers disagree about the first word of a text.
   ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,

@@ -12,9 +12,9 @@ namespace llava::training {
 
 absl::StatusOr<std::string> DrawScenes(const std::string& output, const ScenesOptions& wanted,
                                        scenes::Split split, int patch) {
-  const std::string folder =
-      absl::StrCat(output, "/scenes/", split == scenes::Split::kHeldOut ? "held-out-" : "",
-                   wanted.level, "-", wanted.count, "-", wanted.turns, "-", wanted.seed);
+  const std::string folder = absl::StrCat(
+      output, "/scenes/", split == scenes::Split::kHeldOut ? "held-out-" : "", wanted.level, "-",
+      wanted.count, "-", wanted.turns, "-", wanted.comparisons, "-", wanted.seed);
   std::error_code error;
   if (std::filesystem::exists(folder, error)) return folder;
   scenes::WriteOptions write;
@@ -23,6 +23,7 @@ absl::StatusOr<std::string> DrawScenes(const std::string& output, const ScenesOp
   write.level = *scenes::ParseLevel(wanted.level);
   write.split = split;
   write.turns = static_cast<int>(wanted.turns);
+  write.comparisons = static_cast<int>(wanted.comparisons);
   write.patch = patch;
   const std::string unfinished = folder + ".unfinished";
   std::filesystem::remove_all(unfinished, error);

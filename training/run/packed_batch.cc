@@ -12,31 +12,31 @@
 namespace llava::training {
 namespace {
 
-at::Tensor ToTensor(std::vector<std::int64_t>& values) {
+at::Tensor ToTensor(std::vector<std::int64_t>& values, at::Device device) {
   return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong)
-      .clone();
+      .to(device, at::kLong, /*non_blocking=*/false, /*copy=*/true);
 }
 
 class Packer {
  public:
-  Packer(const Batch& batch, std::int64_t features_per_image)
-      : batch_(batch), features_per_image_(features_per_image) {}
+  Packer(const Batch& batch, std::int64_t features_per_image, at::Device device)
+      : batch_(batch), features_per_image_(features_per_image), device_(device) {}
 
   PackedBatch Run() {
     const std::size_t samples = batch_.sequence_starts.size() - 1;
     for (std::size_t s = 0; s < samples; ++s) AddSample(s);
     PackedBatch packed;
-    packed.ids_T = ToTensor(ids_);
-    packed.positions_T = ToTensor(positions_);
-    packed.label_rows_R = ToTensor(label_rows_);
-    packed.targets_R = ToTensor(targets_);
-    packed.image_rows_P = ToTensor(image_rows_);
-    packed.feature_rows_P = ToTensor(feature_rows_);
+    packed.ids_T = ToTensor(ids_, device_);
+    packed.positions_T = ToTensor(positions_, device_);
+    packed.label_rows_R = ToTensor(label_rows_, device_);
+    packed.targets_R = ToTensor(targets_, device_);
+    packed.image_rows_P = ToTensor(image_rows_, device_);
+    packed.feature_rows_P = ToTensor(feature_rows_, device_);
     packed.pictures_I = std::move(pictures_);
     if (lengths_.size() == samples) {
       packed.attention = std::make_unique<model::SdpaAttention>(lengths_);
     } else {
-      packed.attention = std::make_unique<TreeAttention>(lengths_, branches_);
+      packed.attention = std::make_unique<TreeAttention>(lengths_, branches_, device_);
       packed.padding = std::ssize(lengths_) * *std::max_element(lengths_.begin(), lengths_.end()) -
                        std::ssize(ids_);
     }
@@ -114,6 +114,7 @@ class Packer {
 
   const Batch& batch_;
   const std::int64_t features_per_image_;
+  const at::Device device_;
   std::vector<std::int64_t> ids_, positions_, label_rows_, targets_, image_rows_, feature_rows_;
   std::vector<std::int64_t> lengths_;   // of groups
   std::vector<std::int32_t> branches_;  // one a token
@@ -127,9 +128,9 @@ class Packer {
 
 }  // namespace
 
-PackedBatch Pack(const Batch& batch, std::int64_t features_per_image) {
+PackedBatch Pack(const Batch& batch, std::int64_t features_per_image, at::Device device) {
   LLAVA_CHECK(!batch.empty());
-  return Packer(batch, features_per_image).Run();
+  return Packer(batch, features_per_image, device).Run();
 }
 
 }  // namespace llava::training

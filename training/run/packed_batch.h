@@ -13,7 +13,7 @@
 
 namespace llava::training {
 
-// T tokens, R tokens with a target, P picture rows, I different pictures. int64 on the CPU.
+// T tokens, R tokens with a target, P picture rows, I different pictures. int64.
 struct PackedBatch {
   at::Tensor ids_T;
   at::Tensor positions_T;
@@ -27,9 +27,9 @@ struct PackedBatch {
 };
 
 // Consecutive samples that begin alike up to and including the same picture become one group whose
-// beginning stands once. features_per_image: rows that the projector makes of a picture.
-// REQUIRES: !batch.empty().
-PackedBatch Pack(const Batch& batch, std::int64_t features_per_image);
+// beginning stands once. features_per_image: rows that the projector makes of a picture. `device`:
+// where the tensors go. REQUIRES: !batch.empty().
+PackedBatch Pack(const Batch& batch, std::int64_t features_per_image, at::Device device);
 
 }  // namespace llava::training
 

@@ -59,8 +59,9 @@ PatchLabelObjective::PatchLabelObjective(const model::Llava& model,
   head_weight_ = {"patch_head.weight",
                   RandomNormal({classes, width}, 1.0 / std::sqrt(static_cast<double>(width)),
                                options.seed, "patch_head.weight")
-                      .to(model.dtype())};
-  head_bias_ = {"patch_head.bias", at::zeros({classes}, model.dtype())};
+                      .to(model.device(), model.dtype())};
+  head_bias_ = {"patch_head.bias",
+                at::zeros({classes}, at::TensorOptions(model.dtype()).device(model.device()))};
 }
 
 absl::StatusOr<std::vector<SampleImage>> PatchLabelObjective::ReadPictures(
@@ -87,7 +88,7 @@ at::Tensor PatchLabelObjective::Targets(const std::vector<std::int64_t>& rows,
     const std::size_t offset = labels_.Offset(static_cast<std::size_t>(row), plane);
     for (std::int64_t i = 0; i < patches; ++i) *values++ = labels_.labels[offset + i];
   }
-  return targets;
+  return targets.to(model_.device());
 }
 
 absl::StatusOr<Pass> PatchLabelObjective::Next() {

@@ -43,12 +43,14 @@ absl::Status AddFile(const std::string& path, Sha256* sha) {
 }
 
 // The weights as they will be served, asked; fills in the manifest and writes the probes' pictures.
-absl::Status Ask(const Recipe& recipe, const std::string& checkpoint, model::Manifest* manifest,
+absl::Status Ask(const Recipe& recipe, const std::string& checkpoint, at::Device device,
+                 model::Manifest* manifest,
                  const std::function<void(const std::string&)>& on_message) {
   const EvaluationOptions& evaluation = recipe.evaluation;
   std::string file = evaluation.file;
   std::string images = evaluation.images;
-  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, model::Llava::Load(checkpoint, {}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model,
+                   model::Llava::Load(checkpoint, {.device = device}));
   if (evaluation.scenes.count > 0) {
     ASSIGN_OR_RETURN(const std::string folder,
                      DrawScenes(recipe.output, evaluation.scenes, scenes::Split::kHeldOut,
@@ -107,7 +109,7 @@ absl::StatusOr<std::string> DataFingerprint(const Recipe& recipe) {
     const ScenesOptions& scenes = stage.data.scenes;
     if (scenes.count > 0) {
       sha.Update(absl::StrCat("scenes ", scenes.level, " ", scenes.count, " ", scenes.turns, " ",
-                              scenes.seed, "\n"));
+                              scenes.comparisons, " ", scenes.seed, "\n"));
       continue;
     }
     for (const std::string& file : stage.data.files) {
@@ -133,7 +135,7 @@ absl::StatusOr<PublishedVersion> PublishRun(
   const auto parent = model::ReadManifest(ModelFolder(recipe));
   if (parent.ok()) manifest.parent = parent->version;
   if (recipe.evaluation.wanted()) {
-    RETURN_IF_ERROR(Ask(recipe, checkpoint, &manifest, on_message));
+    RETURN_IF_ERROR(Ask(recipe, checkpoint, model.device(), &manifest, on_message));
   }
   RealFiles files;
   fs::create_directories(recipe.publish, error);

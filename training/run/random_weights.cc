@@ -54,7 +54,7 @@ at::Tensor RandomNormal(const std::vector<std::int64_t>& shape, double deviation
 }
 
 at::Tensor RandomWeights::Take(const std::string& name, const std::vector<std::int64_t>& shape) {
-  at::Tensor tensor = Make(name, shape);
+  at::Tensor tensor = Make(name, shape).to(device_);
   Keep(name, tensor);
   return tensor;
 }

@@ -3,6 +3,7 @@
 #define LLAVA_TRAINING_RUN_RANDOM_WEIGHTS_H_
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
 #include <cstdint>
@@ -18,7 +19,8 @@ namespace llava::training {
 // (CLIP, GPT-2). Each tensor depends on the seed and its name only.
 class RandomWeights final : public model::WeightSource {
  public:
-  RandomWeights(std::uint64_t seed, at::ScalarType dtype) : seed_(seed), dtype_(dtype) {}
+  RandomWeights(std::uint64_t seed, at::ScalarType dtype, at::Device device)
+      : seed_(seed), dtype_(dtype), device_(device) {}
 
   at::Tensor Take(const std::string& name, const std::vector<std::int64_t>& shape) override;
 
@@ -27,6 +29,7 @@ class RandomWeights final : public model::WeightSource {
 
   const std::uint64_t seed_;
   const at::ScalarType dtype_;
+  const at::Device device_;
 };
 
 // Normal with the given deviation, fp32, from the seed and the name.

@@ -1,5 +1,7 @@
 #include "training/run/ranks.h"
 
+#include <ATen/ops/ones.h>
+
 #include <cstdlib>
 #include <exception>
 #include <string>
@@ -99,6 +101,7 @@ struct Ranks::Group {
   std::unique_ptr<RankWatch> watch;  // goes last: it ends a process that hangs in the others' end
   Store store;
   Backend backend;
+  at::Device device = at::kCPU;
 
   // Starts a call and returns its end.
   template <typename Start>
@@ -136,6 +139,7 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place,
     RETURN_IF_ERROR(Annotate(Meet(*group->store, place, options.join_within), where()));
     group->watch = std::make_unique<RankWatch>(Connect(place, false, options.lost_after), place,
                                                options.lost_after, clock);
+    group->device = options.device;
     ASSIGN_OR_RETURN(group->backend, MakeBackend(group->store, place, options.device));
     return std::unique_ptr<Ranks>(new Ranks(place, std::move(group)));
   } catch (const std::exception& error) {
@@ -167,7 +171,11 @@ Ranks::Pending Ranks::Broadcast(const at::Tensor& tensor, int root) {
 
 absl::Status Ranks::Barrier() {
   if (group_ == nullptr) return absl::OkStatus();
-  return group_->Run([&] { return group_->backend->barrier(); })();
+  const auto options = at::TensorOptions(at::kFloat).device(group_->device);
+  const at::Tensor ranks = at::ones({1}, options);
+  RETURN_IF_ERROR(Sum(ranks)());
+  ranks.item<float>();  // a GPU's sum has not ended before
+  return absl::OkStatus();
 }
 
 void Ranks::Leave(const absl::Status& status) {

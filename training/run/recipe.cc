@@ -46,6 +46,8 @@ class Reader {
     yaml.Choice<Precision>("precision",
                            {{"fp32", Precision::kFloat32}, {"bf16", Precision::kBfloat16}},
                            &recipe.precision);
+    yaml.Choice<DeviceKind>("device", {{"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}},
+                            &recipe.device);
     yaml.Require("model");
     yaml.Section("model", [&](StrictYaml& model) { ReadModel(model, recipe.model); });
     yaml.Section("save", [&](StrictYaml& save) {
@@ -79,7 +81,6 @@ class Reader {
 
   void ReadModel(StrictYaml& yaml, ModelSource& model) const {
     Path(yaml, "checkpoint", &model.checkpoint);
-    Path(yaml, "vision_tower", &model.vision_tower);
     Path(yaml, "from_scratch", &model.from_scratch);
     if (model.checkpoint.empty() == model.from_scratch.empty()) {
       yaml.Fail("checkpoint", "expected exactly one of checkpoint and from_scratch");
@@ -129,9 +130,11 @@ class Reader {
     yaml.Optional("seed", &scenes.seed);
     yaml.Optional("level", &scenes.level);
     yaml.Optional("turns", &scenes.turns);
+    yaml.Optional("comparisons", &scenes.comparisons);
     CheckAtLeast(yaml, "count", static_cast<double>(scenes.count), 1);
     CheckAtLeast(yaml, "seed", static_cast<double>(scenes.seed), 0);
     CheckAtLeast(yaml, "turns", static_cast<double>(scenes.turns), 1);
+    CheckAtLeast(yaml, "comparisons", static_cast<double>(scenes.comparisons), 0);
     if (!scenes::ParseLevel(scenes.level).has_value()) {
       yaml.Fail("level",
                 absl::StrCat("is '", scenes.level, "', expected one, few, full or crowded"));

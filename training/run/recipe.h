@@ -12,18 +12,14 @@
 
 namespace llava::training {
 
-// The template under which each question is a sample of its own, with the prompt that serving makes
-// of it (training/run/question_builder.h).
-inline constexpr char kServingTemplate[] = "serving";
-
 enum class Precision { kFloat32, kBfloat16 };  // kBfloat16 keeps fp32 master weights
+
+enum class DeviceKind { kCpu, kCuda };  // kCuda: each process has the GPU of its LOCAL_RANK
 
 // Where the weights come from: exactly one of the two folders.
 struct ModelSource {
-  std::string checkpoint;    // a LLaVA checkpoint in any layout
-  std::string vision_tower;  // the tower's folder, for checkpoints without one
-  std::string
-      from_scratch;  // config.json, tokenizer and preprocessor without weights: random start
+  std::string checkpoint;    // a LLaVA checkpoint in Hugging Face's layout
+  std::string from_scratch;  // config.json, tokenizer, preprocessor; the weights start at random
 };
 
 // Pictures that the run draws itself (training/data/scenes) instead of reading files.
@@ -31,7 +27,8 @@ struct ScenesOptions {
   std::int64_t count = 0;  // 0: none
   std::int64_t seed = 0;
   std::string level = "full";
-  std::int64_t turns = 8;  // questions a picture, at most
+  std::int64_t turns = 8;        // questions a picture, at most
+  std::int64_t comparisons = 0;  // and so many about the places of two things, at most
 };
 
 struct DataOptions {
@@ -39,7 +36,7 @@ struct DataOptions {
   std::vector<std::string> files;    // LLaVA JSON or JSONL, gzip'd or not
   std::string images;                // the folder that rows name pictures in
   std::string labels;                // what lies under each patch (objective patch_labels)
-  std::string chat_template = "v1";  // a training template (v1, plain, ...) or kServingTemplate
+  std::string chat_template = "v1";  // see ConversationOptions
   bool split_turns = false;          // each question of a row is a sample of its own
   std::int64_t max_length = 2048;    // tokens, images expanded
   bool group_by_length = false;      // batches of one modality and similar length
@@ -107,6 +104,7 @@ struct Recipe {
   std::string output;  // the run's folder
   std::uint64_t seed = 42;
   Precision precision = Precision::kFloat32;
+  DeviceKind device = DeviceKind::kCpu;
   ModelSource model;
   std::int64_t save_every = 500;     // steps
   std::int64_t keep = 2;             // saved states

@@ -1,6 +1,7 @@
 #include "training/run/run.h"
 
 #include <ATen/core/grad_mode.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <filesystem>
 #include <optional>
@@ -9,16 +10,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "model/chat_template.h"
+#include "model/json_reader.h"
 #include "model/preprocess.h"
-#include "model/tokenizer.h"
 #include "training/data/conversation_builder.h"
 #include "training/run/conversation_feed.h"
 #include "training/run/conversation_objective.h"
+#include "training/run/device.h"
 #include "training/run/drawn_scenes.h"
 #include "training/run/patch_label_objective.h"
 #include "training/run/publish_run.h"
-#include "training/run/question_builder.h"
 #include "training/run/random_weights.h"
 #include "training/run/run_folder.h"
 #include "training/run/state_store.h"
@@ -37,19 +37,32 @@ at::ScalarType DTypeOf(Precision precision) {
 
 std::string StateFolder(const Recipe& recipe) { return recipe.output + "/state"; }
 
+// What is published is a Hugging Face folder, and its prompts are what must be learnt.
+absl::Status CheckLayout(const std::string& folder) {
+  ASSIGN_OR_RETURN(const auto config, model::ReadJsonObject(folder + "/config.json"));
+  if (!config.contains("mm_vision_tower")) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(folder,
+                   ": has the original layout, which is not trained as it is: first "
+                   "llava-train convert ",
+                   folder, " --out FOLDER, then model.checkpoint: FOLDER"));
+}
+
 // Makes the data of stages for one run.
 class StageData {
  public:
-  StageData(const Recipe& recipe, const model::Llava& model, model::Tokenizer tokenizer,
-            model::Preprocessor preprocessor, model::ChatTemplate checkpoint_template, Ranks& ranks,
+  StageData(const Recipe& recipe, const model::Llava& model, Ranks& ranks,
             const RunOptions& options)
-      : recipe_(recipe),
-        model_(model),
-        tokenizer_(std::move(tokenizer)),
-        preprocessor_(preprocessor),
-        checkpoint_template_(std::move(checkpoint_template)),
-        ranks_(ranks),
-        options_(options) {}
+      : recipe_(recipe), model_(model), ranks_(ranks), options_(options) {}
+
+  // What would end the run in a later stage: a file that is not there, another template.
+  absl::Status CheckAll() const {
+    for (const StageOptions& stage : recipe_.stages) {
+      const absl::Status status = Check(stage);
+      if (!status.ok()) return Annotate(status, absl::StrCat("stage ", stage.name));
+    }
+    return absl::OkStatus();
+  }
 
   absl::StatusOr<std::unique_ptr<Objective>> Make(StageOptions stage, std::int64_t first_step) {
     if (stage.data.scenes.count > 0) RETURN_IF_ERROR(UseScenes(&stage.data));
@@ -58,6 +71,16 @@ class StageData {
   }
 
  private:
+  absl::Status Check(const StageOptions& stage) const {
+    std::error_code error;
+    for (const std::string& file : stage.data.files) {
+      if (fs::exists(file, error) || stage.data.scenes.count > 0) continue;
+      return absl::NotFoundError(absl::StrCat("data.files: ", file, ": no such file"));
+    }
+    if (stage.objective != Teaching::kConversation) return absl::OkStatus();
+    return MakeBuilder(stage.data).status();
+  }
+
   absl::Status UseScenes(DataOptions* data) const {
     const auto draw = [&] {
       return DrawScenes(recipe_.output, data->scenes, scenes::Split::kTrain,
@@ -85,12 +108,15 @@ class StageData {
     options.parts = ranks_.size() * options.passes;
     options.first_step = first_step;
     options.seed = recipe_.seed;
-    return PatchLabelObjective::Create(model_, preprocessor_, options);
+    ASSIGN_OR_RETURN(const model::PreprocessSettings settings,
+                     model::ReadPreprocessSettings(ModelFolder(recipe_), model_.config()));
+    return PatchLabelObjective::Create(model_, model::Preprocessor(settings), options);
   }
 
   absl::StatusOr<std::unique_ptr<Objective>> MakeConversation(const StageOptions& stage,
                                                               std::int64_t first_step) const {
-    ASSIGN_OR_RETURN(std::unique_ptr<SampleBuilder> builder, MakeBuilder(stage.data));
+    ASSIGN_OR_RETURN(std::unique_ptr<ConversationBuilder> builder, MakeBuilder(stage.data));
+    for (const std::string& warning : builder->warnings()) options_.on_message(warning);
     const FeedPosition position{.seed = recipe_.seed,
                                 .first_step = first_step,
                                 .rank = ranks_.rank(),
@@ -104,48 +130,22 @@ class StageData {
         kFeatureCacheBytes);
   }
 
-  absl::StatusOr<std::unique_ptr<SampleBuilder>> MakeBuilder(const DataOptions& data) const {
-    if (data.chat_template == kServingTemplate) {
-      return std::make_unique<QuestionBuilder>(model_.config(), tokenizer_, checkpoint_template_,
-                                               preprocessor_, data.images, data.max_length);
-    }
+  absl::StatusOr<std::unique_ptr<ConversationBuilder>> MakeBuilder(const DataOptions& data) const {
     ConversationOptions conversation;
     conversation.images_dir = data.images;
     conversation.chat_template = data.chat_template;
     conversation.max_length = data.max_length;
     conversation.split_turns = data.split_turns;
-    ASSIGN_OR_RETURN(
-        ConversationBuilder builder,
-        ConversationBuilder::Make(ModelFolder(recipe_), recipe_.model.vision_tower, conversation));
+    ASSIGN_OR_RETURN(ConversationBuilder builder,
+                     ConversationBuilder::Make(ModelFolder(recipe_), "", conversation));
     return std::make_unique<ConversationBuilder>(std::move(builder));
   }
 
   const Recipe& recipe_;
   const model::Llava& model_;
-  const model::Tokenizer tokenizer_;
-  const model::Preprocessor preprocessor_;
-  const model::ChatTemplate checkpoint_template_;
   Ranks& ranks_;
   const RunOptions& options_;
 };
-
-absl::StatusOr<std::unique_ptr<StageData>> OpenStageData(const Recipe& recipe,
-                                                         const model::Llava& model, Ranks& ranks,
-                                                         const RunOptions& options) {
-  const std::string& folder = ModelFolder(recipe);
-  ASSIGN_OR_RETURN(model::Tokenizer tokenizer,
-                   model::Tokenizer::Load(folder, model.config().layout));
-  RETURN_IF_ERROR(tokenizer.CheckFits(model.config().text.vocab_size));
-  ASSIGN_OR_RETURN(const model::PreprocessSettings settings,
-                   model::ReadPreprocessSettings(folder, model.config()));
-  std::vector<std::string> warnings;
-  ASSIGN_OR_RETURN(model::ChatTemplate chat_template,
-                   model::ChatTemplate::ForCheckpoint(folder, model.config(), &warnings));
-  for (const std::string& warning : warnings) options.on_message(warning);
-  return std::make_unique<StageData>(recipe, model, std::move(tokenizer),
-                                     model::Preprocessor(settings), std::move(chat_template), ranks,
-                                     options);
-}
 
 }  // namespace
 
@@ -153,21 +153,23 @@ const std::string& ModelFolder(const Recipe& recipe) {
   return recipe.model.checkpoint.empty() ? recipe.model.from_scratch : recipe.model.checkpoint;
 }
 
-absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& recipe) {
+absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& recipe,
+                                                                at::Device device) {
   const at::ScalarType dtype = DTypeOf(recipe.precision);
+  RETURN_IF_ERROR(CheckLayout(ModelFolder(recipe)));
   if (!recipe.model.checkpoint.empty()) {
     model::LoadOptions options;
     options.dtype = dtype;
-    options.vision_tower_dir = recipe.model.vision_tower;
+    options.device = device;
     return model::Llava::Load(recipe.model.checkpoint, options);
   }
   ASSIGN_OR_RETURN(const model::LlavaConfig config, model::ReadConfig(recipe.model.from_scratch));
-  RandomWeights weights(recipe.seed, dtype);
+  RandomWeights weights(recipe.seed, dtype, device);
   return std::make_unique<model::Llava>(config, weights);
 }
 
 absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainedModel(const Recipe& recipe) {
-  ASSIGN_OR_RETURN(std::unique_ptr<model::Llava> model, LoadTrainingModel(recipe));
+  ASSIGN_OR_RETURN(std::unique_ptr<model::Llava> model, LoadTrainingModel(recipe, at::kCPU));
   Ranks alone;
   ASSIGN_OR_RETURN(const std::optional<SavedState> saved,
                    StateStore(StateFolder(recipe), recipe.keep, alone).LoadNewest());
@@ -181,18 +183,19 @@ absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainedModel(const Recipe& rec
 namespace {
 
 absl::Status RunOnRank(const Recipe& recipe, const Clock& clock, const RunOptions& options,
-                       Ranks& ranks) {
+                       at::Device device, Ranks& ranks) {
+  const c10::DeviceGuard guard(device);
   std::error_code error;
   fs::create_directories(recipe.output, error);
   if (error) return absl::UnavailableError(absl::StrCat(recipe.output, ": ", error.message()));
-  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, LoadTrainingModel(recipe));
-  ASSIGN_OR_RETURN(const std::unique_ptr<StageData> data,
-                   OpenStageData(recipe, *model, ranks, options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, LoadTrainingModel(recipe, device));
+  StageData data(recipe, *model, ranks, options);
+  RETURN_IF_ERROR(data.CheckAll());
   StateStore store(StateFolder(recipe), recipe.keep, ranks);
   RunFolder folder(recipe.output, clock, options.on_message);
   TrainerHooks hooks;
   hooks.make_objective = [&](const StageOptions& stage, std::int64_t first_step) {
-    return data->Make(stage, first_step);
+    return data.Make(stage, first_step);
   };
   hooks.on_step = [&](const StepReport& report) {
     if (!ranks.is_first()) return;
@@ -214,12 +217,14 @@ absl::Status RunOnRank(const Recipe& recipe, const Clock& clock, const RunOption
 }  // namespace
 
 absl::Status RunRecipe(const Recipe& recipe, const Clock& clock, const RunOptions& options) {
+  ASSIGN_OR_RETURN(const at::Device device, OpenDevice(recipe.device, options.place.local_rank));
   RanksOptions ranks_options;
+  ranks_options.device = device;
   ranks_options.lost_after = std::chrono::duration_cast<Duration>(
       std::chrono::duration<double>(recipe.lost_after_seconds));
   ASSIGN_OR_RETURN(const std::unique_ptr<Ranks> ranks,
                    Ranks::Join(options.place, ranks_options, clock));
-  const absl::Status status = RunOnRank(recipe, clock, options, *ranks);
+  const absl::Status status = RunOnRank(recipe, clock, options, device, *ranks);
   ranks->Leave(status);
   return status;
 }

@@ -2,6 +2,8 @@
 #ifndef LLAVA_TRAINING_RUN_RUN_H_
 #define LLAVA_TRAINING_RUN_RUN_H_
 
+#include <c10/core/Device.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -33,12 +35,13 @@ struct RunOptions {
 absl::Status RunRecipe(const Recipe& recipe, const Clock& clock, const RunOptions& options);
 
 // The model that a recipe starts from: a checkpoint's, or random weights.
-absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& recipe);
+absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& recipe,
+                                                                at::Device device);
 
 // The folder of config.json, tokenizer and preprocessor.
 const std::string& ModelFolder(const Recipe& recipe);
 
-// The model with the weights of the newest saved state. NOT_FOUND when there is none.
+// The model with the weights of the newest saved state, on the CPU. NOT_FOUND when there is none.
 absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainedModel(const Recipe& recipe);
 
 // Writes `model` as a Hugging Face LLaVA folder in bf16, with the files of ModelFolder(recipe).

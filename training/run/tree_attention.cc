@@ -12,7 +12,7 @@
 namespace llava::training {
 
 TreeAttention::TreeAttention(const std::vector<std::int64_t>& lengths,
-                             const std::vector<std::int32_t>& branches)
+                             const std::vector<std::int32_t>& branches, at::Device device)
     : groups_(static_cast<std::int64_t>(lengths.size())) {
   LLAVA_CHECK(!lengths.empty());
   const auto tokens = static_cast<std::int64_t>(branches.size());
@@ -37,6 +37,9 @@ TreeAttention::TreeAttention(const std::vector<std::int64_t>& lengths,
       }
     }
     start += lengths[g];
+  }
+  for (at::Tensor* tensor : {&padded_GL_, &tokens_T_, &visible_G1LL_}) {
+    *tensor = tensor->to(device);
   }
 }
 

@@ -22,8 +22,8 @@ class TreeAttention final : public model::AttentionBackend {
  public:
   // lengths: tokens of each group. branches: one entry a token: 0 for the shared beginning, 1, 2,
   // ... for the branches of its group.
-  TreeAttention(const std::vector<std::int64_t>& lengths,
-                const std::vector<std::int32_t>& branches);
+  TreeAttention(const std::vector<std::int64_t>& lengths, const std::vector<std::int32_t>& branches,
+                at::Device device);
 
   at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                      const at::Tensor& v_TKD) override;

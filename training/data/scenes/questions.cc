@@ -321,6 +321,26 @@ void Asker::AskForDescriptions() {
 
 }  // namespace
 
+std::vector<Question> Comparisons(const Scene& scene, int count, Rng& rng) {
+  std::vector<Question> all;
+  for (const Object& one : scene.objects) {
+    for (const Object& other : scene.objects) {
+      for (const Direction& direction : kDirections) {
+        const int ahead = (one.column() - other.column()) * direction.dx +
+                          (one.row() - other.row()) * direction.dy;
+        if (ahead == 0) continue;
+        all.push_back(
+            {"yes/no",
+             absl::StrCat("Is the ", one.Name(), " ", direction.words, " the ", other.Name(), "?"),
+             ahead > 0 ? "yes" : "no"});
+      }
+    }
+  }
+  rng.Shuffle(all);
+  all.resize(std::min(all.size(), static_cast<std::size_t>(count)));
+  return all;
+}
+
 std::string Caption(const Scene& scene) {
   const std::string list = List(
       scene, [](const Object& o) { return absl::StrCat("a ", o.SizedName(), " ", At(o.cell)); },

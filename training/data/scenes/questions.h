@@ -35,6 +35,10 @@ std::vector<Question> AllQuestions(const Scene& scene, Rng& rng);
 // At most `count` of them, different texts, in random order, the kinds evenly.
 std::vector<Question> SomeQuestions(const Scene& scene, int count, Rng& rng);
 
+// "Is the red circle left of the blue square?": at most `count` different questions about two
+// things that do not stand level, as often true as false.
+std::vector<Question> Comparisons(const Scene& scene, int count, Rng& rng);
+
 // "There is a big red circle at the top left and the word CAT in the bottom row."
 std::string Caption(const Scene& scene);
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -100,7 +101,10 @@ class Writer {
     Rng rng(scene.style_seed ^ 0x5157u);
     const auto quality = static_cast<int>(rng.Between(kLowestQuality, kHighestQuality));
     RETURN_IF_ERROR(WritePicture(picture, quality, image));
-    const std::vector<Question> questions = SomeQuestions(scene, options_.turns, rng);
+    std::vector<Question> questions = SomeQuestions(scene, options_.turns, rng);
+    for (Question& comparison : Comparisons(scene, options_.comparisons, rng)) {
+      questions.push_back(std::move(comparison));
+    }
     instruct_ << InstructRow(id, image, questions) << "\n";
     captions_ << CaptionRow(id, image, scene) << "\n";
     scenes_ << SceneJson(scene, picture, image) << "\n";
@@ -157,6 +161,10 @@ absl::Status WriteScenes(const WriteOptions& options, const std::string& folder)
   if (options.turns < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("turns is ", options.turns, ", expected 1 or more"));
+  }
+  if (options.comparisons < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("comparisons is ", options.comparisons, ", expected 0 or more"));
   }
   if (options.patch < 1 || kPictureSize % options.patch != 0) {
     return absl::InvalidArgumentError(

@@ -21,12 +21,14 @@ struct WriteOptions {
   std::uint64_t seed = 0;
   Level level = Level::kFull;
   Split split = Split::kTrain;
-  int turns = 6;  // questions a picture, at most
-  int patch = 8;  // pixels of a patch label; divides kPictureSize
+  int turns = 6;        // questions a picture, at most
+  int comparisons = 0;  // and so many about the places of two things, at most
+  int patch = 8;        // pixels of a patch label; divides kPictureSize
 };
 
 // The same bytes for the same options. `folder` is made; files of the same name are replaced.
-// INVALID_ARGUMENT: count, turns or patch; UNAVAILABLE / RESOURCE_EXHAUSTED: the folder.
+// INVALID_ARGUMENT: count, turns, comparisons or patch; UNAVAILABLE / RESOURCE_EXHAUSTED: the
+// folder.
 absl::Status WriteScenes(const WriteOptions& options, const std::string& folder);
 
 }  // namespace llava::training::scenes

@@ -78,6 +78,38 @@ TEST(ConversationBuilderTest, BeginsWithTheServingPrompt) {
   EXPECT_EQ(sample.labels[prompt->ids.size()], sample.ids[prompt->ids.size()]);
 }
 
+// Under the template "serving" every question is asked as llavad would ask it, in the checkpoint's
+// own template, and its answer ends where generation ends.
+TEST(ConversationBuilderTest, AsksEachQuestionAsItIsServed) {
+  const ConversationBuilder builder = Make({.chat_template = kServingTemplate});
+  std::vector<std::string> warnings;
+  const auto own = model::ChatTemplate::ForCheckpoint(kCheckpoint, builder.config(), &warnings);
+  Row row = TwoQuestions();
+  row.images = {"gray.png", "gray.png"};
+  row.turns[0].text = "<image>\nWhat is it?\n<image>";
+  const auto samples = builder.Build(row);
+  ASSERT_TRUE(samples.ok()) << samples.status();
+  ASSERT_EQ(samples->size(), 2u);
+  const std::vector<std::pair<std::string, std::string>> expected = {
+      {"What is it?", "A grey picture."}, {"Sure?", "Yes."}};
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const std::vector<model::ChatMessage> asked = {
+        {model::Role::kUser, {model::ImagePart{0}, model::ImagePart{1}, expected[i].first}}};
+    const auto prompt = model::BuildPrompt(asked, *own, builder.tokenizer(), builder.config(), 2);
+    ASSERT_TRUE(prompt.ok()) << prompt.status();
+    const Sample& sample = (*samples)[i];
+    ASSERT_GT(sample.ids.size(), prompt->ids.size());
+    EXPECT_TRUE(std::equal(prompt->ids.begin(), prompt->ids.end(), sample.ids.begin()));
+    EXPECT_EQ(std::count(sample.labels.begin(), sample.labels.end(), kIgnoreLabel),
+              std::ssize(prompt->ids));
+    EXPECT_EQ(LabelledText(builder, sample), expected[i].second);
+    EXPECT_EQ(sample.labels.back(), builder.config().text.eos_token_ids.front());
+    EXPECT_EQ(sample.image_spans.size(), 2u);
+  }
+  const Row text{"t", {}, {{Speaker::kHuman, "Write <image>."}, {Speaker::kGpt, "Done."}}};
+  EXPECT_TRUE((*builder.Build(text))[0].image_spans.empty());
+}
+
 TEST(ConversationBuilderTest, SplitsTurnsWithThePictureBeforeEach) {
   const ConversationBuilder builder = Make({.split_turns = true});
   const auto samples = builder.Build(TwoQuestions());
@@ -142,7 +174,7 @@ TEST(ConversationBuilderTest, NamesThePictureThatCannotBeRead) {
 TEST(ConversationBuilderTest, NamesWhatIsWrongWithItsOptions) {
   EXPECT_THAT(
       ConversationBuilder::Make(kCheckpoint, "", {.chat_template = "v9"}).status().message(),
-      HasSubstr("'v9', expected plain, v1, llava_llama_2 or mistral"));
+      HasSubstr("'v9', expected plain, v1, llava_llama_2, mistral or serving"));
   EXPECT_EQ(ConversationBuilder::Make(kCheckpoint, "", {.max_length = 1}).status().code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ConversationBuilder::Make("/none", "", {}).status().code(),

@@ -206,6 +206,23 @@ TEST(QuestionsTest, EveryAnswerIsTrueAndEveryKindIsAsked) {
   EXPECT_GT(no * 10, yes * 7);
 }
 
+TEST(QuestionsTest, ComparesTwoThingsTruly) {
+  int yes = 0, no = 0;
+  ForEachScene(200, [&](const Scene& scene) {
+    Rng rng(scene.style_seed);
+    const std::vector<Question> all = Comparisons(scene, 1000, rng);
+    std::set<std::string> texts;
+    for (const Question& question : all) {
+      EXPECT_TRUE(texts.insert(question.text).second) << question.text;
+      CheckYesNo(scene, question);
+      (question.answer == "yes" ? yes : no) += 1;
+    }
+    EXPECT_EQ(Comparisons(scene, 3, rng).size(), std::min<std::size_t>(3, all.size()));
+  });
+  EXPECT_EQ(yes, no);
+  EXPECT_GT(yes, 1000);
+}
+
 TEST(QuestionsTest, EqualQuestionsAboutASceneHaveEqualAnswers) {
   ForEachScene(200, [&](const Scene& scene) {
     std::map<std::string, std::string> answers;

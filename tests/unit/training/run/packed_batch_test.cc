@@ -37,7 +37,7 @@ using Ids = std::vector<std::int64_t>;
 TEST(PackedBatchTest, QuestionsAboutOnePictureShareItsRows) {
   const Batch batch =
       Collate({Question("cat", {5, 6}), Question("cat", {7, 8, 9}), Question("dog", {5, 6})});
-  const PackedBatch packed = Pack(batch, 2);
+  const PackedBatch packed = Pack(batch, 2, at::kCPU);
   EXPECT_EQ(ToVector(packed.ids_T), (Ids{1, 99, 99, 5, 6, 7, 8, 9, 1, 99, 99, 5, 6}));
   EXPECT_EQ(ToVector(packed.positions_T), (Ids{0, 1, 2, 3, 4, 3, 4, 5, 0, 1, 2, 3, 4}));
   EXPECT_EQ(ToVector(packed.targets_R), (Ids{6, 9, 6}));
@@ -50,7 +50,7 @@ TEST(PackedBatchTest, QuestionsAboutOnePictureShareItsRows) {
 TEST(PackedBatchTest, APictureThatComesAgainIsEncodedOnce) {
   const Batch batch =
       Collate({Question("cat", {5, 6}), Question("dog", {5, 6}), Question("cat", {7, 8})});
-  const PackedBatch packed = Pack(batch, 2);
+  const PackedBatch packed = Pack(batch, 2, at::kCPU);
   EXPECT_EQ(packed.ids_T.size(0), 15);
   EXPECT_EQ(packed.pictures_I.size(), 2u);
   EXPECT_EQ(ToVector(packed.feature_rows_P), (Ids{0, 1, 2, 3, 0, 1}));
@@ -59,14 +59,14 @@ TEST(PackedBatchTest, APictureThatComesAgainIsEncodedOnce) {
 TEST(PackedBatchTest, ADifferentBeginningIsNotShared) {
   Sample other = Question("cat", {7, 8});
   other.ids[0] = 2;
-  EXPECT_EQ(Pack(Collate({Question("cat", {5, 6}), other}), 2).ids_T.size(0), 10);
+  EXPECT_EQ(Pack(Collate({Question("cat", {5, 6}), other}), 2, at::kCPU).ids_T.size(0), 10);
 }
 
 // Attention over a shared beginning equals attention over each sample alone.
 TEST(TreeAttentionTest, EqualsSeparateSamples) {
   constexpr std::int64_t kHeads = 4, kKeys = 2, kSize = 8;
   const std::vector<std::int32_t> branches = {0, 0, 0, 1, 1, 2, 2, 2, /* next group */ 0, 1, 1, 2};
-  TreeAttention tree({8, 4}, branches);
+  TreeAttention tree({8, 4}, branches, at::kCPU);
   const at::Tensor q = at::randn({12, kHeads, kSize});
   const at::Tensor k = at::randn({12, kKeys, kSize});
   const at::Tensor v = at::randn({12, kKeys, kSize});

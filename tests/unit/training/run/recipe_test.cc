@@ -91,6 +91,8 @@ TEST_F(RecipeTest, MistakesNameLineAndKey) {
   ExpectError(Changed("seed: 7", "seed: many"), "3: seed: is 'many', expected a whole number");
   ExpectError(Changed("seed: 7", "name: again"), "3: name: comes twice");
   ExpectError(Changed("bf16", "fp8"), "4: precision: is 'fp8', expected one of: fp32, bf16");
+  ExpectError(Changed("bf16", "bf16\ndevice: gpu"),
+              "5: device: is 'gpu', expected one of: cpu, cuda");
   ExpectError(Changed("batch: 8", "batch: 0"), "14: stages[0].batch: is 0, expected at least 1");
   ExpectError(Changed("batch: 8", "batches: 8"), "11: stages[0].batch: is missing");
   ExpectError(Changed("[projector]", "[projektor]"), "12: stages[0].train: names 'projektor'");

@@ -38,7 +38,7 @@ inline model::LlavaConfig Config() {
 }
 
 inline std::unique_ptr<model::Llava> Model(at::ScalarType dtype = at::kFloat) {
-  RandomWeights weights(3, dtype);
+  RandomWeights weights(3, dtype, at::kCPU);
   return std::make_unique<model::Llava>(Config(), weights);
 }
 
