@@ -1,6 +1,6 @@
 # Precompiled headers, each built once: what nearly every file includes (llava_pch), the same with
 # GoogleTest (llava_test_pch), and the same with LibTorch (llava_torch_pch, see libtorch.cmake).
-# Files must include what they use all the same: the presets `lint` and `fuzz` build without these.
+# Files must include what they use all the same: the preset `fuzz` builds without these.
 
 function(llava_precompiled_header name)
   cmake_parse_arguments(arg "" "" "HEADERS;DEPS" ${ARGN})

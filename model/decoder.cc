@@ -17,15 +17,10 @@ namespace {
 
 std::string LayerPrefix(int index) { return absl::StrCat(kLanguagePrefix, "layers.", index, "."); }
 
-// Small weights of the packed model: fp32 on the CPU, and no longer pages of the checkpoint.
-at::Tensor OwnFloat(const at::Tensor& weight) {
-  return weight.is_cpu() ? weight.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true) : weight;
-}
-
 }  // namespace
 
 RmsNorm::RmsNorm(WeightSource& source, const std::string& name, const TextConfig& config)
-    : weight(source.Take(name, {config.hidden_size})), eps(config.rms_norm_eps) {}
+    : weight(source.TakeSmall(name, {config.hidden_size})), eps(config.rms_norm_eps) {}
 
 at::Tensor RmsNorm::Forward(const at::Tensor& x) const {
   if (HasRowKernels(x) && !at::GradMode::is_enabled()) return RmsNormRows(x, weight, eps);
@@ -33,8 +28,6 @@ at::Tensor RmsNorm::Forward(const at::Tensor& x) const {
   const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
   return (wide * scale).to(x.scalar_type()) * weight;
 }
-
-void RmsNorm::Pack() { weight = OwnFloat(weight); }
 
 DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int index)
     : index_(index),
@@ -54,6 +47,7 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
   gate_ = linear("mlp.gate_proj", config.intermediate_size, hidden);
   up_ = linear("mlp.up_proj", config.intermediate_size, hidden);
   down_ = linear("mlp.down_proj", hidden, config.intermediate_size);
+  if (const auto dtype = source.pack()) Pack(*dtype);
 }
 
 at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
@@ -91,8 +85,6 @@ void DecoderLayer::Pack(at::ScalarType dtype) {
   o_.Pack(dtype);
   gate_up_ = Linear::Packed({std::move(gate_), std::move(up_)}, dtype);
   down_.Pack(dtype);
-  input_norm_.Pack();
-  post_attention_norm_.Pack();
   packed_ = true;
 }
 
@@ -122,20 +114,16 @@ Decoder::Decoder(const TextConfig& config, WeightSource& source)
   head_ = Linear(config.tie_embeddings
                      ? embedding_VE_
                      : source.Take(kLmHeadName, {config.vocab_size, config.hidden_size}));
+  if (const auto dtype = source.pack()) {
+    head_.Pack(*dtype);
+    embedding_VE_ = embedding_VE_.to(*dtype, /*non_blocking=*/false, /*copy=*/true);
+    packed_ = embedding_VE_.is_cpu();
+  }
 }
 
 at::Tensor Decoder::Embed(const at::Tensor& ids_T) const {
   const at::Tensor rows_TE = at::embedding(embedding_VE_, ids_T);
   return packed_ ? rows_TE.to(at::kFloat) : rows_TE;
-}
-
-void Decoder::Pack(at::ScalarType dtype) {
-  for (DecoderLayer& layer : layers_) layer.Pack(dtype);
-  norm_.Pack();
-  head_.Pack(dtype);
-  // A copy, which lets go of the checkpoint's mapping.
-  embedding_VE_ = embedding_VE_.to(dtype, /*non_blocking=*/false, /*copy=*/true);
-  packed_ = embedding_VE_.is_cpu();
 }
 
 void Decoder::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {

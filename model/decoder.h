@@ -25,7 +25,6 @@ struct RmsNorm {
 
   RmsNorm(WeightSource& source, const std::string& name, const TextConfig& config);
   at::Tensor Forward(const at::Tensor& x) const;
-  void Pack();  // see Decoder::Pack
 };
 
 class DecoderLayer {
@@ -35,10 +34,10 @@ class DecoderLayer {
   // [T, E] -> [T, E].
   at::Tensor Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
                      AttentionBackend& attention) const;
-  void Pack(at::ScalarType dtype);  // see Decoder::Pack
   void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);  // see Decoder
 
  private:
+  void Pack(at::ScalarType dtype);
   at::Tensor Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
                        AttentionBackend& attention) const;
 
@@ -59,6 +58,9 @@ class Decoder {
  public:
   Decoder(const TextConfig& config, WeightSource& source);
 
+  at::ScalarType dtype() const { return embedding_VE_.scalar_type(); }  // of the weights
+  at::Device device() const { return embedding_VE_.device(); }
+
   // ids_T: int64 in [0, V) -> [T, E].
   at::Tensor Embed(const at::Tensor& ids_T) const;
 
@@ -69,10 +71,6 @@ class Decoder {
 
   // Any rows of Forward's result, [R, E] -> [R, V].
   at::Tensor Logits(const at::Tensor& hidden_RE) const;
-
-  // For inference only, afterwards: linear layers of one input become one, all are packed
-  // (Linear::Pack), and on the CPU activations are fp32 whatever `dtype` is.
-  void Pack(at::ScalarType dtype);
 
   // For training: the layers' activations are not kept for the backward pass but computed again
   // there. The attention of a forward pass must live until then.

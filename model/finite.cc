@@ -33,16 +33,16 @@ NonFinite Find(std::string_view bytes, Word exponent) {
 
 }  // namespace
 
-NonFinite FindNonFinite(const StoredTensor& tensor) {
-  switch (tensor.dtype) {
+NonFinite FindNonFinite(DType dtype, std::string_view bytes) {
+  switch (dtype) {
     case DType::kFloat16:
-      return Find<std::uint16_t>(tensor.bytes, 0x7C00);
+      return Find<std::uint16_t>(bytes, 0x7C00);
     case DType::kBfloat16:
-      return Find<std::uint16_t>(tensor.bytes, 0x7F80);
+      return Find<std::uint16_t>(bytes, 0x7F80);
     case DType::kFloat32:
-      return Find<std::uint32_t>(tensor.bytes, 0x7F800000);
+      return Find<std::uint32_t>(bytes, 0x7F800000);
     case DType::kFloat64:
-      return Find<std::uint64_t>(tensor.bytes, 0x7FF0000000000000);
+      return Find<std::uint64_t>(bytes, 0x7FF0000000000000);
     default:
       return {};
   }

@@ -3,19 +3,19 @@
 #define LLAVA_MODEL_FINITE_H_
 
 #include <cstdint>
+#include <string_view>
 
 #include "model/stored_tensor.h"
 
 namespace llava::model {
 
-// How many of the stored elements are NaN or infinite, and the place of the first of them in the
-// order of the bytes (-1: none). Integers are always finite. A strided tensor is searched with what
-// lies between its elements.
+// How many elements of `bytes` are NaN or infinite, and the place of the first of them (-1: none).
+// Integers are always finite. Any alignment.
 struct NonFinite {
   std::int64_t count = 0;
   std::int64_t first = -1;
 };
-NonFinite FindNonFinite(const StoredTensor& tensor);
+NonFinite FindNonFinite(DType dtype, std::string_view bytes);
 
 }  // namespace llava::model
 

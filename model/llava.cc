@@ -18,24 +18,24 @@ Llava::Llava(const LlavaConfig& config, WeightSource& source)
       vision_tower_(config, source),
       projector_(config, source),
       decoder_(config.text, source),
-      weights_(source.taken()),
-      dtype_(weights_.begin()->second.scalar_type()),
-      device_(weights_.begin()->second.device()) {}
+      weights_(source.pack() ? std::map<std::string, at::Tensor>() : source.taken()),
+      dtype_(decoder_.dtype()),
+      device_(decoder_.device()) {}
 
 namespace {
 
-absl::StatusOr<std::unique_ptr<Llava>> LoadAsStored(const std::string& directory,
-                                                    const LoadOptions& options) {
+absl::StatusOr<std::unique_ptr<Llava>> LoadFrom(const std::string& directory,
+                                                const LoadOptions& options) {
   ASSIGN_OR_RETURN(const LlavaConfig config, ReadConfig(directory, options.vision_tower_dir));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                    Checkpoint::Open(directory, config.vision_tower_dir));
   // What is packed on the CPU is converted then, tensor by tensor.
-  const bool pack_views = options.pack && options.device.is_cpu();
+  const bool as_stored = options.pack && options.device.is_cpu();
   CheckpointWeights source(checkpoint,
-                           {.dtype = pack_views ? std::nullopt : std::optional(options.dtype),
+                           {.dtype = as_stored ? std::nullopt : std::optional(options.dtype),
                             .device = options.device,
                             .verify = options.verify,
-                            .read_once = pack_views});
+                            .pack = options.pack ? std::optional(options.dtype) : std::nullopt});
   auto model = std::make_unique<Llava>(config, source);
   RETURN_IF_ERROR(source.status());
   std::vector<std::string> dormant = model->vision_tower().DormantPrefixes();
@@ -49,23 +49,12 @@ absl::StatusOr<std::unique_ptr<Llava>> LoadAsStored(const std::string& directory
 absl::StatusOr<std::unique_ptr<Llava>> Llava::Load(const std::string& directory,
                                                    const LoadOptions& options) {
   try {
-    ASSIGN_OR_RETURN(std::unique_ptr<Llava> model, LoadAsStored(directory, options));
-    // The source of the weights is gone by now, so that packing frees them one layer at a time.
-    if (options.pack) model->Pack(options.dtype);
-    return model;
+    const c10::InferenceMode inference(options.pack);
+    return LoadFrom(directory, options);
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("loading ", directory, ": ", error.what_without_backtrace()));
   }
-}
-
-void Llava::Pack(at::ScalarType dtype) {
-  const c10::InferenceMode inference;
-  weights_.clear();
-  dtype_ = dtype;
-  vision_tower_.Pack(dtype);
-  projector_.Pack(dtype);
-  decoder_.Pack(dtype);
 }
 
 at::Tensor Llava::EncodeImages(const at::Tensor& pixels) const {

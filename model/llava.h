@@ -28,11 +28,11 @@ struct LoadOptions {
   at::Device device = at::kCPU;
   std::string vision_tower_dir =
       {};               // of checkpoints in the original layout; empty: as the config says
-  bool pack = false;    // for serving: see Llava::Pack; needs the weights' memory only once
+  bool pack = false;    // for serving: see WeightSource::pack; needs the weights' memory only once
   bool verify = false;  // refuse NaN and infinite weights; reads all of them
 };
 
-// Owned by whoever loaded it. Every method but Load and Pack is const and may run on several
+// Owned by whoever loaded it. Every method but Load is const and may run on several
 // threads at once; none sets a grad mode: serving calls them under c10::InferenceMode, training
 // does not. They throw c10::Error when memory or the device fails; arguments of a wrong shape are
 // our bug.
@@ -53,16 +53,10 @@ class Llava {
   Decoder& decoder() { return decoder_; }  // for a trainer, while nobody else uses the model
 
   // The weights by their names (model/weight_names.h). The handles are those that the modules
-  // hold: requires_grad_() and in-place updates act on the model.
+  // hold: requires_grad_() and in-place updates act on the model. Empty when packed.
   const std::map<std::string, at::Tensor>& weights() const { return weights_; }
   at::ScalarType dtype() const { return dtype_; }  // of the weights
   at::Device device() const { return device_; }
-
-  // Puts the weights, as `dtype`, into the form in which this machine multiplies fastest; for
-  // inference only, afterwards, and weights() is empty. On the CPU all activations are fp32 then,
-  // whatever `dtype` is. One layer after the other: what a layer had before goes when it is packed,
-  // if nobody else holds it. Not thread-safe.
-  void Pack(at::ScalarType dtype);
 
   // pixels: [B, 3, image_size, image_size] -> projected features [B, config().image_tokens(), E].
   at::Tensor EncodeImages(const at::Tensor& pixels) const;

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -15,7 +14,7 @@
 namespace llava::model {
 namespace {
 
-// Closes the descriptor at the end of the scope: a mapping outlives it. O_NONBLOCK: what is no
+// Closes the descriptor at the end of the scope, unless it was released. O_NONBLOCK: what is no
 // regular file is refused instead of waited for.
 class Descriptor {
  public:
@@ -28,15 +27,16 @@ class Descriptor {
   Descriptor& operator=(const Descriptor&) = delete;
 
   int get() const { return fd_; }
+  int Release() { return std::exchange(fd_, -1); }
 
  private:
-  const int fd_;
+  int fd_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& path) {
-  const Descriptor file(path);
+  Descriptor file(path);
   if (file.get() < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
   struct stat info{};
   if (fstat(file.get(), &info) != 0) {
@@ -51,19 +51,33 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::st
     data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.get(), 0);
     if (data == MAP_FAILED) return absl::ErrnoToStatus(errno, absl::StrCat("cannot map ", path));
   }
-  return std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<char*>(data), size));
+  return std::shared_ptr<const MappedFile>(
+      new MappedFile(path, file.Release(), static_cast<char*>(data), size));
 }
 
-void MappedFile::Forget(std::string_view part) const {
-  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<std::uintptr_t>(part.data());
-  const std::uintptr_t first = (begin + page - 1) / page * page;
-  const std::uintptr_t last = (begin + part.size()) / page * page;
-  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+absl::Status MappedFile::Read(std::string_view part, void* to) const {
+  auto* at = static_cast<char*>(to);
+  auto offset = static_cast<off_t>(part.data() - data_);
+  std::size_t left = part.size();
+  while (left > 0) {
+    const ssize_t got = pread(descriptor_, at, left, offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path_));
+    if (got == 0) {
+      return absl::DataLossError(absl::StrCat(path_,
+                                              " was cut while it was read: it ends before byte ",
+                                              offset, ", expected ", size_, " bytes"));
+    }
+    at += got;
+    offset += got;
+    left -= static_cast<std::size_t>(got);
+  }
+  return absl::OkStatus();
 }
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(data_, size_);
+  close(descriptor_);
 }
 
 }  // namespace llava::model

@@ -1,6 +1,7 @@
 // A file in memory, mapped copy-on-write: reading costs no copy, and writing into the mapping (a
 // training step on weights that lie in it) changes only this process's memory, never the file.
-// The file must not be shortened while it is mapped: checkpoints are replaced, not overwritten.
+// Whoever looks at bytes() dies of SIGBUS when the file was shortened meanwhile; who must not,
+// reads them with Read.
 #ifndef LLAVA_MODEL_MAPPED_FILE_H_
 #define LLAVA_MODEL_MAPPED_FILE_H_
 
@@ -9,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace llava::model {
@@ -26,15 +28,16 @@ class MappedFile {
   const std::string& path() const { return path_; }
   std::string_view bytes() const { return {data_, size_}; }
 
-  // The pages that lie wholly inside `part` of bytes() leave memory; they are read from the file
-  // again when somebody looks. REQUIRES: nobody has written to them.
-  void Forget(std::string_view part) const;
+  // Copies `part` of bytes() from the file to `to`, past the mapping. DATA_LOSS when the file has
+  // become shorter; else what the operating system says. Names the path.
+  absl::Status Read(std::string_view part, void* to) const;
 
  private:
-  MappedFile(std::string path, char* data, std::size_t size)
-      : path_(std::move(path)), data_(data), size_(size) {}
+  MappedFile(std::string path, int descriptor, char* data, std::size_t size)
+      : path_(std::move(path)), descriptor_(descriptor), data_(data), size_(size) {}
 
   const std::string path_;
+  const int descriptor_;
   char* const data_;  // null for an empty file
   const std::size_t size_;
 };

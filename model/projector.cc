@@ -11,6 +11,7 @@ Projector::Projector(const LlavaConfig& config, WeightSource& source)
   for (int i = 1; i <= config.projector.depth; ++i) {
     layers_.push_back(source.TakeLinear(absl::StrCat(kProjectorPrefix, "linear_", i),
                                         config.text.hidden_size, in, config.projector.bias));
+    if (const auto dtype = source.pack()) layers_.back().Pack(*dtype);
     in = config.text.hidden_size;
   }
 }
@@ -19,10 +20,6 @@ at::Tensor Projector::Forward(const at::Tensor& features) const {
   at::Tensor x = layers_.front().Forward(features);
   for (std::size_t i = 1; i < layers_.size(); ++i) x = layers_[i].Forward(Activate(activation_, x));
   return x;
-}
-
-void Projector::Pack(at::ScalarType dtype) {
-  for (Linear& layer : layers_) layer.Pack(dtype);
 }
 
 }  // namespace llava::model

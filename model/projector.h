@@ -22,8 +22,6 @@ class Projector {
   // [..., features] -> [..., hidden], in the dtype of the input. Differentiable.
   at::Tensor Forward(const at::Tensor& features) const;
 
-  void Pack(at::ScalarType dtype);  // see VisionTower::Pack
-
  private:
   Activation activation_;
   std::vector<Linear> layers_;

@@ -18,26 +18,16 @@ constexpr std::int64_t kChannels = 3;
 
 std::string Name(const std::string& tail) { return absl::StrCat(kVisionPrefix, tail); }
 
-// Small weights of the packed model: fp32 on the CPU, and no longer pages of the checkpoint.
-at::Tensor OwnFloat(const at::Tensor& weight) {
-  return weight.is_cpu() ? weight.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true) : weight;
-}
-
 }  // namespace
 
 LayerNorm::LayerNorm(WeightSource& source, const std::string& prefix, std::int64_t size,
                      double epsilon)
-    : weight(source.Take(absl::StrCat(prefix, ".weight"), {size})),
-      bias(source.Take(absl::StrCat(prefix, ".bias"), {size})),
+    : weight(source.TakeSmall(absl::StrCat(prefix, ".weight"), {size})),
+      bias(source.TakeSmall(absl::StrCat(prefix, ".bias"), {size})),
       eps(epsilon) {}
 
 at::Tensor LayerNorm::Forward(const at::Tensor& x) const {
   return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
-}
-
-void LayerNorm::Pack() {
-  weight = OwnFloat(weight);
-  bias = OwnFloat(bias);
 }
 
 VisionBlock::VisionBlock(const VisionConfig& config, WeightSource& source,
@@ -56,12 +46,9 @@ VisionBlock::VisionBlock(const VisionConfig& config, WeightSource& source,
   out_ = attention("out_proj");
   fc1_ = source.TakeLinear(prefix + "mlp.fc1", config.intermediate_size, size, true);
   fc2_ = source.TakeLinear(prefix + "mlp.fc2", size, config.intermediate_size, true);
-}
-
-void VisionBlock::Pack(at::ScalarType dtype) {
-  for (Linear* linear : {&q_, &k_, &v_, &out_, &fc1_, &fc2_}) linear->Pack(dtype);
-  norm1_.Pack();
-  norm2_.Pack();
+  const auto dtype = source.pack();
+  if (!dtype) return;
+  for (Linear* linear : {&q_, &k_, &v_, &out_, &fc1_, &fc2_}) linear->Pack(*dtype);
 }
 
 at::Tensor VisionBlock::Attention(const at::Tensor& x_BSE) const {
@@ -83,12 +70,13 @@ VisionTower::VisionTower(const LlavaConfig& config, WeightSource& source)
     : config_(config.vision),
       keep_class_token_(config.select == SelectStrategy::kKeepClassToken),
       class_embedding_(
-          source.Take(Name("embeddings.class_embedding"), {config.vision.hidden_size})),
-      patch_weight_(source.Take(Name("embeddings.patch_embedding.weight"),
-                                {config.vision.hidden_size, kChannels, config.vision.patch_size,
-                                 config.vision.patch_size})),
-      position_embedding_(source.Take(Name("embeddings.position_embedding.weight"),
-                                      {config.vision.patches() + 1, config.vision.hidden_size})),
+          source.TakeSmall(Name("embeddings.class_embedding"), {config.vision.hidden_size})),
+      patch_weight_(source.TakeSmall(Name("embeddings.patch_embedding.weight"),
+                                     {config.vision.hidden_size, kChannels,
+                                      config.vision.patch_size, config.vision.patch_size})),
+      position_embedding_(
+          source.TakeSmall(Name("embeddings.position_embedding.weight"),
+                           {config.vision.patches() + 1, config.vision.hidden_size})),
       pre_norm_(source, Name("pre_layrnorm"), config.vision.hidden_size,
                 config.vision.layer_norm_eps) {
   for (const int layer : config.FeatureLayerIndices()) layers_.push_back(layer);
@@ -105,14 +93,6 @@ std::vector<std::string> VisionTower::DormantPrefixes() const {
     prefixes.push_back(Name(absl::StrCat("encoder.layers.", i, ".")));
   }
   return prefixes;
-}
-
-void VisionTower::Pack(at::ScalarType dtype) {
-  for (VisionBlock& block : blocks_) block.Pack(dtype);
-  for (at::Tensor* weight : {&class_embedding_, &patch_weight_, &position_embedding_}) {
-    *weight = OwnFloat(*weight);
-  }
-  pre_norm_.Pack();
 }
 
 at::Tensor VisionTower::Embed(const at::Tensor& pixels) const {

@@ -23,7 +23,6 @@ struct LayerNorm {
 
   LayerNorm(WeightSource& source, const std::string& prefix, std::int64_t size, double epsilon);
   at::Tensor Forward(const at::Tensor& x) const;
-  void Pack();  // see VisionTower::Pack
 };
 
 // One pre-norm transformer block: [B, S, E] -> [B, S, E].
@@ -31,7 +30,6 @@ class VisionBlock {
  public:
   VisionBlock(const VisionConfig& config, WeightSource& source, const std::string& prefix);
   at::Tensor Forward(const at::Tensor& x_BSE) const;
-  void Pack(at::ScalarType dtype);  // see VisionTower::Pack
 
  private:
   at::Tensor Attention(const at::Tensor& x_BSE) const;
@@ -58,10 +56,6 @@ class VisionTower {
 
   // Names of tensors that LLaVA's forward never reads, as prefixes of names.
   std::vector<std::string> DormantPrefixes() const;
-
-  // For inference only, afterwards: linear layers are packed (Linear::Pack), and on the CPU
-  // activations are fp32 whatever `dtype`, that of the weights, is.
-  void Pack(at::ScalarType dtype);
 
  private:
   at::Tensor Select(const at::Tensor& hidden_BSE) const;

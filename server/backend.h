@@ -34,8 +34,9 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // Reads all of the weights: names, shapes, dtypes, no NaN. Errors name file and tensor.
-  virtual absl::Status Verify(const Config& config, const std::string& dir) = 0;
+  // Reads all of the weights, with so many threads (0: all): names, shapes, dtypes, no NaN. Errors
+  // name file and tensor.
+  virtual absl::Status Verify(const Config& config, const std::string& dir, int threads) = 0;
 
   // Bytes that Load will need on a device at its peak.
   virtual absl::StatusOr<std::int64_t> MemoryFor(const Config& config, const std::string& dir) = 0;

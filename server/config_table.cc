@@ -80,7 +80,8 @@ std::vector<Option> ReloadOptions() {
       {.section = "Reload",
        .name = "load_threads",
        .field = LLAVA_OPTION_FIELD(load_threads),
-       .help = "Threads that load a version while another one answers; they run at low priority.",
+       .help = "Threads that check and load a version while another one answers; they run at low "
+               "priority.",
        .min = 1,
        .max = 1024},
   };

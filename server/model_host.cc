@@ -123,14 +123,15 @@ absl::StatusOr<registry::VersionIdentity> ModelHost::Identify(const std::string&
   return identity;
 }
 
+bool ModelHost::Serving() const {
+  MutexLock lock(&mutex_);
+  return !engines_.empty();
+}
+
 // In a thread of its own, which gives way to all others while something is served. (The thread that
 // makes engines must not become nice: theirs would inherit it.)
 absl::Status ModelHost::InLoader(const std::function<absl::Status()>& work) const {
-  bool serving = false;
-  {
-    MutexLock lock(&mutex_);
-    serving = !engines_.empty();
-  }
+  const bool serving = Serving();
   absl::Status status;
   try {
     std::jthread loader([&] {
@@ -178,7 +179,7 @@ absl::Status ModelHost::VerifyNow(const std::string& dir, const registry::GoOn& 
   ASSIGN_OR_RETURN(const auto preparer, Preparer::Load(dir, config_.vision_tower));
   for (const std::string& warning : preparer->warnings()) log_->Warning(warning, {{"dir", dir}});
   RETURN_IF_ERROR(go_on());
-  return backend_->Verify(config_, dir);
+  return backend_->Verify(config_, dir, Serving() ? static_cast<int>(config_.load_threads) : 0);
 }
 
 absl::Status ModelHost::CheckMemory(const std::string& dir, bool beside) const {

@@ -52,6 +52,7 @@ class ModelHost final : public registry::ModelLoader {
   absl::Status VerifyNow(const std::string& dir, const registry::GoOn& go_on) const;
   absl::StatusOr<registry::LoadedVersion> LoadNow(const std::string& dir, const Digest& version,
                                                   bool beside);
+  bool Serving() const;
   absl::Status CheckIsThere(const std::string& dir, const Digest& version);
   absl::Status CheckMemory(const std::string& dir, bool beside) const;
   absl::StatusOr<std::vector<registry::PreparedProbe>> ReadProbes(

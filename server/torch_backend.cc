@@ -50,7 +50,8 @@ class ThreadLimit {
 
 }  // namespace
 
-absl::Status TorchBackend::Verify(const Config& config, const std::string& dir) {
+absl::Status TorchBackend::Verify(const Config& config, const std::string& dir, int threads) {
+  const ThreadLimit limit(threads);
   // Onto the device that has shapes but no memory.
   return model::Llava::Load(dir, {.dtype = at::kBFloat16,
                                   .device = at::kMeta,
@@ -64,7 +65,7 @@ absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const
   ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
   ASSIGN_OR_RETURN(const model::Checkpoint checkpoint,
                    model::Checkpoint::Open(dir, llava.vision_tower_dir));
-  // Packing makes its copy one tensor at a time; file pages can be given back at any time.
+  // Packing makes its copy one tensor at a time.
   std::int64_t all = 0;
   std::int64_t largest = 0;
   for (const auto& [name, tensor] : checkpoint.tensors()) {

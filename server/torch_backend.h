@@ -12,7 +12,7 @@ namespace llava::server {
 
 class TorchBackend final : public Backend {
  public:
-  absl::Status Verify(const Config& config, const std::string& dir) override;
+  absl::Status Verify(const Config& config, const std::string& dir, int threads) override;
   absl::StatusOr<std::int64_t> MemoryFor(const Config& config, const std::string& dir) override;
   // dtype auto: bfloat16 for weights that were saved in half precision, else float32.
   absl::StatusOr<BackendModel> Load(const Config& config, const LoadRequest& request) override;

@@ -96,16 +96,17 @@ class ReloadChaosTest(unittest.TestCase):
             load.wait_answers(4, other_version)
         load.check(self)
 
-    # While weights are being loaded they are mapped, and a cut file ends the process (docs/operating.md, Limits).
-    def test_a_file_is_cut_while_it_is_verified(self):
+    def test_a_file_is_cut_while_it_is_read(self):
         self.published.publish()
         with Llavad(self.config).wait_ready() as daemon, Load(daemon) as load:
-            folder, new = self.published.publish(edit=wide)
-            wait_for_event(daemon, new, "verifying")
-            os.truncate(folder / "model.safetensors", 1 << 20)
-            daemon.wait_state(new, "rejected")
-            load.wait_answers(4)
-            self.assertIsNone(daemon.process.poll(), daemon.logged())
+            for state in ("verifying", "loading"):
+                with self.subTest(state):
+                    folder, new = self.published.publish(edit=wide)
+                    wait_for_event(daemon, new, state)
+                    os.truncate(folder / "model.safetensors", 1 << 20)
+                    daemon.wait_state(new, "live", "rejected")  # live when all of it had been read
+                    load.wait_answers(4)
+                    self.assertIsNone(daemon.process.poll(), daemon.logged())
         load.check(self)
 
     def test_no_memory_while_loading(self):

@@ -35,11 +35,7 @@ struct Answer {
 
 class EngineGoldenTest : public testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    std::unique_ptr<model::Llava> llava = model::LoadGolden(at::kFloat);
-    llava->Pack(llava->dtype());  // as the daemon does
-    llava_ = std::move(llava);
-  }
+  static void SetUpTestSuite() { llava_ = model::LoadGolden(at::kFloat, /*pack=*/true); }
   static void TearDownTestSuite() { llava_.reset(); }
 
   static scheduling::SchedulerOptions Roomy() {

@@ -91,9 +91,9 @@ const std::vector<GoldenCase>& GoldenCases() {
   return cases;
 }
 
-std::unique_ptr<Llava> LoadGolden(at::ScalarType dtype) {
+std::unique_ptr<Llava> LoadGolden(at::ScalarType dtype, bool pack) {
   at::set_num_threads(1);  // so small a model is faster that way
-  auto model = Llava::Load(GoldenCheckpoint(), {.dtype = dtype});
+  auto model = Llava::Load(GoldenCheckpoint(), {.dtype = dtype, .pack = pack});
   EXPECT_TRUE(model.ok()) << model.status();
   LLAVA_CHECK(model.ok());
   return *std::move(model);

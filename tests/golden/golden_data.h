@@ -34,8 +34,8 @@ std::string GoldenCheckpoint();
 // Read once per process; aborts the test program when the data cannot be read.
 const std::vector<GoldenCase>& GoldenCases();
 
-// The checkpoint in this dtype.
-std::unique_ptr<Llava> LoadGolden(at::ScalarType dtype);
+// The checkpoint in this dtype; packed as the daemon does it, or plain.
+std::unique_ptr<Llava> LoadGolden(at::ScalarType dtype, bool pack = false);
 
 // The prompt's rows with the image features of the case's recorded pixel values in place.
 at::Tensor GoldenEmbeddings(const Llava& model, const GoldenCase& golden,

@@ -17,7 +17,7 @@ class FakeBackend final : public server::Backend {
 
   std::int64_t memory = 0;  // that a model is said to need
 
-  absl::Status Verify(const server::Config&, const std::string&) override {
+  absl::Status Verify(const server::Config&, const std::string&, int) override {
     return absl::OkStatus();
   }
   absl::StatusOr<std::int64_t> MemoryFor(const server::Config&, const std::string&) override {

@@ -11,7 +11,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -149,6 +151,27 @@ TEST_F(LlavaTest, PackingNeedsTheMemoryOfTheWeightsOnlyOnce) {
   // Packed weights, and at the peak the file's pages of one layer's largest pair.
   EXPECT_LT(StatusBytes("VmRSS") - before, weights * 13 / 10);
   EXPECT_LT(StatusBytes("VmHWM") - before, weights * 16 / 10);
+}
+
+TEST_F(LlavaTest, AFileThatIsCutWhileItIsReadIsDataLoss) {
+  for (const bool pack : {true, false}) {
+    TempDir dir;
+    WriteCheckpoint(dir.path(), golden_);
+    const auto config = ReadConfig(dir.path());
+    const auto checkpoint = Checkpoint::Open(dir.path());
+    ASSERT_TRUE(config.ok() && checkpoint.ok());
+    const std::string file = absl::StrCat(dir.path(), "/model.safetensors");
+    std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
+    CheckpointWeights source(*checkpoint,
+                             {.dtype = std::nullopt,
+                              .device = pack ? at::kCPU : at::kMeta,
+                              .verify = !pack,
+                              .pack = pack ? std::optional(at::kBFloat16) : std::nullopt});
+    const Llava model(*config, source);
+    EXPECT_EQ(source.status().code(), absl::StatusCode::kDataLoss) << source.status();
+    EXPECT_THAT(std::string(source.status().message()),
+                AllOf(HasSubstr(file), HasSubstr("was cut while it was read")));
+  }
 }
 
 TEST_F(LlavaTest, TrainingOnMappedWeightsLeavesTheFileAlone) {
