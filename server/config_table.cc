@@ -366,9 +366,9 @@ std::vector<Option> RequestOptions() {
       {.section = "Requests",
        .name = "max_n",
        .field = LLAVA_OPTION_FIELD(max_n),
-       .help = "Answers of one request.",
+       .help = "Answers of one request; max_running bounds them too.",
        .min = 1,
-       .max = 128},
+       .max = scheduling::kMaxChoices},
   };
 }
 

@@ -60,6 +60,10 @@ void EngineMetrics::OnEnd(const scheduling::Request& request, const absl::Status
   metrics_->generated_tokens.Increment(usage.generated_tokens);
 }
 
+void EngineMetrics::OnCancelled(std::uint64_t steps) {
+  metrics_->cancel_steps.Observe(static_cast<double>(steps));
+}
+
 void EngineMetrics::Refresh(const std::vector<engine::Engine*>& engines) {
   const engine::EngineStats now = Sum(engines);
   MutexLock lock(&mutex_);

@@ -2,6 +2,7 @@
 #ifndef LLAVA_SERVER_ENGINE_METRICS_H_
 #define LLAVA_SERVER_ENGINE_METRICS_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "base/mutex.h"
@@ -21,6 +22,7 @@ class EngineMetrics final : public engine::Observer {
   void OnNextToken(Duration since_last) override;
   void OnEnd(const scheduling::Request& request, const absl::Status& status,
              const scheduling::Usage& usage, Duration since_arrival) override;
+  void OnCancelled(std::uint64_t steps) override;
 
   // Before a scrape: what only the engines know.
   void Refresh(const std::vector<engine::Engine*>& engines);

@@ -1,5 +1,6 @@
 #include "server/api/call_record.h"
 
+#include <chrono>
 #include <utility>
 
 #include "server/api/api_error.h"
@@ -39,9 +40,20 @@ void CallRecord::Watch(const Digest& digest, bool has_logprobs) {
   watch_.set_has_logprobs(has_logprobs);
 }
 
-void CallRecord::End(const absl::Status& status, const scheduling::Usage& usage) {
+// The client's own clock, or gRPC's in the server, may be first: a deadline travels as the time
+// that is left, to the millisecond and rounded up by 1 % at most.
+bool CallRecord::IsAtDeadline(TimePoint now) const {
+  if (!deadline.has_value()) return false;
+  return now + (*deadline - arrival_) / 100 + std::chrono::milliseconds(5) >= *deadline;
+}
+
+void CallRecord::End(absl::Status status, const scheduling::Usage& usage) {
   ended_ = true;
-  const Duration total = books_.clock->Now() - arrival_;
+  const TimePoint now = books_.clock->Now();
+  if (absl::IsCancelled(status) && IsAtDeadline(now)) {
+    status = absl::DeadlineExceededError("the client gave up at its deadline");
+  }
+  const Duration total = now - arrival_;
   Count(status, usage, total);
   Log(status, usage, total);
   if (!watched_) return;

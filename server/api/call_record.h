@@ -38,7 +38,8 @@ class CallRecord {
   CallRecord& operator=(const CallRecord&) = delete;
 
   void Add(const engine::Delta& delta);
-  void End(const absl::Status& status, const scheduling::Usage& usage);
+  // A client that gives up at its deadline has not cancelled: that counts as DEADLINE_EXCEEDED.
+  void End(absl::Status status, const scheduling::Usage& usage);
 
   // The request has gone to an engine, and from here on its end tells something of the version.
   void Watch(const Digest& digest, bool has_logprobs);
@@ -47,10 +48,12 @@ class CallRecord {
   std::string tenant;
   std::string model;
   std::string version;
+  std::optional<TimePoint> deadline;
   Duration prepare_time{};
   int images = 0;
 
  private:
+  bool IsAtDeadline(TimePoint now) const;
   void Count(const absl::Status& status, const scheduling::Usage& usage, Duration total);
   void Log(const absl::Status& status, const scheduling::Usage& usage, Duration total);
 

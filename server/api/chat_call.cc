@@ -31,7 +31,7 @@ absl::Status CheckCounts(const ChatCall& call, const CallLimits& limits) {
   }
   if (call.tenant.size() > static_cast<std::size_t>(scheduling::kMaxTenantBytes)) {
     return Wrong(
-        call, "tenant",
+        call, call.tenant_field,
         absl::StrCat(call.tenant.size(), " bytes, expected at most ", scheduling::kMaxTenantBytes));
   }
   return absl::OkStatus();
@@ -91,6 +91,22 @@ absl::StatusOr<CallWeight> CheckCall(const ChatCall& call, const CallLimits& lim
     weight.bytes += static_cast<std::int64_t>(image.bytes.size());
   }
   return weight;
+}
+
+absl::Status CheckTokenIds(const ChatCall& call, int vocab_size) {
+  const auto check = [&](absl::string_view field, std::int32_t id) {
+    if (id >= 0 && id < vocab_size) return absl::OkStatus();
+    return Wrong(call, absl::StrCat(call.sampling_field, field),
+                 absl::StrCat(id, " is no token id, expected 0 to ", vocab_size - 1));
+  };
+  for (const auto& [id, bias] : call.sampling.logit_bias) {
+    RETURN_IF_ERROR(check(absl::StrCat("logit_bias[", id, "]"), id));
+  }
+  for (std::size_t i = 0; i < call.sampling.stop_token_ids.size(); ++i) {
+    RETURN_IF_ERROR(
+        check(absl::StrCat("stop_token_ids[", i, "]"), call.sampling.stop_token_ids[i]));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace llava::api

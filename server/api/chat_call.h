@@ -36,6 +36,7 @@ struct ChatCall {
   // sampling parameter: "sampling." or nothing.
   std::string field_prefix;
   std::string sampling_field;
+  std::string tenant_field = "tenant";  // where the tenant's name came from
   int n = 1;
   scheduling::Priority priority = scheduling::Priority::kNormal;
   TimePoint arrival;
@@ -62,6 +63,9 @@ struct CallWeight {
 
 // INVALID_ARGUMENT with the path of the first wrong field. Reads the headers of the pictures.
 absl::StatusOr<CallWeight> CheckCall(const ChatCall& call, const CallLimits& limits);
+
+// INVALID_ARGUMENT with the path of a token id that the model does not have.
+absl::Status CheckTokenIds(const ChatCall& call, int vocab_size);
 
 }  // namespace llava::api
 

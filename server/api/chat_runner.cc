@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/status_macros.h"
@@ -40,6 +41,18 @@ std::string ConversationKey(const ChatCall& call) {
     if (message.role == model::Role::kUser) break;
   }
   return key.Finish().Hex();
+}
+
+// The path of what is wrong, in front of a message that may begin with one of its own.
+absl::Status InMessages(const ChatCall& call, const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status) || !FieldOf(status).empty()) return status;
+  const absl::string_view text = status.message();
+  const std::size_t colon = text.find(": ");
+  if (absl::StartsWith(text, "messages") && colon != text.npos) {
+    return FieldError(absl::StrCat(call.field_prefix, text.substr(0, colon)),
+                      text.substr(colon + 2));
+  }
+  return FieldError(call.field_prefix + "messages", text);
 }
 
 }  // namespace
@@ -115,17 +128,24 @@ absl::Status ChatRunner::Accept(Job& job) {
   job.record->images = static_cast<int>(call.images.size());
   const TimePoint latest = call.arrival + options_.request_timeout;
   call.deadline = std::min(call.deadline.value_or(latest), latest);
+  job.record->deadline = call.deadline;
   ASSIGN_OR_RETURN(const CallWeight weight, CheckCall(call, options_.limits));
   if (models_->IsJudging()) {
     job.key = options_.canary_by_tenant ? call.tenant : ConversationKey(call);
   }
   const absl::Status bound = Bind(job);
   if (!bound.ok() && !absl::IsUnavailable(bound)) return bound;
-  const std::int64_t answer_tokens = std::int64_t{call.n} * call.sampling.max_tokens;
-  ASSIGN_OR_RETURN(job.ticket, admission_->Enter(call.tenant, {.requests = 1,
-                                                               .tokens = answer_tokens,
-                                                               .bytes = weight.bytes,
-                                                               .pixels = weight.pixels}));
+  std::int64_t answer_tokens = call.sampling.max_tokens;
+  if (job.model != nullptr) {  // the context ends an answer too
+    answer_tokens =
+        std::min<std::int64_t>(answer_tokens, job.model->preparer->config().text.max_positions);
+  }
+  auto ticket = admission_->Enter(call.tenant, {.requests = 1,
+                                                .tokens = call.n * answer_tokens,
+                                                .bytes = weight.bytes,
+                                                .pixels = weight.pixels});
+  if (!ticket.ok()) return InMessages(call, ticket.status());
+  job.ticket = *std::move(ticket);
   return absl::OkStatus();
 }
 
@@ -162,7 +182,7 @@ absl::StatusOr<Answer> ChatRunner::Run(Job& job) {
     if (stream.ok()) {
       return Answer(std::move(job.model), *std::move(stream), std::move(job.record));
     }
-    status = stream.status();
+    status = InMessages(job.call, stream.status());
   }
   Refuse(job, status);
   return status;
@@ -178,6 +198,7 @@ engine::Engine* ChatRunner::Route(const std::vector<engine::Engine*>& engines,
 absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const {
   RETURN_IF_ERROR(CheckAlive(job));
   const ChatCall& call = job.call;
+  RETURN_IF_ERROR(CheckTokenIds(call, job.model->preparer->config().text.vocab_size));
   std::vector<absl::string_view> images;
   for (const CallImage& image : call.images) images.push_back(image.bytes);
   const model::ImageLimits limits{
@@ -186,18 +207,17 @@ absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const
   int bad_image = -1;
   const TimePoint start = clock_->Now();
   auto prepared = job.model->preparer->Prepare(call.messages, images, limits, &bad_image);
+  if (!prepared.ok() && bad_image < 0) return InMessages(call, prepared.status());
   if (!prepared.ok()) {
-    const std::string field = bad_image < 0
-                                  ? call.field_prefix + "messages"
-                                  : call.images[static_cast<std::size_t>(bad_image)].field;
+    const std::string& field = call.images[static_cast<std::size_t>(bad_image)].field;
     return WithField(Annotate(prepared.status(), field), field);
   }
   for (std::size_t i = 0; i < images.size(); ++i) {
     metrics_->decode_image_seconds.Observe(Seconds(clock_->Now() - start) /
                                            static_cast<double>(images.size()));
   }
-  RETURN_IF_ERROR(
-      job.ticket.Add({.tokens = static_cast<std::int64_t>(prepared->prompt_ids.size())}));
+  RETURN_IF_ERROR(InMessages(
+      call, job.ticket.Add({.tokens = static_cast<std::int64_t>(prepared->prompt_ids.size())})));
   RETURN_IF_ERROR(CheckAlive(job));
   scheduling::Request& request = submission->request;
   request.tenant = call.tenant;

@@ -70,6 +70,9 @@ absl::Status AddMessage(const llava::v1::ChatMessage& message, const std::string
                         ChatCall* call) {
   model::ChatMessage neutral;
   ASSIGN_OR_RETURN(neutral.role, ToRole(message.role(), absl::StrCat(field, ".role")));
+  if (message.parts().empty()) {
+    return FieldError(absl::StrCat(field, ".parts"), "is empty, expected text or an image");
+  }
   for (int i = 0; i < message.parts_size(); ++i) {
     RETURN_IF_ERROR(
         AddPart(message.parts(i), absl::StrCat(field, ".parts[", i, "]"), call, &neutral));
@@ -148,6 +151,10 @@ absl::StatusOr<ChatCall> ToCall(const llava::v1::ChatRequest& request, absl::str
   call.sampling = ToSampling(request.sampling());
   call.field_prefix = std::string(prefix);
   call.sampling_field = "sampling.";
+  if (request.sampling().has_top_logprobs() && request.sampling().top_logprobs() < 0) {
+    return FieldError(absl::StrCat(prefix, "sampling.top_logprobs"),
+                      absl::StrCat(request.sampling().top_logprobs(), " is not in [0, 20]"));
+  }
   ASSIGN_OR_RETURN(call.priority, ToPriority(request.priority(), absl::StrCat(prefix, "priority")));
   for (int i = 0; i < request.messages_size(); ++i) {
     RETURN_IF_ERROR(

@@ -128,11 +128,13 @@ class Engine {
     TimePoint arrival;
     std::int64_t load = 0;
     bool has_token = false;
+    std::optional<std::uint64_t> cancelled{};  // the steps begun when it was
   };
 
   void Run();
   void CollectEvents(Messages messages);
   void Accept(Submitted submitted);
+  void Cancel(const Cancelled& cancelled);
   void AddNow(std::shared_ptr<const LoadedModel> model, const Done& done);
   void RemoveNow(const Digest& version, Done done);
   void PublishTokens(const scheduling::TickOutput& out, TimePoint now);

@@ -30,7 +30,7 @@ void Engine::CollectEvents(Messages messages) {
   for (auto& [model, done] : messages.add_versions) AddNow(std::move(model), done);
   for (Submitted& submitted : messages.submitted) Accept(std::move(submitted));
   for (const auto id : messages.resumed) events_.emplace_back(scheduling::Resume{id});
-  for (const auto id : messages.cancelled) events_.emplace_back(scheduling::Cancel{id});
+  for (const Cancelled& cancelled : messages.cancelled) Cancel(cancelled);
   for (auto& [version, done] : messages.remove_versions) RemoveNow(version, std::move(done));
   if (messages.closed) {
     closed_ = true;
@@ -50,6 +50,12 @@ void Engine::Accept(Submitted submitted) {
   for (std::size_t i = 0; i < choices; ++i) answer.decoders.push_back(submitted.make_decoder());
   LLAVA_CHECK(answers_.emplace(request.id, std::move(answer)).second);
   events_.emplace_back(scheduling::Arrive{std::move(submitted.request)});
+}
+
+void Engine::Cancel(const Cancelled& cancelled) {
+  events_.emplace_back(scheduling::Cancel{cancelled.id});
+  const auto found = answers_.find(cancelled.id);  // it may have ended
+  if (found != answers_.end()) found->second.cancelled = cancelled.steps;
 }
 
 void Engine::AddNow(std::shared_ptr<const LoadedModel> model, const Done& done) {
@@ -122,6 +128,7 @@ void Engine::PublishEnds(scheduling::TickOutput& out, TimePoint now) {
     Answer& answer = found->second;
     if (observer_ != nullptr) {
       observer_->OnEnd(*end.request, end.status, end.usage, now - answer.arrival);
+      if (answer.cancelled) observer_->OnCancelled(counters_.steps - *answer.cancelled);
     }
     load_ -= answer.load;
     answer.ticket.Release();  // before the client can know
@@ -154,6 +161,7 @@ void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
   for (const scheduling::PlannedChunk& chunk : scheduler_.step()) {
     if (chunk.decode) ++report.decodes;
   }
+  inbox_.StepBegins();
   const TimePoint start = clock_->Now();
   if (!plan.encodes.empty()) report.status = executor_->EncodeImages(plan);
   const TimePoint encoded = clock_->Now();

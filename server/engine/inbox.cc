@@ -22,7 +22,7 @@ bool Inbox::TrySubmit(Submitted&& submitted) {
 
 void Inbox::Cancel(scheduling::RequestId id) {
   MutexLock lock(&mutex_);
-  messages_.cancelled.push_back(id);
+  messages_.cancelled.push_back({id, steps_});
   changed_.NotifyOne();
 }
 
@@ -60,6 +60,11 @@ void Inbox::Close() {
   MutexLock lock(&mutex_);
   messages_.closed = true;
   changed_.NotifyOne();
+}
+
+void Inbox::StepBegins() {
+  MutexLock lock(&mutex_);
+  ++steps_;
 }
 
 Messages Inbox::TakeAll() {

@@ -35,11 +35,17 @@ struct Submitted {
   std::int64_t load = 0;  // its tokens, for Engine::load
 };
 
+// `steps`: begun when it was asked for.
+struct Cancelled {
+  scheduling::RequestId id;
+  std::uint64_t steps = 0;
+};
+
 struct Messages {
   std::vector<std::pair<std::shared_ptr<const LoadedModel>, Done>> add_versions;
   std::vector<Submitted> submitted;
   std::vector<scheduling::RequestId> resumed;
-  std::vector<scheduling::RequestId> cancelled;
+  std::vector<Cancelled> cancelled;
   std::vector<std::pair<Digest, Done>> remove_versions;
   bool closed = false;
 
@@ -62,6 +68,9 @@ class Inbox final : public StreamControl {
   // No new requests; the engine ends the others.
   void Close();
 
+  // The engine begins a step: what is cancelled from here on is stamped with it.
+  void StepBegins();
+
   // All messages since the last call.
   Messages TakeAll();
 
@@ -73,6 +82,7 @@ class Inbox final : public StreamControl {
   Mutex mutex_;
   CondVar changed_;
   Messages messages_ ABSL_GUARDED_BY(mutex_);
+  std::uint64_t steps_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace llava::engine

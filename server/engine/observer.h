@@ -2,6 +2,8 @@
 #ifndef LLAVA_SERVER_ENGINE_OBSERVER_H_
 #define LLAVA_SERVER_ENGINE_OBSERVER_H_
 
+#include <cstdint>
+
 #include "absl/status/status.h"
 #include "base/clock.h"
 #include "server/scheduling/plan.h"
@@ -31,6 +33,8 @@ class Observer {
   virtual void OnNextToken(Duration /*since_last*/) {}
   virtual void OnEnd(const scheduling::Request&, const absl::Status&, const scheduling::Usage&,
                      Duration /*since_arrival*/) {}
+  // The request that just ended had been cancelled; so many steps have begun since. 0 or 1.
+  virtual void OnCancelled(std::uint64_t /*steps*/) {}
 };
 
 }  // namespace llava::engine

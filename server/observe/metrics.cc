@@ -103,6 +103,10 @@ Metrics::Metrics(Registry* r)
           Histogram(r, "llava_step_tokens", "Tokens in one step's batch.", PowersOfTwo(1 << 16))),
       step_sequences(Histogram(r, "llava_step_sequences", "Sequences in one step's batch.",
                                PowersOfTwo(4096))),
+      cancel_steps(Histogram(r, "llava_cancel_steps",
+                             "Steps that began after a request was cancelled, or its client had "
+                             "gone, and before its KV blocks were free.",
+                             {0, 1, 2, 5, 10})),
       failed_steps(Counter(r, "llava_failed_steps_total", "Steps that failed.")),
       preemptions(Counter(r, "llava_preemptions_total",
                           "Sequences that lost their KV blocks to others for a while.")),

@@ -79,6 +79,7 @@ class Metrics {
   prometheus::Histogram& step_schedule_seconds;
   prometheus::Histogram& step_tokens;
   prometheus::Histogram& step_sequences;
+  prometheus::Histogram& cancel_steps;
   prometheus::Counter& failed_steps;
   prometheus::Counter& preemptions;
 

@@ -32,6 +32,31 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync"]
 
 
+# An answer whose tokens arrive as told: [[milliseconds since the question, [tokens of each event read then]]], by a clock
+# of its own.
+ARRIVALS = """(arrivals) => {
+  const start = performance.now(), network = window.fetch;
+  let now = start;
+  performance.now = () => now;
+  const event = (choices, more) => `data: ${JSON.stringify({ choices, ...more })}\n\n`;
+  const bytes = (text) => new TextEncoder().encode(text);
+  window.fetch = (path, options) => !path.includes("completions") ? network(path, options) : new Response(new ReadableStream({
+    pull(controller) {
+      const next = arrivals.shift();
+      if (!next) {
+        const usage = { prompt_tokens: 5, completion_tokens: 99 };
+        controller.enqueue(bytes(event([], { usage }) + "data: [DONE]\n\n"));
+        controller.close();
+        return;
+      }
+      now = start + next[0];
+      controller.enqueue(bytes(next[1].map((tokens) =>
+        event([{ delta: { content: "x " }, token_ids: Array(tokens).fill(7) }])).join("")));
+    },
+  }, { highWaterMark: 0 }));
+}"""
+
+
 class ChatPageTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -173,6 +198,19 @@ class ChatPageTest(unittest.TestCase):
         self.assertEqual([url for url in self.requests if "s3cret" in url], [])
         self.assertNotIn("s3cret", self.page.evaluate("JSON.stringify({...localStorage, ...sessionStorage}) + document.cookie"))
 
+    def test_the_pace_is_that_of_the_tokens_after_the_first_arrival(self):
+        for arrivals, facts in [
+                ([[500, [1]], [1500, [1, 1, 2]], [2500, [6]]], "first token 0.50 s · 5.0 tokens/s · 5 + 99 tokens"),
+                ([[250, [40, 1, 1]], [750, [1]]], "first token 0.25 s · 2.0 tokens/s · 5 + 99 tokens"),
+                ([[250, [1, 1, 1]]], "first token 0.25 s · 5 + 99 tokens"),  # all at once: nobody knows
+                ([], "5 + 99 tokens")]:
+            with self.subTest(arrivals=arrivals):
+                self.page.reload()
+                self.page.evaluate(ARRIVALS, arrivals)
+                self.ask("How fast?")
+                expect(self.page.locator(".message.assistant .facts").first).to_have_text(facts)
+        self.assertEqual(self.complaints, [])
+
     def test_a_server_that_is_gone_is_said_so(self):
         self.page.route("**/v1/chat/completions", lambda route: route.abort())
         self.ask("Are you there?")
@@ -189,6 +227,23 @@ class ChatPageTest(unittest.TestCase):
         self.page.unroute("**/v1/chat/completions")
         self.ask("And now?", [("max_tokens", "4")])
         expect(self.page.locator(".message.assistant .facts").nth(1)).to_contain_text("first token", timeout=60_000)
+
+    def test_stop_in_the_middle_keeps_what_was_said_and_frees_the_server(self):
+        bubbles = self.page.locator(".message.assistant .bubble")
+        for seed in range(20):  # at this temperature the model rambles until it happens to end
+            self.ask("Tell me a long story.", [("max_tokens", "900"), ("temperature", "100"), ("seed", str(seed))])
+            expect(bubbles.nth(seed)).not_to_be_empty(timeout=60_000)
+            self.page.keyboard.press("Escape")
+            facts = self.page.locator(".message.assistant .facts").nth(seed)
+            expect(facts).not_to_be_empty(timeout=60_000)
+            if facts.inner_text() == "stopped":
+                break
+        else:
+            self.fail("every answer had ended before it was stopped")
+        self.assertTrue(bubbles.nth(seed).inner_text().strip())
+        expect(self.page.locator("#question")).to_have_value("")
+        self.daemon.wait_for_metric("llava_cancel_steps_count", 1)
+        self.daemon.wait_for_metric("llava_requests_running", 0)
 
     def test_errors_are_understandable(self):
         with tempfile.NamedTemporaryFile(suffix=".png") as broken:

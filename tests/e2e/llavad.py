@@ -41,6 +41,13 @@ class Llavad:
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
                    if line.startswith((name + " ", name + "{")))
 
+    def wait_for_metric(self, name, value):
+        give_up = time.monotonic() + 60
+        while self.metric(name) != value:
+            if time.monotonic() > give_up:
+                raise AssertionError(f"{name} is {self.metric(name)}, expected {value}")
+            time.sleep(0.05)  # as above
+
     def __exit__(self, *unused):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=60)

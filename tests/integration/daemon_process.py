@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from pathlib import Path
 
 import grpc
@@ -68,6 +69,15 @@ class Daemon:
         text = urllib.request.urlopen(self.addresses["metrics"]).read().decode()
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
                 for line in text.splitlines() if not line.startswith("#")}
+
+    def threads_and_files(self):
+        """How many threads of each name and open files it has; without the two pools of gRPC that grow to a size of their
+        own and may shrink again."""
+        proc = Path(f"/proc/{self.process.pid}")
+        threads = Counter((task / "comm").read_text().strip() for task in (proc / "task").iterdir())
+        for pool in ("default-executo", "grpc_global_tim"):
+            threads.pop(pool, None)
+        return threads, len(list((proc / "fd").iterdir()))
 
     def channel(self, **credentials):
         options = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1)]

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <functional>
+#include <set>
 #include <thread>
 
 #include "server/observe/metrics.h"
@@ -133,6 +134,7 @@ std::vector<Mistake> MessageMistakes(const std::string& png) {
        }},
       {"messages[0].role", [](auto* r) { r->mutable_messages(0)->clear_role(); }},
       {"messages[0].role", [](auto* r) { r->mutable_messages(0)->set_role(v1::Role(17)); }},
+      {"messages[0].parts", [](auto* r) { r->mutable_messages(0)->clear_parts(); }},
       {"messages[0].parts[1]", [](auto* r) { r->mutable_messages(0)->add_parts(); }},
       {"messages[0].parts[1].image",
        [](auto* r) { r->mutable_messages(0)->add_parts()->set_image("not a picture"); }},
@@ -148,8 +150,23 @@ std::vector<Mistake> MessageMistakes(const std::string& png) {
        [png](auto* r) {
          for (int i = 0; i < 3; ++i) r->mutable_messages(0)->add_parts()->set_image(png);
        }},
+      {"messages[0].parts[1].image",
+       [](auto* r) {
+         r->mutable_messages(0)->add_parts()->set_image(GoldenImage("landscape.png"));
+       }},
       {"messages",
        [](auto* r) { r->mutable_messages(0)->add_parts()->set_text(std::string(1001, 'a')); }},
+      {"messages",  // too many tokens
+       [](auto* r) {
+         std::string words;
+         while (words.size() < 1000) words += "\u2603 ";
+         r->mutable_messages(0)->mutable_parts(0)->set_text(words.substr(0, 996));
+       }},
+      {"messages[1]",
+       [](auto* r) {
+         *r->add_messages() = r->messages(0);
+         r->mutable_messages(1)->set_role(v1::ROLE_SYSTEM);
+       }},
       {"messages", [](auto* r) { r->mutable_messages(0)->set_role(v1::ROLE_ASSISTANT); }},
   };
 }
@@ -160,28 +177,90 @@ std::vector<Mistake> ParameterMistakes() {
       {"n", [](auto* r) { r->set_n(9); }},
       {"priority", [](auto* r) { r->set_priority(v1::Priority(9)); }},
       {"tenant", [](auto* r) { r->set_tenant(std::string(257, 't')); }},
-      {"sampling.temperature", [](auto* r) { r->mutable_sampling()->set_temperature(-1); }},
-      {"sampling.temperature", [](auto* r) { r->mutable_sampling()->set_temperature(NAN); }},
-      {"sampling.top_p", [](auto* r) { r->mutable_sampling()->set_top_p(0); }},
-      {"sampling.top_k", [](auto* r) { r->mutable_sampling()->set_top_k(-1); }},
-      {"sampling.min_p", [](auto* r) { r->mutable_sampling()->set_min_p(2); }},
-      {"sampling.repetition_penalty",
-       [](auto* r) { r->mutable_sampling()->set_repetition_penalty(0); }},
-      {"sampling.presence_penalty",
-       [](auto* r) { r->mutable_sampling()->set_presence_penalty(3); }},
-      {"sampling.frequency_penalty",
-       [](auto* r) { r->mutable_sampling()->set_frequency_penalty(-3); }},
-      {"sampling.logit_bias[5]",
-       [](auto* r) { (*r->mutable_sampling()->mutable_logit_bias())[5] = 101; }},
-      {"sampling.max_tokens", [](auto* r) { r->mutable_sampling()->set_max_tokens(0); }},
-      {"sampling.min_tokens", [](auto* r) { r->mutable_sampling()->set_min_tokens(100); }},
-      {"sampling.top_logprobs", [](auto* r) { r->mutable_sampling()->set_top_logprobs(21); }},
+  };
+}
+
+using v1::SamplingOptions;
+
+// Each number of SamplingOptions, below and above what is right, and no number.
+std::vector<Mistake> SamplingMistakes() {
+  std::vector<Mistake> mistakes;
+  const auto add = [&mistakes](const std::string& name, auto set, auto... values) {
+    (mistakes.push_back(
+         {"sampling." + name, [set, values](auto* r) { (r->mutable_sampling()->*set)(values); }}),
+     ...);
+  };
+  add("temperature", &SamplingOptions::set_temperature, -1, 101, NAN, INFINITY);
+  add("top_p", &SamplingOptions::set_top_p, 0, 1.1, NAN);
+  add("top_k", &SamplingOptions::set_top_k, -1);
+  add("min_p", &SamplingOptions::set_min_p, -0.1, 2, NAN);
+  add("repetition_penalty", &SamplingOptions::set_repetition_penalty, 0, 11, NAN);
+  add("presence_penalty", &SamplingOptions::set_presence_penalty, -3, 3, NAN);
+  add("frequency_penalty", &SamplingOptions::set_frequency_penalty, -3, 3, NAN);
+  add("max_tokens", &SamplingOptions::set_max_tokens, 0, -1);
+  add("min_tokens", &SamplingOptions::set_min_tokens, -1, 100);
+  add("top_logprobs", &SamplingOptions::set_top_logprobs, -1, 21);
+  return mistakes;
+}
+
+std::vector<Mistake> ListMistakes() {
+  const auto bias = [](std::int32_t id, double value) {
+    return [id, value](auto* r) { (*r->mutable_sampling()->mutable_logit_bias())[id] = value; };
+  };
+  return {
+      {"sampling.logit_bias[5]", bias(5, 101)},
+      {"sampling.logit_bias[5]", bias(5, NAN)},
+      {"sampling.logit_bias[-1]", bias(-1, 1)},
+      {"sampling.logit_bias[1000000]", bias(1'000'000, 1)},
+      {"sampling.stop_token_ids[0]",
+       [](auto* r) { r->mutable_sampling()->add_stop_token_ids(-1); }},
+      {"sampling.stop_token_ids[0]",
+       [](auto* r) { r->mutable_sampling()->add_stop_token_ids(1'000'000); }},
       {"sampling.stop[0]", [](auto* r) { r->mutable_sampling()->add_stop(""); }},
+      {"sampling.stop[0]", [](auto* r) { r->mutable_sampling()->add_stop(std::string(257, 's')); }},
       {"sampling.stop",
        [](auto* r) {
          for (int i = 0; i < 17; ++i) r->mutable_sampling()->add_stop("x");
        }},
   };
+}
+
+std::vector<Mistake> AllMistakes(const std::string& png) {
+  std::vector<Mistake> all = MessageMistakes(png);
+  for (const auto& more : {ParameterMistakes(), SamplingMistakes(), ListMistakes()}) {
+    all.insert(all.end(), more.begin(), more.end());
+  }
+  return all;
+}
+
+// "messages.parts.image", ...: every field that holds a value.
+void CollectFields(const google::protobuf::Descriptor& message, const std::string& prefix,
+                   std::set<std::string>* fields) {
+  for (int i = 0; i < message.field_count(); ++i) {
+    const auto* field = message.field(i);
+    if (field->message_type() != nullptr && !field->is_map()) {
+      CollectFields(*field->message_type(), prefix + field->name() + ".", fields);
+    } else {
+      fields->insert(prefix + field->name());
+    }
+  }
+}
+
+TEST(GrpcChatTest, AMistakeIsKnownForEveryFieldThatCanBeWrong) {
+  std::set<std::string> fields;
+  CollectFields(*ChatRequest::descriptor(), "", &fields);
+  for (const Mistake& mistake : AllMistakes("")) {
+    std::string field;
+    for (bool index = false; const char c : mistake.field) {
+      index = c == '[' || (index && c != ']');
+      if (!index && c != ']') field += c;
+    }
+    fields.erase(field);
+  }
+  EXPECT_THAT(fields,
+              ::testing::ElementsAre("messages.parts.text",  // counted together, as `messages`
+                                     "model",                // NOT_FOUND, below
+                                     "return_token_ids", "sampling.ignore_eos", "sampling.seed"));
 }
 
 TEST(GrpcChatTest, EachMistakeNamesItsField) {
@@ -190,12 +269,11 @@ TEST(GrpcChatTest, EachMistakeNamesItsField) {
   config.max_images = 2;
   config.max_text_bytes = 1000;
   config.max_messages = 4;
+  config.max_image_pixels = 13'000;
   Daemon daemon(config);
   const auto stub = daemon.Stub();
   const std::string png = GoldenImage("gray.png");
-  std::vector<Mistake> mistakes = MessageMistakes(png);
-  for (Mistake& mistake : ParameterMistakes()) mistakes.push_back(std::move(mistake));
-  for (const Mistake& mistake : mistakes) {
+  for (const Mistake& mistake : AllMistakes(png)) {
     ChatRequest request = Ask("Hello", {}, 4);
     mistake.make(&request);
     ChatResponse response;

@@ -118,34 +118,71 @@ class HttpClientsTest(unittest.TestCase):
 
     def test_errors_name_the_field(self):
         hello = [{"role": "user", "content": "Hello"}]
-        for body, status, param in [
-                ({}, 400, "messages"), ({"messages": hello, "tools": [{}]}, 400, "tools"),
-                ({"messages": hello, "response_format": {"type": "json_object"}}, 400, "response_format"),
-                ({"messages": hello, "temperature": 1000}, 400, "temperature"),
-                ({"messages": hello, "temperature": "hot"}, 400, "temperature"),
-                ({"messages": hello, "max_tokens": 0}, 400, "max_tokens"),
-                ({"messages": hello, "no_such": 1}, 400, "no_such"),
-                ({"messages": hello, "logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
-                ({"messages": hello, "top_logprobs": 2}, 400, "top_logprobs"),
-                ({"messages": [{**hello[0], "tool_calls": [{}]}]}, 400, "messages[0].tool_calls"), ({"messages": hello, "n": 99}, 400, "n"),
-                ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].role"),
-                ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, 400, "messages[0].content[0]"),
-                ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {
-                    "url": "http://169.254.169.254/"}}]}]}, 400, "messages[0].content[0].image_url.url"),
-                ({"messages": hello, "model": "nobody"}, 404, "model"), (b"{", 400, None), (b"[1]", 400, None)]:
+        def picture(url):
+            return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+        wrong = {
+            "temperature": [1000, "hot"], "top_p": [0, 2], "top_k": [-1], "min_p": [2], "repetition_penalty": [0],
+            "presence_penalty": [3], "frequency_penalty": [-3], "max_tokens": [0, 1.5], "max_completion_tokens": [0],
+            "min_tokens": [999], "seed": ["x"], "n": [0, 99], "stream": [1], "ignore_eos": ["no"], "return_token_ids": [1],
+            "logprobs": [1], "top_logprobs": [2, -1], "stop": [1, ["x"] * 17], "priority": ["urgent"], "user": [7, "u" * 300],
+            "model": [1], "no_such": [1], "stream_options": [1], "logit_bias": [1], "stop_token_ids": [1], "messages": ["x", []],
+            "tools": [[{}]], "tool_choice": ["auto"], "functions": [[{}]], "function_call": ["auto"], "audio": [{"voice": "x"}],
+            "response_format": [{"type": "json_object"}], "modalities": [["audio"]], "prediction": [{"type": "content"}],
+            "web_search_options": [{}], "reasoning_effort": ["high"]}
+        cases = [({"messages": hello, name: value}, 400, name) for name, values in wrong.items() for value in values] + [
+            ({}, 400, "messages"), (b"{", 400, None), (b"[1]", 400, None), ({"messages": hello, "model": "nobody"}, 404, "model"),
+            ({"messages": hello, "logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
+            ({"messages": hello, "stop": [""]}, 400, "stop[0]"),
+            ({"messages": hello, "stop_token_ids": [-1]}, 400, "stop_token_ids[0]"),
+            ({"messages": hello, "stop_token_ids": [5, 999999]}, 400, "stop_token_ids[1]"),
+            ({"messages": hello, "logit_bias": {"x": 1}}, 400, "logit_bias.x"),
+            ({"messages": hello, "logit_bias": {"5": 101}}, 400, "logit_bias[5]"),
+            ({"messages": hello, "logit_bias": {"999999": 1}}, 400, "logit_bias[999999]"),
+            ({"messages": hello, "stream_options": {"x": 1}}, 400, "stream_options.x"),
+            ({"messages": [{"content": "x"}]}, 400, "messages[0].role"), ({"messages": [{"role": "user"}]}, 400, "messages[0].content"),
+            ({"messages": [{"role": "user", "content": []}]}, 400, "messages[0].content"),
+            ({"messages": [{**hello[0], "tool_calls": [{}]}]}, 400, "messages[0].tool_calls"),
+            ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].role"),
+            ({"messages": [*hello, {"role": "system", "content": "x"}, *hello]}, 400, "messages[1]"),
+            ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "messages"),
+            ({"messages": [{"role": "user", "content": "word " * 5000}]}, 400, "messages"),
+            ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, 400, "messages[0].content[0]"),
+            *[({"messages": picture(url)}, 400, "messages[0].content[0].image_url.url") for url in
+              ("http://169.254.169.254/", "data:image/png;base64,!", "data:image/png;base64,AAAA", "data:,x", "cid:x", "ftp://x")]]
+        for body, status, param in cases:
             with self.subTest(body=body):
                 got, _, text = http(self.daemon, "/v1/chat/completions", body)
                 error = json.loads(text)["error"]
                 self.assertEqual((got, error["param"]), (status, param), error)
-        self.assertEqual(http(self.daemon, "/v1/chat/completions", method="GET")[0], 405)
+                self.assertTrue(param is None or error["message"].startswith(param + ": "), error)
+        status, _, text = http(self.daemon, "/v1/chat/completions", {"messages": hello}, headers={"X-Tenant": "t" * 300})
+        self.assertEqual((status, json.loads(text)["error"]["param"]), (400, "X-Tenant"))
+        for method in ("GET", "PUT", "DELETE", "PATCH"):
+            status, headers, _ = http(self.daemon, "/v1/chat/completions", method=method)
+            self.assertEqual((status, headers["Allow"]), (405, "POST"))
         self.assertEqual(http(self.daemon, "/nothing")[0], 404)
         self.assertEqual(http(self.daemon, "/v1/chat/completions", b"x" * (3 << 20))[0], 413)
+
+    def test_how_long_an_answer_may_be(self):
+        hello = [{"role": "user", "content": "Hello"}]
+        def tokens(**options):
+            return json.loads(http(self.daemon, "/v1/chat/completions", {"messages": hello, "ignore_eos": True, **options})[2])[
+                "usage"]["completion_tokens"]
+        self.assertEqual((tokens(max_tokens=3), tokens(max_completion_tokens=4)), (3, 4))
+        self.assertEqual((tokens(max_tokens=3, max_completion_tokens=4), tokens(max_completion_tokens=4, max_tokens=3)), (4, 4))
+        self.assertEqual((tokens(max_tokens=3, max_completion_tokens=None), tokens()), (3, 256))
+        self.assertGreater(tokens(max_tokens=2**31 - 1), 400)  # then the context ends it
 
     def test_tokenize_and_back(self):
         tokens = json.loads(http(self.daemon, "/tokenize", {"prompt": "Hello there"})[2])["tokens"]
         text = json.loads(http(self.daemon, "/detokenize", {"tokens": tokens})[2])["prompt"]
         self.assertEqual(text, "Hello there")
         self.assertEqual(http(self.daemon, "/detokenize", {"tokens": [-1]})[0], 400)
+        for text in ("  two  spaces ", "\u00fcn\u00ef \u6f22\u5b57 \U0001f642", "line\nbreak\ttab", ""):
+            for special in (True, False, None):
+                body = {"prompt": text, "add_special_tokens": special, "model": None}
+                tokens = json.loads(http(self.daemon, "/tokenize", body)[2])["tokens"]
+                self.assertEqual(json.loads(http(self.daemon, "/detokenize", {"tokens": tokens})[2]), {"prompt": text})
 
     def test_the_page_is_served_with_a_strict_policy(self):
         status, headers, body = http(self.daemon, "/")

@@ -29,6 +29,14 @@ std::string ServerSentEvent(const json::object& event) {
   return absl::StrCat("data: ", json::serialize(event), "\n\n");
 }
 
+// A client that only closed its sending half still reads.
+absl::Status Explained(const absl::Status& status) {
+  if (!absl::IsCancelled(status)) return status;
+  return absl::CancelledError(
+      "a client that closes its sending half counts as gone: keep it open until the answer is "
+      "here");
+}
+
 // One POST of /v1/chat/completions. Lives in the coroutine's frame.
 class Completion {
  public:
@@ -41,7 +49,7 @@ class Completion {
     if (parsed_.ok() && !parsed_->remote.empty()) co_await FetchPictures();
     if (parsed_.ok()) co_await Start();
     if (!parsed_.ok()) {
-      HttpResponse response = ErrorResponse(parsed_.status());
+      HttpResponse response = ErrorResponse(Explained(parsed_.status()));
       co_await exchange_->Send(std::move(response));
       co_return;
     }
@@ -85,7 +93,10 @@ class Completion {
     ChatCall call = parsed_->call;
     call.arrival = arrival_;
     call.request_id = exchange_->request_id();
-    if (call.tenant.empty()) call.tenant = HeaderOf(exchange_->request(), "x-tenant");
+    if (call.tenant.empty()) {
+      call.tenant = HeaderOf(exchange_->request(), "x-tenant");
+      call.tenant_field = "X-Tenant";
+    }
     if (call.tenant.empty()) call.tenant = exchange_->caller();
     call.cancelled = cancelled_;
     n_ = call.n;
@@ -142,8 +153,8 @@ class Completion {
         continue;
       }
       const auto& end = std::get<engine::End>(event);
-      HttpResponse response =
-          end.status.ok() ? JsonResponse(whole.Finish(end.usage)) : ErrorResponse(end.status);
+      HttpResponse response = end.status.ok() ? JsonResponse(whole.Finish(end.usage))
+                                              : ErrorResponse(Explained(end.status));
       response.set("X-Model-Version", head_.version);
       co_await exchange_->Send(std::move(response));
       co_return;
@@ -154,7 +165,7 @@ class Completion {
   awaitable<void> SendStream() {
     engine::StreamEvent event = co_await Next();
     if (const auto* end = std::get_if<engine::End>(&event); end && !end->status.ok()) {
-      HttpResponse response = ErrorResponse(end->status);
+      HttpResponse response = ErrorResponse(Explained(end->status));
       co_await exchange_->Send(std::move(response));
       co_return;
     }
@@ -177,7 +188,9 @@ class Completion {
   }
 
   std::string LastEvents(const engine::End& end) const {
-    if (!end.status.ok()) return absl::StrCat("data: ", ErrorResponse(end.status).body(), "\n\n");
+    if (!end.status.ok()) {
+      return absl::StrCat("data: ", ErrorResponse(Explained(end.status)).body(), "\n\n");
+    }
     std::string events;
     if (parsed_->include_usage) events = ServerSentEvent(UsageChunk(head_, end.usage));
     return events + "data: [DONE]\n\n";

@@ -39,6 +39,12 @@ json::object ListModels(ChatRunner& runner) {
   return {{"object", "list"}, {"data", std::move(models)}};
 }
 
+// A field that is there; null is the same as absent.
+const json::value* Given(const json::object& body, const char* field) {
+  const json::value* value = body.if_contains(field);
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
 // The model of a body that has no other field than these.
 absl::StatusOr<std::shared_ptr<const registry::ServedModel>> FindModel(
     ChatRunner& runner, const json::object& body, std::initializer_list<absl::string_view> fields) {
@@ -48,7 +54,7 @@ absl::StatusOr<std::shared_ptr<const registry::ServedModel>> FindModel(
       return FieldError(Utf8Repair(std::string(key).substr(0, 64)), "is not a known field");
     }
   }
-  const json::value* name = body.if_contains("model");
+  const json::value* name = Given(body, "model");
   if (name != nullptr && !name->is_string()) return FieldError("model", "expected text");
   return ChooseModel(runner.models(), name == nullptr ? "" : std::string(name->as_string()), "");
 }
@@ -60,7 +66,7 @@ absl::StatusOr<json::object> Tokenize(ChatRunner& runner, const std::string& tex
                    FindModel(runner, body, {"model", "prompt", "add_special_tokens"}));
   const json::value* prompt = body.if_contains("prompt");
   if (prompt == nullptr || !prompt->is_string()) return FieldError("prompt", "expected text");
-  const json::value* special = body.if_contains("add_special_tokens");
+  const json::value* special = Given(body, "add_special_tokens");
   if (special != nullptr && !special->is_bool()) {
     return FieldError("add_special_tokens", "expected true or false");
   }

@@ -127,6 +127,7 @@ absl::Status ReadPriority(const json::value& value, const std::string& field,
 // What is being read: the pictures' URLs are looked at when all else is known.
 struct Reading : OpenAiRequest {
   std::vector<absl::string_view> picture_urls;  // one for each of call.images
+  bool has_completion_tokens = false;
 };
 
 absl::Status ReadPicture(const json::value& value, const std::string& field, Reading* request) {
@@ -200,7 +201,7 @@ absl::Status ReadMessage(const json::value& value, const std::string& field, Rea
   const std::string place = absl::StrCat(field, ".content");
   if (content != nullptr && content->is_string()) {
     message.parts.emplace_back(std::string(View(content->as_string())));
-  } else if (content != nullptr && content->is_array()) {
+  } else if (content != nullptr && content->is_array() && !content->as_array().empty()) {
     for (std::size_t i = 0; i < content->as_array().size(); ++i) {
       RETURN_IF_ERROR(
           ReadPart(content->as_array()[i], absl::StrCat(place, "[", i, "]"), request, &message));
@@ -270,8 +271,16 @@ std::map<std::string, Reader> SamplingReaders() {
       {"repetition_penalty", Into(&SamplingParams::repetition_penalty)},
       {"presence_penalty", Into(&SamplingParams::presence_penalty)},
       {"frequency_penalty", Into(&SamplingParams::frequency_penalty)},
-      {"max_tokens", Into(&SamplingParams::max_tokens)},
-      {"max_completion_tokens", Into(&SamplingParams::max_tokens)},
+      {"max_tokens",
+       [](Value v, Field f, Reading* r) {
+         int ignored = 0;  // it is the older name
+         return Read(v, f, r->has_completion_tokens ? &ignored : &r->call.sampling.max_tokens);
+       }},
+      {"max_completion_tokens",
+       [](Value v, Field f, Reading* r) {
+         r->has_completion_tokens = true;
+         return Read(v, f, &r->call.sampling.max_tokens);
+       }},
       {"min_tokens", Into(&SamplingParams::min_tokens)},
       {"ignore_eos", Into(&SamplingParams::ignore_eos)},
       {"top_logprobs", [](Value v, Field f,
@@ -344,6 +353,7 @@ absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
   ASSIGN_OR_RETURN(const json::object object, ParseJsonObject(body));
   Reading request;
   request.call.protocol = "http";
+  request.call.tenant_field = "user";
   for (const auto& [key, value] : object) {
     const std::string field(key);
     const auto reader = readers.find(field);

@@ -13,6 +13,9 @@ namespace {
 
 namespace http = boost::beast::http;
 
+// Of no standard, but many servers say it.
+constexpr auto kClientClosedRequest = static_cast<http::status>(499);
+
 const char* TypeOf(http::status status) {
   switch (status) {
     case http::status::unauthorized:
@@ -52,6 +55,8 @@ http::status HttpStatusOf(const absl::Status& status) {
       return http::status::too_many_requests;
     case absl::StatusCode::kDeadlineExceeded:
       return http::status::gateway_timeout;
+    case absl::StatusCode::kCancelled:
+      return kClientClosedRequest;
     case absl::StatusCode::kUnimplemented:
       return http::status::not_implemented;
     case absl::StatusCode::kUnavailable:
@@ -76,6 +81,7 @@ HttpResponse ErrorResponse(const absl::Status& status) {
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(*delay).count();
     response.set(http::field::retry_after, std::to_string(seconds));
   }
+  if (code == kClientClosedRequest) response.reason("Client Closed Request");
   if (code == http::status::unauthorized) {
     response.set(http::field::www_authenticate, "Bearer");
   }

@@ -266,9 +266,15 @@ asio::awaitable<bool> Session<Stream>::Write(std::string_view head, std::string_
   co_return !error;
 }
 
-// 400, or 413 for a body that is too long.
+// 400, or what says which part is too long.
 template <typename Stream>
 HttpResponse Session<Stream>::BadRequest(beast::error_code error) const {
+  if (error == http::error::header_limit) {
+    HttpResponse refusal = ErrorResponse(absl::InvalidArgumentError(
+        "the header has more than " + std::to_string(kMaxHeaderBytes) + " bytes"));
+    refusal.result(http::status::request_header_fields_too_large);
+    return refusal;
+  }
   if (error != http::error::body_limit) {
     return ErrorResponse(absl::InvalidArgumentError(error.message()));
   }

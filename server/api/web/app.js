@@ -62,15 +62,12 @@ function content(text, images) {
 
 const short = (version) => version.slice(0, 8);
 
-function describe({ usage, model, version, finishReason }, started, firstToken, ended) {
+function describe({ usage, model, version, finishReason, pace }, started) {
   const facts = [];
-  if (firstToken) facts.push(`first token ${((firstToken - started) / 1000).toFixed(2)} s`);
-  const tokens = usage?.completion_tokens;
-  if (tokens > 1) {
-    const rate = (tokens - 1) / ((ended - firstToken) / 1000);
-    facts.push(`${rate.toFixed(rate < 100 ? 1 : 0)} tokens/s`);
-  }
-  if (usage) facts.push(`${usage.prompt_tokens} + ${tokens} tokens`);
+  if (pace.first !== null) facts.push(`first token ${((pace.first - started) / 1000).toFixed(2)} s`);
+  const rate = pace.tokensPerSecond;
+  if (rate !== null) facts.push(`${rate.toFixed(rate < 100 ? 1 : 0)} tokens/s`);
+  if (usage) facts.push(`${usage.prompt_tokens} + ${usage.completion_tokens} tokens`);
   const cached = usage?.prompt_tokens_details?.cached_tokens;
   if (cached) facts.push(`${cached} from cache`);
   if (finishReason === "length") facts.push("cut at the longest answer");
@@ -90,7 +87,6 @@ async function answer(view) {
   const controller = new AbortController();
   setRunning(controller);
   const started = performance.now();
-  let firstToken = 0;
   let text = "";
   view.bubble.classList.add("waiting");
   try {
@@ -98,13 +94,12 @@ async function answer(view) {
     const result = await streamChat(body, {
       token: $("token").value, signal: controller.signal,
       onText: (piece) => {
-        firstToken ||= performance.now();
         text += piece;
         view.bubble.textContent = text.trimStart();
         follow();
       },
     });
-    view.facts.textContent = describe(result, started, firstToken, performance.now());
+    view.facts.textContent = describe(result, started);
   } catch (error) {
     if (error.name === "AbortError") {
       view.facts.textContent = "stopped";

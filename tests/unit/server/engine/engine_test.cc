@@ -44,13 +44,23 @@ class Promise {
   std::optional<T> value_ ABSL_GUARDED_BY(mutex_);
 };
 
+// How many steps cancelled requests still saw begin.
+struct CancelObserver : Observer {
+  void OnCancelled(std::uint64_t steps) override {
+    ++cancelled;
+    if (steps > most) most = steps;
+  }
+  std::atomic<int> cancelled = 0;
+  std::atomic<std::uint64_t> most = 0;
+};
+
 class EngineTest : public ::testing::Test {
  protected:
   EngineTest() : EngineTest(Options()) {}
   explicit EngineTest(const EngineOptions& options) : gate_({}, &clock_) {
     auto executor = std::make_unique<testing::FakeExecutor>(options.scheduler.num_blocks);
     executor_ = executor.get();
-    engine_ = std::make_unique<Engine>(options, std::move(executor), &clock_, nullptr);
+    engine_ = std::make_unique<Engine>(options, std::move(executor), &clock_, &observer_);
   }
   ~EngineTest() override { engine_->Stop(); }
 
@@ -123,6 +133,7 @@ class EngineTest : public ::testing::Test {
 
   RealClock clock_;
   AdmissionGate gate_;
+  CancelObserver observer_;
   testing::FakeExecutor* executor_;
   std::unique_ptr<Engine> engine_;
 };
@@ -197,6 +208,8 @@ TEST_F(EngineTest, ManyClientsReadCancelAndDrop) {
   EXPECT_EQ(gate_.held().requests, 0);
   EXPECT_EQ(engine_->load(), 0);
   engine_->Stop();
+  EXPECT_GT(observer_.cancelled, 0);
+  EXPECT_LE(observer_.most, 1u);
   EXPECT_EQ(engine_->stats().blocks_used, 0);
   EXPECT_EQ(engine_->stats().requests, 0);
 }

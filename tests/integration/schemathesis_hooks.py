@@ -1,0 +1,22 @@
+"""A check of our own: what fits the document is refused for nothing but what a schema cannot say."""
+import re
+
+import schemathesis
+
+REASONS = re.compile("|".join([
+    r"messages: expected the last one to be the user's",
+    r"messages\[\d+\]: expected ",  # who may speak when
+    r"messages\[\d+\]\.content\[\d+\]\.image_url\.url: ",  # no picture, or none that may be fetched
+    r"min_tokens: \d+ is not between 0 and max_tokens$",
+    r"top_logprobs: needs logprobs: true$",
+    r"(logit_bias\[\d+\]|stop_token_ids\[\d+\]): \d+ is no token id, expected 0 to ",
+    r"tokens\[\d+\]: expected a token id in ",
+    r"\S+: (a \w+ picture|not a picture)",  # a part of a form
+]))
+
+
+@schemathesis.check
+def refused_only_for_what_a_schema_cannot_say(ctx, response, case):
+    if case.meta is not None and case.meta.generation.mode.is_positive and response.status_code == 400:
+        message = response.json()["error"]["message"]
+        assert REASONS.match(message), message
