@@ -75,9 +75,12 @@ class NamesUnreadable final : public grpc::experimental::Interceptor {
 
 class NamesUnreadableFactory final : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
+  // A method that does not exist is UNIMPLEMENTED indeed. gRPC takes it for bidirectional, which
+  // none of ours is.
   grpc::experimental::Interceptor* CreateServerInterceptor(
-      grpc::experimental::ServerRpcInfo*) override {
-    return new NamesUnreadable;
+      grpc::experimental::ServerRpcInfo* call) override {
+    const bool exists = call->type() != grpc::experimental::ServerRpcInfo::Type::BIDI_STREAMING;
+    return exists ? new NamesUnreadable : nullptr;
   }
 };
 

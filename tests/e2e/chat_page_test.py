@@ -34,7 +34,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 
 # An answer whose tokens arrive as told: [[milliseconds since the question, [tokens of each event read then]]], by a clock
 # of its own.
-ARRIVALS = """(arrivals) => {
+ARRIVALS = r"""(arrivals) => {
   const start = performance.now(), network = window.fetch;
   let now = start;
   performance.now = () => now;

@@ -164,7 +164,7 @@ std::vector<Mistake> MessageMistakes(const std::string& png) {
        }},
       {"messages[1]",
        [](auto* r) {
-         *r->add_messages() = r->messages(0);
+         for (int i = 0; i < 2; ++i) *r->add_messages() = r->messages(0);
          r->mutable_messages(1)->set_role(v1::ROLE_SYSTEM);
        }},
       {"messages", [](auto* r) { r->mutable_messages(0)->set_role(v1::ROLE_ASSISTANT); }},

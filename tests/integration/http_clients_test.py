@@ -171,6 +171,7 @@ class HttpClientsTest(unittest.TestCase):
         self.assertEqual((tokens(max_tokens=3), tokens(max_completion_tokens=4)), (3, 4))
         self.assertEqual((tokens(max_tokens=3, max_completion_tokens=4), tokens(max_completion_tokens=4, max_tokens=3)), (4, 4))
         self.assertEqual((tokens(max_tokens=3, max_completion_tokens=None), tokens()), (3, 256))
+        self.assertEqual((tokens(max_tokens=3.0), tokens(max_tokens=1e1)), (3, 10))
         self.assertGreater(tokens(max_tokens=2**31 - 1), 400)  # then the context ends it
 
     def test_tokenize_and_back(self):

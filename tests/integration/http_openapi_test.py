@@ -34,7 +34,7 @@ class OpenApiTest(unittest.TestCase):
         seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
         print("SEED", seed)
         ran = subprocess.run(
-            [Path(sys.executable).with_name("schemathesis"), "--config-file", Path(__file__).with_name("schemathesis.toml"),
+            [sys.executable, Path(sys.executable).with_name("schemathesis"), "--config-file", Path(__file__).with_name("schemathesis.toml"),
              "run", self.daemon.addresses["http"] + "/openapi.json", "-H", f"Authorization: Bearer {TOKEN}",
              "--checks", "all", "--seed", str(seed), "--max-examples", os.environ.get("EXAMPLES", "25"),
              "--suppress-health-check", "all", "--no-color"],

@@ -4,6 +4,7 @@
 #include <boost/json/serialize.hpp>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -92,8 +93,8 @@ absl::StatusOr<json::object> Detokenize(ChatRunner& runner, const std::string& t
   std::vector<int> ids;
   const int size = model->preparer->tokenizer().vocab_size();
   for (std::size_t i = 0; i < tokens->as_array().size(); ++i) {
-    const std::int64_t* id = tokens->as_array()[i].if_int64();
-    if (id == nullptr || *id < 0 || *id >= size) {
+    const std::optional<std::int64_t> id = WholeNumber(tokens->as_array()[i]);
+    if (!id || *id < 0 || *id >= size) {
       return FieldError(absl::StrCat("tokens[", i, "]"),
                         absl::StrCat("expected a token id in [0, ", size - 1, "]"));
     }

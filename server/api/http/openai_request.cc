@@ -1,6 +1,7 @@
 #include "server/api/http/openai_request.h"
 
 #include <boost/json/parse.hpp>
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -41,8 +42,8 @@ absl::Status Read(const json::value& value, const std::string& field, double* ou
 }
 
 absl::Status Read(const json::value& value, const std::string& field, int* out) {
-  const std::int64_t* number = value.if_int64();
-  if (number == nullptr || *number < std::numeric_limits<int>::min() ||
+  const std::optional<std::int64_t> number = WholeNumber(value);
+  if (!number || *number < std::numeric_limits<int>::min() ||
       *number > std::numeric_limits<int>::max()) {
     return Wrong(field, "an integer");
   }
@@ -100,13 +101,13 @@ absl::Status ReadBias(const json::value& value, const std::string& field,
 
 absl::Status ReadSeed(const json::value& value, const std::string& field,
                       std::optional<std::uint64_t>* out) {
-  if (value.is_int64()) {
-    *out = static_cast<std::uint64_t>(value.as_int64());
-  } else if (value.is_uint64()) {
+  if (value.is_uint64()) {
     *out = value.as_uint64();
-  } else {
-    return Wrong(field, "an integer");
+    return absl::OkStatus();
   }
+  const std::optional<std::int64_t> number = WholeNumber(value);
+  if (!number) return Wrong(field, "an integer");
+  *out = static_cast<std::uint64_t>(*number);
   return absl::OkStatus();
 }
 
@@ -279,7 +280,8 @@ std::map<std::string, Reader> SamplingReaders() {
       {"max_completion_tokens",
        [](Value v, Field f, Reading* r) {
          r->has_completion_tokens = true;
-         return Read(v, f, &r->call.sampling.max_tokens);
+         RETURN_IF_ERROR(Read(v, f, &r->call.sampling.max_tokens));
+         return r->call.sampling.max_tokens < 1 ? Wrong(f, "at least 1") : absl::OkStatus();
        }},
       {"min_tokens", Into(&SamplingParams::min_tokens)},
       {"ignore_eos", Into(&SamplingParams::ignore_eos)},
@@ -330,6 +332,16 @@ absl::StatusOr<absl::string_view> RequestPart(const std::vector<FormPart>& parts
 }
 
 }  // namespace
+
+std::optional<std::int64_t> WholeNumber(const json::value& value) {
+  if (value.is_int64()) return value.as_int64();
+  const double* number = value.if_double();
+  constexpr double kTooLarge = 9223372036854775808.0;  // 2^63
+  if (number == nullptr || std::trunc(*number) != *number || std::abs(*number) >= kTooLarge) {
+    return std::nullopt;
+  }
+  return static_cast<std::int64_t>(*number);
+}
 
 absl::StatusOr<json::object> ParseJsonObject(absl::string_view text) {
   json::parse_options options;
