@@ -1,10 +1,10 @@
 #include "training/run/adamw.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/sqrt.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros_like.h>
 
-#include <cmath>
 #include <utility>
 
 namespace llava::training {
@@ -39,17 +39,15 @@ AdamW::AdamW(std::vector<ParameterGroup> groups, const AdamWOptions& options)
   }
 }
 
+// One parameter at a time: a gradient in bf16 needs its fp32 copy only as long.
 void AdamW::Update(const ParameterGroup& group, Slot& slot, double rate,
                    double gradient_scale) const {
-  const double steps = static_cast<double>(steps_);
-  const at::Tensor gradient = slot.parameter.grad().to(at::kFloat).mul(gradient_scale);
-  slot.m.mul_(options_.beta1).add_(gradient, 1.0 - options_.beta1);
-  slot.v.mul_(options_.beta2).addcmul_(gradient, gradient, 1.0 - options_.beta2);
-  const double m_correction = 1.0 - std::pow(options_.beta1, steps);
-  const double v_correction = 1.0 - std::pow(options_.beta2, steps);
-  const at::Tensor scale = at::sqrt(slot.v).div_(std::sqrt(v_correction)).add_(options_.eps);
-  if (group.weight_decay != 0.0) slot.master.mul_(1.0 - rate * group.weight_decay);
-  slot.master.addcdiv_(slot.m, scale, -rate / m_correction);
+  const at::Tensor steps = at::full({}, static_cast<double>(steps_), slot.master.options());
+  const at::Tensor divisor = at::full({}, 1.0 / gradient_scale, slot.master.options());
+  const at::Tensor gradient = slot.parameter.grad().to(at::kFloat).contiguous();
+  at::_fused_adamw_({slot.master}, {gradient}, {slot.m}, {slot.v}, /*max_exp_avg_sqs=*/{}, {steps},
+                    rate, options_.beta1, options_.beta2, group.weight_decay, options_.eps,
+                    /*amsgrad=*/false, /*maximize=*/false, divisor);
   if (slot.parameter.scalar_type() != at::kFloat) slot.parameter.detach().copy_(slot.master);
 }
 

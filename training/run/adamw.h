@@ -45,7 +45,8 @@ class AdamW {
   const std::vector<ParameterGroup>& groups() const { return groups_; }
 
   // One update from the parameters' gradients times `gradient_scale`, at `rate_factor` times each
-  // group's rate. A parameter without a gradient keeps its value (and its moments).
+  // group's rate, which changes the gradients' values. A parameter without a gradient keeps its
+  // value (and its moments).
   void Step(double rate_factor, double gradient_scale);
 
   // Drops all gradients.

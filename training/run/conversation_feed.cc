@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
 namespace llava::training {
@@ -28,6 +29,10 @@ absl::StatusOr<std::unique_ptr<ConversationFeed>> ConversationFeed::Open(
     options.on_issue = [&on_bad](const RowIssue& issue) { on_bad(issue.ToString()); };
   }
   ASSIGN_OR_RETURN(InstructionDataset dataset, InstructionDataset::Open(stage.data.files, options));
+  if (position.rank == 0 && dataset.bad_rows() > 0) {
+    on_bad(absl::StrCat("stage ", stage.name, ": ", dataset.bad_rows(), " of ",
+                        dataset.size() + dataset.bad_rows(), " rows are bad and left out"));
+  }
   const SamplerOptions sampler{
       stage.batch, stage.data.group_by_length ? Grouping::kLengthAndModality : Grouping::kNone,
       position.seed};

@@ -201,6 +201,11 @@ absl::Status RunOnRank(const Recipe& recipe, const Clock& clock, const RunOption
     if (!ranks.is_first()) return;
     folder.Add(report);
     options.on_step(report);
+    if (report.targets == 0) {
+      options.on_message(absl::StrCat("stage ", report.stage, ", step ", report.step,
+                                      ": every label of its ", report.stats.masked,
+                                      " samples is masked, it teaches nothing"));
+    }
   };
   hooks.stop = options.stop;
   Trainer trainer(recipe, *model, store, ranks, clock, std::move(hooks));

@@ -43,7 +43,8 @@ class Trainer {
   // Goes on from the newest saved state, or from the beginning, to the end of the last stage.
   // FAILED_PRECONDITION: the saved state belongs to another recipe. DATA_LOSS: loss or gradients
   // that are not finite (names stage, step and samples), or a damaged state. UNAVAILABLE: a rank is
-  // gone (names it). Other errors are those of the data.
+  // gone (names it). INVALID_ARGUMENT: a stage in which every label was masked. Other errors are
+  // those of the data.
   absl::Status Run();
 
   // Where the run stands; after Run(), where it ended.
@@ -74,8 +75,9 @@ class Trainer {
   const Clock& clock_;
   const TrainerHooks hooks_;
   Progress progress_;
-  Duration stage_time_{};         // spent in steps of this stage by this process
-  std::int64_t stage_timed_ = 0;  // those steps
+  Duration stage_time_{};           // spent in steps of this stage by this process
+  std::int64_t stage_timed_ = 0;    // those steps
+  std::int64_t stage_targets_ = 0;  // label tokens in them
 };
 
 // Copies the weights of a saved state of `recipe` into the model, the adapters' share included.

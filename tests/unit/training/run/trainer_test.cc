@@ -267,6 +267,32 @@ class BrokenObjective final : public Objective {
   const at::Tensor weight_;
 };
 
+// Its batches hold samples without a label.
+class MaskedObjective final : public Objective {
+ public:
+  absl::StatusOr<Pass> Next() override {
+    Pass pass;
+    pass.stats.masked = 4;
+    return pass;
+  }
+  std::int64_t steps_per_epoch() const override { return 10; }
+};
+
+TEST_F(TrainerTest, AStageWithoutALabelIsAnError) {
+  auto model = toy::Model();
+  Ranks alone;
+  StateStore store(folder_ + "/state", 2, alone);
+  ManualClock clock;
+  TrainerHooks hooks;
+  hooks.make_objective = [](const StageOptions&, std::int64_t) {
+    return absl::StatusOr<std::unique_ptr<Objective>>(std::make_unique<MaskedObjective>());
+  };
+  hooks.on_step = [](const StepReport& report) { EXPECT_EQ(report.stats.masked, 4); };
+  const absl::Status status = Trainer(recipe_, *model, store, alone, clock, hooks).Run();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("stage align: every label"));
+}
+
 TEST_F(TrainerTest, ALossThatIsNoNumberStopsWithTheSamples) {
   auto model = toy::Model();
   Ranks alone;
