@@ -34,6 +34,9 @@ class HttpClientsTest(unittest.TestCase):
         text = "".join(c.choices[0].delta.content or "" for c in streamed if c.choices)
         self.assertEqual(text, whole.choices[0].message.content)
         self.assertEqual(streamed[-1].usage.completion_tokens, 16)
+        for timings in (streamed[-1].usage.model_extra["timings"], whole.usage.model_extra["timings"]):
+            self.assertEqual(set(timings), {f"{name}_seconds" for name in ("queue", "encode", "prefill", "decode")})
+            self.assertGreater(timings["decode_seconds"], 15 * 0.002)  # the daemon's steps take 2 ms
         self.assertEqual(whole.choices[0].finish_reason, "length")
 
         async def several():

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/clock.h"
 #include "base/utf8_stream.h"
 
 namespace llava::api {
@@ -61,7 +62,12 @@ json::object ToUsage(const scheduling::Usage& usage) {
           {"completion_tokens", usage.generated_tokens},
           {"total_tokens", usage.prompt_tokens + usage.generated_tokens},
           {"prompt_tokens_details",
-           {{"cached_tokens", usage.cached_tokens}, {"image_tokens", usage.image_tokens}}}};
+           {{"cached_tokens", usage.cached_tokens}, {"image_tokens", usage.image_tokens}}},
+          {"timings",
+           {{"queue_seconds", Seconds(usage.queue)},
+            {"encode_seconds", Seconds(usage.encode)},
+            {"prefill_seconds", Seconds(usage.prefill)},
+            {"decode_seconds", Seconds(usage.decode)}}}};
 }
 
 }  // namespace

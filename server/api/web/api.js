@@ -52,58 +52,37 @@ export async function listModels(token) {
   return (await response.json()).data;
 }
 
-// How fast tokens come: those after the first arrival over the time since. Tokens that arrive together, in one read of
-// the network, say nothing about it.
-class Pace {
-  first = null;  // when the first tokens arrived
-  #last = null;
-  #after = 0;    // tokens that came later
-
-  add(tokens, at) {
-    if (tokens === 0) return;
-    this.first ??= at;
-    if (at > this.first) this.#after += tokens;
-    this.#last = at;
-  }
-
-  get tokensPerSecond() {
-    return this.#after > 0 ? this.#after / ((this.#last - this.first) / 1000) : null;
-  }
-}
-
-// The JSON values of a server-sent event stream, until its [DONE], as [value, when it was read].
+// The JSON values of a server-sent event stream, until its [DONE].
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let pending = "";
   for (;;) {
     const { value, done } = await reader.read();
     if (done) throw new ApiError(0, "The connection ended in the middle of the answer.");
-    const now = performance.now();
     pending += value;
     let end;
     while ((end = pending.indexOf("\n\n")) >= 0) {
       const data = pending.slice(0, end).replace(/^data: ?/, "");
       pending = pending.slice(end + 2);
       if (data === "[DONE]") return;
-      if (data) yield [JSON.parse(data), now];
+      if (data) yield JSON.parse(data);
     }
   }
 }
 
-// Calls onText(piece) as the answer grows; resolves to {finishReason, usage, model, version, pace}.
+// Calls onText(piece) as the answer grows; resolves to {finishReason, usage, model, version}.
 export async function streamChat(body, { token, signal, onText }) {
   const response = await request("v1/chat/completions", {
     method: "POST", headers: headers(token), signal,
-    body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true }, return_token_ids: true }),
+    body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
   });
-  const result = { finishReason: null, usage: null, model: null, version: null, pace: new Pace() };
-  for await (const [event, at] of events(response.body)) {
+  const result = { finishReason: null, usage: null, model: null, version: null };
+  for await (const event of events(response.body)) {
     if (event.error) throw new ApiError(response.status, event.error.message);
     result.model = event.model ?? result.model;
     result.version = event.system_fingerprint ?? result.version;
     result.usage = event.usage ?? result.usage;
     const choice = event.choices?.[0];
-    result.pace.add(choice?.token_ids?.length ?? 0, at);
     if (choice?.delta?.content) onText(choice.delta.content);
     result.finishReason = choice?.finish_reason ?? result.finishReason;
   }

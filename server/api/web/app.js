@@ -62,11 +62,12 @@ function content(text, images) {
 
 const short = (version) => version.slice(0, 8);
 
-function describe({ usage, model, version, finishReason, pace }, started) {
+// The pace is the server's: what the network and the browser deliver together arrives at no pace at all.
+function describe({ usage, model, version, finishReason }, wait) {
   const facts = [];
-  if (pace.first !== null) facts.push(`first token ${((pace.first - started) / 1000).toFixed(2)} s`);
-  const rate = pace.tokensPerSecond;
-  if (rate !== null) facts.push(`${rate.toFixed(rate < 100 ? 1 : 0)} tokens/s`);
+  if (wait !== null) facts.push(`first token ${(wait / 1000).toFixed(2)} s`);
+  const rate = (usage?.completion_tokens - 1) / usage?.timings?.decode_seconds;
+  if (rate > 0 && Number.isFinite(rate)) facts.push(`${rate.toFixed(rate < 100 ? 1 : 0)} tokens/s`);
   if (usage) facts.push(`${usage.prompt_tokens} + ${usage.completion_tokens} tokens`);
   const cached = usage?.prompt_tokens_details?.cached_tokens;
   if (cached) facts.push(`${cached} from cache`);
@@ -87,6 +88,7 @@ async function answer(view) {
   const controller = new AbortController();
   setRunning(controller);
   const started = performance.now();
+  let wait = null;  // for the first token
   let text = "";
   view.bubble.classList.add("waiting");
   try {
@@ -94,12 +96,13 @@ async function answer(view) {
     const result = await streamChat(body, {
       token: $("token").value, signal: controller.signal,
       onText: (piece) => {
+        wait ??= performance.now() - started;
         text += piece;
         view.bubble.textContent = text.trimStart();
         follow();
       },
     });
-    view.facts.textContent = describe(result, started);
+    view.facts.textContent = describe(result, wait);
   } catch (error) {
     if (error.name === "AbortError") {
       view.facts.textContent = "stopped";
