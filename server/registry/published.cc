@@ -1,6 +1,7 @@
 #include "server/registry/published.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -72,10 +73,11 @@ absl::Status RememberRolledBack(const std::string& root, const Digest& version,
   std::error_code error;
   fs::create_directories(note.parent_path(), error);
   if (error) return absl::ErrnoToStatus(error.value(), note.parent_path().string());
+  errno = 0;
   std::ofstream file(note);
   file << reason;
   if (file.flush()) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat(note.string(), ": cannot be written"));
+  return absl::ErrnoToStatus(errno == 0 ? EIO : errno, note.string());
 }
 
 void ForgetRolledBack(const std::string& root, const Digest& version) {

@@ -23,8 +23,8 @@ std::string FingerprintOf(const std::string& dir);
 
 // A version that was rolled back is remembered beside the versions, in `root`/.rolled-back/VERSION,
 // for this daemon after a restart and for others that watch the same folder: why it was rolled
-// back, and nothing for others. Errors are those of the file system; a folder that cannot be
-// written to is a common one.
+// back (empty when the disk was full then), and nothing for others. Errors are those of the file
+// system; a folder that cannot be written to is a common one.
 std::optional<std::string> WhyRolledBack(const std::string& root, const Digest& version);
 absl::Status RememberRolledBack(const std::string& root, const Digest& version,
                                 const std::string& reason);

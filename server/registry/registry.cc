@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "server/scheduling/admission.h"
@@ -62,21 +63,20 @@ void Registry::Stop() {
   BeginStop();
   if (thread_.joinable()) thread_.join();
   MutexLock lock(&mutex_);
-  for (const Command& command : commands_) {
-    Decide(command.ticket, absl::UnavailableError("the server is stopping"), {});
-  }
+  const absl::Status stopped = absl::UnavailableError("the server is stopping");
+  for (const Command& command : commands_) Decide(command.ticket, stopped, {});
   commands_.clear();
+  for (Entry& entry : entries_) {
+    if (entry.next) Decide(entry.next->ticket, stopped, entry.info);
+    entry.next.reset();
+  }
 }
 
 absl::StatusOr<Registry::Ticket> Registry::Load(const std::string& dir, bool again) {
   MutexLock lock(&mutex_);
   if (stopping_) return absl::UnavailableError("the server is stopping");
   if (!again) {
-    // A newer version takes the place of those that nobody asked for by hand.
-    for (const Command& command : commands_) {
-      if (!command.again) Decide(command.ticket, absl::CancelledError("a newer one came"), {});
-    }
-    std::erase_if(commands_, [](const Command& command) { return !command.again; });
+    PassOver("a newer one came");
   }
   if (commands_.size() >= kMaxQueued) {
     return absl::ResourceExhaustedError(
@@ -86,6 +86,19 @@ absl::StatusOr<Registry::Ticket> Registry::Load(const std::string& dir, bool aga
   commands_.push_back({dir, again, ticket});
   changed_.NotifyAll();
   return ticket;
+}
+
+// Those that wait and that nobody asked for by hand.
+void Registry::PassOver(absl::string_view why) {
+  const auto pass_over = [&](const Command& command) {
+    if (command.again) return false;
+    Decide(command.ticket, absl::CancelledError(why), {});
+    return true;
+  };
+  std::erase_if(commands_, pass_over);
+  for (Entry& entry : entries_) {
+    if (entry.next && pass_over(*entry.next)) entry.next.reset();
+  }
 }
 
 std::optional<Registry::Outcome> Registry::Await(const Ticket& ticket, TimePoint until) {
@@ -257,6 +270,7 @@ Registry::Retired Registry::Retire(Entry& entry, const std::string& cause,
                                    const std::string& reason) {
   entry.info.traffic = 0;
   entry.info.reason = reason;
+  if (absl::StartsWith(reason, kRolledBack)) rolled_back_.push_back(entry.info.identity.digest);
   SetState(entry, VersionState::kDraining, cause);
   return std::move(entry.served);
 }
@@ -268,6 +282,11 @@ std::vector<Registry::Retired> Registry::MakeLive(Entry& entry, const std::strin
     Entry* kept = In(VersionState::kKept);
     if (kept != nullptr && kept != &entry) retired.push_back(Retire(*kept, cause, ""));
     old->info.traffic = 0;
+    // It was to be compared with the version that goes.
+    Entry* canary = In(VersionState::kCanary);
+    if (canary != nullptr && canary != &entry) {
+      retired.push_back(Retire(*canary, "superseded", ""));
+    }
   }
   judge_.reset();
   entry.info.traffic = 1;

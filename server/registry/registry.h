@@ -111,16 +111,17 @@ class Registry final : public ModelDirectory {
   void RunOnce();
 
  private:
+  struct Command {
+    std::string dir;
+    bool again = false;
+    Ticket ticket;
+  };
   struct Entry {
     VersionInfo info;
     std::shared_ptr<const ServedModel> served;
     std::vector<engine::Engine*> engines;  // that hold it
     LoadedVersion loaded;                  // until no engine does
-  };
-  struct Command {
-    std::string dir;
-    bool again = false;
-    Ticket ticket;
+    std::optional<Command> next;           // came while it was draining: waits until it is gone
   };
   static constexpr char kRolledBack[] = "rolled back: ";  // how such a reason begins
 
@@ -146,6 +147,7 @@ class Registry final : public ModelDirectory {
   void EndSwap();
   void TryOlder();
   void RemoveFromEngines(Entry* entry);
+  void RememberRollBacks();
   void FreeUnused();
   void FreeNow(const Digest& digest);
   void JudgeCanary();
@@ -156,6 +158,7 @@ class Registry final : public ModelDirectory {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Decide(const Ticket& ticket, const absl::Status& status, const VersionInfo& info)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PassOver(absl::string_view why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Retired Retire(Entry& entry, const std::string& cause, const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Retired> MakeLive(Entry& entry, const std::string& cause)
@@ -174,7 +177,8 @@ class Registry final : public ModelDirectory {
   mutable Mutex mutex_;
   CondVar changed_;
   std::deque<Command> commands_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Digest> unused_ ABSL_GUARDED_BY(mutex_);  // draining, and nobody runs on them
+  std::vector<Digest> unused_ ABSL_GUARDED_BY(mutex_);       // draining, and nobody runs on them
+  std::vector<Digest> rolled_back_ ABSL_GUARDED_BY(mutex_);  // to be noted beside the versions
   std::optional<CanaryJudge> judge_ ABSL_GUARDED_BY(mutex_);
   std::list<Entry> entries_ ABSL_GUARDED_BY(mutex_);
   std::deque<VersionEvent> events_ ABSL_GUARDED_BY(mutex_);

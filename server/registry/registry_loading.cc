@@ -55,7 +55,7 @@ void Registry::Run() {
   for (;;) {
     RunOnce();
     MutexLock lock(&mutex_);
-    while (!stopping_ && commands_.empty() && unused_.empty()) {
+    while (!stopping_ && commands_.empty() && unused_.empty() && rolled_back_.empty()) {
       if (!judge_) {
         changed_.Wait(&mutex_);
       } else if (!changed_.WaitUntil(&mutex_, clock_->Now() + std::chrono::seconds(1))) {
@@ -68,12 +68,13 @@ void Registry::Run() {
 
 void Registry::RunOnce() {
   for (;;) {
+    RememberRollBacks();
     FreeUnused();
     JudgeCanary();
     Command command;
     {
       MutexLock lock(&mutex_);
-      if (commands_.empty() && unused_.empty()) return;
+      if (commands_.empty() && unused_.empty() && rolled_back_.empty()) return;
       if (stopping_) return;
       if (commands_.empty()) continue;
       command = std::move(commands_.front());
@@ -122,6 +123,11 @@ Registry::Entry* Registry::Discover(const Command& command) {
   Entry* entry = identity.ok() ? FindEntry(identity->digest) : nullptr;
   if (entry != nullptr) {
     if (entry->info.state == VersionState::kKept) retired = MakeLive(*entry, "operator");
+    if (entry->info.state == VersionState::kDraining) {
+      if (entry->next) Decide(entry->next->ticket, absl::CancelledError("asked for again"), {});
+      entry->next = command;
+      return nullptr;
+    }
     const bool gone = entry->info.state == VersionState::kFreed ||
                       (entry->info.state == VersionState::kRejected && command.again);
     if (!gone) {
@@ -160,7 +166,8 @@ absl::Status Registry::CheckNotRolledBack(const Digest& digest, bool again) {
   }
   const auto why = WhyRolledBack(options_.published, digest);
   if (!why) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("it was rolled back before: ", *why));
+  return absl::FailedPreconditionError(
+      absl::StrCat("it was rolled back before: ", why->empty() ? "nobody noted why" : *why));
 }
 
 void Registry::Enter(Entry* entry, VersionState state) {
@@ -385,6 +392,25 @@ absl::StatusOr<std::vector<std::int32_t>> Registry::Ask(engine::Engine& engine,
   return ids;
 }
 
+// At once, not when the last answer of such a version has ended: the daemon may be killed before.
+void Registry::RememberRollBacks() {
+  std::vector<VersionInfo> versions;
+  {
+    MutexLock lock(&mutex_);
+    for (const Digest& digest : rolled_back_) versions.push_back(FindEntry(digest)->info);
+    rolled_back_.clear();
+  }
+  if (options_.published.empty()) return;
+  for (const VersionInfo& version : versions) {
+    const Digest& digest = version.identity.digest;
+    const absl::Status noted = RememberRolledBack(options_.published, digest, version.reason);
+    if (noted.ok()) continue;
+    // This daemon still knows, until it ends.
+    MutexLock lock(&mutex_);
+    absl::StrAppend(&FindEntry(digest)->info.reason, "; not noted for others: ", noted.message());
+  }
+}
+
 void Registry::FreeUnused() {
   std::vector<Digest> unused;
   {
@@ -405,18 +431,11 @@ void Registry::FreeNow(const Digest& digest) {
   RemoveFromEngines(entry);
   entry->loaded = {};
   malloc_trim(0);
-  std::string reason;
-  {
-    MutexLock lock(&mutex_);
-    reason = entry->info.reason;
-  }
-  if (!options_.published.empty() && absl::StartsWith(reason, kRolledBack)) {
-    // Without it this daemon still knows, until it ends.
-    RememberRolledBack(options_.published, digest, reason).IgnoreError();
-  }
   MutexLock lock(&mutex_);
   entry->info.bytes = 0;
   SetState(*entry, entry->info.reason.empty() ? VersionState::kFreed : VersionState::kRejected, "");
+  if (!entry->next) return;
+  commands_.push_front(*std::exchange(entry->next, std::nullopt));
 }
 
 void Registry::RemoveFromEngines(Entry* entry) {

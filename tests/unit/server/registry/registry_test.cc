@@ -6,14 +6,14 @@
 
 #include <filesystem>
 #include <fstream>
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "server/registry/published.h"
 #include "server/scheduling/admission.h"
 #include "tests/support/fake_executor.h"
+#include "tests/support/fake_loader.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::registry {
@@ -22,51 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-// Version of folder "a" is Sha256Of("a").
-class FakeLoader final : public ModelLoader {
- public:
-  explicit FakeLoader(engine::Engine* engine) : engine_(engine) {}
-
-  absl::StatusOr<VersionIdentity> Identify(const std::string& dir) override {
-    if (torn == dir) return absl::DataLossError("manifest.json is cut");
-    VersionIdentity identity;
-    identity.digest = Sha256Of(fs::path(dir).filename().string());
-    if (right.contains(dir)) identity.evaluation["total"] = right[dir];
-    return identity;
-  }
-  absl::Status Verify(const std::string& dir, const Digest&, const GoOn&) override {
-    ++verified[dir];
-    return failing == dir ? absl::DataLossError("model.safetensors has another hash")
-                          : absl::OkStatus();
-  }
-  absl::StatusOr<LoadedVersion> Load(const std::string& dir, const Digest& version,
-                                     bool beside) override {
-    if (before_load) before_load(beside);
-    if (too_big == dir) return absl::ResourceExhaustedError("needs 9 GiB, 1 GiB is free");
-    LoadedVersion loaded;
-    loaded.models.push_back(std::make_shared<testing::FakeModel>(version));
-    PreparedProbe probe{.name = "a red square", .request = {}, .expected = {}};
-    probe.request.prompt_ids = {1, 2, 3};
-    probe.request.sampling.max_tokens = 4;
-    probe.request.version = version;
-    probe.expected = testing::FakeAnswer(probe.request, 0, 4);
-    if (wrong == dir) ++probe.expected[2];
-    loaded.probes.push_back(std::move(probe));
-    return loaded;
-  }
-  absl::StatusOr<std::vector<engine::Engine*>> EnginesFor(const LoadedVersion&, bool) override {
-    return std::vector{engine_};
-  }
-
-  std::string torn, failing, too_big, wrong;
-  std::map<std::string, int> verified;
-  std::map<std::string, double> right;  // what the manifest says of the share of right answers
-  std::function<void(bool beside)> before_load;
-
- private:
-  engine::Engine* const engine_;
-};
 
 class RegistryTest : public ::testing::Test {
  protected:
@@ -82,7 +37,7 @@ class RegistryTest : public ::testing::Test {
     auto executor = std::make_unique<testing::FakeExecutor>(32);
     engine_ = std::make_unique<engine::Engine>(options, std::move(executor), &real_clock_, nullptr);
     engine_->Start();
-    loader_ = std::make_unique<FakeLoader>(engine_.get());
+    loader_ = std::make_unique<testing::FakeLoader>(engine_.get());
   }
   void Restart(const CanaryOptions& canary, const std::string& published) {
     registry_.reset();
@@ -141,7 +96,7 @@ class RegistryTest : public ::testing::Test {
   RealClock real_clock_;
   ManualClock clock_;
   std::unique_ptr<engine::Engine> engine_;
-  std::unique_ptr<FakeLoader> loader_;
+  std::unique_ptr<testing::FakeLoader> loader_;
   std::vector<std::string> story_;
   std::unique_ptr<Registry> registry_;
 };
@@ -291,6 +246,56 @@ TEST_F(RegistryTest, AVersionIsFreedWhenItsLastCallEnds) {
   EXPECT_EQ(Live(), "a");
 }
 
+TEST_F(RegistryTest, AVersionThatComesAgainWhileItDrainsIsTakenInWhenItIsGone) {
+  CanaryOptions at_once;
+  at_once.traffic = 0;
+  Make(at_once, /*keep_previous=*/false);
+  Load("a");
+  auto call = registry_->Find("", "t");
+  Load("b");
+  ASSERT_EQ(Info("a").state, VersionState::kDraining);
+  // `latest` names the old one again, twice; then somebody asks for it.
+  Load("a");
+  Load("a");
+  const auto ticket = registry_->Load("a", true);
+  registry_->RunOnce();
+  EXPECT_FALSE(registry_->Await(*ticket, clock_.Now()).has_value());
+  EXPECT_EQ(Live(), "b");
+  call->reset();
+  registry_->RunOnce();
+  EXPECT_TRUE(registry_->Await(*ticket, clock_.Now())->status.ok());
+  EXPECT_EQ(Live(), "a");
+  EXPECT_EQ(Info("b").state, VersionState::kFreed);
+}
+
+TEST_F(RegistryTest, ANewerVersionPassesWhatWaitsForADrain) {
+  CanaryOptions at_once;
+  at_once.traffic = 0;
+  Make(at_once, /*keep_previous=*/false);
+  Load("a");
+  auto call = registry_->Find("", "t");
+  Load("b");
+  Load("a");
+  Load("c");
+  call->reset();
+  registry_->RunOnce();
+  EXPECT_EQ(Live(), "c");
+  EXPECT_EQ(Info("a").state, VersionState::kFreed);
+}
+
+TEST_F(RegistryTest, ACanaryGoesWhenTheKeptVersionIsMadeLive) {
+  Make(Canary());
+  Load("a");
+  Load("b");
+  ASSERT_TRUE(registry_->Promote().ok());
+  Load("c");
+  ASSERT_EQ(Info("c").state, VersionState::kCanary);
+  Load("a");  // from memory
+  EXPECT_EQ(Info("c").state, VersionState::kFreed);
+  EXPECT_EQ(Info("b").state, VersionState::kKept);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(Live(std::to_string(i)), "a");
+}
+
 TEST_F(RegistryTest, LoadingTheKeptVersionMakesItLive) {
   CanaryOptions at_once;
   at_once.traffic = 0;
@@ -422,6 +427,23 @@ TEST_F(RegistryTest, WhileNothingIsLiveOlderVersionsAreTried) {
   EXPECT_EQ(Info(root.path() + "/c").state, VersionState::kRejected);
 }
 
+TEST_F(RegistryTest, ARolledBackVersionThatCannotBeNotedIsToldSo) {
+  test::TempDir root;
+  std::ofstream(root.path() + "/.rolled-back") << "in the way of the folder";
+  CanaryOptions at_once;
+  at_once.traffic = 0;
+  Make(at_once, true, false, root.path());
+  Load("a");
+  Load("b");
+  ASSERT_TRUE(registry_->RollBack("odd").ok());
+  registry_->RunOnce();
+  EXPECT_EQ(Live(), "a");
+  EXPECT_EQ(Info("b").state, VersionState::kRejected);
+  EXPECT_THAT(Info("b").reason, HasSubstr("rolled back: odd; not noted for others: "));
+  Load("b");  // it is known here all the same
+  EXPECT_EQ(Live(), "a");
+}
+
 TEST_F(RegistryTest, ARolledBackVersionIsRememberedAfterARestart) {
   test::TempDir root;
   for (const char* name : {"a", "b"}) {
@@ -433,7 +455,13 @@ TEST_F(RegistryTest, ARolledBackVersionIsRememberedAfterARestart) {
   Make(at_once, true, false, root.path());
   Load(root.path() + "/a");
   Load(root.path() + "/b");
+  auto call = registry_->Find("", "t");
   ASSERT_TRUE(registry_->RollBack("odd").ok());
+  registry_->RunOnce();
+  // At once: while it is still answering.
+  EXPECT_EQ(Info(root.path() + "/b").state, VersionState::kDraining);
+  EXPECT_TRUE(WhyRolledBack(root.path(), Sha256Of("b")).has_value());
+  call->reset();
   registry_->RunOnce();
   // Another daemon, or this one after a restart.
   Restart(at_once, root.path());
