@@ -173,6 +173,10 @@ absl::Status App::Parts::Watch() {
   };
   ASSIGN_OR_RETURN(watcher,
                    registry::LatestWatcher::Start(config.watch, config.watch_interval, on_latest));
+  if (!watcher->notified()) {
+    log->Warning("the system gives no inotify instance: looking every watch_interval instead",
+                 {{"watch", config.watch}});
+  }
   return absl::OkStatus();
 }
 

@@ -34,16 +34,11 @@ void Drain(int fd) {
 absl::StatusOr<std::unique_ptr<LatestWatcher>> LatestWatcher::Start(const std::string& root,
                                                                     Duration poll,
                                                                     OnLatest on_latest) {
-  const int inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-  if (inotify < 0) {
-    return absl::UnavailableError(absl::StrCat("watching ", root, ": ", std::strerror(errno)));
-  }
   const int stop = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (stop < 0) {
-    const int error = errno;
-    close(inotify);
-    return absl::UnavailableError(absl::StrCat("watching ", root, ": ", std::strerror(error)));
+    return absl::UnavailableError(absl::StrCat("watching ", root, ": ", std::strerror(errno)));
   }
+  const int inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
   return std::unique_ptr<LatestWatcher>(
       new LatestWatcher(root, poll, std::move(on_latest), inotify, stop));
 }
@@ -61,7 +56,7 @@ LatestWatcher::~LatestWatcher() {
   const std::uint64_t one = 1;
   LLAVA_CHECK_EQ(write(stop_, &one, sizeof(one)), static_cast<ssize_t>(sizeof(one)));
   thread_.join();
-  close(inotify_);
+  if (notified()) close(inotify_);
   close(stop_);
 }
 
@@ -69,7 +64,8 @@ void LatestWatcher::Run() {
   const auto milliseconds =
       std::max<std::int64_t>(1, std::chrono::ceil<std::chrono::milliseconds>(poll_).count());
   for (;;) {
-    // The folder may come, go and come again: watching it twice is the same as once.
+    // The folder may come, go and come again: watching it twice is the same as once. Without an
+    // instance, and on file systems that do not notify, all this does nothing.
     inotify_add_watch(inotify_, root_.c_str(), kEvents);
     Look();
     pollfd fds[] = {{stop_, POLLIN, 0}, {inotify_, POLLIN, 0}};

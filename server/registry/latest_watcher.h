@@ -21,11 +21,14 @@ class LatestWatcher {
   using OnLatest = std::function<void(const std::string& dir, bool replaced)>;
 
   // `poll`: how often to look without a notification. The folder need not exist yet. UNAVAILABLE
-  // when the system has no more file descriptors.
+  // when the process has no more file descriptors.
   static absl::StatusOr<std::unique_ptr<LatestWatcher>> Start(const std::string& root,
                                                               Duration poll, OnLatest on_latest);
 
   ~LatestWatcher();  // stops and joins
+
+  // False when the system gave no inotify instance (a user has few of them): it only looks then.
+  bool notified() const { return inotify_ >= 0; }
 
  private:
   LatestWatcher(std::string root, Duration poll, OnLatest on_latest, int inotify, int stop);
@@ -35,7 +38,7 @@ class LatestWatcher {
   const std::string root_;
   const Duration poll_;
   const OnLatest on_latest_;
-  const int inotify_;  // file descriptor
+  const int inotify_;  // file descriptor, or -1
   const int stop_;     // file descriptor: readable when it is time to go
   std::string last_;   // folder told last
   std::string told_;   // its fingerprint then
