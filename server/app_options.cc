@@ -122,6 +122,7 @@ registry::RegistryOptions ToRegistryOptions(const Config& config) {
                      .longest = config.canary_time,
                      .more_failures = share(config.canary_failures_percent),
                      .more_bad_answers = share(config.canary_bad_answers_percent),
+                     .more_endless = share(config.canary_endless_percent),
                      .slower = 1 + share(config.canary_slower_percent),
                      .less_sure = 1 - share(config.canary_less_sure_percent)},
           .worse_evaluation = share(config.canary_evaluation_percent),

@@ -43,6 +43,7 @@ struct Config {
   std::int64_t canary_answers = 200;
   std::int64_t canary_failures_percent = 2;
   std::int64_t canary_bad_answers_percent = 5;
+  std::int64_t canary_endless_percent = 50;
   std::int64_t canary_slower_percent = 50;
   std::int64_t canary_less_sure_percent = 50;
   std::int64_t canary_evaluation_percent = 10;

@@ -126,7 +126,14 @@ std::vector<Option> CanaryOptions() {
       {.section = "Canary",
        .name = "canary_bad_answers_percent",
        .field = LLAVA_OPTION_FIELD(canary_bad_answers_percent),
-       .help = "The same for answers that are empty or repeat themselves.",
+       .help = "The same for answers that are empty, repeat themselves or are no text (broken "
+               "UTF-8, control characters).",
+       .max = 100},
+      {.section = "Canary",
+       .name = "canary_endless_percent",
+       .field = LLAVA_OPTION_FIELD(canary_endless_percent),
+       .help = "The same for answers that go on until max_tokens (a model that does not know when "
+               "to stop); 100: never.",
        .max = 100},
       {.section = "Canary",
        .name = "canary_slower_percent",

@@ -30,7 +30,7 @@ void AnswerWatch::Add(const engine::Delta& delta) {
   Choice& choice = choices_[index];
   choice.tail += delta.text;
   if (choice.tail.size() > 2 * kTailBytes) choice.tail.erase(0, choice.tail.size() - kTailBytes);
-  if (delta.finish != scheduling::FinishReason::kNone) choice.finished = true;
+  if (delta.finish != scheduling::FinishReason::kNone) choice.finish = delta.finish;
   for (const scheduling::SampledToken& token : delta.tokens) {
     ++tokens_;
     logprobs_ += token.logprob;
@@ -46,10 +46,12 @@ std::optional<registry::Observation> AnswerWatch::Observe(const absl::Status& st
     return observation;
   }
   for (const Choice& choice : choices_) {
-    if (choice.finished && absl::StripAsciiWhitespace(choice.tail).empty()) {
+    if (choice.finish != scheduling::FinishReason::kNone &&
+        absl::StripAsciiWhitespace(choice.tail).empty()) {
       observation.empty = true;
     }
     if (registry::IsDegenerate(choice.tail)) observation.degenerate = true;
+    if (choice.finish == scheduling::FinishReason::kLength) observation.endless = true;
   }
   // A prompt that was mostly in the prefix cache says nothing: a new version's cache is cold.
   if (2 * usage.cached_tokens < usage.prompt_tokens) {

@@ -30,7 +30,7 @@ class AnswerWatch {
  private:
   struct Choice {
     std::string tail;  // of the text
-    bool finished = false;
+    scheduling::FinishReason finish = scheduling::FinishReason::kNone;
   };
 
   std::vector<Choice> choices_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,8 +14,30 @@ namespace {
 constexpr std::size_t kRepeatedBytes = 24;
 constexpr std::size_t kRepeats = 6;
 constexpr std::size_t kLongestPeriod = 64;
+constexpr char kReplacement[] = "\xEF\xBF\xBD";  // U+FFFD
 // Two shares of few answers differ by chance: one bad answer is not yet a difference.
 constexpr std::int64_t kMinCount = 2;
+
+bool IsRepetitive(const std::string& text) {
+  for (std::size_t period = 1; period <= kLongestPeriod && 2 * period <= text.size(); ++period) {
+    std::size_t repeated = period;
+    while (repeated < text.size() &&
+           text[text.size() - 1 - repeated] == text[text.size() - 1 - repeated + period]) {
+      ++repeated;
+    }
+    if (repeated >= std::max(kRepeatedBytes, kRepeats * period)) return true;
+  }
+  return false;
+}
+
+bool IsGarbled(const std::string& text) {
+  const std::size_t replaced = text.find(kReplacement);
+  if (replaced != text.npos && replaced + std::strlen(kReplacement) < text.size()) return true;
+  return std::any_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return (byte < 0x20 && c != '\t' && c != '\n' && c != '\r') || byte == 0x7F;
+  });
+}
 
 Judgement RollBack(const char* cause, std::string reason) {
   return {Verdict::kRollBack, cause, std::move(reason)};
@@ -31,6 +54,7 @@ void CanaryJudge::Tally::Add(const Observation& observation) {
   ++answers;
   if (observation.failed) ++failed;
   if (observation.empty || observation.degenerate) ++bad;
+  if (observation.endless) ++endless;
   if (observation.first_token_seconds > 0) first_seconds.Add(observation.first_token_seconds);
   if (observation.next_token_seconds > 0) next_seconds.Add(observation.next_token_seconds);
   if (observation.mean_logprob) logprob.Add(*observation.mean_logprob);
@@ -71,6 +95,7 @@ std::optional<Judgement> CanaryJudge::Worse() const {
     return RollBack("bad_answers", absl::StrCat("empty or degenerate answers ", bad, ", live ",
                                                 live_bad, ", over ", canary_.answers, " answers"));
   }
+  if (auto endless = Endless()) return endless;
   if (auto slow = Slower("slow_first_token", "time to first token", canary_.first_seconds,
                          live_.first_seconds)) {
     return slow;
@@ -91,6 +116,16 @@ std::optional<Judgement> CanaryJudge::Slower(const char* cause, const char* what
                                       " s, over ", canary.count, " answers"));
 }
 
+std::optional<Judgement> CanaryJudge::Endless() const {
+  if (canary_.answers < options_.min_answers || live_.answers < options_.min_answers) return {};
+  const double canary = canary_.Share(canary_.endless);
+  const double live = live_.Share(live_.endless);
+  if (canary <= live + options_.more_endless) return {};
+  return RollBack("endless_answers",
+                  absl::StrCat("answers that went on until max_tokens ", canary, ", live ", live,
+                               ", over ", canary_.answers, " answers"));
+}
+
 std::optional<Judgement> CanaryJudge::LessSure() const {
   if (canary_.logprob.count < options_.min_answers || live_.logprob.count < options_.min_answers) {
     return {};
@@ -103,16 +138,6 @@ std::optional<Judgement> CanaryJudge::LessSure() const {
                                             canary_.logprob.count, " answers"));
 }
 
-bool IsDegenerate(const std::string& text) {
-  for (std::size_t period = 1; period <= kLongestPeriod && 2 * period <= text.size(); ++period) {
-    std::size_t repeated = period;
-    while (repeated < text.size() &&
-           text[text.size() - 1 - repeated] == text[text.size() - 1 - repeated + period]) {
-      ++repeated;
-    }
-    if (repeated >= std::max(kRepeatedBytes, kRepeats * period)) return true;
-  }
-  return false;
-}
+bool IsDegenerate(const std::string& text) { return IsRepetitive(text) || IsGarbled(text); }
 
 }  // namespace llava::registry

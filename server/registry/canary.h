@@ -15,7 +15,8 @@ namespace llava::registry {
 struct Observation {
   bool failed = false;             // the server's fault: an error, out of device memory, too late
   bool empty = false;              // has no text: it ended at once, or is of tokens without one
-  bool degenerate = false;         // mostly a repetition of itself (IsDegenerate)
+  bool degenerate = false;         // mostly a repetition of itself, or no text (IsDegenerate)
+  bool endless = false;            // went on until max_tokens
   double first_token_seconds = 0;  // 0: none, or mostly spared by the prefix cache
   double next_token_seconds = 0;   // the mean of the answer's inter-token times; 0: none
   std::optional<double> mean_logprob = std::nullopt;  // of its tokens as the model saw them
@@ -28,7 +29,10 @@ struct CanaryOptions {
   Duration longest = std::chrono::minutes(10);  // the same after this time
   double more_failures = 0.02;                  // share of answers above the live version's
   double more_bad_answers = 0.05;  // empty or degenerate; share above the live version's
-  double slower = 1.5;             // times the live version's mean first- or next-token time
+  // The same for endless answers: their share is also the clients' doing, so only a large
+  // difference speaks. A model that learned nothing does not know when to stop.
+  double more_endless = 0.5;
+  double slower = 1.5;  // times the live version's mean first- or next-token time
   // What is left of the live version's token probability (geometric mean) when the canary is so
   // much less sure of its own words: a model that learned noise is well-formed and unsure.
   double less_sure = 0.5;
@@ -63,6 +67,7 @@ class CanaryJudge {
     std::int64_t answers = 0;
     std::int64_t failed = 0;
     std::int64_t bad = 0;
+    std::int64_t endless = 0;
     Mean first_seconds;
     Mean next_seconds;
     Mean logprob;
@@ -73,6 +78,7 @@ class CanaryJudge {
   std::optional<Judgement> Worse() const;
   std::optional<Judgement> Slower(const char* cause, const char* what, const Mean& canary,
                                   const Mean& live) const;
+  std::optional<Judgement> Endless() const;
   std::optional<Judgement> LessSure() const;
 
   const CanaryOptions options_;
@@ -81,7 +87,9 @@ class CanaryJudge {
   Tally live_;
 };
 
-// True when `text` ends with at least 6 times the same piece (1 to 64 bytes), 24 bytes or more.
+// True when `text` ends with at least 6 times the same piece (1 to 64 bytes), 24 bytes or more, or
+// holds what no text does: bytes that are no UTF-8 (as U+FFFD; not at its end, where a character
+// may be cut), or control characters other than tab and newline.
 bool IsDegenerate(const std::string& text);
 
 }  // namespace llava::registry

@@ -56,6 +56,8 @@ TEST(AnswerWatchTest, FindsEmptyAndDegenerateChoices) {
   for (int i = 0; i < 2000; ++i) stuck.Add(Delta(" the", FinishReason::kNone));
   stuck.Add(Delta("", FinishReason::kLength));
   EXPECT_TRUE(stuck.Observe(absl::OkStatus(), Usage())->degenerate);
+  EXPECT_TRUE(stuck.Observe(absl::OkStatus(), Usage())->endless);
+  EXPECT_FALSE(empty.Observe(absl::OkStatus(), Usage())->endless);
 }
 
 TEST(AnswerWatchTest, WhoIsToBlame) {

@@ -87,6 +87,26 @@ TEST_F(CanaryJudgeTest, LessSureOfItsWordsIsWorse) {
   EXPECT_EQ(cause_, "less_sure");
 }
 
+TEST_F(CanaryJudgeTest, NotKnowingWhenToStopIsWorse) {
+  Canary(30, {.endless = true});
+  EXPECT_EQ(Judge(), Verdict::kWait);  // nothing to compare with: clients may want it so
+  Live(20, {});
+  Live(20, {.endless = true});
+  EXPECT_EQ(Judge(), Verdict::kWait);
+  Live(1, {});
+  EXPECT_EQ(Judge(), Verdict::kRollBack);
+  EXPECT_EQ(cause_, "endless_answers");
+  EXPECT_THAT(reason_, HasSubstr("went on until max_tokens 1, live 0.48"));
+}
+
+TEST(IsDegenerateTest, FindsWhatIsNoText) {
+  EXPECT_TRUE(IsDegenerate("o\x06z cen"));
+  EXPECT_TRUE(IsDegenerate("It is \xEF\xBF\xBD red"));
+  EXPECT_TRUE(IsDegenerate("\x7F"));
+  EXPECT_FALSE(IsDegenerate("Sch\xC3\xB6n, \xE7\xBA\xA2\xE8\x89\xB2\n\t1.\r\n"));
+  EXPECT_FALSE(IsDegenerate("cut by max_tokens: \xEF\xBF\xBD"));
+}
+
 TEST(IsDegenerateTest, FindsRepetition) {
   EXPECT_TRUE(IsDegenerate(std::string(300, 'a')));
   EXPECT_TRUE(IsDegenerate("It is red red red red red red red"));
