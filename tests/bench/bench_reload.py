@@ -4,7 +4,8 @@
   scripts/with-test-venv tests/bench/bench_reload.py [--checkpoint DIR] [--requests N] [--reloads N] ...
 
 Every reload is a new version with the same weights (another manifest), published to the watched folder, live at once and the
-old one freed. `llava bench` makes the load, the same both times.
+old one freed. `llava bench` makes the load, the same both times; the reloads are spread over it, and all of them fall into it,
+or the program says that it needs more requests.
 """
 import argparse
 import json
@@ -20,8 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / "build/release/bin"
 os.environ.setdefault("LLAVAD", str(BIN / "llavad"))
 sys.path.insert(0, str(ROOT / "tests/integration"))
+from daemon_process import wait_until  # noqa: E402
 from published import Published  # noqa: E402
 from reload_daemon import Llavad  # noqa: E402
+
+
+TOO_SHORT = "the load ended before the last reload: give more --requests"
 
 
 def bench(daemon, args, output):
@@ -36,10 +41,18 @@ def row(name, result):
           f" {1e3 * gaps['p50']:>9.1f} {1e3 * gaps['p99']:>9.1f} {1e3 * gaps['max']:>9.1f} {sum(result['errors'].values()):>7}")
 
 
+def wait_for_turn(load, turn):
+    try:
+        load.wait(timeout=max(0, turn - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return
+    sys.exit(TOO_SHORT)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", type=Path, default=ROOT / "demo/checkpoint")
-    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--concurrency", type=int, default=4)
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--reloads", type=int, default=10)
@@ -54,23 +67,20 @@ def main():
             without = json.loads(Path(outputs[0]).read_text())
             at_start = daemon.rss()
             with_reloads = subprocess.Popen(bench(daemon, args, outputs[1]), stdout=subprocess.DEVNULL)
-            pause = without["seconds"] / (2 * args.reloads)  # a reload itself takes time too
+            begin = time.monotonic()
             resident, seconds = [], []
-            for _ in range(args.reloads):
-                try:
-                    with_reloads.wait(timeout=pause)
-                    break  # the load has ended before
-                except subprocess.TimeoutExpired:
-                    pass
+            for i in range(args.reloads):
+                wait_for_turn(with_reloads, begin + (i + 0.5) * without["seconds"] / (args.reloads + 1))
                 start = time.monotonic()
                 version = published.publish(base=args.checkpoint)[1]
                 daemon.wait_state(version, "live", seconds=600)
                 seconds.append(time.monotonic() - start)
-                while sum(v.bytes > 0 for v in daemon.versions().values()) > 1:
-                    pass
+                wait_until(lambda: daemon.loaded() == 1, "the old version is freed", 600)
                 resident.append(daemon.rss())
                 for gone in sorted(published.root.glob("v*"))[:-1]:
                     shutil.rmtree(gone)
+            if with_reloads.poll() is not None:
+                sys.exit(TOO_SHORT)
             assert with_reloads.wait() == 0
             print(f"{'':<18} {'tokens/s':>9} {'TTFT p50':>9} {'p99 ms':>9} {'ITL p50':>9} {'p99 ms':>9} {'max ms':>9} {'errors':>7}")
             row("without reloads", without)
