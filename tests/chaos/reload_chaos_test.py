@@ -11,26 +11,13 @@ from pathlib import Path
 import grpc
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
-import numpy as np  # noqa: E402
-
 from daemon_process import wait_until  # noqa: E402
-from published import Published, edit_config, read_tensors, rolled, write_tensors  # noqa: E402
+from published import ROOT, Published, rolled, wide  # noqa: E402
 from reload_daemon import Llavad, Load, models_pb, pb, question  # noqa: E402
 
 AT_ONCE = "canary_percent: 0\n"
-WIDE = 131072  # makes weights of about 100 MB, which take a moment to read
-
-
-def wide(folder):
-    """A checkpoint that is large on the disk."""
-    edit_config(folder, lambda config: config["text_config"].update(intermediate_size=WIDE))
-    arrays = read_tensors(folder / "model.safetensors")
-    for name, array in arrays.items():
-        if ".mlp.gate_proj." in name or ".mlp.up_proj." in name:
-            arrays[name] = np.zeros((WIDE, array.shape[1]), np.uint16)
-        elif ".mlp.down_proj." in name:
-            arrays[name] = np.zeros((array.shape[0], WIDE), np.uint16)
-    write_tensors(folder / "model.safetensors", arrays)
+DEMO = ROOT / "demo/checkpoint"
+WARM_UP, RELOADS = 4, 12
 
 
 def wait_for_event(daemon, version, state):
@@ -58,6 +45,22 @@ class ReloadChaosTest(unittest.TestCase):
                     pass
                 with Llavad(self.config).wait_ready() as again:
                     self.assertEqual(again.ask()[0], new)
+
+    def test_killed_while_a_rolled_back_version_still_answers(self):
+        _, old = self.published.publish()
+        daemon = Llavad(self.config)
+        with daemon.wait_ready():
+            folder, new = self.published.publish(edit=wide)
+            daemon.wait_state(new, "live")
+            request = pb.ChatStreamRequest(request=question("Go on.", max_tokens=100, ignore_eos=True))
+            next(daemon.chat.ChatStream(request))
+            daemon.models.Rollback(models_pb.RollbackRequest(reason="odd answers"))
+            wait_until((self.published.root / ".rolled-back" / new).exists, "it is noted")
+            self.assertEqual(daemon.state(new), "draining")
+            daemon.kill()
+        with Llavad(self.config).wait_ready() as again:
+            self.assertEqual(again.ask()[0], old)
+            self.assertEqual(again.state(new), "rejected")
 
     def test_started_when_the_newest_is_bad(self):
         _, good = self.published.publish()
@@ -139,28 +142,78 @@ class ReloadChaosTest(unittest.TestCase):
                     self.assertEqual(tokens, 60)
                 self.assertEqual(daemon.process.wait(timeout=60), 0, daemon.logged())
 
-    def test_nothing_leaks(self):
-        self.published.publish()
-        with Llavad(self.config + "keep_previous: false\n").wait_ready() as daemon, Load(daemon) as load:
-            def open_files():
-                return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+    def test_nothing_is_left_of_versions_that_were_freed(self):
+        """Two real checkpoints in turn, under load. What caches and allocators keep is there after the first few reloads;
+        all of the others together may not add what two versions weigh."""
+        _, first = self.published.publish(base=DEMO)
+        with Llavad(self.config + "keep_previous: false\n").wait_ready() as daemon, Load(daemon, max_tokens=8) as load:
+            weights = daemon.versions()[first].bytes
+            folders = [self.published.write(base=DEMO) for _ in range(2)]
 
-            def threads():
-                return len(os.listdir(f"/proc/{daemon.process.pid}/task"))
-
-            def reload(rows):
-                folder, version = self.published.publish(rolled(rows))
-                daemon.wait_state(version, "live")
+            def reload(turn):
+                folder, version = folders[turn % 2]
+                before = daemon.versions()
+                daemon.load(folder)
                 load.wait_answers(3, version)
-                wait_until(lambda: sum(v.bytes > 0 for v in daemon.versions().values()) == 1, "the old one is freed")
-            for rows in range(1, 4):
-                reload(rows)
-            before = open_files(), threads(), daemon.rss()
-            for rows in range(4, 12):
-                reload(rows)
-            self.assertLessEqual(open_files(), before[0] + 2)
-            self.assertLessEqual(threads(), before[1] + 2)
-            self.assertLessEqual(daemon.rss(), before[2] + (24 << 20))
+                for old, was in before.items():
+                    if was.state == models_pb.VERSION_STATE_LIVE:
+                        daemon.wait_state(old, "freed")
+                self.assertEqual(daemon.loaded(), 1)
+            for turn in range(WARM_UP):
+                reload(turn)
+            held, resident = daemon.holds(), daemon.rss()
+            for turn in range(WARM_UP, WARM_UP + RELOADS):
+                reload(turn)
+            wait_until(lambda: daemon.holds() == held, f"files and threads as before, {held}")
+            grown = daemon.rss() - resident
+            print(f"{RELOADS} reloads of {weights / 2**20:.1f} MiB: resident memory {resident / 2**20:.1f} MiB, "
+                  f"then {grown / 2**20:+.1f}")
+            self.assertLess(grown, 2 * weights)
+        load.check(self)
+
+    def test_a_reload_while_draining_is_refused(self):
+        _, old = self.published.publish(edit=wide)
+        with Llavad(self.config).wait_ready() as daemon:
+            folder, _ = self.published.write(rolled(1))
+            request = pb.ChatStreamRequest(request=question("Go on.", max_tokens=100, ignore_eos=True))
+            stream = daemon.chat.ChatStream(request)
+            tokens = len(next(stream).token_ids)
+            daemon.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: "draining" in daemon.get("/readyz")[1], "it drains")
+            for call in (lambda: daemon.load(folder), lambda: daemon.models.Reload(models_pb.ReloadRequest())):
+                with self.assertRaises(grpc.RpcError) as refused:
+                    call()
+                self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAVAILABLE)
+                self.assertEqual(refused.exception.details(), "the server is stopping")
+            self.assertEqual(daemon.state(old), "live")
+            self.assertEqual(daemon.metrics()["llava_requests_running"], 1)  # all that while it drained
+            self.assertEqual(tokens + sum(len(event.token_ids) for event in stream), 100)
+            self.assertEqual(daemon.process.wait(timeout=60), 0, daemon.logged())
+
+    def test_a_load_gives_way_to_those_who_are_served(self):
+        self.published.publish()
+        with Llavad(self.config).wait_ready() as daemon, Load(daemon) as load:
+            def niceness():
+                """{(name, nice)} of its threads."""
+                found = set()
+                for path in Path(f"/proc/{daemon.process.pid}/task").glob("*/stat"):
+                    try:
+                        name, _, rest = path.read_text().partition("(")[2].rpartition(")")
+                    except FileNotFoundError:
+                        continue  # it has ended
+                    found.add((name, int(rest.split()[16])))
+                return found
+            self.assertEqual({nice for _, nice in niceness()}, {0})
+            folder, _ = self.published.write(edit=wide)
+            call = daemon.models.Load.future(models_pb.LoadRequest(path=str(folder)))
+            seen = set()
+            while not call.done():
+                seen |= niceness()
+            call.result()
+            self.assertEqual({nice for name, nice in seen if name != "llavad"}, {0})  # the engine's, and gRPC's
+            self.assertIn(("llavad", 10), seen)
+            wait_until(lambda: {nice for _, nice in niceness()} == {0}, "the loader has ended")
+            load.wait_answers(3)
         load.check(self)
 
 

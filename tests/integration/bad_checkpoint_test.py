@@ -25,6 +25,11 @@ def other_architecture(folder):
     write_tensors(folder / "model.safetensors", arrays)
 
 
+def of_integers(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes().replace(b'"BF16"', b'"I16" ', 1))
+
+
 def shorter_context(folder):
     edit_config(folder, lambda config: config["text_config"].update(max_position_embeddings=128))
 
@@ -118,6 +123,10 @@ class BadCheckpointTest(unittest.TestCase):
         folder, _ = self.published.write(
             edit=lambda path: edit_config(path, lambda config: config["text_config"].update(intermediate_size=256)))
         self.rejected(folder, CODE.INVALID_ARGUMENT, "shape")
+
+    def test_another_dtype(self):
+        folder, _ = self.published.write(edit=of_integers)
+        self.rejected(folder, CODE.INVALID_ARGUMENT, "model.safetensors", "I16")
 
     def test_a_failing_probe(self):
         folder, _ = self.published.write(rolled(5), probes=[probe([3, 3, 3])])

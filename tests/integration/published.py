@@ -11,6 +11,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests/golden/data/checkpoint"
 HEAD = "language_model.lm_head.weight"
+WIDE = 131072  # makes weights of about 100 MB, which take a moment to read, and so do steps
 
 
 def read_tensors(path):
@@ -61,6 +62,18 @@ def edit_config(folder, change):
     config = json.loads((folder / "config.json").read_text())
     change(config)
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def wide(folder):
+    """A checkpoint that is large on the disk."""
+    edit_config(folder, lambda config: config["text_config"].update(intermediate_size=WIDE))
+    arrays = read_tensors(folder / "model.safetensors")
+    for name, array in arrays.items():
+        if ".mlp.gate_proj." in name or ".mlp.up_proj." in name:
+            arrays[name] = np.zeros((WIDE, array.shape[1]), np.uint16)
+        elif ".mlp.down_proj." in name:
+            arrays[name] = np.zeros((array.shape[0], WIDE), np.uint16)
+    write_tensors(folder / "model.safetensors", arrays)
 
 
 def manifest_of(folder, probes=(), step=1):

@@ -1,6 +1,7 @@
 """llavad as a process of its own for the tests of reloading: its RPCs, its load, its log."""
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -29,15 +30,15 @@ def question(text, picture=None, max_tokens=8, **sampling):
 
 
 class Llavad:
-    """Starts at once; wait_ready() waits for the first version."""
+    """Starts at once; wait_ready() waits for the first version. `log`: a file for its standard error."""
 
-    def __init__(self, config, **environment):
+    def __init__(self, config, log=None, **environment):
         self.config = tempfile.NamedTemporaryFile("w", suffix=".yaml")
         self.config.write("model_name: golden\nkv_cache_bytes: 4MiB\nthreads: 1\nlisten: 127.0.0.1:0\n"
                           "http: 127.0.0.1:0\nmetrics: 127.0.0.1:0\nwatch_interval: 50ms\nmax_context_tokens: 256\n"
                           + config)
         self.config.flush()
-        self.log = tempfile.TemporaryFile()
+        self.log = open(log, "r+b") if log else tempfile.TemporaryFile()
         self.process = subprocess.Popen([PROGRAM, "--config", self.config.name], text=True, stdout=subprocess.PIPE,
                                         stderr=self.log, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
         self.addresses = {}
@@ -90,6 +91,11 @@ class Llavad:
         return [(e.version, models_pb.VersionState.Name(e.state).removeprefix("VERSION_STATE_").lower())
                 for e in self.models.List(models_pb.ListRequest()).events]
 
+    def states_in_metrics(self):
+        """{(version, state)}"""
+        return {tuple(re.findall(r'"([^"]+)"', name))[::-1] for name, value in self.metrics().items()
+                if name.startswith("llava_model_version_state{") and value == 1}
+
     def load(self, folder, **call):
         return self.models.Load(models_pb.LoadRequest(path=str(folder)), **call)
 
@@ -97,6 +103,15 @@ class Llavad:
         """(version, token ids) of one answer."""
         answer = self.chat.Chat(question(text, picture, **how))
         return answer.model_version, tuple(answer.choices[0].token_ids)
+
+    def holds(self):
+        """(open files, threads of its own). gRPC starts and ends its own as it likes; they have its names."""
+        names = [path.read_text().strip() for path in Path(f"/proc/{self.process.pid}/task").glob("*/comm")]
+        return len(os.listdir(f"/proc/{self.process.pid}/fd")), sum(name in ("llavad", "cpu") for name in names)
+
+    def loaded(self):
+        """How many versions are in memory."""
+        return sum(v.bytes > 0 for v in self.versions().values())
 
     def rss(self):
         """Resident bytes."""
@@ -129,10 +144,10 @@ class Llavad:
 
 
 class Load:
-    """People who ask and read streams all the time. Every answer is whole, and of one version."""
+    """People who ask and read streams all the time, `model`. Every answer is whole, and of one version."""
 
-    def __init__(self, daemon, people=3, max_tokens=12):
-        self.daemon, self.max_tokens = daemon, max_tokens
+    def __init__(self, daemon, people=3, max_tokens=12, model=""):
+        self.daemon, self.max_tokens, self.model = daemon, max_tokens, model
         self.stopping = threading.Event()
         self.answers = []  # (version, question, ids)
         self.problems = []
@@ -151,6 +166,7 @@ class Load:
 
     def _ask(self, text, picture):
         request = question(text, picture, self.max_tokens, ignore_eos=True)
+        request.model = self.model
         events = list(self.daemon.chat.ChatStream(pb.ChatStreamRequest(request=request)))
         versions = {e.model_version for e in events}
         ids = tuple(i for e in events for i in e.token_ids)

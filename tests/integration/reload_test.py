@@ -1,11 +1,13 @@
 """New versions go live under load without losing a request, and go back: over real sockets, with real checkpoints."""
+import json
 import tempfile
 import unittest
 
 import grpc
 
 from daemon_process import wait_until
-from published import GOLDEN, Published, rolled, stuck
+from http_requests import CHAT, http
+from published import GOLDEN, Published, rolled, stuck, wide
 from reload_daemon import Llavad, Load, models_pb, pb, question
 
 AT_ONCE = "canary_percent: 0\n"
@@ -128,6 +130,20 @@ class ReloadTest(unittest.TestCase):
             self.assertIn('verdict="rolled_back"', verdicts[0])
         load.check(self)
 
+    def test_latest_goes_back_to_a_version_that_still_answers(self):
+        folder, old = self.published.publish(edit=wide)
+        with Llavad(self.watch + AT_ONCE + "keep_previous: false\n").wait_ready() as daemon:
+            request = pb.ChatStreamRequest(request=question("Go on.", max_tokens=100, ignore_eos=True))
+            stream = daemon.chat.ChatStream(request)
+            tokens = len(next(stream).token_ids)
+            _, new = self.published.publish()
+            daemon.wait_state(new, "live")
+            self.assertEqual(daemon.state(old), "draining")
+            self.published.point(folder)
+            self.assertEqual(tokens + sum(len(event.token_ids) for event in stream), 100)
+            daemon.wait_state(old, "live")
+            self.assertEqual(daemon.ask()[0], old)
+
     def test_two_reloads_at_once(self):
         self.published.publish()
         with Llavad(self.watch + AT_ONCE).wait_ready() as daemon, Load(daemon) as load:
@@ -160,12 +176,36 @@ class ReloadTest(unittest.TestCase):
             load.wait_answers(4, old)
         load.check(self)
 
+    def test_swap_says_how_long_to_those_whom_it_cannot_keep(self):
+        _, old = self.published.publish(edit=wide)
+        with Llavad(self.watch + "reload: swap\nqueue_requests: 3\n").wait_ready() as daemon:
+            # Somebody who reads a long answer holds the old version, and so the swap.
+            request = pb.ChatStreamRequest(request=question("Go on.", max_tokens=100, ignore_eos=True))
+            stream = daemon.chat.ChatStream(request)
+            tokens = len(next(stream).token_ids)
+            _, new = self.published.publish()
+            daemon.wait_state(old, "draining")
+            self.assertEqual(daemon.get("/readyz")[0], 503)
+            calls = [daemon.chat.Chat.future(question(f"Question {i}")) for i in range(6)]
+            wait_until(lambda: sum(call.done() for call in calls) == 4, "two wait, the others are refused")
+            for call in calls:
+                if call.done():
+                    self.assertEqual(call.code(), grpc.StatusCode.UNAVAILABLE)
+                    self.assertRegex(call.details(), r"a new version of golden is being loaded, for about [\d.]+ s more")
+                    self.assertIn("grpc-status-details-bin", dict(call.trailing_metadata()))  # RetryInfo
+            status, headers, body = http(daemon, CHAT, {"messages": [{"role": "user", "content": "Hello"}]})
+            self.assertEqual(status, 503, body)
+            self.assertGreater(int(headers["Retry-After"]), 0)
+            self.assertEqual(tokens + sum(len(event.token_ids) for event in stream), 100)
+            wait_until(lambda: all(call.done() for call in calls), "those who waited are answered")
+            answered = [call.result().model_version for call in calls if call.code() == grpc.StatusCode.OK]
+            self.assertEqual(answered, [new, new])
+
     def test_waits_for_the_first_version_and_says_what_it_looks_for(self):
         with Llavad(self.watch + AT_ONCE) as daemon:
             self.assertEqual(daemon.get("/healthz")[0], 200)
-            status, text = daemon.get("/readyz")
-            self.assertEqual(status, 503)
-            self.assertIn(f"{self.published.root}/latest", text)
+            wait_until(lambda: f"{self.published.root}/latest" in daemon.get("/readyz")[1], "it says what it waits for")
+            self.assertEqual(daemon.get("/readyz")[0], 503)
             with self.assertRaises(grpc.RpcError) as refused:
                 daemon.ask()
             self.assertEqual(refused.exception.code(), grpc.StatusCode.FAILED_PRECONDITION)
@@ -212,6 +252,33 @@ class ReloadTest(unittest.TestCase):
             self.assertEqual([s.removeprefix("VERSION_STATE_").lower() for s in states],
                              ["discovered", "verifying", "loading", "warming", "probing", "live"])
             watch.cancel()
+
+    def test_every_state_is_in_rpc_log_and_metrics(self):
+        _, old = self.published.publish()
+        with Llavad(self.watch + JUDGED).wait_ready() as daemon:
+            _, new = self.published.publish(rolled(1))
+            daemon.wait_state(new, "canary")
+            self.assertEqual(daemon.states_in_metrics(), {(old, "live"), (new, "canary")})
+            daemon.models.Promote(models_pb.PromoteRequest())
+            daemon.models.Unload(models_pb.UnloadRequest(version=old))
+            daemon.wait_state(old, "freed")
+            self.assertEqual(daemon.states_in_metrics(), {(old, "freed"), (new, "live")})
+            way = ["discovered", "verifying", "loading", "warming", "probing"]
+            expected = {old: way + ["live", "kept", "draining", "freed"], new: way + ["canary", "live"]}
+            lines = [json.loads(line) for line in daemon.logged().splitlines()]
+            logged = [(line["version"], line["state"]) for line in lines if line["event"] == "model version"]
+            for told in (daemon.events(), logged):
+                self.assertEqual({version: [s for v, s in told if v == version] for version in expected}, expected)
+
+    def test_alive_and_not_ready_while_the_first_version_is_read(self):
+        _, version = self.published.publish(edit=wide)
+        with Llavad(self.watch + AT_ONCE) as daemon:
+            wait_until(lambda: (version, "verifying") in daemon.events(), "it is read")
+            self.assertEqual(daemon.get("/healthz")[0], 200)
+            ready, live = daemon.get("/readyz")[0], daemon.state(version) == "live"
+            self.assertTrue(live or ready == 503)  # asked in this order: live later than not ready
+            daemon.wait_ready()
+            self.assertEqual(daemon.state(version), "live")
 
 
 def probe(ids, *images):

@@ -143,7 +143,11 @@ absl::StatusOr<PublishedVersion> PublishRun(
     std::error_code copy_error;
     fs::copy(checkpoint, dir, fs::copy_options::recursive, copy_error);
     if (!copy_error) return absl::OkStatus();
-    return absl::UnavailableError(absl::StrCat(dir, ": ", copy_error.message()));
+    // The library calls a full disk an input/output error.
+    std::error_code ignored;
+    return absl::UnavailableError(absl::StrCat("copying to ", dir, ": ", copy_error.message(), " (",
+                                               fs::space(dir, ignored).available,
+                                               " bytes are free there)"));
   };
   ASSIGN_OR_RETURN(PublishedVersion published,
                    Publish(recipe.publish, std::move(manifest), write, files));
