@@ -62,6 +62,7 @@ void Registry::BeginStop() {
 void Registry::Stop() {
   BeginStop();
   if (thread_.joinable()) thread_.join();
+  RememberRollBacks();  // what came last
   MutexLock lock(&mutex_);
   const absl::Status stopped = absl::UnavailableError("the server is stopping");
   for (const Command& command : commands_) Decide(command.ticket, stopped, {});

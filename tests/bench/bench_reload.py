@@ -3,14 +3,13 @@
 
   scripts/with-test-venv tests/bench/bench_reload.py [--checkpoint DIR] [--requests N] [--reloads N] ...
 
-Every reload is a new version with the same weights (another manifest), published to the watched folder, live at once and the
-old one freed. `llava bench` makes the load, the same both times; the reloads are spread over it, and all of them fall into it,
+Every reload is a new version with the same weights (another manifest), written before and then published to the watched folder
+by moving its link, live at once and the old one freed. `llava bench` makes the load, the same both times; the reloads are spread over it, and all of them fall into it,
 or the program says that it needs more requests.
 """
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,8 +59,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         published = Published(folder + "/models")
         published.publish(base=args.checkpoint)
+        versions = [published.write(base=args.checkpoint) for _ in range(args.reloads)]
         config = f"watch: {published.root}\ncanary_percent: 0\nkeep_previous: false\n"
-        with Llavad(config).wait_ready() as daemon:
+        with Llavad(config, sizes="kv_cache_bytes: 256MiB\n").wait_ready() as daemon:
             outputs = [folder + "/without.json", folder + "/with.json"]
             subprocess.run(bench(daemon, args, outputs[0]), check=True, stdout=subprocess.DEVNULL)
             without = json.loads(Path(outputs[0]).read_text())
@@ -69,16 +69,14 @@ def main():
             with_reloads = subprocess.Popen(bench(daemon, args, outputs[1]), stdout=subprocess.DEVNULL)
             begin = time.monotonic()
             resident, seconds = [], []
-            for i in range(args.reloads):
+            for i, (written, version) in enumerate(versions):
                 wait_for_turn(with_reloads, begin + (i + 0.5) * without["seconds"] / (args.reloads + 1))
                 start = time.monotonic()
-                version = published.publish(base=args.checkpoint)[1]
+                published.point(written)
                 daemon.wait_state(version, "live", seconds=600)
                 seconds.append(time.monotonic() - start)
                 wait_until(lambda: daemon.loaded() == 1, "the old version is freed", 600)
                 resident.append(daemon.rss())
-                for gone in sorted(published.root.glob("v*"))[:-1]:
-                    shutil.rmtree(gone)
             if with_reloads.poll() is not None:
                 sys.exit(TOO_SHORT)
             assert with_reloads.wait() == 0

@@ -123,6 +123,18 @@ class ModelsCommandTest(unittest.TestCase):
             self.assertIn("the server is stopping", watch.communicate(timeout=60)[1])
             self.assertEqual(watch.returncode, NETWORK_ERROR)
 
+    def test_watchers_are_bounded(self):
+        self.start()
+        admin = [("authorization", "Bearer root")]
+        watches = [self.daemon.models.Watch(models_pb.WatchRequest(), metadata=admin) for _ in range(64)]
+        for watch in watches:
+            next(watch)
+        said = self.llava("watch", code=SERVER_ERROR)
+        self.assertIn("64 calls wait or watch already, the most there may be", said)
+        self.assertEqual(self.states(), {self.old[:12]: ("live", 100)})  # what does not wait is answered
+        for watch in watches:
+            watch.cancel()
+
     def test_only_an_admin_may(self):
         self.start()
         for words in [("list",), ("load", str(self.folder)), ("reload",), ("traffic", "10"), ("promote",), ("rollback",),

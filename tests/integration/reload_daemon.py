@@ -30,13 +30,14 @@ def question(text, picture=None, max_tokens=8, **sampling):
 
 
 class Llavad:
-    """Starts at once; wait_ready() waits for the first version. `log`: a file for its standard error."""
+    """Starts at once; wait_ready() waits for the first version. `log`: a file for its standard error; `sizes`: for other
+    checkpoints than the golden one."""
 
-    def __init__(self, config, log=None, **environment):
+    def __init__(self, config, log=None, sizes="kv_cache_bytes: 4MiB\nmax_context_tokens: 256\n", **environment):
         self.config = tempfile.NamedTemporaryFile("w", suffix=".yaml")
-        self.config.write("model_name: golden\nkv_cache_bytes: 4MiB\nthreads: 1\nlisten: 127.0.0.1:0\n"
-                          "http: 127.0.0.1:0\nmetrics: 127.0.0.1:0\nwatch_interval: 50ms\nmax_context_tokens: 256\n"
-                          + config)
+        self.config.write("model_name: golden\nthreads: 1\nlisten: 127.0.0.1:0\n"
+                          "http: 127.0.0.1:0\nmetrics: 127.0.0.1:0\nwatch_interval: 50ms\n"
+                          + sizes + config)
         self.config.flush()
         self.log = open(log, "r+b") if log else tempfile.TemporaryFile()
         self.process = subprocess.Popen([PROGRAM, "--config", self.config.name], text=True, stdout=subprocess.PIPE,

@@ -427,6 +427,19 @@ TEST_F(RegistryTest, WhileNothingIsLiveOlderVersionsAreTried) {
   EXPECT_EQ(Info(root.path() + "/c").state, VersionState::kRejected);
 }
 
+TEST_F(RegistryTest, ARollBackJustBeforeTheStopIsNoted) {
+  test::TempDir root;
+  CanaryOptions at_once;
+  at_once.traffic = 0;
+  Make(at_once, true, false, root.path());
+  Load("a");
+  Load("b");
+  registry_->BeginStop();
+  ASSERT_TRUE(registry_->RollBack("odd").ok());
+  registry_->Stop();
+  EXPECT_EQ(WhyRolledBack(root.path(), Sha256Of("b")), "rolled back: odd");
+}
+
 TEST_F(RegistryTest, ARolledBackVersionThatCannotBeNotedIsToldSo) {
   test::TempDir root;
   std::ofstream(root.path() + "/.rolled-back") << "in the way of the folder";
