@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Steady load on llavad without and with reloads: throughput, time to first token, inter-token time, resident memory.
 
+Without, with, and without again: on a machine that others use, the difference between the first and the last row is theirs.
+
   scripts/with-test-venv tests/bench/bench_reload.py [--checkpoint DIR] [--requests N] [--reloads N] ...
 
 Every reload is a new version with the same weights (another manifest), written before and then published to the watched folder
@@ -28,16 +30,35 @@ from reload_daemon import Llavad  # noqa: E402
 TOO_SHORT = "the load ended before the last reload: give more --requests"
 
 
-def bench(daemon, args, output):
-    return [BIN / "llava", "bench", "--server", daemon.addresses["grpc"], "--requests", str(args.requests), "--concurrency",
-            str(args.concurrency), "--max-tokens", str(args.max_tokens), "--pictures", "4", "--image-side", "128",
-            "--output", output]
+class Bench:
+    """`llava bench`, from now on."""
 
+    def __init__(self, name, daemon, args):
+        self.name, self.daemon = name, daemon
+        self.output = tempfile.NamedTemporaryFile(suffix=".json")
+        self.cpu_before = self.cpu()
+        self.process = subprocess.Popen(
+            [BIN / "llava", "bench", "--server", daemon.addresses["grpc"], "--requests", str(args.requests),
+             "--concurrency", str(args.concurrency), "--max-tokens", str(args.max_tokens), "--pictures", "4",
+             "--image-side", "128", "--output", self.output.name], stdout=subprocess.DEVNULL)
 
-def row(name, result):
-    first, gaps = result["time_to_first_token_seconds"], result["inter_token_seconds"]
-    print(f"{name:<18} {result['output_tokens_per_second']:>9.1f} {1e3 * first['p50']:>9.1f} {1e3 * first['p99']:>9.1f}"
-          f" {1e3 * gaps['p50']:>9.1f} {1e3 * gaps['p99']:>9.1f} {1e3 * gaps['max']:>9.1f} {sum(result['errors'].values()):>7}")
+    def cpu(self):
+        """Seconds that the daemon has computed."""
+        fields = Path(f"/proc/{self.daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def finish(self):
+        assert self.process.wait() == 0
+        self.result = json.loads(Path(self.output.name).read_text())
+        tokens = self.result["seconds"] * self.result["output_tokens_per_second"]
+        self.cpu_per_token = (self.cpu() - self.cpu_before) / tokens
+        return self
+
+    def print_row(self):
+        first, gaps = self.result["time_to_first_token_seconds"], self.result["inter_token_seconds"]
+        milliseconds = [first["p50"], first["p99"], gaps["p50"], gaps["p99"], gaps["max"], self.cpu_per_token]
+        print(f"{self.name:<16}" + f"{self.result['output_tokens_per_second']:>10.1f}"
+              + "".join(f"{1e3 * value:>10.2f}" for value in milliseconds) + f"{sum(self.result['errors'].values()):>8}")
 
 
 def wait_for_turn(load, turn):
@@ -62,27 +83,27 @@ def main():
         versions = [published.write(base=args.checkpoint) for _ in range(args.reloads)]
         config = f"watch: {published.root}\ncanary_percent: 0\nkeep_previous: false\n"
         with Llavad(config, sizes="kv_cache_bytes: 256MiB\n").wait_ready() as daemon:
-            outputs = [folder + "/without.json", folder + "/with.json"]
-            subprocess.run(bench(daemon, args, outputs[0]), check=True, stdout=subprocess.DEVNULL)
-            without = json.loads(Path(outputs[0]).read_text())
+            before = Bench("without reloads", daemon, args).finish()
             at_start = daemon.rss()
-            with_reloads = subprocess.Popen(bench(daemon, args, outputs[1]), stdout=subprocess.DEVNULL)
+            load = Bench(f"{args.reloads} reloads", daemon, args)
             begin = time.monotonic()
             resident, seconds = [], []
             for i, (written, version) in enumerate(versions):
-                wait_for_turn(with_reloads, begin + (i + 0.5) * without["seconds"] / (args.reloads + 1))
+                wait_for_turn(load.process, begin + (i + 0.5) * before.result["seconds"] / (args.reloads + 1))
                 start = time.monotonic()
                 published.point(written)
                 daemon.wait_state(version, "live", seconds=600)
                 seconds.append(time.monotonic() - start)
                 wait_until(lambda: daemon.loaded() == 1, "the old version is freed", 600)
                 resident.append(daemon.rss())
-            if with_reloads.poll() is not None:
+            if load.process.poll() is not None:
                 sys.exit(TOO_SHORT)
-            assert with_reloads.wait() == 0
-            print(f"{'':<18} {'tokens/s':>9} {'TTFT p50':>9} {'p99 ms':>9} {'ITL p50':>9} {'p99 ms':>9} {'max ms':>9} {'errors':>7}")
-            row("without reloads", without)
-            row(f"{len(seconds)} reloads", json.loads(Path(outputs[1]).read_text()))
+            load.finish()
+            after = Bench("without again", daemon, args).finish()
+            print(f"{'':<16}" + "".join(f"{name:>10}" for name in ("tokens/s", "TTFT p50", "p99 ms", "ITL p50", "p99 ms", "max ms",
+                                                                   "CPU/token")) + f"{'errors':>8}")
+            for bench in (before, load, after):
+                bench.print_row()
             mib = [f"{r / 2**20:.1f}" for r in [at_start, *resident]]
             print("resident MiB at the start and after each drain:", " ".join(mib))
             print("seconds from publishing to live:", " ".join(f"{s:.2f}" for s in seconds))

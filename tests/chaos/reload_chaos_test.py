@@ -53,11 +53,14 @@ class ReloadChaosTest(unittest.TestCase):
             folder, new = self.published.publish(edit=wide)
             daemon.wait_state(new, "live")
             request = pb.ChatStreamRequest(request=question("Go on.", max_tokens=100, ignore_eos=True))
-            next(daemon.chat.ChatStream(request))
+            stream = daemon.chat.ChatStream(request)
+            next(stream)
             daemon.models.Rollback(models_pb.RollbackRequest(reason="odd answers"))
             wait_until((self.published.root / ".rolled-back" / new).exists, "it is noted")
             self.assertEqual(daemon.state(new), "draining")
             daemon.kill()
+            with self.assertRaises(grpc.RpcError):
+                list(stream)
         with Llavad(self.config).wait_ready() as again:
             self.assertEqual(again.ask()[0], old)
             self.assertEqual(again.state(new), "rejected")
