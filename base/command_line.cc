@@ -114,7 +114,7 @@ std::vector<std::string> WordsOf(const CLI::App& app) {
 
 // After an option that takes a value, and where no word fits, files are offered.
 std::string BashScript(const CLI::App& app) {
-  const std::string name = app.get_name();
+  const std::string& name = app.get_name();
   std::string function = absl::StrCat("_", absl::StrReplaceAll(name, {{"-", "_"}}));
   std::string paths, words, values;
   for (const auto& [path, command] : TreeOf(app)) {
@@ -176,7 +176,7 @@ std::string FishScript(const CLI::App& app) {
 }  // namespace
 
 std::string ManPage(const CLI::App& app) {
-  const std::string name = app.get_name();
+  const std::string& name = app.get_name();
   std::string title = name;
   for (char& c : title) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   std::string page = absl::StrCat(".TH ", Roff(title), " 1\n.SH NAME\n", Roff(name), " \\- ",

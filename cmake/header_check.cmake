@@ -22,6 +22,4 @@ file(GLOB_RECURSE LLAVA_HEADERS RELATIVE ${CMAKE_SOURCE_DIR} CONFIGURE_DEPENDS
      ${CMAKE_SOURCE_DIR}/base/*.h ${CMAKE_SOURCE_DIR}/server/scheduling/*.h
      ${CMAKE_SOURCE_DIR}/server/engine/*.h ${CMAKE_SOURCE_DIR}/model/*.h)
 llava_check_headers(llava_header_check ${LLAVA_HEADERS})
-if(LLAVA_WITH_TORCH)
-  target_link_libraries(llava_header_check PRIVATE torch)
-endif()
+target_link_libraries(llava_header_check PRIVATE torch)

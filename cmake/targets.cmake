@@ -52,3 +52,14 @@ function(llava_test name)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
 endfunction()
+
+# llava_test_on_cuda(<test> <label>): the same program once more with its tensors on a GPU, where this build has CUDA;
+# skipped (status 77) on a machine without one.
+function(llava_test_on_cuda name label)
+  if(LLAVA_WITH_CUDA)
+    add_test(NAME ${name}_cuda COMMAND ${CMAKE_SOURCE_DIR}/scripts/with-gpu $<TARGET_FILE:${name}>
+             WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(${name}_cuda PROPERTIES LABELS ${label} TIMEOUT 300 SKIP_RETURN_CODE 77
+                         ENVIRONMENT LLAVA_TEST_DEVICE=cuda)
+  endif()
+endfunction()

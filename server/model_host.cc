@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <new>
@@ -185,10 +186,9 @@ absl::Status ModelHost::VerifyNow(const std::string& dir, const registry::GoOn& 
 absl::Status ModelHost::CheckMemory(const std::string& dir, bool beside) const {
   ASSIGN_OR_RETURN(const std::int64_t weights, backend_->MemoryFor(config_, dir));
   std::int64_t needed = config_.memory_reserve_bytes;
-  for (const std::string& device : config_.devices) {
-    if (device != "cpu") continue;  // a device says itself when its memory is full
-    needed += weights + (beside ? 0 : config_.kv_cache_bytes);
-  }
+  // A device says itself when its memory is full.
+  const auto engines = std::count(config_.devices.begin(), config_.devices.end(), "cpu");
+  if (engines > 0) needed += weights + (beside ? 0 : engines * config_.kv_cache_bytes);
   const std::int64_t available = AvailableMemory();
   if (needed <= available) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat(
@@ -234,6 +234,13 @@ absl::StatusOr<LoadedVersion> ModelHost::LoadNow(const std::string& dir, const D
   ASSIGN_OR_RETURN(loaded.probes, ReadProbes(dir, *loaded.preparer));
   last_.clear();
   for (const std::string& device : config_.devices) {
+    const auto same = std::find(config_.devices.begin(), config_.devices.end(), device);
+    const auto earlier = static_cast<std::size_t>(same - config_.devices.begin());
+    if (earlier < last_.size()) {  // several engines on one device share the weights
+      loaded.models.push_back(loaded.models[earlier]);
+      last_.push_back(last_[earlier]);
+      continue;
+    }
     const int threads = beside ? static_cast<int>(config_.load_threads) : 0;
     ASSIGN_OR_RETURN(BackendModel model, backend_->Load(config_, {dir, version, device, threads}));
     loaded.models.push_back(model.model);

@@ -69,7 +69,7 @@ class GoldenAnswer : public testing::TestWithParam<std::size_t> {
   // The session after the prompt, and the logits of what follows it.
   at::Tensor Start(const Llava& model, Session& session) const {
     at::Tensor features;
-    if (!golden().images.empty()) features = model.EncodeImages(Pixels());
+    if (!golden().images.empty()) features = model.EncodeImages(Pixels().to(TestDevice()));
     const at::Tensor hidden = session.Append(EmbedPrompt(model, Prompt(), features));
     return model.Logits(hidden.slice(0, -1)).squeeze(0);
   }
@@ -113,7 +113,7 @@ TEST_P(GoldenAnswer, GreedyIdsWithACacheEqualTheReference) {
 // The prompt in two parts gives what it gives at once.
 TEST_P(GoldenAnswer, AnyCutOfThePromptGivesTheSame) {
   at::Tensor features;
-  if (!golden().images.empty()) features = fp32_->EncodeImages(Pixels());
+  if (!golden().images.empty()) features = fp32_->EncodeImages(Pixels().to(TestDevice()));
   const at::Tensor rows = EmbedPrompt(*fp32_, Prompt(), features);
   Session whole(*fp32_);
   const at::Tensor expected = whole.Append(rows);

@@ -1,11 +1,13 @@
 #include "tests/golden/golden_data.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -91,9 +93,16 @@ const std::vector<GoldenCase>& GoldenCases() {
   return cases;
 }
 
+at::Device TestDevice() {
+  const char* name = std::getenv("LLAVA_TEST_DEVICE");
+  return at::Device(name == nullptr ? "cpu" : name);
+}
+
 std::unique_ptr<Llava> LoadGolden(at::ScalarType dtype, bool pack) {
   at::set_num_threads(1);  // so small a model is faster that way
-  auto model = Llava::Load(GoldenCheckpoint(), {.dtype = dtype, .pack = pack});
+  at::globalContext().setAllowTF32CuDNN(false);
+  auto model =
+      Llava::Load(GoldenCheckpoint(), {.dtype = dtype, .device = TestDevice(), .pack = pack});
   EXPECT_TRUE(model.ok()) << model.status();
   LLAVA_CHECK(model.ok());
   return *std::move(model);
@@ -101,15 +110,17 @@ std::unique_ptr<Llava> LoadGolden(at::ScalarType dtype, bool pack) {
 
 at::Tensor GoldenEmbeddings(const Llava& model, const GoldenCase& golden,
                             const std::vector<std::int64_t>& ids) {
-  const at::Tensor embeddings = model.Embed(at::tensor(ids));
+  const at::Tensor embeddings = model.Embed(at::tensor(ids).to(model.device()));
   if (golden.images.empty()) return embeddings;
-  const at::Tensor features = model.EncodeImages(golden.Tensor("pixel_values"));
-  return Llava::PlaceImages(embeddings, at::tensor(golden.ImageRows()), features.flatten(0, 1));
+  const at::Tensor features = model.EncodeImages(golden.Tensor("pixel_values").to(model.device()));
+  return Llava::PlaceImages(embeddings, at::tensor(golden.ImageRows()).to(model.device()),
+                            features.flatten(0, 1));
 }
 
 double MaxDifference(const at::Tensor& a, const at::Tensor& b) {
   EXPECT_EQ(a.sizes(), b.sizes());
-  return (a.to(at::kFloat) - b.to(at::kFloat)).abs().max().item<double>();
+  const auto wide = [](const at::Tensor& x) { return x.to(at::kCPU, at::kFloat); };
+  return (wide(a) - wide(b)).abs().max().item<double>();
 }
 
 }  // namespace llava::model

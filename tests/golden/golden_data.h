@@ -4,6 +4,7 @@
 #define LLAVA_TESTS_GOLDEN_GOLDEN_DATA_H_
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 
 #include <cstdint>
 #include <memory>
@@ -34,14 +35,17 @@ std::string GoldenCheckpoint();
 // Read once per process; aborts the test program when the data cannot be read.
 const std::vector<GoldenCase>& GoldenCases();
 
-// The checkpoint in this dtype; packed as the daemon does it, or plain.
+// Where the model runs: the CPU, or what LLAVA_TEST_DEVICE names.
+at::Device TestDevice();
+
+// The checkpoint in this dtype on TestDevice(); packed as the daemon does it, or plain.
 std::unique_ptr<Llava> LoadGolden(at::ScalarType dtype, bool pack = false);
 
 // The prompt's rows with the image features of the case's recorded pixel values in place.
 at::Tensor GoldenEmbeddings(const Llava& model, const GoldenCase& golden,
                             const std::vector<std::int64_t>& ids);
 
-// The largest absolute difference, computed in fp32. Shapes must be equal.
+// The largest absolute difference, computed in fp32 on the CPU. Shapes must be equal.
 double MaxDifference(const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace llava::model

@@ -25,6 +25,10 @@ class GoldenFp32 : public testing::TestWithParam<std::size_t> {
   static inline std::unique_ptr<Llava> model_;
 };
 
+at::Tensor Positions(std::int64_t length) {
+  return at::arange(length, at::device(TestDevice()).dtype(at::kLong));
+}
+
 std::string CaseName(const testing::TestParamInfo<std::size_t>& info) {
   return GoldenCases().at(info.param).name;
 }
@@ -33,7 +37,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, GoldenFp32, testing::Range<std::size_t>(0, 6), C
 
 TEST_P(GoldenFp32, VisionStagesEqualTheReference) {
   if (golden().images.empty()) return;
-  const at::Tensor pixels = golden().Tensor("pixel_values");
+  const at::Tensor pixels = golden().Tensor("pixel_values").to(TestDevice());
   const VisionTower& tower = model_->vision_tower();
   EXPECT_LT(MaxDifference(tower.Embed(pixels), golden().Tensor("vision_embeddings")),
             kFp32Tolerance);
@@ -49,9 +53,9 @@ TEST_P(GoldenFp32, DecoderStagesEqualTheReference) {
   std::vector<at::Tensor> trace;
   const at::Tensor hidden =
       model_->decoder().Forward(GoldenEmbeddings(*model_, golden(), golden().input_ids),
-                                at::arange(length), attention, &trace);
+                                Positions(length), attention, &trace);
   EXPECT_LT(MaxDifference(at::stack(trace), golden().Tensor("hidden_states")), kFp32Tolerance);
-  const at::Tensor rows = at::tensor(golden().logits_positions);
+  const at::Tensor rows = at::tensor(golden().logits_positions).to(TestDevice());
   EXPECT_LT(MaxDifference(model_->Logits(hidden.index_select(0, rows)), golden().Tensor("logits")),
             kFp32Tolerance);
 }
@@ -64,7 +68,7 @@ TEST_P(GoldenFp32, GreedyIdsAndStepLogitsEqualTheReference) {
     const auto length = static_cast<std::int64_t>(ids.size());
     SdpaAttention attention({length});
     const at::Tensor hidden =
-        model_->Forward(GoldenEmbeddings(*model_, golden(), ids), at::arange(length), attention);
+        model_->Forward(GoldenEmbeddings(*model_, golden(), ids), Positions(length), attention);
     const at::Tensor logits = model_->Logits(hidden.slice(0, length - 1)).squeeze(0);
     EXPECT_LT(MaxDifference(logits, expected[static_cast<std::int64_t>(step)]), kFp32Tolerance);
     const auto next = logits.argmax().item<std::int64_t>();

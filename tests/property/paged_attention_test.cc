@@ -19,6 +19,12 @@ namespace {
 
 enum class Backend { kAten, kBaseline, kBest };
 
+// The CPU, or what LLAVA_TEST_DEVICE names.
+at::Device TestDevice() {
+  const char* name = std::getenv("LLAVA_TEST_DEVICE");
+  return at::Device(name == nullptr ? "cpu" : name);
+}
+
 std::uint64_t FirstSeed() {
   const char* seed = std::getenv("LLAVA_SEED");
   return seed != nullptr ? std::strtoull(seed, nullptr, 10) : 1;
@@ -62,7 +68,7 @@ World RandomWorld(Rng& rng, at::ScalarType dtype) {
   at::manual_seed(rng.Next());
   // Keys and values that the cache stores exactly, so that only the arithmetic differs.
   const auto random = [&](std::int64_t n) {
-    return at::randn({tokens, n, w.head_dim}).to(dtype).to(at::kFloat);
+    return at::randn({tokens, n, w.head_dim}).to(dtype).to(TestDevice(), at::kFloat);
   };
   w.q = random(w.heads) * 2.0;
   w.k = random(w.kv_heads);
@@ -75,12 +81,13 @@ KvCache PoisonedCache(const World& w, at::ScalarType dtype, KvLayout layout) {
                       .kv_heads = static_cast<int>(w.kv_heads),
                       .head_dim = static_cast<int>(w.head_dim),
                       .dtype = dtype,
+                      .device = TestDevice(),
                       .layout = layout};
   std::int64_t blocks = 3;
   for (const auto& table : w.tables) blocks += static_cast<std::int64_t>(table.size());
   KvCache cache = KvCache::Create(shape, blocks * KvCache::BlockBytes(shape)).value();
   const at::Tensor nan = at::full({blocks * kKvBlockTokens, w.kv_heads, w.head_dim},
-                                  std::numeric_limits<float>::quiet_NaN());
+                                  std::numeric_limits<float>::quiet_NaN(), w.k.options());
   std::vector<std::int64_t> slots(blocks * kKvBlockTokens);
   for (std::size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<std::int64_t>(i);
   for (int layer = 0; layer < 2; ++layer) cache.Write(layer, nan, nan, slots);
@@ -119,7 +126,7 @@ at::Tensor RunInPieces(const World& w, KvCache& cache, Backend backend, Rng& rng
       row += count;
     }
     if (step.empty()) continue;
-    const at::Tensor index = at::cat(rows);
+    const at::Tensor index = at::cat(rows).to(TestDevice());
     const at::Tensor piece = Make(backend, cache, std::move(step))
                                  ->Forward(kLayer, w.q.index_select(0, index),
                                            w.k.index_select(0, index), w.v.index_select(0, index));
@@ -128,7 +135,12 @@ at::Tensor RunInPieces(const World& w, KvCache& cache, Backend backend, Rng& rng
   return out;
 }
 
-class PagedAttentionTest : public testing::TestWithParam<Backend> {};
+class PagedAttentionTest : public testing::TestWithParam<Backend> {
+ protected:
+  void SetUp() override {
+    if (GetParam() != Backend::kAten && !TestDevice().is_cpu()) GTEST_SKIP() << "for the CPU only";
+  }
+};
 
 TEST_P(PagedAttentionTest, EqualsAttentionWithoutACache) {
   const std::uint64_t first = FirstSeed();
@@ -138,7 +150,9 @@ TEST_P(PagedAttentionTest, EqualsAttentionWithoutACache) {
     const at::ScalarType dtype = rng.Chance(0.5) ? at::kFloat : at::kBFloat16;
     const World w = RandomWorld(rng, dtype);
     const KvLayout layout =
-        GetParam() == Backend::kAten && rng.Chance(0.5) ? KvLayout::kRows : KvLayout::kTiles;
+        !TestDevice().is_cpu() || (GetParam() == Backend::kAten && rng.Chance(0.5))
+            ? KvLayout::kRows
+            : KvLayout::kTiles;
     KvCache cache = PoisonedCache(w, dtype, layout);
     const at::Tensor expected = SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v);
     const at::Tensor out =
@@ -178,7 +192,8 @@ TEST_P(PagedAttentionTest, TakesSlicesOfOneProjectionAndBf16Queries) {
   for (std::size_t i = 0; i < w.lengths.size(); ++i) {
     sequences.push_back({w.FirstRow(i), w.lengths[i], 0, w.tables[i]});
   }
-  KvCache cache = PoisonedCache(w, at::kBFloat16, KvLayout::kTiles);
+  KvCache cache =
+      PoisonedCache(w, at::kBFloat16, TestDevice().is_cpu() ? KvLayout::kTiles : KvLayout::kRows);
   const at::Tensor out = Make(GetParam(), cache, sequences)->Forward(0, q, k, v);
   EXPECT_EQ(out.scalar_type(), at::kBFloat16);
   const at::Tensor expected = SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v);

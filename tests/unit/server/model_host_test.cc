@@ -90,6 +90,16 @@ TEST_F(ModelHostTest, ProbesAreAskedWithTheirOwnTemplate) {
   EXPECT_THAT(Load(false).status().message(), HasSubstr("no_such_template"));
 }
 
+TEST_F(ModelHostTest, EnginesOnOneDeviceShareTheWeights) {
+  config_.devices = {"cpu", "cpu"};
+  host_ = std::make_unique<ModelHost>(config_, &backend_, &clock_, log_.get(), nullptr);
+  const auto loaded = Load();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  ASSERT_EQ(loaded->models.size(), 2u);
+  EXPECT_EQ(loaded->models[0], loaded->models[1]);
+  EXPECT_EQ(host_->EnginesFor(*loaded, false)->size(), 2u);
+}
+
 TEST_F(ModelHostTest, RefusesWhatDoesNotFitBeside) {
   auto loaded = Load(false);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
