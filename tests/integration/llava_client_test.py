@@ -1,6 +1,7 @@
 """The `llava` command as a person uses it, in a real (pseudo) terminal, against a daemon."""
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import pty
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from daemon_process import IMAGES, Daemon, wait_until
+from daemon_process import IMAGES, Daemon, make_certificates, wait_until
 from http_requests import CHAT, http
 
 LLAVA = os.environ["LLAVA"]
@@ -111,6 +112,21 @@ class LlavaClientTest(unittest.TestCase):
         self.assertEqual(self.chat("--image", "/nowhere.png", "x").returncode, 1)
         gone = subprocess.run([LLAVA, "chat", "--server", "127.0.0.1:1", "x"], capture_output=True, text=True, timeout=60)
         self.assertEqual(gone.returncode, 3)
+
+    def test_mutual_tls_and_tokens(self):
+        folder = self.home
+        make_certificates(folder)
+        tokens = folder / "tokens"
+        tokens.write_text(f"alice chat sha256:{hashlib.sha256(b'secret').hexdigest()}\n")
+        tls = ["--ca", f"{folder}/ca.pem", "--cert", f"{folder}/client.pem", "--key", f"{folder}/client.key"]
+        with Daemon(config=f"tls_certificate: {folder}/server.pem\ntls_key: {folder}/server.key\n"
+                    f"tls_client_ca: {folder}/ca.pem\ntokens_file: {tokens}\n") as daemon:
+            for flags, token, code in ((tls, "secret", 0), (tls, "guess", 1), (tls, "", 1), (tls[:2], "secret", 3), ([], "secret", 3)):
+                with self.subTest(flags=flags, token=token):
+                    ran = subprocess.run([LLAVA, "chat", "--server", daemon.addresses["grpc"], *flags, "--max-tokens", "2", "Hi"],
+                                         capture_output=True, text=True, timeout=60, env={**os.environ, "LLAVA_TOKEN": token})
+                    self.assertEqual(ran.returncode, code, ran.stderr)
+                    self.assertNotIn("secret", ran.stderr)
 
     def test_a_saved_conversation_can_be_sent_again_over_http(self):
         file = self.home / "saved.json"
