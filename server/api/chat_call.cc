@@ -38,7 +38,7 @@ absl::Status CheckCounts(const ChatCall& call, const CallLimits& limits) {
 }
 
 absl::Status CheckSampling(const ChatCall& call) {
-  const absl::Status status = Validate(call.sampling);
+  absl::Status status = Validate(call.sampling);
   if (status.ok()) return status;
   const absl::string_view message = status.message();
   const std::size_t colon = message.find(": ");

@@ -133,7 +133,7 @@ absl::Status ChatRunner::Accept(Job& job) {
   if (models_->IsJudging()) {
     job.key = options_.canary_by_tenant ? call.tenant : ConversationKey(call);
   }
-  const absl::Status bound = Bind(job);
+  absl::Status bound = Bind(job);
   if (!bound.ok() && !absl::IsUnavailable(bound)) return bound;
   std::int64_t answer_tokens = call.sampling.max_tokens;
   if (job.model != nullptr) {  // the context ends an answer too
@@ -192,6 +192,7 @@ absl::StatusOr<Answer> ChatRunner::Run(Job& job) {
 engine::Engine* ChatRunner::Route(const std::vector<engine::Engine*>& engines,
                                   const scheduling::Request& request) {
   std::vector<std::int64_t> loads;
+  loads.reserve(engines.size());
   for (const engine::Engine* engine : engines) loads.push_back(engine->load());
   return engines[router_.Pick(request, loads)];
 }
@@ -201,6 +202,7 @@ absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const
   const ChatCall& call = job.call;
   RETURN_IF_ERROR(CheckTokenIds(call, job.model->preparer->config().text.vocab_size));
   std::vector<absl::string_view> images;
+  images.reserve(call.images.size());
   for (const CallImage& image : call.images) images.push_back(image.bytes);
   const model::ImageLimits limits{
       .max_bytes = static_cast<std::size_t>(options_.limits.max_image_bytes),
