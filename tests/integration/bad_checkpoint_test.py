@@ -142,6 +142,21 @@ class BadCheckpointTest(unittest.TestCase):
     def test_no_folder(self):
         self.rejected(self.published.root / "v000999-nothing", CODE.NOT_FOUND, "v000999-nothing")
 
+    def test_too_big_for_the_memory(self):
+        """Refused before a weight is read, and the daemon says what it would take."""
+        alone = Published(self.folder.name + "/alone")
+        folder, _ = alone.publish()
+        with Llavad(f"watch: {alone.root}\nmemory_reserve_bytes: 1024GiB\n") as daemon:
+            said = "MiB of memory with the KV cache (1048576.0 MiB of it by memory_reserve_bytes)"
+            wait_until(lambda: said in daemon.get("/readyz")[1], "readiness says why")
+            self.assertEqual(daemon.get("/healthz")[0], 200)
+            with self.assertRaises(grpc.RpcError) as refused:
+                daemon.load(folder)
+            self.assertEqual(refused.exception.code(), CODE.RESOURCE_EXHAUSTED)
+            self.assertIn(said, refused.exception.details())
+            reloads = [name for name in daemon.metrics() if name.startswith("llava_model_reloads_total")]
+            self.assertEqual(reloads, ['llava_model_reloads_total{outcome="rejected",reason="loading"}'])
+
     def test_the_folder_goes_while_it_is_live(self):
         folder, version = self.published.publish(rolled(6))
         self.daemon.wait_state(version, "live")
