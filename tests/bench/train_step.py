@@ -2,7 +2,7 @@
 """A training step of llava-train beside PyTorch + transformers: the same weights, rows, precision and threads, one after the other.
 
 Usage: .deps/parity-venv/bin/python tests/bench/train_step.py LLAVA_TRAIN [--threads N] [--rows N] [--steps N] [--precision fp32|bf16]
-(scripts/parity makes that environment.) Prints seconds a step, tokens/s, peak memory and losses of both. Every batch is the whole
+(scripts/parity makes that environment.) Prints seconds and CPU seconds a step (on a shared machine only these compare), tokens/s, peak memory and losses of both. Every batch is the whole
 data set, so that both see the same rows; both run AdamW at the same constant rate on the same tokens, whose number is printed.
 """
 import argparse
@@ -67,6 +67,12 @@ def make_rows(folder, count):
     return rows
 
 
+def cpu_seconds(process):
+    """CPU time that it has used so far, all threads."""
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def ours(folder, options, parts):
     """Steps of llava-train, and its peak memory."""
     recipe = folder / "recipe.yaml"
@@ -82,14 +88,15 @@ stages:
   - {{name: step, train: [{', '.join(parts)}], steps: {options.steps}, batch: {options.rows}, rate: {RATE}, schedule: constant, clip_norm: 0}}
 """)
     command = [options.llava_train, "run", str(recipe)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": str(options.threads)})
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": str(options.threads)})
+    used = [cpu_seconds(process.pid) for _ in process.stdout]
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         sys.exit(f"llava-train ended with {process.returncode}")
     steps = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     shutil.rmtree(output)
-    return {"seconds": [step["seconds"] for step in steps], "losses": [step["loss"] for step in steps],
+    return {"seconds": [step["seconds"] for step in steps], "cpu": [b - a for a, b in zip(used, used[1:])], "losses": [step["loss"] for step in steps],
             "tokens": steps[0]["tokens"], "labels": steps[0]["targets"], "memory": usage.ru_maxrss * 1024}
 
 
@@ -132,9 +139,9 @@ def theirs(folder, options, parts):
         if parameter.requires_grad:
             trained.append(parameter)
     optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
-    result = {"seconds": [], "losses": [], "tokens": int(mask.sum()), "labels": int((labels[:, 1:] != -100).sum())}
+    result = {"seconds": [], "cpu": [], "losses": [], "tokens": int(mask.sum()), "labels": int((labels[:, 1:] != -100).sum())}
     for _ in range(options.steps):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             loss = model(input_ids=ids, attention_mask=mask, pixel_values=pixels, labels=labels).loss
         loss.backward()
@@ -142,6 +149,7 @@ def theirs(folder, options, parts):
         optimizer.zero_grad()
         result["losses"].append(loss.item())
         result["seconds"].append(time.perf_counter() - began)
+        result["cpu"].append(time.process_time() - used)
     with open("/proc/self/status", encoding="ascii") as status:
         peak = next(line for line in status if line.startswith("VmHWM"))
     result["memory"] = int(peak.split()[1]) * 1024
@@ -149,10 +157,10 @@ def theirs(folder, options, parts):
 
 
 def line(name, result):
-    seconds = statistics.median(result["seconds"][WARM_UP:])
-    print(f"  {name:22} {seconds:7.3f} s/step  {result['tokens'] / seconds:8.0f} tokens/s  {result['memory'] / 2**20:7.0f} MiB  "
+    seconds, cpu = (statistics.median(result[what][WARM_UP:]) for what in ("seconds", "cpu"))
+    print(f"  {name:22} {seconds:7.3f} s/step  {cpu:7.3f} CPU s  {result['tokens'] / seconds:8.0f} tokens/s  {result['memory'] / 2**20:7.0f} MiB  "
           f"losses {result['losses'][0]:.5f} ... {result['losses'][-1]:.5f}")
-    return seconds
+    return seconds, cpu
 
 
 def main():
@@ -184,7 +192,7 @@ def main():
             if any(reference[what] != result[what] for what in ("tokens", "labels")):
                 sys.exit(f"not the same work: {reference['tokens']} tokens, {reference['labels']} labels there, "
                          f"{result['tokens']} and {result['labels']} here")
-            print(f"  llava-train takes {mine / other:.2f} of the time")
+            print(f"  llava-train takes {mine[0] / other[0]:.2f} of the time, {mine[1] / other[1]:.2f} of the CPU time")
     return None
 
 
