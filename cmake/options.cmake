@@ -16,6 +16,8 @@ set(CMAKE_LINK_DEPENDS_NO_SHARED ON)
 # -O3 itself (LLAVA_HOT). One flag for libraries and programs alike, because a precompiled header wants equal flags.
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 set(LLAVA_HOT $<$<CONFIG:Release>:-O3>)
+# What waits for people and sockets (command lines, generated messages, tests) compiles nearly twice as fast this way.
+set(LLAVA_COLD -O1)
 add_compile_options(-fPIC -pthread)
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1 -D_GLIBCXX_ASSERTIONS")
 add_link_options(-fuse-ld=mold)
@@ -35,6 +37,9 @@ target_include_directories(llava_options INTERFACE ${CMAKE_SOURCE_DIR})
 if(LLAVA_SANITIZE)
   add_compile_options(-fsanitize=${LLAVA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${LLAVA_SANITIZE})
+  if(LLAVA_SANITIZE STREQUAL thread AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    add_compile_options(-Wno-tsan)  # Asio's fences, which TSan does not see, come with locks that it does see
+  endif()
 endif()
 
 if(LLAVA_WITH_FUZZERS)

@@ -45,7 +45,7 @@ function(llava_test name)
   endif()
   llava_executable(${name} ${torch} PRECOMPILED llava_test_pch
     SOURCES ${arg_SOURCES} DEPS ${arg_DEPS} GTest::gmock_main)
-  target_compile_options(${name} PRIVATE -O1)  # halves the time that tests take to compile
+  target_compile_options(${name} PRIVATE ${LLAVA_COLD})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
