@@ -53,7 +53,9 @@ class Terminal:
         self.screen = ""
         self.pid, self.master = pty.fork()
         if self.pid == 0:
-            os.execve(LLAVA, [LLAVA, *args], {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment})
+            sanitizers = {name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS")}
+            os.execve(LLAVA, [LLAVA, *args],
+                      {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **sanitizers, **environment})
 
     def until(self, text, seconds=30):
         """Reads until `text` was shown; what was shown up to its end."""
