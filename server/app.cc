@@ -104,7 +104,8 @@ struct App::Parts {
   std::unique_ptr<api::HttpServer> http;
   std::unique_ptr<api::HttpServer> metrics_http;
   std::unique_ptr<registry::LatestWatcher> watcher;
-  bool was_ready = false;  // of the registry's lock
+  registry::Registry::Ticket first;  // of the configured checkpoint; null: none
+  bool was_ready = false;            // of the registry's lock
   bool stopped = false;
 };
 
@@ -247,13 +248,16 @@ absl::Status App::Serve() {
   p.health.SetNotReady(wanted);
   p.log->Info("not ready", {{"reason", wanted}});
   p.models.Start();
-  registry::Registry::Ticket first;
   if (!p.config.checkpoint.empty()) {
-    ASSIGN_OR_RETURN(first, p.models.Load(p.config.checkpoint, /*again=*/true));
+    ASSIGN_OR_RETURN(p.first, p.models.Load(p.config.checkpoint, /*again=*/true));
   }
-  if (!p.config.watch.empty()) return p.Watch();
-  if (first == nullptr) return absl::OkStatus();
-  return p.models.Await(first, TimePoint::max())->status;
+  return p.config.watch.empty() ? absl::OkStatus() : p.Watch();
+}
+
+absl::Status App::AwaitFirst() {
+  Parts& p = *parts_;
+  if (!p.config.watch.empty() || p.first == nullptr) return absl::OkStatus();
+  return p.models.Await(p.first, TimePoint::max())->status;
 }
 
 bool App::Stop() {

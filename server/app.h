@@ -43,10 +43,13 @@ class App {
 
   Ports ports() const;
 
-  // Starts to take versions in: the configured checkpoint, and what the watched folder has.
-  // With a checkpoint and no watched folder, waits until it answers, and returns why it does not.
-  // Otherwise the daemon is ready when the first version is live, whenever that is.
+  // Starts to take versions in: the configured checkpoint, and what the watched folder has. The
+  // daemon is ready when the first version is live, whenever that is.
   absl::Status Serve();
+
+  // After Serve. With a checkpoint and no watched folder, waits until it answers, and returns why
+  // it does not. Starts no thread.
+  absl::Status AwaitFirst();
 
   // Not ready, refuses new requests, lets accepted ones finish until drain_timeout, stops
   // everything. True when every accepted request was answered.

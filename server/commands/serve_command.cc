@@ -117,8 +117,11 @@ int ServeCommand::Serve(const Config& config, Backend* backend) {
   auto app = App::Start(config, backend, &clock, say_ready);
   if (!app.ok()) return Fail(app.status());
   Announce(config, (*app)->ports());
+  absl::Status serving = (*app)->Serve();
+  if (!serving.ok()) return Fail(serving);
+  // All threads are there, and block what stops the daemon: it is for the main thread alone.
   signals.LetThrough();
-  const absl::Status serving = (*app)->Serve();
+  serving = (*app)->AwaitFirst();
   if (!serving.ok()) return Fail(serving);
   signals.Wait();
   return (*app)->Stop() ? 0 : kCutOff;

@@ -130,6 +130,15 @@ class ReloadChaosTest(unittest.TestCase):
             resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         load.check(self)
 
+    def test_sigterm_is_for_the_main_thread_alone(self):
+        """In any other it would end the daemon without a drain."""
+        self.published.publish()
+        with Llavad(self.config).wait_ready() as daemon:
+            for path in Path(f"/proc/{daemon.process.pid}/task").iterdir():
+                status = dict(line.split(":\t", 1) for line in (path / "status").read_text().splitlines() if ":\t" in line)
+                if int(path.name) != daemon.process.pid:
+                    self.assertTrue(int(status["SigBlk"], 16) & 1 << (signal.SIGTERM - 1), status["Name"])
+
     def test_sigterm_while_loading(self):
         _, old = self.published.publish()
         for state in ("verifying", "loading"):

@@ -25,7 +25,8 @@ Daemon::Daemon(const server::Config& config, Duration step_time) : backend_(step
   auto app = server::App::Start(config, &backend_, &clock_);
   if (!app.ok()) CheckFailed(__FILE__, __LINE__, "App::Start", app.status().ToString());
   app_ = *std::move(app);
-  const absl::Status serving = app_->Serve();
+  absl::Status serving = app_->Serve();
+  if (serving.ok()) serving = app_->AwaitFirst();
   if (!serving.ok()) CheckFailed(__FILE__, __LINE__, "Serve", serving.ToString());
 }
 

@@ -398,6 +398,7 @@ TEST(GrpcChatTest, BeforeAModelIsLiveItSaysSo) {
   const auto early = Chat(*stub, Ask("Hello", {}, 4), &response);
   EXPECT_EQ(early.error_code(), grpc::FAILED_PRECONDITION) << early.error_message();
   ASSERT_TRUE((*app)->Serve().ok());
+  ASSERT_TRUE((*app)->AwaitFirst().ok());
   EXPECT_TRUE(Chat(*stub, Ask("Hello", {}, 4), &response).ok());
 }
 
