@@ -3,7 +3,6 @@ good requests accepted, bad ones refused, tokens asked for (schemathesis.toml an
 import hashlib
 import json
 import os
-import random
 import re
 import subprocess
 import sys
@@ -31,7 +30,7 @@ class OpenApiTest(unittest.TestCase):
         cls.folder.cleanup()
 
     def test_schemathesis_finds_nothing(self):
-        seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+        seed = int(os.environ.get("SEED", 1))  # make test does the same each time; look further with others
         print("SEED", seed)
         ran = subprocess.run(
             [sys.executable, Path(sys.executable).with_name("schemathesis"), "--config-file", Path(__file__).with_name("schemathesis.toml"),
@@ -40,7 +39,7 @@ class OpenApiTest(unittest.TestCase):
              "--suppress-health-check", "all", "--no-color"],
             cwd=self.folder.name, capture_output=True, text=True, timeout=280,
             env={**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(Path(__file__).parent)})
-        self.assertEqual(ran.returncode, 0, ran.stdout[-8000:] + ran.stderr[-2000:])
+        self.assertEqual(ran.returncode, 0, ran.stdout[:4000] + "\n...\n" + ran.stdout[-2000:] + ran.stderr[-2000:])
         print(ran.stdout[-600:])
 
     def test_the_document_names_the_fields_that_the_server_reads(self):

@@ -12,7 +12,7 @@ REASONS = re.compile("|".join([
     r"(logit_bias\[\d+\]|stop_token_ids\[\d+\]): \d+ is no token id, expected 0 to ",
     r"tokens\[\d+\]: expected a token id in ",
     r"\S+: (a \w+ picture|not a picture)",  # a part of a form
-    r"the form: a part has no name$",
+    r"the form: a part has no name, ",
 ]))
 
 
