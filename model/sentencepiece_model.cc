@@ -3,6 +3,7 @@
 #include <sentencepiece_processor.h>
 
 #include <cstdint>
+#include <exception>
 #include <utility>
 
 namespace llava::model {
@@ -98,9 +99,14 @@ std::unique_ptr<SentencepieceModel> SentencepieceModel::FromBytes(std::string_vi
                                                                   std::string* error) {
   auto impl = std::make_unique<Impl>();
   const std::string plain = std::string(bytes) + std::string(kPlainNormalizer);
-  const auto status = impl->processor.LoadFromSerializedProto(plain);
-  if (!status.ok()) {
-    *error = status.error_message();
+  try {
+    const auto status = impl->processor.LoadFromSerializedProto(plain);
+    if (!status.ok()) {
+      *error = status.error_message();
+      return nullptr;
+    }
+  } catch (const std::exception& refused) {  // a piece that begins with a zero byte, for example
+    *error = refused.what();
     return nullptr;
   }
   impl->ReadDetails(bytes);

@@ -8,5 +8,6 @@ if [ ! -x "$binary" ]; then
   exit 77
 fi
 mkdir -p "$build/learned/$name" "$build/findings"
-exec "$binary" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+# -error_exitcode: libFuzzer's own, 77, says "skipped" to ctest.
+exec "$binary" -error_exitcode=1 -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
   -artifact_prefix="$build/findings/$name-" "$build/learned/$name" "$(dirname "$0")/corpus/$name"

@@ -157,6 +157,13 @@ std::string WithUserDefined(const std::string& piece) {
   return ModelBytes() + "\x0A" + std::string(1, static_cast<char>(entry.size())) + entry;
 }
 
+// The library throws there.
+TEST(TokenizerTest, APieceThatBeginsWithAZeroByteIsRefused) {
+  constexpr char kModel[] = "\x0a\x0e\x0a\x05<unk>\x15\0\0\0\0\x18\x02\x0a\x0a\x0a\x08\0piece12";
+  const auto tokenizer = Tokenizer::FromModel({kModel, sizeof(kModel) - 1}, {}, {});
+  EXPECT_EQ(tokenizer.status().code(), absl::StatusCode::kInvalidArgument) << tokenizer.status();
+}
+
 TEST(TokenizerTest, UserDefinedPiecesAreControlToo) {
   const auto tokenizer = *Tokenizer::FromModel(WithUserDefined("<image>"), {}, {});
   EXPECT_EQ(tokenizer.IdOf("<image>"), 1000);
