@@ -17,6 +17,14 @@ namespace {
 
 std::string LayerPrefix(int index) { return absl::StrCat(kLanguagePrefix, "layers.", index, "."); }
 
+// Packed, a copy: what it was read into, the largest buffer, is free for the next weights.
+at::Tensor TakeEmbedding(WeightSource& source, const TextConfig& config) {
+  const at::Tensor rows_VE = source.Take(absl::StrCat(kLanguagePrefix, "embed_tokens.weight"),
+                                         {config.vocab_size, config.hidden_size});
+  const auto dtype = source.pack();
+  return dtype ? rows_VE.to(*dtype, /*non_blocking=*/false, /*copy=*/true) : rows_VE;
+}
+
 }  // namespace
 
 RmsNorm::RmsNorm(WeightSource& source, const std::string& name, const TextConfig& config)
@@ -106,8 +114,7 @@ at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& ang
 }
 
 Decoder::Decoder(const TextConfig& config, WeightSource& source)
-    : embedding_VE_(source.Take(absl::StrCat(kLanguagePrefix, "embed_tokens.weight"),
-                                {config.vocab_size, config.hidden_size})),
+    : embedding_VE_(TakeEmbedding(source, config)),
       rotary_(config, embedding_VE_.device()),
       norm_(source, absl::StrCat(kLanguagePrefix, "norm.weight"), config) {
   for (int i = 0; i < config.num_layers; ++i) layers_.emplace_back(config, source, i);
@@ -116,7 +123,6 @@ Decoder::Decoder(const TextConfig& config, WeightSource& source)
                      : source.Take(kLmHeadName, {config.vocab_size, config.hidden_size}));
   if (const auto dtype = source.pack()) {
     head_.Pack(*dtype);
-    embedding_VE_ = embedding_VE_.to(*dtype, /*non_blocking=*/false, /*copy=*/true);
     packed_ = embedding_VE_.is_cpu();
   }
 }

@@ -65,7 +65,7 @@ absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const
   ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
   ASSIGN_OR_RETURN(const model::Checkpoint checkpoint,
                    model::Checkpoint::Open(dir, llava.vision_tower_dir));
-  // Packing makes its copy one tensor at a time.
+  // Beside the packed weights: what a layer is read into, and a copy of it in another dtype.
   std::int64_t all = 0;
   std::int64_t largest = 0;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
@@ -75,7 +75,7 @@ absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const
     all += bytes;
     largest = std::max(largest, bytes);
   }
-  return all + largest;
+  return all + 2 * largest;
 }
 
 absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const LoadRequest& request) {

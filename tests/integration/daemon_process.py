@@ -41,6 +41,17 @@ def wait_until(condition, what, seconds=30):
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+def of_threads(pid, file):
+    """{thread id: what /proc says in `file`}, without threads that end meanwhile."""
+    said = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            said[int(task.name)] = (task / file).read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return said
+
+
 class Daemon:
     def __init__(self, *flags, config="", checkpoint=CHECKPOINT, kv_cache="16MiB", preexec=None):
         self.config = tempfile.NamedTemporaryFile("w", suffix=".yaml")
@@ -73,11 +84,10 @@ class Daemon:
     def threads_and_files(self):
         """How many threads of each name and open files it has; without the two pools of gRPC that grow to a size of their
         own and may shrink again."""
-        proc = Path(f"/proc/{self.process.pid}")
-        threads = Counter((task / "comm").read_text().strip() for task in (proc / "task").iterdir())
+        threads = Counter(name.strip() for name in of_threads(self.process.pid, "comm").values())
         for pool in ("default-executo", "grpc_global_tim"):
             threads.pop(pool, None)
-        return threads, len(list((proc / "fd").iterdir()))
+        return threads, len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def channel(self, **credentials):
         options = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 
-from daemon_process import IMAGES, generated_client, wait_until
+from daemon_process import IMAGES, generated_client, of_threads, wait_until
 
 PROGRAM = os.environ["LLAVAD"]
 pb, pb_grpc, models_pb, models_grpc = generated_client(with_models=True)
@@ -107,7 +107,7 @@ class Llavad:
 
     def holds(self):
         """(open files, threads of its own). gRPC starts and ends its own as it likes; they have its names."""
-        names = [path.read_text().strip() for path in Path(f"/proc/{self.process.pid}/task").glob("*/comm")]
+        names = [name.strip() for name in of_threads(self.process.pid, "comm").values()]
         return len(os.listdir(f"/proc/{self.process.pid}/fd")), sum(name in ("llavad", "cpu") for name in names)
 
     def loaded(self):

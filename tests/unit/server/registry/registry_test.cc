@@ -64,6 +64,12 @@ class RegistryTest : public ::testing::Test {
           story_.push_back(Name(info.identity.digest) + ":" + StateName(info.state));
         });
   }
+  // No canary: a version is live when it is loaded.
+  static CanaryOptions AtOnce() {
+    CanaryOptions canary;
+    canary.traffic = 0;
+    return canary;
+  }
   static std::string Name(const Digest& digest) {
     for (const char* name : {"a", "b", "c", "d"}) {
       if (Sha256Of(name) == digest) return name;
@@ -217,9 +223,7 @@ TEST_F(RegistryTest, TimePromotesAQuietCanary) {
 }
 
 TEST_F(RegistryTest, AVersionIsFreedWhenItsLastCallEnds) {
-  CanaryOptions at_once;
-  at_once.traffic = 0;
-  Make(at_once, /*keep_previous=*/false);
+  Make(AtOnce(), /*keep_previous=*/false);
   Load("a");
   auto call = registry_->Find("", "t");
   ASSERT_TRUE(call.ok());
@@ -247,9 +251,7 @@ TEST_F(RegistryTest, AVersionIsFreedWhenItsLastCallEnds) {
 }
 
 TEST_F(RegistryTest, AVersionThatComesAgainWhileItDrainsIsTakenInWhenItIsGone) {
-  CanaryOptions at_once;
-  at_once.traffic = 0;
-  Make(at_once, /*keep_previous=*/false);
+  Make(AtOnce(), /*keep_previous=*/false);
   Load("a");
   auto call = registry_->Find("", "t");
   Load("b");
@@ -269,9 +271,7 @@ TEST_F(RegistryTest, AVersionThatComesAgainWhileItDrainsIsTakenInWhenItIsGone) {
 }
 
 TEST_F(RegistryTest, ANewerVersionPassesWhatWaitsForADrain) {
-  CanaryOptions at_once;
-  at_once.traffic = 0;
-  Make(at_once, /*keep_previous=*/false);
+  Make(AtOnce(), /*keep_previous=*/false);
   Load("a");
   auto call = registry_->Find("", "t");
   Load("b");
@@ -297,9 +297,7 @@ TEST_F(RegistryTest, ACanaryGoesWhenTheKeptVersionIsMadeLive) {
 }
 
 TEST_F(RegistryTest, LoadingTheKeptVersionMakesItLive) {
-  CanaryOptions at_once;
-  at_once.traffic = 0;
-  Make(at_once);
+  Make(AtOnce());
   Load("a");
   Load("b");
   Load("a");
@@ -364,9 +362,7 @@ TEST_F(RegistryTest, TheEventLogHoldsTheStory) {
 }
 
 TEST_F(RegistryTest, UnloadFreesTheKeptVersion) {
-  CanaryOptions at_once;
-  at_once.traffic = 0;
-  Make(at_once);
+  Make(AtOnce());
   Load("a");
   Load("b");
   EXPECT_EQ(registry_->Unload(Sha256Of("b")).code(), absl::StatusCode::kFailedPrecondition);
@@ -429,9 +425,7 @@ TEST_F(RegistryTest, WhileNothingIsLiveOlderVersionsAreTried) {
 
 TEST_F(RegistryTest, ARollBackJustBeforeTheStopIsNoted) {
   test::TempDir root;
-  CanaryOptions at_once;
-  at_once.traffic = 0;
-  Make(at_once, true, false, root.path());
+  Make(AtOnce(), true, false, root.path());
   Load("a");
   Load("b");
   registry_->BeginStop();
@@ -443,9 +437,7 @@ TEST_F(RegistryTest, ARollBackJustBeforeTheStopIsNoted) {
 TEST_F(RegistryTest, ARolledBackVersionThatCannotBeNotedIsToldSo) {
   test::TempDir root;
   std::ofstream(root.path() + "/.rolled-back") << "in the way of the folder";
-  CanaryOptions at_once;
-  at_once.traffic = 0;
-  Make(at_once, true, false, root.path());
+  Make(AtOnce(), true, false, root.path());
   Load("a");
   Load("b");
   ASSERT_TRUE(registry_->RollBack("odd").ok());
@@ -463,9 +455,7 @@ TEST_F(RegistryTest, ARolledBackVersionIsRememberedAfterARestart) {
     fs::create_directory(fs::path(root.path()) / name);
     std::ofstream(fs::path(root.path()) / name / "manifest.json") << "{}";
   }
-  CanaryOptions at_once;
-  at_once.traffic = 0;
-  Make(at_once, true, false, root.path());
+  Make(AtOnce(), true, false, root.path());
   Load(root.path() + "/a");
   Load(root.path() + "/b");
   auto call = registry_->Find("", "t");
@@ -477,7 +467,7 @@ TEST_F(RegistryTest, ARolledBackVersionIsRememberedAfterARestart) {
   call->reset();
   registry_->RunOnce();
   // Another daemon, or this one after a restart.
-  Restart(at_once, root.path());
+  Restart(AtOnce(), root.path());
   Load(root.path() + "/b");
   EXPECT_EQ(Live(), "a");
   EXPECT_THAT(Info(root.path() + "/b").reason, HasSubstr("rolled back before: rolled back: odd"));
