@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/embedding.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
 
@@ -69,15 +70,14 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
     const at::Tensor mixed =
         attention.Forward(index_, qkv_THD.narrow(1, 0, queries), qkv_THD.narrow(1, queries, keys),
                           qkv_THD.narrow(1, queries + keys, keys));
-    return o_.Forward(mixed.view({tokens, -1}));
+    return mixed.view({tokens, -1});
   }
   const auto heads = [&](const Linear& linear) {
     return linear.Forward(x_TE).view({tokens, -1, head_dim_});
   };
   const at::Tensor q_THD = Rotary::Rotate(heads(q_), angles);
   const at::Tensor k_TKD = Rotary::Rotate(heads(k_), angles);
-  const at::Tensor mixed = attention.Forward(index_, q_THD, k_TKD, heads(v_));
-  return o_.Forward(mixed.view({tokens, -1}));
+  return attention.Forward(index_, q_THD, k_TKD, heads(v_)).view({tokens, -1});
 }
 
 at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE) const {
@@ -108,8 +108,12 @@ void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Li
 }
 
 at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
-                                 AttentionBackend& attention) const {
-  const at::Tensor x = x_TE + Attention(input_norm_.Forward(x_TE), angles, attention);
+                                 AttentionBackend& attention, const at::Tensor& rows_R) const {
+  const auto wanted = [&rows_R](const at::Tensor& all) {
+    return rows_R.defined() ? all.index_select(0, rows_R) : all;
+  };
+  const at::Tensor mixed = wanted(Attention(input_norm_.Forward(x_TE), angles, attention));
+  const at::Tensor x = wanted(x_TE) + o_.Forward(mixed);
   return x + Mlp(post_attention_norm_.Forward(x));
 }
 
@@ -137,13 +141,15 @@ void Decoder::ForEachLinear(const std::function<void(const std::string&, Linear&
 }
 
 at::Tensor Decoder::Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
-                            AttentionBackend& attention, std::vector<at::Tensor>* trace) const {
+                            AttentionBackend& attention, const at::Tensor& rows_R,
+                            std::vector<at::Tensor>* trace) const {
   const RotaryAngles angles = rotary_.Angles(positions_T);
   at::Tensor x = embeddings_TE;
   for (const DecoderLayer& layer : layers_) {
     if (trace != nullptr) trace->push_back(x);
-    const auto forward = [&layer, angles, &attention](const at::Tensor& input) {
-      return layer.Forward(input, angles, attention);
+    const at::Tensor rows = &layer == &layers_.back() ? rows_R : at::Tensor();
+    const auto forward = [&layer, angles, &attention, rows](const at::Tensor& input) {
+      return layer.Forward(input, angles, attention, rows);
     };
     x = recompute_ && at::GradMode::is_enabled() ? Recomputed(forward, x) : forward(x);
   }

@@ -31,21 +31,22 @@ class DecoderLayer {
  public:
   DecoderLayer(const TextConfig& config, WeightSource& source, int index);
 
-  // [T, E] -> [T, E].
+  // [T, E] -> [T, E], or with rows_R (see Decoder::Forward) -> [R, E].
   at::Tensor Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
-                     AttentionBackend& attention) const;
+                     AttentionBackend& attention, const at::Tensor& rows_R) const;
   void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);  // see Decoder
 
  private:
   void Pack(at::ScalarType dtype);
+  // Before the output projection: [T, H * D].
   at::Tensor Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
                        AttentionBackend& attention) const;
+  at::Tensor Mlp(const at::Tensor& y_TE) const;
 
   int index_;
   std::int64_t head_dim_;
   RmsNorm input_norm_;
   RmsNorm post_attention_norm_;
-  at::Tensor Mlp(const at::Tensor& y_TE) const;
 
   Linear q_, k_, v_, o_, gate_, up_, down_;
   Linear qkv_, gate_up_;  // instead of their parts once packed
@@ -65,9 +66,12 @@ class Decoder {
   at::Tensor Embed(const at::Tensor& ids_T) const;
 
   // embeddings_TE, positions_T (int64, place within the sequence) -> hidden states after the final
-  // norm, [T, E]. With `trace`, every layer's input and the result are appended to it.
+  // norm, [T, E]; with rows_R (int64, in [0, T), any number of them) of those rows alone, [R, E]:
+  // of the others the last layer computes no more than keys and values. With `trace`, every
+  // layer's input and the result are appended to it.
   at::Tensor Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
-                     AttentionBackend& attention, std::vector<at::Tensor>* trace = nullptr) const;
+                     AttentionBackend& attention, const at::Tensor& rows_R = {},
+                     std::vector<at::Tensor>* trace = nullptr) const;
 
   // Any rows of Forward's result, [R, E] -> [R, V].
   at::Tensor Logits(const at::Tensor& hidden_RE) const;

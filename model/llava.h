@@ -70,8 +70,8 @@ class Llava {
 
   // See Decoder::Forward and Decoder::Logits.
   at::Tensor Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
-                     AttentionBackend& attention) const {
-    return decoder_.Forward(embeddings_TE, positions_T, attention);
+                     AttentionBackend& attention, const at::Tensor& rows_R = {}) const {
+    return decoder_.Forward(embeddings_TE, positions_T, attention, rows_R);
   }
   at::Tensor Logits(const at::Tensor& hidden_RE) const { return decoder_.Logits(hidden_RE); }
 

@@ -44,7 +44,7 @@ at::Tensor Session::Append(const at::Tensor& embeddings_TE, std::vector<at::Tens
   const std::int64_t first = length_;
   length_ += embeddings_TE.size(0);
   const at::Tensor positions = at::arange(first, length_, embeddings_TE.options().dtype(at::kLong));
-  return model_.decoder().Forward(embeddings_TE, positions, attention_, trace);
+  return model_.decoder().Forward(embeddings_TE, positions, attention_, /*rows_R=*/{}, trace);
 }
 
 at::Tensor Session::Step(std::int64_t id) {

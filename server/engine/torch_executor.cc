@@ -46,6 +46,20 @@ auto Guarded(absl::string_view what, F f) -> decltype(f()) {
   }
 }
 
+// The rows of the batch that sample, each once, and which of them each sample takes.
+struct SampledRows {
+  explicit SampledRows(std::span<const scheduling::Sample> samples) {
+    for (const scheduling::Sample& sample : samples) {
+      const auto seen = std::find(rows.begin(), rows.end(), sample.row);
+      of_sample.push_back(seen - rows.begin());
+      if (seen == rows.end()) rows.push_back(sample.row);
+    }
+  }
+
+  std::vector<std::int64_t> rows;
+  std::vector<std::int64_t> of_sample;
+};
+
 std::unique_ptr<model::AttentionBackend> PagedAttention(
     model::KvCache& cache, std::vector<model::PagedSequence> sequences) {
   if (cache.shape().layout == model::KvLayout::kTiles) {
@@ -211,34 +225,20 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::
       }
     }
     const std::unique_ptr<model::AttentionBackend> attention = Attention(plan);
-    const at::Tensor hidden_TE =
-        llava.Forward(Rows(plan, llava), ToDevice(positions, llava.device()), *attention);
-    return SampleAll(plan, llava, hidden_TE);
+    const SampledRows sampled(plan.samples);
+    const at::Tensor hidden_RE =
+        llava.Forward(Rows(plan, llava), ToDevice(positions, llava.device()), *attention,
+                      ToDevice(sampled.rows, llava.device()));
+    return SampleAll(plan, llava, hidden_RE, sampled.of_sample);
   });
 }
 
-// The logits of the rows that sample, each once, as fp32 on the CPU.
-at::Tensor TorchExecutor::SampleLogits(const scheduling::StepPlan& plan, const model::Llava& llava,
-                                       const at::Tensor& hidden_TE,
-                                       std::vector<std::int64_t>& row_of_sample) {
-  std::vector<std::int64_t> rows;
-  for (const scheduling::Sample& sample : plan.samples) {
-    const auto seen = std::find(rows.begin(), rows.end(), sample.row);
-    row_of_sample.push_back(seen - rows.begin());
-    if (seen == rows.end()) rows.push_back(sample.row);
-  }
-  return llava.Logits(hidden_TE.index_select(0, ToDevice(rows, hidden_TE.device())))
-      .to(at::kCPU, at::kFloat)
-      .contiguous();
-}
-
-absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(const scheduling::StepPlan& plan,
-                                                                const model::Llava& llava,
-                                                                const at::Tensor& hidden_TE) {
+absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(
+    const scheduling::StepPlan& plan, const model::Llava& llava, const at::Tensor& hidden_RE,
+    std::span<const std::int64_t> row_of_sample) {
   scheduling::StepResult result;
   if (plan.samples.empty()) return result;
-  std::vector<std::int64_t> row_of_sample;
-  const at::Tensor logits_RV = SampleLogits(plan, llava, hidden_TE, row_of_sample);
+  const at::Tensor logits_RV = llava.Logits(hidden_RE).to(at::kCPU, at::kFloat).contiguous();
   const std::vector<int>& end_ids = llava.config().text.eos_token_ids;
   const auto words = static_cast<std::size_t>(logits_RV.size(1));
   for (std::size_t i = 0; i < plan.samples.size(); ++i) {

@@ -65,11 +65,10 @@ class TorchExecutor final : public Executor {
   const model::Llava& ModelOf(const scheduling::StepPlan& plan) const;
   at::Tensor Rows(const scheduling::StepPlan& plan, const model::Llava& llava) const;
   std::unique_ptr<model::AttentionBackend> Attention(const scheduling::StepPlan& plan);
-  at::Tensor SampleLogits(const scheduling::StepPlan& plan, const model::Llava& llava,
-                          const at::Tensor& hidden_TE, std::vector<std::int64_t>& row_of_sample);
   absl::StatusOr<scheduling::StepResult> SampleAll(const scheduling::StepPlan& plan,
                                                    const model::Llava& llava,
-                                                   const at::Tensor& hidden_TE);
+                                                   const at::Tensor& hidden_RE,
+                                                   std::span<const std::int64_t> row_of_sample);
 
   model::KvCache cache_;
   std::map<Digest, std::shared_ptr<const TorchModel>> versions_;

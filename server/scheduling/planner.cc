@@ -208,6 +208,8 @@ bool Planner::AddPrompt(Step& step, Sequence& sequence) {
   if (count == 0) return false;
   AddImageRows(step, sequence, count);
   AddChunk(step, sequence, count);
+  // Its first token does not wait for the pictures of those behind it.
+  if (count == sequence.remaining()) step.images_left = 0;
   return true;
 }
 

@@ -53,11 +53,15 @@ TEST_P(GoldenFp32, DecoderStagesEqualTheReference) {
   std::vector<at::Tensor> trace;
   const at::Tensor hidden =
       model_->decoder().Forward(GoldenEmbeddings(*model_, golden(), golden().input_ids),
-                                Positions(length), attention, &trace);
+                                Positions(length), attention, /*rows_R=*/{}, &trace);
   EXPECT_LT(MaxDifference(at::stack(trace), golden().Tensor("hidden_states")), kFp32Tolerance);
   const at::Tensor rows = at::tensor(golden().logits_positions).to(TestDevice());
   EXPECT_LT(MaxDifference(model_->Logits(hidden.index_select(0, rows)), golden().Tensor("logits")),
             kFp32Tolerance);
+  SdpaAttention again({length});
+  const at::Tensor of_rows = model_->Forward(
+      GoldenEmbeddings(*model_, golden(), golden().input_ids), Positions(length), again, rows);
+  EXPECT_LT(MaxDifference(model_->Logits(of_rows), golden().Tensor("logits")), kFp32Tolerance);
 }
 
 // Without a cache: every step from scratch, the ids of the answer so far appended.

@@ -85,8 +85,8 @@ class PagedGolden : public testing::TestWithParam<KvLayout> {
       sequence.context += tokens;
     }
     const auto attention = Attention(batch);
-    const at::Tensor hidden = model_->Forward(at::cat(rows), at::cat(positions), *attention);
-    return model_->Logits(hidden.index_select(0, at::tensor(last).to(TestDevice())));
+    return model_->Logits(model_->Forward(at::cat(rows), at::cat(positions), *attention,
+                                          at::tensor(last).to(TestDevice())));
   }
 
   at::Tensor Next(const Sequence& sequence, std::int64_t piece) const {

@@ -70,6 +70,25 @@ TEST(SchedulerTest, ImagesAreEncodedOneAStepAndDecodesGoOn) {
   EXPECT_EQ(encoded, 4);
 }
 
+TEST(SchedulerTest, AFirstTokenDoesNotWaitForThePicturesBehindIt) {
+  SchedulerHarness h;
+  const auto ask = [&](const char* picture, int base) {
+    Request request = h.MakeRequest(80, 5, base);
+    h.AddImage(request, picture, 4, 70);
+    return h.Arrives(std::move(request));
+  };
+  const RequestId first = ask("cat", 1000);
+  const RequestId second = ask("dog", 2000);
+  EXPECT_EQ(h.Tick().plan.encodes.size(), 1u);
+  EXPECT_EQ(h.Scheduled(first), 64);
+  EXPECT_EQ(h.Tick().plan.encodes.size(), 0u);
+  EXPECT_EQ(h.Scheduled(first), 80 - 64);
+  EXPECT_EQ(h.Scheduled(second), 4);  // up to its picture
+  EXPECT_EQ(h.Tick().plan.encodes.size(), 1u);
+  EXPECT_EQ(h.got[first], 1);
+  EXPECT_EQ(h.Scheduled(second), 64 - 1);
+}
+
 TEST(SchedulerTest, ASecondQuestionOnThePictureCostsNeitherEncoderNorPrompt) {
   SchedulerHarness h;
   const auto ask = [&](int question) {
