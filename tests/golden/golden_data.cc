@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "model/tensor_file.h"
+#include "tests/support/test_device.h"
 
 namespace llava::model {
 namespace {
@@ -91,11 +92,6 @@ std::string GoldenCheckpoint() { return absl::StrCat(GoldenDir(), "/checkpoint")
 const std::vector<GoldenCase>& GoldenCases() {
   static const std::vector<GoldenCase> cases = ReadCases();
   return cases;
-}
-
-at::Device TestDevice() {
-  const char* name = std::getenv("LLAVA_TEST_DEVICE");
-  return at::Device(name == nullptr ? "cpu" : name);
 }
 
 std::unique_ptr<Llava> LoadGolden(at::ScalarType dtype, bool pack) {

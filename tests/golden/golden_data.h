@@ -4,7 +4,6 @@
 #define LLAVA_TESTS_GOLDEN_GOLDEN_DATA_H_
 
 #include <ATen/core/Tensor.h>
-#include <c10/core/Device.h>
 
 #include <cstdint>
 #include <memory>
@@ -34,9 +33,6 @@ std::string GoldenCheckpoint();
 
 // Read once per process; aborts the test program when the data cannot be read.
 const std::vector<GoldenCase>& GoldenCases();
-
-// Where the model runs: the CPU, or what LLAVA_TEST_DEVICE names.
-at::Device TestDevice();
 
 // The checkpoint in this dtype on TestDevice(); packed as the daemon does it, or plain.
 std::unique_ptr<Llava> LoadGolden(at::ScalarType dtype, bool pack = false);

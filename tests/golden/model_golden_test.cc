@@ -8,6 +8,7 @@
 
 #include "model/attention/sdpa_attention.h"
 #include "tests/golden/golden_data.h"
+#include "tests/support/test_device.h"
 
 namespace llava::model {
 namespace {

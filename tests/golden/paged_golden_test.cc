@@ -13,6 +13,7 @@
 #include "model/attention/paged_cpu_attention.h"
 #include "model/kv_cache.h"
 #include "tests/golden/golden_data.h"
+#include "tests/support/test_device.h"
 
 namespace llava::model {
 namespace {

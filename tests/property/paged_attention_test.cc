@@ -13,17 +13,12 @@
 #include "model/attention/paged_aten_attention.h"
 #include "model/attention/paged_cpu_attention.h"
 #include "model/attention/sdpa_attention.h"
+#include "tests/support/test_device.h"
 
 namespace llava::model {
 namespace {
 
 enum class Backend { kAten, kBaseline, kBest };
-
-// The CPU, or what LLAVA_TEST_DEVICE names.
-at::Device TestDevice() {
-  const char* name = std::getenv("LLAVA_TEST_DEVICE");
-  return at::Device(name == nullptr ? "cpu" : name);
-}
 
 std::uint64_t FirstSeed() {
   const char* seed = std::getenv("LLAVA_SEED");
