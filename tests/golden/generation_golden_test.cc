@@ -17,6 +17,7 @@
 #include "model/tokenizer.h"
 #include "server/commands/generate_command.h"
 #include "tests/golden/golden_data.h"
+#include "tests/support/test_device.h"
 
 namespace llava::model {
 namespace {
