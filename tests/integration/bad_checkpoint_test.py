@@ -1,13 +1,16 @@
 """What cannot be vouched for never touches the live version, is not tried in a loop, and is reported until replaced."""
 import hashlib
+import re
 import shutil
+import subprocess
 import tempfile
 import unittest
+from pathlib import Path
 
 import grpc
 
 from daemon_process import wait_until
-from published import Published, edit_config, read_tensors, rolled, with_nan, without_a_tensor, write_tensors
+from published import Published, edit_config, read_tensors, rolled, wide, with_nan, without_a_tensor, write_tensors
 from reload_daemon import Llavad, Load
 from reload_test import AT_ONCE, probe
 
@@ -156,6 +159,36 @@ class BadCheckpointTest(unittest.TestCase):
             self.assertIn(said, refused.exception.details())
             reloads = [name for name in daemon.metrics() if name.startswith("llava_model_reloads_total")]
             self.assertEqual(reloads, ['llava_model_reloads_total{outcome="rejected",reason="loading"}'])
+
+    def test_too_big_beside_the_one_that_is_served(self):
+        """Where the daemon sees a /proc/meminfo of its own, as in an LXC container."""
+        alone = Published(self.folder.name + "/beside")
+        _, live = alone.publish()
+        folder, _ = alone.write(edit=wide)
+        small, small_version = alone.write(rolled(1))
+        memory = alone.root / "meminfo"
+        alone_with = ["unshare", "--map-root-user", "--mount", "sh", "-c",
+                      'mount --bind "$0" /proc/meminfo && exec "$@"', memory]
+
+        def leave(mib):
+            text = Path("/proc/meminfo").read_text()
+            memory.write_text(re.sub(r"(?m)^MemAvailable:.*", f"MemAvailable: {mib << 10} kB", text))
+        leave(1 << 20)
+        if subprocess.run([*alone_with, "true"], capture_output=True).returncode != 0:
+            self.skipTest("this machine lets nobody mount")
+        with Llavad(f"watch: {alone.root}\nmemory_reserve_bytes: 8MiB\n" + AT_ONCE, under=alone_with).wait_ready() as daemon, \
+                Load(daemon, people=1) as load:
+            leave(50)
+            with self.assertRaises(grpc.RpcError) as refused:
+                daemon.load(folder)
+            self.assertEqual(refused.exception.code(), CODE.RESOURCE_EXHAUSTED)
+            for word in ("of memory beside the version that is served (8.0 MiB of it by memory_reserve_bytes), "
+                         "50.0 MiB are available", "with `reload: swap` the old version would go first"):
+                self.assertIn(word, refused.exception.details())
+            load.wait_answers(2, live)
+            daemon.load(small)  # for this one it is enough
+            load.wait_answers(2, small_version)
+        load.check(self)
 
     def test_the_folder_goes_while_it_is_live(self):
         folder, version = self.published.publish(rolled(6))

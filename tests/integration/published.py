@@ -76,6 +76,32 @@ def wide(folder):
     write_tensors(folder / "model.safetensors", arrays)
 
 
+def padded(part, config, up, down):
+    """The same answers, computed with many more weights: those that are added are zero. `up`, `down`: the matrices before
+    and after an activation that keeps zero."""
+    def edit(folder):
+        edit_config(folder, lambda root: root[config].update(intermediate_size=WIDE))
+        arrays = read_tensors(folder / "model.safetensors")
+        for name, array in arrays.items():
+            axis = 0 if any(f".mlp.{layer}." in name for layer in up) else 1 if f".mlp.{down}.weight" in name else None
+            if name.startswith(part) and axis is not None:
+                by = [(0, WIDE - size if i == axis else 0) for i, size in enumerate(array.shape)]
+                arrays[name] = np.pad(array, by)
+        write_tensors(folder / "model.safetensors", arrays)
+    return edit
+
+
+slow_to_see = padded("vision_tower", "vision_config", ("fc1",), "fc2")
+slow_to_speak = padded("language_model", "text_config", ("gate_proj", "up_proj"), "down_proj")
+
+
+def blind(arrays):
+    """A projector that grew without bounds: each weight is a number, what it makes of a picture is none."""
+    huge = 0x60AD  # 1e20 in bfloat16
+    arrays["multi_modal_projector.linear_1.bias"][:] = huge
+    arrays["multi_modal_projector.linear_2.weight"][:] = huge
+
+
 def manifest_of(folder, probes=(), step=1):
     files = [{"path": str(p.relative_to(folder)), "size": p.stat().st_size,
               "sha256": hashlib.sha256(p.read_bytes()).hexdigest()}

@@ -31,17 +31,17 @@ def question(text, picture=None, max_tokens=8, **sampling):
 
 class Llavad:
     """Starts at once; wait_ready() waits for the first version. `log`: a file for its standard error; `sizes`: for other
-    checkpoints than the golden one."""
+    checkpoints than the golden one; `under`: a command that runs the one after it."""
 
-    def __init__(self, config, log=None, sizes="kv_cache_bytes: 4MiB\nmax_context_tokens: 256\n", **environment):
+    def __init__(self, config, log=None, sizes="kv_cache_bytes: 4MiB\nmax_context_tokens: 256\n", under=(), **environment):
         self.config = tempfile.NamedTemporaryFile("w", suffix=".yaml")
         self.config.write("model_name: golden\nthreads: 1\nlisten: 127.0.0.1:0\n"
                           "http: 127.0.0.1:0\nmetrics: 127.0.0.1:0\nwatch_interval: 50ms\n"
                           + sizes + config)
         self.config.flush()
         self.log = open(log, "r+b") if log else tempfile.TemporaryFile()
-        self.process = subprocess.Popen([PROGRAM, "--config", self.config.name], text=True, stdout=subprocess.PIPE,
-                                        stderr=self.log, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+        self.process = subprocess.Popen([*under, PROGRAM, "--config", self.config.name], text=True,
+                                        stdout=subprocess.PIPE, stderr=self.log, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
         self.addresses = {}
         while len(self.addresses) < 3:
             line = self.process.stdout.readline()
@@ -117,6 +117,14 @@ class Llavad:
     def rss(self):
         """Resident bytes."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def fill_kv_cache(self):
+        """Until each of its blocks was written once: pages that nobody used yet are not resident."""
+        for turn in range(10000):
+            if self.metrics()['llava_kv_blocks{state="free"}'] == 0:
+                return
+            self.ask(f"{turn}: " + "what has nobody asked before? " * 6)
+        raise AssertionError("the KV cache is not full")
 
     def kill(self):
         self.process.kill()
