@@ -15,13 +15,10 @@ namespace {
 
 constexpr std::size_t kLengthBytes = 8;
 
-absl::StatusOr<std::string_view> HeaderText(std::string_view file) {
-  if (file.size() < kLengthBytes) {
-    return absl::DataLossError(
-        absl::StrCat("the file has ", file.size(), " bytes, a safetensors file has at least 8"));
-  }
+// What the bytes `first` say, with which `file` begins; the others are not looked at.
+absl::StatusOr<std::size_t> HeaderLength(std::string_view file, const char* first) {
   std::uint64_t length = 0;
-  std::memcpy(&length, file.data(), kLengthBytes);
+  std::memcpy(&length, first, kLengthBytes);
   if (length > kMaxSafetensorsHeaderBytes) {
     return absl::InvalidArgumentError(absl::StrCat("the header's length is ", length,
                                                    " bytes, at most ", kMaxSafetensorsHeaderBytes,
@@ -32,7 +29,13 @@ absl::StatusOr<std::string_view> HeaderText(std::string_view file) {
                                             " bytes but the file has only ",
                                             file.size() - kLengthBytes, " bytes after it"));
   }
-  return file.substr(kLengthBytes, length);
+  return length;
+}
+
+absl::Status CheckHasLength(std::string_view file) {
+  if (file.size() >= kLengthBytes) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat("the file has ", file.size(), " bytes, a safetensors file has at least 8"));
 }
 
 absl::Status CheckLength(const HeaderEntry& entry) {
@@ -78,13 +81,10 @@ absl::Status CheckLayout(std::vector<HeaderEntry>& entries, std::uint64_t data_s
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<TensorMap> ParseSafetensors(std::string_view file) {
-  ASSIGN_OR_RETURN(const std::string_view text, HeaderText(file));
-  ASSIGN_OR_RETURN(std::vector<HeaderEntry> entries, ParseSafetensorsHeader(text));
+// `header`: the JSON; `data`: what comes after it, which is not looked at.
+absl::StatusOr<TensorMap> Tensors(std::string_view header, std::string_view data) {
+  ASSIGN_OR_RETURN(std::vector<HeaderEntry> entries, ParseSafetensorsHeader(header));
   for (const HeaderEntry& entry : entries) RETURN_IF_ERROR(CheckLength(entry));
-  const std::string_view data = file.substr(kLengthBytes + text.size());
   RETURN_IF_ERROR(CheckLayout(entries, data.size()));
   TensorMap tensors;
   for (HeaderEntry& entry : entries) {
@@ -98,6 +98,25 @@ absl::StatusOr<TensorMap> ParseSafetensors(std::string_view file) {
     }
   }
   return tensors;
+}
+
+}  // namespace
+
+absl::StatusOr<TensorMap> ParseSafetensors(std::string_view file) {
+  RETURN_IF_ERROR(CheckHasLength(file));
+  ASSIGN_OR_RETURN(const std::size_t length, HeaderLength(file, file.data()));
+  return Tensors(file.substr(kLengthBytes, length), file.substr(kLengthBytes + length));
+}
+
+absl::StatusOr<TensorMap> ReadSafetensors(const MappedFile& file) {
+  const std::string_view bytes = file.bytes();
+  RETURN_IF_ERROR(CheckHasLength(bytes));
+  char first[kLengthBytes];
+  RETURN_IF_ERROR(file.Read(bytes.substr(0, kLengthBytes), first));
+  ASSIGN_OR_RETURN(const std::size_t length, HeaderLength(bytes, first));
+  std::string header(length, '\0');
+  RETURN_IF_ERROR(file.Read(bytes.substr(kLengthBytes, length), header.data()));
+  return Tensors(header, bytes.substr(kLengthBytes + length));
 }
 
 }  // namespace llava::model

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "model/mapped_file.h"
 #include "model/stored_tensor.h"
 
 namespace llava::model {
@@ -20,6 +21,9 @@ inline constexpr std::size_t kMaxSafetensorsHeaderBytes = 100'000'000;
 // name, malformed JSON). Messages name the tensor, what was expected and what was found; the
 // caller adds the file's name. Pure; safe on any bytes.
 absl::StatusOr<TensorMap> ParseSafetensors(std::string_view file);
+
+// The same; reads the header past the mapping, so that a file that is cut meanwhile is DATA_LOSS.
+absl::StatusOr<TensorMap> ReadSafetensors(const MappedFile& file);
 
 }  // namespace llava::model
 

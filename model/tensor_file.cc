@@ -11,9 +11,8 @@ namespace llava::model {
 
 absl::StatusOr<TensorFile> OpenTensorFile(const std::string& path) {
   ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file, MappedFile::Open(path));
-  absl::StatusOr<TensorMap> tensors = absl::EndsWith(path, ".safetensors")
-                                          ? ParseSafetensors(file->bytes())
-                                          : ParseTorchSave(file->bytes());
+  absl::StatusOr<TensorMap> tensors =
+      absl::EndsWith(path, ".safetensors") ? ReadSafetensors(*file) : ParseTorchSave(file->bytes());
   if (!tensors.ok()) return Annotate(tensors.status(), path);
   return TensorFile{.file = std::move(file), .tensors = *std::move(tensors)};
 }

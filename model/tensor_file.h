@@ -17,7 +17,8 @@ struct TensorFile {
 };
 
 // The format follows from the name: ".safetensors", else a pickled ".bin" (nothing of which is
-// executed). The message of an error begins with the path.
+// executed). The message of an error begins with the path. A ".safetensors" may be cut meanwhile
+// (DATA_LOSS); a ".bin" that is cut while this runs ends the process with SIGBUS.
 absl::StatusOr<TensorFile> OpenTensorFile(const std::string& path);
 
 }  // namespace llava::model

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "model/mapped_file.h"
+#include "model/json_reader.h"
 
 namespace llava::model {
 namespace {
@@ -22,25 +22,14 @@ bool Exists(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-absl::StatusOr<json::value> ParseIndex(const std::string& path) {
-  ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
-  json::parse_options options;
-  options.max_depth = 8;
-  json::error_code ec;
-  json::value value = json::parse({file->bytes().data(), file->bytes().size()}, ec, {}, options);
-  if (ec) return absl::InvalidArgumentError(absl::StrCat(path, ": not valid JSON: ", ec.message()));
-  return value;
-}
-
 // A shard is a plain file name: an index must not lead out of its directory.
 bool IsFileName(const std::string& name) {
   return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos;
 }
 
 absl::StatusOr<WeightFiles> ReadIndex(const std::string& directory, const std::string& path) {
-  ASSIGN_OR_RETURN(const json::value index, ParseIndex(path));
-  const json::value* map =
-      index.is_object() ? index.get_object().if_contains("weight_map") : nullptr;
+  ASSIGN_OR_RETURN(const json::object index, ReadJsonObject(path));
+  const json::value* map = index.if_contains("weight_map");
   if (map == nullptr || !map->is_object()) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": weight_map is missing or not an object"));

@@ -136,7 +136,8 @@ absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor) {
   const auto address = reinterpret_cast<std::uintptr_t>(tensor.stored.bytes.data());
   const bool aligned = address % ElementSize(tensor.stored.dtype) == 0;
   if (aligned || tensor.stored.bytes.empty()) return View(tensor, *type);
-  const std::string copy(tensor.stored.bytes);  // a string's memory is aligned for every element
+  std::string copy(tensor.stored.bytes.size(), '\0');  // its memory is aligned for every element
+  RETURN_IF_ERROR(tensor.file->Read(tensor.stored.bytes, copy.data()));
   CheckpointTensor moved = tensor;
   moved.stored.bytes = copy;
   return View(moved, *type).clone();

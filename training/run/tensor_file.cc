@@ -69,16 +69,14 @@ absl::Status WriteTensorFile(const std::string& path, const std::vector<NamedTen
 
 absl::StatusOr<std::vector<NamedTensor>> ReadTensorFile(const std::string& path) {
   ASSIGN_OR_RETURN(const auto file, model::MappedFile::Open(path));
-  absl::StatusOr<model::TensorMap> map = model::ParseSafetensors(file->bytes());
+  absl::StatusOr<model::TensorMap> map = model::ReadSafetensors(*file);
   if (!map.ok()) return Annotate(map.status(), path);
   std::vector<NamedTensor> tensors;
   for (const auto& [name, stored] : *map) {
     ASSIGN_OR_RETURN(const at::ScalarType type, model::ScalarTypeOf(stored.dtype));
     at::Tensor tensor = at::empty(stored.shape, type);
     LLAVA_CHECK_EQ(tensor.nbytes(), stored.bytes.size());
-    if (!stored.bytes.empty()) {
-      std::memcpy(tensor.mutable_data_ptr(), stored.bytes.data(), stored.bytes.size());
-    }
+    RETURN_IF_ERROR(file->Read(stored.bytes, tensor.mutable_data_ptr()));
     tensors.push_back({name, std::move(tensor)});
   }
   return tensors;

@@ -140,7 +140,7 @@ TEST_F(CheckpointTest, AnIndexThatLeadsOutOfItsDirectory) {
   WriteBytes(Path("model.safetensors.index.json"), R"({"weight_map":[]})");
   ExpectError(absl::StatusCode::kInvalidArgument, {"weight_map is missing or not an object"});
   WriteBytes(Path("model.safetensors.index.json"), "{");
-  ExpectError(absl::StatusCode::kInvalidArgument, {"not valid JSON"});
+  ExpectError(absl::StatusCode::kInvalidArgument, {"expected JSON, found a fault"});
 }
 
 TEST_F(CheckpointTest, NoWeights) {

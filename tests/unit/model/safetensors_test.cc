@@ -3,8 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <string>
+
+#include "tests/support/temp_dir.h"
 
 namespace llava::model {
 namespace {
@@ -74,6 +79,23 @@ TEST(SafetensorsTest, RefusesATruncatedFile) {
   ExpectError(File(header, 15), absl::StatusCode::kDataLoss,
               "describes 16 bytes of data but the file holds 15 (truncated?)");
   ExpectError(File(header, 17), absl::StatusCode::kDataLoss, "but the file holds 17");
+}
+
+// Whoever looked at the mapping would die of SIGBUS.
+TEST(SafetensorsTest, AFileThatIsCutWhileItIsReadIsRefused) {
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/model.safetensors";
+  const std::string header = R"({"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})";
+  std::ofstream(path, std::ios::binary) << File(header, 16);
+  const auto file = MappedFile::Open(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(ReadSafetensors(**file)->at("w").bytes.size(), 16u);
+  for (const std::uintmax_t size : {8 + header.size() / 2, std::size_t{4}, std::size_t{0}}) {
+    std::filesystem::resize_file(path, size);
+    const absl::Status cut = ReadSafetensors(**file).status();
+    EXPECT_EQ(cut.code(), absl::StatusCode::kDataLoss) << cut;
+    EXPECT_THAT(std::string(cut.message()), HasSubstr("was cut while it was read"));
+  }
 }
 
 TEST(SafetensorsTest, RefusesLiesAboutOffsets) {
