@@ -92,7 +92,7 @@ at::Tensor WeightSource::TakeSmall(const std::string& name,
                                    const std::vector<std::int64_t>& shape) {
   at::Tensor weight = Take(name, shape);
   if (!pack() || !weight.is_cpu()) return weight;
-  return weight.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  return EmptyInLargePages(weight.sizes(), at::kFloat).copy_(weight);
 }
 
 Linear WeightSource::TakeLinear(const std::string& prefix, std::int64_t out, std::int64_t in,

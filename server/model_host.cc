@@ -107,7 +107,10 @@ ModelHost::ModelHost(const Config& config, Backend* backend, const Clock* clock,
                      const observe::Log* log, engine::Observer* observer)
     : config_(config), backend_(backend), clock_(clock), log_(log), observer_(observer) {}
 
-ModelHost::~ModelHost() { StopEngines(); }
+ModelHost::~ModelHost() {
+  StopEngines();
+  work_.Close();
+}
 
 absl::StatusOr<registry::VersionIdentity> ModelHost::Identify(const std::string& dir) {
   ASSIGN_OR_RETURN(const auto manifest, Manifest(dir));
@@ -129,25 +132,36 @@ bool ModelHost::Serving() const {
   return !engines_.empty();
 }
 
-// In a thread of its own, which gives way to all others while something is served. (The thread that
-// makes engines must not become nice: theirs would inherit it.)
-absl::Status ModelHost::InLoader(const std::function<absl::Status()>& work) const {
-  const bool serving = Serving();
-  absl::Status status;
+// Before anything is served: in a thread that ends with the work, as do those it computes with.
+// Afterwards in one that gives way to all others, and that stays: new ones would each take another
+// of malloc's arenas and leave there what they used last, because malloc_trim gives back what lies
+// between an arena's chunks, not what lies behind the last one. (One arena for all threads costs a
+// tenth of the throughput: docs/benchmarks.md. The thread that makes engines must not become nice:
+// theirs would inherit it.)
+absl::Status ModelHost::InLoader(std::function<absl::Status()> work) {
+  const auto run = [work = std::move(work)]() -> absl::Status {
+    try {
+      return work();
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError("out of memory while reading a version");
+    }
+  };
+  const auto serve = [this] {
+    BeNice();
+    while (auto next = work_.Pop()) said_.Push((*next)());
+  };
   try {
-    std::jthread loader([&] {
-      if (serving) BeNice();
-      try {
-        status = work();
-      } catch (const std::bad_alloc&) {
-        status = absl::ResourceExhaustedError("out of memory while reading a version");
-      }
-    });
+    if (!Serving()) {
+      std::jthread once([&] { said_.Push(run()); });
+    } else {
+      if (!loader_.joinable()) loader_ = std::jthread(serve);
+      work_.Push(run);
+    }
   } catch (const std::system_error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("no thread to read a version with: ", error.what()));
   }
-  return status;
+  return *said_.Pop();
 }
 
 // A folder can be replaced at any time: what was identified, what is verified and what is loaded

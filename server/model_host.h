@@ -7,10 +7,12 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/bounded_queue.h"
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "server/backend.h"
@@ -48,7 +50,7 @@ class ModelHost final : public registry::ModelLoader {
   void StopEngines();
 
  private:
-  absl::Status InLoader(const std::function<absl::Status()>& work) const;
+  absl::Status InLoader(std::function<absl::Status()> work);
   absl::Status VerifyNow(const std::string& dir, const registry::GoOn& go_on) const;
   absl::StatusOr<registry::LoadedVersion> LoadNow(const std::string& dir, const Digest& version,
                                                   bool beside);
@@ -66,13 +68,17 @@ class ModelHost final : public registry::ModelLoader {
   engine::Observer* const observer_;
 
   // Of the registry's thread, and of the loader that it waits for.
-  std::vector<BackendModel> last_;  // what Load loaded last, by device
-  int max_context_tokens_ = 0;      // of the engines
+  std::vector<BackendModel> last_;                       // what Load loaded last, by device
+  int max_context_tokens_ = 0;                           // of the engines
+  BoundedQueue<std::function<absl::Status()>> work_{1};  // for the loader
+  BoundedQueue<absl::Status> said_{1};                   // by the loader
 
   mutable Mutex mutex_;
   std::vector<std::unique_ptr<engine::Engine>> engines_ ABSL_GUARDED_BY(mutex_);
   std::string dtype_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+
+  std::jthread loader_;  // from the first version on that is loaded beside another; joined first
 };
 
 }  // namespace llava::server

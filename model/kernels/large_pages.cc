@@ -12,17 +12,26 @@ namespace llava::model {
 namespace {
 
 constexpr std::size_t kLargePage = std::size_t{2} << 20;
+constexpr std::size_t kPage = std::size_t{4} << 10;
+// Smaller ones may stay with malloc: what they lose to the end of a page would weigh more.
+constexpr std::size_t kSmall = 16 * kPage;
 
-// Not from malloc, which would keep some of it when it is freed. Null when memory is short.
-char* MapAligned(std::size_t bytes) {
-  const std::size_t room = bytes + kLargePage;
+std::size_t RoundUp(std::size_t bytes, std::size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
+
+// Not from malloc, which would keep some of it when it is freed. `align`: a page or a large one.
+// Null when memory is short.
+char* MapAligned(std::size_t bytes, std::size_t align) {
+  const std::size_t room = bytes + align - kPage;
   void* const mapped =
       ::mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) return nullptr;
   char* const begin = static_cast<char*>(mapped);
-  const std::size_t head = -reinterpret_cast<std::uintptr_t>(begin) % kLargePage;
+  const std::size_t head = -reinterpret_cast<std::uintptr_t>(begin) % align;
+  const std::size_t tail = room - head - bytes;
   if (head > 0) ::munmap(begin, head);
-  ::munmap(begin + head + bytes, room - head - bytes);
+  if (tail > 0) ::munmap(begin + head + bytes, tail);
   return begin + head;
 }
 
@@ -31,11 +40,12 @@ char* MapAligned(std::size_t bytes) {
 at::Tensor EmptyInLargePages(at::IntArrayRef sizes, at::ScalarType dtype) {
   const auto wanted =
       static_cast<std::size_t>(c10::multiply_integers(sizes)) * c10::elementSize(dtype);
-  if (wanted < kLargePage) return at::empty(sizes, dtype);
-  const std::size_t bytes = (wanted + kLargePage - 1) / kLargePage * kLargePage;
-  char* const memory = MapAligned(bytes);
+  if (wanted < kSmall) return at::empty(sizes, dtype);
+  const std::size_t page = wanted < kLargePage ? kPage : kLargePage;
+  const std::size_t bytes = RoundUp(wanted, page);
+  char* const memory = MapAligned(bytes, page);
   TORCH_CHECK_WITH(OutOfMemoryError, memory != nullptr, "cannot allocate ", bytes, " bytes");
-  ::madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: failure only costs speed
+  if (page == kLargePage) ::madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: costs only speed
   return at::from_blob(memory, sizes, [bytes](void* p) { ::munmap(p, bytes); }, dtype);
 }
 

@@ -7,8 +7,8 @@
 namespace llava::model {
 
 // An uninitialised CPU tensor, aligned to 64 bytes. Big ones lie in 2 MiB pages where the system
-// gives them (a stream over 4 KiB pages waits for address translation a third of its time). Throws
-// c10::Error when memory is short.
+// gives them (a stream over 4 KiB pages waits for address translation a third of its time). All
+// from 64 KiB on go back to the system when they are freed. Throws c10::Error when memory is short.
 at::Tensor EmptyInLargePages(at::IntArrayRef sizes, at::ScalarType dtype);
 
 }  // namespace llava::model

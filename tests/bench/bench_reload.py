@@ -85,12 +85,12 @@ def main():
         config = f"watch: {published.root}\ncanary_percent: 0\nkeep_previous: false\n"
         with Llavad(config, sizes="kv_cache_bytes: 256MiB\n").wait_ready() as daemon:
             before = Bench("without reloads", daemon, args).finish()
-            at_start = daemon.rss()
             load = Bench(f"{args.reloads} reloads", daemon, args)
             begin = time.monotonic()
             resident, seconds = [], []
             for i, (written, version) in enumerate(versions):
                 wait_for_turn(load.process, begin + (i + 0.5) * SPREAD * before.result["seconds"] / args.reloads)
+                resident = resident or [daemon.rss()]
                 start = time.monotonic()
                 published.point(written)
                 daemon.wait_state(version, "live", seconds=600)
@@ -105,8 +105,8 @@ def main():
                                                                    "CPU/token")) + f"{'errors':>8}")
             for bench in (before, load, after):
                 bench.print_row()
-            mib = [f"{r / 2**20:.1f}" for r in [at_start, *resident]]
-            print("resident MiB at the start and after each drain:", " ".join(mib))
+            mib = [f"{r / 2**20:.1f}" for r in resident]
+            print("resident MiB under load, before the first reload and after each drain:", " ".join(mib))
             print("seconds from publishing to live:", " ".join(f"{s:.2f}" for s in seconds))
 
 
