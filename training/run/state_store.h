@@ -18,12 +18,12 @@ namespace llava::training {
 
 // Where a run stands. The sampler's position is a function of stage and step.
 struct Progress {
-  std::int64_t stage = 0;        // index into the recipe's stages
-  std::int64_t step = 0;         // steps of that stage that are done
-  std::int64_t total_steps = 0;  // of all stages that are done
-  std::int64_t optimizer_steps = 0;
-  std::string recipe_digest;  // hex; a changed recipe does not resume
-  Rng::State random{};        // what dropout draws from
+  std::int64_t stage = 0;            // index into the recipe's stages
+  std::int64_t step = 0;             // steps of that stage that are done
+  std::int64_t total_steps = 0;      // of all stages that are done
+  std::int64_t optimizer_steps = 0;  // of that stage: steps with a label
+  std::string recipe_digest;         // hex; a changed recipe does not resume
+  Rng::State random{};               // what dropout draws from
 };
 
 struct SavedState {

@@ -247,10 +247,8 @@ absl::Status Trainer::RunStage(const StageOptions& options,
   ASSIGN_OR_RETURN(const std::unique_ptr<Stage> stage, Begin(options, stage_state));
   stage_time_ = Duration::zero();
   stage_timed_ = 0;
-  stage_targets_ = 0;
-  const bool whole = progress_.step == 0;
   while (progress_.step < stage->steps) RETURN_IF_ERROR(RunStep(*stage));
-  if (whole && stage_targets_ == 0) {
+  if (progress_.optimizer_steps == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("stage ", options.name, ": every label of all samples in its ", stage->steps,
                      " steps is masked, nothing was learnt: see llava-train check"));
@@ -342,7 +340,6 @@ absl::Status Trainer::RunStep(Stage& stage) {
   const Duration took = clock_.Now() - start;
   stage_time_ += took;
   ++stage_timed_;
-  stage_targets_ += totals.targets;
   hooks_.on_step(Report(stage, totals, norm, factor, took));
   const bool due = progress_.total_steps % recipe_.save_every == 0 && progress_.step < stage.steps;
   if (totals.stop || due) RETURN_IF_ERROR(Save(&stage));

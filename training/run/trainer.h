@@ -75,9 +75,8 @@ class Trainer {
   const Clock& clock_;
   const TrainerHooks hooks_;
   Progress progress_;
-  Duration stage_time_{};           // spent in steps of this stage by this process
-  std::int64_t stage_timed_ = 0;    // those steps
-  std::int64_t stage_targets_ = 0;  // label tokens in them
+  Duration stage_time_{};         // spent in steps of this stage by this process
+  std::int64_t stage_timed_ = 0;  // those steps
 };
 
 // Copies the weights of a saved state of `recipe` into the model, the adapters' share included.

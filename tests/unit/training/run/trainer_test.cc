@@ -287,7 +287,14 @@ TEST_F(TrainerTest, AStageWithoutALabelIsAnError) {
   hooks.make_objective = [](const StageOptions&, std::int64_t) {
     return absl::StatusOr<std::unique_ptr<Objective>>(std::make_unique<MaskedObjective>());
   };
-  hooks.on_step = [](const StepReport& report) { EXPECT_EQ(report.stats.masked, 4); };
+  int steps = 0;
+  hooks.on_step = [&](const StepReport& report) {
+    EXPECT_EQ(report.stats.masked, 4);
+    ++steps;
+  };
+  hooks.stop = [&] { return steps == 1; };
+  // Also when the run is stopped and goes on.
+  EXPECT_TRUE(absl::IsCancelled(Trainer(recipe_, *model, store, alone, clock, hooks).Run()));
   const absl::Status status = Trainer(recipe_, *model, store, alone, clock, hooks).Run();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("stage align: every label"));
