@@ -135,9 +135,8 @@ bool ModelHost::Serving() const {
 // Before anything is served: in a thread that ends with the work, as do those it computes with.
 // Afterwards in one that gives way to all others, and that stays: new ones would each take another
 // of malloc's arenas and leave there what they used last, because malloc_trim gives back what lies
-// between an arena's chunks, not what lies behind the last one. (One arena for all threads costs a
-// tenth of the throughput: docs/benchmarks.md. The thread that makes engines must not become nice:
-// theirs would inherit it.)
+// between an arena's chunks, not what lies behind the last one. (The thread that makes engines must
+// not become nice: theirs would inherit it.)
 absl::Status ModelHost::InLoader(std::function<absl::Status()> work) {
   const auto run = [work = std::move(work)]() -> absl::Status {
     try {
