@@ -18,6 +18,7 @@
 
 #include "base/digest.h"
 #include "base/rng.h"
+#include "tests/support/temp_dir.h"
 
 namespace llava::training {
 namespace {
@@ -110,9 +111,8 @@ std::vector<std::string> Steps(const std::string& output) {
 }
 
 TEST(KilledRunTest, ReachesTheSameLossesAndWeights) {
-  const std::string folder = ::testing::TempDir() + "/killed_run_test";
-  fs::remove_all(folder);
-  fs::create_directories(folder);
+  const test::TempDir temporary;
+  const std::string& folder = temporary.path();
   std::ofstream(folder + "/whole.yaml") << Recipe(folder + "/whole");
   Child whole(folder + "/whole.yaml");
   ASSERT_FALSE(whole.WaitForLines(1000));

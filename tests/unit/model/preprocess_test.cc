@@ -17,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "base/rng.h"
 #include "model/image/resample.h"
+#include "tests/support/temp_dir.h"
 
 namespace llava::model {
 namespace {
@@ -262,17 +263,16 @@ TEST(PreprocessSettingsTest, WhatCannotBeHonouredIsNamed) {
 
 class PreprocessSettingsFilesTest : public ::testing::Test {
  protected:
-  PreprocessSettingsFilesTest() : dir_(fs::path(::testing::TempDir()) / "preprocess_files") {
-    fs::remove_all(dir_);
+  PreprocessSettingsFilesTest() {
     fs::create_directories(dir_ / "clip");
     config_.vision_tower_dir = dir_ / "clip";
   }
-  ~PreprocessSettingsFilesTest() override { fs::remove_all(dir_); }
 
   void Write(const char* name, const char* json) { std::ofstream(dir_ / name) << json; }
   double Mean() { return ReadPreprocessSettings(dir_, config_).value().mean[0]; }
 
-  fs::path dir_;
+  const test::TempDir temporary_;
+  const fs::path dir_ = temporary_.path();
   LlavaConfig config_ = ConfigOf(98);
 };
 

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/temp_dir.h"
+
 namespace llava::training {
 namespace {
 
@@ -65,7 +67,8 @@ class RecipeTest : public ::testing::Test {
     EXPECT_THAT(std::string(recipe.status().message()), HasSubstr("recipe.yaml:" + message));
   }
 
-  const std::string folder_ = ::testing::TempDir();
+  const test::TempDir temporary_;
+  const std::string folder_ = temporary_.path();
 };
 
 TEST_F(RecipeTest, ReadsEverything) {

@@ -9,6 +9,8 @@
 #include <fstream>
 #include <string>
 
+#include "tests/support/temp_dir.h"
+
 namespace llava::training {
 namespace {
 
@@ -16,10 +18,6 @@ namespace fs = std::filesystem;
 
 class StateStoreTest : public ::testing::Test {
  protected:
-  StateStoreTest() : folder_(::testing::TempDir() + "/state_store_test") {
-    fs::remove_all(folder_);
-  }
-
   static Progress At(std::int64_t step) {
     Progress progress;
     progress.stage = 1;
@@ -36,7 +34,8 @@ class StateStoreTest : public ::testing::Test {
         std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
   }
 
-  const std::string folder_;
+  const test::TempDir temporary_;
+  const std::string folder_ = temporary_.path() + "/state";
   Ranks alone_;
 };
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/temp_dir.h"
 #include "tests/unit/training/run/toy.h"
 #include "training/run/adapters.h"
 #include "training/run/conversation_objective.h"
@@ -37,9 +38,6 @@ StageOptions Stage(const std::string& name, std::int64_t steps) {
 class TrainerTest : public ::testing::Test {
  protected:
   TrainerTest() {
-    folder_ = ::testing::TempDir() + "/trainer_test." +
-              ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(folder_);
     recipe_.stages = {Stage("align", 12), Stage("tune", 30)};
     recipe_.stages[0].train_decoder = false;
     recipe_.save_every = 5;
@@ -81,7 +79,8 @@ class TrainerTest : public ::testing::Test {
     return losses;
   }
 
-  std::string folder_;
+  const test::TempDir temporary_;
+  const std::string folder_ = temporary_.path();
   Recipe recipe_;
   std::vector<double> losses_seen_;
   std::int64_t die_at_ = -1;
