@@ -275,6 +275,7 @@ absl::StatusOr<std::vector<engine::Engine*>> ModelHost::EnginesFor(const LoadedV
   MutexLock lock(&mutex_);
   dtype_ = last_.front().dtype;
   std::vector<engine::Engine*> engines;
+  engines.reserve(engines_.size());
   for (const auto& engine : engines_) engines.push_back(engine.get());
   return engines;
 }
@@ -308,6 +309,7 @@ void ModelHost::LookAtEngines(
     const std::function<void(const std::vector<engine::Engine*>&)>& look) const {
   MutexLock lock(&mutex_);
   std::vector<engine::Engine*> engines;
+  engines.reserve(engines_.size());
   for (const auto& engine : engines_) engines.push_back(engine.get());
   look(engines);
 }
