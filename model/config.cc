@@ -384,6 +384,7 @@ absl::Status ReadGenerationConfig(const std::string& path, TextConfig& text) {
 
 std::vector<int> LlavaConfig::FeatureLayerIndices() const {
   std::vector<int> indices;
+  indices.reserve(feature_layers.size());
   for (const int layer : feature_layers) {
     indices.push_back(layer < 0 ? vision.num_layers + 1 + layer : layer);
   }

@@ -132,8 +132,7 @@ absl::StatusOr<TensorMap> ParseOld(std::string_view file) {
   for (int i = 0; i < 5; ++i) {
     ASSIGN_OR_RETURN(Pickle pickle, Unpickle(file.substr(at)));
     at += pickle.size;
-    if (i == 3) object = std::move(pickle);
-    if (i == 4) keys = std::move(pickle);
+    if (i >= 3) (i == 3 ? object : keys) = std::move(pickle);
   }
   std::map<std::string, DType> types;
   for (const PickleObject& item : object.objects) {
