@@ -71,6 +71,7 @@ std::vector<Merge> Merges(const SentencepieceModel& model,
     return merges[a].score != merges[b].score ? merges[a].score > merges[b].score : a < b;
   });
   std::vector<Merge> sorted;
+  sorted.reserve(order.size());
   for (const std::size_t i : order) sorted.push_back(merges[i]);
   return sorted;
 }
