@@ -196,7 +196,7 @@ void Planner::AddDecode(Step& step, Sequence& sequence, bool copied) {
   chunk.copied = copied;
 }
 
-// False when nothing of it can run now: its next image waits for the encoder.
+// False when its next image waits for the encoder: what is before that runs now, if there is any.
 bool Planner::AddPrompt(Step& step, Sequence& sequence) {
   const int before = sequence.computed;
   kv_.Adopt(sequence);
@@ -204,13 +204,14 @@ bool Planner::AddPrompt(Step& step, Sequence& sequence) {
   if (sequence.outputs() == 0 && sequence.request->usage.preemptions == 0) {
     sequence.request->usage.cached_tokens += sequence.computed - before;
   }
-  const int count = FitImages(step, sequence, std::min(sequence.remaining(), step.tokens_left));
+  const int wanted = std::min(sequence.remaining(), step.tokens_left);
+  const int count = FitImages(step, sequence, wanted);
   if (count == 0) return false;
   AddImageRows(step, sequence, count);
   AddChunk(step, sequence, count);
   // Its first token does not wait for the pictures of those behind it.
   if (count == sequence.remaining()) step.images_left = 0;
-  return true;
+  return count == wanted;
 }
 
 PlannedChunk& Planner::AddChunk(Step& step, Sequence& sequence, int count) {

@@ -79,11 +79,13 @@ TEST(SchedulerTest, AFirstTokenDoesNotWaitForThePicturesBehindIt) {
   };
   const RequestId first = ask("cat", 1000);
   const RequestId second = ask("dog", 2000);
+  const RequestId third = ask("bird", 3000);
   EXPECT_EQ(h.Tick().plan.encodes.size(), 1u);
   EXPECT_EQ(h.Scheduled(first), 64);
   EXPECT_EQ(h.Tick().plan.encodes.size(), 0u);
   EXPECT_EQ(h.Scheduled(first), 80 - 64);
   EXPECT_EQ(h.Scheduled(second), 4);  // up to its picture
+  EXPECT_EQ(h.Scheduled(third), 0);   // it would only hold blocks
   EXPECT_EQ(h.Tick().plan.encodes.size(), 1u);
   EXPECT_EQ(h.got[first], 1);
   EXPECT_EQ(h.Scheduled(second), 64 - 1);
