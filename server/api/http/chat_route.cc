@@ -68,7 +68,7 @@ class Completion {
       parsed_ = ParseOpenAiRequest(type, body);
       co_return;
     }
-    std::function<void(std::function<void()>)> start = [&](std::function<void()> done) {
+    std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
       const bool submitted = pool_->TrySubmit([this, &type, &body, done] {
         parsed_ = ParseOpenAiRequest(type, body);
         done();
@@ -105,7 +105,7 @@ class Completion {
       if (started_) answer_.Cancel();
     });
     absl::Status status;
-    std::function<void(std::function<void()>)> start = [&](std::function<void()> done) {
+    std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
       runner_->Start(std::move(call), [this, &status, done](absl::StatusOr<Answer> answer) {
         if (answer.ok()) {
           answer_ = *std::move(answer);
@@ -133,7 +133,7 @@ class Completion {
   awaitable<engine::StreamEvent> Next() {
     std::optional<engine::StreamEvent> event;
     while (!event.has_value()) {
-      std::function<void(std::function<void()>)> start = [&](std::function<void()> done) {
+      std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
         event = answer_.TryPop(done);
         if (event.has_value()) done();
       };
