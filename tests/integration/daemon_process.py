@@ -1,6 +1,7 @@
 """A daemon as a process of its own, and the Python client made from the protos."""
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,6 +53,12 @@ def of_threads(pid, file):
     return said
 
 
+def fail_for_a_sanitizer(logged):
+    """Where a sanitizer has written a report: not every test looks at the exit code."""
+    report = re.search(r"ERROR: \w+Sanitizer: |WARNING: ThreadSanitizer: |:\d+:\d+: runtime error: ", logged)
+    assert not report, logged[max(0, report.start() - 100):][:10_000]
+
+
 class Daemon:
     def __init__(self, *flags, config="", checkpoint=CHECKPOINT, kv_cache="16MiB", preexec=None):
         self.config = tempfile.NamedTemporaryFile("w", suffix=".yaml")
@@ -89,6 +96,10 @@ class Daemon:
             threads.pop(pool, None)
         return threads, len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def keeps_freed_memory(self):
+        """AddressSanitizer does, to find who still uses it; it looks for leaks itself when the daemon ends."""
+        return "libasan" in Path(f"/proc/{self.process.pid}/maps").read_text()
+
     def channel(self, **credentials):
         options = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1)]
         if credentials:
@@ -107,6 +118,8 @@ class Daemon:
         self.process.stdout.close()
         if not self.config.closed:
             self.config.close()
+        if not self.log.closed:
+            fail_for_a_sanitizer(self.logged())
         return code
 
     def __enter__(self):

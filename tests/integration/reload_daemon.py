@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 
-from daemon_process import IMAGES, generated_client, of_threads, wait_until
+from daemon_process import IMAGES, fail_for_a_sanitizer, generated_client, of_threads, wait_until
 
 PROGRAM = os.environ["LLAVAD"]
 pb, pb_grpc, models_pb, models_grpc = generated_client(with_models=True)
@@ -133,7 +133,10 @@ class Llavad:
     def stop(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+        code = self.process.wait(timeout=60)
+        if not self.log.closed:
+            fail_for_a_sanitizer(self.logged())
+        return code
 
     def __enter__(self):
         return self
