@@ -63,7 +63,7 @@ absl::StatusOr<TokenStream> Engine::Submit(Submission submission) {
   Submitted submitted{std::make_unique<scheduling::Request>(std::move(request)),
                       std::move(submission.ticket), std::move(submission.make_decoder),
                       std::move(sink), load};
-  if (inbox_.TrySubmit(std::move(submitted))) return std::move(stream);
+  if (inbox_.TrySubmit(submitted)) return std::move(stream);
   submitted.sink.PushEnd({});  // nobody reads it
   load_ -= load;
   in_flight_.Leave();

@@ -12,7 +12,7 @@ bool Messages::empty() const {
          remove_versions.empty();
 }
 
-bool Inbox::TrySubmit(Submitted&& submitted) {
+bool Inbox::TrySubmit(Submitted& submitted) {
   MutexLock lock(&mutex_);
   if (messages_.closed || messages_.submitted.size() >= capacity_) return false;
   messages_.submitted.push_back(std::move(submitted));

@@ -57,8 +57,8 @@ class Inbox final : public StreamControl {
  public:
   explicit Inbox(std::size_t capacity) : capacity_(capacity) {}
 
-  // False, with `submitted` untouched, when the inbox is full or closed.
-  bool TrySubmit(Submitted&& submitted);
+  // Moves from `submitted`; false, with it untouched, when the inbox is full or closed.
+  bool TrySubmit(Submitted& submitted);
   void Cancel(scheduling::RequestId id) override;
   void Resume(scheduling::RequestId id) override;
   // UNAVAILABLE, told to `done` at once, when closed.
