@@ -91,7 +91,7 @@ absl::StatusOr<Registry::Ticket> Registry::Load(const std::string& dir, bool aga
 
 // Those that wait and that nobody asked for by hand.
 void Registry::PassOver(absl::string_view why) {
-  const auto pass_over = [&](const Command& command) {
+  const auto pass_over = [&](const Command& command) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (command.again) return false;
     Decide(command.ticket, absl::CancelledError(why), {});
     return true;
