@@ -116,6 +116,10 @@ class PublishChaosTest(unittest.TestCase):
         files = len(os.listdir(self.root / "latest"))
         with self.watched().wait_ready() as daemon, Load(daemon, people=2) as load:
             self.assertEqual(daemon.ask()[0], first)
+            # The thread that loads beside what is served stays from the first such version on.
+            self.assertEqual(self.train(self.recipe("second", 2))[0], 0)
+            daemon.wait_state(self.latest(), "live")
+            wait_until(lambda: daemon.loaded() == 1, "the first one is freed")
             before = daemon.holds()
             found = []
             for attempt in range(KILLS):

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import tempfile
 import threading
@@ -53,6 +54,8 @@ class Llavad:
         self.models = models_grpc.ModelServiceStub(self.channel)
 
     def logged(self):
+        if not stat.S_ISREG(os.fstat(self.log.fileno()).st_mode):
+            return ""  # /dev/full keeps nothing, and what is read of it has no end
         self.log.seek(0)
         return self.log.read().decode(errors="replace")
 
