@@ -126,11 +126,12 @@ class UrlTest(unittest.TestCase):
         cls.origin, cls.secure, cls.elsewhere = Origin(), Origin(cls.folder.name), Origin()
         cls.url = f"http://127.0.0.1:{cls.origin.port}"
         hosts = ", ".join(f'"{host}:{port}"' for host, port in [
-            ("127.0.0.1", cls.origin.port), ("localhost", cls.origin.port), ("[::1]", cls.origin.port),
+            ("127.0.0.1", cls.origin.port), ("localhost", cls.origin.port), ("[fd00::1]", cls.origin.port),
             ("localhost", cls.secure.port), ("127.0.0.1", cls.secure.port), ("192.168.77.1", 80)])
         limits = "image_url_timeout: 1s\nmax_image_bytes: 64KiB\nmax_message_bytes: 128KiB\n"
+        # localhost may be ::1, too.
         with mock.patch.dict(os.environ, SSL_CERT_FILE=f"{cls.folder.name}/ca.pem"):
-            cls.daemon = Daemon(config=f"image_url_hosts: [{hosts}]\nimage_url_networks: [127.0.0.0/8]\n" + limits)
+            cls.daemon = Daemon(config=f"image_url_hosts: [{hosts}]\nimage_url_networks: [127.0.0.0/8, \"::1/128\"]\n" + limits)
         cls.strict = Daemon(config=f"image_url_hosts: [{hosts}]\n")
         cls.off = Daemon()
 
@@ -173,8 +174,8 @@ class UrlTest(unittest.TestCase):
     def test_an_allowed_host_in_a_private_network_is_refused(self):
         for url in (self.url + "/cat.png", f"http://localhost:{self.origin.port}/cat.png", "http://192.168.77.1/"):
             self.refused(url, "not public", daemon=self.strict)
-        self.refused("http://192.168.77.1/", "not public")  # not in 127.0.0.0/8
-        self.refused(f"http://[::1]:{self.origin.port}/cat.png", "not public")
+        self.refused("http://192.168.77.1/", "not public")  # in neither network
+        self.refused(f"http://[fd00::1]:{self.origin.port}/cat.png", "not public")
         self.assertEqual(self.origin.asked, [])
 
     def test_other_hosts_ports_and_spellings_are_refused(self):
@@ -195,7 +196,7 @@ class UrlTest(unittest.TestCase):
             self.assertEqual(self.ask(f"{self.url}/moved{n}")[0], 200)
         for place, word in [(f"http://127.0.0.1:{self.elsewhere.port}/cat.png", "image_url_hosts"),
                             ("http://169.254.169.254/", "image_url_hosts"), ("http://192.168.77.1/", "not public"),
-                            (f"http://[::1]:{self.origin.port}/cat.png", "not public"),
+                            (f"http://[fd00::1]:{self.origin.port}/cat.png", "not public"),
                             ("file:///etc/passwd", "http: or https:"), ("http://", "malformed")]:
             self.origin.answers["/away"] = sends(b"", 307, location=place)
             self.refused(self.url + "/away", word)

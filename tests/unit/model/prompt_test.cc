@@ -12,7 +12,6 @@
 namespace llava::model {
 namespace {
 
-using testing::ElementsAre;
 using testing::HasSubstr;
 
 const std::string kCheckpoint = "tests/golden/data/checkpoint";
