@@ -48,7 +48,7 @@ TEST(TrainTokenizerTest, NamesWhatIsWrong) {
   test::TempDir dir;
   EXPECT_EQ(TrainTokenizer({.corpora = {dir.path() + "/none"}}, dir.path()).code(),
             absl::StatusCode::kNotFound);
-  std::ofstream(dir.path() + "/empty");
+  const std::ofstream empty(dir.path() + "/empty");
   EXPECT_THAT(TrainTokenizer({.corpora = {dir.path() + "/empty"}}, dir.path()).message(),
               HasSubstr("no line"));
   std::ofstream(dir.path() + "/small") << "one line\n";
