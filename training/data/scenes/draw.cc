@@ -139,8 +139,9 @@ Box DrawText(Rng& rng, const Text& text, double background, Layers* layers) {
       std::min((text.is_digit() ? 26.0 : 84.0) * kScale / unit.width, 24.0 * kScale / unit.height);
   const double scale = fit * (0.85 + 0.15 * rng.Uniform());
   const cv::Size size = cv::getTextSize(text.value, font, scale, thickness, &baseline);
+  const int row = text.cell / 3;
   const cv::Point2d centre((text.cell % 3 + 0.5) * kCell * kScale + Jitter(rng, 2 * kScale),
-                           (text.cell / 3 + 0.5) * kCell * kScale + Jitter(rng, 2 * kScale));
+                           (row + 0.5) * kCell * kScale + Jitter(rng, 2 * kScale));
   const cv::Point origin(static_cast<int>(centre.x) - size.width / 2,
                          static_cast<int>(centre.y) + size.height / 2);
   const bool dark = background > 165 || (background > 90 && rng.Chance(0.5));
