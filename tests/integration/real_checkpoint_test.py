@@ -155,7 +155,7 @@ class RealCheckpointTest(unittest.TestCase):
             self.assertEqual(daemon.stop(), 0)
 
     def test_sigterm_under_load_loses_no_accepted_request(self):
-        with Daemon(config="max_running: 8\n") as daemon, daemon.channel() as channel:
+        with Daemon(config="max_running: 8\ndrain_timeout: 10m\n") as daemon, daemon.channel() as channel:
             stub = pb_grpc.ChatServiceStub(channel)
             begun = threading.Semaphore(0)
 
