@@ -39,7 +39,7 @@ absl::StatusOr<StrictYaml> StrictYaml::Load(const std::string& file) {
       return absl::InvalidArgumentError(
           absl::StrCat(file, ":1: is ", TypeText(root), ", expected a mapping"));
     }
-    return StrictYaml(file, "", std::move(root));
+    return StrictYaml(file, "", root);
   } catch (const YAML::Exception& e) {
     return absl::InvalidArgumentError(absl::StrCat(file, ":", e.mark.line + 1, ": ", e.msg));
   } catch (const std::exception& e) {

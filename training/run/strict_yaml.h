@@ -70,8 +70,8 @@ class StrictYaml {
   absl::Status Finish();
 
  private:
-  StrictYaml(std::string file, std::string path, YAML::Node node)
-      : file_(std::move(file)), path_(std::move(path)), node_(std::move(node)) {}
+  StrictYaml(std::string file, std::string path, const YAML::Node& node)
+      : file_(std::move(file)), path_(std::move(path)), node_(node) {}
 
   YAML::Node Get(std::string_view key);
   template <typename T>
