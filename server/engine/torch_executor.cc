@@ -50,9 +50,8 @@ auto Guarded(absl::string_view what, F f) -> decltype(f()) {
 struct SampledRows {
   explicit SampledRows(std::span<const scheduling::Sample> samples) {
     for (const scheduling::Sample& sample : samples) {
-      const auto seen = std::find(rows.begin(), rows.end(), sample.row);
-      of_sample.push_back(seen - rows.begin());
-      if (seen == rows.end()) rows.push_back(sample.row);
+      if (rows.empty() || rows.back() != sample.row) rows.push_back(sample.row);
+      of_sample.push_back(std::ssize(rows) - 1);
     }
   }
 

@@ -54,7 +54,7 @@ struct ImageRows {
 };
 
 // Sample one token from the hidden state of a row. Several samples may name the same row (the first
-// tokens of n choices).
+// tokens of n choices); they follow each other.
 struct Sample {
   int row = 0;  // in the flattened batch
   SequenceId sequence;
