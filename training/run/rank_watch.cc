@@ -1,5 +1,6 @@
 #include "training/run/rank_watch.h"
 
+#include <c10/util/Exception.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -34,6 +35,11 @@ std::string Get(c10d::Store& store, const std::string& key) {
 
 }  // namespace
 
+std::string WhatOf(const std::exception& error) {
+  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
+  return torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
+}
+
 RankWatch::RankWatch(c10::intrusive_ptr<c10d::Store> store, const RankPlace& place,
                      Duration lost_after, const Clock& clock)
     : store_(std::move(store)),
@@ -60,7 +66,7 @@ void RankWatch::Loop() {
     try {
       Beat();
     } catch (const std::exception& error) {
-      Lost(absl::StrCat("rank 0 was lost: its store does not answer (", error.what(), ")"));
+      Lost(absl::StrCat("rank 0 was lost: its store does not answer (", WhatOf(error), ")"));
     }
     EndIfStuck();
     const TimePoint until = clock_.Now() + interval_;

@@ -3,6 +3,7 @@
 #define LLAVA_TRAINING_RUN_RANK_WATCH_H_
 
 #include <cstdint>
+#include <exception>
 #include <string>
 #include <thread>
 #include <torch/csrc/distributed/c10d/Store.hpp>
@@ -14,6 +15,9 @@
 #include "training/run/rank_place.h"
 
 namespace llava::training {
+
+// What it says, without the call stack that LibTorch adds.
+std::string WhatOf(const std::exception& error);
 
 // Every rank counts up a key of the shared store on a thread of its own, and looks at everybody
 // else's. Thread-safe.

@@ -110,14 +110,14 @@ struct Ranks::Group {
     try {
       work = start();
     } catch (const std::exception& error) {
-      return [this, what = std::string(error.what())] { return watch->Explain(what); };
+      return [this, what = WhatOf(error)] { return watch->Explain(what); };
     }
     return [this, work = std::move(work)]() -> absl::Status {
       try {
         work->wait();
         return absl::OkStatus();
       } catch (const std::exception& error) {
-        return watch->Explain(error.what());
+        return watch->Explain(WhatOf(error));
       }
     };
   }
@@ -143,7 +143,7 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place,
     ASSIGN_OR_RETURN(group->backend, MakeBackend(group->store, place, options.device));
     return std::unique_ptr<Ranks>(new Ranks(place, std::move(group)));
   } catch (const std::exception& error) {
-    return absl::UnavailableError(absl::StrCat(where(), ": ", error.what()));
+    return absl::UnavailableError(absl::StrCat(where(), ": ", WhatOf(error)));
   }
 }
 
