@@ -1,5 +1,6 @@
 #include "server/torch_backend.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 #include <omp.h>
@@ -17,10 +18,25 @@
 namespace llava::server {
 namespace {
 
-absl::StatusOr<at::Device> ParseDevice(const std::string& name) {
+absl::StatusOr<at::Device> OpenGpu(const std::string& name, int number) {
+  const auto gpus = static_cast<int>(at::getNumGPUs());
+  if (number < gpus) return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(number));
+  if (gpus == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("devices: \"", name,
+                     "\": no GPU is seen here; to see one, the program must be "
+                     "built with the CMake preset cuda"));
+  }
+  return absl::InvalidArgumentError(absl::StrCat("devices: \"", name, "\" is GPU ", number,
+                                                 ", expected a number less than ", gpus,
+                                                 ": so many are seen here"));
+}
+
+absl::StatusOr<at::Device> OpenDevice(const std::string& name) {
   try {
     const at::Device device(name);
-    if (device.is_cpu() || device.is_cuda()) return device;
+    if (device.is_cpu()) return at::Device(at::kCPU);
+    if (device.is_cuda()) return OpenGpu(name, device.has_index() ? device.index() : 0);
   } catch (const c10::Error&) {  // the answer below says it better
   }
   return absl::InvalidArgumentError(
@@ -80,7 +96,7 @@ absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const
 
 absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const LoadRequest& request) {
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
-  ASSIGN_OR_RETURN(const at::Device device, ParseDevice(request.device));
+  ASSIGN_OR_RETURN(const at::Device device, OpenDevice(request.device));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, request.dir));
   const ThreadLimit limit(request.threads);
   ASSIGN_OR_RETURN(std::shared_ptr<const model::Llava> llava,

@@ -103,6 +103,11 @@ class RealCheckpointTest(unittest.TestCase):
         two = check("two engines", "", flags=("--device", "cpu,cpu"))
         self.assertGreater(two["llava_prefix_cache_hit_tokens_total"], 1000)  # the second time where it was the first
 
+    def test_a_device_that_is_not_there_is_named(self):
+        for device in ("cuda:99", "gpu"):
+            with self.subTest(device), self.assertRaisesRegex(AssertionError, f'llavad: loading: devices: "{device}"'):
+                Daemon("--device", device)
+
     def test_64_streams_with_pictures_answer_as_if_alone(self):
         requests = [ask(f"Question {i % 8}", 24, [PICTURES[i % 4]]) for i in range(64)]
         with Daemon(config=FP32) as daemon, daemon.channel() as channel:
