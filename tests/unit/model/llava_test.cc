@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "model/attention/sdpa_attention.h"
+#include "model/kernels/dispatch.h"
 #include "model/mapped_file.h"
 #include "tests/support/checkpoint_fixture.h"
 #include "tests/support/temp_dir.h"
@@ -110,7 +111,9 @@ TEST_F(LlavaTest, PackedForServingItAnswersTheSameWhateverTheFileHolds) {
     EXPECT_TRUE(TextLogits(*narrow).equal(TextLogits(*other)));
     EXPECT_TRUE(narrow->EncodeImages(Pixels(*narrow)).equal(other->EncodeImages(Pixels(*other))));
     const at::Tensor plain = TextLogits(*Load(GoldenCheckpointDir()));
-    EXPECT_TRUE(at::allclose(TextLogits(*narrow), plain, 1e-3, 1e-3));
+    // Products in bf16 round their inputs too.
+    const double tolerance = dtype == at::kBFloat16 && CpuHasBf16Products() ? 5e-2 : 1e-3;
+    EXPECT_TRUE(at::allclose(TextLogits(*narrow), plain, tolerance, tolerance));
   }
 }
 
