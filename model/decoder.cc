@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/rms_norm.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
 
@@ -33,6 +34,7 @@ RmsNorm::RmsNorm(WeightSource& source, const std::string& name, const TextConfig
 
 at::Tensor RmsNorm::Forward(const at::Tensor& x) const {
   if (HasRowKernels(x) && !at::GradMode::is_enabled()) return RmsNormRows(x, weight, eps);
+  if (x.is_cuda()) return at::rms_norm(x, x.size(-1), weight, eps);
   const at::Tensor wide = x.to(at::kFloat);
   const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
   return (wide * scale).to(x.scalar_type()) * weight;

@@ -156,12 +156,23 @@ void KvCache::Write(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
     });
     return;
   }
-  const at::Tensor slots = ToTensor(slots_T, shape_.device);
-  const auto rows = [&](const at::Tensor& x) {
-    return x.view({-1, shape_.kv_heads, shape_.head_dim});
-  };
-  rows(keys_[layer]).index_copy_(0, slots, k_TKD.to(shape_.dtype));
-  rows(values_[layer]).index_copy_(0, slots, v_TKD.to(shape_.dtype));
+  WriteRows(layer, k_TKD, v_TKD, ToTensor(slots_T, shape_.device));
+}
+
+// [slots, kv_heads, head_dim]
+at::Tensor KvCache::Rows(const at::Tensor& blocks) const {
+  LLAVA_CHECK(shape_.layout == KvLayout::kRows);
+  return blocks.view({-1, shape_.kv_heads, shape_.head_dim});
+}
+
+void KvCache::WriteRows(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
+                        const at::Tensor& slots_T) {
+  Rows(keys_[layer]).index_copy_(0, slots_T, k_TKD.to(shape_.dtype));
+  Rows(values_[layer]).index_copy_(0, slots_T, v_TKD.to(shape_.dtype));
+}
+
+std::pair<at::Tensor, at::Tensor> KvCache::ReadRows(int layer, const at::Tensor& slots) const {
+  return {Rows(keys_[layer]).index_select(0, slots), Rows(values_[layer]).index_select(0, slots)};
 }
 
 std::pair<at::Tensor, at::Tensor> KvCache::Read(int layer,

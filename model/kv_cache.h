@@ -16,7 +16,7 @@ namespace llava::model {
 
 enum class KvLayout {
   kTiles,  // of kernels/dispatch.h: for PagedCpuAttention; CPU only
-  kRows,   // [block, token, head, head_dim]: for PagedAtenAttention on any device
+  kRows,   // [block, token, head, head_dim]: for PagedAtenAttention, on any device
 };
 
 struct KvShape {
@@ -50,8 +50,16 @@ class KvCache {
   void Write(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
              std::span<const std::int64_t> slots_T);
 
+  // The same with KvLayout::kRows: slots_T is an int64 tensor on the cache's device, which is not
+  // looked at. Nothing waits for the device.
+  void WriteRows(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
+                 const at::Tensor& slots_T);
+  // Keys and values of these slots, each [slots, kv_heads, head_dim] in the dtype of the cache.
+  // Copies. As WriteRows: kRows only, slots on the device.
+  std::pair<at::Tensor, at::Tensor> ReadRows(int layer, const at::Tensor& slots) const;
+
   // Keys and values of the first `tokens` tokens of a block table, each [tokens, kv_heads,
-  // head_dim] in the dtype of the cache. Copies: for the ATen backend and tests.
+  // head_dim] in the dtype of the cache. Copies: for tests.
   std::pair<at::Tensor, at::Tensor> Read(int layer, std::span<const std::int32_t> block_table,
                                          std::int64_t tokens) const;
 
@@ -66,6 +74,7 @@ class KvCache {
 
  private:
   KvCache(const KvShape& shape, int blocks);
+  at::Tensor Rows(const at::Tensor& blocks) const;
 
   KvShape shape_;
   int blocks_ = 0;

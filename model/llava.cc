@@ -1,5 +1,6 @@
 #include "model/llava.h"
 
+#include <ATen/Context.h>
 #include <ATen/ops/where.h>
 #include <c10/core/InferenceMode.h>
 
@@ -20,7 +21,11 @@ Llava::Llava(const LlavaConfig& config, WeightSource& source)
       decoder_(config.text, source),
       weights_(source.pack() ? std::map<std::string, at::Tensor>() : source.taken()),
       dtype_(decoder_.dtype()),
-      device_(decoder_.device()) {}
+      device_(decoder_.device()) {
+  // For all of the process. cuDNN's attention prepares itself for each shape that it has not seen
+  // yet, and contexts change their shapes with each token.
+  at::globalContext().setSDPUseCuDNN(false);
+}
 
 namespace {
 

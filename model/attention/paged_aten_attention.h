@@ -1,6 +1,5 @@
-// Paged attention through ATen: gathers each sequence's blocks and calls SDPA. Any device, dtype
-// and cache layout; the reference of PagedCpuAttention, and what runs where no kernel of our own
-// does.
+// Paged attention through ATen, for devices that have no kernel of our own: copies the keys and
+// values that a step needs out of the cache and calls SDPA, once for all sequences that decode.
 #ifndef LLAVA_MODEL_ATTENTION_PAGED_ATEN_ATTENTION_H_
 #define LLAVA_MODEL_ATTENTION_PAGED_ATEN_ATTENTION_H_
 
@@ -12,18 +11,33 @@
 
 namespace llava::model {
 
+// What goes to the device, goes there once a step; no layer waits for it.
 class PagedAtenAttention final : public AttentionBackend {
  public:
-  // `cache` must outlive this object.
+  // `cache` has KvLayout::kRows and must outlive this object.
   PagedAtenAttention(KvCache& cache, std::vector<PagedSequence> sequences);
 
   at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                      const at::Tensor& v_TKD) override;
 
  private:
+  // Sequences that attend in one call: pieces of prompts alone, decoded tokens with others of
+  // similar contexts, padded to the longest.
+  struct Call {
+    std::vector<const PagedSequence*> sequences;
+    at::Tensor rows;   // of the batch; undefined where they follow the first one
+    at::Tensor slots;  // of the keys, one sequence after the other
+    at::Tensor bias;   // 0 or -inf, added to the scores; undefined for a prompt's first piece
+  };
+  void PlanCalls(at::ScalarType dtype);
+  void Fill(Call& call, at::ScalarType dtype) const;
+  at::Tensor AttendPiece(const Call& call, int layer, const at::Tensor& q_THD) const;
+  at::Tensor AttendDecodes(const Call& call, int layer, const at::Tensor& q_SHD) const;
+
   KvCache& cache_;
   const std::vector<PagedSequence> sequences_;
-  const std::vector<std::int64_t> slots_;
+  at::Tensor slots_;         // of the batch's rows
+  std::vector<Call> calls_;  // made by the first Forward
 };
 
 }  // namespace llava::model

@@ -20,6 +20,10 @@ namespace {
 
 enum class Backend { kAten, kBaseline, kBest };
 
+KvLayout LayoutOf(Backend backend) {
+  return backend == Backend::kAten ? KvLayout::kRows : KvLayout::kTiles;
+}
+
 std::uint64_t FirstSeed() {
   const char* seed = std::getenv("LLAVA_SEED");
   return seed != nullptr ? std::strtoull(seed, nullptr, 10) : 1;
@@ -144,11 +148,7 @@ TEST_P(PagedAttentionTest, EqualsAttentionWithoutACache) {
     Rng rng(seed);
     const at::ScalarType dtype = rng.Chance(0.5) ? at::kFloat : at::kBFloat16;
     const World w = RandomWorld(rng, dtype);
-    const KvLayout layout =
-        !TestDevice().is_cpu() || (GetParam() == Backend::kAten && rng.Chance(0.5))
-            ? KvLayout::kRows
-            : KvLayout::kTiles;
-    KvCache cache = PoisonedCache(w, dtype, layout);
+    KvCache cache = PoisonedCache(w, dtype, LayoutOf(GetParam()));
     const at::Tensor expected = SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v);
     const at::Tensor out =
         RunInPieces(w, cache, GetParam(), rng, rng.Chance(0.3) ? 1 : rng.Between(2, 150));
@@ -187,8 +187,7 @@ TEST_P(PagedAttentionTest, TakesSlicesOfOneProjectionAndBf16Queries) {
   for (std::size_t i = 0; i < w.lengths.size(); ++i) {
     sequences.push_back({w.FirstRow(i), w.lengths[i], 0, w.tables[i]});
   }
-  KvCache cache =
-      PoisonedCache(w, at::kBFloat16, TestDevice().is_cpu() ? KvLayout::kTiles : KvLayout::kRows);
+  KvCache cache = PoisonedCache(w, at::kBFloat16, LayoutOf(GetParam()));
   const at::Tensor out = Make(GetParam(), cache, sequences)->Forward(0, q, k, v);
   EXPECT_EQ(out.scalar_type(), at::kBFloat16);
   const at::Tensor expected = SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v);
