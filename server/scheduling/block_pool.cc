@@ -8,39 +8,36 @@ namespace llava::scheduling {
 BlockPool::BlockPool(int num_blocks) {
   LLAVA_CHECK_GT(num_blocks, 0);
   LLAVA_CHECK_LE(num_blocks, kMaxBlocks);
-  const auto size = static_cast<std::size_t>(num_blocks);
-  counts_.assign(size, 0);
-  kept_.assign(size, 0);
-  next_.assign(size + 1, num_blocks);
-  previous_.assign(size + 1, num_blocks);
-  free_.reserve(size);
+  blocks_.resize(static_cast<std::size_t>(num_blocks) + 1);
+  at(head()).next = at(head()).previous = head();
+  free_.reserve(static_cast<std::size_t>(num_blocks));
   for (int i = num_blocks - 1; i >= 0; --i) free_.emplace_back(i);
 }
 
-std::optional<BlockPool::Allocation> BlockPool::Allocate() {
-  if (!free_.empty()) {
-    const BlockId block = free_.back();
+BlockId BlockPool::Allocate(bool* was_kept) {
+  LLAVA_CHECK_GT(available(), 0);
+  *was_kept = free_.empty();
+  BlockId block = at(head()).next;  // the oldest
+  if (*was_kept) {
+    Unlink(block);
+  } else {
+    block = free_.back();
     free_.pop_back();
-    counts_[index(block)] = 1;
-    return Allocation{block, false};
   }
-  if (cached_ == 0) return std::nullopt;
-  const BlockId oldest(next_.back());
-  Unlink(oldest);
-  kept_[index(oldest)] = 0;
-  counts_[index(oldest)] = 1;
-  return Allocation{oldest, true};
+  at(block).kept = false;
+  at(block).count = 1;
+  return block;
 }
 
 void BlockPool::Ref(BlockId block) {
-  if (counts_[index(block)]++ > 0) return;
+  if (at(block).count++ > 0) return;
   LLAVA_CHECK(kept(block));
   Unlink(block);
 }
 
 void BlockPool::Unref(BlockId block) {
   LLAVA_CHECK_GT(ref_count(block), 0);
-  if (--counts_[index(block)] > 0) return;
+  if (--at(block).count > 0) return;
   if (kept(block)) {
     Link(block);
   } else {
@@ -51,24 +48,22 @@ void BlockPool::Unref(BlockId block) {
 void BlockPool::Keep(BlockId block) {
   LLAVA_CHECK_GT(ref_count(block), 0);
   LLAVA_CHECK(!kept(block));
-  kept_[index(block)] = 1;
+  at(block).kept = true;
 }
 
 void BlockPool::Link(BlockId block) {
-  const std::int32_t head = size();
-  const std::int32_t newest = previous_[static_cast<std::size_t>(head)];
-  next_[static_cast<std::size_t>(newest)] = block.value();
-  previous_[index(block)] = newest;
-  next_[index(block)] = head;
-  previous_[static_cast<std::size_t>(head)] = block.value();
+  const BlockId newest = at(head()).previous;
+  at(newest).next = block;
+  at(block).previous = newest;
+  at(block).next = head();
+  at(head()).previous = block;
   ++cached_;
 }
 
 void BlockPool::Unlink(BlockId block) {
-  const std::int32_t next = next_[index(block)];
-  const std::int32_t previous = previous_[index(block)];
-  next_[static_cast<std::size_t>(previous)] = next;
-  previous_[static_cast<std::size_t>(next)] = previous;
+  const Block unlinked = at(block);
+  at(unlinked.previous).next = unlinked.next;
+  at(unlinked.next).previous = unlinked.previous;
   --cached_;
 }
 

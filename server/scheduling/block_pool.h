@@ -4,7 +4,6 @@
 #define LLAVA_SERVER_SCHEDULING_BLOCK_POOL_H_
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "server/scheduling/request.h"
@@ -21,36 +20,39 @@ class BlockPool {
   explicit BlockPool(int num_blocks);
 
   // A block with count 1 and not kept: a free one, or else the oldest cached one, whose content is
-  // lost (its name must be erased: `was_kept`). Nothing when all are used.
-  struct Allocation {
-    BlockId block;
-    bool was_kept;
-  };
-  std::optional<Allocation> Allocate();
+  // lost (its name must be erased: `was_kept`). REQUIRES: available() > 0.
+  BlockId Allocate(bool* was_kept);
 
   void Ref(BlockId block);    // REQUIRES: used or cached
   void Unref(BlockId block);  // REQUIRES: used
   void Keep(BlockId block);   // REQUIRES: used and not kept
 
-  int size() const { return static_cast<int>(counts_.size()); }
+  int size() const { return static_cast<int>(blocks_.size()) - 1; }
   int available() const { return static_cast<int>(free_.size()) + cached_; }
   int cached() const { return cached_; }
   int used() const { return size() - available(); }
-  int ref_count(BlockId block) const { return counts_[index(block)]; }
-  bool kept(BlockId block) const { return kept_[index(block)] != 0; }
+  int ref_count(BlockId block) const { return at(block).count; }
+  bool kept(BlockId block) const { return at(block).kept; }
   const std::vector<BlockId>& free_list() const { return free_; }
 
  private:
-  static std::size_t index(BlockId block) { return static_cast<std::size_t>(block.value()); }
+  struct Block {
+    std::int32_t count = 0;
+    bool kept = false;
+    BlockId next;  // in the ring
+    BlockId previous;
+  };
+
+  Block& at(BlockId block) { return blocks_[static_cast<std::size_t>(block.value())]; }
+  const Block& at(BlockId block) const { return blocks_[static_cast<std::size_t>(block.value())]; }
+  BlockId head() const { return BlockId(size()); }
   void Link(BlockId block);
   void Unlink(BlockId block);
 
-  std::vector<std::int32_t> counts_;
-  std::vector<std::uint8_t> kept_;
+  // A ring goes through all cached blocks. The last entry is no block but the head of the ring
+  // (next: oldest, previous: newest).
+  std::vector<Block> blocks_;
   std::vector<BlockId> free_;
-  // A ring through all cached blocks; the last entry is its head (next: oldest, previous: newest).
-  std::vector<std::int32_t> next_;
-  std::vector<std::int32_t> previous_;
   int cached_ = 0;
 };
 

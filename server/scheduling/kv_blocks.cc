@@ -12,7 +12,7 @@ bool KvBlocks::Start(Sequence& sequence, int reserve) {
     Release(sequence);
     return false;
   }
-  for (int i = 0; i < wanted; ++i) sequence.blocks.push_back(*Take());
+  for (int i = 0; i < wanted; ++i) sequence.blocks.push_back(Take());
   sequence.computed = matched * kBlockTokens;
   sequence.registered = matched;
   if (matched > 0) {
@@ -61,28 +61,27 @@ void KvBlocks::Adopt(Sequence& sequence) {
   }
 }
 
-bool KvBlocks::Grow(Sequence& sequence, std::vector<BlockCopy>* copies) {
-  if (sequence.computed < sequence.writable_until) return true;
+bool KvBlocks::GrowBlocks(Sequence& sequence, std::vector<BlockCopy>* copies) {
   const auto number = static_cast<std::size_t>(sequence.computed / kBlockTokens);
-  if (number == sequence.blocks.size()) {
-    const auto block = Take();
-    if (!block) return false;
-    sequence.blocks.push_back(*block);
-  } else if (pool_.ref_count(sequence.blocks[number]) > 1) {
-    const auto copy = Take();
-    if (!copy) return false;
-    BlockId& shared = sequence.blocks[number];
-    copies->push_back({shared, *copy});
-    pool_.Unref(shared);
-    shared = *copy;
-    Hit(marks_, Mark::kCopyOnWrite);
+  const bool is_new = number == sequence.blocks.size();
+  if (is_new || pool_.ref_count(sequence.blocks[number]) > 1) {
+    if (pool_.available() == 0) return false;
+    const BlockId block = Take();
+    if (is_new) {
+      sequence.blocks.push_back(block);
+    } else {
+      copies->push_back({sequence.blocks[number], block});
+      pool_.Unref(sequence.blocks[number]);
+      sequence.blocks[number] = block;
+      Hit(marks_, Mark::kCopyOnWrite);
+    }
   }
   LLAVA_CHECK(!pool_.kept(sequence.blocks[number]));
   sequence.writable_until = (static_cast<int>(number) + 1) * kBlockTokens;
   return true;
 }
 
-void KvBlocks::Commit(Sequence& sequence) {
+void KvBlocks::NameFullBlocks(Sequence& sequence) {
   if (!prefix_cache_) return;
   for (; sequence.registered < sequence.computed / kBlockTokens; ++sequence.registered) {
     const int number = sequence.registered;
@@ -114,14 +113,14 @@ void KvBlocks::Release(Sequence& sequence) {
   sequence.writable_until = 0;
 }
 
-std::optional<BlockId> KvBlocks::Take() {
-  const auto allocation = pool_.Allocate();
-  if (!allocation) return std::nullopt;
-  if (allocation->was_kept) {
-    index_.Erase(allocation->block);
+BlockId KvBlocks::Take() {
+  bool was_kept = false;
+  const BlockId block = pool_.Allocate(&was_kept);
+  if (was_kept) {
+    index_.Erase(block);
     Hit(marks_, Mark::kBlockEvicted);
   }
-  return allocation->block;
+  return block;
 }
 
 const Digest& KvBlocks::NameOf(Sequence& sequence, int block) {
@@ -129,7 +128,10 @@ const Digest& KvBlocks::NameOf(Sequence& sequence, int block) {
   while (static_cast<int>(sequence.names.size()) <= block) {
     const int next = static_cast<int>(sequence.names.size());
     const Digest& parent = next == 0 ? request.version : sequence.names.back();
-    sequence.names.push_back(namer_.Name(parent, next, sequence.tokens, request.images));
+    // Pictures are in the prompt: behind it nobody looks at the request.
+    const bool in_prompt = next * kBlockTokens < sequence.prompt_tokens;
+    const auto images = in_prompt ? std::span(request.images) : std::span<const ImageInput>();
+    sequence.names.push_back(namer_.Name(parent, next, sequence.tokens, images));
   }
   return sequence.names[static_cast<std::size_t>(block)];
 }

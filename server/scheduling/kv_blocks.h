@@ -3,7 +3,6 @@
 #ifndef LLAVA_SERVER_SCHEDULING_KV_BLOCKS_H_
 #define LLAVA_SERVER_SCHEDULING_KV_BLOCKS_H_
 
-#include <optional>
 #include <vector>
 
 #include "base/digest.h"
@@ -41,10 +40,14 @@ class KvBlocks {
 
   // Makes the slot of token number `computed` writable: a new block at a block's border, or a copy
   // of a shared one (appended to `copies`). False when there is no block left.
-  bool Grow(Sequence& sequence, std::vector<BlockCopy>* copies);
+  bool Grow(Sequence& sequence, std::vector<BlockCopy>* copies) {
+    return sequence.computed < sequence.writable_until || GrowBlocks(sequence, copies);
+  }
 
   // After `computed` rose: names the blocks that became full.
-  void Commit(Sequence& sequence);
+  void Commit(Sequence& sequence) {
+    if (sequence.computed >= (sequence.registered + 1) * kBlockTokens) NameFullBlocks(sequence);
+  }
 
   // `child` shares all blocks of `parent`.
   void Fork(Sequence& parent, Sequence& child);
@@ -56,7 +59,9 @@ class KvBlocks {
   const PrefixIndex& index() const { return index_; }
 
  private:
-  std::optional<BlockId> Take();
+  bool GrowBlocks(Sequence& sequence, std::vector<BlockCopy>* copies);
+  void NameFullBlocks(Sequence& sequence);
+  BlockId Take();  // REQUIRES: pool().available() > 0
   const Digest& NameOf(Sequence& sequence, int block);
   int MatchPrefix(Sequence& sequence);
 

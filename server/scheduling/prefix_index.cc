@@ -40,49 +40,50 @@ Digest BlockNamer::Name(const Digest& parent, int block, std::span<const std::in
 
 PrefixIndex::PrefixIndex(int num_blocks)
     : names_(static_cast<std::size_t>(num_blocks)),
-      places_(std::bit_ceil(2 * static_cast<std::size_t>(num_blocks) + 1)),
+      hashes_(static_cast<std::size_t>(num_blocks)),
+      places_(std::bit_ceil(2 * static_cast<std::size_t>(num_blocks) + 1), kEmpty),
       mask_(places_.size() - 1) {
   LLAVA_CHECK_LE(mask_, std::size_t{UINT32_MAX});
 }
 
 std::optional<BlockId> PrefixIndex::Find(const Digest& name) const {
-  const std::int32_t block = places_[Probe(name)].block;
+  const std::int32_t block = places_[Probe(name)];
   if (block == kEmpty) return std::nullopt;
   return BlockId(block);
 }
 
 bool PrefixIndex::Insert(const Digest& name, BlockId block) {
-  const std::size_t place = Probe(name);
-  if (places_[place].block != kEmpty) return false;
-  places_[place] = {block.value(), HashOf(name)};
-  names_[static_cast<std::size_t>(block.value())] = name;
+  std::int32_t& place = places_[Probe(name)];
+  if (place != kEmpty) return false;
+  place = block.value();
+  names_[static_cast<std::size_t>(place)] = name;
+  hashes_[static_cast<std::size_t>(place)] = HashOf(name);
   ++size_;
   return true;
 }
 
 // Moves later ones of the run back into the gap, as long as that is not before their home.
 void PrefixIndex::Erase(BlockId block) {
-  std::size_t gap = HashOf(names_[static_cast<std::size_t>(block.value())]) & mask_;
-  while (places_[gap].block != block.value()) {
-    LLAVA_CHECK_NE(places_[gap].block, kEmpty);
+  std::size_t gap = HashOf(block.value()) & mask_;
+  while (places_[gap] != block.value()) {
+    LLAVA_CHECK_NE(places_[gap], kEmpty);
     gap = (gap + 1) & mask_;
   }
-  for (std::size_t next = (gap + 1) & mask_; places_[next].block != kEmpty;
-       next = (next + 1) & mask_) {
-    const std::size_t home = places_[next].hash & mask_;
+  for (std::size_t next = (gap + 1) & mask_; places_[next] != kEmpty; next = (next + 1) & mask_) {
+    const std::size_t home = HashOf(places_[next]) & mask_;
     if (((next - home) & mask_) < ((next - gap) & mask_)) continue;
     places_[gap] = places_[next];
     gap = next;
   }
-  places_[gap] = Place{};
+  places_[gap] = kEmpty;
   --size_;
 }
 
 std::size_t PrefixIndex::Probe(const Digest& name) const {
   const std::uint32_t hash = HashOf(name);
-  const auto is_other = [&](const Place& place) {
-    return place.block != kEmpty &&
-           (place.hash != hash || names_[static_cast<std::size_t>(place.block)] != name);
+  const auto is_other = [&](std::int32_t block) {
+    return block != kEmpty &&
+           (HashOf(block) != hash || names_[static_cast<std::size_t>(block)] != name);
   };
   std::size_t place = hash & mask_;
   while (is_other(places_[place])) place = (place + 1) & mask_;

@@ -28,7 +28,8 @@ class BlockNamer {
 };
 
 // Engine thread only. Invariant: names and blocks are one to one. A hash table of blocks with open
-// addressing (linear probing, at most half full), so that a tick allocates nothing for it.
+// addressing (linear probing, at most half full), so that a tick allocates nothing for it. Mostly
+// it is not in the CPU's caches: it is kept small, and looks at a name only to confirm a hash.
 class PrefixIndex {
  public:
   explicit PrefixIndex(int num_blocks);
@@ -46,19 +47,18 @@ class PrefixIndex {
  private:
   static constexpr std::int32_t kEmpty = -1;
 
-  // A block, with bits of its name that say its home and spare most looks at names of others.
-  struct Place {
-    std::int32_t block = kEmpty;
-    std::uint32_t hash = 0;
-  };
-
   static std::uint32_t HashOf(const Digest& name) {
     return static_cast<std::uint32_t>(std::hash<Digest>()(name));
   }
+  std::uint32_t HashOf(std::int32_t block) const {
+    return hashes_[static_cast<std::size_t>(block)];
+  }
   std::size_t Probe(const Digest& name) const;  // its place, or the empty one where it would be
 
-  std::vector<Digest> names_;  // by block; of those that have one
-  std::vector<Place> places_;
+  // By block; of those that have a name.
+  std::vector<Digest> names_;
+  std::vector<std::uint32_t> hashes_;
+  std::vector<std::int32_t> places_;  // a block or kEmpty; a block's home is its hash & mask_
   std::size_t mask_;
   std::size_t size_ = 0;
 };

@@ -12,37 +12,43 @@
 namespace llava::scheduling {
 namespace {
 
+BlockId Take(BlockPool& pool) {
+  bool was_kept = false;
+  return pool.Allocate(&was_kept);
+}
+
 TEST(BlockPoolTest, HandsOutEachBlockOnce) {
   BlockPool pool(3);
   std::set<BlockId> blocks;
-  for (int i = 0; i < 3; ++i) blocks.insert(pool.Allocate()->block);
+  for (int i = 0; i < 3; ++i) blocks.insert(Take(pool));
   EXPECT_EQ(blocks.size(), 3u);
-  EXPECT_FALSE(pool.Allocate().has_value());
+  EXPECT_EQ(pool.available(), 0);
   pool.Unref(*blocks.begin());
-  EXPECT_EQ(pool.Allocate()->block, *blocks.begin());
+  EXPECT_EQ(Take(pool), *blocks.begin());
 }
 
 TEST(BlockPoolTest, KeptBlocksAreTakenLastAndTheOldestFirst) {
   BlockPool pool(3);
-  const BlockId a = pool.Allocate()->block;
-  const BlockId b = pool.Allocate()->block;
+  const BlockId a = Take(pool);
+  const BlockId b = Take(pool);
   pool.Keep(a);
   pool.Keep(b);
   pool.Unref(b);
   pool.Unref(a);
   EXPECT_EQ(pool.cached(), 2);
   EXPECT_EQ(pool.available(), 3);
-  EXPECT_FALSE(pool.Allocate()->was_kept);
-  const auto oldest = pool.Allocate();
-  EXPECT_TRUE(oldest->was_kept);
-  EXPECT_EQ(oldest->block, b);
+  bool was_kept = true;
+  pool.Allocate(&was_kept);
+  EXPECT_FALSE(was_kept);
+  EXPECT_EQ(pool.Allocate(&was_kept), b);
+  EXPECT_TRUE(was_kept);
   EXPECT_FALSE(pool.kept(b));
 }
 
 TEST(BlockPoolTest, ARevivedBlockIsTheNewestAgain) {
   BlockPool pool(2);
-  const BlockId a = pool.Allocate()->block;
-  const BlockId b = pool.Allocate()->block;
+  const BlockId a = Take(pool);
+  const BlockId b = Take(pool);
   pool.Keep(a);
   pool.Keep(b);
   pool.Unref(a);
@@ -50,12 +56,18 @@ TEST(BlockPoolTest, ARevivedBlockIsTheNewestAgain) {
   pool.Ref(a);
   EXPECT_EQ(pool.used(), 1);
   pool.Unref(a);
-  EXPECT_EQ(pool.Allocate()->block, b);
+  EXPECT_EQ(Take(pool), b);
 }
 
 TEST(BlockPoolDeathTest, UnrefOfAFreeBlock) {
   BlockPool pool(1);
   EXPECT_DEATH(pool.Unref(BlockId(0)), "ref_count");
+}
+
+TEST(BlockPoolDeathTest, AllocateWhenAllAreUsed) {
+  BlockPool pool(1);
+  Take(pool);
+  EXPECT_DEATH(Take(pool), "available");
 }
 
 // Against a naive model: counts in a map, the cache as a list.
@@ -68,18 +80,19 @@ TEST(BlockPoolTest, RandomOperationsMatchAModel) {
   std::list<BlockId> cached;
   for (int step = 0; step < 20000; ++step) {
     if (rng.Chance(0.4)) {
-      const auto taken = pool.Allocate();
-      if (!taken) {
+      if (pool.available() == 0) {
         ASSERT_EQ(counts.size(), static_cast<std::size_t>(kBlocks));
         continue;
       }
-      if (taken->was_kept) {
-        ASSERT_EQ(taken->block, cached.front());
+      bool was_kept = false;
+      const BlockId taken = pool.Allocate(&was_kept);
+      if (was_kept) {
+        ASSERT_EQ(taken, cached.front());
         ASSERT_EQ(counts.size() + cached.size(), static_cast<std::size_t>(kBlocks));
         cached.pop_front();
-        kept.erase(taken->block);
+        kept.erase(taken);
       }
-      ASSERT_TRUE(counts.emplace(taken->block, 1).second);
+      ASSERT_TRUE(counts.emplace(taken, 1).second);
     } else if (!cached.empty() && rng.Chance(0.2)) {
       auto it = std::next(cached.begin(), static_cast<long>(rng.Below(cached.size())));
       pool.Ref(*it);
