@@ -39,9 +39,9 @@ struct BlockCopy {
 struct Chunk {
   SequenceId sequence;
   int start = 0;
+  int first_token = 0;  // row of its first token in the flattened batch
   std::span<const std::int32_t> token_ids;
   std::span<const BlockId> blocks;  // covers at least start + token_ids.size() tokens
-  int first_token = 0;              // row of its first token in the flattened batch
 };
 
 // Rows [first_row, first_row + count) of the flattened batch are not looked up in the embedding
@@ -58,11 +58,10 @@ struct ImageRows {
 struct Sample {
   int row = 0;  // in the flattened batch
   SequenceId sequence;
+  // The end tokens of the model are not to be sampled while output_ids.size() + 1 < min_tokens.
   const SamplingParams* params = nullptr;
   std::span<const std::int32_t> prompt_ids;
   std::span<const std::int32_t> output_ids;  // of this choice so far
-  // End tokens of the model: not to be sampled while output_ids.size() + 1 < params->min_tokens.
-  std::span<const std::int32_t> end_token_ids;
   // Randomness is a function of (seed, output_ids.size()) alone, so that neither the batch nor a
   // preemption changes an answer.
   std::uint64_t seed = 0;

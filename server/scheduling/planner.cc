@@ -12,6 +12,15 @@ auto RunningOrder(const Sequence& sequence) {
   return std::make_tuple(sequence.rank_class, sequence.request->id, sequence.choice);
 }
 
+// Room for the longest answer, so that no tick moves what grows with it.
+void ReserveLongest(Sequence& sequence) {
+  const int longest = sequence.prompt_tokens + sequence.request->max_outputs;
+  const auto blocks = static_cast<std::size_t>(BlocksFor(longest));
+  sequence.tokens.reserve(static_cast<std::size_t>(longest));
+  sequence.blocks.reserve(blocks);
+  sequence.names.reserve(blocks);
+}
+
 std::size_t GivenClass(const Sequence& sequence) {
   return static_cast<std::size_t>(sequence.request->request->priority);
 }
@@ -90,16 +99,18 @@ void Planner::PlanDecodes(Step& step) {
       continue;
     }
     const std::size_t copies = step.plan->copies.size();
-    if (!GrowOrPreempt(step, sequence, &i)) return;
-    AddDecode(step, sequence, step.plan->copies.size() > copies);
+    if (!kv_.Grow(sequence, &step.plan->copies) && !PreemptToGrow(step, sequence, &i)) return;
+    PlannedChunk& chunk = AddChunk(step, sequence, 1);
+    chunk.decode = true;
+    chunk.copied = step.plan->copies.size() > copies;
   }
 }
 
-// Finds a block for the next token, if need be at the expense of a paused sequence or of the last
-// one. False when the sequence itself had to go; then nothing is behind it. `position`: where it
-// stands in running_, kept up to date.
-bool Planner::GrowOrPreempt(Step& step, Sequence& sequence, std::size_t* position) {
-  while (!kv_.Grow(sequence, &step.plan->copies)) {
+// Finds a block for the next token at the expense of a paused sequence or of the last one. False
+// when the sequence itself had to go; then nothing is behind it. `position`: where it stands in
+// running_, kept up to date.
+bool Planner::PreemptToGrow(Step& step, Sequence& sequence, std::size_t* position) {
+  do {
     Sequence* victim = LastPaused();
     if (victim == nullptr) {
       victim = running_.back();
@@ -109,11 +120,12 @@ bool Planner::GrowOrPreempt(Step& step, Sequence& sequence, std::size_t* positio
     if (RunningOrder(*victim) < RunningOrder(sequence)) --*position;
     Preempt(*victim);
     if (victim == &sequence) return false;
-  }
+  } while (!kv_.Grow(sequence, &step.plan->copies));
   return true;
 }
 
 void Planner::PlanPrompts(Step& step) {
+  if (step.chunks->size() == running_.size()) return;  // nobody has a prompt to compute
   for (Sequence* sequence : running_) {
     if (step.tokens_left == 0) return;
     if (sequence->in_step || sequence->request->paused || sequence->is_decode() ||
@@ -159,6 +171,7 @@ bool Planner::TryStart(Step& step, Sequence& sequence) {
   if (blocked_head_ == &sequence) blocked_head_ = nullptr;
   if (request.first_step) return true;
   request.first_step = step.now;
+  ReserveLongest(sequence);
   request.usage.queue = step.now - request.request->arrival;
   request.usage.cached_tokens = sequence.computed;
   Charge(request, sequence.computed);
@@ -190,12 +203,6 @@ Sequence* Planner::LastPaused() const {
   return nullptr;
 }
 
-void Planner::AddDecode(Step& step, Sequence& sequence, bool copied) {
-  PlannedChunk& chunk = AddChunk(step, sequence, 1);
-  chunk.decode = true;
-  chunk.copied = copied;
-}
-
 // False when its next image waits for the encoder: what is before that runs now, if there is any.
 bool Planner::AddPrompt(Step& step, Sequence& sequence) {
   const int before = sequence.computed;
@@ -216,18 +223,18 @@ bool Planner::AddPrompt(Step& step, Sequence& sequence) {
 
 PlannedChunk& Planner::AddChunk(Step& step, Sequence& sequence, int count) {
   StepPlan& plan = *step.plan;
-  const auto start = static_cast<std::size_t>(sequence.computed);
-  plan.chunks.push_back({sequence.id, sequence.computed,
-                         std::span(sequence.tokens).subspan(start, static_cast<std::size_t>(count)),
-                         sequence.blocks, plan.total_tokens});
-  PlannedChunk chunk{.sequence = &sequence, .tokens = count};
-  chunk.first_sample = static_cast<int>(plan.samples.size());
+  const auto tokens =
+      std::span(sequence.tokens)
+          .subspan(static_cast<std::size_t>(sequence.computed), static_cast<std::size_t>(count));
+  plan.chunks.emplace_back(sequence.id, sequence.computed, plan.total_tokens, tokens,
+                           sequence.blocks);
   plan.total_tokens += count;
+  const auto first_sample = static_cast<int>(plan.samples.size());
   if (count == sequence.remaining()) AddSamples(step, sequence, plan.total_tokens - 1);
-  chunk.samples = static_cast<int>(plan.samples.size()) - chunk.first_sample;
+  const auto samples = static_cast<int>(plan.samples.size()) - first_sample;
   step.tokens_left -= count;
   sequence.in_step = true;
-  return step.chunks->emplace_back(chunk);
+  return step.chunks->emplace_back(&sequence, count, first_sample, samples);
 }
 
 // The longest part of the next `count` tokens whose images are encoded, or will be by this step.
@@ -293,24 +300,15 @@ void Planner::AddImageRows(Step& step, const Sequence& sequence, int count) {
 
 void Planner::AddSamples(Step& step, const Sequence& sequence, int row) {
   const RequestState& request = *sequence.request;
-  const Request& asked = *request.request;
-  const auto prompt =
-      std::span(sequence.tokens).first(static_cast<std::size_t>(sequence.prompt_tokens));
-  const auto output = std::span(sequence.tokens).subspan(prompt.size());
-  const auto add = [&](const Sequence& choice) {
-    step.plan->samples.push_back(
-        {row, choice.id, &asked.sampling, prompt, output, request.end_token_ids, choice.seed});
-  };
-  add(sequence);
-  if (sequence.choice > 0) return;
-  for (int i = 1; i <= request.unborn; ++i) add(*request.choices[static_cast<std::size_t>(i)]);
-}
-
-void Planner::Commit(Sequence& sequence, int tokens) {
-  sequence.computed += tokens;
-  sequence.in_step = false;
-  kv_.Commit(sequence);
-  ReleasePassedPins(sequence);
+  const std::span<const std::int32_t> tokens = sequence.tokens;
+  const auto prompt_tokens = static_cast<std::size_t>(sequence.prompt_tokens);
+  const int choices = request.slots(sequence);
+  for (int i = 0; i < choices; ++i) {
+    const Sequence& choice = i == 0 ? sequence : *request.choices[static_cast<std::size_t>(i)];
+    step.plan->samples.emplace_back(row, choice.id, &request.request->sampling,
+                                    tokens.first(prompt_tokens), tokens.subspan(prompt_tokens),
+                                    choice.seed);
+  }
 }
 
 void Planner::ReleasePassedPins(Sequence& sequence) {
@@ -328,6 +326,7 @@ void Planner::Fork(RequestState& request) {
   Sequence& parent = *request.choices[0];
   for (std::size_t i = 1; i < request.choices.size(); ++i) {
     Sequence& child = *request.choices[i];
+    ReserveLongest(child);
     child.tokens = request.request->prompt_ids;
     kv_.Fork(parent, child);
     child.rank_class = parent.rank_class;

@@ -59,7 +59,13 @@ class Planner {
   void Enqueue(Sequence* sequence) { waiting_.Add(sequence); }
 
   // After a step: `tokens` more are computed.
-  void Commit(Sequence& sequence, int tokens);
+  void Commit(Sequence& sequence, int tokens) {
+    const bool in_prompt = sequence.computed < sequence.prompt_tokens;
+    sequence.computed += tokens;
+    sequence.in_step = false;
+    kv_.Commit(sequence);
+    if (in_prompt) ReleasePassedPins(sequence);
+  }
 
   // The unborn choices of a computed prompt start to run on its blocks.
   void Fork(RequestState& request);
@@ -92,12 +98,11 @@ class Planner {
   void PlanStarts(Step& step);
   void StartUrgent(Step& step);
   bool IsHeldBack(const Step& step, const Sequence& sequence) const;
-  bool GrowOrPreempt(Step& step, Sequence& sequence, std::size_t* position);
+  bool PreemptToGrow(Step& step, Sequence& sequence, std::size_t* position);
   bool MakeRoom(Step& step, Sequence& sequence);
   bool TryStart(Step& step, Sequence& sequence);
   Sequence* LastPaused() const;
   Sequence* WorseClassVictim(const Step& step, int its_class) const;
-  void AddDecode(Step& step, Sequence& sequence, bool copied);
   bool AddPrompt(Step& step, Sequence& sequence);
   PlannedChunk& AddChunk(Step& step, Sequence& sequence, int count);
   int FitImages(Step& step, Sequence& sequence, int count);

@@ -100,7 +100,7 @@ void Scheduler::MeasureStep(const StepDone& done) {
 
 void Scheduler::CommitSamples(const PlannedChunk& chunk, const StepDone& done) {
   RequestState& request = *chunk.sequence->request;
-  if (request.usage.generated_tokens == 0) {
+  if (chunk.sequence->outputs() == 0) {
     request.first_token = now_;
     request.usage.prefill = now_ - *request.first_step - request.usage.encode;
   }
@@ -118,7 +118,6 @@ void Scheduler::CommitToken(Sequence& sequence, const StepDone& done, int sample
   const int index = sequence.outputs();
   sequence.tokens.push_back(token);
   ++generated_tokens_;
-  ++request.usage.generated_tokens;
   request.tenant->counter += options_.output_token_weight;
   FinishReason finish = FinishReason::kNone;
   if (request.ends.Contain(*request.request, token, index)) {
@@ -323,10 +322,11 @@ void Scheduler::Expire() {
 
 // Frees whatever the request holds, wherever it was.
 void Scheduler::EndRequest(RequestState& request, absl::Status status) {
+  Usage& usage = request.usage;
   for (auto& choice : request.choices) {
     if (choice->state != SequenceState::kFinished) planner_.Finish(*choice);
+    usage.generated_tokens += std::max(0, choice->outputs());  // below 0: it was never born
   }
-  Usage& usage = request.usage;
   if (request.first_token) usage.decode = now_ - *request.first_token;
   if (!request.first_step) usage.queue = now_ - request.request->arrival;
   const RequestId id = request.request->id;

@@ -54,7 +54,6 @@ std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,
   for (const ImageInput& image : request->images) state->usage.image_tokens += image.count;
   state->id = request->id;
   state->ends = EndTokens(*request);
-  state->end_token_ids = request->end_token_ids;
   state->request = std::move(request);
   return state;
 }

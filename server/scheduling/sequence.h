@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "base/clock.h"
@@ -53,8 +52,9 @@ struct alignas(kCacheLine) Sequence {
   std::vector<BlockId> blocks;  // block table
   SequenceId id;
   std::uint64_t seed = 0;
-  std::vector<Pin> pins;
   std::vector<Digest> names;  // of the first full blocks, as far as they were needed
+
+  std::vector<Pin> pins;
 
   void SetState(SequenceState next);
   int size() const { return static_cast<int>(tokens.size()); }
@@ -62,6 +62,7 @@ struct alignas(kCacheLine) Sequence {
   int outputs() const { return size() - prompt_tokens; }
   bool is_decode() const { return remaining() == 1 && outputs() > 0; }
 };
+static_assert(offsetof(Sequence, pins) == 2 * kCacheLine);
 
 // Which tokens end an answer: IsEndToken of one request, without a look at the request itself.
 class EndTokens {
@@ -89,7 +90,7 @@ class EndTokens {
 
 // Engine thread only; owned by the scheduler, at a stable address.
 struct alignas(kCacheLine) RequestState {
-  // What every step touches comes first.
+  // What every step touches comes first, in one cache line.
   std::unique_ptr<Request> request;
   RequestId id;
   Tenant* tenant = nullptr;
@@ -100,7 +101,6 @@ struct alignas(kCacheLine) RequestState {
   int unborn = 0;       // choices
   bool paused = false;  // its reader is slow
   bool cancelled = false;
-  std::span<const std::int32_t> end_token_ids;  // of `request`
   Usage usage;
   std::vector<std::unique_ptr<Sequence>> choices;
   std::optional<TimePoint> first_step;
@@ -110,6 +110,7 @@ struct alignas(kCacheLine) RequestState {
   // Running sequences that `sequence` is or becomes.
   int slots(const Sequence& sequence) const { return sequence.choice == 0 ? 1 + unborn : 1; }
 };
+static_assert(offsetof(RequestState, usage) == kCacheLine);
 
 // For a loop over many sequences, which is at number i of `items`: begins to load what a tick reads
 // of a later sequence, and of the request and the tokens of one that was begun before.
@@ -123,9 +124,7 @@ void PrefetchAhead(const Items& items, std::size_t i, SequenceOf sequence_of) {
   }
   if (i + kAhead < items.size()) {
     const Sequence& next = *sequence_of(items[i + kAhead]);
-    const auto* request = reinterpret_cast<const char*>(next.request);
-    __builtin_prefetch(request);
-    __builtin_prefetch(request + kCacheLine);
+    __builtin_prefetch(next.request);
     __builtin_prefetch(next.tokens.data() + next.tokens.size());
   }
 }
