@@ -13,13 +13,28 @@ struct GemmArgs {
   std::int64_t rows;
   std::int64_t in;
   std::int64_t out;
-  const void* panels;
-  std::int64_t panel_bytes;
-  bool bf16;          // dtype of W
-  const float* bias;  // [out] or null
-  float* packed_x;    // [rows * in]: room for the rows in tiles
+  std::int64_t words;  // 32-bit words of a packed row or column
+  const std::uint32_t* panels;
+  const float* bias;        // [out] or null
+  std::uint32_t* packed_x;  // [rows * words]: room for the rows in tiles
   float* y;
   std::int64_t ldy;
+};
+
+// Products with weights of one format.
+struct GemmKernels {
+  // 32-bit words of a packed row or column of `in` numbers.
+  std::int64_t (*words)(std::int64_t in);
+  // Fills a panel from up to `panel` columns of W, each `in` numbers (fp32, or bf16 as bits).
+  void (*pack_columns)(const void* const* columns, std::int64_t count, std::int64_t in,
+                       std::uint32_t* to);
+  // Fills packed_x; before both of the following.
+  void (*pack_rows)(const GemmArgs&, std::int64_t first_tile, std::int64_t last_tile);
+  // All rows times some panels: for a few tiles, bound by the memory of W.
+  void (*few_rows)(const GemmArgs&, std::int64_t first_panel, std::int64_t last_panel);
+  // Some tiles times some panels: bound by arithmetic.
+  void (*many_rows)(const GemmArgs&, std::int64_t first_tile, std::int64_t last_tile,
+                    std::int64_t first_panel, std::int64_t last_panel, float* sums);
 };
 
 inline constexpr int kKvBlockTokens = 16;
@@ -57,13 +72,8 @@ struct KernelTable {
   const char* name;
   int panel;      // output columns of a weight panel
   int tile_rows;  // rows of x that share a pass over a panel
-  // Fills packed_x; before both of the following.
-  void (*gemm_pack_rows)(const GemmArgs&, std::int64_t first_tile, std::int64_t last_tile);
-  // All rows times some panels: for a few tiles, bound by the memory of W.
-  void (*gemm_few_rows)(const GemmArgs&, std::int64_t first_panel, std::int64_t last_panel);
-  // Some tiles times some panels: bound by arithmetic.
-  void (*gemm_many_rows)(const GemmArgs&, std::int64_t first_tile, std::int64_t last_tile,
-                         std::int64_t first_panel, std::int64_t last_panel, float* sums);
+  GemmKernels gemm_fp32;
+  GemmKernels gemm_bf16;
   int attention_rows;  // rows (query token, head of a group; token-major) of a call to attend, at
                        // most
   void (*attend)(const AttentionArgs&, std::int64_t kv_head, std::int64_t first_row,

@@ -21,34 +21,6 @@ constexpr std::int64_t kJobTiles = 8;  // to pack
 
 std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// Element (k, column) of a panel: see gemm_kernel.h.
-std::int64_t PanelIndex(bool bf16, int panel, std::int64_t k, std::int64_t column) {
-  return bf16 ? (k / 2 * panel + column) * 2 + k % 2 : k * panel + column;
-}
-
-// Calls f with the element type of the matrix as bits.
-template <typename F>
-void WithBits(at::ScalarType dtype, F f) {
-  dtype == at::kBFloat16 ? f(std::uint16_t{}) : f(std::uint32_t{});
-}
-
-// A 32-bit word of a weight row: an fp32 number or two bf16 ones, wherever they lie.
-struct __attribute__((packed, aligned(2), may_alias)) Word {
-  std::uint32_t bits;
-};
-
-// Word w of column c goes to to[w * panel + c].
-void TransposeWords(const Word* const* columns, std::int64_t count, std::int64_t words, int panel,
-                    Word* to) {
-  constexpr std::int64_t kRun = 16;  // a cache line of each column
-  for (std::int64_t begin = 0; begin < words; begin += kRun) {
-    const std::int64_t end = std::min(words, begin + kRun);
-    for (std::int64_t c = 0; c < count; ++c) {
-      for (std::int64_t w = begin; w < end; ++w) to[w * panel + c] = columns[c][w];
-    }
-  }
-}
-
 }  // namespace
 
 PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dtype,
@@ -61,53 +33,26 @@ PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dty
     rows.push_back(part.to(dtype_).contiguous());
     out_ += part.size(0);
   }
-  const std::int64_t elements = (dtype_ == at::kBFloat16 ? in_ + in_ % 2 : in_) * kernels.panel;
-  panels_ = EmptyInLargePages({CeilDiv(out_, kernels.panel), elements}, dtype_);
+  panels_ = EmptyInLargePages({CeilDiv(out_, kernels.panel), gemm().words(in_) * kernels.panel},
+                              at::kInt);
   panels_[-1].zero_();  // columns beyond the last
-  WithBits(dtype_, [&](auto bits) { Fill<decltype(bits)>(rows); });
+  Fill(rows);
 }
 
-// T: an element as bits.
-template <typename T>
 void PackedMatrix::Fill(std::span<const at::Tensor> parts) {
-  constexpr std::int64_t kWordElements = 4 / sizeof(T);
-  std::vector<const Word*> rows;
+  std::vector<const void*> columns;
   for (const at::Tensor& part : parts) {
-    const T* first = static_cast<const T*>(part.const_data_ptr());
-    for (std::int64_t r = 0; r < part.size(0); ++r) {
-      rows.push_back(reinterpret_cast<const Word*>(first + r * in_));
+    const char* first = static_cast<const char*>(part.const_data_ptr());
+    for (std::int64_t c = 0; c < part.size(0); ++c) {
+      columns.push_back(first + c * in_ * part.element_size());
     }
   }
-  const std::int64_t words = in_ / kWordElements;
-  T* const all = static_cast<T*>(panels_.mutable_data_ptr());
-  const int panel = kernels_->panel;
+  auto* const all = static_cast<std::uint32_t*>(panels_.mutable_data_ptr());
   ParallelJobs(panels(), [&](std::int64_t p) {
-    const std::int64_t count = std::min<std::int64_t>(panel, out_ - p * panel);
-    const Word* const* columns = rows.data() + p * panel;
-    Word* const to = reinterpret_cast<Word*>(all + p * panels_.size(1));
-    TransposeWords(columns, count, words, panel, to);
-    if (in_ % kWordElements == 0) return;
-    for (std::int64_t c = 0; c < count; ++c) {
-      to[words * panel + c].bits = reinterpret_cast<const T*>(columns[c])[in_ - 1];
-    }
+    const std::int64_t count = std::min<std::int64_t>(kernels_->panel, out_ - p * kernels_->panel);
+    gemm().pack_columns(columns.data() + p * kernels_->panel, count, in_,
+                        all + p * panels_.size(1));
   });
-}
-
-at::Tensor PackedMatrix::Unpack() const {
-  at::Tensor weight = at::empty({out_, in_}, dtype_);
-  WithBits(dtype_, [&](auto bits) {
-    using T = decltype(bits);
-    const T* from = static_cast<const T*>(panels_.const_data_ptr());
-    T* to = static_cast<T*>(weight.mutable_data_ptr());
-    const int panel = kernels_->panel;
-    for (std::int64_t row = 0; row < out_; ++row) {
-      const T* columns = from + row / panel * panels_.size(1);
-      for (std::int64_t k = 0; k < in_; ++k) {
-        to[row * in_ + k] = columns[PanelIndex(sizeof(T) == 2, panel, k, row % panel)];
-      }
-    }
-  });
-  return weight;
 }
 
 at::Tensor PackedMatrix::Multiply(const at::Tensor& x_TI, const at::Tensor& bias_O) const {
@@ -121,28 +66,27 @@ at::Tensor PackedMatrix::Multiply(const at::Tensor& x_TI, const at::Tensor& bias
                 .rows = x_TI.size(0),
                 .in = in_,
                 .out = out_,
-                .panels = panels_.const_data_ptr(),
-                .panel_bytes = panels_.size(1) * panels_.element_size(),
-                .bf16 = dtype_ == at::kBFloat16,
+                .words = gemm().words(in_),
+                .panels = static_cast<const std::uint32_t*>(panels_.const_data_ptr()),
                 .bias = bias_O.defined() ? bias_O.const_data_ptr<float>() : nullptr,
                 .packed_x = nullptr,
                 .y = y.mutable_data_ptr<float>(),
                 .ldy = out_};
   if (args.rows == 0) return y;
-  const at::Tensor packed_x = at::empty({args.rows * in_}, at::kFloat);
-  args.packed_x = packed_x.mutable_data_ptr<float>();
+  const at::Tensor packed_x = at::empty({args.rows * args.words}, at::kInt);
+  args.packed_x = static_cast<std::uint32_t*>(packed_x.mutable_data_ptr());
   const std::int64_t tiles = CeilDiv(args.rows, kernels_->tile_rows);
   ParallelJobs(CeilDiv(tiles, kJobTiles), [&](std::int64_t job) {
-    kernels_->gemm_pack_rows(args, job * kJobTiles, std::min(tiles, (job + 1) * kJobTiles));
+    gemm().pack_rows(args, job * kJobTiles, std::min(tiles, (job + 1) * kJobTiles));
   });
   tiles <= kFewTiles ? MultiplyFew(args) : MultiplyMany(args);
   return y;
 }
 
 void PackedMatrix::MultiplyFew(const GemmArgs& args) const {
-  const std::int64_t job_panels = std::max<std::int64_t>(4, kJobBytes / args.panel_bytes);
+  const std::int64_t job_panels = std::max<std::int64_t>(4, kJobBytes / (panels_.size(1) * 4));
   ParallelJobs(CeilDiv(panels(), job_panels), [&](std::int64_t job) {
-    kernels_->gemm_few_rows(args, job * job_panels, std::min(panels(), (job + 1) * job_panels));
+    gemm().few_rows(args, job * job_panels, std::min(panels(), (job + 1) * job_panels));
   });
 }
 
@@ -158,8 +102,8 @@ void PackedMatrix::MultiplyMany(const GemmArgs& args) const {
     const std::int64_t first_tile = tiles * row / row_jobs,
                        last_tile = tiles * (row + 1) / row_jobs;
     sums.resize((last_tile - first_tile) * kernels_->tile_rows * job_panels * kernels_->panel);
-    kernels_->gemm_many_rows(args, first_tile, last_tile, column * job_panels,
-                             std::min(panels(), (column + 1) * job_panels), sums.data());
+    gemm().many_rows(args, first_tile, last_tile, column * job_panels,
+                     std::min(panels(), (column + 1) * job_panels), sums.data());
   });
 }
 

@@ -15,7 +15,9 @@ namespace llava::model {
 class PackedMatrix {
  public:
   // The weights [out, in] of `parts`, one below the other, floating point on the CPU. Copies them
-  // as `dtype` (fp32 or bf16); takes as much memory again, to the next panel.
+  // as `dtype`: fp32, or bf16, which is held and multiplied as block floating point
+  // (block_float_format.h: closer to the exact product than bf16 products are, at 2 bytes and a
+  // 64th of that a weight). Takes that much memory again, to the next panel.
   PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dtype,
                const KernelTable& kernels = Kernels());
 
@@ -23,16 +25,15 @@ class PackedMatrix {
   // [rows, out] fp32. Each row's result is the same bits whatever the other rows are.
   at::Tensor Multiply(const at::Tensor& x_TI, const at::Tensor& bias_O) const;
 
-  // The weight again, [out, in].
-  at::Tensor Unpack() const;
-
   std::int64_t in() const { return in_; }
   std::int64_t out() const { return out_; }
   at::ScalarType dtype() const { return dtype_; }
 
  private:
   std::int64_t panels() const { return panels_.size(0); }
-  template <typename T>
+  const GemmKernels& gemm() const {
+    return dtype_ == at::kFloat ? kernels_->gemm_fp32 : kernels_->gemm_bf16;
+  }
   void Fill(std::span<const at::Tensor> parts);
   void MultiplyFew(const GemmArgs& args) const;
   void MultiplyMany(const GemmArgs& args) const;
@@ -40,7 +41,7 @@ class PackedMatrix {
   const KernelTable* kernels_;
   at::ScalarType dtype_;
   std::int64_t in_, out_;
-  at::Tensor panels_;  // [panels, elements of a panel]
+  at::Tensor panels_;  // [panels, 32-bit words of a panel]
 };
 
 }  // namespace llava::model

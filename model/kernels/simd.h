@@ -10,7 +10,7 @@
 
 #include <cstdint>
 
-#if defined(__FMA__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -33,10 +33,32 @@ typedef std::uint32_t VecBits __attribute__((vector_size(kVecBytes)));
 // The same anywhere in memory, whatever the declared type there.
 typedef float VecAt __attribute__((vector_size(kVecBytes), aligned(2), may_alias));
 typedef std::uint32_t VecBitsAt __attribute__((vector_size(kVecBytes), aligned(2), may_alias));
+typedef std::int32_t VecIntAt __attribute__((vector_size(kVecBytes), aligned(2), may_alias));
+
+// A 32-bit word of any type, wherever it lies.
+struct __attribute__((packed, aligned(2), may_alias)) Word {
+  std::uint32_t bits;
+};
+struct __attribute__((may_alias)) FloatWord {
+  float value;
+};
 
 LLAVA_INLINE Vec Load(const float* p) { return *reinterpret_cast<const VecAt*>(p); }
 LLAVA_INLINE void Store(float* p, Vec v) { *reinterpret_cast<VecAt*>(p) = v; }
 LLAVA_INLINE Vec Broadcast(float x) { return x - Vec{}; }
+
+// The same of words that hold floats or integers.
+LLAVA_INLINE Vec LoadFloats(const std::uint32_t* p) { return *reinterpret_cast<const VecAt*>(p); }
+LLAVA_INLINE VecInt LoadInts(const std::uint32_t* p) {
+  return *reinterpret_cast<const VecIntAt*>(p);
+}
+LLAVA_INLINE Vec BroadcastFloat(const std::uint32_t* p) {
+  return Broadcast(reinterpret_cast<const FloatWord*>(p)->value);
+}
+LLAVA_INLINE VecInt BroadcastInt(const std::uint32_t* p) {
+  return static_cast<std::int32_t>(*p) - VecInt{};
+}
+LLAVA_INLINE Vec ToFloats(VecInt v) { return __builtin_convertvector(v, Vec); }
 
 // a * b + c. The compiler contracts nothing by itself (-ffp-contract=off): which of two products it
 // would fuse differs from copy to copy of a loop, and with it the bits of the result.
@@ -47,6 +69,22 @@ LLAVA_INLINE Vec MulAdd(Vec a, Vec b, Vec c) {
   return _mm256_fmadd_ps(a, b, c);
 #else
   return a * b + c;
+#endif
+}
+
+// sum + low(a) * low(b) + high(a) * high(b) in each lane, the halves of a word being signed.
+LLAVA_INLINE VecInt AddPairProducts(VecInt sum, VecInt a, VecInt b) {
+#if defined(__AVX512BW__) && LLAVA_LANES == 16
+  return sum + reinterpret_cast<VecInt>(
+                   _mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#elif defined(__AVX2__) && LLAVA_LANES == 8
+  return sum + reinterpret_cast<VecInt>(
+                   _mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+#elif defined(__SSE2__) && LLAVA_LANES == 4
+  return sum + reinterpret_cast<VecInt>(
+                   _mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
+#else
+  return sum + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
 #endif
 }
 
@@ -101,6 +139,9 @@ LLAVA_INLINE Vec Exp2(Vec x) {
 LLAVA_INLINE Vec Sigmoid(Vec x) {
   return 1.0f / (1.0f + Exp2(Min(x * -1.44269504f, Broadcast(126.0f))));
 }
+
+// How far ahead a loop that reads weights from memory asks for them.
+constexpr std::int64_t kPrefetchWords = 512;
 
 LLAVA_INLINE std::int64_t SmallerOf(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 

@@ -4,7 +4,9 @@
 #define LLAVA_MODEL_KERNELS_TABLE_H_
 
 #include "model/kernels/attention_kernel.h"
+#include "model/kernels/block_float_format.h"
 #include "model/kernels/dispatch.h"
+#include "model/kernels/fp32_format.h"
 #include "model/kernels/gemm_kernel.h"
 #include "model/kernels/row_kernels.h"
 
@@ -14,9 +16,8 @@ inline constexpr KernelTable MakeTable(const char* name) {
   return {.name = name,
           .panel = kPanel,
           .tile_rows = kTileRows,
-          .gemm_pack_rows = GemmPackRows,
-          .gemm_few_rows = GemmFewRows,
-          .gemm_many_rows = GemmManyRows,
+          .gemm_fp32 = MakeGemmKernels<Fp32Format>(),
+          .gemm_bf16 = MakeGemmKernels<BlockFloatFormat>(),
           .attention_rows = kAttentionRows,
           .attend = Attend,
           .rms_norm_row = RmsNormRow,

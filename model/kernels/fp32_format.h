@@ -1,0 +1,69 @@
+// fp32 weights: a strip of n columns or rows is [k][n] floats, and every output is the chain
+// y = fma(x[k], w[k], y) in the order of k.
+#ifndef LLAVA_MODEL_KERNELS_FP32_FORMAT_H_
+#define LLAVA_MODEL_KERNELS_FP32_FORMAT_H_
+
+#include "model/kernels/gemm_kernel.h"
+#include "model/kernels/simd.h"
+
+namespace llava::model::LLAVA_ISA {
+
+struct Fp32Format {
+  static constexpr std::int64_t kChunk = 256;  // steps of k of a panel: stay in the nearest cache
+  static constexpr std::int64_t kChunkWords = kChunk;
+
+  static std::int64_t Words(std::int64_t in) { return in; }
+
+  static void PackRow(const float* x, std::int64_t in, std::int64_t rows, std::uint32_t* to) {
+    for (std::int64_t k = 0; k < in; ++k) {
+      to[k * rows] = reinterpret_cast<const Word*>(x + k)->bits;
+    }
+  }
+
+  static void PackColumns(const void* const* columns, std::int64_t count, std::int64_t in,
+                          std::uint32_t* to) {
+    constexpr std::int64_t kRun = 16;  // a cache line of each column
+    for (std::int64_t begin = 0; begin < in; begin += kRun) {
+      const std::int64_t end = SmallerOf(in, begin + kRun);
+      for (std::int64_t c = 0; c < count; ++c) {
+        const Word* column = static_cast<const Word*>(columns[c]);
+        for (std::int64_t k = begin; k < end; ++k) to[k * kPanel + c] = column[k].bits;
+      }
+    }
+  }
+
+  template <int kRows, int kPanels, bool kFromMemory>
+  static void AddChunk(const std::uint32_t* x, const std::uint32_t* w, std::int64_t panel_words,
+                       std::int64_t steps, float* sums, std::int64_t stride) {
+    Vec sum[kRows][kPanels * 2];
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kPanels * 2; ++v) sum[r][v] = Load(sums + r * stride + v * kLanes);
+    }
+    for (std::int64_t k = 0; k < steps; ++k, x += kRows, w += kPanel) {
+      Vec weights[kPanels * 2];
+#pragma GCC unroll 8
+      for (int v = 0; v < kPanels * 2; ++v) {
+        const std::uint32_t* from = w + v / 2 * panel_words + v % 2 * kLanes;
+        if (kFromMemory && v % 2 == 0) __builtin_prefetch(from + kPrefetchWords);
+        weights[v] = LoadFloats(from);
+      }
+#pragma GCC unroll 12
+      for (int r = 0; r < kRows; ++r) {
+        const Vec row = BroadcastFloat(x + r);
+#pragma GCC unroll 8
+        for (int v = 0; v < kPanels * 2; ++v) sum[r][v] = MulAdd(row, weights[v], sum[r][v]);
+      }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kPanels * 2; ++v) Store(sums + r * stride + v * kLanes, sum[r][v]);
+    }
+  }
+};
+
+}  // namespace llava::model::LLAVA_ISA
+
+#endif  // LLAVA_MODEL_KERNELS_FP32_FORMAT_H_
