@@ -41,11 +41,12 @@ at::Tensor EmptyInLargePages(at::IntArrayRef sizes, at::ScalarType dtype) {
   const auto wanted =
       static_cast<std::size_t>(c10::multiply_integers(sizes)) * c10::elementSize(dtype);
   if (wanted < kSmall) return at::empty(sizes, dtype);
-  const std::size_t page = wanted < kLargePage ? kPage : kLargePage;
-  const std::size_t bytes = RoundUp(wanted, page);
-  char* const memory = MapAligned(bytes, page);
+  // What goes beyond the last large page lies in small ones.
+  const std::size_t bytes = RoundUp(wanted, kPage);
+  const bool large = wanted >= kLargePage;
+  char* const memory = MapAligned(bytes, large ? kLargePage : kPage);
   TORCH_CHECK_WITH(OutOfMemoryError, memory != nullptr, "cannot allocate ", bytes, " bytes");
-  if (page == kLargePage) ::madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: costs only speed
+  if (large) ::madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: costs only speed
   return at::from_blob(memory, sizes, [bytes](void* p) { ::munmap(p, bytes); }, dtype);
 }
 
