@@ -1,10 +1,9 @@
-// bf16 weights, held and multiplied as block floating point: the numbers of a row or column that
+// 16-bit weights, held and multiplied as block floating point: the numbers of a row or column that
 // stand at kChunk neighbouring k share a power of two, and each is an integer of 12 bits and a sign
 // times that. A bf16 weight of at least a sixteenth of the largest in its block is exact; any other
 // number is off by at most 2^-12 of its block's largest, where bf16 products round the number
-// itself to 2^-9. Sums of a block are exact in 32 bits (128 * 4096 * 4080 < 2^31), so only the sum
-// over blocks, an fp32 chain in the order of k, rounds. Two products an instruction and lane is
-// twice what fp32 has, and no weight needs converting. Reference: Wilkinson, Rounding Errors in
+// itself to 2^-9. Sums of a block are exact in 32 bits (128 * 4095 * 4095 < 2^31), so only the sum
+// over blocks, an fp32 chain in the order of k, rounds. Reference: Wilkinson, Rounding Errors in
 // Algebraic Processes (1963), chapter 1, block-floating vectors.
 //
 // A strip of n columns or rows is, block after block, [n] fp32 scales and [k / 2][n][2] int16.
@@ -20,6 +19,7 @@ namespace llava::model::LLAVA_ISA {
 struct BlockFloatFormat {
   static constexpr std::int64_t kChunk = 128;
   static constexpr std::int64_t kChunkWords = 1 + kChunk / 2;
+  static constexpr float kLargest = 4095;
 
   static std::int64_t Words(std::int64_t in) { return (in + kChunk - 1) / kChunk + (in + 1) / 2; }
 
@@ -34,40 +34,26 @@ struct BlockFloatFormat {
     constexpr std::int32_t kNotFinite = 0xFF, kSmallest = 12;
     const std::int32_t exponent = top >> 23 > kSmallest ? top >> 23 : kSmallest;
     to[0] = exponent < kNotFinite ? static_cast<std::uint32_t>(exponent - 11) << 23 : 0x7FC00000u;
-    // The largest becomes 2048 to 4096. Adding 1.5 * 2^23 rounds to an integer, in the low bits.
+    // The largest becomes 2048 to 4095. Adding 1.5 * 2^23 rounds to an integer, in the low bits.
     const float factor = __builtin_bit_cast(float, (265 - exponent) << 23);
     std::int16_t rounded[kChunk];
     for (int i = 0; i < kChunk; ++i) {
-      const float shifted = x[i] * factor + 12582912.0f;
+      const float scaled = x[i] * factor;
+      const float held = scaled > kLargest ? kLargest : scaled < -kLargest ? -kLargest : scaled;
+      const float shifted = held + 12582912.0f;
       rounded[i] = static_cast<std::int16_t>(__builtin_bit_cast(std::int32_t, shifted));
     }
     const auto* pairs = reinterpret_cast<const Word*>(rounded);
     for (std::int64_t i = 0; i < (n + 1) / 2; ++i) to[(1 + i) * width] = pairs[i].bits;
   }
 
-  static void PackRow(const float* x, std::int64_t in, std::int64_t rows, std::uint32_t* to) {
-    float block[kChunk];
-    for (std::int64_t k = 0; k < in; k += kChunk, to += kChunkWords * rows) {
+  static void PackVector(const float* x, std::int64_t in, std::int64_t width, std::uint32_t* to) {
+    float block[kChunk] = {};
+    for (std::int64_t k = 0; k < in; k += kChunk, to += kChunkWords * width) {
       const std::int64_t n = SmallerOf(kChunk, in - k);
-      for (std::int64_t i = 0; i < kChunk; ++i) block[i] = i < n ? x[k + i] : 0;
-      PackBlock(block, n, rows, to);
-    }
-  }
-
-  // columns: bf16.
-  static void PackColumns(const void* const* columns, std::int64_t count, std::int64_t in,
-                          std::uint32_t* to) {
-    float block[kChunk];
-    for (std::int64_t k = 0; k < in; k += kChunk, to += kChunkWords * kPanel) {
-      const std::int64_t n = SmallerOf(kChunk, in - k);
-      for (std::int64_t c = 0; c < count; ++c) {
-        const std::uint16_t* column = static_cast<const std::uint16_t*>(columns[c]) + k;
-        for (std::int64_t i = 0; i < kChunk; ++i) {
-          block[i] =
-              i < n ? __builtin_bit_cast(float, static_cast<std::int32_t>(column[i]) << 16) : 0;
-        }
-        PackBlock(block, n, kPanel, to + c);
-      }
+      for (std::int64_t i = 0; i < n; ++i) block[i] = x[k + i];
+      for (std::int64_t i = n; i < kChunk; ++i) block[i] = 0;
+      PackBlock(block, n, width, to);
     }
   }
 

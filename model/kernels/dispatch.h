@@ -25,8 +25,8 @@ struct GemmArgs {
 struct GemmKernels {
   // 32-bit words of a packed row or column of `in` numbers.
   std::int64_t (*words)(std::int64_t in);
-  // Fills a panel from up to `panel` columns of W, each `in` numbers (fp32, or bf16 as bits).
-  void (*pack_columns)(const void* const* columns, std::int64_t count, std::int64_t in,
+  // Fills a panel from up to `panel` columns of W, each `in` numbers, one after the other.
+  void (*pack_columns)(const float* columns, std::int64_t count, std::int64_t in,
                        std::uint32_t* to);
   // Fills packed_x; before both of the following.
   void (*pack_rows)(const GemmArgs&, std::int64_t first_tile, std::int64_t last_tile);

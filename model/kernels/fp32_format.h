@@ -14,21 +14,9 @@ struct Fp32Format {
 
   static std::int64_t Words(std::int64_t in) { return in; }
 
-  static void PackRow(const float* x, std::int64_t in, std::int64_t rows, std::uint32_t* to) {
+  static void PackVector(const float* x, std::int64_t in, std::int64_t width, std::uint32_t* to) {
     for (std::int64_t k = 0; k < in; ++k) {
-      to[k * rows] = reinterpret_cast<const Word*>(x + k)->bits;
-    }
-  }
-
-  static void PackColumns(const void* const* columns, std::int64_t count, std::int64_t in,
-                          std::uint32_t* to) {
-    constexpr std::int64_t kRun = 16;  // a cache line of each column
-    for (std::int64_t begin = 0; begin < in; begin += kRun) {
-      const std::int64_t end = SmallerOf(in, begin + kRun);
-      for (std::int64_t c = 0; c < count; ++c) {
-        const Word* column = static_cast<const Word*>(columns[c]);
-        for (std::int64_t k = begin; k < end; ++k) to[k * kPanel + c] = column[k].bits;
-      }
+      to[k * width] = reinterpret_cast<const Word*>(x + k)->bits;
     }
   }
 

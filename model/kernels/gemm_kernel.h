@@ -2,9 +2,10 @@
 //
 // Both operands lie in strips: a panel is a strip of kPanel weight columns, a tile a strip of up to
 // kTileRows rows of x. A Format (fp32_format.h, block_float_format.h) says how numbers lie in a
-// strip and multiplies a chunk of k of one tile with that of one panel. A chunk's product is added
-// to fp32 sums in the order of k, whatever the number of rows and however the work is cut, so a
-// row's result does not depend on the other rows of the batch.
+// strip (PackVector writes one of its columns or rows) and multiplies a chunk of k of one tile with
+// that of one panel. A chunk's product is added to fp32 sums in the order of k, whatever the number
+// of rows and however the work is cut, so a row's result does not depend on the other rows of the
+// batch.
 #ifndef LLAVA_MODEL_KERNELS_GEMM_KERNEL_H_
 #define LLAVA_MODEL_KERNELS_GEMM_KERNEL_H_
 
@@ -43,13 +44,21 @@ LLAVA_INLINE void StoreOutputs(const GemmArgs& g, std::int64_t row, std::int64_t
 }
 
 template <typename Format>
+void GemmPackColumns(const float* columns, std::int64_t count, std::int64_t in,
+                     std::uint32_t* panel) {
+  for (std::int64_t c = 0; c < count; ++c) {
+    Format::PackVector(columns + c * in, in, kPanel, panel + c);
+  }
+}
+
+template <typename Format>
 void GemmPackRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_tile) {
   for (std::int64_t tile = first_tile; tile < last_tile; ++tile) {
     const std::int64_t begin = TileBegin(g.rows, tile);
     const std::int64_t rows = TileBegin(g.rows, tile + 1) - begin;
     std::uint32_t* to = g.packed_x + begin * g.words;
     for (std::int64_t r = 0; r < rows; ++r) {
-      Format::PackRow(g.x + (begin + r) * g.ldx, g.in, rows, to + r);
+      Format::PackVector(g.x + (begin + r) * g.ldx, g.in, rows, to + r);
     }
   }
 }
@@ -138,7 +147,7 @@ void GemmManyRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_
 template <typename Format>
 inline constexpr GemmKernels MakeGemmKernels() {
   return {.words = Format::Words,
-          .pack_columns = Format::PackColumns,
+          .pack_columns = GemmPackColumns<Format>,
           .pack_rows = GemmPackRows<Format>,
           .few_rows = GemmFewRows<Format>,
           .many_rows = GemmManyRows<Format>};

@@ -1,6 +1,7 @@
 #include "model/kernels/packed_matrix.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 
 #include <algorithm>
 #include <vector>
@@ -17,7 +18,8 @@ constexpr std::int64_t kJobRows = 240;
 constexpr std::int64_t kJobColumns = 128;
 constexpr std::int64_t kJobBytes = 1 << 17;  // of weights, for a product with few rows
 constexpr std::int64_t kFewTiles = 4;
-constexpr std::int64_t kJobTiles = 8;  // to pack
+constexpr std::int64_t kJobTiles = 8;         // to pack
+constexpr std::int64_t kFillBytes = 1 << 18;  // of fp32 rows that a thread packs at a time
 
 std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -27,32 +29,41 @@ PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dty
                            const KernelTable& kernels)
     : kernels_(&kernels), dtype_(dtype), in_(parts.front().size(1)), out_(0) {
   LLAVA_CHECK(dtype_ == at::kBFloat16 || dtype_ == at::kFloat);
-  std::vector<at::Tensor> rows;
   for (const at::Tensor& part : parts) {
     LLAVA_CHECK(part.is_cpu() && part.size(1) == in_);
-    rows.push_back(part.to(dtype_).contiguous());
     out_ += part.size(0);
   }
   panels_ = EmptyInLargePages({CeilDiv(out_, kernels.panel), gemm().words(in_) * kernels.panel},
                               at::kInt);
   panels_[-1].zero_();  // columns beyond the last
-  Fill(rows);
+  const auto room = [] { return std::vector<float>(); };
+  const std::int64_t job_panels =
+      std::max<std::int64_t>(1, kFillBytes / (kernels.panel * in_ * std::int64_t{sizeof(float)}));
+  ParallelJobs(CeilDiv(panels(), job_panels), room, [&](std::int64_t job, auto& rows) {
+    Fill(parts, job * job_panels, std::min(panels(), (job + 1) * job_panels), rows);
+  });
 }
 
-void PackedMatrix::Fill(std::span<const at::Tensor> parts) {
-  std::vector<const void*> columns;
+void PackedMatrix::Fill(std::span<const at::Tensor> parts, std::int64_t first, std::int64_t last,
+                        std::vector<float>& rows) {
+  const std::int64_t panel = kernels_->panel;
+  const std::int64_t begin = first * panel, end = std::min(out_, last * panel);
+  rows.resize((end - begin) * in_);
+  std::int64_t part_begin = 0;
   for (const at::Tensor& part : parts) {
-    const char* first = static_cast<const char*>(part.const_data_ptr());
-    for (std::int64_t c = 0; c < part.size(0); ++c) {
-      columns.push_back(first + c * in_ * part.element_size());
+    const std::int64_t from = std::max(begin, part_begin);
+    const std::int64_t to = std::min(end, part_begin + part.size(0));
+    if (from < to) {
+      at::from_blob(rows.data() + (from - begin) * in_, {to - from, in_}, at::kFloat)
+          .copy_(part.narrow(0, from - part_begin, to - from));
     }
+    part_begin += part.size(0);
   }
   auto* const all = static_cast<std::uint32_t*>(panels_.mutable_data_ptr());
-  ParallelJobs(panels(), [&](std::int64_t p) {
-    const std::int64_t count = std::min<std::int64_t>(kernels_->panel, out_ - p * kernels_->panel);
-    gemm().pack_columns(columns.data() + p * kernels_->panel, count, in_,
-                        all + p * panels_.size(1));
-  });
+  for (std::int64_t p = first; p < last; ++p) {
+    gemm().pack_columns(rows.data() + (p * panel - begin) * in_, std::min(panel, end - p * panel),
+                        in_, all + p * panels_.size(1));
+  }
 }
 
 at::Tensor PackedMatrix::Multiply(const at::Tensor& x_TI, const at::Tensor& bias_O) const {

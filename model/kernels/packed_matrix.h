@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "model/kernels/dispatch.h"
 
@@ -34,7 +35,9 @@ class PackedMatrix {
   const GemmKernels& gemm() const {
     return dtype_ == at::kFloat ? kernels_->gemm_fp32 : kernels_->gemm_bf16;
   }
-  void Fill(std::span<const at::Tensor> parts);
+  // Panels [first, last). rows: room of the calling thread.
+  void Fill(std::span<const at::Tensor> parts, std::int64_t first, std::int64_t last,
+            std::vector<float>& rows);
   void MultiplyFew(const GemmArgs& args) const;
   void MultiplyMany(const GemmArgs& args) const;
 

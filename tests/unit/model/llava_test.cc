@@ -111,9 +111,15 @@ TEST_F(LlavaTest, PackedForServingItAnswersTheSameWhateverTheFileHolds) {
     EXPECT_TRUE(TextLogits(*narrow).equal(TextLogits(*other)));
     EXPECT_TRUE(narrow->EncodeImages(Pixels(*narrow)).equal(other->EncodeImages(Pixels(*other))));
     const at::Tensor plain = TextLogits(*Load(GoldenCheckpointDir()));
-    // Products in bf16 round their inputs too.
-    const double tolerance = dtype == at::kBFloat16 && CpuHasBf16Products() ? 5e-2 : 1e-3;
-    EXPECT_TRUE(at::allclose(TextLogits(*narrow), plain, tolerance, tolerance));
+    // fp32: sums in another order. bf16: closer than bf16 products of the same weights, where the
+    // processor does not have those.
+    const auto error = [&](const at::Tensor& logits) {
+      return ((logits - plain).abs().max() / plain.abs().max()).item<double>();
+    };
+    const auto unpacked = Load(GoldenCheckpointDir(), {.dtype = dtype});
+    const double share = CpuHasBf16Products() ? 2 : 0.25;
+    EXPECT_LT(error(TextLogits(*narrow)),
+              dtype == at::kFloat ? 1e-5 : share * error(TextLogits(*unpacked)));
   }
 }
 
@@ -153,7 +159,7 @@ TEST_F(LlavaTest, PackingNeedsTheMemoryOfTheWeightsOnlyOnce) {
   ASSERT_NE(model, nullptr);
   // Packed weights, and at the peak the file's pages of one layer's largest pair.
   EXPECT_LT(StatusBytes("VmRSS") - before, weights * 13 / 10);
-  EXPECT_LT(StatusBytes("VmHWM") - before, weights * 16 / 10);
+  EXPECT_LT(StatusBytes("VmHWM") - before, weights * 18 / 10);
 }
 
 TEST_F(LlavaTest, AFileThatIsCutWhileItIsReadIsDataLoss) {

@@ -44,7 +44,7 @@ TEST_P(PackedMatrixTest, HoldsItsPartsOneBelowTheOther) {
   at::manual_seed(5);
   for (const std::int64_t in : {1, 7, 64, 130}) {
     // Magnitudes from 1 to 2: block floating point holds these bf16 numbers exactly.
-    const at::Tensor all = (at::rand({34, in}) + 1).to(at::kBFloat16);
+    const at::Tensor all = at::empty({34, in}).uniform_(1, 2).to(at::kBFloat16);
     const std::vector<at::Tensor> parts = {all.narrow(0, 0, 3).to(at::kFloat),
                                            -all.narrow(0, 3, 21).to(at::kHalf),
                                            all.narrow(0, 24, 10).t().contiguous().t()};
@@ -66,8 +66,8 @@ TEST_P(PackedMatrixTest, IsExactOnSmallIntegers) {
   }
 }
 
-// What an element of x Wᵀ may be off by: rounding of fp32 sums; in block floating point also half
-// of a 2048th (a 4096th and bf16's own nothing) of what the largest of each block contributes.
+// What an element of x Wᵀ may be off by: rounding of fp32 sums; in block floating point also a
+// 4096th of the largest in the place of each number.
 at::Tensor Bound(const at::Tensor& x, const at::Tensor& weight, at::ScalarType dtype) {
   const at::Tensor size = at::mm(x.abs(), weight.abs().t());
   const at::Tensor rounding = size * 2e-6 + 1e-30;
@@ -81,7 +81,7 @@ at::Tensor Bound(const at::Tensor& x, const at::Tensor& weight, at::ScalarType d
         .reshape({m.size(0), padded})
         .narrow(1, 0, m.size(1));
   };
-  const double step = 1.01 / 4096;
+  const double step = 1.0 / 4096;
   return rounding + (at::mm(tops(x), weight.abs().t()) + at::mm(x.abs(), tops(weight).t())) * step +
          at::mm(tops(x), tops(weight).t()) * (step * step);
 }
@@ -127,6 +127,18 @@ TEST_P(PackedMatrixTest, TakesLargeAndSmallNumbersInOneRow) {
   }
 }
 
+// What is stored as float16 or float32 does not lose its bits to bf16 first.
+TEST(BlockFloat, KeepsMoreThanBf16OfWiderWeights) {
+  at::manual_seed(10);
+  for (const at::ScalarType stored : {at::kHalf, at::kFloat}) {
+    const at::Tensor weight = at::randn({100, 512}).to(stored);
+    const at::Tensor wide = weight.to(at::kFloat);
+    const at::Tensor held = Held(PackedMatrix({&weight, 1}, at::kBFloat16));
+    EXPECT_LT((held - wide).norm().item<double>(),
+              0.3 * (wide.to(at::kBFloat16) - wide).norm().item<double>());
+  }
+}
+
 // The reason to hold bf16 weights so: what PyTorch calls a bf16 product rounds x to bf16.
 TEST(BlockFloat, IsCloserThanBf16Products) {
   at::manual_seed(8);
@@ -158,11 +170,11 @@ TEST(BlockFloat, IsTheSameBitsOnEveryInstructionSet) {
 
 // The largest sum that 128 products can have must not overflow.
 TEST_P(PackedMatrixTest, HoldsTheLargestSum) {
-  const at::Tensor weight = at::full({20, 256}, -1.9921875);  // the largest bf16 below 2
-  const at::Tensor x = at::full({9, 256}, std::nextafter(2.0f, 0.0f));
-  const at::Tensor y = Pack(weight).Multiply(x, {});
-  EXPECT_NEAR(y.min().item<double>(), -256 * 1.9921875 * 2, 1e-3 * 1020);
-  EXPECT_NEAR(y.max().item<double>(), -256 * 1.9921875 * 2, 1e-3 * 1020);
+  const float below_two = std::nextafter(2.0f, 0.0f);
+  const at::Tensor y =
+      Pack(at::full({20, 256}, -below_two)).Multiply(at::full({9, 256}, below_two), {});
+  EXPECT_NEAR(y.min().item<double>(), -1024, 1);
+  EXPECT_NEAR(y.max().item<double>(), -1024, 1);
 }
 
 TEST_P(PackedMatrixTest, ARowIsTheSameBitsWhateverTheOtherRowsAre) {
