@@ -1,22 +1,25 @@
 #include "model/kernels/dispatch.h"
 
-namespace llava::model {
-namespace {
+#include <vector>
 
-const KernelTable& Choose() {
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    return Avx512Kernels();
+namespace llava::model {
+
+std::vector<const KernelTable*> SupportedKernels() {
+  std::vector<const KernelTable*> tables = {&BaselineKernels()};
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return tables;
+  tables.push_back(&Avx2Kernels());
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl")) {
+    return tables;
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Avx2Kernels();
-  return BaselineKernels();
+  tables.push_back(&Avx512Kernels());
+  if (__builtin_cpu_supports("avx512vnni")) tables.push_back(&Avx512VnniKernels());
+  return tables;
 }
 
-}  // namespace
-
 const KernelTable& Kernels() {
-  static const KernelTable& chosen = Choose();
-  return chosen;
+  static const KernelTable& best = *SupportedKernels().back();
+  return best;
 }
 
 bool CpuHasBf16Products() { return __builtin_cpu_supports("avx512bf16"); }

@@ -3,6 +3,7 @@
 #define LLAVA_MODEL_KERNELS_DISPATCH_H_
 
 #include <cstdint>
+#include <vector>
 
 namespace llava::model {
 
@@ -94,10 +95,14 @@ struct KernelTable {
 };
 
 const KernelTable& BaselineKernels();
-const KernelTable& Avx2Kernels();    // needs AVX2, FMA
-const KernelTable& Avx512Kernels();  // needs AVX-512 F, BW, DQ, VL
+const KernelTable& Avx2Kernels();        // needs AVX2, FMA
+const KernelTable& Avx512Kernels();      // needs AVX-512 F, BW, DQ, VL
+const KernelTable& Avx512VnniKernels();  // needs VNNI too
 
-// The best set that this processor runs.
+// The sets that this processor runs, the best last.
+std::vector<const KernelTable*> SupportedKernels();
+
+// The best of them.
 const KernelTable& Kernels();
 
 // True when the processor multiplies bf16 (AVX512-BF16): ATen's bf16 product is then at the

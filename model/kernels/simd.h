@@ -1,6 +1,6 @@
 // Vectors of kLanes floats for the hot loops, written with the compilers' vector extensions so that
 // one source serves every instruction set. It is compiled once for each (model/CMakeLists.txt) with
-//   LLAVA_ISA    the namespace of the copy (baseline, avx2, avx512)
+//   LLAVA_ISA    the namespace of the copy (baseline, avx2, avx512, avx512vnni)
 //   LLAVA_LANES  floats in a register
 // and chosen at run time (dispatch.h). Because the copies are compiled with different flags, code
 // here must be in the LLAVA_ISA namespace and must not instantiate shared templates or inline
@@ -74,7 +74,10 @@ LLAVA_INLINE Vec MulAdd(Vec a, Vec b, Vec c) {
 
 // sum + low(a) * low(b) + high(a) * high(b) in each lane, the halves of a word being signed.
 LLAVA_INLINE VecInt AddPairProducts(VecInt sum, VecInt a, VecInt b) {
-#if defined(__AVX512BW__) && LLAVA_LANES == 16
+#if defined(__AVX512VNNI__) && LLAVA_LANES == 16
+  return reinterpret_cast<VecInt>(_mm512_dpwssd_epi32(
+      reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#elif defined(__AVX512BW__) && LLAVA_LANES == 16
   return sum + reinterpret_cast<VecInt>(
                    _mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
 #elif defined(__AVX2__) && LLAVA_LANES == 8

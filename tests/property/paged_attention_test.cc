@@ -18,11 +18,11 @@
 namespace llava::model {
 namespace {
 
-enum class Backend { kAten, kBaseline, kBest };
+// The kernels of one instruction set, or ATen.
+using Backend = const KernelTable*;
+constexpr Backend kAten = nullptr;
 
-KvLayout LayoutOf(Backend backend) {
-  return backend == Backend::kAten ? KvLayout::kRows : KvLayout::kTiles;
-}
+KvLayout LayoutOf(Backend backend) { return backend == kAten ? KvLayout::kRows : KvLayout::kTiles; }
 
 std::uint64_t FirstSeed() {
   const char* seed = std::getenv("LLAVA_SEED");
@@ -95,11 +95,10 @@ KvCache PoisonedCache(const World& w, at::ScalarType dtype, KvLayout layout) {
 
 std::unique_ptr<AttentionBackend> Make(Backend backend, KvCache& cache,
                                        std::vector<PagedSequence> sequences) {
-  if (backend == Backend::kAten) {
+  if (backend == kAten) {
     return std::make_unique<PagedAtenAttention>(cache, std::move(sequences));
   }
-  return std::make_unique<PagedCpuAttention>(
-      cache, std::move(sequences), backend == Backend::kBest ? Kernels() : BaselineKernels());
+  return std::make_unique<PagedCpuAttention>(cache, std::move(sequences), *backend);
 }
 
 // Runs all sequences in steps: each step a random piece of some of them.
@@ -137,7 +136,7 @@ at::Tensor RunInPieces(const World& w, KvCache& cache, Backend backend, Rng& rng
 class PagedAttentionTest : public testing::TestWithParam<Backend> {
  protected:
   void SetUp() override {
-    if (GetParam() != Backend::kAten && !TestDevice().is_cpu()) GTEST_SKIP() << "for the CPU only";
+    if (GetParam() != kAten && !TestDevice().is_cpu()) GTEST_SKIP() << "for the CPU only";
   }
 };
 
@@ -163,7 +162,7 @@ TEST_P(PagedAttentionTest, EqualsAttentionWithoutACache) {
 }
 
 TEST_P(PagedAttentionTest, TheCutIntoPiecesChangesNoBit) {
-  if (GetParam() == Backend::kAten) GTEST_SKIP() << "promised by the kernels only";
+  if (GetParam() == kAten) GTEST_SKIP() << "promised by the kernels only";
   const std::uint64_t first = FirstSeed();
   for (std::uint64_t seed = first; seed < first + 8; ++seed) {
     SCOPED_TRACE("LLAVA_SEED=" + std::to_string(seed));
@@ -194,13 +193,17 @@ TEST_P(PagedAttentionTest, TakesSlicesOfOneProjectionAndBf16Queries) {
   EXPECT_TRUE(at::allclose(out.to(at::kFloat), expected, 2e-2, 2e-2));
 }
 
-std::string Name(const testing::TestParamInfo<Backend>& backend) {
-  constexpr const char* kNames[] = {"Aten", "Baseline", "Best"};
-  return kNames[static_cast<int>(backend.param)];
+std::vector<Backend> AllBackends() {
+  std::vector<Backend> all = SupportedKernels();
+  all.push_back(kAten);
+  return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, PagedAttentionTest,
-                         testing::Values(Backend::kAten, Backend::kBaseline, Backend::kBest), Name);
+std::string Name(const testing::TestParamInfo<Backend>& backend) {
+  return backend.param == kAten ? "aten" : backend.param->name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, PagedAttentionTest, testing::ValuesIn(AllBackends()), Name);
 
 }  // namespace
 }  // namespace llava::model

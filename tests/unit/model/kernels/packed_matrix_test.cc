@@ -19,9 +19,8 @@ struct Set {
 };
 
 std::vector<Set> AllSets() {
-  std::vector<const KernelTable*> tables = {&BaselineKernels(), &Kernels()};
   std::vector<Set> sets;
-  for (const KernelTable* table : tables) {
+  for (const KernelTable* table : SupportedKernels()) {
     sets.push_back({table, at::kFloat});
     sets.push_back({table, at::kBFloat16});
   }
@@ -163,9 +162,12 @@ TEST(BlockFloat, IsTheSameBitsOnEveryInstructionSet) {
   at::manual_seed(9);
   const at::Tensor weight = at::randn({100, 128});
   const at::Tensor x = at::randn({40, 128});
-  const PackedMatrix baseline({&weight, 1}, at::kBFloat16, BaselineKernels());
-  const PackedMatrix best({&weight, 1}, at::kBFloat16);
-  EXPECT_TRUE(at::equal(baseline.Multiply(x, {}), best.Multiply(x, {})));
+  const at::Tensor expected =
+      PackedMatrix({&weight, 1}, at::kBFloat16, BaselineKernels()).Multiply(x, {});
+  for (const KernelTable* table : SupportedKernels()) {
+    const PackedMatrix packed({&weight, 1}, at::kBFloat16, *table);
+    EXPECT_TRUE(at::equal(packed.Multiply(x, {}), expected)) << table->name;
+  }
 }
 
 // The largest sum that 128 products can have must not overflow.

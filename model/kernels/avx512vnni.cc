@@ -1,0 +1,11 @@
+// The kernels compiled with the flags of this instruction set (model/CMakeLists.txt).
+#include "model/kernels/table.h"
+
+namespace llava::model {
+
+const KernelTable& Avx512VnniKernels() {
+  static constexpr KernelTable kTable = avx512vnni::MakeTable("avx512vnni");
+  return kTable;
+}
+
+}  // namespace llava::model
