@@ -33,13 +33,13 @@ def generated_client(with_models=False):
 
 
 def wait_until(condition, what, seconds=30):
-    """Until condition() is true; fails loudly when it does not become so."""
+    """Until condition() is true; fails loudly when it does not become so. `what`: text, or what makes it then."""
     nothing = threading.Event()
     for _ in range(int(seconds / 0.02)):
         if condition():
             return
         nothing.wait(0.02)
-    raise AssertionError(f"not within {seconds} s: {what}")
+    raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
 
 
 def of_threads(pid, file):
