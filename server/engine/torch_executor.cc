@@ -25,6 +25,15 @@ at::Tensor ToDevice(const std::vector<std::int64_t>& values, at::Device device) 
   return at::tensor(values, at::TensorOptions().dtype(at::kLong)).to(device);
 }
 
+// In fp32, contiguous. A GPU writes to pinned memory itself, to other memory by way of the
+// driver's.
+at::Tensor ToHost(const at::Tensor& x) {
+  const at::Tensor wide = x.to(at::kFloat).contiguous();
+  if (!wide.is_cuda()) return wide;
+  const auto pinned = at::TensorOptions().dtype(at::kFloat).pinned_memory(true);
+  return at::empty(wide.sizes(), pinned).copy_(wide);
+}
+
 // LibTorch reports a failed CPU allocation as a plain error, known only by its words.
 bool IsOutOfMemory(const c10::Error& error) {
   return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
@@ -237,7 +246,7 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(
     std::span<const std::int64_t> row_of_sample) {
   scheduling::StepResult result;
   if (plan.samples.empty()) return result;
-  const at::Tensor logits_RV = llava.Logits(hidden_RE).to(at::kCPU, at::kFloat).contiguous();
+  const at::Tensor logits_RV = ToHost(llava.Logits(hidden_RE));
   const std::vector<int>& end_ids = llava.config().text.eos_token_ids;
   const auto words = static_cast<std::size_t>(logits_RV.size(1));
   for (std::size_t i = 0; i < plan.samples.size(); ++i) {
