@@ -31,7 +31,7 @@ fuzz: setup
 	@scripts/build fuzz $(JOBS) fuzzers
 
 format: setup
-	@git ls-files '*.cc' '*.h' '*.cu' | xargs clang-format-19 -i
+	@git ls-files '*.cc' '*.h' '*.cu' '*.cuh' | xargs clang-format-19 -i
 
 lint: setup
 	@scripts/lint $(JOBS)

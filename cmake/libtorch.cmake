@@ -27,4 +27,32 @@ if(LLAVA_WITH_CUDA)
   target_link_libraries(torch INTERFACE
     -Wl,--no-as-needed ${LLAVA_LIBTORCH_DIR}/lib/libtorch_cuda.so ${LLAVA_LIBTORCH_DIR}/lib/libc10_cuda.so
     -Wl,--as-needed)
+
+  find_path(LLAVA_CUDA_HOME bin/nvcc HINTS ${LLAVA_DEPS}/nvidia/cu13 PATHS /usr/local/cuda)
+  if(NOT LLAVA_CUDA_HOME)
+    message(FATAL_ERROR "no bin/nvcc in .deps/nvidia/cu13 or /usr/local/cuda: run scripts/setup --cuda, or set LLAVA_CUDA_HOME")
+  endif()
+  find_library(LLAVA_CUDART cudart HINTS ${LLAVA_CUDA_HOME}/lib ${LLAVA_CUDA_HOME}/lib64 REQUIRED)
+  set(LLAVA_CUDA_ARCHITECTURES 75 80 90 CACHE STRING "Compute capabilities that the kernels are compiled for")
 endif()
+
+# llava_cuda_sources(<target> FILE.cu...): compiled by nvcc, not as a language of CMake's, whose flags are g++'s here.
+function(llava_cuda_sources name)
+  set(code)
+  foreach(architecture ${LLAVA_CUDA_ARCHITECTURES})
+    list(APPEND code -gencode arch=compute_${architecture},code=sm_${architecture})
+  endforeach()
+  list(GET LLAVA_CUDA_ARCHITECTURES -1 newest)
+  list(APPEND code -gencode arch=compute_${newest},code=compute_${newest})  # for GPUs to come
+  foreach(file ${ARGN})
+    set(object ${CMAKE_CURRENT_BINARY_DIR}/${file}.o)
+    get_filename_component(folder ${object} DIRECTORY)
+    add_custom_command(OUTPUT ${object}
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${folder}
+      COMMAND ${LLAVA_CUDA_HOME}/bin/nvcc -c -O3 -std=c++20 -Xcompiler -fPIC,-Wall,-Wextra -Werror all-warnings
+              ${code} -I ${CMAKE_SOURCE_DIR} -MD -MF ${object}.d ${CMAKE_CURRENT_SOURCE_DIR}/${file} -o ${object}
+      DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${file} DEPFILE ${object}.d VERBATIM)
+    target_sources(${name} PRIVATE ${object})
+  endforeach()
+  target_link_libraries(${name} PRIVATE ${LLAVA_CUDART})
+endfunction()

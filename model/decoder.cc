@@ -33,8 +33,8 @@ RmsNorm::RmsNorm(WeightSource& source, const std::string& name, const TextConfig
     : weight(source.TakeSmall(name, {config.hidden_size})), eps(config.rms_norm_eps) {}
 
 at::Tensor RmsNorm::Forward(const at::Tensor& x) const {
-  if (HasRowKernels(x) && !at::GradMode::is_enabled()) return RmsNormRows(x, weight, eps);
   if (x.is_cuda()) return at::rms_norm(x, x.size(-1), weight, eps);
+  if (HasRowKernels(x) && !at::GradMode::is_enabled()) return RmsNormRows(x, weight, eps);
   const at::Tensor wide = x.to(at::kFloat);
   const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
   return (wide * scale).to(x.scalar_type()) * weight;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "model/kernels/cuda_tensors.h"
 #include "model/kernels/large_pages.h"
 #include "model/kernels/parallel.h"
 
@@ -159,7 +160,6 @@ void KvCache::Write(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
   WriteRows(layer, k_TKD, v_TKD, ToTensor(slots_T, shape_.device));
 }
 
-// [slots, kv_heads, head_dim]
 at::Tensor KvCache::Rows(const at::Tensor& blocks) const {
   LLAVA_CHECK(shape_.layout == KvLayout::kRows);
   return blocks.view({-1, shape_.kv_heads, shape_.head_dim});
@@ -167,12 +167,15 @@ at::Tensor KvCache::Rows(const at::Tensor& blocks) const {
 
 void KvCache::WriteRows(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
                         const at::Tensor& slots_T) {
+  if (HasCudaKernels(k_TKD)) {
+    return WriteOnGpu(k_TKD, v_TKD, slots_T, Rows(keys_[layer]), Rows(values_[layer]));
+  }
   Rows(keys_[layer]).index_copy_(0, slots_T, k_TKD.to(shape_.dtype));
   Rows(values_[layer]).index_copy_(0, slots_T, v_TKD.to(shape_.dtype));
 }
 
-std::pair<at::Tensor, at::Tensor> KvCache::ReadRows(int layer, const at::Tensor& slots) const {
-  return {Rows(keys_[layer]).index_select(0, slots), Rows(values_[layer]).index_select(0, slots)};
+std::pair<at::Tensor, at::Tensor> KvCache::Rows(int layer) const {
+  return {Rows(keys_[layer]), Rows(values_[layer])};
 }
 
 std::pair<at::Tensor, at::Tensor> KvCache::Read(int layer,

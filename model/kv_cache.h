@@ -54,9 +54,8 @@ class KvCache {
   // looked at. Nothing waits for the device.
   void WriteRows(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
                  const at::Tensor& slots_T);
-  // Keys and values of these slots, each [slots, kv_heads, head_dim] in the dtype of the cache.
-  // Copies. As WriteRows: kRows only, slots on the device.
-  std::pair<at::Tensor, at::Tensor> ReadRows(int layer, const at::Tensor& slots) const;
+  // All keys and values, each [slots, kv_heads, head_dim]: views, kRows only.
+  std::pair<at::Tensor, at::Tensor> Rows(int layer) const;
 
   // Keys and values of the first `tokens` tokens of a block table, each [tokens, kv_heads,
   // head_dim] in the dtype of the cache. Copies: for tests.

@@ -61,12 +61,7 @@ at::Tensor Rotary::Rotate(const at::Tensor& x_THD, const RotaryAngles& angles) {
 
 void Rotary::RotateInPlace(const at::Tensor& x_THD, const RotaryAngles& angles) {
   if (HasRowKernels(x_THD)) return RotateRows(x_THD, angles.cos, angles.sin);
-  const std::int64_t half = x_THD.size(-1) / 2;
-  const at::Tensor first = x_THD.narrow(-1, 0, half), second = x_THD.narrow(-1, half, half);
-  // In fp32, as the angles are, and in few steps: on a GPU each takes longer to start than to do.
-  const at::Tensor turned = (first * angles.cos).addcmul_(second, angles.sin, -1);
-  second.copy_((second * angles.cos).addcmul_(first, angles.sin));
-  first.copy_(turned);
+  x_THD.copy_(Rotate(x_THD, angles));
 }
 
 }  // namespace llava::model

@@ -52,12 +52,12 @@ PagedAtenAttention::PagedAtenAttention(KvCache& cache, std::vector<PagedSequence
 }
 
 // In the order of the batch, so that its rows often are a range. Padding at most doubles a context.
-void PagedAtenAttention::PlanCalls(at::ScalarType dtype) {
+void PagedAtenAttention::PlanCalls(at::ScalarType dtype, bool decodes_too) {
   std::map<std::uint64_t, Call> decodes;
   for (const PagedSequence& s : sequences_) {
     if (s.tokens > 1) {
       calls_.emplace_back().sequences.push_back(&s);
-    } else {
+    } else if (decodes_too) {
       const auto keys = static_cast<std::uint64_t>(Keys(s) / kShortKeys);
       decodes[std::bit_ceil(keys)].sequences.push_back(&s);
     }
@@ -66,14 +66,38 @@ void PagedAtenAttention::PlanCalls(at::ScalarType dtype) {
   for (Call& call : calls_) Fill(call, dtype);
 }
 
+// Every decoded token of the step, whatever its context.
+void PagedAtenAttention::PlanDecodes() {
+  std::vector<const PagedSequence*> decodes;
+  std::size_t blocks = 0;
+  for (const PagedSequence& s : sequences_) {
+    if (s.tokens > 1) continue;
+    decodes.push_back(&s);
+    blocks = std::max(blocks, s.blocks.size());
+    gpu_.longest = std::max(gpu_.longest, Keys(s));
+  }
+  if (decodes.empty()) return;
+  const auto count = static_cast<std::int64_t>(decodes.size());
+  const auto width = static_cast<std::int64_t>(blocks);
+  const at::Tensor all = at::zeros({count * (2 + width)}, at::kInt);  // one copy to the device
+  std::int32_t* const values = all.mutable_data_ptr<std::int32_t>();
+  for (std::int64_t i = 0; i < count; ++i) {
+    values[i] = static_cast<std::int32_t>(Keys(*decodes[i]));
+    values[count + i] = static_cast<std::int32_t>(decodes[i]->first_row);
+    std::copy(decodes[i]->blocks.begin(), decodes[i]->blocks.end(), values + 2 * count + i * width);
+  }
+  const at::Tensor there = all.to(cache_.shape().device);
+  gpu_.lengths_S = there.narrow(0, 0, count);
+  gpu_.rows_S = there.narrow(0, count, count);
+  gpu_.tables_SB = there.narrow(0, 2 * count, count * width).view({count, width});
+}
+
 void PagedAtenAttention::Fill(Call& call, at::ScalarType dtype) const {
   const PagedSequence& first = *call.sequences.front();
-  std::int64_t longest = 0;
-  for (const PagedSequence* s : call.sequences) longest = std::max(longest, Keys(*s));
-  const std::int64_t blocks = WholeBlocks(longest);
-  // Whole blocks, which suit SDPA's kernels, except where SDPA makes the mask.
-  const bool causal = first.tokens > 1 && first.context == 0;
-  if (!causal) longest = blocks * kKvBlockTokens;
+  if (first.tokens > 1 && first.context == 0) return;
+  std::int64_t blocks = 0;
+  for (const PagedSequence* s : call.sequences) blocks = std::max(blocks, WholeBlocks(Keys(*s)));
+  const std::int64_t longest = blocks * kKvBlockTokens;  // SDPA's kernels like even numbers
 
   std::vector<std::int64_t> table, last, rows;
   for (const PagedSequence* s : call.sequences) {
@@ -94,7 +118,6 @@ void PagedAtenAttention::Fill(Call& call, at::ScalarType dtype) const {
                 read_SL.remainder(kKvBlockTokens))
                    .flatten();
   if (first.tokens > 1) {
-    if (causal) return;
     const at::Tensor query_T1 =
         at::arange(first.context, Keys(first), key_L.options()).view({-1, 1});
     call.bias = Bias(key_L > query_T1, dtype);
@@ -104,18 +127,25 @@ void PagedAtenAttention::Fill(Call& call, at::ScalarType dtype) const {
   if (rows.back() - rows.front() + 1 != sequences) call.rows = ToDevice(rows, device);
 }
 
-at::Tensor PagedAtenAttention::AttendPiece(const Call& call, int layer,
-                                           const at::Tensor& q_THD) const {
+// The keys and values of a prompt's first piece are those of the step, as the cache has them.
+at::Tensor PagedAtenAttention::AttendPiece(const Call& call, int layer, const at::Tensor& q_THD,
+                                           const at::Tensor& k_TKD, const at::Tensor& v_TKD) const {
+  const bool is_first = !call.bias.defined();
   const std::int64_t group = q_THD.size(1) / cache_.shape().kv_heads;
+  // Of SDPA's kernels the one that takes groups is for GPUs, bf16 and no bias.
+  const bool by_group = is_first && q_THD.is_cuda() && q_THD.scalar_type() == at::kBFloat16;
   const auto heads_first = [](const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };
-  const auto spread = [&](const at::Tensor& x_LKD) {
-    const at::Tensor x = x_LKD.to(q_THD.scalar_type());
-    return heads_first(group == 1 ? x : x.repeat_interleave(group, /*dim=*/1));
+  const auto spread = [&](const at::Tensor& of_step, const at::Tensor& cached) {
+    const at::Tensor x =
+        is_first ? of_step.to(cached.scalar_type()) : cached.index_select(0, call.slots);
+    const at::Tensor wide = x.to(q_THD.scalar_type());
+    return heads_first(group == 1 || by_group ? wide : wide.repeat_interleave(group, /*dim=*/1));
   };
-  const auto [k_LKD, v_LKD] = cache_.ReadRows(layer, call.slots);
-  return at::scaled_dot_product_attention(heads_first(q_THD), spread(k_LKD), spread(v_LKD),
-                                          IfDefined(call.bias), /*dropout_p=*/0.0,
-                                          /*is_causal=*/!call.bias.defined())
+  const auto [keys, values] = cache_.Rows(layer);
+  return at::scaled_dot_product_attention(heads_first(q_THD), spread(k_TKD, keys),
+                                          spread(v_TKD, values), IfDefined(call.bias),
+                                          /*dropout_p=*/0.0, /*is_causal=*/is_first,
+                                          /*scale=*/std::nullopt, /*enable_gqa=*/by_group)
       .squeeze(0)
       .transpose(0, 1);
 }
@@ -124,14 +154,15 @@ at::Tensor PagedAtenAttention::AttendPiece(const Call& call, int layer,
 at::Tensor PagedAtenAttention::AttendDecodes(const Call& call, int layer,
                                              const at::Tensor& q_SHD) const {
   const std::int64_t sequences = q_SHD.size(0), heads = cache_.shape().kv_heads;
-  const auto by_sequence = [&](const at::Tensor& x_NKD) {
-    return x_NKD.to(q_SHD.scalar_type())
+  const auto by_sequence = [&](const at::Tensor& all) {
+    return all.index_select(0, call.slots)
+        .to(q_SHD.scalar_type())
         .view({sequences, -1, heads, q_SHD.size(2)})
         .transpose(1, 2);
   };
-  const auto [k_NKD, v_NKD] = cache_.ReadRows(layer, call.slots);
+  const auto [keys, values] = cache_.Rows(layer);
   return at::scaled_dot_product_attention(q_SHD.reshape({sequences, heads, -1, q_SHD.size(2)}),
-                                          by_sequence(k_NKD), by_sequence(v_NKD), call.bias)
+                                          by_sequence(keys), by_sequence(values), call.bias)
       .reshape(q_SHD.sizes());
 }
 
@@ -139,14 +170,25 @@ at::Tensor PagedAtenAttention::Forward(int layer, const at::Tensor& q_THD, const
                                        const at::Tensor& v_TKD) {
   LLAVA_CHECK_EQ(q_THD.size(0), slots_.size(0));
   LLAVA_CHECK_EQ(q_THD.size(1) % cache_.shape().kv_heads, 0);
-  if (calls_.empty()) PlanCalls(q_THD.scalar_type());
+  if (!planned_) {
+    const bool kernel = HasCudaKernels(q_THD) && cache_.shape().head_dim % 8 == 0;
+    if (kernel) PlanDecodes();
+    PlanCalls(q_THD.scalar_type(), /*decodes_too=*/!kernel);
+    planned_ = true;
+  }
   cache_.WriteRows(layer, k_TKD, v_TKD, slots_);
   at::Tensor out = at::empty(q_THD.sizes(), q_THD.options());
+  if (gpu_.rows_S.defined()) {
+    const auto [keys, values] = cache_.Rows(layer);
+    DecodeOnGpu(gpu_, q_THD, keys, values, out);
+  }
   for (const Call& call : calls_) {
     const PagedSequence& first = *call.sequences.front();
     if (first.tokens > 1) {
-      out.narrow(0, first.first_row, first.tokens)
-          .copy_(AttendPiece(call, layer, q_THD.narrow(0, first.first_row, first.tokens)));
+      const auto rows = [&](const at::Tensor& x) {
+        return x.narrow(0, first.first_row, first.tokens);
+      };
+      rows(out).copy_(AttendPiece(call, layer, rows(q_THD), rows(k_TKD), rows(v_TKD)));
       continue;
     }
     const auto count = static_cast<std::int64_t>(call.sequences.size());

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty_like.h>
 
 #include "base/check.h"
+#include "model/kernels/cuda_tensors.h"
 #include "model/kernels/dispatch.h"
 #include "model/kernels/parallel.h"
 
@@ -24,6 +25,7 @@ void ForEachRow(std::int64_t rows, std::int64_t row_length, const F& f) {
 }  // namespace
 
 bool HasRowKernels(const at::Tensor& x) {
+  if (HasCudaKernels(x)) return true;
   return x.is_cpu() && x.scalar_type() == at::kFloat && x.stride(-1) == 1 &&
          !(at::GradMode::is_enabled() && x.requires_grad());
 }
@@ -43,6 +45,7 @@ at::Tensor RmsNormRows(const at::Tensor& x, const at::Tensor& weight, double eps
 }
 
 at::Tensor SiluTimesRows(const at::Tensor& gate_up) {
+  if (gate_up.is_cuda()) return SiluTimesOnGpu(gate_up);
   const std::int64_t rows = gate_up.size(0), n = gate_up.size(1) / 2, stride = gate_up.stride(0);
   at::Tensor to = at::empty({rows, n}, gate_up.options());
   const float* in = gate_up.const_data_ptr<float>();
@@ -54,6 +57,7 @@ at::Tensor SiluTimesRows(const at::Tensor& gate_up) {
 }
 
 at::Tensor QuickGeluRows(const at::Tensor& x) {
+  if (x.is_cuda()) return QuickGeluOnGpu(x);
   const at::Tensor from = x.contiguous();
   at::Tensor to = at::empty_like(from);
   const std::int64_t n = x.size(-1);
@@ -65,6 +69,7 @@ at::Tensor QuickGeluRows(const at::Tensor& x) {
 }
 
 void RotateRows(const at::Tensor& x_THD, const at::Tensor& cos, const at::Tensor& sin) {
+  if (x_THD.is_cuda()) return RotateOnGpu(x_THD, cos, sin);
   const std::int64_t heads = x_THD.size(1), dim = x_THD.size(2);
   LLAVA_CHECK(x_THD.stride(2) == 1 && x_THD.stride(1) == dim && dim % 2 == 0);
   LLAVA_CHECK(cos.is_contiguous() && sin.is_contiguous() && cos.size(-1) == dim / 2);

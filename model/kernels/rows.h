@@ -1,5 +1,6 @@
-// The decoder's element-wise steps on the CPU, each in one pass over the rows. For fp32 without
-// gradients: elsewhere the model says the same in ATen operators, which tests compare to.
+// The model's element-wise steps, each in one pass over the rows. Without gradients, for fp32 on
+// the CPU and what HasCudaKernels takes: elsewhere the model says the same in ATen operators, which
+// tests compare to.
 #ifndef LLAVA_MODEL_KERNELS_ROWS_H_
 #define LLAVA_MODEL_KERNELS_ROWS_H_
 
@@ -7,11 +8,11 @@
 
 namespace llava::model {
 
-// True when the functions below take x: fp32 on the CPU, last dimension contiguous, no gradient
-// wanted.
+// True when the functions below take x: last dimension contiguous, no gradient wanted.
 bool HasRowKernels(const at::Tensor& x);
 
-// x: [..., n], weight: [n] fp32; x / sqrt(mean(x²) + eps) * weight.
+// x: [..., n], weight: [n] fp32; x / sqrt(mean(x²) + eps) * weight. On the CPU: ATen has it for
+// GPUs.
 at::Tensor RmsNormRows(const at::Tensor& x, const at::Tensor& weight, double eps);
 
 // gate_up: [T, 2 n], a gate and the values beside it; silu(gate) * values, [T, n].

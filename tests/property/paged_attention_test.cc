@@ -43,16 +43,17 @@ struct World {
   }
 };
 
-World RandomWorld(Rng& rng, at::ScalarType dtype) {
+World RandomWorld(Rng& rng, at::ScalarType dtype, bool is_long = false) {
   constexpr std::int64_t kDims[] = {2, 16, 20, 64, 80, 96, 128, 256};
   World w;
   w.kv_heads = rng.Between(1, 3);
-  w.heads = w.kv_heads * rng.Between(1, 5);
+  w.heads = w.kv_heads * rng.Between(1, is_long ? 12 : 5);
   w.head_dim = kDims[rng.Below(std::size(kDims))];
   std::int64_t tokens = 0, blocks = 0;
   const std::int64_t sequences = rng.Between(1, 5);
   for (std::int64_t i = 0; i < sequences; ++i) {
-    w.lengths.push_back(rng.Between(1, rng.Chance(0.3) ? 150 : 40));
+    w.lengths.push_back(is_long ? rng.Between(2, 1200)
+                                : rng.Between(1, rng.Chance(0.3) ? 150 : 40));
     tokens += w.lengths.back();
     blocks += (w.lengths.back() + kKvBlockTokens - 1) / kKvBlockTokens;
   }
@@ -191,6 +192,37 @@ TEST_P(PagedAttentionTest, TakesSlicesOfOneProjectionAndBf16Queries) {
   EXPECT_EQ(out.scalar_type(), at::kBFloat16);
   const at::Tensor expected = SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v);
   EXPECT_TRUE(at::allclose(out.to(at::kFloat), expected, 2e-2, 2e-2));
+}
+
+// The last tokens of all sequences in one step, and contexts that kernels cut into parts.
+TEST_P(PagedAttentionTest, OneTokenOfEachAfterLongPrompts) {
+  const std::uint64_t first = FirstSeed();
+  for (std::uint64_t seed = first; seed < first + 6; ++seed) {
+    SCOPED_TRACE("LLAVA_SEED=" + std::to_string(seed));
+    Rng rng(seed);
+    const at::ScalarType dtype = rng.Chance(0.5) ? at::kFloat : at::kBFloat16;
+    const World w = RandomWorld(rng, dtype, /*is_long=*/true);
+    KvCache cache = PoisonedCache(w, dtype, LayoutOf(GetParam()));
+    std::vector<PagedSequence> step;
+    std::vector<std::int64_t> last;
+    for (std::size_t i = 0; i < w.lengths.size(); ++i) {
+      const std::int64_t row = w.FirstRow(i), prompt = w.lengths[i] - 1;
+      const auto rows = [&](const at::Tensor& x) { return x.narrow(0, row, prompt); };
+      Make(GetParam(), cache, {{0, prompt, 0, w.tables[i]}})
+          ->Forward(1, rows(w.q), rows(w.k), rows(w.v));
+      step.push_back({static_cast<std::int64_t>(i), 1, prompt, w.tables[i]});
+      last.push_back(row + prompt);
+    }
+    const at::Tensor index = at::tensor(last).to(TestDevice());
+    const auto rows = [&](const at::Tensor& x) { return x.index_select(0, index); };
+    const at::Tensor expected = rows(SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v));
+    const std::unique_ptr<AttentionBackend> attention = Make(GetParam(), cache, step);
+    for (int turn = 0; turn < 2; ++turn) {  // as for a second layer
+      const at::Tensor out = attention->Forward(1, rows(w.q), rows(w.k), rows(w.v));
+      ASSERT_TRUE(at::allclose(out, expected, 1e-4, 1e-5))
+          << "largest difference " << (out - expected).abs().max().item<float>();
+    }
+  }
 }
 
 std::vector<Backend> AllBackends() {

@@ -1,0 +1,102 @@
+// One thread an element, or a pair of them: bound by memory.
+#include "model/kernels/cuda_kernels.h"
+#include "model/kernels/cuda_types.cuh"
+
+namespace llava::model::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+__host__ unsigned Blocks(std::int64_t threads) {
+  return static_cast<unsigned>((threads + kThreads - 1) / kThreads);
+}
+
+__device__ std::int64_t ThreadIndex() { return std::int64_t{blockIdx.x} * kThreads + threadIdx.x; }
+
+template <typename T, typename C>
+__global__ void WriteKernel(WriteArgs a) {
+  const std::int64_t i = ThreadIndex();
+  if (i >= std::int64_t{a.tokens} * a.width) return;
+  const std::int64_t token = i / a.width, element = i % a.width;
+  const std::int64_t to = a.slots[token] * a.width + element;
+  const T* k = static_cast<const T*>(a.k) + token * a.k_stride;
+  const T* v = static_cast<const T*>(a.v) + token * a.v_stride;
+  static_cast<C*>(a.keys)[to] = From<C>(ToFloat(k[element]));
+  static_cast<C*>(a.values)[to] = From<C>(ToFloat(v[element]));
+}
+
+template <typename T>
+__global__ void RotateKernel(T* x, std::int64_t stride, const float* cos, const float* sin,
+                             int tokens, int heads, int half) {
+  const std::int64_t i = ThreadIndex();
+  if (i >= std::int64_t{tokens} * heads * half) return;
+  const std::int64_t d = i % half, head = i / half % heads, token = i / half / heads;
+  T* const pair = x + token * stride + head * 2 * half + d;
+  const float first = ToFloat(pair[0]), second = ToFloat(pair[half]);
+  const float c = cos[token * half + d], s = sin[token * half + d];
+  pair[0] = From<T>(first * c - second * s);
+  pair[half] = From<T>(second * c + first * s);
+}
+
+template <typename T>
+__global__ void SiluTimesKernel(const T* gate_up, std::int64_t stride, int rows, int n, T* y) {
+  const std::int64_t i = ThreadIndex();
+  if (i >= std::int64_t{rows} * n) return;
+  const T* const row = gate_up + i / n * stride;
+  const float gate = ToFloat(row[i % n]), up = ToFloat(row[i % n + n]);
+  y[i] = From<T>(gate / (1.0f + expf(-gate)) * up);
+}
+
+template <typename T>
+__global__ void QuickGeluKernel(const T* x, std::int64_t n, T* y) {
+  const std::int64_t i = ThreadIndex();
+  if (i >= n) return;
+  const float value = ToFloat(x[i]);
+  y[i] = From<T>(value / (1.0f + expf(-1.702f * value)));
+}
+
+}  // namespace
+
+void Write(const WriteArgs& args, CUstream_st* stream) {
+  const unsigned blocks = Blocks(std::int64_t{args.tokens} * args.width);
+  if (blocks == 0) return;
+  WithType(args.type, [&](auto t) {
+    WithType(args.cache_type, [&](auto c) {
+      WriteKernel<decltype(t), decltype(c)><<<blocks, kThreads, 0, stream>>>(args);
+    });
+  });
+}
+
+void Rotate(void* x, Type type, std::int64_t stride, const float* cos, const float* sin, int tokens,
+            int heads, int head_dim, CUstream_st* stream) {
+  const unsigned blocks = Blocks(std::int64_t{tokens} * heads * (head_dim / 2));
+  if (blocks == 0) return;
+  WithType(type, [&](auto t) {
+    using T = decltype(t);
+    RotateKernel<T><<<blocks, kThreads, 0, stream>>>(static_cast<T*>(x), stride, cos, sin, tokens,
+                                                     heads, head_dim / 2);
+  });
+}
+
+void SiluTimes(const void* gate_up, Type type, std::int64_t stride, int rows, int n, void* y,
+               CUstream_st* stream) {
+  const unsigned blocks = Blocks(std::int64_t{rows} * n);
+  if (blocks == 0) return;
+  WithType(type, [&](auto t) {
+    using T = decltype(t);
+    SiluTimesKernel<T><<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(gate_up), stride,
+                                                        rows, n, static_cast<T*>(y));
+  });
+}
+
+void QuickGelu(const void* x, Type type, std::int64_t n, void* y, CUstream_st* stream) {
+  const unsigned blocks = Blocks(n);
+  if (blocks == 0) return;
+  WithType(type, [&](auto t) {
+    using T = decltype(t);
+    QuickGeluKernel<T>
+        <<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(x), n, static_cast<T*>(y));
+  });
+}
+
+}  // namespace llava::model::cuda

@@ -1,0 +1,156 @@
+#include "model/kernels/cuda_tensors.h"
+
+#include "base/check.h"
+
+#ifdef LLAVA_WITH_CUDA
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <algorithm>
+
+#include "model/kernels/cuda_kernels.h"
+
+namespace llava::model {
+namespace {
+
+cuda::Type TypeOf(const at::Tensor& x) {
+  LLAVA_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+  return x.scalar_type() == at::kFloat ? cuda::Type::kFloat : cuda::Type::kBfloat16;
+}
+
+// Calls f with the stream of x's device, and sees whether the kernel could start.
+template <typename F>
+void OnDeviceOf(const at::Tensor& x, F f) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  f(c10::cuda::getCurrentCUDAStream().stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+// How many parts each context is cut into, so that the GPU has enough to do.
+std::int64_t Splits(std::int64_t blocks, std::int64_t longest) {
+  constexpr std::int64_t kBlocksWanted = 512, kLeastKeys = 64;
+  const std::int64_t most = (longest + kLeastKeys - 1) / kLeastKeys;
+  return std::clamp<std::int64_t>((kBlocksWanted + blocks - 1) / blocks, 1, most);
+}
+
+}  // namespace
+
+bool HasCudaKernels(const at::Tensor& x) {
+  return x.is_cuda() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) &&
+         x.stride(-1) == 1 && !(at::GradMode::is_enabled() && x.requires_grad());
+}
+
+void RotateOnGpu(const at::Tensor& x_THD, const at::Tensor& cos, const at::Tensor& sin) {
+  const std::int64_t dim = x_THD.size(2);
+  LLAVA_CHECK(x_THD.stride(1) == dim && cos.is_contiguous() && sin.is_contiguous());
+  OnDeviceOf(x_THD, [&](cudaStream_t stream) {
+    cuda::Rotate(x_THD.mutable_data_ptr(), TypeOf(x_THD), x_THD.stride(0),
+                 cos.const_data_ptr<float>(), sin.const_data_ptr<float>(),
+                 static_cast<int>(x_THD.size(0)), static_cast<int>(x_THD.size(1)),
+                 static_cast<int>(dim), stream);
+  });
+}
+
+at::Tensor SiluTimesOnGpu(const at::Tensor& gate_up) {
+  const std::int64_t n = gate_up.size(1) / 2;
+  at::Tensor y = at::empty({gate_up.size(0), n}, gate_up.options());
+  OnDeviceOf(y, [&](cudaStream_t stream) {
+    cuda::SiluTimes(gate_up.const_data_ptr(), TypeOf(gate_up), gate_up.stride(0),
+                    static_cast<int>(gate_up.size(0)), static_cast<int>(n), y.mutable_data_ptr(),
+                    stream);
+  });
+  return y;
+}
+
+at::Tensor QuickGeluOnGpu(const at::Tensor& x) {
+  const at::Tensor from = x.contiguous();
+  at::Tensor y = at::empty_like(from);
+  OnDeviceOf(y, [&](cudaStream_t stream) {
+    cuda::QuickGelu(from.const_data_ptr(), TypeOf(from), from.numel(), y.mutable_data_ptr(),
+                    stream);
+  });
+  return y;
+}
+
+void WriteOnGpu(const at::Tensor& k_TKD, const at::Tensor& v_TKD, const at::Tensor& slots_T,
+                const at::Tensor& keys, const at::Tensor& values) {
+  const std::int64_t dim = k_TKD.size(2);
+  LLAVA_CHECK(k_TKD.stride(1) == dim && v_TKD.stride(1) == dim && v_TKD.dtype() == k_TKD.dtype());
+  OnDeviceOf(keys, [&](cudaStream_t stream) {
+    cuda::Write({.k = k_TKD.const_data_ptr(),
+                 .v = v_TKD.const_data_ptr(),
+                 .type = TypeOf(k_TKD),
+                 .k_stride = k_TKD.stride(0),
+                 .v_stride = v_TKD.stride(0),
+                 .keys = keys.mutable_data_ptr(),
+                 .values = values.mutable_data_ptr(),
+                 .cache_type = TypeOf(keys),
+                 .slots = slots_T.const_data_ptr<std::int64_t>(),
+                 .tokens = static_cast<int>(k_TKD.size(0)),
+                 .width = static_cast<int>(k_TKD.size(1) * dim)},
+                stream);
+  });
+}
+
+void DecodeOnGpu(GpuDecodes& decodes, const at::Tensor& q_THD, const at::Tensor& keys,
+                 const at::Tensor& values, const at::Tensor& out_THD) {
+  const std::int64_t sequences = decodes.rows_S.size(0), heads = q_THD.size(1),
+                     kv_heads = keys.size(1), dim = q_THD.size(2);
+  LLAVA_CHECK(q_THD.stride(1) == dim && out_THD.stride(1) == dim && dim % 8 == 0 && dim <= 256);
+  const std::int64_t splits = Splits(sequences * kv_heads, decodes.longest);
+  if (splits > 1 && !decodes.partial.defined()) {
+    decodes.partial =
+        at::empty({sequences, heads, splits, dim + 2}, keys.options().dtype(at::kFloat));
+    decodes.arrived = at::zeros({sequences, heads}, keys.options().dtype(at::kInt));
+  }
+  OnDeviceOf(keys, [&](cudaStream_t stream) {
+    cuda::Decode({.q = q_THD.const_data_ptr(),
+                  .out = out_THD.mutable_data_ptr(),
+                  .q_type = TypeOf(q_THD),
+                  .q_stride = q_THD.stride(0),
+                  .out_stride = out_THD.stride(0),
+                  .keys = keys.const_data_ptr(),
+                  .values = values.const_data_ptr(),
+                  .cache_type = TypeOf(keys),
+                  .sequences = static_cast<int>(sequences),
+                  .heads = static_cast<int>(heads),
+                  .kv_heads = static_cast<int>(kv_heads),
+                  .head_dim = static_cast<int>(dim),
+                  .lengths = decodes.lengths_S.const_data_ptr<std::int32_t>(),
+                  .rows = decodes.rows_S.const_data_ptr<std::int32_t>(),
+                  .tables = decodes.tables_SB.const_data_ptr<std::int32_t>(),
+                  .table_stride = static_cast<int>(decodes.tables_SB.size(1)),
+                  .splits = static_cast<int>(splits),
+                  .partial = splits > 1 ? decodes.partial.mutable_data_ptr<float>() : nullptr,
+                  .arrived = splits > 1 ? decodes.arrived.mutable_data_ptr<int>() : nullptr},
+                 stream);
+  });
+}
+
+}  // namespace llava::model
+
+#else
+
+namespace llava::model {
+
+bool HasCudaKernels(const at::Tensor&) { return false; }
+void RotateOnGpu(const at::Tensor&, const at::Tensor&, const at::Tensor&) { LLAVA_CHECK(false); }
+at::Tensor SiluTimesOnGpu(const at::Tensor&) { LLAVA_CHECK(false); }
+at::Tensor QuickGeluOnGpu(const at::Tensor&) { LLAVA_CHECK(false); }
+void WriteOnGpu(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                const at::Tensor&) {
+  LLAVA_CHECK(false);
+}
+void DecodeOnGpu(GpuDecodes&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                 const at::Tensor&) {
+  LLAVA_CHECK(false);
+}
+
+}  // namespace llava::model
+
+#endif

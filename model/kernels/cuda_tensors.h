@@ -1,0 +1,42 @@
+// The kernels of cuda_kernels.h, called with tensors on their device's current stream.
+#ifndef LLAVA_MODEL_KERNELS_CUDA_TENSORS_H_
+#define LLAVA_MODEL_KERNELS_CUDA_TENSORS_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace llava::model {
+
+// fp32 or bf16 on a GPU, last dimension contiguous, nothing to be differentiated, and a build with
+// CUDA: what the functions below take.
+bool HasCudaKernels(const at::Tensor& x);
+
+// See rows.h.
+void RotateOnGpu(const at::Tensor& x_THD, const at::Tensor& cos, const at::Tensor& sin);
+at::Tensor SiluTimesOnGpu(const at::Tensor& gate_up);
+at::Tensor QuickGeluOnGpu(const at::Tensor& x);
+
+// Keys and values [T, kv_heads, head_dim] to slots_T (int64) of the cache's [slots, kv_heads,
+// head_dim].
+void WriteOnGpu(const at::Tensor& k_TKD, const at::Tensor& v_TKD, const at::Tensor& slots_T,
+                const at::Tensor& keys, const at::Tensor& values);
+
+// The decoded tokens of one step, on the GPU.
+struct GpuDecodes {
+  at::Tensor lengths_S;  // int32: keys that each sees
+  at::Tensor rows_S;     // int32: of the batch
+  at::Tensor tables_SB;  // int32: blocks of 16 slots
+  std::int64_t longest = 0;
+  at::Tensor partial;  // room, made by the first call
+  at::Tensor arrived;
+};
+
+// Writes rows_S of out_THD; keys and values as for WriteOnGpu. head_dim is a multiple of 8, at most
+// 256.
+void DecodeOnGpu(GpuDecodes& decodes, const at::Tensor& q_THD, const at::Tensor& keys,
+                 const at::Tensor& values, const at::Tensor& out_THD);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_KERNELS_CUDA_TENSORS_H_
