@@ -1,11 +1,16 @@
 // Matrix product with a weight matrix packed in panels, for one thread (packed_matrix.h drives it).
 //
 // Both operands lie in strips: a panel is a strip of kPanel weight columns, a tile a strip of up to
-// kTileRows rows of x. A Format (fp32_format.h, block_float_format.h) says how numbers lie in a
-// strip (PackVector writes one of its columns or rows) and multiplies a chunk of k of one tile with
-// that of one panel. A chunk's product is added to fp32 sums in the order of k, whatever the number
-// of rows and however the work is cut, so a row's result does not depend on the other rows of the
-// batch.
+// kTileRows rows of x. A chunk's product is added to fp32 sums in the order of k, whatever the
+// number of rows and however the work is cut, so a row's result does not depend on the other rows
+// of the batch. A Format (fp32_format.h, block_float_format.h) says how numbers lie in a strip and
+// multiplies them:
+//   kChunk, kChunkWords  steps of k that are multiplied at a time; 32-bit words of a vector's chunk
+//   Words(in)            words of a vector (a row or column) of `in` numbers
+//   PackVector(x, in, width, to)  writes a vector of a strip of `width`
+//   AddChunk<kRows, kPanels, kFromMemory>(x, w, panel_words, steps, sums, stride)
+//                        adds chunk x of a tile times chunk w of kPanels panels, panel_words apart,
+//                        to sums [kRows][stride]; kFromMemory: asks for the weights ahead of time
 #ifndef LLAVA_MODEL_KERNELS_GEMM_KERNEL_H_
 #define LLAVA_MODEL_KERNELS_GEMM_KERNEL_H_
 
