@@ -9,29 +9,8 @@
 #include <vector>
 
 #include "base/check.h"
-#include "model/kernels/large_pages.h"
 
 namespace llava::model {
-namespace {
-
-// Large pages and a copy of its own on the CPU, where `parts` may be pages of a file.
-at::Tensor Stacked(std::vector<at::Tensor> parts, at::ScalarType dtype) {
-  if (!parts.front().is_cpu()) {
-    return parts.size() == 1 ? parts.front().to(dtype) : at::cat(parts).to(dtype);
-  }
-  std::int64_t rows = 0;
-  for (const at::Tensor& part : parts) rows += part.size(0);
-  at::Tensor all = EmptyInLargePages({rows, parts.front().size(1)}, dtype);
-  rows = 0;
-  for (at::Tensor& part : parts) {
-    all.narrow(0, rows, part.size(0)).copy_(part);
-    rows += part.size(0);
-    part = at::Tensor();
-  }
-  return all;
-}
-
-}  // namespace
 
 Linear::Linear(at::Tensor weight_OI, at::Tensor bias_O)
     : weight_OI_(std::move(weight_OI)), bias_O_(std::move(bias_O)) {
@@ -47,14 +26,12 @@ Linear Linear::Packed(std::vector<Linear> layers, at::ScalarType dtype) {
     if (layer.bias_O_.defined()) biases.push_back(std::move(layer.bias_O_));
   }
   LLAVA_CHECK(biases.empty() || biases.size() == weights.size());
-  const bool on_cpu = weights.front().is_cpu();
-  const bool for_kernels =
-      on_cpu && (dtype == at::kFloat || (dtype == at::kBFloat16 && !CpuHasBf16Products()));
+  const bool for_kernels = weights.front().is_cpu();
   Linear result;
   if (for_kernels) {
     result.packed_ = std::make_shared<const PackedMatrix>(weights, dtype);
   } else {
-    result.weight_OI_ = Stacked(std::move(weights), dtype);
+    result.weight_OI_ = (weights.size() == 1 ? weights.front() : at::cat(weights)).to(dtype);
   }
   if (!biases.empty()) result.bias_O_ = at::cat(biases).to(for_kernels ? at::kFloat : dtype);
   return result;

@@ -27,9 +27,9 @@ class Linear {
   at::Tensor Forward(const at::Tensor& x) const;
 
   // The layers of one input as one layer for inference only, with weights as `dtype`; its outputs
-  // are theirs, one after the other. All with a bias or all without; none packed. On the CPU in the
-  // order in which our kernels read it, but plain where ATen's product is as fast (bf16 with
-  // AVX512-BF16) or the kernels cannot (other dtypes). Copies, and lets go of the originals.
+  // are theirs, one after the other. All with a bias or all without; none packed. On the CPU,
+  // where dtype is fp32 or bf16, in the order in which our kernels read it. Copies, and lets go of
+  // the originals.
   static Linear Packed(std::vector<Linear> layers, at::ScalarType dtype);
   void Pack(at::ScalarType dtype) { *this = Packed({std::move(*this)}, dtype); }
 

@@ -22,6 +22,4 @@ const KernelTable& Kernels() {
   return best;
 }
 
-bool CpuHasBf16Products() { return __builtin_cpu_supports("avx512bf16"); }
-
 }  // namespace llava::model

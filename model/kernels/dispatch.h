@@ -105,10 +105,6 @@ std::vector<const KernelTable*> SupportedKernels();
 // The best of them.
 const KernelTable& Kernels();
 
-// True when the processor multiplies bf16 (AVX512-BF16): ATen's bf16 product is then at the
-// machine's peak.
-bool CpuHasBf16Products();
-
 }  // namespace llava::model
 
 #endif  // LLAVA_MODEL_KERNELS_DISPATCH_H_

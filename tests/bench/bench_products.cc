@@ -68,19 +68,23 @@ void Register(const std::string& name, Args... args) {
       ->UseRealTime();
 }
 
-}  // namespace
-}  // namespace llava::model
-
-int main(int argc, char** argv) {
-  using namespace llava::model;  // NOLINT(google-build-using-namespace): this file's own names
+void RegisterAll() {
   for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
     const std::string suffix = dtype == at::kFloat ? "/fp32" : "/bf16";
     for (const KernelTable* kernels : SupportedKernels()) {
       Register(kernels->name + suffix, BM_Packed, kernels, dtype);
     }
     // Where the processor cannot multiply bf16, ATen's product takes seconds.
-    if (dtype == at::kFloat || CpuHasBf16Products()) Register("aten" + suffix, BM_Aten, dtype);
+    const bool fast = dtype == at::kFloat || __builtin_cpu_supports("avx512bf16");
+    if (fast) Register("aten" + suffix, BM_Aten, dtype);
   }
+}
+
+}  // namespace
+}  // namespace llava::model
+
+int main(int argc, char** argv) {
+  llava::model::RegisterAll();
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
 }

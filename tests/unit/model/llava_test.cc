@@ -19,7 +19,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "model/attention/sdpa_attention.h"
-#include "model/kernels/dispatch.h"
 #include "model/mapped_file.h"
 #include "tests/support/checkpoint_fixture.h"
 #include "tests/support/temp_dir.h"
@@ -111,15 +110,13 @@ TEST_F(LlavaTest, PackedForServingItAnswersTheSameWhateverTheFileHolds) {
     EXPECT_TRUE(TextLogits(*narrow).equal(TextLogits(*other)));
     EXPECT_TRUE(narrow->EncodeImages(Pixels(*narrow)).equal(other->EncodeImages(Pixels(*other))));
     const at::Tensor plain = TextLogits(*Load(GoldenCheckpointDir()));
-    // fp32: sums in another order. bf16: closer than bf16 products of the same weights, where the
-    // processor does not have those.
+    // fp32: sums in another order. bf16: closer than bf16 products of the same weights.
     const auto error = [&](const at::Tensor& logits) {
       return ((logits - plain).abs().max() / plain.abs().max()).item<double>();
     };
     const auto unpacked = Load(GoldenCheckpointDir(), {.dtype = dtype});
-    const double share = CpuHasBf16Products() ? 2 : 0.25;
     EXPECT_LT(error(TextLogits(*narrow)),
-              dtype == at::kFloat ? 1e-5 : share * error(TextLogits(*unpacked)));
+              dtype == at::kFloat ? 1e-5 : 0.25 * error(TextLogits(*unpacked)));
   }
 }
 
