@@ -1,5 +1,7 @@
 #include "server/scheduling/kv_blocks.h"
 
+#include <span>
+
 #include "base/check.h"
 
 namespace llava::scheduling {
