@@ -88,6 +88,11 @@ class Daemon:
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
                 for line in text.splitlines() if not line.startswith("#")}
 
+    def counted_requests(self, *labels):
+        """How many requests have ended whose labels hold all of these, as 'status="OK"'."""
+        return sum(value for name, value in self.metrics().items()
+                   if name.startswith("llava_requests_total{") and all(label in name for label in labels))
+
     def threads_and_files(self):
         """How many threads of each name and open files it has; without the two pools of gRPC that grow to a size of their
         own and may shrink again."""

@@ -17,10 +17,6 @@ def ask(text, max_tokens, ignore_eos=True):
         sampling=pb.SamplingOptions(max_tokens=max_tokens, ignore_eos=ignore_eos)))
 
 
-def requests(daemon):
-    return {name: value for name, value in daemon.metrics().items() if name.startswith("llava_requests_total{")}
-
-
 def tokens(events):
     return [token for event in events for token in event.token_ids]
 
@@ -70,8 +66,8 @@ class GrpcStreamsTest(unittest.TestCase):
                 list(paused)
             self.assertEqual(late.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
             # gRPC itself ends a call at its deadline: the client may know before the daemon has written it down.
-            wait_until(lambda: sum(requests(daemon).values()) == 4, "all four have been counted")
-            counted = requests(daemon)['llava_requests_total{protocol="grpc",reason="deadline_exceeded",status="DEADLINE_EXCEEDED"}']
+            wait_until(lambda: daemon.counted_requests() == 4, "all four have been counted")
+            counted = daemon.counted_requests('protocol="grpc"', 'reason="deadline_exceeded"', 'status="DEADLINE_EXCEEDED"')
             self.assertGreaterEqual(counted, 3)  # the client's own clock may have been a little early
             metrics = daemon.metrics()
             self.assertEqual(metrics['llava_kv_blocks{state="used"}'], 0)
