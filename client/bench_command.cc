@@ -35,7 +35,7 @@ void PrintTable(const boost::json::object& result) {
        {"time_to_first_token_seconds", "inter_token_seconds", "request_seconds"}) {
     std::printf("%-28.*s", static_cast<int>(std::string(group).rfind('_')), group);
     for (const char* name : {"p50", "p90", "p99", "max"}) {
-      std::printf(" %10.1f", Number(result, group, name) * 1000);
+      std::printf(" %10.2f", Number(result, group, name) * 1000);
     }
     std::putchar('\n');
   }
@@ -82,6 +82,11 @@ int Run(const BenchOptions& options) {
 
 void AddBenchCommand(CLI::App* app, int* exit_code) {
   CLI::App* command = app->add_subcommand("bench", "Load test with generated pictures");
+  command->footer(
+      "Times count from when a request was to be sent. An event of a stream may hold several\n"
+      "tokens: they share the time since the event before it, so that an inter-token time is\n"
+      "always that of one token.\n" +
+      command->get_footer());
   auto options = std::make_shared<BenchOptions>();
   LoadOptions& load = options->load;
   options->connection.AddFlags(command);

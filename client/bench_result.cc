@@ -35,12 +35,14 @@ boost::json::object Summarize(const std::vector<Sample>& samples) {
     begin = std::min(begin, sample.start);
     end = std::max(end, sample.end);
     if (!sample.error.empty()) ++errors[sample.error];
-    tokens += static_cast<std::int64_t>(sample.tokens.size());
+    for (const Arrival& arrival : sample.arrivals) tokens += arrival.tokens;
     prompt += sample.prompt_tokens;
     cached += sample.cached_tokens;
-    if (!sample.tokens.empty()) first.push_back(Seconds(sample.tokens.front() - sample.due));
-    for (std::size_t i = 1; i < sample.tokens.size(); ++i) {
-      gaps.push_back(Seconds(sample.tokens[i] - sample.tokens[i - 1]));
+    const std::vector<Arrival>& arrivals = sample.arrivals;
+    if (!arrivals.empty()) first.push_back(Seconds(arrivals.front().time - sample.due));
+    for (std::size_t i = 1; i < arrivals.size(); ++i) {
+      const double gap = Seconds(arrivals[i].time - arrivals[i - 1].time) / arrivals[i].tokens;
+      gaps.insert(gaps.end(), static_cast<std::size_t>(arrivals[i].tokens), gap);
     }
     if (sample.error.empty()) whole.push_back(Seconds(sample.end - sample.due));
   }

@@ -32,9 +32,9 @@ class LoadGenerator::Call final : public grpc::ClientReadReactor<v1::ChatStreamR
 
   void OnReadDone(bool ok) override {
     if (!ok) return;
-    const TimePoint now = generator_->clock_->Now();
-    sample_->tokens.insert(sample_->tokens.end(), static_cast<std::size_t>(event_.token_ids_size()),
-                           now);
+    if (event_.token_ids_size() > 0) {
+      sample_->arrivals.push_back({generator_->clock_->Now(), event_.token_ids_size()});
+    }
     if (event_.has_usage()) {
       sample_->prompt_tokens = event_.usage().prompt_tokens();
       sample_->cached_tokens = event_.usage().cached_tokens();

@@ -35,11 +35,11 @@ Sample MakeSample(double due, double start, double end) {
 
 TEST(BenchResultTest, CountsTokensTimesAndErrors) {
   Sample good = MakeSample(1, 1.5, 5);
-  good.tokens = {At(3), At(3.5), At(5)};
+  good.arrivals = {{At(3), 1}, {At(3.5), 1}, {At(5), 1}};
   good.prompt_tokens = 20;
   good.cached_tokens = 16;
   Sample cut = MakeSample(2, 2, 6);
-  cut.tokens = {At(4)};
+  cut.arrivals = {{At(4), 1}};
   cut.error = "DEADLINE_EXCEEDED";
   Sample refused = MakeSample(2, 2, 2);
   refused.error = "RESOURCE_EXHAUSTED";
@@ -56,6 +56,18 @@ TEST(BenchResultTest, CountsTokensTimesAndErrors) {
   EXPECT_EQ(boost::json::serialize(result.at("errors")),
             R"({"DEADLINE_EXCEEDED":1,"RESOURCE_EXHAUSTED":1})");
   EXPECT_EQ(result.at("cached_tokens").to_number<int>(), 16);
+}
+
+TEST(BenchResultTest, TokensOfAnEventShareTheTimeSinceTheOneBefore) {
+  Sample sample = MakeSample(0, 0, 4);
+  sample.arrivals = {{At(1), 2}, {At(3), 4}, {At(4), 1}};
+  const boost::json::object result = Summarize({sample});
+  EXPECT_EQ(result.at("output_tokens").to_number<int>(), 7);
+  EXPECT_DOUBLE_EQ(Value(result, "time_to_first_token_seconds", "max"), 1);
+  EXPECT_EQ(Value(result, "inter_token_seconds", "count"), 5);  // four of 0.5 s, one of 1 s
+  EXPECT_DOUBLE_EQ(Value(result, "inter_token_seconds", "p50"), 0.5);
+  EXPECT_DOUBLE_EQ(Value(result, "inter_token_seconds", "max"), 1);
+  EXPECT_DOUBLE_EQ(Value(result, "inter_token_seconds", "mean"), 0.6);
 }
 
 TEST(BenchResultTest, NothingIsZero) {
