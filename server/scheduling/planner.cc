@@ -21,6 +21,21 @@ void ReserveLongest(Sequence& sequence) {
   sequence.names.reserve(blocks);
 }
 
+// Samples the next token of the sequence, or the first ones of all choices; how many.
+int AddSamples(const Sequence& sequence, int row, StepPlan* plan) {
+  const RequestState& request = *sequence.request;
+  const std::span<const std::int32_t> tokens = sequence.tokens;
+  const auto prompt_tokens = static_cast<std::size_t>(sequence.prompt_tokens);
+  const int choices = request.slots(sequence);
+  for (int i = 0; i < choices; ++i) {
+    const Sequence& choice = i == 0 ? sequence : *request.choices[static_cast<std::size_t>(i)];
+    plan->samples.emplace_back(row, choice.id, &request.request->sampling,
+                               tokens.first(prompt_tokens), tokens.subspan(prompt_tokens),
+                               choice.seed);
+  }
+  return choices;
+}
+
 std::size_t GivenClass(const Sequence& sequence) {
   return static_cast<std::size_t>(sequence.request->request->priority);
 }
@@ -92,7 +107,6 @@ Sequence* Planner::WorseClassVictim(const Step& step, int its_class) const {
 
 void Planner::PlanDecodes(Step& step) {
   for (std::size_t i = 0; i < running_.size() && step.tokens_left > 0; ++i) {
-    PrefetchAhead(running_, i, [](const Sequence* sequence) { return sequence; });
     Sequence& sequence = *running_[i];
     if (sequence.request->paused || sequence.request->version != step.version ||
         !sequence.is_decode()) {
@@ -230,8 +244,8 @@ PlannedChunk& Planner::AddChunk(Step& step, Sequence& sequence, int count) {
                            sequence.blocks);
   plan.total_tokens += count;
   const auto first_sample = static_cast<int>(plan.samples.size());
-  if (count == sequence.remaining()) AddSamples(step, sequence, plan.total_tokens - 1);
-  const auto samples = static_cast<int>(plan.samples.size()) - first_sample;
+  const bool last = count == sequence.remaining();
+  const int samples = last ? AddSamples(sequence, plan.total_tokens - 1, &plan) : 0;
   step.tokens_left -= count;
   sequence.in_step = true;
   return step.chunks->emplace_back(&sequence, count, first_sample, samples);
@@ -295,19 +309,6 @@ void Planner::AddImageRows(Step& step, const Sequence& sequence, int count) {
     if (from >= to) continue;
     step.plan->image_rows.push_back({step.plan->total_tokens + from - sequence.computed,
                                      pin.feature, from - image.offset, to - from});
-  }
-}
-
-void Planner::AddSamples(Step& step, const Sequence& sequence, int row) {
-  const RequestState& request = *sequence.request;
-  const std::span<const std::int32_t> tokens = sequence.tokens;
-  const auto prompt_tokens = static_cast<std::size_t>(sequence.prompt_tokens);
-  const int choices = request.slots(sequence);
-  for (int i = 0; i < choices; ++i) {
-    const Sequence& choice = i == 0 ? sequence : *request.choices[static_cast<std::size_t>(i)];
-    step.plan->samples.emplace_back(row, choice.id, &request.request->sampling,
-                                    tokens.first(prompt_tokens), tokens.subspan(prompt_tokens),
-                                    choice.seed);
   }
 }
 

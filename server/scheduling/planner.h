@@ -108,7 +108,6 @@ class Planner {
   int FitImages(Step& step, Sequence& sequence, int count);
   bool EnsureFeature(Step& step, Sequence& sequence, int image);
   void AddImageRows(Step& step, const Sequence& sequence, int count);
-  void AddSamples(Step& step, const Sequence& sequence, int row);
   void ReleasePassedPins(Sequence& sequence);
   void Charge(RequestState& request, int cached);
   int Reserve() const;

@@ -112,23 +112,6 @@ struct alignas(kCacheLine) RequestState {
 };
 static_assert(offsetof(RequestState, usage) == kCacheLine);
 
-// For a loop over many sequences, which is at number i of `items`: begins to load what a tick reads
-// of a later sequence, and of the request and the tokens of one that was begun before.
-template <typename Items, typename SequenceOf>
-void PrefetchAhead(const Items& items, std::size_t i, SequenceOf sequence_of) {
-  constexpr std::size_t kAhead = 6;
-  if (i + 2 * kAhead < items.size()) {
-    const auto* later = reinterpret_cast<const char*>(sequence_of(items[i + 2 * kAhead]));
-    __builtin_prefetch(later);
-    __builtin_prefetch(later + kCacheLine);
-  }
-  if (i + kAhead < items.size()) {
-    const Sequence& next = *sequence_of(items[i + kAhead]);
-    __builtin_prefetch(next.request);
-    __builtin_prefetch(next.tokens.data() + next.tokens.size());
-  }
-}
-
 std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,
                                                std::uint64_t* last_sequence_id);
 
