@@ -19,16 +19,14 @@ namespace llava::model::LLAVA_ISA {
 struct BlockFloatFormat {
   static constexpr std::int64_t kChunk = 128;
   static constexpr std::int64_t kChunkWords = 1 + kChunk / 2;
-  static constexpr float kLargest = 4095;
+  static constexpr std::int32_t kLargest = 4095;
 
   static std::int64_t Words(std::int64_t in) { return (in + kChunk - 1) / kChunk + (in + 1) / 2; }
 
-  // Writes the first n of `x` (zeros after that) as one block of a strip of `width`.
-  static void PackBlock(const float (&x)[kChunk], std::int64_t n, std::int64_t width,
-                        std::uint32_t* to) {
+  static void PackChunk(const float* x, std::int64_t steps, std::int64_t width, std::uint32_t* to) {
     std::int32_t top = 0;  // bits of the largest magnitude: floats are ordered as their bits are
-    for (const float value : x) {
-      const std::int32_t size = __builtin_bit_cast(std::int32_t, value) & 0x7FFFFFFF;
+    for (std::int64_t i = 0; i < steps; ++i) {
+      const std::int32_t size = __builtin_bit_cast(std::int32_t, x[i]) & 0x7FFFFFFF;
       top = top > size ? top : size;
     }
     constexpr std::int32_t kNotFinite = 0xFF, kSmallest = 12;
@@ -36,25 +34,18 @@ struct BlockFloatFormat {
     to[0] = exponent < kNotFinite ? static_cast<std::uint32_t>(exponent - 11) << 23 : 0x7FC00000u;
     // The largest becomes 2048 to 4095. Adding 1.5 * 2^23 rounds to an integer, in the low bits.
     const float factor = __builtin_bit_cast(float, (265 - exponent) << 23);
-    std::int16_t rounded[kChunk];
-    for (int i = 0; i < kChunk; ++i) {
-      const float scaled = x[i] * factor;
-      const float held = scaled > kLargest ? kLargest : scaled < -kLargest ? -kLargest : scaled;
-      const float shifted = held + 12582912.0f;
-      rounded[i] = static_cast<std::int16_t>(__builtin_bit_cast(std::int32_t, shifted));
+    constexpr float kRounder = 12582912.0f;
+    std::int16_t rounded[kChunk] = {};
+    for (std::int64_t i = 0; i < steps; ++i) {
+      const float shifted = x[i] * factor + kRounder;
+      const std::int32_t n =
+          __builtin_bit_cast(std::int32_t, shifted) - __builtin_bit_cast(std::int32_t, kRounder);
+      rounded[i] = static_cast<std::int16_t>(n > kLargest    ? kLargest
+                                             : n < -kLargest ? -kLargest
+                                                             : n);
     }
     const auto* pairs = reinterpret_cast<const Word*>(rounded);
-    for (std::int64_t i = 0; i < (n + 1) / 2; ++i) to[(1 + i) * width] = pairs[i].bits;
-  }
-
-  static void PackVector(const float* x, std::int64_t in, std::int64_t width, std::uint32_t* to) {
-    float block[kChunk] = {};
-    for (std::int64_t k = 0; k < in; k += kChunk, to += kChunkWords * width) {
-      const std::int64_t n = SmallerOf(kChunk, in - k);
-      for (std::int64_t i = 0; i < n; ++i) block[i] = x[k + i];
-      for (std::int64_t i = n; i < kChunk; ++i) block[i] = 0;
-      PackBlock(block, n, width, to);
-    }
+    for (std::int64_t i = 0; i < (steps + 1) / 2; ++i) to[(1 + i) * width] = pairs[i].bits;
   }
 
   template <int kRows, int kPanels, bool kFromMemory>

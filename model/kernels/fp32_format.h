@@ -14,8 +14,8 @@ struct Fp32Format {
 
   static std::int64_t Words(std::int64_t in) { return in; }
 
-  static void PackVector(const float* x, std::int64_t in, std::int64_t width, std::uint32_t* to) {
-    for (std::int64_t k = 0; k < in; ++k) {
+  static void PackChunk(const float* x, std::int64_t steps, std::int64_t width, std::uint32_t* to) {
+    for (std::int64_t k = 0; k < steps; ++k) {
       to[k * width] = reinterpret_cast<const Word*>(x + k)->bits;
     }
   }

@@ -7,7 +7,7 @@
 // multiplies them:
 //   kChunk, kChunkWords  steps of k that are multiplied at a time; 32-bit words of a vector's chunk
 //   Words(in)            words of a vector (a row or column) of `in` numbers
-//   PackVector(x, in, width, to)  writes a vector of a strip of `width`
+//   PackChunk(x, steps, width, to)  writes a vector's chunk of a strip of `width`
 //   AddChunk<kRows, kPanels, kFromMemory>(x, w, panel_words, steps, sums, stride)
 //                        adds chunk x of a tile times chunk w of kPanels panels, panel_words apart,
 //                        to sums [kRows][stride]; kFromMemory: asks for the weights ahead of time
@@ -48,12 +48,23 @@ LLAVA_INLINE void StoreOutputs(const GemmArgs& g, std::int64_t row, std::int64_t
   for (int i = 0; i < count; ++i) y[i] = bias != nullptr ? sums[i] + bias[i] : sums[i];
 }
 
+// Fills a strip of `width` vectors of `in` numbers, `distance` apart. Chunk by chunk: what is
+// written stays in the nearest cache until it is complete.
+template <typename Format>
+void PackStrip(const float* x, std::int64_t distance, std::int64_t in, std::int64_t count,
+               std::int64_t width, std::uint32_t* to) {
+  for (std::int64_t k = 0; k < in; k += Format::kChunk, to += Format::kChunkWords * width) {
+    const std::int64_t steps = SmallerOf(Format::kChunk, in - k);
+    for (std::int64_t i = 0; i < count; ++i) {
+      Format::PackChunk(x + i * distance + k, steps, width, to + i);
+    }
+  }
+}
+
 template <typename Format>
 void GemmPackColumns(const float* columns, std::int64_t count, std::int64_t in,
                      std::uint32_t* panel) {
-  for (std::int64_t c = 0; c < count; ++c) {
-    Format::PackVector(columns + c * in, in, kPanel, panel + c);
-  }
+  PackStrip<Format>(columns, in, in, count, kPanel, panel);
 }
 
 template <typename Format>
@@ -61,10 +72,7 @@ void GemmPackRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_
   for (std::int64_t tile = first_tile; tile < last_tile; ++tile) {
     const std::int64_t begin = TileBegin(g.rows, tile);
     const std::int64_t rows = TileBegin(g.rows, tile + 1) - begin;
-    std::uint32_t* to = g.packed_x + begin * g.words;
-    for (std::int64_t r = 0; r < rows; ++r) {
-      Format::PackVector(g.x + (begin + r) * g.ldx, g.in, rows, to + r);
-    }
+    PackStrip<Format>(g.x + begin * g.ldx, g.ldx, g.in, rows, rows, g.packed_x + begin * g.words);
   }
 }
 
