@@ -101,7 +101,7 @@ struct alignas(kCacheLine) RequestState {
   int unborn = 0;       // choices
   bool paused = false;  // its reader is slow
   bool cancelled = false;
-  Usage usage;
+  alignas(kCacheLine) Usage usage;
   std::vector<std::unique_ptr<Sequence>> choices;
   std::optional<TimePoint> first_step;
   std::optional<TimePoint> first_token;
@@ -110,7 +110,6 @@ struct alignas(kCacheLine) RequestState {
   // Running sequences that `sequence` is or becomes.
   int slots(const Sequence& sequence) const { return sequence.choice == 0 ? 1 + unborn : 1; }
 };
-static_assert(offsetof(RequestState, usage) == kCacheLine);
 
 std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,
                                                std::uint64_t* last_sequence_id);
