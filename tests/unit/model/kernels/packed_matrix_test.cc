@@ -42,8 +42,9 @@ at::Tensor Held(const PackedMatrix& packed) {
 TEST_P(PackedMatrixTest, HoldsItsPartsOneBelowTheOther) {
   at::manual_seed(5);
   for (const std::int64_t in : {1, 7, 64, 130}) {
-    // Magnitudes from 1 to 2: block floating point holds these bf16 numbers exactly.
-    const at::Tensor all = at::empty({34, in}).uniform_(1, 2).to(at::kBFloat16);
+    // Magnitudes from 1 to 2, all the bits of bf16: block floating point holds these bf16 numbers
+    // exactly.
+    const at::Tensor all = (at::randint(128, 256, {34, in}) / 128).to(at::kBFloat16);
     const std::vector<at::Tensor> parts = {all.narrow(0, 0, 3).to(at::kFloat),
                                            -all.narrow(0, 3, 21).to(at::kHalf),
                                            all.narrow(0, 24, 10).t().contiguous().t()};
