@@ -26,7 +26,9 @@ struct GemmArgs {
 struct GemmKernels {
   // 32-bit words of a packed row or column of `in` numbers.
   std::int64_t (*words)(std::int64_t in);
-  // Fills a panel from up to `panel` columns of W, each `in` numbers, one after the other.
+  // Fills a panel from up to `panel` columns of W, each `in` numbers, one after the other. Columns
+  // may also come piece by piece, of a multiple of 256 numbers but the last: each to where
+  // words(numbers before it) * panel is.
   void (*pack_columns)(const float* columns, std::int64_t count, std::int64_t in,
                        std::uint32_t* to);
   // Fills packed_x; before both of the following.

@@ -18,8 +18,9 @@ constexpr std::int64_t kJobRows = 240;
 constexpr std::int64_t kJobColumns = 128;
 constexpr std::int64_t kJobBytes = 1 << 17;  // of weights, for a product with few rows
 constexpr std::int64_t kFewTiles = 4;
-constexpr std::int64_t kJobTiles = 8;         // to pack
-constexpr std::int64_t kFillBytes = 1 << 18;  // of fp32 rows that a thread packs at a time
+constexpr std::int64_t kJobTiles = 8;  // to pack
+constexpr std::int64_t kFillSteps =
+    4096;  // of a panel's columns: as fp32 in the second-level cache
 
 std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -37,32 +38,30 @@ PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dty
                               at::kInt);
   panels_[-1].zero_();  // columns beyond the last
   const auto room = [] { return std::vector<float>(); };
-  const std::int64_t job_panels =
-      std::max<std::int64_t>(1, kFillBytes / (kernels.panel * in_ * std::int64_t{sizeof(float)}));
-  ParallelJobs(CeilDiv(panels(), job_panels), room, [&](std::int64_t job, auto& rows) {
-    Fill(parts, job * job_panels, std::min(panels(), (job + 1) * job_panels), rows);
-  });
+  ParallelJobs(panels(), room,
+               [&](std::int64_t panel, auto& columns) { Fill(parts, panel, columns); });
 }
 
-void PackedMatrix::Fill(std::span<const at::Tensor> parts, std::int64_t first, std::int64_t last,
-                        std::vector<float>& rows) {
-  const std::int64_t panel = kernels_->panel;
-  const std::int64_t begin = first * panel, end = std::min(out_, last * panel);
-  rows.resize((end - begin) * in_);
-  std::int64_t part_begin = 0;
-  for (const at::Tensor& part : parts) {
-    const std::int64_t from = std::max(begin, part_begin);
-    const std::int64_t to = std::min(end, part_begin + part.size(0));
-    if (from < to) {
-      at::from_blob(rows.data() + (from - begin) * in_, {to - from, in_}, at::kFloat)
-          .copy_(part.narrow(0, from - part_begin, to - from));
+void PackedMatrix::Fill(std::span<const at::Tensor> parts, std::int64_t panel,
+                        std::vector<float>& columns) {
+  const std::int64_t begin = panel * kernels_->panel;
+  const std::int64_t end = std::min(out_, begin + kernels_->panel);
+  auto* const to =
+      static_cast<std::uint32_t*>(panels_.mutable_data_ptr()) + panel * panels_.size(1);
+  for (std::int64_t k = 0; k < in_; k += kFillSteps) {
+    const std::int64_t steps = std::min(kFillSteps, in_ - k);
+    columns.resize((end - begin) * steps);
+    std::int64_t part_begin = 0;
+    for (const at::Tensor& part : parts) {
+      const std::int64_t first = std::max(begin, part_begin);
+      const std::int64_t last = std::min(end, part_begin + part.size(0));
+      if (first < last) {
+        at::from_blob(columns.data() + (first - begin) * steps, {last - first, steps}, at::kFloat)
+            .copy_(part.narrow(0, first - part_begin, last - first).narrow(1, k, steps));
+      }
+      part_begin += part.size(0);
     }
-    part_begin += part.size(0);
-  }
-  auto* const all = static_cast<std::uint32_t*>(panels_.mutable_data_ptr());
-  for (std::int64_t p = first; p < last; ++p) {
-    gemm().pack_columns(rows.data() + (p * panel - begin) * in_, std::min(panel, end - p * panel),
-                        in_, all + p * panels_.size(1));
+    gemm().pack_columns(columns.data(), end - begin, steps, to + gemm().words(k) * kernels_->panel);
   }
 }
 

@@ -35,9 +35,8 @@ class PackedMatrix {
   const GemmKernels& gemm() const {
     return dtype_ == at::kFloat ? kernels_->gemm_fp32 : kernels_->gemm_bf16;
   }
-  // Panels [first, last). rows: room of the calling thread.
-  void Fill(std::span<const at::Tensor> parts, std::int64_t first, std::int64_t last,
-            std::vector<float>& rows);
+  // columns: room of the calling thread.
+  void Fill(std::span<const at::Tensor> parts, std::int64_t panel, std::vector<float>& columns);
   void MultiplyFew(const GemmArgs& args) const;
   void MultiplyMany(const GemmArgs& args) const;
 
