@@ -4,13 +4,10 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <cstddef>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 
 namespace llava::client {
@@ -18,25 +15,14 @@ namespace {
 
 // Answers are small; pictures go the other way.
 constexpr int kMaxMessageBytes = 256 << 20;
+constexpr std::size_t kMaxPemBytes = std::size_t{1} << 20;
 
 absl::StatusOr<std::string> ReadIfNamed(const std::string& path) {
   if (path.empty()) return std::string();
-  return ReadFile(path);
+  return ReadFile(path, kMaxPemBytes);
 }
 
 }  // namespace
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is a folder, expected a file"));
-  }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)));
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 void Connection::AddFlags(CLI::App* command) {
   command->add_option("--server", server, "HOST:PORT of the server")->capture_default_str();

@@ -35,9 +35,6 @@ struct Connection {
   void Identify(grpc::ClientContext* context) const;
 };
 
-// The whole file; NOT_FOUND with the reason.
-absl::StatusOr<std::string> ReadFile(const std::string& path);
-
 }  // namespace llava::client
 
 #endif  // LLAVA_CLIENT_CONNECTION_H_

@@ -12,6 +12,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "client/connection.h"
@@ -20,6 +21,8 @@ namespace llava::client {
 namespace {
 
 namespace json = boost::json;
+
+constexpr std::size_t kMaxImageBytes = std::size_t{256} << 20;
 
 std::string DataUri(const std::string& image) {
   const char* type = absl::StartsWith(image, "\x89PNG")    ? "png"
@@ -44,7 +47,7 @@ const char* NameOf(v1::Role role) {
 }  // namespace
 
 absl::Status Conversation::AddImage(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string bytes, ReadFile(path));
+  ASSIGN_OR_RETURN(std::string bytes, ReadFile(path, kMaxImageBytes));
   images_.push_back(std::move(bytes));
   return absl::OkStatus();
 }

@@ -6,12 +6,15 @@
 #include <string>
 #include <tuple>
 
+#include "base/file.h"
 #include "client/connection.h"
 #include "client/exit_code.h"
 #include "llava/v1/training.grpc.pb.h"
 
 namespace llava::client {
 namespace {
+
+constexpr std::size_t kMaxRecipeBytes = std::size_t{1} << 20;
 
 using Stub = v1::TrainingService::Stub;
 
@@ -56,7 +59,7 @@ Request WithId(const std::string& id) {
 }
 
 int Create(const Arguments& arguments, Stub& stub, grpc::ClientContext* context) {
-  const auto recipe = ReadFile(arguments.recipe);
+  const auto recipe = ReadFile(arguments.recipe, kMaxRecipeBytes);
   if (!recipe.ok()) {
     std::fprintf(stderr, "llava jobs: %s\n", std::string(recipe.status().message()).c_str());
     return kRequestError;

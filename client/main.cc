@@ -1,7 +1,7 @@
 // llava: the light client of llavad.
 #include <CLI/CLI.hpp>
 
-#include "base/command_line.h"
+#include "base/command_line/command_line.h"
 #include "client/bench_command.h"
 #include "client/chat_command.h"
 #include "client/exit_code.h"

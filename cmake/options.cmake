@@ -20,7 +20,7 @@ set(LLAVA_HOT $<$<CONFIG:Release>:-O3>)
 set(LLAVA_COLD -O1)
 add_compile_options(-fPIC -pthread)
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1 -D_GLIBCXX_ASSERTIONS")
-add_link_options(-fuse-ld=lld)
+add_link_options(-fuse-ld=lld -Wl,--as-needed)
 
 add_library(llava_options INTERFACE)
 target_compile_options(llava_options INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor

@@ -8,9 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/digest.h"
+#include "base/file.h"
+#include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "model/chat_template.h"
-#include "model/json_reader.h"
 
 namespace llava::model {
 namespace {
@@ -40,7 +41,7 @@ absl::StatusOr<std::optional<Found>> FindTemplate(const std::filesystem::path& d
   std::error_code error;
   const auto jinja = dir / "chat_template.jinja";
   if (std::filesystem::exists(jinja, error)) {
-    ASSIGN_OR_RETURN(std::string text, ReadFileWithLimit(jinja.string(), kMaxTemplateBytes));
+    ASSIGN_OR_RETURN(std::string text, ReadFile(jinja.string(), kMaxTemplateBytes));
     return Found{jinja.filename().string(), std::move(text)};
   }
   for (const std::string_view name : {"chat_template.json", "tokenizer_config.json"}) {

@@ -1,8 +1,5 @@
 #include "model/checkpoint_writer.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <boost/json.hpp>
 #include <cerrno>
 #include <filesystem>
@@ -11,10 +8,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/durable_file.h"
 #include "base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/mapped_file.h"
-#include "model/output_file.h"
 #include "model/save_tensors.h"
 #include "model/weight_files.h"
 
@@ -123,16 +120,6 @@ absl::Status PrepareDirectory(const std::string& directory) {
   return absl::AlreadyExistsError(absl::StrCat(directory, " holds the weights of a model already"));
 }
 
-// A rename of the directory is durable only when its entries are.
-absl::Status SyncDirectory(const std::string& directory) {
-  const int fd = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const bool synced = fd >= 0 && fsync(fd) == 0;
-  const int code = errno;
-  if (fd >= 0) close(fd);
-  return synced ? absl::OkStatus()
-                : absl::ErrnoToStatus(code, absl::StrCat("cannot sync ", directory));
-}
-
 }  // namespace
 
 absl::Status SaveCheckpoint(const LlavaConfig& config,
@@ -154,7 +141,7 @@ absl::Status SaveCheckpoint(const LlavaConfig& config,
   const std::vector<Shard> shards =
       Split(std::move(tensors), c10::elementSize(options.dtype), options.max_shard_bytes);
   RETURN_IF_ERROR(WriteShards(shards, options.dtype, directory));
-  return SyncDirectory(directory);
+  return SyncFolder(directory);
 }
 
 absl::Status SaveCheckpoint(const Llava& model, const std::string& directory,

@@ -9,8 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/check.h"
+#include "base/file.h"
+#include "base/json_reader.h"
 #include "base/status_macros.h"
-#include "model/json_reader.h"
 
 namespace llava::model {
 namespace {
@@ -419,7 +420,7 @@ absl::StatusOr<LlavaConfig> ReadConfig(const std::string& dir,
   if (reader.Has("mm_vision_tower")) {
     ASSIGN_OR_RETURN(tower_dir, TowerDir(reader, vision_tower_dir));
     files.tower = (std::filesystem::path(tower_dir) / "config.json").string();
-    ASSIGN_OR_RETURN(tower_json, ReadFileWithLimit(files.tower, std::size_t{1} << 20));
+    ASSIGN_OR_RETURN(tower_json, ReadFile(files.tower, std::size_t{1} << 20));
   }
   ASSIGN_OR_RETURN(LlavaConfig config, Parse(reader, tower_json, files));
   config.vision_tower_dir = tower_dir;

@@ -1,6 +1,5 @@
 #include "model/manifest.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,9 +8,10 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "boost/json.hpp"
-#include "model/json_reader.h"
 
 namespace llava::model {
 namespace {
@@ -119,18 +119,16 @@ absl::Status ParseEvaluation(const json::object& object, Manifest* manifest) {
 // Opens, and calls `on_piece` for every piece.
 absl::Status ReadPieces(const std::string& path,
                         const std::function<absl::Status(std::string_view)>& on_piece) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return absl::ErrnoToStatus(errno, path);
+  ASSIGN_OR_RETURN(const FileDescriptor file, OpenRegularFile(path));
   std::string buffer(kPiece, '\0');
   absl::Status status;
   while (status.ok()) {
-    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+    const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) status = absl::ErrnoToStatus(errno, path);
     if (got <= 0) break;
     status = on_piece(std::string_view(buffer.data(), static_cast<std::size_t>(got)));
   }
-  ::close(fd);
   return status;
 }
 
@@ -221,7 +219,7 @@ std::string VersionOf(std::string_view manifest_json) { return Sha256Of(manifest
 
 absl::StatusOr<CheckpointVersion> ReadManifest(const std::string& dir) {
   ASSIGN_OR_RETURN(const std::string bytes,
-                   ReadFileWithLimit(absl::StrCat(dir, "/", kManifestFile), kMaxManifestBytes));
+                   ReadFile(absl::StrCat(dir, "/", kManifestFile), kMaxManifestBytes));
   auto manifest = ParseManifest(bytes);
   if (!manifest.ok()) return Annotate(manifest.status(), dir);
   return CheckpointVersion{VersionOf(bytes), *std::move(manifest)};

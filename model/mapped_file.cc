@@ -1,6 +1,5 @@
 #include "model/mapped_file.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,40 +9,16 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/status_macros.h"
 
 namespace llava::model {
-namespace {
-
-// Closes the descriptor at the end of the scope, unless it was released. O_NONBLOCK: what is no
-// regular file is refused instead of waited for.
-class Descriptor {
- public:
-  explicit Descriptor(const std::string& path)
-      : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-
-  int get() const { return fd_; }
-  int Release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
-
-}  // namespace
 
 absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& path) {
-  Descriptor file(path);
-  if (file.get() < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
+  ASSIGN_OR_RETURN(FileDescriptor file, OpenRegularFile(path));
   struct stat info{};
   if (fstat(file.get(), &info) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat("cannot read the size of ", path));
-  }
-  if (!S_ISREG(info.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(path, " is not a regular file"));
   }
   const auto size = static_cast<std::size_t>(info.st_size);
   void* data = nullptr;

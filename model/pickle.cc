@@ -6,8 +6,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/byte_reader.h"
 #include "base/status_macros.h"
-#include "model/byte_reader.h"
 #include "model/unpickler.h"
 #include "model/zip_archive.h"
 
@@ -139,12 +139,12 @@ absl::StatusOr<TensorMap> ParseOld(std::string_view file) {
     if (item.kind == Kind::kStorage) types.emplace(item.text, item.dtype);
   }
   Storages storages;
-  ByteReader reader(file, at);
+  ByteReader reader(file.substr(at));
   for (const std::size_t item : keys.objects[keys.result].items) {
     const std::string& key = keys.objects[item].text;
     const auto type = types.find(key);
-    const auto elements = reader.Read<std::uint64_t>();
-    if (type == types.end() || elements > reader.left()) {
+    const auto elements = reader.U64();
+    if (type == types.end() || elements > reader.remaining()) {
       return absl::DataLossError(absl::StrCat("the storage \"", key, "\" is damaged or truncated"));
     }
     storages.emplace(key, reader.Take(elements * ElementSize(type->second)));

@@ -10,9 +10,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "model/image/resample.h"
-#include "model/json_reader.h"
 
 namespace llava::model {
 namespace {

@@ -5,9 +5,10 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "boost/json/object.hpp"
-#include "model/json_reader.h"
 #include "model/tokenizer.h"
 
 namespace llava::model {
@@ -194,7 +195,7 @@ absl::Status ReadAddedTokens(const std::string& path, const std::set<std::string
 absl::StatusOr<Tokenizer> Tokenizer::Load(const std::string& dir, Layout layout) {
   const std::filesystem::path folder(dir);
   const std::string model_path = (folder / "tokenizer.model").string();
-  auto model = ReadFileWithLimit(model_path, kMaxModelBytes);
+  auto model = ReadFile(model_path, kMaxModelBytes);
   if (absl::IsNotFound(model.status())) {
     std::error_code error;
     return absl::NotFoundError(

@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "base/byte_reader.h"
 #include "base/status_macros.h"
-#include "model/byte_reader.h"
 
 namespace llava::model {
 namespace {
@@ -42,15 +42,15 @@ class Machine {
 
   absl::StatusOr<Pickle> Run() {
     for (;;) {
-      at_ = reader_.at();
-      opcode_ = reader_.Read<std::uint8_t>();
+      at_ = reader_.position();
+      opcode_ = reader_.U8();
       if (!reader_.ok()) return Error("the pickle ends without STOP");
       if (opcode_ == '.') break;
       RETURN_IF_ERROR(Step());
       if (!reader_.ok()) return Error("the pickle is truncated");
     }
     ASSIGN_OR_RETURN(pickle_.result, Pop());
-    pickle_.size = reader_.at();
+    pickle_.size = reader_.position();
     return std::move(pickle_);
   }
 
@@ -71,15 +71,15 @@ class Machine {
         marks_.push_back(stack_.size());
         return absl::OkStatus();
       case 'q':  // BINPUT
-        return Put(reader_.Read<std::uint8_t>());
+        return Put(reader_.U8());
       case 'r':  // LONG_BINPUT
-        return Put(reader_.Read<std::uint32_t>());
+        return Put(reader_.U32());
       case 0x94:  // MEMOIZE
         return Put(memo_.size());
       case 'h':  // BINGET
-        return Get(reader_.Read<std::uint8_t>());
+        return Get(reader_.U8());
       case 'j':  // LONG_BINGET
-        return Get(reader_.Read<std::uint32_t>());
+        return Get(reader_.U32());
       case '0':  // POP
         return Pop().status();
       default:
@@ -95,24 +95,24 @@ class Machine {
       case 0x89:  // NEWFALSE
         return Push({.kind = Kind::kBool, .number = opcode_ == 0x88 ? 1 : 0});
       case 'K':  // BININT1
-        return PushInt(reader_.Read<std::uint8_t>());
+        return PushInt(reader_.U8());
       case 'M':  // BININT2
-        return PushInt(reader_.Read<std::uint16_t>());
+        return PushInt(reader_.U16());
       case 'J':  // BININT
-        return PushInt(reader_.Read<std::int32_t>());
+        return PushInt(static_cast<std::int32_t>(reader_.U32()));
       case 0x8a:  // LONG1
-        return PushLong(reader_.Take(reader_.Read<std::uint8_t>()));
+        return PushLong(reader_.Take(reader_.U8()));
       case 'G':  // BINFLOAT: no number that matters here is a fraction
-        reader_.Take(8);
+        reader_.Skip(8);
         return Push({.kind = Kind::kFloat});
       case 'X':  // BINUNICODE
-        return PushText(Kind::kString, reader_.Read<std::uint32_t>());
+        return PushText(Kind::kString, reader_.U32());
       case 0x8c:  // SHORT_BINUNICODE
-        return PushText(Kind::kString, reader_.Read<std::uint8_t>());
+        return PushText(Kind::kString, reader_.U8());
       case 'U':  // SHORT_BINSTRING, Python 2's str
-        return PushText(Kind::kString, reader_.Read<std::uint8_t>());
+        return PushText(Kind::kString, reader_.U8());
       case 'C':  // SHORT_BINBYTES
-        return PushText(Kind::kBytes, reader_.Read<std::uint8_t>());
+        return PushText(Kind::kBytes, reader_.U8());
       default:
         return StepContainer();
     }
@@ -162,7 +162,7 @@ class Machine {
   }
 
   absl::Status Skip(std::uint64_t bytes) {
-    reader_.Take(bytes);
+    reader_.Skip(bytes);
     return absl::OkStatus();
   }
 

@@ -1,29 +1,28 @@
 #include "model/version_lease.h"
 
-#include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/status_macros.h"
 #include "model/manifest.h"
 
 namespace llava::model {
 
 absl::StatusOr<VersionLease> VersionLease::Lock(const std::string& dir, int operation) {
   const std::string path = absl::StrCat(dir, "/", kManifestFile);
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return absl::ErrnoToStatus(errno, path);
-  VersionLease lease(fd);
-  if (::flock(fd, operation | LOCK_NB) != 0) {
+  ASSIGN_OR_RETURN(FileDescriptor manifest, OpenRegularFile(path));
+  VersionLease lease(std::move(manifest));
+  if (::flock(lease.manifest_.get(), operation | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return absl::ErrnoToStatus(errno, path);
     return absl::FailedPreconditionError(absl::StrCat(dir, ": another process uses or deletes it"));
   }
   // Deleting moves the folder away while it holds the lock: what was opened must still be there.
   struct stat opened{}, there{};
-  if (::fstat(fd, &opened) != 0 || ::stat(path.c_str(), &there) != 0 ||
+  if (::fstat(lease.manifest_.get(), &opened) != 0 || ::stat(path.c_str(), &there) != 0 ||
       opened.st_ino != there.st_ino || opened.st_dev != there.st_dev) {
     return absl::NotFoundError(absl::StrCat(dir, ": was deleted"));
   }
@@ -40,10 +39,6 @@ absl::StatusOr<VersionLease> VersionLease::Share(const std::string& dir) {
 
 absl::StatusOr<VersionLease> VersionLease::Own(const std::string& dir) {
   return Lock(dir, LOCK_EX);
-}
-
-VersionLease::~VersionLease() {
-  if (fd_ >= 0) ::close(fd_);
 }
 
 }  // namespace llava::model

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "base/file_descriptor.h"
 
 namespace llava::model {
 
@@ -19,18 +20,11 @@ class VersionLease {
   // For who deletes. FAILED_PRECONDITION: somebody shares it.
   static absl::StatusOr<VersionLease> Own(const std::string& dir);
 
-  VersionLease(VersionLease&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  VersionLease& operator=(VersionLease&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~VersionLease();
-
  private:
-  explicit VersionLease(int fd) : fd_(fd) {}
+  explicit VersionLease(FileDescriptor manifest) : manifest_(std::move(manifest)) {}
   static absl::StatusOr<VersionLease> Lock(const std::string& dir, int operation);
 
-  int fd_;
+  FileDescriptor manifest_;  // holds the lock
 };
 
 }  // namespace llava::model

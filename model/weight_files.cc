@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/json_reader.h"
 #include "base/status_macros.h"
-#include "model/json_reader.h"
 
 namespace llava::model {
 namespace {

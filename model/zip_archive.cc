@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "base/byte_reader.h"
 #include "base/status_macros.h"
-#include "model/byte_reader.h"
 
 namespace llava::model {
 namespace {
@@ -36,25 +36,25 @@ std::optional<std::size_t> FindEnd(std::string_view file) {
   const std::size_t last = file.size() - kEndBytes;
   const std::size_t first = last > kMaxComment ? last - kMaxComment : 0;
   for (std::size_t at = last + 1; at-- > first;) {
-    if (ByteReader(file, at).Read<std::uint32_t>() == kEndSignature) return at;
+    if (ByteReader(file.substr(at)).U32() == kEndSignature) return at;
   }
   return std::nullopt;
 }
 
 absl::StatusOr<Directory> Read64(std::string_view file, std::size_t end) {
   if (end < kLocator64Bytes) return Truncated("no ZIP64 locator");
-  ByteReader locator(file, end - kLocator64Bytes);
-  if (locator.Read<std::uint32_t>() != kLocator64Signature) return Truncated("no ZIP64 locator");
-  locator.Take(4);
-  const auto at = locator.Read<std::uint64_t>();
+  ByteReader locator(file.substr(end - kLocator64Bytes));
+  if (locator.U32() != kLocator64Signature) return Truncated("no ZIP64 locator");
+  locator.Skip(4);
+  const auto at = locator.U64();
   if (at > file.size()) return Truncated("the ZIP64 end record lies outside");
-  ByteReader record(file, at);
-  if (record.Read<std::uint32_t>() != kEnd64Signature) return Truncated("no ZIP64 end record");
-  record.Take(8 + 2 + 2 + 4 + 4 + 8);
+  ByteReader record(file.substr(at));
+  if (record.U32() != kEnd64Signature) return Truncated("no ZIP64 end record");
+  record.Skip(8 + 2 + 2 + 4 + 4 + 8);
   Directory directory;
-  directory.count = record.Read<std::uint64_t>();
-  record.Take(8);
-  directory.offset = record.Read<std::uint64_t>();
+  directory.count = record.U64();
+  record.Skip(8);
+  directory.offset = record.U64();
   if (!record.ok()) return Truncated("the ZIP64 end record");
   return directory;
 }
@@ -62,10 +62,10 @@ absl::StatusOr<Directory> Read64(std::string_view file, std::size_t end) {
 absl::StatusOr<Directory> FindDirectory(std::string_view file) {
   const auto end = FindEnd(file);
   if (!end.has_value()) return Truncated("no directory at its end");
-  ByteReader record(file, *end + 10);
-  const auto count = record.Read<std::uint16_t>();
-  record.Take(4);
-  const auto offset = record.Read<std::uint32_t>();
+  ByteReader record(file.substr(*end + 10));
+  const auto count = record.U16();
+  record.Skip(4);
+  const auto offset = record.U32();
   if (count == 0xFFFF || offset == kIn64) return Read64(file, *end);
   return Directory{.count = count, .offset = offset};
 }
@@ -82,14 +82,14 @@ struct Entry {
 // ZIP64: 8-byte values of those fields that did not fit, in this order.
 bool ReadExtra(std::string_view extra, Entry& entry) {
   ByteReader reader(extra);
-  while (reader.left() >= 4) {
-    const auto id = reader.Read<std::uint16_t>();
-    const std::string_view field = reader.Take(reader.Read<std::uint16_t>());
+  while (reader.remaining() >= 4) {
+    const auto id = reader.U16();
+    const std::string_view field = reader.Take(reader.U16());
     if (id != kZip64Field) continue;
     ByteReader values(field);
-    if (entry.size == kIn64) entry.size = values.Read<std::uint64_t>();
-    if (entry.packed == kIn64) entry.packed = values.Read<std::uint64_t>();
-    if (entry.local == kIn64) entry.local = values.Read<std::uint64_t>();
+    if (entry.size == kIn64) entry.size = values.U64();
+    if (entry.packed == kIn64) entry.packed = values.U64();
+    if (entry.local == kIn64) entry.local = values.U64();
     return values.ok();
   }
   return reader.ok();
@@ -97,22 +97,22 @@ bool ReadExtra(std::string_view extra, Entry& entry) {
 
 absl::StatusOr<Entry> ReadEntry(ByteReader& reader) {
   Entry entry;
-  const auto signature = reader.Read<std::uint32_t>();
+  const auto signature = reader.U32();
   if (signature != kEntrySignature) return Truncated("an entry of the directory");
-  reader.Take(4);
-  entry.flags = reader.Read<std::uint16_t>();
-  entry.method = reader.Read<std::uint16_t>();
-  reader.Take(8);
-  entry.packed = reader.Read<std::uint32_t>();
-  entry.size = reader.Read<std::uint32_t>();
-  const auto name_size = reader.Read<std::uint16_t>();
-  const auto extra_size = reader.Read<std::uint16_t>();
-  const auto comment_size = reader.Read<std::uint16_t>();
-  reader.Take(8);
-  entry.local = reader.Read<std::uint32_t>();
+  reader.Skip(4);
+  entry.flags = reader.U16();
+  entry.method = reader.U16();
+  reader.Skip(8);
+  entry.packed = reader.U32();
+  entry.size = reader.U32();
+  const auto name_size = reader.U16();
+  const auto extra_size = reader.U16();
+  const auto comment_size = reader.U16();
+  reader.Skip(8);
+  entry.local = reader.U32();
   entry.name = std::string(reader.Take(name_size));
   const bool extra_ok = ReadExtra(reader.Take(extra_size), entry);
-  reader.Take(comment_size);
+  reader.Skip(comment_size);
   if (!reader.ok() || !extra_ok) return Truncated("an entry of the directory");
   return entry;
 }
@@ -124,12 +124,12 @@ absl::StatusOr<std::string_view> Record(std::string_view file, const Entry& entr
                                                  "bytes as torch.save writes them"));
   }
   if (entry.local > file.size()) return Truncated(entry.name);
-  ByteReader header(file, entry.local);
-  if (header.Read<std::uint32_t>() != kLocalSignature) return Truncated(entry.name);
-  header.Take(22);
-  const auto name_size = header.Read<std::uint16_t>();
-  const auto extra_size = header.Read<std::uint16_t>();
-  header.Take(std::uint64_t{name_size} + extra_size);
+  ByteReader header(file.substr(entry.local));
+  if (header.U32() != kLocalSignature) return Truncated(entry.name);
+  header.Skip(22);
+  const auto name_size = header.U16();
+  const auto extra_size = header.U16();
+  header.Skip(std::uint64_t{name_size} + extra_size);
   const std::string_view bytes = header.Take(entry.size);
   if (!header.ok()) return Truncated(entry.name);
   return bytes;
@@ -137,16 +137,14 @@ absl::StatusOr<std::string_view> Record(std::string_view file, const Entry& entr
 
 }  // namespace
 
-bool LooksLikeZip(std::string_view file) {
-  return ByteReader(file).Read<std::uint32_t>() == kLocalSignature;
-}
+bool LooksLikeZip(std::string_view file) { return ByteReader(file).U32() == kLocalSignature; }
 
 absl::StatusOr<std::map<std::string, std::string_view, std::less<>>> ReadZip(
     std::string_view file) {
   ASSIGN_OR_RETURN(const Directory directory, FindDirectory(file));
   if (directory.offset > file.size()) return Truncated("the directory lies outside");
   std::map<std::string, std::string_view, std::less<>> records;
-  ByteReader reader(file, directory.offset);
+  ByteReader reader(file.substr(directory.offset));
   for (std::uint64_t i = 0; i < directory.count; ++i) {
     ASSIGN_OR_RETURN(const Entry entry, ReadEntry(reader));
     ASSIGN_OR_RETURN(const std::string_view bytes, Record(file, entry));

@@ -3,20 +3,19 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <set>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/check.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "server/config_table.h"
 
 namespace llava::server {
 namespace {
+
+constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20;
 
 absl::Status At(absl::string_view source, const YAML::Mark& mark, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(source, ":", mark.line + 1, ": ", message));
@@ -118,12 +117,8 @@ absl::StatusOr<Config> ParseConfig(const std::string& yaml, absl::string_view so
 }
 
 absl::StatusOr<Config> ReadConfigFile(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)));
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file || !text) return absl::UnavailableError(absl::StrCat(path, ": cannot be read"));
-  return ParseConfig(text.str(), path);
+  ASSIGN_OR_RETURN(const std::string yaml, ReadFile(path, kMaxConfigBytes));
+  return ParseConfig(yaml, path);
 }
 
 absl::Status SetOption(absl::string_view name, const std::string& text, absl::string_view source,

@@ -1,7 +1,7 @@
 // llavad: `llavad --config FILE` serves, the subcommands work on a checkpoint without a server.
 #include <CLI/CLI.hpp>
 
-#include "base/command_line.h"
+#include "base/command_line/command_line.h"
 #include "server/commands/generate_command.h"
 #include "server/commands/inspect_command.h"
 #include "server/commands/serve_command.h"

@@ -18,10 +18,10 @@
 #include "absl/strings/str_format.h"
 #include "base/check.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/chat_template.h"
 #include "model/image.h"
-#include "model/json_reader.h"
 #include "model/manifest.h"
 #include "model/version_lease.h"
 #include "server/app_options.h"
@@ -81,9 +81,8 @@ absl::StatusOr<PreparedProbe> PrepareProbe(const std::string& dir, const model::
   std::vector<std::string> files;
   model::ChatMessage message;
   for (std::size_t i = 0; i < probe.images.size(); ++i) {
-    ASSIGN_OR_RETURN(
-        files.emplace_back(),
-        model::ReadFileWithLimit(absl::StrCat(dir, "/", probe.images[i]), limits.max_bytes));
+    ASSIGN_OR_RETURN(files.emplace_back(),
+                     ReadFile(absl::StrCat(dir, "/", probe.images[i]), limits.max_bytes));
     message.parts.emplace_back(model::ImagePart{static_cast<int>(i)});
   }
   message.parts.emplace_back(probe.prompt);

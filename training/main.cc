@@ -1,7 +1,7 @@
 // llava-train: instruction data in, verified checkpoints out.
 #include <CLI/CLI.hpp>
 
-#include "base/command_line.h"
+#include "base/command_line/command_line.h"
 #include "training/commands/check_command.h"
 #include "training/commands/convert_command.h"
 #include "training/commands/evaluate_command.h"

@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "base/byte_reader.h"
 #include "base/status_macros.h"
-#include "model/image/byte_reader.h"
 #include "model/image/formats.h"
 #include "model/image/opencv.h"
 
@@ -63,7 +63,7 @@ absl::StatusOr<BmpHeader> ReadHeader(std::string_view bytes) {
     for (std::uint32_t& mask : bmp.masks) mask = fields.U32();
     if (bmp.bits == 32 && bmp.masks == Masks{}) bmp.masks = kBgrx;
   }
-  if (fields.failed()) return ImageError(ImageFormat::kBmp, "truncated in its header");
+  if (!fields.ok()) return ImageError(ImageFormat::kBmp, "truncated in its header");
   return bmp;
 }
 

@@ -13,7 +13,7 @@
 // clang-format on
 
 #include "absl/strings/str_cat.h"
-#include "model/image/byte_reader.h"
+#include "base/byte_reader.h"
 #include "model/image/formats.h"
 #include "model/image/orientation.h"
 
@@ -64,7 +64,7 @@ absl::StatusOr<ImageHeader> ReadFrame(std::uint32_t marker, std::string_view seg
   header.height = static_cast<int>(fields.U16());
   header.width = static_cast<int>(fields.U16());
   header.channels = static_cast<int>(fields.U8());
-  if (fields.failed()) return ImageError(ImageFormat::kJpeg, "truncated in its frame header");
+  if (!fields.ok()) return ImageError(ImageFormat::kJpeg, "truncated in its frame header");
   if (precision != 8) {
     return ImageError(ImageFormat::kJpeg,
                       absl::StrCat(precision, " bits per sample are not supported, only 8"));
@@ -195,7 +195,7 @@ absl::StatusOr<ImageHeader> ProbeJpeg(std::string_view bytes) {
     const std::uint32_t length = reader.U16();
     if (length < 2) return ImageError(ImageFormat::kJpeg, "a segment without a length");
     const std::string_view segment = reader.Take(length - 2);
-    if (reader.failed()) return ImageError(ImageFormat::kJpeg, "truncated in its header");
+    if (!reader.ok()) return ImageError(ImageFormat::kJpeg, "truncated in its header");
     if (IsFrame(marker)) {
       if (frame.ok()) return ImageError(ImageFormat::kJpeg, "two frame headers");
       frame = ReadFrame(marker, segment);

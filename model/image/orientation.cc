@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/byte_reader.h"
 #include "base/check.h"
-#include "model/image/byte_reader.h"
 
 namespace llava::model {
 namespace {
@@ -57,12 +57,12 @@ int ExifOrientation(std::string_view exif) {
   if (reader.U16() != 42) return 0;
   reader.Seek(reader.U32());
   const std::uint32_t entries = reader.U16();
-  for (std::uint32_t i = 0; i < entries && !reader.failed(); ++i) {
+  for (std::uint32_t i = 0; i < entries && reader.ok(); ++i) {
     const std::uint32_t tag = reader.U16();
     const std::uint32_t type = reader.U16();
     const std::uint32_t count = reader.U32();
     const std::string_view value = reader.Take(4);
-    if (tag != kOrientationTag || reader.failed()) continue;
+    if (tag != kOrientationTag || !reader.ok()) continue;
     constexpr std::uint32_t kShort = 3;
     constexpr std::uint32_t kLong = 4;
     if (count != 1 || (type != kShort && type != kLong)) return 0;

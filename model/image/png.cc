@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "base/byte_reader.h"
 #include "base/status_macros.h"
-#include "model/image/byte_reader.h"
 #include "model/image/formats.h"
 #include "model/image/opencv.h"
 #include "model/image/orientation.h"
@@ -34,7 +34,7 @@ absl::StatusOr<Chunk> NextChunk(std::string_view bytes, ByteReader& reader) {
   chunk.type = reader.Take(4);
   chunk.data = reader.Take(length);
   const std::uint32_t sum = reader.U32();
-  if (reader.failed()) return ImageError(ImageFormat::kPng, "truncated");
+  if (!reader.ok()) return ImageError(ImageFormat::kPng, "truncated");
   chunk.whole = bytes.substr(start, reader.position() - start);
   const bool critical = (chunk.type[0] & 0x20) == 0;
   chunk.check_sum_right =
@@ -81,7 +81,7 @@ absl::StatusOr<ImageHeader> ReadHeaderChunk(std::string_view data) {
   const std::uint32_t compression = fields.U8();
   const std::uint32_t filter = fields.U8();
   const std::uint32_t interlace = fields.U8();
-  if (fields.failed() || fields.remaining() > 0) {
+  if (!fields.ok() || fields.remaining() > 0) {
     return ImageError(ImageFormat::kPng, "an IHDR chunk that is not of 13 bytes");
   }
   if (width == 0 || height == 0 || width > kMaxSide || height > kMaxSide) {
@@ -134,7 +134,7 @@ absl::StatusOr<ImageHeader> ProbePng(std::string_view bytes) {
     const std::string_view type = lengths.Take(4);
     const std::string_view data = lengths.Take(length);
     lengths.Skip(4);
-    if (lengths.failed() || type == "IEND") break;
+    if (!lengths.ok() || type == "IEND") break;
     if (type == "eXIf") exif = data;
     if (type == "iTXt" && xmp.empty()) xmp = XmpOf(data);
   }

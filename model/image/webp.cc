@@ -4,8 +4,8 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "base/byte_reader.h"
 #include "base/status_macros.h"
-#include "model/image/byte_reader.h"
 #include "model/image/formats.h"
 #include "model/image/opencv.h"
 #include "model/image/orientation.h"
@@ -34,7 +34,7 @@ absl::Status ReadExtendedHeader(std::string_view data, Container& container) {
   container.canvas_width = static_cast<int>(fields.U24()) + 1;
   container.canvas_height = static_cast<int>(fields.U24()) + 1;
   container.alpha = (flags & kAlphaFlag) != 0;
-  if (fields.failed()) return ImageError(ImageFormat::kWebp, "truncated in its VP8X chunk");
+  if (!fields.ok()) return ImageError(ImageFormat::kWebp, "truncated in its VP8X chunk");
   if ((flags & kAnimationFlag) != 0) {
     return ImageError(ImageFormat::kWebp, "it is animated, which is not supported");
   }
@@ -55,7 +55,7 @@ absl::StatusOr<Container> ReadContainer(std::string_view bytes) {
     const std::string_view type = reader.Take(4);
     const std::uint32_t length = reader.U32();
     const std::string_view data = reader.Take(length);
-    if (reader.failed()) return ImageError(ImageFormat::kWebp, "truncated");
+    if (!reader.ok()) return ImageError(ImageFormat::kWebp, "truncated");
     if (length % 2 == 1 && reader.remaining() > 0) reader.Skip(1);
     if (type == "VP8X") RETURN_IF_ERROR(ReadExtendedHeader(data, container));
     if (type == "EXIF") container.exif = data;
@@ -88,7 +88,7 @@ absl::StatusOr<ImageHeader> ReadBitstreamHeader(std::string_view chunk) {
     header.height = static_cast<int>(fields.U16() & 0x3FFF);
     header.channels = 3;
   }
-  if (fields.failed()) return ImageError(ImageFormat::kWebp, "truncated in its picture's header");
+  if (!fields.ok()) return ImageError(ImageFormat::kWebp, "truncated in its picture's header");
   if (!sound || header.width == 0 || header.height == 0) {
     return ImageError(ImageFormat::kWebp, "the header of its picture is wrong");
   }

@@ -2,10 +2,7 @@
 
 #include <openssl/crypto.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <sstream>
+#include <cstddef>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -13,9 +10,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 
 namespace llava::api {
+namespace {
+
+constexpr std::size_t kMaxTokenFileBytes = std::size_t{16} << 20;
+
+}  // namespace
 
 absl::StatusOr<Auth::Token> Auth::ParseLine(absl::string_view line) {
   const std::vector<std::string> words =
@@ -65,11 +68,8 @@ absl::StatusOr<Auth> Auth::FromText(absl::string_view text, absl::string_view so
 }
 
 absl::StatusOr<Auth> Auth::FromFile(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)));
-  std::ostringstream text;
-  text << file.rdbuf();
-  return FromText(text.str(), path);
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxTokenFileBytes));
+  return FromText(text, path);
 }
 
 absl::StatusOr<std::string> Auth::Check(absl::string_view authorization, Role role) const {

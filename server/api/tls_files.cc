@@ -4,26 +4,23 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
+#include <cstddef>
 #include <memory>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 
 namespace llava::api {
 namespace {
 
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
+constexpr std::size_t kMaxPemBytes = std::size_t{1} << 20;
+
+absl::StatusOr<std::string> ReadPem(const std::string& path) {
   if (path.empty()) return std::string();
-  std::ifstream file(path);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)));
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (text.str().empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": is empty"));
-  return text.str();
+  ASSIGN_OR_RETURN(std::string text, ReadFile(path, kMaxPemBytes));
+  if (text.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": is empty"));
+  return text;
 }
 
 struct BioDeleter {
@@ -56,9 +53,9 @@ absl::StatusOr<Certificate> ParseCertificate(const std::string& pem, const std::
 absl::StatusOr<TlsFiles> ReadTlsFiles(const std::string& certificate, const std::string& key,
                                       const std::string& client_ca) {
   TlsFiles files;
-  ASSIGN_OR_RETURN(files.certificate, ReadFile(certificate));
-  ASSIGN_OR_RETURN(files.key, ReadFile(key));
-  ASSIGN_OR_RETURN(files.client_ca, ReadFile(client_ca));
+  ASSIGN_OR_RETURN(files.certificate, ReadPem(certificate));
+  ASSIGN_OR_RETURN(files.key, ReadPem(key));
+  ASSIGN_OR_RETURN(files.client_ca, ReadPem(client_ca));
   if (!files.enabled()) return files;
   ASSIGN_OR_RETURN(const Certificate x509, ParseCertificate(files.certificate, certificate));
   const Key private_key(

@@ -14,11 +14,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/chat_template.h"
 #include "model/detokenizer.h"
 #include "model/image.h"
-#include "model/json_reader.h"
 #include "model/llava.h"
 #include "model/preprocess.h"
 #include "model/prompt.h"
@@ -47,7 +47,7 @@ absl::StatusOr<at::Tensor> ReadPixels(const GenerateOptions& options,
   const model::Preprocessor preprocessor(settings);
   std::vector<at::Tensor> pixels;
   for (const std::string& path : options.images) {
-    ASSIGN_OR_RETURN(const std::string bytes, model::ReadFileWithLimit(path, kMaxImageBytes));
+    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxImageBytes));
     const absl::StatusOr<model::RgbImage> image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
     model::PixelValues values = preprocessor.Process(*image);

@@ -5,10 +5,10 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 
 namespace llava::registry {
 namespace {
@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 constexpr char kLatest[] = "latest";
 constexpr char kManifest[] = "manifest.json";
 constexpr char kRolledBack[] = ".rolled-back";
+constexpr std::size_t kMaxNoteBytes = std::size_t{64} << 10;
 
 fs::path Note(const std::string& root, const Digest& version) {
   return fs::path(root) / kRolledBack / version.Hex();
@@ -62,9 +63,9 @@ std::string FingerprintOf(const std::string& dir) {
 }
 
 std::optional<std::string> WhyRolledBack(const std::string& root, const Digest& version) {
-  std::ifstream file(Note(root, version));
-  if (!file) return std::nullopt;
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  absl::StatusOr<std::string> reason = ReadFile(Note(root, version).string(), kMaxNoteBytes);
+  if (!reason.ok()) return std::nullopt;
+  return *std::move(reason);
 }
 
 absl::Status RememberRolledBack(const std::string& root, const Digest& version,

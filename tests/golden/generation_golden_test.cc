@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "base/file.h"
 #include "model/image.h"
-#include "model/json_reader.h"
 #include "model/preprocess.h"
 #include "model/prompt.h"
 #include "model/session.h"
@@ -58,7 +58,7 @@ class GoldenAnswer : public testing::TestWithParam<std::size_t> {
     const Preprocessor preprocessor(*settings);
     std::vector<at::Tensor> pixels;
     for (const std::string& path : golden().images) {
-      const auto image = DecodeImage(*ReadFileWithLimit(path, 1 << 20));
+      const auto image = DecodeImage(*ReadFile(path, 1 << 20));
       EXPECT_TRUE(image.ok()) << image.status();
       PixelValues values = preprocessor.Process(*image);
       pixels.push_back(

@@ -4,13 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "boost/json/parse.hpp"
 #include "boost/json/value_to.hpp"
 #include "gtest/gtest.h"
 #include "model/chat_template.h"
 #include "model/config.h"
 #include "model/conversation_labels.h"
-#include "model/json_reader.h"
 #include "model/tokenizer.h"
 
 namespace llava::model {
@@ -32,7 +32,7 @@ Rule Slow(const std::string& name, PrefixRule prefix) {
   const Tokenizer known = *Tokenizer::Load(kCheckpoint, Layout::kOriginal);
   TokenizerSettings settings = known.settings();
   settings.prefix = prefix;
-  const std::string model = *ReadFileWithLimit(kCheckpoint + "/tokenizer.model", 1 << 20);
+  const std::string model = *ReadFile(kCheckpoint + "/tokenizer.model", 1 << 20);
   return {name, config, *Tokenizer::FromModel(model, known.added_tokens(), settings)};
 }
 

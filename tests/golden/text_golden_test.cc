@@ -4,13 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
+#include "base/json_reader.h"
 #include "boost/json/parse.hpp"
 #include "boost/json/value_to.hpp"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/chat_template.h"
 #include "model/config.h"
-#include "model/json_reader.h"
 #include "model/prompt.h"
 #include "model/tokenizer.h"
 
@@ -44,7 +45,7 @@ Tokenizer Load() {
 
 // The same vocabulary with other settings.
 Tokenizer With(PrefixRule prefix, bool prefix_before_space) {
-  const std::string model = *ReadFileWithLimit(kCheckpoint + "/tokenizer.model", 1 << 20);
+  const std::string model = *ReadFile(kCheckpoint + "/tokenizer.model", 1 << 20);
   TokenizerSettings settings = Load().settings();
   settings.prefix = prefix;
   settings.prefix_before_space = prefix_before_space;

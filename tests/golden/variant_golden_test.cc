@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "model/output_file.h"
+#include "base/durable_file.h"
 #include "model/tensor_file.h"
 #include "server/commands/generate_command.h"
 #include "tests/golden/golden_data.h"

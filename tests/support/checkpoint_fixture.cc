@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "model/output_file.h"
+#include "base/durable_file.h"
 #include "model/safetensors_writer.h"
 #include "model/tensor_file.h"
 

@@ -1,6 +1,5 @@
 #include "training/data/byte_source.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 
 namespace llava::training {
@@ -19,18 +19,18 @@ constexpr std::size_t kPiece = std::size_t{1} << 20;
 absl::Status ErrnoStatus(const std::string& what) { return absl::ErrnoToStatus(errno, what); }
 
 // The next piece from the descriptor's position; empty at the end.
-absl::StatusOr<std::string_view> ReadPiece(const File& file, std::vector<char>* buffer) {
+absl::StatusOr<std::string_view> ReadPiece(const FileDescriptor& file, std::vector<char>* buffer) {
   ssize_t got;
   do {
-    got = ::read(file.descriptor(), buffer->data(), buffer->size());
+    got = ::read(file.get(), buffer->data(), buffer->size());
   } while (got < 0 && errno == EINTR);
   if (got < 0) return ErrnoStatus("read");
   return std::string_view(buffer->data(), static_cast<std::size_t>(got));
 }
 
-absl::Status WriteAll(const File& file, std::string_view bytes) {
+absl::Status WriteAll(const FileDescriptor& file, std::string_view bytes) {
   while (!bytes.empty()) {
-    const ssize_t put = ::write(file.descriptor(), bytes.data(), bytes.size());
+    const ssize_t put = ::write(file.get(), bytes.data(), bytes.size());
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) return ErrnoStatus("writing the unpacked data");
     bytes.remove_prefix(static_cast<std::size_t>(put));
@@ -38,7 +38,7 @@ absl::Status WriteAll(const File& file, std::string_view bytes) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<File> OpenSpool(std::string dir) {
+absl::StatusOr<FileDescriptor> OpenSpool(std::string dir) {
   if (dir.empty()) {
     const char* tmp = std::getenv("TMPDIR");
     dir = tmp != nullptr ? tmp : "/tmp";
@@ -47,7 +47,7 @@ absl::StatusOr<File> OpenSpool(std::string dir) {
   const int descriptor = ::mkstemp(name.data());
   if (descriptor < 0) return ErrnoStatus(name);
   ::unlink(name.c_str());
-  return File(descriptor);
+  return FileDescriptor(descriptor);
 }
 
 // Unpacks one gzip stream, or several one after another as gzip(1) allows.
@@ -94,10 +94,11 @@ class Inflater {
   bool ended_ = false;
 };
 
-absl::StatusOr<File> UnpackOnce(const File& file, std::string_view piece, std::vector<char>* buffer,
-                                const std::string& spool_dir, Sha256* hash,
-                                const std::function<absl::Status(std::string_view)>& on_bytes) {
-  ASSIGN_OR_RETURN(File spool, OpenSpool(spool_dir));
+absl::StatusOr<FileDescriptor> UnpackOnce(
+    const FileDescriptor& file, std::string_view piece, std::vector<char>* buffer,
+    const std::string& spool_dir, Sha256* hash,
+    const std::function<absl::Status(std::string_view)>& on_bytes) {
+  ASSIGN_OR_RETURN(FileDescriptor spool, OpenSpool(spool_dir));
   const auto keep = [&](std::string_view unpacked) {
     RETURN_IF_ERROR(WriteAll(spool, unpacked));
     return on_bytes(unpacked);
@@ -114,15 +115,12 @@ absl::StatusOr<File> UnpackOnce(const File& file, std::string_view piece, std::v
 
 }  // namespace
 
-File::~File() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
-absl::StatusOr<std::string> File::ReadAt(std::uint64_t offset, std::uint64_t size) const {
+absl::StatusOr<std::string> ReadAt(const FileDescriptor& file, std::uint64_t offset,
+                                   std::uint64_t size) {
   std::string bytes(size, '\0');
   std::size_t have = 0;
   while (have < bytes.size()) {
-    const ssize_t got = ::pread(descriptor_, bytes.data() + have, bytes.size() - have,
+    const ssize_t got = ::pread(file.get(), bytes.data() + have, bytes.size() - have,
                                 static_cast<off_t>(offset + have));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return ErrnoStatus("read");
@@ -132,10 +130,10 @@ absl::StatusOr<std::string> File::ReadAt(std::uint64_t offset, std::uint64_t siz
   return bytes;
 }
 
-absl::StatusOr<File> ReadOnce(const std::string& path, const std::string& spool_dir, Sha256* hash,
-                              const std::function<absl::Status(std::string_view)>& on_bytes) {
-  File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.descriptor() < 0) return ErrnoStatus("open");
+absl::StatusOr<FileDescriptor> ReadOnce(
+    const std::string& path, const std::string& spool_dir, Sha256* hash,
+    const std::function<absl::Status(std::string_view)>& on_bytes) {
+  ASSIGN_OR_RETURN(FileDescriptor file, OpenRegularFile(path));
   std::vector<char> buffer(kPiece);
   ASSIGN_OR_RETURN(std::string_view piece, ReadPiece(file, &buffer));
   if (piece.substr(0, 2) == "\x1f\x8b") {

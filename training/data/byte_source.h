@@ -7,40 +7,25 @@
 #include <functional>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/digest.h"
+#include "base/file_descriptor.h"
 
 namespace llava::training {
 
-// An owned descriptor.
-class File {
- public:
-  explicit File(int descriptor) : descriptor_(descriptor) {}
-  File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-  File& operator=(File&& other) noexcept {
-    std::swap(descriptor_, other.descriptor_);
-    return *this;
-  }
-  ~File();
-
-  int descriptor() const { return descriptor_; }
-
-  // Exactly `size` bytes at `offset`; DATA_LOSS when the file is shorter. Thread-safe.
-  absl::StatusOr<std::string> ReadAt(std::uint64_t offset, std::uint64_t size) const;
-
- private:
-  int descriptor_;
-};
+// Exactly `size` bytes at `offset`; DATA_LOSS when the file is shorter. Thread-safe.
+absl::StatusOr<std::string> ReadAt(const FileDescriptor& file, std::uint64_t offset,
+                                   std::uint64_t size);
 
 // Reads `path` once from its beginning to its end: the stored bytes go to `hash`, the unpacked ones
 // to `on_bytes` in pieces. Returns a file of the unpacked bytes. `spool_dir` is used for gzip only.
 // NOT_FOUND / PERMISSION_DENIED; DATA_LOSS: a gzip stream that is broken or ends early;
 // RESOURCE_EXHAUSTED: no room in `spool_dir`; or what `on_bytes` returned.
-absl::StatusOr<File> ReadOnce(const std::string& path, const std::string& spool_dir, Sha256* hash,
-                              const std::function<absl::Status(std::string_view)>& on_bytes);
+absl::StatusOr<FileDescriptor> ReadOnce(
+    const std::string& path, const std::string& spool_dir, Sha256* hash,
+    const std::function<absl::Status(std::string_view)>& on_bytes);
 
 }  // namespace llava::training
 

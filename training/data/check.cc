@@ -5,9 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/image.h"
-#include "model/json_reader.h"
 #include "training/data/collator.h"
 #include "training/data/conversation_builder.h"
 #include "training/data/instruction_dataset.h"
@@ -79,8 +79,7 @@ class Checker {
   absl::Status DecodeImages(const Row& row) {
     for (const std::string& image : row.images) {
       const std::string path = absl::StrCat(options_.images_dir, "/", image);
-      ASSIGN_OR_RETURN(const std::string bytes,
-                       model::ReadFileWithLimit(path, model::ImageLimits().max_bytes));
+      ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, model::ImageLimits().max_bytes));
       RETURN_IF_ERROR(Annotate(model::DecodeImage(bytes).status(), image));
     }
     return absl::OkStatus();

@@ -6,8 +6,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "base/file.h"
 #include "base/status_macros.h"
-#include "model/json_reader.h"
 #include "model/prompt.h"
 
 namespace llava::training {
@@ -175,9 +175,8 @@ absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelServedAnswer(con
 }
 
 absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& path) const {
-  ASSIGN_OR_RETURN(const std::string bytes,
-                   model::ReadFileWithLimit(absl::StrCat(options_.images_dir, "/", path),
-                                            options_.limits.max_bytes));
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(absl::StrCat(options_.images_dir, "/", path),
+                                                     options_.limits.max_bytes));
   ASSIGN_OR_RETURN(const model::RgbImage rgb, model::DecodeImage(bytes, options_.limits));
   model::PixelValues pixels = preprocessor_.Process(rgb);
   return SampleImage{std::move(pixels.values), pixels.height, pixels.width, pixels.digest};

@@ -37,7 +37,7 @@ std::optional<RowIssue> CheckPictures(const Row& row, const std::string& dir) {
 
 struct InstructionDataset::Impl {
   std::vector<std::string> names;
-  std::vector<File> files;
+  std::vector<FileDescriptor> files;
   std::vector<Place> places;
   std::vector<std::int32_t> lengths;
   std::int64_t bad_rows = 0;
@@ -119,7 +119,7 @@ const Digest& InstructionDataset::fingerprint() const { return impl_->fingerprin
 absl::StatusOr<std::string> InstructionDataset::ReadText(std::int64_t index) const {
   LLAVA_CHECK(index >= 0 && index < size());
   const Place& place = impl_->places[static_cast<std::size_t>(index)];
-  auto bytes = impl_->files[place.file].ReadAt(place.offset, place.size);
+  auto bytes = ReadAt(impl_->files[place.file], place.offset, place.size);
   if (!bytes.ok()) return Annotate(bytes.status(), Describe(index));
   return bytes;
 }

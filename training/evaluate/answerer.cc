@@ -11,9 +11,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/image.h"
-#include "model/json_reader.h"
 #include "model/prompt.h"
 #include "model/session.h"
 
@@ -71,8 +71,7 @@ absl::Status Answerer::Encode(const std::vector<std::string>& images) {
   if (images == encoded_) return absl::OkStatus();
   std::vector<at::Tensor> pixels;
   for (const std::string& path : images) {
-    ASSIGN_OR_RETURN(const std::string bytes,
-                     model::ReadFileWithLimit(path, model::ImageLimits().max_bytes));
+    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, model::ImageLimits().max_bytes));
     const auto image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
     model::PixelValues values = preprocessor_.Process(*image);

@@ -11,12 +11,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/durable_file.h"
 #include "base/status_macros.h"
 #include "model/chat_template.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_writer.h"
 #include "model/config.h"
-#include "model/output_file.h"
 #include "model/preprocess.h"
 #include "model/tokenizer.h"
 #include "model/weight_names.h"
@@ -142,9 +142,8 @@ absl::Status ConvertToHuggingFace(const std::string& checkpoint, const std::stri
   save.dtype = weights.begin()->second.scalar_type();
   RETURN_IF_ERROR(model::SaveCheckpoint(written, weights, folder, save));
   RETURN_IF_ERROR(WriteTokenizerFiles(folder, pieces));
-  RETURN_IF_ERROR(
-      model::WriteFile(folder + "/preprocessor_config.json", PreprocessorJson(preprocess)));
-  return model::WriteFile(folder + "/processor_config.json", ProcessorJson(written));
+  RETURN_IF_ERROR(WriteFile(folder + "/preprocessor_config.json", PreprocessorJson(preprocess)));
+  return WriteFile(folder + "/processor_config.json", ProcessorJson(written));
 }
 
 }  // namespace llava::training

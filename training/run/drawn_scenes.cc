@@ -4,9 +4,9 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "base/durable_file.h"
 #include "base/status_macros.h"
 #include "training/data/scenes/write.h"
-#include "training/run/durable_files.h"
 
 namespace llava::training {
 
@@ -29,7 +29,7 @@ absl::StatusOr<std::string> DrawScenes(const std::string& output, const ScenesOp
   std::filesystem::remove_all(unfinished, error);
   std::filesystem::create_directories(unfinished, error);
   RETURN_IF_ERROR(scenes::WriteScenes(write, unfinished));
-  RETURN_IF_ERROR(RenameDurably(unfinished, folder));
+  RETURN_IF_ERROR(RenameFile(unfinished, folder));
   return folder;
 }
 

@@ -13,7 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "training/run/durable_files.h"
+#include "base/durable_file.h"
 
 namespace llava::training {
 namespace {
@@ -152,8 +152,8 @@ absl::Status DrawLossCurve(const std::string& metrics_file, const std::string& p
   }
   const std::string aside = png_file + ".new";
   const absl::Status written =
-      WriteDurably(aside, {{reinterpret_cast<const char*>(png.data()), png.size()}});
-  return written.ok() ? RenameDurably(aside, png_file) : written;
+      WriteFile(aside, {reinterpret_cast<const char*>(png.data()), png.size()});
+  return written.ok() ? RenameFile(aside, png_file) : written;
 }
 
 }  // namespace llava::training

@@ -12,9 +12,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/image.h"
-#include "training/run/durable_files.h"
 #include "training/run/feature_cache.h"
 #include "training/run/random_weights.h"
 
@@ -69,7 +69,7 @@ absl::StatusOr<std::vector<SampleImage>> PatchLabelObjective::ReadPictures(
   std::vector<SampleImage> pictures;
   for (const std::int64_t row : rows) {
     const std::string path = absl::StrCat(options_.folder, "/images/", labels_.images[row]);
-    ASSIGN_OR_RETURN(const std::string bytes, ReadWholeFile(path));
+    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, model::ImageLimits().max_bytes));
     absl::StatusOr<model::RgbImage> image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
     model::PixelValues pixels = preprocessor_.Process(*image);

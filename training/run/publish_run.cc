@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/chat_template.h"
 #include "model/checkpoint_writer.h"
@@ -24,13 +25,14 @@
 #include "training/evaluate/answerer.h"
 #include "training/evaluate/score.h"
 #include "training/run/drawn_scenes.h"
-#include "training/run/durable_files.h"
 #include "training/run/run.h"
 
 namespace llava::training {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxRecipeBytes = std::size_t{1} << 20;
 
 absl::Status AddFile(const std::string& path, Sha256* sha) {
   std::ifstream in(path, std::ios::binary);
@@ -129,7 +131,7 @@ absl::StatusOr<PublishedVersion> PublishRun(
   fs::remove_all(checkpoint, error);
   RETURN_IF_ERROR(SaveTrainedModel(recipe, model, checkpoint));
   model::Manifest manifest;
-  ASSIGN_OR_RETURN(manifest.recipe, ReadWholeFile(recipe.file));
+  ASSIGN_OR_RETURN(manifest.recipe, ReadFile(recipe.file, kMaxRecipeBytes));
   ASSIGN_OR_RETURN(manifest.data_fingerprint, DataFingerprint(recipe));
   manifest.step = step;
   const auto parent = model::ReadManifest(ModelFolder(recipe));

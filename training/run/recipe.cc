@@ -8,8 +8,8 @@
 #include "absl/strings/str_join.h"
 #include "base/digest.h"
 #include "base/status_macros.h"
+#include "base/strict_yaml.h"
 #include "training/data/scenes/scene.h"
-#include "training/run/strict_yaml.h"
 
 namespace llava::training {
 namespace {

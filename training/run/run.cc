@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/json_reader.h"
 #include "base/status_macros.h"
-#include "model/json_reader.h"
 #include "model/preprocess.h"
 #include "training/data/conversation_builder.h"
 #include "training/run/conversation_feed.h"
@@ -39,7 +39,7 @@ std::string StateFolder(const Recipe& recipe) { return recipe.output + "/state";
 
 // What is published is a Hugging Face folder, and its prompts are what must be learnt.
 absl::Status CheckLayout(const std::string& folder) {
-  ASSIGN_OR_RETURN(const auto config, model::ReadJsonObject(folder + "/config.json"));
+  ASSIGN_OR_RETURN(const auto config, ReadJsonObject(folder + "/config.json"));
   if (!config.contains("mm_vision_tower")) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat(folder,

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/durable_file.h"
 #include "base/status_macros.h"
-#include "training/run/durable_files.h"
 
 namespace llava::training {
 namespace {
@@ -32,8 +32,8 @@ absl::Status RunLog::DropFrom(std::int64_t total_step) const {
     const std::optional<std::int64_t> step = StepOf(line);
     if (step.has_value() && *step < total_step) absl::StrAppend(&kept, line, "\n");
   }
-  RETURN_IF_ERROR(WriteDurably(path_ + ".new", {kept}));
-  return RenameDurably(path_ + ".new", path_);
+  RETURN_IF_ERROR(WriteFile(path_ + ".new", kept));
+  return RenameFile(path_ + ".new", path_);
 }
 
 absl::Status RunLog::Write(const StepReport& report) {

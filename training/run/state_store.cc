@@ -13,8 +13,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/durable_file.h"
+#include "base/file.h"
 #include "base/status_macros.h"
-#include "training/run/durable_files.h"
 #include "training/run/tensor_file.h"
 
 namespace llava::training {
@@ -24,6 +25,7 @@ namespace fs = std::filesystem;
 
 constexpr char kStatePrefix[] = "step-";
 constexpr char kUnfinishedPrefix[] = "unfinished-";
+constexpr std::size_t kMaxStateJsonBytes = std::size_t{16} << 20;
 
 std::string ToJson(const Progress& progress, int shards) {
   boost::json::object json;
@@ -102,8 +104,8 @@ absl::Status StateStore::Save(const Progress& progress, const std::vector<NamedT
       absl::StrCat(unfinished, "/", ShardName(ranks_.rank(), ranks_.size())), tensors));
   RETURN_IF_ERROR(ranks_.Barrier());
   if (!ranks_.is_first()) return absl::OkStatus();
-  RETURN_IF_ERROR(WriteDurably(unfinished + "/state.json", {ToJson(progress, ranks_.size())}));
-  RETURN_IF_ERROR(RenameDurably(unfinished, finished));
+  RETURN_IF_ERROR(WriteFile(unfinished + "/state.json", ToJson(progress, ranks_.size())));
+  RETURN_IF_ERROR(RenameFile(unfinished, finished));
   RemoveOld();
   return absl::OkStatus();
 }
@@ -129,7 +131,7 @@ absl::StatusOr<std::optional<SavedState>> StateStore::LoadNewest() const {
   if (names.empty()) return std::optional<SavedState>();
   const std::string state = absl::StrCat(folder_, "/", names.back());
   SavedState saved;
-  ASSIGN_OR_RETURN(const std::string json, ReadWholeFile(state + "/state.json"));
+  ASSIGN_OR_RETURN(const std::string json, ReadFile(state + "/state.json", kMaxStateJsonBytes));
   absl::StatusOr<Progress> progress = FromJson(json);
   if (!progress.ok()) return Annotate(progress.status(), state);
   saved.progress = *std::move(progress);

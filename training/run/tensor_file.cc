@@ -12,11 +12,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/durable_file.h"
 #include "base/status_macros.h"
 #include "model/mapped_file.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
-#include "training/run/durable_files.h"
 
 namespace llava::training {
 namespace {
@@ -62,9 +62,11 @@ absl::Status WriteTensorFile(const std::string& path, const std::vector<NamedTen
   const std::uint64_t size = text.size();
   std::string prefix(sizeof(size), '\0');
   std::memcpy(prefix.data(), &size, sizeof(size));
-  std::vector<std::string_view> parts = {prefix, text};
-  for (const at::Tensor& tensor : dense) parts.push_back(BytesOf(tensor));
-  return WriteDurably(path, parts);
+  ASSIGN_OR_RETURN(OutputFile file, OutputFile::Create(path));
+  RETURN_IF_ERROR(file.Write(prefix));
+  RETURN_IF_ERROR(file.Write(text));
+  for (const at::Tensor& tensor : dense) RETURN_IF_ERROR(file.Write(BytesOf(tensor)));
+  return file.Close();
 }
 
 absl::StatusOr<std::vector<NamedTensor>> ReadTensorFile(const std::string& path) {

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "base/status_macros.h"
-#include "training/run/strict_yaml.h"
+#include "base/strict_yaml.h"
 
 namespace llava::training {
 namespace {

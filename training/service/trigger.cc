@@ -9,9 +9,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "boost/json.hpp"
-#include "model/json_reader.h"
 #include "model/manifest.h"
 #include "training/publish/publish.h"
 
@@ -96,8 +96,7 @@ absl::Status Trigger::Look(const IsKnown& is_known, const Create& create) {
   ASSIGN_OR_RETURN(const bool known, is_known(fingerprint));
   ASSIGN_OR_RETURN(const bool trained, WasTrainedOn(fingerprint));
   if (!known && !trained) {
-    ASSIGN_OR_RETURN(const std::string recipe,
-                     model::ReadFileWithLimit(options_.recipe, kMaxRecipeBytes));
+    ASSIGN_OR_RETURN(const std::string recipe, ReadFile(options_.recipe, kMaxRecipeBytes));
     RETURN_IF_ERROR(create(absl::StrReplaceAll(recipe, {{"${SHARDS}", YamlList(shards)}}),
                            options_.name, fingerprint));
   }

@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "base/json_reader.h"
 #include "boost/json/object.hpp"
 #include "boost/json/serialize.hpp"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/json_reader.h"
 #include "model/white_space.h"
 #include "tests/support/temp_dir.h"
 

@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/conversation_labels.h"
-#include "model/json_reader.h"
 
 namespace llava::model {
 namespace {
@@ -65,7 +65,7 @@ TEST_F(PromptTest, OriginalLayoutTokenizesEveryTextOnItsOwn) {
   config_.image_token_id = kOriginalImageTokenId;
   TokenizerSettings settings = tokenizer_.settings();
   settings.prefix = PrefixRule::kFirst;
-  const std::string model = *ReadFileWithLimit(kCheckpoint + "/tokenizer.model", 1 << 20);
+  const std::string model = *ReadFile(kCheckpoint + "/tokenizer.model", 1 << 20);
   tokenizer_ = *Tokenizer::FromModel(model, tokenizer_.added_tokens(), settings);
   const std::vector<int> image(16, kOriginalImageTokenId);
   const std::vector<int> ids = Raw("of<image>\nthe", 1).ids;
@@ -86,7 +86,7 @@ TEST_F(PromptTest, ImageStartAndEndOfOriginalModels) {
   std::vector<AddedToken> added = tokenizer_.added_tokens();
   added.push_back({.content = "<im_start>", .id = 1002});
   added.push_back({.content = "<im_end>", .id = 1003});
-  const std::string model = *ReadFileWithLimit(kCheckpoint + "/tokenizer.model", 1 << 20);
+  const std::string model = *ReadFile(kCheckpoint + "/tokenizer.model", 1 << 20);
   tokenizer_ = *Tokenizer::FromModel(model, added, tokenizer_.settings());
   EXPECT_EQ(Raw("<image>", 1).ids,
             std::vector<int>({1, 1002}) + std::vector<int>(16, 1000) + std::vector<int>{1003});

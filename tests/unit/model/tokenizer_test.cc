@@ -6,10 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
+#include "base/json_reader.h"
 #include "base/rng.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/json_reader.h"
 #include "model/tokenizer_json.h"
 #include "tests/support/temp_dir.h"
 
@@ -22,7 +23,7 @@ using testing::HasSubstr;
 
 const std::string kCheckpoint = "tests/golden/data/checkpoint";
 
-std::string ModelBytes() { return *ReadFileWithLimit(kCheckpoint + "/tokenizer.model", 1 << 20); }
+std::string ModelBytes() { return *ReadFile(kCheckpoint + "/tokenizer.model", 1 << 20); }
 
 // A directory with the golden tokenizer.model and whatever else a test writes.
 class Folder {

@@ -1,7 +1,7 @@
 // What a program can say about its own command line: the same flags and texts as --help, as a
 // manual page and as completion for shells.
-#ifndef LLAVA_BASE_COMMAND_LINE_H_
-#define LLAVA_BASE_COMMAND_LINE_H_
+#ifndef LLAVA_BASE_COMMAND_LINE_COMMAND_LINE_H_
+#define LLAVA_BASE_COMMAND_LINE_COMMAND_LINE_H_
 
 #include <CLI/CLI.hpp>
 #include <string>
@@ -20,4 +20,4 @@ std::string CompletionScript(const CLI::App& app, const std::string& shell);
 
 }  // namespace llava
 
-#endif  // LLAVA_BASE_COMMAND_LINE_H_
+#endif  // LLAVA_BASE_COMMAND_LINE_COMMAND_LINE_H_

@@ -1,16 +1,15 @@
-#include "model/json_reader.h"
+#include "base/json_reader.h"
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "boost/json/parse.hpp"
 #include "boost/json/serialize.hpp"
 
-namespace llava::model {
+namespace llava {
 namespace {
 
 constexpr std::size_t kMaxJsonBytes = std::size_t{64} << 20;
@@ -33,26 +32,6 @@ const boost::json::object& EmptyObject() {
 
 }  // namespace
 
-absl::StatusOr<std::string> ReadFileWithLimit(const std::string& path, std::size_t max_bytes) {
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) {
-    return absl::NotFoundError(absl::StrCat(path, ": no such file"));
-  }
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return absl::PermissionDeniedError(absl::StrCat(path, ": cannot be opened"));
-  in.seekg(0, std::ios::end);
-  const auto size = static_cast<std::int64_t>(in.tellg());
-  if (size < 0) return absl::DataLossError(absl::StrCat(path, ": cannot be read"));
-  if (static_cast<std::size_t>(size) > max_bytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(path, ": expected at most ", max_bytes, " bytes, found ", size));
-  }
-  std::string bytes(static_cast<std::size_t>(size), '\0');
-  in.seekg(0);
-  if (!in.read(bytes.data(), size)) return absl::DataLossError(absl::StrCat(path, ": cut short"));
-  return bytes;
-}
-
 absl::StatusOr<boost::json::object> ParseJsonObject(std::string_view text, std::string_view file) {
   boost::json::parse_options options;
   options.max_depth = kMaxDepth;
@@ -71,7 +50,7 @@ absl::StatusOr<boost::json::object> ParseJsonObject(std::string_view text, std::
 }
 
 absl::StatusOr<boost::json::object> ReadJsonObject(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFileWithLimit(path, kMaxJsonBytes));
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxJsonBytes));
   return ParseJsonObject(text, path);
 }
 
@@ -171,4 +150,4 @@ JsonReader JsonReader::Element(std::string_view key, const boost::json::object& 
   return JsonReader(file_, object, absl::StrCat(prefix_, View(key), "[]."), status_);
 }
 
-}  // namespace llava::model
+}  // namespace llava

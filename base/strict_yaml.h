@@ -1,8 +1,8 @@
 // Reads one YAML mapping strictly: every key must be asked for, every value must have the type that
 // was asked for, and a mistake is one message that says where ("recipe.yaml:12: stages[0].batch: is
 // 'many', expected a whole number").
-#ifndef LLAVA_TRAINING_RUN_STRICT_YAML_H_
-#define LLAVA_TRAINING_RUN_STRICT_YAML_H_
+#ifndef LLAVA_BASE_STRICT_YAML_H_
+#define LLAVA_BASE_STRICT_YAML_H_
 
 #include <yaml-cpp/yaml.h>
 
@@ -18,7 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace llava::training {
+namespace llava {
 
 // A cursor over one mapping. The first mistake sticks: later calls do nothing and Finish() returns
 // it. Not thread-safe.
@@ -87,6 +87,6 @@ class StrictYaml {
   absl::Status status_;
 };
 
-}  // namespace llava::training
+}  // namespace llava
 
-#endif  // LLAVA_TRAINING_RUN_STRICT_YAML_H_
+#endif  // LLAVA_BASE_STRICT_YAML_H_

@@ -1,7 +1,7 @@
 // Reads JSON files of a checkpoint strictly: with limits on size and depth, and with one clear
 // error that names file, key, what was expected and what was found.
-#ifndef LLAVA_MODEL_JSON_READER_H_
-#define LLAVA_MODEL_JSON_READER_H_
+#ifndef LLAVA_BASE_JSON_READER_H_
+#define LLAVA_BASE_JSON_READER_H_
 
 #include <cstdint>
 #include <memory>
@@ -14,15 +14,12 @@
 #include "boost/json/object.hpp"
 #include "boost/json/value.hpp"
 
-namespace llava::model {
-
-// The bytes of a file. kNotFound when it does not exist, kResourceExhausted above `max_bytes`.
-absl::StatusOr<std::string> ReadFileWithLimit(const std::string& path, std::size_t max_bytes);
+namespace llava {
 
 // Parses one JSON object, nested at most 32 deep. `file` only names it in errors. kInvalidArgument.
 absl::StatusOr<boost::json::object> ParseJsonObject(std::string_view text, std::string_view file);
 
-// Both together, at most 64 MiB.
+// The same of a file of at most 64 MiB; also the errors of ReadFile (base/file.h).
 absl::StatusOr<boost::json::object> ReadJsonObject(const std::string& path);
 
 // A view of one object whose getters check type and range. A missing key and an explicit null both
@@ -70,6 +67,6 @@ class JsonReader {
   std::shared_ptr<absl::Status> status_;
 };
 
-}  // namespace llava::model
+}  // namespace llava
 
-#endif  // LLAVA_MODEL_JSON_READER_H_
+#endif  // LLAVA_BASE_JSON_READER_H_

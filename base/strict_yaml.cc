@@ -1,4 +1,4 @@
-#include "training/run/strict_yaml.h"
+#include "base/strict_yaml.h"
 
 #include <exception>
 #include <filesystem>
@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace llava::training {
+namespace llava {
 namespace {
 
 std::string Join(const std::string& path, std::string_view key) {
@@ -162,4 +162,4 @@ absl::Status StrictYaml::Finish() {
   return status_;
 }
 
-}  // namespace llava::training
+}  // namespace llava

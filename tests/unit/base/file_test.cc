@@ -1,0 +1,72 @@
+#include "base/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include "absl/status/status.h"
+#include "base/durable_file.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava {
+namespace {
+
+class FileTest : public ::testing::Test {
+ protected:
+  std::string Path(const std::string& name) const { return dir_.path() + "/" + name; }
+
+  test::TempDir dir_;
+};
+
+TEST_F(FileTest, ReadsWhatWasWritten) {
+  const std::string bytes = std::string("a\0b\n", 4) + std::string(100'000, 'x');
+  ASSERT_TRUE(WriteFile(Path("file"), bytes).ok());
+  EXPECT_EQ(ReadFile(Path("file"), bytes.size()).value(), bytes);
+  ASSERT_TRUE(WriteFile(Path("file"), "").ok());
+  EXPECT_EQ(ReadFile(Path("file"), 0).value(), "");
+}
+
+TEST_F(FileTest, MoreThanTheLimitIsRefusedBeforeItIsRead) {
+  ASSERT_TRUE(WriteFile(Path("file"), "12345").ok());
+  const auto read = ReadFile(Path("file"), 4);
+  EXPECT_TRUE(absl::IsResourceExhausted(read.status()));
+  EXPECT_NE(read.status().message().find("expected at most 4 bytes, found 5"), std::string::npos);
+}
+
+TEST_F(FileTest, FilesThatSayTheyAreEmptyAreReadToTheirEnd) {
+  EXPECT_NE(ReadFile("/proc/self/status", 1 << 20).value().find("Pid:"), std::string::npos);
+  EXPECT_TRUE(absl::IsResourceExhausted(ReadFile("/proc/self/status", 10).status()));
+}
+
+TEST_F(FileTest, MissingFilesAreNotFound) {
+  ASSERT_TRUE(WriteFile(Path("file"), "").ok());
+  for (const char* name : {"no", "no/file", "file/below"}) {
+    const absl::Status status = ReadFile(Path(name), 10).status();
+    EXPECT_TRUE(absl::IsNotFound(status)) << status;
+    EXPECT_TRUE(status.message().starts_with(Path(name))) << status;
+  }
+}
+
+TEST_F(FileTest, WhatIsNoRegularFileIsRefusedAtOnce) {
+  ASSERT_EQ(mkfifo(Path("pipe").c_str(), 0600), 0);
+  std::filesystem::create_directory(Path("folder"));
+  for (const std::string& path : {Path("pipe"), Path("folder"), std::string("/dev/zero")}) {
+    const absl::Status status = ReadFile(path, 10).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_TRUE(status.message().starts_with(path)) << status;
+  }
+}
+
+TEST_F(FileTest, LinksAreFollowedUnlessTheyGoInACircle) {
+  ASSERT_TRUE(WriteFile(Path("file"), "x").ok());
+  ASSERT_EQ(symlink("file", Path("link").c_str()), 0);
+  ASSERT_EQ(symlink("loop", Path("loop").c_str()), 0);
+  EXPECT_EQ(ReadFile(Path("link"), 1).value(), "x");
+  EXPECT_FALSE(ReadFile(Path("loop"), 1).ok());
+}
+
+}  // namespace
+}  // namespace llava
