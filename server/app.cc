@@ -9,12 +9,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "server/api/auth.h"
+#include "rpc/auth.h"
+#include "rpc/grpc_server.h"
+#include "rpc/host_port.h"
 #include "server/api/chat_runner.h"
 #include "server/api/grpc_chat.h"
 #include "server/api/grpc_models.h"
-#include "server/api/grpc_server.h"
-#include "server/api/host_port.h"
 #include "server/api/http/chat_route.h"
 #include "server/api/http/model_routes.h"
 #include "server/api/http/page_routes.h"
@@ -87,8 +87,8 @@ struct App::Parts {
   observe::Health health;
   ModelMetrics model_metrics;
   EngineMetrics engine_metrics;
-  api::Auth auth;
-  const api::Auth no_auth;
+  rpc::Auth auth;
+  const rpc::Auth no_auth;
   engine::AdmissionGate admission;
   ModelHost host;
   registry::Registry models;
@@ -100,7 +100,7 @@ struct App::Parts {
   api::GrpcModels model_service;
   api::HttpRouter api_router;
   api::HttpRouter metrics_router;
-  std::unique_ptr<api::GrpcServer> grpc;
+  std::unique_ptr<rpc::GrpcServer> grpc;
   std::unique_ptr<api::HttpServer> http;
   std::unique_ptr<api::HttpServer> metrics_http;
   std::unique_ptr<registry::LatestWatcher> watcher;
@@ -187,7 +187,7 @@ App::~App() { Stop(); }
 absl::Status App::Check(const Config& config) {
   RETURN_IF_ERROR(CheckConfig(config));
   for (const std::string& address : {config.listen, config.http, config.metrics}) {
-    if (!address.empty()) RETURN_IF_ERROR(api::ParseHostPort(address).status());
+    if (!address.empty()) RETURN_IF_ERROR(rpc::ParseHostPort(address).status());
   }
   RETURN_IF_ERROR(ReadTls(config).status());
   RETURN_IF_ERROR(ReadAuth(config).status());
@@ -202,8 +202,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
                                                 const Clock* clock,
                                                 std::function<void()> on_ready) {
   RETURN_IF_ERROR(CheckConfig(config));
-  ASSIGN_OR_RETURN(const api::TlsFiles tls, ReadTls(config));
-  ASSIGN_OR_RETURN(api::Auth auth, ReadAuth(config));
+  ASSIGN_OR_RETURN(const rpc::TlsFiles tls, ReadTls(config));
+  ASSIGN_OR_RETURN(rpc::Auth auth, ReadAuth(config));
   ASSIGN_OR_RETURN(api::FetchOptions fetch, ToFetchOptions(config));
   auto parts =
       std::make_unique<Parts>(config, std::move(fetch), backend, clock, std::move(on_ready));
@@ -212,13 +212,13 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   p->metrics.SetBuildInfo(LLAVA_VERSION);
   const api::StatusSources sources{[p] { return p->Scrape(); }, [p] { return p->Readiness(); }};
   api::AddStatusRoutes(sources, std::nullopt, &p->metrics_router);
-  api::AddStatusRoutes(sources, api::Role::kAdmin, &p->api_router);
+  api::AddStatusRoutes(sources, rpc::Role::kAdmin, &p->api_router);
   api::AddModelRoutes(&p->runner, &p->api_router);
   api::AddChatRoute(&p->runner, &p->prepare, &p->fetcher, &p->api_router);
   api::AddPageRoutes(&p->api_router);
   auto app = std::unique_ptr<App>(new App(std::move(parts)));
   ASSIGN_OR_RETURN(
-      p->grpc, api::GrpcServer::Start(ToGrpcOptions(config, tls), {&p->chat, &p->model_service}));
+      p->grpc, rpc::GrpcServer::Start(ToGrpcOptions(config, tls), {&p->chat, &p->model_service}));
   if (!config.http.empty()) {
     const api::HttpOptions options = ToHttpOptions(config, config.http, tls);
     ASSIGN_OR_RETURN(p->http, api::HttpServer::Start(options, &p->io, &p->api_router));

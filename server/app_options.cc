@@ -17,13 +17,13 @@ std::string ModelName(const Config& config) {
   return name.empty() ? "llava" : name;
 }
 
-absl::StatusOr<api::TlsFiles> ReadTls(const Config& config) {
-  return api::ReadTlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca);
+absl::StatusOr<rpc::TlsFiles> ReadTls(const Config& config) {
+  return rpc::ReadTlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca);
 }
 
-absl::StatusOr<api::Auth> ReadAuth(const Config& config) {
-  if (config.tokens_file.empty()) return api::Auth();
-  auto auth = api::Auth::FromFile(config.tokens_file);
+absl::StatusOr<rpc::Auth> ReadAuth(const Config& config) {
+  if (config.tokens_file.empty()) return rpc::Auth();
+  auto auth = rpc::Auth::FromFile(config.tokens_file);
   if (!auth.ok()) return Annotate(auth.status(), "tokens_file");
   return auth;
 }
@@ -50,7 +50,7 @@ api::ChatRunner::Options ToRunnerOptions(const Config& config) {
           .canary_by_tenant = config.canary_by == "tenant"};
 }
 
-api::GrpcOptions ToGrpcOptions(const Config& config, const api::TlsFiles& tls) {
+rpc::GrpcOptions ToGrpcOptions(const Config& config, const rpc::TlsFiles& tls) {
   return {.listen = config.listen,
           .tls = tls,
           .max_message_bytes = config.max_message_bytes,
@@ -61,7 +61,7 @@ api::GrpcOptions ToGrpcOptions(const Config& config, const api::TlsFiles& tls) {
 }
 
 api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
-                               const api::TlsFiles& tls) {
+                               const rpc::TlsFiles& tls) {
   return {.listen = listen,
           .tls = tls,
           .max_body_bytes = config.max_message_bytes,

@@ -8,12 +8,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/config.h"
-#include "server/api/auth.h"
+#include "rpc/auth.h"
+#include "rpc/grpc_server.h"
+#include "rpc/tls_files.h"
 #include "server/api/chat_runner.h"
-#include "server/api/grpc_server.h"
 #include "server/api/http/picture_fetcher.h"
 #include "server/api/http/server.h"
-#include "server/api/tls_files.h"
 #include "server/backend.h"
 #include "server/config.h"
 #include "server/engine/engine.h"
@@ -23,14 +23,14 @@
 namespace llava::server {
 
 std::string ModelName(const Config& config);
-absl::StatusOr<api::TlsFiles> ReadTls(const Config& config);
-absl::StatusOr<api::Auth> ReadAuth(const Config& config);
+absl::StatusOr<rpc::TlsFiles> ReadTls(const Config& config);
+absl::StatusOr<rpc::Auth> ReadAuth(const Config& config);
 
 scheduling::AdmissionOptions ToAdmissionOptions(const Config& config);
 api::ChatRunner::Options ToRunnerOptions(const Config& config);
-api::GrpcOptions ToGrpcOptions(const Config& config, const api::TlsFiles& tls);
+rpc::GrpcOptions ToGrpcOptions(const Config& config, const rpc::TlsFiles& tls);
 api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
-                               const api::TlsFiles& tls);
+                               const rpc::TlsFiles& tls);
 
 // INVALID_ARGUMENT names the wrong host or network.
 absl::StatusOr<api::FetchOptions> ToFetchOptions(const Config& config);

@@ -18,7 +18,7 @@ using llava::v1::ChatStreamResponse;
 struct Edge {
   ChatRunner* runner;
   IoPool* io;
-  const Auth* auth;
+  const rpc::Auth* auth;
 };
 
 absl::StatusOr<ChatCall> MakeCall(const Edge& edge, grpc::CallbackServerContext* context,
@@ -26,7 +26,7 @@ absl::StatusOr<ChatCall> MakeCall(const Edge& edge, grpc::CallbackServerContext*
   ChatCall identity;
   identity.tenant = request.tenant();
   const absl::Status known =
-      Identify(context, *edge.auth, Role::kChat, edge.runner->clock(), &identity);
+      Identify(context, *edge.auth, rpc::Role::kChat, edge.runner->clock(), &identity);
   if (!known.ok()) return known;
   auto call = ToCall(request, prefix);
   if (!call.ok()) return call;

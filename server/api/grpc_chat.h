@@ -3,7 +3,7 @@
 #define LLAVA_SERVER_API_GRPC_CHAT_H_
 
 #include "llava/v1/chat.grpc.pb.h"
-#include "server/api/auth.h"
+#include "rpc/auth.h"
 #include "server/api/chat_runner.h"
 #include "server/api/io_pool.h"
 
@@ -12,7 +12,7 @@ namespace llava::api {
 // Thread-safe. What it is given outlives it, and it outlives the gRPC server.
 class GrpcChat final : public llava::v1::ChatService::CallbackService {
  public:
-  GrpcChat(ChatRunner* runner, IoPool* io, const Auth* auth)
+  GrpcChat(ChatRunner* runner, IoPool* io, const rpc::Auth* auth)
       : runner_(runner), io_(io), auth_(auth) {}
 
   grpc::ServerUnaryReactor* Chat(grpc::CallbackServerContext* context,
@@ -25,7 +25,7 @@ class GrpcChat final : public llava::v1::ChatService::CallbackService {
  private:
   ChatRunner* const runner_;
   IoPool* const io_;
-  const Auth* const auth_;
+  const rpc::Auth* const auth_;
 };
 
 }  // namespace llava::api

@@ -28,7 +28,7 @@ std::string Metadata(const grpc::CallbackServerContext& context, const std::stri
   return std::string(found->second.data(), found->second.size());
 }
 
-absl::Status Identify(grpc::CallbackServerContext* context, const Auth& auth, Role role,
+absl::Status Identify(grpc::CallbackServerContext* context, const rpc::Auth& auth, rpc::Role role,
                       const Clock& clock, ChatCall* call) {
   call->arrival = clock.Now();
   call->deadline = Deadline(*context, clock);

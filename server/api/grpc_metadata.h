@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "base/clock.h"
-#include "server/api/auth.h"
+#include "rpc/auth.h"
 #include "server/api/chat_call.h"
 
 namespace llava::api {
@@ -19,7 +19,7 @@ std::string Metadata(const grpc::CallbackServerContext& context, const std::stri
 
 // Checks the token and fills arrival, deadline, request id and, unless it has one, tenant; sends
 // the request id back. Errors are those of Auth::Check.
-absl::Status Identify(grpc::CallbackServerContext* context, const Auth& auth, Role role,
+absl::Status Identify(grpc::CallbackServerContext* context, const rpc::Auth& auth, rpc::Role role,
                       const Clock& clock, ChatCall* call);
 
 }  // namespace llava::api

@@ -84,7 +84,7 @@ grpc::Status GrpcModels::Command(grpc::ServerContext* context, const char* name,
   const auto found = metadata.find("authorization");
   const absl::string_view header =
       found == metadata.end() ? "" : absl::string_view(found->second.data(), found->second.size());
-  const auto caller = auth_->Check(header, Role::kAdmin);
+  const auto caller = auth_->Check(header, rpc::Role::kAdmin);
   if (!caller.ok()) return ToGrpcStatus(caller.status());
   const absl::Status status = act(*caller);
   boost::json::object line = {{"command", name},

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "llava/v1/models.grpc.pb.h"
-#include "server/api/auth.h"
+#include "rpc/auth.h"
 #include "server/observe/log.h"
 #include "server/registry/registry.h"
 
@@ -26,7 +26,7 @@ class GrpcModels final : public v1::ModelService::Service {
     std::string watched;     // folder of published versions; may be empty
   };
 
-  GrpcModels(Options options, registry::Registry* registry, const Auth* auth,
+  GrpcModels(Options options, registry::Registry* registry, const rpc::Auth* auth,
              const observe::Log* log, const Clock* clock)
       : options_(std::move(options)), registry_(registry), auth_(auth), log_(log), clock_(clock) {}
 
@@ -63,7 +63,7 @@ class GrpcModels final : public v1::ModelService::Service {
 
   const Options options_;
   registry::Registry* const registry_;
-  const Auth* const auth_;
+  const rpc::Auth* const auth_;
   const observe::Log* const log_;
   const Clock* const clock_;
   std::atomic<int> waiting_ = 0;  // loads and watchers

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/api/grpc_server.h"
+#include "rpc/grpc_server.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::training {
@@ -26,13 +26,13 @@ class TrainingServiceTest : public ::testing::Test {
     options.command = {"/bin/sh"};
     runner_ = std::make_unique<JobRunner>(*store_, clock_, options);
     auth_ =
-        *api::Auth::FromText(absl::StrCat("boss admin sha256:", Sha256Of("secret").Hex(),
+        *rpc::Auth::FromText(absl::StrCat("boss admin sha256:", Sha256Of("secret").Hex(),
                                           "\nguest chat sha256:", Sha256Of("other").Hex(), "\n"),
                              "tokens");
     service_ = std::make_unique<TrainingServiceImpl>(*runner_, *store_, auth_, clock_);
-    api::GrpcOptions grpc_options;
+    rpc::GrpcOptions grpc_options;
     grpc_options.listen = "127.0.0.1:0";
-    server_ = *api::GrpcServer::Start(grpc_options, {service_.get()});
+    server_ = *rpc::GrpcServer::Start(grpc_options, {service_.get()});
     stub_ = v1::TrainingService::NewStub(grpc::CreateChannel(
         absl::StrCat("127.0.0.1:", server_->port()), grpc::InsecureChannelCredentials()));
   }
@@ -68,11 +68,11 @@ class TrainingServiceTest : public ::testing::Test {
 
   test::TempDir dir_;
   RealClock clock_;
-  api::Auth auth_;
+  rpc::Auth auth_;
   std::unique_ptr<JobStore> store_;
   std::unique_ptr<JobRunner> runner_;
   std::unique_ptr<TrainingServiceImpl> service_;
-  std::unique_ptr<api::GrpcServer> server_;
+  std::unique_ptr<rpc::GrpcServer> server_;
   std::unique_ptr<v1::TrainingService::Stub> stub_;
 };
 

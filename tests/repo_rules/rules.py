@@ -18,6 +18,7 @@ LARGE_FILES_ALLOWED = ("demo/checkpoint/", "tests/golden/data/")
 ROOMS = {
     "base": [],
     "proto": [],
+    "rpc": ["base"],
     "model": ["base"],
     "server/scheduling": ["base"],
     "server/engine": ["base", "server/scheduling"],
@@ -25,17 +26,11 @@ ROOMS = {
     "server/observe": ["base"],
     "server/registry": ["base", "server/scheduling", "server/engine", "model"],
     "server/api": ["base", "proto", "model", "server/scheduling", "server/engine", "server/registry",
-                   "server/observe", "server/api/auth", "server/api/grpc_server",
-                   "server/api/tls_files"],
+                   "server/observe", "rpc"],
     "server": ["base", "proto", "model", "server/scheduling", "server/engine",
                "server/engine/torch_executor", "server/registry", "server/api", "server/observe",
-               "server/api/auth", "server/api/grpc_server", "server/api/tls_files"],
-    # What every gRPC daemon of ours needs (the target llava_rpc).
-    "server/api/auth": ["base"],
-    "server/api/grpc_server": ["base", "server/api/tls_files"],
-    "server/api/tls_files": ["base"],
-    "training": ["base", "proto", "model", "server/api/auth", "server/api/grpc_server",
-                 "server/api/tls_files"],
+               "rpc"],
+    "training": ["base", "proto", "model", "rpc"],
     "client": ["base", "proto"],
 }
 CODE = (".cc", ".h", ".cu", ".cuh")

@@ -14,9 +14,9 @@
 
 #include "base/clock.h"
 #include "base/status_macros.h"
-#include "server/api/auth.h"
-#include "server/api/grpc_server.h"
-#include "server/api/tls_files.h"
+#include "rpc/auth.h"
+#include "rpc/grpc_server.h"
+#include "rpc/tls_files.h"
 #include "training/commands/expose.h"
 #include "training/service/job_metrics.h"
 #include "training/service/job_runner.h"
@@ -55,25 +55,25 @@ std::function<void(JobRunner&)> LookOfTriggers(const ServiceConfig& config, JobS
   };
 }
 
-absl::StatusOr<api::Auth> ReadAuth(const ServiceConfig& config) {
-  if (config.tokens.empty()) return api::Auth();
-  return api::Auth::FromFile(config.tokens);
+absl::StatusOr<rpc::Auth> ReadAuth(const ServiceConfig& config) {
+  if (config.tokens.empty()) return rpc::Auth();
+  return rpc::Auth::FromFile(config.tokens);
 }
 
-absl::StatusOr<api::GrpcOptions> ReadGrpcOptions(const ServiceConfig& config) {
-  api::GrpcOptions options;
+absl::StatusOr<rpc::GrpcOptions> ReadGrpcOptions(const ServiceConfig& config) {
+  rpc::GrpcOptions options;
   options.listen = config.listen;
   options.reflection = config.reflection;
   options.service_names = {v1::TrainingService::service_full_name()};
   ASSIGN_OR_RETURN(options.tls,
-                   api::ReadTlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca));
+                   rpc::ReadTlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca));
   return options;
 }
 
 absl::Status Serve(const std::string& file, const sigset_t& signals) {
   ASSIGN_OR_RETURN(const ServiceConfig config, ReadServiceConfig(file));
-  ASSIGN_OR_RETURN(const api::Auth auth, ReadAuth(config));
-  ASSIGN_OR_RETURN(const api::GrpcOptions grpc_options, ReadGrpcOptions(config));
+  ASSIGN_OR_RETURN(const rpc::Auth auth, ReadAuth(config));
+  ASSIGN_OR_RETURN(const rpc::GrpcOptions grpc_options, ReadGrpcOptions(config));
   std::error_code ignored;  // shows when the database cannot be opened
   std::filesystem::create_directories(config.folder, ignored);
   ASSIGN_OR_RETURN(const std::unique_ptr<JobStore> store,
@@ -90,8 +90,8 @@ absl::Status Serve(const std::string& file, const sigset_t& signals) {
   JobRunner runner(*store, clock, std::move(options));
 
   TrainingServiceImpl service(runner, *store, auth, clock);
-  ASSIGN_OR_RETURN(const std::unique_ptr<api::GrpcServer> server,
-                   api::GrpcServer::Start(grpc_options, {&service}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<rpc::GrpcServer> server,
+                   rpc::GrpcServer::Start(grpc_options, {&service}));
   server->SetServing(true);
   std::unique_ptr<prometheus::Exposer> exposer;
   const auto metrics = std::make_shared<JobMetrics>(*store, runner);

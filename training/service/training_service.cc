@@ -19,12 +19,12 @@ grpc::Status ToGrpc(const absl::Status& status) {
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
 }
 
-absl::StatusOr<std::string> Caller(const grpc::ServerContext& context, const api::Auth& auth) {
+absl::StatusOr<std::string> Caller(const grpc::ServerContext& context, const rpc::Auth& auth) {
   const auto& metadata = context.client_metadata();
   const auto found = metadata.find("authorization");
   const absl::string_view header =
       found == metadata.end() ? "" : absl::string_view(found->second.data(), found->second.size());
-  return auth.Check(header, api::Role::kAdmin);
+  return auth.Check(header, rpc::Role::kAdmin);
 }
 
 absl::StatusOr<std::int64_t> ParseId(const std::string& id, const char* field) {

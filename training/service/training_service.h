@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "llava/v1/training.grpc.pb.h"
-#include "server/api/auth.h"
+#include "rpc/auth.h"
 #include "training/service/job_runner.h"
 #include "training/service/job_store.h"
 
@@ -17,7 +17,7 @@ namespace llava::training {
 // number is bounded. Everything it is given outlives it.
 class TrainingServiceImpl final : public v1::TrainingService::Service {
  public:
-  TrainingServiceImpl(JobRunner& runner, JobStore& store, const api::Auth& auth, const Clock& clock)
+  TrainingServiceImpl(JobRunner& runner, JobStore& store, const rpc::Auth& auth, const Clock& clock)
       : runner_(runner), store_(store), auth_(auth), clock_(clock) {}
 
   // Ends every watcher: they block a shutdown otherwise.
@@ -43,7 +43,7 @@ class TrainingServiceImpl final : public v1::TrainingService::Service {
 
   JobRunner& runner_;
   JobStore& store_;
-  const api::Auth& auth_;
+  const rpc::Auth& auth_;
   const Clock& clock_;
   std::atomic<int> watchers_ = 0;
   std::atomic<bool> stopping_ = false;

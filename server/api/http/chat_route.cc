@@ -215,7 +215,7 @@ class Completion {
 
 void AddChatRoute(ChatRunner* runner, PreparePool* pool, PictureFetcher* fetcher,
                   HttpRouter* router) {
-  router->Add({http::verb::post, "/v1/chat/completions", Role::kChat,
+  router->Add({http::verb::post, "/v1/chat/completions", rpc::Role::kChat,
                [runner, pool, fetcher](HttpExchange& exchange) -> awaitable<void> {
                  Completion completion(runner, pool, fetcher, &exchange);
                  co_await completion.Run();

@@ -106,7 +106,7 @@ absl::StatusOr<json::object> Detokenize(ChatRunner& runner, const std::string& t
 using Answerer = absl::StatusOr<json::object> (*)(ChatRunner&, const std::string&);
 
 HttpRoute PostJson(const char* path, ChatRunner* runner, Answerer answerer) {
-  return {http::verb::post, path, Role::kChat,
+  return {http::verb::post, path, rpc::Role::kChat,
           [runner, answerer](HttpExchange& exchange) -> awaitable<void> {
             const auto body = answerer(*runner, exchange.request().body());
             HttpResponse response = body.ok() ? JsonResponse(*body) : ErrorResponse(body.status());
@@ -117,7 +117,7 @@ HttpRoute PostJson(const char* path, ChatRunner* runner, Answerer answerer) {
 }  // namespace
 
 void AddModelRoutes(ChatRunner* runner, HttpRouter* router) {
-  router->Add({http::verb::get, "/v1/models", Role::kChat,
+  router->Add({http::verb::get, "/v1/models", rpc::Role::kChat,
                [runner](HttpExchange& exchange) -> awaitable<void> {
                  HttpResponse response = JsonResponse(ListModels(*runner));
                  co_await exchange.Send(std::move(response));

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "server/api/auth.h"
+#include "rpc/auth.h"
 #include "server/api/http/exchange.h"
 
 namespace llava::api {
@@ -17,7 +17,7 @@ namespace llava::api {
 struct HttpRoute {
   boost::beast::http::verb method;
   std::string path;
-  std::optional<Role> role;  // nothing: anybody
+  std::optional<rpc::Role> role;  // nothing: anybody
   std::function<boost::asio::awaitable<void>(HttpExchange&)> handle;
 };
 
@@ -30,7 +30,7 @@ boost::beast::http::status HttpStatusOf(const absl::Status& status);
 class HttpRouter {
  public:
   // `auth` outlives the router.
-  explicit HttpRouter(const Auth* auth) : auth_(auth) {}
+  explicit HttpRouter(const rpc::Auth* auth) : auth_(auth) {}
 
   void Add(HttpRoute route) { routes_.push_back(std::move(route)); }
 
@@ -40,7 +40,7 @@ class HttpRouter {
                         HttpResponse* refusal) const;
 
  private:
-  const Auth* const auth_;
+  const rpc::Auth* const auth_;
   std::vector<HttpRoute> routes_;
 };
 

@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "server/api/host_port.h"
+#include "rpc/host_port.h"
 #include "server/api/http/session.h"
 
 namespace llava::api {
@@ -56,7 +56,7 @@ absl::Status HttpServer::LoadTls() {
 }
 
 absl::Status HttpServer::Listen() {
-  ASSIGN_OR_RETURN(const HostPort address, ParseHostPort(options_.listen));
+  ASSIGN_OR_RETURN(const rpc::HostPort address, rpc::ParseHostPort(options_.listen));
   boost::system::error_code error;
   tcp::resolver resolver(io_->context());
   const auto found = resolver.resolve(address.host, address.port, error);

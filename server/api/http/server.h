@@ -16,16 +16,16 @@
 #include "base/clock.h"
 #include "base/gate.h"
 #include "base/mutex.h"
+#include "rpc/tls_files.h"
 #include "server/api/http/cors.h"
 #include "server/api/http/router.h"
 #include "server/api/io_pool.h"
-#include "server/api/tls_files.h"
 
 namespace llava::api {
 
 struct HttpOptions {
   std::string listen;  // HOST:PORT; port 0 picks one
-  TlsFiles tls;
+  rpc::TlsFiles tls;
   std::int64_t max_body_bytes = std::int64_t{64} << 20;
   // Of all bodies that are being received or answered; more get 503.
   std::int64_t max_bodies_bytes = std::int64_t{512} << 20;

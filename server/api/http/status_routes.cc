@@ -20,7 +20,8 @@ HttpResponse ReadyResponse(const observe::Health::State& state) {
 }  // namespace
 
 // Responses have names: g++ 12 destroys temporaries of a co_await expression twice.
-void AddStatusRoutes(const StatusSources& sources, std::optional<Role> role, HttpRouter* router) {
+void AddStatusRoutes(const StatusSources& sources, std::optional<rpc::Role> role,
+                     HttpRouter* router) {
   router->Add(
       {http::verb::get, "/healthz", std::nullopt, [](HttpExchange& exchange) -> awaitable<void> {
          HttpResponse response = MakeResponse(http::status::ok, kText, "ok\n");

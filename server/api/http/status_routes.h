@@ -18,7 +18,8 @@ struct StatusSources {
 
 // /healthz says 200 as long as the process answers; /readyz 200 or 503 with the reason. `role` is
 // what /metrics asks for.
-void AddStatusRoutes(const StatusSources& sources, std::optional<Role> role, HttpRouter* router);
+void AddStatusRoutes(const StatusSources& sources, std::optional<rpc::Role> role,
+                     HttpRouter* router);
 
 }  // namespace llava::api
 

@@ -1,12 +1,12 @@
-#include "server/api/auth.h"
+#include "rpc/auth.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/api/host_port.h"
+#include "rpc/host_port.h"
 #include "server/api/request_id.h"
 
-namespace llava::api {
+namespace llava::rpc {
 namespace {
 
 using ::testing::HasSubstr;
@@ -62,4 +62,4 @@ TEST(RequestIdTest, KeepsWhatIsHarmlessAndMakesTheRest) {
 }
 
 }  // namespace
-}  // namespace llava::api
+}  // namespace llava::rpc

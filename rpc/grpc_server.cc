@@ -1,4 +1,4 @@
-#include "server/api/grpc_server.h"
+#include "rpc/grpc_server.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -17,7 +17,7 @@
 #include "base/status_macros.h"
 #include "grpc/health/v1/health.pb.h"
 
-namespace llava::api {
+namespace llava::rpc {
 namespace {
 
 constexpr int kMaxPingStrikes = 2;
@@ -129,4 +129,4 @@ void GrpcServer::Stop(TimePoint deadline) {
   server_->Wait();
 }
 
-}  // namespace llava::api
+}  // namespace llava::rpc

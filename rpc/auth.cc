@@ -1,4 +1,4 @@
-#include "server/api/auth.h"
+#include "rpc/auth.h"
 
 #include <openssl/crypto.h>
 
@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 
-namespace llava::api {
+namespace llava::rpc {
 namespace {
 
 constexpr std::size_t kMaxTokenFileBytes = std::size_t{16} << 20;
@@ -95,4 +95,4 @@ absl::StatusOr<std::string> Auth::Check(absl::string_view authorization, Role ro
   return match->name;
 }
 
-}  // namespace llava::api
+}  // namespace llava::rpc

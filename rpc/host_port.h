@@ -1,13 +1,13 @@
 // "HOST:PORT", "[IPv6]:PORT" or ":PORT" (every address).
-#ifndef LLAVA_SERVER_API_HOST_PORT_H_
-#define LLAVA_SERVER_API_HOST_PORT_H_
+#ifndef LLAVA_RPC_HOST_PORT_H_
+#define LLAVA_RPC_HOST_PORT_H_
 
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace llava::api {
+namespace llava::rpc {
 
 struct HostPort {
   std::string host;
@@ -17,6 +17,6 @@ struct HostPort {
 // INVALID_ARGUMENT unless it is one of the three forms with a port in [0, 65535].
 absl::StatusOr<HostPort> ParseHostPort(absl::string_view text);
 
-}  // namespace llava::api
+}  // namespace llava::rpc
 
-#endif  // LLAVA_SERVER_API_HOST_PORT_H_
+#endif  // LLAVA_RPC_HOST_PORT_H_

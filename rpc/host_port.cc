@@ -1,9 +1,9 @@
-#include "server/api/host_port.h"
+#include "rpc/host_port.h"
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
-namespace llava::api {
+namespace llava::rpc {
 
 absl::StatusOr<HostPort> ParseHostPort(absl::string_view text) {
   const std::size_t colon = text.rfind(':');
@@ -22,4 +22,4 @@ absl::StatusOr<HostPort> ParseHostPort(absl::string_view text) {
   return HostPort{host.empty() ? "0.0.0.0" : std::string(host), absl::StrCat(port)};
 }
 
-}  // namespace llava::api
+}  // namespace llava::rpc

@@ -1,7 +1,7 @@
 // Bearer tokens. The file holds hashes only; a token is as long and random as its maker makes it,
 // so one round of SHA-256 is enough (there is nothing to guess as there is in a password).
-#ifndef LLAVA_SERVER_API_AUTH_H_
-#define LLAVA_SERVER_API_AUTH_H_
+#ifndef LLAVA_RPC_AUTH_H_
+#define LLAVA_RPC_AUTH_H_
 
 #include <string>
 #include <vector>
@@ -11,7 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "base/digest.h"
 
-namespace llava::api {
+namespace llava::rpc {
 
 enum class Role { kChat, kAdmin };
 
@@ -44,6 +44,6 @@ class Auth {
   std::vector<Token> tokens_;
 };
 
-}  // namespace llava::api
+}  // namespace llava::rpc
 
-#endif  // LLAVA_SERVER_API_AUTH_H_
+#endif  // LLAVA_RPC_AUTH_H_

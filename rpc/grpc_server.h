@@ -1,6 +1,6 @@
 // The gRPC side of the daemon: port, credentials, limits, health and reflection.
-#ifndef LLAVA_SERVER_API_GRPC_SERVER_H_
-#define LLAVA_SERVER_API_GRPC_SERVER_H_
+#ifndef LLAVA_RPC_GRPC_SERVER_H_
+#define LLAVA_RPC_GRPC_SERVER_H_
 
 #include <grpcpp/server.h>
 
@@ -11,9 +11,9 @@
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
-#include "server/api/tls_files.h"
+#include "rpc/tls_files.h"
 
-namespace llava::api {
+namespace llava::rpc {
 
 struct GrpcOptions {
   std::string listen;  // HOST:PORT; port 0 picks one
@@ -53,6 +53,6 @@ class GrpcServer {
   const std::vector<std::string> names_;
 };
 
-}  // namespace llava::api
+}  // namespace llava::rpc
 
-#endif  // LLAVA_SERVER_API_GRPC_SERVER_H_
+#endif  // LLAVA_RPC_GRPC_SERVER_H_

@@ -1,12 +1,12 @@
 // Where certificates come from; gRPC and HTTP use the same ones.
-#ifndef LLAVA_SERVER_API_TLS_FILES_H_
-#define LLAVA_SERVER_API_TLS_FILES_H_
+#ifndef LLAVA_RPC_TLS_FILES_H_
+#define LLAVA_RPC_TLS_FILES_H_
 
 #include <string>
 
 #include "absl/status/statusor.h"
 
-namespace llava::api {
+namespace llava::rpc {
 
 // Contents of PEM files; all empty without TLS, `client_ca` empty without mTLS.
 struct TlsFiles {
@@ -22,6 +22,6 @@ struct TlsFiles {
 absl::StatusOr<TlsFiles> ReadTlsFiles(const std::string& certificate, const std::string& key,
                                       const std::string& client_ca);
 
-}  // namespace llava::api
+}  // namespace llava::rpc
 
-#endif  // LLAVA_SERVER_API_TLS_FILES_H_
+#endif  // LLAVA_RPC_TLS_FILES_H_

@@ -1,4 +1,4 @@
-#include "server/api/tls_files.h"
+#include "rpc/tls_files.h"
 
 #include <openssl/bio.h>
 #include <openssl/pem.h>
@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 
-namespace llava::api {
+namespace llava::rpc {
 namespace {
 
 constexpr std::size_t kMaxPemBytes = std::size_t{1} << 20;
@@ -73,4 +73,4 @@ absl::StatusOr<TlsFiles> ReadTlsFiles(const std::string& certificate, const std:
   return files;
 }
 
-}  // namespace llava::api
+}  // namespace llava::rpc
