@@ -4,7 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "model/config.h"
+#include "model/config/config.h"
 
 namespace llava::model {
 

@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/tokenizer.h"
 
 namespace llava::model {

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/llava.h"
 
 namespace llava::model {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "model/attention/attention.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/linear.h"
 #include "model/rotary.h"
 #include "model/weights.h"

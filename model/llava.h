@@ -15,7 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "model/attention/attention.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/decoder.h"
 #include "model/projector.h"
 #include "model/vision_tower.h"

@@ -12,7 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/digest.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/image.h"
 
 namespace llava::model {

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "model/chat_template.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/tokenizer.h"
 
 namespace llava::model {

@@ -6,7 +6,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 
-#include "model/config.h"
+#include "model/config/config.h"
 
 namespace llava::model {
 

@@ -13,7 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/sentencepiece_model.h"
 
 namespace llava::model {

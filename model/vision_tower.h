@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "model/activation.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/linear.h"
 #include "model/weights.h"
 

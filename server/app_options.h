@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "rpc/auth.h"
 #include "rpc/grpc_server.h"
 #include "rpc/tls_files.h"

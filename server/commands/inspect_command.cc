@@ -16,7 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "model/chat_template.h"
 #include "model/checkpoint.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/llava.h"
 #include "model/preprocess.h"
 #include "model/tokenizer.h"

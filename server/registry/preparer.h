@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "model/chat_template.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/image.h"
 #include "model/tokenizer.h"
 #include "server/engine/text_decoder.h"

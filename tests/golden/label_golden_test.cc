@@ -9,7 +9,7 @@
 #include "boost/json/value_to.hpp"
 #include "gtest/gtest.h"
 #include "model/chat_template.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/conversation_labels.h"
 #include "model/tokenizer.h"
 

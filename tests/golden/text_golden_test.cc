@@ -11,7 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/chat_template.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/prompt.h"
 #include "model/tokenizer.h"
 

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "model/chat_template.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/conversation_labels.h"
 #include "model/image.h"
 #include "model/preprocess.h"

@@ -16,7 +16,7 @@
 #include "model/chat_template.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_writer.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/preprocess.h"
 #include "model/tokenizer.h"
 #include "model/weight_names.h"

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "model/config.h"
+#include "model/config/config.h"
 #include "model/llava.h"
 #include "training/data/collator.h"
 #include "training/run/random_weights.h"

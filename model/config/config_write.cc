@@ -1,4 +1,4 @@
-// The writing half of model/config.h: Hugging Face configurations from our own.
+// The writing half of model/config/config.h: Hugging Face configurations from our own.
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "boost/json/object.hpp"
 #include "boost/json/serialize.hpp"
-#include "model/config.h"
+#include "model/config/config.h"
 
 namespace llava::model {
 namespace {

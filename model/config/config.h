@@ -5,8 +5,8 @@
 // transformers' defaults. Original: config.json of github.com/haotian-liu/LLaVA with `mm_*` keys
 // beside the text model's, whose vision tower is a CLIP directory of its own.
 // A value that this software cannot honour is an error that names it; nothing is ignored silently.
-#ifndef LLAVA_MODEL_CONFIG_H_
-#define LLAVA_MODEL_CONFIG_H_
+#ifndef LLAVA_MODEL_CONFIG_CONFIG_H_
+#define LLAVA_MODEL_CONFIG_CONFIG_H_
 
 #include <string>
 #include <string_view>
@@ -169,4 +169,4 @@ std::string_view ActivationName(Activation activation);
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_CONFIG_H_
+#endif  // LLAVA_MODEL_CONFIG_CONFIG_H_
