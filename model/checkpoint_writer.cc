@@ -10,10 +10,10 @@
 #include "absl/strings/str_format.h"
 #include "base/durable_file.h"
 #include "base/status_macros.h"
-#include "model/checkpoint.h"
-#include "model/mapped_file.h"
+#include "model/checkpoint/checkpoint.h"
+#include "model/checkpoint/mapped_file.h"
+#include "model/checkpoint/weight_files.h"
 #include "model/save_tensors.h"
-#include "model/weight_files.h"
 
 namespace llava::model {
 namespace {

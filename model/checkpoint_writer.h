@@ -33,7 +33,7 @@ struct SaveOptions {
 absl::Status SaveCheckpoint(const Llava& model, const std::string& directory,
                             const SaveOptions& options);
 
-// The same of any weights under the names of model/weight_names.h.
+// The same of any weights under the names of model/checkpoint/weight_names.h.
 absl::Status SaveCheckpoint(const LlavaConfig& config,
                             const std::map<std::string, at::Tensor>& weights,
                             const std::string& directory, const SaveOptions& options);

@@ -10,9 +10,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "model/checkpoint/weight_names.h"
 #include "model/kernels/rows.h"
 #include "model/recompute.h"
-#include "model/weight_names.h"
 
 namespace llava::model {
 namespace {

@@ -52,8 +52,8 @@ class Llava {
   const Decoder& decoder() const { return decoder_; }
   Decoder& decoder() { return decoder_; }  // for a trainer, while nobody else uses the model
 
-  // The weights by their names (model/weight_names.h). The handles are those that the modules
-  // hold: requires_grad_() and in-place updates act on the model. Empty when packed.
+  // The weights by their names (model/checkpoint/weight_names.h). The handles are those that the
+  // modules hold: requires_grad_() and in-place updates act on the model. Empty when packed.
   const std::map<std::string, at::Tensor>& weights() const { return weights_; }
   at::ScalarType dtype() const { return dtype_; }  // of the weights
   at::Device device() const { return device_; }

@@ -1,7 +1,7 @@
 #include "model/projector.h"
 
 #include "absl/strings/str_cat.h"
-#include "model/weight_names.h"
+#include "model/checkpoint/weight_names.h"
 
 namespace llava::model {
 

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "model/safetensors_writer.h"
+#include "model/checkpoint/safetensors_writer.h"
 #include "model/weights.h"
 
 namespace llava::model {

@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/stored_tensor.h"
+#include "model/checkpoint/stored_tensor.h"
 
 namespace llava::model {
 

@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "model/weight_names.h"
+#include "model/checkpoint/weight_names.h"
 
 namespace llava::model {
 namespace {

@@ -13,7 +13,7 @@
 #include "base/check.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
-#include "model/finite.h"
+#include "model/checkpoint/finite.h"
 #include "model/kernels/large_pages.h"
 #include "model/kernels/parallel.h"
 

@@ -14,7 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/checkpoint.h"
+#include "model/checkpoint/checkpoint.h"
 #include "model/linear.h"
 
 namespace llava::model {
@@ -26,7 +26,7 @@ class WeightSource {
  public:
   virtual ~WeightSource() = default;
 
-  // The tensor of that name (model/weight_names.h) and exactly that shape.
+  // The tensor of that name (model/checkpoint/weight_names.h) and exactly that shape.
   virtual at::Tensor Take(const std::string& name, const std::vector<std::int64_t>& shape) = 0;
 
   // What was taken, by name. Undefined handles when packing.

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "model/safetensors.h"
+#include "model/checkpoint/safetensors.h"
 #include "tests/fuzz/tensor_views.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

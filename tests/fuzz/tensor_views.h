@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "base/check.h"
-#include "model/stored_tensor.h"
+#include "model/checkpoint/stored_tensor.h"
 
 namespace llava::model {
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "model/pickle.h"
+#include "model/checkpoint/pickle.h"
 #include "tests/fuzz/tensor_views.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -15,7 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "model/tensor_file.h"
+#include "model/checkpoint/tensor_file.h"
 #include "tests/support/test_device.h"
 
 namespace llava::model {

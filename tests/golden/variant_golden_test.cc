@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/durable_file.h"
-#include "model/tensor_file.h"
+#include "model/checkpoint/tensor_file.h"
 #include "server/commands/generate_command.h"
 #include "tests/golden/golden_data.h"
 #include "tests/support/temp_dir.h"

@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/durable_file.h"
-#include "model/safetensors_writer.h"
-#include "model/tensor_file.h"
+#include "model/checkpoint/safetensors_writer.h"
+#include "model/checkpoint/tensor_file.h"
 
 namespace llava::model {
 

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/stored_tensor.h"
+#include "model/checkpoint/stored_tensor.h"
 
 namespace llava::model {
 

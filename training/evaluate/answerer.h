@@ -11,8 +11,8 @@
 
 #include "absl/status/statusor.h"
 #include "model/chat_template.h"
+#include "model/checkpoint/manifest.h"
 #include "model/llava.h"
-#include "model/manifest.h"
 #include "model/preprocess.h"
 #include "model/prompt.h"
 #include "model/tokenizer.h"

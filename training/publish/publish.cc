@@ -14,7 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "model/version_lease.h"
+#include "model/checkpoint/version_lease.h"
 
 namespace llava::training {
 namespace {

@@ -15,7 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/manifest.h"
+#include "model/checkpoint/manifest.h"
 #include "training/publish/file_layer.h"
 
 namespace llava::training {

@@ -2,7 +2,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/weight_names.h"
+#include "model/checkpoint/weight_names.h"
 #include "training/run/trainer.h"
 
 namespace llava::training {

@@ -14,8 +14,8 @@
 #include "base/check.h"
 #include "base/durable_file.h"
 #include "base/status_macros.h"
-#include "model/mapped_file.h"
-#include "model/safetensors.h"
+#include "model/checkpoint/mapped_file.h"
+#include "model/checkpoint/safetensors.h"
 #include "model/weights.h"
 
 namespace llava::training {

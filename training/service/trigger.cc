@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "boost/json.hpp"
-#include "model/manifest.h"
+#include "model/checkpoint/manifest.h"
 #include "training/publish/publish.h"
 
 namespace llava::training {

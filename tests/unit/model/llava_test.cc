@@ -19,7 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "model/attention/sdpa_attention.h"
-#include "model/mapped_file.h"
+#include "model/checkpoint/mapped_file.h"
 #include "tests/support/checkpoint_fixture.h"
 #include "tests/support/temp_dir.h"
 

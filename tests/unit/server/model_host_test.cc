@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "model/manifest.h"
+#include "model/checkpoint/manifest.h"
 #include "tests/support/checkpoint_fixture.h"
 #include "tests/support/fake_backend.h"
 #include "tests/support/temp_dir.h"

@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
-#include "model/tensor_file.h"
+#include "model/checkpoint/tensor_file.h"
 #include "server/commands/generate_command.h"
 #include "server/commands/inspect_command.h"
 #include "tests/support/checkpoint_fixture.h"

@@ -20,7 +20,7 @@
 #include "gtest/gtest.h"
 #include "model/attention/sdpa_attention.h"
 #include "model/chat_template.h"
-#include "model/checkpoint.h"
+#include "model/checkpoint/checkpoint.h"
 #include "model/llava.h"
 #include "model/preprocess.h"
 #include "model/save_tensors.h"

@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/version_lease.h"
+#include "model/checkpoint/version_lease.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::training {

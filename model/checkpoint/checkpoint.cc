@@ -1,0 +1,140 @@
+#include "model/checkpoint/checkpoint.h"
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "model/checkpoint/tensor_file.h"
+#include "model/checkpoint/weight_files.h"
+
+namespace llava::model {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kProjectorFile[] = "mm_projector.bin";
+
+using NameOf = std::optional<std::string> (*)(std::string_view key);
+
+struct Collected {
+  Checkpoint::Tensors tensors;
+  std::vector<std::string> files;
+  std::optional<NameLayout> layout;
+};
+
+bool HasAny(const Checkpoint::Tensors& tensors, std::string_view prefix) {
+  const auto at = tensors.lower_bound(prefix);
+  return at != tensors.end() && at->first.compare(0, prefix.size(), prefix) == 0;
+}
+
+void Merge(std::optional<NameLayout>& layout, std::optional<NameLayout> seen) {
+  if (!seen.has_value()) return;
+  layout = !layout.has_value() || layout == seen ? seen : NameLayout::kMixed;
+}
+
+absl::Status Add(Collected& to, const std::string& key, CheckpointTensor tensor, NameOf name_of) {
+  const auto name = name_of(key);
+  const std::string& path = tensor.file->path();
+  if (!name.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": \"", key, "\" is no tensor of a LLaVA model"));
+  }
+  Merge(to.layout, LayoutOf(key));
+  const auto [at, is_new] = to.tensors.emplace(*name, std::move(tensor));
+  if (is_new) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(path, ": \"", key, "\" is the same tensor as \"",
+                                                 at->second.key, "\" of ",
+                                                 at->second.file->path()));
+}
+
+// The index and the shard must agree on who holds `key`.
+absl::Status CheckIndexed(const WeightFiles& files, const std::string& path,
+                          const std::string& key) {
+  if (files.index_path.empty()) return absl::OkStatus();
+  const auto at = files.keys.find(key);
+  if (at == files.keys.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": holds \"", key, "\", which ", files.index_path, " does not name"));
+  }
+  if (at->second != path) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": holds \"", key, "\", which ",
+                                                   files.index_path, " places in ", at->second));
+  }
+  return absl::OkStatus();
+}
+
+// Reads one file; keys that `skip` wants are left out.
+absl::StatusOr<std::size_t> AddFile(Collected& to, const WeightFiles& files,
+                                    const std::string& path, NameOf name_of,
+                                    const std::function<bool(std::string_view)>& skip) {
+  ASSIGN_OR_RETURN(TensorFile opened, OpenTensorFile(path));
+  const std::size_t found = opened.tensors.size();
+  to.files.push_back(path);
+  for (auto& [key, stored] : opened.tensors) {
+    RETURN_IF_ERROR(CheckIndexed(files, path, key));
+    if (IsStrayBuffer(key) || skip(key)) continue;
+    RETURN_IF_ERROR(
+        Add(to, key, {.stored = std::move(stored), .file = opened.file, .key = key}, name_of));
+  }
+  return found;
+}
+
+absl::Status AddFiles(Collected& to, const std::string& directory, NameOf name_of,
+                      const std::function<bool(std::string_view)>& skip) {
+  ASSIGN_OR_RETURN(const WeightFiles files, FindWeightFiles(directory));
+  std::size_t found = 0;
+  for (const std::string& path : files.paths) {
+    ASSIGN_OR_RETURN(const std::size_t in_file, AddFile(to, files, path, name_of, skip));
+    found += in_file;
+  }
+  if (files.index_path.empty() || found == files.keys.size()) return absl::OkStatus();
+  for (const auto& [key, path] : files.keys) {
+    ASSIGN_OR_RETURN(const TensorFile opened, OpenTensorFile(path));
+    if (opened.tensors.contains(key)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(files.index_path, ": places \"", key, "\" in ", path, ", which lacks it"));
+  }
+  return absl::OkStatus();
+}
+
+bool KeepAll(std::string_view) { return false; }
+
+// What a CLIP directory holds beside the tower.
+bool IsClipTextHalf(std::string_view key) { return !CanonicalClipName(key).has_value(); }
+
+// The projector of the original layout lies in the shards, in a file of its own, or in both.
+absl::Status AddProjectorFile(Collected& to, const std::string& directory) {
+  const std::string path = (fs::path(directory) / kProjectorFile).string();
+  std::error_code ignored;
+  if (HasAny(to.tensors, kProjectorPrefix) || !fs::exists(path, ignored)) return absl::OkStatus();
+  return AddFile(to, WeightFiles{}, path, CanonicalName, KeepAll).status();
+}
+
+absl::Status AddVisionTower(Collected& to, const std::string& directory) {
+  if (directory.empty() || HasAny(to.tensors, kVisionPrefix)) return absl::OkStatus();
+  RETURN_IF_ERROR(AddFiles(to, directory, CanonicalClipName, IsClipTextHalf));
+  if (HasAny(to.tensors, kVisionPrefix)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(directory, ": holds no CLIP vision tower"));
+}
+
+}  // namespace
+
+absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& directory,
+                                            const std::string& vision_tower_directory) {
+  Collected found;
+  RETURN_IF_ERROR(AddFiles(found, directory, CanonicalName, KeepAll));
+  RETURN_IF_ERROR(AddProjectorFile(found, directory));
+  const NameLayout layout = found.layout.value_or(NameLayout::kMixed);
+  RETURN_IF_ERROR(AddVisionTower(found, vision_tower_directory));
+  Checkpoint checkpoint;
+  checkpoint.tensors_ = std::move(found.tensors);
+  checkpoint.files_ = std::move(found.files);
+  checkpoint.layout_ = layout;
+  return checkpoint;
+}
+
+}  // namespace llava::model

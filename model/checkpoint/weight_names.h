@@ -1,0 +1,45 @@
+// The names of LLaVA's tensors. Checkpoints come in four layouts (the original one, Hugging Face
+// before and since 4.52, transformers 5) and some tools mixed their prefixes; inside the program a
+// tensor has one name, that of the Hugging Face layout on disk:
+//   vision_tower.vision_model.{embeddings,pre_layrnorm,encoder.layers.N,post_layernorm}...
+//   multi_modal_projector.linear_{1..depth}.{weight,bias}
+//   language_model.model.{embed_tokens,layers.N,norm}...   language_model.lm_head.weight
+#ifndef LLAVA_MODEL_CHECKPOINT_WEIGHT_NAMES_H_
+#define LLAVA_MODEL_CHECKPOINT_WEIGHT_NAMES_H_
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace llava::model {
+
+inline constexpr char kVisionPrefix[] = "vision_tower.vision_model.";
+inline constexpr char kProjectorPrefix[] = "multi_modal_projector.";
+inline constexpr char kLanguagePrefix[] = "language_model.model.";
+inline constexpr char kLmHeadName[] = "language_model.lm_head.weight";
+
+// How a checkpoint spells its names.
+enum class NameLayout {
+  kOriginal,          // model.layers, model.mm_projector
+  kHuggingFace,       // language_model.model.layers: on disk
+  kHuggingFaceInner,  // model.language_model.layers, model.vision_tower.vision_model
+  kTransformers5,     // as before, without vision_model
+  kMixed,             // prefixes of several of them
+};
+const char* NameLayoutText(NameLayout layout);
+
+// The one name of `key`, or nothing when it is no tensor of LLaVA.
+std::optional<std::string> CanonicalName(std::string_view key);
+
+// The same inside the directory of a CLIP model, whose text half has names of its own.
+std::optional<std::string> CanonicalClipName(std::string_view key);
+
+// Buffers that old versions stored and everyone recomputes (inv_freq, position_ids).
+bool IsStrayBuffer(std::string_view key);
+
+// The layout that `key` alone speaks for, or nothing when several have it.
+std::optional<NameLayout> LayoutOf(std::string_view key);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_CHECKPOINT_WEIGHT_NAMES_H_
