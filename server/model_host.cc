@@ -23,7 +23,7 @@
 #include "model/chat_template.h"
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/version_lease.h"
-#include "model/image.h"
+#include "model/image/image.h"
 #include "server/app_options.h"
 #include "server/memory.h"
 #include "server/registry/published.h"

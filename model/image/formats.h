@@ -1,5 +1,5 @@
 // One pair of functions a format: read the header (bounds-checked, nothing decoded), and decode a
-// picture whose header has been read and whose size was found acceptable. See model/image.h.
+// picture whose header has been read and whose size was found acceptable. See model/image/image.h.
 #ifndef LLAVA_MODEL_IMAGE_FORMATS_H_
 #define LLAVA_MODEL_IMAGE_FORMATS_H_
 
@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "model/image.h"
+#include "model/image/image.h"
 
 namespace llava::model {
 

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "model/image.h"
+#include "model/image/image.h"
 
 namespace llava::model {
 

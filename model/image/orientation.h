@@ -4,7 +4,7 @@
 
 #include <string_view>
 
-#include "model/image.h"
+#include "model/image/image.h"
 
 namespace llava::model {
 

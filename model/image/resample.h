@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "model/image.h"
+#include "model/image/image.h"
 
 namespace llava::model {
 

@@ -3,7 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
-#include "model/image.h"
+#include "model/image/image.h"
 #include "server/api/api_error.h"
 #include "server/scheduling/limits.h"
 

@@ -17,8 +17,8 @@
 #include "model/chat_template.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
+#include "model/image/preprocess.h"
 #include "model/llava.h"
-#include "model/preprocess.h"
 #include "model/tokenizer.h"
 
 namespace llava {

@@ -4,7 +4,7 @@
 
 #include "base/status_macros.h"
 #include "model/detokenizer.h"
-#include "model/preprocess.h"
+#include "model/image/preprocess.h"
 #include "model/prompt.h"
 #include "server/registry/stop_matcher.h"
 

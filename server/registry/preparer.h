@@ -13,7 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "model/chat_template.h"
 #include "model/config/config.h"
-#include "model/image.h"
+#include "model/image/image.h"
 #include "model/tokenizer.h"
 #include "server/engine/text_decoder.h"
 #include "server/scheduling/request.h"

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "base/rng.h"
-#include "model/image.h"
-#include "model/preprocess.h"
+#include "model/image/image.h"
+#include "model/image/preprocess.h"
 
 namespace llava::model {
 namespace {

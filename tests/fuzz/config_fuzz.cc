@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "model/config/config.h"
-#include "model/preprocess.h"
+#include "model/image/preprocess.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   namespace model = llava::model;

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "base/check.h"
-#include "model/image.h"
-#include "model/preprocess.h"
+#include "model/image/image.h"
+#include "model/image/preprocess.h"
 
 namespace {
 

@@ -10,8 +10,8 @@
 #include <boost/json.hpp>
 
 #include "base/file.h"
-#include "model/image.h"
-#include "model/preprocess.h"
+#include "model/image/image.h"
+#include "model/image/preprocess.h"
 #include "model/prompt.h"
 #include "model/session.h"
 #include "model/tokenizer.h"

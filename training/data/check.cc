@@ -7,7 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "model/image.h"
+#include "model/image/image.h"
 #include "training/data/collator.h"
 #include "training/data/conversation_builder.h"
 #include "training/data/instruction_dataset.h"

@@ -11,8 +11,8 @@
 #include "model/chat_template.h"
 #include "model/config/config.h"
 #include "model/conversation_labels.h"
-#include "model/image.h"
-#include "model/preprocess.h"
+#include "model/image/image.h"
+#include "model/image/preprocess.h"
 #include "model/tokenizer.h"
 #include "training/data/sample_builder.h"
 

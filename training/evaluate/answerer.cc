@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "model/image.h"
+#include "model/image/image.h"
 #include "model/prompt.h"
 #include "model/session.h"
 

@@ -18,7 +18,7 @@
 #include "model/checkpoint/weight_names.h"
 #include "model/checkpoint_writer.h"
 #include "model/config/config.h"
-#include "model/preprocess.h"
+#include "model/image/preprocess.h"
 #include "model/tokenizer.h"
 #include "model/weights.h"
 #include "training/data/train_tokenizer.h"

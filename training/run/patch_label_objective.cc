@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "model/image.h"
+#include "model/image/image.h"
 #include "training/run/feature_cache.h"
 #include "training/run/random_weights.h"
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "model/image/preprocess.h"
 #include "model/llava.h"
-#include "model/preprocess.h"
 #include "training/data/dense_labels.h"
 #include "training/data/length_grouped_sampler.h"
 #include "training/run/objective.h"

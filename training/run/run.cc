@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
-#include "model/preprocess.h"
+#include "model/image/preprocess.h"
 #include "training/data/conversation_builder.h"
 #include "training/run/conversation_feed.h"
 #include "training/run/conversation_objective.h"

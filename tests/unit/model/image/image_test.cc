@@ -1,4 +1,4 @@
-#include "model/image.h"
+#include "model/image/image.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const std::filesystem::path kImages = "tests/unit/model/data/images";
+const std::filesystem::path kImages = "tests/unit/model/image/data/images";
 
 std::string ReadFile(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);

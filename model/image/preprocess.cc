@@ -1,4 +1,4 @@
-#include "model/preprocess.h"
+#include "model/image/preprocess.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "model/image.h"
+#include "model/image/image.h"
 
 #include <algorithm>
 #include <string>

@@ -1,4 +1,4 @@
-#include "model/preprocess.h"
+#include "model/image/preprocess.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const fs::path kData = "tests/unit/model/data/preprocess";
+const fs::path kData = "tests/unit/model/image/data/preprocess";
 
 RgbImage ReadPicture(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);

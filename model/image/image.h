@@ -11,8 +11,8 @@
 // warnings to stderr, and rounds CMYK differently.
 //
 // All functions are pure and may run on any thread.
-#ifndef LLAVA_MODEL_IMAGE_H_
-#define LLAVA_MODEL_IMAGE_H_
+#ifndef LLAVA_MODEL_IMAGE_IMAGE_H_
+#define LLAVA_MODEL_IMAGE_IMAGE_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -71,4 +71,4 @@ absl::StatusOr<RgbImage> DecodeImage(std::string_view bytes, const ImageLimits& 
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_IMAGE_H_
+#endif  // LLAVA_MODEL_IMAGE_IMAGE_H_

@@ -1,8 +1,8 @@
 // From an RGB picture to the vision tower's input, as CLIP's image processor of transformers does
 // it with Pillow (CLIPImageProcessorPil): resize, centre crop, rescale, normalise; and before that,
 // for checkpoints of the original LLaVA, padding to a square with the mean colour.
-#ifndef LLAVA_MODEL_PREPROCESS_H_
-#define LLAVA_MODEL_PREPROCESS_H_
+#ifndef LLAVA_MODEL_IMAGE_PREPROCESS_H_
+#define LLAVA_MODEL_IMAGE_PREPROCESS_H_
 
 #include <array>
 #include <cstdint>
@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "base/digest.h"
 #include "model/config/config.h"
-#include "model/image.h"
+#include "model/image/image.h"
 
 namespace llava::model {
 
@@ -73,4 +73,4 @@ class Preprocessor {
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_PREPROCESS_H_
+#endif  // LLAVA_MODEL_IMAGE_PREPROCESS_H_
