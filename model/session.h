@@ -11,7 +11,7 @@
 
 #include "model/attention/attention.h"
 #include "model/llava.h"
-#include "model/prompt.h"
+#include "model/text/prompt.h"
 
 namespace llava::model {
 

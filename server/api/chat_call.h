@@ -13,7 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "base/clock.h"
 #include "base/sampling_params.h"
-#include "model/chat_template.h"
+#include "model/text/chat_template.h"
 #include "server/scheduling/request.h"
 
 namespace llava::api {

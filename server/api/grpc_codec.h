@@ -6,7 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "base/clock.h"
 #include "llava/v1/chat.pb.h"
-#include "model/tokenizer.h"
+#include "model/text/tokenizer.h"
 #include "server/api/chat_call.h"
 #include "server/engine/token_stream.h"
 

@@ -16,15 +16,15 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "model/chat_template.h"
-#include "model/detokenizer.h"
 #include "model/image/image.h"
 #include "model/image/preprocess.h"
 #include "model/llava.h"
-#include "model/prompt.h"
 #include "model/save_tensors.h"
 #include "model/session.h"
-#include "model/tokenizer.h"
+#include "model/text/chat_template.h"
+#include "model/text/detokenizer.h"
+#include "model/text/prompt.h"
+#include "model/text/tokenizer.h"
 
 namespace llava {
 namespace {

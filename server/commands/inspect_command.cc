@@ -14,12 +14,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "model/chat_template.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
 #include "model/image/preprocess.h"
 #include "model/llava.h"
-#include "model/tokenizer.h"
+#include "model/text/chat_template.h"
+#include "model/text/tokenizer.h"
 
 namespace llava {
 namespace {

@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "model/detokenizer.h"
 #include "model/image/preprocess.h"
-#include "model/prompt.h"
+#include "model/text/detokenizer.h"
+#include "model/text/prompt.h"
 #include "server/registry/stop_matcher.h"
 
 namespace llava::registry {

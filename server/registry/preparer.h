@@ -11,10 +11,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "model/chat_template.h"
 #include "model/config/config.h"
 #include "model/image/image.h"
-#include "model/tokenizer.h"
+#include "model/text/chat_template.h"
+#include "model/text/tokenizer.h"
 #include "server/engine/text_decoder.h"
 #include "server/scheduling/request.h"
 

@@ -11,10 +11,10 @@
 
 #include "absl/strings/str_split.h"
 #include "base/check.h"
-#include "model/chat_template.h"
-#include "model/detokenizer.h"
-#include "model/prompt.h"
-#include "model/tokenizer.h"
+#include "model/text/chat_template.h"
+#include "model/text/detokenizer.h"
+#include "model/text/prompt.h"
+#include "model/text/tokenizer.h"
 
 namespace llava::model {
 namespace {

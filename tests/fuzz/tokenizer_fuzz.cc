@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/check.h"
-#include "model/detokenizer.h"
-#include "model/tokenizer.h"
+#include "model/text/detokenizer.h"
+#include "model/text/tokenizer.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   namespace model = llava::model;

@@ -8,10 +8,10 @@
 #include "boost/json/parse.hpp"
 #include "boost/json/value_to.hpp"
 #include "gtest/gtest.h"
-#include "model/chat_template.h"
 #include "model/config/config.h"
-#include "model/conversation_labels.h"
-#include "model/tokenizer.h"
+#include "model/text/chat_template.h"
+#include "model/text/conversation_labels.h"
+#include "model/text/tokenizer.h"
 
 namespace llava::model {
 namespace {

@@ -10,10 +10,10 @@
 #include "boost/json/value_to.hpp"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/chat_template.h"
 #include "model/config/config.h"
-#include "model/prompt.h"
-#include "model/tokenizer.h"
+#include "model/text/chat_template.h"
+#include "model/text/prompt.h"
+#include "model/text/tokenizer.h"
 
 namespace llava::model {
 namespace {

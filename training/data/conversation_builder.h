@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "model/chat_template.h"
 #include "model/config/config.h"
-#include "model/conversation_labels.h"
 #include "model/image/image.h"
 #include "model/image/preprocess.h"
-#include "model/tokenizer.h"
+#include "model/text/chat_template.h"
+#include "model/text/conversation_labels.h"
+#include "model/text/tokenizer.h"
 #include "training/data/sample_builder.h"
 
 namespace llava::training {

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "boost/json.hpp"
-#include "model/tokenizer_json.h"
+#include "model/text/tokenizer_json.h"
 #include "training/data/conversation_builder.h"
 #include "training/data/sentencepiece_training.h"
 

@@ -14,8 +14,8 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "model/image/image.h"
-#include "model/prompt.h"
 #include "model/session.h"
+#include "model/text/prompt.h"
 
 namespace llava::training {
 namespace {

@@ -10,12 +10,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "model/chat_template.h"
 #include "model/checkpoint/manifest.h"
 #include "model/image/preprocess.h"
 #include "model/llava.h"
-#include "model/prompt.h"
-#include "model/tokenizer.h"
+#include "model/text/chat_template.h"
+#include "model/text/prompt.h"
+#include "model/text/tokenizer.h"
 #include "training/evaluate/score.h"
 
 namespace llava::training {

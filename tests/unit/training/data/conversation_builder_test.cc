@@ -6,7 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/prompt.h"
+#include "model/text/prompt.h"
 #include "tests/support/temp_dir.h"
 #include "training/data/collator.h"
 

@@ -9,7 +9,7 @@
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "boost/json/object.hpp"
-#include "model/tokenizer.h"
+#include "model/text/tokenizer.h"
 
 namespace llava::model {
 namespace {

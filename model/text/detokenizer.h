@@ -1,10 +1,10 @@
 // Token ids to text, one id at a time, for streaming.
-#ifndef LLAVA_MODEL_DETOKENIZER_H_
-#define LLAVA_MODEL_DETOKENIZER_H_
+#ifndef LLAVA_MODEL_TEXT_DETOKENIZER_H_
+#define LLAVA_MODEL_TEXT_DETOKENIZER_H_
 
 #include <string>
 
-#include "model/tokenizer.h"
+#include "model/text/tokenizer.h"
 
 namespace llava::model {
 
@@ -32,4 +32,4 @@ class Detokenizer {
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_DETOKENIZER_H_
+#endif  // LLAVA_MODEL_TEXT_DETOKENIZER_H_

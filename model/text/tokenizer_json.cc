@@ -1,4 +1,4 @@
-#include "model/tokenizer_json.h"
+#include "model/text/tokenizer_json.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -11,7 +11,7 @@
 #include "boost/json/array.hpp"
 #include "boost/json/object.hpp"
 #include "boost/json/serialize.hpp"
-#include "model/sentencepiece_model.h"
+#include "model/text/sentencepiece_model.h"
 
 namespace llava::model {
 namespace {

@@ -1,15 +1,15 @@
 // A conversation, or a raw text, as the token ids that the model reads.
-#ifndef LLAVA_MODEL_PROMPT_H_
-#define LLAVA_MODEL_PROMPT_H_
+#ifndef LLAVA_MODEL_TEXT_PROMPT_H_
+#define LLAVA_MODEL_TEXT_PROMPT_H_
 
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "model/chat_template.h"
 #include "model/config/config.h"
-#include "model/tokenizer.h"
+#include "model/text/chat_template.h"
+#include "model/text/tokenizer.h"
 
 namespace llava::model {
 
@@ -57,4 +57,4 @@ absl::StatusOr<PromptTokens> BuildRawPrompt(std::string_view text, const Tokeniz
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_PROMPT_H_
+#endif  // LLAVA_MODEL_TEXT_PROMPT_H_

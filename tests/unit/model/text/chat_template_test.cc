@@ -1,4 +1,4 @@
-#include "model/chat_template.h"
+#include "model/text/chat_template.h"
 
 #include <fstream>
 #include <string>
@@ -9,7 +9,7 @@
 #include "boost/json/serialize.hpp"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/white_space.h"
+#include "model/text/white_space.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::model {

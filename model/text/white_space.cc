@@ -1,4 +1,4 @@
-#include "model/white_space.h"
+#include "model/text/white_space.h"
 
 namespace llava::model {
 namespace {

@@ -1,7 +1,7 @@
 // ChatTemplate::Jinja: our templates in the language of Hugging Face checkpoints.
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "model/chat_template.h"
+#include "model/text/chat_template.h"
 
 namespace llava::model {
 namespace {

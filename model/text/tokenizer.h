@@ -1,7 +1,7 @@
 // Text to token ids and back, as Hugging Face's LlamaTokenizer does it: a sentencepiece model
 // (tokenizer.model) plus added tokens such as <image>.
-#ifndef LLAVA_MODEL_TOKENIZER_H_
-#define LLAVA_MODEL_TOKENIZER_H_
+#ifndef LLAVA_MODEL_TEXT_TOKENIZER_H_
+#define LLAVA_MODEL_TEXT_TOKENIZER_H_
 
 #include <cstdint>
 #include <memory>
@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/config/config.h"
-#include "model/sentencepiece_model.h"
+#include "model/text/sentencepiece_model.h"
 
 namespace llava::model {
 
@@ -102,7 +102,7 @@ class Tokenizer {
   // not valid UTF-8 as a whole becomes one U+FFFD for each byte. Ids in no vocabulary are nothing.
   std::string Decode(std::span<const int> ids) const;
 
-  // One id's part of a text; see model/detokenizer.h for how pieces combine.
+  // One id's part of a text; see model/text/detokenizer.h for how pieces combine.
   const Piece& PieceOf(int id) const;
   // The token as it stands in the vocabulary ("▁the", "<0x0A>", "</s>"); empty for unknown ids.
   std::string TokenText(int id) const;
@@ -134,4 +134,4 @@ class Tokenizer {
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_TOKENIZER_H_
+#endif  // LLAVA_MODEL_TEXT_TOKENIZER_H_

@@ -1,4 +1,4 @@
-#include "model/detokenizer.h"
+#include "model/text/detokenizer.h"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-#include "model/conversation_labels.h"
+#include "model/text/conversation_labels.h"
 
 #include <algorithm>
 #include <string_view>
@@ -8,7 +8,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
-#include "model/white_space.h"
+#include "model/text/white_space.h"
 
 namespace llava::model {
 namespace {

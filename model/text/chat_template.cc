@@ -1,10 +1,10 @@
-#include "model/chat_template.h"
+#include "model/text/chat_template.h"
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "model/white_space.h"
+#include "model/text/white_space.h"
 
 namespace llava::model {
 namespace {

@@ -1,7 +1,7 @@
 // How a conversation is written as one prompt. The templates and their rules are those of the
 // original code (llava/conversation.py) and of the chat templates of Hugging Face checkpoints.
-#ifndef LLAVA_MODEL_CHAT_TEMPLATE_H_
-#define LLAVA_MODEL_CHAT_TEMPLATE_H_
+#ifndef LLAVA_MODEL_TEXT_CHAT_TEMPLATE_H_
+#define LLAVA_MODEL_TEXT_CHAT_TEMPLATE_H_
 
 #include <span>
 #include <string>
@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/config/config.h"
-#include "model/tokenizer.h"
+#include "model/text/tokenizer.h"
 
 namespace llava::model {
 
@@ -82,4 +82,4 @@ class ChatTemplate {
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_CHAT_TEMPLATE_H_
+#endif  // LLAVA_MODEL_TEXT_CHAT_TEMPLATE_H_

@@ -1,6 +1,6 @@
 // White space as Python's str.strip() sees it, which decides about token ids in the reference.
-#ifndef LLAVA_MODEL_WHITE_SPACE_H_
-#define LLAVA_MODEL_WHITE_SPACE_H_
+#ifndef LLAVA_MODEL_TEXT_WHITE_SPACE_H_
+#define LLAVA_MODEL_TEXT_WHITE_SPACE_H_
 
 #include <string_view>
 
@@ -11,4 +11,4 @@ std::string_view StripWhiteSpace(std::string_view text);
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_WHITE_SPACE_H_
+#endif  // LLAVA_MODEL_TEXT_WHITE_SPACE_H_

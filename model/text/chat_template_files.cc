@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
-#include "model/chat_template.h"
+#include "model/text/chat_template.h"
 
 namespace llava::model {
 namespace {

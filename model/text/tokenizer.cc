@@ -1,4 +1,4 @@
-#include "model/tokenizer.h"
+#include "model/text/tokenizer.h"
 
 #include <algorithm>
 #include <array>
@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/utf8_stream.h"
-#include "model/detokenizer.h"
+#include "model/text/detokenizer.h"
 
 namespace llava::model {
 namespace {

@@ -1,4 +1,4 @@
-#include "model/sentencepiece_model.h"
+#include "model/text/sentencepiece_model.h"
 
 #include <sentencepiece_processor.h>
 

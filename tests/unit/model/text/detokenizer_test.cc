@@ -1,4 +1,4 @@
-#include "model/detokenizer.h"
+#include "model/text/detokenizer.h"
 
 #include <string>
 #include <vector>
@@ -6,7 +6,7 @@
 #include "base/rng.h"
 #include "base/utf8_stream.h"
 #include "gtest/gtest.h"
-#include "model/tokenizer.h"
+#include "model/text/tokenizer.h"
 
 namespace llava::model {
 namespace {

@@ -1,12 +1,12 @@
 // tokenizer.json: the file from which transformers' fast tokenizers are made. A checkpoint that has
 // one is read alike by every version of transformers; with tokenizer.model alone, versions differ.
-#ifndef LLAVA_MODEL_TOKENIZER_JSON_H_
-#define LLAVA_MODEL_TOKENIZER_JSON_H_
+#ifndef LLAVA_MODEL_TEXT_TOKENIZER_JSON_H_
+#define LLAVA_MODEL_TEXT_TOKENIZER_JSON_H_
 
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "model/tokenizer.h"
+#include "model/text/tokenizer.h"
 
 namespace llava::model {
 
@@ -17,4 +17,4 @@ absl::StatusOr<std::string> TokenizerJson(const Tokenizer& tokenizer);
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_TOKENIZER_JSON_H_
+#endif  // LLAVA_MODEL_TEXT_TOKENIZER_JSON_H_

@@ -1,18 +1,18 @@
 // Token ids and labels of a whole training conversation, equal to the reference
 // (llava/train/train.py: preprocess_multimodal, preprocess_v1, preprocess_llama_2,
 // preprocess_plain).
-#ifndef LLAVA_MODEL_CONVERSATION_LABELS_H_
-#define LLAVA_MODEL_CONVERSATION_LABELS_H_
+#ifndef LLAVA_MODEL_TEXT_CONVERSATION_LABELS_H_
+#define LLAVA_MODEL_TEXT_CONVERSATION_LABELS_H_
 
 #include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "model/chat_template.h"
 #include "model/config/config.h"
-#include "model/prompt.h"
-#include "model/tokenizer.h"
+#include "model/text/chat_template.h"
+#include "model/text/prompt.h"
+#include "model/text/tokenizer.h"
 
 namespace llava::model {
 
@@ -51,4 +51,4 @@ absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> t
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_CONVERSATION_LABELS_H_
+#endif  // LLAVA_MODEL_TEXT_CONVERSATION_LABELS_H_

@@ -1,7 +1,7 @@
 // The sentencepiece library behind our own types. Its header declares an absl::string_view that
 // clashes with abseil's, so only the .cc of this file includes it, and no abseil.
-#ifndef LLAVA_MODEL_SENTENCEPIECE_MODEL_H_
-#define LLAVA_MODEL_SENTENCEPIECE_MODEL_H_
+#ifndef LLAVA_MODEL_TEXT_SENTENCEPIECE_MODEL_H_
+#define LLAVA_MODEL_TEXT_SENTENCEPIECE_MODEL_H_
 
 #include <memory>
 #include <string>
@@ -51,4 +51,4 @@ class SentencepieceModel {
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_SENTENCEPIECE_MODEL_H_
+#endif  // LLAVA_MODEL_TEXT_SENTENCEPIECE_MODEL_H_

@@ -1,4 +1,4 @@
-#include "model/prompt.h"
+#include "model/text/prompt.h"
 
 #include <algorithm>
 #include <string>
@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/conversation_labels.h"
+#include "model/text/conversation_labels.h"
 
 namespace llava::model {
 namespace {
