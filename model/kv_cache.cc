@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "model/kernels/cuda_tensors.h"
+#include "model/kernels/cuda/tensors.h"
 #include "model/kernels/large_pages.h"
 #include "model/kernels/parallel.h"
 

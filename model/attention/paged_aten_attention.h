@@ -9,7 +9,7 @@
 
 #include "model/attention/attention.h"
 #include "model/attention/paged_batch.h"
-#include "model/kernels/cuda_tensors.h"
+#include "model/kernels/cuda/tensors.h"
 
 namespace llava::model {
 

@@ -5,7 +5,7 @@
 #include <ATen/ops/empty_like.h>
 
 #include "base/check.h"
-#include "model/kernels/cuda_tensors.h"
+#include "model/kernels/cuda/tensors.h"
 #include "model/kernels/dispatch.h"
 #include "model/kernels/parallel.h"
 

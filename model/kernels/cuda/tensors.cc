@@ -1,4 +1,4 @@
-#include "model/kernels/cuda_tensors.h"
+#include "model/kernels/cuda/tensors.h"
 
 #include "base/check.h"
 
@@ -13,7 +13,7 @@
 
 #include <algorithm>
 
-#include "model/kernels/cuda_kernels.h"
+#include "model/kernels/cuda/kernels.h"
 
 namespace llava::model {
 namespace {

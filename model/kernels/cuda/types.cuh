@@ -4,7 +4,7 @@
 
 #include <cuda_bf16.h>
 
-#include "model/kernels/cuda_kernels.h"
+#include "model/kernels/cuda/kernels.h"
 
 namespace llava::model::cuda {
 

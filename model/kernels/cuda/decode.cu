@@ -5,8 +5,8 @@
 // (Flash-Decoding), in the block that comes last.
 #include <algorithm>
 
-#include "model/kernels/cuda_kernels.h"
-#include "model/kernels/cuda_types.cuh"
+#include "model/kernels/cuda/kernels.h"
+#include "model/kernels/cuda/types.cuh"
 
 namespace llava::model::cuda {
 namespace {

@@ -1,6 +1,6 @@
 // One thread an element, or a pair of them: bound by memory.
-#include "model/kernels/cuda_kernels.h"
-#include "model/kernels/cuda_types.cuh"
+#include "model/kernels/cuda/kernels.h"
+#include "model/kernels/cuda/types.cuh"
 
 namespace llava::model::cuda {
 namespace {
