@@ -7,9 +7,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "model/kernels/cpu/large_pages.h"
+#include "model/kernels/cpu/parallel.h"
 #include "model/kernels/cuda/tensors.h"
-#include "model/kernels/large_pages.h"
-#include "model/kernels/parallel.h"
 
 namespace llava::model {
 namespace {

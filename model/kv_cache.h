@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "model/kernels/dispatch.h"
+#include "model/kernels/cpu/dispatch.h"
 
 namespace llava::model {
 

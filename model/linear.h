@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "model/kernels/packed_matrix.h"
+#include "model/kernels/cpu/packed_matrix.h"
 #include "model/lora.h"
 
 namespace llava::model {

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/sampling_params.h"
-#include "model/kernels/dispatch.h"
+#include "model/kernels/cpu/dispatch.h"
 
 namespace llava::model {
 

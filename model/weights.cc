@@ -14,8 +14,8 @@
 #include "base/mutex.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/finite.h"
-#include "model/kernels/large_pages.h"
-#include "model/kernels/parallel.h"
+#include "model/kernels/cpu/large_pages.h"
+#include "model/kernels/cpu/parallel.h"
 
 namespace llava::model {
 namespace {

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "model/kernels/parallel.h"
+#include "model/kernels/cpu/parallel.h"
 
 namespace llava::model {
 

@@ -8,7 +8,7 @@
 
 #include "model/attention/attention.h"
 #include "model/attention/paged_batch.h"
-#include "model/kernels/dispatch.h"
+#include "model/kernels/cpu/dispatch.h"
 
 namespace llava::model {
 

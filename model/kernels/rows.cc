@@ -5,9 +5,9 @@
 #include <ATen/ops/empty_like.h>
 
 #include "base/check.h"
+#include "model/kernels/cpu/dispatch.h"
+#include "model/kernels/cpu/parallel.h"
 #include "model/kernels/cuda/tensors.h"
-#include "model/kernels/dispatch.h"
-#include "model/kernels/parallel.h"
 
 namespace llava::model {
 namespace {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "model/kernels/dispatch.h"
-#include "model/kernels/packed_matrix.h"
+#include "model/kernels/cpu/dispatch.h"
+#include "model/kernels/cpu/packed_matrix.h"
 
 namespace llava::model {
 namespace {

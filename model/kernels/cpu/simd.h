@@ -5,8 +5,8 @@
 // and chosen at run time (dispatch.h). Because the copies are compiled with different flags, code
 // here must be in the LLAVA_ISA namespace and must not instantiate shared templates or inline
 // functions of other headers: the linker would keep one copy of those for everybody.
-#ifndef LLAVA_MODEL_KERNELS_SIMD_H_
-#define LLAVA_MODEL_KERNELS_SIMD_H_
+#ifndef LLAVA_MODEL_KERNELS_CPU_SIMD_H_
+#define LLAVA_MODEL_KERNELS_CPU_SIMD_H_
 
 #include <cstdint>
 
@@ -150,4 +150,4 @@ LLAVA_INLINE std::int64_t SmallerOf(std::int64_t a, std::int64_t b) { return a <
 
 }  // namespace llava::model::LLAVA_ISA
 
-#endif  // LLAVA_MODEL_KERNELS_SIMD_H_
+#endif  // LLAVA_MODEL_KERNELS_CPU_SIMD_H_

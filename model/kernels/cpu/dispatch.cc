@@ -1,4 +1,4 @@
-#include "model/kernels/dispatch.h"
+#include "model/kernels/cpu/dispatch.h"
 
 #include <vector>
 

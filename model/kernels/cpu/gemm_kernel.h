@@ -11,11 +11,11 @@
 //   AddChunk<kRows, kPanels, kFromMemory>(x, w, panel_words, steps, sums, stride)
 //                        adds chunk x of a tile times chunk w of kPanels panels, panel_words apart,
 //                        to sums [kRows][stride]; kFromMemory: asks for the weights ahead of time
-#ifndef LLAVA_MODEL_KERNELS_GEMM_KERNEL_H_
-#define LLAVA_MODEL_KERNELS_GEMM_KERNEL_H_
+#ifndef LLAVA_MODEL_KERNELS_CPU_GEMM_KERNEL_H_
+#define LLAVA_MODEL_KERNELS_CPU_GEMM_KERNEL_H_
 
-#include "model/kernels/dispatch.h"
-#include "model/kernels/simd.h"
+#include "model/kernels/cpu/dispatch.h"
+#include "model/kernels/cpu/simd.h"
 
 namespace llava::model::LLAVA_ISA {
 
@@ -168,4 +168,4 @@ inline constexpr GemmKernels MakeGemmKernels() {
 
 }  // namespace llava::model::LLAVA_ISA
 
-#endif  // LLAVA_MODEL_KERNELS_GEMM_KERNEL_H_
+#endif  // LLAVA_MODEL_KERNELS_CPU_GEMM_KERNEL_H_

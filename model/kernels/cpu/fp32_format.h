@@ -1,10 +1,10 @@
 // fp32 weights: a strip of n columns or rows is [k][n] floats, and every output is the chain
 // y = fma(x[k], w[k], y) in the order of k.
-#ifndef LLAVA_MODEL_KERNELS_FP32_FORMAT_H_
-#define LLAVA_MODEL_KERNELS_FP32_FORMAT_H_
+#ifndef LLAVA_MODEL_KERNELS_CPU_FP32_FORMAT_H_
+#define LLAVA_MODEL_KERNELS_CPU_FP32_FORMAT_H_
 
-#include "model/kernels/gemm_kernel.h"
-#include "model/kernels/simd.h"
+#include "model/kernels/cpu/gemm_kernel.h"
+#include "model/kernels/cpu/simd.h"
 
 namespace llava::model::LLAVA_ISA {
 
@@ -54,4 +54,4 @@ struct Fp32Format {
 
 }  // namespace llava::model::LLAVA_ISA
 
-#endif  // LLAVA_MODEL_KERNELS_FP32_FORMAT_H_
+#endif  // LLAVA_MODEL_KERNELS_CPU_FP32_FORMAT_H_

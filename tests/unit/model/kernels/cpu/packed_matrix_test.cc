@@ -1,4 +1,4 @@
-#include "model/kernels/packed_matrix.h"
+#include "model/kernels/cpu/packed_matrix.h"
 
 #include <ATen/ATen.h>
 

@@ -8,11 +8,11 @@
 //
 // A strip of n columns or rows is, block after block, [n] fp32 scales and [k / 2][n][2] int16.
 // A row of x with an infinity or NaN in a block gives NaN.
-#ifndef LLAVA_MODEL_KERNELS_BLOCK_FLOAT_FORMAT_H_
-#define LLAVA_MODEL_KERNELS_BLOCK_FLOAT_FORMAT_H_
+#ifndef LLAVA_MODEL_KERNELS_CPU_BLOCK_FLOAT_FORMAT_H_
+#define LLAVA_MODEL_KERNELS_CPU_BLOCK_FLOAT_FORMAT_H_
 
-#include "model/kernels/gemm_kernel.h"
-#include "model/kernels/simd.h"
+#include "model/kernels/cpu/gemm_kernel.h"
+#include "model/kernels/cpu/simd.h"
 
 namespace llava::model::LLAVA_ISA {
 
@@ -87,4 +87,4 @@ struct BlockFloatFormat {
 
 }  // namespace llava::model::LLAVA_ISA
 
-#endif  // LLAVA_MODEL_KERNELS_BLOCK_FLOAT_FORMAT_H_
+#endif  // LLAVA_MODEL_KERNELS_CPU_BLOCK_FLOAT_FORMAT_H_

@@ -1,6 +1,6 @@
 // Jobs of unequal size on ATen's thread pool.
-#ifndef LLAVA_MODEL_KERNELS_PARALLEL_H_
-#define LLAVA_MODEL_KERNELS_PARALLEL_H_
+#ifndef LLAVA_MODEL_KERNELS_CPU_PARALLEL_H_
+#define LLAVA_MODEL_KERNELS_CPU_PARALLEL_H_
 
 #include <ATen/Parallel.h>
 
@@ -30,4 +30,4 @@ void ParallelJobs(std::int64_t jobs, const Job& job) {
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_KERNELS_PARALLEL_H_
+#endif  // LLAVA_MODEL_KERNELS_CPU_PARALLEL_H_

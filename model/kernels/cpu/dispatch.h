@@ -1,6 +1,6 @@
 // The hot loops of the CPU path, compiled for several instruction sets and chosen at run time.
-#ifndef LLAVA_MODEL_KERNELS_DISPATCH_H_
-#define LLAVA_MODEL_KERNELS_DISPATCH_H_
+#ifndef LLAVA_MODEL_KERNELS_CPU_DISPATCH_H_
+#define LLAVA_MODEL_KERNELS_CPU_DISPATCH_H_
 
 #include <cstdint>
 #include <vector>
@@ -109,4 +109,4 @@ const KernelTable& Kernels();
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_KERNELS_DISPATCH_H_
+#endif  // LLAVA_MODEL_KERNELS_CPU_DISPATCH_H_

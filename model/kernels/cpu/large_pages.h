@@ -1,6 +1,6 @@
 // Memory for what every step reads from end to end: weights and the KV cache.
-#ifndef LLAVA_MODEL_KERNELS_LARGE_PAGES_H_
-#define LLAVA_MODEL_KERNELS_LARGE_PAGES_H_
+#ifndef LLAVA_MODEL_KERNELS_CPU_LARGE_PAGES_H_
+#define LLAVA_MODEL_KERNELS_CPU_LARGE_PAGES_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -13,4 +13,4 @@ at::Tensor EmptyInLargePages(at::IntArrayRef sizes, at::ScalarType dtype);
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_KERNELS_LARGE_PAGES_H_
+#endif  // LLAVA_MODEL_KERNELS_CPU_LARGE_PAGES_H_

@@ -1,4 +1,4 @@
-#include "model/kernels/packed_matrix.h"
+#include "model/kernels/cpu/packed_matrix.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/check.h"
-#include "model/kernels/large_pages.h"
-#include "model/kernels/parallel.h"
+#include "model/kernels/cpu/large_pages.h"
+#include "model/kernels/cpu/parallel.h"
 
 namespace llava::model {
 namespace {

@@ -1,6 +1,6 @@
 // A weight matrix in the order in which the CPU kernels read it, and the product with it.
-#ifndef LLAVA_MODEL_KERNELS_PACKED_MATRIX_H_
-#define LLAVA_MODEL_KERNELS_PACKED_MATRIX_H_
+#ifndef LLAVA_MODEL_KERNELS_CPU_PACKED_MATRIX_H_
+#define LLAVA_MODEL_KERNELS_CPU_PACKED_MATRIX_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "model/kernels/dispatch.h"
+#include "model/kernels/cpu/dispatch.h"
 
 namespace llava::model {
 
@@ -48,4 +48,4 @@ class PackedMatrix {
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_KERNELS_PACKED_MATRIX_H_
+#endif  // LLAVA_MODEL_KERNELS_CPU_PACKED_MATRIX_H_

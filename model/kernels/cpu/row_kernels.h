@@ -1,9 +1,9 @@
 // The decoder's element-wise loops, for one thread.
-#ifndef LLAVA_MODEL_KERNELS_ROW_KERNELS_H_
-#define LLAVA_MODEL_KERNELS_ROW_KERNELS_H_
+#ifndef LLAVA_MODEL_KERNELS_CPU_ROW_KERNELS_H_
+#define LLAVA_MODEL_KERNELS_CPU_ROW_KERNELS_H_
 
-#include "model/kernels/dispatch.h"
-#include "model/kernels/simd.h"
+#include "model/kernels/cpu/dispatch.h"
+#include "model/kernels/cpu/simd.h"
 
 namespace llava::model::LLAVA_ISA {
 
@@ -109,4 +109,4 @@ void RotateRow(float* x, const float* cos, const float* sin, std::int64_t heads,
 
 }  // namespace llava::model::LLAVA_ISA
 
-#endif  // LLAVA_MODEL_KERNELS_ROW_KERNELS_H_
+#endif  // LLAVA_MODEL_KERNELS_CPU_ROW_KERNELS_H_

@@ -1,10 +1,10 @@
 // The kernels compiled with the flags of this instruction set (model/CMakeLists.txt).
-#include "model/kernels/table.h"
+#include "model/kernels/cpu/table.h"
 
 namespace llava::model {
 
-const KernelTable& Avx512Kernels() {
-  static constexpr KernelTable kTable = avx512::MakeTable("avx512");
+const KernelTable& Avx512VnniKernels() {
+  static constexpr KernelTable kTable = avx512vnni::MakeTable("avx512vnni");
   return kTable;
 }
 

@@ -5,11 +5,11 @@
 // A row is (query token, query head); rows of one key/value head share its blocks. Blocks are
 // walked in the sequence's order and each row's arithmetic depends on its own tokens only, so
 // neither the batch nor the cut into chunks changes a result.
-#ifndef LLAVA_MODEL_KERNELS_ATTENTION_KERNEL_H_
-#define LLAVA_MODEL_KERNELS_ATTENTION_KERNEL_H_
+#ifndef LLAVA_MODEL_KERNELS_CPU_ATTENTION_KERNEL_H_
+#define LLAVA_MODEL_KERNELS_CPU_ATTENTION_KERNEL_H_
 
-#include "model/kernels/dispatch.h"
-#include "model/kernels/simd.h"
+#include "model/kernels/cpu/dispatch.h"
+#include "model/kernels/cpu/simd.h"
 
 namespace llava::model::LLAVA_ISA {
 
@@ -193,4 +193,4 @@ void Attend(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first_row
 
 }  // namespace llava::model::LLAVA_ISA
 
-#endif  // LLAVA_MODEL_KERNELS_ATTENTION_KERNEL_H_
+#endif  // LLAVA_MODEL_KERNELS_CPU_ATTENTION_KERNEL_H_

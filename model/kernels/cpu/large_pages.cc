@@ -1,4 +1,4 @@
-#include "model/kernels/large_pages.h"
+#include "model/kernels/cpu/large_pages.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>

@@ -1,14 +1,14 @@
 // The kernels of one LLAVA_ISA as a table. Included by the one source file of each instruction set
 // only.
-#ifndef LLAVA_MODEL_KERNELS_TABLE_H_
-#define LLAVA_MODEL_KERNELS_TABLE_H_
+#ifndef LLAVA_MODEL_KERNELS_CPU_TABLE_H_
+#define LLAVA_MODEL_KERNELS_CPU_TABLE_H_
 
-#include "model/kernels/attention_kernel.h"
-#include "model/kernels/block_float_format.h"
-#include "model/kernels/dispatch.h"
-#include "model/kernels/fp32_format.h"
-#include "model/kernels/gemm_kernel.h"
-#include "model/kernels/row_kernels.h"
+#include "model/kernels/cpu/attention_kernel.h"
+#include "model/kernels/cpu/block_float_format.h"
+#include "model/kernels/cpu/dispatch.h"
+#include "model/kernels/cpu/fp32_format.h"
+#include "model/kernels/cpu/gemm_kernel.h"
+#include "model/kernels/cpu/row_kernels.h"
 
 namespace llava::model::LLAVA_ISA {
 
@@ -30,4 +30,4 @@ inline constexpr KernelTable MakeTable(const char* name) {
 
 }  // namespace llava::model::LLAVA_ISA
 
-#endif  // LLAVA_MODEL_KERNELS_TABLE_H_
+#endif  // LLAVA_MODEL_KERNELS_CPU_TABLE_H_

@@ -1,10 +1,10 @@
 // The kernels compiled with the flags of this instruction set (model/CMakeLists.txt).
-#include "model/kernels/table.h"
+#include "model/kernels/cpu/table.h"
 
 namespace llava::model {
 
-const KernelTable& Avx2Kernels() {
-  static constexpr KernelTable kTable = avx2::MakeTable("avx2");
+const KernelTable& Avx512Kernels() {
+  static constexpr KernelTable kTable = avx512::MakeTable("avx512");
   return kTable;
 }
 
