@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "model/kv_cache.h"
+#include "model/attention/kv_cache.h"
 
 namespace llava::model {
 

@@ -9,9 +9,9 @@
 #include <memory>
 #include <numeric>
 
+#include "model/attention/kv_cache.h"
 #include "model/attention/paged_aten_attention.h"
 #include "model/attention/paged_cpu_attention.h"
-#include "model/kv_cache.h"
 #include "tests/golden/golden_data.h"
 #include "tests/support/test_device.h"
 

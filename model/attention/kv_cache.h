@@ -1,6 +1,6 @@
 // Keys and values of all layers in blocks of 16 tokens, allocated once.
-#ifndef LLAVA_MODEL_KV_CACHE_H_
-#define LLAVA_MODEL_KV_CACHE_H_
+#ifndef LLAVA_MODEL_ATTENTION_KV_CACHE_H_
+#define LLAVA_MODEL_ATTENTION_KV_CACHE_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -82,4 +82,4 @@ class KvCache {
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_KV_CACHE_H_
+#endif  // LLAVA_MODEL_ATTENTION_KV_CACHE_H_
