@@ -12,7 +12,7 @@
 #include "base/status_macros.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
-#include "model/llava.h"
+#include "model/network/llava.h"
 #include "server/engine/torch_executor.h"
 
 namespace llava::server {

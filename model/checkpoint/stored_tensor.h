@@ -1,5 +1,6 @@
 // Tensors as they lie in a checkpoint file: names, element types, shapes, and views of the bytes.
-// Free of LibTorch, so that the parsers can be fuzzed; model/weights.h makes at::Tensors of them.
+// Free of LibTorch, so that the parsers can be fuzzed; model/network/weights.h makes at::Tensors of
+// them.
 #ifndef LLAVA_MODEL_CHECKPOINT_STORED_TENSOR_H_
 #define LLAVA_MODEL_CHECKPOINT_STORED_TENSOR_H_
 

@@ -17,7 +17,7 @@
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
 #include "model/image/preprocess.h"
-#include "model/llava.h"
+#include "model/network/llava.h"
 #include "model/text/chat_template.h"
 #include "model/text/tokenizer.h"
 

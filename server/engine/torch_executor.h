@@ -18,8 +18,8 @@
 #include "model/attention/attention.h"
 #include "model/attention/kv_cache.h"
 #include "model/attention/paged_batch.h"
-#include "model/llava.h"
-#include "model/sampler.h"
+#include "model/network/llava.h"
+#include "model/network/sampler.h"
 #include "server/engine/executor.h"
 
 namespace llava::engine {

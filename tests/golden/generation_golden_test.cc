@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "model/image/image.h"
 #include "model/image/preprocess.h"
-#include "model/session.h"
+#include "model/network/session.h"
 #include "model/text/prompt.h"
 #include "model/text/tokenizer.h"
 #include "server/commands/generate_command.h"

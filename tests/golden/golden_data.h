@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "model/llava.h"
+#include "model/network/llava.h"
 
 namespace llava::model {
 

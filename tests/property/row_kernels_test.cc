@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "model/kernels/rows.h"
+#include "model/network/rows.h"
 #include "tests/support/test_device.h"
 
 namespace llava::model {

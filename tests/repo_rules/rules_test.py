@@ -39,7 +39,7 @@ class RulesTest(unittest.TestCase):
             "std::thread": self.tree("std::thread t;\n"),
             "TODO": self.tree("// TODO: later\n"),
             "using namespace": self.tree("using namespace std;\n"),
-            "may not include model": self.tree('#include "model/llava.h"\n'),
+            "may not include model": self.tree('#include "model/network/llava.h"\n'),
             "by its full path": self.tree('#include "a.h"\n'),
             "include guard": {**self.tree(""), "base/a.h": "int F();\n"},
             "must include": {**self.tree(""), "base/a.cc": "#include <vector>\n"},

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "training/publish/hugging_face_layout.h"
+#include "training/run/hugging_face_layout.h"
 
 namespace llava::training {
 

@@ -11,7 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
-#include "model/llava.h"
+#include "model/network/llava.h"
 #include "training/evaluate/answerer.h"
 
 namespace llava::training {

@@ -14,7 +14,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "model/image/image.h"
-#include "model/session.h"
+#include "model/network/session.h"
 #include "model/text/prompt.h"
 
 namespace llava::training {

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "model/checkpoint/manifest.h"
 #include "model/image/preprocess.h"
-#include "model/llava.h"
+#include "model/network/llava.h"
 #include "model/text/chat_template.h"
 #include "model/text/prompt.h"
 #include "model/text/tokenizer.h"

@@ -9,13 +9,13 @@
 
 namespace llava::training {
 
-bool Decays(const NamedTensor& parameter) { return parameter.tensor.dim() >= 2; }
+bool Decays(const model::NamedTensor& parameter) { return parameter.tensor.dim() >= 2; }
 
 std::vector<ParameterGroup> SplitByDecay(const std::string& name, double rate, double weight_decay,
-                                         const std::vector<NamedTensor>& parameters) {
+                                         const std::vector<model::NamedTensor>& parameters) {
   ParameterGroup decayed{name, rate, weight_decay, {}};
   ParameterGroup plain{name + " (no decay)", rate, 0.0, {}};
-  for (const NamedTensor& parameter : parameters) {
+  for (const model::NamedTensor& parameter : parameters) {
     (Decays(parameter) ? decayed : plain).parameters.push_back(parameter);
   }
   std::vector<ParameterGroup> groups;
@@ -30,7 +30,7 @@ AdamW::AdamW(std::vector<ParameterGroup> groups, const AdamWOptions& options)
   const at::NoGradGuard no_grad;
   for (const ParameterGroup& group : groups_) {
     std::vector<Slot>& slots = slots_.emplace_back();
-    for (const NamedTensor& parameter : group.parameters) {
+    for (const model::NamedTensor& parameter : group.parameters) {
       const at::Tensor& weight = parameter.tensor;
       const at::Tensor master =
           weight.scalar_type() == at::kFloat ? weight.detach() : weight.detach().to(at::kFloat);
@@ -64,14 +64,14 @@ void AdamW::Step(double rate_factor, double gradient_scale) {
 
 void AdamW::ZeroGradients() {
   for (const ParameterGroup& group : groups_) {
-    for (const NamedTensor& parameter : group.parameters) {
+    for (const model::NamedTensor& parameter : group.parameters) {
       parameter.tensor.mutable_grad() = at::Tensor();
     }
   }
 }
 
-std::vector<NamedTensor> AdamW::State() const {
-  std::vector<NamedTensor> state;
+std::vector<model::NamedTensor> AdamW::State() const {
+  std::vector<model::NamedTensor> state;
   for (std::size_t g = 0; g < groups_.size(); ++g) {
     for (std::size_t i = 0; i < slots_[g].size(); ++i) {
       const std::string& name = groups_[g].parameters[i].name;

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "training/run/named_tensor.h"
+#include "model/network/named_tensor.h"
 
 namespace llava::training {
 
@@ -27,15 +27,15 @@ struct ParameterGroup {
   std::string name;  // "decoder", "decoder (no decay)", ... for logs
   double rate = 0.0;
   double weight_decay = 0.0;
-  std::vector<NamedTensor> parameters;
+  std::vector<model::NamedTensor> parameters;
 };
 
 // Norm weights and biases (all tensors with fewer than two dimensions) are not decayed.
-bool Decays(const NamedTensor& parameter);
+bool Decays(const model::NamedTensor& parameter);
 
 // Splits `parameters` into those that decay and those that do not; empty groups are left out.
 std::vector<ParameterGroup> SplitByDecay(const std::string& name, double rate, double weight_decay,
-                                         const std::vector<NamedTensor>& parameters);
+                                         const std::vector<model::NamedTensor>& parameters);
 
 // Used by the training thread. Shares the parameters' memory; owns masters and moments.
 class AdamW {
@@ -54,7 +54,7 @@ class AdamW {
 
   // What a resume needs: "<parameter>.m", ".v" and, below fp32, ".master", plus the step count.
   // The tensors share memory with the optimizer: copying into them restores it.
-  std::vector<NamedTensor> State() const;
+  std::vector<model::NamedTensor> State() const;
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps) { steps_ = steps; }
 

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "model/llava.h"
-#include "model/lora.h"
-#include "training/run/named_tensor.h"
+#include "model/network/llava.h"
+#include "model/network/lora.h"
+#include "model/network/named_tensor.h"
 #include "training/run/recipe.h"
 
 namespace llava::training {
@@ -24,7 +24,7 @@ class Adapters {
   Adapters(model::Llava& model, const LoraOptions& options, std::uint64_t seed);
 
   // "<layer>.lora_A.weight" and "<layer>.lora_B.weight", as PEFT names them.
-  const std::vector<NamedTensor>& parameters() const { return parameters_; }
+  const std::vector<model::NamedTensor>& parameters() const { return parameters_; }
 
   // Before a forward pass: the same seed drops the same inputs.
   void BeginPass(std::uint64_t seed);
@@ -36,7 +36,7 @@ class Adapters {
   model::Llava& model_;
   std::vector<std::string> layers_;
   std::vector<std::shared_ptr<model::Lora>> loras_;
-  std::vector<NamedTensor> parameters_;
+  std::vector<model::NamedTensor> parameters_;
 };
 
 // Whether the layer (or its weight) of that name is one of the targets: those are layers of the

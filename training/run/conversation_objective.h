@@ -7,7 +7,7 @@
 #include <functional>
 #include <memory>
 
-#include "model/llava.h"
+#include "model/network/llava.h"
 #include "training/run/feature_cache.h"
 #include "training/run/objective.h"
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/digest.h"
-#include "model/llava.h"
+#include "model/network/llava.h"
 #include "training/data/sample.h"
 
 namespace llava::training {

@@ -23,7 +23,7 @@ constexpr std::int64_t kFirstBucketElements = std::int64_t{1} << 18;  // 1 MiB: 
 constexpr std::int64_t kBucketElements = std::int64_t{25} << 18;      // 25 MiB of fp32
 
 // The heaviest parameter first, each to the rank that has least.
-std::vector<int> DealOwners(const std::vector<NamedTensor>& parameters, int ranks) {
+std::vector<int> DealOwners(const std::vector<model::NamedTensor>& parameters, int ranks) {
   std::vector<std::size_t> order(parameters.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
@@ -51,7 +51,7 @@ class GradientSync::Hook final : public torch::autograd::PostAccumulateGradHook 
   const std::size_t parameter_;
 };
 
-GradientSync::GradientSync(Ranks& ranks, std::vector<NamedTensor> parameters, bool sharded)
+GradientSync::GradientSync(Ranks& ranks, std::vector<model::NamedTensor> parameters, bool sharded)
     : ranks_(ranks),
       parameters_(std::move(parameters)),
       sharded_(sharded && ranks.size() > 1),
@@ -67,7 +67,7 @@ GradientSync::GradientSync(Ranks& ranks, std::vector<NamedTensor> parameters, bo
 
 GradientSync::~GradientSync() {
   if (ranks_.size() == 1) return;
-  for (const NamedTensor& parameter : parameters_) {
+  for (const model::NamedTensor& parameter : parameters_) {
     torch::autograd::impl::set_post_acc_grad_hooks(parameter.tensor, nullptr);
   }
 }
@@ -98,8 +98,8 @@ bool GradientSync::IsOwned(std::size_t parameter) const {
   return !sharded_ || owners_[parameter] == ranks_.rank();
 }
 
-std::vector<NamedTensor> GradientSync::Owned() const {
-  std::vector<NamedTensor> owned;
+std::vector<model::NamedTensor> GradientSync::Owned() const {
+  std::vector<model::NamedTensor> owned;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (IsOwned(i)) owned.push_back(parameters_[i]);
   }

@@ -13,7 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "training/run/named_tensor.h"
+#include "model/network/named_tensor.h"
 #include "training/run/ranks.h"
 
 namespace llava::training {
@@ -23,7 +23,7 @@ namespace llava::training {
 class GradientSync {
  public:
   // The parameters require gradients; every rank has the same. `ranks` outlives this.
-  GradientSync(Ranks& ranks, std::vector<NamedTensor> parameters, bool sharded);
+  GradientSync(Ranks& ranks, std::vector<model::NamedTensor> parameters, bool sharded);
   ~GradientSync();
   GradientSync(const GradientSync&) = delete;
   GradientSync& operator=(const GradientSync&) = delete;
@@ -31,7 +31,7 @@ class GradientSync {
   bool sharded() const { return sharded_; }
 
   // Those whose gradients and optimizer state this rank has.
-  std::vector<NamedTensor> Owned() const;
+  std::vector<model::NamedTensor> Owned() const;
 
   // Around the forward and backward pass of each micro batch; `last` of a step. After the last one
   // the parameters' gradients (of the owned ones) are sums over all ranks, in fp32, and undefined
@@ -63,7 +63,7 @@ class GradientSync {
   bool IsOwned(std::size_t parameter) const;
 
   Ranks& ranks_;
-  const std::vector<NamedTensor> parameters_;
+  const std::vector<model::NamedTensor> parameters_;
   const bool sharded_;
   std::vector<int> owners_;       // of each parameter
   std::vector<at::Tensor> kept_;  // sums of earlier passes of this step, sharded

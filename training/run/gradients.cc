@@ -11,10 +11,10 @@
 
 namespace llava::training {
 
-double GradientNorm(const std::vector<NamedTensor>& parameters) {
+double GradientNorm(const std::vector<model::NamedTensor>& parameters) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> norms;
-  for (const NamedTensor& parameter : parameters) {
+  for (const model::NamedTensor& parameter : parameters) {
     const at::Tensor& gradient = parameter.tensor.grad();
     if (!gradient.defined()) continue;
     norms.push_back(at::linalg_vector_norm(gradient, 2, std::nullopt, false, at::kFloat));

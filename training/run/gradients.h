@@ -4,13 +4,13 @@
 
 #include <vector>
 
-#include "training/run/named_tensor.h"
+#include "model/network/named_tensor.h"
 
 namespace llava::training {
 
 // The L2 norm over the gradients of all parameters, in fp32 (parameters without one count as 0).
 // NaN or infinite when any element is.
-double GradientNorm(const std::vector<NamedTensor>& parameters);
+double GradientNorm(const std::vector<model::NamedTensor>& parameters);
 
 // The factor that brings a norm down to `limit`, as torch's clip_grad_norm_: min(1, limit / (norm +
 // 1e-6)). No limit (0): 1.

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "model/network/named_tensor.h"
 #include "training/data/collator.h"
-#include "training/run/named_tensor.h"
 
 namespace llava::training {
 
@@ -38,7 +38,7 @@ class Objective {
   virtual std::int64_t steps_per_epoch() const = 0;
 
   // Parameters of its own that are trained with the stage and thrown away after it.
-  virtual std::vector<NamedTensor> extra_parameters() const { return {}; }
+  virtual std::vector<model::NamedTensor> extra_parameters() const { return {}; }
 };
 
 }  // namespace llava::training

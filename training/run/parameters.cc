@@ -25,8 +25,8 @@ std::int64_t PassesPerStep(const StageOptions& stage, std::int64_t ranks) {
 }
 
 std::vector<ParameterGroup> SelectParameters(const StageOptions& stage, const model::Llava& model,
-                                             const std::vector<NamedTensor>& extra) {
-  std::vector<NamedTensor> tower, projector, decoder;
+                                             const std::vector<model::NamedTensor>& extra) {
+  std::vector<model::NamedTensor> tower, projector, decoder;
   for (const auto& [name, tensor] : model.weights()) {
     const Part part = PartOf(name);
     const bool trained = part == Part::kVisionTower ? stage.train_vision_tower
@@ -40,7 +40,7 @@ std::vector<ParameterGroup> SelectParameters(const StageOptions& stage, const mo
   }
   std::vector<ParameterGroup> groups;
   const auto add = [&](const std::string& name, double rate,
-                       const std::vector<NamedTensor>& parameters) {
+                       const std::vector<model::NamedTensor>& parameters) {
     for (ParameterGroup& group :
          SplitByDecay(name, rate > 0.0 ? rate : stage.rate, stage.weight_decay, parameters)) {
       groups.push_back(std::move(group));

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "model/image/preprocess.h"
-#include "model/llava.h"
+#include "model/network/llava.h"
 #include "training/data/dense_labels.h"
 #include "training/data/length_grouped_sampler.h"
 #include "training/run/objective.h"
@@ -37,7 +37,9 @@ class PatchLabelObjective final : public Objective {
 
   absl::StatusOr<Pass> Next() override;
   std::int64_t steps_per_epoch() const override { return sampler_.steps_per_epoch(); }
-  std::vector<NamedTensor> extra_parameters() const override { return {head_weight_, head_bias_}; }
+  std::vector<model::NamedTensor> extra_parameters() const override {
+    return {head_weight_, head_bias_};
+  }
 
  private:
   PatchLabelObjective(const model::Llava& model, const model::Preprocessor& preprocessor,
@@ -52,8 +54,8 @@ class PatchLabelObjective final : public Objective {
   const PatchLabelOptions options_;
   const DenseLabels labels_;
   LengthGroupedSampler sampler_;
-  NamedTensor head_weight_;  // [classes of all planes, tower width]
-  NamedTensor head_bias_;
+  model::NamedTensor head_weight_;  // [classes of all planes, tower width]
+  model::NamedTensor head_bias_;
   std::int64_t next_pass_;
 };
 

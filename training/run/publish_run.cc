@@ -19,7 +19,7 @@
 #include "base/status_macros.h"
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/weight_names.h"
-#include "model/checkpoint_writer.h"
+#include "model/network/checkpoint_writer.h"
 #include "model/text/chat_template.h"
 #include "training/data/conversation_builder.h"
 #include "training/evaluate/answerer.h"

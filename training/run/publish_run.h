@@ -7,7 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "model/llava.h"
+#include "model/network/llava.h"
 #include "training/publish/publish.h"
 #include "training/run/recipe.h"
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "model/weights.h"
+#include "model/network/weights.h"
 
 namespace llava::training {
 

@@ -50,7 +50,7 @@ enum class Teaching {
   kPatchLabels,   // what lies under each patch, through a linear head that is thrown away
 };
 
-// Low-rank adapters in the place of the decoder's own weights (model/lora.h).
+// Low-rank adapters in the place of the decoder's own weights (model/network/lora.h).
 struct LoraOptions {
   std::int64_t rank = 0;  // 0: none
   double alpha = 16.0;

@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
-#include "model/llava.h"
+#include "model/network/llava.h"
 #include "training/run/rank_place.h"
 #include "training/run/recipe.h"
 #include "training/run/step_report.h"

@@ -16,7 +16,7 @@
 #include "base/durable_file.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "training/run/tensor_file.h"
+#include "model/network/tensor_files.h"
 
 namespace llava::training {
 namespace {
@@ -85,7 +85,8 @@ std::vector<std::string> StateStore::CompleteStates() const {
   return names;
 }
 
-absl::Status StateStore::Save(const Progress& progress, const std::vector<NamedTensor>& tensors) {
+absl::Status StateStore::Save(const Progress& progress,
+                              const std::vector<model::NamedTensor>& tensors) {
   std::error_code error;
   fs::create_directories(folder_, error);
   const std::string name =
@@ -100,7 +101,7 @@ absl::Status StateStore::Save(const Progress& progress, const std::vector<NamedT
     }
   }
   RETURN_IF_ERROR(ranks_.Barrier());
-  RETURN_IF_ERROR(WriteTensorFile(
+  RETURN_IF_ERROR(model::SaveTensors(
       absl::StrCat(unfinished, "/", ShardName(ranks_.rank(), ranks_.size())), tensors));
   RETURN_IF_ERROR(ranks_.Barrier());
   if (!ranks_.is_first()) return absl::OkStatus();
@@ -137,8 +138,8 @@ absl::StatusOr<std::optional<SavedState>> StateStore::LoadNewest() const {
   saved.progress = *std::move(progress);
   const int shards = ShardsOf(json);
   for (int shard = 0; shard < shards; ++shard) {
-    ASSIGN_OR_RETURN(std::vector<NamedTensor> tensors,
-                     ReadTensorFile(absl::StrCat(state, "/", ShardName(shard, shards))));
+    ASSIGN_OR_RETURN(std::vector<model::NamedTensor> tensors,
+                     model::LoadTensors(absl::StrCat(state, "/", ShardName(shard, shards))));
     saved.tensors.insert(saved.tensors.end(), tensors.begin(), tensors.end());
   }
   return std::optional<SavedState>(std::move(saved));

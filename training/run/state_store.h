@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/rng.h"
-#include "training/run/named_tensor.h"
+#include "model/network/named_tensor.h"
 #include "training/run/ranks.h"
 
 namespace llava::training {
@@ -28,7 +28,7 @@ struct Progress {
 
 struct SavedState {
   Progress progress;
-  std::vector<NamedTensor> tensors;  // CPU, as they were saved, of all ranks
+  std::vector<model::NamedTensor> tensors;  // CPU, as they were saved, of all ranks
 };
 
 // Used by the training thread of one run at a time.
@@ -40,7 +40,7 @@ class StateStore {
   // Called by every rank with its share of the tensors, which becomes a file of its own; a later
   // run may have another number of ranks. Durable when it returns. Removes what is older than the
   // `keep` newest, and leftovers of writes that were cut short. The error names the file.
-  absl::Status Save(const Progress& progress, const std::vector<NamedTensor>& tensors);
+  absl::Status Save(const Progress& progress, const std::vector<model::NamedTensor>& tensors);
 
   // The newest state, or nothing in a fresh folder. DATA_LOSS when a complete state does not read.
   absl::StatusOr<std::optional<SavedState>> LoadNewest() const;

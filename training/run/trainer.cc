@@ -26,8 +26,8 @@ namespace {
 constexpr char kWeight[] = "weight/";
 constexpr char kStageState[] = "optimizer/";
 
-std::vector<NamedTensor> ParametersOf(const std::vector<ParameterGroup>& groups) {
-  std::vector<NamedTensor> all;
+std::vector<model::NamedTensor> ParametersOf(const std::vector<ParameterGroup>& groups) {
+  std::vector<model::NamedTensor> all;
   for (const ParameterGroup& group : groups) {
     all.insert(all.end(), group.parameters.begin(), group.parameters.end());
   }
@@ -36,23 +36,24 @@ std::vector<NamedTensor> ParametersOf(const std::vector<ParameterGroup>& groups)
 
 // The groups without the parameters that are not `wanted`; none is left out.
 std::vector<ParameterGroup> Keep(std::vector<ParameterGroup> groups,
-                                 const std::vector<NamedTensor>& wanted) {
+                                 const std::vector<model::NamedTensor>& wanted) {
   std::set<std::string_view> names;
-  for (const NamedTensor& parameter : wanted) names.insert(parameter.name);
+  for (const model::NamedTensor& parameter : wanted) names.insert(parameter.name);
   for (ParameterGroup& group : groups) {
-    std::erase_if(group.parameters,
-                  [&](const NamedTensor& parameter) { return !names.contains(parameter.name); });
+    std::erase_if(group.parameters, [&](const model::NamedTensor& parameter) {
+      return !names.contains(parameter.name);
+    });
   }
   return groups;
 }
 
 // Copies saved values into tensors of the same names; every target must be there.
-absl::Status CopyInto(const std::vector<NamedTensor>& saved,
-                      const std::vector<NamedTensor>& targets) {
+absl::Status CopyInto(const std::vector<model::NamedTensor>& saved,
+                      const std::vector<model::NamedTensor>& targets) {
   const at::NoGradGuard no_grad;
   std::map<std::string_view, const at::Tensor*> by_name;
-  for (const NamedTensor& tensor : saved) by_name[tensor.name] = &tensor.tensor;
-  for (const NamedTensor& target : targets) {
+  for (const model::NamedTensor& tensor : saved) by_name[tensor.name] = &tensor.tensor;
+  for (const model::NamedTensor& target : targets) {
     const auto found = by_name.find(target.name);
     if (found == by_name.end() || found->second->sizes() != target.tensor.sizes()) {
       return absl::DataLossError(
@@ -64,9 +65,9 @@ absl::Status CopyInto(const std::vector<NamedTensor>& saved,
 }
 
 // The tensors whose names begin with `prefix`, without it.
-std::vector<NamedTensor> WithPrefix(const SavedState& saved, std::string_view prefix) {
-  std::vector<NamedTensor> tensors;
-  for (const NamedTensor& tensor : saved.tensors) {
+std::vector<model::NamedTensor> WithPrefix(const SavedState& saved, std::string_view prefix) {
+  std::vector<model::NamedTensor> tensors;
+  for (const model::NamedTensor& tensor : saved.tensors) {
     if (tensor.name.starts_with(prefix)) {
       tensors.push_back({tensor.name.substr(prefix.size()), tensor.tensor});
     }
@@ -75,10 +76,10 @@ std::vector<NamedTensor> WithPrefix(const SavedState& saved, std::string_view pr
 }
 
 // What a stage's adapters have learned so far, added to the model's weights.
-absl::Status AddAdapters(const std::vector<NamedTensor>& stage_state, const LoraOptions& options,
-                         const model::Llava& model) {
+absl::Status AddAdapters(const std::vector<model::NamedTensor>& stage_state,
+                         const LoraOptions& options, const model::Llava& model) {
   std::map<std::string_view, at::Tensor> by_name;
-  for (const NamedTensor& tensor : stage_state) by_name[tensor.name] = tensor.tensor;
+  for (const model::NamedTensor& tensor : stage_state) by_name[tensor.name] = tensor.tensor;
   for (const auto& [name, weight] : model.weights()) {
     if (!IsTarget(name, options)) continue;
     const std::string layer = name.substr(0, name.size() - std::string_view(".weight").size());
@@ -111,8 +112,8 @@ struct Trainer::Stage {
   std::int64_t steps = 0;
   std::unique_ptr<Objective> objective;
   std::optional<Adapters> adapters;
-  std::vector<NamedTensor> extra;      // trained beside the model's own weights
-  std::vector<ParameterGroup> groups;  // all that is trained
+  std::vector<model::NamedTensor> extra;  // trained beside the model's own weights
+  std::vector<ParameterGroup> groups;     // all that is trained
   std::unique_ptr<GradientSync> sync;
   std::unique_ptr<AdamW> optimizer;  // of what this rank owns
 };
@@ -144,7 +145,7 @@ std::string Trainer::Where(const StageOptions& stage) const {
 absl::Status RestoreWeights(const SavedState& saved, const Recipe& recipe,
                             const model::Llava& model) {
   const at::NoGradGuard no_grad;
-  for (const NamedTensor& weight : WithPrefix(saved, kWeight)) {
+  for (const model::NamedTensor& weight : WithPrefix(saved, kWeight)) {
     const auto found = model.weights().find(weight.name);
     if (found == model.weights().end() || found->second.sizes() != weight.tensor.sizes()) {
       return absl::DataLossError(
@@ -158,7 +159,7 @@ absl::Status RestoreWeights(const SavedState& saved, const Recipe& recipe,
 }
 
 absl::Status Trainer::Run() {
-  std::vector<NamedTensor> stage_state;
+  std::vector<model::NamedTensor> stage_state;
   RETURN_IF_ERROR(Restore(&stage_state));
   while (progress_.stage < static_cast<std::int64_t>(recipe_.stages.size())) {
     const StageOptions& stage = recipe_.stages[progress_.stage];
@@ -177,7 +178,7 @@ absl::Status Trainer::Run() {
   return absl::OkStatus();
 }
 
-absl::Status Trainer::Restore(std::vector<NamedTensor>* stage_state) {
+absl::Status Trainer::Restore(std::vector<model::NamedTensor>* stage_state) {
   ASSIGN_OR_RETURN(std::optional<SavedState> saved, store_.LoadNewest());
   if (!saved.has_value()) return absl::OkStatus();
   const std::string expected = RecipeDigest(recipe_, StagesBegun(saved->progress));
@@ -194,12 +195,12 @@ absl::Status Trainer::Restore(std::vector<NamedTensor>* stage_state) {
 
 // Weights that the stages up to the current one change: the others are still those of the source.
 // A stage's adapters reach the weights at its end only.
-std::vector<NamedTensor> Trainer::TrainedWeights() const {
+std::vector<model::NamedTensor> Trainer::TrainedWeights() const {
   std::map<std::string, at::Tensor> weights;
   for (std::int64_t i = 0; i < std::ssize(recipe_.stages) && i <= progress_.stage; ++i) {
     const StageOptions& stage = recipe_.stages[i];
     for (const ParameterGroup& group : SelectParameters(stage, model_, {})) {
-      for (const NamedTensor& parameter : group.parameters) {
+      for (const model::NamedTensor& parameter : group.parameters) {
         weights.emplace(parameter.name, parameter.tensor);
       }
     }
@@ -208,13 +209,13 @@ std::vector<NamedTensor> Trainer::TrainedWeights() const {
       if (IsTarget(name, stage.lora)) weights.emplace(name, weight);
     }
   }
-  std::vector<NamedTensor> named;
+  std::vector<model::NamedTensor> named;
   for (const auto& [name, tensor] : weights) named.push_back({name, tensor});
   return named;
 }
 
 absl::StatusOr<std::unique_ptr<Trainer::Stage>> Trainer::Begin(
-    const StageOptions& options, const std::vector<NamedTensor>& stage_state) {
+    const StageOptions& options, const std::vector<model::NamedTensor>& stage_state) {
   auto stage = std::make_unique<Stage>(options);
   ASSIGN_OR_RETURN(stage->objective, hooks_.make_objective(options, progress_.step));
   stage->steps =
@@ -222,14 +223,14 @@ absl::StatusOr<std::unique_ptr<Trainer::Stage>> Trainer::Begin(
   stage->extra = stage->objective->extra_parameters();
   if (options.lora.rank > 0) {
     stage->adapters.emplace(model_, options.lora, recipe_.seed);
-    const std::vector<NamedTensor>& adapters = stage->adapters->parameters();
+    const std::vector<model::NamedTensor>& adapters = stage->adapters->parameters();
     stage->extra.insert(stage->extra.end(), adapters.begin(), adapters.end());
   }
   model_.decoder().set_recompute(options.gradient_checkpointing);
   stage->groups = SelectParameters(options, model_, stage->extra);
   for (const auto& [name, weight] : model_.weights()) weight.requires_grad_(false);
-  const std::vector<NamedTensor> parameters = ParametersOf(stage->groups);
-  for (const NamedTensor& parameter : parameters) parameter.tensor.requires_grad_(true);
+  const std::vector<model::NamedTensor> parameters = ParametersOf(stage->groups);
+  for (const model::NamedTensor& parameter : parameters) parameter.tensor.requires_grad_(true);
   stage->sync = std::make_unique<GradientSync>(ranks_, parameters, recipe_.shard);
   if (progress_.step > 0) RETURN_IF_ERROR(CopyInto(stage_state, stage->extra));
   stage->optimizer = std::make_unique<AdamW>(
@@ -243,7 +244,7 @@ absl::StatusOr<std::unique_ptr<Trainer::Stage>> Trainer::Begin(
 }
 
 absl::Status Trainer::RunStage(const StageOptions& options,
-                               const std::vector<NamedTensor>& stage_state) {
+                               const std::vector<model::NamedTensor>& stage_state) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Stage> stage, Begin(options, stage_state));
   stage_time_ = Duration::zero();
   stage_timed_ = 0;
@@ -370,22 +371,22 @@ StepReport Trainer::Report(const Stage& stage, const StepTotals& totals, double 
 // What all ranks have alike is dealt out between them; sharded optimizer state is saved where it
 // is.
 absl::Status Trainer::Save(const Stage* stage) {
-  std::vector<NamedTensor> alike;
-  std::vector<NamedTensor> mine;
-  for (const NamedTensor& weight : TrainedWeights()) {
+  std::vector<model::NamedTensor> alike;
+  std::vector<model::NamedTensor> mine;
+  for (const model::NamedTensor& weight : TrainedWeights()) {
     alike.push_back({absl::StrCat(kWeight, weight.name), weight.tensor});
   }
   if (stage != nullptr) {
-    for (const NamedTensor& parameter : stage->extra) {
+    for (const model::NamedTensor& parameter : stage->extra) {
       alike.push_back({absl::StrCat(kStageState, parameter.name), parameter.tensor});
     }
-    std::vector<NamedTensor>& optimizer = stage->sync->sharded() ? mine : alike;
-    for (const NamedTensor& tensor : stage->optimizer->State()) {
+    std::vector<model::NamedTensor>& optimizer = stage->sync->sharded() ? mine : alike;
+    for (const model::NamedTensor& tensor : stage->optimizer->State()) {
       optimizer.push_back({absl::StrCat(kStageState, tensor.name), tensor.tensor});
     }
   }
   std::size_t rank = 0;
-  for (const NamedTensor& tensor : alike) {
+  for (const model::NamedTensor& tensor : alike) {
     if (static_cast<int>(rank) == ranks_.rank()) mine.push_back(tensor);
     rank = (rank + 1) % static_cast<std::size_t>(ranks_.size());
   }

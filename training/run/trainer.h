@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
-#include "model/llava.h"
+#include "model/network/llava.h"
 #include "training/run/adamw.h"
 #include "training/run/objective.h"
 #include "training/run/ranks.h"
@@ -54,10 +54,11 @@ class Trainer {
   struct Stage;
   struct StepTotals;
 
-  absl::Status Restore(std::vector<NamedTensor>* stage_state);
-  absl::Status RunStage(const StageOptions& options, const std::vector<NamedTensor>& stage_state);
+  absl::Status Restore(std::vector<model::NamedTensor>* stage_state);
+  absl::Status RunStage(const StageOptions& options,
+                        const std::vector<model::NamedTensor>& stage_state);
   absl::StatusOr<std::unique_ptr<Stage>> Begin(const StageOptions& options,
-                                               const std::vector<NamedTensor>& stage_state);
+                                               const std::vector<model::NamedTensor>& stage_state);
   absl::Status RunStep(Stage& stage);
   absl::StatusOr<StepTotals> RunPasses(Stage& stage);
   absl::Status Pool(StepTotals* totals) const;
@@ -65,7 +66,7 @@ class Trainer {
   StepReport Report(const Stage& stage, const StepTotals& totals, double norm, double factor,
                     Duration took) const;
   absl::Status Save(const Stage* stage);
-  std::vector<NamedTensor> TrainedWeights() const;
+  std::vector<model::NamedTensor> TrainedWeights() const;
   std::string Where(const StageOptions& stage) const;
 
   const Recipe& recipe_;
@@ -88,7 +89,7 @@ std::int64_t PassesPerStep(const StageOptions& stage, std::int64_t ranks);
 
 // What a stage trains, in groups: weights of the model, then `extra` as the group "head".
 std::vector<ParameterGroup> SelectParameters(const StageOptions& stage, const model::Llava& model,
-                                             const std::vector<NamedTensor>& extra);
+                                             const std::vector<model::NamedTensor>& extra);
 
 }  // namespace llava::training
 

@@ -62,9 +62,9 @@ TEST(AdamWTest, MasterWeightsKeepUpdatesThatBfloat16Loses) {
 }
 
 TEST(AdamWTest, NormsAndBiasesAreNotDecayed) {
-  const NamedTensor matrix{"a.weight", at::zeros({2, 3})};
-  const NamedTensor bias{"a.bias", at::zeros({2})};
-  const NamedTensor norm{"norm.weight", at::zeros({3})};
+  const model::NamedTensor matrix{"a.weight", at::zeros({2, 3})};
+  const model::NamedTensor bias{"a.bias", at::zeros({2})};
+  const model::NamedTensor norm{"norm.weight", at::zeros({3})};
   const auto groups = SplitByDecay("decoder", 1e-3, 0.1, {matrix, bias, norm});
   ASSERT_EQ(groups.size(), 2u);
   EXPECT_EQ(groups[0].weight_decay, 0.1);
@@ -83,9 +83,9 @@ TEST(AdamWTest, WithoutGradientNothingMoves) {
 }
 
 TEST(GradientsTest, NormGoesOverAllParametersAndClippingBringsItDown) {
-  const NamedTensor a{"a", at::zeros({2})};
-  const NamedTensor b{"b", at::zeros({1})};
-  const NamedTensor untouched{"c", at::zeros({5})};
+  const model::NamedTensor a{"a", at::zeros({2})};
+  const model::NamedTensor b{"b", at::zeros({1})};
+  const model::NamedTensor untouched{"c", at::zeros({5})};
   a.tensor.mutable_grad() = Values({3.0, 0.0});
   b.tensor.mutable_grad() = Values({4.0});
   const double norm = GradientNorm({a, b, untouched});

@@ -60,7 +60,7 @@ TEST_F(StateStoreTest, KeepsTheNewestAndRoundTrips) {
   EXPECT_EQ((*saved)->progress.total_steps, 130);
   EXPECT_EQ((*saved)->progress.random, At(30).random);
   EXPECT_EQ((*saved)->progress.recipe_digest, "abc");
-  for (const NamedTensor& tensor : (*saved)->tensors) {
+  for (const model::NamedTensor& tensor : (*saved)->tensors) {
     if (tensor.name == "ids") {
       EXPECT_TRUE(at::equal(tensor.tensor, at::arange(5, at::kLong) * 30));
     }

@@ -8,7 +8,7 @@
 
 #include "base/rng.h"
 #include "model/config/config.h"
-#include "model/llava.h"
+#include "model/network/llava.h"
 #include "training/data/collator.h"
 #include "training/run/random_weights.h"
 

@@ -1,0 +1,158 @@
+#include "model/network/checkpoint_writer.h"
+
+#include <boost/json.hpp>
+#include <cerrno>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/durable_file.h"
+#include "base/status_macros.h"
+#include "model/checkpoint/checkpoint.h"
+#include "model/checkpoint/mapped_file.h"
+#include "model/checkpoint/weight_files.h"
+#include "model/network/tensor_files.h"
+
+namespace llava::model {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+
+// Beside config.json and generation_config.json, which are written anew.
+constexpr const char* kCarriedFiles[] = {
+    "tokenizer.model",         "tokenizer.json",     "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json",  "preprocessor_config.json",
+    "processor_config.json",   "chat_template.json", "chat_template.jinja",
+};
+
+std::string Join(const std::string& directory, const std::string& name) {
+  return (fs::path(directory) / name).string();
+}
+
+absl::StatusOr<std::string> DTypeText(at::ScalarType type) {
+  if (type == at::kFloat) return std::string("float32");
+  if (type == at::kHalf) return std::string("float16");
+  if (type == at::kBFloat16) return std::string("bfloat16");
+  return absl::InvalidArgumentError(absl::StrCat("checkpoints are written in float32, float16 or ",
+                                                 "bfloat16, not in ", c10::toString(type)));
+}
+
+absl::Status CarryFiles(const SaveOptions& options, const std::string& to) {
+  for (const std::string name : kCarriedFiles) {
+    const std::string from = Join(options.source_dir, name);
+    std::error_code ignored;
+    if (!fs::exists(from, ignored)) continue;
+    if (!options.chat_template.empty() && name.starts_with("chat_template.")) continue;
+    ASSIGN_OR_RETURN(const auto file, MappedFile::Open(from));
+    RETURN_IF_ERROR(WriteFile(Join(to, name), file->bytes()));
+  }
+  if (options.chat_template.empty()) return absl::OkStatus();
+  return WriteFile(Join(to, "chat_template.jinja"), options.chat_template);
+}
+
+std::vector<NamedTensor> List(const std::map<std::string, at::Tensor>& tensors) {
+  std::vector<NamedTensor> list;
+  for (const auto& [name, tensor] : tensors) list.push_back({name, tensor});
+  return list;
+}
+
+// The model's weights and the source's other tensors, by name.
+absl::StatusOr<std::vector<NamedTensor>> WithDormant(
+    const std::map<std::string, at::Tensor>& weights, const std::string& source_dir, bool tied) {
+  std::map<std::string, at::Tensor> all = weights;
+  if (absl::IsNotFound(FindWeightFiles(source_dir).status())) {
+    return List(all);
+  }
+  ASSIGN_OR_RETURN(const Checkpoint source, Checkpoint::Open(source_dir));
+  for (const auto& [name, tensor] : source.tensors()) {
+    if (all.contains(name) || (tied && name == kLmHeadName)) continue;
+    ASSIGN_OR_RETURN(all[name], TensorOf(tensor));
+  }
+  return List(all);
+}
+
+using Shard = std::vector<NamedTensor>;
+
+std::vector<Shard> Split(std::vector<NamedTensor> tensors, std::uint64_t element_size,
+                         std::uint64_t max_bytes) {
+  std::vector<Shard> shards(1);
+  std::uint64_t used = 0;
+  for (NamedTensor& named : tensors) {
+    const std::uint64_t bytes = static_cast<std::uint64_t>(named.tensor.numel()) * element_size;
+    if (!shards.back().empty() && used + bytes > max_bytes) {
+      shards.emplace_back();
+      used = 0;
+    }
+    used += bytes;
+    shards.back().push_back(std::move(named));
+  }
+  return shards;
+}
+
+std::string ShardName(std::size_t index, std::size_t count) {
+  if (count == 1) return "model.safetensors";
+  return absl::StrFormat("model-%05d-of-%05d.safetensors", index + 1, count);
+}
+
+absl::Status WriteShards(const std::vector<Shard>& shards, at::ScalarType dtype,
+                         const std::string& directory) {
+  json::object weight_map;
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    const std::string name = ShardName(i, shards.size());
+    RETURN_IF_ERROR(SaveTensorsAs(Join(directory, name), shards[i], dtype));
+    for (const auto& [key, tensor] : shards[i]) {
+      weight_map[key] = name;
+      total += static_cast<std::uint64_t>(tensor.numel()) * c10::elementSize(dtype);
+    }
+  }
+  if (shards.size() == 1) return absl::OkStatus();
+  const json::object index = {{"metadata", {{"total_size", total}}},
+                              {"weight_map", std::move(weight_map)}};
+  return WriteFile(Join(directory, "model.safetensors.index.json"), json::serialize(index) + "\n");
+}
+
+absl::Status PrepareDirectory(const std::string& directory) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) {
+    return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot create ", directory));
+  }
+  const absl::StatusOr<WeightFiles> there = FindWeightFiles(directory);
+  if (absl::IsNotFound(there.status())) return absl::OkStatus();
+  return absl::AlreadyExistsError(absl::StrCat(directory, " holds the weights of a model already"));
+}
+
+}  // namespace
+
+absl::Status SaveCheckpoint(const LlavaConfig& config,
+                            const std::map<std::string, at::Tensor>& weights,
+                            const std::string& directory, const SaveOptions& options) {
+  if (config.layout != Layout::kHuggingFace) {
+    return absl::UnimplementedError(
+        absl::StrCat("a model in the original layout is not written as Hugging Face checkpoint: "
+                     "its image token has no row in the vocabulary (",
+                     options.source_dir, ")"));
+  }
+  LlavaConfig written = config;
+  ASSIGN_OR_RETURN(written.dtype, DTypeText(options.dtype));
+  RETURN_IF_ERROR(PrepareDirectory(directory));
+  RETURN_IF_ERROR(WriteConfig(written, directory));
+  RETURN_IF_ERROR(CarryFiles(options, directory));
+  ASSIGN_OR_RETURN(std::vector<NamedTensor> tensors,
+                   WithDormant(weights, options.source_dir, config.text.tie_embeddings));
+  const std::vector<Shard> shards =
+      Split(std::move(tensors), c10::elementSize(options.dtype), options.max_shard_bytes);
+  RETURN_IF_ERROR(WriteShards(shards, options.dtype, directory));
+  return SyncFolder(directory);
+}
+
+absl::Status SaveCheckpoint(const Llava& model, const std::string& directory,
+                            const SaveOptions& options) {
+  return SaveCheckpoint(model.config(), model.weights(), directory, options);
+}
+
+}  // namespace llava::model

@@ -1,0 +1,43 @@
+// Writes a model as a Hugging Face LLaVA directory, which transformers and this software load.
+#ifndef LLAVA_MODEL_NETWORK_CHECKPOINT_WRITER_H_
+#define LLAVA_MODEL_NETWORK_CHECKPOINT_WRITER_H_
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "absl/status/status.h"
+#include "model/config/config.h"
+#include "model/network/llava.h"
+
+namespace llava::model {
+
+struct SaveOptions {
+  // The checkpoint that the model came from: its tokenizer, templates and preprocessing are carried
+  // along, and the tensors that LLaVA never reads but transformers asks for. It may hold no
+  // weights, for a model that was trained from nothing.
+  std::string source_dir;
+  // The Jinja text of the template that the model was trained with; empty: the source's.
+  std::string chat_template = {};
+  at::ScalarType dtype = at::kBFloat16;           // float32, float16 or bfloat16
+  std::uint64_t max_shard_bytes = 5'000'000'000;  // one tensor may be larger, alone in its shard
+};
+
+// Creates `directory`, which must not hold weights yet (ALREADY_EXISTS), and writes config.json,
+// generation_config.json, model.safetensors or shards with their index, and the files of the
+// source. Every file is synced. Not atomic: write to a sibling and rename. UNIMPLEMENTED for a
+// model read from the original layout, whose image token has no row in the vocabulary.
+absl::Status SaveCheckpoint(const Llava& model, const std::string& directory,
+                            const SaveOptions& options);
+
+// The same of any weights under the names of model/checkpoint/weight_names.h.
+absl::Status SaveCheckpoint(const LlavaConfig& config,
+                            const std::map<std::string, at::Tensor>& weights,
+                            const std::string& directory, const SaveOptions& options);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_NETWORK_CHECKPOINT_WRITER_H_

@@ -1,0 +1,165 @@
+#include "model/network/decoder.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/rms_norm.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/silu.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "model/checkpoint/weight_names.h"
+#include "model/network/recompute.h"
+#include "model/network/rows.h"
+
+namespace llava::model {
+namespace {
+
+std::string LayerPrefix(int index) { return absl::StrCat(kLanguagePrefix, "layers.", index, "."); }
+
+// Packed, a copy: what it was read into, the largest buffer, is free for the next weights.
+at::Tensor TakeEmbedding(WeightSource& source, const TextConfig& config) {
+  const at::Tensor rows_VE = source.Take(absl::StrCat(kLanguagePrefix, "embed_tokens.weight"),
+                                         {config.vocab_size, config.hidden_size});
+  const auto dtype = source.pack();
+  return dtype ? rows_VE.to(*dtype, /*non_blocking=*/false, /*copy=*/true) : rows_VE;
+}
+
+}  // namespace
+
+RmsNorm::RmsNorm(WeightSource& source, const std::string& name, const TextConfig& config)
+    : weight(source.TakeSmall(name, {config.hidden_size})), eps(config.rms_norm_eps) {}
+
+at::Tensor RmsNorm::Forward(const at::Tensor& x) const {
+  if (x.is_cuda()) return at::rms_norm(x, x.size(-1), weight, eps);
+  if (HasRowKernels(x) && !at::GradMode::is_enabled()) return RmsNormRows(x, weight, eps);
+  const at::Tensor wide = x.to(at::kFloat);
+  const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
+  return (wide * scale).to(x.scalar_type()) * weight;
+}
+
+DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int index)
+    : index_(index),
+      head_dim_(config.head_dim),
+      input_norm_(source, LayerPrefix(index) + "input_layernorm.weight", config),
+      post_attention_norm_(source, LayerPrefix(index) + "post_attention_layernorm.weight", config) {
+  const auto linear = [&](const char* name, std::int64_t out, std::int64_t in) {
+    return source.TakeLinear(LayerPrefix(index) + name, out, in, false);
+  };
+  const std::int64_t hidden = config.hidden_size;
+  const std::int64_t queries = std::int64_t{config.num_heads} * config.head_dim;
+  const std::int64_t keys = std::int64_t{config.num_kv_heads} * config.head_dim;
+  q_ = linear("self_attn.q_proj", queries, hidden);
+  k_ = linear("self_attn.k_proj", keys, hidden);
+  v_ = linear("self_attn.v_proj", keys, hidden);
+  o_ = linear("self_attn.o_proj", hidden, queries);
+  gate_ = linear("mlp.gate_proj", config.intermediate_size, hidden);
+  up_ = linear("mlp.up_proj", config.intermediate_size, hidden);
+  down_ = linear("mlp.down_proj", hidden, config.intermediate_size);
+  if (const auto dtype = source.pack()) Pack(*dtype);
+}
+
+at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
+                                   AttentionBackend& attention) const {
+  const std::int64_t tokens = x_TE.size(0);
+  if (packed_) {
+    const at::Tensor qkv_THD = qkv_.Forward(x_TE).view({tokens, -1, head_dim_});
+    const std::int64_t queries = o_.in_features() / head_dim_;
+    const std::int64_t keys = (qkv_THD.size(1) - queries) / 2;
+    Rotary::RotateInPlace(qkv_THD.narrow(1, 0, queries + keys), angles);
+    const at::Tensor mixed =
+        attention.Forward(index_, qkv_THD.narrow(1, 0, queries), qkv_THD.narrow(1, queries, keys),
+                          qkv_THD.narrow(1, queries + keys, keys));
+    return mixed.view({tokens, -1});
+  }
+  const auto heads = [&](const Linear& linear) {
+    return linear.Forward(x_TE).view({tokens, -1, head_dim_});
+  };
+  const at::Tensor q_THD = Rotary::Rotate(heads(q_), angles);
+  const at::Tensor k_TKD = Rotary::Rotate(heads(k_), angles);
+  return attention.Forward(index_, q_THD, k_TKD, heads(v_)).view({tokens, -1});
+}
+
+at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE) const {
+  if (!packed_) return down_.Forward(at::silu(gate_.Forward(y_TE)) * up_.Forward(y_TE));
+  const at::Tensor gate_up = gate_up_.Forward(y_TE);
+  if (HasRowKernels(gate_up)) return down_.Forward(SiluTimesRows(gate_up));
+  const std::int64_t inner = gate_up.size(1) / 2;
+  return down_.Forward(at::silu(gate_up.narrow(1, 0, inner)) * gate_up.narrow(1, inner, inner));
+}
+
+void DecoderLayer::Pack(at::ScalarType dtype) {
+  qkv_ = Linear::Packed({std::move(q_), std::move(k_), std::move(v_)}, dtype);
+  o_.Pack(dtype);
+  gate_up_ = Linear::Packed({std::move(gate_), std::move(up_)}, dtype);
+  down_.Pack(dtype);
+  packed_ = true;
+}
+
+void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {
+  const std::string prefix = LayerPrefix(index_);
+  visit(prefix + "self_attn.q_proj", q_);
+  visit(prefix + "self_attn.k_proj", k_);
+  visit(prefix + "self_attn.v_proj", v_);
+  visit(prefix + "self_attn.o_proj", o_);
+  visit(prefix + "mlp.gate_proj", gate_);
+  visit(prefix + "mlp.up_proj", up_);
+  visit(prefix + "mlp.down_proj", down_);
+}
+
+at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
+                                 AttentionBackend& attention, const at::Tensor& rows_R) const {
+  const auto wanted = [&rows_R](const at::Tensor& all) {
+    return rows_R.defined() ? all.index_select(0, rows_R) : all;
+  };
+  const at::Tensor mixed = wanted(Attention(input_norm_.Forward(x_TE), angles, attention));
+  const at::Tensor x = wanted(x_TE) + o_.Forward(mixed);
+  return x + Mlp(post_attention_norm_.Forward(x));
+}
+
+Decoder::Decoder(const TextConfig& config, WeightSource& source)
+    : embedding_VE_(TakeEmbedding(source, config)),
+      rotary_(config, embedding_VE_.device()),
+      norm_(source, absl::StrCat(kLanguagePrefix, "norm.weight"), config) {
+  for (int i = 0; i < config.num_layers; ++i) layers_.emplace_back(config, source, i);
+  head_ = Linear(config.tie_embeddings
+                     ? embedding_VE_
+                     : source.Take(kLmHeadName, {config.vocab_size, config.hidden_size}));
+  if (const auto dtype = source.pack()) {
+    head_.Pack(*dtype);
+    packed_ = embedding_VE_.is_cpu();
+  }
+}
+
+at::Tensor Decoder::Embed(const at::Tensor& ids_T) const {
+  const at::Tensor rows_TE = at::embedding(embedding_VE_, ids_T);
+  return packed_ ? rows_TE.to(at::kFloat) : rows_TE;
+}
+
+void Decoder::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {
+  for (DecoderLayer& layer : layers_) layer.ForEachLinear(visit);
+}
+
+at::Tensor Decoder::Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
+                            AttentionBackend& attention, const at::Tensor& rows_R,
+                            std::vector<at::Tensor>* trace) const {
+  const RotaryAngles angles = rotary_.Angles(positions_T);
+  at::Tensor x = embeddings_TE;
+  for (const DecoderLayer& layer : layers_) {
+    if (trace != nullptr) trace->push_back(x);
+    const at::Tensor rows = &layer == &layers_.back() ? rows_R : at::Tensor();
+    const auto forward = [&layer, angles, &attention, rows](const at::Tensor& input) {
+      return layer.Forward(input, angles, attention, rows);
+    };
+    x = recompute_ && at::GradMode::is_enabled() ? Recomputed(forward, x) : forward(x);
+  }
+  const at::Tensor hidden = norm_.Forward(x);
+  if (trace != nullptr) trace->push_back(hidden);
+  return hidden;
+}
+
+at::Tensor Decoder::Logits(const at::Tensor& hidden_RE) const { return head_.Forward(hidden_RE); }
+
+}  // namespace llava::model

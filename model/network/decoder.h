@@ -1,0 +1,99 @@
+// The Llama decoder (Touvron et al., arXiv 2302.13971; transformers' modeling_llama.py) over one
+// flattened batch: T tokens of any number of sequences, one after the other.
+// Shape letters: T tokens, E hidden size, H query heads, K key/value heads, D head size, V words.
+#ifndef LLAVA_MODEL_NETWORK_DECODER_H_
+#define LLAVA_MODEL_NETWORK_DECODER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "model/attention/attention.h"
+#include "model/config/config.h"
+#include "model/network/linear.h"
+#include "model/network/rotary.h"
+#include "model/network/weights.h"
+
+namespace llava::model {
+
+// x / rms(x) * weight, the mean square in fp32 (Zhang and Sennrich, arXiv 1910.07467).
+struct RmsNorm {
+  at::Tensor weight;
+  double eps = 1e-5;
+
+  RmsNorm(WeightSource& source, const std::string& name, const TextConfig& config);
+  at::Tensor Forward(const at::Tensor& x) const;
+};
+
+class DecoderLayer {
+ public:
+  DecoderLayer(const TextConfig& config, WeightSource& source, int index);
+
+  // [T, E] -> [T, E], or with rows_R (see Decoder::Forward) -> [R, E].
+  at::Tensor Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
+                     AttentionBackend& attention, const at::Tensor& rows_R) const;
+  void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);  // see Decoder
+
+ private:
+  void Pack(at::ScalarType dtype);
+  // Before the output projection: [T, H * D].
+  at::Tensor Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
+                       AttentionBackend& attention) const;
+  at::Tensor Mlp(const at::Tensor& y_TE) const;
+
+  int index_;
+  std::int64_t head_dim_;
+  RmsNorm input_norm_;
+  RmsNorm post_attention_norm_;
+
+  Linear q_, k_, v_, o_, gate_, up_, down_;
+  Linear qkv_, gate_up_;  // instead of their parts once packed
+  bool packed_ = false;
+};
+
+// Immutable after construction apart from what a trainer does to the weights; Forward is const and
+// thread-compatible as far as the attention backend is.
+class Decoder {
+ public:
+  Decoder(const TextConfig& config, WeightSource& source);
+
+  at::ScalarType dtype() const { return embedding_VE_.scalar_type(); }  // of the weights
+  at::Device device() const { return embedding_VE_.device(); }
+
+  // ids_T: int64 in [0, V) -> [T, E].
+  at::Tensor Embed(const at::Tensor& ids_T) const;
+
+  // embeddings_TE, positions_T (int64, place within the sequence) -> hidden states after the final
+  // norm, [T, E]; with rows_R (int64, in [0, T), any number of them) of those rows alone, [R, E]:
+  // of the others the last layer computes no more than keys and values. With `trace`, every
+  // layer's input and the result are appended to it.
+  at::Tensor Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
+                     AttentionBackend& attention, const at::Tensor& rows_R = {},
+                     std::vector<at::Tensor>* trace = nullptr) const;
+
+  // Any rows of Forward's result, [R, E] -> [R, V].
+  at::Tensor Logits(const at::Tensor& hidden_RE) const;
+
+  // For training: the layers' activations are not kept for the backward pass but computed again
+  // there. The attention of a forward pass must live until then.
+  void set_recompute(bool recompute) { recompute_ = recompute; }
+
+  // Visits the linear layers of every decoder layer (not the head) with their names,
+  // "language_model.model.layers.0.self_attn.q_proj". REQUIRES: not packed.
+  void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);
+
+ private:
+  at::Tensor embedding_VE_;
+  Rotary rotary_;
+  std::vector<DecoderLayer> layers_;
+  RmsNorm norm_;
+  Linear head_;
+  bool packed_ = false;  // and on the CPU
+  bool recompute_ = false;
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_NETWORK_DECODER_H_

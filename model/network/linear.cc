@@ -1,0 +1,67 @@
+#include "model/network/linear.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/linear.h>
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+
+namespace llava::model {
+
+Linear::Linear(at::Tensor weight_OI, at::Tensor bias_O)
+    : weight_OI_(std::move(weight_OI)), bias_O_(std::move(bias_O)) {
+  LLAVA_CHECK_EQ(weight_OI_.dim(), 2);
+  if (bias_O_.defined()) LLAVA_CHECK_EQ(bias_O_.size(0), weight_OI_.size(0));
+}
+
+Linear Linear::Packed(std::vector<Linear> layers, at::ScalarType dtype) {
+  std::vector<at::Tensor> weights, biases;
+  for (Linear& layer : layers) {
+    LLAVA_CHECK(layer.packed_ == nullptr && layer.lora_ == nullptr);
+    weights.push_back(std::move(layer.weight_OI_));
+    if (layer.bias_O_.defined()) biases.push_back(std::move(layer.bias_O_));
+  }
+  LLAVA_CHECK(biases.empty() || biases.size() == weights.size());
+  const bool for_kernels = weights.front().is_cpu();
+  Linear result;
+  if (for_kernels) {
+    result.packed_ = std::make_shared<const PackedMatrix>(weights, dtype);
+  } else {
+    result.weight_OI_ = (weights.size() == 1 ? weights.front() : at::cat(weights)).to(dtype);
+  }
+  if (!biases.empty()) result.bias_O_ = at::cat(biases).to(for_kernels ? at::kFloat : dtype);
+  return result;
+}
+
+void Linear::MergeLora() {
+  LLAVA_CHECK(lora_ != nullptr);
+  const at::NoGradGuard no_grad;
+  weight_OI_.copy_(weight_OI_.to(at::kFloat) + lora_->Product());
+  lora_ = nullptr;
+}
+
+at::Tensor Linear::Forward(const at::Tensor& x) const {
+  if (packed_ != nullptr) {
+    const at::Tensor rows = x.to(at::kFloat).reshape({-1, packed_->in()});
+    std::vector<std::int64_t> shape = x.sizes().vec();
+    shape.back() = packed_->out();
+    return packed_->Multiply(rows, bias_O_).view(shape).to(x.scalar_type());
+  }
+  if (x.scalar_type() != weight_OI_.scalar_type() && !at::GradMode::is_enabled() &&
+      lora_ == nullptr) {
+    // The smaller of the two to convert.
+    std::optional<at::Tensor> bias;
+    if (bias_O_.defined()) bias = bias_O_;
+    return at::linear(x.to(weight_OI_.scalar_type()), weight_OI_, bias).to(x.scalar_type());
+  }
+  std::optional<at::Tensor> bias;
+  if (bias_O_.defined()) bias = bias_O_.to(x.scalar_type());
+  const at::Tensor y = at::linear(x, weight_OI_.to(x.scalar_type()), bias);
+  return lora_ == nullptr ? y : y + lora_->Forward(x);
+}
+
+}  // namespace llava::model

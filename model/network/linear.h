@@ -1,0 +1,57 @@
+// The one linear layer of the model: y = x Wᵀ + b.
+#ifndef LLAVA_MODEL_NETWORK_LINEAR_H_
+#define LLAVA_MODEL_NETWORK_LINEAR_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "model/kernels/cpu/packed_matrix.h"
+#include "model/network/lora.h"
+
+namespace llava::model {
+
+// A value; copies share the weights. Forward is const and may run on several threads at once.
+class Linear {
+ public:
+  Linear() = default;
+
+  // weight_OI: [out, in] floating point; bias_O: [out] or undefined. Shared, not copied: training
+  // updates the tensors in place.
+  explicit Linear(at::Tensor weight_OI, at::Tensor bias_O = {});
+
+  // x: [..., in] -> [..., out], in the dtype of x. Differentiable.
+  at::Tensor Forward(const at::Tensor& x) const;
+
+  // The layers of one input as one layer for inference only, with weights as `dtype`; its outputs
+  // are theirs, one after the other. All with a bias or all without; none packed. On the CPU,
+  // where dtype is fp32 or bf16, in the order in which our kernels read it. Copies, and lets go of
+  // the originals.
+  static Linear Packed(std::vector<Linear> layers, at::ScalarType dtype);
+  void Pack(at::ScalarType dtype) { *this = Packed({std::move(*this)}, dtype); }
+
+  // Adds an adapter, which the caller trains instead of the weight.
+  void Attach(std::shared_ptr<const Lora> lora) { lora_ = std::move(lora); }
+
+  // Takes the adapter off again, having added what it learned to the weight.
+  void MergeLora();
+
+  std::int64_t in_features() const { return packed_ ? packed_->in() : weight_OI_.size(1); }
+  std::int64_t out_features() const { return packed_ ? packed_->out() : weight_OI_.size(0); }
+  // Undefined when packed for our kernels.
+  const at::Tensor& weight() const { return weight_OI_; }
+  const at::Tensor& bias() const { return bias_O_; }
+
+ private:
+  at::Tensor weight_OI_;
+  at::Tensor bias_O_;
+  std::shared_ptr<const PackedMatrix> packed_;
+  std::shared_ptr<const Lora> lora_;
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_NETWORK_LINEAR_H_

@@ -1,0 +1,82 @@
+#include "model/network/llava.h"
+
+#include <ATen/Context.h>
+#include <ATen/ops/where.h>
+#include <c10/core/InferenceMode.h>
+
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "model/checkpoint/checkpoint.h"
+
+namespace llava::model {
+
+Llava::Llava(const LlavaConfig& config, WeightSource& source)
+    : config_(config),
+      vision_tower_(config, source),
+      projector_(config, source),
+      decoder_(config.text, source),
+      weights_(source.pack() ? std::map<std::string, at::Tensor>() : source.taken()),
+      dtype_(decoder_.dtype()),
+      device_(decoder_.device()) {
+  // For all of the process. cuDNN's attention prepares itself for each shape that it has not seen
+  // yet, and contexts change their shapes with each token.
+  at::globalContext().setSDPUseCuDNN(false);
+}
+
+namespace {
+
+absl::StatusOr<std::unique_ptr<Llava>> LoadFrom(const std::string& directory,
+                                                const LoadOptions& options) {
+  ASSIGN_OR_RETURN(const LlavaConfig config, ReadConfig(directory, options.vision_tower_dir));
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint,
+                   Checkpoint::Open(directory, config.vision_tower_dir));
+  // What is packed on the CPU is converted then, tensor by tensor.
+  const bool as_stored = options.pack && options.device.is_cpu();
+  CheckpointWeights source(checkpoint,
+                           {.dtype = as_stored ? std::nullopt : std::optional(options.dtype),
+                            .device = options.device,
+                            .verify = options.verify,
+                            .pack = options.pack ? std::optional(options.dtype) : std::nullopt});
+  auto model = std::make_unique<Llava>(config, source);
+  RETURN_IF_ERROR(source.status());
+  std::vector<std::string> dormant = model->vision_tower().DormantPrefixes();
+  if (config.text.tie_embeddings) dormant.emplace_back(kLmHeadName);
+  RETURN_IF_ERROR(source.CheckNothingLeft(dormant));
+  return model;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Llava>> Llava::Load(const std::string& directory,
+                                                   const LoadOptions& options) {
+  try {
+    const c10::InferenceMode inference(options.pack);
+    return LoadFrom(directory, options);
+  } catch (const c10::Error& error) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("loading ", directory, ": ", error.what_without_backtrace()));
+  }
+}
+
+at::Tensor Llava::EncodeImages(const at::Tensor& pixels) const {
+  return projector_.Forward(vision_tower_.Forward(pixels));
+}
+
+at::Tensor Llava::Embed(const at::Tensor& ids_T) const {
+  // The original layout's image token is no row of the table.
+  if (config_.image_token_id >= 0 && config_.image_token_id < config_.text.vocab_size) {
+    return decoder_.Embed(ids_T);
+  }
+  return decoder_.Embed(ids_T.masked_fill(ids_T == config_.image_token_id, 0));
+}
+
+at::Tensor Llava::PlaceImages(const at::Tensor& embeddings_TE, const at::Tensor& rows_I,
+                              const at::Tensor& features_IE) {
+  return embeddings_TE.index_copy(0, rows_I, features_IE);
+}
+
+}  // namespace llava::model

@@ -1,0 +1,90 @@
+// LLaVA (Liu et al., arXiv 2304.08485 and 2310.03744): vision tower, projector and decoder with
+// their weights. One definition for training, serving and the command line.
+// Shape letters: B images, T tokens of a flattened batch, I image tokens, E hidden size, V words.
+#ifndef LLAVA_MODEL_NETWORK_LLAVA_H_
+#define LLAVA_MODEL_NETWORK_LLAVA_H_
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/attention/attention.h"
+#include "model/config/config.h"
+#include "model/network/decoder.h"
+#include "model/network/projector.h"
+#include "model/network/vision_tower.h"
+#include "model/network/weights.h"
+
+namespace llava::model {
+
+struct LoadOptions {
+  at::ScalarType dtype = at::kFloat;
+  at::Device device = at::kCPU;
+  std::string vision_tower_dir =
+      {};               // of checkpoints in the original layout; empty: as the config says
+  bool pack = false;    // for serving: see WeightSource::pack; needs the weights' memory only once
+  bool verify = false;  // refuse NaN and infinite weights; reads all of them
+};
+
+// Owned by whoever loaded it. Every method but Load is const and may run on several
+// threads at once; none sets a grad mode: serving calls them under c10::InferenceMode, training
+// does not. They throw c10::Error when memory or the device fails; arguments of a wrong shape are
+// our bug.
+class Llava {
+ public:
+  // Reads config.json and the weights of a checkpoint directory. The errors are those of
+  // ReadConfig, Checkpoint::Open and CheckpointWeights.
+  static absl::StatusOr<std::unique_ptr<Llava>> Load(const std::string& directory,
+                                                     const LoadOptions& options);
+
+  // From any source of weights, for example random ones. The caller asks the source how it went.
+  Llava(const LlavaConfig& config, WeightSource& source);
+
+  const LlavaConfig& config() const { return config_; }
+  const VisionTower& vision_tower() const { return vision_tower_; }
+  const Projector& projector() const { return projector_; }
+  const Decoder& decoder() const { return decoder_; }
+  Decoder& decoder() { return decoder_; }  // for a trainer, while nobody else uses the model
+
+  // The weights by their names (model/checkpoint/weight_names.h). The handles are those that the
+  // modules hold: requires_grad_() and in-place updates act on the model. Empty when packed.
+  const std::map<std::string, at::Tensor>& weights() const { return weights_; }
+  at::ScalarType dtype() const { return dtype_; }  // of the weights
+  at::Device device() const { return device_; }
+
+  // pixels: [B, 3, image_size, image_size] -> projected features [B, config().image_tokens(), E].
+  at::Tensor EncodeImages(const at::Tensor& pixels) const;
+
+  // ids_T: int64. Image tokens, whatever their id, give rows to be replaced: see PlaceImages.
+  at::Tensor Embed(const at::Tensor& ids_T) const;
+
+  // The rows `rows_I` (int64, distinct) of embeddings_TE become features_IE. Differentiable.
+  static at::Tensor PlaceImages(const at::Tensor& embeddings_TE, const at::Tensor& rows_I,
+                                const at::Tensor& features_IE);
+
+  // See Decoder::Forward and Decoder::Logits.
+  at::Tensor Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
+                     AttentionBackend& attention, const at::Tensor& rows_R = {}) const {
+    return decoder_.Forward(embeddings_TE, positions_T, attention, rows_R);
+  }
+  at::Tensor Logits(const at::Tensor& hidden_RE) const { return decoder_.Logits(hidden_RE); }
+
+ private:
+  const LlavaConfig config_;
+  VisionTower vision_tower_;
+  Projector projector_;
+  Decoder decoder_;
+  std::map<std::string, at::Tensor> weights_;
+  at::ScalarType dtype_;
+  at::Device device_;
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_NETWORK_LLAVA_H_

@@ -1,0 +1,67 @@
+#include "model/network/rotary.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/pow.h>
+#include <ATen/ops/where.h>
+
+#include <numbers>
+
+#include "model/network/rows.h"
+
+namespace llava::model {
+namespace {
+
+// Llama 3.1: short wavelengths stay, long ones are stretched by `factor`, between them a ramp.
+at::Tensor Llama3Scaled(const at::Tensor& frequencies, const RopeConfig& rope) {
+  const at::Tensor turns =
+      frequencies * (static_cast<double>(rope.original_max_positions) / (2 * std::numbers::pi));
+  const at::Tensor ramp =
+      (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+  const at::Tensor smooth = ramp.clamp(0.0, 1.0);
+  return frequencies * (smooth + (1 - smooth) / rope.factor);
+}
+
+at::Tensor Frequencies(const TextConfig& config) {
+  const at::Tensor exponents =
+      at::arange(0, config.head_dim, 2, at::TensorOptions().dtype(at::kLong)).to(at::kFloat) /
+      config.head_dim;
+  const at::Tensor frequencies = at::pow(config.rope.theta, exponents).reciprocal();
+  switch (config.rope.scaling) {
+    case RopeConfig::Scaling::kLinear:
+      return frequencies / config.rope.factor;
+    case RopeConfig::Scaling::kLlama3:
+      return Llama3Scaled(frequencies, config.rope);
+    case RopeConfig::Scaling::kNone:
+      break;
+  }
+  return frequencies;
+}
+
+}  // namespace
+
+Rotary::Rotary(const TextConfig& config, at::Device device)
+    : frequencies_(Frequencies(config).to(device)) {}
+
+RotaryAngles Rotary::Angles(const at::Tensor& positions_T) const {
+  const at::Tensor angles = (positions_T.to(at::kFloat).unsqueeze(-1) * frequencies_).unsqueeze(1);
+  return {.cos = angles.cos(), .sin = angles.sin()};
+}
+
+at::Tensor Rotary::Rotate(const at::Tensor& x_THD, const RotaryAngles& angles) {
+  const at::Tensor x = x_THD.to(at::kFloat);
+  const std::int64_t half = x.size(-1) / 2;
+  const at::Tensor first = x.slice(-1, 0, half);
+  const at::Tensor second = x.slice(-1, half);
+  return at::cat(
+             {first * angles.cos - second * angles.sin, second * angles.cos + first * angles.sin},
+             -1)
+      .to(x_THD.scalar_type());
+}
+
+void Rotary::RotateInPlace(const at::Tensor& x_THD, const RotaryAngles& angles) {
+  if (HasRowKernels(x_THD)) return RotateRows(x_THD, angles.cos, angles.sin);
+  x_THD.copy_(Rotate(x_THD, angles));
+}
+
+}  // namespace llava::model

@@ -1,0 +1,59 @@
+// One sequence answered without a server: the prompt at once, then token by token, with the keys
+// and values of what came before in contiguous tensors. For the command line and as the plain
+// reference of the engine's paged batches.
+#ifndef LLAVA_MODEL_NETWORK_SESSION_H_
+#define LLAVA_MODEL_NETWORK_SESSION_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "model/attention/attention.h"
+#include "model/network/llava.h"
+#include "model/text/prompt.h"
+
+namespace llava::model {
+
+// Keys and values of one sequence; every Forward appends its tokens. Not thread-safe.
+class SequenceAttention final : public AttentionBackend {
+ public:
+  explicit SequenceAttention(int layers) : keys_(layers), values_(layers) {}
+
+  at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
+                     const at::Tensor& v_TKD) override;
+
+ private:
+  std::vector<at::Tensor> keys_;  // by layer, [L, K, D]
+  std::vector<at::Tensor> values_;
+};
+
+// Not thread-safe; the model outlives it. Calls run under c10::InferenceMode and throw c10::Error
+// as Llava does.
+class Session {
+ public:
+  explicit Session(const Llava& model)
+      : model_(model), attention_(model.config().text.num_layers) {}
+
+  // ids of tokens, [T, E] rows for them (see Llava::Embed and PlaceImages) -> hidden states after
+  // the final norm, [T, E]. `trace` as in Decoder::Forward.
+  at::Tensor Append(const at::Tensor& embeddings_TE, std::vector<at::Tensor>* trace = nullptr);
+
+  // One more token; the logits of what follows it, [V].
+  at::Tensor Step(std::int64_t id);
+
+  std::int64_t length() const { return length_; }
+
+ private:
+  const Llava& model_;
+  SequenceAttention attention_;
+  std::int64_t length_ = 0;
+};
+
+// The rows of a prompt: token embeddings, with the features of its images, [B, image_tokens, E], in
+// their places. `features` may be undefined when the prompt has no images.
+at::Tensor EmbedPrompt(const Llava& model, const PromptTokens& prompt, const at::Tensor& features);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_NETWORK_SESSION_H_

@@ -1,0 +1,32 @@
+// Named tensors to safetensors files and back.
+#ifndef LLAVA_MODEL_NETWORK_TENSOR_FILES_H_
+#define LLAVA_MODEL_NETWORK_TENSOR_FILES_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/checkpoint/stored_tensor.h"
+#include "model/network/named_tensor.h"
+
+namespace llava::model {
+
+// Writes one file, durably, in the order given; any device and layout, one tensor at a time is
+// copied. UNIMPLEMENTED for an element type that the format does not have.
+absl::Status SaveTensors(const std::string& path, const std::vector<NamedTensor>& tensors);
+
+// The same, every tensor converted to `dtype`.
+absl::Status SaveTensorsAs(const std::string& path, const std::vector<NamedTensor>& tensors,
+                           at::ScalarType dtype);
+
+// All tensors of a file, on the CPU, in memory of their own. The errors of ReadSafetensors.
+absl::StatusOr<std::vector<NamedTensor>> LoadTensors(const std::string& path);
+
+absl::StatusOr<DType> DTypeOf(at::ScalarType type);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_NETWORK_TENSOR_FILES_H_

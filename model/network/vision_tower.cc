@@ -1,0 +1,125 @@
+#include "model/network/vision_tower.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "model/checkpoint/weight_names.h"
+
+namespace llava::model {
+namespace {
+
+constexpr std::int64_t kChannels = 3;
+
+std::string Name(const std::string& tail) { return absl::StrCat(kVisionPrefix, tail); }
+
+}  // namespace
+
+LayerNorm::LayerNorm(WeightSource& source, const std::string& prefix, std::int64_t size,
+                     double epsilon)
+    : weight(source.TakeSmall(absl::StrCat(prefix, ".weight"), {size})),
+      bias(source.TakeSmall(absl::StrCat(prefix, ".bias"), {size})),
+      eps(epsilon) {}
+
+at::Tensor LayerNorm::Forward(const at::Tensor& x) const {
+  return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
+}
+
+VisionBlock::VisionBlock(const VisionConfig& config, WeightSource& source,
+                         const std::string& prefix)
+    : heads_(config.num_heads),
+      activation_(config.hidden_act),
+      norm1_(source, prefix + "layer_norm1", config.hidden_size, config.layer_norm_eps),
+      norm2_(source, prefix + "layer_norm2", config.hidden_size, config.layer_norm_eps) {
+  const std::int64_t size = config.hidden_size;
+  const auto attention = [&](const char* name) {
+    return source.TakeLinear(absl::StrCat(prefix, "self_attn.", name), size, size, true);
+  };
+  q_ = attention("q_proj");
+  k_ = attention("k_proj");
+  v_ = attention("v_proj");
+  out_ = attention("out_proj");
+  fc1_ = source.TakeLinear(prefix + "mlp.fc1", config.intermediate_size, size, true);
+  fc2_ = source.TakeLinear(prefix + "mlp.fc2", size, config.intermediate_size, true);
+  const auto dtype = source.pack();
+  if (!dtype) return;
+  for (Linear* linear : {&q_, &k_, &v_, &out_, &fc1_, &fc2_}) linear->Pack(*dtype);
+}
+
+at::Tensor VisionBlock::Attention(const at::Tensor& x_BSE) const {
+  const std::int64_t batch = x_BSE.size(0);
+  const std::int64_t tokens = x_BSE.size(1);
+  const auto heads = [&](const Linear& linear) {
+    return linear.Forward(x_BSE).view({batch, tokens, heads_, -1}).transpose(1, 2);
+  };
+  const at::Tensor mixed = at::scaled_dot_product_attention(heads(q_), heads(k_), heads(v_));
+  return out_.Forward(mixed.transpose(1, 2).reshape({batch, tokens, -1}));
+}
+
+at::Tensor VisionBlock::Forward(const at::Tensor& x_BSE) const {
+  const at::Tensor x = x_BSE + Attention(norm1_.Forward(x_BSE));
+  return x + fc2_.Forward(Activate(activation_, fc1_.Forward(norm2_.Forward(x))));
+}
+
+VisionTower::VisionTower(const LlavaConfig& config, WeightSource& source)
+    : config_(config.vision),
+      keep_class_token_(config.select == SelectStrategy::kKeepClassToken),
+      class_embedding_(
+          source.TakeSmall(Name("embeddings.class_embedding"), {config.vision.hidden_size})),
+      patch_weight_(source.TakeSmall(Name("embeddings.patch_embedding.weight"),
+                                     {config.vision.hidden_size, kChannels,
+                                      config.vision.patch_size, config.vision.patch_size})),
+      position_embedding_(
+          source.TakeSmall(Name("embeddings.position_embedding.weight"),
+                           {config.vision.patches() + 1, config.vision.hidden_size})),
+      pre_norm_(source, Name("pre_layrnorm"), config.vision.hidden_size,
+                config.vision.layer_norm_eps) {
+  for (const int layer : config.FeatureLayerIndices()) layers_.push_back(layer);
+  LLAVA_CHECK(!layers_.empty());
+  const std::int64_t needed = *std::max_element(layers_.begin(), layers_.end());
+  for (std::int64_t i = 0; i < needed; ++i) {
+    blocks_.emplace_back(config.vision, source, Name(absl::StrCat("encoder.layers.", i, ".")));
+  }
+}
+
+std::vector<std::string> VisionTower::DormantPrefixes() const {
+  std::vector<std::string> prefixes = {Name("post_layernorm.")};
+  for (auto i = static_cast<int>(blocks_.size()); i < config_.num_layers; ++i) {
+    prefixes.push_back(Name(absl::StrCat("encoder.layers.", i, ".")));
+  }
+  return prefixes;
+}
+
+at::Tensor VisionTower::Embed(const at::Tensor& pixels) const {
+  const std::int64_t batch = pixels.size(0);
+  const at::Tensor patches = at::conv2d(pixels.to(patch_weight_.scalar_type()), patch_weight_, {},
+                                        c10::IntArrayRef{config_.patch_size, config_.patch_size})
+                                 .flatten(2)
+                                 .transpose(1, 2);
+  const at::Tensor class_token = class_embedding_.expand({batch, 1, config_.hidden_size});
+  return pre_norm_.Forward(at::cat({class_token, patches}, 1) + position_embedding_);
+}
+
+at::Tensor VisionTower::Select(const at::Tensor& hidden_BSE) const {
+  return keep_class_token_ ? hidden_BSE : hidden_BSE.slice(1, 1);
+}
+
+at::Tensor VisionTower::Forward(const at::Tensor& pixels) const {
+  std::vector<at::Tensor> selected(layers_.size());
+  at::Tensor hidden_BSE = Embed(pixels);
+  for (std::size_t index = 0;; ++index) {
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      if (layers_[i] == static_cast<std::int64_t>(index)) selected[i] = Select(hidden_BSE);
+    }
+    if (index == blocks_.size()) break;
+    hidden_BSE = blocks_[index].Forward(hidden_BSE);
+  }
+  return selected.size() == 1 ? selected.front() : at::cat(selected, -1);
+}
+
+}  // namespace llava::model

@@ -1,0 +1,224 @@
+#include "model/network/weights.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/check.h"
+#include "base/mutex.h"
+#include "base/status_macros.h"
+#include "model/checkpoint/finite.h"
+#include "model/kernels/cpu/large_pages.h"
+#include "model/kernels/cpu/parallel.h"
+
+namespace llava::model {
+namespace {
+
+constexpr std::size_t kPiece = std::size_t{1} << 20;  // a multiple of every element's size
+
+at::Tensor Placeholder(const std::vector<std::int64_t>& shape) {
+  return at::empty(shape, at::TensorOptions().device(at::kMeta));
+}
+
+bool IsFloatingPoint(DType dtype) {
+  return dtype == DType::kFloat16 || dtype == DType::kBfloat16 || dtype == DType::kFloat32 ||
+         dtype == DType::kFloat64;
+}
+
+std::string Place(const CheckpointTensor& tensor) {
+  return absl::StrCat(tensor.file->path(), ": \"", tensor.key, "\"");
+}
+
+// Calls read(piece, its offset, a buffer for it) for every piece of `bytes`, on ATen's threads;
+// what the first failed one said.
+template <typename Read>
+absl::Status ForEachPiece(std::string_view bytes, const Read& read) {
+  const std::size_t pieces = (bytes.size() + kPiece - 1) / kPiece;
+  std::vector<absl::Status> said(pieces);
+  const auto buffer = [] { return std::make_unique_for_overwrite<char[]>(kPiece); };
+  ParallelJobs(static_cast<std::int64_t>(pieces), buffer,
+               [&](std::int64_t i, const std::unique_ptr<char[]>& room) {
+                 const std::size_t offset = static_cast<std::size_t>(i) * kPiece;
+                 said[i] = read(bytes.substr(offset, kPiece), offset, room.get());
+               });
+  for (absl::Status& status : said) RETURN_IF_ERROR(std::move(status));
+  return absl::OkStatus();
+}
+
+absl::Status CheckFinite(const CheckpointTensor& tensor) {
+  const auto element = static_cast<std::int64_t>(ElementSize(tensor.stored.dtype));
+  Mutex mutex;
+  NonFinite bad;
+  const auto look = [&](std::string_view piece, std::size_t offset, char* room) -> absl::Status {
+    RETURN_IF_ERROR(tensor.file->Read(piece, room));
+    const NonFinite found = FindNonFinite(tensor.stored.dtype, {room, piece.size()});
+    if (found.count == 0) return absl::OkStatus();
+    const MutexLock lock(&mutex);
+    const std::int64_t first = static_cast<std::int64_t>(offset) / element + found.first;
+    bad.first = bad.count == 0 ? first : std::min(bad.first, first);
+    bad.count += found.count;
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(ForEachPiece(tensor.stored.bytes, look));
+  if (bad.count == 0) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      Place(tensor), " has ", bad.count, " values that are NaN or infinite, the first at element ",
+      bad.first, " of ", ShapeText(tensor.stored.shape), ", expected finite numbers"));
+}
+
+// The bytes as a tensor of `type`; `tensor` shares the mapping until nobody holds the result.
+at::Tensor View(const CheckpointTensor& tensor, at::ScalarType type) {
+  // from_blob takes a mutable pointer; the mapping is copy-on-write, so writing is harmless.
+  void* const data = const_cast<char*>(tensor.stored.bytes.data());
+  const auto options = at::TensorOptions().dtype(type);
+  const auto keep = [file = tensor.file](void*) {};
+  if (tensor.stored.strides.empty()) return at::from_blob(data, tensor.stored.shape, keep, options);
+  return at::from_blob(data, tensor.stored.shape, tensor.stored.strides, keep, options);
+}
+
+}  // namespace
+
+void WeightSource::Keep(const std::string& name, const at::Tensor& tensor) {
+  LLAVA_CHECK(taken_.emplace(name, pack() ? at::Tensor() : tensor).second);
+}
+
+at::Tensor WeightSource::TakeSmall(const std::string& name,
+                                   const std::vector<std::int64_t>& shape) {
+  at::Tensor weight = Take(name, shape);
+  if (!pack() || !weight.is_cpu()) return weight;
+  return EmptyInLargePages(weight.sizes(), at::kFloat).copy_(weight);
+}
+
+Linear WeightSource::TakeLinear(const std::string& prefix, std::int64_t out, std::int64_t in,
+                                bool bias) {
+  at::Tensor weight_OI = Take(absl::StrCat(prefix, ".weight"), {out, in});
+  return Linear(std::move(weight_OI),
+                bias ? Take(absl::StrCat(prefix, ".bias"), {out}) : at::Tensor());
+}
+
+absl::StatusOr<at::ScalarType> ScalarTypeOf(DType dtype) {
+  switch (dtype) {
+    case DType::kBool:
+      return at::kBool;
+    case DType::kUint8:
+      return at::kByte;
+    case DType::kInt8:
+      return at::kChar;
+    case DType::kInt16:
+      return at::kShort;
+    case DType::kInt32:
+      return at::kInt;
+    case DType::kInt64:
+      return at::kLong;
+    case DType::kFloat16:
+      return at::kHalf;
+    case DType::kBfloat16:
+      return at::kBFloat16;
+    case DType::kFloat32:
+      return at::kFloat;
+    case DType::kFloat64:
+      return at::kDouble;
+    default:
+      return absl::UnimplementedError(
+          absl::StrCat("tensors of dtype ", DTypeName(dtype), " are not supported"));
+  }
+}
+
+absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor) {
+  absl::StatusOr<at::ScalarType> type = ScalarTypeOf(tensor.stored.dtype);
+  if (!type.ok()) return Annotate(type.status(), Place(tensor));
+  const auto address = reinterpret_cast<std::uintptr_t>(tensor.stored.bytes.data());
+  const bool aligned = address % ElementSize(tensor.stored.dtype) == 0;
+  if (aligned || tensor.stored.bytes.empty()) return View(tensor, *type);
+  std::string copy(tensor.stored.bytes.size(), '\0');  // its memory is aligned for every element
+  RETURN_IF_ERROR(tensor.file->Read(tensor.stored.bytes, copy.data()));
+  CheckpointTensor moved = tensor;
+  moved.stored.bytes = copy;
+  return View(moved, *type).clone();
+}
+
+at::Tensor CheckpointWeights::Buffer(std::int64_t bytes) {
+  const auto is_free = [](const at::Tensor& buffer) { return buffer.storage().use_count() == 1; };
+  const auto fits = [&](const at::Tensor& b) { return is_free(b) && b.numel() >= bytes; };
+  auto at = std::find_if(buffers_.begin(), buffers_.end(), fits);
+  if (at == buffers_.end()) {
+    // Instead of one that is too small: there are never more than one layer needs.
+    const auto small = std::find_if(buffers_.begin(), buffers_.end(), is_free);
+    if (small != buffers_.end()) buffers_.erase(small);
+    at = buffers_.insert(buffers_.end(), EmptyInLargePages({bytes}, at::kByte));
+  }
+  return at->narrow(0, 0, bytes);
+}
+
+absl::StatusOr<at::Tensor> CheckpointWeights::Read(const CheckpointTensor& tensor) {
+  const StoredTensor& stored = tensor.stored;
+  absl::StatusOr<at::ScalarType> type = ScalarTypeOf(stored.dtype);
+  if (!type.ok()) return Annotate(type.status(), Place(tensor));
+  const at::Tensor bytes = Buffer(static_cast<std::int64_t>(stored.bytes.size()));
+  char* const to = static_cast<char*>(bytes.mutable_data_ptr());
+  RETURN_IF_ERROR(
+      ForEachPiece(stored.bytes, [&](std::string_view piece, std::size_t offset, char*) {
+        return tensor.file->Read(piece, to + offset);
+      }));
+  const at::Tensor elements = bytes.view(*type);
+  return stored.strides.empty() ? elements.view(stored.shape)
+                                : elements.as_strided(stored.shape, stored.strides);
+}
+
+absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
+                                                   const std::vector<std::int64_t>& shape) {
+  const auto at = checkpoint_.tensors().find(name);
+  if (at == checkpoint_.tensors().end()) {
+    return absl::NotFoundError(absl::StrCat(absl::StrJoin(checkpoint_.files(), ", "),
+                                            ": the tensor \"", name, "\" is missing, expected ",
+                                            ShapeText(shape)));
+  }
+  const CheckpointTensor& stored = at->second;
+  if (stored.stored.shape != shape) {
+    return absl::InvalidArgumentError(absl::StrCat(Place(stored), " has the shape ",
+                                                   ShapeText(stored.stored.shape), ", expected ",
+                                                   ShapeText(shape), " by config.json"));
+  }
+  if (!IsFloatingPoint(stored.stored.dtype)) {
+    return absl::InvalidArgumentError(absl::StrCat(Place(stored), " has the dtype ",
+                                                   DTypeName(stored.stored.dtype),
+                                                   ", expected F16, BF16, F32 or F64"));
+  }
+  if (options_.verify) RETURN_IF_ERROR(CheckFinite(stored));
+  ASSIGN_OR_RETURN(const at::Tensor raw, options_.pack ? Read(stored) : TensorOf(stored));
+  return raw.to(options_.device, options_.dtype.value_or(raw.scalar_type())).contiguous();
+}
+
+at::Tensor CheckpointWeights::Take(const std::string& name,
+                                   const std::vector<std::int64_t>& shape) {
+  if (!status_.ok()) return Placeholder(shape);
+  absl::StatusOr<at::Tensor> tensor = Load(name, shape);
+  if (!tensor.ok()) {
+    status_ = tensor.status();
+    return Placeholder(shape);
+  }
+  Keep(name, *tensor);
+  return *tensor;
+}
+
+absl::Status CheckpointWeights::CheckNothingLeft(const std::vector<std::string>& dormant) const {
+  for (const auto& [name, tensor] : checkpoint_.tensors()) {
+    const bool expected =
+        taken().contains(name) ||
+        std::any_of(dormant.begin(), dormant.end(),
+                    [&](const std::string& prefix) { return absl::StartsWith(name, prefix); });
+    if (expected) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(Place(tensor), " ", ShapeText(tensor.stored.shape),
+                     " is an extra tensor: config.json has no place for it"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace llava::model

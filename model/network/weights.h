@@ -1,0 +1,108 @@
+// Where the modules of the model take their weights from, and the source that is a checkpoint.
+#ifndef LLAVA_MODEL_NETWORK_WEIGHTS_H_
+#define LLAVA_MODEL_NETWORK_WEIGHTS_H_
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/checkpoint/checkpoint.h"
+#include "model/network/linear.h"
+
+namespace llava::model {
+
+// The modules' constructors are the one table of names and shapes: each takes what it needs.
+// Single-threaded. After a failure Take goes on with placeholders, and status() says what was
+// wrong first.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+
+  // The tensor of that name (model/checkpoint/weight_names.h) and exactly that shape.
+  virtual at::Tensor Take(const std::string& name, const std::vector<std::int64_t>& shape) = 0;
+
+  // What was taken, by name. Undefined handles when packing.
+  const std::map<std::string, at::Tensor>& taken() const { return taken_; }
+
+  // Serving: the modules put what they took into the form in which this machine multiplies fastest
+  // (Linear::Packed), with weights as this dtype. They copy, and let go of what they took, one
+  // layer after the other. They can do inference only then, and their activations on the CPU are
+  // fp32.
+  virtual std::optional<at::ScalarType> pack() const { return std::nullopt; }
+
+  // Like Take, of a weight that no matrix product reads: packed, it is fp32 on the CPU.
+  at::Tensor TakeSmall(const std::string& name, const std::vector<std::int64_t>& shape);
+
+  // weight [out, in], and bias [out] when `bias`, of `prefix` ("...q_proj").
+  Linear TakeLinear(const std::string& prefix, std::int64_t out, std::int64_t in, bool bias);
+
+ protected:
+  // REQUIRES: not kept before.
+  void Keep(const std::string& name, const at::Tensor& tensor);
+
+ private:
+  std::map<std::string, at::Tensor> taken_;
+};
+
+struct WeightOptions {
+  std::optional<at::ScalarType> dtype = at::kFloat;  // nothing: as stored
+  at::Device device = at::kCPU;
+  bool verify = false;  // look for NaN and infinite values, which reads all of the weights
+  std::optional<at::ScalarType> pack = {};  // see WeightSource; no tensor lies in a mapping then
+};
+
+// Takes from a checkpoint: without a copy when dtype and device are those of the file, so that the
+// weights are pages of the file's mapping; converted one tensor at a time otherwise. What is packed
+// or verified is read instead of mapped, so that a file that is cut meanwhile is a DATA_LOSS.
+class CheckpointWeights final : public WeightSource {
+ public:
+  // `checkpoint` outlives this object; the tensors outlive both.
+  CheckpointWeights(const Checkpoint& checkpoint, WeightOptions options)
+      : checkpoint_(checkpoint), options_(options) {}
+
+  at::Tensor Take(const std::string& name, const std::vector<std::int64_t>& shape) override;
+
+  // What was wrong first: a missing tensor (NOT_FOUND), another shape or a dtype that is not
+  // floating point (INVALID_ARGUMENT), NaN (DATA_LOSS, with `verify`). Names file, key, expected
+  // and found. Nothing is read after that.
+  const absl::Status& status() const { return status_; }
+
+  // Nothing after a failure: there is no point in packing placeholders.
+  std::optional<at::ScalarType> pack() const override {
+    return status_.ok() ? options_.pack : std::nullopt;
+  }
+
+  // INVALID_ARGUMENT when the checkpoint holds a tensor that nobody took, except those whose names
+  // begin with one of `dormant` (tower blocks after the selected one).
+  absl::Status CheckNothingLeft(const std::vector<std::string>& dormant) const;
+
+ private:
+  absl::StatusOr<at::Tensor> Load(const std::string& name, const std::vector<std::int64_t>& shape);
+  absl::StatusOr<at::Tensor> Read(const CheckpointTensor& tensor);
+  at::Tensor Buffer(std::int64_t bytes);
+
+  const Checkpoint& checkpoint_;
+  const WeightOptions options_;
+  absl::Status status_;
+  // Bytes to read into, used again when nobody holds a tensor in them: fresh memory costs more than
+  // what is read into it.
+  std::vector<at::Tensor> buffers_;
+};
+
+// A tensor over the bytes of the file, which it keeps mapped; CPU, in the file's dtype. Copied
+// where the bytes are not aligned for it.
+absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor);
+
+absl::StatusOr<at::ScalarType> ScalarTypeOf(DType dtype);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_NETWORK_WEIGHTS_H_
