@@ -14,32 +14,50 @@ MAX_FUNCTION_LINES = 70
 MAX_BLOB_BYTES = 1 << 20
 LARGE_FILES_ALLOWED = ("demo/checkpoint/", "tests/golden/data/")
 
-# Who may include whom: the arrows of docs/architecture.md. The longest matching folder counts.
+# The folders with code, and which others each may include: the arrows of docs/architecture.md.
 ROOMS = {
     "base": [],
+    "base/command_line": [],
     "proto": [],
-    "rpc": ["base"],
-    "model/config": ["base"],
-    "model/checkpoint": ["base"],
-    "model/image": ["base", "model/config"],
-    "model/text": ["base", "model/config"],
+    "rpc": ["base", "proto"],
     "model/kernels/cpu": ["base"],
     "model/kernels/cuda": ["base"],
     "model/attention": ["base", "model/kernels/cpu", "model/kernels/cuda"],
-    "model/network": ["base", "model/attention", "model/checkpoint", "model/config", "model/image",
+    "model/checkpoint": ["base"],
+    "model/config": ["base"],
+    "model/image": ["base", "model/config"],
+    "model/text": ["base", "model/config"],
+    "model/network": ["base", "model/attention", "model/checkpoint", "model/config",
                       "model/kernels/cpu", "model/kernels/cuda", "model/text"],
     "server/scheduling": ["base"],
-    "server/engine": ["base", "server/scheduling"],
-    "server/engine/torch_executor": ["base", "server/scheduling", "server/engine", "model/network", "model/attention", "model/config", "model/checkpoint", "model/image", "model/text"],
+    "server/engine": ["base", "model/attention", "model/network", "server/scheduling"],
     "server/observe": ["base"],
-    "server/registry": ["base", "server/scheduling", "server/engine", "model/network", "model/attention", "model/config", "model/checkpoint", "model/image", "model/text"],
-    "server/api": ["base", "proto", "model/network", "model/attention", "model/config", "model/checkpoint", "model/image", "model/text", "server/scheduling", "server/engine", "server/registry",
-                   "server/observe", "rpc"],
-    "server": ["base", "proto", "model/network", "model/attention", "model/config", "model/checkpoint", "model/image", "model/text", "server/scheduling", "server/engine",
-               "server/engine/torch_executor", "server/registry", "server/api", "server/observe",
-               "rpc"],
-    "training": ["base", "proto", "model/network", "model/attention", "model/config", "model/checkpoint", "model/image", "model/text", "rpc"],
-    "client": ["base", "proto"],
+    "server/registry": ["base", "model/config", "model/image", "model/text", "server/engine",
+                        "server/scheduling"],
+    "server/api": ["base", "model/image", "model/text", "proto", "rpc", "server/engine",
+                   "server/observe", "server/registry", "server/scheduling"],
+    "server/api/http": ["base", "model/text", "rpc", "server/api", "server/engine",
+                        "server/observe", "server/scheduling"],
+    "server/commands": ["base", "model/checkpoint", "model/config", "model/image",
+                        "model/network", "model/text", "server"],
+    "server": ["base", "base/command_line", "model/checkpoint", "model/config", "model/image",
+               "model/network", "model/text", "rpc", "server/api", "server/api/http",
+               "server/commands", "server/engine", "server/observe", "server/registry",
+               "server/scheduling"],
+    "training/data": ["base", "model/config", "model/image", "model/text"],
+    "training/data/scenes": ["base", "training/data"],
+    "training/evaluate": ["base", "model/checkpoint", "model/image", "model/network",
+                          "model/text", "training/data"],
+    "training/publish": ["base", "model/checkpoint"],
+    "training/run": ["base", "model/attention", "model/checkpoint", "model/config",
+                     "model/image", "model/network", "model/text", "proto", "training/data",
+                     "training/data/scenes", "training/evaluate", "training/publish"],
+    "training/service": ["base", "model/checkpoint", "proto", "rpc", "training/publish"],
+    "training/commands": ["base", "model/network", "rpc", "training/data",
+                          "training/data/scenes", "training/evaluate", "training/publish",
+                          "training/run", "training/service"],
+    "training": ["base/command_line", "training/commands"],
+    "client": ["base", "base/command_line", "proto"],
 }
 CODE = (".cc", ".h", ".cu", ".cuh")
 BANNED = [  # (pattern, what to do instead, files that may)
@@ -117,9 +135,10 @@ def banned_words(path, text):
 
 
 def room_of(path):
-    stem = str(Path(path).with_suffix(""))
-    best = [r for r in ROOMS if stem == r or stem.startswith(r + "/") or (r.endswith("torch_executor") and stem.startswith(r))]
-    return max(best, key=len) if best else None
+    if path.endswith(".pb.h"):
+        return "proto"
+    folder = str(Path(path).parent)
+    return folder if folder in ROOMS else None
 
 
 def include_edges(path, text):
