@@ -17,7 +17,7 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "server/backend.h"
-#include "server/config.h"
+#include "server/config/config.h"
 
 namespace llava::server {
 

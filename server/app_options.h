@@ -15,7 +15,7 @@
 #include "server/api/http/picture_fetcher.h"
 #include "server/api/http/server.h"
 #include "server/backend.h"
-#include "server/config.h"
+#include "server/config/config.h"
 #include "server/engine/engine.h"
 #include "server/registry/registry.h"
 #include "server/scheduling/limits.h"

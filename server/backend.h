@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/digest.h"
-#include "server/config.h"
+#include "server/config/config.h"
 #include "server/engine/executor.h"
 
 namespace llava::server {

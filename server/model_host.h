@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "server/backend.h"
-#include "server/config.h"
+#include "server/config/config.h"
 #include "server/engine/engine.h"
 #include "server/engine/observer.h"
 #include "server/observe/log.h"

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/status_macros.h"
 #include "server/app.h"
-#include "server/config.h"
+#include "server/config/config.h"
 #include "server/signals.h"
 
 namespace llava::server {

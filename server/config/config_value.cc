@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "server/config_table.h"
+#include "server/config/config_table.h"
 
 namespace llava::server {
 namespace {

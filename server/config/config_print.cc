@@ -1,7 +1,7 @@
 // --print-config and docs/configuration.md.
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "server/config_table.h"
+#include "server/config/config_table.h"
 
 namespace llava::server {
 namespace {
@@ -51,7 +51,7 @@ std::string ConfigReference() {
       "(the option\n"
       "`devices`, comma-separated), `--dtype`, `--listen`, `--http` and `--metrics` override the "
       "file.\n\n"
-      "This page is made from the table in `server/config_table.cc`.\n";
+      "This page is made from the table in `server/config/config_table.cc`.\n";
   absl::string_view section;
   for (const Option& option : Options()) {
     if (option.section != section) {

@@ -6,8 +6,8 @@
 //
 // An unknown key, a wrong type or a value out of range is INVALID_ARGUMENT with the file, the line
 // and what was expected.
-#ifndef LLAVA_SERVER_CONFIG_H_
-#define LLAVA_SERVER_CONFIG_H_
+#ifndef LLAVA_SERVER_CONFIG_CONFIG_H_
+#define LLAVA_SERVER_CONFIG_CONFIG_H_
 
 #include <chrono>
 #include <cstdint>
@@ -122,4 +122,4 @@ std::string ConfigReference();
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_CONFIG_H_
+#endif  // LLAVA_SERVER_CONFIG_CONFIG_H_

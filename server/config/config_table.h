@@ -1,6 +1,6 @@
 // The table of options: what config.h promises is read from here.
-#ifndef LLAVA_SERVER_CONFIG_TABLE_H_
-#define LLAVA_SERVER_CONFIG_TABLE_H_
+#ifndef LLAVA_SERVER_CONFIG_CONFIG_TABLE_H_
+#define LLAVA_SERVER_CONFIG_CONFIG_TABLE_H_
 
 #include <cstdint>
 #include <span>
@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "server/config.h"
+#include "server/config/config.h"
 
 namespace llava::server {
 
@@ -50,4 +50,4 @@ std::string FormatValue(const Option& option, const Config& config);
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_CONFIG_TABLE_H_
+#endif  // LLAVA_SERVER_CONFIG_CONFIG_TABLE_H_
