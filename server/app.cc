@@ -24,7 +24,7 @@
 #include "server/api/prepare_pool.h"
 #include "server/app_options.h"
 #include "server/engine_metrics.h"
-#include "server/model_host.h"
+#include "server/hosting/model_host.h"
 #include "server/model_metrics.h"
 #include "server/observe/health.h"
 #include "server/observe/log.h"

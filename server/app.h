@@ -16,8 +16,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
-#include "server/backend.h"
 #include "server/config/config.h"
+#include "server/hosting/backend.h"
 
 namespace llava::server {
 

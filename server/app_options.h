@@ -7,18 +7,15 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/config/config.h"
 #include "rpc/auth.h"
 #include "rpc/grpc_server.h"
 #include "rpc/tls_files.h"
 #include "server/api/chat_runner.h"
 #include "server/api/http/picture_fetcher.h"
 #include "server/api/http/server.h"
-#include "server/backend.h"
 #include "server/config/config.h"
-#include "server/engine/engine.h"
 #include "server/registry/registry.h"
-#include "server/scheduling/limits.h"
+#include "server/scheduling/admission.h"
 
 namespace llava::server {
 
@@ -34,12 +31,6 @@ api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
 
 // INVALID_ARGUMENT names the wrong host or network.
 absl::StatusOr<api::FetchOptions> ToFetchOptions(const Config& config);
-
-// INVALID_ARGUMENT when the budgets do not fit the model.
-absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,
-                                                      const std::string& device,
-                                                      const BackendModel& model,
-                                                      const model::LlavaConfig& llava);
 
 registry::RegistryOptions ToRegistryOptions(const Config& config);
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "server/backend.h"
+#include "server/hosting/backend.h"
 
 namespace llava::server {
 

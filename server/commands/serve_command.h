@@ -6,7 +6,7 @@
 #include <map>
 #include <string>
 
-#include "server/backend.h"
+#include "server/hosting/backend.h"
 
 namespace llava::server {
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "base/clock.h"
-#include "server/backend.h"
+#include "server/hosting/backend.h"
 
 namespace llava::testing {
 

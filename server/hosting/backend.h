@@ -1,6 +1,6 @@
 // What computes: LibTorch in llavad, a fake in the tests of everything around it.
-#ifndef LLAVA_SERVER_BACKEND_H_
-#define LLAVA_SERVER_BACKEND_H_
+#ifndef LLAVA_SERVER_HOSTING_BACKEND_H_
+#define LLAVA_SERVER_HOSTING_BACKEND_H_
 
 #include <cstdint>
 #include <memory>
@@ -53,4 +53,4 @@ class Backend {
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_BACKEND_H_
+#endif  // LLAVA_SERVER_HOSTING_BACKEND_H_

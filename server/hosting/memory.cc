@@ -1,4 +1,4 @@
-#include "server/memory.h"
+#include "server/hosting/memory.h"
 
 #include <algorithm>
 #include <fstream>

@@ -1,4 +1,4 @@
-#include "server/model_host.h"
+#include "server/hosting/model_host.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // How much memory this process can still take.
-#ifndef LLAVA_SERVER_MEMORY_H_
-#define LLAVA_SERVER_MEMORY_H_
+#ifndef LLAVA_SERVER_HOSTING_MEMORY_H_
+#define LLAVA_SERVER_HOSTING_MEMORY_H_
 
 #include <cstdint>
 #include <string>
@@ -15,4 +15,4 @@ std::int64_t AvailableMemory(const std::string& root = "");
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_MEMORY_H_
+#endif  // LLAVA_SERVER_HOSTING_MEMORY_H_

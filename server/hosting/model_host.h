@@ -1,7 +1,7 @@
 // Checkpoints as versions that engines run: what the registry's ModelLoader is in the daemon. Knows
 // the files; the tensors are the backend's.
-#ifndef LLAVA_SERVER_MODEL_HOST_H_
-#define LLAVA_SERVER_MODEL_HOST_H_
+#ifndef LLAVA_SERVER_HOSTING_MODEL_HOST_H_
+#define LLAVA_SERVER_HOSTING_MODEL_HOST_H_
 
 #include <cstdint>
 #include <functional>
@@ -15,10 +15,10 @@
 #include "base/bounded_queue.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "server/backend.h"
 #include "server/config/config.h"
 #include "server/engine/engine.h"
 #include "server/engine/observer.h"
+#include "server/hosting/backend.h"
 #include "server/observe/log.h"
 #include "server/registry/model_loader.h"
 
@@ -83,4 +83,4 @@ class ModelHost final : public registry::ModelLoader {
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_MODEL_HOST_H_
+#endif  // LLAVA_SERVER_HOSTING_MODEL_HOST_H_

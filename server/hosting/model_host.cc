@@ -1,4 +1,4 @@
-#include "server/model_host.h"
+#include "server/hosting/model_host.h"
 
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -24,8 +24,8 @@
 #include "model/checkpoint/version_lease.h"
 #include "model/image/image.h"
 #include "model/text/chat_template.h"
-#include "server/app_options.h"
-#include "server/memory.h"
+#include "server/hosting/engine_options.h"
+#include "server/hosting/memory.h"
 #include "server/registry/published.h"
 
 namespace llava::server {
