@@ -5,7 +5,7 @@
 #include "server/commands/generate_command.h"
 #include "server/commands/inspect_command.h"
 #include "server/commands/serve_command.h"
-#include "server/torch_backend.h"
+#include "server/torch/torch_backend.h"
 
 int main(int argc, char** argv) {
   CLI::App app("LLaVA serving daemon", "llavad");

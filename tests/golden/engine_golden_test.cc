@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "server/engine/engine.h"
-#include "server/engine/torch_executor.h"
+#include "server/torch/torch_executor.h"
 #include "tests/golden/golden_data.h"
 
 namespace llava::engine {

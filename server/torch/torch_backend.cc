@@ -1,4 +1,4 @@
-#include "server/torch_backend.h"
+#include "server/torch/torch_backend.h"
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
@@ -13,7 +13,7 @@
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
 #include "model/network/llava.h"
-#include "server/engine/torch_executor.h"
+#include "server/torch/torch_executor.h"
 
 namespace llava::server {
 namespace {

@@ -1,6 +1,6 @@
 // Carries out steps with LibTorch: one flattened batch through the model over a paged KV cache.
-#ifndef LLAVA_SERVER_ENGINE_TORCH_EXECUTOR_H_
-#define LLAVA_SERVER_ENGINE_TORCH_EXECUTOR_H_
+#ifndef LLAVA_SERVER_TORCH_TORCH_EXECUTOR_H_
+#define LLAVA_SERVER_TORCH_TORCH_EXECUTOR_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -80,4 +80,4 @@ class TorchExecutor final : public Executor {
 
 }  // namespace llava::engine
 
-#endif  // LLAVA_SERVER_ENGINE_TORCH_EXECUTOR_H_
+#endif  // LLAVA_SERVER_TORCH_TORCH_EXECUTOR_H_

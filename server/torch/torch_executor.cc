@@ -1,4 +1,4 @@
-#include "server/engine/torch_executor.h"
+#include "server/torch/torch_executor.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>

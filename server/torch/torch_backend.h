@@ -1,6 +1,6 @@
 // The backend of llavad: checkpoints through LibTorch.
-#ifndef LLAVA_SERVER_TORCH_BACKEND_H_
-#define LLAVA_SERVER_TORCH_BACKEND_H_
+#ifndef LLAVA_SERVER_TORCH_TORCH_BACKEND_H_
+#define LLAVA_SERVER_TORCH_TORCH_BACKEND_H_
 
 #include <memory>
 #include <string>
@@ -24,4 +24,4 @@ class TorchBackend final : public Backend {
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_TORCH_BACKEND_H_
+#endif  // LLAVA_SERVER_TORCH_TORCH_BACKEND_H_
