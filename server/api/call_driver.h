@@ -7,9 +7,9 @@
 
 #include "absl/status/status.h"
 #include "base/mutex.h"
-#include "server/api/answer.h"
-#include "server/api/chat_runner.h"
-#include "server/api/io_pool.h"
+#include "server/chat/answer.h"
+#include "server/chat/chat_runner.h"
+#include "server/chat/io_pool.h"
 
 namespace llava::api {
 

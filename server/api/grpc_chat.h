@@ -4,8 +4,8 @@
 
 #include "llava/v1/chat.grpc.pb.h"
 #include "rpc/auth.h"
-#include "server/api/chat_runner.h"
-#include "server/api/io_pool.h"
+#include "server/chat/chat_runner.h"
+#include "server/chat/io_pool.h"
 
 namespace llava::api {
 

@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "server/api/api_error.h"
+#include "server/chat/api_error.h"
 
 namespace llava::api {
 namespace {

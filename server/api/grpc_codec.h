@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "llava/v1/chat.pb.h"
 #include "model/text/tokenizer.h"
-#include "server/api/chat_call.h"
+#include "server/chat/chat_call.h"
 #include "server/engine/token_stream.h"
 
 namespace llava::api {

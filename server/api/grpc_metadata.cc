@@ -3,7 +3,7 @@
 #include <chrono>
 
 #include "base/status_macros.h"
-#include "server/api/request_id.h"
+#include "server/chat/request_id.h"
 
 namespace llava::api {
 namespace {

@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "base/clock.h"
 #include "rpc/auth.h"
-#include "server/api/chat_call.h"
+#include "server/chat/chat_call.h"
 
 namespace llava::api {
 

@@ -8,8 +8,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "server/api/api_error.h"
 #include "server/api/error_details.h"
+#include "server/chat/api_error.h"
 #include "server/registry/published.h"
 
 namespace llava::api {

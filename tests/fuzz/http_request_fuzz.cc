@@ -7,9 +7,9 @@
 #include "absl/strings/string_view.h"
 #include "base/check.h"
 #include "base/utf8_stream.h"
-#include "server/api/api_error.h"
-#include "server/api/chat_call.h"
 #include "server/api/http/openai_request.h"
+#include "server/chat/api_error.h"
+#include "server/chat/chat_call.h"
 
 namespace llava::api {
 namespace {

@@ -2,10 +2,10 @@
 #ifndef LLAVA_SERVER_API_HTTP_CHAT_ROUTE_H_
 #define LLAVA_SERVER_API_HTTP_CHAT_ROUTE_H_
 
-#include "server/api/chat_runner.h"
 #include "server/api/http/picture_fetcher.h"
 #include "server/api/http/router.h"
-#include "server/api/prepare_pool.h"
+#include "server/chat/chat_runner.h"
+#include "server/chat/prepare_pool.h"
 
 namespace llava::api {
 

@@ -2,8 +2,8 @@
 #ifndef LLAVA_SERVER_API_HTTP_MODEL_ROUTES_H_
 #define LLAVA_SERVER_API_HTTP_MODEL_ROUTES_H_
 
-#include "server/api/chat_runner.h"
 #include "server/api/http/router.h"
+#include "server/chat/chat_runner.h"
 
 namespace llava::api {
 

@@ -10,7 +10,7 @@
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
-#include "server/api/api_error.h"
+#include "server/chat/api_error.h"
 
 namespace llava::api {
 namespace {

@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "server/api/chat_call.h"
+#include "server/chat/chat_call.h"
 
 namespace llava::api {
 

@@ -18,7 +18,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "server/api/api_error.h"
+#include "server/chat/api_error.h"
 #include "server/scheduling/admission.h"
 
 namespace llava::api {

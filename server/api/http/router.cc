@@ -5,7 +5,7 @@
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
-#include "server/api/api_error.h"
+#include "server/chat/api_error.h"
 #include "server/scheduling/admission.h"
 
 namespace llava::api {

@@ -19,7 +19,7 @@
 #include "rpc/tls_files.h"
 #include "server/api/http/cors.h"
 #include "server/api/http/router.h"
-#include "server/api/io_pool.h"
+#include "server/chat/io_pool.h"
 
 namespace llava::api {
 

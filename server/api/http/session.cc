@@ -19,7 +19,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/api/request_id.h"
+#include "server/chat/request_id.h"
 #include "server/scheduling/admission.h"
 
 namespace llava::api {

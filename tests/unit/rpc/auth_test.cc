@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "rpc/host_port.h"
-#include "server/api/request_id.h"
+#include "server/chat/request_id.h"
 
 namespace llava::rpc {
 namespace {

@@ -1,4 +1,4 @@
-#include "server/api/request_id.h"
+#include "server/chat/request_id.h"
 
 #include <openssl/rand.h>
 

@@ -1,7 +1,7 @@
 // What is remembered of a call from its arrival to its end, and written down then: once, however it
 // ends, into the log and the metrics.
-#ifndef LLAVA_SERVER_API_CALL_RECORD_H_
-#define LLAVA_SERVER_API_CALL_RECORD_H_
+#ifndef LLAVA_SERVER_CHAT_CALL_RECORD_H_
+#define LLAVA_SERVER_CHAT_CALL_RECORD_H_
 
 #include <optional>
 #include <string>
@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/gate.h"
-#include "server/api/answer_watch.h"
+#include "server/chat/answer_watch.h"
 #include "server/engine/token_stream.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
@@ -70,4 +70,4 @@ class CallRecord {
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_CALL_RECORD_H_
+#endif  // LLAVA_SERVER_CHAT_CALL_RECORD_H_

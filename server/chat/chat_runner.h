@@ -1,7 +1,7 @@
 // The one way from a request to an answer, shared by gRPC and HTTP: limits, admission, prepare
 // pool, engine. Start never blocks; the answer, or why there is none, comes through `done`.
-#ifndef LLAVA_SERVER_API_CHAT_RUNNER_H_
-#define LLAVA_SERVER_API_CHAT_RUNNER_H_
+#ifndef LLAVA_SERVER_CHAT_CHAT_RUNNER_H_
+#define LLAVA_SERVER_CHAT_CHAT_RUNNER_H_
 
 #include <functional>
 #include <memory>
@@ -10,9 +10,9 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "base/gate.h"
-#include "server/api/answer.h"
-#include "server/api/chat_call.h"
-#include "server/api/prepare_pool.h"
+#include "server/chat/answer.h"
+#include "server/chat/chat_call.h"
+#include "server/chat/prepare_pool.h"
 #include "server/engine/admission_gate.h"
 #include "server/engine/engine_router.h"
 #include "server/observe/log.h"
@@ -80,4 +80,4 @@ class ChatRunner {
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_CHAT_RUNNER_H_
+#endif  // LLAVA_SERVER_CHAT_CHAT_RUNNER_H_

@@ -1,4 +1,4 @@
-#include "server/api/api_error.h"
+#include "server/chat/api_error.h"
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"

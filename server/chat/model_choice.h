@@ -1,6 +1,6 @@
 // Which model and version a client asks for.
-#ifndef LLAVA_SERVER_API_MODEL_CHOICE_H_
-#define LLAVA_SERVER_API_MODEL_CHOICE_H_
+#ifndef LLAVA_SERVER_CHAT_MODEL_CHOICE_H_
+#define LLAVA_SERVER_CHAT_MODEL_CHOICE_H_
 
 #include <memory>
 
@@ -19,4 +19,4 @@ absl::StatusOr<std::shared_ptr<const registry::ServedModel>> ChooseModel(
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_MODEL_CHOICE_H_
+#endif  // LLAVA_SERVER_CHAT_MODEL_CHOICE_H_

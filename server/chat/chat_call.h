@@ -1,6 +1,6 @@
 // A request for a chat answer, whatever it came in by: gRPC and HTTP both translate into this.
-#ifndef LLAVA_SERVER_API_CHAT_CALL_H_
-#define LLAVA_SERVER_API_CHAT_CALL_H_
+#ifndef LLAVA_SERVER_CHAT_CHAT_CALL_H_
+#define LLAVA_SERVER_CHAT_CHAT_CALL_H_
 
 #include <atomic>
 #include <cstdint>
@@ -69,4 +69,4 @@ absl::Status CheckTokenIds(const ChatCall& call, int vocab_size);
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_CHAT_CALL_H_
+#endif  // LLAVA_SERVER_CHAT_CHAT_CALL_H_

@@ -1,4 +1,4 @@
-#include "server/api/model_choice.h"
+#include "server/chat/model_choice.h"
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"

@@ -1,7 +1,7 @@
 // An answer on its way to a client: the engine's stream, with the model's name and version, and the
 // bookkeeping of the call (log line, metrics, place in the drain gate) done once when it ends.
-#ifndef LLAVA_SERVER_API_ANSWER_H_
-#define LLAVA_SERVER_API_ANSWER_H_
+#ifndef LLAVA_SERVER_CHAT_ANSWER_H_
+#define LLAVA_SERVER_CHAT_ANSWER_H_
 
 #include <functional>
 #include <memory>
@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "base/clock.h"
-#include "server/api/call_record.h"
+#include "server/chat/call_record.h"
 #include "server/engine/token_stream.h"
 #include "server/registry/served_model.h"
 
@@ -42,4 +42,4 @@ class Answer {
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_ANSWER_H_
+#endif  // LLAVA_SERVER_CHAT_ANSWER_H_

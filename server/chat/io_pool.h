@@ -1,6 +1,6 @@
 // The io threads: they carry answers to sockets and serve HTTP. Nothing on them may block.
-#ifndef LLAVA_SERVER_API_IO_POOL_H_
-#define LLAVA_SERVER_API_IO_POOL_H_
+#ifndef LLAVA_SERVER_CHAT_IO_POOL_H_
+#define LLAVA_SERVER_CHAT_IO_POOL_H_
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -42,4 +42,4 @@ class IoPool {
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_IO_POOL_H_
+#endif  // LLAVA_SERVER_CHAT_IO_POOL_H_

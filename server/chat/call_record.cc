@@ -1,9 +1,9 @@
-#include "server/api/call_record.h"
+#include "server/chat/call_record.h"
 
 #include <chrono>
 #include <utility>
 
-#include "server/api/api_error.h"
+#include "server/chat/api_error.h"
 
 namespace llava::api {
 namespace {

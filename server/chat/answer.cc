@@ -1,4 +1,4 @@
-#include "server/api/answer.h"
+#include "server/chat/answer.h"
 
 #include <utility>
 #include <variant>

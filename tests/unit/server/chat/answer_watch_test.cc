@@ -1,4 +1,4 @@
-#include "server/api/answer_watch.h"
+#include "server/chat/answer_watch.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "server/api/chat_runner.h"
+#include "server/chat/chat_runner.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -11,8 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/status_macros.h"
-#include "server/api/api_error.h"
-#include "server/api/model_choice.h"
+#include "server/chat/api_error.h"
+#include "server/chat/model_choice.h"
 
 namespace llava::api {
 namespace {

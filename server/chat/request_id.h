@@ -1,6 +1,6 @@
 // Names of requests, in logs and answers.
-#ifndef LLAVA_SERVER_API_REQUEST_ID_H_
-#define LLAVA_SERVER_API_REQUEST_ID_H_
+#ifndef LLAVA_SERVER_CHAT_REQUEST_ID_H_
+#define LLAVA_SERVER_CHAT_REQUEST_ID_H_
 
 #include <string>
 
@@ -13,4 +13,4 @@ std::string RequestIdOr(absl::string_view wanted);
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_REQUEST_ID_H_
+#endif  // LLAVA_SERVER_CHAT_REQUEST_ID_H_

@@ -1,6 +1,6 @@
 // The prepare threads: they decode pictures and tokenize, off the RPC threads and the engine's.
-#ifndef LLAVA_SERVER_API_PREPARE_POOL_H_
-#define LLAVA_SERVER_API_PREPARE_POOL_H_
+#ifndef LLAVA_SERVER_CHAT_PREPARE_POOL_H_
+#define LLAVA_SERVER_CHAT_PREPARE_POOL_H_
 
 #include <cstddef>
 #include <functional>
@@ -42,4 +42,4 @@ class PreparePool {
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_PREPARE_POOL_H_
+#endif  // LLAVA_SERVER_CHAT_PREPARE_POOL_H_

@@ -1,6 +1,6 @@
 // What a refused request is told beside a code and a message: which field is wrong.
-#ifndef LLAVA_SERVER_API_API_ERROR_H_
-#define LLAVA_SERVER_API_API_ERROR_H_
+#ifndef LLAVA_SERVER_CHAT_API_ERROR_H_
+#define LLAVA_SERVER_CHAT_API_ERROR_H_
 
 #include <string>
 
@@ -24,4 +24,4 @@ std::string ReasonOf(const absl::Status& status);
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_API_ERROR_H_
+#endif  // LLAVA_SERVER_CHAT_API_ERROR_H_

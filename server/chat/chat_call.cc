@@ -1,10 +1,10 @@
-#include "server/api/chat_call.h"
+#include "server/chat/chat_call.h"
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "model/image/image.h"
-#include "server/api/api_error.h"
+#include "server/chat/api_error.h"
 #include "server/scheduling/limits.h"
 
 namespace llava::api {

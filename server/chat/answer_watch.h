@@ -1,6 +1,6 @@
 // Watches an answer go by, for the registry's judgement of the version that gives it.
-#ifndef LLAVA_SERVER_API_ANSWER_WATCH_H_
-#define LLAVA_SERVER_API_ANSWER_WATCH_H_
+#ifndef LLAVA_SERVER_CHAT_ANSWER_WATCH_H_
+#define LLAVA_SERVER_CHAT_ANSWER_WATCH_H_
 
 #include <cstdint>
 #include <optional>
@@ -41,4 +41,4 @@ class AnswerWatch {
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_ANSWER_WATCH_H_
+#endif  // LLAVA_SERVER_CHAT_ANSWER_WATCH_H_
