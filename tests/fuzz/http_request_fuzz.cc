@@ -7,7 +7,7 @@
 #include "absl/strings/string_view.h"
 #include "base/check.h"
 #include "base/utf8_stream.h"
-#include "server/api/http/openai_request.h"
+#include "server/api/openai/request.h"
 #include "server/chat/api_error.h"
 #include "server/chat/chat_call.h"
 

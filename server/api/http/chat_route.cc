@@ -8,8 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/api/http/awaiting.h"
-#include "server/api/http/openai_request.h"
-#include "server/api/http/openai_response.h"
+#include "server/api/openai/request.h"
+#include "server/api/openai/response.h"
 
 namespace llava::api {
 namespace {

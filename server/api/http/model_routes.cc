@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
-#include "server/api/http/openai_request.h"
+#include "server/api/openai/request.h"
 #include "server/chat/api_error.h"
 #include "server/chat/model_choice.h"
 

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "server/api/http/web_files.h"
+#include "server/api/web/web_files.h"
 
 namespace llava::api {
 namespace {

@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "base/clock.h"
 #include "server/api/http/address_policy.h"
-#include "server/api/http/openai_request.h"
+#include "server/api/openai/request.h"
 
 namespace llava::api {
 

@@ -1,6 +1,6 @@
 # Writes OUTPUT, a C++ source that defines llava::api::WebFiles() with the FILES of the folder WEB.
 # Usage: cmake -D WEB=... -D FILES=a;b -D OUTPUT=... -P embed.cmake
-set(code "#include \"server/api/http/web_files.h\"\n\nnamespace llava::api {\nnamespace {\n")
+set(code "#include \"server/api/web/web_files.h\"\n\nnamespace llava::api {\nnamespace {\n")
 set(table "")
 set(number 0)
 foreach(name ${FILES})

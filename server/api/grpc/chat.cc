@@ -1,11 +1,11 @@
-#include "server/api/grpc_chat.h"
+#include "server/api/grpc/chat.h"
 
 #include <utility>
 
-#include "server/api/call_driver.h"
-#include "server/api/error_details.h"
-#include "server/api/grpc_codec.h"
-#include "server/api/grpc_metadata.h"
+#include "server/api/grpc/call_driver.h"
+#include "server/api/grpc/codec.h"
+#include "server/api/grpc/error_details.h"
+#include "server/api/grpc/metadata.h"
 
 namespace llava::api {
 namespace {

@@ -1,7 +1,7 @@
 // The JSON of OpenAI's chat completions API as a neutral call. Strict: an unknown field, or one
 // that asks for something that is not supported, is an error that names it.
-#ifndef LLAVA_SERVER_API_HTTP_OPENAI_REQUEST_H_
-#define LLAVA_SERVER_API_HTTP_OPENAI_REQUEST_H_
+#ifndef LLAVA_SERVER_API_OPENAI_REQUEST_H_
+#define LLAVA_SERVER_API_OPENAI_REQUEST_H_
 
 #include <boost/json/value.hpp>
 #include <cstddef>
@@ -52,4 +52,4 @@ absl::StatusOr<boost::json::object> ParseJsonObject(absl::string_view json);
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_HTTP_OPENAI_REQUEST_H_
+#endif  // LLAVA_SERVER_API_OPENAI_REQUEST_H_

@@ -1,6 +1,6 @@
 // The body of a form (multipart/form-data, RFC 7578) as its parts: how pictures come as raw bytes.
-#ifndef LLAVA_SERVER_API_HTTP_MULTIPART_H_
-#define LLAVA_SERVER_API_HTTP_MULTIPART_H_
+#ifndef LLAVA_SERVER_API_OPENAI_MULTIPART_H_
+#define LLAVA_SERVER_API_OPENAI_MULTIPART_H_
 
 #include <vector>
 
@@ -26,4 +26,4 @@ absl::StatusOr<std::vector<FormPart>> ParseForm(absl::string_view content_type,
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_HTTP_MULTIPART_H_
+#endif  // LLAVA_SERVER_API_OPENAI_MULTIPART_H_

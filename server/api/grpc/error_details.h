@@ -1,8 +1,8 @@
 // The details of a gRPC error in the encoding that every gRPC client library reads: a
 // google.rpc.Status whose details are google.rpc.RetryInfo and google.rpc.BadRequest
 // (github.com/googleapis/googleapis, google/rpc/status.proto and error_details.proto).
-#ifndef LLAVA_SERVER_API_ERROR_DETAILS_H_
-#define LLAVA_SERVER_API_ERROR_DETAILS_H_
+#ifndef LLAVA_SERVER_API_GRPC_ERROR_DETAILS_H_
+#define LLAVA_SERVER_API_GRPC_ERROR_DETAILS_H_
 
 #include <grpcpp/support/status.h>
 
@@ -16,4 +16,4 @@ grpc::Status ToGrpcStatus(const absl::Status& status);
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_ERROR_DETAILS_H_
+#endif  // LLAVA_SERVER_API_GRPC_ERROR_DETAILS_H_

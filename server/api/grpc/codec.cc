@@ -1,4 +1,4 @@
-#include "server/api/grpc_codec.h"
+#include "server/api/grpc/codec.h"
 
 #include <google/protobuf/duration.pb.h>
 

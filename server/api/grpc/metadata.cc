@@ -1,4 +1,4 @@
-#include "server/api/grpc_metadata.h"
+#include "server/api/grpc/metadata.h"
 
 #include <chrono>
 

@@ -1,4 +1,4 @@
-#include "server/api/http/openai_request.h"
+#include "server/api/openai/request.h"
 
 #include <boost/json/parse.hpp>
 #include <cmath>
@@ -12,8 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
-#include "server/api/http/multipart.h"
-#include "server/api/http/openai_pictures.h"
+#include "server/api/openai/multipart.h"
+#include "server/api/openai/pictures.h"
 #include "server/chat/api_error.h"
 
 namespace llava::api {

@@ -1,6 +1,6 @@
 // Answers in the JSON of OpenAI's chat completions API.
-#ifndef LLAVA_SERVER_API_HTTP_OPENAI_RESPONSE_H_
-#define LLAVA_SERVER_API_HTTP_OPENAI_RESPONSE_H_
+#ifndef LLAVA_SERVER_API_OPENAI_RESPONSE_H_
+#define LLAVA_SERVER_API_OPENAI_RESPONSE_H_
 
 #include <boost/json/object.hpp>
 #include <cstdint>
@@ -51,4 +51,4 @@ class OpenAiAnswer {
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_HTTP_OPENAI_RESPONSE_H_
+#endif  // LLAVA_SERVER_API_OPENAI_RESPONSE_H_

@@ -1,6 +1,6 @@
-// The files of server/api/web, put into the program by the build (server/api/embed.cmake).
-#ifndef LLAVA_SERVER_API_HTTP_WEB_FILES_H_
-#define LLAVA_SERVER_API_HTTP_WEB_FILES_H_
+// The files of server/api/web, put into the program by the build (server/api/web/embed.cmake).
+#ifndef LLAVA_SERVER_API_WEB_WEB_FILES_H_
+#define LLAVA_SERVER_API_WEB_WEB_FILES_H_
 
 #include <span>
 
@@ -18,4 +18,4 @@ std::span<const WebFile> WebFiles();
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_HTTP_WEB_FILES_H_
+#endif  // LLAVA_SERVER_API_WEB_WEB_FILES_H_

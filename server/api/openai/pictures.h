@@ -1,14 +1,14 @@
 // Where the pictures of a chat request come from: data: URIs, parts of a form, other servers.
-#ifndef LLAVA_SERVER_API_HTTP_OPENAI_PICTURES_H_
-#define LLAVA_SERVER_API_HTTP_OPENAI_PICTURES_H_
+#ifndef LLAVA_SERVER_API_OPENAI_PICTURES_H_
+#define LLAVA_SERVER_API_OPENAI_PICTURES_H_
 
 #include <span>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "server/api/http/multipart.h"
-#include "server/api/http/openai_request.h"
+#include "server/api/openai/multipart.h"
+#include "server/api/openai/request.h"
 
 namespace llava::api {
 
@@ -23,4 +23,4 @@ absl::Status ResolvePictures(const std::vector<absl::string_view>& urls,
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_HTTP_OPENAI_PICTURES_H_
+#endif  // LLAVA_SERVER_API_OPENAI_PICTURES_H_

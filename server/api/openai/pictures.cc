@@ -1,4 +1,4 @@
-#include "server/api/http/openai_pictures.h"
+#include "server/api/openai/pictures.h"
 
 #include <set>
 #include <string>

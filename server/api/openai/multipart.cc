@@ -1,4 +1,4 @@
-#include "server/api/http/multipart.h"
+#include "server/api/openai/multipart.h"
 
 #include <optional>
 #include <string>

@@ -1,4 +1,4 @@
-#include "server/api/call_driver.h"
+#include "server/api/grpc/call_driver.h"
 
 #include <utility>
 #include <variant>

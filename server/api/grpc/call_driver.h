@@ -1,6 +1,6 @@
 // Runs one call and hands its answer, event by event, to a subclass. What gRPC's reactors share.
-#ifndef LLAVA_SERVER_API_CALL_DRIVER_H_
-#define LLAVA_SERVER_API_CALL_DRIVER_H_
+#ifndef LLAVA_SERVER_API_GRPC_CALL_DRIVER_H_
+#define LLAVA_SERVER_API_GRPC_CALL_DRIVER_H_
 
 #include <atomic>
 #include <memory>
@@ -52,4 +52,4 @@ class CallDriver {
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_CALL_DRIVER_H_
+#endif  // LLAVA_SERVER_API_GRPC_CALL_DRIVER_H_

@@ -1,4 +1,4 @@
-#include "server/api/error_details.h"
+#include "server/api/grpc/error_details.h"
 
 #include <google/protobuf/any.pb.h>
 #include <google/protobuf/duration.pb.h>

@@ -1,4 +1,4 @@
-#include "server/api/grpc_models.h"
+#include "server/api/grpc/models.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "server/api/error_details.h"
+#include "server/api/grpc/error_details.h"
 #include "server/chat/api_error.h"
 #include "server/registry/published.h"
 

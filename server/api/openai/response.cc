@@ -1,4 +1,4 @@
-#include "server/api/http/openai_response.h"
+#include "server/api/openai/response.h"
 
 #include <utility>
 
