@@ -2,9 +2,9 @@
 #include <CLI/CLI.hpp>
 
 #include "base/command_line/command_line.h"
+#include "server/app/serve_command.h"
 #include "server/commands/generate_command.h"
 #include "server/commands/inspect_command.h"
-#include "server/commands/serve_command.h"
 #include "server/torch/torch_backend.h"
 
 int main(int argc, char** argv) {

@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "llava/v1/chat.grpc.pb.h"
-#include "server/app.h"
+#include "server/app/app.h"
 #include "tests/support/fake_backend.h"
 
 namespace llava::testing {

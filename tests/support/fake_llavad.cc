@@ -1,7 +1,7 @@
 // llavad on the fake backend, as a process of its own: for tests of signals, clients and load.
 #include <CLI/CLI.hpp>
 
-#include "server/commands/serve_command.h"
+#include "server/app/serve_command.h"
 #include "tests/support/fake_backend.h"
 
 int main(int argc, char** argv) {

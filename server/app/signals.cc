@@ -1,4 +1,4 @@
-#include "server/signals.h"
+#include "server/app/signals.h"
 
 #include <pthread.h>
 #include <signal.h>

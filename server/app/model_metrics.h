@@ -1,6 +1,6 @@
 // What the registry tells, as metrics.
-#ifndef LLAVA_SERVER_MODEL_METRICS_H_
-#define LLAVA_SERVER_MODEL_METRICS_H_
+#ifndef LLAVA_SERVER_APP_MODEL_METRICS_H_
+#define LLAVA_SERVER_APP_MODEL_METRICS_H_
 
 #include <prometheus/counter.h>
 #include <prometheus/family.h>
@@ -46,4 +46,4 @@ class ModelMetrics {
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_MODEL_METRICS_H_
+#endif  // LLAVA_SERVER_APP_MODEL_METRICS_H_

@@ -1,4 +1,4 @@
-#include "server/app_options.h"
+#include "server/app/app_options.h"
 
 #include <algorithm>
 #include <filesystem>

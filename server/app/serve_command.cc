@@ -1,4 +1,4 @@
-#include "server/commands/serve_command.h"
+#include "server/app/serve_command.h"
 
 #include <sys/resource.h>
 
@@ -7,9 +7,9 @@
 
 #include "base/clock.h"
 #include "base/status_macros.h"
-#include "server/app.h"
+#include "server/app/app.h"
+#include "server/app/signals.h"
 #include "server/config/config.h"
-#include "server/signals.h"
 
 namespace llava::server {
 namespace {

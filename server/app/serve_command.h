@@ -1,6 +1,6 @@
 // `llavad --config FILE`: serve until a signal.
-#ifndef LLAVA_SERVER_COMMANDS_SERVE_COMMAND_H_
-#define LLAVA_SERVER_COMMANDS_SERVE_COMMAND_H_
+#ifndef LLAVA_SERVER_APP_SERVE_COMMAND_H_
+#define LLAVA_SERVER_APP_SERVE_COMMAND_H_
 
 #include <CLI/App.hpp>
 #include <map>
@@ -30,4 +30,4 @@ class ServeCommand {
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_COMMANDS_SERVE_COMMAND_H_
+#endif  // LLAVA_SERVER_APP_SERVE_COMMAND_H_

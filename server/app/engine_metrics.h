@@ -1,6 +1,6 @@
 // What the engines report, as metrics.
-#ifndef LLAVA_SERVER_ENGINE_METRICS_H_
-#define LLAVA_SERVER_ENGINE_METRICS_H_
+#ifndef LLAVA_SERVER_APP_ENGINE_METRICS_H_
+#define LLAVA_SERVER_APP_ENGINE_METRICS_H_
 
 #include <cstdint>
 #include <vector>
@@ -35,4 +35,4 @@ class EngineMetrics final : public engine::Observer {
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_ENGINE_METRICS_H_
+#endif  // LLAVA_SERVER_APP_ENGINE_METRICS_H_

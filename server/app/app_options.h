@@ -1,6 +1,6 @@
 // The configuration as what each part of the daemon wants to know.
-#ifndef LLAVA_SERVER_APP_OPTIONS_H_
-#define LLAVA_SERVER_APP_OPTIONS_H_
+#ifndef LLAVA_SERVER_APP_APP_OPTIONS_H_
+#define LLAVA_SERVER_APP_APP_OPTIONS_H_
 
 #include <memory>
 #include <string>
@@ -36,4 +36,4 @@ registry::RegistryOptions ToRegistryOptions(const Config& config);
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_APP_OPTIONS_H_
+#endif  // LLAVA_SERVER_APP_APP_OPTIONS_H_

@@ -1,4 +1,4 @@
-#include "server/app.h"
+#include "server/app/app.h"
 
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
@@ -19,13 +19,13 @@
 #include "server/api/http/page_routes.h"
 #include "server/api/http/server.h"
 #include "server/api/http/status_routes.h"
-#include "server/app_options.h"
+#include "server/app/app_options.h"
+#include "server/app/engine_metrics.h"
+#include "server/app/model_metrics.h"
 #include "server/chat/chat_runner.h"
 #include "server/chat/io_pool.h"
 #include "server/chat/prepare_pool.h"
-#include "server/engine_metrics.h"
 #include "server/hosting/model_host.h"
-#include "server/model_metrics.h"
 #include "server/observe/health.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"

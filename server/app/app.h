@@ -6,8 +6,8 @@
 // registry: takes versions in and lets them go, with a loader thread for what is slow, which gives
 // way to all others while something is served. watcher, with `watch`: looks at the folder. gRPC's
 // own callback threads, and those of its ModelService. Nothing else starts a thread.
-#ifndef LLAVA_SERVER_APP_H_
-#define LLAVA_SERVER_APP_H_
+#ifndef LLAVA_SERVER_APP_APP_H_
+#define LLAVA_SERVER_APP_APP_H_
 
 #include <functional>
 #include <memory>
@@ -63,4 +63,4 @@ class App {
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_APP_H_
+#endif  // LLAVA_SERVER_APP_APP_H_

@@ -1,6 +1,6 @@
 // SIGTERM and SIGINT, waited for rather than handled.
-#ifndef LLAVA_SERVER_SIGNALS_H_
-#define LLAVA_SERVER_SIGNALS_H_
+#ifndef LLAVA_SERVER_APP_SIGNALS_H_
+#define LLAVA_SERVER_APP_SIGNALS_H_
 
 namespace llava::server {
 
@@ -18,4 +18,4 @@ class Signals {
 
 }  // namespace llava::server
 
-#endif  // LLAVA_SERVER_SIGNALS_H_
+#endif  // LLAVA_SERVER_APP_SIGNALS_H_

@@ -1,4 +1,4 @@
-#include "server/model_metrics.h"
+#include "server/app/model_metrics.h"
 
 namespace llava::server {
 namespace {

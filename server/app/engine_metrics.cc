@@ -1,4 +1,4 @@
-#include "server/engine_metrics.h"
+#include "server/app/engine_metrics.h"
 
 namespace llava::server {
 namespace {
