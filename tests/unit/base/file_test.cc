@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "base/durable_file.h"
 #include "tests/support/temp_dir.h"
 
@@ -46,7 +47,7 @@ TEST_F(FileTest, MissingFilesAreNotFound) {
   for (const char* name : {"no", "no/file", "file/below"}) {
     const absl::Status status = ReadFile(Path(name), 10).status();
     EXPECT_TRUE(absl::IsNotFound(status)) << status;
-    EXPECT_TRUE(status.message().starts_with(Path(name))) << status;
+    EXPECT_TRUE(absl::StartsWith(status.message(), Path(name))) << status;
   }
 }
 
@@ -56,7 +57,7 @@ TEST_F(FileTest, WhatIsNoRegularFileIsRefusedAtOnce) {
   for (const std::string& path : {Path("pipe"), Path("folder"), std::string("/dev/zero")}) {
     const absl::Status status = ReadFile(path, 10).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
-    EXPECT_TRUE(status.message().starts_with(path)) << status;
+    EXPECT_TRUE(absl::StartsWith(status.message(), path)) << status;
   }
 }
 
