@@ -12,7 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 #include "model/network/llava.h"
-#include "training/evaluate/answerer.h"
+#include "training/run/answerer.h"
 
 namespace llava::training {
 namespace {

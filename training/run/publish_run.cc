@@ -22,8 +22,8 @@
 #include "model/network/checkpoint_writer.h"
 #include "model/text/chat_template.h"
 #include "training/data/conversation_builder.h"
-#include "training/evaluate/answerer.h"
 #include "training/evaluate/score.h"
+#include "training/run/answerer.h"
 #include "training/run/drawn_scenes.h"
 #include "training/run/run.h"
 

@@ -1,4 +1,4 @@
-#include "training/evaluate/answerer.h"
+#include "training/run/answerer.h"
 
 #include <filesystem>
 

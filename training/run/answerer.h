@@ -1,6 +1,6 @@
 // Asks a model questions about pictures, greedily and one at a time: evaluation and probes.
-#ifndef LLAVA_TRAINING_EVALUATE_ANSWERER_H_
-#define LLAVA_TRAINING_EVALUATE_ANSWERER_H_
+#ifndef LLAVA_TRAINING_RUN_ANSWERER_H_
+#define LLAVA_TRAINING_RUN_ANSWERER_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -69,4 +69,4 @@ absl::StatusOr<std::vector<model::Probe>> MakeProbes(Answerer& answerer,
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_EVALUATE_ANSWERER_H_
+#endif  // LLAVA_TRAINING_RUN_ANSWERER_H_

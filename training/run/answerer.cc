@@ -1,4 +1,4 @@
-#include "training/evaluate/answerer.h"
+#include "training/run/answerer.h"
 
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/stack.h>
