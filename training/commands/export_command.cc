@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/status_macros.h"
-#include "training/run/recipe.h"
+#include "training/recipe/recipe.h"
 #include "training/run/run.h"
 
 namespace llava::training {

@@ -11,7 +11,7 @@
 #include "model/network/llava.h"
 #include "model/network/lora.h"
 #include "model/network/named_tensor.h"
-#include "training/run/recipe.h"
+#include "training/recipe/recipe.h"
 
 namespace llava::training {
 

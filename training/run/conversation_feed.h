@@ -14,7 +14,7 @@
 #include "training/data/length_grouped_sampler.h"
 #include "training/data/prefetcher.h"
 #include "training/data/sample_builder.h"
-#include "training/run/recipe.h"
+#include "training/recipe/recipe.h"
 
 namespace llava::training {
 

@@ -5,7 +5,7 @@
 #include <c10/core/Device.h>
 
 #include "absl/status/statusor.h"
-#include "training/run/recipe.h"
+#include "training/recipe/recipe.h"
 
 namespace llava::training {
 

@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "training/data/scenes/scene.h"
-#include "training/run/recipe.h"
+#include "training/recipe/recipe.h"
 
 namespace llava::training {
 

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "model/network/llava.h"
 #include "training/publish/publish.h"
-#include "training/run/recipe.h"
+#include "training/recipe/recipe.h"
 
 namespace llava::training {
 

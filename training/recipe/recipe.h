@@ -1,14 +1,14 @@
 // A recipe: everything a training run depends on besides the data's bytes, in one YAML file that is
 // read strictly. Paths in it are relative to the recipe's own folder.
-#ifndef LLAVA_TRAINING_RUN_RECIPE_H_
-#define LLAVA_TRAINING_RUN_RECIPE_H_
+#ifndef LLAVA_TRAINING_RECIPE_RECIPE_H_
+#define LLAVA_TRAINING_RECIPE_RECIPE_H_
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "training/run/schedule.h"
+#include "training/recipe/schedule.h"
 
 namespace llava::training {
 
@@ -126,4 +126,4 @@ absl::StatusOr<Recipe> ReadRecipe(const std::string& file);
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_RECIPE_H_
+#endif  // LLAVA_TRAINING_RECIPE_RECIPE_H_

@@ -1,4 +1,4 @@
-#include "training/run/recipe.h"
+#include "training/recipe/recipe.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -181,7 +181,7 @@ std::string ReadAll(const std::string& file) {
 }
 
 TEST_F(RecipeTest, TheGuideNamesEveryKey) {
-  const std::string parser = ReadAll("training/run/recipe.cc");
+  const std::string parser = ReadAll("training/recipe/recipe.cc");
   const std::string guide = ReadAll("docs/training.md");
   const std::regex asks(
       R"re((?:Optional|Section|List|Path|Choice<\w+>)\((?:yaml,\s*)?\s*"(\w+)")re");

@@ -2,8 +2,8 @@
 // line, or nothing down to a floor. The formulas are those of transformers' get_scheduler (which
 // the published recipes use): step 0 has factor 0 under warm-up, the last step comes near the
 // floor.
-#ifndef LLAVA_TRAINING_RUN_SCHEDULE_H_
-#define LLAVA_TRAINING_RUN_SCHEDULE_H_
+#ifndef LLAVA_TRAINING_RECIPE_SCHEDULE_H_
+#define LLAVA_TRAINING_RECIPE_SCHEDULE_H_
 
 #include <cstdint>
 
@@ -26,4 +26,4 @@ double ScheduleFactor(const ScheduleOptions& options, std::int64_t step, std::in
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_SCHEDULE_H_
+#endif  // LLAVA_TRAINING_RECIPE_SCHEDULE_H_

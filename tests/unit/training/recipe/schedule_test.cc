@@ -1,4 +1,4 @@
-#include "training/run/schedule.h"
+#include "training/recipe/schedule.h"
 
 #include <gtest/gtest.h>
 

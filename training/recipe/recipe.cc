@@ -1,4 +1,4 @@
-#include "training/run/recipe.h"
+#include "training/recipe/recipe.h"
 
 #include <algorithm>
 #include <cmath>
