@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/network/named_tensor.h"
-#include "training/run/ranks.h"
+#include "training/distributed/ranks.h"
 
 namespace llava::training {
 

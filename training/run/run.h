@@ -12,8 +12,8 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "model/network/llava.h"
+#include "training/distributed/rank_place.h"
 #include "training/recipe/recipe.h"
-#include "training/run/rank_place.h"
 #include "training/run/step_report.h"
 
 namespace llava::training {

@@ -13,10 +13,10 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "model/network/llava.h"
+#include "training/distributed/ranks.h"
 #include "training/recipe/recipe.h"
 #include "training/run/adamw.h"
 #include "training/run/objective.h"
-#include "training/run/ranks.h"
 #include "training/run/state_store.h"
 #include "training/run/step_report.h"
 

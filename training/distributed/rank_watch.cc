@@ -1,4 +1,4 @@
-#include "training/run/rank_watch.h"
+#include "training/distributed/rank_watch.h"
 
 #include <c10/util/Exception.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "training/run/rank_place.h"
+#include "training/distributed/rank_place.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

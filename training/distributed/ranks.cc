@@ -1,4 +1,4 @@
-#include "training/run/ranks.h"
+#include "training/distributed/ranks.h"
 
 #include <ATen/ops/ones.h>
 
@@ -14,7 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "training/run/rank_watch.h"
+#include "training/distributed/rank_watch.h"
 
 #ifdef USE_C10D_NCCL
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>

@@ -1,6 +1,6 @@
 // Which process of a distributed run this is, as torchrun and Kubernetes' Indexed Jobs say it.
-#ifndef LLAVA_TRAINING_RUN_RANK_PLACE_H_
-#define LLAVA_TRAINING_RUN_RANK_PLACE_H_
+#ifndef LLAVA_TRAINING_DISTRIBUTED_RANK_PLACE_H_
+#define LLAVA_TRAINING_DISTRIBUTED_RANK_PLACE_H_
 
 #include <cstdint>
 #include <functional>
@@ -24,4 +24,4 @@ absl::StatusOr<RankPlace> ReadRankPlace(const std::function<const char*(const ch
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_RANK_PLACE_H_
+#endif  // LLAVA_TRAINING_DISTRIBUTED_RANK_PLACE_H_

@@ -1,6 +1,6 @@
 // Notices when a process of a distributed run is gone, whatever it died of, and says which.
-#ifndef LLAVA_TRAINING_RUN_RANK_WATCH_H_
-#define LLAVA_TRAINING_RUN_RANK_WATCH_H_
+#ifndef LLAVA_TRAINING_DISTRIBUTED_RANK_WATCH_H_
+#define LLAVA_TRAINING_DISTRIBUTED_RANK_WATCH_H_
 
 #include <cstdint>
 #include <exception>
@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "training/run/rank_place.h"
+#include "training/distributed/rank_place.h"
 
 namespace llava::training {
 
@@ -71,4 +71,4 @@ class RankWatch {
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_RANK_WATCH_H_
+#endif  // LLAVA_TRAINING_DISTRIBUTED_RANK_WATCH_H_

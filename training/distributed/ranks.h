@@ -1,7 +1,7 @@
 // The processes of a run and what they tell each other, over LibTorch's c10d: Gloo on CPUs, NCCL on
 // GPUs. A run in one process is one rank that talks to nobody.
-#ifndef LLAVA_TRAINING_RUN_RANKS_H_
-#define LLAVA_TRAINING_RUN_RANKS_H_
+#ifndef LLAVA_TRAINING_DISTRIBUTED_RANKS_H_
+#define LLAVA_TRAINING_DISTRIBUTED_RANKS_H_
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
-#include "training/run/rank_place.h"
+#include "training/distributed/rank_place.h"
 
 namespace llava::training {
 
@@ -67,4 +67,4 @@ class Ranks {
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_RANKS_H_
+#endif  // LLAVA_TRAINING_DISTRIBUTED_RANKS_H_

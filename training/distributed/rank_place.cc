@@ -1,4 +1,4 @@
-#include "training/run/rank_place.h"
+#include "training/distributed/rank_place.h"
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
