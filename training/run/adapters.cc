@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/rng.h"
-#include "training/run/random_weights.h"
+#include "training/objective/random_weights.h"
 
 namespace llava::training {
 

@@ -14,9 +14,9 @@
 #include "base/clock.h"
 #include "model/network/llava.h"
 #include "training/distributed/ranks.h"
+#include "training/objective/objective.h"
 #include "training/recipe/recipe.h"
 #include "training/run/adamw.h"
-#include "training/run/objective.h"
 #include "training/run/state_store.h"
 #include "training/run/step_report.h"
 

@@ -10,7 +10,7 @@
 #include "model/config/config.h"
 #include "model/network/llava.h"
 #include "training/data/collator.h"
-#include "training/run/random_weights.h"
+#include "training/objective/random_weights.h"
 
 namespace llava::training::toy {
 

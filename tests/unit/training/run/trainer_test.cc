@@ -14,8 +14,8 @@
 
 #include "tests/support/temp_dir.h"
 #include "tests/unit/training/run/toy.h"
+#include "training/objective/conversation_objective.h"
 #include "training/run/adapters.h"
-#include "training/run/conversation_objective.h"
 
 namespace llava::training {
 namespace {

@@ -1,6 +1,6 @@
 // Weights of a model that has not learned anything yet: what training from scratch begins with.
-#ifndef LLAVA_TRAINING_RUN_RANDOM_WEIGHTS_H_
-#define LLAVA_TRAINING_RUN_RANDOM_WEIGHTS_H_
+#ifndef LLAVA_TRAINING_OBJECTIVE_RANDOM_WEIGHTS_H_
+#define LLAVA_TRAINING_OBJECTIVE_RANDOM_WEIGHTS_H_
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
@@ -38,4 +38,4 @@ at::Tensor RandomNormal(const std::vector<std::int64_t>& shape, double deviation
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_RANDOM_WEIGHTS_H_
+#endif  // LLAVA_TRAINING_OBJECTIVE_RANDOM_WEIGHTS_H_

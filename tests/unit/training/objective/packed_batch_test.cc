@@ -1,4 +1,4 @@
-#include "training/run/packed_batch.h"
+#include "training/objective/packed_batch.h"
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/cat.h>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "model/attention/sdpa_attention.h"
-#include "training/run/tree_attention.h"
+#include "training/objective/tree_attention.h"
 
 namespace llava::training {
 namespace {

@@ -1,7 +1,7 @@
 // The batches of a conversation stage in order: data set, sampler and prefetch workers put
 // together.
-#ifndef LLAVA_TRAINING_RUN_CONVERSATION_FEED_H_
-#define LLAVA_TRAINING_RUN_CONVERSATION_FEED_H_
+#ifndef LLAVA_TRAINING_OBJECTIVE_CONVERSATION_FEED_H_
+#define LLAVA_TRAINING_OBJECTIVE_CONVERSATION_FEED_H_
 
 #include <cstdint>
 #include <functional>
@@ -56,4 +56,4 @@ class ConversationFeed {
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_CONVERSATION_FEED_H_
+#endif  // LLAVA_TRAINING_OBJECTIVE_CONVERSATION_FEED_H_

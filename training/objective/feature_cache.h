@@ -1,7 +1,7 @@
 // Features of pictures from a frozen vision tower, kept over the epochs: the tower then runs once a
 // picture instead of once a step.
-#ifndef LLAVA_TRAINING_RUN_FEATURE_CACHE_H_
-#define LLAVA_TRAINING_RUN_FEATURE_CACHE_H_
+#ifndef LLAVA_TRAINING_OBJECTIVE_FEATURE_CACHE_H_
+#define LLAVA_TRAINING_OBJECTIVE_FEATURE_CACHE_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -43,4 +43,4 @@ at::Tensor PixelTensor(const std::vector<const SampleImage*>& pictures, const mo
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_FEATURE_CACHE_H_
+#endif  // LLAVA_TRAINING_OBJECTIVE_FEATURE_CACHE_H_

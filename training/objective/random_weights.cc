@@ -1,4 +1,4 @@
-#include "training/run/random_weights.h"
+#include "training/objective/random_weights.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>

@@ -1,6 +1,6 @@
 // What a stage learns from, as the trainer sees it: passes that give a loss with its graph.
-#ifndef LLAVA_TRAINING_RUN_OBJECTIVE_H_
-#define LLAVA_TRAINING_RUN_OBJECTIVE_H_
+#ifndef LLAVA_TRAINING_OBJECTIVE_OBJECTIVE_H_
+#define LLAVA_TRAINING_OBJECTIVE_OBJECTIVE_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -43,4 +43,4 @@ class Objective {
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_OBJECTIVE_H_
+#endif  // LLAVA_TRAINING_OBJECTIVE_OBJECTIVE_H_

@@ -1,4 +1,4 @@
-#include "training/run/conversation_feed.h"
+#include "training/objective/conversation_feed.h"
 
 #include <optional>
 #include <utility>

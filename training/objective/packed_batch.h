@@ -1,6 +1,6 @@
 // A batch as tensors, with what its samples have in common computed once.
-#ifndef LLAVA_TRAINING_RUN_PACKED_BATCH_H_
-#define LLAVA_TRAINING_RUN_PACKED_BATCH_H_
+#ifndef LLAVA_TRAINING_OBJECTIVE_PACKED_BATCH_H_
+#define LLAVA_TRAINING_OBJECTIVE_PACKED_BATCH_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -33,4 +33,4 @@ PackedBatch Pack(const Batch& batch, std::int64_t features_per_image, at::Device
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_PACKED_BATCH_H_
+#endif  // LLAVA_TRAINING_OBJECTIVE_PACKED_BATCH_H_

@@ -1,15 +1,15 @@
 // Next-token prediction on the answers of conversations about pictures: both stages of LLaVA
 // (arXiv 2304.08485, section 4.2) and fine-tuning.
-#ifndef LLAVA_TRAINING_RUN_CONVERSATION_OBJECTIVE_H_
-#define LLAVA_TRAINING_RUN_CONVERSATION_OBJECTIVE_H_
+#ifndef LLAVA_TRAINING_OBJECTIVE_CONVERSATION_OBJECTIVE_H_
+#define LLAVA_TRAINING_OBJECTIVE_CONVERSATION_OBJECTIVE_H_
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 
 #include "model/network/llava.h"
-#include "training/run/feature_cache.h"
-#include "training/run/objective.h"
+#include "training/objective/feature_cache.h"
+#include "training/objective/objective.h"
 
 namespace llava::training {
 
@@ -38,4 +38,4 @@ class ConversationObjective final : public Objective {
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_CONVERSATION_OBJECTIVE_H_
+#endif  // LLAVA_TRAINING_OBJECTIVE_CONVERSATION_OBJECTIVE_H_

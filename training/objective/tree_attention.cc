@@ -1,4 +1,4 @@
-#include "training/run/tree_attention.h"
+#include "training/objective/tree_attention.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/scaled_dot_product_attention.h>

@@ -4,8 +4,8 @@
 //
 // Shape letters: T tokens of the flattened batch, G groups, L the longest group, H heads, D head
 // size.
-#ifndef LLAVA_TRAINING_RUN_TREE_ATTENTION_H_
-#define LLAVA_TRAINING_RUN_TREE_ATTENTION_H_
+#ifndef LLAVA_TRAINING_OBJECTIVE_TREE_ATTENTION_H_
+#define LLAVA_TRAINING_OBJECTIVE_TREE_ATTENTION_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -37,4 +37,4 @@ class TreeAttention final : public model::AttentionBackend {
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_TREE_ATTENTION_H_
+#endif  // LLAVA_TRAINING_OBJECTIVE_TREE_ATTENTION_H_

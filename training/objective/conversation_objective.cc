@@ -1,4 +1,4 @@
-#include "training/run/conversation_objective.h"
+#include "training/objective/conversation_objective.h"
 
 #include <ATen/core/Reduction.h>
 #include <ATen/core/grad_mode.h>
@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "training/run/packed_batch.h"
+#include "training/objective/packed_batch.h"
 
 namespace llava::training {
 

@@ -1,4 +1,4 @@
-#include "training/run/packed_batch.h"
+#include "training/objective/packed_batch.h"
 
 #include <ATen/ops/from_blob.h>
 
@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "model/attention/sdpa_attention.h"
-#include "training/run/tree_attention.h"
+#include "training/objective/tree_attention.h"
 
 namespace llava::training {
 namespace {

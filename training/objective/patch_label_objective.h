@@ -1,8 +1,8 @@
 // Teaches a vision tower what lies under each patch of a picture, before it meets a decoder: LLaVA
 // too starts from a tower that already sees. A linear head over the features, thrown away with the
 // stage, chooses one class of every plane of labels for every patch.
-#ifndef LLAVA_TRAINING_RUN_PATCH_LABEL_OBJECTIVE_H_
-#define LLAVA_TRAINING_RUN_PATCH_LABEL_OBJECTIVE_H_
+#ifndef LLAVA_TRAINING_OBJECTIVE_PATCH_LABEL_OBJECTIVE_H_
+#define LLAVA_TRAINING_OBJECTIVE_PATCH_LABEL_OBJECTIVE_H_
 
 #include <cstdint>
 #include <memory>
@@ -13,7 +13,7 @@
 #include "model/network/llava.h"
 #include "training/data/dense_labels.h"
 #include "training/data/length_grouped_sampler.h"
-#include "training/run/objective.h"
+#include "training/objective/objective.h"
 
 namespace llava::training {
 
@@ -61,4 +61,4 @@ class PatchLabelObjective final : public Objective {
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_PATCH_LABEL_OBJECTIVE_H_
+#endif  // LLAVA_TRAINING_OBJECTIVE_PATCH_LABEL_OBJECTIVE_H_

@@ -1,4 +1,4 @@
-#include "training/run/feature_cache.h"
+#include "training/objective/feature_cache.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>

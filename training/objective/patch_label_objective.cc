@@ -1,4 +1,4 @@
-#include "training/run/patch_label_objective.h"
+#include "training/objective/patch_label_objective.h"
 
 #include <ATen/core/Reduction.h>
 #include <ATen/core/grad_mode.h>
@@ -15,8 +15,8 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "model/image/image.h"
-#include "training/run/feature_cache.h"
-#include "training/run/random_weights.h"
+#include "training/objective/feature_cache.h"
+#include "training/objective/random_weights.h"
 
 namespace llava::training {
 namespace {
