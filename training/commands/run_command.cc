@@ -14,10 +14,10 @@
 #include "base/status_macros.h"
 #include "training/commands/expose.h"
 #include "training/distributed/rank_place.h"
+#include "training/optim/step_report.h"
 #include "training/recipe/recipe.h"
 #include "training/run/run.h"
 #include "training/run/run_metrics.h"
-#include "training/run/step_report.h"
 
 namespace llava::training {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "base/clock.h"
-#include "training/run/step_report.h"
+#include "training/optim/step_report.h"
 
 namespace llava::training {
 

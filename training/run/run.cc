@@ -17,12 +17,12 @@
 #include "training/objective/conversation_objective.h"
 #include "training/objective/patch_label_objective.h"
 #include "training/objective/random_weights.h"
+#include "training/optim/state_store.h"
+#include "training/optim/trainer.h"
 #include "training/run/device.h"
 #include "training/run/drawn_scenes.h"
 #include "training/run/publish_run.h"
 #include "training/run/run_folder.h"
-#include "training/run/state_store.h"
-#include "training/run/trainer.h"
 
 namespace llava::training {
 namespace {

@@ -13,8 +13,8 @@
 #include "base/clock.h"
 #include "model/network/llava.h"
 #include "training/distributed/rank_place.h"
+#include "training/optim/step_report.h"
 #include "training/recipe/recipe.h"
-#include "training/run/step_report.h"
 
 namespace llava::training {
 

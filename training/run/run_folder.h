@@ -7,9 +7,9 @@
 #include <string>
 
 #include "base/clock.h"
+#include "training/optim/step_report.h"
 #include "training/run/event_file.h"
 #include "training/run/run_log.h"
-#include "training/run/step_report.h"
 
 namespace llava::training {
 

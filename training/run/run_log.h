@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "training/run/step_report.h"
+#include "training/optim/step_report.h"
 
 namespace llava::training {
 

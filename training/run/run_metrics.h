@@ -8,7 +8,7 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
-#include "training/run/step_report.h"
+#include "training/optim/step_report.h"
 
 namespace llava::training {
 

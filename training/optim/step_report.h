@@ -1,6 +1,6 @@
 // What one training step tells: to the log, the metrics and the pictures.
-#ifndef LLAVA_TRAINING_RUN_STEP_REPORT_H_
-#define LLAVA_TRAINING_RUN_STEP_REPORT_H_
+#ifndef LLAVA_TRAINING_OPTIM_STEP_REPORT_H_
+#define LLAVA_TRAINING_OPTIM_STEP_REPORT_H_
 
 #include <cstdint>
 #include <string>
@@ -46,4 +46,4 @@ std::int64_t ResidentBytes();
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_STEP_REPORT_H_
+#endif  // LLAVA_TRAINING_OPTIM_STEP_REPORT_H_

@@ -1,7 +1,7 @@
 // The training loop: stages of steps, each step some passes and one update, with saves between them
 // from which a killed run goes on to the same bits.
-#ifndef LLAVA_TRAINING_RUN_TRAINER_H_
-#define LLAVA_TRAINING_RUN_TRAINER_H_
+#ifndef LLAVA_TRAINING_OPTIM_TRAINER_H_
+#define LLAVA_TRAINING_OPTIM_TRAINER_H_
 
 #include <cstdint>
 #include <functional>
@@ -15,10 +15,10 @@
 #include "model/network/llava.h"
 #include "training/distributed/ranks.h"
 #include "training/objective/objective.h"
+#include "training/optim/adamw.h"
+#include "training/optim/state_store.h"
+#include "training/optim/step_report.h"
 #include "training/recipe/recipe.h"
-#include "training/run/adamw.h"
-#include "training/run/state_store.h"
-#include "training/run/step_report.h"
 
 namespace llava::training {
 
@@ -93,4 +93,4 @@ std::vector<ParameterGroup> SelectParameters(const StageOptions& stage, const mo
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_TRAINER_H_
+#endif  // LLAVA_TRAINING_OPTIM_TRAINER_H_

@@ -3,8 +3,8 @@
 //   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //   w = w - rate * decay * w - rate * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 // Weights below fp32 get an fp32 master copy that the update is computed on.
-#ifndef LLAVA_TRAINING_RUN_ADAMW_H_
-#define LLAVA_TRAINING_RUN_ADAMW_H_
+#ifndef LLAVA_TRAINING_OPTIM_ADAMW_H_
+#define LLAVA_TRAINING_OPTIM_ADAMW_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -76,4 +76,4 @@ class AdamW {
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_ADAMW_H_
+#endif  // LLAVA_TRAINING_OPTIM_ADAMW_H_

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "model/checkpoint/weight_names.h"
-#include "training/run/trainer.h"
+#include "training/optim/trainer.h"
 
 namespace llava::training {
 namespace {

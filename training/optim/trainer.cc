@@ -1,4 +1,4 @@
-#include "training/run/trainer.h"
+#include "training/optim/trainer.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -16,9 +16,9 @@
 #include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "training/run/adapters.h"
-#include "training/run/gradient_sync.h"
-#include "training/run/gradients.h"
+#include "training/optim/adapters.h"
+#include "training/optim/gradient_sync.h"
+#include "training/optim/gradients.h"
 
 namespace llava::training {
 namespace {

@@ -3,8 +3,8 @@
 // 2006.15704). Sharded (ZeRO stage 2, Rajbhandari et al., arXiv 1910.02054) every parameter belongs
 // to one rank, which alone keeps its gradient and its optimizer state, and sends the updated weight
 // to the others.
-#ifndef LLAVA_TRAINING_RUN_GRADIENT_SYNC_H_
-#define LLAVA_TRAINING_RUN_GRADIENT_SYNC_H_
+#ifndef LLAVA_TRAINING_OPTIM_GRADIENT_SYNC_H_
+#define LLAVA_TRAINING_OPTIM_GRADIENT_SYNC_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -76,4 +76,4 @@ class GradientSync {
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_GRADIENT_SYNC_H_
+#endif  // LLAVA_TRAINING_OPTIM_GRADIENT_SYNC_H_

@@ -1,7 +1,7 @@
 // The saved states of a run: one folder a state under <output>/state, named by its step, written
 // aside and renamed, so that a folder with that name is always complete, whenever the process dies.
-#ifndef LLAVA_TRAINING_RUN_STATE_STORE_H_
-#define LLAVA_TRAINING_RUN_STATE_STORE_H_
+#ifndef LLAVA_TRAINING_OPTIM_STATE_STORE_H_
+#define LLAVA_TRAINING_OPTIM_STATE_STORE_H_
 
 #include <cstdint>
 #include <optional>
@@ -56,4 +56,4 @@ class StateStore {
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_STATE_STORE_H_
+#endif  // LLAVA_TRAINING_OPTIM_STATE_STORE_H_

@@ -1,4 +1,4 @@
-#include "training/run/adapters.h"
+#include "training/optim/adapters.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>

@@ -1,4 +1,4 @@
-#include "training/run/adamw.h"
+#include "training/optim/adamw.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adamw.h>

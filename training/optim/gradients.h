@@ -1,6 +1,6 @@
 // What happens to gradients between the backward pass and the update.
-#ifndef LLAVA_TRAINING_RUN_GRADIENTS_H_
-#define LLAVA_TRAINING_RUN_GRADIENTS_H_
+#ifndef LLAVA_TRAINING_OPTIM_GRADIENTS_H_
+#define LLAVA_TRAINING_OPTIM_GRADIENTS_H_
 
 #include <vector>
 
@@ -18,4 +18,4 @@ double ClipFactor(double norm, double limit);
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_GRADIENTS_H_
+#endif  // LLAVA_TRAINING_OPTIM_GRADIENTS_H_

@@ -1,4 +1,4 @@
-#include "training/run/trainer.h"
+#include "training/optim/trainer.h"
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "tests/support/temp_dir.h"
-#include "tests/unit/training/run/toy.h"
+#include "tests/unit/training/optim/toy.h"
 #include "training/objective/conversation_objective.h"
-#include "training/run/adapters.h"
+#include "training/optim/adapters.h"
 
 namespace llava::training {
 namespace {

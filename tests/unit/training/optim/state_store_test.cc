@@ -1,4 +1,4 @@
-#include "training/run/state_store.h"
+#include "training/optim/state_store.h"
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>

@@ -1,6 +1,6 @@
 // The LoRA adapters of a stage: on the decoder's linear layers, merged into them at its end.
-#ifndef LLAVA_TRAINING_RUN_ADAPTERS_H_
-#define LLAVA_TRAINING_RUN_ADAPTERS_H_
+#ifndef LLAVA_TRAINING_OPTIM_ADAPTERS_H_
+#define LLAVA_TRAINING_OPTIM_ADAPTERS_H_
 
 #include <cstdint>
 #include <memory>
@@ -45,4 +45,4 @@ bool IsTarget(const std::string& name, const LoraOptions& options);
 
 }  // namespace llava::training
 
-#endif  // LLAVA_TRAINING_RUN_ADAPTERS_H_
+#endif  // LLAVA_TRAINING_OPTIM_ADAPTERS_H_

@@ -1,4 +1,4 @@
-#include "training/run/gradient_sync.h"
+#include "training/optim/gradient_sync.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "training/run/gradients.h"
+#include "training/optim/gradients.h"
 
 namespace llava::training {
 namespace {

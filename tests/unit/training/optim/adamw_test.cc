@@ -1,4 +1,4 @@
-#include "training/run/adamw.h"
+#include "training/optim/adamw.h"
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "training/run/gradients.h"
+#include "training/optim/gradients.h"
 
 namespace llava::training {
 namespace {

@@ -1,4 +1,4 @@
-#include "training/run/gradients.h"
+#include "training/optim/gradients.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>

@@ -1,6 +1,6 @@
 // A LLaVA so small that a training step takes a millisecond, and questions that it can learn.
-#ifndef LLAVA_TESTS_UNIT_TRAINING_RUN_TOY_H_
-#define LLAVA_TESTS_UNIT_TRAINING_RUN_TOY_H_
+#ifndef LLAVA_TESTS_UNIT_TRAINING_OPTIM_TOY_H_
+#define LLAVA_TESTS_UNIT_TRAINING_OPTIM_TOY_H_
 
 #include <memory>
 #include <string>
@@ -80,4 +80,4 @@ inline Batch MakeBatch(std::int64_t first, std::int64_t count) {
 
 }  // namespace llava::training::toy
 
-#endif  // LLAVA_TESTS_UNIT_TRAINING_RUN_TOY_H_
+#endif  // LLAVA_TESTS_UNIT_TRAINING_OPTIM_TOY_H_

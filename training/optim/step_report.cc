@@ -1,4 +1,4 @@
-#include "training/run/step_report.h"
+#include "training/optim/step_report.h"
 
 #include <unistd.h>
 
