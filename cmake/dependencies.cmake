@@ -1,4 +1,5 @@
-# Every outside library, as imported targets. LibTorch and sentencepiece come from scripts/setup (.deps/).
+# Every outside library, as imported targets. LibTorch and sentencepiece come from scripts/setup
+# (.deps/).
 
 find_package(Threads REQUIRED)
 find_package(OpenSSL REQUIRED)

@@ -12,19 +12,21 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 set(CMAKE_LINK_DEPENDS_NO_SHARED ON)
 
-# -g1 keeps line tables and function names (stack traces, perf) at a fraction of the build time. What runs hot asks for
-# -O3 itself (LLAVA_HOT). One flag for libraries and programs alike, because a precompiled header wants equal flags.
+# -g1 keeps line tables and function names (stack traces, perf) at a fraction of the build time.
+# What runs hot asks for -O3 itself (LLAVA_HOT). One flag for libraries and programs alike, because
+# a precompiled header wants equal flags.
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 set(LLAVA_HOT $<$<CONFIG:Release>:-O3>)
-# What waits for people and sockets (command lines, generated messages, tests) compiles nearly twice as fast this way.
+# What waits for people and sockets (command lines, generated messages, tests) compiles nearly twice
+# as fast this way.
 set(LLAVA_COLD -O1)
 add_compile_options(-fPIC -pthread)
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1 -D_GLIBCXX_ASSERTIONS")
 add_link_options(-fuse-ld=lld -Wl,--as-needed)
 
 add_library(llava_options INTERFACE)
-target_compile_options(llava_options INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor
-                                               -Wno-sign-conversion -Werror)
+target_compile_options(llava_options INTERFACE
+  -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor -Wno-sign-conversion -Werror)
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   # libstdc++ 12's std::stable_sort uses what it deprecates, and only clang says so.
   target_compile_options(llava_options INTERFACE -Wthread-safety -Wno-deprecated-declarations)
@@ -35,13 +37,16 @@ endif()
 target_include_directories(llava_options INTERFACE ${CMAKE_SOURCE_DIR})
 
 if(LLAVA_SANITIZE)
-  add_compile_options(-fsanitize=${LLAVA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_compile_options(
+    -fsanitize=${LLAVA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${LLAVA_SANITIZE})
   if(LLAVA_SANITIZE STREQUAL thread AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-    add_compile_options(-Wno-tsan)  # Asio's fences, which TSan does not see, come with locks that it does see
+    # Asio's fences, which TSan does not see, come with locks that it does see.
+    add_compile_options(-Wno-tsan)
   endif()
   if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-    set(LLAVA_STD_REGEX -Wno-maybe-uninitialized)  # GCC bug 105562: what it says of <regex> under sanitizers is wrong
+    # GCC bug 105562: what it says of <regex> under sanitizers is wrong.
+    set(LLAVA_STD_REGEX -Wno-maybe-uninitialized)
   endif()
 endif()
 
@@ -53,6 +58,7 @@ find_program(LLAVA_CCACHE ccache)
 if(LLAVA_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # The sloppiness settings let ccache reuse results that include the precompiled LibTorch header.
   set(CMAKE_CXX_COMPILER_LAUNCHER
-      ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      ${CMAKE_COMMAND} -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
       ${LLAVA_CCACHE})
 endif()

@@ -7,7 +7,8 @@ function(llava_precompiled_header name)
   add_library(${name} OBJECT ${CMAKE_SOURCE_DIR}/cmake/pch.cc)
   target_link_libraries(${name} PRIVATE llava_options absl::statusor absl::strings ${arg_DEPS})
   target_precompile_headers(${name} PRIVATE
-    <algorithm> <chrono> <cstdint> <functional> <map> <memory> <optional> <string> <string_view> <utility> <vector>
+    <algorithm> <chrono> <cstdint> <functional> <map> <memory> <optional> <string>
+    <string_view> <utility> <vector>
     <absl/status/status.h> <absl/status/statusor.h> <absl/strings/str_cat.h> ${arg_HEADERS})
 endfunction()
 

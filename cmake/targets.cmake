@@ -20,7 +20,8 @@ function(llava_use_torch name)
 endfunction()
 
 # llava_executable(<name> SOURCES ... DEPS ... [TORCH] [PRECOMPILED <target>])
-#   PRECOMPILED: whose precompiled header its files begin with, unless TORCH; llava_pch if not given.
+#   PRECOMPILED: whose precompiled header its files begin with, unless TORCH; llava_pch if not
+# given.
 function(llava_executable name)
   cmake_parse_arguments(arg "TORCH" "PRECOMPILED" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
@@ -56,8 +57,35 @@ function(llava_test name)
   set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
 endfunction()
 
-# llava_test_on_cuda(<test> <label>): the same program once more with its tensors on a GPU, where this build has CUDA;
-# skipped (status 77) on a machine without one.
+# llava_python_test(<name> LABEL <label> [SCRIPT <file>] [TIMEOUT s] [PROGRAMS VARIABLE=<target>...]
+#                   [ARGS ...])
+#   Runs SCRIPT (<name>_test.py) of this folder in the environment of tests/python-packages.lock.
+#   The paths of the programs that it starts are environment variables.
+function(llava_python_test name)
+  cmake_parse_arguments(arg "" "LABEL;SCRIPT;TIMEOUT" "PROGRAMS;ARGS" ${ARGN})
+  if(NOT arg_SCRIPT)
+    set(arg_SCRIPT ${name}_test.py)
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 600)
+  endif()
+  set(environment PYTHONDONTWRITEBYTECODE=1)
+  foreach(program ${arg_PROGRAMS})
+    string(REPLACE "=" ";" pair ${program})
+    list(GET pair 0 variable)
+    list(GET pair 1 target)
+    list(APPEND environment "${variable}=$<TARGET_FILE:${target}>")
+  endforeach()
+  add_test(NAME ${name}
+    COMMAND ${CMAKE_SOURCE_DIR}/scripts/with-test-venv ${CMAKE_CURRENT_SOURCE_DIR}/${arg_SCRIPT}
+            ${arg_ARGS}
+    WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT}
+    ENVIRONMENT "${environment}")
+endfunction()
+
+# llava_test_on_cuda(<test> <label>): the same program once more with its tensors on a GPU, where
+# this build has CUDA; skipped (status 77) on a machine without one.
 function(llava_test_on_cuda name label)
   if(LLAVA_WITH_CUDA)
     add_test(NAME ${name}_cuda COMMAND ${CMAKE_SOURCE_DIR}/scripts/with-gpu $<TARGET_FILE:${name}>

@@ -4,6 +4,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import rooms
 import rules
 
 GOOD = '#ifndef LLAVA_{0}_H_\n#define LLAVA_{0}_H_\nint F();\n#endif\n'
@@ -20,9 +21,13 @@ class RulesTest(unittest.TestCase):
             subprocess.run(["git", "-C", folder, "add", "-A"], check=True)
             return "\n".join(rules.check(root))
 
-    def tree(self, body, header="", cmake="llava_library(x SOURCES a.cc)"):
+    def tree(self, body, header="", cmake="llava_library(llava_base SOURCES a.cc)"):
         return {"base/CMakeLists.txt": cmake, "base/a.h": GOOD.format("BASE_A") + header,
                 "base/a.cc": '#include "base/a.h"\n' + body}
+
+    def room_above_base(self, deps, include):
+        return {**self.tree(""), "model/config/CMakeLists.txt": f"llava_library(llava_model_config SOURCES c.cc {deps})",
+                "model/config/c.cc": include + "int c;\n"}
 
     def test_a_good_tree_has_no_problem(self):
         self.assertEqual(self.problems(self.tree("int F() { return 1'000; }\n")), "")
@@ -43,11 +48,51 @@ class RulesTest(unittest.TestCase):
             "by its full path": self.tree('#include "a.h"\n'),
             "include guard": {**self.tree(""), "base/a.h": "int F();\n"},
             "must include": {**self.tree(""), "base/a.cc": "#include <vector>\n"},
-            "in no CMake target": self.tree("", cmake="llava_library(x SOURCES b.cc)"),
+            "in no CMake target": self.tree("", cmake="llava_library(llava_base SOURCES b.cc)"),
             "nobody includes it": {**self.tree(""), "base/lost.h": GOOD.format("BASE_LOST")},
+            "function A::A has 72 lines": self.tree("A::A() : a_(1), b_{2} {\n" + " f();\n" * 70 + "}\n"),
+            "function B::B has 81 lines": self.tree("B::B()\n    : a_{1},\n" + " b_(f({1})),\n" * 78 + " c_(2) {}\n"),
+            "90th percentile of its functions has 40 lines":
+                self.tree("".join(f"int F{i}() {{\n{' f();' + chr(10)}" + " f();\n" * 37 + "}\n" for i in range(9))),
+            "llava::C is defined in base/a.cc too":
+                {**self.tree("namespace llava {\nclass C {};\n}\n",
+                             cmake="llava_library(llava_base SOURCES a.cc b.cc)"),
+                 "base/b.cc": "namespace llava {\nstruct C { int x; };\n}\n"},
+            "CMakeLists.txt:2: 101 columns": self.tree("", cmake="llava_library(llava_base SOURCES a.cc)\n#" + "x" * 100),
+            "README.md:1: 141 columns": {**self.tree(""), "README.md": "x" * 141 + "\n"},
+            "no test of tests/e2e/CMakeLists.txt runs it":
+                {**self.tree(""), "tests/e2e/CMakeLists.txt": "# lost\n", "tests/e2e/lost_test.py": "pass\n"},
+            "is no room": {**self.tree(""), "base/new/CMakeLists.txt": "llava_library(llava_base_new SOURCES x.cc)",
+                           "base/new/x.cc": "int x;\n"},
+            "21 units": {**self.tree("", cmake="llava_library(llava_base SOURCES a.cc "
+                                     + " ".join(f"u{i}.cc" for i in range(20)) + ")"),
+                         **{f"base/u{i}.cc": "int x;\n" for i in range(20)}},
+            "defines no llava_base": self.tree("", cmake="llava_library(base SOURCES a.cc)"),
+            "links llava_rpc, which ROOMS does not allow":
+                self.tree("", cmake="llava_library(llava_base SOURCES a.cc DEPS llava_rpc)"),
+            "does not link llava_base, which ROOMS allows": self.room_above_base("", '#include "base/a.h"\n'),
+            "lets model/config include base, which it does not": self.room_above_base("DEPS llava_base", ""),
+            "beside a program of main.cc alone":
+                self.tree("", cmake="llava_library(llava_base SOURCES a.cc)\nllava_library(more SOURCES a.cc)"),
+            "tests/unit mirrors the tree":
+                {**self.tree(""), "tests/unit/base/CMakeLists.txt": "llava_test(t SOURCES b_test.cc)",
+                 "tests/unit/base/b_test.cc": "int x;\n"},
+            "the arrows are not those of ROOMS":
+                {**self.tree(""), "docs/architecture.md": rooms.ARROWS_BEGIN + "base <- client\n```\n"},
+            "lacks the arrows": {**self.tree(""), "docs/architecture.md": "# Architecture\n"},
         }.items():
             with self.subTest(want):
                 self.assertIn(want, self.problems(files))
+
+    def test_what_looks_like_a_breach_and_is_none(self):
+        for body in (
+            "namespace llava {\nnamespace {\nclass C {};\n}\n}\nnamespace a {\nclass C {};\n}\n",
+            "class C;\nclass C { void Long(" + "int a,\n" * 80 + "int b) {} };\n",
+            "int F(int x) { return x; }\nconst int kTable[] = {\n" + "  1,\n" * 100 + "};\n",
+            "#define LONG(x) \\\n" + "  f(x); \\\n" * 80 + "  g(x)\nint F() { return 1; }\n",
+        ):
+            with self.subTest(body[:40]):
+                self.assertEqual(self.problems(self.tree(body)), "")
 
     def test_words_in_comments_and_literals_do_not_count(self):
         self.assertEqual(self.problems(self.tree('// using namespace std; sleep_for\nauto s = "std::thread";\n')), "")
