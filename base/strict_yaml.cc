@@ -1,13 +1,17 @@
 #include "base/strict_yaml.h"
 
+#include <algorithm>
 #include <exception>
-#include <filesystem>
-#include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/status_macros.h"
 
 namespace llava {
 namespace {
+
+constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
+constexpr std::size_t kLongestName = 100;
 
 std::string Join(const std::string& path, std::string_view key) {
   return path.empty() ? std::string(key) : absl::StrCat(path, ".", std::string(key));
@@ -26,24 +30,53 @@ std::string TypeText(const YAML::Node& node) {
   }
 }
 
+// How many letters must change to turn one name into the other (Levenshtein).
+std::size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({substituted, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+std::string UnknownKey(std::string_view key, const std::set<std::string, std::less<>>& known) {
+  std::string_view nearest;
+  std::size_t distance = 4;  // farther away nothing is meant
+  for (const std::string& name : known) {
+    const std::size_t d = EditDistance(key.substr(0, kLongestName), name);
+    if (d < distance) {
+      distance = d;
+      nearest = name;
+    }
+  }
+  if (nearest.empty()) return "unknown key";
+  return absl::StrCat("unknown key; did you mean ", std::string(nearest), "?");
+}
+
 }  // namespace
 
 absl::StatusOr<StrictYaml> StrictYaml::Load(const std::string& file) {
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(file, error)) {
-    return absl::NotFoundError(absl::StrCat(file, ": no such file"));
-  }
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(file, kMaxBytes));
+  return Parse(text, file);
+}
+
+absl::StatusOr<StrictYaml> StrictYaml::Parse(const std::string& text, const std::string& source) {
   try {
-    YAML::Node root = YAML::LoadFile(file);
-    if (!root.IsMap()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(file, ":1: is ", TypeText(root), ", expected a mapping"));
-    }
-    return StrictYaml(file, "", root);
+    const YAML::Node root = YAML::Load(text);
+    if (root.IsMap() || root.IsNull()) return StrictYaml(source, "", root);
+    return absl::InvalidArgumentError(absl::StrCat(source, ":", root.Mark().line + 1, ": is ",
+                                                   TypeText(root), ", expected a mapping"));
   } catch (const YAML::Exception& e) {
-    return absl::InvalidArgumentError(absl::StrCat(file, ":", e.mark.line + 1, ": ", e.msg));
+    return absl::InvalidArgumentError(absl::StrCat(source, ":", e.mark.line + 1, ": ", e.msg));
   } catch (const std::exception& e) {
-    return absl::InvalidArgumentError(absl::StrCat(file, ": ", e.what()));
+    return absl::InvalidArgumentError(absl::StrCat(source, ": ", e.what()));
   }
 }
 
@@ -74,6 +107,18 @@ void StrictYaml::Scalar(std::string_view key, std::string_view expected, T* valu
     FailAt(node, Join(path_, key),
            absl::StrCat("is ", TypeText(node), ", expected ", std::string(expected)));
   }
+}
+
+std::optional<std::string> StrictYaml::Written(std::string_view key, std::string_view expected,
+                                               bool is_text) {
+  const YAML::Node node = Get(key);
+  if (!node.IsDefined()) return std::nullopt;
+  const bool quoted = node.Tag() == "!";
+  if (node.IsScalar() && (is_text || !quoted)) return node.Scalar();
+  FailAt(node, Join(path_, key),
+         absl::StrCat("is ", TypeText(node), quoted ? " in quotes" : "", ", expected ",
+                      std::string(expected)));
+  return std::nullopt;
 }
 
 void StrictYaml::Optional(std::string_view key, std::string* value) {
@@ -154,7 +199,7 @@ absl::Status StrictYaml::Finish() {
     if (!status_.ok()) break;
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : TypeText(entry.first);
     if (!known_.contains(key)) {
-      FailAt(entry.first, Join(path_, key), "is not a key of this section");
+      FailAt(entry.first, Join(path_, key), UnknownKey(key, known_));
     } else if (!seen.insert(key).second) {
       FailAt(entry.first, Join(path_, key), "comes twice");
     }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -24,8 +25,12 @@ namespace llava {
 // it. Not thread-safe.
 class StrictYaml {
  public:
-  // NOT_FOUND: no such file. INVALID_ARGUMENT: not YAML, or its root is no mapping.
+  // Of a file of at most 16 MiB. The errors of ReadFile (base/file.h) and of Parse.
   static absl::StatusOr<StrictYaml> Load(const std::string& file);
+
+  // `source` names the text in mistakes. An empty text is an empty mapping. INVALID_ARGUMENT: not
+  // YAML, or its root is no mapping.
+  static absl::StatusOr<StrictYaml> Parse(const std::string& text, const std::string& source);
 
   // Absent keys leave `value` as it is.
   void Optional(std::string_view key, std::string* value);
@@ -33,6 +38,10 @@ class StrictYaml {
   void Optional(std::string_view key, std::int64_t* value);
   void Optional(std::string_view key, double* value);
   void Optional(std::string_view key, std::vector<std::string>* value);
+
+  // A scalar as it is written, for who reads values of their own; nothing when it is absent or a
+  // mistake. `expected` says what in a mistake. What is no text must not be quoted.
+  std::optional<std::string> Written(std::string_view key, std::string_view expected, bool is_text);
 
   // One of the texts of `choices`, as an enum.
   template <typename Enum>
@@ -66,7 +75,8 @@ class StrictYaml {
   // A mistake of our own about the value at `key` (or about the whole mapping when it is absent).
   void Fail(std::string_view key, std::string_view what);
 
-  // Unless there was a mistake before, an unknown or repeated key is one.
+  // Unless there was a mistake before, an unknown or repeated key is one; of an unknown key it says
+  // which known one is like it.
   absl::Status Finish();
 
  private:

@@ -1,56 +1,20 @@
 #include "server/config/config.h"
 
-#include <yaml-cpp/yaml.h>
-
-#include <algorithm>
-#include <set>
+#include <optional>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/check.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "base/strict_yaml.h"
 #include "server/config/config_table.h"
 
 namespace llava::server {
 namespace {
 
 constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20;
-
-absl::Status At(absl::string_view source, const YAML::Mark& mark, absl::string_view message) {
-  return absl::InvalidArgumentError(absl::StrCat(source, ":", mark.line + 1, ": ", message));
-}
-
-// How many letters must change to turn one name into the other (Levenshtein).
-std::size_t EditDistance(absl::string_view a, absl::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({substituted, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
-
-std::string UnknownKey(absl::string_view key) {
-  const Option* nearest = nullptr;
-  std::size_t distance = 4;
-  for (const Option& option : Options()) {
-    const std::size_t d = EditDistance(key, option.name);
-    if (d < distance) {
-      distance = d;
-      nearest = &option;
-    }
-  }
-  std::string message = absl::StrCat(key, ": unknown key");
-  if (nearest != nullptr) absl::StrAppend(&message, "; did you mean ", nearest->name, "?");
-  return message;
-}
 
 bool IsList(const Option& option) {
   Config config;
@@ -59,61 +23,31 @@ bool IsList(const Option& option) {
 
 bool IsText(const Option& option) {
   Config config;
-  return IsList(option) || std::holds_alternative<std::string*>(option.field(config));
+  return std::holds_alternative<std::string*>(option.field(config));
 }
 
-absl::Status ReadScalar(const Option& option, const YAML::Node& node, absl::string_view source,
-                        Config* config) {
-  const bool quoted = node.Tag() == "!";
-  if (!node.IsScalar() || (quoted && !IsText(option))) {
-    return At(source, node.Mark(),
-              absl::StrCat(option.name, ": wrong type: expected ", Expected(option)));
+void ReadOption(const Option& option, StrictYaml& yaml, Config* config) {
+  const std::string_view name(option.name.data(), option.name.size());
+  if (IsList(option)) {
+    yaml.Optional(name, std::get<std::vector<std::string>*>(option.field(*config)));
+    return;
   }
-  const absl::Status set = SetScalar(option, node.Scalar(), config);
-  if (set.ok()) return set;
-  return At(source, node.Mark(),
-            absl::StrCat(option.name, ": ", node.Scalar(), ": ", set.message()));
-}
-
-absl::Status ReadOption(const Option& option, const YAML::Node& node, absl::string_view source,
-                        Config* config) {
-  if (!IsList(option)) return ReadScalar(option, node, source, config);
-  if (!node.IsSequence()) {
-    return At(source, node.Mark(),
-              absl::StrCat(option.name, ": wrong type: expected ", Expected(option)));
+  const auto written = yaml.Written(name, Expected(option), IsText(option));
+  if (!written.has_value()) return;
+  const absl::Status set = SetScalar(option, *written, config);
+  if (!set.ok()) {
+    yaml.Fail(name, absl::StrCat("is '", *written, "', ", set.message()));
   }
-  std::get<std::vector<std::string>*>(option.field(*config))->clear();
-  for (const YAML::Node& item : node) {
-    RETURN_IF_ERROR(ReadScalar(option, item, source, config));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<Config> ReadOptions(const YAML::Node& root, absl::string_view source) {
-  Config config;
-  if (root.IsNull()) return config;
-  if (!root.IsMap()) return At(source, root.Mark(), "expected a mapping of options to values");
-  std::set<std::string> seen;
-  for (const auto& entry : root) {
-    const YAML::Mark mark = entry.first.Mark();
-    if (!entry.first.IsScalar()) return At(source, mark, "expected the name of an option");
-    const std::string key = entry.first.Scalar();
-    const Option* option = FindOption(key);
-    if (option == nullptr) return At(source, mark, UnknownKey(key));
-    if (!seen.insert(key).second) return At(source, mark, absl::StrCat(key, ": stands here twice"));
-    RETURN_IF_ERROR(ReadOption(*option, entry.second, source, &config));
-  }
-  return config;
 }
 
 }  // namespace
 
-absl::StatusOr<Config> ParseConfig(const std::string& yaml, absl::string_view source) {
-  try {
-    return ReadOptions(YAML::Load(yaml), source);
-  } catch (const YAML::Exception& error) {
-    return At(source, error.mark, error.msg);
-  }
+absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& source) {
+  ASSIGN_OR_RETURN(StrictYaml root, StrictYaml::Parse(yaml, source));
+  Config config;
+  for (const Option& option : Options()) ReadOption(option, root, &config);
+  RETURN_IF_ERROR(root.Finish());
+  return config;
 }
 
 absl::StatusOr<Config> ReadConfigFile(const std::string& path) {

@@ -104,7 +104,7 @@ struct Config {
 absl::StatusOr<Config> ReadConfigFile(const std::string& path);
 
 // The same from text; `source` stands for the file's name in messages.
-absl::StatusOr<Config> ParseConfig(const std::string& yaml, absl::string_view source);
+absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& source);
 
 // One option from the text of a flag; lists are comma-separated. `source` names the flag.
 absl::Status SetOption(absl::string_view name, const std::string& text, absl::string_view source,

@@ -82,7 +82,7 @@ absl::StatusOr<std::int64_t> NumberInRange(const Option& option, const std::stri
     return absl::InvalidArgumentError(absl::StrCat("expected ", Expected(option)));
   }
   if (*number < option.min || *number > option.max) {
-    return absl::InvalidArgumentError(absl::StrCat("is out of range: expected ", Expected(option)));
+    return absl::InvalidArgumentError(absl::StrCat("expected ", Expected(option)));
   }
   return *number;
 }

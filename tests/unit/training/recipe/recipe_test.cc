@@ -90,7 +90,7 @@ TEST_F(RecipeTest, ReadsEverything) {
 }
 
 TEST_F(RecipeTest, MistakesNameLineAndKey) {
-  ExpectError(Changed("seed: 7", "sead: 7"), "3: sead: is not a key");
+  ExpectError(Changed("seed: 7", "sead: 7"), "3: sead: unknown key; did you mean seed?");
   ExpectError(Changed("seed: 7", "seed: many"), "3: seed: is 'many', expected a whole number");
   ExpectError(Changed("seed: 7", "name: again"), "3: name: comes twice");
   ExpectError(Changed("bf16", "fp8"), "4: precision: is 'fp8', expected one of: fp32, bf16");
