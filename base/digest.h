@@ -1,4 +1,4 @@
-// SHA-256 digests: names for pictures, prompt prefixes and model versions that nobody can forge,
+// SHA-256 digests: names for images, prompt prefixes and model versions that nobody can forge,
 // so that a cache hit is never somebody else's content.
 #ifndef LLAVA_BASE_DIGEST_H_
 #define LLAVA_BASE_DIGEST_H_

@@ -1,4 +1,4 @@
-// `llava bench`: a load test with pictures.
+// `llava bench`: a load test with images.
 #ifndef LLAVA_CLIENT_BENCH_COMMAND_H_
 #define LLAVA_CLIENT_BENCH_COMMAND_H_
 

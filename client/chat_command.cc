@@ -146,7 +146,7 @@ class ChatCommand {
       PrintJson(answer);
     } else {
       std::putchar('\n');
-      Complain(answer.status);
+      PrintError(answer.status);
     }
     if (answer.status.ok() || !answer.text.empty()) Keep(answer);
     return ExitCodeOf(answer.status);
@@ -159,7 +159,7 @@ class ChatCommand {
       if (line->empty()) continue;
       if (*line == "/quit" || *line == "/exit") break;
       if (line->front() == '/') {
-        Obey(*line);
+        RunCommand(*line);
         continue;
       }
       const Answer answer = Ask(*line, true);
@@ -169,13 +169,13 @@ class ChatCommand {
         Keep(answer);
       } else {
         conversation_.Dropped();
-        Complain(answer.status);
+        PrintError(answer.status);
       }
     }
     return kOk;
   }
 
-  void Obey(const std::string& line) {
+  void RunCommand(const std::string& line) {
     if (line == "/reset") {
       conversation_.Reset();
       std::fprintf(stderr, "(forgotten)\n");
@@ -191,7 +191,7 @@ class ChatCommand {
     }
   }
 
-  static void Complain(const grpc::Status& status) {
+  static void PrintError(const grpc::Status& status) {
     if (status.ok()) return;
     std::fprintf(stderr, "llava: %s\n", status.error_message().c_str());
   }

@@ -13,7 +13,7 @@
 namespace llava::client {
 namespace {
 
-// Answers are small; pictures go the other way.
+// Answers are small; images go the other way.
 constexpr int kMaxMessageBytes = 256 << 20;
 constexpr std::size_t kMaxPemBytes = std::size_t{1} << 20;
 

@@ -1,4 +1,4 @@
-// A conversation as the user builds it: pictures that wait for the next question, questions,
+// A conversation as the user builds it: images that wait for the next question, questions,
 // answers.
 #ifndef LLAVA_CLIENT_CONVERSATION_H_
 #define LLAVA_CLIENT_CONVERSATION_H_
@@ -13,7 +13,7 @@ namespace llava::client {
 
 class Conversation {
  public:
-  // The picture goes with the next question. NOT_FOUND or INVALID_ARGUMENT.
+  // The image goes with the next question. NOT_FOUND or INVALID_ARGUMENT.
   absl::Status AddImage(const std::string& path);
 
   // The request that asks `question` after all that was said. It stays the last message until
@@ -29,7 +29,7 @@ class Conversation {
   std::size_t waiting_images() const { return images_.size(); }
   const std::string& newest_image() const { return images_.back(); }  // REQUIRES: one waits
 
-  // What was said as the body of a chat completion, pictures included: it can be sent again to
+  // What was said as the body of a chat completion, images included: it can be sent again to
   // /v1/chat/completions. Replaces the file at once, so that it is whole at any time.
   absl::Status Save(const std::string& path) const;
 

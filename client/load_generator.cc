@@ -6,7 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "client/picture.h"
+#include "client/image.h"
 
 namespace llava::client {
 namespace {
@@ -68,7 +68,7 @@ v1::ChatRequest LoadGenerator::MakeRequest(const LoadOptions& options, Rng* rng)
     Rng own(options.pictures > 0
                 ? options.seed + rng->Below(static_cast<std::uint64_t>(options.pictures))
                 : rng->Next());
-    message->add_parts()->set_image(DrawPicture(options.image_side, &own));
+    message->add_parts()->set_image(DrawImage(options.image_side, &own));
   }
   std::string text;
   for (int i = 0; i < options.prompt_words; ++i) {

@@ -1,4 +1,4 @@
-// Pictures in a terminal: by kitty's graphics protocol, as sixels, or as coloured half blocks.
+// Images in a terminal: by kitty's graphics protocol, as sixels, or as coloured half blocks.
 #ifndef LLAVA_CLIENT_TERMINAL_GRAPHICS_H_
 #define LLAVA_CLIENT_TERMINAL_GRAPHICS_H_
 

@@ -25,47 +25,47 @@ constexpr std::int64_t kMaxPixels = 100'000'000;
 
 using Pixels = std::unique_ptr<std::uint8_t, void (*)(void*)>;
 
-struct Picture {
+struct Image {
   int width = 0;
   int height = 0;
   Pixels rgb{nullptr, nullptr};
 };
 
-absl::StatusOr<Picture> Decode(const std::string& file) {
+absl::StatusOr<Image> Decode(const std::string& file) {
   const auto* data = reinterpret_cast<const std::uint8_t*>(file.data());
   const int size = static_cast<int>(std::min<std::size_t>(file.size(), 1 << 30));
-  Picture picture;
+  Image image;
   int channels = 0;
-  const bool webp = WebPGetInfo(data, file.size(), &picture.width, &picture.height) != 0;
-  if (!webp && stbi_info_from_memory(data, size, &picture.width, &picture.height, &channels) == 0) {
+  const bool webp = WebPGetInfo(data, file.size(), &image.width, &image.height) != 0;
+  if (!webp && stbi_info_from_memory(data, size, &image.width, &image.height, &channels) == 0) {
     return absl::InvalidArgumentError("not a JPEG, PNG, WebP or BMP picture");
   }
-  if (std::int64_t{picture.width} * picture.height > kMaxPixels) {
+  if (std::int64_t{image.width} * image.height > kMaxPixels) {
     return absl::InvalidArgumentError(
-        absl::StrCat(picture.width, " x ", picture.height, " pixels are too many to show"));
+        absl::StrCat(image.width, " x ", image.height, " pixels are too many to show"));
   }
   if (webp) {
-    picture.rgb = Pixels(WebPDecodeRGB(data, file.size(), nullptr, nullptr), WebPFree);
+    image.rgb = Pixels(WebPDecodeRGB(data, file.size(), nullptr, nullptr), WebPFree);
   } else {
-    picture.rgb = Pixels(stbi_load_from_memory(data, size, &picture.width, &picture.height,
-                                               &channels, /*desired_channels=*/3),
-                         stbi_image_free);
+    image.rgb = Pixels(stbi_load_from_memory(data, size, &image.width, &image.height, &channels,
+                                             /*desired_channels=*/3),
+                       stbi_image_free);
   }
-  if (picture.rgb == nullptr) return absl::InvalidArgumentError("the picture is damaged");
-  return picture;
+  if (image.rgb == nullptr) return absl::InvalidArgumentError("the picture is damaged");
+  return image;
 }
 
 // The mean of the pixels that come to lie on one.
-void Average(const Picture& picture, int x, int y, Thumbnail* out) {
+void Average(const Image& image, int x, int y, Thumbnail* out) {
   const auto span = [](int i, int from, int to) {
     const auto begin = static_cast<int>(std::int64_t{i} * from / to);
     return std::pair(begin, std::max(begin + 1, static_cast<int>(std::int64_t{i + 1} * from / to)));
   };
-  const auto [left, right] = span(x, picture.width, out->width);
-  const auto [top, bottom] = span(y, picture.height, out->height);
+  const auto [left, right] = span(x, image.width, out->width);
+  const auto [top, bottom] = span(y, image.height, out->height);
   std::int64_t sums[3] = {};
   for (int row = top; row < bottom; ++row) {
-    const std::uint8_t* pixel = picture.rgb.get() + (std::int64_t{row} * picture.width + left) * 3;
+    const std::uint8_t* pixel = image.rgb.get() + (std::int64_t{row} * image.width + left) * 3;
     for (int i = 0; i < (right - left) * 3; ++i) sums[i % 3] += pixel[i];
   }
   const std::int64_t count = std::int64_t{right - left} * (bottom - top);
@@ -75,14 +75,14 @@ void Average(const Picture& picture, int x, int y, Thumbnail* out) {
 }  // namespace
 
 absl::StatusOr<Thumbnail> MakeThumbnail(const std::string& file, int max_width, int max_height) {
-  ASSIGN_OR_RETURN(const Picture picture, Decode(file));
-  const double scale = std::min({1.0, static_cast<double>(max_width) / picture.width,
-                                 static_cast<double>(max_height) / picture.height});
+  ASSIGN_OR_RETURN(const Image image, Decode(file));
+  const double scale = std::min({1.0, static_cast<double>(max_width) / image.width,
+                                 static_cast<double>(max_height) / image.height});
   Thumbnail out;
-  out.width = std::max(1, static_cast<int>(picture.width * scale));
-  out.height = std::max(1, static_cast<int>(picture.height * scale));
+  out.width = std::max(1, static_cast<int>(image.width * scale));
+  out.height = std::max(1, static_cast<int>(image.height * scale));
   for (int y = 0; y < out.height; ++y) {
-    for (int x = 0; x < out.width; ++x) Average(picture, x, y, &out);
+    for (int x = 0; x < out.width; ++x) Average(image, x, y, &out);
   }
   return out;
 }

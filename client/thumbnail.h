@@ -1,4 +1,4 @@
-// A picture, small enough for a terminal.
+// An image, small enough for a terminal.
 #ifndef LLAVA_CLIENT_THUMBNAIL_H_
 #define LLAVA_CLIENT_THUMBNAIL_H_
 

@@ -127,8 +127,8 @@ void PagedAtenAttention::Fill(Call& call, at::ScalarType dtype) const {
   if (rows.back() - rows.front() + 1 != sequences) call.rows = ToDevice(rows, device);
 }
 
-// The keys and values of a prompt's first piece are those of the step, as the cache has them.
-at::Tensor PagedAtenAttention::AttendPiece(const Call& call, int layer, const at::Tensor& q_THD,
+// The keys and values of a prompt's first chunk are those of the step, as the cache has them.
+at::Tensor PagedAtenAttention::AttendChunk(const Call& call, int layer, const at::Tensor& q_THD,
                                            const at::Tensor& k_TKD, const at::Tensor& v_TKD) const {
   const bool is_first = !call.bias.defined();
   const std::int64_t group = q_THD.size(1) / cache_.shape().kv_heads;
@@ -188,7 +188,7 @@ at::Tensor PagedAtenAttention::Forward(int layer, const at::Tensor& q_THD, const
       const auto rows = [&](const at::Tensor& x) {
         return x.narrow(0, first.first_row, first.tokens);
       };
-      rows(out).copy_(AttendPiece(call, layer, rows(q_THD), rows(k_TKD), rows(v_TKD)));
+      rows(out).copy_(AttendChunk(call, layer, rows(q_THD), rows(k_TKD), rows(v_TKD)));
       continue;
     }
     const auto count = static_cast<std::int64_t>(call.sequences.size());

@@ -23,19 +23,19 @@ class PagedAtenAttention final : public AttentionBackend {
                      const at::Tensor& v_TKD) override;
 
  private:
-  // Sequences that attend in one call: pieces of prompts alone, decoded tokens with others of
+  // Sequences that attend in one call: chunks of prompts alone, decoded tokens with others of
   // similar contexts, padded to the longest.
   struct Call {
     std::vector<const PagedSequence*> sequences;
     at::Tensor rows;  // of the batch; undefined where they follow the first one
-    // Undefined for a prompt's first piece:
+    // Undefined for a prompt's first chunk:
     at::Tensor slots;  // of the keys, one sequence after the other
     at::Tensor bias;   // 0 or -inf, added to the scores
   };
   void PlanDecodes();
   void PlanCalls(at::ScalarType dtype, bool decodes_too);
   void Fill(Call& call, at::ScalarType dtype) const;
-  at::Tensor AttendPiece(const Call& call, int layer, const at::Tensor& q_THD,
+  at::Tensor AttendChunk(const Call& call, int layer, const at::Tensor& q_THD,
                          const at::Tensor& k_TKD, const at::Tensor& v_TKD) const;
   at::Tensor AttendDecodes(const Call& call, int layer, const at::Tensor& q_SHD) const;
 

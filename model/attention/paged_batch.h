@@ -11,7 +11,7 @@
 namespace llava::model {
 
 // Tokens [context, context + tokens) of one sequence, rows [first_row, first_row + tokens) of the
-// flattened batch: a piece of a prompt or one decoded token. Keys and values of [0, context) are in
+// flattened batch: a chunk of a prompt or one decoded token. Keys and values of [0, context) are in
 // the cache already. blocks[i] holds tokens [16 i, 16 i + 16) and covers context + tokens; it must
 // outlive the backend.
 struct PagedSequence {

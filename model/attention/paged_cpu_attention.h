@@ -1,4 +1,4 @@
-// Paged attention on the CPU: reads the blocks in place, for prompt pieces and decoded tokens in
+// Paged attention on the CPU: reads the blocks in place, for prompt chunks and decoded tokens in
 // one call.
 #ifndef LLAVA_MODEL_ATTENTION_PAGED_CPU_ATTENTION_H_
 #define LLAVA_MODEL_ATTENTION_PAGED_CPU_ATTENTION_H_
@@ -13,7 +13,7 @@
 namespace llava::model {
 
 // Computes in fp32 whatever the dtypes of the cache and of the queries. A token's result has the
-// same bits whatever else is in the batch and however its prompt was cut into pieces.
+// same bits whatever else is in the batch and however its prompt was cut into chunks.
 class PagedCpuAttention final : public AttentionBackend {
  public:
   // `cache` has KvLayout::kTiles and must outlive this object.

@@ -1,5 +1,5 @@
 // One pair of functions a format: read the header (bounds-checked, nothing decoded), and decode a
-// picture whose header has been read and whose size was found acceptable. See model/image/image.h.
+// image whose header has been read and whose size was found acceptable. See model/image/image.h.
 #ifndef LLAVA_MODEL_IMAGE_FORMATS_H_
 #define LLAVA_MODEL_IMAGE_FORMATS_H_
 
@@ -13,10 +13,10 @@ namespace llava::model {
 
 inline constexpr std::string_view kPngSignature("\x89PNG\r\n\x1a\n", 8);
 
-// What the bytes seem to be when they are none of the four: "a GIF picture", "text", "no bytes".
+// What the bytes seem to be when they are none of the four: "a GIF image", "text", "no bytes".
 std::string NameForeignFormat(std::string_view bytes);
 
-// INVALID_ARGUMENT "a JPEG picture: <what>".
+// INVALID_ARGUMENT "a JPEG image: <what>".
 absl::Status ImageError(ImageFormat format, std::string_view what);
 
 absl::StatusOr<ImageHeader> ProbeJpeg(std::string_view bytes);
@@ -24,7 +24,7 @@ absl::StatusOr<ImageHeader> ProbePng(std::string_view bytes);
 absl::StatusOr<ImageHeader> ProbeWebp(std::string_view bytes);
 absl::StatusOr<ImageHeader> ProbeBmp(std::string_view bytes);
 
-// The stored picture, before its orientation is applied. `header` is what the probe returned.
+// The stored image, before its orientation is applied. `header` is what the probe returned.
 absl::StatusOr<RgbImage> DecodeJpeg(std::string_view bytes, const ImageHeader& header);
 absl::StatusOr<RgbImage> DecodePng(std::string_view bytes, const ImageHeader& header);
 absl::StatusOr<RgbImage> DecodeWebp(std::string_view bytes, const ImageHeader& header);

@@ -1,4 +1,4 @@
-// Pictures: from the bytes of a file to RGB, with every limit checked before anything is decoded.
+// Images: from the bytes of a file to RGB, with every limit checked before anything is decoded.
 //
 //   ASSIGN_OR_RETURN(const ImageHeader header, ProbeImage(bytes));       // cheap: for admission
 //   ASSIGN_OR_RETURN(const RgbImage image, DecodeImage(bytes, limits));  // on the prepare pool
@@ -40,7 +40,7 @@ struct ImageHeader {
   bool operator==(const ImageHeader&) const = default;
 };
 
-// Wider or higher pictures are refused whatever the limits (it is what a JPEG can hold): resizing a
+// Wider or higher images are refused whatever the limits (it is what a JPEG can hold): resizing a
 // line of millions of pixels costs more memory than its few bytes deserve.
 inline constexpr int kMaxImageSide = 65535;
 
@@ -61,11 +61,11 @@ struct RgbImage {
 // the header.
 absl::StatusOr<ImageHeader> ProbeImage(std::string_view bytes);
 
-// INVALID_ARGUMENT with the value and the limit when the file or the picture is too large.
+// INVALID_ARGUMENT with the value and the limit when the file or the image is too large.
 absl::Status CheckImageLimits(std::size_t file_bytes, const ImageHeader& header,
                               const ImageLimits& limits);
 
-// Probes, checks the limits, decodes, applies the orientation. INVALID_ARGUMENT when the picture is
+// Probes, checks the limits, decodes, applies the orientation. INVALID_ARGUMENT when the image is
 // of another format, too large, truncated or corrupt, or when it is not what its header says.
 absl::StatusOr<RgbImage> DecodeImage(std::string_view bytes, const ImageLimits& limits = {});
 

@@ -14,7 +14,7 @@ enum class OpenCvPixels {
   kGrey16,   // 16-bit grey, clipped at 255 as Pillow's I;16 is
 };
 
-// INVALID_ARGUMENT when OpenCV cannot decode the file, or finds a picture of another size than
+// INVALID_ARGUMENT when OpenCV cannot decode the file, or finds an image of another size than
 // `header` says.
 absl::StatusOr<RgbImage> DecodeWithOpenCv(std::string_view file, const ImageHeader& header,
                                           OpenCvPixels pixels);

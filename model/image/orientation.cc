@@ -15,7 +15,7 @@ namespace {
 constexpr std::string_view kExifPrefix("Exif\0\0", 6);
 constexpr std::uint32_t kOrientationTag = 0x0112;
 
-// Where the pixel of the upright picture at (x, y) is stored: a start and a step for each
+// Where the pixel of the upright image at (x, y) is stored: a start and a step for each
 // direction.
 struct Walk {
   std::ptrdiff_t start;

@@ -142,7 +142,7 @@ absl::StatusOr<ImageHeader> ProbePng(std::string_view bytes) {
   return header;
 }
 
-// OpenCV (libpng) gets the chunks that make the picture and no other: alpha is not wanted, and a
+// OpenCV (libpng) gets the chunks that make the image and no other: alpha is not wanted, and a
 // huge profile or a compressed text would only cost time, memory and warnings on stderr.
 absl::StatusOr<RgbImage> DecodePng(std::string_view bytes, const ImageHeader& header) {
   ByteReader reader(bytes, ByteReader::Order::kBig);

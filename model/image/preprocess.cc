@@ -88,7 +88,7 @@ void ReadGeometry(JsonReader& reader, PreprocessSettings& settings) {
   if (reader.Bool("do_center_crop", true)) {
     const Size crop = ReadSize(reader, "crop_size", {0, image_size, image_size});
     RequireImageSize(reader, "crop_size", crop, image_size);
-  } else if (size.shortest_edge != 0) {  // only a square picture would have the tower's size then
+  } else if (size.shortest_edge != 0) {  // only a square image would have the tower's size then
     if (settings.aspect != ImageAspect::kPad || size.shortest_edge != image_size) {
       reader.Fail("do_center_crop", "true, or a size with height and width");
     }
@@ -126,7 +126,7 @@ absl::StatusOr<PreprocessSettings> ReadFile(const std::string& path, const Llava
   return ReadSettings(reader, config);
 }
 
-// One axis of the window that transformers' center_crop cuts out, where the picture is large
+// One axis of the window that transformers' center_crop cuts out, where the image is large
 // enough; a smaller one is laid into zeros at `margin`.
 struct Window {
   std::int64_t first = 0;

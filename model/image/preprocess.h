@@ -1,4 +1,4 @@
-// From an RGB picture to the vision tower's input, as CLIP's image processor of transformers does
+// From an RGB image to the vision tower's input, as CLIP's image processor of transformers does
 // it with Pillow (CLIPImageProcessorPil): resize, centre crop, rescale, normalise; and before that,
 // for checkpoints of the original LLaVA, padding to a square with the mean colour.
 #ifndef LLAVA_MODEL_IMAGE_PREPROCESS_H_
@@ -20,7 +20,7 @@ namespace llava::model {
 struct PreprocessSettings {
   int image_size = 336;  // the result is image_size x image_size
   ImageAspect aspect = ImageAspect::kCrop;
-  // The resized picture's shortest edge, whatever its shape; 0: it is made image_size x image_size
+  // The resized image's shortest edge, whatever its shape; 0: it is made image_size x image_size
   // without regard to its shape.
   int shortest_edge = 336;
   double rescale_factor = 1.0 / 255;  // 1: pixels stay in 0..255
@@ -43,12 +43,12 @@ absl::StatusOr<PreprocessSettings> ParsePreprocessSettings(std::string_view json
                                                            std::string_view file,
                                                            const LlavaConfig& config);
 
-// The vision tower's input for one picture.
+// The vision tower's input for one image.
 struct PixelValues {
   std::vector<float> values;  // [3, height, width], RGB
   int height = 0;
   int width = 0;
-  // Names the values: equal digests mean equal values, and the same picture with the same settings
+  // Names the values: equal digests mean equal values, and the same image with the same settings
   // has the same digest, whatever file it came from.
   Digest digest;
 };
@@ -60,7 +60,7 @@ class Preprocessor {
 
   const PreprocessSettings& settings() const { return settings_; }
 
-  // REQUIRES: a picture that DecodeImage returned (not empty, no side above kMaxImageSide).
+  // REQUIRES: an image that DecodeImage returned (not empty, no side above kMaxImageSide).
   PixelValues Process(const RgbImage& image) const;
 
   // The bytes before rescaling and normalising: RGB, image_size x image_size.

@@ -19,9 +19,9 @@ constexpr std::size_t kTapGroup = 8;
 // The weights of each wanted pixel of an axis.
 struct Taps {
   struct Pixel {
-    std::int64_t start = 0;    // first source pixel, counted from the picture's
-    std::size_t count = 0;     // taps on the picture
-    std::int32_t outside = 0;  // sum of the weights that fall on the canvas beside the picture
+    std::int64_t start = 0;    // first source pixel, counted from the image's
+    std::size_t count = 0;     // taps on the image
+    std::int32_t outside = 0;  // sum of the weights that fall on the canvas beside the image
   };
   std::size_t stride = 0;  // taps of a pixel in `weights`: zeros follow `count`
   std::vector<std::int32_t> weights;
@@ -66,12 +66,12 @@ Taps MakeTaps(const ResampleAxis& axis) {
       sum += weight;
     }
     Taps::Pixel& pixel = taps.pixels[i];
-    pixel.start = std::clamp<std::int64_t>(low - axis.offset, 0, axis.picture);
+    pixel.start = std::clamp<std::int64_t>(low - axis.offset, 0, axis.image);
     for (std::int64_t x = low; x < high; ++x) {
       double weight = weights[static_cast<std::size_t>(x - low)];
       if (sum != 0.0) weight /= sum;
       const std::int64_t at = x - axis.offset;
-      if (at >= 0 && at < axis.picture) {
+      if (at >= 0 && at < axis.image) {
         taps.weights[i * taps.stride + pixel.count++] = ToFixed(weight);
       } else {
         pixel.outside += ToFixed(weight);
@@ -90,8 +90,8 @@ Taps MakeIdentity(const ResampleAxis& axis) {
   for (std::size_t i = 0; i < taps.pixels.size(); ++i) {
     const std::int64_t at = axis.first + static_cast<std::int64_t>(i) - axis.offset;
     Taps::Pixel& pixel = taps.pixels[i];
-    pixel.start = std::clamp<std::int64_t>(at, 0, axis.picture);
-    if (at >= 0 && at < axis.picture) {
+    pixel.start = std::clamp<std::int64_t>(at, 0, axis.image);
+    if (at >= 0 && at < axis.image) {
       pixel.count = 1;
       taps.weights[i * taps.stride] = 1 << kFractionBits;
     } else {
@@ -229,7 +229,7 @@ std::vector<std::uint8_t> ResampleColumns(const Rows& rows, const Taps& taps,
 }
 
 // `rows` begin with the first source row that any wanted one needs. `edge`: what the rows above and
-// below the picture look like.
+// below the image look like.
 std::vector<std::uint8_t> ResampleRows(const Rows& rows, const Taps& taps,
                                        const std::vector<std::uint8_t>& edge) {
   const Kernels kernels = ChooseKernels();
@@ -276,16 +276,16 @@ bool RowsFirst(const ResampleAxis& horizontal, const ResampleAxis& vertical) {
 
 }  // namespace
 
-RgbImage Resample(const RgbImage& picture, const std::array<std::uint8_t, 3>& canvas_colour,
+RgbImage Resample(const RgbImage& image, const std::array<std::uint8_t, 3>& canvas_colour,
                   const ResampleAxis& horizontal, const ResampleAxis& vertical) {
-  LLAVA_CHECK_EQ(horizontal.picture, picture.width);
-  LLAVA_CHECK_EQ(vertical.picture, picture.height);
+  LLAVA_CHECK_EQ(horizontal.image, image.width);
+  LLAVA_CHECK_EQ(vertical.image, image.height);
   const Taps columns = TapsOf(horizontal);
   const Taps rows = TapsOf(vertical);
   const Range wanted_columns = SourceRange(columns);
   const Range wanted_rows = SourceRange(rows);
-  const auto stride = 3 * static_cast<std::size_t>(picture.width);
-  const Rows source{picture.pixels.data() + static_cast<std::size_t>(wanted_rows.first) * stride +
+  const auto stride = 3 * static_cast<std::size_t>(image.width);
+  const Rows source{image.pixels.data() + static_cast<std::size_t>(wanted_rows.first) * stride +
                         3 * static_cast<std::size_t>(wanted_columns.first),
                     stride, wanted_rows.size()};
   RgbImage result{static_cast<int>(horizontal.count), static_cast<int>(vertical.count), {}};

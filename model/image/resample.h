@@ -15,20 +15,20 @@
 
 namespace llava::model {
 
-// A canvas of one colour with a picture on it, along one axis; it is resized to `resized` pixels,
-// of which [first, first + count) are wanted. The picture lies within the canvas, the window within
+// A canvas of one colour with an image on it, along one axis; it is resized to `resized` pixels,
+// of which [first, first + count) are wanted. The image lies within the canvas, the window within
 // the resized canvas.
 struct ResampleAxis {
   std::int64_t canvas = 0;
-  std::int64_t offset = 0;   // of the picture on the canvas
-  std::int64_t picture = 0;  // pixels
+  std::int64_t offset = 0;  // of the image on the canvas
+  std::int64_t image = 0;   // pixels
   std::int64_t resized = 0;
   std::int64_t first = 0;
   std::int64_t count = 0;
 };
 
 // The window of `horizontal.count` x `vertical.count` pixels of the resized canvas.
-RgbImage Resample(const RgbImage& picture, const std::array<std::uint8_t, 3>& canvas_colour,
+RgbImage Resample(const RgbImage& image, const std::array<std::uint8_t, 3>& canvas_colour,
                   const ResampleAxis& horizontal, const ResampleAxis& vertical);
 
 }  // namespace llava::model

@@ -19,7 +19,7 @@ constexpr std::uint32_t kAlphaFlag = 0x10;
 
 // What the container holds (developers.google.com/speed/webp/docs/riff_container).
 struct Container {
-  std::string_view picture;  // the chunk "VP8 " or "VP8L", with its header
+  std::string_view image;  // the chunk "VP8 " or "VP8L", with its header
   std::string_view exif;
   std::string_view xmp;
   int canvas_width = 0;  // 0 without a VP8X chunk
@@ -60,11 +60,11 @@ absl::StatusOr<Container> ReadContainer(std::string_view bytes) {
     if (type == "VP8X") RETURN_IF_ERROR(ReadExtendedHeader(data, container));
     if (type == "EXIF") container.exif = data;
     if (type == "XMP ") container.xmp = data;
-    if ((type == "VP8 " || type == "VP8L") && container.picture.empty()) {
-      container.picture = file.substr(start, 8 + std::size_t{length});
+    if ((type == "VP8 " || type == "VP8L") && container.image.empty()) {
+      container.image = file.substr(start, 8 + std::size_t{length});
     }
   }
-  if (container.picture.empty()) return ImageError(ImageFormat::kWebp, "it has no picture");
+  if (container.image.empty()) return ImageError(ImageFormat::kWebp, "it has no picture");
   return container;
 }
 
@@ -99,7 +99,7 @@ absl::StatusOr<ImageHeader> ReadBitstreamHeader(std::string_view chunk) {
 
 absl::StatusOr<ImageHeader> ProbeWebp(std::string_view bytes) {
   ASSIGN_OR_RETURN(const Container container, ReadContainer(bytes));
-  ASSIGN_OR_RETURN(ImageHeader header, ReadBitstreamHeader(container.picture));
+  ASSIGN_OR_RETURN(ImageHeader header, ReadBitstreamHeader(container.image));
   if (container.canvas_width != 0 &&
       (container.canvas_width != header.width || container.canvas_height != header.height)) {
     return ImageError(
@@ -112,15 +112,15 @@ absl::StatusOr<ImageHeader> ProbeWebp(std::string_view bytes) {
   return header;
 }
 
-// OpenCV (libwebp) gets the picture's own chunk and no other: neither alpha nor a profile is
+// OpenCV (libwebp) gets the image's own chunk and no other: neither alpha nor a profile is
 // wanted.
 absl::StatusOr<RgbImage> DecodeWebp(std::string_view bytes, const ImageHeader& header) {
   ASSIGN_OR_RETURN(const Container container, ReadContainer(bytes));
   std::string plain("RIFF");
-  const std::size_t padding = container.picture.size() % 2;
-  const std::size_t size = 4 + container.picture.size() + padding;
+  const std::size_t padding = container.image.size() % 2;
+  const std::size_t size = 4 + container.image.size() + padding;
   for (int shift = 0; shift < 32; shift += 8) plain.push_back(static_cast<char>(size >> shift));
-  plain.append("WEBP").append(container.picture).append(padding, '\0');
+  plain.append("WEBP").append(container.image).append(padding, '\0');
   return DecodeWithOpenCv(plain, header, OpenCvPixels::kColour8);
 }
 

@@ -1,6 +1,7 @@
 // The Llama decoder (Touvron et al., arXiv 2302.13971; transformers' modeling_llama.py) over one
 // flattened batch: T tokens of any number of sequences, one after the other.
-// Shape letters: T tokens, E hidden size, H query heads, K key/value heads, D head size, V words.
+// Shape letters: T tokens, E hidden size, H query heads, K key/value heads, D head size,
+// V vocabulary.
 #ifndef LLAVA_MODEL_NETWORK_DECODER_H_
 #define LLAVA_MODEL_NETWORK_DECODER_H_
 

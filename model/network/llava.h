@@ -1,6 +1,7 @@
 // LLaVA (Liu et al., arXiv 2304.08485 and 2310.03744): vision tower, projector and decoder with
 // their weights. One definition for training, serving and the command line.
-// Shape letters: B images, T tokens of a flattened batch, I image tokens, E hidden size, V words.
+// Shape letters: B images, T tokens of a flattened batch, I image tokens, E hidden size,
+// V vocabulary.
 #ifndef LLAVA_MODEL_NETWORK_LLAVA_H_
 #define LLAVA_MODEL_NETWORK_LLAVA_H_
 

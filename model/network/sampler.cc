@@ -31,9 +31,9 @@ bool Sampler::Likelier(const Candidate& a, const Candidate& b) {
 
 absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits,
                                              const SampleContext& context) {
-  const auto words = static_cast<std::int64_t>(logits.size());
-  LLAVA_CHECK_GT(words, 0);
-  if (!std::isfinite(kernels_.max_of_row(logits.data(), words))) {
+  const auto vocab_size = static_cast<std::int64_t>(logits.size());
+  LLAVA_CHECK_GT(vocab_size, 0);
+  if (!std::isfinite(kernels_.max_of_row(logits.data(), vocab_size))) {
     return absl::InternalError("the model computed a logit that is not a finite number");
   }
   row_.assign(logits.begin(), logits.end());
@@ -41,7 +41,7 @@ absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits,
   SampledToken chosen;
   const SamplingParams& params = *context.params;
   if (params.temperature == 0.0) {
-    const float top = kernels_.max_of_row(row_.data(), words);
+    const float top = kernels_.max_of_row(row_.data(), vocab_size);
     chosen.token =
         static_cast<std::int32_t>(std::find(row_.begin(), row_.end(), top) - row_.begin());
   } else {
@@ -90,12 +90,12 @@ void Sampler::Adjust(const SampleContext& context) {
 }
 
 std::int32_t Sampler::Draw(const SamplingParams& params, double uniform) {
-  const auto words = static_cast<std::int64_t>(row_.size());
+  const auto vocab_size = static_cast<std::int64_t>(row_.size());
   weights_.resize(row_.size());
-  const float top = kernels_.max_of_row(row_.data(), words);
+  const float top = kernels_.max_of_row(row_.data(), vocab_size);
   if (top == kNever) return 0;  // every token is ruled out
   const double total = kernels_.weights_of_row(
-      row_.data(), top, static_cast<float>(std::numbers::log2e / params.temperature), words,
+      row_.data(), top, static_cast<float>(std::numbers::log2e / params.temperature), vocab_size,
       weights_.data());
   if (params.top_k > 0 || params.top_p < 1.0 || params.min_p > 0.0) {
     KeepLikeliest(params, total);
@@ -103,7 +103,7 @@ std::int32_t Sampler::Draw(const SamplingParams& params, double uniform) {
   }
   double left = uniform * total;
   std::int32_t last = 0;
-  for (std::int32_t token = 0; token < words; ++token) {
+  for (std::int32_t token = 0; token < vocab_size; ++token) {
     if (weights_[token] == 0.0f) continue;
     last = token;
     left -= weights_[token];
@@ -168,11 +168,11 @@ std::int32_t Sampler::DrawFrom(std::span<const Candidate> kept, double uniform) 
 }
 
 void Sampler::AddLogprobs(std::span<const float> logits, int top, SampledToken& chosen) {
-  const auto words = static_cast<std::int64_t>(logits.size());
+  const auto vocab_size = static_cast<std::int64_t>(logits.size());
   weights_.resize(logits.size());
-  const float largest = kernels_.max_of_row(logits.data(), words);
+  const float largest = kernels_.max_of_row(logits.data(), vocab_size);
   const double total = kernels_.weights_of_row(logits.data(), largest, std::numbers::log2e_v<float>,
-                                               words, weights_.data());
+                                               vocab_size, weights_.data());
   const double norm = largest + std::log(total);
   const auto logprob = [&](std::int32_t token) { return static_cast<float>(logits[token] - norm); };
   chosen.logprob = logprob(chosen.token);

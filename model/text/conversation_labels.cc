@@ -57,7 +57,7 @@ absl::Status CheckTurns(std::span<const TrainingTurn> turns, int num_images) {
   return absl::OkStatus();
 }
 
-// preprocess_multimodal: the places for pictures come first.
+// preprocess_multimodal: the places for images come first.
 std::string ImagesFirst(const std::string& text) {
   std::string out;
   for (int i = CountMarks(text); i > 0; --i) absl::StrAppend(&out, kImageMark, "\n");
@@ -93,7 +93,7 @@ std::string Llama2Text(const std::string& system, absl::string_view begin,
   return text;
 }
 
-// The text as prompt parts: "<image>" is a place, or plain text in a conversation without pictures.
+// The text as prompt parts: "<image>" is a place, or plain text in a conversation without images.
 std::vector<PromptPart> PartsOf(absl::string_view text, bool has_images) {
   std::vector<PromptPart> parts;
   int image = 0;
@@ -157,7 +157,7 @@ class Labeller {
     return out;
   }
 
-  // preprocess_plain: everything after the pictures is supervised.
+  // preprocess_plain: everything after the images is supervised.
   LabelledTokens Caption(absl::string_view marks, absl::string_view caption) const {
     LabelledTokens out = Masked(absl::StrCat(marks, caption, "\n"));
     const auto head = static_cast<std::ptrdiff_t>(1 + Length(marks, true));

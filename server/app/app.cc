@@ -95,7 +95,7 @@ struct App::Parts {
   api::IoPool io;
   api::PreparePool prepare;
   api::ChatRunner runner;
-  api::PictureFetcher fetcher;
+  api::ImageFetcher fetcher;
   api::GrpcChat chat;
   api::GrpcModels model_service;
   api::HttpRouter api_router;
@@ -112,7 +112,7 @@ struct App::Parts {
 std::string App::Parts::Scrape() {
   const observe::Health::State state = Readiness();
   metrics.ready.Set(state.ready ? 1 : 0);
-  host.LookAtEngines([this](const auto& engines) {
+  host.WithEngines([this](const auto& engines) {
     if (!engines.empty()) engine_metrics.Refresh(engines);
   });
   auto families = metric_registry.Collect();
@@ -126,7 +126,7 @@ observe::Health::State App::Parts::Readiness() const {
   const observe::Health::State state = health.state();
   if (!state.ready) return state;
   bool stalled = false;
-  host.LookAtEngines([&](const auto& engines) {
+  host.WithEngines([&](const auto& engines) {
     for (const engine::Engine* engine : engines) {
       const engine::EngineStats stats = engine->stats();
       const bool busy = stats.running > stats.paused;
@@ -194,7 +194,7 @@ absl::Status App::Check(const Config& config) {
   RETURN_IF_ERROR(ToFetchOptions(config).status());
   RETURN_IF_ERROR(api::CheckOrigins(config.cors_origins));
   if (config.checkpoint.empty()) return absl::OkStatus();
-  return Annotate(registry::Preparer::Load(config.checkpoint, config.vision_tower).status(),
+  return Annotate(registry::Processor::Load(config.checkpoint, config.vision_tower).status(),
                   "checkpoint");
 }
 

@@ -1,8 +1,8 @@
 // The daemon: what there is, in which order it starts, and how it stops.
 //
 // Thread roster. main: starts, waits for signals, stops. One engine thread a device. io x
-// http_threads: answers to sockets, HTTP; Asio adds one that looks up the hosts of picture URLs.
-// prepare x prepare_threads: pictures and tokenization.
+// http_threads: answers to sockets, HTTP; Asio adds one that looks up the hosts of image URLs.
+// prepare x prepare_threads: images and tokenization.
 // registry: takes versions in and lets them go, with a loader thread for what is slow, which gives
 // way to all others while something is served. watcher, with `watch`: looks at the folder. gRPC's
 // own callback threads, and those of its ModelService. Nothing else starts a thread.

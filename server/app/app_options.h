@@ -10,7 +10,7 @@
 #include "rpc/auth.h"
 #include "rpc/grpc_server.h"
 #include "rpc/tls_files.h"
-#include "server/api/http/picture_fetcher.h"
+#include "server/api/http/image_fetcher.h"
 #include "server/api/http/server.h"
 #include "server/chat/chat_runner.h"
 #include "server/config/config.h"

@@ -17,16 +17,16 @@ const char* ReasonName(scheduling::FinishReason reason) {
 
 }  // namespace
 
-CallRecord::CallRecord(const Books& books, std::string protocol, std::string request_id,
+CallRecord::CallRecord(const Sinks& sinks, std::string protocol, std::string request_id,
                        TimePoint arrival)
-    : books_(books),
+    : sinks_(sinks),
       protocol_(std::move(protocol)),
       request_id_(std::move(request_id)),
       arrival_(arrival) {}
 
 CallRecord::~CallRecord() {
   if (!ended_) End(absl::CancelledError("the client has gone"), {});
-  books_.in_flight->Leave();
+  sinks_.in_flight->Leave();
 }
 
 void CallRecord::Add(const engine::Delta& delta) {
@@ -49,7 +49,7 @@ bool CallRecord::IsAtDeadline(TimePoint now) const {
 
 void CallRecord::End(absl::Status status, const scheduling::Usage& usage) {
   ended_ = true;
-  const TimePoint now = books_.clock->Now();
+  const TimePoint now = sinks_.clock->Now();
   if (absl::IsCancelled(status) && IsAtDeadline(now)) {
     status = absl::DeadlineExceededError("the client gave up at its deadline");
   }
@@ -58,11 +58,11 @@ void CallRecord::End(absl::Status status, const scheduling::Usage& usage) {
   Log(status, usage, total);
   if (!watched_) return;
   const auto observation = watch_.Observe(status, usage);
-  if (observation) books_.models->Observe(*watched_, *observation);
+  if (observation) sinks_.models->Observe(*watched_, *observation);
 }
 
 void CallRecord::Count(const absl::Status& status, const scheduling::Usage& usage, Duration total) {
-  observe::Metrics& metrics = *books_.metrics;
+  observe::Metrics& metrics = *sinks_.metrics;
   metrics.CountRequest(protocol_, absl::StatusCodeToString(status.code()),
                        status.ok() ? reason_ : ReasonOf(status));
   metrics.request_seconds.Observe(Seconds(total));
@@ -90,16 +90,16 @@ void CallRecord::Log(const absl::Status& status, const scheduling::Usage& usage,
                               {"total_seconds", Seconds(total)}};
   if (status.ok()) {
     line["reason"] = reason_;
-    line["answer"] = books_.log->Content(text_);
-    books_.log->Info("request ended", std::move(line));
+    line["answer"] = sinks_.log->Content(text_);
+    sinks_.log->Info("request ended", std::move(line));
     return;
   }
   line["message"] = std::string(status.message());
   const bool ours = status.code() == absl::StatusCode::kInternal;
   if (ours) {
-    books_.log->Error("request failed", std::move(line));
+    sinks_.log->Error("request failed", std::move(line));
   } else {
-    books_.log->Info("request ended", std::move(line));
+    sinks_.log->Info("request ended", std::move(line));
   }
 }
 

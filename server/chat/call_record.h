@@ -20,7 +20,7 @@
 namespace llava::api {
 
 // Where calls are written down. All outlive the records.
-struct Books {
+struct Sinks {
   observe::Metrics* metrics = nullptr;
   const observe::Log* log = nullptr;
   const Clock* clock = nullptr;
@@ -31,8 +31,8 @@ struct Books {
 // One thread at a time. Holds a place in the gate.
 class CallRecord {
  public:
-  // REQUIRES: the caller has entered books.in_flight for this record.
-  CallRecord(const Books& books, std::string protocol, std::string request_id, TimePoint arrival);
+  // REQUIRES: the caller has entered sinks.in_flight for this record.
+  CallRecord(const Sinks& sinks, std::string protocol, std::string request_id, TimePoint arrival);
   ~CallRecord();  // ends it as CANCELLED, unless it has ended
   CallRecord(const CallRecord&) = delete;
   CallRecord& operator=(const CallRecord&) = delete;
@@ -57,7 +57,7 @@ class CallRecord {
   void Count(const absl::Status& status, const scheduling::Usage& usage, Duration total);
   void Log(const absl::Status& status, const scheduling::Usage& usage, Duration total);
 
-  const Books books_;
+  const Sinks sinks_;
   const std::string protocol_;
   const std::string request_id_;
   const TimePoint arrival_;

@@ -18,7 +18,7 @@
 
 namespace llava::api {
 
-// The bytes of a picture's file, which the caller keeps until the call was prepared.
+// The bytes of an image's file, which the caller keeps until the call was prepared.
 struct CallImage {
   absl::string_view bytes;
   std::string field;  // its path in the request, for errors
@@ -55,13 +55,13 @@ struct CallLimits {
   int max_n = 8;
 };
 
-// What a valid call weighs; known before any picture is decoded.
+// What a valid call weighs; known before any image is decoded.
 struct CallWeight {
-  std::int64_t bytes = 0;   // of text and pictures
-  std::int64_t pixels = 0;  // from the pictures' headers
+  std::int64_t bytes = 0;   // of text and images
+  std::int64_t pixels = 0;  // from the images' headers
 };
 
-// INVALID_ARGUMENT with the path of the first wrong field. Reads the headers of the pictures.
+// INVALID_ARGUMENT with the path of the first wrong field. Reads the headers of the images.
 absl::StatusOr<CallWeight> CheckCall(const ChatCall& call, const CallLimits& limits);
 
 // INVALID_ARGUMENT with the path of a token id that the model does not have.

@@ -19,7 +19,7 @@ namespace {
 
 constexpr Duration kRetryWhenDraining = std::chrono::seconds(1);
 constexpr Duration kRetryWhenPrepareIsFull = std::chrono::milliseconds(500);
-// Of a picture's file, so much at either end tells it from others well enough for a canary.
+// Of an image's file, so much at either end tells it from others well enough for a canary.
 constexpr std::size_t kPictureEnd = 4096;
 
 // Equal for all requests of a conversation: its tenant and what was said first.
@@ -85,9 +85,9 @@ void ChatRunner::Start(ChatCall call, Done done) {
                                     kRetryWhenDraining));
     return;
   }
-  const Books books{metrics_, log_, clock_, &in_flight_, models_};
+  const Sinks sinks{metrics_, log_, clock_, &in_flight_, models_};
   auto job = std::make_shared<Job>();
-  job->record = std::make_unique<CallRecord>(books, call.protocol, call.request_id, call.arrival);
+  job->record = std::make_unique<CallRecord>(sinks, call.protocol, call.request_id, call.arrival);
   job->call = std::move(call);
   job->done = std::move(done);
   absl::Status accepted = Accept(*job);
@@ -109,7 +109,7 @@ absl::Status ChatRunner::SendToPool(const std::shared_ptr<Job>& job) {
 
 // The old version has gone and the new one is not there yet.
 void ChatRunner::WaitForSwap(const std::shared_ptr<Job>& job) {
-  const auto go_on = [this, job] {
+  const auto should_continue = [this, job] {
     absl::Status status = CheckAlive(*job);
     if (status.ok()) status = Bind(*job);
     if (status.ok()) status = SendToPool(job);
@@ -117,7 +117,7 @@ void ChatRunner::WaitForSwap(const std::shared_ptr<Job>& job) {
     Refuse(*job, status);
     job->done(status);
   };
-  if (!models_->AfterSwap(go_on)) go_on();
+  if (!models_->AfterSwap(should_continue)) should_continue();
 }
 
 // Everything that can be said without decoding or tokenizing.
@@ -138,7 +138,7 @@ absl::Status ChatRunner::Accept(Job& job) {
   std::int64_t answer_tokens = call.sampling.max_tokens;
   if (job.model != nullptr) {  // the context ends an answer too
     answer_tokens =
-        std::min<std::int64_t>(answer_tokens, job.model->preparer->config().text.max_positions);
+        std::min<std::int64_t>(answer_tokens, job.model->processor->config().text.max_positions);
   }
   auto ticket = admission_->Enter(call.tenant, {.requests = 1,
                                                 .tokens = call.n * answer_tokens,
@@ -200,7 +200,7 @@ engine::Engine* ChatRunner::Route(const std::vector<engine::Engine*>& engines,
 absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const {
   RETURN_IF_ERROR(CheckAlive(job));
   const ChatCall& call = job.call;
-  RETURN_IF_ERROR(CheckTokenIds(call, job.model->preparer->config().text.vocab_size));
+  RETURN_IF_ERROR(CheckTokenIds(call, job.model->processor->config().text.vocab_size));
   std::vector<absl::string_view> images;
   images.reserve(call.images.size());
   for (const CallImage& image : call.images) images.push_back(image.bytes);
@@ -209,7 +209,7 @@ absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const
       .max_pixels = options_.limits.max_image_pixels};
   int bad_image = -1;
   const TimePoint start = clock_->Now();
-  auto prepared = job.model->preparer->Prepare(call.messages, images, limits, &bad_image);
+  auto prepared = job.model->processor->Prepare(call.messages, images, limits, &bad_image);
   if (!prepared.ok() && bad_image < 0) return InMessages(call, prepared.status());
   if (!prepared.ok()) {
     const std::string& field = call.images[static_cast<std::size_t>(bad_image)].field;
@@ -235,8 +235,8 @@ absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const
     request.sampling.top_logprobs = std::max(0, request.sampling.top_logprobs);
   }
   request.n = call.n;
-  request.end_token_ids = job.model->preparer->end_token_ids();
-  submission->make_decoder = job.model->preparer->MakeDecoderFactory(call.sampling.stop);
+  request.end_token_ids = job.model->processor->end_token_ids();
+  submission->make_decoder = job.model->processor->MakeDecoderFactory(call.sampling.stop);
   submission->ticket = std::move(job.ticket);
   return absl::OkStatus();
 }

@@ -36,7 +36,7 @@ class ChatRunner {
              const observe::Log* log, const Clock* clock);
 
   // Calls `done` exactly once: in the caller's thread when the call is refused, else in a prepare
-  // thread. Until then the caller keeps the bytes of the pictures.
+  // thread. Until then the caller keeps the bytes of the images.
   //   INVALID_ARGUMENT     with the field's path
   //   NOT_FOUND, FAILED_PRECONDITION   the model
   //   RESOURCE_EXHAUSTED   a bound of admission, with scheduling::RetryAfter

@@ -1,4 +1,4 @@
-// The prepare threads: they decode pictures and tokenize, off the RPC threads and the engine's.
+// The prepare threads: they decode images and tokenize, off the RPC threads and the engine's.
 #ifndef LLAVA_SERVER_CHAT_PREPARE_POOL_H_
 #define LLAVA_SERVER_CHAT_PREPARE_POOL_H_
 

@@ -142,8 +142,8 @@ void DescribeText(const InspectOptions& options, const model::LlavaConfig& confi
   for (const std::string& warning : warnings) report.Line("warning", warning);
 }
 
-void DescribePictures(const InspectOptions& options, const model::LlavaConfig& config,
-                      Report& report) {
+void DescribeImages(const InspectOptions& options, const model::LlavaConfig& config,
+                    Report& report) {
   const auto settings = report.Check(model::ReadPreprocessSettings(options.directory, config));
   if (!settings.has_value()) return;
   report.Line("pictures",
@@ -177,7 +177,7 @@ Inspection Inspect(const InspectOptions& options) {
     CheckWeights(options, report);
   }
   DescribeText(options, *config, report);
-  DescribePictures(options, *config, report);
+  DescribeImages(options, *config, report);
   return std::move(report).Finish();
 }
 

@@ -178,7 +178,7 @@ std::vector<Option> EngineOptions() {
       {.section = "Engine",
        .name = "max_batch_tokens",
        .field = LLAVA_OPTION_FIELD(max_batch_tokens),
-       .help = "Tokens of one step: longer prompts are cut into pieces between which others go on.",
+       .help = "Tokens of one step: longer prompts are cut into chunks between which others go on.",
        .min = 1,
        .max = scheduling::kMaxBatchTokens},
       {.section = "Engine",

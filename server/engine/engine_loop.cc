@@ -92,13 +92,13 @@ void Engine::PublishTokens(const scheduling::TickOutput& out, TimePoint now) {
   for (const scheduling::TokenOut& token : out.tokens) {
     Answer& answer = answers_.at(token.id);
     const auto sample = static_cast<std::size_t>(token.sample);
-    TextDecoder::Piece& piece = pieces_[sample];
+    TextDecoder::Delta& delta = deltas_[sample];
     Delta delta{.choice = token.choice,
-                .text = std::move(piece.text),
+                .text = std::move(delta.text),
                 .tokens = {},
                 .finish = token.finish};
-    if (token.finish != scheduling::FinishReason::kNone && !piece.stopped) {
-      const TextDecoder::Piece rest =
+    if (token.finish != scheduling::FinishReason::kNone && !delta.stopped) {
+      const TextDecoder::Delta rest =
           answer.decoders[static_cast<std::size_t>(token.choice)]->Finish();
       delta.text += rest.text;
       if (rest.stopped) delta.finish = scheduling::FinishReason::kStop;
@@ -189,18 +189,18 @@ void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
 // The text of the sampled tokens, and which of them complete a stop string.
 void Engine::DecodeText(const scheduling::StepPlan& plan) {
   LLAVA_CHECK_EQ(result_.tokens.size(), plan.samples.size());
-  pieces_.assign(plan.samples.size(), {});
+  deltas_.assign(plan.samples.size(), {});
   stopped_.assign(plan.samples.size(), 0);
   for (const scheduling::PlannedChunk& chunk : scheduler_.step()) {
     const scheduling::Sequence& sequence = *chunk.sequence;
-    const scheduling::Request& request = *sequence.request->request;
+    const scheduling::Request& request = *sequence.request->spec;
     for (int i = 0; i < chunk.samples; ++i) {
       const auto sample = static_cast<std::size_t>(chunk.first_sample + i);
       const std::int32_t token = result_.tokens[sample].token;
       if (scheduling::IsEndToken(request, token, sequence.outputs())) continue;
       auto& decoders = answers_.at(request.id).decoders;
-      pieces_[sample] = decoders[static_cast<std::size_t>(sequence.choice + i)]->Push(token);
-      stopped_[sample] = pieces_[sample].stopped ? 1 : 0;
+      deltas_[sample] = decoders[static_cast<std::size_t>(sequence.choice + i)]->Push(token);
+      stopped_[sample] = deltas_[sample].stopped ? 1 : 0;
     }
   }
 }

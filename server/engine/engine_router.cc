@@ -12,7 +12,7 @@ namespace {
 // Another engine is preferred to the remembered one when this one has more than twice its work, and
 // more than a request's worth on top.
 constexpr std::int64_t kSlackTokens = 4096;
-// So many tokens at the beginning tell prompts without a picture apart.
+// So many tokens at the beginning tell prompts without an image apart.
 constexpr std::size_t kBeginning = 4 * scheduling::kBlockTokens;
 
 // What a request is remembered by. A collision costs a cache hit, nothing else.

@@ -1,4 +1,4 @@
-// Which of several engines (one a device) takes a request: the one that has seen its picture or the
+// Which of several engines (one a device) takes a request: the one that has seen its image or the
 // beginning of its prompt before, because its caches are there, unless another has much less to do.
 #ifndef LLAVA_SERVER_ENGINE_ENGINE_ROUTER_H_
 #define LLAVA_SERVER_ENGINE_ENGINE_ROUTER_H_

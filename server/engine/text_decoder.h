@@ -13,7 +13,7 @@ namespace llava::engine {
 // Engine thread only; must be quick (microseconds).
 class TextDecoder {
  public:
-  struct Piece {
+  struct Delta {
     std::string text;      // valid UTF-8 that can be shown now; possibly empty
     bool stopped = false;  // a stop string is complete; `text` ends before it
   };
@@ -21,11 +21,11 @@ class TextDecoder {
   virtual ~TextDecoder() = default;
 
   // Not called for the token that ends the answer (scheduling::IsEndToken), nor after `stopped`.
-  virtual Piece Push(std::int32_t token) = 0;
+  virtual Delta Push(std::int32_t token) = 0;
 
   // The text that was held back, which may complete a stop string itself; called once, at the end,
   // unless `stopped`.
-  virtual Piece Finish() = 0;
+  virtual Delta Finish() = 0;
 };
 
 using TextDecoderFactory = std::function<std::unique_ptr<TextDecoder>()>;

@@ -19,7 +19,7 @@ struct BackendModel {
   std::shared_ptr<const engine::LoadedModel> model;
   std::string dtype;                         // as it runs: float32, bfloat16
   std::int64_t block_bytes = 0;              // of one KV block, all layers
-  std::int64_t feature_bytes_per_token = 0;  // of an encoded picture
+  std::int64_t feature_bytes_per_token = 0;  // of an encoded image
 };
 
 struct LoadRequest {

@@ -33,7 +33,7 @@ namespace {
 
 using registry::LoadedVersion;
 using registry::PreparedProbe;
-using registry::Preparer;
+using registry::Processor;
 
 // Of the thread that loads; engines and sockets go first.
 constexpr int kNice = 10;
@@ -69,12 +69,12 @@ std::string MiB(std::int64_t bytes) {
 }
 
 // Only the calling thread; a failure costs smoothness, nothing else.
-void BeNice() {
+void LowerPriority() {
   static_cast<void>(setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice));
 }
 
 absl::StatusOr<PreparedProbe> PrepareProbe(const std::string& dir, const model::Probe& probe,
-                                           const Preparer& preparer) {
+                                           const Processor& processor) {
   ASSIGN_OR_RETURN(const model::ChatTemplate chat_template,
                    model::ChatTemplate::ByName(probe.chat_template));
   const model::ImageLimits limits;
@@ -89,7 +89,7 @@ absl::StatusOr<PreparedProbe> PrepareProbe(const std::string& dir, const model::
   const std::vector<absl::string_view> images(files.begin(), files.end());
   int bad_image = -1;
   ASSIGN_OR_RETURN(registry::PreparedPrompt prompt,
-                   preparer.Prepare({&message, 1}, images, limits, &bad_image, &chat_template));
+                   processor.Prepare({&message, 1}, images, limits, &bad_image, &chat_template));
   PreparedProbe prepared;
   prepared.name = probe.prompt;
   prepared.request.prompt_ids = std::move(prompt.prompt_ids);
@@ -108,7 +108,7 @@ ModelHost::ModelHost(const Config& config, Backend* backend, const Clock* clock,
 
 ModelHost::~ModelHost() {
   StopEngines();
-  work_.Close();
+  jobs_.Close();
 }
 
 absl::StatusOr<registry::VersionIdentity> ModelHost::Identify(const std::string& dir) {
@@ -145,21 +145,21 @@ absl::Status ModelHost::InLoader(std::function<absl::Status()> work) {
     }
   };
   const auto serve = [this] {
-    BeNice();
-    while (auto next = work_.Pop()) said_.Push((*next)());
+    LowerPriority();
+    while (auto next = jobs_.Pop()) results_.Push((*next)());
   };
   try {
     if (!Serving()) {
-      std::jthread once([&] { said_.Push(run()); });
+      std::jthread once([&] { results_.Push(run()); });
     } else {
       if (!loader_.joinable()) loader_ = std::jthread(serve);
-      work_.Push(run);
+      jobs_.Push(run);
     }
   } catch (const std::system_error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("no thread to read a version with: ", error.what()));
   }
-  return *said_.Pop();
+  return *results_.Pop();
 }
 
 // A folder can be replaced at any time: what was identified, what is verified and what is loaded
@@ -172,26 +172,27 @@ absl::Status ModelHost::CheckIsThere(const std::string& dir, const Digest& versi
 }
 
 absl::Status ModelHost::Verify(const std::string& dir, const Digest& version,
-                               const registry::GoOn& go_on) {
+                               const registry::ShouldContinue& should_continue) {
   return InLoader([&]() -> absl::Status {
     RETURN_IF_ERROR(CheckIsThere(dir, version));
-    RETURN_IF_ERROR(VerifyNow(dir, go_on));
+    RETURN_IF_ERROR(VerifyNow(dir, should_continue));
     return CheckIsThere(dir, version);
   });
 }
 
-absl::Status ModelHost::VerifyNow(const std::string& dir, const registry::GoOn& go_on) const {
+absl::Status ModelHost::VerifyNow(const std::string& dir,
+                                  const registry::ShouldContinue& should_continue) const {
   ASSIGN_OR_RETURN(const auto manifest, Manifest(dir));
   if (manifest) {
-    RETURN_IF_ERROR(
-        model::VerifyFiles(manifest->manifest, dir, [&go_on](std::uint64_t) { return go_on(); }));
+    RETURN_IF_ERROR(model::VerifyFiles(
+        manifest->manifest, dir, [&should_continue](std::uint64_t) { return should_continue(); }));
   } else {
     log_->Warning("the checkpoint has no manifest.json: neither hashes nor probes can be checked",
                   {{"dir", dir}});
   }
-  ASSIGN_OR_RETURN(const auto preparer, Preparer::Load(dir, config_.vision_tower));
-  for (const std::string& warning : preparer->warnings()) log_->Warning(warning, {{"dir", dir}});
-  RETURN_IF_ERROR(go_on());
+  ASSIGN_OR_RETURN(const auto processor, Processor::Load(dir, config_.vision_tower));
+  for (const std::string& warning : processor->warnings()) log_->Warning(warning, {{"dir", dir}});
+  RETURN_IF_ERROR(should_continue());
   return backend_->Verify(config_, dir, Serving() ? static_cast<int>(config_.load_threads) : 0);
 }
 
@@ -211,13 +212,13 @@ absl::Status ModelHost::CheckMemory(const std::string& dir, bool beside) const {
 }
 
 absl::StatusOr<std::vector<PreparedProbe>> ModelHost::ReadProbes(const std::string& dir,
-                                                                 const Preparer& preparer) const {
+                                                                 const Processor& processor) const {
   std::vector<PreparedProbe> probes;
   ASSIGN_OR_RETURN(const auto manifest, Manifest(dir));
   if (!manifest) return probes;
   for (const model::Probe& probe : manifest->manifest.probes) {
     if (probe.greedy_ids.empty()) continue;
-    auto prepared = PrepareProbe(dir, probe, preparer);
+    auto prepared = PrepareProbe(dir, probe, processor);
     if (!prepared.ok()) {
       return Annotate(prepared.status(), absl::StrCat("probe \"", probe.prompt, "\""));
     }
@@ -242,8 +243,8 @@ absl::StatusOr<LoadedVersion> ModelHost::LoadNow(const std::string& dir, const D
   LoadedVersion loaded;
   auto lease = model::VersionLease::Share(dir);  // not for a folder without a manifest
   if (lease.ok()) loaded.claim = std::make_shared<model::VersionLease>(*std::move(lease));
-  ASSIGN_OR_RETURN(loaded.preparer, Preparer::Load(dir, config_.vision_tower));
-  ASSIGN_OR_RETURN(loaded.probes, ReadProbes(dir, *loaded.preparer));
+  ASSIGN_OR_RETURN(loaded.processor, Processor::Load(dir, config_.vision_tower));
+  ASSIGN_OR_RETURN(loaded.probes, ReadProbes(dir, *loaded.processor));
   last_.clear();
   for (const std::string& device : config_.devices) {
     const auto same = std::find(config_.devices.begin(), config_.devices.end(), device);
@@ -265,7 +266,7 @@ absl::StatusOr<LoadedVersion> ModelHost::LoadNow(const std::string& dir, const D
 absl::StatusOr<std::vector<engine::Engine*>> ModelHost::EnginesFor(const LoadedVersion& version,
                                                                    bool beside) {
   if (!beside) RETURN_IF_ERROR(MakeEngines(version));
-  const int positions = version.preparer->config().text.max_positions;
+  const int positions = version.processor->config().text.max_positions;
   if (positions < max_context_tokens_) {
     return absl::FailedPreconditionError(absl::StrCat("the model has a context of ", positions,
                                                       " tokens, requests of this daemon may have ",
@@ -290,7 +291,7 @@ absl::Status ModelHost::MakeEngines(const LoadedVersion& version) {
   for (std::size_t i = 0; i < config_.devices.size(); ++i) {
     const std::string& device = config_.devices[i];
     ASSIGN_OR_RETURN(const engine::EngineOptions options,
-                     ToEngineOptions(config_, device, last_[i], version.preparer->config()));
+                     ToEngineOptions(config_, device, last_[i], version.processor->config()));
     ASSIGN_OR_RETURN(auto executor, backend_->MakeExecutor(config_, device, *version.models[i],
                                                            options.scheduler.num_blocks));
     max_context_tokens_ = options.scheduler.max_context_tokens;
@@ -304,7 +305,7 @@ absl::Status ModelHost::MakeEngines(const LoadedVersion& version) {
   return absl::OkStatus();
 }
 
-void ModelHost::LookAtEngines(
+void ModelHost::WithEngines(
     const std::function<void(const std::vector<engine::Engine*>&)>& look) const {
   MutexLock lock(&mutex_);
   std::vector<engine::Engine*> engines;

@@ -35,14 +35,14 @@ class ModelHost final : public registry::ModelLoader {
 
   absl::StatusOr<registry::VersionIdentity> Identify(const std::string& dir) override;
   absl::Status Verify(const std::string& dir, const Digest& version,
-                      const registry::GoOn& go_on) override;
+                      const registry::ShouldContinue& should_continue) override;
   absl::StatusOr<registry::LoadedVersion> Load(const std::string& dir, const Digest& version,
                                                bool beside) override;
   absl::StatusOr<std::vector<engine::Engine*>> EnginesFor(const registry::LoadedVersion& version,
                                                           bool beside) override;
 
   // Any thread. `look` sees the engines there are, which stay while it runs.
-  void LookAtEngines(const std::function<void(const std::vector<engine::Engine*>&)>& look) const;
+  void WithEngines(const std::function<void(const std::vector<engine::Engine*>&)>& look) const;
   // "bfloat16"; empty before the first version is loaded.
   std::string dtype() const;
 
@@ -51,14 +51,15 @@ class ModelHost final : public registry::ModelLoader {
 
  private:
   absl::Status InLoader(std::function<absl::Status()> work);
-  absl::Status VerifyNow(const std::string& dir, const registry::GoOn& go_on) const;
+  absl::Status VerifyNow(const std::string& dir,
+                         const registry::ShouldContinue& should_continue) const;
   absl::StatusOr<registry::LoadedVersion> LoadNow(const std::string& dir, const Digest& version,
                                                   bool beside);
   bool Serving() const;
   absl::Status CheckIsThere(const std::string& dir, const Digest& version);
   absl::Status CheckMemory(const std::string& dir, bool beside) const;
   absl::StatusOr<std::vector<registry::PreparedProbe>> ReadProbes(
-      const std::string& dir, const registry::Preparer& preparer) const;
+      const std::string& dir, const registry::Processor& processor) const;
   absl::Status MakeEngines(const registry::LoadedVersion& version);
 
   const Config config_;
@@ -70,8 +71,8 @@ class ModelHost final : public registry::ModelLoader {
   // Of the registry's thread, and of the loader that it waits for.
   std::vector<BackendModel> last_;                       // what Load loaded last, by device
   int max_context_tokens_ = 0;                           // of the engines
-  BoundedQueue<std::function<absl::Status()>> work_{1};  // for the loader
-  BoundedQueue<absl::Status> said_{1};                   // by the loader
+  BoundedQueue<std::function<absl::Status()>> jobs_{1};  // for the loader
+  BoundedQueue<absl::Status> results_{1};                // by the loader
 
   mutable Mutex mutex_;
   std::vector<std::unique_ptr<engine::Engine>> engines_ ABSL_GUARDED_BY(mutex_);

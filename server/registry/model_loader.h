@@ -14,7 +14,7 @@
 #include "base/digest.h"
 #include "server/engine/engine.h"
 #include "server/engine/executor.h"
-#include "server/registry/preparer.h"
+#include "server/registry/processor.h"
 #include "server/registry/version_state.h"
 #include "server/scheduling/request.h"
 
@@ -28,7 +28,7 @@ struct PreparedProbe {
 };
 
 struct LoadedVersion {
-  std::shared_ptr<const Preparer> preparer;
+  std::shared_ptr<const Processor> processor;
   std::vector<std::shared_ptr<const engine::LoadedModel>> models;  // one for each engine, in order
   std::vector<PreparedProbe> probes;
   std::int64_t bytes = 0;  // of the weights in memory
@@ -37,7 +37,7 @@ struct LoadedVersion {
 };
 
 // OK, or why to give up; asked now and then during something slow.
-using GoOn = std::function<absl::Status()>;
+using ShouldContinue = std::function<absl::Status()>;
 
 // Called by the registry's thread only, never by an engine's.
 class ModelLoader {
@@ -49,7 +49,8 @@ class ModelLoader {
 
   // Hashes, shapes, dtypes, tokenizer, no NaN. DATA_LOSS or FAILED_PRECONDITION naming the file;
   // ABORTED when another version than `version` lies there now.
-  virtual absl::Status Verify(const std::string& dir, const Digest& version, const GoOn& go_on) = 0;
+  virtual absl::Status Verify(const std::string& dir, const Digest& version,
+                              const ShouldContinue& should_continue) = 0;
 
   // Models of exactly that version. `beside`: other versions are loaded and answer, and are not to
   // be disturbed. ABORTED as above; RESOURCE_EXHAUSTED when there is not the memory.

@@ -152,7 +152,7 @@ class Registry final : public ModelDirectory {
   void FreeNow(const Digest& digest);
   void JudgeCanary();
   void Enter(Entry* entry, VersionState state);
-  absl::Status GoOnUnlessStopping();
+  absl::Status ContinueUnlessStopping();
 
   void SetState(Entry& entry, VersionState state, const std::string& cause)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -43,8 +43,8 @@ class Reply {
 // Probes look at ids alone.
 class NoText final : public engine::TextDecoder {
  public:
-  Piece Push(std::int32_t) override { return {}; }
-  Piece Finish() override { return {}; }
+  Delta Push(std::int32_t) override { return {}; }
+  Delta Finish() override { return {}; }
 };
 
 absl::Status Stopping() { return absl::CancelledError("the server is stopping"); }
@@ -175,7 +175,7 @@ void Registry::Enter(Entry* entry, VersionState state) {
   SetState(*entry, state, "");
 }
 
-absl::Status Registry::GoOnUnlessStopping() {
+absl::Status Registry::ContinueUnlessStopping() {
   MutexLock lock(&mutex_);
   return stopping_ ? Stopping() : absl::OkStatus();
 }
@@ -183,14 +183,14 @@ absl::Status Registry::GoOnUnlessStopping() {
 absl::Status Registry::Verify(Entry* entry) {
   Enter(entry, VersionState::kVerifying);
   return Annotate(loader_->Verify(entry->info.dir, entry->info.identity.digest,
-                                  [this] { return GoOnUnlessStopping(); }),
+                                  [this] { return ContinueUnlessStopping(); }),
                   "verifying");
 }
 
 // Only this thread changes an entry before it is live or a canary; the lock is for its readers.
 absl::Status Registry::Bring(Entry* entry) {
   Enter(entry, VersionState::kLoading);
-  RETURN_IF_ERROR(GoOnUnlessStopping());
+  RETURN_IF_ERROR(ContinueUnlessStopping());
   bool beside = false;
   {
     MutexLock lock(&mutex_);
@@ -203,7 +203,7 @@ absl::Status Registry::Bring(Entry* entry) {
     MutexLock lock(&mutex_);
     entry->info.bytes = entry->loaded.bytes;
   }
-  RETURN_IF_ERROR(GoOnUnlessStopping());
+  RETURN_IF_ERROR(ContinueUnlessStopping());
   auto engines = loader_->EnginesFor(entry->loaded, beside);
   if (!engines.ok()) return Annotate(engines.status(), "loading");
   entry->engines = *std::move(engines);
@@ -220,7 +220,7 @@ void Registry::Serve(Entry* entry, Duration load_time) {
   model->name = options_.model_name;
   model->version = digest.Hex();
   model->digest = digest;
-  model->preparer = entry->loaded.preparer;
+  model->processor = entry->loaded.processor;
   model->engines = entry->engines;
   // The last call that runs on it says so, whatever thread that is.
   const auto last_use = [this, digest](const ServedModel* unused) {
@@ -374,7 +374,7 @@ absl::Status Registry::RunProbes(const Entry& entry) {
 
 absl::StatusOr<std::vector<std::int32_t>> Registry::Ask(engine::Engine& engine,
                                                         scheduling::Request request) {
-  RETURN_IF_ERROR(GoOnUnlessStopping());
+  RETURN_IF_ERROR(ContinueUnlessStopping());
   request.arrival = clock_->Now();
   request.deadline = request.arrival + kProbeTimeout;
   request.priority = scheduling::Priority::kLow;  // those who are being served go first

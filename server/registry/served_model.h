@@ -1,4 +1,4 @@
-// A model version that answers: its words (Preparer) and the engines that compute it.
+// A model version that answers: its words (Processor) and the engines that compute it.
 #ifndef LLAVA_SERVER_REGISTRY_SERVED_MODEL_H_
 #define LLAVA_SERVER_REGISTRY_SERVED_MODEL_H_
 
@@ -12,7 +12,7 @@
 #include "base/digest.h"
 #include "server/engine/engine.h"
 #include "server/registry/canary.h"
-#include "server/registry/preparer.h"
+#include "server/registry/processor.h"
 
 namespace llava::registry {
 
@@ -22,7 +22,7 @@ struct ServedModel {
   std::string name;
   std::string version;  // as answers show it: the digest in hexadecimal
   Digest digest;        // what cache keys carry
-  std::shared_ptr<const Preparer> preparer;
+  std::shared_ptr<const Processor> processor;
   std::vector<engine::Engine*> engines;  // at least one; outlive the model
 };
 

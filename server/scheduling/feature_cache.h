@@ -17,17 +17,17 @@ namespace llava::scheduling {
 // Engine thread only. Invariants:
 //   1. the bytes of all entries never exceed the budget
 //   2. an entry is dropped only when nobody pins it, the least recently used first
-//   3. an entry belongs to one (picture, model version); an id is never used twice
+//   3. an entry belongs to one (image, model version); an id is never used twice
 class FeatureCache {
  public:
   explicit FeatureCache(std::int64_t budget_bytes) : budget_bytes_(budget_bytes) {}
 
-  // The feature of a picture, pinned; nothing when it is not there.
-  std::optional<FeatureId> Pin(const Digest& version, const Digest& picture);
+  // The feature of an image, pinned; nothing when it is not there.
+  std::optional<FeatureId> Pin(const Digest& version, const Digest& image);
 
   // A new entry, pinned; others may be dropped for it. Nothing when the pinned ones leave no room.
-  // REQUIRES: Pin(version, picture) found nothing.
-  std::optional<FeatureId> Insert(const Digest& version, const Digest& picture, std::int64_t bytes);
+  // REQUIRES: Pin(version, image) found nothing.
+  std::optional<FeatureId> Insert(const Digest& version, const Digest& image, std::int64_t bytes);
 
   void Unpin(FeatureId feature);  // REQUIRES: pinned; once for each pin
 
@@ -50,12 +50,12 @@ class FeatureCache {
  private:
   struct Key {
     Digest version;
-    Digest picture;
+    Digest image;
     bool operator==(const Key&) const = default;
   };
   struct KeyHash {
     std::size_t operator()(const Key& key) const noexcept {
-      return std::hash<Digest>()(key.picture) ^ (std::hash<Digest>()(key.version) * 31);
+      return std::hash<Digest>()(key.image) ^ (std::hash<Digest>()(key.version) * 31);
     }
   };
   struct Entry {

@@ -81,20 +81,20 @@ absl::Status CheckPlaces(const Scheduler& scheduler) {
   const Planner& planner = scheduler.planner();
   std::size_t running = 0;
   std::size_t waiting = 0;
-  int slots = 0;
+  int seats = 0;
   for (const auto& [id, request] : scheduler.requests()) {
-    int unborn = 0;
+    int pending = 0;
     int unfinished = 0;
     for (const auto& choice : request->choices) {
       RETURN_IF_ERROR(CheckSequence(*choice));
-      if (choice->state == SequenceState::kUnborn) ++unborn;
+      if (choice->state == SequenceState::kPending) ++pending;
       if (choice->state != SequenceState::kFinished) ++unfinished;
       if (choice->state == SequenceState::kWaiting) ++waiting;
       if (choice->state != SequenceState::kRunning) continue;
       ++running;
-      slots += request->slots(*choice);
+      seats += request->seats(*choice);
     }
-    if (unborn != request->unborn || unfinished != request->unfinished || unfinished == 0) {
+    if (pending != request->pending || unfinished != request->unfinished || unfinished == 0) {
       return Broken(4, "request ", id.value(), " has ", unfinished, " unfinished choices");
     }
   }
@@ -103,12 +103,12 @@ absl::Status CheckPlaces(const Scheduler& scheduler) {
                   planner.running().size(), " and ", planner.waiting().sequences().size(),
                   " in the lists");
   }
-  if (slots != planner.slots() || slots > scheduler.options().max_running) {
-    return Broken(5, slots, " places taken of ", scheduler.options().max_running);
+  if (seats != planner.seats() || seats > scheduler.options().max_running) {
+    return Broken(5, seats, " seats taken of ", scheduler.options().max_running);
   }
   const auto later = [](const Sequence* a, const Sequence* b) {
-    return std::make_tuple(a->rank_class, a->request->request->id, a->choice) <
-           std::make_tuple(b->rank_class, b->request->request->id, b->choice);
+    return std::make_tuple(a->rank_class, a->request->spec->id, a->choice) <
+           std::make_tuple(b->rank_class, b->request->spec->id, b->choice);
   };
   if (!std::is_sorted(planner.running().begin(), planner.running().end(), later)) {
     return Broken(5, "the running sequences are not in order");

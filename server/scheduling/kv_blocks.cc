@@ -126,11 +126,11 @@ BlockId KvBlocks::Take() {
 }
 
 const Digest& KvBlocks::NameOf(Sequence& sequence, int block) {
-  const Request& request = *sequence.request->request;
+  const Request& request = *sequence.request->spec;
   while (static_cast<int>(sequence.names.size()) <= block) {
     const int next = static_cast<int>(sequence.names.size());
     const Digest& parent = next == 0 ? request.version : sequence.names.back();
-    // Pictures are in the prompt: behind it nobody looks at the request.
+    // Images are in the prompt: behind it nobody looks at the request.
     const bool in_prompt = next * kBlockTokens < sequence.prompt_tokens;
     const auto images = in_prompt ? std::span(request.images) : std::span<const ImageInput>();
     sequence.names.push_back(namer_.Name(parent, next, sequence.tokens, images));

@@ -17,7 +17,7 @@ inline constexpr int kMaxBatchTokens = 1 << 16;    // tokens of one step
 inline constexpr int kMaxRunning = 4096;           // sequences that hold KV blocks
 inline constexpr int kMaxContextTokens = 1 << 20;  // prompt and answer of one sequence
 inline constexpr int kMaxChoices = 16;             // n of one request
-inline constexpr int kMaxImagesPerRequest = 64;    // pictures of one request
+inline constexpr int kMaxImagesPerRequest = 64;    // images of one request
 inline constexpr int kMaxImagesPerStep = 64;       // encoder budget of one step
 inline constexpr int kMaxRequests = 1 << 16;       // accepted and not yet ended
 inline constexpr int kMaxTenants = 4096;           // with a remembered token counter
@@ -60,7 +60,7 @@ absl::Status Validate(const SchedulerOptions& options);
 struct AdmissionBounds {
   std::int64_t requests = 0;
   std::int64_t tokens = 0;  // prompt tokens plus n x max_tokens
-  std::int64_t bytes = 0;   // of the request as received, pictures included
+  std::int64_t bytes = 0;   // of the request as received, images included
   std::int64_t pixels = 0;  // width x height from the image headers, before decoding
 
   bool operator==(const AdmissionBounds&) const = default;

@@ -19,12 +19,12 @@ enum class Mark : std::uint8_t {
   kPreemptedItself,       // ... and the decode itself was the least important
   kPreemptedForClass,     // a better priority class took the place of a running sequence
   kPreemptedPaused,       // a slow reader's sequence gave its blocks
-  kPreemptedBeforeFork,   // a prompt with unborn choices was preempted
+  kPreemptedBeforeFork,   // a prompt with pending choices was preempted
   kResumedFromCache,      // a preempted sequence found its own blocks again
   kHeadBlocked,           // the best waiting sequence did not fit
   kHeadBlockedElsewhere,  // ... and held back those of another version
   kChunkCutAtImage,       // a prompt waits for the encoder
-  kChunkEndsInsideImage,  // the step's budget ended inside a picture
+  kChunkEndsInsideImage,  // the step's budget ended inside an image
   kFeatureHit,            // an image was encoded before
   kFeatureEvicted,        // an encoded image gave way to another
   kFeatureFull,           // pinned images left no room for another

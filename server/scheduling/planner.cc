@@ -26,18 +26,17 @@ int AddSamples(const Sequence& sequence, int row, StepPlan* plan) {
   const RequestState& request = *sequence.request;
   const std::span<const std::int32_t> tokens = sequence.tokens;
   const auto prompt_tokens = static_cast<std::size_t>(sequence.prompt_tokens);
-  const int choices = request.slots(sequence);
+  const int choices = request.seats(sequence);
   for (int i = 0; i < choices; ++i) {
     const Sequence& choice = i == 0 ? sequence : *request.choices[static_cast<std::size_t>(i)];
-    plan->samples.emplace_back(row, choice.id, &request.request->sampling,
-                               tokens.first(prompt_tokens), tokens.subspan(prompt_tokens),
-                               choice.seed);
+    plan->samples.emplace_back(row, choice.id, &request.spec->sampling, tokens.first(prompt_tokens),
+                               tokens.subspan(prompt_tokens), choice.seed);
   }
   return choices;
 }
 
 std::size_t GivenClass(const Sequence& sequence) {
-  return static_cast<std::size_t>(sequence.request->request->priority);
+  return static_cast<std::size_t>(sequence.request->spec->priority);
 }
 
 }  // namespace
@@ -72,7 +71,7 @@ void Planner::StartUrgent(Step& step) {
   if (waiting_.sequences().empty()) return;
   Sequence* best = waiting_.Best(step.now, step.version);
   if (best == nullptr || IsHeldBack(step, *best)) return;
-  const int its_class = static_cast<int>(best->request->request->priority);
+  const int its_class = static_cast<int>(best->request->spec->priority);
   Sequence* victim = WorseClassVictim(step, its_class);
   while (victim != nullptr && !TryStart(step, *best)) {
     Hit(marks_, Mark::kPreemptedForClass);
@@ -175,18 +174,18 @@ bool Planner::MakeRoom(Step& step, Sequence& sequence) {
 
 bool Planner::TryStart(Step& step, Sequence& sequence) {
   RequestState& request = *sequence.request;
-  if (slots_ + request.slots(sequence) > options_.max_running) return false;
+  if (seats_ + request.seats(sequence) > options_.max_running) return false;
   if (!kv_.Start(sequence, Reserve())) return false;
   waiting_.Remove(&sequence);
   sequence.rank_class = waiting_.ClassOf(sequence, step.now);
   sequence.SetState(SequenceState::kRunning);
   InsertRunning(&sequence);
-  slots_ += request.slots(sequence);
+  seats_ += request.seats(sequence);
   if (blocked_head_ == &sequence) blocked_head_ = nullptr;
   if (request.first_step) return true;
   request.first_step = step.now;
   ReserveLongest(sequence);
-  request.usage.queue = step.now - request.request->arrival;
+  request.usage.queue = step.now - request.spec->arrival;
   request.usage.cached_tokens = sequence.computed;
   Charge(request, sequence.computed);
   counters_.prompt_tokens += static_cast<std::uint64_t>(sequence.prompt_tokens);
@@ -197,7 +196,7 @@ bool Planner::TryStart(Step& step, Sequence& sequence) {
 // What the tenant pays for a prompt of which `cached` tokens cost nothing.
 void Planner::Charge(RequestState& request, int cached) {
   int text = request.usage.prompt_tokens - cached;
-  for (const ImageInput& image : request.request->images) {
+  for (const ImageInput& image : request.spec->images) {
     const int computed = std::min(image.count, std::max(0, image.offset + image.count - cached));
     text -= computed;
     request.tenant->counter += std::int64_t{computed} * options_.image_token_weight;
@@ -207,7 +206,7 @@ void Planner::Charge(RequestState& request, int cached) {
 
 // Blocks that a start leaves to the decodes of the others, so that it is not preempted at once.
 int Planner::Reserve() const {
-  return running_.empty() ? 0 : std::min(slots_, 1 + kv_.pool().size() / 64);
+  return running_.empty() ? 0 : std::min(seats_, 1 + kv_.pool().size() / 64);
 }
 
 Sequence* Planner::LastPaused() const {
@@ -230,7 +229,7 @@ bool Planner::AddPrompt(Step& step, Sequence& sequence) {
   if (count == 0) return false;
   AddImageRows(step, sequence, count);
   AddChunk(step, sequence, count);
-  // Its first token does not wait for the pictures of those behind it.
+  // Its first token does not wait for the images of those behind it.
   if (count == sequence.remaining()) step.images_left = 0;
   return count == wanted;
 }
@@ -253,7 +252,7 @@ PlannedChunk& Planner::AddChunk(Step& step, Sequence& sequence, int count) {
 
 // The longest part of the next `count` tokens whose images are encoded, or will be by this step.
 int Planner::FitImages(Step& step, Sequence& sequence, int count) {
-  const std::vector<ImageInput>& images = sequence.request->request->images;
+  const std::vector<ImageInput>& images = sequence.request->spec->images;
   for (int i = 0; i < static_cast<int>(images.size()); ++i) {
     const ImageInput& image = images[static_cast<std::size_t>(i)];
     if (image.offset + image.count <= sequence.computed) continue;
@@ -274,8 +273,8 @@ bool Planner::EnsureFeature(Step& step, Sequence& sequence, int image) {
     if (pin.image == image) return true;
   }
   RequestState& request = *sequence.request;
-  const ImageInput& input = request.request->images[static_cast<std::size_t>(image)];
-  const Digest& version = request.request->version;
+  const ImageInput& input = request.spec->images[static_cast<std::size_t>(image)];
+  const Digest& version = request.spec->version;
   if (const auto feature = features_.Pin(version, input.digest)) {
     Hit(marks_, Mark::kFeatureHit);
     ++counters_.images_needed;
@@ -301,7 +300,7 @@ bool Planner::EnsureFeature(Step& step, Sequence& sequence, int image) {
 }
 
 void Planner::AddImageRows(Step& step, const Sequence& sequence, int count) {
-  const std::vector<ImageInput>& images = sequence.request->request->images;
+  const std::vector<ImageInput>& images = sequence.request->spec->images;
   for (const Pin& pin : sequence.pins) {
     const ImageInput& image = images[static_cast<std::size_t>(pin.image)];
     const int from = std::max(image.offset, sequence.computed);
@@ -314,7 +313,7 @@ void Planner::AddImageRows(Step& step, const Sequence& sequence, int count) {
 
 void Planner::ReleasePassedPins(Sequence& sequence) {
   if (sequence.pins.empty()) return;
-  const std::vector<ImageInput>& images = sequence.request->request->images;
+  const std::vector<ImageInput>& images = sequence.request->spec->images;
   std::erase_if(sequence.pins, [&](const Pin& pin) {
     const ImageInput& image = images[static_cast<std::size_t>(pin.image)];
     if (image.offset + image.count > sequence.computed) return false;
@@ -328,23 +327,23 @@ void Planner::Fork(RequestState& request) {
   for (std::size_t i = 1; i < request.choices.size(); ++i) {
     Sequence& child = *request.choices[i];
     ReserveLongest(child);
-    child.tokens = request.request->prompt_ids;
+    child.tokens = request.spec->prompt_ids;
     kv_.Fork(parent, child);
     child.rank_class = parent.rank_class;
     child.SetState(SequenceState::kRunning);
     InsertRunning(&child);
   }
-  request.unborn = 0;
+  request.pending = 0;
   Hit(marks_, Mark::kForked);
 }
 
 void Planner::Preempt(Sequence& sequence) {
   RequestState& request = *sequence.request;
   if (request.paused) Hit(marks_, Mark::kPreemptedPaused);
-  if (sequence.choice == 0 && request.unborn > 0) Hit(marks_, Mark::kPreemptedBeforeFork);
+  if (sequence.choice == 0 && request.pending > 0) Hit(marks_, Mark::kPreemptedBeforeFork);
   ++request.usage.preemptions;
   ++counters_.preemptions;
-  slots_ -= request.slots(sequence);
+  seats_ -= request.seats(sequence);
   RemoveRunning(&sequence);
   ReleasePins(sequence);
   kv_.Release(sequence);
@@ -357,7 +356,7 @@ void Planner::Finish(Sequence& sequence) {
   if (blocked_head_ == &sequence) blocked_head_ = nullptr;
   if (sequence.state == SequenceState::kWaiting) waiting_.Remove(&sequence);
   if (sequence.state == SequenceState::kRunning) {
-    slots_ -= sequence.request->slots(sequence);
+    seats_ -= sequence.request->seats(sequence);
     RemoveRunning(&sequence);
     ReleasePins(sequence);
     kv_.Release(sequence);

@@ -1,5 +1,5 @@
 // Decides what a step runs. The running sequences first: all decodes, then prompt chunks, then new
-// starts while tokens, blocks and places are left; images as far as the encoder budget goes.
+// starts while tokens, blocks and seats are left; images as far as the encoder budget goes.
 #ifndef LLAVA_SERVER_SCHEDULING_PLANNER_H_
 #define LLAVA_SERVER_SCHEDULING_PLANNER_H_
 
@@ -45,7 +45,7 @@ struct PlannerCounters {
 // Engine thread only; points to sequences of the scheduler. Invariants:
 //   1. running_ is sorted by (rank_class, request id, choice): the last one is preempted first
 //   2. nothing that is part of the step being planned is preempted
-//   3. slots_ = places of all running ones, unborn choices included, at most max_running
+//   3. seats_ = the seats of all running sequences, pending choices included, at most max_running
 class Planner {
  public:
   // `options` and `marks` (may be null) outlive the planner.
@@ -67,7 +67,7 @@ class Planner {
     if (in_prompt) ReleasePassedPins(sequence);
   }
 
-  // The unborn choices of a computed prompt start to run on its blocks.
+  // The pending choices of a computed prompt start to run on its blocks.
   void Fork(RequestState& request);
 
   // Gives back what the sequence holds; it waits again.
@@ -84,7 +84,7 @@ class Planner {
   const KvBlocks& kv() const { return kv_; }
   const WaitingQueue& waiting() const { return waiting_; }
   const std::vector<Sequence*>& running() const { return running_; }
-  int slots() const { return slots_; }
+  int seats() const { return seats_; }
   const PlannerCounters& counters() const { return counters_; }
 
   // How many leading tokens the prefix cache would save now.
@@ -121,7 +121,7 @@ class Planner {
   WaitingQueue waiting_;
   std::vector<Sequence*> running_;
   std::array<int, kPriorities> running_of_{};  // by the class they were given
-  int slots_ = 0;
+  int seats_ = 0;
   // The best waiting sequence, when it did not fit: nobody of another version starts before it.
   Sequence* blocked_head_ = nullptr;
   PlannerCounters counters_;

@@ -30,7 +30,7 @@ Digest BlockNamer::Name(const Digest& parent, int block, std::span<const std::in
     const int from = std::max(begin, image.offset);
     const int to = std::min(end, image.offset + image.count);
     if (from >= to) continue;
-    // An image token is known by its picture and its place in it, not by its id.
+    // An image token is known by its image and its place in it, not by its id.
     for (int p = from; p < to; ++p) ids[static_cast<std::size_t>(p - begin)] = -1;
     const std::int32_t place[] = {from - begin, to - begin, from - image.offset};
     sha_.Update(image.digest).Update(Bytes(place, sizeof(place)));

@@ -1,5 +1,5 @@
-// Which block holds which piece of which prompt. A block's name is a SHA-256 over the name of the
-// block before it (at the start: the model version), its tokens, and for pictures their digest and
+// Which block holds which tokens of which prompt. A block's name is a SHA-256 over the name of the
+// block before it (at the start: the model version), its tokens, and for images their digest and
 // the offset inside them, so that equal names mean equal keys and values.
 #ifndef LLAVA_SERVER_SCHEDULING_PREFIX_INDEX_H_
 #define LLAVA_SERVER_SCHEDULING_PREFIX_INDEX_H_
@@ -17,7 +17,7 @@ namespace llava::scheduling {
 // Names blocks, one after the other. Not thread-safe.
 class BlockNamer {
  public:
-  // The name of block number `block` (tokens [16 block, 16 block + 16)) of `tokens`, whose pictures
+  // The name of block number `block` (tokens [16 block, 16 block + 16)) of `tokens`, whose images
   // are `images`. `parent` is the name of the block before, or the model version for block 0.
   // REQUIRES: the block is full.
   Digest Name(const Digest& parent, int block, std::span<const std::int32_t> tokens,

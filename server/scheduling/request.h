@@ -24,7 +24,7 @@ using FeatureId = StrongId<struct FeatureTag, std::uint64_t>;    // an encoded i
 // A lower value goes first.
 enum class Priority : std::uint8_t { kHigh = 0, kNormal = 1, kLow = 2 };
 
-// A preprocessed picture and where it stands in the prompt.
+// A preprocessed image and where it stands in the prompt.
 struct ImageInput {
   Digest digest;                  // of the pixels and of how they were made; the cache key
   int offset = 0;                 // of its first token in Request::prompt_ids

@@ -106,7 +106,7 @@ void Scheduler::MeasureStep(const StepDone& done) {
   for (const EncodeImage& encode : out_.plan.encodes) {
     for (const PlannedChunk& chunk : step_) {
       if (chunk.decode) continue;
-      Request& request = *chunk.sequence->request->request;
+      Request& request = *chunk.sequence->request->spec;
       const bool its_own = !request.images.empty() && encode.image >= request.images.data() &&
                            encode.image < request.images.data() + request.images.size();
       if (its_own) chunk.sequence->request->usage.encode += done.encode;
@@ -136,14 +136,14 @@ void Scheduler::CommitToken(Sequence& sequence, const StepDone& done, int sample
   ++generated_tokens_;
   request.tenant->counter += options_.output_token_weight;
   FinishReason finish = FinishReason::kNone;
-  if (request.ends.Contain(*request.request, token, index)) {
+  if (request.ends.Contain(*request.spec, token, index)) {
     finish = FinishReason::kStop;
   } else if (done.stopped[static_cast<std::size_t>(sample)] != 0) {
     finish = FinishReason::kStop;
     Hit(marks_, Mark::kStoppedByText);
   } else if (index + 1 >= request.max_outputs) {
     finish = FinishReason::kLength;
-    if (request.max_outputs < request.request->sampling.max_tokens) {
+    if (request.max_outputs < request.spec->sampling.max_tokens) {
       Hit(marks_, Mark::kLengthByContext);
     }
   }
@@ -166,7 +166,7 @@ void Scheduler::FailStep(const absl::Status& status) {
   }
   Hit(marks_, Mark::kStepFailed);
   std::set<RequestId> failed;
-  for (const PlannedChunk& chunk : step_) failed.insert(chunk.sequence->request->request->id);
+  for (const PlannedChunk& chunk : step_) failed.insert(chunk.sequence->request->spec->id);
   const absl::Status reason =
       absl::InternalError(absl::StrCat("a step with this request failed: ", status.message()));
   for (const RequestId id : failed) {
@@ -341,16 +341,16 @@ void Scheduler::EndRequest(RequestState& request, absl::Status status) {
   Usage& usage = request.usage;
   for (auto& choice : request.choices) {
     if (choice->state != SequenceState::kFinished) planner_.Finish(*choice);
-    usage.generated_tokens += std::max(0, choice->outputs());  // below 0: it was never born
+    usage.generated_tokens += std::max(0, choice->outputs());  // below 0: it was still pending
   }
   if (request.first_token) usage.decode = now_ - *request.first_token;
-  if (!request.first_step) usage.queue = now_ - request.request->arrival;
-  const RequestId id = request.request->id;
-  if (request.request->deadline) deadlines_.erase({*request.request->deadline, id});
-  fair_share_.Leave(request.request->tenant);
+  if (!request.first_step) usage.queue = now_ - request.spec->arrival;
+  const RequestId id = request.spec->id;
+  if (request.spec->deadline) deadlines_.erase({*request.spec->deadline, id});
+  fair_share_.Leave(request.spec->tenant);
   if (request.paused) --paused_;
   const int version = request.version;
-  out_.ends.push_back({std::move(request.request), std::move(status), usage});
+  out_.ends.push_back({std::move(request.spec), std::move(status), usage});
   requests_.erase(id);  // `request` is gone
   --versions_[static_cast<std::size_t>(version)].requests;
   ReleaseVersion(version);

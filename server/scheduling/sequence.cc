@@ -7,7 +7,7 @@
 namespace llava::scheduling {
 bool IsLegalTransition(SequenceState from, SequenceState to) {
   switch (from) {
-    case SequenceState::kUnborn:
+    case SequenceState::kPending:
     case SequenceState::kWaiting:
       return to == SequenceState::kRunning || to == SequenceState::kFinished;
     case SequenceState::kRunning:
@@ -38,7 +38,7 @@ std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,
                                                std::uint64_t* last_sequence_id) {
   auto state = std::make_unique<RequestState>();
   state->unfinished = request->n;
-  state->unborn = request->n - 1;
+  state->pending = request->n - 1;
   for (int choice = 0; choice < request->n; ++choice) {
     auto sequence = std::make_unique<Sequence>();
     sequence->id = SequenceId(++*last_sequence_id);
@@ -46,7 +46,7 @@ std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,
     sequence->choice = choice;
     sequence->seed = ChoiceSeed(*request, choice);
     sequence->prompt_tokens = static_cast<int>(request->prompt_ids.size());
-    sequence->state = choice == 0 ? SequenceState::kWaiting : SequenceState::kUnborn;
+    sequence->state = choice == 0 ? SequenceState::kWaiting : SequenceState::kPending;
     if (choice == 0) sequence->tokens = request->prompt_ids;
     state->choices.push_back(std::move(sequence));
   }
@@ -54,7 +54,7 @@ std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,
   for (const ImageInput& image : request->images) state->usage.image_tokens += image.count;
   state->id = request->id;
   state->ends = EndTokens(*request);
-  state->request = std::move(request);
+  state->spec = std::move(request);
   return state;
 }
 

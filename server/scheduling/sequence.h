@@ -16,10 +16,11 @@
 
 namespace llava::scheduling {
 
-//   kUnborn ──► kRunning ◄──► kWaiting        kUnborn: choices 1..n-1, until the prompt is computed
+//   kPending ──► kRunning ◄──► kWaiting        kPending: choices 1..n-1, until the prompt is
+//   computed
 //                   │             │           kWaiting: holds nothing; new or preempted
 //                   └─► kFinished ◄┘          kRunning: holds blocks
-enum class SequenceState : std::uint8_t { kUnborn, kWaiting, kRunning, kFinished };
+enum class SequenceState : std::uint8_t { kPending, kWaiting, kRunning, kFinished };
 
 bool IsLegalTransition(SequenceState from, SequenceState to);
 
@@ -91,14 +92,14 @@ class EndTokens {
 // Engine thread only; owned by the scheduler, at a stable address.
 struct alignas(kCacheLine) RequestState {
   // What every step touches comes first, in one cache line.
-  std::unique_ptr<Request> request;
+  std::unique_ptr<Request> spec;  // as it arrived
   RequestId id;
   Tenant* tenant = nullptr;
   EndTokens ends;
   int version = 0;      // index in the scheduler's version table
   int max_outputs = 0;  // of each choice: max_tokens, or what the context leaves
   int unfinished = 0;   // choices
-  int unborn = 0;       // choices
+  int pending = 0;      // choices
   bool paused = false;  // its reader is slow
   bool cancelled = false;
   alignas(kCacheLine) Usage usage;
@@ -108,7 +109,7 @@ struct alignas(kCacheLine) RequestState {
   TimePoint urgency;  // deadline, or arrival + patience: the order inside a class
 
   // Running sequences that `sequence` is or becomes.
-  int slots(const Sequence& sequence) const { return sequence.choice == 0 ? 1 + unborn : 1; }
+  int seats(const Sequence& sequence) const { return sequence.choice == 0 ? 1 + pending : 1; }
 };
 
 std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,

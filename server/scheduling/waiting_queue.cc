@@ -21,7 +21,7 @@ auto OrderInClass(const Sequence& sequence) {
 }  // namespace
 
 int WaitingQueue::ClassOf(const Sequence& sequence, TimePoint now) const {
-  const Request& request = *sequence.request->request;
+  const Request& request = *sequence.request->spec;
   const int given = static_cast<int>(request.priority);
   if (now - request.arrival >= aging_ * given) return 0;
   return given - static_cast<int>((now - request.arrival) / aging_);
@@ -56,7 +56,7 @@ Sequence* WaitingQueue::Best(TimePoint now, int version) const {
     if (best == nullptr || OrderInClass(*sequence) < OrderInClass(*best)) best = sequence;
   }
   if (held_back) Hit(marks_, Mark::kFairShareHeldBack);
-  if (best != nullptr && best_class < static_cast<int>(best->request->request->priority)) {
+  if (best != nullptr && best_class < static_cast<int>(best->request->spec->priority)) {
     Hit(marks_, Mark::kAged);
   }
   return best;

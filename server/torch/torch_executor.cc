@@ -106,13 +106,13 @@ absl::Status TorchExecutor::AddVersion(std::shared_ptr<const LoadedModel> model)
   LLAVA_CHECK(torch_model != nullptr);
   const model::KvShape shape = torch_model->kv_shape();
   if (shape != cache_.shape()) {
-    const auto words = [](const model::KvShape& s) {
+    const auto describe = [](const model::KvShape& s) {
       return absl::StrCat(s.layers, " layers of ", s.kv_heads, " key/value heads of size ",
                           s.head_dim, " in ", at::toString(s.dtype), " on ", s.device.str());
     };
-    return absl::FailedPreconditionError(absl::StrCat("the model has ", words(shape),
+    return absl::FailedPreconditionError(absl::StrCat("the model has ", describe(shape),
                                                       ", the KV blocks of this engine are for ",
-                                                      words(cache_.shape())));
+                                                      describe(cache_.shape())));
   }
   RETURN_IF_ERROR(WarmUp(torch_model->llava()));
   const Digest version = torch_model->version();
@@ -172,7 +172,7 @@ absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
     }
     const at::Tensor features_BIE = llava.EncodeImages(at::stack(pixels).to(llava.device()));
     for (std::size_t i = 0; i < plan.encodes.size(); ++i) {
-      // A copy of its own, so that dropping one picture of the batch frees its memory.
+      // A copy of its own, so that dropping one image of the batch frees its memory.
       features_[plan.encodes[i].feature] =
           features_BIE[static_cast<std::int64_t>(i)].to(llava.dtype(), /*non_blocking=*/false,
                                                         /*copy=*/true);
@@ -248,16 +248,16 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(
   if (plan.samples.empty()) return result;
   const at::Tensor logits_RV = ToHost(llava.Logits(hidden_RE));
   const std::vector<int>& end_ids = llava.config().text.eos_token_ids;
-  const auto words = static_cast<std::size_t>(logits_RV.size(1));
+  const auto vocab_size = static_cast<std::size_t>(logits_RV.size(1));
   for (std::size_t i = 0; i < plan.samples.size(); ++i) {
     const scheduling::Sample& sample = plan.samples[i];
     const float* row = logits_RV.const_data_ptr<float>() + row_of_sample[i] * logits_RV.size(1);
     ASSIGN_OR_RETURN(const model::SampledToken token,
-                     sampler_.Sample({row, words}, {.params = sample.params,
-                                                    .prompt_ids = sample.prompt_ids,
-                                                    .output_ids = sample.output_ids,
-                                                    .end_ids = end_ids,
-                                                    .seed = sample.seed}));
+                     sampler_.Sample({row, vocab_size}, {.params = sample.params,
+                                                         .prompt_ids = sample.prompt_ids,
+                                                         .output_ids = sample.output_ids,
+                                                         .end_ids = end_ids,
+                                                         .seed = sample.seed}));
     scheduling::SampledToken& out = result.tokens.emplace_back();
     out.token = token.token;
     out.logprob = token.logprob;

@@ -35,7 +35,7 @@ class TorchModel final : public LoadedModel {
 
   // What its keys and values look like. On the CPU in the layout of our kernels.
   model::KvShape kv_shape() const;
-  // Bytes of one token of an encoded picture.
+  // Bytes of one token of an encoded image.
   std::int64_t feature_bytes_per_token() const;
 
  private:

@@ -1,4 +1,4 @@
-// How long a picture takes from its decoded pixels to the vision tower's input, and its decoding.
+// How long an image takes from its decoded pixels to the vision tower's input, and its decoding.
 //   bench_preprocess [FILE...]   the files are decoded too
 #include <benchmark/benchmark.h>
 
@@ -14,7 +14,7 @@
 namespace llava::model {
 namespace {
 
-RgbImage Picture(std::int64_t width, std::int64_t height) {
+RgbImage Image(std::int64_t width, std::int64_t height) {
   Rng rng(1);
   RgbImage image{static_cast<int>(width), static_cast<int>(height), {}};
   image.pixels.resize(static_cast<std::size_t>(3 * width * height));
@@ -23,7 +23,7 @@ RgbImage Picture(std::int64_t width, std::int64_t height) {
 }
 
 void BM_Preprocess(benchmark::State& state) {
-  const RgbImage image = Picture(state.range(0), state.range(1));
+  const RgbImage image = Image(state.range(0), state.range(1));
   PreprocessSettings settings;
   settings.aspect = state.range(2) != 0 ? ImageAspect::kPad : ImageAspect::kCrop;
   const Preprocessor preprocessor(settings);

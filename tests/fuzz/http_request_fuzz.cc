@@ -14,8 +14,8 @@
 namespace llava::api {
 namespace {
 
-// Every picture of a message exists, and every picture but those to be fetched has its bytes.
-void CheckPictures(const OpenAiRequest& request) {
+// Every image of a message exists, and every image but those to be fetched has its bytes.
+void CheckImages(const OpenAiRequest& request) {
   const ChatCall& call = request.call;
   std::size_t used = 0;
   for (const model::ChatMessage& message : call.messages) {
@@ -29,7 +29,7 @@ void CheckPictures(const OpenAiRequest& request) {
   }
   LLAVA_CHECK_EQ(used, call.images.size());
   for (const CallImage& image : call.images) LLAVA_CHECK(!image.field.empty());
-  for (const RemotePicture& remote : request.remote) {
+  for (const RemoteImage& remote : request.remote) {
     LLAVA_CHECK(remote.image < call.images.size());
     LLAVA_CHECK(call.images[remote.image].bytes.empty());
   }
@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     LLAVA_CHECK(llava::IsValidUtf8(api::FieldOf(request.status())));
     return 0;
   }
-  api::CheckPictures(*request);
+  api::CheckImages(*request);
   const auto weight = api::CheckCall(request->call, {});
   if (!weight.ok()) {
     LLAVA_CHECK(weight.status().code() == absl::StatusCode::kInvalidArgument);

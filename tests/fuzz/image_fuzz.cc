@@ -1,4 +1,4 @@
-// Any bytes as a picture: an error, or a picture of the size that its header says.
+// Any bytes as an image: an error, or an image of the size that its header says.
 #include <zlib.h>
 
 #include <cstddef>

@@ -24,8 +24,8 @@ const Digest kVersion = Sha256Of("golden");
 // The engine does not need text here.
 class NoText final : public TextDecoder {
  public:
-  Piece Push(std::int32_t) override { return {}; }
-  Piece Finish() override { return {}; }
+  Delta Push(std::int32_t) override { return {}; }
+  Delta Finish() override { return {}; }
 };
 
 struct Answer {

@@ -1,4 +1,4 @@
-// From the prompt's text and the picture's file to the answer: ids, pixel values, the answer with a
+// From the prompt's text and the image's file to the answer: ids, pixel values, the answer with a
 // KV cache, and bf16.
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/stack.h>

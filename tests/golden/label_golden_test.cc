@@ -36,7 +36,7 @@ Rule Slow(const std::string& name, PrefixRule prefix) {
   return {name, config, *Tokenizer::FromModel(model, known.added_tokens(), settings)};
 }
 
-// One id -200 for each picture.
+// One id -200 for each image.
 std::vector<int> Compact(const LabelledTokens& tokens, const std::vector<int>& values,
                          int image_value) {
   std::vector<int> out;

@@ -42,7 +42,7 @@ class Daemon {
 
 std::string GoldenImage(const std::string& name);
 
-// One user message: pictures, then text.
+// One user message: images, then text.
 llava::v1::ChatRequest Ask(const std::string& text, const std::vector<std::string>& images,
                            int max_tokens);
 

@@ -45,13 +45,13 @@ TEST(GrpcChatTest, AnswersAndAccounts) {
   EXPECT_EQ(response.usage().cached_tokens(), 0);
 }
 
-TEST(GrpcChatTest, ASecondQuestionOnAPictureNeedsNeitherEncoderNorItsPrompt) {
+TEST(GrpcChatTest, ASecondQuestionOnAImageNeedsNeitherEncoderNorItsPrompt) {
   Daemon daemon;
   const auto stub = daemon.Stub();
-  const std::string picture = GoldenImage("portrait.jpg");
+  const std::string image = GoldenImage("portrait.jpg");
   ChatResponse first, second, other;
-  ASSERT_TRUE(Chat(*stub, Ask("What is this?", {picture}, 4), &first).ok());
-  ASSERT_TRUE(Chat(*stub, Ask("Which colours?", {picture}, 4), &second).ok());
+  ASSERT_TRUE(Chat(*stub, Ask("What is this?", {image}, 4), &first).ok());
+  ASSERT_TRUE(Chat(*stub, Ask("Which colours?", {image}, 4), &second).ok());
   ASSERT_TRUE(Chat(*stub, Ask("What is this?", {GoldenImage("gray.png")}, 4), &other).ok());
   EXPECT_EQ(second.usage().cached_images(), 1);
   EXPECT_GE(second.usage().cached_tokens(), 16);
@@ -354,17 +354,17 @@ TEST(GrpcChatTest, AMessageOverTheLimitIsRefusedBeforeItIsRead) {
   EXPECT_TRUE(Chat(*stub, Ask("Hello", {}, 4), &response).ok());
 }
 
-// What a tenant may hold is counted from the headers of the pictures, before any is decoded.
+// What a tenant may hold is counted from the headers of the images, before any is decoded.
 TEST(GrpcChatTest, PixelsAreCountedForEachTenant) {
   server::Config config = TestConfig();
   config.tenant_pixels = 100'000;
   Daemon daemon(config, std::chrono::milliseconds(5));
   const auto stub = daemon.Stub();
-  const std::string picture = GoldenImage("landscape.png");
+  const std::string image = GoldenImage("landscape.png");
   const auto stream = [&](grpc::ClientContext* context, const std::string& tenant) {
     context->AddMetadata("x-tenant", tenant);
     v1::ChatStreamRequest request;
-    *request.mutable_request() = Ask("Go on.", {picture}, 400);
+    *request.mutable_request() = Ask("Go on.", {image}, 400);
     return stub->ChatStream(context, request);
   };
   std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
@@ -421,7 +421,7 @@ TEST(GrpcChatTest, TheNumberOfMetricsDoesNotGrowWithClients) {
   EXPECT_EQ(daemon.Metrics().size(), metrics);
 }
 
-TEST(GrpcChatTest, ConcurrentStreamsWithPicturesAnswerAsIfAlone) {
+TEST(GrpcChatTest, ConcurrentStreamsWithImagesAnswerAsIfAlone) {
   Daemon daemon;
   const auto stub = daemon.Stub();
   const std::vector<std::string> names = {"landscape.png", "portrait.jpg", "rgba.png", "gray.png"};

@@ -1,5 +1,5 @@
 // Paged attention against attention without a cache, on random shapes, block tables and cuts of the
-// prompts into pieces. Slots that hold no token yet hold NaN: nobody may read them.
+// prompts into chunks. Slots that hold no token yet hold NaN: nobody may read them.
 #include <ATen/ATen.h>
 
 #include <cstdlib>
@@ -102,9 +102,9 @@ std::unique_ptr<AttentionBackend> Make(Backend backend, KvCache& cache,
   return std::make_unique<PagedCpuAttention>(cache, std::move(sequences), *backend);
 }
 
-// Runs all sequences in steps: each step a random piece of some of them.
-at::Tensor RunInPieces(const World& w, KvCache& cache, Backend backend, Rng& rng,
-                       std::int64_t longest_piece) {
+// Runs all sequences in steps: each step a random chunk of some of them.
+at::Tensor RunInChunks(const World& w, KvCache& cache, Backend backend, Rng& rng,
+                       std::int64_t longest_chunk) {
   constexpr int kLayer = 1;
   std::vector<std::int64_t> done(w.lengths.size(), 0);
   at::Tensor out = at::zeros_like(w.q);
@@ -118,7 +118,7 @@ at::Tensor RunInPieces(const World& w, KvCache& cache, Backend backend, Rng& rng
       if (left == 0) continue;
       all_done = false;
       if (rng.Chance(0.2)) continue;
-      const std::int64_t count = std::min(left, rng.Between(1, longest_piece));
+      const std::int64_t count = std::min(left, rng.Between(1, longest_chunk));
       step.push_back({row, count, done[i], w.tables[i]});
       rows.push_back(at::arange(w.FirstRow(i) + done[i], w.FirstRow(i) + done[i] + count));
       done[i] += count;
@@ -126,10 +126,10 @@ at::Tensor RunInPieces(const World& w, KvCache& cache, Backend backend, Rng& rng
     }
     if (step.empty()) continue;
     const at::Tensor index = at::cat(rows).to(TestDevice());
-    const at::Tensor piece = Make(backend, cache, std::move(step))
+    const at::Tensor chunk = Make(backend, cache, std::move(step))
                                  ->Forward(kLayer, w.q.index_select(0, index),
                                            w.k.index_select(0, index), w.v.index_select(0, index));
-    out.index_copy_(0, index, piece);
+    out.index_copy_(0, index, chunk);
   }
   return out;
 }
@@ -151,7 +151,7 @@ TEST_P(PagedAttentionTest, EqualsAttentionWithoutACache) {
     KvCache cache = PoisonedCache(w, dtype, LayoutOf(GetParam()));
     const at::Tensor expected = SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v);
     const at::Tensor out =
-        RunInPieces(w, cache, GetParam(), rng, rng.Chance(0.3) ? 1 : rng.Between(2, 150));
+        RunInChunks(w, cache, GetParam(), rng, rng.Chance(0.3) ? 1 : rng.Between(2, 150));
     ASSERT_TRUE(at::allclose(out, expected, 1e-4, 1e-5))
         << "largest difference " << (out - expected).abs().max().item<float>();
     for (std::size_t i = 0; i < w.lengths.size(); ++i) {  // and the cache holds what was written
@@ -170,9 +170,9 @@ TEST_P(PagedAttentionTest, TheCutIntoPiecesChangesNoBit) {
     Rng rng(seed);
     const World w = RandomWorld(rng, at::kBFloat16);
     KvCache cache = PoisonedCache(w, at::kBFloat16, KvLayout::kTiles);
-    const at::Tensor whole = RunInPieces(w, cache, GetParam(), rng, 1000);
-    ASSERT_TRUE(at::equal(whole, RunInPieces(w, cache, GetParam(), rng, 1)));
-    ASSERT_TRUE(at::equal(whole, RunInPieces(w, cache, GetParam(), rng, 7)));
+    const at::Tensor whole = RunInChunks(w, cache, GetParam(), rng, 1000);
+    ASSERT_TRUE(at::equal(whole, RunInChunks(w, cache, GetParam(), rng, 1)));
+    ASSERT_TRUE(at::equal(whole, RunInChunks(w, cache, GetParam(), rng, 7)));
   }
 }
 

@@ -318,7 +318,7 @@ void World::DrawSampling(scheduling::Request& request) {
   if (rng_.Chance(0.3)) sampling.min_tokens = static_cast<int>(rng_.Below(sampling.max_tokens + 1));
 }
 
-// Up to three pictures, side by side or apart, anywhere in the prompt.
+// Up to three images, side by side or apart, anywhere in the prompt.
 void World::AddImages(scheduling::Request& request) {
   int position = static_cast<int>(rng_.Below(8));
   const auto images = rng_.Below(4);

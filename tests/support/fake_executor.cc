@@ -185,12 +185,12 @@ void FakeExecutor::Spend(Duration time) {
   if (clock_ != nullptr) clock_->Advance(time);
 }
 
-engine::TextDecoder::Piece FakeTextDecoder::Push(std::int32_t token) {
+engine::TextDecoder::Delta FakeTextDecoder::Push(std::int32_t token) {
   if (token == stop_token_) return {std::exchange(held_back_, ""), true};
   return {std::exchange(held_back_, absl::StrCat(" ", token)), false};
 }
 
-engine::TextDecoder::Piece FakeTextDecoder::Finish() {
+engine::TextDecoder::Delta FakeTextDecoder::Finish() {
   return {std::exchange(held_back_, ""), false};
 }
 

@@ -1,7 +1,7 @@
 // An executor that computes nothing useful but notices everything: each KV slot holds a number that
-// depends on all tokens and pictures before it, and the next token is a hash of all slots of the
+// depends on all tokens and images before it, and the next token is a hash of all slots of the
 // sequence as its block table names them. A wrong table, a stale cached block, a lost copy or a
-// wrong picture changes the answer, which FakeAnswer tells without any blocks.
+// wrong image changes the answer, which FakeAnswer tells without any blocks.
 #ifndef LLAVA_TESTS_SUPPORT_FAKE_EXECUTOR_H_
 #define LLAVA_TESTS_SUPPORT_FAKE_EXECUTOR_H_
 
@@ -83,8 +83,8 @@ class FakeExecutor final : public engine::Executor {
 class FakeTextDecoder final : public engine::TextDecoder {
  public:
   explicit FakeTextDecoder(std::int32_t stop_token) : stop_token_(stop_token) {}
-  Piece Push(std::int32_t token) override;
-  Piece Finish() override;
+  Delta Push(std::int32_t token) override;
+  Delta Finish() override;
 
  private:
   const std::int32_t stop_token_;

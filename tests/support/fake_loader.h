@@ -31,7 +31,8 @@ class FakeLoader final : public registry::ModelLoader {
     if (right.contains(dir)) identity.evaluation["total"] = right[dir];
     return identity;
   }
-  absl::Status Verify(const std::string& dir, const Digest&, const registry::GoOn&) override {
+  absl::Status Verify(const std::string& dir, const Digest&,
+                      const registry::ShouldContinue&) override {
     ++verified[dir];
     return failing == dir ? absl::DataLossError("model.safetensors has another hash")
                           : absl::OkStatus();

@@ -1,4 +1,4 @@
-// `llava-train scenes`: draws synthetic pictures with their captions, questions and patch labels.
+// `llava-train scenes`: draws synthetic images with their captions, questions and patch labels.
 #ifndef LLAVA_TRAINING_COMMANDS_SCENES_COMMAND_H_
 #define LLAVA_TRAINING_COMMANDS_SCENES_COMMAND_H_
 

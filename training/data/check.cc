@@ -62,7 +62,7 @@ class Checker {
   }
 
   absl::Status CountTokens(const Row& row, const std::string& where) {
-    // Without a folder of pictures their features still count: a row is tokenized all the same.
+    // Without a folder of images their features still count: a row is tokenized all the same.
     ASSIGN_OR_RETURN(std::vector<Sample> samples, options_.images_dir.empty()
                                                       ? builder_->BuildWithoutPixels(row)
                                                       : builder_->Build(row));

@@ -13,7 +13,7 @@ namespace llava::training {
 
 struct CheckOptions {
   std::vector<std::string> files;
-  std::string images_dir = {};  // "": pictures are not looked at
+  std::string images_dir = {};  // "": images are not looked at
   std::string checkpoint = {};  // "": nothing is tokenized, so tokens and masks are not counted
   std::string vision_tower_dir = {};
   std::string chat_template = "v1";

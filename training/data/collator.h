@@ -26,7 +26,7 @@ struct BatchStats {
   bool operator==(const BatchStats&) const = default;
 };
 
-// T = tokens of all samples, S = samples, I = pictures.
+// T = tokens of all samples, S = samples, I = images.
 struct Batch {
   std::vector<std::int32_t> ids;              // [T]
   std::vector<std::int32_t> targets;          // [T]: the id that position t must predict (the label

@@ -13,7 +13,7 @@
 namespace llava::training {
 namespace {
 
-// Cuts to `max_length` tokens; pictures that lie wholly behind are dropped, one that is cut through
+// Cuts to `max_length` tokens; images that lie wholly behind are dropped, one that is cut through
 // keeps its first feature rows.
 void Truncate(std::int64_t max_length, Sample* sample) {
   const auto size = static_cast<std::int64_t>(sample->ids.size());
@@ -32,8 +32,8 @@ std::string WithoutPlaceholders(const std::string& text) {
   return std::string(absl::StripAsciiWhitespace(bare));
 }
 
-// `text` with `pictures` placeholders before it instead of its own.
-std::string PicturesFirst(std::size_t pictures, const std::string& text) {
+// `text` with `images` placeholders before it instead of its own.
+std::string ImagesFirst(std::size_t pictures, const std::string& text) {
   std::string result;
   for (std::size_t i = 0; i < pictures; ++i) absl::StrAppend(&result, "<image>\n");
   return absl::StrCat(result, WithoutPlaceholders(text));
@@ -186,8 +186,7 @@ std::vector<Row> SplitTurns(const Row& row) {
   std::vector<Row> rows;
   for (std::size_t i = 0; i + 1 < row.turns.size(); i += 2) {
     Row one{row.id, row.images, {row.turns[i], row.turns[i + 1]}};
-    if (!row.images.empty())
-      one.turns[0].text = PicturesFirst(row.images.size(), one.turns[0].text);
+    if (!row.images.empty()) one.turns[0].text = ImagesFirst(row.images.size(), one.turns[0].text);
     rows.push_back(std::move(one));
   }
   return rows;

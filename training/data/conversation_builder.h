@@ -29,9 +29,9 @@ absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name);
 struct ConversationOptions {
   std::string images_dir = {};
   std::string chat_template = "v1";  // see TrainingTemplate, or kServingTemplate
-  std::int64_t max_length = 2048;    // tokens of a sample, pictures expanded
-  bool split_turns = false;  // every question with the row's pictures is a sample of its own;
-                             // always with kServingTemplate
+  std::int64_t max_length = 2048;    // tokens of a sample, images expanded
+  bool split_turns = false;          // every question with the row's images is a sample of its own;
+                                     // always with kServingTemplate
   model::ImageLimits limits = {};
 };
 
@@ -46,7 +46,7 @@ class ConversationBuilder : public SampleBuilder {
 
   absl::StatusOr<std::vector<Sample>> Build(const Row& row) const override;
 
-  // The same without reading the pictures: their SampleImages are empty.
+  // The same without reading the images: their SampleImages are empty.
   absl::StatusOr<std::vector<Sample>> BuildWithoutPixels(const Row& row) const;
 
   const model::LlavaConfig& config() const { return config_; }
@@ -74,7 +74,7 @@ class ConversationBuilder : public SampleBuilder {
   std::vector<std::string> warnings_;
 };
 
-// Rows of one question and answer each; all pictures move into the question.
+// Rows of one question and answer each; all images move into the question.
 std::vector<Row> SplitTurns(const Row& row);
 
 }  // namespace llava::training

@@ -1,6 +1,6 @@
-// Pictures with a label for each patch: what a vision tower is taught before it meets a decoder. A
+// Images with a label for each patch: what a vision tower is taught before it meets a decoder. A
 // folder holds patches.json (patch size, rows, columns, planes and the names of their classes, the
-// pictures in order) and patches.u8 (for each picture and plane rows x columns bytes).
+// images in order) and patches.u8 (for each image and plane rows x columns bytes).
 #ifndef LLAVA_TRAINING_DATA_DENSE_LABELS_H_
 #define LLAVA_TRAINING_DATA_DENSE_LABELS_H_
 
@@ -26,7 +26,7 @@ struct DenseLabels {
   std::vector<std::string> images;   // paths relative to the folder's images/
   std::vector<std::uint8_t> labels;  // [images, planes, rows, columns]
 
-  // Where the labels of a picture and plane begin in `labels`.
+  // Where the labels of an image and plane begin in `labels`.
   std::size_t Offset(std::size_t image, std::size_t plane) const {
     return (image * planes.size() + plane) * static_cast<std::size_t>(rows * columns);
   }

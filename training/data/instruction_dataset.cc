@@ -20,7 +20,7 @@ struct Place {
   std::int64_t line;
 };
 
-std::optional<RowIssue> CheckPictures(const Row& row, const std::string& dir) {
+std::optional<RowIssue> CheckImages(const Row& row, const std::string& dir) {
   if (dir.empty()) return std::nullopt;
   for (const std::string& image : row.images) {
     std::error_code error;
@@ -56,7 +56,7 @@ absl::Status InstructionDataset::Impl::AddRow(const RowPlace& place, std::string
                                          " are allowed")}
           : ParseRow(bytes);
   if (const Row* row = std::get_if<Row>(&parsed)) {
-    if (auto issue = CheckPictures(*row, options.images_dir)) {
+    if (auto issue = CheckImages(*row, options.images_dir)) {
       parsed = *std::move(issue);
     } else {
       const std::int32_t words = CountWords(*row);

@@ -22,7 +22,7 @@ namespace llava::training {
 enum class OnBadRow { kSkip, kStop };
 
 struct DatasetOptions {
-  std::string images_dir = {};  // when given, a row whose picture is not a file below it is bad
+  std::string images_dir = {};  // when given, a row whose image is not a file below it is bad
   OnBadRow on_bad_row = OnBadRow::kSkip;
   std::string spool_dir =
       {};  // where gzip'd data is unpacked to (an unlinked file); "": the TMPDIR
@@ -54,7 +54,7 @@ class InstructionDataset {
   // The row's bytes as they stand in the file, with the fields that Row does not have.
   absl::StatusOr<std::string> ReadText(std::int64_t index) const;
 
-  // One entry a row: its words, negative for a row without pictures (the reference's
+  // One entry a row: its words, negative for a row without images (the reference's
   // modality_lengths). What LengthGroupedSampler wants.
   const std::vector<std::int32_t>& lengths() const;
 

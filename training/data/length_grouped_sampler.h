@@ -22,7 +22,7 @@ struct SamplerOptions {
 // exactly once; its last batch may be smaller than the others.
 class LengthGroupedSampler {
  public:
-  // `lengths`: one entry a row, negative for rows without pictures, never 0; not empty.
+  // `lengths`: one entry a row, negative for rows without images, never 0; not empty.
   LengthGroupedSampler(std::vector<std::int32_t> lengths, SamplerOptions options);
 
   std::int64_t steps_per_epoch() const;

@@ -20,7 +20,7 @@ namespace llava::training {
 struct PrefetcherOptions {
   int workers = 2;                        // threads, at least 1
   int ahead = 4;                          // batches in work or waiting, at least 1
-  OnBadRow on_bad_row = OnBadRow::kSkip;  // for pictures that do not decode
+  OnBadRow on_bad_row = OnBadRow::kSkip;  // for images that do not decode
   // One line for each row left out ("data.json:17: row '42': cat.jpg: ..."). From a worker, one
   // call at a time.
   std::function<void(const std::string&)> on_bad = nullptr;

@@ -13,7 +13,7 @@
 
 namespace llava::training {
 
-// Stands in a human turn where a picture goes.
+// Stands in a human turn where an image goes.
 inline constexpr std::string_view kImagePlaceholder = "<image>";
 
 // The bytes of one row; more is refused before it is parsed.
@@ -29,8 +29,8 @@ struct Turn {
 };
 
 // What always holds: turns alternate, begin with the human and end with gpt, so their number is
-// even and at least two; with pictures, the human turns hold one placeholder for each of them. In a
-// row without pictures "<image>" is plain text, as in the reference.
+// even and at least two; with images, the human turns hold one placeholder for each of them. In a
+// row without images "<image>" is plain text, as in the reference.
 struct Row {
   std::string id;                   // may be empty; not unique in published data
   std::vector<std::string> images;  // relative to the images folder; never leaves it

@@ -19,11 +19,11 @@ struct SampleImage {
   std::vector<float> pixels;  // [3, height, width], RGB, normalised
   int height = 0;
   int width = 0;
-  Digest digest;  // of picture and preprocessing: the key of a feature cache
+  Digest digest;  // of image and preprocessing: the key of a feature cache
 };
 
 // The positions [offset, offset + count) hold the first `count` feature rows of image `image`.
-// Fewer than the tower makes when truncation cut through a picture.
+// Fewer than the tower makes when truncation cut through an image.
 struct ImageSpan {
   std::int32_t offset = 0;
   std::int32_t count = 0;

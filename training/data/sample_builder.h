@@ -1,5 +1,5 @@
-// Turns a row into samples: reads its pictures, tokenizes, masks the labels, puts one id a feature
-// row where a picture stands, and truncates.
+// Turns a row into samples: reads its images, tokenizes, masks the labels, puts one id a feature
+// row where an image stands, and truncates.
 #ifndef LLAVA_TRAINING_DATA_SAMPLE_BUILDER_H_
 #define LLAVA_TRAINING_DATA_SAMPLE_BUILDER_H_
 
@@ -17,7 +17,7 @@ class SampleBuilder {
   virtual ~SampleBuilder() = default;
 
   // One sample, or one for each question of the row where the builder splits turns (they then
-  // follow one another and show the same picture). Errors are the row's fault (a picture that does
+  // follow one another and show the same image). Errors are the row's fault (an image that does
   // not decode, ...); the message names the thing, the caller adds where the row stands.
   virtual absl::StatusOr<std::vector<Sample>> Build(const Row& row) const = 0;
 };

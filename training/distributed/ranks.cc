@@ -28,7 +28,7 @@ using Store = c10::intrusive_ptr<c10d::Store>;
 using Backend = c10::intrusive_ptr<c10d::Backend>;
 using Work = c10::intrusive_ptr<c10d::Work>;
 
-// Of one collective call. Far above what a slow rank may take (it may be drawing its pictures):
+// Of one collective call. Far above what a slow rank may take (it may be drawing its images):
 // whether a rank is gone is the watch's business.
 constexpr Milliseconds kCallTimeout = std::chrono::minutes(30);
 

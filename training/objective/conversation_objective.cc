@@ -20,11 +20,11 @@ ConversationObjective::ConversationObjective(const model::Llava& model, BatchSou
       tower_is_frozen_(tower_is_frozen),
       cache_(model, cache_bytes) {}
 
-// The projected features of the pictures, one row an image token.
+// The projected features of the images, one row an image token.
 at::Tensor ConversationObjective::Features(const Batch& batch,
                                            const std::vector<std::int32_t>& pictures) {
   std::vector<const SampleImage*> images;
-  for (const std::int32_t picture : pictures) images.push_back(&batch.images[picture]);
+  for (const std::int32_t image : pictures) images.push_back(&batch.images[image]);
   if (tower_is_frozen_) return model_.projector().Forward(cache_.Get(images));
   return model_.EncodeImages(PixelTensor(images, model_)).flatten(0, 1);
 }
@@ -40,8 +40,8 @@ absl::StatusOr<Pass> ConversationObjective::Next() {
   pass.inputs = attention;
   pass.stats.padding = packed.padding;
   at::Tensor embeddings_TE = model_.Embed(packed.ids_T);
-  if (!packed.pictures_I.empty()) {
-    const at::Tensor features = Features(batch, packed.pictures_I);
+  if (!packed.images_I.empty()) {
+    const at::Tensor features = Features(batch, packed.images_I);
     embeddings_TE = model::Llava::PlaceImages(embeddings_TE, packed.image_rows_P,
                                               features.index_select(0, packed.feature_rows_P));
   }

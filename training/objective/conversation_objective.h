@@ -1,4 +1,4 @@
-// Next-token prediction on the answers of conversations about pictures: both stages of LLaVA
+// Next-token prediction on the answers of conversations about images: both stages of LLaVA
 // (arXiv 2304.08485, section 4.2) and fine-tuning.
 #ifndef LLAVA_TRAINING_OBJECTIVE_CONVERSATION_OBJECTIVE_H_
 #define LLAVA_TRAINING_OBJECTIVE_CONVERSATION_OBJECTIVE_H_
@@ -27,7 +27,7 @@ class ConversationObjective final : public Objective {
   std::int64_t steps_per_epoch() const override { return steps_per_epoch_; }
 
  private:
-  at::Tensor Features(const Batch& batch, const std::vector<std::int32_t>& pictures);
+  at::Tensor Features(const Batch& batch, const std::vector<std::int32_t>& images);
 
   const model::Llava& model_;
   const BatchSource batches_;

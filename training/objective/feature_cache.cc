@@ -10,37 +10,37 @@
 
 namespace llava::training {
 
-at::Tensor PixelTensor(const std::vector<const SampleImage*>& pictures, const model::Llava& model) {
-  LLAVA_CHECK(!pictures.empty());
-  const SampleImage& first = *pictures.front();
+at::Tensor PixelTensor(const std::vector<const SampleImage*>& images, const model::Llava& model) {
+  LLAVA_CHECK(!images.empty());
+  const SampleImage& first = *images.front();
   at::Tensor pixels = at::empty(
-      {static_cast<std::int64_t>(pictures.size()), 3, first.height, first.width}, at::kFloat);
+      {static_cast<std::int64_t>(images.size()), 3, first.height, first.width}, at::kFloat);
   float* values = pixels.mutable_data_ptr<float>();
-  for (const SampleImage* picture : pictures) {
-    LLAVA_CHECK_EQ(picture->pixels.size(), first.pixels.size());
-    values = std::copy(picture->pixels.begin(), picture->pixels.end(), values);
+  for (const SampleImage* image : images) {
+    LLAVA_CHECK_EQ(image->pixels.size(), first.pixels.size());
+    values = std::copy(image->pixels.begin(), image->pixels.end(), values);
   }
   return pixels.to(model.device(), model.dtype());
 }
 
-at::Tensor FeatureCache::Compute(const SampleImage& picture) const {
-  return model_.vision_tower().Forward(PixelTensor({&picture}, model_)).squeeze(0);
+at::Tensor FeatureCache::Compute(const SampleImage& image) const {
+  return model_.vision_tower().Forward(PixelTensor({&image}, model_)).squeeze(0);
 }
 
-at::Tensor FeatureCache::Get(const std::vector<const SampleImage*>& pictures) {
+at::Tensor FeatureCache::Get(const std::vector<const SampleImage*>& images) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> features;
-  for (const SampleImage* picture : pictures) {
-    const auto found = features_.find(picture->digest);
+  for (const SampleImage* image : images) {
+    const auto found = features_.find(image->digest);
     if (found != features_.end()) {
       features.push_back(found->second);
       continue;
     }
-    features.push_back(Compute(*picture));
+    features.push_back(Compute(*image));
     const auto bytes = static_cast<std::int64_t>(features.back().nbytes());
     if (bytes_ + bytes > max_bytes_) continue;
     bytes_ += bytes;
-    features_.emplace(picture->digest, features.back());
+    features_.emplace(image->digest, features.back());
   }
   return at::cat(features);
 }

@@ -1,5 +1,5 @@
-// Features of pictures from a frozen vision tower, kept over the epochs: the tower then runs once a
-// picture instead of once a step.
+// Features of images from a frozen vision tower, kept over the epochs: the tower then runs once a
+// image instead of once a step.
 #ifndef LLAVA_TRAINING_OBJECTIVE_FEATURE_CACHE_H_
 #define LLAVA_TRAINING_OBJECTIVE_FEATURE_CACHE_H_
 
@@ -18,19 +18,19 @@ namespace llava::training {
 // Used by the training thread. The model outlives it; its tower must not change meanwhile.
 class FeatureCache {
  public:
-  // Once `max_bytes` are kept, further pictures are computed each time.
+  // Once `max_bytes` are kept, further images are computed each time.
   FeatureCache(const model::Llava& model, std::int64_t max_bytes)
       : model_(model), max_bytes_(max_bytes) {}
 
-  // [sum of features, tower width] of the pictures in order, without gradients. Pictures are
-  // computed one by one, so that a picture's features do not depend on its company: a resumed run,
+  // [sum of features, tower width] of the images in order, without gradients. Images are
+  // computed one by one, so that an image's features do not depend on its company: a resumed run,
   // whose cache is empty, gets the same bits.
-  at::Tensor Get(const std::vector<const SampleImage*>& pictures);
+  at::Tensor Get(const std::vector<const SampleImage*>& images);
 
   std::int64_t bytes() const { return bytes_; }
 
  private:
-  at::Tensor Compute(const SampleImage& picture) const;
+  at::Tensor Compute(const SampleImage& image) const;
 
   const model::Llava& model_;
   const std::int64_t max_bytes_;
@@ -38,8 +38,8 @@ class FeatureCache {
   std::map<Digest, at::Tensor> features_;
 };
 
-// [pictures, 3, height, width] in the model's dtype and on its device.
-at::Tensor PixelTensor(const std::vector<const SampleImage*>& pictures, const model::Llava& model);
+// [images, 3, height, width] in the model's dtype and on its device.
+at::Tensor PixelTensor(const std::vector<const SampleImage*>& images, const model::Llava& model);
 
 }  // namespace llava::training
 

@@ -32,7 +32,7 @@ class Packer {
     packed.targets_R = ToTensor(targets_, device_);
     packed.image_rows_P = ToTensor(image_rows_, device_);
     packed.feature_rows_P = ToTensor(feature_rows_, device_);
-    packed.pictures_I = std::move(pictures_);
+    packed.images_I = std::move(images_);
     if (lengths_.size() == samples) {
       packed.attention = std::make_unique<model::SdpaAttention>(lengths_);
     } else {
@@ -45,7 +45,7 @@ class Packer {
 
  private:
   // How many tokens sample `s` shares with the group before it: all up to the end of its only
-  // picture, when they are the same there and none of them has a target.
+  // image, when they are the same there and none of them has a target.
   std::int32_t SharedLength(std::size_t s) const {
     const std::vector<ImageSpan> spans = SpansOf(s);
     if (s == 0 || spans.size() != 1 || group_spans_.size() != 1) return 0;
@@ -85,7 +85,7 @@ class Packer {
           group_spans_.size() == 1 ? group_spans_[0].offset + group_spans_[0].count : end;
       branch_ = 0;
       lengths_.push_back(0);
-      for (const ImageSpan& span : group_spans_) AddPicture(span, start);
+      for (const ImageSpan& span : group_spans_) AddImage(span, start);
     }
     ++branch_;
     for (std::int32_t t = start + shared; t < end; ++t) {
@@ -101,10 +101,10 @@ class Packer {
     }
   }
 
-  void AddPicture(const ImageSpan& span, std::int32_t sample_start) {
+  void AddImage(const ImageSpan& span, std::int32_t sample_start) {
     const auto [place, fresh] =
-        rows_of_picture_.try_emplace(batch_.images[span.image].digest, pictures_.size());
-    if (fresh) pictures_.push_back(span.image);
+        rows_of_image_.try_emplace(batch_.images[span.image].digest, images_.size());
+    if (fresh) images_.push_back(span.image);
     const auto first = static_cast<std::int64_t>(ids_.size()) + span.offset - sample_start;
     for (std::int32_t i = 0; i < span.count; ++i) {
       image_rows_.push_back(first + i);
@@ -118,8 +118,8 @@ class Packer {
   std::vector<std::int64_t> ids_, positions_, label_rows_, targets_, image_rows_, feature_rows_;
   std::vector<std::int64_t> lengths_;   // of groups
   std::vector<std::int32_t> branches_;  // one a token
-  std::vector<std::int32_t> pictures_;
-  std::map<Digest, std::size_t> rows_of_picture_;
+  std::vector<std::int32_t> images_;
+  std::map<Digest, std::size_t> rows_of_image_;
   std::int32_t group_start_ = 0;  // in the batch, of the group's first sample
   std::int32_t group_shared_end_ = 0;
   std::vector<ImageSpan> group_spans_;

@@ -13,21 +13,21 @@
 
 namespace llava::training {
 
-// T tokens, R tokens with a target, P picture rows, I different pictures. int64.
+// T tokens, R tokens with a target, P image rows, I different images. int64.
 struct PackedBatch {
   at::Tensor ids_T;
   at::Tensor positions_T;
   at::Tensor label_rows_R;  // places in T
   at::Tensor targets_R;
-  at::Tensor image_rows_P;               // places in T, distinct
-  at::Tensor feature_rows_P;             // rows of the I pictures' features laid one after another
-  std::vector<std::int32_t> pictures_I;  // indices into Batch::images
+  at::Tensor image_rows_P;             // places in T, distinct
+  at::Tensor feature_rows_P;           // rows of the I images' features laid one after another
+  std::vector<std::int32_t> images_I;  // indices into Batch::images
   std::unique_ptr<model::AttentionBackend> attention;
   std::int64_t padding = 0;  // positions that attention computes beside the T tokens
 };
 
-// Consecutive samples that begin alike up to and including the same picture become one group whose
-// beginning stands once. features_per_image: rows that the projector makes of a picture. `device`:
+// Consecutive samples that begin alike up to and including the same image become one group whose
+// beginning stands once. features_per_image: rows that the projector makes of an image. `device`:
 // where the tensors go. REQUIRES: !batch.empty().
 PackedBatch Pack(const Batch& batch, std::int64_t features_per_image, at::Device device);
 

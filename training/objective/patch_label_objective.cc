@@ -64,7 +64,7 @@ PatchLabelObjective::PatchLabelObjective(const model::Llava& model,
                 at::zeros({classes}, at::TensorOptions(model.dtype()).device(model.device()))};
 }
 
-absl::StatusOr<std::vector<SampleImage>> PatchLabelObjective::ReadPictures(
+absl::StatusOr<std::vector<SampleImage>> PatchLabelObjective::ReadImages(
     const std::vector<std::int64_t>& rows, Pass* pass) const {
   std::vector<SampleImage> pictures;
   for (const std::int64_t row : rows) {
@@ -100,7 +100,7 @@ absl::StatusOr<Pass> PatchLabelObjective::Next() {
       SplitEvenly(batch, std::vector<std::int32_t>(labels_.images.size(), 1), options_.parts)[part];
   Pass pass;
   if (rows.empty()) return pass;
-  ASSIGN_OR_RETURN(const std::vector<SampleImage> pictures, ReadPictures(rows, &pass));
+  ASSIGN_OR_RETURN(const std::vector<SampleImage> pictures, ReadImages(rows, &pass));
   std::vector<const SampleImage*> pointers;
   for (const SampleImage& picture : pictures) pointers.push_back(&picture);
   const at::Tensor features =

@@ -1,4 +1,4 @@
-// Teaches a vision tower what lies under each patch of a picture, before it meets a decoder: LLaVA
+// Teaches a vision tower what lies under each patch of an image, before it meets a decoder: LLaVA
 // too starts from a tower that already sees. A linear head over the features, thrown away with the
 // stage, chooses one class of every plane of labels for every patch.
 #ifndef LLAVA_TRAINING_OBJECTIVE_PATCH_LABEL_OBJECTIVE_H_
@@ -19,7 +19,7 @@ namespace llava::training {
 
 struct PatchLabelOptions {
   std::string folder;             // see training/data/dense_labels.h
-  std::int64_t global_batch = 1;  // pictures a step
+  std::int64_t global_batch = 1;  // images a step
   std::int64_t parts = 1;         // ranks x passes that share a step
   std::int64_t rank = 0;          // takes parts rank * passes ... of each step
   std::int64_t passes = 1;
@@ -45,8 +45,8 @@ class PatchLabelObjective final : public Objective {
   PatchLabelObjective(const model::Llava& model, const model::Preprocessor& preprocessor,
                       const PatchLabelOptions& options, DenseLabels labels);
 
-  absl::StatusOr<std::vector<SampleImage>> ReadPictures(const std::vector<std::int64_t>& rows,
-                                                        Pass* pass) const;
+  absl::StatusOr<std::vector<SampleImage>> ReadImages(const std::vector<std::int64_t>& rows,
+                                                      Pass* pass) const;
   at::Tensor Targets(const std::vector<std::int64_t>& rows, std::size_t plane) const;
 
   const model::Llava& model_;

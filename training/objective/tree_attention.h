@@ -1,5 +1,5 @@
-// Attention for samples that begin alike: several questions about one picture share the rows of the
-// prompt's beginning and of the picture, which are then computed once. Exact: every token sees what
+// Attention for samples that begin alike: several questions about one image share the rows of the
+// prompt's beginning and of the image, which are then computed once. Exact: every token sees what
 // it would see if its sample stood alone.
 //
 // Shape letters: T tokens of the flattened batch, G groups, L the longest group, H heads, D head

@@ -1,4 +1,4 @@
-// What one training step tells: to the log, the metrics and the pictures.
+// What one training step tells: to the log, the metrics and the images.
 #ifndef LLAVA_TRAINING_OPTIM_STEP_REPORT_H_
 #define LLAVA_TRAINING_OPTIM_STEP_REPORT_H_
 

@@ -25,7 +25,7 @@ struct PublishedVersion {
   std::string dir;      // root/v000002-91be00f3a7c2
 };
 
-// Writes the checkpoint's files (and probe pictures) into the empty folder `dir`.
+// Writes the checkpoint's files (and probe images) into the empty folder `dir`.
 using WriteCheckpoint = std::function<absl::Status(const std::string& dir)>;
 
 // `manifest.files` is filled in here. Publishing what is already there only moves `latest`.

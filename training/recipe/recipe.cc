@@ -144,15 +144,15 @@ class Reader {
   void ReadStage(StrictYaml& yaml, StageOptions& stage) const {
     yaml.Require("name");
     yaml.Optional("name", &stage.name);
-    yaml.Choice<Teaching>(
-        "objective",
-        {{"conversation", Teaching::kConversation}, {"patch_labels", Teaching::kPatchLabels}},
-        &stage.objective);
+    yaml.Choice<ObjectiveKind>("objective",
+                               {{"conversation", ObjectiveKind::kConversation},
+                                {"patch_labels", ObjectiveKind::kPatchLabels}},
+                               &stage.objective);
     ReadParts(yaml, stage);
     yaml.Section("data", [&](StrictYaml& data) { ReadData(data, stage.data); });
     ReadLength(yaml, stage);
     ReadOptimizer(yaml, stage);
-    if (stage.objective == Teaching::kPatchLabels) {
+    if (stage.objective == ObjectiveKind::kPatchLabels) {
       if (!stage.train_vision_tower || stage.train_projector || stage.train_decoder) {
         yaml.Fail("train", "patch_labels trains the vision_tower and nothing else");
       }

@@ -22,30 +22,30 @@ struct ModelSource {
   std::string from_scratch;  // config.json, tokenizer, preprocessor; the weights start at random
 };
 
-// Pictures that the run draws itself (training/data/scenes) instead of reading files.
+// Images that the run draws itself (training/data/scenes) instead of reading files.
 struct ScenesOptions {
   std::int64_t count = 0;  // 0: none
   std::int64_t seed = 0;
   std::string level = "full";
-  std::int64_t turns = 8;        // questions a picture, at most
+  std::int64_t turns = 8;        // questions an image, at most
   std::int64_t comparisons = 0;  // and so many about the places of two things, at most
 };
 
 struct DataOptions {
   ScenesOptions scenes;              // takes the place of files, images and labels
   std::vector<std::string> files;    // LLaVA JSON or JSONL, gzip'd or not
-  std::string images;                // the folder that rows name pictures in
+  std::string images;                // the folder that rows name images in
   std::string labels;                // what lies under each patch (objective patch_labels)
   std::string chat_template = "v1";  // see ConversationOptions
   bool split_turns = false;          // each question of a row is a sample of its own
   std::int64_t max_length = 2048;    // tokens, images expanded
   bool group_by_length = false;      // batches of one modality and similar length
   bool stop_on_bad_row = false;      // otherwise bad rows are skipped and counted
-  std::int64_t workers = 2;          // threads that decode pictures ahead
+  std::int64_t workers = 2;          // threads that decode images ahead
 };
 
 // What a stage learns from.
-enum class Teaching {
+enum class ObjectiveKind {
   kConversation,  // next token, on the labelled answers
   kPatchLabels,   // what lies under each patch, through a linear head that is thrown away
 };
@@ -62,7 +62,7 @@ struct LoraOptions {
 
 struct StageOptions {
   std::string name;
-  Teaching objective = Teaching::kConversation;
+  ObjectiveKind objective = ObjectiveKind::kConversation;
   bool train_vision_tower = false;
   bool train_projector = false;
   bool train_decoder = false;

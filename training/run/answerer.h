@@ -1,4 +1,4 @@
-// Asks a model questions about pictures, greedily and one at a time: evaluation and probes.
+// Asks a model questions about images, greedily and one at a time: evaluation and probes.
 #ifndef LLAVA_TRAINING_RUN_ANSWERER_H_
 #define LLAVA_TRAINING_RUN_ANSWERER_H_
 
@@ -25,7 +25,7 @@ struct Answer {
   std::string text;
 };
 
-// Not thread-safe: it keeps the features of the last pictures. The model outlives it.
+// Not thread-safe: it keeps the features of the last images. The model outlives it.
 class Answerer {
  public:
   // Tokenizer and preprocessor come from `checkpoint` (whose weights are not read); `chat_template`
@@ -33,7 +33,7 @@ class Answerer {
   static absl::StatusOr<Answerer> Make(const model::Llava& model, const std::string& checkpoint,
                                        const std::string& chat_template);
 
-  // `images`: paths of files. Errors: a picture that cannot be read, a prompt that is too long;
+  // `images`: paths of files. Errors: an image that cannot be read, a prompt that is too long;
   // RESOURCE_EXHAUSTED: memory.
   absl::StatusOr<Answer> Ask(const std::vector<std::string>& images, const std::string& question,
                              int max_tokens);
@@ -51,16 +51,16 @@ class Answerer {
   model::Tokenizer tokenizer_;
   model::ChatTemplate template_;
   model::Preprocessor preprocessor_;
-  std::vector<std::string> encoded_;  // the pictures of features_
+  std::vector<std::string> encoded_;  // the images of features_
   at::Tensor features_;               // [images, image_tokens, hidden]
 };
 
-// Asks every item; pictures are below `images_dir`. `on_wrong` gets each wrong answer.
+// Asks every item; images are below `images_dir`. `on_wrong` gets each wrong answer.
 absl::StatusOr<Scores> Evaluate(
     Answerer& answerer, const std::vector<EvaluationItem>& items, const std::string& images_dir,
     const std::function<void(const EvaluationItem&, const Answer&)>& on_wrong = nullptr);
 
-// Copies up to `count` pictures of `items` (different kinds first, right answers only) into
+// Copies up to `count` images of `items` (different kinds first, right answers only) into
 // `checkpoint`/probes and records what the model answers there.
 absl::StatusOr<std::vector<model::Probe>> MakeProbes(Answerer& answerer,
                                                      const std::vector<EvaluationItem>& items,

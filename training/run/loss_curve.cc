@@ -52,7 +52,7 @@ std::vector<Point> ReadPoints(const std::string& file) {
 class Curve {
  public:
   explicit Curve(const std::vector<Point>& points)
-      : points_(points), picture_(kHeight, kWidth, CV_8UC3, cv::Scalar(255, 255, 255)) {
+      : points_(points), image_(kHeight, kWidth, CV_8UC3, cv::Scalar(255, 255, 255)) {
     first_ = points.front().step;
     last_ = std::max(points.back().step, first_ + 1);
     for (const Point& point : points) most_ = std::max(most_, point.loss);
@@ -64,7 +64,7 @@ class Curve {
     DrawStages();
     DrawLine(Losses(), kPale, 1);
     DrawLine(RunningMean(), kStrong, 2);
-    return picture_;
+    return image_;
   }
 
  private:
@@ -75,15 +75,15 @@ class Curve {
   }
 
   void Write(const std::string& text, cv::Point place) {
-    cv::putText(picture_, text, place, cv::FONT_HERSHEY_SIMPLEX, 0.42, kInk, 1, cv::LINE_AA);
+    cv::putText(image_, text, place, cv::FONT_HERSHEY_SIMPLEX, 0.42, kInk, 1, cv::LINE_AA);
   }
 
   void DrawGrid() {
     for (int i = 0; i <= kLines; ++i) {
       const double loss = most_ * i / kLines;
       const double step = first_ + (last_ - first_) * i / kLines;
-      cv::line(picture_, Place(first_, loss), Place(last_, loss), kGrid);
-      cv::line(picture_, Place(step, 0), Place(step, most_), kGrid);
+      cv::line(image_, Place(first_, loss), Place(last_, loss), kGrid);
+      cv::line(image_, Place(step, 0), Place(step, most_), kGrid);
       Write(absl::StrFormat("%.3g", loss), Place(first_, loss) + cv::Point(-58, 4));
       Write(absl::StrFormat("%.0f", step), Place(step, 0) + cv::Point(-12, 20));
     }
@@ -96,7 +96,7 @@ class Curve {
     for (const Point& point : points_) {
       if (point.stage == stage) continue;
       stage = point.stage;
-      cv::line(picture_, Place(point.step, 0), Place(point.step, most_), kStage);
+      cv::line(image_, Place(point.step, 0), Place(point.step, most_), kStage);
       Write(stage, Place(point.step, most_) + cv::Point(4, -6));
     }
   }
@@ -127,13 +127,13 @@ class Curve {
   void DrawLine(const std::vector<double>& values, const cv::Scalar& colour, int thickness) {
     for (std::size_t i = 1; i < values.size(); ++i) {
       if (points_[i].stage != points_[i - 1].stage) continue;
-      cv::line(picture_, Place(points_[i - 1].step, values[i - 1]),
-               Place(points_[i].step, values[i]), colour, thickness, cv::LINE_AA);
+      cv::line(image_, Place(points_[i - 1].step, values[i - 1]), Place(points_[i].step, values[i]),
+               colour, thickness, cv::LINE_AA);
     }
   }
 
   const std::vector<Point>& points_;
-  cv::Mat picture_;
+  cv::Mat image_;
   double first_ = 0.0;
   double last_ = 1.0;
   double most_ = 0.0;

@@ -44,7 +44,7 @@ absl::Status AddFile(const std::string& path, Sha256* sha) {
   return absl::OkStatus();
 }
 
-// The weights as they will be served, asked; fills in the manifest and writes the probes' pictures.
+// The weights as they will be served, asked; fills in the manifest and writes the probes' images.
 absl::Status Ask(const Recipe& recipe, const std::string& checkpoint, at::Device device,
                  model::Manifest* manifest,
                  const std::function<void(const std::string&)>& on_message) {
@@ -77,7 +77,7 @@ absl::StatusOr<std::string> TrainedTemplate(const Recipe& recipe) {
   std::string jinja;
   for (const StageOptions& stage : recipe.stages) {
     const std::string& name = stage.data.chat_template;
-    if (stage.objective != Teaching::kConversation || name == "plain") continue;
+    if (stage.objective != ObjectiveKind::kConversation || name == "plain") continue;
     jinja.clear();
     if (name == kServingTemplate) continue;
     ASSIGN_OR_RETURN(const model::ChatTemplate chat_template, TrainingTemplate(name));

@@ -66,7 +66,7 @@ class StageData {
 
   absl::StatusOr<std::unique_ptr<Objective>> Make(StageOptions stage, std::int64_t first_step) {
     if (stage.data.scenes.count > 0) RETURN_IF_ERROR(UseScenes(&stage.data));
-    if (stage.objective == Teaching::kPatchLabels) return MakePatchLabels(stage, first_step);
+    if (stage.objective == ObjectiveKind::kPatchLabels) return MakePatchLabels(stage, first_step);
     return MakeConversation(stage, first_step);
   }
 
@@ -77,7 +77,7 @@ class StageData {
       if (fs::exists(file, error) || stage.data.scenes.count > 0) continue;
       return absl::NotFoundError(absl::StrCat("data.files: ", file, ": no such file"));
     }
-    if (stage.objective != Teaching::kConversation) return absl::OkStatus();
+    if (stage.objective != ObjectiveKind::kConversation) return absl::OkStatus();
     return MakeBuilder(stage.data).status();
   }
 

@@ -1,5 +1,5 @@
 // What a run leaves in its folder for people and tools to look at: metrics.jsonl, TensorBoard's
-// events and the picture of the loss.
+// events and the image of the loss.
 #ifndef LLAVA_TRAINING_RUN_RUN_FOLDER_H_
 #define LLAVA_TRAINING_RUN_RUN_FOLDER_H_
 

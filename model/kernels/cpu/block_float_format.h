@@ -21,7 +21,9 @@ struct BlockFloatFormat {
   static constexpr std::int64_t kChunkWords = 1 + kChunk / 2;
   static constexpr std::int32_t kLargest = 4095;
 
-  static std::int64_t Words(std::int64_t in) { return (in + kChunk - 1) / kChunk + (in + 1) / 2; }
+  static std::int64_t U32PerRow(std::int64_t in) {
+    return (in + kChunk - 1) / kChunk + (in + 1) / 2;
+  }
 
   static void PackChunk(const float* x, std::int64_t steps, std::int64_t width, std::uint32_t* to) {
     std::int32_t top = 0;  // bits of the largest magnitude: floats are ordered as their bits are

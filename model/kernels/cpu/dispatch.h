@@ -14,10 +14,10 @@ struct GemmArgs {
   std::int64_t rows;
   std::int64_t in;
   std::int64_t out;
-  std::int64_t words;  // 32-bit words of a packed row or column
+  std::int64_t u32_per_row;  // 32-bit words of a packed row or column
   const std::uint32_t* panels;
   const float* bias;        // [out] or null
-  std::uint32_t* packed_x;  // [rows * words]: room for the rows in tiles
+  std::uint32_t* packed_x;  // [rows * u32_per_row]: room for the rows in tiles
   float* y;
   std::int64_t ldy;
 };
@@ -25,10 +25,10 @@ struct GemmArgs {
 // Products with weights of one format.
 struct GemmKernels {
   // 32-bit words of a packed row or column of `in` numbers.
-  std::int64_t (*words)(std::int64_t in);
+  std::int64_t (*u32_per_row)(std::int64_t in);
   // Fills a panel from up to `panel` columns of W, each `in` numbers, one after the other. Columns
-  // may also come piece by piece, of a multiple of 256 numbers but the last: each to where
-  // words(numbers before it) * panel is.
+  // may also come part by part, of a multiple of 256 numbers but the last: each to where
+  // u32_per_row(numbers before it) * panel is.
   void (*pack_columns)(const float* columns, std::int64_t count, std::int64_t in,
                        std::uint32_t* to);
   // Fills packed_x; before both of the following.

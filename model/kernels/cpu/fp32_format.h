@@ -12,7 +12,7 @@ struct Fp32Format {
   static constexpr std::int64_t kChunk = 256;  // steps of k of a panel: stay in the nearest cache
   static constexpr std::int64_t kChunkWords = kChunk;
 
-  static std::int64_t Words(std::int64_t in) { return in; }
+  static std::int64_t U32PerRow(std::int64_t in) { return in; }
 
   static void PackChunk(const float* x, std::int64_t steps, std::int64_t width, std::uint32_t* to) {
     for (std::int64_t k = 0; k < steps; ++k) {

@@ -6,7 +6,7 @@
 // of the batch. A Format (fp32_format.h, block_float_format.h) says how numbers lie in a strip and
 // multiplies them:
 //   kChunk, kChunkWords  steps of k that are multiplied at a time; 32-bit words of a vector's chunk
-//   Words(in)            words of a vector (a row or column) of `in` numbers
+//   U32PerRow(in)            words of a vector (a row or column) of `in` numbers
 //   PackChunk(x, steps, width, to)  writes a vector's chunk of a strip of `width`
 //   AddChunk<kRows, kPanels, kFromMemory>(x, w, panel_words, steps, sums, stride)
 //                        adds chunk x of a tile times chunk w of kPanels panels, panel_words apart,
@@ -24,7 +24,7 @@ constexpr int kPanel = 2 * kLanes;
 constexpr int kTileRows = kLanes >= 16 ? 12 : 6;
 
 LLAVA_INLINE const std::uint32_t* PanelAt(const GemmArgs& g, std::int64_t panel) {
-  return g.panels + panel * kPanel * g.words;
+  return g.panels + panel * kPanel * g.u32_per_row;
 }
 
 // Row tiles: tile t holds rows [TileBegin(t), TileBegin(t + 1)).
@@ -72,7 +72,8 @@ void GemmPackRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_
   for (std::int64_t tile = first_tile; tile < last_tile; ++tile) {
     const std::int64_t begin = TileBegin(g.rows, tile);
     const std::int64_t rows = TileBegin(g.rows, tile + 1) - begin;
-    PackStrip<Format>(g.x + begin * g.ldx, g.ldx, g.in, rows, rows, g.packed_x + begin * g.words);
+    PackStrip<Format>(g.x + begin * g.ldx, g.ldx, g.in, rows, rows,
+                      g.packed_x + begin * g.u32_per_row);
   }
 }
 
@@ -81,11 +82,12 @@ template <typename Format, int kRows, int kPanels>
 void TileTimesPanels(const GemmArgs& g, std::int64_t row, std::int64_t panel) {
   constexpr std::int64_t kStride = kPanels * kPanel;
   alignas(64) float sums[kRows * kStride] = {};
-  const std::uint32_t* x = g.packed_x + row * g.words;
+  const std::uint32_t* x = g.packed_x + row * g.u32_per_row;
   const std::uint32_t* w = PanelAt(g, panel);
   for (std::int64_t k = 0; k < g.in; k += Format::kChunk) {
     const std::int64_t steps = SmallerOf(Format::kChunk, g.in - k);
-    Format::template AddChunk<kRows, kPanels, true>(x, w, kPanel * g.words, steps, sums, kStride);
+    Format::template AddChunk<kRows, kPanels, true>(x, w, kPanel * g.u32_per_row, steps, sums,
+                                                    kStride);
     x += kRows * Format::kChunkWords;
     w += kPanel * Format::kChunkWords;
   }
@@ -145,7 +147,7 @@ void GemmManyRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_
       for (std::int64_t tile = first_tile; tile < last_tile; ++tile) {
         const std::int64_t begin = TileBegin(g.rows, tile);
         const std::int64_t rows = TileBegin(g.rows, tile + 1) - begin;
-        AddChunkOf<Format>(rows, g.packed_x + begin * g.words + at * rows, w, steps,
+        AddChunkOf<Format>(rows, g.packed_x + begin * g.u32_per_row + at * rows, w, steps,
                            sums + (begin - top) * stride + (panel - first) * kPanel, stride);
       }
     }
@@ -159,7 +161,7 @@ void GemmManyRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_
 
 template <typename Format>
 inline constexpr GemmKernels MakeGemmKernels() {
-  return {.words = Format::Words,
+  return {.u32_per_row = Format::U32PerRow,
           .pack_columns = GemmPackColumns<Format>,
           .pack_rows = GemmPackRows<Format>,
           .few_rows = GemmFewRows<Format>,

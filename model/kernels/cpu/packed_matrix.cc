@@ -34,8 +34,8 @@ PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dty
     LLAVA_CHECK(part.is_cpu() && part.size(1) == in_);
     out_ += part.size(0);
   }
-  panels_ = EmptyInLargePages({CeilDiv(out_, kernels.panel), gemm().words(in_) * kernels.panel},
-                              at::kInt);
+  panels_ = EmptyInLargePages(
+      {CeilDiv(out_, kernels.panel), gemm().u32_per_row(in_) * kernels.panel}, at::kInt);
   panels_[-1].zero_();  // columns beyond the last
   const auto room = [] { return std::vector<float>(); };
   ParallelJobs(panels(), room,
@@ -61,7 +61,8 @@ void PackedMatrix::Fill(std::span<const at::Tensor> parts, std::int64_t panel,
       }
       part_begin += part.size(0);
     }
-    gemm().pack_columns(columns.data(), end - begin, steps, to + gemm().words(k) * kernels_->panel);
+    gemm().pack_columns(columns.data(), end - begin, steps,
+                        to + gemm().u32_per_row(k) * kernels_->panel);
   }
 }
 
@@ -76,14 +77,14 @@ at::Tensor PackedMatrix::Multiply(const at::Tensor& x_TI, const at::Tensor& bias
                 .rows = x_TI.size(0),
                 .in = in_,
                 .out = out_,
-                .words = gemm().words(in_),
+                .u32_per_row = gemm().u32_per_row(in_),
                 .panels = static_cast<const std::uint32_t*>(panels_.const_data_ptr()),
                 .bias = bias_O.defined() ? bias_O.const_data_ptr<float>() : nullptr,
                 .packed_x = nullptr,
                 .y = y.mutable_data_ptr<float>(),
                 .ldy = out_};
   if (args.rows == 0) return y;
-  const at::Tensor packed_x = at::empty({args.rows * args.words}, at::kInt);
+  const at::Tensor packed_x = at::empty({args.rows * args.u32_per_row}, at::kInt);
   args.packed_x = static_cast<std::uint32_t*>(packed_x.mutable_data_ptr());
   const std::int64_t tiles = CeilDiv(args.rows, kernels_->tile_rows);
   ParallelJobs(CeilDiv(tiles, kJobTiles), [&](std::int64_t job) {

@@ -28,12 +28,12 @@ __device__ Part Load(const float* from) {
 
 __device__ Part Load(const __nv_bfloat16* from) {
   const uint4 bits = *reinterpret_cast<const uint4*>(from);
-  const unsigned words[4] = {bits.x, bits.y, bits.z, bits.w};
+  const unsigned u32s[4] = {bits.x, bits.y, bits.z, bits.w};
   Part part;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {  // bf16 is the upper half of fp32
-    part.x[2 * i] = __uint_as_float(words[i] << 16);
-    part.x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    part.x[2 * i] = __uint_as_float(u32s[i] << 16);
+    part.x[2 * i + 1] = __uint_as_float(u32s[i] & 0xffff0000u);
   }
   return part;
 }
@@ -97,7 +97,7 @@ __device__ std::int64_t RowOf(const DecodeArgs& a, int sequence, int token, int 
 
 // What a warp has seen of the tokens [begin, end), every kWarps-th group of them.
 template <typename C, int LANES, int HEADS>
-__device__ Sums<HEADS> Look(const DecodeArgs& a, int sequence, int kv_head, int first_head,
+__device__ Sums<HEADS> AttendRange(const DecodeArgs& a, int sequence, int kv_head, int first_head,
                             int begin, int end) {
   constexpr int kGroups = 32 / LANES;
   constexpr int kStride = kWarps * kGroups;

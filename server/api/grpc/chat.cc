@@ -56,7 +56,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor, private CallDriver {
     while (response_->choices_size() <= delta.choice) {
       response_->add_choices()->set_index(response_->choices_size() - 1);
     }
-    AppendDelta(delta, options_, answer.model().preparer->tokenizer(), response_);
+    AppendDelta(delta, options_, answer.model().processor->tokenizer(), response_);
     return true;
   }
 
@@ -96,7 +96,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<ChatStreamResponse>,
     if (broken_) return true;  // nobody listens: only the end still matters
     event_.Clear();
     Name(answer);
-    FillDelta(delta, options_, answer.model().preparer->tokenizer(), &event_);
+    FillDelta(delta, options_, answer.model().processor->tokenizer(), &event_);
     StartWrite(&event_);
     return false;
   }

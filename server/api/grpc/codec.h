@@ -12,7 +12,7 @@
 
 namespace llava::api {
 
-// The call, whose pictures point into `request`. `prefix` is where the request stands ("request."
+// The call, whose images point into `request`. `prefix` is where the request stands ("request."
 // in a ChatStreamRequest). INVALID_ARGUMENT with the path of what cannot be translated; values are
 // checked later (CheckCall).
 absl::StatusOr<ChatCall> ToCall(const llava::v1::ChatRequest& request, absl::string_view prefix);

@@ -1,4 +1,4 @@
-// Which servers the daemon may ask for a picture whose URL came from a client. Without it a client
+// Which servers the daemon may ask for an image whose URL came from a client. Without it a client
 // could have the daemon read what only the daemon can reach (server-side request forgery).
 #ifndef LLAVA_SERVER_API_HTTP_ADDRESS_POLICY_H_
 #define LLAVA_SERVER_API_HTTP_ADDRESS_POLICY_H_

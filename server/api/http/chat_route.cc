@@ -40,13 +40,13 @@ absl::Status Explained(const absl::Status& status) {
 // One POST of /v1/chat/completions. Lives in the coroutine's frame.
 class Completion {
  public:
-  Completion(ChatRunner* runner, PreparePool* pool, PictureFetcher* fetcher, HttpExchange* exchange)
+  Completion(ChatRunner* runner, PreparePool* pool, ImageFetcher* fetcher, HttpExchange* exchange)
       : runner_(runner), pool_(pool), fetcher_(fetcher), exchange_(exchange) {}
 
   awaitable<void> Run() {
     arrival_ = runner_->clock().Now();
     co_await Parse();
-    if (parsed_.ok() && !parsed_->remote.empty()) co_await FetchPictures();
+    if (parsed_.ok() && !parsed_->remote.empty()) co_await FetchImages();
     if (parsed_.ok()) co_await Start();
     if (!parsed_.ok()) {
       HttpResponse response = ErrorResponse(Explained(parsed_.status()));
@@ -82,7 +82,7 @@ class Completion {
     co_await WaitFor(exchange_->executor(), start);
   }
 
-  awaitable<void> FetchPictures() {
+  awaitable<void> FetchImages() {
     const boost::asio::any_io_executor executor = exchange_->executor();
     absl::Status status = co_await fetcher_->Fetch(executor, &*parsed_, &fetched_);
     if (!status.ok()) parsed_ = std::move(status);
@@ -142,7 +142,7 @@ class Completion {
     co_return *std::move(event);
   }
 
-  const model::Tokenizer& tokenizer() const { return answer_.model().preparer->tokenizer(); }
+  const model::Tokenizer& tokenizer() const { return answer_.model().processor->tokenizer(); }
 
   awaitable<void> SendWhole() {
     OpenAiAnswer whole(head_, n_);
@@ -198,10 +198,10 @@ class Completion {
 
   ChatRunner* const runner_;
   PreparePool* const pool_;
-  PictureFetcher* const fetcher_;
+  ImageFetcher* const fetcher_;
   HttpExchange* const exchange_;
   TimePoint arrival_;
-  PictureFetcher::Budget fetched_;
+  ImageFetcher::Budget fetched_;
   absl::StatusOr<OpenAiRequest> parsed_ = absl::UnknownError("not parsed");
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   int n_ = 1;
@@ -213,7 +213,7 @@ class Completion {
 
 }  // namespace
 
-void AddChatRoute(ChatRunner* runner, PreparePool* pool, PictureFetcher* fetcher,
+void AddChatRoute(ChatRunner* runner, PreparePool* pool, ImageFetcher* fetcher,
                   HttpRouter* router) {
   router->Add({http::verb::post, "/v1/chat/completions", rpc::Role::kChat,
                [runner, pool, fetcher](HttpExchange& exchange) -> awaitable<void> {

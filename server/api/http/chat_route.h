@@ -2,7 +2,7 @@
 #ifndef LLAVA_SERVER_API_HTTP_CHAT_ROUTE_H_
 #define LLAVA_SERVER_API_HTTP_CHAT_ROUTE_H_
 
-#include "server/api/http/picture_fetcher.h"
+#include "server/api/http/image_fetcher.h"
 #include "server/api/http/router.h"
 #include "server/chat/chat_runner.h"
 #include "server/chat/prepare_pool.h"
@@ -10,8 +10,7 @@
 namespace llava::api {
 
 // All outlive the router. Large bodies are read in the prepare pool, so that io threads stay free.
-void AddChatRoute(ChatRunner* runner, PreparePool* pool, PictureFetcher* fetcher,
-                  HttpRouter* router);
+void AddChatRoute(ChatRunner* runner, PreparePool* pool, ImageFetcher* fetcher, HttpRouter* router);
 
 }  // namespace llava::api
 

@@ -35,7 +35,7 @@ json::object ListModels(ChatRunner& runner) {
                       {"created", 0},
                       {"owned_by", "llavad"},
                       {"version", model->version},
-                      {"max_model_len", model->preparer->config().text.max_positions}});
+                      {"max_model_len", model->processor->config().text.max_positions}});
   }
   return {{"object", "list"}, {"data", std::move(models)}};
 }
@@ -71,14 +71,14 @@ absl::StatusOr<json::object> Tokenize(ChatRunner& runner, const std::string& tex
   if (special != nullptr && !special->is_bool()) {
     return FieldError("add_special_tokens", "expected true or false");
   }
-  const model::Tokenizer& tokenizer = model->preparer->tokenizer();
+  const model::Tokenizer& tokenizer = model->processor->tokenizer();
   json::array tokens;
   if ((special == nullptr || special->as_bool()) && tokenizer.adds_bos()) {
     tokens.push_back(tokenizer.bos_id());
   }
   for (const int id : tokenizer.Encode(std::string_view(prompt->as_string()))) tokens.push_back(id);
   return json::object{{"count", tokens.size()},
-                      {"max_model_len", model->preparer->config().text.max_positions},
+                      {"max_model_len", model->processor->config().text.max_positions},
                       {"tokens", std::move(tokens)}};
 }
 
@@ -91,7 +91,7 @@ absl::StatusOr<json::object> Detokenize(ChatRunner& runner, const std::string& t
     return FieldError("tokens", "expected a list of token ids");
   }
   std::vector<int> ids;
-  const int size = model->preparer->tokenizer().vocab_size();
+  const int size = model->processor->tokenizer().vocab_size();
   for (std::size_t i = 0; i < tokens->as_array().size(); ++i) {
     const std::optional<std::int64_t> id = WholeNumber(tokens->as_array()[i]);
     if (!id || *id < 0 || *id >= size) {
@@ -100,7 +100,7 @@ absl::StatusOr<json::object> Detokenize(ChatRunner& runner, const std::string& t
     }
     ids.push_back(static_cast<int>(*id));
   }
-  return json::object{{"prompt", model->preparer->tokenizer().Decode(ids)}};
+  return json::object{{"prompt", model->processor->tokenizer().Decode(ids)}};
 }
 
 using Answerer = absl::StatusOr<json::object> (*)(ChatRunner&, const std::string&);

@@ -115,11 +115,11 @@ asio::awaitable<void> Session<Stream>::Run(std::shared_ptr<HttpConnection> self)
   if (co_await Handshake()) {
     while (co_await WaitForBytes()) {
       busy_ = true;
-      const bool go_on = co_await ServeOne();
+      const bool should_continue = co_await ServeOne();
       busy_ = false;
       on_gone_ = nullptr;
       request_ = {};
-      if (!go_on || last_ || server_->stopping()) break;
+      if (!should_continue || last_ || server_->stopping()) break;
     }
     if (!gone_) co_await ShutDown();
   }
@@ -221,14 +221,14 @@ asio::awaitable<bool> Session<Stream>::ServeOne() {
         std::chrono::seconds(1)));
     co_return co_await Refuse(std::move(refusal));
   }
-  bool go_on = co_await ReadBody(&parser);
-  if (go_on) {
+  bool should_continue = co_await ReadBody(&parser);
+  if (should_continue) {
     request_ = parser.release();
     co_await route->handle(*this);
-    go_on = request_.keep_alive() && !gone_;
+    should_continue = request_.keep_alive() && !gone_;
   }
   server_->ReleaseBody(reserved);
-  co_return go_on;
+  co_return should_continue;
 }
 
 template <typename Stream>

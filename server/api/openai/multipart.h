@@ -1,4 +1,4 @@
-// The body of a form (multipart/form-data, RFC 7578) as its parts: how pictures come as raw bytes.
+// The body of a form (multipart/form-data, RFC 7578) as its parts: how images come as raw bytes.
 #ifndef LLAVA_SERVER_API_OPENAI_MULTIPART_H_
 #define LLAVA_SERVER_API_OPENAI_MULTIPART_H_
 

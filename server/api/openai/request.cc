@@ -12,8 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "server/api/openai/images.h"
 #include "server/api/openai/multipart.h"
-#include "server/api/openai/pictures.h"
 #include "server/chat/api_error.h"
 
 namespace llava::api {
@@ -125,13 +125,13 @@ absl::Status ReadPriority(const json::value& value, const std::string& field,
   return absl::OkStatus();
 }
 
-// What is being read: the pictures' URLs are looked at when all else is known.
+// What is being read: the images' URLs are looked at when all else is known.
 struct Reading : OpenAiRequest {
-  std::vector<absl::string_view> picture_urls;  // one for each of call.images
+  std::vector<absl::string_view> image_urls;  // one for each of call.images
   bool has_completion_tokens = false;
 };
 
-absl::Status ReadPicture(const json::value& value, const std::string& field, Reading* request) {
+absl::Status ReadImage(const json::value& value, const std::string& field, Reading* request) {
   const json::value* url = &value;
   std::string place = field;
   if (const json::object* object = value.if_object()) {
@@ -139,7 +139,7 @@ absl::Status ReadPicture(const json::value& value, const std::string& field, Rea
     absl::StrAppend(&place, ".url");
   }
   if (url == nullptr || !url->is_string()) return Wrong(place, "a URL, such as a data: URI");
-  request->picture_urls.push_back(View(url->as_string()));
+  request->image_urls.push_back(View(url->as_string()));
   request->call.images.push_back({.bytes = {}, .field = place});
   return absl::OkStatus();
 }
@@ -165,7 +165,7 @@ absl::Status ReadPart(const json::value& value, const std::string& field, Readin
   }
   message->parts.emplace_back(
       model::ImagePart{.index = static_cast<int>(request->call.images.size())});
-  return ReadPicture(*content, absl::StrCat(field, ".image_url"), request);
+  return ReadImage(*content, absl::StrCat(field, ".image_url"), request);
 }
 
 absl::StatusOr<model::Role> ToRole(const std::string& name, const std::string& field) {
@@ -377,7 +377,7 @@ absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
   int& top = request.call.sampling.top_logprobs;
   if (top >= 0 && !request.logprobs) return FieldError("top_logprobs", "needs logprobs: true");
   if (request.logprobs && top < 0) top = 0;
-  RETURN_IF_ERROR(ResolvePictures(request.picture_urls, parts, &request));
+  RETURN_IF_ERROR(ResolveImages(request.image_urls, parts, &request));
   return OpenAiRequest(std::move(request));
 }
 

@@ -17,18 +17,18 @@
 
 namespace llava::api {
 
-// A picture that another server has: the bytes of call.images[image].
-struct RemotePicture {
+// An image that another server has: the bytes of call.images[image].
+struct RemoteImage {
   std::size_t image = 0;
   std::string url;
 };
 
-// Movable: the call's pictures point into `pictures`, which keeps its elements where they are, and
+// Movable: the call's images point into `images`, which keeps its elements where they are, and
 // into the body that was parsed.
 struct OpenAiRequest {
   ChatCall call;
-  std::deque<std::string> pictures;
-  std::vector<RemotePicture> remote;  // to be fetched before the call may run
+  std::deque<std::string> images;
+  std::vector<RemoteImage> remote;  // to be fetched before the call may run
   bool stream = false;
   bool include_usage = false;
   bool token_ids = false;
@@ -38,7 +38,7 @@ struct OpenAiRequest {
 // The part of a form that holds the JSON.
 inline constexpr absl::string_view kRequestPart = "request";
 
-// The body is JSON or, as its Content-Type says, a form with the JSON and pictures as raw bytes.
+// The body is JSON or, as its Content-Type says, a form with the JSON and images as raw bytes.
 // INVALID_ARGUMENT with the path of the field; values are checked later (CheckCall). The body must
 // outlive the request.
 absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,

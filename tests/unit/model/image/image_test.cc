@@ -33,7 +33,7 @@ std::string ReadFile(const std::filesystem::path& path) {
   return out.str();
 }
 
-// What Pillow made of a picture; see data/images/make_images.py.
+// What Pillow made of an image; see data/images/make_images.py.
 struct Expected {
   std::string name;
   int width = 0;
@@ -67,7 +67,7 @@ std::string ErrorOfDecoding(std::string_view bytes, const ImageLimits& limits = 
   return std::string(status.message());
 }
 
-// A PNG header of that size, and a few bytes where its picture should be.
+// A PNG header of that size, and a few bytes where its image should be.
 std::string PngClaiming(std::uint32_t width, std::uint32_t height) {
   std::string png = ReadFile(kImages / "rgb8.png");
   for (int i = 0; i < 4; ++i) {
@@ -79,7 +79,7 @@ std::string PngClaiming(std::uint32_t width, std::uint32_t height) {
   return png;
 }
 
-TEST(ImageTest, EveryKindOfPictureBecomesWhatPillowMakesOfIt) {
+TEST(ImageTest, EveryKindOfImageBecomesWhatPillowMakesOfIt) {
   const auto all = ReadExpected();
   ASSERT_GT(all.size(), 80u);
   for (const Expected& expected : all) {
@@ -99,7 +99,7 @@ TEST(ImageTest, EveryKindOfPictureBecomesWhatPillowMakesOfIt) {
   }
 }
 
-TEST(ImageTest, TheHeaderSaysWhatThePictureIs) {
+TEST(ImageTest, TheHeaderSaysWhatTheImageIs) {
   const auto probe = [](const char* name) { return ProbeImage(ReadFile(kImages / name)).value(); };
   EXPECT_EQ(probe("rgb_420.jpg"), (ImageHeader{ImageFormat::kJpeg, 37, 23, 3, 8, 1}));
   EXPECT_EQ(probe("cmyk.jpg"), (ImageHeader{ImageFormat::kJpeg, 37, 23, 4, 8, 1}));
@@ -176,7 +176,7 @@ TEST(ImageTest, AnAnimatedWebpIsRefusedByName) {
   EXPECT_THAT(ErrorOfDecoding(webp), HasSubstr("animated"));
 }
 
-TEST(ImageTest, ATruncatedPictureIsAnErrorWhereverItEnds) {
+TEST(ImageTest, ATruncatedImageIsAnErrorWhereverItEnds) {
   for (const char* name :
        {"rgb_420.jpg", "progressive.jpg", "cmyk.jpg", "rgb8.png", "palette4.png", "grey16.png",
         "lossy.webp", "lossless_alpha.webp", "rgb24.bmp", "masks565_v4.bmp"}) {
@@ -188,7 +188,7 @@ TEST(ImageTest, ATruncatedPictureIsAnErrorWhereverItEnds) {
   }
 }
 
-TEST(ImageTest, DamagedPicturesNeverCrashAndKeepTheirSize) {
+TEST(ImageTest, DamagedImagesNeverCrashAndKeepTheirSize) {
   constexpr std::uint64_t kSeed = 20;
   SCOPED_TRACE(kSeed);
   Rng rng(kSeed);

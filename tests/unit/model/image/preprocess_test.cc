@@ -28,7 +28,7 @@ using ::testing::HasSubstr;
 
 const fs::path kData = "tests/unit/model/image/data/preprocess";
 
-RgbImage ReadPicture(const fs::path& path) {
+RgbImage ReadImage(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
   std::ostringstream out;
   out << in.rdbuf();
@@ -37,7 +37,7 @@ RgbImage ReadPicture(const fs::path& path) {
   return *std::move(image);
 }
 
-RgbImage RandomPicture(Rng& rng, int width, int height) {
+RgbImage RandomImage(Rng& rng, int width, int height) {
   RgbImage image{width, height, {}};
   image.pixels.resize(std::size_t{3} * width * height);
   for (auto& byte : image.pixels) byte = static_cast<std::uint8_t>(rng.Below(256));
@@ -93,7 +93,7 @@ Plane Transpose(const Plane& plane) {
   return out;
 }
 
-// Pads, resizes the whole picture and cuts the window out of it at the end.
+// Pads, resizes the whole image and cuts the window out of it at the end.
 RgbImage NaiveWindow(const RgbImage& picture, const std::array<std::uint8_t, 3>& colour,
                      const ResampleAxis& horizontal, const ResampleAxis& vertical) {
   RgbImage out{static_cast<int>(horizontal.count), static_cast<int>(vertical.count), {}};
@@ -137,7 +137,7 @@ TEST(ResampleTest, AWindowEqualsThePartOfTheWholeResizedCanvas) {
   for (int round = 0; round < 300; ++round) {
     const int width = static_cast<int>(rng.Between(1, rng.Chance(0.2) ? 200 : 40));
     const int height = static_cast<int>(rng.Between(1, 40));
-    const RgbImage picture = RandomPicture(rng, width, height);
+    const RgbImage picture = RandomImage(rng, width, height);
     const ResampleAxis horizontal = RandomAxis(rng, picture.width);
     const ResampleAxis vertical = RandomAxis(rng, picture.height);
     const std::array<std::uint8_t, 3> colour{122, 116, 255};
@@ -159,8 +159,8 @@ TEST(PreprocessTest, ResizingAndCroppingEqualPillowsToTheByte) {
     settings.shortest_edge = std::atoi(name[2].c_str());
     settings.aspect = name[3] == "pad" ? ImageAspect::kPad : ImageAspect::kCrop;
     const RgbImage ours =
-        Preprocessor(settings).ResizeAndCrop(ReadPicture(kData / (name[0] + ".png")));
-    const RgbImage pillows = ReadPicture(entry.path());
+        Preprocessor(settings).ResizeAndCrop(ReadImage(kData / (name[0] + ".png")));
+    const RgbImage pillows = ReadImage(entry.path());
     ASSERT_EQ(ours.width, pillows.width);
     ASSERT_EQ(ours.height, pillows.height);
     EXPECT_EQ(ours.pixels, pillows.pixels);
@@ -181,9 +181,9 @@ TEST(PreprocessTest, ValuesAreRescaledAndNormalisedChannelByChannel) {
   EXPECT_FLOAT_EQ(Preprocessor(settings).Process({1, 1, {0, 128, 255}}).values[1], 128 / 255.0f);
 }
 
-TEST(PreprocessTest, EqualPicturesHaveEqualDigestsAndOthersDoNot) {
+TEST(PreprocessTest, EqualImagesHaveEqualDigestsAndOthersDoNot) {
   Rng rng(3);
-  RgbImage picture = RandomPicture(rng, 30, 20);
+  RgbImage picture = RandomImage(rng, 30, 20);
   PreprocessSettings settings;
   settings.image_size = settings.shortest_edge = 14;
   const Digest digest = Preprocessor(settings).Process(picture).digest;
@@ -200,7 +200,7 @@ TEST(PreprocessTest, EqualPicturesHaveEqualDigestsAndOthersDoNot) {
 
 TEST(PreprocessTest, ALineOfPixelsAsLongAsAllowedIsResizedWithinItsWindow) {
   Rng rng(4);
-  const RgbImage line = RandomPicture(rng, kMaxImageSide, 1);
+  const RgbImage line = RandomImage(rng, kMaxImageSide, 1);
   for (const ImageAspect aspect : {ImageAspect::kCrop, ImageAspect::kPad}) {
     PreprocessSettings settings;
     settings.aspect = aspect;

@@ -93,7 +93,7 @@ TEST(ChatTemplateTest, ImagesComeFirstInAnyTurn) {
     if (const auto* image = std::get_if<ImagePart>(&part)) order.push_back(image->index);
   }
   EXPECT_THAT(order, ElementsAre(1, 0, 2));
-  // A picture alone, as in the reference's preprocessing.
+  // An image alone, as in the reference's preprocessing.
   EXPECT_EQ(Rendered("vicuna_v1", {User({ImagePart{0}})}),
             kUserSystem + " USER: <image> ASSISTANT:");
   EXPECT_EQ(Rendered("plain", {User({ImagePart{0}})}), "<image>\n");

@@ -30,7 +30,7 @@ class GenerateTest : public testing::Test {
     EXPECT_THAT(std::string(status.message()), HasSubstr(words));
   }
 
-  std::string Picture(const std::string& name) const {
+  std::string Image(const std::string& name) const {
     return absl::StrCat("tests/golden/data/images/", name);
   }
 
@@ -39,7 +39,7 @@ class GenerateTest : public testing::Test {
 };
 
 TEST_F(GenerateTest, PrintsTheAnswersText) {
-  options_.images = {Picture("landscape.png"), Picture("rgba.png")};
+  options_.images = {Image("landscape.png"), Image("rgba.png")};
   options_.dtype = "bfloat16";
   std::string out;
   ASSERT_TRUE(Generate(options_, [&](std::string_view text) { out += text; }).ok());
@@ -48,7 +48,7 @@ TEST_F(GenerateTest, PrintsTheAnswersText) {
 }
 
 TEST_F(GenerateTest, DumpsTheStagesOfThePrompt) {
-  options_.images = {Picture("landscape.png")};
+  options_.images = {Image("landscape.png")};
   options_.json = true;
   options_.dump_stages = absl::StrCat(dir_.path(), "/stages.safetensors");
   ASSERT_TRUE(Generate(options_, [](std::string_view) {}).ok());

@@ -5,12 +5,12 @@
 namespace llava::engine {
 namespace {
 
-scheduling::Request Prompt(int first, const char* picture = nullptr) {
+scheduling::Request Prompt(int first, const char* image = nullptr) {
   scheduling::Request request;
   request.prompt_ids = {1, first, 3};
-  if (picture != nullptr) {
+  if (image != nullptr) {
     request.images.emplace_back();
-    request.images.back().digest = Sha256Of(picture);
+    request.images.back().digest = Sha256Of(image);
   }
   return request;
 }
@@ -21,7 +21,7 @@ TEST(EngineRouterTest, NewOnesGoToTheIdlest) {
   EXPECT_EQ(router.Pick(Prompt(2), {50, 100, 300}), 0u);
 }
 
-TEST(EngineRouterTest, TheSamePictureGoesWhereItWas) {
+TEST(EngineRouterTest, TheSameImageGoesWhereItWas) {
   EngineRouter router;
   EXPECT_EQ(router.Pick(Prompt(1, "cat"), {100, 0}), 1u);
   EXPECT_EQ(router.Pick(Prompt(2, "cat"), {0, 4000}), 1u);

@@ -153,8 +153,8 @@ TEST_F(EngineTest, AnswersAsTheOracle) {
 // A decoder whose stop string is complete only with the text that it held back until the end.
 class StopsAtTheEnd final : public TextDecoder {
  public:
-  Piece Push(std::int32_t) override { return {.text = "x", .stopped = false}; }
-  Piece Finish() override { return {.text = "y", .stopped = true}; }
+  Delta Push(std::int32_t) override { return {.text = "x", .stopped = false}; }
+  Delta Finish() override { return {.text = "y", .stopped = true}; }
 };
 
 TEST_F(EngineTest, AStopStringInTheLastHeldBackTextIsWhyTheAnswerEnds) {

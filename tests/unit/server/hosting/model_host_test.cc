@@ -22,8 +22,10 @@ class ModelHostTest : public ::testing::Test {
     host_ = std::make_unique<ModelHost>(config_, &backend_, &clock_, log_.get(), nullptr);
     model::CopyGoldenFiles(dir_.path());
   }
-  absl::Status Verify(const registry::GoOn& go_on = [] { return absl::OkStatus(); }) {
-    return host_->Verify(dir_.path(), host_->Identify(dir_.path())->digest, go_on);
+  absl::Status Verify(const registry::ShouldContinue& should_continue = [] {
+    return absl::OkStatus();
+  }) {
+    return host_->Verify(dir_.path(), host_->Identify(dir_.path())->digest, should_continue);
   }
   absl::StatusOr<registry::LoadedVersion> Load(bool beside = false) {
     return host_->Load(dir_.path(), host_->Identify(dir_.path())->digest, beside);
@@ -73,8 +75,9 @@ TEST_F(ModelHostTest, AFolderThatWasReplacedIsAnotherVersion) {
   WriteManifest();
   const Digest expected = host_->Identify(dir_.path())->digest;
   WriteManifest({{"What is this?", {}, "vicuna_v1", {5, 6}}});
-  const auto go_on = [] { return absl::OkStatus(); };
-  EXPECT_EQ(host_->Verify(dir_.path(), expected, go_on).code(), absl::StatusCode::kAborted);
+  const auto should_continue = [] { return absl::OkStatus(); };
+  EXPECT_EQ(host_->Verify(dir_.path(), expected, should_continue).code(),
+            absl::StatusCode::kAborted);
   EXPECT_EQ(host_->Load(dir_.path(), expected, false).status().code(), absl::StatusCode::kAborted);
 }
 

@@ -17,7 +17,7 @@ std::vector<FeatureId> Dropped(FeatureCache& cache) {
   return dropped;
 }
 
-TEST(FeatureCacheTest, IsKeyedByPictureAndVersion) {
+TEST(FeatureCacheTest, IsKeyedByImageAndVersion) {
   FeatureCache cache(100);
   const FeatureId cat = *cache.Insert(kV1, kCat, 10);
   EXPECT_EQ(cache.Pin(kV1, kCat), cat);

@@ -44,19 +44,19 @@ TEST_F(BlockNamerTest, DependsOnParentAndTokens) {
   EXPECT_NE(name, Name(Ids(16), {}, Sha256Of("another version")));
 }
 
-TEST_F(BlockNamerTest, DependsOnThePictureAndThePlaceInIt) {
+TEST_F(BlockNamerTest, DependsOnTheImageAndThePlaceInIt) {
   const auto ids = Ids(32);
   const Digest name = Name(ids, {Image("cat", 4, 8)});
   EXPECT_NE(name, Name(ids));
   EXPECT_NE(name, Name(ids, {Image("dog", 4, 8)}));
   EXPECT_NE(name, Name(ids, {Image("cat", 5, 8)}));
   EXPECT_NE(name, Name(ids, {Image("cat", 4, 9)}));
-  // The same rows of the same picture, begun in an earlier block or not.
+  // The same rows of the same image, begun in an earlier block or not.
   EXPECT_NE(Name(ids, {Image("cat", 0, 32)}, Sha256Of("p"), 1),
             Name(ids, {Image("cat", 16, 16)}, Sha256Of("p"), 1));
 }
 
-TEST_F(BlockNamerTest, TwoPicturesAreNotOneAndTheirOrderMatters) {
+TEST_F(BlockNamerTest, TwoImagesAreNotOneAndTheirOrderMatters) {
   const auto ids = Ids(16);
   const Digest cat_dog = Name(ids, {Image("cat", 0, 4), Image("dog", 4, 4)});
   EXPECT_NE(cat_dog, Name(ids, {Image("dog", 0, 4), Image("cat", 4, 4)}));

@@ -70,11 +70,11 @@ TEST(SchedulerTest, ImagesAreEncodedOneAStepAndDecodesGoOn) {
   EXPECT_EQ(encoded, 4);
 }
 
-TEST(SchedulerTest, AFirstTokenDoesNotWaitForThePicturesBehindIt) {
+TEST(SchedulerTest, AFirstTokenDoesNotWaitForTheImagesBehindIt) {
   SchedulerHarness h;
-  const auto ask = [&](const char* picture, int base) {
+  const auto ask = [&](const char* image, int base) {
     Request request = h.MakeRequest(80, 5, base);
-    h.AddImage(request, picture, 4, 70);
+    h.AddImage(request, image, 4, 70);
     return h.Arrives(std::move(request));
   };
   const RequestId first = ask("cat", 1000);
@@ -84,14 +84,14 @@ TEST(SchedulerTest, AFirstTokenDoesNotWaitForThePicturesBehindIt) {
   EXPECT_EQ(h.Scheduled(first), 64);
   EXPECT_EQ(h.Tick().plan.encodes.size(), 0u);
   EXPECT_EQ(h.Scheduled(first), 80 - 64);
-  EXPECT_EQ(h.Scheduled(second), 4);  // up to its picture
+  EXPECT_EQ(h.Scheduled(second), 4);  // up to its image
   EXPECT_EQ(h.Scheduled(third), 0);   // it would only hold blocks
   EXPECT_EQ(h.Tick().plan.encodes.size(), 1u);
   EXPECT_EQ(h.got[first], 1);
   EXPECT_EQ(h.Scheduled(second), 64 - 1);
 }
 
-TEST(SchedulerTest, ASecondQuestionOnThePictureCostsNeitherEncoderNorPrompt) {
+TEST(SchedulerTest, ASecondQuestionOnTheImageCostsNeitherEncoderNorPrompt) {
   SchedulerHarness h;
   const auto ask = [&](int question) {
     Request request = h.MakeRequest(100, 3);
@@ -110,13 +110,13 @@ TEST(SchedulerTest, ASecondQuestionOnThePictureCostsNeitherEncoderNorPrompt) {
   EXPECT_EQ(h.usage[second].image_tokens, 80);
 }
 
-TEST(SchedulerTest, AnotherVersionOrPictureSharesNothing) {
+TEST(SchedulerTest, AnotherVersionOrImageSharesNothing) {
   SchedulerHarness h;
   const Digest v2 = Sha256Of("v2");
   h.events.emplace_back(AddVersion{v2});
-  const auto ask = [&](const Digest& version, const char* picture) {
+  const auto ask = [&](const Digest& version, const char* image) {
     Request request = h.MakeRequest(100, 3);
-    h.AddImage(request, picture, 4, 80);
+    h.AddImage(request, image, 4, 80);
     request.version = version;
     const RequestId id = h.Arrives(std::move(request));
     h.Finish();
@@ -385,7 +385,7 @@ TEST(SequenceTest, LegalTransitions) {
   EXPECT_TRUE(IsLegalTransition(kWaiting, kRunning));
   EXPECT_TRUE(IsLegalTransition(kRunning, kWaiting));
   EXPECT_FALSE(IsLegalTransition(kFinished, kRunning));
-  EXPECT_FALSE(IsLegalTransition(kUnborn, kWaiting));
+  EXPECT_FALSE(IsLegalTransition(kPending, kWaiting));
 }
 
 }  // namespace

@@ -47,7 +47,7 @@ class CheckTest : public ::testing::Test {
   std::vector<std::string> lines_;
 };
 
-TEST_F(CheckTest, WithoutPicturesOnlyTheRowsCount) {
+TEST_F(CheckTest, WithoutImagesOnlyTheRowsCount) {
   const CheckReport report = Check();
   EXPECT_EQ(report.rows, 6);
   EXPECT_EQ(report.bad, 1);
@@ -57,7 +57,7 @@ TEST_F(CheckTest, WithoutPicturesOnlyTheRowsCount) {
   EXPECT_THAT(lines_[0], HasSubstr("d.jsonl:3: row '3': conversations[0].from is \"robot\""));
 }
 
-TEST_F(CheckTest, LooksAtPictures) {
+TEST_F(CheckTest, LooksAtImages) {
   std::ofstream(dir_.path() + "/broken.png") << "not a picture";
   std::filesystem::copy(absl::StrCat(kImages, "/gray.png"), absl::StrCat(dir_.path(), "/gray.png"));
   options_.images_dir = dir_.path();

@@ -16,7 +16,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// The tiny checkpoint of the golden tests: 16 feature rows a picture, <image> is 1000.
+// The tiny checkpoint of the golden tests: 16 feature rows an image, <image> is 1000.
 constexpr char kCheckpoint[] = "tests/golden/data/checkpoint";
 constexpr char kImages[] = "tests/golden/data/images";
 constexpr int kFeatures = 16;
@@ -44,7 +44,7 @@ std::string LabelledText(const ConversationBuilder& builder, const Sample& sampl
   return builder.tokenizer().Decode(ids);
 }
 
-TEST(ConversationBuilderTest, LabelsTheAnswersAndExpandsThePicture) {
+TEST(ConversationBuilderTest, LabelsTheAnswersAndExpandsTheImage) {
   const ConversationBuilder builder = Make();
   const auto samples = builder.Build(TwoQuestions());
   ASSERT_TRUE(samples.ok()) << samples.status();
@@ -110,7 +110,7 @@ TEST(ConversationBuilderTest, AsksEachQuestionAsItIsServed) {
   EXPECT_TRUE((*builder.Build(text))[0].image_spans.empty());
 }
 
-TEST(ConversationBuilderTest, SplitsTurnsWithThePictureBeforeEach) {
+TEST(ConversationBuilderTest, SplitsTurnsWithTheImageBeforeEach) {
   const ConversationBuilder builder = Make({.split_turns = true});
   const auto samples = builder.Build(TwoQuestions());
   ASSERT_EQ(samples->size(), 2u);
@@ -160,7 +160,7 @@ TEST(ConversationBuilderTest, TakesTextOnlyRowsAndPlainCaptions) {
   EXPECT_EQ(LabelledText(plain, (*plain.Build(caption))[0]), "A grey picture.\n");
 }
 
-TEST(ConversationBuilderTest, NamesThePictureThatCannotBeRead) {
+TEST(ConversationBuilderTest, NamesTheImageThatCannotBeRead) {
   const ConversationBuilder builder = Make();
   Row row = TwoQuestions();
   row.images = {"none.png"};
@@ -181,7 +181,7 @@ TEST(ConversationBuilderTest, NamesWhatIsWrongWithItsOptions) {
             absl::StatusCode::kNotFound);
 }
 
-TEST(SplitTurnsTest, MovesEveryPictureIntoEachQuestion) {
+TEST(SplitTurnsTest, MovesEveryImageIntoEachQuestion) {
   const Row row{"1",
                 {"a.png", "b.png"},
                 {{Speaker::kHuman, "<image> x"},

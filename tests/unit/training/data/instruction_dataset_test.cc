@@ -116,7 +116,7 @@ TEST_F(InstructionDatasetTest, StopsAtTheFirstBadRowWhenAsked) {
             absl::StrCat(file, ":2: conversations is missing, expected a list of turns"));
 }
 
-TEST_F(InstructionDatasetTest, ChecksThatPicturesAreFiles) {
+TEST_F(InstructionDatasetTest, ChecksThatImagesAreFiles) {
   const std::string row = R"({"id":"1","image":"in/a.png","conversations":[
       {"from":"human","value":"<image>"},{"from":"gpt","value":"b"}]})";
   const std::string file = Write("a.json", "[" + row + "," + TextRow(2) + "]");

@@ -29,7 +29,7 @@ TEST(RowTest, ReadsWhatTheReferenceReads) {
   EXPECT_EQ(CountWords(row), 6);
 }
 
-TEST(RowTest, TakesTextOnlySeveralPicturesNumbersAsIdAndALeadingAnswer) {
+TEST(RowTest, TakesTextOnlySeveralImagesNumbersAsIdAndALeadingAnswer) {
   const auto text = ParseRow(R"({"id": 12, "conversations": [{"from":"gpt","value":"dropped"},
       {"from":"human","value":"write <image>"},{"from":"gpt","value":"<image>"}]})");
   EXPECT_EQ(std::get<Row>(text).id, "12");

@@ -13,7 +13,7 @@
 namespace llava::training {
 namespace {
 
-// A sample: one leading token, a picture of 2 rows, then `text`, whose last token is labelled.
+// A sample: one leading token, an image of 2 rows, then `text`, whose last token is labelled.
 Sample Question(const std::string& picture, const std::vector<std::int32_t>& text) {
   Sample sample;
   sample.ids = {1, 99, 99};
@@ -34,7 +34,7 @@ std::vector<std::int64_t> ToVector(const at::Tensor& tensor) {
 
 using Ids = std::vector<std::int64_t>;
 
-TEST(PackedBatchTest, QuestionsAboutOnePictureShareItsRows) {
+TEST(PackedBatchTest, QuestionsAboutOneImageShareItsRows) {
   const Batch batch =
       Collate({Question("cat", {5, 6}), Question("cat", {7, 8, 9}), Question("dog", {5, 6})});
   const PackedBatch packed = Pack(batch, 2, at::kCPU);
@@ -44,15 +44,15 @@ TEST(PackedBatchTest, QuestionsAboutOnePictureShareItsRows) {
   EXPECT_EQ(ToVector(packed.label_rows_R), (Ids{3, 6, 11}));
   EXPECT_EQ(ToVector(packed.image_rows_P), (Ids{1, 2, 9, 10}));
   EXPECT_EQ(ToVector(packed.feature_rows_P), (Ids{0, 1, 2, 3}));
-  EXPECT_EQ(packed.pictures_I.size(), 2u);
+  EXPECT_EQ(packed.images_I.size(), 2u);
 }
 
-TEST(PackedBatchTest, APictureThatComesAgainIsEncodedOnce) {
+TEST(PackedBatchTest, AImageThatComesAgainIsEncodedOnce) {
   const Batch batch =
       Collate({Question("cat", {5, 6}), Question("dog", {5, 6}), Question("cat", {7, 8})});
   const PackedBatch packed = Pack(batch, 2, at::kCPU);
   EXPECT_EQ(packed.ids_T.size(0), 15);
-  EXPECT_EQ(packed.pictures_I.size(), 2u);
+  EXPECT_EQ(packed.images_I.size(), 2u);
   EXPECT_EQ(ToVector(packed.feature_rows_P), (Ids{0, 1, 2, 3, 0, 1}));
 }
 

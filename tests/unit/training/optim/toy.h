@@ -42,7 +42,7 @@ inline std::unique_ptr<model::Llava> Model(at::ScalarType dtype = at::kFloat) {
   return std::make_unique<model::Llava>(Config(), weights);
 }
 
-// Sample `number`: BOS, a picture of 4 rows that is dark or bright, a question token, and as the
+// Sample `number`: BOS, an image of 4 rows that is dark or bright, a question token, and as the
 // answer token 20 or 21.
 inline Sample MakeSample(std::int64_t number) {
   Rng rng(static_cast<std::uint64_t>(number) + 100);

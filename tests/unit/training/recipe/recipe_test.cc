@@ -205,7 +205,7 @@ TEST_F(RecipeTest, TheGuidesExampleIsARecipe) {
 TEST_F(RecipeTest, TheDemoRecipeIsValid) {
   const auto demo = ReadRecipe("demo/recipe.yaml");
   ASSERT_TRUE(demo.ok()) << demo.status();
-  EXPECT_EQ(demo->stages[0].objective, Teaching::kPatchLabels);
+  EXPECT_EQ(demo->stages[0].objective, ObjectiveKind::kPatchLabels);
   EXPECT_TRUE(demo->evaluation.wanted());
 }
 

@@ -37,7 +37,7 @@ TEST_F(AnswererTest, AnswersTheSameWhateverWasAskedBefore) {
   EXPECT_EQ(again->text, first->text);
 }
 
-TEST_F(AnswererTest, NamesAPictureThatCannotBeRead) {
+TEST_F(AnswererTest, NamesAImageThatCannotBeRead) {
   EXPECT_EQ(answerer_.Ask({"/none.png"}, "?", 4).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(Answerer::Make(*model_, kCheckpoint, "v9").status().code(),
             absl::StatusCode::kInvalidArgument);

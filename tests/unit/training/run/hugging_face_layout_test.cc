@@ -101,7 +101,7 @@ class OriginalLayoutTest : public testing::Test {
   const std::string converted_ = dir_.path() + "/converted";
 };
 
-// Logits after a text and after a picture's features.
+// Logits after a text and after an image's features.
 at::Tensor Answer(const model::Llava& model) {
   const c10::InferenceMode inference;
   std::vector<float> pixels(3UL * static_cast<std::size_t>(model.config().vision.image_size *

@@ -1,4 +1,4 @@
-#include "client/picture.h"
+#include "client/image.h"
 
 #include <zlib.h>
 
@@ -39,7 +39,7 @@ std::string Deflate(const std::vector<std::uint8_t>& rows) {
 
 }  // namespace
 
-std::string DrawPicture(int side, Rng* rng) {
+std::string DrawImage(int side, Rng* rng) {
   const std::size_t stride = static_cast<std::size_t>(side) * 3 + 1;  // a filter byte first
   std::vector<std::uint8_t> rows(stride * static_cast<std::size_t>(side), 0);
   for (int i = 0; i < kRectangles; ++i) {

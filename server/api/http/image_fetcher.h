@@ -1,7 +1,7 @@
-// Fetches pictures that clients name by http: and https: URLs, from servers that the operator has
+// Fetches images that clients name by http: and https: URLs, from servers that the operator has
 // allowed. Off unless the policy has a host.
-#ifndef LLAVA_SERVER_API_HTTP_PICTURE_FETCHER_H_
-#define LLAVA_SERVER_API_HTTP_PICTURE_FETCHER_H_
+#ifndef LLAVA_SERVER_API_HTTP_IMAGE_FETCHER_H_
+#define LLAVA_SERVER_API_HTTP_IMAGE_FETCHER_H_
 
 #include <atomic>
 #include <boost/asio/any_io_executor.hpp>
@@ -22,19 +22,19 @@ struct FetchOptions {
   AddressPolicy policy;
   std::int64_t max_images = 16;
   std::int64_t max_image_bytes = std::int64_t{20} << 20;
-  // All pictures of one request, and of all requests that fetch at the same time.
+  // All images of one request, and of all requests that fetch at the same time.
   std::int64_t max_request_bytes = std::int64_t{64} << 20;
   std::int64_t max_total_bytes = std::int64_t{512} << 20;
-  Duration timeout = std::chrono::seconds(10);  // for all pictures of a request
+  Duration timeout = std::chrono::seconds(10);  // for all images of a request
 };
 
 // Thread-safe. Owned by the app.
-class PictureFetcher {
+class ImageFetcher {
  public:
   // The certificate authorities are the system's. `clock` outlives the fetcher.
-  PictureFetcher(FetchOptions options, const Clock* clock);
+  ImageFetcher(FetchOptions options, const Clock* clock);
 
-  // What a request's pictures may take, given back when it is destroyed.
+  // What a request's images may take, given back when it is destroyed.
   class Budget {
    public:
     Budget() = default;
@@ -73,4 +73,4 @@ class PictureFetcher {
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_HTTP_PICTURE_FETCHER_H_
+#endif  // LLAVA_SERVER_API_HTTP_IMAGE_FETCHER_H_

@@ -1,6 +1,6 @@
-// Where the pictures of a chat request come from: data: URIs, parts of a form, other servers.
-#ifndef LLAVA_SERVER_API_OPENAI_PICTURES_H_
-#define LLAVA_SERVER_API_OPENAI_PICTURES_H_
+// Where the images of a chat request come from: data: URIs, parts of a form, other servers.
+#ifndef LLAVA_SERVER_API_OPENAI_IMAGES_H_
+#define LLAVA_SERVER_API_OPENAI_IMAGES_H_
 
 #include <span>
 #include <vector>
@@ -16,11 +16,11 @@ namespace llava::api {
 //   data:image/png;base64,...   here
 //   cid:NAME                    the form's part of that name
 //   http://..., https://...     request->remote, still to be fetched
-// Parts that no URL names are pictures too: they go before the last message's text, in their order.
+// Parts that no URL names are images too: they go before the last message's text, in their order.
 // INVALID_ARGUMENT with the field's path.
-absl::Status ResolvePictures(const std::vector<absl::string_view>& urls,
-                             std::span<const FormPart> parts, OpenAiRequest* request);
+absl::Status ResolveImages(const std::vector<absl::string_view>& urls,
+                           std::span<const FormPart> parts, OpenAiRequest* request);
 
 }  // namespace llava::api
 
-#endif  // LLAVA_SERVER_API_OPENAI_PICTURES_H_
+#endif  // LLAVA_SERVER_API_OPENAI_IMAGES_H_

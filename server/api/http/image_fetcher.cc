@@ -1,4 +1,4 @@
-#include "server/api/http/picture_fetcher.h"
+#include "server/api/http/image_fetcher.h"
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
@@ -45,7 +45,7 @@ struct Target {
   std::string path;     // with the query
 };
 
-// A picture, or where it is said to be instead.
+// An image, or where it is said to be instead.
 struct Answer {
   std::string body;
   std::string location;
@@ -234,7 +234,7 @@ class Fetching {
 
 }  // namespace
 
-PictureFetcher::PictureFetcher(FetchOptions options, const Clock* clock)
+ImageFetcher::ImageFetcher(FetchOptions options, const Clock* clock)
     : options_(std::move(options)), clock_(clock), tls_(asio::ssl::context::tls_client) {
   SSL_CTX_set_min_proto_version(tls_.native_handle(), TLS1_2_VERSION);
   beast::error_code ignored;  // without authorities no certificate is good, and each fetch says so
@@ -242,8 +242,8 @@ PictureFetcher::PictureFetcher(FetchOptions options, const Clock* clock)
   tls_.set_verify_mode(asio::ssl::verify_peer);
 }
 
-awaitable<absl::Status> PictureFetcher::Fetch(const asio::any_io_executor& executor,
-                                              OpenAiRequest* request, Budget* budget) {
+awaitable<absl::Status> ImageFetcher::Fetch(const asio::any_io_executor& executor,
+                                            OpenAiRequest* request, Budget* budget) {
   ChatCall& call = request->call;
   const std::size_t pictures = request->remote.size();
   if (!options_.policy.enabled()) {
@@ -263,7 +263,7 @@ awaitable<absl::Status> PictureFetcher::Fetch(const asio::any_io_executor& execu
   *budget = std::move(own);
   Fetching fetching(executor, &options_.policy, &tls_, clock_->Now() + options_.timeout);
   std::int64_t left = bytes;
-  for (const RemotePicture& picture : request->remote) {
+  for (const RemoteImage& picture : request->remote) {
     CallImage& image = call.images[picture.image];
     const std::int64_t limit = std::min(options_.max_image_bytes, left);
     absl::StatusOr<std::string> fetched = co_await fetching.Run(picture.url, limit);

@@ -1,7 +1,7 @@
 // Turns a conversation into what an engine takes, and its tokens back into text: the side of a
 // model version that needs no tensors.
-#ifndef LLAVA_SERVER_REGISTRY_PREPARER_H_
-#define LLAVA_SERVER_REGISTRY_PREPARER_H_
+#ifndef LLAVA_SERVER_REGISTRY_PROCESSOR_H_
+#define LLAVA_SERVER_REGISTRY_PROCESSOR_H_
 
 #include <cstdint>
 #include <memory>
@@ -27,22 +27,22 @@ struct PreparedPrompt {
 };
 
 // Immutable; any thread.
-class Preparer {
+class Processor {
  public:
   // Reads the configuration, the tokenizer, the chat template and the image processor of a
   // checkpoint. Errors are those of their readers.
-  static absl::StatusOr<std::shared_ptr<const Preparer>> Load(const std::string& dir,
-                                                              const std::string& vision_tower_dir);
+  static absl::StatusOr<std::shared_ptr<const Processor>> Load(const std::string& dir,
+                                                               const std::string& vision_tower_dir);
 
-  // Slow (pictures): not for an RPC thread. `images` is what the messages' ImageParts index, whole
-  // files. INVALID_ARGUMENT; when a picture is to blame, `bad_image` (not null) is its index.
+  // Slow (images): not for an RPC thread. `images` is what the messages' ImageParts index, whole
+  // files. INVALID_ARGUMENT; when an image is to blame, `bad_image` (not null) is its index.
   // `chat_template`: another one than the checkpoint's own, if not null.
   absl::StatusOr<PreparedPrompt> Prepare(std::span<const model::ChatMessage> messages,
                                          std::span<const absl::string_view> images,
                                          const model::ImageLimits& limits, int* bad_image,
                                          const model::ChatTemplate* chat_template = nullptr) const;
 
-  // For one request. The decoders refer to this preparer, which must outlive them.
+  // For one request. The decoders refer to this processor, which must outlive them.
   engine::TextDecoderFactory MakeDecoderFactory(std::vector<std::string> stop) const;
 
   const model::LlavaConfig& config() const;
@@ -51,15 +51,15 @@ class Preparer {
   // What an operator should know of how the checkpoint was read, a sentence each.
   const std::vector<std::string>& warnings() const;
 
-  ~Preparer();
+  ~Processor();
 
  private:
   struct Parts;
-  explicit Preparer(std::unique_ptr<const Parts> parts);
+  explicit Processor(std::unique_ptr<const Parts> parts);
 
   const std::unique_ptr<const Parts> parts_;
 };
 
 }  // namespace llava::registry
 
-#endif  // LLAVA_SERVER_REGISTRY_PREPARER_H_
+#endif  // LLAVA_SERVER_REGISTRY_PROCESSOR_H_

@@ -1,4 +1,4 @@
-#include "server/api/openai/pictures.h"
+#include "server/api/openai/images.h"
 
 #include <set>
 #include <string>
@@ -54,8 +54,8 @@ absl::Status Resolve(absl::string_view url, std::size_t image, std::span<const F
 
 }  // namespace
 
-absl::Status ResolvePictures(const std::vector<absl::string_view>& urls,
-                             std::span<const FormPart> parts, OpenAiRequest* request) {
+absl::Status ResolveImages(const std::vector<absl::string_view>& urls,
+                           std::span<const FormPart> parts, OpenAiRequest* request) {
   std::set<absl::string_view> named;
   for (std::size_t i = 0; i < urls.size(); ++i) {
     RETURN_IF_ERROR(Resolve(urls[i], i, parts, &named, request));

@@ -1,4 +1,4 @@
-#include "server/registry/preparer.h"
+#include "server/registry/processor.h"
 
 #include <utility>
 
@@ -16,12 +16,12 @@ class Decoder final : public engine::TextDecoder {
   Decoder(const model::Tokenizer& tokenizer, std::vector<std::string> stop)
       : detokenizer_(tokenizer), stop_(std::move(stop)) {}
 
-  Piece Push(std::int32_t token) override {
+  Delta Push(std::int32_t token) override {
     std::string text = stop_.Push(detokenizer_.Push(token));
     return {.text = std::move(text), .stopped = stop_.matched()};
   }
 
-  Piece Finish() override {
+  Delta Finish() override {
     std::string text = stop_.Push(detokenizer_.Finish());
     return {.text = text + stop_.Finish(), .stopped = stop_.matched()};
   }
@@ -35,7 +35,7 @@ std::string_view View(absl::string_view text) { return {text.data(), text.size()
 
 }  // namespace
 
-struct Preparer::Parts {
+struct Processor::Parts {
   model::LlavaConfig config;
   model::Tokenizer tokenizer;
   model::ChatTemplate chat_template;
@@ -43,10 +43,10 @@ struct Preparer::Parts {
   std::vector<std::string> warnings;
 };
 
-Preparer::Preparer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
-Preparer::~Preparer() = default;
+Processor::Processor(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
+Processor::~Processor() = default;
 
-absl::StatusOr<std::shared_ptr<const Preparer>> Preparer::Load(
+absl::StatusOr<std::shared_ptr<const Processor>> Processor::Load(
     const std::string& dir, const std::string& vision_tower_dir) {
   ASSIGN_OR_RETURN(model::LlavaConfig config, model::ReadConfig(dir, vision_tower_dir));
   ASSIGN_OR_RETURN(model::Tokenizer tokenizer, model::Tokenizer::Load(dir, config.layout));
@@ -59,13 +59,13 @@ absl::StatusOr<std::shared_ptr<const Preparer>> Preparer::Load(
   auto parts = std::make_unique<const Parts>(
       Parts{std::move(config), std::move(tokenizer), std::move(chat_template),
             model::Preprocessor(settings), std::move(warnings)});
-  return std::shared_ptr<const Preparer>(new Preparer(std::move(parts)));
+  return std::shared_ptr<const Processor>(new Processor(std::move(parts)));
 }
 
-absl::StatusOr<PreparedPrompt> Preparer::Prepare(std::span<const model::ChatMessage> messages,
-                                                 std::span<const absl::string_view> images,
-                                                 const model::ImageLimits& limits, int* bad_image,
-                                                 const model::ChatTemplate* chat_template) const {
+absl::StatusOr<PreparedPrompt> Processor::Prepare(std::span<const model::ChatMessage> messages,
+                                                  std::span<const absl::string_view> images,
+                                                  const model::ImageLimits& limits, int* bad_image,
+                                                  const model::ChatTemplate* chat_template) const {
   // The text first: it is cheap, and most wrong requests are wrong there.
   const int num_images = static_cast<int>(images.size());
   ASSIGN_OR_RETURN(model::PromptTokens prompt,
@@ -91,16 +91,16 @@ absl::StatusOr<PreparedPrompt> Preparer::Prepare(std::span<const model::ChatMess
   return prepared;
 }
 
-engine::TextDecoderFactory Preparer::MakeDecoderFactory(std::vector<std::string> stop) const {
+engine::TextDecoderFactory Processor::MakeDecoderFactory(std::vector<std::string> stop) const {
   return
       [this, stop = std::move(stop)] { return std::make_unique<Decoder>(parts_->tokenizer, stop); };
 }
 
-const model::LlavaConfig& Preparer::config() const { return parts_->config; }
-const model::Tokenizer& Preparer::tokenizer() const { return parts_->tokenizer; }
-const std::vector<std::string>& Preparer::warnings() const { return parts_->warnings; }
+const model::LlavaConfig& Processor::config() const { return parts_->config; }
+const model::Tokenizer& Processor::tokenizer() const { return parts_->tokenizer; }
+const std::vector<std::string>& Processor::warnings() const { return parts_->warnings; }
 
-std::vector<std::int32_t> Preparer::end_token_ids() const {
+std::vector<std::int32_t> Processor::end_token_ids() const {
   const std::vector<int>& ids = parts_->config.text.eos_token_ids;
   return {ids.begin(), ids.end()};
 }
