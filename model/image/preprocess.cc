@@ -202,13 +202,13 @@ Preprocessor::Preprocessor(const PreprocessSettings& settings) : settings_(setti
 RgbImage Preprocessor::ResizeAndCrop(const RgbImage& image) const {
   const bool pad = settings_.aspect == ImageAspect::kPad;
   const std::int64_t longest = std::max(image.width, image.height);
-  ResampleAxis horizontal{.canvas = pad ? longest : image.width, .picture = image.width};
-  ResampleAxis vertical{.canvas = pad ? longest : image.height, .picture = image.height};
+  ResampleAxis horizontal{.canvas = pad ? longest : image.width, .image = image.width};
+  ResampleAxis vertical{.canvas = pad ? longest : image.height, .image = image.height};
   const std::int64_t shortest = std::min(horizontal.canvas, vertical.canvas);
   std::array<Window, 2> windows;
   for (const int i : {0, 1}) {
     ResampleAxis& axis = i == 0 ? horizontal : vertical;
-    axis.offset = (axis.canvas - axis.picture) / 2;
+    axis.offset = (axis.canvas - axis.image) / 2;
     axis.resized = settings_.shortest_edge == 0 ? settings_.image_size
                                                 : settings_.shortest_edge * axis.canvas / shortest;
     windows[i] = CenterWindow(axis.resized, settings_.image_size);

@@ -164,7 +164,7 @@ class Engine {
   std::map<Digest, std::optional<Done>> versions_;  // with a Done: being removed
   std::vector<scheduling::Event> events_;           // of the next tick
   scheduling::StepResult result_;                   // of the last step
-  std::vector<TextDecoder::Delta> deltas_;          // its text, by sample
+  std::vector<TextDecoder::Delta> decoded_;          // its text, by sample
   std::vector<std::uint8_t> stopped_;               // by sample
   std::optional<TimePoint> wake_;                   // when there is nothing to run
   bool closed_ = false;

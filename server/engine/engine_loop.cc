@@ -92,12 +92,12 @@ void Engine::PublishTokens(const scheduling::TickOutput& out, TimePoint now) {
   for (const scheduling::TokenOut& token : out.tokens) {
     Answer& answer = answers_.at(token.id);
     const auto sample = static_cast<std::size_t>(token.sample);
-    TextDecoder::Delta& delta = deltas_[sample];
+    TextDecoder::Delta& decoded = decoded_[sample];
     Delta delta{.choice = token.choice,
-                .text = std::move(delta.text),
+                .text = std::move(decoded.text),
                 .tokens = {},
                 .finish = token.finish};
-    if (token.finish != scheduling::FinishReason::kNone && !delta.stopped) {
+    if (token.finish != scheduling::FinishReason::kNone && !decoded.stopped) {
       const TextDecoder::Delta rest =
           answer.decoders[static_cast<std::size_t>(token.choice)]->Finish();
       delta.text += rest.text;
@@ -189,7 +189,7 @@ void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
 // The text of the sampled tokens, and which of them complete a stop string.
 void Engine::DecodeText(const scheduling::StepPlan& plan) {
   LLAVA_CHECK_EQ(result_.tokens.size(), plan.samples.size());
-  deltas_.assign(plan.samples.size(), {});
+  decoded_.assign(plan.samples.size(), {});
   stopped_.assign(plan.samples.size(), 0);
   for (const scheduling::PlannedChunk& chunk : scheduler_.step()) {
     const scheduling::Sequence& sequence = *chunk.sequence;
@@ -199,8 +199,8 @@ void Engine::DecodeText(const scheduling::StepPlan& plan) {
       const std::int32_t token = result_.tokens[sample].token;
       if (scheduling::IsEndToken(request, token, sequence.outputs())) continue;
       auto& decoders = answers_.at(request.id).decoders;
-      deltas_[sample] = decoders[static_cast<std::size_t>(sequence.choice + i)]->Push(token);
-      stopped_[sample] = deltas_[sample].stopped ? 1 : 0;
+      decoded_[sample] = decoders[static_cast<std::size_t>(sequence.choice + i)]->Push(token);
+      stopped_[sample] = decoded_[sample].stopped ? 1 : 0;
     }
   }
 }

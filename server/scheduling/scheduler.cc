@@ -237,7 +237,7 @@ void Scheduler::Apply(Arrive& arrive) {
   status = CheckDeadline(state);
   if (!status.ok()) {
     Hit(marks_, Mark::kRefusedDeadline);
-    out_.ends.push_back({std::move(state.request), std::move(status), Usage{}});
+    out_.ends.push_back({std::move(state.spec), std::move(status), Usage{}});
     return;
   }
   state.tenant = fair_share_.Enter(request.tenant);
@@ -249,7 +249,7 @@ void Scheduler::Apply(Arrive& arrive) {
 
 // RESOURCE_EXHAUSTED when even the least that has to be done takes longer than the client waits.
 absl::Status Scheduler::CheckDeadline(RequestState& state) {
-  const Request& request = *state.request;
+  const Request& request = *state.spec;
   if (!request.deadline) return absl::OkStatus();
   Sequence& sequence = *state.choices[0];
   const int cached = planner_.PeekCached(sequence);
