@@ -103,7 +103,9 @@ void AddBenchCommand(CLI::App* app, int* exit_code) {
   command->add_option("--image-side", load.image_side, "Their width and height in pixels")
       ->check(CLI::Range(1, 16384))
       ->capture_default_str();
-  command->add_option("--pictures", load.pictures, "Different pictures; 0: never the same twice")
+  command
+      ->add_option("--pictures", load.distinct_images,
+                   "Different pictures; 0: never the same twice")
       ->capture_default_str();
   command->add_option("--prompt-words", load.prompt_words, "Words of a question")
       ->capture_default_str();

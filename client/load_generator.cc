@@ -65,8 +65,8 @@ v1::ChatRequest LoadGenerator::MakeRequest(const LoadOptions& options, Rng* rng)
   v1::ChatMessage* message = request.add_messages();
   message->set_role(v1::ROLE_USER);
   for (int i = 0; i < options.images; ++i) {
-    Rng own(options.pictures > 0
-                ? options.seed + rng->Below(static_cast<std::uint64_t>(options.pictures))
+    Rng own(options.distinct_images > 0
+                ? options.seed + rng->Below(static_cast<std::uint64_t>(options.distinct_images))
                 : rng->Next());
     message->add_parts()->set_image(DrawImage(options.image_side, &own));
   }

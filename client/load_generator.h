@@ -24,7 +24,7 @@ struct LoadOptions {
   double rate = 0;      // requests a second; above 0: open loop
   int images = 1;       // of one request
   int image_side = 336;
-  int pictures = 0;  // different ones; 0: every request has its own
+  int distinct_images = 0;  // different ones; 0: every request has its own
   int prompt_words = 16;
   int max_tokens = 64;
 };

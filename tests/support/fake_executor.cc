@@ -161,7 +161,7 @@ std::uint64_t FakeExecutor::InputAt(const scheduling::StepPlan& plan,
     if (row < rows.first_row || row >= rows.first_row + rows.count) continue;
     const Feature& feature = features_.at(rows.feature);
     LLAVA_CHECK_EQ(feature.version, version);
-    return ImageInputAt(version, feature.picture, rows.feature_row + row - rows.first_row);
+    return ImageInputAt(version, feature.image, rows.feature_row + row - rows.first_row);
   }
   return TokenInput(version, chunk.token_ids[static_cast<std::size_t>(i)]);
 }

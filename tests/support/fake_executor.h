@@ -63,7 +63,7 @@ class FakeExecutor final : public engine::Executor {
  private:
   struct Feature {
     std::uint64_t version = 0;
-    std::uint64_t picture = 0;
+    std::uint64_t image = 0;
   };
 
   std::uint64_t& Slot(std::span<const scheduling::BlockId> blocks, int position);

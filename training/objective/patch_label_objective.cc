@@ -66,17 +66,17 @@ PatchLabelObjective::PatchLabelObjective(const model::Llava& model,
 
 absl::StatusOr<std::vector<SampleImage>> PatchLabelObjective::ReadImages(
     const std::vector<std::int64_t>& rows, Pass* pass) const {
-  std::vector<SampleImage> pictures;
+  std::vector<SampleImage> images;
   for (const std::int64_t row : rows) {
     const std::string path = absl::StrCat(options_.folder, "/images/", labels_.images[row]);
     ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, model::ImageLimits().max_bytes));
     absl::StatusOr<model::RgbImage> image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
     model::PixelValues pixels = preprocessor_.Process(*image);
-    pictures.push_back({std::move(pixels.values), pixels.height, pixels.width, pixels.digest});
+    images.push_back({std::move(pixels.values), pixels.height, pixels.width, pixels.digest});
     pass->sample_ids.push_back(labels_.images[row]);
   }
-  return pictures;
+  return images;
 }
 
 at::Tensor PatchLabelObjective::Targets(const std::vector<std::int64_t>& rows,
@@ -100,9 +100,9 @@ absl::StatusOr<Pass> PatchLabelObjective::Next() {
       SplitEvenly(batch, std::vector<std::int32_t>(labels_.images.size(), 1), options_.parts)[part];
   Pass pass;
   if (rows.empty()) return pass;
-  ASSIGN_OR_RETURN(const std::vector<SampleImage> pictures, ReadImages(rows, &pass));
+  ASSIGN_OR_RETURN(const std::vector<SampleImage> images, ReadImages(rows, &pass));
   std::vector<const SampleImage*> pointers;
-  for (const SampleImage& picture : pictures) pointers.push_back(&picture);
+  for (const SampleImage& image : images) pointers.push_back(&image);
   const at::Tensor features =
       model_.vision_tower().Forward(PixelTensor(pointers, model_)).flatten(0, 1);
   const at::Tensor scores =

@@ -269,8 +269,8 @@ awaitable<absl::Status> ImageFetcher::Fetch(const asio::any_io_executor& executo
     absl::StatusOr<std::string> fetched = co_await fetching.Run(picture.url, limit);
     if (!fetched.ok()) co_return FieldError(image.field, fetched.status().message());
     left -= static_cast<std::int64_t>(fetched->size());
-    request->pictures.push_back(*std::move(fetched));
-    image.bytes = request->pictures.back();
+    request->image_bytes.push_back(*std::move(fetched));
+    image.bytes = request->image_bytes.back();
   }
   co_return absl::OkStatus();
 }

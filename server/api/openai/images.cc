@@ -27,8 +27,8 @@ absl::Status ReadDataUri(absl::string_view uri, std::size_t image, OpenAiRequest
   if (!absl::Base64Unescape(uri.substr(marker + kMarker.size()), &bytes)) {
     return FieldError(target.field, "expected base64 after the comma");
   }
-  request->pictures.push_back(std::move(bytes));
-  target.bytes = request->pictures.back();
+  request->image_bytes.push_back(std::move(bytes));
+  target.bytes = request->image_bytes.back();
   return absl::OkStatus();
 }
 

@@ -23,11 +23,11 @@ struct RemoteImage {
   std::string url;
 };
 
-// Movable: the call's images point into `images`, which keeps its elements where they are, and
+// Movable: the call's images point into `image_bytes`, which keeps its elements where they are, and
 // into the body that was parsed.
 struct OpenAiRequest {
   ChatCall call;
-  std::deque<std::string> images;
+  std::deque<std::string> image_bytes;
   std::vector<RemoteImage> remote;  // to be fetched before the call may run
   bool stream = false;
   bool include_usage = false;

@@ -120,10 +120,10 @@ RgbImage NaiveWindow(const RgbImage& picture, const std::array<std::uint8_t, 3>&
   return out;
 }
 
-ResampleAxis RandomAxis(Rng& rng, int picture) {
-  ResampleAxis axis{.picture = picture};
-  axis.canvas = picture + (rng.Chance(0.5) ? rng.Between(0, 40) : 0);
-  axis.offset = rng.Between(0, axis.canvas - picture);
+ResampleAxis RandomAxis(Rng& rng, int pixels) {
+  ResampleAxis axis{.image = pixels};
+  axis.canvas = pixels + (rng.Chance(0.5) ? rng.Between(0, 40) : 0);
+  axis.offset = rng.Between(0, axis.canvas - pixels);
   axis.resized = rng.Chance(0.2) ? axis.canvas : rng.Between(1, 60);
   axis.first = rng.Between(0, axis.resized - 1);
   axis.count = rng.Between(1, axis.resized - axis.first);
