@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "base/durable_file.h"
 #include "tests/support/temp_dir.h"
 
@@ -23,7 +24,7 @@ class FileTest : public ::testing::Test {
 };
 
 TEST_F(FileTest, ReadsWhatWasWritten) {
-  const std::string bytes = std::string("a\0b\n", 4) + std::string(100'000, 'x');
+  const std::string bytes = absl::StrCat(absl::string_view("a\0b\n", 4), std::string(100'000, 'x'));
   ASSERT_TRUE(WriteFile(Path("file"), bytes).ok());
   EXPECT_EQ(ReadFile(Path("file"), bytes.size()).value(), bytes);
   ASSERT_TRUE(WriteFile(Path("file"), "").ok());

@@ -3,8 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "rpc/host_port.h"
-#include "server/chat/request_id.h"
+#include <string>
+
+#include "base/digest.h"
 
 namespace llava::rpc {
 namespace {
@@ -42,23 +43,6 @@ TEST(AuthTest, AWrongFileNamesTheLine) {
   EXPECT_THAT(error("alice chat sha256:00\n"), HasSubstr("tokens:1: expected sha256:"));
   EXPECT_THAT(error("# nobody\n"), HasSubstr("holds no token"));
   EXPECT_EQ(Auth::FromFile("/nonexistent").status().code(), absl::StatusCode::kNotFound);
-}
-
-TEST(HostPortTest, ReadsTheThreeForms) {
-  EXPECT_EQ(ParseHostPort("127.0.0.1:80")->host, "127.0.0.1");
-  EXPECT_EQ(ParseHostPort("[::1]:80")->host, "::1");
-  EXPECT_EQ(ParseHostPort(":0")->host, "0.0.0.0");
-  for (const char* wrong : {"", "host", "host:", "host:x", "host:65536", "host:-1", "::1:80"}) {
-    EXPECT_EQ(ParseHostPort(wrong).status().code(), absl::StatusCode::kInvalidArgument) << wrong;
-  }
-}
-
-TEST(RequestIdTest, KeepsWhatIsHarmlessAndMakesTheRest) {
-  EXPECT_EQ(RequestIdOr("client-7_a.b:c"), "client-7_a.b:c");
-  EXPECT_EQ(RequestIdOr("").size(), 24u);
-  EXPECT_NE(RequestIdOr(""), RequestIdOr(""));
-  EXPECT_EQ(RequestIdOr("a\nb").size(), 24u);
-  EXPECT_EQ(RequestIdOr(std::string(129, 'a')).size(), 24u);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "server/commands/generate_command.h"
 #include "tests/support/checkpoint_fixture.h"
 #include "tests/support/temp_dir.h"
 

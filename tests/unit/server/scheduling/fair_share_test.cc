@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "server/scheduling/limits.h"
 
 namespace llava::scheduling {
 namespace {

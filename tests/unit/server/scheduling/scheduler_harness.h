@@ -86,7 +86,7 @@ class SchedulerHarness {
   int Scheduled(RequestId id) const {
     int tokens_of_request = 0;
     for (const PlannedChunk& chunk : scheduler.step()) {
-      if (chunk.sequence->request->request->id == id) tokens_of_request += chunk.tokens;
+      if (chunk.sequence->request->spec->id == id) tokens_of_request += chunk.tokens;
     }
     return tokens_of_request;
   }
