@@ -78,7 +78,7 @@ TEST(StrictYaml, UnknownAndRepeatedKeysAreMistakes) {
             "f.yaml:2: stops: unknown key; did you mean steps?");
   EXPECT_EQ(MistakeIn("elephant: 2\n", read), "f.yaml:1: elephant: unknown key");
   EXPECT_EQ(MistakeIn("steps: 1\nsteps: 1\n", read), "f.yaml:2: steps: comes twice");
-  EXPECT_THAT(MistakeIn(absl::StrCat(std::string(100'000, 'k'), ": 1\n"), read),
+  EXPECT_THAT(MistakeIn(absl::StrCat(std::string(1000, 'k'), ": 1\n"), read),
               HasSubstr("unknown key"));
 }
 
