@@ -2,12 +2,14 @@
 #include <CLI/CLI.hpp>
 
 #include "base/command_line/command_line.h"
+#include "base/openmp_environment.h"
 #include "server/app/serve_command.h"
 #include "server/commands/generate_command.h"
 #include "server/commands/inspect_command.h"
 #include "server/torch/torch_backend.h"
 
 int main(int argc, char** argv) {
+  llava::TellOpenMp(argv);
   CLI::App app("LLaVA serving daemon", "llavad");
   app.set_version_flag("--version", LLAVA_VERSION);
   llava::DescribeItself(&app);

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/command_line/command_line.h"
+#include "base/openmp_environment.h"
 #include "training/commands/check_command.h"
 #include "training/commands/convert_command.h"
 #include "training/commands/evaluate_command.h"
@@ -13,6 +14,7 @@
 #include "training/commands/tokenizer_command.h"
 
 int main(int argc, char** argv) {
+  llava::TellOpenMp(argv);
   CLI::App app("LLaVA training service", "llava-train");
   app.require_subcommand(1);
   llava::DescribeItself(&app);

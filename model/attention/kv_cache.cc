@@ -45,7 +45,8 @@ void WriteTiles(const KvShape& shape, const at::Tensor& k_TKD, const at::Tensor&
   const From* v = v_TKD.const_data_ptr<From>();
   const std::int64_t dim = shape.head_dim, padded = PaddedHeadDim(shape.head_dim);
   const auto tokens = static_cast<std::int64_t>(slots.size());
-  ParallelJobs((tokens + kJobTokens - 1) / kJobTokens, [&](std::int64_t job) {
+  const std::int64_t bytes = tokens * shape.kv_heads * dim * 2 * 4;
+  ParallelJobs((tokens + kJobTokens - 1) / kJobTokens, ThreadsFor(bytes), [&](std::int64_t job) {
     const std::int64_t last = std::min(tokens, (job + 1) * kJobTokens);
     for (std::int64_t t = job * kJobTokens; t < last; ++t) {
       const std::int64_t token = slots[t] % kKvBlockTokens;

@@ -35,6 +35,7 @@ void PagedCpuAttention::PlanJobs(std::int64_t group) {
   const auto visible = [&](const Job& job) {
     return sequences_[job.sequence].context + (job.first_row + job.rows) / group;
   };
+  for (const Job& job : jobs_) visible_ += visible(job);
   std::stable_sort(jobs_.begin(), jobs_.end(),
                    [&](const Job& a, const Job& b) { return visible(a) > visible(b); });
 }
@@ -67,7 +68,8 @@ at::Tensor PagedCpuAttention::Forward(int layer, const at::Tensor& q_THD, const 
   base.bf16 = shape.dtype == at::kBFloat16;
   const float* queries = q.const_data_ptr<float>();
   float* outputs = out.mutable_data_ptr<float>();
-  ParallelJobs(static_cast<std::int64_t>(jobs_.size()), [&](std::int64_t i) {
+  const std::int64_t bytes = visible_ * shape.head_dim * 2 * 4;
+  ParallelJobs(static_cast<std::int64_t>(jobs_.size()), ThreadsFor(bytes), [&](std::int64_t i) {
     const Job& job = jobs_[i];
     const PagedSequence& s = sequences_[job.sequence];
     AttentionArgs args = base;

@@ -37,7 +37,8 @@ class PagedCpuAttention final : public AttentionBackend {
   const std::vector<PagedSequence> sequences_;
   const std::vector<std::int64_t> slots_;
   const KernelTable& kernels_;
-  std::vector<Job> jobs_;  // longest context first; made by the first Forward
+  std::vector<Job> jobs_;     // longest context first; made by the first Forward
+  std::int64_t visible_ = 0;  // tokens that the jobs read, of one key/value head each
 };
 
 }  // namespace llava::model

@@ -17,8 +17,10 @@ template <typename F>
 void ForEachRow(std::int64_t rows, std::int64_t row_length, const F& f) {
   constexpr std::int64_t kJobElements = 1 << 15;
   const std::int64_t job_rows = std::max<std::int64_t>(1, kJobElements / row_length);
-  at::parallel_for(0, rows, job_rows, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t row = first; row < last; ++row) f(row);
+  const std::int64_t jobs = (rows + job_rows - 1) / job_rows;
+  ParallelJobs(jobs, ThreadsFor(rows * row_length * 4), [&](std::int64_t job) {
+    const std::int64_t last = std::min(rows, (job + 1) * job_rows);
+    for (std::int64_t row = job * job_rows; row < last; ++row) f(row);
   });
 }
 

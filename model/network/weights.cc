@@ -35,14 +35,14 @@ std::string Place(const CheckpointTensor& tensor) {
   return absl::StrCat(tensor.file->path(), ": \"", tensor.key, "\"");
 }
 
-// Calls read(piece, its offset, a buffer for it) for every piece of `bytes`, on ATen's threads;
-// what the first failed one said.
+// Calls read(piece, its offset, a buffer for it) for every piece of `bytes`, on this thread and its
+// workers; what the first failed one said.
 template <typename Read>
 absl::Status ForEachPiece(std::string_view bytes, const Read& read) {
   const std::size_t pieces = (bytes.size() + kPiece - 1) / kPiece;
   std::vector<absl::Status> said(pieces);
   const auto buffer = [] { return std::make_unique_for_overwrite<char[]>(kPiece); };
-  ParallelJobs(static_cast<std::int64_t>(pieces), buffer,
+  ParallelJobs(static_cast<std::int64_t>(pieces), static_cast<std::int64_t>(pieces), buffer,
                [&](std::int64_t i, const std::unique_ptr<char[]>& room) {
                  const std::size_t offset = static_cast<std::size_t>(i) * kPiece;
                  said[i] = read(bytes.substr(offset, kPiece), offset, room.get());

@@ -5,10 +5,9 @@
 #include <limits>
 #include <optional>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
+#include "base/control_groups.h"
 
 namespace llava::server {
 namespace {
@@ -41,45 +40,20 @@ std::int64_t Left(const std::string& folder, const char* limit, const char* usag
   return std::max<std::int64_t>(0, *most - std::max<std::int64_t>(0, *used - cached));
 }
 
-// The group `path` and those around it, up to the root of the hierarchy.
-template <typename F>
-std::int64_t LeastOnTheWayUp(std::string path, F left_in) {
-  std::int64_t least = left_in(path);
-  while (!path.empty()) {
-    path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
-    least = std::min(least, left_in(path));
-  }
-  return least;
-}
-
-std::int64_t LeftByGroups(const std::string& root) {
-  std::int64_t least = kUnknown;
-  std::ifstream file(root + "/proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
-    const std::vector<std::string> parts = absl::StrSplit(line, absl::MaxSplits(':', 2));
-    if (parts.size() != 3) continue;
-    const std::string path = parts[2] == "/" ? "" : parts[2];
-    if (parts[0] == "0") {
-      least = std::min(least, LeastOnTheWayUp(path, [&](const std::string& group) {
-                         return Left(root + "/sys/fs/cgroup" + group, "memory.max",
-                                     "memory.current", "inactive_file");
-                       }));
-    } else if (absl::StrContains(absl::StrCat(",", parts[1], ","), ",memory,")) {
-      least =
-          std::min(least, LeastOnTheWayUp(path, [&](const std::string& group) {
-                     return Left(root + "/sys/fs/cgroup/memory" + group, "memory.limit_in_bytes",
-                                 "memory.usage_in_bytes", "total_inactive_file");
-                   }));
-    }
-  }
-  return least;
-}
-
 }  // namespace
 
 std::int64_t AvailableMemory(const std::string& root) {
   const auto machine = Number(root + "/proc/meminfo", "MemAvailable:");
-  return std::min(machine ? *machine * kKiB : kUnknown, LeftByGroups(root));
+  std::int64_t left = machine ? *machine * kKiB : kUnknown;
+  const ControlGroups groups = ControlGroupsOf("memory", root);
+  for (const std::string& group : groups.version2) {
+    left = std::min(left, Left(group, "memory.max", "memory.current", "inactive_file"));
+  }
+  for (const std::string& group : groups.version1) {
+    left = std::min(
+        left, Left(group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"));
+  }
+  return left;
 }
 
 }  // namespace llava::server

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/cpu_count.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
@@ -95,7 +96,7 @@ absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const
 }
 
 absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const LoadRequest& request) {
-  if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
+  at::set_num_threads(config.threads > 0 ? static_cast<int>(config.threads) : ComputeThreads());
   ASSIGN_OR_RETURN(const at::Device device, OpenDevice(request.device));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, request.dir));
   const ThreadLimit limit(request.threads);

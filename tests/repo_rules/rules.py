@@ -132,7 +132,7 @@ ROOMS = {
         "server/engine",
         "server/hosting",
     ],
-    "server": ["base/command_line", "server/app", "server/commands", "server/torch"],
+    "server": ["base", "base/command_line", "server/app", "server/commands", "server/torch"],
     "training/data": ["base", "model/config", "model/image", "model/text"],
     "training/data/scenes": ["base", "training/data"],
     "training/distributed": ["base"],
@@ -187,7 +187,7 @@ ROOMS = {
         "training/run",
         "training/service",
     ],
-    "training": ["base/command_line", "training/commands"],
+    "training": ["base", "base/command_line", "training/commands"],
     "client": ["base", "base/command_line", "proto"],
 }
 CODE = (".cc", ".h", ".cu", ".cuh")

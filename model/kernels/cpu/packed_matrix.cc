@@ -38,7 +38,7 @@ PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dty
       {CeilDiv(out_, kernels.panel), gemm().u32_per_row(in_) * kernels.panel}, at::kInt);
   panels_[-1].zero_();  // columns beyond the last
   const auto room = [] { return std::vector<float>(); };
-  ParallelJobs(panels(), room,
+  ParallelJobs(panels(), ThreadsFor(out_ * in_ * 4), room,
                [&](std::int64_t panel, auto& columns) { Fill(parts, panel, columns); });
 }
 
@@ -87,16 +87,20 @@ at::Tensor PackedMatrix::Multiply(const at::Tensor& x_TI, const at::Tensor& bias
   const at::Tensor packed_x = at::empty({args.rows * args.u32_per_row}, at::kInt);
   args.packed_x = static_cast<std::uint32_t*>(packed_x.mutable_data_ptr());
   const std::int64_t tiles = CeilDiv(args.rows, kernels_->tile_rows);
-  ParallelJobs(CeilDiv(tiles, kJobTiles), [&](std::int64_t job) {
+  ParallelJobs(CeilDiv(tiles, kJobTiles), ThreadsFor(args.rows * in_ * 4), [&](std::int64_t job) {
     gemm().pack_rows(args, job * kJobTiles, std::min(tiles, (job + 1) * kJobTiles));
   });
   tiles <= kFewTiles ? MultiplyFew(args) : MultiplyMany(args);
   return y;
 }
 
+std::int64_t PackedMatrix::WeightBytes() const {
+  return panels() * panels_.size(1) * static_cast<std::int64_t>(sizeof(std::uint32_t));
+}
+
 void PackedMatrix::MultiplyFew(const GemmArgs& args) const {
   const std::int64_t job_panels = std::max<std::int64_t>(4, kJobBytes / (panels_.size(1) * 4));
-  ParallelJobs(CeilDiv(panels(), job_panels), [&](std::int64_t job) {
+  ParallelJobs(CeilDiv(panels(), job_panels), ThreadsFor(WeightBytes()), [&](std::int64_t job) {
     gemm().few_rows(args, job * job_panels, std::min(panels(), (job + 1) * job_panels));
   });
 }
@@ -107,15 +111,17 @@ void PackedMatrix::MultiplyMany(const GemmArgs& args) const {
   const std::int64_t job_panels = std::max<std::int64_t>(1, kJobColumns / kernels_->panel);
   const std::int64_t panel_jobs = CeilDiv(panels(), job_panels);
   const auto room = [] { return std::vector<float>(); };
-  ParallelJobs(row_jobs * panel_jobs, room, [&](std::int64_t job, std::vector<float>& sums) {
-    // Row blocks change fastest: threads meet at the same weights.
-    const std::int64_t row = job % row_jobs, column = job / row_jobs;
-    const std::int64_t first_tile = tiles * row / row_jobs,
-                       last_tile = tiles * (row + 1) / row_jobs;
-    sums.resize((last_tile - first_tile) * kernels_->tile_rows * job_panels * kernels_->panel);
-    gemm().many_rows(args, first_tile, last_tile, column * job_panels,
-                     std::min(panels(), (column + 1) * job_panels), sums.data());
-  });
+  const std::int64_t threads = ThreadsFor(WeightBytes() * CeilDiv(tiles, kFewTiles));
+  ParallelJobs(
+      row_jobs * panel_jobs, threads, room, [&](std::int64_t job, std::vector<float>& sums) {
+        // Row blocks change fastest: threads meet at the same weights.
+        const std::int64_t row = job % row_jobs, column = job / row_jobs;
+        const std::int64_t first_tile = tiles * row / row_jobs,
+                           last_tile = tiles * (row + 1) / row_jobs;
+        sums.resize((last_tile - first_tile) * kernels_->tile_rows * job_panels * kernels_->panel);
+        gemm().many_rows(args, first_tile, last_tile, column * job_panels,
+                         std::min(panels(), (column + 1) * job_panels), sums.data());
+      });
 }
 
 }  // namespace llava::model

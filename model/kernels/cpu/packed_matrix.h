@@ -35,6 +35,7 @@ class PackedMatrix {
   const GemmKernels& gemm() const {
     return dtype_ == at::kFloat ? kernels_->gemm_fp32 : kernels_->gemm_bf16;
   }
+  std::int64_t WeightBytes() const;  // packed
   // columns: room of the calling thread.
   void Fill(std::span<const at::Tensor> parts, std::int64_t panel, std::vector<float>& columns);
   void MultiplyFew(const GemmArgs& args) const;

@@ -1,31 +1,45 @@
-// Jobs of unequal size on ATen's thread pool.
+// Jobs of unequal size on the calling thread and its workers (worker_pool.h).
 #ifndef LLAVA_MODEL_KERNELS_CPU_PARALLEL_H_
 #define LLAVA_MODEL_KERNELS_CPU_PARALLEL_H_
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
+#include "model/kernels/cpu/worker_pool.h"
+
 namespace llava::model {
 
-// Runs job(i) for i in [0, jobs); threads take the next one when they are free, in order, so put
-// long jobs first. `worker_state()` makes what one thread keeps between its jobs.
+// How many threads are worth their while for work that reads so many bytes: one for each 256 KiB,
+// which take a core some 20 us. For less, waking a thread costs more than it computes, and on a
+// busy machine a thread that is descheduled within its job holds up all others for milliseconds.
+inline std::int64_t ThreadsFor(std::int64_t bytes) {
+  constexpr std::int64_t kBytesOfAThread = std::int64_t{1} << 18;
+  return std::max<std::int64_t>(1, bytes / kBytesOfAThread);
+}
+
+// Runs job(i) for i in [0, jobs) on at most `threads` threads, and on at most as many as ATen may
+// use (at::get_num_threads); they take the next one when they are free, in order, so put long jobs
+// first. `worker_state()` makes what one thread keeps between its jobs.
 template <typename MakeState, typename Job>
-void ParallelJobs(std::int64_t jobs, const MakeState& worker_state, const Job& job) {
-  const std::int64_t threads = jobs < at::get_num_threads() ? jobs : at::get_num_threads();
+void ParallelJobs(std::int64_t jobs, std::int64_t threads, const MakeState& worker_state,
+                  const Job& job) {
   std::atomic<std::int64_t> next = 0;
-  at::parallel_for(0, threads, 1, [&](std::int64_t first, std::int64_t last) {
-    for (; first < last; ++first) {
-      auto state = worker_state();
-      for (std::int64_t i = next++; i < jobs; i = next++) job(i, state);
-    }
-  });
+  auto work = [&] {
+    auto state = worker_state();
+    for (std::int64_t i = next++; i < jobs; i = next++) job(i, state);
+  };
+  threads = std::min<std::int64_t>({threads, jobs, at::get_num_threads()});
+  WorkerPool::OfThisThread().Run(
+      static_cast<int>(threads), [](void* context) { (*static_cast<decltype(work)*>(context))(); },
+      &work);
 }
 
 template <typename Job>
-void ParallelJobs(std::int64_t jobs, const Job& job) {
-  ParallelJobs(jobs, [] { return 0; }, [&job](std::int64_t i, int) { job(i); });
+void ParallelJobs(std::int64_t jobs, std::int64_t threads, const Job& job) {
+  ParallelJobs(jobs, threads, [] { return 0; }, [&job](std::int64_t i, int) { job(i); });
 }
 
 }  // namespace llava::model

@@ -1,0 +1,62 @@
+// Threads that compute together. OpenMP's wait at a barrier until everybody has come, spinning: a
+// neighbour on a core, or a quota of the control group, then costs a factor of 50. Here nobody
+// waits for a thread that has not started, and whoever waits gives its core away after
+// microseconds.
+#ifndef LLAVA_MODEL_KERNELS_CPU_WORKER_POOL_H_
+#define LLAVA_MODEL_KERNELS_CPU_WORKER_POOL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+
+namespace llava::model {
+
+// Workers of one computing thread, which owns them, starts them when it first needs them, and joins
+// them when it ends; they inherit its priority. One task at a time.
+class WorkerPool {
+ public:
+  // A task is called by several threads at once, and takes its jobs from a counter of its own.
+  using Task = void (*)(void* context);
+
+  // The calling thread's own.
+  static WorkerPool& OfThisThread();
+
+  WorkerPool() = default;
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  // Calls task(context) on this thread and on up to `threads` - 1 workers, those that are awake in
+  // time: when this thread comes back from its call, the others no longer start. Returns when all
+  // that started are back. Throws what the first of them threw. ATen's operators run on one thread
+  // within a task, and a task within a task runs on the thread that calls it.
+  void Run(int threads, Task task, void* context);
+
+ private:
+  void Work();
+  bool Join();
+  void Leave();
+  void Call() noexcept;
+
+  std::vector<std::jthread> workers_;
+
+  // Written by Run while no task is open.
+  Task task_ = nullptr;
+  void* context_ = nullptr;
+  std::uint32_t wanted_ = 0;  // workers
+
+  std::atomic<std::uint32_t> round_ = 0;  // grows with each task, and at the end
+  std::atomic<std::uint32_t> state_ = 0;  // kOpen while workers may join, and how many have joined
+  std::atomic<bool> stop_ = false;
+
+  Mutex mutex_;
+  std::exception_ptr failure_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_KERNELS_CPU_WORKER_POOL_H_
