@@ -1,7 +1,9 @@
 #include "base/openmp_environment.h"
 
+#include <linux/limits.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <string>
 
@@ -25,7 +27,11 @@ void TellOpenMp(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
     changed |= SetIfMissing("GOMP_SPINCOUNT", kSpinCount);
   }
-  if (changed) execv("/proc/self/exe", argv);
+  if (!changed) return;
+  // By its path, since the name that the system shows for the process comes from it.
+  std::array<char, PATH_MAX> path{};
+  const ssize_t length = readlink("/proc/self/exe", path.data(), path.size() - 1);
+  if (length > 0) execv(path.data(), argv);
 }
 
 }  // namespace llava
