@@ -34,7 +34,7 @@ class ThreadsTest(unittest.TestCase):
 
     def test_openmp_is_told_how_many_threads_and_how_briefly_to_wait(self):
         told = environment_of(self.start().process.pid)
-        self.assertEqual(int(told["OMP_NUM_THREADS"]), len(os.sched_getaffinity(0)))
+        self.assertIn(int(told["OMP_NUM_THREADS"]), range(1, len(os.sched_getaffinity(0)) + 1))
         self.assertLess(int(told["GOMP_SPINCOUNT"]), 100_000)
 
     def test_what_the_environment_says_stays(self):
