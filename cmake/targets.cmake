@@ -36,8 +36,8 @@ function(llava_executable name)
   endif()
 endfunction()
 
-# Seconds after which a test counts as hanging: many times what it takes on an idle machine, since one
-# that only needs more time on a busy one must get it.
+# Seconds after which a test counts as hanging: many times what it takes on an idle machine, since
+# one that only needs more time on a busy one must get it.
 set(LLAVA_TEST_TIMEOUT 1500)
 
 # llava_test(<name> LABEL <label> SOURCES ... DEPS ... [TORCH] [TIMEOUT s])
