@@ -10,14 +10,19 @@
 namespace llava::scheduling {
 namespace {
 
-// After running out of memory the step grows back by a factor of 2 after so many good ones.
+// After the device ran out of memory the step grows back by a factor of 2 after so many good ones:
+// often enough that a short squeeze costs a second or two, seldom enough that a lasting one makes
+// one step in 64 fail.
 constexpr int kStepsToRecover = 64;
-// A step of one token may fail for lack of memory so often in a row before its request is failed.
+// A step of one token may fail for lack of memory so often in a row before its request is failed:
+// each failure has dropped the features that nobody uses, and what others gave back may come late.
 constexpr int kMemoryAttempts = 3;
 
 // While a step was run, what a tick reads has left the CPU's caches. Begins to load what it reads
 // of a sequence that is committed later, and of the request and the tokens of one begun before.
 void PrefetchAhead(const std::vector<PlannedChunk>& step, std::size_t i) {
+  // Far enough ahead that a load from memory has ended when its commit begins, and near enough that
+  // the caches still hold it then.
   constexpr std::size_t kAhead = 6;
   if (i + 2 * kAhead < step.size()) {
     const auto* later = reinterpret_cast<const char*>(step[i + 2 * kAhead].sequence);
@@ -101,8 +106,8 @@ void Scheduler::MeasureStep(const StepDone& done) {
     if (chunk.decode) ++decodes;
   }
   const int images = static_cast<int>(out_.plan.encodes.size());
-  cost_model_.StepDone(out_.plan.total_tokens - decodes, decodes, images, done.encode,
-                       done.forward);
+  cost_model_.StepDone(out_.plan.total_tokens - decodes, decodes, images, done.encode, done.forward,
+                       now_);
   for (const EncodeImage& encode : out_.plan.encodes) {
     for (const PlannedChunk& chunk : step_) {
       if (chunk.decode) continue;
@@ -247,10 +252,9 @@ void Scheduler::Apply(Arrive& arrive) {
   requests_.emplace(id, std::move(made));
 }
 
-// RESOURCE_EXHAUSTED when even the least that has to be done takes longer than the client waits.
-absl::Status Scheduler::CheckDeadline(RequestState& state) {
+// The least that has to be done before the request has its answer.
+Work Scheduler::LeastWork(const RequestState& state) {
   const Request& request = *state.spec;
-  if (!request.deadline) return absl::OkStatus();
   Sequence& sequence = *state.choices[0];
   const int cached = planner_.PeekCached(sequence);
   Work work{.prompt_tokens = sequence.size() - cached, .images = 0, .decode_steps = 0};
@@ -271,9 +275,19 @@ absl::Status Scheduler::CheckDeadline(RequestState& state) {
       work.prompt_tokens += other->size();
     }
   }
-  const Duration needed = cost_model_.Estimate(work);
-  const Duration given = *request.deadline - now_;
+  return work;
+}
+
+// RESOURCE_EXHAUSTED when even the least that has to be done takes longer than the client waits.
+absl::Status Scheduler::CheckDeadline(const RequestState& state) {
+  if (!state.spec->deadline) return absl::OkStatus();
+  const Duration needed = cost_model_.Estimate(LeastWork(state), now_);
+  const Duration given = *state.spec->deadline - now_;
   if (needed <= given) return absl::OkStatus();
+  if (IsIdle()) {
+    Hit(marks_, Mark::kAdmittedIdle);
+    return absl::OkStatus();
+  }
   return WithRetryAfter(absl::ResourceExhaustedError(
                             absl::StrCat("the deadline cannot be met: it is ", Seconds(given),
                                          " s away and the answer takes at "
@@ -281,6 +295,10 @@ absl::Status Scheduler::CheckDeadline(RequestState& state) {
                                          Seconds(needed), " s")),
                         needed - given);
 }
+
+// Nothing could run but for a new request: then it costs nobody anything to try, and its steps
+// correct what is believed of their cost.
+bool Scheduler::IsIdle() const { return requests_.size() == static_cast<std::size_t>(paused_); }
 
 void Scheduler::Apply(Cancel& cancel) {
   RequestState* request = FindState(cancel.id);
@@ -387,7 +405,13 @@ SchedulerStats Scheduler::stats() const {
   stats.running = static_cast<int>(planner_.running().size());
   stats.waiting = static_cast<int>(planner_.waiting().sequences().size());
   stats.paused = paused_;
+  const BlockPool& pool = planner_.kv().pool();
+  stats.blocks_total = pool.size();
+  stats.blocks_used = pool.used();
+  stats.blocks_cached = pool.cached();
+  stats.feature_bytes = planner_.features().bytes();
   stats.generated_tokens = generated_tokens_;
+  stats.planner = planner_.counters();
   return stats;
 }
 

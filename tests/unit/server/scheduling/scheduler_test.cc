@@ -218,6 +218,8 @@ TEST(SchedulerTest, ADeadlineThatCannotBeMetIsRefusedOnArrival) {
   h.forward_time = milliseconds(64);  // 1 ms a prompt token
   h.Arrives(h.MakeRequest(64 * 4, 1));
   h.Finish();
+  h.Arrives(h.MakeRequest(10, 900, 1500));  // the device is not idle
+  h.Tick();
   Request hopeless = h.MakeRequest(500, 1, 3000);
   hopeless.deadline = h.now + milliseconds(100);
   const RequestId refused = h.Arrives(std::move(hopeless));
@@ -229,6 +231,108 @@ TEST(SchedulerTest, ADeadlineThatCannotBeMetIsRefusedOnArrival) {
   EXPECT_TRUE(RetryAfter(h.ended.at(refused)).has_value());
   EXPECT_THAT(std::string(h.ended.at(refused).message()), HasSubstr("deadline cannot be met"));
   EXPECT_FALSE(h.ended.contains(accepted));
+}
+
+// A world in which the device took minutes for what it does in milliseconds: everything that a
+// request needs is believed to take too long.
+class StutterTest : public ::testing::Test {
+ protected:
+  StutterTest() {
+    h.forward_time = h.encode_time = std::chrono::minutes(2);
+    for (int i = 0; i < 30; ++i) h.Arrives(h.MakeRequest(40, 4, 100 * i));
+    h.Finish();
+    h.forward_time = milliseconds(1);
+  }
+
+  RequestId Ask(Duration deadline = seconds(1)) {
+    Request request = h.MakeRequest(40, 4, base += 100);
+    request.sampling.min_tokens = 4;
+    request.deadline = h.now + deadline;
+    return h.Arrives(std::move(request));
+  }
+
+  bool Refused(RequestId id) {
+    const auto ended = h.ended.find(id);
+    return ended != h.ended.end() && absl::IsResourceExhausted(ended->second);
+  }
+
+  SchedulerHarness h;
+  int base = 10000;
+};
+
+TEST_F(StutterTest, AnIdleDeviceTakesOneRequestWhateverItBelieves) {
+  const RequestId first = Ask();
+  const RequestId second = Ask();
+  h.Tick();
+  EXPECT_FALSE(Refused(first));
+  EXPECT_TRUE(Refused(second)) << "the device is busy now";
+  h.Finish();
+  EXPECT_TRUE(h.ended.at(first).ok());
+  EXPECT_GT(h.marks.count(Mark::kAdmittedIdle), 0u);
+}
+
+TEST_F(StutterTest, ADeviceWithNothingButSlowReadersIsIdle) {
+  const RequestId slow = h.Arrives(h.MakeRequest(10, 50, base += 100));
+  h.Tick();
+  h.events.emplace_back(Pause{slow});
+  h.Tick();
+  const RequestId asked = Ask();
+  h.Tick();
+  EXPECT_FALSE(Refused(asked));
+}
+
+TEST_F(StutterTest, ARunningRequestMakesItBusy) {
+  h.Arrives(h.MakeRequest(10, 500, base += 100));
+  h.Tick();
+  const RequestId asked = Ask();
+  h.Tick();
+  EXPECT_TRUE(Refused(asked));
+}
+
+TEST_F(StutterTest, TheStepsOfTheOneThatWasTakenHealTheEstimate) {
+  for (int i = 0; i < 4; ++i) {
+    Ask();
+    h.Finish();
+  }
+  const RequestId first = Ask();
+  const RequestId second = Ask();
+  h.Finish();
+  EXPECT_TRUE(h.ended.at(first).ok());
+  EXPECT_TRUE(h.ended.at(second).ok());
+}
+
+// One that decodes alone for long measures no prompts.
+TEST_F(StutterTest, ABusyDeviceForgetsWhatItDoesNotMeasure) {
+  h.Arrives(h.MakeRequest(10, 900, base += 100));
+  h.Tick();
+  const RequestId refused = Ask();
+  h.Tick();
+  EXPECT_TRUE(Refused(refused));
+  h.step = seconds(10);
+  for (int i = 0; i < 12; ++i) h.Tick();
+  h.step = milliseconds(1);
+  const RequestId taken = Ask();
+  h.Tick();
+  EXPECT_FALSE(Refused(taken));
+}
+
+TEST(SchedulerTest, OneStutterRefusesNobody) {
+  SchedulerHarness h;
+  for (int i = 0; i < 5; ++i) {
+    h.Arrives(h.MakeRequest(40, 4, 100 * i));
+    h.Finish();
+  }
+  h.Arrives(h.MakeRequest(10, 900, 900));
+  h.Tick();
+  h.forward_time = std::chrono::minutes(2);
+  h.Tick();
+  h.forward_time = milliseconds(1);
+  h.Tick();
+  Request request = h.MakeRequest(40, 4, 2000);
+  request.deadline = h.now + seconds(1);
+  const RequestId asked = h.Arrives(std::move(request));
+  h.Tick();
+  EXPECT_FALSE(h.ended.contains(asked)) << h.ended.at(asked);
 }
 
 TEST(SchedulerTest, ASlowReaderPausesAloneAndGivesItsBlocksWhenNeeded) {
@@ -378,14 +482,6 @@ TEST(SchedulerTest, EndAllEndsAll) {
   EXPECT_EQ(h.ended.size(), 2u);
   EXPECT_EQ(h.ended.at(a).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(h.used_blocks(), 0);
-}
-
-TEST(SequenceTest, LegalTransitions) {
-  using enum SequenceState;
-  EXPECT_TRUE(IsLegalTransition(kWaiting, kRunning));
-  EXPECT_TRUE(IsLegalTransition(kRunning, kWaiting));
-  EXPECT_FALSE(IsLegalTransition(kFinished, kRunning));
-  EXPECT_FALSE(IsLegalTransition(kPending, kWaiting));
 }
 
 }  // namespace
