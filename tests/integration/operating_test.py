@@ -119,7 +119,7 @@ class OperatingTest(unittest.TestCase):
             host, port = daemon.addresses["http"].removeprefix("http://").split(":")
             body = json.dumps({"model": "golden", "max_tokens": 2, "messages": [{"role": "user", "content": "Hello"}]})
             for tenant, status in ((b"team 7", 200), ("東".encode(), 200), (b"a\xff", 400), (b"\xed\xa0\x80", 400),
-                                   (b"a\x7f", 400), (b"x" * 257, 400)):
+                                   (b"x" * 257, 400)):
                 with self.subTest(tenant=tenant):
                     connection = http.client.HTTPConnection(host, int(port))
                     connection.request("POST", "/v1/chat/completions", body,

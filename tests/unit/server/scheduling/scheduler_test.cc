@@ -5,14 +5,12 @@
 
 #include <string>
 
-#include "server/scheduling/admission.h"
 #include "tests/unit/server/scheduling/scheduler_harness.h"
 
 namespace llava::scheduling {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::seconds;
 using ::testing::HasSubstr;
 
 TEST(SchedulerTest, AnswersAndEndsOnce) {
@@ -182,159 +180,6 @@ TEST(SchedulerTest, ABetterClassDoesNotWaitForAPlace) {
   EXPECT_EQ(h.got[low_id], 500);
 }
 
-TEST(SchedulerTest, CancelFreesEverythingInTheSameTick) {
-  for (int ticks_before = 0; ticks_before < 6; ++ticks_before) {
-    SchedulerHarness h;
-    Request request = h.MakeRequest(150, 10);  // queued, encoding, prefilling or decoding by then
-    h.AddImage(request, "cat", 10, 80);
-    const RequestId id = h.Arrives(std::move(request));
-    for (int i = 0; i < ticks_before; ++i) h.Tick();
-    const int before = h.got[id];
-    h.events.emplace_back(Cancel{id});
-    h.Tick();
-    EXPECT_EQ(h.got[id], before) << "a token after the cancel";
-    EXPECT_EQ(h.ended.at(id).code(), absl::StatusCode::kCancelled);
-    EXPECT_EQ(h.used_blocks(), 0);
-  }
-}
-
-TEST(SchedulerTest, APassedDeadlineEndsIt) {
-  SchedulerHarness h;
-  Request request = h.MakeRequest(10, 500);
-  request.deadline = h.now + milliseconds(20);
-  const RequestId id = h.Arrives(std::move(request));
-  for (int i = 0; i < 25; ++i) h.Tick();
-  EXPECT_EQ(h.ended.at(id).code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_EQ(h.used_blocks(), 0);
-  Request late = h.MakeRequest(10, 500);
-  late.deadline = h.now;
-  const RequestId late_id = h.Arrives(std::move(late));
-  h.Tick();
-  EXPECT_EQ(h.ended.at(late_id).code(), absl::StatusCode::kDeadlineExceeded);
-}
-
-TEST(SchedulerTest, ADeadlineThatCannotBeMetIsRefusedOnArrival) {
-  SchedulerHarness h;
-  h.forward_time = milliseconds(64);  // 1 ms a prompt token
-  h.Arrives(h.MakeRequest(64 * 4, 1));
-  h.Finish();
-  h.Arrives(h.MakeRequest(10, 900, 1500));  // the device is not idle
-  h.Tick();
-  Request hopeless = h.MakeRequest(500, 1, 3000);
-  hopeless.deadline = h.now + milliseconds(100);
-  const RequestId refused = h.Arrives(std::move(hopeless));
-  Request possible = h.MakeRequest(500, 1, 6000);
-  possible.deadline = h.now + seconds(5);
-  const RequestId accepted = h.Arrives(std::move(possible));
-  h.Tick();
-  EXPECT_EQ(h.ended.at(refused).code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_TRUE(RetryAfter(h.ended.at(refused)).has_value());
-  EXPECT_THAT(std::string(h.ended.at(refused).message()), HasSubstr("deadline cannot be met"));
-  EXPECT_FALSE(h.ended.contains(accepted));
-}
-
-// A world in which the device took minutes for what it does in milliseconds: everything that a
-// request needs is believed to take too long.
-class StutterTest : public ::testing::Test {
- protected:
-  StutterTest() {
-    h.forward_time = h.encode_time = std::chrono::minutes(2);
-    for (int i = 0; i < 30; ++i) h.Arrives(h.MakeRequest(40, 4, 100 * i));
-    h.Finish();
-    h.forward_time = milliseconds(1);
-  }
-
-  RequestId Ask(Duration deadline = seconds(1)) {
-    Request request = h.MakeRequest(40, 4, base += 100);
-    request.sampling.min_tokens = 4;
-    request.deadline = h.now + deadline;
-    return h.Arrives(std::move(request));
-  }
-
-  bool Refused(RequestId id) {
-    const auto ended = h.ended.find(id);
-    return ended != h.ended.end() && absl::IsResourceExhausted(ended->second);
-  }
-
-  SchedulerHarness h;
-  int base = 10000;
-};
-
-TEST_F(StutterTest, AnIdleDeviceTakesOneRequestWhateverItBelieves) {
-  const RequestId first = Ask();
-  const RequestId second = Ask();
-  h.Tick();
-  EXPECT_FALSE(Refused(first));
-  EXPECT_TRUE(Refused(second)) << "the device is busy now";
-  h.Finish();
-  EXPECT_TRUE(h.ended.at(first).ok());
-  EXPECT_GT(h.marks.count(Mark::kAdmittedIdle), 0u);
-}
-
-TEST_F(StutterTest, ADeviceWithNothingButSlowReadersIsIdle) {
-  const RequestId slow = h.Arrives(h.MakeRequest(10, 50, base += 100));
-  h.Tick();
-  h.events.emplace_back(Pause{slow});
-  h.Tick();
-  const RequestId asked = Ask();
-  h.Tick();
-  EXPECT_FALSE(Refused(asked));
-}
-
-TEST_F(StutterTest, ARunningRequestMakesItBusy) {
-  h.Arrives(h.MakeRequest(10, 500, base += 100));
-  h.Tick();
-  const RequestId asked = Ask();
-  h.Tick();
-  EXPECT_TRUE(Refused(asked));
-}
-
-TEST_F(StutterTest, TheStepsOfTheOneThatWasTakenHealTheEstimate) {
-  for (int i = 0; i < 4; ++i) {
-    Ask();
-    h.Finish();
-  }
-  const RequestId first = Ask();
-  const RequestId second = Ask();
-  h.Finish();
-  EXPECT_TRUE(h.ended.at(first).ok());
-  EXPECT_TRUE(h.ended.at(second).ok());
-}
-
-// One that decodes alone for long measures no prompts.
-TEST_F(StutterTest, ABusyDeviceForgetsWhatItDoesNotMeasure) {
-  h.Arrives(h.MakeRequest(10, 900, base += 100));
-  h.Tick();
-  const RequestId refused = Ask();
-  h.Tick();
-  EXPECT_TRUE(Refused(refused));
-  h.step = seconds(10);
-  for (int i = 0; i < 12; ++i) h.Tick();
-  h.step = milliseconds(1);
-  const RequestId taken = Ask();
-  h.Tick();
-  EXPECT_FALSE(Refused(taken));
-}
-
-TEST(SchedulerTest, OneStutterRefusesNobody) {
-  SchedulerHarness h;
-  for (int i = 0; i < 5; ++i) {
-    h.Arrives(h.MakeRequest(40, 4, 100 * i));
-    h.Finish();
-  }
-  h.Arrives(h.MakeRequest(10, 900, 900));
-  h.Tick();
-  h.forward_time = std::chrono::minutes(2);
-  h.Tick();
-  h.forward_time = milliseconds(1);
-  h.Tick();
-  Request request = h.MakeRequest(40, 4, 2000);
-  request.deadline = h.now + seconds(1);
-  const RequestId asked = h.Arrives(std::move(request));
-  h.Tick();
-  EXPECT_FALSE(h.ended.contains(asked)) << h.ended.at(asked);
-}
-
 TEST(SchedulerTest, ASlowReaderPausesAloneAndGivesItsBlocksWhenNeeded) {
   SchedulerOptions options = SmallOptions();
   options.num_blocks = 8;
@@ -470,18 +315,6 @@ TEST(SchedulerTest, NobodyStarves) {
     h.Tick();
   }
   EXPECT_TRUE(h.ended.contains(id));
-}
-
-TEST(SchedulerTest, EndAllEndsAll) {
-  SchedulerHarness h;
-  const RequestId a = h.Arrives(h.MakeRequest(10, 20));
-  h.Tick();
-  h.Arrives(h.MakeRequest(10, 20));
-  h.events.emplace_back(EndAll{absl::UnavailableError("stopping")});
-  h.Tick();
-  EXPECT_EQ(h.ended.size(), 2u);
-  EXPECT_EQ(h.ended.at(a).code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(h.used_blocks(), 0);
 }
 
 }  // namespace
