@@ -75,13 +75,12 @@ ServeCommand::ServeCommand(CLI::App* app) {
 void ServeCommand::AddFlag(const Section& section, const Option& option, CLI::App* app) {
   // One device is the usual case.
   const std::string names = FlagOf(option) + (option.name == "devices" ? ",--device" : "");
-  app->add_option_function<std::string>(
-         names,
-         [this, &option](const std::string& text) { overrides_.emplace_back(&option, text); },
-         std::string(option.help))
-      ->type_name(ValueName(option))
-      ->default_str(FormatValue(option, Config()))
-      ->group(std::string(section.name));
+  CLI::Option* flag = app->add_option_function<std::string>(
+      names, [this, &option](const std::string& text) { overrides_.emplace_back(&option, text); },
+      std::string(option.help));
+  flag->type_name(ValueName(option))->group(std::string(section.name));
+  const std::string value = FormatValue(option, Config());
+  if (value != "\"\"" && value != "[]") flag->default_str(value);
 }
 
 absl::StatusOr<Config> ServeCommand::MakeConfig() const {

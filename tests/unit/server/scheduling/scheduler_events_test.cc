@@ -159,11 +159,13 @@ TEST(SchedulerEventsTest, OneStutterRefusesNobody) {
   }
   h.Arrives(h.MakeRequest(10, 900, 900));
   h.Tick();
+  h.Tick();  // from here on it decodes
   h.forward_time = std::chrono::minutes(2);
   h.Tick();
   h.forward_time = milliseconds(1);
   h.Tick();
   Request request = h.MakeRequest(40, 4, 2000);
+  request.sampling.min_tokens = 4;
   request.deadline = h.now + seconds(1);
   const RequestId asked = h.Arrives(std::move(request));
   h.Tick();
