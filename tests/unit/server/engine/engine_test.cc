@@ -62,7 +62,9 @@ class EngineTest : public ::testing::Test {
     executor_ = executor.get();
     engine_ = std::make_unique<Engine>(options, std::move(executor), &clock_, &observer_);
   }
-  ~EngineTest() override { engine_->Stop(); }
+  ~EngineTest() override {
+    if (engine_ != nullptr) engine_->Stop();
+  }
 
   static EngineOptions Options() {
     EngineOptions options;
@@ -260,6 +262,19 @@ TEST_F(EngineTest, StopEndsWhatIsLeft) {
   }
   EXPECT_EQ(end.status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(Add(Sha256Of("late")).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(EngineTest, TheDestructorStopsItWhenNobodyHas) {
+  Start();
+  auto stream = Submit(MakeRequest(10, 400));
+  ASSERT_TRUE(stream.ok());
+  ASSERT_TRUE(stream->Pop().has_value());
+  engine_.reset();
+  End end;
+  while (auto event = stream->Pop()) {
+    if (auto* last = std::get_if<End>(&*event)) end = *last;
+  }
+  EXPECT_EQ(end.status.code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(EngineTest, AFailureInAStepFailsItsRequestAndTheLoopGoesOn) {
