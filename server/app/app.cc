@@ -4,6 +4,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <iterator>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -36,9 +37,11 @@
 namespace llava::server {
 namespace {
 
-// After the drain the rest is cut off; this is how long that may take to reach the clients.
+// After the drain the rest is cut off; this is how long that may take to reach the clients. Half of
+// it would do on a calm network, and Kubernetes waits 30 s in all unless it is told otherwise.
 constexpr Duration kCutOff = std::chrono::seconds(2);
-// An engine with work whose last step is older than this is stuck.
+// An engine with work whose last step is older than this is stuck: the longest steps that were seen
+// (a long prompt of a large model on few cores) take some seconds.
 constexpr Duration kStalled = std::chrono::minutes(1);
 
 }  // namespace
@@ -54,7 +57,7 @@ struct App::Parts {
                                    clock)),
         metrics(&metric_registry),
         model_metrics(&metric_registry),
-        engine_metrics(&metrics),
+        engine_metrics(&metrics, &metric_registry),
         admission(ToAdmissionOptions(config), clock),
         host(config, backend, clock, log.get(), &engine_metrics),
         models(ToRegistryOptions(config), &host, clock,
@@ -76,6 +79,7 @@ struct App::Parts {
   observe::Health::State Readiness() const;
   void OnChange(const registry::VersionInfo& info, const std::string& cause);
   absl::Status Watch();
+  void LogDrain(Duration took) const;
 
   const Config config;
   const Clock* const clock;
@@ -106,14 +110,16 @@ struct App::Parts {
   std::unique_ptr<registry::LatestWatcher> watcher;
   registry::Registry::Ticket first;  // of the configured checkpoint; null: none
   bool was_ready = false;            // of the registry's lock
-  bool stopped = false;
+  std::optional<bool> all_answered;  // by Stop
 };
 
 std::string App::Parts::Scrape() {
   const observe::Health::State state = Readiness();
   metrics.ready.Set(state.ready ? 1 : 0);
   host.WithEngines([this](const auto& engines) {
-    if (!engines.empty()) engine_metrics.Refresh(engines);
+    std::vector<engine::EngineStats> stats;
+    for (const engine::Engine* engine : engines) stats.push_back(engine->stats());
+    engine_metrics.Refresh(stats);
   });
   auto families = metric_registry.Collect();
   auto process = process_metrics.Collect();
@@ -129,7 +135,7 @@ observe::Health::State App::Parts::Readiness() const {
   host.WithEngines([&](const auto& engines) {
     for (const engine::Engine* engine : engines) {
       const engine::EngineStats stats = engine->stats();
-      const bool busy = stats.running > stats.paused;
+      const bool busy = stats.scheduler.running > stats.scheduler.paused;
       stalled |= busy && stats.last_step.has_value() && clock->Now() - *stats.last_step > kStalled;
     }
   });
@@ -179,6 +185,21 @@ absl::Status App::Parts::Watch() {
                  {{"watch", config.watch}});
   }
   return absl::OkStatus();
+}
+
+// Whether the drain kept to its limit, and what it cost the clients.
+void App::Parts::LogDrain(Duration took) const {
+  boost::json::object fields = {{"all_answered", *all_answered},
+                                {"drain_seconds", Seconds(took)},
+                                {"drain_timeout_seconds", Seconds(config.drain_timeout)}};
+  if (!*all_answered) {
+    log->Warning("requests are cut off at the end of drain_timeout", std::move(fields));
+  } else if (took > config.drain_timeout) {
+    log->Warning("the drain took longer than drain_timeout: this process hardly got to run",
+                 std::move(fields));
+  } else {
+    log->Info("drained", std::move(fields));
+  }
 }
 
 App::App(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -260,16 +281,25 @@ absl::Status App::AwaitFirst() {
   return p.models.Await(p.first, TimePoint::max())->status;
 }
 
+void App::OnHangUp() {
+  parts_->log->Info("SIGHUP is ignored",
+                    {{"reason",
+                      "settings are read at the start only; new versions come by watch or "
+                      "by ModelService"}});
+}
+
 bool App::Stop() {
   Parts& p = *parts_;
-  if (p.stopped) return true;
-  p.stopped = true;
+  if (p.all_answered.has_value()) return *p.all_answered;
+  const TimePoint begin = p.clock->Now();
   p.log->Info("draining", {{"seconds", Seconds(p.config.drain_timeout)}});
   p.watcher.reset();
   p.models.BeginStop();
   p.health.Drain();
   p.runner.Drain();
-  const bool drained = p.runner.WaitUntilEmpty(p.clock->Now() + p.config.drain_timeout);
+  p.all_answered = p.runner.WaitUntilEmpty(begin + p.config.drain_timeout);
+  const TimePoint drained = p.clock->Now();
+  p.LogDrain(drained - begin);
   // What is left is told so by its engine.
   p.prepare.Stop();
   p.host.StopEngines();
@@ -282,8 +312,10 @@ bool App::Stop() {
   p.runner.WaitUntilEmpty(TimePoint::max());
   p.io.Stop();
   p.models.Stop();
-  p.log->Info("stopped", {{"all_answered", drained}});
-  return drained;
+  p.log->Info("stopped", {{"all_answered", *p.all_answered},
+                          {"drain_seconds", Seconds(drained - begin)},
+                          {"stop_seconds", Seconds(p.clock->Now() - drained)}});
+  return *p.all_answered;
 }
 
 }  // namespace llava::server

@@ -51,8 +51,13 @@ class App {
   // it does not. Starts no thread.
   absl::Status AwaitFirst();
 
-  // Not ready, refuses new requests, lets accepted ones finish until drain_timeout, stops
-  // everything. True when every accepted request was answered.
+  // SIGHUP: says in the log that nothing is read anew while the daemon runs.
+  void OnHangUp();
+
+  // Not ready, refuses new requests, lets accepted ones finish until drain_timeout, cuts the others
+  // off and stops everything. True when every accepted request was answered; on a machine so busy
+  // that this thread ran only after drain_timeout that may have taken longer. The log says how long
+  // the drain and the rest took. Again is allowed, and says the same.
   bool Stop();
 
  private:

@@ -1,13 +1,28 @@
 #include "server/app/app_options.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
 namespace llava::server {
+
+namespace {
+
+// As many files as the process may open; connections are files.
+std::int64_t OpenFiles() {
+  rlimit limit = {};
+  const bool known = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  return known ? static_cast<std::int64_t>(limit.rlim_cur)
+               : std::numeric_limits<std::int64_t>::max();
+}
+
+}  // namespace
 
 std::string ModelName(const Config& config) {
   if (!config.model_name.empty()) return config.model_name;
@@ -60,13 +75,17 @@ rpc::GrpcOptions ToGrpcOptions(const Config& config, const rpc::TlsFiles& tls) {
           .reflection = config.reflection};
 }
 
+std::int64_t ConnectionsWithin(std::int64_t wanted, std::int64_t open_files) {
+  return std::min(wanted, std::max<std::int64_t>(1, open_files - open_files / 4));
+}
+
 api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
                                const rpc::TlsFiles& tls) {
   return {.listen = listen,
           .tls = tls,
           .max_body_bytes = config.max_message_bytes,
           .max_bodies_bytes = config.queue_bytes + 4 * config.max_message_bytes,
-          .max_connections = config.http_max_connections,
+          .max_connections = ConnectionsWithin(config.http_max_connections, OpenFiles()),
           .idle_timeout = config.http_idle_timeout,
           .request_timeout = config.http_request_timeout,
           .cors_origins = config.cors_origins};

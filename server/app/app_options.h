@@ -26,6 +26,11 @@ absl::StatusOr<rpc::Auth> ReadAuth(const Config& config);
 scheduling::AdmissionOptions ToAdmissionOptions(const Config& config);
 api::ChatRunner::Options ToRunnerOptions(const Config& config);
 rpc::GrpcOptions ToGrpcOptions(const Config& config, const rpc::TlsFiles& tls);
+// How many connections the HTTP API may have when the process may open `open_files`: `wanted`, but
+// a quarter of the files is left to all else, so that the metrics port still answers (and what is
+// read for it can be opened) while HTTP has all that it may have.
+std::int64_t ConnectionsWithin(std::int64_t wanted, std::int64_t open_files);
+
 api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
                                const rpc::TlsFiles& tls);
 

@@ -3,32 +3,86 @@
 namespace llava::server {
 namespace {
 
-// Totals of all engines.
-engine::EngineStats Sum(const std::vector<engine::Engine*>& engines) {
-  engine::EngineStats sum;
-  for (const engine::Engine* engine : engines) {
-    const engine::EngineStats stats = engine->stats();
-    sum.running += stats.running;
-    sum.waiting += stats.waiting;
-    sum.paused += stats.paused;
-    sum.blocks_total += stats.blocks_total;
-    sum.blocks_used += stats.blocks_used;
-    sum.blocks_cached += stats.blocks_cached;
-    sum.feature_bytes += stats.feature_bytes;
-    sum.preemptions += stats.preemptions;
-    sum.prompt_tokens += stats.prompt_tokens;
-    sum.cached_prompt_tokens += stats.cached_prompt_tokens;
-    sum.images_needed += stats.images_needed;
-    sum.images_encoded += stats.images_encoded;
-  }
+using engine::EngineStats;
+
+// A metric that is the sum over all engines of a number in their stats.
+struct Row {
+  const char* name;
+  const char* help;
+  double (*get)(const EngineStats&);
+  const char* label = nullptr;  // null: no label
+  const char* value = "";
+};
+
+constexpr char kBlocks[] = "llava_kv_blocks";
+constexpr char kBlocksHelp[] = "KV cache blocks by what they hold.";
+constexpr char kImageCache[] = "llava_image_cache_requests_total";
+constexpr char kImageCacheHelp[] = "Pictures looked up in the image feature cache.";
+
+constexpr Row kGauges[] = {
+    {"llava_requests_running", "Answers being computed.",
+     [](const EngineStats& s) -> double { return s.scheduler.running; }},
+    {"llava_requests_waiting", "Answers waiting for a place in the batch.",
+     [](const EngineStats& s) -> double { return s.scheduler.waiting; }},
+    {"llava_requests_paused", "Answers whose reader is slow.",
+     [](const EngineStats& s) -> double { return s.scheduler.paused; }},
+    {kBlocks, kBlocksHelp, [](const EngineStats& s) -> double { return s.scheduler.blocks_used; },
+     "state", "used"},
+    {kBlocks, kBlocksHelp, [](const EngineStats& s) -> double { return s.scheduler.blocks_cached; },
+     "state", "cached"},
+    {kBlocks, kBlocksHelp,
+     [](const EngineStats& s) -> double {
+       return s.scheduler.blocks_total - s.scheduler.blocks_used - s.scheduler.blocks_cached;
+     },
+     "state", "free"},
+    {"llava_image_cache_bytes", "Bytes of cached image features.",
+     [](const EngineStats& s) { return static_cast<double>(s.scheduler.feature_bytes); }},
+};
+
+constexpr Row kCounters[] = {
+    {"llava_preemptions_total", "Sequences that lost their KV blocks to others for a while.",
+     [](const EngineStats& s) { return static_cast<double>(s.scheduler.planner.preemptions); }},
+    {"llava_prefix_cache_queried_tokens_total", "Prompt tokens looked up in the prefix cache.",
+     [](const EngineStats& s) { return static_cast<double>(s.scheduler.planner.prompt_tokens); }},
+    {"llava_prefix_cache_hit_tokens_total", "Of these, tokens found there.",
+     [](const EngineStats& s) {
+       return static_cast<double>(s.scheduler.planner.cached_prompt_tokens);
+     }},
+    {kImageCache, kImageCacheHelp,
+     [](const EngineStats& s) {
+       const scheduling::PlannerCounters& planner = s.scheduler.planner;
+       return static_cast<double>(planner.images_needed - planner.images_encoded);
+     },
+     "result", "hit"},
+    {kImageCache, kImageCacheHelp,
+     [](const EngineStats& s) { return static_cast<double>(s.scheduler.planner.images_encoded); },
+     "result", "miss"},
+};
+
+prometheus::Labels LabelsOf(const Row& row) {
+  if (row.label == nullptr) return {};
+  return {{row.label, row.value}};
+}
+
+double Sum(const Row& row, std::span<const EngineStats> engines) {
+  double sum = 0;
+  for (const EngineStats& stats : engines) sum += row.get(stats);
   return sum;
 }
 
-void Grow(prometheus::Counter& counter, std::uint64_t before, std::uint64_t now) {
-  if (now > before) counter.Increment(static_cast<double>(now - before));
-}
-
 }  // namespace
+
+EngineMetrics::EngineMetrics(observe::Metrics* metrics, prometheus::Registry* registry)
+    : metrics_(metrics) {
+  for (const Row& row : kGauges) {
+    auto& family = prometheus::BuildGauge().Name(row.name).Help(row.help).Register(*registry);
+    gauges_.push_back(&family.Add(LabelsOf(row)));
+  }
+  for (const Row& row : kCounters) {
+    auto& family = prometheus::BuildCounter().Name(row.name).Help(row.help).Register(*registry);
+    totals_.push_back({&family.Add(LabelsOf(row)), 0});
+  }
+}
 
 void EngineMetrics::OnStep(const engine::StepReport& report) {
   if (!report.status.ok()) metrics_->failed_steps.Increment();
@@ -64,23 +118,15 @@ void EngineMetrics::OnCancelled(std::uint64_t steps) {
   metrics_->cancel_steps.Observe(static_cast<double>(steps));
 }
 
-void EngineMetrics::Refresh(const std::vector<engine::Engine*>& engines) {
-  const engine::EngineStats now = Sum(engines);
+void EngineMetrics::Refresh(std::span<const EngineStats> engines) {
   MutexLock lock(&mutex_);
-  metrics_->running.Set(now.running);
-  metrics_->waiting.Set(now.waiting);
-  metrics_->paused.Set(now.paused);
-  metrics_->kv_blocks_used.Set(now.blocks_used);
-  metrics_->kv_blocks_cached.Set(now.blocks_cached);
-  metrics_->kv_blocks_free.Set(now.blocks_total - now.blocks_used - now.blocks_cached);
-  metrics_->image_cache_bytes.Set(static_cast<double>(now.feature_bytes));
-  Grow(metrics_->preemptions, last_.preemptions, now.preemptions);
-  Grow(metrics_->prefix_cache_queried_tokens, last_.prompt_tokens, now.prompt_tokens);
-  Grow(metrics_->prefix_cache_hit_tokens, last_.cached_prompt_tokens, now.cached_prompt_tokens);
-  Grow(metrics_->image_cache_misses, last_.images_encoded, now.images_encoded);
-  Grow(metrics_->image_cache_hits, last_.images_needed - last_.images_encoded,
-       now.images_needed - now.images_encoded);
-  last_ = now;
+  for (std::size_t i = 0; i < gauges_.size(); ++i) gauges_[i]->Set(Sum(kGauges[i], engines));
+  for (std::size_t i = 0; i < totals_.size(); ++i) {
+    const double now = Sum(kCounters[i], engines);
+    Total& total = totals_[i];
+    total.counter->Increment(now < total.last ? now : now - total.last);
+    total.last = now;
+  }
 }
 
 }  // namespace llava::server

@@ -2,7 +2,12 @@
 #ifndef LLAVA_SERVER_APP_ENGINE_METRICS_H_
 #define LLAVA_SERVER_APP_ENGINE_METRICS_H_
 
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/registry.h>
+
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/mutex.h"
@@ -12,10 +17,12 @@
 
 namespace llava::server {
 
-// The observer of all engines; its calls only add to counters.
+// The observer of all engines; its calls only add to counters. What the engines count themselves is
+// read from their stats, by the table in engine_metrics.cc. Thread-safe.
 class EngineMetrics final : public engine::Observer {
  public:
-  explicit EngineMetrics(observe::Metrics* metrics) : metrics_(metrics) {}
+  // Both outlive this; `registry` owns the metrics.
+  EngineMetrics(observe::Metrics* metrics, prometheus::Registry* registry);
 
   void OnStep(const engine::StepReport& report) override;
   void OnFirstToken(Duration since_arrival) override;
@@ -24,13 +31,20 @@ class EngineMetrics final : public engine::Observer {
              const scheduling::Usage& usage, Duration since_arrival) override;
   void OnCancelled(std::uint64_t steps) override;
 
-  // Before a scrape: what only the engines know.
-  void Refresh(const std::vector<engine::Engine*>& engines);
+  // Before a scrape, with the stats of all engines. Gauges are their sums. Counters grow by what
+  // the sums grew; when a sum is smaller than before, new engines began to count from 0.
+  void Refresh(std::span<const engine::EngineStats> engines);
 
  private:
+  struct Total {
+    prometheus::Counter* counter;
+    double last;  // the sum at the last Refresh
+  };
+
   observe::Metrics* const metrics_;
+  std::vector<prometheus::Gauge*> gauges_;  // by row of the table
   Mutex mutex_;
-  engine::EngineStats last_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Total> totals_ ABSL_GUARDED_BY(mutex_);  // by row of the table
 };
 
 }  // namespace llava::server

@@ -4,12 +4,13 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <variant>
 
+#include "absl/strings/str_join.h"
 #include "base/clock.h"
 #include "base/status_macros.h"
 #include "server/app/app.h"
 #include "server/app/signals.h"
-#include "server/config/config.h"
 
 namespace llava::server {
 namespace {
@@ -17,39 +18,22 @@ namespace {
 constexpr int kCutOff = 1;
 constexpr int kCannotStart = 2;
 
-struct Flag {
-  const char* flag;
-  const char* option;
-  const char* help;
-};
-constexpr Flag kFlags[] = {
-    {"--checkpoint", "checkpoint", "Folder of the checkpoint"},
-    {"--watch", "watch", "Folder that versions are published to"},
-    {"--device", "devices", "Devices, comma-separated: cpu, cuda:0"},
-    {"--dtype", "dtype", "auto, float32 or bfloat16"},
-    {"--listen", "listen", "HOST:PORT of gRPC; port 0 picks one"},
-    {"--http", "http", "HOST:PORT of HTTP; empty for none"},
-    {"--metrics", "metrics", "HOST:PORT of /metrics; empty for none"},
-};
+// What --help shows for the value of a flag.
+std::string ValueName(const Option& option) {
+  struct Name {
+    std::string operator()(bool Config::*) const { return "true|false"; }
+    std::string operator()(std::int64_t Config::*) const { return "N"; }
+    std::string operator()(Duration Config::*) const { return "DURATION"; }
+    std::string operator()(std::string Config::*) const { return "TEXT"; }
+    std::string operator()(std::vector<std::string> Config::*) const { return "A,B,..."; }
+  };
+  if (!option.choices.empty()) return absl::StrJoin(option.choices, "|");
+  return option.unit == Unit::kBytes ? "BYTES" : std::visit(Name(), option.member);
+}
 
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "llavad: %s\n", std::string(status.message()).c_str());
   return kCannotStart;
-}
-
-absl::StatusOr<Config> MakeConfig(const std::string& file,
-                                  const std::map<std::string, std::string>& overrides) {
-  Config config;
-  if (!file.empty()) {
-    ASSIGN_OR_RETURN(config, ReadConfigFile(file));
-  }
-  for (const Flag& flag : kFlags) {
-    const auto set = overrides.find(flag.option);
-    if (set == overrides.end()) continue;
-    RETURN_IF_ERROR(SetOption(flag.option, set->second, flag.flag, &config));
-  }
-  RETURN_IF_ERROR(CheckConfig(config));
-  return config;
 }
 
 // `address` with the port that was picked.
@@ -80,18 +64,39 @@ void Announce(const Config& config, const App::Ports& ports) {
 }  // namespace
 
 ServeCommand::ServeCommand(CLI::App* app) {
-  app->add_option("--config", config_file_, "YAML file; see --print-config");
-  for (const Flag& flag : kFlags) {
-    app->add_option_function<std::string>(
-        flag.flag, [this, &flag](const std::string& text) { overrides_[flag.option] = text; },
-        flag.help);
-  }
+  app->add_option("--config", config_file_, "YAML file; see --print-config")->type_name("FILE");
   app->add_flag("--print-config", print_config_, "Print the effective configuration and exit");
   app->add_flag("--check", check_, "Check configuration, files and checkpoint, and exit");
+  for (const Section& section : Sections()) {
+    for (const Option& option : section.options) AddFlag(section, option, app);
+  }
+}
+
+void ServeCommand::AddFlag(const Section& section, const Option& option, CLI::App* app) {
+  // One device is the usual case.
+  const std::string names = FlagOf(option) + (option.name == "devices" ? ",--device" : "");
+  CLI::Option* flag = app->add_option_function<std::string>(
+      names, [this, &option](const std::string& text) { overrides_.emplace_back(&option, text); },
+      std::string(option.help));
+  flag->type_name(ValueName(option))->group(std::string(section.name));
+  const std::string value = FormatValue(option, Config());
+  if (value != "\"\"" && value != "[]") flag->default_str(value);
+}
+
+absl::StatusOr<Config> ServeCommand::MakeConfig() const {
+  Config config;
+  if (!config_file_.empty()) {
+    ASSIGN_OR_RETURN(config, ReadConfigFile(config_file_));
+  }
+  for (const auto& [option, text] : overrides_) {
+    RETURN_IF_ERROR(SetOption(option->name, text, FlagOf(*option), &config));
+  }
+  RETURN_IF_ERROR(CheckConfig(config));
+  return config;
 }
 
 int ServeCommand::Run(Backend* backend) {
-  const auto config = MakeConfig(config_file_, overrides_);
+  const auto config = MakeConfig();
   if (!config.ok()) return Fail(config.status());
   if (print_config_) {
     std::fputs(PrintConfig(*config).c_str(), stdout);
@@ -123,7 +128,7 @@ int ServeCommand::Serve(const Config& config, Backend* backend) {
   signals.LetThrough();
   serving = (*app)->AwaitFirst();
   if (!serving.ok()) return Fail(serving);
-  signals.Wait();
+  signals.Wait([&app] { (*app)->OnHangUp(); });
   return (*app)->Stop() ? 0 : kCutOff;
 }
 

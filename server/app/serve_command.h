@@ -3,14 +3,19 @@
 #define LLAVA_SERVER_APP_SERVE_COMMAND_H_
 
 #include <CLI/App.hpp>
-#include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/status/statusor.h"
+#include "server/config/config.h"
+#include "server/config/config_table.h"
 #include "server/hosting/backend.h"
 
 namespace llava::server {
 
-// The flags of the command itself; subcommands do other things.
+// The flags of the command itself: one for each option of the table, in groups by section, and
+// those that say what to do with them. Subcommands do other things.
 class ServeCommand {
  public:
   explicit ServeCommand(CLI::App* app);
@@ -19,11 +24,16 @@ class ServeCommand {
   // off, 2 when the daemon could not start. REQUIRES: the command line was parsed.
   int Run(Backend* backend);
 
+  // The options of the file, those of flags instead where there are any. The error names the file's
+  // line or the flag. REQUIRES: the command line was parsed.
+  absl::StatusOr<Config> MakeConfig() const;
+
  private:
+  void AddFlag(const Section& section, const Option& option, CLI::App* app);
   int Serve(const Config& config, Backend* backend);
 
   std::string config_file_;
-  std::map<std::string, std::string> overrides_;  // option to the flag's text
+  std::vector<std::pair<const Option*, std::string>> overrides_;  // the text of each flag given
   bool print_config_ = false;
   bool check_ = false;
 };

@@ -16,8 +16,13 @@ sigset_t Stops() {
   return set;
 }
 
-void SetMask(int how) {
-  const sigset_t set = Stops();
+sigset_t StopsAndHangUp() {
+  sigset_t set = Stops();
+  sigaddset(&set, SIGHUP);
+  return set;
+}
+
+void SetMask(int how, const sigset_t& set) {
   LLAVA_CHECK_EQ(pthread_sigmask(how, &set, nullptr), 0);
 }
 
@@ -25,17 +30,20 @@ void SetMask(int how) {
 
 Signals::Signals() {
   signal(SIGPIPE, SIG_IGN);
-  SetMask(SIG_BLOCK);
+  SetMask(SIG_BLOCK, StopsAndHangUp());
 }
 
-void Signals::LetThrough() { SetMask(SIG_UNBLOCK); }
+void Signals::LetThrough() { SetMask(SIG_UNBLOCK, Stops()); }
 
-void Signals::Wait() {
-  SetMask(SIG_BLOCK);
-  const sigset_t set = Stops();
-  int number = 0;
-  LLAVA_CHECK_EQ(sigwait(&set, &number), 0);
-  SetMask(SIG_UNBLOCK);
+void Signals::Wait(const std::function<void()>& on_hang_up) {
+  SetMask(SIG_BLOCK, Stops());
+  const sigset_t set = StopsAndHangUp();
+  int number = SIGHUP;
+  while (number == SIGHUP) {
+    LLAVA_CHECK_EQ(sigwait(&set, &number), 0);
+    if (number == SIGHUP) on_hang_up();
+  }
+  SetMask(SIG_UNBLOCK, Stops());
 }
 
 }  // namespace llava::server

@@ -1,19 +1,23 @@
-// SIGTERM and SIGINT, waited for rather than handled.
+// SIGTERM, SIGINT and SIGHUP, waited for rather than handled.
 #ifndef LLAVA_SERVER_APP_SIGNALS_H_
 #define LLAVA_SERVER_APP_SIGNALS_H_
+
+#include <functional>
 
 namespace llava::server {
 
 // Main thread only; created before any other thread, so that all of them leave the signals alone.
+// SIGHUP never ends the process, from here on: it waits for Wait.
 class Signals {
  public:
   Signals();
 
-  // While something slow starts: a signal ends the process at once.
+  // While something slow starts: SIGTERM or SIGINT ends the process at once.
   void LetThrough();
 
-  // Waits for the first signal; the next one ends the process at once.
-  void Wait();
+  // Waits for the first SIGTERM or SIGINT; the next one ends the process at once. Calls
+  // `on_hang_up` for each SIGHUP before it.
+  void Wait(const std::function<void()>& on_hang_up);
 };
 
 }  // namespace llava::server

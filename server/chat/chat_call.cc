@@ -5,7 +5,7 @@
 #include "base/utf8_stream.h"
 #include "model/image/image.h"
 #include "server/chat/api_error.h"
-#include "server/scheduling/limits.h"
+#include "server/scheduling/request_check.h"
 
 namespace llava::api {
 namespace {
@@ -29,12 +29,8 @@ absl::Status CheckCounts(const ChatCall& call, const CallLimits& limits) {
   if (call.n < 1 || call.n > limits.max_n) {
     return Wrong(call, "n", absl::StrCat(call.n, " is not in [1, ", limits.max_n, "]"));
   }
-  if (call.tenant.size() > static_cast<std::size_t>(scheduling::kMaxTenantBytes)) {
-    return Wrong(
-        call, call.tenant_field,
-        absl::StrCat(call.tenant.size(), " bytes, expected at most ", scheduling::kMaxTenantBytes));
-  }
-  return absl::OkStatus();
+  const absl::Status tenant = scheduling::CheckTenant(call.tenant);
+  return tenant.ok() ? tenant : Wrong(call, call.tenant_field, tenant.message());
 }
 
 absl::Status CheckSampling(const ChatCall& call) {

@@ -16,23 +16,17 @@ namespace {
 
 constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20;
 
-bool IsList(const Option& option) {
-  Config config;
-  return std::holds_alternative<std::vector<std::string>*>(option.field(config));
-}
-
-bool IsText(const Option& option) {
-  Config config;
-  return std::holds_alternative<std::string*>(option.field(config));
-}
+using List = std::vector<std::string> Config::*;
+using Text = std::string Config::*;
 
 void ReadOption(const Option& option, StrictYaml& yaml, Config* config) {
   const std::string_view name(option.name.data(), option.name.size());
-  if (IsList(option)) {
-    yaml.Optional(name, std::get<std::vector<std::string>*>(option.field(*config)));
+  if (const List* list = std::get_if<List>(&option.member)) {
+    yaml.Optional(name, &(config->**list));
     return;
   }
-  const auto written = yaml.Written(name, Expected(option), IsText(option));
+  const bool is_text = std::holds_alternative<Text>(option.member);
+  const auto written = yaml.Written(name, Expected(option), is_text);
   if (!written.has_value()) return;
   const absl::Status set = SetScalar(option, *written, config);
   if (!set.ok()) {
@@ -45,7 +39,9 @@ void ReadOption(const Option& option, StrictYaml& yaml, Config* config) {
 absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& source) {
   ASSIGN_OR_RETURN(StrictYaml root, StrictYaml::Parse(yaml, source));
   Config config;
-  for (const Option& option : Options()) ReadOption(option, root, &config);
+  for (const Section& section : Sections()) {
+    for (const Option& option : section.options) ReadOption(option, root, &config);
+  }
   RETURN_IF_ERROR(root.Finish());
   return config;
 }
@@ -60,9 +56,9 @@ absl::Status SetOption(absl::string_view name, const std::string& text, absl::st
   const Option* option = FindOption(name);
   LLAVA_CHECK(option != nullptr);
   std::vector<std::string> items = {text};
-  if (IsList(*option)) {
-    std::get<std::vector<std::string>*>(option->field(*config))->clear();
-    items = absl::StrSplit(text, ',');
+  if (const List* list = std::get_if<List>(&option->member)) {
+    (config->**list).clear();
+    items = absl::StrSplit(text, ',', absl::SkipEmpty());
   }
   for (const std::string& item : items) {
     RETURN_IF_ERROR(Annotate(SetScalar(*option, item, config), absl::StrCat(source, ": ", item)));

@@ -1,5 +1,6 @@
 // The configuration of llavad: one flat YAML file, read strictly. Every option stands once, in the
-// table of config_table.cc; reading, --print-config and docs/configuration.md all come from it.
+// table of config_table.h; reading, the flags of the command line, --print-config and
+// docs/configuration.md all come from it.
 //
 //   ASSIGN_OR_RETURN(Config config, ReadConfigFile("/etc/llavad.yaml"));
 //   RETURN_IF_ERROR(SetOption("listen", "127.0.0.1:0", "--listen", &config));
@@ -106,7 +107,8 @@ absl::StatusOr<Config> ReadConfigFile(const std::string& path);
 // The same from text; `source` stands for the file's name in messages.
 absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& source);
 
-// One option from the text of a flag; lists are comma-separated. `source` names the flag.
+// One option from the text of a flag; lists are comma-separated, an empty text is the empty list.
+// `source` names the flag. REQUIRES: the table has an option of this name.
 absl::Status SetOption(absl::string_view name, const std::string& text, absl::string_view source,
                        Config* config);
 

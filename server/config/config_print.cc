@@ -21,22 +21,22 @@ std::string Wrap(absl::string_view text, absl::string_view prefix) {
   return absl::StrCat(out, prefix, line, "\n");
 }
 
+void PrintOption(const Option& option, const Config& config, std::string* out) {
+  const std::string value = FormatValue(option, config);
+  const std::string by_default = FormatValue(option, Config());
+  const bool is_default = value == by_default;
+  absl::StrAppend(out, "\n", Wrap(option.help, "# "), Wrap(Expected(option), "# Expected: "));
+  if (!is_default) absl::StrAppend(out, "# Default: ", by_default, "\n");
+  absl::StrAppend(out, is_default ? "# " : "", option.name, ": ", value, "\n");
+}
+
 }  // namespace
 
 std::string PrintConfig(const Config& config) {
-  const Config defaults;
   std::string out = "# Options that are commented out have their default.\n";
-  absl::string_view section;
-  for (const Option& option : Options()) {
-    if (option.section != section) absl::StrAppend(&out, "\n# ", option.section, "\n");
-    section = option.section;
-    const std::string value = FormatValue(option, config);
-    const bool is_default = value == FormatValue(option, defaults);
-    absl::StrAppend(&out, "\n", Wrap(option.help, "# "), Wrap(Expected(option), "# Expected: "));
-    if (!is_default) {
-      absl::StrAppend(&out, "# Default: ", FormatValue(option, defaults), "\n");
-    }
-    absl::StrAppend(&out, is_default ? "# " : "", option.name, ": ", value, "\n");
+  for (const Section& section : Sections()) {
+    absl::StrAppend(&out, "\n# ", section.name, "\n");
+    for (const Option& option : section.options) PrintOption(option, config, &out);
   }
   return out;
 }
@@ -47,20 +47,21 @@ std::string ConfigReference() {
       "# Configuration\n\n"
       "`llavad --config FILE` reads one YAML file. An unknown key, a wrong type or a value out of\n"
       "range is an error with its line. `llavad --config FILE --check` only checks, and\n"
-      "`--print-config` prints what is in effect. The flags `--checkpoint`, `--watch`, `--device` "
-      "(the option\n"
-      "`devices`, comma-separated), `--dtype`, `--listen`, `--http` and `--metrics` override the "
-      "file.\n\n"
-      "This page is made from the table in `server/config/config_table.cc`.\n";
-  absl::string_view section;
-  for (const Option& option : Options()) {
-    if (option.section != section) {
-      absl::StrAppend(&out, "\n## ", option.section,
-                      "\n\n| option | default | expected | meaning |\n|---|---|---|---|\n");
+      "`--print-config` prints what is in effect. Every option is also a flag, which overrides the "
+      "file:\n"
+      "`vision_tower` is `--vision-tower DIR`. A flag takes what the file would hold "
+      "(`--prefix-cache "
+      "false`,\n"
+      "`--drain-timeout 90s`), and a list with commas (`--devices cuda:0,cuda:1`, for which "
+      "`--device` is short).\n\n"
+      "This page is made from the tables in `server/config/*_options.cc`.\n";
+  for (const Section& section : Sections()) {
+    absl::StrAppend(&out, "\n## ", section.name,
+                    "\n\n| option | default | expected | meaning |\n|---|---|---|---|\n");
+    for (const Option& option : section.options) {
+      absl::StrAppend(&out, "| `", option.name, "` | `", FormatValue(option, defaults), "` | ",
+                      Expected(option), " | ", option.help, " |\n");
     }
-    section = option.section;
-    absl::StrAppend(&out, "| `", option.name, "` | `", FormatValue(option, defaults), "` | ",
-                    Expected(option), " | ", option.help, " |\n");
   }
   return out;
 }

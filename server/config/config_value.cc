@@ -78,10 +78,7 @@ absl::Status SetValue(const Option& option, const std::string& text, bool* value
 absl::StatusOr<std::int64_t> NumberInRange(const Option& option, const std::string& text,
                                            std::span<const Suffix> suffixes) {
   const std::optional<std::int64_t> number = ParseNumber(text, suffixes);
-  if (!number.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat("expected ", Expected(option)));
-  }
-  if (*number < option.min || *number > option.max) {
+  if (!number.has_value() || *number < option.range.min || *number > option.range.max) {
     return absl::InvalidArgumentError(absl::StrCat("expected ", Expected(option)));
   }
   return *number;
@@ -142,12 +139,13 @@ struct Expectation {
     return absl::StrCat(bytes                          ? "bytes (such as 4096, 64MiB or 2GiB)"
                         : option.unit == Unit::kPixels ? "a number of pixels"
                                                        : "an integer",
-                        " in [", FormatNumber(option.min, suffixes), ", ",
-                        FormatNumber(option.max, suffixes), "]");
+                        " in [", FormatNumber(option.range.min, suffixes), ", ",
+                        FormatNumber(option.range.max, suffixes), "]");
   }
   std::string operator()(const Duration*) const {
     return absl::StrCat("a duration (such as 500ms, 30s, 5m or 1h) in [",
-                        FormatDuration(option.min), ", ", FormatDuration(option.max), "]");
+                        FormatDuration(option.range.min), ", ", FormatDuration(option.range.max),
+                        "]");
   }
   std::string operator()(const std::string*) const {
     if (option.choices.empty()) return "text";
@@ -159,18 +157,19 @@ struct Expectation {
 }  // namespace
 
 std::string Expected(const Option& option) {
-  Config defaults;
-  return std::visit(Expectation{option}, option.field(defaults));
+  const Config any;
+  return std::visit([&](auto member) { return Expectation{option}(&(any.*member)); },
+                    option.member);
 }
 
 absl::Status SetScalar(const Option& option, const std::string& text, Config* config) {
-  return std::visit([&](auto* value) { return SetValue(option, text, value); },
-                    option.field(*config));
+  return std::visit([&](auto member) { return SetValue(option, text, &(config->*member)); },
+                    option.member);
 }
 
 std::string FormatValue(const Option& option, const Config& config) {
-  Config copy = config;
-  return std::visit(Formatter{option}, option.field(copy));
+  return std::visit([&](auto member) { return Formatter{option}(&(config.*member)); },
+                    option.member);
 }
 
 }  // namespace llava::server

@@ -3,16 +3,6 @@
 #include "base/check.h"
 
 namespace llava::engine {
-namespace {
-
-void Accumulate(scheduling::AdmissionCost& sum, const scheduling::AdmissionCost& cost) {
-  sum.requests += cost.requests;
-  sum.tokens += cost.tokens;
-  sum.bytes += cost.bytes;
-  sum.pixels += cost.pixels;
-}
-
-}  // namespace
 
 AdmissionTicket& AdmissionTicket::operator=(AdmissionTicket&& other) noexcept {
   if (this == &other) return *this;
@@ -26,7 +16,7 @@ AdmissionTicket& AdmissionTicket::operator=(AdmissionTicket&& other) noexcept {
 absl::Status AdmissionTicket::Add(const scheduling::AdmissionCost& cost) {
   LLAVA_CHECK(gate_ != nullptr);
   const absl::Status status = gate_->Add(tenant_, cost);
-  if (status.ok()) Accumulate(cost_, cost);
+  if (status.ok()) scheduling::Accumulate(cost_, cost, 1);
   return status;
 }
 
@@ -39,7 +29,7 @@ absl::StatusOr<AdmissionTicket> AdmissionGate::Enter(const std::string& tenant,
                                                      const scheduling::AdmissionCost& cost) {
   MutexLock lock(&mutex_);
   if (closed_) return absl::UnavailableError("the server is shutting down");
-  const absl::Status status = admission_.Reserve(tenant, cost);
+  const absl::Status status = admission_.Reserve(tenant, cost, clock_->Now());
   if (!status.ok()) return status;
   return AdmissionTicket(this, tenant, cost);
 }
@@ -56,7 +46,7 @@ scheduling::AdmissionCost AdmissionGate::held() const {
 
 absl::Status AdmissionGate::Add(const std::string& tenant, const scheduling::AdmissionCost& cost) {
   MutexLock lock(&mutex_);
-  return admission_.Reserve(tenant, cost);
+  return admission_.Reserve(tenant, cost, clock_->Now());
 }
 
 void AdmissionGate::Release(const std::string& tenant, const scheduling::AdmissionCost& cost) {

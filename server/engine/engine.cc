@@ -12,6 +12,8 @@
 namespace llava::engine {
 namespace {
 
+// The inbox is emptied between two steps, and steps take tens of milliseconds: by then there is
+// room.
 constexpr Duration kInboxRetry = std::chrono::milliseconds(200);
 
 std::int64_t LoadOf(const scheduling::Request& request) {
@@ -31,7 +33,6 @@ Engine::Engine(const EngineOptions& options, std::unique_ptr<Executor> executor,
       scheduler_(options.scheduler, options.marks) {
   LLAVA_CHECK_GT(options.stream_tokens, 0);
   LLAVA_CHECK_LE(options.stream_tokens, scheduling::kMaxStreamTokens);
-  counters_.blocks_total = options.scheduler.num_blocks;
   UpdateStats();
 }
 

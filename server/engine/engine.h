@@ -50,24 +50,11 @@ struct Submission {
   TextDecoderFactory make_decoder;
 };
 
-// An image of the engine after its last step.
+// What the engine has and has done, after its last turn.
 struct EngineStats {
-  int running = 0;  // sequences holding KV blocks
-  int waiting = 0;  // sequences holding none
-  int requests = 0;
-  int paused = 0;  // requests whose reader is slow
-  int blocks_total = 0;
-  int blocks_used = 0;             // by running sequences
-  int blocks_cached = 0;           // by nobody, kept for the prefix cache
-  std::int64_t feature_bytes = 0;  // encoded images
+  scheduling::SchedulerStats scheduler;
   std::uint64_t steps = 0;
   std::uint64_t failed_steps = 0;
-  std::uint64_t preemptions = 0;
-  std::uint64_t prompt_tokens = 0;         // of started requests
-  std::uint64_t cached_prompt_tokens = 0;  // of these, from the prefix cache
-  std::uint64_t generated_tokens = 0;
-  std::uint64_t images_needed = 0;     // image uses
-  std::uint64_t images_encoded = 0;    // of these, not in the feature cache
   std::optional<TimePoint> last_step;  // end of the last step: readiness by its age when busy
 };
 
@@ -78,7 +65,7 @@ class Engine {
   // `observer` may be null.
   Engine(const EngineOptions& options, std::unique_ptr<Executor> executor, const Clock* clock,
          Observer* observer);
-  ~Engine();  // REQUIRES: Stop() was called, or Start() was not.
+  ~Engine();  // Stops it, if nobody has.
 
   // Starts the engine thread. Without it, RunOnce drives the engine (tests, the simulation).
   void Start();
@@ -164,11 +151,11 @@ class Engine {
   std::map<Digest, std::optional<Done>> versions_;  // with a Done: being removed
   std::vector<scheduling::Event> events_;           // of the next tick
   scheduling::StepResult result_;                   // of the last step
-  std::vector<TextDecoder::Delta> decoded_;          // its text, by sample
+  std::vector<TextDecoder::Delta> decoded_;         // its text, by sample
   std::vector<std::uint8_t> stopped_;               // by sample
   std::optional<TimePoint> wake_;                   // when there is nothing to run
   bool closed_ = false;
-  EngineStats counters_;  // what only the engine counts
+  EngineStats counters_;  // what the engine counts itself
 
   std::jthread thread_;
 };

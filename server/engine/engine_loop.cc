@@ -206,24 +206,9 @@ void Engine::DecodeText(const scheduling::StepPlan& plan) {
 }
 
 void Engine::UpdateStats() {
-  const scheduling::SchedulerStats scheduler = scheduler_.stats();
-  const scheduling::Planner& planner = scheduler_.planner();
-  EngineStats stats = counters_;
-  stats.running = scheduler.running;
-  stats.waiting = scheduler.waiting;
-  stats.requests = scheduler.requests;
-  stats.paused = scheduler.paused;
-  stats.generated_tokens = scheduler.generated_tokens;
-  stats.blocks_used = planner.kv().pool().used();
-  stats.blocks_cached = planner.kv().pool().cached();
-  stats.feature_bytes = planner.features().bytes();
-  stats.preemptions = planner.counters().preemptions;
-  stats.prompt_tokens = planner.counters().prompt_tokens;
-  stats.cached_prompt_tokens = planner.counters().cached_prompt_tokens;
-  stats.images_needed = planner.counters().images_needed;
-  stats.images_encoded = planner.counters().images_encoded;
+  counters_.scheduler = scheduler_.stats();
   MutexLock lock(&mutex_);
-  stats_ = stats;
+  stats_ = counters_;
 }
 
 }  // namespace llava::engine

@@ -9,10 +9,12 @@
 namespace llava::engine {
 namespace {
 
-// Another engine is preferred to the remembered one when this one has more than twice its work, and
-// more than a request's worth on top.
+// The idlest engine is preferred to the remembered one when that one has more than twice its work,
+// and more than one long request (a full default context) on top: below that the remembered caches
+// save more than the wait costs.
 constexpr std::int64_t kSlackTokens = 4096;
-// So many tokens at the beginning tell prompts without an image apart.
+// So many tokens at the beginning tell prompts without an image apart. They go beyond the words
+// that a chat template puts in front of every prompt (some 40 tokens).
 constexpr std::size_t kBeginning = 4 * scheduling::kBlockTokens;
 
 // What a request is remembered by. A collision costs a cache hit, nothing else.

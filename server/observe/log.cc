@@ -30,6 +30,20 @@ const char* LevelName(int level) {
   return kNames[static_cast<std::size_t>(level)];
 }
 
+// The same with UTF-8 in every text, those of objects and lists inside too.
+boost::json::value Repaired(boost::json::value value) {
+  if (auto* text = value.if_string()) {
+    if (!IsValidUtf8({text->data(), text->size()})) {
+      *text = Utf8Repair({text->data(), text->size()});
+    }
+  } else if (auto* list = value.if_array()) {
+    for (boost::json::value& item : *list) item = Repaired(std::move(item));
+  } else if (auto* object = value.if_object()) {
+    for (auto& entry : *object) entry.value() = Repaired(std::move(entry.value()));
+  }
+  return value;
+}
+
 }  // namespace
 
 Log::Log(const Options& options, const Clock* clock, std::shared_ptr<spdlog::sinks::sink> sink)
@@ -76,7 +90,7 @@ void Log::Write(int level, absl::string_view event, boost::json::object fields) 
   line["time"] = FormatTime(clock_->UnixMillis());
   line["level"] = LevelName(level);
   line["event"] = std::string(event);
-  for (auto& [key, value] : fields) line[key] = std::move(value);
+  for (auto& [key, value] : fields) line[key] = Repaired(std::move(value));
   logger_->log(spdlog_level, boost::json::serialize(line));
 }
 

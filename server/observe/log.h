@@ -3,6 +3,7 @@
 //   log.Info("request ended", {{"request_id", id}, {"status", "OK"}, {"seconds", 0.25}});
 //
 // Text of prompts and answers goes through Content(), which drops it unless the operator wants it.
+// What is not UTF-8 in a text, such as a client's name for itself, becomes U+FFFD: a line is JSON.
 #ifndef LLAVA_SERVER_OBSERVE_LOG_H_
 #define LLAVA_SERVER_OBSERVE_LOG_H_
 

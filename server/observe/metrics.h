@@ -1,4 +1,5 @@
-// Every metric of the daemon by name. Base units; names are as Prometheus' guidelines want them.
+// The metrics that the daemon's parts count themselves. Base units; names are as Prometheus'
+// guidelines want them.
 //
 // Cardinality is bounded: label values come from fixed sets, except tenants, of which the first
 // kMaxTenantLabels have their own series and the others share "other".
@@ -11,7 +12,7 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
-#include <map>
+#include <set>
 #include <string>
 
 #include "base/mutex.h"
@@ -33,7 +34,7 @@ class Metrics {
   // llava_rejections_total: refused before it reached the engine.
   void CountRejection(const std::string& reason);
 
-  // llava_tenant_tokens_total
+  // llava_tenant_tokens_total. What is not UTF-8 in a name becomes U+FFFD: the exposition is UTF-8.
   void CountTenantTokens(const std::string& tenant, double prompt, double generated);
 
   // llava_model_info: one series for the live version, none for the one before.
@@ -43,60 +44,84 @@ class Metrics {
   void SetBuildInfo(const std::string& version);
 
  private:
+  // Registers one; used by the members below while this is made.
+  prometheus::Histogram& Values(const char* name, const char* help,
+                                const prometheus::Histogram::BucketBoundaries& buckets);
+  prometheus::Histogram& Times(const char* name, const char* help);       // 1 ms to 10 minutes
+  prometheus::Histogram& ShortTimes(const char* name, const char* help);  // 50 us to 10 s
+  prometheus::Histogram& Sizes(const char* name, const char* help, int up_to);  // powers of two
+  prometheus::Counter& Total(const char* name, const char* help);
+  prometheus::Gauge& Now(const char* name, const char* help);
+  prometheus::Family<prometheus::Counter>& Totals(const char* name, const char* help);
+
   prometheus::Registry* const registry_;
-  prometheus::Family<prometheus::Counter>& requests_;
-  prometheus::Family<prometheus::Counter>& rejections_;
-  prometheus::Family<prometheus::Counter>& tenant_tokens_;
+  prometheus::Family<prometheus::Counter>& requests_ =
+      Totals("llava_requests_total", "Requests by how they ended.");
+  prometheus::Family<prometheus::Counter>& rejections_ =
+      Totals("llava_rejections_total", "Requests refused before they reached an engine.");
+  prometheus::Family<prometheus::Counter>& tenant_tokens_ =
+      Totals("llava_tenant_tokens_total", "Tokens by tenant.");
   prometheus::Family<prometheus::Gauge>& model_info_;
   Mutex mutex_;
-  std::map<std::string, int> tenants_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> tenants_ ABSL_GUARDED_BY(mutex_);  // that have series of their own
   prometheus::Gauge* live_model_ ABSL_GUARDED_BY(mutex_) = nullptr;
 
  public:
   // Where a request's time goes.
-  prometheus::Histogram& prepare_seconds;
-  prometheus::Histogram& decode_image_seconds;
-  prometheus::Histogram& queue_seconds;
-  prometheus::Histogram& encode_seconds;
-  prometheus::Histogram& prefill_seconds;
-  prometheus::Histogram& decode_seconds;
-  prometheus::Histogram& time_to_first_token_seconds;
-  prometheus::Histogram& inter_token_seconds;
-  prometheus::Histogram& request_seconds;
+  prometheus::Histogram& prepare_seconds =
+      Times("llava_prepare_seconds", "From arrival to the engine: pictures, template, tokenizer.");
+  prometheus::Histogram& decode_image_seconds =
+      Times("llava_decode_image_seconds", "Decoding and scaling one picture.");
+  prometheus::Histogram& queue_seconds =
+      Times("llava_queue_seconds", "From arrival to the first step.");
+  prometheus::Histogram& encode_seconds =
+      Times("llava_encode_seconds", "A request's time in the vision encoder, if any.");
+  prometheus::Histogram& prefill_seconds =
+      Times("llava_prefill_seconds", "From the first step to the first token.");
+  prometheus::Histogram& decode_seconds =
+      Times("llava_decode_seconds", "From the first token to the end.");
+  prometheus::Histogram& time_to_first_token_seconds =
+      Times("llava_time_to_first_token_seconds", "From arrival to the first token.");
+  prometheus::Histogram& inter_token_seconds =
+      ShortTimes("llava_inter_token_seconds", "From one token of an answer to the next.");
+  prometheus::Histogram& request_seconds =
+      Times("llava_request_seconds", "From arrival to the end.");
 
   // What it asks for.
-  prometheus::Histogram& request_prompt_tokens;
-  prometheus::Histogram& request_generated_tokens;
-  prometheus::Histogram& request_images;
+  prometheus::Histogram& request_prompt_tokens =
+      Sizes("llava_request_prompt_tokens", "Prompt tokens of one request.", 1 << 17);
+  prometheus::Histogram& request_generated_tokens =
+      Sizes("llava_request_generated_tokens", "Generated tokens of one request.", 1 << 17);
+  prometheus::Histogram& request_images =
+      Values("llava_request_images", "Pictures of one request.", {0, 1, 2, 4, 8, 16});
 
-  prometheus::Counter& prompt_tokens;
-  prometheus::Counter& image_tokens;
-  prometheus::Counter& cached_tokens;
-  prometheus::Counter& generated_tokens;
+  prometheus::Counter& prompt_tokens =
+      Total("llava_prompt_tokens_total", "Prompt tokens, cached ones too.");
+  prometheus::Counter& image_tokens =
+      Total("llava_image_tokens_total", "Prompt tokens of pictures.");
+  prometheus::Counter& cached_tokens =
+      Total("llava_cached_tokens_total", "Prompt tokens that the prefix cache spared.");
+  prometheus::Counter& generated_tokens =
+      Total("llava_generated_tokens_total", "Tokens of answers.");
 
-  // Steps of the engine.
-  prometheus::Histogram& step_seconds;
-  prometheus::Histogram& step_schedule_seconds;
-  prometheus::Histogram& step_tokens;
-  prometheus::Histogram& step_sequences;
-  prometheus::Histogram& cancel_steps;
-  prometheus::Counter& failed_steps;
-  prometheus::Counter& preemptions;
+  // Steps of the engine. What engines count themselves is in server/app/engine_metrics.cc.
+  prometheus::Histogram& step_seconds = ShortTimes("llava_step_seconds", "One step of the engine.");
+  prometheus::Histogram& step_schedule_seconds =
+      ShortTimes("llava_step_schedule_seconds", "Of a step: deciding what runs.");
+  prometheus::Histogram& step_tokens =
+      Sizes("llava_step_tokens", "Tokens in one step's batch.", 1 << 16);
+  prometheus::Histogram& step_sequences =
+      Sizes("llava_step_sequences", "Sequences in one step's batch.", 4096);
+  prometheus::Histogram& cancel_steps =
+      Values("llava_cancel_steps",
+             "Steps that began after a request was cancelled, or its client had gone, and before "
+             "its KV blocks were free.",
+             {0, 1, 2, 5, 10});
+  prometheus::Counter& failed_steps = Total("llava_failed_steps_total", "Steps that failed.");
 
-  prometheus::Gauge& running;
-  prometheus::Gauge& waiting;
-  prometheus::Gauge& paused;
-  prometheus::Gauge& preparing;
-  prometheus::Gauge& ready;
-
-  prometheus::Gauge& kv_blocks_used;
-  prometheus::Gauge& kv_blocks_cached;
-  prometheus::Gauge& kv_blocks_free;
-  prometheus::Gauge& image_cache_bytes;
-  prometheus::Counter& prefix_cache_queried_tokens;
-  prometheus::Counter& prefix_cache_hit_tokens;
-  prometheus::Counter& image_cache_hits;
-  prometheus::Counter& image_cache_misses;
+  prometheus::Gauge& preparing =
+      Now("llava_requests_preparing", "Requests in or before the prepare pool.");
+  prometheus::Gauge& ready = Now("llava_ready", "1 when the daemon wants requests.");
 };
 
 }  // namespace llava::observe

@@ -12,9 +12,12 @@ namespace llava::scheduling {
 namespace {
 
 constexpr char kRetryAfterUrl[] = "llava.retry_after_ns";
+// A client that comes back sooner would mostly be refused again; one that waits longer than the
+// most would leave places empty that became free meanwhile.
 constexpr double kMinRetrySeconds = 0.1;
 constexpr double kMaxRetrySeconds = 30;
-constexpr double kSmoothing = 0.1;
+// Until an end was measured.
+constexpr double kUnknownRetrySeconds = 1;
 
 struct Bound {
   const char* name;
@@ -24,13 +27,6 @@ constexpr Bound kBounds[] = {{"requests", &AdmissionBounds::requests},
                              {"tokens", &AdmissionBounds::tokens},
                              {"bytes", &AdmissionBounds::bytes},
                              {"pixels", &AdmissionBounds::pixels}};
-
-void Accumulate(AdmissionCost& sum, const AdmissionCost& cost, int sign) {
-  for (const Bound& bound : kBounds) {
-    sum.*bound.value += sign * (cost.*bound.value);
-    LLAVA_CHECK_GE(sum.*bound.value, 0);
-  }
-}
 
 bool IsZero(const AdmissionCost& cost) {
   return std::all_of(std::begin(kBounds), std::end(kBounds),
@@ -58,6 +54,13 @@ absl::Status CheckFits(const AdmissionCost& held, const AdmissionCost& cost,
 
 }  // namespace
 
+void Accumulate(AdmissionCost& sum, const AdmissionCost& cost, int sign) {
+  for (const Bound& bound : kBounds) {
+    sum.*bound.value += sign * (cost.*bound.value);
+    LLAVA_CHECK_GE(sum.*bound.value, 0);
+  }
+}
+
 absl::Status WithRetryAfter(absl::Status status, Duration retry_after) {
   status.SetPayload(kRetryAfterUrl, absl::Cord(absl::StrCat(retry_after.count())));
   return status;
@@ -70,14 +73,16 @@ std::optional<Duration> RetryAfter(const absl::Status& status) {
   return Duration(count);
 }
 
-absl::Status Admission::Reserve(const std::string& tenant, const AdmissionCost& cost) {
+absl::Status Admission::Reserve(const std::string& tenant, const AdmissionCost& cost,
+                                TimePoint now) {
   absl::Status status = CheckFits(held_, cost, options_.total, "in total");
   if (status.ok()) {
     status = CheckFits(held_by(tenant), cost, options_.per_tenant,
                        absl::StrCat("for tenant \"", tenant, "\""));
   }
-  if (absl::IsResourceExhausted(status)) return WithRetryAfter(status, EstimateRetry());
+  if (absl::IsResourceExhausted(status)) return WithRetryAfter(status, EstimateRetry(now));
   if (!status.ok()) return status;
+  if (IsZero(held_)) since_ = now;
   Accumulate(held_, cost, 1);
   Accumulate(tenants_[tenant], cost, 1);
   return status;
@@ -89,11 +94,9 @@ void Admission::Release(const std::string& tenant, const AdmissionCost& cost, Ti
   Accumulate(held_, cost, -1);
   Accumulate(found->second, cost, -1);
   if (IsZero(found->second)) tenants_.erase(found);
-  if (last_release_) {
-    const double gap = std::min(Seconds(now - *last_release_), kMaxRetrySeconds);
-    seconds_per_release_ += kSmoothing * (gap - seconds_per_release_);
-  }
-  last_release_ = now;
+  if (cost.requests == 0) return;  // the request goes on
+  seconds_per_end_.Add(Seconds(now - since_));
+  since_ = now;
 }
 
 AdmissionCost Admission::held_by(const std::string& tenant) const {
@@ -101,8 +104,13 @@ AdmissionCost Admission::held_by(const std::string& tenant) const {
   return found == tenants_.end() ? AdmissionCost{} : found->second;
 }
 
-Duration Admission::EstimateRetry() const {
-  const double seconds = std::clamp(seconds_per_release_, kMinRetrySeconds, kMaxRetrySeconds);
+// The median of the last gaps, so that one stutter is not in it, less the time that has passed
+// since the last end: the next one comes nearer.
+Duration Admission::EstimateRetry(TimePoint now) const {
+  const double typical =
+      seconds_per_end_.count() == 0 ? kUnknownRetrySeconds : seconds_per_end_.Quantile(0.5);
+  const double seconds =
+      std::clamp(typical - Seconds(now - since_), kMinRetrySeconds, kMaxRetrySeconds);
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
 

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "base/clock.h"
 #include "server/scheduling/limits.h"
+#include "server/scheduling/measurements.h"
 
 namespace llava::scheduling {
 
@@ -20,6 +21,9 @@ std::optional<Duration> RetryAfter(const absl::Status& status);
 
 // What one request holds. `requests` is 1 for a whole request, 0 for an addition to one.
 using AdmissionCost = AdmissionBounds;
+
+// Adds `cost` to `sum`, `sign` (1 or -1) times. REQUIRES: no sum becomes negative.
+void Accumulate(AdmissionCost& sum, const AdmissionCost& cost, int sign);
 
 // Thread-compatible (engine/admission_gate.h is the thread-safe door).
 // Invariant: the sum of what is held never exceeds a bound; tenants that hold nothing are
@@ -31,7 +35,8 @@ class Admission {
 
   // OK and held, or nothing changed: RESOURCE_EXHAUSTED naming the bound, with RetryAfter; or
   // INVALID_ARGUMENT when `cost` alone is over a bound and waiting cannot help.
-  absl::Status Reserve(const std::string& tenant, const AdmissionCost& cost);
+  // Time does not go back from call to call.
+  absl::Status Reserve(const std::string& tenant, const AdmissionCost& cost, TimePoint now);
 
   // REQUIRES: `cost` is held by `tenant`.
   void Release(const std::string& tenant, const AdmissionCost& cost, TimePoint now);
@@ -40,14 +45,15 @@ class Admission {
   AdmissionCost held_by(const std::string& tenant) const;
 
  private:
-  Duration EstimateRetry() const;
+  Duration EstimateRetry(TimePoint now) const;
 
   const AdmissionOptions options_;
   AdmissionCost held_;
   std::unordered_map<std::string, AdmissionCost> tenants_;
-  // Time between two ends of a request, smoothed: how fast places become free.
-  std::optional<TimePoint> last_release_;
-  double seconds_per_release_ = 1.0;
+  // How fast places become free: the time from one end of a request to the next one, as long as
+  // something is held all the while. Time in which nobody asked says nothing about that.
+  Measurements seconds_per_end_;
+  TimePoint since_{};  // the last end, or when something was held again
 };
 
 }  // namespace llava::scheduling

@@ -1,32 +1,42 @@
 #include "server/scheduling/cost_model.h"
 
+#include <cmath>
+
 namespace llava::scheduling {
 namespace {
 
-constexpr double kSmoothing = 0.1;
-// A step with fewer prompt tokens says little about the cost of one.
+// A bound from below is wanted, so that only what cannot be is refused: a quarter of the steps were
+// quicker. Three quarters of the window may be odd before the estimate is.
+constexpr double kQuantile = 0.25;
+// A step with fewer prompt tokens costs what any step costs, and says little about one token.
 constexpr int kMinPromptTokens = 16;
-
-void Smooth(double& average, double value) {
-  average = average == 0 ? value : average + kSmoothing * (value - average);
-}
 
 }  // namespace
 
+void CostModel::Cost::Add(double measured, TimePoint now) {
+  seconds.Add(measured);
+  last = now;
+}
+
+double CostModel::Cost::At(TimePoint now) const {
+  if (seconds.count() < kMinMeasurements) return 0;
+  return seconds.Quantile(kQuantile) * std::exp2(-Seconds(now - last) / Seconds(kHalfLife));
+}
+
 void CostModel::StepDone(int prompt_tokens, int decodes, int images, Duration encode,
-                         Duration forward) {
-  if (images > 0) Smooth(seconds_per_image_, Seconds(encode) / images);
+                         Duration forward, TimePoint now) {
+  if (images > 0) image_.Add(Seconds(encode) / images, now);
   if (prompt_tokens >= kMinPromptTokens) {
-    Smooth(seconds_per_prompt_token_, Seconds(forward) / (prompt_tokens + decodes));
+    prompt_token_.Add(Seconds(forward) / (prompt_tokens + decodes), now);
   } else if (prompt_tokens == 0 && decodes > 0) {
-    Smooth(seconds_per_decode_, Seconds(forward));
+    decode_.Add(Seconds(forward), now);
   }
 }
 
-Duration CostModel::Estimate(const Work& work) const {
-  const double seconds = seconds_per_image_ * static_cast<double>(work.images) +
-                         seconds_per_prompt_token_ * static_cast<double>(work.prompt_tokens) +
-                         seconds_per_decode_ * static_cast<double>(work.decode_steps);
+Duration CostModel::Estimate(const Work& work, TimePoint now) const {
+  const double seconds = image_.At(now) * static_cast<double>(work.images) +
+                         prompt_token_.At(now) * static_cast<double>(work.prompt_tokens) +
+                         decode_.At(now) * static_cast<double>(work.decode_steps);
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
 

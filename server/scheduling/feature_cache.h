@@ -22,6 +22,11 @@ class FeatureCache {
  public:
   explicit FeatureCache(std::int64_t budget_bytes) : budget_bytes_(budget_bytes) {}
 
+  // Whether Pin would find the image.
+  bool Has(const Digest& version, const Digest& image) const {
+    return ids_.contains(Key{version, image});
+  }
+
   // The feature of an image, pinned; nothing when it is not there.
   std::optional<FeatureId> Pin(const Digest& version, const Digest& image);
 

@@ -1,5 +1,10 @@
-// Every bound of the daemon's request path in one place. A configuration may choose less, never
-// more; Validate says which field is wrong.
+// The bounds of scheduling, and of what may be accepted at a time. A configuration may choose less,
+// never more; Validate says which field is wrong.
+//
+// Bounds that belong to a format stand beside what reads it: headers and bytes read ahead in
+// api/http/session.cc, parts of a form in api/openai/multipart.cc, the depth of JSON in
+// api/openai/request.cc, waiting loads and remembered events in server/registry, series of tenants
+// in observe/metrics.h. What an operator chooses (bodies, images, connections) is in server/config.
 #ifndef LLAVA_SERVER_SCHEDULING_LIMITS_H_
 #define LLAVA_SERVER_SCHEDULING_LIMITS_H_
 
@@ -11,7 +16,10 @@
 
 namespace llava::scheduling {
 
-inline constexpr int kBlockTokens = 16;            // tokens of one KV block
+// Tokens of one KV block, vLLM's block_size: half a block is wasted for each sequence, and a
+// block's name and reference count are worth it. Kernels and the executor know this number.
+inline constexpr int kBlockTokens = 16;
+// These keep counts within 32 bits and tables within memory; no model or device comes near them.
 inline constexpr int kMaxBlocks = 1 << 24;         // KV blocks of one device
 inline constexpr int kMaxBatchTokens = 1 << 16;    // tokens of one step
 inline constexpr int kMaxRunning = 4096;           // sequences that hold KV blocks
@@ -41,12 +49,15 @@ struct SchedulerOptions {
   std::int64_t feature_bytes_per_token = 0;  // hidden size x element size
   bool prefix_cache = true;
 
-  // A waiting request rises one priority class each time this passes.
+  // A waiting request rises one priority class each time this passes: nobody with a low priority
+  // waits behind a crowd for much longer than a person does.
   Duration aging = std::chrono::seconds(15);
   // A request without a deadline is ordered as if it had this one after its arrival.
   Duration patience = std::chrono::seconds(60);
   // Weighted tokens (the weights below) that a tenant may be ahead of the least served waiting
-  // tenant of its class before it has to wait.
+  // tenant of its class before it has to wait: a few requests, so that prefix hits and batches are
+  // not torn apart by tenants that take turns. The weights are about what the work takes: an output
+  // token is a step of its own.
   std::int64_t fair_share_slack = 8192;
   int prompt_token_weight = 1;
   int image_token_weight = 2;  // the encoder comes on top of the prefill

@@ -26,6 +26,7 @@ constexpr const char* kNames[] = {
     "kFeatureEvicted",
     "kFeatureFull",
     "kRefusedDeadline",
+    "kAdmittedIdle",
     "kExpired",
     "kCancelledWaiting",
     "kCancelledRunning",

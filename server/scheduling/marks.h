@@ -29,6 +29,7 @@ enum class Mark : std::uint8_t {
   kFeatureEvicted,        // an encoded image gave way to another
   kFeatureFull,           // pinned images left no room for another
   kRefusedDeadline,       // the deadline could not be met on arrival
+  kAdmittedIdle,          // ... and the device was idle, so that it was tried all the same
   kExpired,               // a deadline passed
   kCancelledWaiting,
   kCancelledRunning,

@@ -34,12 +34,13 @@ struct StepBudget {
   int images = 0;
 };
 
+// What the planner counts, from its beginning.
 struct PlannerCounters {
   std::uint64_t preemptions = 0;
-  std::uint64_t images_needed = 0;
-  std::uint64_t images_encoded = 0;
-  std::uint64_t prompt_tokens = 0;
-  std::uint64_t cached_prompt_tokens = 0;
+  std::uint64_t images_needed = 0;         // uses of an image by a prompt
+  std::uint64_t images_encoded = 0;        // of these, not in the feature cache
+  std::uint64_t prompt_tokens = 0;         // of started requests
+  std::uint64_t cached_prompt_tokens = 0;  // of these, from the prefix cache
 };
 
 // Engine thread only; points to sequences of the scheduler. Invariants:

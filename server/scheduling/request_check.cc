@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/sampling_params.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 
 namespace llava::scheduling {
 namespace {
@@ -43,6 +46,23 @@ int ContextTokens(const SchedulerOptions& options) {
   return static_cast<int>(std::min<std::int64_t>(options.max_context_tokens, in_blocks));
 }
 
+absl::Status CheckTenant(const std::string& name) {
+  if (name.size() > kMaxTenantBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", name.size(), " bytes, expected at most ", kMaxTenantBytes));
+  }
+  if (!IsValidUtf8(name)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("is \"", absl::CHexEscape(name), "\", expected UTF-8"));
+  }
+  const auto is_control = [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); };
+  if (std::any_of(name.begin(), name.end(), is_control)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("is \"", absl::CHexEscape(name), "\", expected no control characters"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckRequest(const Request& request, const SchedulerOptions& options) {
   const auto prompt = static_cast<std::int64_t>(request.prompt_ids.size());
   const int context = ContextTokens(options);
@@ -57,10 +77,7 @@ absl::Status CheckRequest(const Request& request, const SchedulerOptions& option
     return absl::InvalidArgumentError(
         absl::StrCat("n is ", request.n, ", expected 1 to ", most_choices));
   }
-  if (request.tenant.size() > kMaxTenantBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("the tenant's name has ", request.tenant.size(),
-                                                   " bytes, expected at most ", kMaxTenantBytes));
-  }
+  RETURN_IF_ERROR(Annotate(CheckTenant(request.tenant), "the tenant's name"));
   RETURN_IF_ERROR(Validate(request.sampling));
   return CheckImages(request, options);
 }

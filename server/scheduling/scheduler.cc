@@ -4,20 +4,23 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "server/scheduling/admission.h"
-#include "server/scheduling/request_check.h"
 
 namespace llava::scheduling {
 namespace {
 
-// After running out of memory the step grows back by a factor of 2 after so many good ones.
+// After the device ran out of memory the step grows back by a factor of 2 after so many good ones:
+// often enough that a short squeeze costs a second or two, seldom enough that a lasting one makes
+// one step in 64 fail.
 constexpr int kStepsToRecover = 64;
-// A step of one token may fail for lack of memory so often in a row before its request is failed.
+// A step of one token may fail for lack of memory so often in a row before its request is failed:
+// each failure has dropped the features that nobody uses, and what others gave back may come late.
 constexpr int kMemoryAttempts = 3;
 
 // While a step was run, what a tick reads has left the CPU's caches. Begins to load what it reads
 // of a sequence that is committed later, and of the request and the tokens of one begun before.
 void PrefetchAhead(const std::vector<PlannedChunk>& step, std::size_t i) {
+  // Far enough ahead that a load from memory has ended when its commit begins, and near enough that
+  // the caches still hold it then.
   constexpr std::size_t kAhead = 6;
   if (i + 2 * kAhead < step.size()) {
     const auto* later = reinterpret_cast<const char*>(step[i + 2 * kAhead].sequence);
@@ -101,8 +104,8 @@ void Scheduler::MeasureStep(const StepDone& done) {
     if (chunk.decode) ++decodes;
   }
   const int images = static_cast<int>(out_.plan.encodes.size());
-  cost_model_.StepDone(out_.plan.total_tokens - decodes, decodes, images, done.encode,
-                       done.forward);
+  cost_model_.StepDone(out_.plan.total_tokens - decodes, decodes, images, done.encode, done.forward,
+                       now_);
   for (const EncodeImage& encode : out_.plan.encodes) {
     for (const PlannedChunk& chunk : step_) {
       if (chunk.decode) continue;
@@ -210,161 +213,6 @@ void Scheduler::RecoverBudget() {
   budget_.images = std::min(2 * budget_.images, options_.max_images_per_step);
 }
 
-void Scheduler::Apply(Arrive& arrive) {
-  Request& request = *arrive.request;
-  LLAVA_CHECK(FindState(request.id) == nullptr);
-  const int version = FindVersion(request.version);
-  absl::Status status = CheckRequest(request, options_);
-  if (status.ok() && (version < 0 || versions_[static_cast<std::size_t>(version)].draining)) {
-    status = absl::NotFoundError(
-        absl::StrCat("model version ", request.version.Hex(), " is not loaded"));
-  }
-  if (status.ok() && request.deadline && *request.deadline <= now_) {
-    status = absl::DeadlineExceededError("the deadline passed before the request was queued");
-  }
-  if (!status.ok()) {
-    out_.ends.push_back({std::move(arrive.request), std::move(status), Usage{}});
-    return;
-  }
-  const RequestId id = request.id;
-  auto made = MakeRequestState(std::move(arrive.request), &last_sequence_id_);
-  RequestState& state = *made;
-  state.version = version;
-  state.max_outputs =
-      std::min(request.sampling.max_tokens, ContextTokens(options_) - state.usage.prompt_tokens);
-  state.urgency = request.deadline.value_or(request.arrival + options_.patience);
-  state.urgency = std::min(state.urgency, request.arrival + options_.patience);
-  status = CheckDeadline(state);
-  if (!status.ok()) {
-    Hit(marks_, Mark::kRefusedDeadline);
-    out_.ends.push_back({std::move(state.spec), std::move(status), Usage{}});
-    return;
-  }
-  state.tenant = fair_share_.Enter(request.tenant);
-  ++versions_[static_cast<std::size_t>(version)].requests;
-  if (request.deadline) deadlines_.emplace(*request.deadline, id);
-  planner_.Enqueue(state.choices[0].get());
-  requests_.emplace(id, std::move(made));
-}
-
-// RESOURCE_EXHAUSTED when even the least that has to be done takes longer than the client waits.
-absl::Status Scheduler::CheckDeadline(RequestState& state) {
-  const Request& request = *state.spec;
-  if (!request.deadline) return absl::OkStatus();
-  Sequence& sequence = *state.choices[0];
-  const int cached = planner_.PeekCached(sequence);
-  Work work{.prompt_tokens = sequence.size() - cached, .images = 0, .decode_steps = 0};
-  for (const ImageInput& image : request.images) {
-    if (image.offset + image.count > cached) ++work.images;
-  }
-  work.decode_steps = (request.sampling.ignore_eos && request.sampling.stop.empty() &&
-                               request.sampling.stop_token_ids.empty()
-                           ? request.sampling.max_tokens
-                           : std::max(1, request.sampling.min_tokens)) -
-                      1;
-  work.decode_steps = std::min<std::int64_t>(work.decode_steps, state.max_outputs);
-  for (const Sequence* other : planner_.running()) {
-    if (!other->is_decode() && !other->request->paused) work.prompt_tokens += other->remaining();
-  }
-  for (const Sequence* other : planner_.waiting().sequences()) {
-    if (!other->request->paused && planner_.waiting().GoesBefore(*other, sequence, now_)) {
-      work.prompt_tokens += other->size();
-    }
-  }
-  const Duration needed = cost_model_.Estimate(work);
-  const Duration given = *request.deadline - now_;
-  if (needed <= given) return absl::OkStatus();
-  return WithRetryAfter(absl::ResourceExhaustedError(
-                            absl::StrCat("the deadline cannot be met: it is ", Seconds(given),
-                                         " s away and the answer takes at "
-                                         "least ",
-                                         Seconds(needed), " s")),
-                        needed - given);
-}
-
-void Scheduler::Apply(Cancel& cancel) {
-  RequestState* request = FindState(cancel.id);
-  if (request == nullptr) {
-    Hit(marks_, Mark::kCancelledUnknown);
-    return;
-  }
-  const bool waiting = request->choices[0]->state == SequenceState::kWaiting;
-  Hit(marks_, waiting ? Mark::kCancelledWaiting : Mark::kCancelledRunning);
-  EndRequest(*request, absl::CancelledError("cancelled by the client"));
-}
-
-void Scheduler::Apply(Pause& pause) {
-  RequestState* request = FindState(pause.id);
-  if (request == nullptr) return;
-  if (!request->paused) ++paused_;
-  request->paused = true;
-  for (auto& choice : request->choices) planner_.ReleasePins(*choice);
-}
-
-void Scheduler::Apply(Resume& resume) {
-  RequestState* request = FindState(resume.id);
-  if (request == nullptr || !request->paused) return;
-  request->paused = false;
-  --paused_;
-}
-
-void Scheduler::Apply(AddVersion& add) {
-  LLAVA_CHECK_LT(FindVersion(add.version), 0);
-  auto place = std::find_if(versions_.begin(), versions_.end(),
-                            [](const Version& version) { return !version.present; });
-  if (place == versions_.end()) place = versions_.emplace(versions_.end());
-  LLAVA_CHECK_LE(versions_.size(), static_cast<std::size_t>(kMaxVersions));
-  *place = Version{.digest = add.version, .present = true, .draining = false, .requests = 0};
-}
-
-void Scheduler::Apply(RemoveVersion& remove) {
-  const int index = FindVersion(remove.version);
-  LLAVA_CHECK_GE(index, 0);
-  versions_[static_cast<std::size_t>(index)].draining = true;
-  ReleaseVersion(index);
-}
-
-void Scheduler::Apply(EndAll& end) {
-  while (!requests_.empty()) EndRequest(*requests_.begin()->second, end.status);
-}
-
-void Scheduler::Expire() {
-  while (!deadlines_.empty() && deadlines_.begin()->first <= now_) {
-    Hit(marks_, Mark::kExpired);
-    EndRequest(*FindState(deadlines_.begin()->second),
-               absl::DeadlineExceededError("the deadline passed before the answer was complete"));
-  }
-}
-
-// Frees whatever the request holds, wherever it was.
-void Scheduler::EndRequest(RequestState& request, absl::Status status) {
-  Usage& usage = request.usage;
-  for (auto& choice : request.choices) {
-    if (choice->state != SequenceState::kFinished) planner_.Finish(*choice);
-    usage.generated_tokens += std::max(0, choice->outputs());  // below 0: it was still pending
-  }
-  if (request.first_token) usage.decode = now_ - *request.first_token;
-  if (!request.first_step) usage.queue = now_ - request.spec->arrival;
-  const RequestId id = request.spec->id;
-  if (request.spec->deadline) deadlines_.erase({*request.spec->deadline, id});
-  fair_share_.Leave(request.spec->tenant);
-  if (request.paused) --paused_;
-  const int version = request.version;
-  out_.ends.push_back({std::move(request.spec), std::move(status), usage});
-  requests_.erase(id);  // `request` is gone
-  --versions_[static_cast<std::size_t>(version)].requests;
-  ReleaseVersion(version);
-}
-
-void Scheduler::ReleaseVersion(int index) {
-  Version& version = versions_[static_cast<std::size_t>(index)];
-  if (!version.draining || version.requests > 0) return;
-  Hit(marks_, Mark::kVersionDrained);
-  planner_.features().DropVersion(version.digest);
-  out_.removed_versions.push_back(version.digest);
-  version = Version{};
-}
-
 // The versions take turns; one that has nothing to run passes.
 void Scheduler::PlanStep() {
   const int count = static_cast<int>(versions_.size());
@@ -387,7 +235,13 @@ SchedulerStats Scheduler::stats() const {
   stats.running = static_cast<int>(planner_.running().size());
   stats.waiting = static_cast<int>(planner_.waiting().sequences().size());
   stats.paused = paused_;
+  const BlockPool& pool = planner_.kv().pool();
+  stats.blocks_total = pool.size();
+  stats.blocks_used = pool.used();
+  stats.blocks_cached = pool.cached();
+  stats.feature_bytes = planner_.features().bytes();
   stats.generated_tokens = generated_tokens_;
+  stats.planner = planner_.counters();
   return stats;
 }
 

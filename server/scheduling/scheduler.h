@@ -84,12 +84,18 @@ struct TickOutput {
   std::optional<TimePoint> wake;         // when there is nothing to run: the next deadline
 };
 
+// What the scheduler has and has done, after its last tick.
 struct SchedulerStats {
-  int requests = 0;
-  int running = 0;
-  int waiting = 0;
-  int paused = 0;  // requests
+  int requests = 0;  // accepted and not ended
+  int running = 0;   // sequences that hold KV blocks
+  int waiting = 0;   // sequences that hold none
+  int paused = 0;    // requests whose reader is slow
+  int blocks_total = 0;
+  int blocks_used = 0;             // by running sequences
+  int blocks_cached = 0;           // by nobody, kept for the prefix cache
+  std::int64_t feature_bytes = 0;  // encoded images
   std::uint64_t generated_tokens = 0;
+  PlannerCounters planner;
 };
 
 // Engine thread only.
@@ -139,7 +145,9 @@ class Scheduler {
   void FailStep(const absl::Status& status);
   void ShrinkStep(const absl::Status& status);
   void RecoverBudget();
-  absl::Status CheckDeadline(RequestState& request);
+  Work LeastWork(const RequestState& request);
+  absl::Status CheckDeadline(const RequestState& request);
+  bool IsIdle() const;
   void Expire();
   void EndRequest(RequestState& request, absl::Status status);
   void ReleaseVersion(int index);

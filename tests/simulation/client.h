@@ -54,6 +54,7 @@ class Client {
   int last_progress = 0;     // tick
   int submitted = 0;         // tick
   bool faults_seen = false;  // a step failed while it was alive
+  bool found_idle = false;   // nothing else could run when it came
 
  private:
   Client(ClientSpec spec, engine::TokenStream stream)

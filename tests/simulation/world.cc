@@ -51,6 +51,7 @@ World::~World() { engine_->Stop(); }
 
 void World::ArmFaults() {
   executor_->before_forward = [this](const scheduling::StepPlan& plan) {
+    Stutter();
     if (faults_ && plan_.errors && rng_.Chance(0.01)) {
       step_failed_ = true;
       return absl::InternalError("simulated device error");
@@ -61,6 +62,7 @@ void World::ArmFaults() {
     return absl::OkStatus();
   };
   executor_->before_encode = [this](const scheduling::StepPlan&) {
+    Stutter();
     if (faults_ && plan_.errors && rng_.Chance(0.02)) {
       step_failed_ = true;
       return absl::InternalError("simulated encoder error");
@@ -70,6 +72,22 @@ void World::ArmFaults() {
     }
     return absl::OkStatus();
   };
+}
+
+// The clock goes ahead in the middle of a step: once for minutes, or for a while by seconds in
+// each.
+void World::Stutter() {
+  if (!faults_ || !plan_.stutters) return;
+  if (rng_.Chance(0.002)) clock_.Advance(std::chrono::seconds(rng_.Between(1, 300)));
+  if (rng_.Chance(0.002)) slow_until_ = tick_ + static_cast<int>(rng_.Between(1, 60));
+  if (tick_ < slow_until_) clock_.Advance(milliseconds(rng_.Between(500, 3000)));
+}
+
+// Whatever the scheduler has waits for its reader.
+bool World::IsIdle() const {
+  const auto& requests = engine_->scheduler().requests();
+  return std::all_of(requests.begin(), requests.end(),
+                     [](const auto& entry) { return entry.second->paused; });
 }
 
 // The first version, and now and then another one; at most three.
@@ -138,6 +156,7 @@ absl::Status World::Arrivals() {
                              scheduling::ContextTokens(plan_.engine.scheduler));
   if (client.ok()) {
     client->submitted = client->last_progress = tick_;
+    client->found_idle = IsIdle();
     clients_.push_back(*std::move(client));
     return absl::OkStatus();
   }
@@ -203,7 +222,9 @@ absl::Status World::CheckEnd(const Client& client) {
       allowed = client.faults_seen;
       break;
     case absl::StatusCode::kResourceExhausted:
-      allowed = plan_.out_of_memory || (had_deadline && scheduling::RetryAfter(status));
+      // For its deadline alone, and by an engine that had something else to do (invariant 15).
+      allowed =
+          scheduling::RetryAfter(status) ? had_deadline && !client.found_idle : plan_.out_of_memory;
       break;
     case absl::StatusCode::kNotFound:
       allowed = client.request().version == NumberedDigest("version", -1);
@@ -253,7 +274,7 @@ absl::Status World::RunDrain() {
 absl::Status World::CheckLeftovers() {
   const scheduling::Scheduler& scheduler = engine_->scheduler();
   const auto& pool = scheduler.planner().kv().pool();
-  const auto stats = engine_->stats();
+  const scheduling::SchedulerStats stats = engine_->stats().scheduler;
   if (pool.used() != 0 || stats.requests != 0 || stats.running != 0 || stats.waiting != 0 ||
       stats.paused != 0 || engine_->load() != 0 || gate_.held().requests != 0 ||
       removed_ != freed_) {

@@ -1,6 +1,7 @@
 // A simulated world around one engine: clients that come, read, stall, cancel and give deadlines; a
-// device that fails and runs out of memory; model versions that come and go. All of it follows from
-// one seed; each world has a random subset of the troubles ("swarm testing": Groce et al., 2012).
+// device that fails and runs out of memory; a clock that jumps ahead in the middle of a step or of
+// many, as when the machine is paused; model versions that come and go. All of it follows from one
+// seed; each world has a random subset of the troubles ("swarm testing": Groce et al., 2012).
 #ifndef LLAVA_TESTS_SIMULATION_WORLD_H_
 #define LLAVA_TESTS_SIMULATION_WORLD_H_
 
@@ -24,7 +25,7 @@ namespace llava::simulation {
 // Which troubles this world has, and its sizes.
 struct WorldPlan {
   bool images, cancels, deadlines, tenants, stalls, shortage, errors, out_of_memory, choices;
-  bool priorities, versions, shared_prompts, sampling, tiny_device;
+  bool priorities, versions, shared_prompts, sampling, tiny_device, stutters;
   int max_live = 0;     // admission bound
   double arrivals = 0;  // a tick, on average
   int max_prompt = 0;
@@ -62,6 +63,8 @@ class World {
   absl::Status CheckWait(Client& client, std::int64_t tokens_before);
   absl::Status CheckLeftovers();
   void ChangeVersions();
+  void Stutter();
+  bool IsIdle() const;
   void ArmFaults();
   ClientSpec DrawRequest();
   void DrawSampling(scheduling::Request& request);
@@ -82,6 +85,7 @@ class World {
   int freed_ = 0;    // ... and confirmed
   int tick_ = 0;
   int short_until_ = 0;  // tick; the device is short of memory before
+  int slow_until_ = 0;   // tick; each step takes seconds before
   bool faults_ = true;
   bool step_failed_ = false;
   int longest_wait_ = 0;

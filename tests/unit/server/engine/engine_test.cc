@@ -62,7 +62,9 @@ class EngineTest : public ::testing::Test {
     executor_ = executor.get();
     engine_ = std::make_unique<Engine>(options, std::move(executor), &clock_, &observer_);
   }
-  ~EngineTest() override { engine_->Stop(); }
+  ~EngineTest() override {
+    if (engine_ != nullptr) engine_->Stop();
+  }
 
   static EngineOptions Options() {
     EngineOptions options;
@@ -210,8 +212,8 @@ TEST_F(EngineTest, ManyClientsReadCancelAndDrop) {
   engine_->Stop();
   EXPECT_GT(observer_.cancelled, 0);
   EXPECT_LE(observer_.most, 1u);
-  EXPECT_EQ(engine_->stats().blocks_used, 0);
-  EXPECT_EQ(engine_->stats().requests, 0);
+  EXPECT_EQ(engine_->stats().scheduler.blocks_used, 0);
+  EXPECT_EQ(engine_->stats().scheduler.requests, 0);
 }
 
 TEST_F(EngineTest, ASlowReaderDoesNotHoldUpOthers) {
@@ -227,7 +229,7 @@ TEST_F(EngineTest, ASlowReaderDoesNotHoldUpOthers) {
     ASSERT_TRUE(stream.ok());
     EXPECT_TRUE(ReadAll(*stream, request).status.ok());
   }
-  const EngineStats stats = engine_->stats();
+  const scheduling::SchedulerStats stats = engine_->stats().scheduler;
   EXPECT_EQ(stats.paused, 1);
   EXPECT_LT(stats.generated_tokens, 5 * 200 + 2 * 64 + 4u);
   std::size_t tokens = std::get<Delta>(*first).tokens.size();
@@ -260,6 +262,19 @@ TEST_F(EngineTest, StopEndsWhatIsLeft) {
   }
   EXPECT_EQ(end.status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(Add(Sha256Of("late")).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(EngineTest, TheDestructorStopsItWhenNobodyHas) {
+  Start();
+  auto stream = Submit(MakeRequest(10, 400));
+  ASSERT_TRUE(stream.ok());
+  ASSERT_TRUE(stream->Pop().has_value());
+  engine_.reset();
+  End end;
+  while (auto event = stream->Pop()) {
+    if (auto* last = std::get_if<End>(&*event)) end = *last;
+  }
+  EXPECT_EQ(end.status.code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(EngineTest, AFailureInAStepFailsItsRequestAndTheLoopGoesOn) {
@@ -313,25 +328,6 @@ TEST_F(EngineTest, RefusesWhatIsMalformedOrTooMuch) {
   EXPECT_EQ(refusal.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(scheduling::RetryAfter(refusal).has_value());
   EXPECT_EQ(queued.size(), 1024u);
-}
-
-TEST(AdmissionGateTest, TicketsGiveBackAndMove) {
-  RealClock clock;
-  scheduling::AdmissionOptions options;
-  options.total.requests = 2;
-  options.total.tokens = 100;
-  AdmissionGate gate(options, &clock);
-  {
-    auto ticket = gate.Enter("a", {.requests = 1, .tokens = 0, .bytes = 10, .pixels = 0});
-    ASSERT_TRUE(ticket.ok());
-    EXPECT_TRUE(ticket->Add({.requests = 0, .tokens = 90, .bytes = 0, .pixels = 0}).ok());
-    EXPECT_FALSE(ticket->Add({.requests = 0, .tokens = 20, .bytes = 0, .pixels = 0}).ok());
-    AdmissionTicket moved = *std::move(ticket);
-    EXPECT_EQ(gate.held().tokens, 90);
-  }
-  EXPECT_EQ(gate.held(), scheduling::AdmissionCost{});
-  gate.Close();
-  EXPECT_EQ(gate.Enter("a", {}).status().code(), absl::StatusCode::kUnavailable);
 }
 
 }  // namespace

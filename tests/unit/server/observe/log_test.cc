@@ -44,6 +44,21 @@ TEST_F(LogTest, ContentIsLoggedOnlyWhenAskedFor) {
   EXPECT_EQ(MakeLog({.content = true}).Content("open \xff").as_string(), "open \xEF\xBF\xBD");
 }
 
+// A client chooses its tenant's name; a line stays JSON, which is UTF-8.
+TEST_F(LogTest, BytesThatAreNoTextAreRepairedWhereverTheyStand) {
+  const Log log = MakeLog({});
+  log.Info("x", {{"tenant", "a\xff"},
+                 {"list", boost::json::array{"b\xfe", 1}},
+                 {"object", boost::json::object{{"name", "c\xc0"}}},
+                 {"good", "\xE6\x9D\xB1"}});
+  const auto line = boost::json::parse(out_.str()).as_object();
+  EXPECT_EQ(line.at("tenant").as_string(), "a\xEF\xBF\xBD");
+  EXPECT_EQ(line.at("list").as_array().at(0).as_string(), "b\xEF\xBF\xBD");
+  EXPECT_EQ(line.at("list").as_array().at(1).as_int64(), 1);
+  EXPECT_EQ(line.at("object").as_object().at("name").as_string(), "c\xEF\xBF\xBD");
+  EXPECT_EQ(line.at("good").as_string(), "\xE6\x9D\xB1");
+}
+
 TEST_F(LogTest, TheLevelDecides) {
   const Log log = MakeLog({.level = "warning"});
   log.Info("no");

@@ -6,6 +6,7 @@
 
 #include <set>
 
+#include "base/utf8_stream.h"
 #include "server/observe/process_metrics.h"
 #include "tests/support/exposition.h"
 
@@ -57,6 +58,68 @@ TEST(MetricsTest, TheNumberOfTenantLabelsIsBounded) {
   }
   EXPECT_EQ(tenants.size(), static_cast<std::size_t>(kMaxTenantLabels) + 1);
   EXPECT_EQ(others, 3.0 * 2 * kMaxTenantLabels);
+}
+
+TEST(MetricsTest, TheNameOfATenantIsText) {
+  prometheus::Registry registry;
+  Metrics metrics(&registry);
+  metrics.CountTenantTokens("a\xff", 1, 2);
+  metrics.CountTenantTokens("a\xfe", 3, 4);  // looks the same
+  const std::string text = Scrape(registry);
+  EXPECT_TRUE(IsValidUtf8(text));
+  EXPECT_THAT(text,
+              HasSubstr("llava_tenant_tokens_total{kind=\"prompt\",tenant=\"a\xEF\xBF\xBD\"} 4"));
+  EXPECT_THAT(
+      text, HasSubstr("llava_tenant_tokens_total{kind=\"generated\",tenant=\"a\xEF\xBF\xBD\"} 6"));
+}
+
+TEST(MetricsTest, EachMetricIsThereFromTheStart) {
+  prometheus::Registry registry;
+  const Metrics metrics(&registry);
+  std::set<std::string> names;
+  for (const auto& family : registry.Collect()) {
+    EXPECT_FALSE(family.help.empty()) << family.name;
+    names.insert(family.name);
+  }
+  for (const char* name : {"llava_prepare_seconds",
+                           "llava_decode_image_seconds",
+                           "llava_queue_seconds",
+                           "llava_encode_seconds",
+                           "llava_prefill_seconds",
+                           "llava_decode_seconds",
+                           "llava_time_to_first_token_seconds",
+                           "llava_inter_token_seconds",
+                           "llava_request_seconds",
+                           "llava_request_prompt_tokens",
+                           "llava_request_generated_tokens",
+                           "llava_request_images",
+                           "llava_prompt_tokens_total",
+                           "llava_image_tokens_total",
+                           "llava_cached_tokens_total",
+                           "llava_generated_tokens_total",
+                           "llava_step_seconds",
+                           "llava_step_schedule_seconds",
+                           "llava_step_tokens",
+                           "llava_step_sequences",
+                           "llava_cancel_steps",
+                           "llava_failed_steps_total",
+                           "llava_requests_preparing",
+                           "llava_ready"}) {
+    EXPECT_TRUE(names.contains(name)) << name;
+  }
+}
+
+TEST(MetricsTest, RequestsAndRejectionsAreCountedByTheirLabels) {
+  prometheus::Registry registry;
+  Metrics metrics(&registry);
+  metrics.CountRequest("http", "OK", "stop");
+  metrics.CountRequest("http", "OK", "stop");
+  metrics.CountRequest("http", "CANCELLED", "cancelled");
+  metrics.CountRejection("deadline");
+  const std::string text = Scrape(registry);
+  EXPECT_THAT(text, HasSubstr("{protocol=\"http\",reason=\"stop\",status=\"OK\"} 2"));
+  EXPECT_THAT(text, HasSubstr("{protocol=\"http\",reason=\"cancelled\",status=\"CANCELLED\"} 1"));
+  EXPECT_THAT(text, HasSubstr("llava_rejections_total{reason=\"deadline\"} 1"));
 }
 
 TEST(MetricsTest, ANewLiveModelTakesThePlaceOfTheOld) {

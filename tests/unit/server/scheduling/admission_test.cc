@@ -23,14 +23,14 @@ AdmissionCost One(std::int64_t tokens = 0, std::int64_t bytes = 0, std::int64_t 
 
 TEST(AdmissionTest, BoundsEachTenantAndAll) {
   Admission admission(Options());
-  EXPECT_TRUE(admission.Reserve("a", One()).ok());
-  EXPECT_TRUE(admission.Reserve("a", One()).ok());
-  const absl::Status tenant = admission.Reserve("a", One());
+  EXPECT_TRUE(admission.Reserve("a", One(), TimePoint{}).ok());
+  EXPECT_TRUE(admission.Reserve("a", One(), TimePoint{}).ok());
+  const absl::Status tenant = admission.Reserve("a", One(), TimePoint{});
   EXPECT_EQ(tenant.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(tenant.message()), HasSubstr("tenant \"a\""));
   EXPECT_TRUE(RetryAfter(tenant).has_value());
-  EXPECT_TRUE(admission.Reserve("b", One()).ok());
-  const absl::Status total = admission.Reserve("c", One());
+  EXPECT_TRUE(admission.Reserve("b", One(), TimePoint{}).ok());
+  const absl::Status total = admission.Reserve("c", One(), TimePoint{});
   EXPECT_EQ(total.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(total.message()), HasSubstr("requests in progress in total: 3 of 3"));
 }
@@ -39,18 +39,18 @@ TEST(AdmissionTest, CountsTokensBytesAndPixels) {
   for (const auto& [cost, name] : {std::pair{One(80), "tokens"}, std::pair{One(0, 900), "bytes"},
                                    std::pair{One(0, 0, 400), "pixels"}}) {
     Admission admission(Options());
-    ASSERT_TRUE(admission.Reserve("a", cost).ok());
-    const absl::Status refused = admission.Reserve("b", cost);
+    ASSERT_TRUE(admission.Reserve("a", cost, TimePoint{}).ok());
+    const absl::Status refused = admission.Reserve("b", cost, TimePoint{});
     EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
     EXPECT_THAT(std::string(refused.message()), HasSubstr(name));
     admission.Release("a", cost, TimePoint{});
-    EXPECT_TRUE(admission.Reserve("b", cost).ok());
+    EXPECT_TRUE(admission.Reserve("b", cost, TimePoint{}).ok());
   }
 }
 
 TEST(AdmissionTest, WhatCanNeverFitIsInvalid) {
   Admission admission(Options());
-  const absl::Status status = admission.Reserve("a", One(0, 0, 501));
+  const absl::Status status = admission.Reserve("a", One(0, 0, 501), TimePoint{});
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(RetryAfter(status).has_value());
   EXPECT_EQ(admission.held(), AdmissionCost{});
@@ -58,30 +58,129 @@ TEST(AdmissionTest, WhatCanNeverFitIsInvalid) {
 
 TEST(AdmissionTest, RefusalChangesNothing) {
   Admission admission(Options());
-  ASSERT_TRUE(admission.Reserve("a", One(70)).ok());
-  ASSERT_FALSE(admission.Reserve("a", One(20)).ok());
+  ASSERT_TRUE(admission.Reserve("a", One(70), TimePoint{}).ok());
+  ASSERT_FALSE(admission.Reserve("a", One(20), TimePoint{}).ok());
   EXPECT_EQ(admission.held_by("a").tokens, 70);
   EXPECT_EQ(admission.held().requests, 1);
 }
 
-TEST(AdmissionTest, TheHintFollowsHowFastPlacesBecomeFree) {
-  Admission admission(Options());
-  TimePoint now{};
-  const auto hint = [&] {
-    EXPECT_TRUE(admission.Reserve("a", One()).ok());
-    EXPECT_TRUE(admission.Reserve("a", One()).ok());
-    const auto retry = RetryAfter(admission.Reserve("a", One()));
-    admission.Release("a", One(), now);
-    admission.Release("a", One(), now);
-    return *retry;
-  };
-  const Duration before = hint();
-  for (int i = 0; i < 100; ++i) {
-    ASSERT_TRUE(admission.Reserve("b", One()).ok());
-    now += std::chrono::seconds(20);
-    admission.Release("b", One(), now);
+class RetryHintTest : public ::testing::Test {
+ protected:
+  void Reserve(const char* tenant = "b") {
+    EXPECT_TRUE(admission_.Reserve(tenant, One(), now_).ok());
   }
-  EXPECT_GT(hint(), before * 5);
+  void Release(const char* tenant = "b") { admission_.Release(tenant, One(), now_); }
+
+  // One request ends each `gap`, and another one is always held.
+  void Ends(int count, Duration gap) {
+    for (int i = 0; i < count; ++i) {
+      Reserve();
+      now_ += gap;
+      Release();
+    }
+  }
+
+  // What a refused one is told; "a" holds both of its places for that.
+  Duration Hint() {
+    const std::optional<Duration> hint = RetryAfter(admission_.Reserve("a", One(), now_));
+    EXPECT_TRUE(hint.has_value());
+    return hint.value_or(Duration{});
+  }
+
+  Admission admission_{Options()};
+  TimePoint now_{std::chrono::seconds(1000)};
+};
+
+TEST_F(RetryHintTest, FollowsHowFastPlacesBecomeFree) {
+  Reserve("a");
+  Reserve("a");
+  EXPECT_EQ(Hint(), std::chrono::seconds(1)) << "nothing is known yet";
+  Ends(20, std::chrono::seconds(20));
+  EXPECT_EQ(Hint(), std::chrono::seconds(20));
+  Ends(9, std::chrono::seconds(5));
+  EXPECT_EQ(Hint(), std::chrono::seconds(5));
+}
+
+TEST_F(RetryHintTest, TheNextEndComesNearer) {
+  Reserve("a");
+  Reserve("a");
+  Ends(20, std::chrono::seconds(20));
+  now_ += std::chrono::seconds(15);
+  EXPECT_EQ(Hint(), std::chrono::seconds(5));
+  now_ += std::chrono::seconds(15);
+  EXPECT_EQ(Hint(), std::chrono::milliseconds(100));
+}
+
+TEST_F(RetryHintTest, StaysWithinHalfAMinute) {
+  Reserve("a");
+  Reserve("a");
+  Ends(20, std::chrono::minutes(10));
+  EXPECT_EQ(Hint(), std::chrono::seconds(30));
+  Ends(20, std::chrono::milliseconds(1));
+  EXPECT_EQ(Hint(), std::chrono::milliseconds(100));
+}
+
+// A machine that stood still is no reason to send everybody away for long.
+TEST_F(RetryHintTest, OneStutterIsNotInIt) {
+  Reserve("a");
+  Reserve("a");
+  Ends(20, std::chrono::seconds(2));
+  Ends(7, std::chrono::minutes(2));
+  EXPECT_EQ(Hint(), std::chrono::seconds(2));
+}
+
+TEST_F(RetryHintTest, TimeInWhichNobodyAskedDoesNotCount) {
+  for (int i = 0; i < 20; ++i) {
+    Ends(1, std::chrono::seconds(2));
+    now_ += std::chrono::hours(1);
+  }
+  Reserve("a");
+  Reserve("a");
+  EXPECT_EQ(Hint(), std::chrono::seconds(2));
+}
+
+TEST_F(RetryHintTest, APartThatIsGivenBackIsNoEnd) {
+  Reserve("a");
+  Reserve("a");
+  Ends(20, std::chrono::seconds(20));
+  for (int i = 0; i < 20; ++i) {
+    const AdmissionCost part{.requests = 0, .tokens = 5, .bytes = 0, .pixels = 0};
+    ASSERT_TRUE(admission_.Reserve("a", part, now_).ok());
+    admission_.Release("a", part, now_);
+  }
+  EXPECT_EQ(Hint(), std::chrono::seconds(20));
+}
+
+TEST(AdmissionCostTest, AddsUpEachBound) {
+  AdmissionCost sum{.requests = 1, .tokens = 2, .bytes = 3, .pixels = 4};
+  Accumulate(sum, {.requests = 10, .tokens = 20, .bytes = 30, .pixels = 40}, 1);
+  EXPECT_EQ(sum, (AdmissionCost{.requests = 11, .tokens = 22, .bytes = 33, .pixels = 44}));
+  Accumulate(sum, {.requests = 1, .tokens = 2, .bytes = 3, .pixels = 4}, -1);
+  EXPECT_EQ(sum, (AdmissionCost{.requests = 10, .tokens = 20, .bytes = 30, .pixels = 40}));
+}
+
+TEST(AdmissionTest, ABoundMayBeReachedButNotPassed) {
+  Admission admission(Options());
+  EXPECT_TRUE(admission.Reserve("a", One(80), TimePoint{}).ok());
+  EXPECT_TRUE(admission.Reserve("b", One(20), TimePoint{}).ok());
+  EXPECT_FALSE(admission.Reserve("c", One(1), TimePoint{}).ok());
+  EXPECT_EQ(admission.held().tokens, 100);
+  EXPECT_EQ(admission.held_by("c"), AdmissionCost{});
+}
+
+TEST(AdmissionTest, WhoHoldsNothingIsForgotten) {
+  Admission admission(Options());
+  ASSERT_TRUE(admission.Reserve("a", One(10), TimePoint{}).ok());
+  admission.Release("a", One(10), TimePoint{});
+  EXPECT_DEATH(admission.Release("a", One(10), TimePoint{}), "");
+}
+
+TEST(AdmissionTest, NamesTheBoundThatNoWaitingHelps) {
+  Admission admission(Options());
+  EXPECT_EQ(admission.Reserve("a", One(81), TimePoint{}).message(),
+            "the request needs 81 tokens, over the limit of 80 for tenant \"a\"");
+  EXPECT_EQ(admission.Reserve("a", One(101), TimePoint{}).message(),
+            "the request needs 101 tokens, over the limit of 100 in total");
 }
 
 TEST(RetryAfterTest, IsCarriedByTheStatus) {

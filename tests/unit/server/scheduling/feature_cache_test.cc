@@ -69,5 +69,32 @@ TEST(FeatureCacheTest, AVersionGoesAsAWhole) {
   EXPECT_EQ(cache.Pin(kV2, kCat), two);
 }
 
+TEST(FeatureCacheTest, HasWhatPinWouldFind) {
+  FeatureCache cache(100);
+  const Digest version = Sha256Of("v");
+  const Digest image = Sha256Of("cat");
+  EXPECT_FALSE(cache.Has(version, image));
+  const auto feature = cache.Insert(version, image, 10);
+  ASSERT_TRUE(feature.has_value());
+  EXPECT_TRUE(cache.Has(version, image));
+  EXPECT_EQ(cache.pins(*feature), 1) << "looking pins nothing";
+  EXPECT_FALSE(cache.Has(version, Sha256Of("dog")));
+  EXPECT_FALSE(cache.Has(Sha256Of("w"), image));
+  cache.Invalidate(*feature);
+  EXPECT_FALSE(cache.Has(version, image));
+}
+
+// Exactly the budget fits.
+TEST(FeatureCacheTest, TheBudgetMayBeReached) {
+  FeatureCache cache(100);
+  const Digest version = Sha256Of("v");
+  const auto first = cache.Insert(version, Sha256Of("a"), 60);
+  ASSERT_TRUE(first.has_value());
+  EXPECT_FALSE(cache.Insert(version, Sha256Of("b"), 41).has_value());
+  EXPECT_TRUE(cache.Insert(version, Sha256Of("b"), 40).has_value());
+  EXPECT_EQ(cache.bytes(), 100);
+  EXPECT_EQ(cache.size(), 2u);
+}
+
 }  // namespace
 }  // namespace llava::scheduling

@@ -46,9 +46,66 @@ TEST_F(CheckRequestTest, Choices) {
   ExpectInvalid("n is 17, expected 1 to 16");
 }
 
+TEST_F(CheckRequestTest, ChoicesNeedASeatEach) {
+  options_.max_running = 3;
+  request_.n = 3;
+  EXPECT_TRUE(CheckRequest(request_, options_).ok());
+  request_.n = 4;
+  ExpectInvalid("n is 4, expected 1 to 3");
+  request_.n = 0;
+  ExpectInvalid("n is 0, expected 1 to 3");
+}
+
+TEST_F(CheckRequestTest, TheContextIsWhatTheBlocksHoldOrWhatIsConfigured) {
+  EXPECT_EQ(ContextTokens(options_), 64);
+  options_.num_blocks = 100;
+  EXPECT_EQ(ContextTokens(options_), 100);
+  request_.prompt_ids.assign(99, 7);
+  EXPECT_TRUE(CheckRequest(request_, options_).ok());
+  request_.prompt_ids.assign(100, 7);
+  ExpectInvalid("the prompt has 100 tokens, expected fewer than 100");
+}
+
 TEST_F(CheckRequestTest, Tenant) {
-  request_.tenant.assign(300, 'x');
-  ExpectInvalid("300 bytes");
+  request_.tenant.assign(256, 'x');
+  EXPECT_TRUE(CheckRequest(request_, options_).ok());
+  request_.tenant.assign(257, 'x');
+  ExpectInvalid("the tenant's name: has 257 bytes, expected at most 256");
+  request_.tenant = "a\xff";
+  ExpectInvalid("the tenant's name: is \"a\\xff\", expected UTF-8");
+}
+
+// It stands in metrics, in log lines and in messages.
+TEST(CheckTenantTest, AnyTextWithoutControlCharacters) {
+  EXPECT_TRUE(CheckTenant("").ok());
+  EXPECT_TRUE(CheckTenant("team \"7\" \xE6\x9D\xB1").ok());
+  for (const std::string name : {"a\nb", "\x1b[31m", "\x7f", "a\tb"}) {
+    EXPECT_EQ(CheckTenant(name).code(), absl::StatusCode::kInvalidArgument) << name;
+  }
+  EXPECT_FALSE(CheckTenant(std::string("a\0b", 3)).ok());
+  EXPECT_FALSE(CheckTenant("\xC0\x80").ok()) << "overlong";
+  EXPECT_FALSE(CheckTenant("\xED\xA0\x80").ok()) << "a surrogate";
+  EXPECT_FALSE(CheckTenant("\xE6\x9D").ok()) << "cut in the middle";
+}
+
+TEST_F(CheckRequestTest, TheNumberOfImages) {
+  request_.prompt_ids.assign(70, 7);
+  options_.num_blocks = 100;
+  for (int i = 0; i < 64; ++i) AddImage(i, 1);
+  EXPECT_TRUE(CheckRequest(request_, options_).ok());
+  AddImage(64, 1);
+  ExpectInvalid("the request has 65 images, expected at most 64");
+}
+
+TEST_F(CheckRequestTest, AnImageHasATokenAndEndsInThePrompt) {
+  AddImage(12, 8);
+  EXPECT_TRUE(CheckRequest(request_, options_).ok());
+  request_.images[0] = ImageInput();
+  request_.images[0].offset = 13;
+  request_.images[0].count = 8;
+  ExpectInvalid("images[0] covers prompt tokens [13, 21)");
+  request_.images[0].count = 0;
+  ExpectInvalid("expected at least one of [0, 20)");
 }
 
 TEST_F(CheckRequestTest, Images) {

@@ -5,14 +5,12 @@
 
 #include <string>
 
-#include "server/scheduling/admission.h"
 #include "tests/unit/server/scheduling/scheduler_harness.h"
 
 namespace llava::scheduling {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::seconds;
 using ::testing::HasSubstr;
 
 TEST(SchedulerTest, AnswersAndEndsOnce) {
@@ -182,55 +180,6 @@ TEST(SchedulerTest, ABetterClassDoesNotWaitForAPlace) {
   EXPECT_EQ(h.got[low_id], 500);
 }
 
-TEST(SchedulerTest, CancelFreesEverythingInTheSameTick) {
-  for (int ticks_before = 0; ticks_before < 6; ++ticks_before) {
-    SchedulerHarness h;
-    Request request = h.MakeRequest(150, 10);  // queued, encoding, prefilling or decoding by then
-    h.AddImage(request, "cat", 10, 80);
-    const RequestId id = h.Arrives(std::move(request));
-    for (int i = 0; i < ticks_before; ++i) h.Tick();
-    const int before = h.got[id];
-    h.events.emplace_back(Cancel{id});
-    h.Tick();
-    EXPECT_EQ(h.got[id], before) << "a token after the cancel";
-    EXPECT_EQ(h.ended.at(id).code(), absl::StatusCode::kCancelled);
-    EXPECT_EQ(h.used_blocks(), 0);
-  }
-}
-
-TEST(SchedulerTest, APassedDeadlineEndsIt) {
-  SchedulerHarness h;
-  Request request = h.MakeRequest(10, 500);
-  request.deadline = h.now + milliseconds(20);
-  const RequestId id = h.Arrives(std::move(request));
-  for (int i = 0; i < 25; ++i) h.Tick();
-  EXPECT_EQ(h.ended.at(id).code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_EQ(h.used_blocks(), 0);
-  Request late = h.MakeRequest(10, 500);
-  late.deadline = h.now;
-  const RequestId late_id = h.Arrives(std::move(late));
-  h.Tick();
-  EXPECT_EQ(h.ended.at(late_id).code(), absl::StatusCode::kDeadlineExceeded);
-}
-
-TEST(SchedulerTest, ADeadlineThatCannotBeMetIsRefusedOnArrival) {
-  SchedulerHarness h;
-  h.forward_time = milliseconds(64);  // 1 ms a prompt token
-  h.Arrives(h.MakeRequest(64 * 4, 1));
-  h.Finish();
-  Request hopeless = h.MakeRequest(500, 1, 3000);
-  hopeless.deadline = h.now + milliseconds(100);
-  const RequestId refused = h.Arrives(std::move(hopeless));
-  Request possible = h.MakeRequest(500, 1, 6000);
-  possible.deadline = h.now + seconds(5);
-  const RequestId accepted = h.Arrives(std::move(possible));
-  h.Tick();
-  EXPECT_EQ(h.ended.at(refused).code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_TRUE(RetryAfter(h.ended.at(refused)).has_value());
-  EXPECT_THAT(std::string(h.ended.at(refused).message()), HasSubstr("deadline cannot be met"));
-  EXPECT_FALSE(h.ended.contains(accepted));
-}
-
 TEST(SchedulerTest, ASlowReaderPausesAloneAndGivesItsBlocksWhenNeeded) {
   SchedulerOptions options = SmallOptions();
   options.num_blocks = 8;
@@ -368,24 +317,96 @@ TEST(SchedulerTest, NobodyStarves) {
   EXPECT_TRUE(h.ended.contains(id));
 }
 
-TEST(SchedulerTest, EndAllEndsAll) {
-  SchedulerHarness h;
-  const RequestId a = h.Arrives(h.MakeRequest(10, 20));
-  h.Tick();
-  h.Arrives(h.MakeRequest(10, 20));
-  h.events.emplace_back(EndAll{absl::UnavailableError("stopping")});
-  h.Tick();
-  EXPECT_EQ(h.ended.size(), 2u);
-  EXPECT_EQ(h.ended.at(a).code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(h.used_blocks(), 0);
+TEST(SchedulerTest, AfterRunningOutOfMemoryTheStepGrowsBack) {
+  SchedulerOptions options = SmallOptions();
+  options.num_blocks = 600;
+  options.max_context_tokens = 8000;
+  SchedulerHarness h(options);
+  h.Arrives(h.MakeRequest(6000, 5));
+  EXPECT_EQ(h.Tick().plan.total_tokens, 64);
+  h.FailTick(absl::ResourceExhaustedError("device memory"));
+  for (int good = 0; good < 64; ++good) {
+    EXPECT_EQ(h.scheduler.output().plan.total_tokens, 32) << good;
+    h.Tick();
+  }
+  EXPECT_EQ(h.scheduler.output().plan.total_tokens, 64);
 }
 
-TEST(SequenceTest, LegalTransitions) {
-  using enum SequenceState;
-  EXPECT_TRUE(IsLegalTransition(kWaiting, kRunning));
-  EXPECT_TRUE(IsLegalTransition(kRunning, kWaiting));
-  EXPECT_FALSE(IsLegalTransition(kFinished, kRunning));
-  EXPECT_FALSE(IsLegalTransition(kPending, kWaiting));
+TEST(SchedulerTest, ThirdFailureOfASingleTokenIsItsEnd) {
+  SchedulerHarness h;
+  const RequestId id = h.Arrives(h.MakeRequest(1, 5));
+  h.Tick();
+  for (int failure = 1; failure <= 3; ++failure) {
+    EXPECT_FALSE(h.ended.contains(id)) << failure;
+    h.FailTick(absl::ResourceExhaustedError("device memory"));
+  }
+  EXPECT_EQ(h.ended.at(id).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(h.ended.at(id).message(), "out of device memory: device memory");
+  EXPECT_EQ(h.marks.count(Mark::kStepOutOfMemory), 3u);
+  EXPECT_EQ(h.marks.count(Mark::kOutOfMemoryFatal), 1u);
+}
+
+TEST(SchedulerTest, AGoodStepForgivesTheFailuresBefore) {
+  SchedulerHarness h;
+  const RequestId id = h.Arrives(h.MakeRequest(1, 50));
+  h.Tick();
+  for (int round = 0; round < 3; ++round) {
+    for (int failure = 1; failure <= 2; ++failure) {
+      h.FailTick(absl::ResourceExhaustedError("device memory"));
+    }
+    h.Tick();
+  }
+  EXPECT_FALSE(h.ended.contains(id));
+  EXPECT_EQ(h.got[id], 3);
+}
+
+TEST(SchedulerTest, StatsAreThoseOfTheMoment) {
+  SchedulerOptions options = SmallOptions();
+  options.max_running = 2;
+  SchedulerHarness h(options);
+  Request pictured = h.MakeRequest(20, 50);
+  h.AddImage(pictured, "cat", 2, 10);
+  h.Arrives(std::move(pictured));
+  h.Arrives(h.MakeRequest(20, 50, 1000));
+  h.Arrives(h.MakeRequest(20, 50, 2000));
+  h.Tick();
+  h.Tick();
+  const SchedulerStats stats = h.scheduler.stats();
+  EXPECT_EQ(stats.requests, 3);
+  EXPECT_EQ(stats.running, 2);
+  EXPECT_EQ(stats.waiting, 1);
+  EXPECT_EQ(stats.paused, 0);
+  EXPECT_EQ(stats.blocks_total, 64);
+  EXPECT_EQ(stats.blocks_used, 4);
+  EXPECT_EQ(stats.blocks_cached, 0);
+  EXPECT_EQ(stats.feature_bytes, 10);
+  EXPECT_EQ(stats.generated_tokens, 2u);
+  EXPECT_EQ(stats.planner.prompt_tokens, 40u);
+  EXPECT_EQ(stats.planner.images_needed, 1u);
+  EXPECT_EQ(stats.planner.images_encoded, 1u);
+  EXPECT_EQ(stats.planner.preemptions, 0u);
+}
+
+TEST(SchedulerTest, TimesOfAnAnswer) {
+  SchedulerHarness h;
+  Request request = h.MakeRequest(20, 4);
+  h.AddImage(request, "cat", 2, 10);
+  h.encode_time = Duration(1);
+  const RequestId id = h.Arrives(std::move(request));
+  h.Finish();
+  EXPECT_EQ(h.usage[id].queue, h.step);
+  EXPECT_EQ(h.usage[id].encode, Duration(1));
+  EXPECT_EQ(h.usage[id].prefill, h.step - Duration(1));
+  EXPECT_EQ(h.usage[id].decode, 3 * h.step);
+}
+
+TEST(SchedulerTest, OutputTokensAreChargedToTheTenant) {
+  SchedulerHarness h;
+  Request request = h.MakeRequest(10, 5);
+  request.tenant = "a";
+  h.Arrives(std::move(request));
+  h.Finish();
+  EXPECT_EQ(h.scheduler.fair_share().tenants().at("a").counter, 10 + 5 * 4);
 }
 
 }  // namespace

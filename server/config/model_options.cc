@@ -1,0 +1,35 @@
+#include "server/config/config_sections.h"
+
+namespace llava::server {
+namespace {
+
+constexpr absl::string_view kDtypeChoices[] = {"auto", "float32", "bfloat16"};
+
+constexpr Option kModelOptions[] = {
+    {"checkpoint", &Config::checkpoint,
+     "Folder of the LLaVA checkpoint to serve (config.json, safetensors, tokenizer). Empty: "
+     "the daemon waits for one, by watch or by ModelService."},
+    {"model_name", &Config::model_name,
+     "Name that clients ask for; empty: the name of the checkpoint's folder, or of the "
+     "watched one."},
+    {"vision_tower", &Config::vision_tower,
+     "Folder of the CLIP vision tower, for checkpoints that come without it."},
+    {"devices", &Config::devices, "One engine for each of these devices: cpu, cuda, or cuda:N."},
+    {"dtype",
+     &Config::dtype,
+     "Number format of the weights; auto: as they were saved, float16 as bfloat16.",
+     Unit::kNone,
+     {},
+     kDtypeChoices},
+    {"threads",
+     &Config::threads,
+     "Threads that compute on the CPU; 0: one for each core.",
+     Unit::kCount,
+     {0, 1024}},
+};
+
+}  // namespace
+
+std::span<const Option> ModelOptions() { return kModelOptions; }
+
+}  // namespace llava::server

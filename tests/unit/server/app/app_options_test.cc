@@ -1,0 +1,104 @@
+#include "server/app/app_options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <string>
+
+namespace llava::server {
+namespace {
+
+TEST(ModelNameTest, OfTheOptionOrOfAFolder) {
+  Config config;
+  EXPECT_EQ(ModelName(config), "llava");
+  config.watch = "/models/published";
+  EXPECT_EQ(ModelName(config), "published");
+  config.checkpoint = "/models/llava-7b/";
+  EXPECT_EQ(ModelName(config), "llava-7b");
+  config.model_name = "mine";
+  EXPECT_EQ(ModelName(config), "mine");
+}
+
+TEST(ConnectionsWithinTest, AQuarterOfTheFilesIsLeft) {
+  EXPECT_EQ(ConnectionsWithin(16384, 1 << 20), 16384);
+  EXPECT_EQ(ConnectionsWithin(16384, 1024), 768);
+  EXPECT_EQ(ConnectionsWithin(768, 1024), 768);
+  EXPECT_EQ(ConnectionsWithin(767, 1024), 767);
+  EXPECT_EQ(ConnectionsWithin(16384, 1), 1);
+  EXPECT_EQ(ConnectionsWithin(16384, 0), 1);
+}
+
+TEST(ToHttpOptionsTest, HasNoMoreConnectionsThanFiles) {
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit few = before;
+  few.rlim_cur = 200;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  EXPECT_EQ(ToHttpOptions(Config(), "127.0.0.1:0", {}).max_connections, 150);
+  setrlimit(RLIMIT_NOFILE, &before);
+}
+
+TEST(ToAdmissionOptionsTest, EachBoundIsThatOfItsOption) {
+  Config config;
+  config.queue_requests = 1;
+  config.queue_tokens = 2;
+  config.queue_bytes = 3;
+  config.queue_pixels = 4;
+  config.tenant_requests = 5;
+  config.tenant_tokens = 6;
+  config.tenant_bytes = 7;
+  config.tenant_pixels = 8;
+  const scheduling::AdmissionOptions options = ToAdmissionOptions(config);
+  EXPECT_EQ(options.total,
+            (scheduling::AdmissionBounds{.requests = 1, .tokens = 2, .bytes = 3, .pixels = 4}));
+  EXPECT_EQ(options.per_tenant,
+            (scheduling::AdmissionBounds{.requests = 5, .tokens = 6, .bytes = 7, .pixels = 8}));
+}
+
+TEST(ToRunnerOptionsTest, AnswersAreBoundedByTheSeatsToo) {
+  Config config;
+  config.max_n = 8;
+  config.max_running = 3;
+  EXPECT_EQ(ToRunnerOptions(config).limits.max_n, 3);
+  config.max_running = 64;
+  EXPECT_EQ(ToRunnerOptions(config).limits.max_n, 8);
+  EXPECT_FALSE(ToRunnerOptions(config).canary_by_tenant);
+  config.canary_by = "tenant";
+  EXPECT_TRUE(ToRunnerOptions(config).canary_by_tenant);
+}
+
+TEST(ToRegistryOptionsTest, PercentagesBecomeShares) {
+  Config config;
+  config.canary_percent = 25;
+  config.canary_slower_percent = 50;
+  config.canary_less_sure_percent = 40;
+  config.canary_evaluation_percent = 10;
+  const registry::RegistryOptions options = ToRegistryOptions(config);
+  EXPECT_DOUBLE_EQ(options.canary.traffic, 0.25);
+  EXPECT_DOUBLE_EQ(options.canary.slower, 1.5);
+  EXPECT_DOUBLE_EQ(options.canary.less_sure, 0.6);
+  EXPECT_DOUBLE_EQ(options.worse_evaluation, 0.1);
+  EXPECT_TRUE(options.keep_previous);
+  EXPECT_FALSE(options.swap);
+}
+
+TEST(ToRegistryOptionsTest, ASwapHasNeitherCanaryNorKeptVersion) {
+  Config config;
+  config.reload = "swap";
+  const registry::RegistryOptions options = ToRegistryOptions(config);
+  EXPECT_TRUE(options.swap);
+  EXPECT_EQ(options.canary.traffic, 0);
+  EXPECT_FALSE(options.keep_previous);
+}
+
+TEST(ReadAuthTest, AMistakeNamesTheOption) {
+  Config config;
+  EXPECT_TRUE(ReadAuth(config).ok());
+  config.tokens_file = "/nonexistent/tokens";
+  EXPECT_THAT(std::string(ReadAuth(config).status().message()),
+              ::testing::HasSubstr("tokens_file"));
+}
+
+}  // namespace
+}  // namespace llava::server
