@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "model/kernels/cpu/dispatch.h"
 #include "model/kernels/cpu/large_pages.h"
 #include "model/kernels/cpu/parallel.h"
 #include "model/kernels/cuda/tensors.h"

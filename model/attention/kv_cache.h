@@ -1,4 +1,4 @@
-// Keys and values of all layers in blocks of 16 tokens, allocated once.
+// Keys and values of all layers in blocks of kKvBlockTokens tokens, allocated once.
 #ifndef LLAVA_MODEL_ATTENTION_KV_CACHE_H_
 #define LLAVA_MODEL_ATTENTION_KV_CACHE_H_
 
@@ -10,12 +10,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "model/kernels/cpu/dispatch.h"
+#include "base/attention_limits.h"
 
 namespace llava::model {
 
 enum class KvLayout {
-  kTiles,  // of kernels/dispatch.h: for PagedCpuAttention; CPU only
+  kTiles,  // of kernels/cpu/dispatch.h: for PagedCpuAttention; CPU only
   kRows,   // [block, token, head, head_dim]: for PagedAtenAttention, on any device
 };
 
@@ -46,7 +46,7 @@ class KvCache {
   int blocks() const { return blocks_; }
 
   // The tokens' keys and values, [T, kv_heads, head_dim] in fp32 or bf16, go to slots_T: slot s is
-  // token s % 16 of block s / 16. Last dimension contiguous.
+  // token s % kKvBlockTokens of block s / kKvBlockTokens. Last dimension contiguous.
   void Write(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
              std::span<const std::int64_t> slots_T);
 

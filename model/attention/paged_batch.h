@@ -12,8 +12,8 @@ namespace llava::model {
 
 // Tokens [context, context + tokens) of one sequence, rows [first_row, first_row + tokens) of the
 // flattened batch: a chunk of a prompt or one decoded token. Keys and values of [0, context) are in
-// the cache already. blocks[i] holds tokens [16 i, 16 i + 16) and covers context + tokens; it must
-// outlive the backend.
+// the cache already. blocks[i] holds tokens [i * kKvBlockTokens, (i + 1) * kKvBlockTokens) and
+// covers context + tokens; it must outlive the backend.
 struct PagedSequence {
   std::int64_t first_row = 0;
   std::int64_t tokens = 0;

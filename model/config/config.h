@@ -66,7 +66,8 @@ struct RopeConfig {
 };
 
 // Llama decoder (Mistral, up to its sliding window, is the same). SiLU-gated MLP, no biases.
-// num_heads is divisible by num_kv_heads; head_dim is even.
+// num_heads is divisible by num_kv_heads; head_dim is even and at most kMaxHeadDim
+// (base/attention_limits.h).
 struct TextConfig {
   std::string model_type = "llama";  // "llama" or "mistral"
   int vocab_size = 0;                // rows of the embedding

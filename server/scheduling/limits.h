@@ -7,11 +7,11 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "base/attention_limits.h"
 #include "base/clock.h"
 
 namespace llava::scheduling {
 
-inline constexpr int kBlockTokens = 16;            // tokens of one KV block
 inline constexpr int kMaxBlocks = 1 << 24;         // KV blocks of one device
 inline constexpr int kMaxBatchTokens = 1 << 16;    // tokens of one step
 inline constexpr int kMaxRunning = 4096;           // sequences that hold KV blocks
@@ -27,12 +27,11 @@ inline constexpr int kMaxStreamTokens = 4096;      // buffered for a slow reader
 inline constexpr int kPriorities = 3;
 
 static_assert(kMaxRunning <= kMaxBatchTokens, "all decodes fit into one step");
-static_assert(kMaxContextTokens / kBlockTokens <= kMaxBlocks, "one sequence fits into the pool");
-static_assert((kBlockTokens & (kBlockTokens - 1)) == 0);
+static_assert(kMaxContextTokens / kKvBlockTokens <= kMaxBlocks, "one sequence fits into the pool");
 
 // How one engine schedules. Constant while it runs.
 struct SchedulerOptions {
-  int num_blocks = 0;           // KV blocks of kBlockTokens; from the byte budget
+  int num_blocks = 0;           // KV blocks of kKvBlockTokens; from the byte budget
   int max_batch_tokens = 512;   // rows of one step
   int max_running = 64;         // sequences holding blocks; at most max_batch_tokens
   int max_images_per_step = 1;  // encoder budget

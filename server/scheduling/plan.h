@@ -33,7 +33,7 @@ struct BlockCopy {
 };
 
 // Tokens [start, start + token_ids.size()) of one sequence. Token at position p has its keys and
-// values in slot p % kBlockTokens of block blocks[p / kBlockTokens]. Those of positions before
+// values in slot p % kKvBlockTokens of block blocks[p / kKvBlockTokens]. Those of positions before
 // `start` are there already; those of this chunk are to be written. Several tokens are a chunk of a
 // prompt (causal among themselves), a single one is mostly a decode.
 struct Chunk {

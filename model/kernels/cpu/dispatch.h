@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/attention_limits.h"
+
 namespace llava::model {
 
 // y [rows, out] = x [rows, in] Wᵀ + bias, W packed in panels (gemm_kernel.h). All fp32 but W.
@@ -39,9 +41,6 @@ struct GemmKernels {
   void (*many_rows)(const GemmArgs&, std::int64_t first_tile, std::int64_t last_tile,
                     std::int64_t first_panel, std::int64_t last_panel, float* sums);
 };
-
-inline constexpr int kKvBlockTokens = 16;
-inline constexpr int kMaxHeadDim = 256;
 
 // Values of a head are padded to whole vectors in the cache.
 inline constexpr int PaddedHeadDim(int head_dim) { return (head_dim + 15) / 16 * 16; }

@@ -5,6 +5,7 @@
 // (Flash-Decoding), in the block that comes last.
 #include <algorithm>
 
+#include "base/attention_limits.h"
 #include "model/kernels/cuda/kernels.h"
 #include "model/kernels/cuda/types.cuh"
 
@@ -13,7 +14,6 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kPart = 8;  // elements of a row that one lane has
-constexpr int kBlockTokens = 16;
 constexpr float kNothing = -1e30f;  // less than every score; its differences are finite
 
 struct Part {
@@ -90,8 +90,8 @@ __device__ Part Query(const DecodeArgs& a, int sequence, int head, int d) {
 // Where a token's key and value of one head begin.
 __device__ std::int64_t RowOf(const DecodeArgs& a, int sequence, int token, int kv_head) {
   const std::int32_t block =
-      a.tables[std::int64_t{sequence} * a.table_stride + token / kBlockTokens];
-  const std::int64_t slot = std::int64_t{block} * kBlockTokens + token % kBlockTokens;
+      a.tables[std::int64_t{sequence} * a.table_stride + token / kKvBlockTokens];
+  const std::int64_t slot = std::int64_t{block} * kKvBlockTokens + token % kKvBlockTokens;
   return (slot * a.kv_heads + kv_head) * a.head_dim;
 }
 
@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(kWarps * 32) DecodeKernel(DecodeArgs a) {
   const int part = (length + a.splits - 1) / a.splits;
   const int begin = min(length, split * part), end = min(length, begin + part);
 
-  const Sums<HEADS> s = Look<C, LANES, HEADS>(a, sequence, kv_head, first_head, begin, end);
+  const Sums<HEADS> s = AttendRange<C, LANES, HEADS>(a, sequence, kv_head, first_head, begin, end);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   if (lane < LANES) {
 #pragma unroll
@@ -280,6 +280,7 @@ void Decode(const DecodeArgs& args, CUstream_st* stream) {
     using C = decltype(c);
     if (args.head_dim <= 8 * kPart) return StartForGroup<C, 8>(args, stream);
     if (args.head_dim <= 16 * kPart) return StartForGroup<C, 16>(args, stream);
+    static_assert(kMaxHeadDim <= 32 * kPart, "a warp holds a row");
     StartForGroup<C, 32>(args, stream);
   });
 }

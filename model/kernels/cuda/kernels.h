@@ -25,10 +25,10 @@ struct DecodeArgs {
   int sequences;
   int heads;
   int kv_heads;
-  int head_dim;                 // a multiple of 8, at most 256
+  int head_dim;                 // a multiple of 8, at most kMaxHeadDim
   const std::int32_t* lengths;  // [sequences] keys to see
   const std::int32_t* rows;     // [sequences] row of q and out
-  const std::int32_t* tables;   // [sequences, table_stride] blocks of 16 slots
+  const std::int32_t* tables;   // [sequences, table_stride] blocks of kKvBlockTokens slots
   int table_stride;
   int splits;      // parts that a context is cut into, each for a thread block
   float* partial;  // room: [sequences, heads, splits, head_dim + 2]; unused with one split

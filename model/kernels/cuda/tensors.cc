@@ -1,5 +1,6 @@
 #include "model/kernels/cuda/tensors.h"
 
+#include "base/attention_limits.h"
 #include "base/check.h"
 
 #ifdef LLAVA_WITH_CUDA
@@ -101,7 +102,8 @@ void DecodeOnGpu(GpuDecodes& decodes, const at::Tensor& q_THD, const at::Tensor&
                  const at::Tensor& values, const at::Tensor& out_THD) {
   const std::int64_t sequences = decodes.rows_S.size(0), heads = q_THD.size(1),
                      kv_heads = keys.size(1), dim = q_THD.size(2);
-  LLAVA_CHECK(q_THD.stride(1) == dim && out_THD.stride(1) == dim && dim % 8 == 0 && dim <= 256);
+  LLAVA_CHECK(q_THD.stride(1) == dim && out_THD.stride(1) == dim && dim % 8 == 0 &&
+              dim <= kMaxHeadDim);
   const std::int64_t splits = Splits(sequences * kv_heads, decodes.longest);
   if (splits > 1 && !decodes.partial.defined()) {
     decodes.partial =

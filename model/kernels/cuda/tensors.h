@@ -1,4 +1,4 @@
-// The kernels of cuda_kernels.h, called with tensors on their device's current stream.
+// The kernels of kernels.h, called with tensors on their device's current stream.
 #ifndef LLAVA_MODEL_KERNELS_CUDA_TENSORS_H_
 #define LLAVA_MODEL_KERNELS_CUDA_TENSORS_H_
 
@@ -26,14 +26,14 @@ void WriteOnGpu(const at::Tensor& k_TKD, const at::Tensor& v_TKD, const at::Tens
 struct GpuDecodes {
   at::Tensor lengths_S;  // int32: keys that each sees
   at::Tensor rows_S;     // int32: of the batch
-  at::Tensor tables_SB;  // int32: blocks of 16 slots
+  at::Tensor tables_SB;  // int32: blocks of kKvBlockTokens slots
   std::int64_t longest = 0;
   at::Tensor partial;  // room, made by the first call
   at::Tensor arrived;
 };
 
 // Writes rows_S of out_THD; keys and values as for WriteOnGpu. head_dim is a multiple of 8, at most
-// 256.
+// kMaxHeadDim.
 void DecodeOnGpu(GpuDecodes& decodes, const at::Tensor& q_THD, const at::Tensor& keys,
                  const at::Tensor& values, const at::Tensor& out_THD);
 
