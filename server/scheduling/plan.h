@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/sampled_token.h"
 #include "base/sampling_params.h"
 #include "server/scheduling/request.h"
 
@@ -79,17 +80,6 @@ struct StepPlan {
 
   bool empty() const { return chunks.empty() && drop_features.empty(); }
   void Clear();
-};
-
-struct TokenLogprob {
-  std::int32_t token = 0;
-  float logprob = 0;
-};
-
-struct SampledToken {
-  std::int32_t token = 0;
-  float logprob = 0;              // of `token`; meaningful when params->top_logprobs >= 0
-  std::vector<TokenLogprob> top;  // params->top_logprobs of them, the likeliest first
 };
 
 // One sampled token for each of StepPlan::samples, in their order.

@@ -116,7 +116,7 @@ absl::Status TorchExecutor::AddVersion(std::shared_ptr<const LoadedModel> model)
   }
   RETURN_IF_ERROR(WarmUp(torch_model->llava()));
   const Digest version = torch_model->version();
-  LLAVA_CHECK(versions_.emplace(version, std::move(torch_model)).second);
+  LLAVA_CHECK(versions_.try_emplace(version, Version{std::move(torch_model), {}}).second);
   return absl::OkStatus();
 }
 
@@ -145,16 +145,27 @@ void TorchExecutor::DropFeatures(std::span<const scheduling::FeatureId> features
   for (const scheduling::FeatureId feature : features) features_.erase(feature);
 }
 
-const model::Llava& TorchExecutor::ModelOf(const scheduling::StepPlan& plan) const {
+TorchExecutor::Version& TorchExecutor::VersionOf(const scheduling::StepPlan& plan) {
   const auto version = versions_.find(plan.version);
   LLAVA_CHECK(version != versions_.end());
-  return version->second->llava();
+  return version->second;
+}
+
+void TorchExecutor::Version::UpdateProcessors(std::span<const scheduling::Sample> samples) {
+  const std::vector<int>& end_ids = model->llava().config().text.eos_token_ids;
+  ProcessorsOfChoices before = std::exchange(processors, {});
+  for (const scheduling::Sample& sample : samples) {
+    const auto kept = before.find(sample.sequence);
+    processors.emplace(sample.sequence, kept != before.end()
+                                            ? std::move(kept->second)
+                                            : model::MakeLogitsProcessors(*sample.params, end_ids));
+  }
 }
 
 absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
   return Guarded("encoding images", [&]() -> absl::Status {
     const c10::InferenceMode inference;
-    const model::Llava& llava = ModelOf(plan);
+    const model::Llava& llava = VersionOf(plan).model->llava();
     std::vector<at::Tensor> pixels;
     for (const scheduling::EncodeImage& encode : plan.encodes) {
       const scheduling::ImageInput& image = *encode.image;
@@ -225,7 +236,8 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::
       cache_.CopyBlock(copy.from.value(), copy.to.value());
     }
     if (plan.chunks.empty()) return scheduling::StepResult{};
-    const model::Llava& llava = ModelOf(plan);
+    Version& version = VersionOf(plan);
+    const model::Llava& llava = version.model->llava();
     std::vector<std::int64_t> positions;
     for (const scheduling::Chunk& chunk : plan.chunks) {
       for (std::size_t i = 0; i < chunk.token_ids.size(); ++i) {
@@ -237,31 +249,28 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::
     const at::Tensor hidden_RE =
         llava.Forward(Rows(plan, llava), ToDevice(positions, llava.device()), *attention,
                       ToDevice(sampled.rows, llava.device()));
-    return SampleAll(plan, llava, hidden_RE, sampled.of_sample);
+    return SampleAll(plan, version, hidden_RE, sampled.of_sample);
   });
 }
 
 absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(
-    const scheduling::StepPlan& plan, const model::Llava& llava, const at::Tensor& hidden_RE,
+    const scheduling::StepPlan& plan, Version& version, const at::Tensor& hidden_RE,
     std::span<const std::int64_t> row_of_sample) {
   scheduling::StepResult result;
   if (plan.samples.empty()) return result;
-  const at::Tensor logits_RV = ToHost(llava.Logits(hidden_RE));
-  const std::vector<int>& end_ids = llava.config().text.eos_token_ids;
+  version.UpdateProcessors(plan.samples);
+  const at::Tensor logits_RV = ToHost(version.model->llava().Logits(hidden_RE));
   const auto vocab_size = static_cast<std::size_t>(logits_RV.size(1));
   for (std::size_t i = 0; i < plan.samples.size(); ++i) {
     const scheduling::Sample& sample = plan.samples[i];
     const float* row = logits_RV.const_data_ptr<float>() + row_of_sample[i] * logits_RV.size(1);
-    ASSIGN_OR_RETURN(const model::SampledToken token,
-                     sampler_.Sample({row, vocab_size}, {.params = sample.params,
-                                                         .prompt_ids = sample.prompt_ids,
-                                                         .output_ids = sample.output_ids,
-                                                         .end_ids = end_ids,
-                                                         .seed = sample.seed}));
-    scheduling::SampledToken& out = result.tokens.emplace_back();
-    out.token = token.token;
-    out.logprob = token.logprob;
-    for (const auto& [id, logprob] : token.top) out.top.push_back({id, logprob});
+    ASSIGN_OR_RETURN(
+        SampledToken token,
+        sampler_.Sample({row, vocab_size}, {.params = sample.params,
+                                            .tokens = {sample.prompt_ids, sample.output_ids},
+                                            .processors = version.processors.at(sample.sequence),
+                                            .seed = sample.seed}));
+    result.tokens.push_back(std::move(token));
   }
   return result;
 }

@@ -19,6 +19,7 @@
 #include "model/attention/kv_cache.h"
 #include "model/attention/paged_batch.h"
 #include "model/network/llava.h"
+#include "model/network/logits_processor.h"
 #include "model/network/sampler.h"
 #include "server/engine/executor.h"
 
@@ -62,16 +63,28 @@ class TorchExecutor final : public Executor {
   explicit TorchExecutor(model::KvCache cache) : cache_(std::move(cache)) {}
 
   absl::Status WarmUp(const model::Llava& llava) const;
-  const model::Llava& ModelOf(const scheduling::StepPlan& plan) const;
+  using ProcessorsOfChoices = std::unordered_map<scheduling::SequenceId, model::LogitsProcessors>;
+
+  // A version, and the logits processors of the choices that sampled in its last step. Those of a
+  // choice that pauses are dropped and made anew when it goes on, as their contract allows, so that
+  // nobody need say when a choice has ended.
+  struct Version {
+    std::shared_ptr<const TorchModel> model;
+    ProcessorsOfChoices processors;
+
+    // Keeps or makes those of the step's samples.
+    void UpdateProcessors(std::span<const scheduling::Sample> samples);
+  };
+
+  Version& VersionOf(const scheduling::StepPlan& plan);
   at::Tensor Rows(const scheduling::StepPlan& plan, const model::Llava& llava) const;
   std::unique_ptr<model::AttentionBackend> Attention(const scheduling::StepPlan& plan);
   absl::StatusOr<scheduling::StepResult> SampleAll(const scheduling::StepPlan& plan,
-                                                   const model::Llava& llava,
-                                                   const at::Tensor& hidden_RE,
+                                                   Version& version, const at::Tensor& hidden_RE,
                                                    std::span<const std::int64_t> row_of_sample);
 
   model::KvCache cache_;
-  std::map<Digest, std::shared_ptr<const TorchModel>> versions_;
+  std::map<Digest, Version> versions_;
   std::unordered_map<scheduling::FeatureId, at::Tensor> features_;  // [count, E]
   std::vector<std::vector<std::int32_t>>
       tables_;  // of the step's chunks; attention points into them

@@ -125,7 +125,7 @@ absl::StatusOr<scheduling::StepResult> FakeExecutor::Forward(const scheduling::S
     std::uint64_t folded = 0;
     const int last = chunk->start + sample.row - chunk->first_token;
     for (int p = 0; p <= last; ++p) folded = folded * kFold + Slot(chunk->blocks, p);
-    scheduling::SampledToken token;
+    SampledToken token;
     token.token = TokenFrom(folded, sample.params->temperature, sample.seed);
     token.logprob = -static_cast<float>(token.token) / 8;
     for (int i = 0; i < sample.params->top_logprobs; ++i) {
