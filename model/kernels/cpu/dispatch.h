@@ -24,6 +24,14 @@ struct GemmArgs {
   std::int64_t ldy;
 };
 
+// How packed weights are held and multiplied. Not a dtype of tensors: a new format is a Format
+// (gemm_kernel.h), a name here and a row in MakeTable (table.h).
+enum class WeightFormat {
+  kFp32,        // fp32_format.h
+  kBlockFloat,  // block_float_format.h: of 16-bit weights
+};
+inline constexpr int kWeightFormats = 2;
+
 // Products with weights of one format.
 struct GemmKernels {
   // 32-bit words of a packed row or column of `in` numbers.
@@ -72,10 +80,9 @@ struct AttentionArgs {
 // One set of kernels. All are pure functions of their arguments; any thread.
 struct KernelTable {
   const char* name;
-  int panel;      // output columns of a weight panel
-  int tile_rows;  // rows of x that share a pass over a panel
-  GemmKernels gemm_fp32;
-  GemmKernels gemm_bf16;
+  int panel;                         // output columns of a weight panel
+  int tile_rows;                     // rows of x that share a pass over a panel
+  GemmKernels gemm[kWeightFormats];  // by WeightFormat
   int attention_rows;  // rows (query token, head of a group; token-major) of a call to attend, at
                        // most
   void (*attend)(const AttentionArgs&, std::int64_t kv_head, std::int64_t first_row,

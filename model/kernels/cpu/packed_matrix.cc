@@ -26,10 +26,18 @@ std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dtype,
+WeightFormat WeightFormatOf(at::ScalarType dtype) {
+  LLAVA_CHECK(dtype == at::kBFloat16 || dtype == at::kFloat);
+  return dtype == at::kFloat ? WeightFormat::kFp32 : WeightFormat::kBlockFloat;
+}
+
+at::ScalarType DtypeOf(WeightFormat format) {
+  return format == WeightFormat::kFp32 ? at::kFloat : at::kBFloat16;
+}
+
+PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, WeightFormat format,
                            const KernelTable& kernels)
-    : kernels_(&kernels), dtype_(dtype), in_(parts.front().size(1)), out_(0) {
-  LLAVA_CHECK(dtype_ == at::kBFloat16 || dtype_ == at::kFloat);
+    : kernels_(&kernels), format_(format), in_(parts.front().size(1)), out_(0) {
   for (const at::Tensor& part : parts) {
     LLAVA_CHECK(part.is_cpu() && part.size(1) == in_);
     out_ += part.size(0);
