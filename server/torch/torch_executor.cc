@@ -172,11 +172,11 @@ absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
       LLAVA_CHECK_EQ(image.pixels_CHW.size(), std::size_t{3} * image.height * image.width);
       if (image.height != llava.config().vision.image_size ||
           image.width != llava.config().vision.image_size ||
-          image.count != llava.config().image_tokens()) {
+          image.count != llava.config().tile_tokens()) {
         return absl::InternalError(absl::StrCat(
             "a picture was prepared as ", image.width, "x", image.height, " pixels and ",
             image.count, " tokens; the model takes ", llava.config().vision.image_size,
-            " and gives ", llava.config().image_tokens()));
+            " and gives ", llava.config().tile_tokens()));
       }
       pixels.push_back(at::from_blob(const_cast<float*>(image.pixels_CHW.data()),
                                      {3, image.height, image.width}, at::kFloat));

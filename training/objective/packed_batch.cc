@@ -19,8 +19,7 @@ at::Tensor ToTensor(std::vector<std::int64_t>& values, at::Device device) {
 
 class Packer {
  public:
-  Packer(const Batch& batch, std::int64_t features_per_image, at::Device device)
-      : batch_(batch), features_per_image_(features_per_image), device_(device) {}
+  Packer(const Batch& batch, at::Device device) : batch_(batch), device_(device) {}
 
   PackedBatch Run() {
     const std::size_t samples = batch_.sequence_starts.size() - 1;
@@ -102,24 +101,27 @@ class Packer {
   }
 
   void AddImage(const ImageSpan& span, std::int32_t sample_start) {
-    const auto [place, fresh] =
-        rows_of_image_.try_emplace(batch_.images[span.image].digest, images_.size());
-    if (fresh) images_.push_back(span.image);
+    const SampleImage& image = batch_.images[span.image];
+    const auto [place, is_new] = rows_of_image_.try_emplace(image.digest, next_feature_row_);
+    if (is_new) {
+      images_.push_back(span.image);
+      next_feature_row_ += image.layout.tokens;
+    }
     const auto first = static_cast<std::int64_t>(ids_.size()) + span.offset - sample_start;
     for (std::int32_t i = 0; i < span.count; ++i) {
       image_rows_.push_back(first + i);
-      feature_rows_.push_back(static_cast<std::int64_t>(place->second) * features_per_image_ + i);
+      feature_rows_.push_back(place->second + i);
     }
   }
 
   const Batch& batch_;
-  const std::int64_t features_per_image_;
   const at::Device device_;
   std::vector<std::int64_t> ids_, positions_, label_rows_, targets_, image_rows_, feature_rows_;
   std::vector<std::int64_t> lengths_;   // of groups
   std::vector<std::int32_t> branches_;  // one a token
   std::vector<std::int32_t> images_;
-  std::map<Digest, std::size_t> rows_of_image_;
+  std::map<Digest, std::int64_t> rows_of_image_;  // the first of its rows among the features
+  std::int64_t next_feature_row_ = 0;
   std::int32_t group_start_ = 0;  // in the batch, of the group's first sample
   std::int32_t group_shared_end_ = 0;
   std::vector<ImageSpan> group_spans_;
@@ -128,9 +130,9 @@ class Packer {
 
 }  // namespace
 
-PackedBatch Pack(const Batch& batch, std::int64_t features_per_image, at::Device device) {
+PackedBatch Pack(const Batch& batch, at::Device device) {
   LLAVA_CHECK(!batch.empty());
-  return Packer(batch, features_per_image, device).Run();
+  return Packer(batch, device).Run();
 }
 
 }  // namespace llava::training
