@@ -40,7 +40,7 @@ class PackedMatrix {
  private:
   std::int64_t panels() const { return panels_.size(0); }
   const GemmKernels& gemm() const { return kernels_->gemm[static_cast<int>(format_)]; }
-  // columns: room of the calling thread.
+  // Packs one panel. `columns` is working memory of the calling thread.
   void Fill(std::span<const at::Tensor> parts, std::int64_t panel, std::vector<float>& columns);
   void MultiplyFew(const GemmArgs& args) const;
   void MultiplyMany(const GemmArgs& args) const;

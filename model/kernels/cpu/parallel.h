@@ -9,8 +9,9 @@
 
 namespace llava::model {
 
-// Runs job(i) for i in [0, jobs); threads take the next one when they are free, in order, so put
-// long jobs first. `worker_state()` makes what one thread keeps between its jobs.
+// Runs job(i, state) for i in [0, jobs). Each thread takes the next job when it is free, in order,
+// so that long jobs are best put first. `worker_state()` makes the state that one thread keeps
+// between its jobs.
 template <typename MakeState, typename Job>
 void ParallelJobs(std::int64_t jobs, const MakeState& worker_state, const Job& job) {
   const std::int64_t threads = jobs < at::get_num_threads() ? jobs : at::get_num_threads();
