@@ -50,8 +50,8 @@ class KvCache {
   void Write(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
              std::span<const std::int64_t> slots_T);
 
-  // The same with KvLayout::kRows: slots_T is an int64 tensor on the cache's device, which is not
-  // looked at. Nothing waits for the device.
+  // The same for KvLayout::kRows with slots_T as an int64 tensor on the cache's device. Its values
+  // are not checked, so that nothing waits for the device.
   void WriteRows(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
                  const at::Tensor& slots_T);
   // All keys and values, each [slots, kv_heads, head_dim]: views, kRows only.
@@ -65,7 +65,7 @@ class KvCache {
   // All layers of block `from`, to block `to`: copy-on-write.
   void CopyBlock(int from, int to);
 
-  // The tiles, for the kernels.
+  // The memory of a layer's tiles, for the kernels (AttentionArgs).
   const char* keys(int layer) const { return static_cast<char*>(keys_[layer].data_ptr()); }
   const char* values(int layer) const { return static_cast<char*>(values_[layer].data_ptr()); }
   std::int64_t key_tile_bytes() const;

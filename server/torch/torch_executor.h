@@ -9,19 +9,17 @@
 #include <memory>
 #include <span>
 #include <unordered_map>
-#include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/digest.h"
-#include "model/attention/attention.h"
 #include "model/attention/kv_cache.h"
-#include "model/attention/paged_batch.h"
+#include "model/attention/paged_attention.h"
 #include "model/network/llava.h"
 #include "model/network/logits_processor.h"
 #include "model/network/sampler.h"
 #include "server/engine/executor.h"
+#include "server/torch/step_inputs.h"
 
 namespace llava::engine {
 
@@ -60,9 +58,6 @@ class TorchExecutor final : public Executor {
   absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) override;
 
  private:
-  explicit TorchExecutor(model::KvCache cache) : cache_(std::move(cache)) {}
-
-  absl::Status WarmUp(const model::Llava& llava) const;
   using ProcessorsOfChoices = std::unordered_map<scheduling::SequenceId, model::LogitsProcessors>;
 
   // A version, and the logits processors of the choices that sampled in its last step. Those of a
@@ -76,18 +71,21 @@ class TorchExecutor final : public Executor {
     void UpdateProcessors(std::span<const scheduling::Sample> samples);
   };
 
+  explicit TorchExecutor(model::KvCache cache);
+
+  absl::Status WarmUp(const model::Llava& llava) const;
   Version& VersionOf(const scheduling::StepPlan& plan);
-  at::Tensor Rows(const scheduling::StepPlan& plan, const model::Llava& llava) const;
-  std::unique_ptr<model::AttentionBackend> Attention(const scheduling::StepPlan& plan);
+  // The rows of the step's tokens, with the features of images in their places: [T, E].
+  at::Tensor Embeddings(const scheduling::StepPlan& plan, const model::Llava& llava) const;
   absl::StatusOr<scheduling::StepResult> SampleAll(const scheduling::StepPlan& plan,
-                                                   Version& version, const at::Tensor& hidden_RE,
-                                                   std::span<const std::int64_t> row_of_sample);
+                                                   Version& version, const at::Tensor& hidden_RE);
 
   model::KvCache cache_;
+  // Of the step that runs; both are kept from step to step and refilled.
+  StepInputs inputs_;
+  const std::unique_ptr<model::PagedAttention> attention_;
   std::map<Digest, Version> versions_;
   std::unordered_map<scheduling::FeatureId, at::Tensor> features_;  // [count, E]
-  std::vector<std::vector<std::int32_t>>
-      tables_;  // of the step's chunks; attention points into them
   model::Sampler sampler_;
 };
 

@@ -1,21 +1,15 @@
 #include "training/objective/packed_batch.h"
 
-#include <ATen/ops/from_blob.h>
-
 #include <algorithm>
 #include <map>
 
 #include "base/check.h"
 #include "model/attention/sdpa_attention.h"
+#include "model/attention/to_device.h"
 #include "training/objective/tree_attention.h"
 
 namespace llava::training {
 namespace {
-
-at::Tensor ToTensor(std::vector<std::int64_t>& values, at::Device device) {
-  return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong)
-      .to(device, at::kLong, /*non_blocking=*/false, /*copy=*/true);
-}
 
 class Packer {
  public:
@@ -25,12 +19,12 @@ class Packer {
     const std::size_t samples = batch_.sequence_starts.size() - 1;
     for (std::size_t s = 0; s < samples; ++s) AddSample(s);
     PackedBatch packed;
-    packed.ids_T = ToTensor(ids_, device_);
-    packed.positions_T = ToTensor(positions_, device_);
-    packed.label_rows_R = ToTensor(label_rows_, device_);
-    packed.targets_R = ToTensor(targets_, device_);
-    packed.image_rows_P = ToTensor(image_rows_, device_);
-    packed.feature_rows_P = ToTensor(feature_rows_, device_);
+    packed.ids_T = model::ToDevice(ids_, device_);
+    packed.positions_T = model::ToDevice(positions_, device_);
+    packed.label_rows_R = model::ToDevice(label_rows_, device_);
+    packed.targets_R = model::ToDevice(targets_, device_);
+    packed.image_rows_P = model::ToDevice(image_rows_, device_);
+    packed.feature_rows_P = model::ToDevice(feature_rows_, device_);
     packed.images_I = std::move(images_);
     if (lengths_.size() == samples) {
       packed.attention = std::make_unique<model::SdpaAttention>(lengths_);
