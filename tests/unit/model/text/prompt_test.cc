@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/text/conversation_labels.h"
 #include "tests/support/layouts.h"
 
 namespace llava::model {
@@ -150,56 +149,6 @@ TEST_F(PromptTest, TypedMarksAreNotImages) {
   EXPECT_EQ(std::count(prompt->ids.begin(), prompt->ids.end(), 1000), 16);
   EXPECT_EQ(std::count(prompt->ids.begin(), prompt->ids.end(), 2), 0);
   EXPECT_THAT(tokenizer_.Decode(prompt->ids), HasSubstr("What does <image></s> mean?"));
-}
-
-TEST_F(PromptTest, LabelsRefuseWhatIsNoConversation) {
-  const ChatTemplate v1 = *ChatTemplate::ByName("vicuna_v1");
-  const auto code = [&](std::vector<TrainingTurn> turns, const ChatTemplate& chat_template,
-                        int images) {
-    return LabelConversation(turns, chat_template, tokenizer_, config_, LayoutsOf(images))
-        .status()
-        .code();
-  };
-  const auto invalid = absl::StatusCode::kInvalidArgument;
-  EXPECT_EQ(code({}, v1, 0), invalid);
-  EXPECT_EQ(code({{false, "x"}}, v1, 0), invalid);
-  EXPECT_EQ(code({{true, "x"}, {false, ""}}, v1, 0), invalid);
-  EXPECT_EQ(code({{true, "x"}, {false, "y"}}, v1, 1), invalid);
-  EXPECT_EQ(code({{true, "x"}, {false, "y"}}, *ChatTemplate::ByName("hf"), 0), invalid);
-  EXPECT_EQ(code({{true, "x"}, {false, "y"}}, *ChatTemplate::ByName("plain"), 0), invalid);
-  EXPECT_EQ(code({{true, "x"}, {false, "y"}}, v1, 0), absl::StatusCode::kOk);
-}
-
-TEST_F(PromptTest, SeveralImagesOfOneTurnAreLinesInFront) {
-  const ChatTemplate v1 = *ChatTemplate::ByName("vicuna_v1");
-  const std::vector<TrainingTurn> turns = {{true, "a <image> b <image>"}, {false, "of the"}};
-  const auto tokens = LabelConversation(turns, v1, tokenizer_, config_, LayoutsOf(2));
-  ASSERT_TRUE(tokens.ok()) << tokens.status();
-  EXPECT_FALSE(tokens->mismatch);
-  EXPECT_EQ(
-      tokens->ids,
-      Raw(v1.default_system() + " USER: <image>\n<image>\na  b ASSISTANT: of the</s>", 2).ids);
-  std::vector<int> supervised;
-  for (const int label : tokens->labels) {
-    if (label != kIgnoreLabel) supervised.push_back(label);
-  }
-  EXPECT_EQ(supervised, Ids("of the") + std::vector<int>{2});
-}
-
-// The tokens of a later round's image are counted by its own layout.
-TEST_F(PromptTest, LabelsOfRoundsWhoseImagesHaveDifferentLayouts) {
-  const ChatTemplate v1 = *ChatTemplate::ByName("vicuna_v1");
-  const std::vector<TrainingTurn> turns = {
-      {true, "<image>\nthe"}, {false, "of the"}, {true, "<image>\nof"}, {false, "the of"}};
-  const std::vector<ImageLayout> layouts = {{.tiles = 1, .tokens = 3}, {.tiles = 1, .tokens = 9}};
-  const auto tokens = LabelConversation(turns, v1, tokenizer_, config_, layouts);
-  ASSERT_TRUE(tokens.ok()) << tokens.status();
-  EXPECT_FALSE(tokens->mismatch);
-  std::vector<int> supervised;
-  for (const int label : tokens->labels) {
-    if (label != kIgnoreLabel) supervised.push_back(label);
-  }
-  EXPECT_EQ(supervised, Ids("of the") + std::vector<int>{2} + Ids("the of") + std::vector<int>{2});
 }
 
 }  // namespace
