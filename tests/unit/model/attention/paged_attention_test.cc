@@ -98,6 +98,7 @@ TEST_P(PagedAttentionTest, SlotsAreThoseOfTheBlockTables) {
 }
 
 TEST_P(PagedAttentionTest, ABatchThatDoesNotFitIsOurBug) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
   const std::vector<std::int32_t> one = {0}, outside = {kBlocks};
   const std::vector<PagedSequence> bad[] = {
       {{1, 1, 0, one}},               // a gap before it
