@@ -10,10 +10,10 @@
 
 namespace llava::model {
 
-// Causal attention over one flattened batch. An instance describes the batch of one forward pass:
-// where each sequence's tokens lie, and (paged backends) which tokens of it are cached and in which
-// blocks. Owned by whoever built the batch; used by one thread, once per layer, layers in any
-// order.
+// Causal attention over one flattened batch. An instance knows the batch of the forward pass that
+// runs: where each sequence's tokens lie, and (PagedAttention, which is told each batch anew) which
+// of its tokens are cached and in which blocks. Owned by whoever builds the batches; used by one
+// thread, once per layer, layers in any order.
 class AttentionBackend {
  public:
   virtual ~AttentionBackend() = default;

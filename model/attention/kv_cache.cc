@@ -1,12 +1,13 @@
 #include "model/attention/kv_cache.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "model/attention/to_device.h"
+#include "model/kernels/cpu/dispatch.h"
 #include "model/kernels/cpu/large_pages.h"
 #include "model/kernels/cpu/parallel.h"
 #include "model/kernels/cuda/tensors.h"
@@ -14,7 +15,8 @@
 namespace llava::model {
 namespace {
 
-// Tokens that one job writes.
+// Tokens that one job writes: a step that only decodes is one job, which needs no other thread, and
+// the rows of a prompt are jobs for all threads.
 constexpr std::int64_t kJobTokens = 32;
 
 std::int64_t ElementsOfKeyTile(const KvShape& shape) {
@@ -70,10 +72,6 @@ template <typename F>
 void WithType(at::ScalarType dtype, F f) {
   LLAVA_CHECK(dtype == at::kFloat || dtype == at::kBFloat16);
   dtype == at::kFloat ? f(float{}) : f(at::BFloat16{});
-}
-
-at::Tensor ToTensor(std::span<const std::int64_t> values, at::Device device) {
-  return at::tensor(at::IntArrayRef(values.data(), values.size()), at::kLong).to(device);
 }
 
 absl::Status Check(const KvShape& shape) {
@@ -158,7 +156,7 @@ void KvCache::Write(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
     });
     return;
   }
-  WriteRows(layer, k_TKD, v_TKD, ToTensor(slots_T, shape_.device));
+  WriteRows(layer, k_TKD, v_TKD, ToDevice(slots_T, shape_.device));
 }
 
 at::Tensor KvCache::Rows(const at::Tensor& blocks) const {
@@ -185,7 +183,7 @@ std::pair<at::Tensor, at::Tensor> KvCache::Read(int layer,
   const std::int64_t count = (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
   LLAVA_CHECK_LE(count, static_cast<std::int64_t>(block_table.size()));
   const std::vector<std::int64_t> table(block_table.begin(), block_table.begin() + count);
-  const at::Tensor blocks = ToTensor(table, shape_.device);
+  const at::Tensor blocks = ToDevice(table, shape_.device);
   const at::Tensor k = keys_[layer].index_select(0, blocks);
   const at::Tensor v = values_[layer].index_select(0, blocks);
   const std::int64_t heads = shape_.kv_heads, dim = shape_.head_dim;
@@ -198,7 +196,7 @@ std::pair<at::Tensor, at::Tensor> KvCache::Read(int layer,
     };
     return {natural(k), natural(v)};
   }
-  // fp32 tiles are the case of one element where bf16 has pairs.
+  // Tiles of bf16 interleave pairs of elements; those of fp32 are the same with pairs of one.
   const std::int64_t pair = shape_.dtype == at::kBFloat16 ? 2 : 1;
   const std::int64_t padded = PaddedHeadDim(shape_.head_dim);
   const at::Tensor k_BKdTp = k.view({count, heads, dim / pair, kKvBlockTokens, pair});

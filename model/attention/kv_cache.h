@@ -1,4 +1,4 @@
-// Keys and values of all layers in blocks of 16 tokens, allocated once.
+// Keys and values of all layers in blocks of kKvBlockTokens tokens, allocated once.
 #ifndef LLAVA_MODEL_ATTENTION_KV_CACHE_H_
 #define LLAVA_MODEL_ATTENTION_KV_CACHE_H_
 
@@ -10,12 +10,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "model/kernels/cpu/dispatch.h"
+#include "base/attention_limits.h"
 
 namespace llava::model {
 
 enum class KvLayout {
-  kTiles,  // of kernels/dispatch.h: for PagedCpuAttention; CPU only
+  kTiles,  // of kernels/cpu/dispatch.h: for PagedCpuAttention; CPU only
   kRows,   // [block, token, head, head_dim]: for PagedAtenAttention, on any device
 };
 
@@ -46,12 +46,12 @@ class KvCache {
   int blocks() const { return blocks_; }
 
   // The tokens' keys and values, [T, kv_heads, head_dim] in fp32 or bf16, go to slots_T: slot s is
-  // token s % 16 of block s / 16. Last dimension contiguous.
+  // token s % kKvBlockTokens of block s / kKvBlockTokens. Last dimension contiguous.
   void Write(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
              std::span<const std::int64_t> slots_T);
 
-  // The same with KvLayout::kRows: slots_T is an int64 tensor on the cache's device, which is not
-  // looked at. Nothing waits for the device.
+  // The same for KvLayout::kRows with slots_T as an int64 tensor on the cache's device. Its values
+  // are not checked, so that nothing waits for the device.
   void WriteRows(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
                  const at::Tensor& slots_T);
   // All keys and values, each [slots, kv_heads, head_dim]: views, kRows only.
@@ -65,7 +65,7 @@ class KvCache {
   // All layers of block `from`, to block `to`: copy-on-write.
   void CopyBlock(int from, int to);
 
-  // The tiles, for the kernels.
+  // The memory of a layer's tiles, for the kernels (AttentionArgs).
   const char* keys(int layer) const { return static_cast<char*>(keys_[layer].data_ptr()); }
   const char* values(int layer) const { return static_cast<char*>(values_[layer].data_ptr()); }
   std::int64_t key_tile_bytes() const;

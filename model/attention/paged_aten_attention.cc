@@ -4,7 +4,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/minimum.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -19,12 +18,10 @@
 namespace llava::model {
 namespace {
 
-// Contexts below it are padded to each other without a thought.
+// Contexts up to this many keys share one call, padded to the longest of them: computing with their
+// padding costs less than another call. Longer ones share a call with those of less than twice
+// their length.
 constexpr std::int64_t kShortKeys = 256;
-
-at::Tensor ToDevice(const std::vector<std::int64_t>& values, at::Device device) {
-  return at::tensor(values, at::TensorOptions().dtype(at::kLong)).to(device);
-}
 
 std::int64_t Keys(const PagedSequence& s) { return s.context + s.tokens; }
 
@@ -32,7 +29,7 @@ std::int64_t WholeBlocks(std::int64_t tokens) {
   return (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
 }
 
-// What is added to the scores: -inf where `hidden`.
+// The bias that is added to the scores: -inf where `hidden` is true, else 0.
 at::Tensor Bias(const at::Tensor& hidden, at::ScalarType dtype) {
   return at::zeros(hidden.sizes(), hidden.options().dtype(dtype))
       .masked_fill_(hidden, -std::numeric_limits<double>::infinity());
@@ -44,14 +41,27 @@ std::optional<at::Tensor> IfDefined(const at::Tensor& x) {
 
 }  // namespace
 
-PagedAtenAttention::PagedAtenAttention(KvCache& cache, std::vector<PagedSequence> sequences)
+PagedAtenAttention::PagedAtenAttention(KvCache& cache)
     : cache_(cache),
-      sequences_(std::move(sequences)),
-      slots_(ToDevice(SlotsOf(sequences_, cache), cache.shape().device)) {
+      slot_buffer_(at::kLong, cache.shape().device),
+      decode_buffer_(at::kInt, cache.shape().device) {
   LLAVA_CHECK(cache.shape().layout == KvLayout::kRows);
 }
 
-// In the order of the batch, so that its rows often are a range. Padding at most doubles a context.
+void PagedAtenAttention::Refill(std::span<const PagedSequence> sequences) {
+  sequences_.assign(sequences.begin(), sequences.end());
+  FillSlots(sequences_, cache_, host_slots_);
+  const auto rows = slot_buffer_.Fill<std::int64_t>(std::ssize(host_slots_));
+  std::copy(host_slots_.begin(), host_slots_.end(), rows.begin());
+  slots_ = slot_buffer_.Send();
+  is_planned_ = false;
+  calls_.clear();
+  gpu_.rows_S = at::Tensor();
+  gpu_.longest = 0;
+}
+
+// Groups the batch's sequences into calls, in the order of the batch, so that the rows of a call
+// are often a range of it. Beyond kShortKeys padding at most doubles a context.
 void PagedAtenAttention::PlanCalls(at::ScalarType dtype, bool decodes_too) {
   std::map<std::uint64_t, Call> decodes;
   for (const PagedSequence& s : sequences_) {
@@ -66,7 +76,7 @@ void PagedAtenAttention::PlanCalls(at::ScalarType dtype, bool decodes_too) {
   for (Call& call : calls_) Fill(call, dtype);
 }
 
-// Every decoded token of the step, whatever its context.
+// Fills gpu_ with every decoded token of the batch, whatever its context.
 void PagedAtenAttention::PlanDecodes() {
   std::vector<const PagedSequence*> decodes;
   std::size_t blocks = 0;
@@ -79,14 +89,15 @@ void PagedAtenAttention::PlanDecodes() {
   if (decodes.empty()) return;
   const auto count = static_cast<std::int64_t>(decodes.size());
   const auto width = static_cast<std::int64_t>(blocks);
-  const at::Tensor all = at::zeros({count * (2 + width)}, at::kInt);  // one copy to the device
-  std::int32_t* const values = all.mutable_data_ptr<std::int32_t>();
+  const auto values = decode_buffer_.Fill<std::int32_t>(count * (2 + width));
+  std::fill(values.begin(), values.end(), 0);  // tables are padded
   for (std::int64_t i = 0; i < count; ++i) {
     values[i] = static_cast<std::int32_t>(Keys(*decodes[i]));
     values[count + i] = static_cast<std::int32_t>(decodes[i]->first_row);
-    std::copy(decodes[i]->blocks.begin(), decodes[i]->blocks.end(), values + 2 * count + i * width);
+    std::copy(decodes[i]->blocks.begin(), decodes[i]->blocks.end(),
+              values.begin() + 2 * count + i * width);
   }
-  const at::Tensor there = all.to(cache_.shape().device);
+  const at::Tensor there = decode_buffer_.Send();  // one copy to the device
   gpu_.lengths_S = there.narrow(0, 0, count);
   gpu_.rows_S = there.narrow(0, count, count);
   gpu_.tables_SB = there.narrow(0, 2 * count, count * width).view({count, width});
@@ -112,7 +123,8 @@ void PagedAtenAttention::Fill(Call& call, at::ScalarType dtype) const {
   const at::Tensor table_SB = ToDevice(table, device).view({sequences, blocks});
   const at::Tensor last_S1 = ToDevice(last, device).view({sequences, 1});
   const at::Tensor key_L = at::arange(longest, table_SB.options());
-  // What lies behind the last key is not read, whatever it is: the last is, again.
+  // The places behind a sequence's last key read that key again, so that nothing is read that was
+  // never written.
   const at::Tensor read_SL = at::minimum(key_L, last_S1);
   call.slots = (table_SB.gather(1, read_SL.floor_divide(kKvBlockTokens)) * kKvBlockTokens +
                 read_SL.remainder(kKvBlockTokens))
@@ -127,12 +139,13 @@ void PagedAtenAttention::Fill(Call& call, at::ScalarType dtype) const {
   if (rows.back() - rows.front() + 1 != sequences) call.rows = ToDevice(rows, device);
 }
 
-// The keys and values of a prompt's first chunk are those of the step, as the cache has them.
+// A prompt's first chunk attends to its own keys and values, rounded as the cache rounds them.
 at::Tensor PagedAtenAttention::AttendChunk(const Call& call, int layer, const at::Tensor& q_THD,
                                            const at::Tensor& k_TKD, const at::Tensor& v_TKD) const {
   const bool is_first = !call.bias.defined();
   const std::int64_t group = q_THD.size(1) / cache_.shape().kv_heads;
-  // Of SDPA's kernels the one that takes groups is for GPUs, bf16 and no bias.
+  // SDPA's only kernel for grouped queries is for GPUs, bf16 and no bias. Elsewhere each head of
+  // keys and values is repeated for its group.
   const bool by_group = is_first && q_THD.is_cuda() && q_THD.scalar_type() == at::kBFloat16;
   const auto heads_first = [](const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };
   const auto spread = [&](const at::Tensor& of_step, const at::Tensor& cached) {
@@ -150,7 +163,8 @@ at::Tensor PagedAtenAttention::AttendChunk(const Call& call, int layer, const at
       .transpose(0, 1);
 }
 
-// The heads of a group are the queries of one head of keys.
+// A sequence's query heads of one group are passed as the query tokens of their key/value head:
+// then no key or value is repeated.
 at::Tensor PagedAtenAttention::AttendDecodes(const Call& call, int layer,
                                              const at::Tensor& q_SHD) const {
   const std::int64_t sequences = q_SHD.size(0), heads = cache_.shape().kv_heads;
@@ -170,11 +184,11 @@ at::Tensor PagedAtenAttention::Forward(int layer, const at::Tensor& q_THD, const
                                        const at::Tensor& v_TKD) {
   LLAVA_CHECK_EQ(q_THD.size(0), slots_.size(0));
   LLAVA_CHECK_EQ(q_THD.size(1) % cache_.shape().kv_heads, 0);
-  if (!planned_) {
+  if (!is_planned_) {
     const bool kernel = HasCudaKernels(q_THD) && cache_.shape().head_dim % 8 == 0;
     if (kernel) PlanDecodes();
     PlanCalls(q_THD.scalar_type(), /*decodes_too=*/!kernel);
-    planned_ = true;
+    is_planned_ = true;
   }
   cache_.WriteRows(layer, k_TKD, v_TKD, slots_);
   at::Tensor out = at::empty(q_THD.sizes(), q_THD.options());

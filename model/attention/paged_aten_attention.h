@@ -1,23 +1,26 @@
-// Paged attention on any device. Through ATen: copies the keys and values that a step needs out of
-// the cache and calls SDPA, once for all sequences that decode; where there is a kernel for decoded
-// tokens (DecodeOnGpu), that.
+// Paged attention on any device. It goes through ATen: the keys and values that a step needs are
+// copied out of the cache and passed to SDPA, in one call for decoded tokens of similar contexts.
+// Where there is a kernel for decoded tokens (DecodeOnGpu), that reads them in place instead.
 #ifndef LLAVA_MODEL_ATTENTION_PAGED_ATEN_ATTENTION_H_
 #define LLAVA_MODEL_ATTENTION_PAGED_ATEN_ATTENTION_H_
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
-#include "model/attention/attention.h"
-#include "model/attention/paged_batch.h"
+#include "model/attention/paged_attention.h"
+#include "model/attention/to_device.h"
 #include "model/kernels/cuda/tensors.h"
 
 namespace llava::model {
 
-// What goes to the device, goes there once a step; no layer waits for it.
-class PagedAtenAttention final : public AttentionBackend {
+// What goes to the device, goes there once a step, into the same memory: no layer waits for it.
+class PagedAtenAttention final : public PagedAttention {
  public:
   // `cache` has KvLayout::kRows and must outlive this object.
-  PagedAtenAttention(KvCache& cache, std::vector<PagedSequence> sequences);
+  explicit PagedAtenAttention(KvCache& cache);
+
+  void Refill(std::span<const PagedSequence> sequences) override;
 
   at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                      const at::Tensor& v_TKD) override;
@@ -27,9 +30,9 @@ class PagedAtenAttention final : public AttentionBackend {
   // similar contexts, padded to the longest.
   struct Call {
     std::vector<const PagedSequence*> sequences;
-    at::Tensor rows;  // of the batch; undefined where they follow the first one
+    at::Tensor rows;  // of the batch; undefined where they are a range from the first one's on
     // Undefined for a prompt's first chunk:
-    at::Tensor slots;  // of the keys, one sequence after the other
+    at::Tensor slots;  // of the keys that each sequence reads, one sequence after the other
     at::Tensor bias;   // 0 or -inf, added to the scores
   };
   void PlanDecodes();
@@ -40,10 +43,13 @@ class PagedAtenAttention final : public AttentionBackend {
   at::Tensor AttendDecodes(const Call& call, int layer, const at::Tensor& q_SHD) const;
 
   KvCache& cache_;
-  const std::vector<PagedSequence> sequences_;
-  at::Tensor slots_;      // of the batch's rows
-  bool planned_ = false;  // by the first Forward:
-  GpuDecodes gpu_;        // rows_S undefined where there is no kernel or nothing decodes
+  std::vector<PagedSequence> sequences_;
+  std::vector<std::int64_t> host_slots_;
+  StepBuffer slot_buffer_;
+  at::Tensor slots_;          // of the batch's rows
+  bool is_planned_ = false;   // by a batch's first Forward:
+  StepBuffer decode_buffer_;  // lengths, rows and tables of gpu_
+  GpuDecodes gpu_;            // rows_S undefined where there is no kernel or nothing decodes
   std::vector<Call> calls_;
 };
 

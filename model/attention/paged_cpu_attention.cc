@@ -5,20 +5,22 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <utility>
 
 #include "base/check.h"
 #include "model/kernels/cpu/parallel.h"
 
 namespace llava::model {
 
-PagedCpuAttention::PagedCpuAttention(KvCache& cache, std::vector<PagedSequence> sequences,
-                                     const KernelTable& kernels)
-    : cache_(cache),
-      sequences_(std::move(sequences)),
-      slots_(SlotsOf(sequences_, cache)),
-      kernels_(kernels) {
+PagedCpuAttention::PagedCpuAttention(KvCache& cache, const KernelTable& kernels)
+    : cache_(cache), kernels_(kernels) {
   LLAVA_CHECK(cache.shape().layout == KvLayout::kTiles);
+}
+
+void PagedCpuAttention::Refill(std::span<const PagedSequence> sequences) {
+  sequences_.assign(sequences.begin(), sequences.end());
+  FillSlots(sequences_, cache_, slots_);
+  jobs_.clear();
+  visible_ = 0;
 }
 
 void PagedCpuAttention::PlanJobs(std::int64_t group) {

@@ -4,27 +4,29 @@
 #define LLAVA_MODEL_ATTENTION_PAGED_CPU_ATTENTION_H_
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
-#include "model/attention/attention.h"
-#include "model/attention/paged_batch.h"
+#include "model/attention/paged_attention.h"
 #include "model/kernels/cpu/dispatch.h"
 
 namespace llava::model {
 
 // Computes in fp32 whatever the dtypes of the cache and of the queries. A token's result has the
 // same bits whatever else is in the batch and however its prompt was cut into chunks.
-class PagedCpuAttention final : public AttentionBackend {
+class PagedCpuAttention final : public PagedAttention {
  public:
   // `cache` has KvLayout::kTiles and must outlive this object.
-  PagedCpuAttention(KvCache& cache, std::vector<PagedSequence> sequences,
-                    const KernelTable& kernels = Kernels());
+  explicit PagedCpuAttention(KvCache& cache, const KernelTable& kernels = Kernels());
+
+  void Refill(std::span<const PagedSequence> sequences) override;
 
   at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                      const at::Tensor& v_TKD) override;
 
  private:
-  // Rows of one sequence that share a pass over the blocks of one key/value head.
+  // The rows [first_row, first_row + rows) of one sequence (see KernelTable::attention_rows), which
+  // share a pass over the blocks of one key/value head.
   struct Job {
     std::int32_t sequence;
     std::int32_t kv_head;
@@ -34,10 +36,10 @@ class PagedCpuAttention final : public AttentionBackend {
   void PlanJobs(std::int64_t group);
 
   KvCache& cache_;
-  const std::vector<PagedSequence> sequences_;
-  const std::vector<std::int64_t> slots_;
   const KernelTable& kernels_;
-  std::vector<Job> jobs_;     // longest context first; made by the first Forward
+  std::vector<PagedSequence> sequences_;
+  std::vector<std::int64_t> slots_;
+  std::vector<Job> jobs_;     // longest context first; made by a batch's first Forward
   std::int64_t visible_ = 0;  // tokens that the jobs read, of one key/value head each
 };
 

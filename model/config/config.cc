@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/attention_limits.h"
 #include "base/check.h"
 #include "base/file.h"
 #include "base/json_reader.h"
@@ -22,7 +23,6 @@ constexpr int kMaxWidth = 1 << 16;
 constexpr int kMaxInner = 1 << 18;
 constexpr int kMaxLayers = 512;
 constexpr int kMaxHeads = 1024;
-constexpr int kMaxHeadDim = 1024;
 constexpr int kMaxPositions = 1 << 22;
 constexpr int kMaxImageSize = 8192;
 constexpr int kMaxPatches = 1 << 16;
@@ -175,6 +175,19 @@ int MaxPositions(JsonReader& reader, bool mistral) {
   return std::min(positions, IntOf(reader, "sliding_window", no_window, 1, kMaxPositions));
 }
 
+// The kernels of every device refuse other heads, so that a checkpoint with one is wrong here
+// already, whether the file says head_dim or leaves it to be computed.
+int ReadHeadDim(JsonReader& reader, const TextConfig& t) {
+  const int head_dim = IntOf(reader, "head_dim", t.hidden_size / t.num_heads, 2, kMaxHeadDim);
+  if (head_dim < 2 || head_dim > kMaxHeadDim || head_dim % 2 != 0) {
+    reader.Fail("head_dim", absl::StrCat("an even number from 2 to ", kMaxHeadDim,
+                                         " (hidden_size / num_attention_heads where it is not "
+                                         "given, here ",
+                                         t.hidden_size / t.num_heads, ")"));
+  }
+  return head_dim;
+}
+
 // Defaults: those of LlamaConfig or MistralConfig.
 TextConfig ReadText(JsonReader reader, std::string model_type) {
   TextConfig t;
@@ -194,8 +207,7 @@ TextConfig ReadText(JsonReader reader, std::string model_type) {
   if (!reader.Has("head_dim") && t.hidden_size % t.num_heads != 0) {
     reader.Fail("hidden_size", absl::StrCat("a multiple of num_attention_heads ", t.num_heads));
   }
-  t.head_dim = IntOf(reader, "head_dim", t.hidden_size / t.num_heads, 2, kMaxHeadDim);
-  if (t.head_dim % 2 != 0 || t.head_dim == 0) reader.Fail("head_dim", "an even number");
+  t.head_dim = ReadHeadDim(reader, t);
   t.max_positions = MaxPositions(reader, mistral);
   t.rms_norm_eps = reader.Double("rms_norm_eps", 1e-6, 1e-12, 1);
   t.rope = ReadRope(reader, t.max_positions);

@@ -66,7 +66,8 @@ struct RopeConfig {
 };
 
 // Llama decoder (Mistral, up to its sliding window, is the same). SiLU-gated MLP, no biases.
-// num_heads is divisible by num_kv_heads; head_dim is even.
+// num_heads is divisible by num_kv_heads; head_dim is even and at most kMaxHeadDim
+// (base/attention_limits.h).
 struct TextConfig {
   std::string model_type = "llama";  // "llama" or "mistral"
   int vocab_size = 0;                // rows of the embedding
@@ -132,8 +133,9 @@ struct LlavaConfig {
   std::string vision_tower;      // original mm_vision_tower, as written
   std::string vision_tower_dir;  // original: the CLIP directory that was read
 
-  // Features, and prompt tokens, of one image.
-  int image_tokens() const {
+  // Features of one image of vision.image_size that the vision tower reads: a tile. How many tokens
+  // an image has is said by LayoutOf (image_layout.h).
+  int tile_tokens() const {
     return vision.patches() + (select == SelectStrategy::kKeepClassToken ? 1 : 0);
   }
   // feature_layers resolved into [0, vision.num_layers]. Layers above the highest are not needed.

@@ -94,7 +94,7 @@ std::string ConfigJson(const LlavaConfig& config) {
   boost::json::object out{{"architectures", {"LlavaForConditionalGeneration"}},
                           {"model_type", "llava"},
                           {"image_token_index", config.image_token_id},
-                          {"image_seq_length", config.image_tokens()},
+                          {"image_seq_length", config.tile_tokens()},
                           {"ignore_index", -100},
                           {"pad_token_id", config.pad_token_id},
                           {"projector_hidden_act", Name(config.projector.activation)},

@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "model/config/image_layout.h"
 
 namespace llava::model {
 
@@ -37,6 +38,10 @@ struct ImageHeader {
   int orientation = 1;       // EXIF tag 0x0112, 1 to 8
 
   std::int64_t pixels() const { return std::int64_t{width} * height; }
+  // Of the image as DecodeImage returns it: orientations from 5 on lie on their side.
+  ImageSize upright_size() const {
+    return orientation < 5 ? ImageSize{width, height} : ImageSize{height, width};
+  }
   bool operator==(const ImageHeader&) const = default;
 };
 

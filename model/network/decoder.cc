@@ -23,8 +23,8 @@ std::string LayerPrefix(int index) { return absl::StrCat(kLanguagePrefix, "layer
 at::Tensor TakeEmbedding(WeightSource& source, const TextConfig& config) {
   const at::Tensor rows_VE = source.Take(absl::StrCat(kLanguagePrefix, "embed_tokens.weight"),
                                          {config.vocab_size, config.hidden_size});
-  const auto dtype = source.pack();
-  return dtype ? rows_VE.to(*dtype, /*non_blocking=*/false, /*copy=*/true) : rows_VE;
+  const auto format = source.pack();
+  return format ? rows_VE.to(DtypeOf(*format), /*non_blocking=*/false, /*copy=*/true) : rows_VE;
 }
 
 }  // namespace
@@ -58,7 +58,7 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
   gate_ = linear("mlp.gate_proj", config.intermediate_size, hidden);
   up_ = linear("mlp.up_proj", config.intermediate_size, hidden);
   down_ = linear("mlp.down_proj", hidden, config.intermediate_size);
-  if (const auto dtype = source.pack()) Pack(*dtype);
+  if (const auto format = source.pack()) Pack(*format);
 }
 
 at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
@@ -90,11 +90,11 @@ at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE) const {
   return down_.Forward(at::silu(gate_up.narrow(1, 0, inner)) * gate_up.narrow(1, inner, inner));
 }
 
-void DecoderLayer::Pack(at::ScalarType dtype) {
-  qkv_ = Linear::Packed({std::move(q_), std::move(k_), std::move(v_)}, dtype);
-  o_.Pack(dtype);
-  gate_up_ = Linear::Packed({std::move(gate_), std::move(up_)}, dtype);
-  down_.Pack(dtype);
+void DecoderLayer::Pack(WeightFormat format) {
+  qkv_ = Linear::Packed({std::move(q_), std::move(k_), std::move(v_)}, format);
+  o_.Pack(format);
+  gate_up_ = Linear::Packed({std::move(gate_), std::move(up_)}, format);
+  down_.Pack(format);
   packed_ = true;
 }
 
@@ -127,8 +127,8 @@ Decoder::Decoder(const TextConfig& config, WeightSource& source)
   head_ = Linear(config.tie_embeddings
                      ? embedding_VE_
                      : source.Take(kLmHeadName, {config.vocab_size, config.hidden_size}));
-  if (const auto dtype = source.pack()) {
-    head_.Pack(*dtype);
+  if (const auto format = source.pack()) {
+    head_.Pack(*format);
     packed_ = embedding_VE_.is_cpu();
   }
 }

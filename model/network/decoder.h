@@ -38,7 +38,7 @@ class DecoderLayer {
   void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);  // see Decoder
 
  private:
-  void Pack(at::ScalarType dtype);
+  void Pack(WeightFormat format);
   // Before the output projection: [T, H * D].
   at::Tensor Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
                        AttentionBackend& attention) const;

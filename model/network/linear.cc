@@ -18,7 +18,7 @@ Linear::Linear(at::Tensor weight_OI, at::Tensor bias_O)
   if (bias_O_.defined()) LLAVA_CHECK_EQ(bias_O_.size(0), weight_OI_.size(0));
 }
 
-Linear Linear::Packed(std::vector<Linear> layers, at::ScalarType dtype) {
+Linear Linear::Packed(std::vector<Linear> layers, WeightFormat format) {
   std::vector<at::Tensor> weights, biases;
   for (Linear& layer : layers) {
     LLAVA_CHECK(layer.packed_ == nullptr && layer.lora_ == nullptr);
@@ -29,11 +29,13 @@ Linear Linear::Packed(std::vector<Linear> layers, at::ScalarType dtype) {
   const bool for_kernels = weights.front().is_cpu();
   Linear result;
   if (for_kernels) {
-    result.packed_ = std::make_shared<const PackedMatrix>(weights, dtype);
+    result.packed_ = std::make_shared<const PackedMatrix>(weights, format);
   } else {
-    result.weight_OI_ = (weights.size() == 1 ? weights.front() : at::cat(weights)).to(dtype);
+    result.weight_OI_ =
+        (weights.size() == 1 ? weights.front() : at::cat(weights)).to(DtypeOf(format));
   }
-  if (!biases.empty()) result.bias_O_ = at::cat(biases).to(for_kernels ? at::kFloat : dtype);
+  if (!biases.empty())
+    result.bias_O_ = at::cat(biases).to(for_kernels ? at::kFloat : DtypeOf(format));
   return result;
 }
 

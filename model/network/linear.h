@@ -26,12 +26,11 @@ class Linear {
   // x: [..., in] -> [..., out], in the dtype of x. Differentiable.
   at::Tensor Forward(const at::Tensor& x) const;
 
-  // The layers of one input as one layer for inference only, with weights as `dtype`; its outputs
-  // are theirs, one after the other. All with a bias or all without; none packed. On the CPU,
-  // where dtype is fp32 or bf16, in the order in which our kernels read it. Copies, and lets go of
-  // the originals.
-  static Linear Packed(std::vector<Linear> layers, at::ScalarType dtype);
-  void Pack(at::ScalarType dtype) { *this = Packed({std::move(*this)}, dtype); }
+  // The layers of one input as one layer for inference only, with weights as `format`; its outputs
+  // are theirs, one after the other. All with a bias or all without; none packed. A PackedMatrix on
+  // the CPU, elsewhere a tensor of DtypeOf(format). Copies, and lets go of the originals.
+  static Linear Packed(std::vector<Linear> layers, WeightFormat format);
+  void Pack(WeightFormat format) { *this = Packed({std::move(*this)}, format); }
 
   // Adds an adapter, which the caller trains instead of the weight.
   void Attach(std::shared_ptr<const Lora> lora) { lora_ = std::move(lora); }

@@ -36,11 +36,12 @@ absl::StatusOr<std::unique_ptr<Llava>> LoadFrom(const std::string& directory,
                    Checkpoint::Open(directory, config.vision_tower_dir));
   // What is packed on the CPU is converted then, tensor by tensor.
   const bool as_stored = options.pack && options.device.is_cpu();
-  CheckpointWeights source(checkpoint,
-                           {.dtype = as_stored ? std::nullopt : std::optional(options.dtype),
-                            .device = options.device,
-                            .verify = options.verify,
-                            .pack = options.pack ? std::optional(options.dtype) : std::nullopt});
+  CheckpointWeights source(
+      checkpoint,
+      {.dtype = as_stored ? std::nullopt : std::optional(options.dtype),
+       .device = options.device,
+       .verify = options.verify,
+       .pack = options.pack ? std::optional(WeightFormatOf(options.dtype)) : std::nullopt});
   auto model = std::make_unique<Llava>(config, source);
   RETURN_IF_ERROR(source.status());
   std::vector<std::string> dormant = model->vision_tower().DormantPrefixes();

@@ -1,7 +1,7 @@
 // LLaVA (Liu et al., arXiv 2304.08485 and 2310.03744): vision tower, projector and decoder with
 // their weights. One definition for training, serving and the command line.
-// Shape letters: B images, T tokens of a flattened batch, I image tokens, E hidden size,
-// V vocabulary.
+// Shape letters: B tiles of images, T tokens of a flattened batch, I tokens of a tile, E hidden
+// size, V vocabulary.
 #ifndef LLAVA_MODEL_NETWORK_LLAVA_H_
 #define LLAVA_MODEL_NETWORK_LLAVA_H_
 
@@ -59,7 +59,7 @@ class Llava {
   at::ScalarType dtype() const { return dtype_; }  // of the weights
   at::Device device() const { return device_; }
 
-  // pixels: [B, 3, image_size, image_size] -> projected features [B, config().image_tokens(), E].
+  // pixels: [B, 3, image_size, image_size] -> projected features [B, config().tile_tokens(), E].
   at::Tensor EncodeImages(const at::Tensor& pixels) const;
 
   // ids_T: int64. Image tokens, whatever their id, give rows to be replaced: see PlaceImages.

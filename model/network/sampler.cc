@@ -19,10 +19,6 @@ double UniformOf(std::uint64_t seed, std::uint64_t step) {
   return Rng(Rng(seed).Next() ^ std::rotl(Rng(~step).Next(), 32)).Uniform();
 }
 
-bool HasPenalties(const SamplingParams& p) {
-  return p.repetition_penalty != 1.0 || p.presence_penalty != 0.0 || p.frequency_penalty != 0.0;
-}
-
 }  // namespace
 
 bool Sampler::Likelier(const Candidate& a, const Candidate& b) {
@@ -37,7 +33,7 @@ absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits,
     return absl::InternalError("the model computed a logit that is not a finite number");
   }
   row_.assign(logits.begin(), logits.end());
-  Adjust(context);
+  for (const auto& processor : context.processors) processor->Process(context.tokens, row_);
   SampledToken chosen;
   const SamplingParams& params = *context.params;
   if (params.temperature == 0.0) {
@@ -45,48 +41,10 @@ absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits,
     chosen.token =
         static_cast<std::int32_t>(std::find(row_.begin(), row_.end(), top) - row_.begin());
   } else {
-    chosen.token = Draw(params, UniformOf(context.seed, context.output_ids.size()));
+    chosen.token = Draw(params, UniformOf(context.seed, context.tokens.output_ids.size()));
   }
   if (params.top_logprobs >= 0) AddLogprobs(logits, params.top_logprobs, chosen);
   return chosen;
-}
-
-void Sampler::Adjust(const SampleContext& context) {
-  const SamplingParams& params = *context.params;
-  const auto known = [this](std::int32_t token) {
-    return token >= 0 && static_cast<std::size_t>(token) < row_.size();
-  };
-  if (HasPenalties(params)) {
-    constexpr std::int32_t kSeen = 1 << 30;
-    seen_.assign(row_.size(), 0);
-    for (const std::int32_t token : context.output_ids) {
-      if (known(token)) ++seen_[token];
-    }
-    const auto penalize = [&](std::int32_t token) {
-      if (!known(token) || seen_[token] >= kSeen) return;
-      float& logit = row_[token];
-      const auto repetition = static_cast<float>(params.repetition_penalty);
-      logit = logit > 0 ? logit / repetition : logit * repetition;
-      if (seen_[token] > 0) {
-        logit -=
-            static_cast<float>(params.presence_penalty + params.frequency_penalty * seen_[token]);
-      }
-      seen_[token] += kSeen;
-    };
-    for (const std::int32_t token : context.prompt_ids) penalize(token);
-    for (const std::int32_t token : context.output_ids) penalize(token);
-  }
-  for (const auto& [token, bias] : params.logit_bias) {
-    if (known(token)) row_[token] += static_cast<float>(bias);
-  }
-  if (context.output_ids.size() >= static_cast<std::size_t>(params.min_tokens)) return;
-  for (const std::int32_t token : params.stop_token_ids) {
-    if (known(token)) row_[token] = kNever;
-  }
-  if (params.ignore_eos) return;
-  for (const std::int32_t token : context.end_ids) {
-    if (known(token)) row_[token] = kNever;
-  }
 }
 
 std::int32_t Sampler::Draw(const SamplingParams& params, double uniform) {
@@ -179,7 +137,7 @@ void Sampler::AddLogprobs(std::span<const float> logits, int top, SampledToken& 
   if (top == 0) return;
   KeepLargest(logits, static_cast<std::size_t>(top), kNever);
   std::sort(candidates_.begin(), candidates_.end(), Likelier);
-  for (const Candidate& c : candidates_) chosen.top.emplace_back(c.token, logprob(c.token));
+  for (const Candidate& c : candidates_) chosen.top.push_back({c.token, logprob(c.token)});
 }
 
 }  // namespace llava::model

@@ -3,39 +3,29 @@
 #define LLAVA_MODEL_NETWORK_SAMPLER_H_
 
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/sampled_token.h"
 #include "base/sampling_params.h"
 #include "model/kernels/cpu/dispatch.h"
+#include "model/network/logits_processor.h"
 
 namespace llava::model {
 
 struct SampleContext {
   const SamplingParams* params = nullptr;  // validated
-  std::span<const std::int32_t> prompt_ids;
-  std::span<const std::int32_t> output_ids;  // so far
-  std::span<const std::int32_t>
-      end_ids;  // not chosen before params->min_tokens, nor stop_token_ids
+  ChoiceTokens tokens;
+  // Of this choice, for `params` (MakeLogitsProcessors).
+  std::span<const std::unique_ptr<LogitsProcessor>> processors;
   std::uint64_t seed = 0;
 };
 
-struct SampledToken {
-  std::int32_t token = 0;
-  // Natural logarithms of the model's own probabilities: before penalties, bias and temperature.
-  // With params->top_logprobs >= 0; `top` has that many, the likeliest first, ties by the smaller
-  // id.
-  float logprob = 0;
-  std::vector<std::pair<std::int32_t, float>> top;
-};
-
-// Steps in this order: repetition penalty (Keskar et al., arXiv 1909.05858), presence and frequency
-// penalties (OpenAI API reference), logit bias, minimum length; then greedy (the smaller id of
-// equals), or temperature, top-k, top-p (Holtzman et al., arXiv 1904.09751) of what is left, min-p
-// (Nguyen et al., arXiv 2407.01082). A draw is a function of (seed, number of output_ids) and the
-// row.
+// Steps in this order: the choice's logits processors; then greedy (the smaller id of equals), or
+// temperature, top-k, top-p (Holtzman et al., arXiv 1904.09751) of what top-k left, min-p (Nguyen
+// et al., arXiv 2407.01082). A draw is a function of (seed, number of output_ids) and the row.
 //
 // Keeps working memory between calls: one for each thread.
 class Sampler {
@@ -51,7 +41,6 @@ class Sampler {
     std::int32_t token;
   };
 
-  void Adjust(const SampleContext& context);
   std::int32_t Draw(const SamplingParams& params, double uniform);
   std::int32_t DrawFrom(std::span<const Candidate> kept, double uniform) const;
   static bool Likelier(const Candidate& a, const Candidate& b);
@@ -60,10 +49,8 @@ class Sampler {
   void AddLogprobs(std::span<const float> logits, int top, SampledToken& chosen);
 
   const KernelTable& kernels_;
-  std::vector<float> row_;      // the adjusted logits
+  std::vector<float> row_;      // the logits as the processors leave them
   std::vector<float> weights_;  // proportional to probabilities, the largest is 1
-  std::vector<std::int32_t>
-      seen_;  // of each token: times in the answer, plus 1 << 30 if in prompt or answer
   std::vector<Candidate> candidates_;
 };
 

@@ -50,7 +50,7 @@ class Session {
   std::int64_t length_ = 0;
 };
 
-// The rows of a prompt: token embeddings, with the features of its images, [B, image_tokens, E], in
+// The rows of a prompt: token embeddings, with the features of its images, [images, tokens, E], in
 // their places. `features` may be undefined when the prompt has no images.
 at::Tensor EmbedPrompt(const Llava& model, const PromptTokens& prompt, const at::Tensor& features);
 

@@ -46,9 +46,9 @@ VisionBlock::VisionBlock(const VisionConfig& config, WeightSource& source,
   out_ = attention("out_proj");
   fc1_ = source.TakeLinear(prefix + "mlp.fc1", config.intermediate_size, size, true);
   fc2_ = source.TakeLinear(prefix + "mlp.fc2", size, config.intermediate_size, true);
-  const auto dtype = source.pack();
-  if (!dtype) return;
-  for (Linear* linear : {&q_, &k_, &v_, &out_, &fc1_, &fc2_}) linear->Pack(*dtype);
+  const auto format = source.pack();
+  if (!format) return;
+  for (Linear* linear : {&q_, &k_, &v_, &out_, &fc1_, &fc2_}) linear->Pack(*format);
 }
 
 at::Tensor VisionBlock::Attention(const at::Tensor& x_BSE) const {

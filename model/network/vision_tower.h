@@ -48,7 +48,7 @@ class VisionTower {
   VisionTower(const LlavaConfig& config, WeightSource& source);
 
   // pixels: [B, channels, image_size, image_size], any floating dtype; -> the features that the
-  // projector reads: [B, image_tokens, E * selected layers].
+  // projector reads: [B, tile_tokens, E * selected layers].
   at::Tensor Forward(const at::Tensor& pixels) const;
 
   // The input of the first block, after pre_layrnorm: [B, S, E].

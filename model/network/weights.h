@@ -33,10 +33,10 @@ class WeightSource {
   const std::map<std::string, at::Tensor>& taken() const { return taken_; }
 
   // Serving: the modules put what they took into the form in which this machine multiplies fastest
-  // (Linear::Packed), with weights as this dtype. They copy, and let go of what they took, one
+  // (Linear::Packed), with weights in this format. They copy, and let go of what they took, one
   // layer after the other. They can do inference only then, and their activations on the CPU are
   // fp32.
-  virtual std::optional<at::ScalarType> pack() const { return std::nullopt; }
+  virtual std::optional<WeightFormat> pack() const { return std::nullopt; }
 
   // Like Take, of a weight that no matrix product reads: packed, it is fp32 on the CPU.
   at::Tensor TakeSmall(const std::string& name, const std::vector<std::int64_t>& shape);
@@ -56,7 +56,7 @@ struct WeightOptions {
   std::optional<at::ScalarType> dtype = at::kFloat;  // nothing: as stored
   at::Device device = at::kCPU;
   bool verify = false;  // look for NaN and infinite values, which reads all of the weights
-  std::optional<at::ScalarType> pack = {};  // see WeightSource; no tensor lies in a mapping then
+  std::optional<WeightFormat> pack = {};  // see WeightSource; no tensor lies in a mapping then
 };
 
 // Takes from a checkpoint: without a copy when dtype and device are those of the file, so that the
@@ -76,7 +76,7 @@ class CheckpointWeights final : public WeightSource {
   const absl::Status& status() const { return status_; }
 
   // Nothing after a failure: there is no point in packing placeholders.
-  std::optional<at::ScalarType> pack() const override {
+  std::optional<WeightFormat> pack() const override {
     return status_.ok() ? options_.pack : std::nullopt;
   }
 

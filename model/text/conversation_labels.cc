@@ -93,10 +93,10 @@ std::string Llama2Text(const std::string& system, absl::string_view begin,
   return text;
 }
 
-// The text as prompt parts: "<image>" is a place, or plain text in a conversation without images.
-std::vector<PromptPart> PartsOf(absl::string_view text, bool has_images) {
+// The text as prompt parts: "<image>" is a place of the next image from `image` on, or plain text
+// in a conversation without images.
+std::vector<PromptPart> PartsOf(absl::string_view text, bool has_images, int image) {
   std::vector<PromptPart> parts;
-  int image = 0;
   for (;;) {
     const std::size_t at = text.find(kImageMark);
     parts.emplace_back(TextPart{std::string(text.substr(0, at)), true});
@@ -112,12 +112,13 @@ std::vector<PromptPart> PartsOf(absl::string_view text, bool has_images) {
 
 class Labeller {
  public:
-  Labeller(const Tokenizer& tokenizer, const LlavaConfig& config, bool has_images)
-      : tokenizer_(tokenizer), config_(config), has_images_(has_images) {}
+  Labeller(const Tokenizer& tokenizer, const LlavaConfig& config,
+           std::span<const ImageLayout> images)
+      : tokenizer_(tokenizer), config_(config), images_(images) {}
 
   // BOS and the ids of `text`, nothing supervised.
   LabelledTokens Masked(absl::string_view text) const {
-    PromptTokens prompt = EncodeParts(PartsOf(text, has_images_), tokenizer_, config_, true);
+    PromptTokens prompt = Encode(text, /*at_start=*/true, /*first_image=*/0);
     LabelledTokens out;
     out.ids.push_back(tokenizer_.bos_id());
     out.ids.insert(out.ids.end(), prompt.ids.begin(), prompt.ids.end());
@@ -134,18 +135,20 @@ class Labeller {
     const auto total = static_cast<std::size_t>(std::count_if(
         out.ids.begin(), out.ids.end(), [&](int id) { return id != tokenizer_.unk_id(); }));
     std::size_t at = 1;
+    int image = 0;  // that stands first in the round
     for (const absl::string_view round : absl::StrSplit(text, kTurnEnd)) {
       if (round.empty()) break;
       const std::vector<absl::string_view> sides = absl::StrSplit(round, separator);
       if (sides.size() != 2) break;
       const bool first = at == 1;
-      const std::size_t length = Length(round, first) + 1;  // and "</s>"
+      const std::size_t length = Length(round, first, image) + 1;  // and "</s>"
       // The separator's last space belongs to the answer's first token.
-      const std::size_t question = Length(absl::StrCat(sides[0], separator), first) - 1;
+      const std::size_t question = Length(absl::StrCat(sides[0], separator), first, image) - 1;
       for (std::size_t i = at + question; i < std::min(at + length, out.ids.size()); ++i) {
         out.labels[i] = out.ids[i];
       }
       at += length;
+      if (!images_.empty()) image += CountMarks(round);
     }
     if (at != total) {
       out.mismatch = true;
@@ -160,19 +163,24 @@ class Labeller {
   // preprocess_plain: everything after the images is supervised.
   LabelledTokens Caption(absl::string_view marks, absl::string_view caption) const {
     LabelledTokens out = Masked(absl::StrCat(marks, caption, "\n"));
-    const auto head = static_cast<std::ptrdiff_t>(1 + Length(marks, true));
+    const auto head = static_cast<std::ptrdiff_t>(1 + Length(marks, true, 0));
     std::copy(out.ids.begin() + head, out.ids.end(), out.labels.begin() + head);
     return out;
   }
 
  private:
-  std::size_t Length(absl::string_view text, bool at_start) const {
-    return EncodeParts(PartsOf(text, has_images_), tokenizer_, config_, at_start).ids.size();
+  PromptTokens Encode(absl::string_view text, bool at_start, int first_image) const {
+    return EncodeParts(PartsOf(text, !images_.empty(), first_image), tokenizer_, config_, images_,
+                       at_start);
+  }
+
+  std::size_t Length(absl::string_view text, bool at_start, int first_image) const {
+    return Encode(text, at_start, first_image).ids.size();
   }
 
   const Tokenizer& tokenizer_;
   const LlavaConfig& config_;
-  bool has_images_;
+  std::span<const ImageLayout> images_;
 };
 
 }  // namespace
@@ -180,10 +188,12 @@ class Labeller {
 absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> turns,
                                                  const ChatTemplate& chat_template,
                                                  const Tokenizer& tokenizer,
-                                                 const LlavaConfig& config, int num_images) {
+                                                 const LlavaConfig& config,
+                                                 std::span<const ImageLayout> images) {
+  const int num_images = static_cast<int>(images.size());
   ASSIGN_OR_RETURN(const Family family, FamilyOf(chat_template));
   RETURN_IF_ERROR(CheckTurns(turns, num_images));
-  const Labeller labeller(tokenizer, config, num_images > 0);
+  const Labeller labeller(tokenizer, config, images);
   if (family == Family::kPlain) {
     if (turns.size() != 2 || CountMarks(turns[0].text) != num_images || num_images == 0) {
       return absl::InvalidArgumentError(

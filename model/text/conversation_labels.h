@@ -38,16 +38,18 @@ struct LabelledTokens {
 // Templates: vicuna_v1, llava_v1, llava_llama_2, mistral_instruct and plain; the system text is the
 // template's own. Turns alternate and begin with the human's.
 // A turn with k places for images becomes k lines "<image>" and its text (all places first), as
-// in the reference; plain keeps nothing of the human's turn but its images. Without images
-// (`num_images` 0) "<image>" is plain text. Special tokens in texts count, as in the reference.
-// In one thing this is better than the reference: rounds after the first are measured as they stand
-// in the text, so that a tokenizer with `legacy: false` masks right whatever its vocabulary.
-// kInvalidArgument: a template without labels, turns that do not alternate, an empty text, another
-// number of places than images, plain with other than two turns or without an image.
+// in the reference; plain keeps nothing of the human's turn but its images. `images` are the
+// layouts of the images, in the order of their places. Without images "<image>" is plain text.
+// Special tokens in texts count, as in the reference. In one thing this is better than the
+// reference: rounds after the first are measured as they stand in the text, so that a tokenizer
+// with `legacy: false` masks right whatever its vocabulary. kInvalidArgument: a template without
+// labels, turns that do not alternate, an empty text, another number of places than images, plain
+// with other than two turns or without an image.
 absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> turns,
                                                  const ChatTemplate& chat_template,
                                                  const Tokenizer& tokenizer,
-                                                 const LlavaConfig& config, int num_images);
+                                                 const LlavaConfig& config,
+                                                 std::span<const ImageLayout> images);
 
 }  // namespace llava::model
 

@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status_macros.h"
 
 namespace llava::model {
@@ -49,6 +50,12 @@ absl::Status CheckImageStartEnd(const Tokenizer& tokenizer, const LlavaConfig& c
   return absl::OkStatus();
 }
 
+std::int64_t TokensOf(std::span<const ImageLayout> images) {
+  std::int64_t tokens = 0;
+  for (const ImageLayout& image : images) tokens += image.tokens;
+  return tokens;
+}
+
 std::int64_t TextBytes(std::span<const PromptPart> parts) {
   std::int64_t bytes = 0;
   for (const PromptPart& part : parts) {
@@ -60,8 +67,9 @@ std::int64_t TextBytes(std::span<const PromptPart> parts) {
 
 class Encoder {
  public:
-  Encoder(const Tokenizer& tokenizer, const LlavaConfig& config, bool at_start)
-      : tokenizer_(tokenizer), config_(config), at_start_(at_start) {}
+  Encoder(const Tokenizer& tokenizer, const LlavaConfig& config,
+          std::span<const ImageLayout> images, bool at_start)
+      : tokenizer_(tokenizer), config_(config), images_(images), at_start_(at_start) {}
 
   void Add(const PromptPart& part) {
     if (const auto* text = std::get_if<TextPart>(&part)) {
@@ -87,7 +95,8 @@ class Encoder {
   }
 
   void AddImage(int image) {
-    const int count = config_.image_tokens();
+    LLAVA_CHECK(image >= 0 && static_cast<std::size_t>(image) < images_.size());
+    const int count = images_[static_cast<std::size_t>(image)].tokens;
     out_.image_spans.push_back({static_cast<int>(out_.ids.size()), count, image});
     out_.ids.insert(out_.ids.end(), static_cast<std::size_t>(count), config_.image_token_id);
     at_start_ = config_.layout == Layout::kOriginal;  // every text is tokenized on its own
@@ -95,6 +104,7 @@ class Encoder {
 
   const Tokenizer& tokenizer_;
   const LlavaConfig& config_;
+  const std::span<const ImageLayout> images_;
   bool at_start_;
   std::vector<TextPart> texts_;  // since the last image
   PromptTokens out_;
@@ -111,23 +121,24 @@ void PutBos(const Tokenizer& tokenizer, PromptTokens& prompt) {
 }  // namespace
 
 PromptTokens EncodeParts(std::span<const PromptPart> parts, const Tokenizer& tokenizer,
-                         const LlavaConfig& config, bool at_start) {
-  Encoder encoder(tokenizer, config, at_start);
+                         const LlavaConfig& config, std::span<const ImageLayout> images,
+                         bool at_start) {
+  Encoder encoder(tokenizer, config, images, at_start);
   for (const PromptPart& part : parts) encoder.Add(part);
   return encoder.Take();
 }
 
 absl::StatusOr<PromptTokens> BuildPrompt(std::span<const PromptPart> parts,
                                          const Tokenizer& tokenizer, const LlavaConfig& config,
-                                         int num_images) {
-  RETURN_IF_ERROR(CheckImages(parts, num_images));
+                                         std::span<const ImageLayout> images) {
+  RETURN_IF_ERROR(CheckImages(parts, static_cast<int>(images.size())));
   RETURN_IF_ERROR(CheckImageStartEnd(tokenizer, config));
-  const std::int64_t image_tokens = std::int64_t{num_images} * config.image_tokens();
+  const std::int64_t image_tokens = TokensOf(images);
   // What cannot fit is not tokenized at all.
   const std::int64_t least = image_tokens + TextBytes(parts) / tokenizer.max_token_bytes();
   PromptTokens prompt;
   if (least < config.text.max_positions) {
-    prompt = EncodeParts(parts, tokenizer, config, true);
+    prompt = EncodeParts(parts, tokenizer, config, images, true);
     PutBos(tokenizer, prompt);
   }
   const std::int64_t size = std::max(least, static_cast<std::int64_t>(prompt.ids.size()));
@@ -136,7 +147,7 @@ absl::StatusOr<PromptTokens> BuildPrompt(std::span<const PromptPart> parts,
         absl::StrCat("prompt: expected fewer than ", config.text.max_positions,
                      " tokens (the model's context, with room for an answer), found ",
                      prompt.ids.empty() ? "at least " : "", size, ", of which ", image_tokens,
-                     " for ", num_images, " images"));
+                     " for ", images.size(), " images"));
   }
   return prompt;
 }
@@ -144,23 +155,24 @@ absl::StatusOr<PromptTokens> BuildPrompt(std::span<const PromptPart> parts,
 absl::StatusOr<PromptTokens> BuildPrompt(std::span<const ChatMessage> messages,
                                          const ChatTemplate& chat_template,
                                          const Tokenizer& tokenizer, const LlavaConfig& config,
-                                         int num_images) {
+                                         std::span<const ImageLayout> images) {
   ASSIGN_OR_RETURN(const std::vector<PromptPart> parts, chat_template.Render(messages));
-  return BuildPrompt(parts, tokenizer, config, num_images);
+  return BuildPrompt(parts, tokenizer, config, images);
 }
 
 absl::StatusOr<PromptTokens> BuildRawPrompt(std::string_view text, const Tokenizer& tokenizer,
-                                            const LlavaConfig& config, int num_images) {
+                                            const LlavaConfig& config,
+                                            std::span<const ImageLayout> images) {
   std::vector<PromptPart> parts;
-  int images = 0;
+  int places = 0;
   for (;;) {
     const std::size_t at = text.find(kImageMark);
     parts.emplace_back(TextPart{std::string(text.substr(0, at)), true});
     if (at == std::string_view::npos) break;
-    parts.emplace_back(ImagePart{images++});
+    parts.emplace_back(ImagePart{places++});
     text.remove_prefix(at + kImageMark.size());
   }
-  return BuildPrompt(parts, tokenizer, config, num_images);
+  return BuildPrompt(parts, tokenizer, config, images);
 }
 
 }  // namespace llava::model

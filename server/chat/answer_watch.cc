@@ -31,7 +31,7 @@ void AnswerWatch::Add(const engine::Delta& delta) {
   choice.tail += delta.text;
   if (choice.tail.size() > 2 * kTailBytes) choice.tail.erase(0, choice.tail.size() - kTailBytes);
   if (delta.finish != scheduling::FinishReason::kNone) choice.finish = delta.finish;
-  for (const scheduling::SampledToken& token : delta.tokens) {
+  for (const SampledToken& token : delta.tokens) {
     ++tokens_;
     logprobs_ += token.logprob;
   }

@@ -38,10 +38,15 @@ absl::StatusOr<at::ScalarType> ParseDtype(const std::string& name) {
       absl::StrCat("--dtype is \"", name, "\", expected float32 or bfloat16"));
 }
 
-// [images, 3, height, width]; undefined without images.
-absl::StatusOr<at::Tensor> ReadPixels(const GenerateOptions& options,
-                                      const model::LlavaConfig& config) {
-  if (options.images.empty()) return at::Tensor();
+struct Images {
+  std::vector<model::ImageLayout> layouts;
+  at::Tensor pixels;  // [images, 3, height, width]; undefined without images
+};
+
+absl::StatusOr<Images> ReadImages(const GenerateOptions& options,
+                                  const model::LlavaConfig& config) {
+  Images images;
+  if (options.images.empty()) return images;
   ASSIGN_OR_RETURN(const model::PreprocessSettings settings,
                    model::ReadPreprocessSettings(options.directory, config));
   const model::Preprocessor preprocessor(settings);
@@ -50,16 +55,18 @@ absl::StatusOr<at::Tensor> ReadPixels(const GenerateOptions& options,
     ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxImageBytes));
     const absl::StatusOr<model::RgbImage> image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
+    images.layouts.push_back(model::LayoutOf(config, {image->width, image->height}));
     model::PixelValues values = preprocessor.Process(*image);
     pixels.push_back(at::from_blob(values.values.data(), {3, values.height, values.width}).clone());
   }
-  return at::stack(pixels);
+  images.pixels = at::stack(pixels);
+  return images;
 }
 
 absl::StatusOr<model::PromptTokens> MakePrompt(const GenerateOptions& options,
                                                const model::LlavaConfig& config,
-                                               const model::Tokenizer& tokenizer) {
-  const int images = static_cast<int>(options.images.size());
+                                               const model::Tokenizer& tokenizer,
+                                               std::span<const model::ImageLayout> images) {
   if (options.raw) return model::BuildRawPrompt(options.prompt, tokenizer, config, images);
   std::vector<std::string> warnings;
   ASSIGN_OR_RETURN(const model::ChatTemplate chat,
@@ -68,7 +75,7 @@ absl::StatusOr<model::PromptTokens> MakePrompt(const GenerateOptions& options,
                        : model::ChatTemplate::ByName(options.template_name));
   for (const std::string& warning : warnings) std::fprintf(stderr, "llavad: %s\n", warning.c_str());
   model::ChatMessage message;
-  for (int i = 0; i < images; ++i) message.parts.push_back(model::ImagePart{i});
+  for (int i = 0; i < std::ssize(images); ++i) message.parts.push_back(model::ImagePart{i});
   message.parts.push_back(options.prompt);
   return model::BuildPrompt({&message, 1}, chat, tokenizer, config, images);
 }
@@ -144,12 +151,13 @@ absl::Status Run(const GenerateOptions& options, const TextSink& out) {
   ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,
                    model::Tokenizer::Load(options.directory, config.layout));
   RETURN_IF_ERROR(tokenizer.CheckFits(config.text.vocab_size));
-  ASSIGN_OR_RETURN(const model::PromptTokens prompt, MakePrompt(options, config, tokenizer));
-  ASSIGN_OR_RETURN(at::Tensor pixels, ReadPixels(options, config));
+  ASSIGN_OR_RETURN(Images images, ReadImages(options, config));
+  ASSIGN_OR_RETURN(const model::PromptTokens prompt,
+                   MakePrompt(options, config, tokenizer, images.layouts));
 
   const c10::InferenceMode inference;
   model::Session session(*model);
-  const Stages stages = RunPrompt(*model, session, prompt, std::move(pixels));
+  const Stages stages = RunPrompt(*model, session, prompt, std::move(images.pixels));
   if (!options.dump_stages.empty()) {
     RETURN_IF_ERROR(DumpStages(options.dump_stages, *model, stages));
   }

@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
+#include "model/config/image_layout.h"
 #include "model/image/preprocess.h"
 #include "model/network/llava.h"
 #include "model/text/chat_template.h"
@@ -85,8 +86,9 @@ void DescribeArchitecture(const model::LlavaConfig& config, Report& report) {
                    text.num_heads, " heads of ", text.head_dim, " (", text.num_kv_heads,
                    " for keys and values), inner ", text.intermediate_size, ", vocabulary ",
                    text.vocab_size, ", context ", text.max_positions, " tokens"));
-  report.Line("image tokens",
-              absl::StrCat(config.image_tokens(), " for each picture, id ", config.image_token_id));
+  const int side = vision.image_size;
+  report.Line("image tokens", absl::StrCat(model::LayoutOf(config, {side, side}).tokens,
+                                           " for each picture, id ", config.image_token_id));
 }
 
 // Parameters by part and dtype, and the memory of weights and cache.

@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t kSlackTokens = 4096;
 // So many tokens at the beginning tell prompts without an image apart. They go beyond the words
 // that a chat template puts in front of every prompt (some 40 tokens).
-constexpr std::size_t kBeginning = 4 * scheduling::kBlockTokens;
+constexpr std::size_t kBeginning = 4 * kKvBlockTokens;
 
 // What a request is remembered by. A collision costs a cache hit, nothing else.
 std::uint64_t KeyOf(const scheduling::Request& request) {

@@ -27,7 +27,7 @@ namespace llava::engine {
 struct Delta {
   int choice = 0;    // [0, n)
   std::string text;  // valid UTF-8; may lag behind `tokens` (unfinished characters, stop strings)
-  std::vector<scheduling::SampledToken> tokens;
+  std::vector<SampledToken> tokens;
   scheduling::FinishReason finish = scheduling::FinishReason::kNone;  // this choice's last delta
 };
 

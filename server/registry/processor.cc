@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "model/config/image_layout.h"
 #include "model/image/preprocess.h"
 #include "model/text/detokenizer.h"
 #include "model/text/prompt.h"
@@ -32,6 +33,22 @@ class Decoder final : public engine::TextDecoder {
 };
 
 std::string_view View(absl::string_view text) { return {text.data(), text.size()}; }
+
+// From the headers of the files alone.
+absl::StatusOr<std::vector<model::ImageLayout>> LayoutsOf(const model::LlavaConfig& config,
+                                                          std::span<const absl::string_view> images,
+                                                          int* bad_image) {
+  std::vector<model::ImageLayout> layouts;
+  for (const absl::string_view image : images) {
+    const auto header = model::ProbeImage(View(image));
+    if (!header.ok()) {
+      *bad_image = static_cast<int>(layouts.size());
+      return header.status();
+    }
+    layouts.push_back(model::LayoutOf(config, header->upright_size()));
+  }
+  return layouts;
+}
 
 }  // namespace
 
@@ -66,14 +83,15 @@ absl::StatusOr<PreparedPrompt> Processor::Prepare(std::span<const model::ChatMes
                                                   std::span<const absl::string_view> images,
                                                   const model::ImageLimits& limits, int* bad_image,
                                                   const model::ChatTemplate* chat_template) const {
-  // The text first: it is cheap, and most wrong requests are wrong there.
-  const int num_images = static_cast<int>(images.size());
+  // Headers and text first: they are cheap, and most wrong requests are wrong there.
+  ASSIGN_OR_RETURN(const std::vector<model::ImageLayout> layouts,
+                   LayoutsOf(parts_->config, images, bad_image));
   ASSIGN_OR_RETURN(model::PromptTokens prompt,
                    model::BuildPrompt(
                        messages, chat_template != nullptr ? *chat_template : parts_->chat_template,
-                       parts_->tokenizer, parts_->config, num_images));
+                       parts_->tokenizer, parts_->config, layouts));
   PreparedPrompt prepared;
-  for (const model::ImageSpan& span : prompt.image_spans) {
+  for (const ImageSpan& span : prompt.image_spans) {
     auto image = model::DecodeImage(View(images[static_cast<std::size_t>(span.image)]), limits);
     if (!image.ok()) {
       *bad_image = span.image;

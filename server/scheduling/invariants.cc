@@ -149,7 +149,7 @@ absl::Status CheckPlan(const Scheduler& scheduler, const StepPlan& plan) {
     const int count = static_cast<int>(chunk.token_ids.size());
     if (chunk.first_token != tokens || count < 1) return Broken(7, "chunks are not contiguous");
     tokens += count;
-    for (int b = chunk.start / kBlockTokens; b < BlocksFor(chunk.start + count); ++b) {
+    for (int b = chunk.start / kKvBlockTokens; b < BlocksFor(chunk.start + count); ++b) {
       const BlockId block = chunk.blocks[static_cast<std::size_t>(b)];
       if (pool.ref_count(block) != 1 || pool.kept(block) || !written.insert(block.value()).second) {
         return Broken(8, "block ", block.value(), " is shared and would be written");

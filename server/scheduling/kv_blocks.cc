@@ -15,7 +15,7 @@ bool KvBlocks::Start(Sequence& sequence, int reserve) {
     return false;
   }
   for (int i = 0; i < wanted; ++i) sequence.blocks.push_back(Take());
-  sequence.computed = matched * kBlockTokens;
+  sequence.computed = matched * kKvBlockTokens;
   sequence.registered = matched;
   if (matched > 0) {
     Hit(marks_, sequence.outputs() > 0 ? Mark::kResumedFromCache : Mark::kPrefixHitAtStart);
@@ -26,7 +26,7 @@ bool KvBlocks::Start(Sequence& sequence, int reserve) {
 // References the longest run of cached blocks that leaves a token to compute; how many.
 int KvBlocks::MatchPrefix(Sequence& sequence) {
   if (!prefix_cache_) return 0;
-  const int most = (sequence.size() - 1) / kBlockTokens;
+  const int most = (sequence.size() - 1) / kKvBlockTokens;
   int matched = 0;
   for (; matched < most; ++matched) {
     const auto block = index_.Find(NameOf(sequence, matched));
@@ -39,17 +39,17 @@ int KvBlocks::MatchPrefix(Sequence& sequence) {
 
 int KvBlocks::PeekCached(Sequence& sequence) {
   if (!prefix_cache_) return 0;
-  const int most = (sequence.size() - 1) / kBlockTokens;
+  const int most = (sequence.size() - 1) / kKvBlockTokens;
   int matched = 0;
   while (matched < most && index_.Find(NameOf(sequence, matched))) ++matched;
-  return matched * kBlockTokens;
+  return matched * kKvBlockTokens;
 }
 
 void KvBlocks::Adopt(Sequence& sequence) {
   if (!prefix_cache_) return;
-  const int most = (sequence.size() - 1) / kBlockTokens;
-  while (sequence.computed % kBlockTokens == 0 && sequence.computed / kBlockTokens < most) {
-    const int number = sequence.computed / kBlockTokens;
+  const int most = (sequence.size() - 1) / kKvBlockTokens;
+  while (sequence.computed % kKvBlockTokens == 0 && sequence.computed / kKvBlockTokens < most) {
+    const int number = sequence.computed / kKvBlockTokens;
     const auto block = index_.Find(NameOf(sequence, number));
     if (!block) return;
     BlockId& mine = sequence.blocks[static_cast<std::size_t>(number)];
@@ -57,14 +57,14 @@ void KvBlocks::Adopt(Sequence& sequence) {
     pool_.Ref(*block);
     pool_.Unref(mine);
     mine = *block;
-    sequence.computed += kBlockTokens;
+    sequence.computed += kKvBlockTokens;
     sequence.registered = number + 1;
     Hit(marks_, Mark::kPrefixAdopted);
   }
 }
 
 bool KvBlocks::GrowBlocks(Sequence& sequence, std::vector<BlockCopy>* copies) {
-  const auto number = static_cast<std::size_t>(sequence.computed / kBlockTokens);
+  const auto number = static_cast<std::size_t>(sequence.computed / kKvBlockTokens);
   const bool is_new = number == sequence.blocks.size();
   if (is_new || pool_.ref_count(sequence.blocks[number]) > 1) {
     if (pool_.available() == 0) return false;
@@ -79,13 +79,13 @@ bool KvBlocks::GrowBlocks(Sequence& sequence, std::vector<BlockCopy>* copies) {
     }
   }
   LLAVA_CHECK(!pool_.kept(sequence.blocks[number]));
-  sequence.writable_until = (static_cast<int>(number) + 1) * kBlockTokens;
+  sequence.writable_until = (static_cast<int>(number) + 1) * kKvBlockTokens;
   return true;
 }
 
 void KvBlocks::NameFullBlocks(Sequence& sequence) {
   if (!prefix_cache_) return;
-  for (; sequence.registered < sequence.computed / kBlockTokens; ++sequence.registered) {
+  for (; sequence.registered < sequence.computed / kKvBlockTokens; ++sequence.registered) {
     const int number = sequence.registered;
     const BlockId block = sequence.blocks[static_cast<std::size_t>(number)];
     if (index_.Insert(NameOf(sequence, number), block)) {
@@ -131,7 +131,7 @@ const Digest& KvBlocks::NameOf(Sequence& sequence, int block) {
     const int next = static_cast<int>(sequence.names.size());
     const Digest& parent = next == 0 ? request.version : sequence.names.back();
     // Images are in the prompt: behind it nobody looks at the request.
-    const bool in_prompt = next * kBlockTokens < sequence.prompt_tokens;
+    const bool in_prompt = next * kKvBlockTokens < sequence.prompt_tokens;
     const auto images = in_prompt ? std::span(request.images) : std::span<const ImageInput>();
     sequence.names.push_back(namer_.Name(parent, next, sequence.tokens, images));
   }

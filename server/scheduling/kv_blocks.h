@@ -16,7 +16,7 @@
 namespace llava::scheduling {
 
 // Blocks that `tokens` tokens take.
-inline int BlocksFor(int tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
+inline int BlocksFor(int tokens) { return (tokens + kKvBlockTokens - 1) / kKvBlockTokens; }
 
 // Engine thread only. Invariants:
 //   1. a block's reference count is the number of block tables it stands in
@@ -46,7 +46,7 @@ class KvBlocks {
 
   // After `computed` rose: names the blocks that became full.
   void Commit(Sequence& sequence) {
-    if (sequence.computed >= (sequence.registered + 1) * kBlockTokens) NameFullBlocks(sequence);
+    if (sequence.computed >= (sequence.registered + 1) * kKvBlockTokens) NameFullBlocks(sequence);
   }
 
   // `child` shares all blocks of `parent`.

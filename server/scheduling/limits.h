@@ -12,13 +12,11 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "base/attention_limits.h"
 #include "base/clock.h"
 
 namespace llava::scheduling {
 
-// Tokens of one KV block, vLLM's block_size: half a block is wasted for each sequence, and a
-// block's name and reference count are worth it. Kernels and the executor know this number.
-inline constexpr int kBlockTokens = 16;
 // These keep counts within 32 bits and tables within memory; no model or device comes near them.
 inline constexpr int kMaxBlocks = 1 << 24;         // KV blocks of one device
 inline constexpr int kMaxBatchTokens = 1 << 16;    // tokens of one step
@@ -35,12 +33,11 @@ inline constexpr int kMaxStreamTokens = 4096;      // buffered for a slow reader
 inline constexpr int kPriorities = 3;
 
 static_assert(kMaxRunning <= kMaxBatchTokens, "all decodes fit into one step");
-static_assert(kMaxContextTokens / kBlockTokens <= kMaxBlocks, "one sequence fits into the pool");
-static_assert((kBlockTokens & (kBlockTokens - 1)) == 0);
+static_assert(kMaxContextTokens / kKvBlockTokens <= kMaxBlocks, "one sequence fits into the pool");
 
 // How one engine schedules. Constant while it runs.
 struct SchedulerOptions {
-  int num_blocks = 0;           // KV blocks of kBlockTokens; from the byte budget
+  int num_blocks = 0;           // KV blocks of kKvBlockTokens; from the byte budget
   int max_batch_tokens = 512;   // rows of one step
   int max_running = 64;         // sequences holding blocks; at most max_batch_tokens
   int max_images_per_step = 1;  // encoder budget

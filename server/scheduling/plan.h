@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/sampled_token.h"
 #include "base/sampling_params.h"
 #include "server/scheduling/request.h"
 
@@ -33,7 +34,7 @@ struct BlockCopy {
 };
 
 // Tokens [start, start + token_ids.size()) of one sequence. Token at position p has its keys and
-// values in slot p % kBlockTokens of block blocks[p / kBlockTokens]. Those of positions before
+// values in slot p % kKvBlockTokens of block blocks[p / kKvBlockTokens]. Those of positions before
 // `start` are there already; those of this chunk are to be written. Several tokens are a chunk of a
 // prompt (causal among themselves), a single one is mostly a decode.
 struct Chunk {
@@ -79,17 +80,6 @@ struct StepPlan {
 
   bool empty() const { return chunks.empty() && drop_features.empty(); }
   void Clear();
-};
-
-struct TokenLogprob {
-  std::int32_t token = 0;
-  float logprob = 0;
-};
-
-struct SampledToken {
-  std::int32_t token = 0;
-  float logprob = 0;              // of `token`; meaningful when params->top_logprobs >= 0
-  std::vector<TokenLogprob> top;  // params->top_logprobs of them, the likeliest first
 };
 
 // One sampled token for each of StepPlan::samples, in their order.

@@ -20,11 +20,11 @@ std::string_view Bytes(const void* data, std::size_t size) {
 
 Digest BlockNamer::Name(const Digest& parent, int block, std::span<const std::int32_t> tokens,
                         std::span<const ImageInput> images) {
-  const int begin = block * kBlockTokens;
-  const int end = begin + kBlockTokens;
+  const int begin = block * kKvBlockTokens;
+  const int end = begin + kKvBlockTokens;
   LLAVA_CHECK_LE(static_cast<std::size_t>(end), tokens.size());
-  std::array<std::int32_t, kBlockTokens> ids;
-  std::copy_n(tokens.begin() + begin, kBlockTokens, ids.begin());
+  std::array<std::int32_t, kKvBlockTokens> ids;
+  std::copy_n(tokens.begin() + begin, kKvBlockTokens, ids.begin());
   sha_.Update(parent);
   for (const ImageInput& image : images) {
     const int from = std::max(begin, image.offset);

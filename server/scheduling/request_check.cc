@@ -42,7 +42,7 @@ absl::Status CheckImages(const Request& request, const SchedulerOptions& options
 }  // namespace
 
 int ContextTokens(const SchedulerOptions& options) {
-  const std::int64_t in_blocks = std::int64_t{options.num_blocks} * kBlockTokens;
+  const std::int64_t in_blocks = std::int64_t{options.num_blocks} * kKvBlockTokens;
   return static_cast<int>(std::min<std::int64_t>(options.max_context_tokens, in_blocks));
 }
 

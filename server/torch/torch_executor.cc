@@ -3,27 +3,23 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <new>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "model/attention/paged_aten_attention.h"
-#include "model/attention/paged_cpu_attention.h"
+#include "model/attention/to_device.h"
 
 namespace llava::engine {
 namespace {
-
-at::Tensor ToDevice(const std::vector<std::int64_t>& values, at::Device device) {
-  return at::tensor(values, at::TensorOptions().dtype(at::kLong)).to(device);
-}
 
 // In fp32, contiguous. A GPU writes to pinned memory itself, to other memory by way of the
 // driver's.
@@ -34,7 +30,7 @@ at::Tensor ToHost(const at::Tensor& x) {
   return at::empty(wide.sizes(), pinned).copy_(wide);
 }
 
-// LibTorch reports a failed CPU allocation as a plain error, known only by its words.
+// LibTorch reports a failed CPU allocation as a plain error, recognisable by its message only.
 bool IsOutOfMemory(const c10::Error& error) {
   return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
          absl::StrContains(error.what_without_backtrace(), "not enough memory") ||
@@ -53,27 +49,6 @@ auto Guarded(absl::string_view what, F f) -> decltype(f()) {
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(absl::StrCat(what, ": out of memory"));
   }
-}
-
-// The rows of the batch that sample, each once, and which of them each sample takes.
-struct SampledRows {
-  explicit SampledRows(std::span<const scheduling::Sample> samples) {
-    for (const scheduling::Sample& sample : samples) {
-      if (rows.empty() || rows.back() != sample.row) rows.push_back(sample.row);
-      of_sample.push_back(std::ssize(rows) - 1);
-    }
-  }
-
-  std::vector<std::int64_t> rows;
-  std::vector<std::int64_t> of_sample;
-};
-
-std::unique_ptr<model::AttentionBackend> PagedAttention(
-    model::KvCache& cache, std::vector<model::PagedSequence> sequences) {
-  if (cache.shape().layout == model::KvLayout::kTiles) {
-    return std::make_unique<model::PagedCpuAttention>(cache, std::move(sequences));
-  }
-  return std::make_unique<model::PagedAtenAttention>(cache, std::move(sequences));
 }
 
 }  // namespace
@@ -101,6 +76,11 @@ absl::StatusOr<std::unique_ptr<TorchExecutor>> TorchExecutor::Create(const model
   return std::unique_ptr<TorchExecutor>(new TorchExecutor(std::move(cache)));
 }
 
+TorchExecutor::TorchExecutor(model::KvCache cache)
+    : cache_(std::move(cache)),
+      inputs_(cache_.shape().device),
+      attention_(model::MakePagedAttention(cache_)) {}
+
 absl::Status TorchExecutor::AddVersion(std::shared_ptr<const LoadedModel> model) {
   auto torch_model = std::dynamic_pointer_cast<const TorchModel>(std::move(model));
   LLAVA_CHECK(torch_model != nullptr);
@@ -116,7 +96,7 @@ absl::Status TorchExecutor::AddVersion(std::shared_ptr<const LoadedModel> model)
   }
   RETURN_IF_ERROR(WarmUp(torch_model->llava()));
   const Digest version = torch_model->version();
-  LLAVA_CHECK(versions_.emplace(version, std::move(torch_model)).second);
+  LLAVA_CHECK(versions_.try_emplace(version, Version{std::move(torch_model), {}}).second);
   return absl::OkStatus();
 }
 
@@ -129,9 +109,11 @@ absl::Status TorchExecutor::WarmUp(const model::Llava& llava) const {
         model::KvCache cache,
         model::KvCache::Create(cache_.shape(), model::KvCache::BlockBytes(cache_.shape())));
     const std::vector<std::int32_t> table = {0};
-    const std::unique_ptr<model::AttentionBackend> attention =
-        PagedAttention(cache, {{.first_row = 0, .tokens = 1, .context = 0, .blocks = table}});
-    const at::Tensor zero = ToDevice({0}, llava.device());
+    const std::unique_ptr<model::PagedAttention> attention = model::MakePagedAttention(cache);
+    const model::PagedSequence sequence{.first_row = 0, .tokens = 1, .context = 0, .blocks = table};
+    attention->Refill({&sequence, 1});
+    const std::int64_t first = 0;
+    const at::Tensor zero = model::ToDevice({&first, 1}, llava.device());
     llava.Logits(llava.Forward(llava.Embed(zero), zero, *attention)).to(at::kCPU);
     return absl::OkStatus();
   });
@@ -145,27 +127,38 @@ void TorchExecutor::DropFeatures(std::span<const scheduling::FeatureId> features
   for (const scheduling::FeatureId feature : features) features_.erase(feature);
 }
 
-const model::Llava& TorchExecutor::ModelOf(const scheduling::StepPlan& plan) const {
+TorchExecutor::Version& TorchExecutor::VersionOf(const scheduling::StepPlan& plan) {
   const auto version = versions_.find(plan.version);
   LLAVA_CHECK(version != versions_.end());
-  return version->second->llava();
+  return version->second;
+}
+
+void TorchExecutor::Version::UpdateProcessors(std::span<const scheduling::Sample> samples) {
+  const std::vector<int>& end_ids = model->llava().config().text.eos_token_ids;
+  ProcessorsOfChoices before = std::exchange(processors, {});
+  for (const scheduling::Sample& sample : samples) {
+    const auto kept = before.find(sample.sequence);
+    processors.emplace(sample.sequence, kept != before.end()
+                                            ? std::move(kept->second)
+                                            : model::MakeLogitsProcessors(*sample.params, end_ids));
+  }
 }
 
 absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
   return Guarded("encoding images", [&]() -> absl::Status {
     const c10::InferenceMode inference;
-    const model::Llava& llava = ModelOf(plan);
+    const model::Llava& llava = VersionOf(plan).model->llava();
     std::vector<at::Tensor> pixels;
     for (const scheduling::EncodeImage& encode : plan.encodes) {
       const scheduling::ImageInput& image = *encode.image;
       LLAVA_CHECK_EQ(image.pixels_CHW.size(), std::size_t{3} * image.height * image.width);
       if (image.height != llava.config().vision.image_size ||
           image.width != llava.config().vision.image_size ||
-          image.count != llava.config().image_tokens()) {
+          image.count != llava.config().tile_tokens()) {
         return absl::InternalError(absl::StrCat(
             "a picture was prepared as ", image.width, "x", image.height, " pixels and ",
             image.count, " tokens; the model takes ", llava.config().vision.image_size,
-            " and gives ", llava.config().image_tokens()));
+            " and gives ", llava.config().tile_tokens()));
       }
       pixels.push_back(at::from_blob(const_cast<float*>(image.pixels_CHW.data()),
                                      {3, image.height, image.width}, at::kFloat));
@@ -181,41 +174,15 @@ absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
   });
 }
 
-at::Tensor TorchExecutor::Rows(const scheduling::StepPlan& plan, const model::Llava& llava) const {
-  std::vector<std::int64_t> ids;
-  ids.reserve(plan.total_tokens);
-  for (const scheduling::Chunk& chunk : plan.chunks) {
-    LLAVA_CHECK_EQ(chunk.first_token, static_cast<int>(ids.size()));
-    ids.insert(ids.end(), chunk.token_ids.begin(), chunk.token_ids.end());
-  }
-  LLAVA_CHECK_EQ(plan.total_tokens, static_cast<int>(ids.size()));
-  // The ids of image tokens may be anything; their rows are replaced.
-  for (const scheduling::ImageRows& rows : plan.image_rows) {
-    std::fill_n(ids.begin() + rows.first_row, rows.count, 0);
-  }
-  at::Tensor rows_TE = llava.Embed(ToDevice(ids, llava.device()));
+at::Tensor TorchExecutor::Embeddings(const scheduling::StepPlan& plan,
+                                     const model::Llava& llava) const {
+  at::Tensor rows_TE = llava.Embed(inputs_.ids_T());
   for (const scheduling::ImageRows& rows : plan.image_rows) {
     const at::Tensor& feature = features_.at(rows.feature);
     rows_TE.narrow(0, rows.first_row, rows.count)
         .copy_(feature.narrow(0, rows.feature_row, rows.count));
   }
   return rows_TE;
-}
-
-std::unique_ptr<model::AttentionBackend> TorchExecutor::Attention(
-    const scheduling::StepPlan& plan) {
-  tables_.resize(plan.chunks.size());
-  std::vector<model::PagedSequence> sequences;
-  for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
-    const scheduling::Chunk& chunk = plan.chunks[i];
-    tables_[i].clear();
-    for (const scheduling::BlockId block : chunk.blocks) tables_[i].push_back(block.value());
-    sequences.push_back({.first_row = chunk.first_token,
-                         .tokens = static_cast<std::int64_t>(chunk.token_ids.size()),
-                         .context = chunk.start,
-                         .blocks = tables_[i]});
-  }
-  return PagedAttention(cache_, std::move(sequences));
 }
 
 absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::StepPlan& plan) {
@@ -225,43 +192,35 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::
       cache_.CopyBlock(copy.from.value(), copy.to.value());
     }
     if (plan.chunks.empty()) return scheduling::StepResult{};
-    const model::Llava& llava = ModelOf(plan);
-    std::vector<std::int64_t> positions;
-    for (const scheduling::Chunk& chunk : plan.chunks) {
-      for (std::size_t i = 0; i < chunk.token_ids.size(); ++i) {
-        positions.push_back(chunk.start + static_cast<std::int64_t>(i));
-      }
-    }
-    const std::unique_ptr<model::AttentionBackend> attention = Attention(plan);
-    const SampledRows sampled(plan.samples);
-    const at::Tensor hidden_RE =
-        llava.Forward(Rows(plan, llava), ToDevice(positions, llava.device()), *attention,
-                      ToDevice(sampled.rows, llava.device()));
-    return SampleAll(plan, llava, hidden_RE, sampled.of_sample);
+    Version& version = VersionOf(plan);
+    const model::Llava& llava = version.model->llava();
+    inputs_.Refill(plan);
+    attention_->Refill(inputs_.sequences());
+    const at::Tensor hidden_RE = llava.Forward(Embeddings(plan, llava), inputs_.positions_T(),
+                                               *attention_, inputs_.rows_R());
+    return SampleAll(plan, version, hidden_RE);
   });
 }
 
-absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(
-    const scheduling::StepPlan& plan, const model::Llava& llava, const at::Tensor& hidden_RE,
-    std::span<const std::int64_t> row_of_sample) {
+absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(const scheduling::StepPlan& plan,
+                                                                Version& version,
+                                                                const at::Tensor& hidden_RE) {
   scheduling::StepResult result;
   if (plan.samples.empty()) return result;
-  const at::Tensor logits_RV = ToHost(llava.Logits(hidden_RE));
-  const std::vector<int>& end_ids = llava.config().text.eos_token_ids;
+  version.UpdateProcessors(plan.samples);
+  const at::Tensor logits_RV = ToHost(version.model->llava().Logits(hidden_RE));
   const auto vocab_size = static_cast<std::size_t>(logits_RV.size(1));
   for (std::size_t i = 0; i < plan.samples.size(); ++i) {
     const scheduling::Sample& sample = plan.samples[i];
-    const float* row = logits_RV.const_data_ptr<float>() + row_of_sample[i] * logits_RV.size(1);
-    ASSIGN_OR_RETURN(const model::SampledToken token,
-                     sampler_.Sample({row, vocab_size}, {.params = sample.params,
-                                                         .prompt_ids = sample.prompt_ids,
-                                                         .output_ids = sample.output_ids,
-                                                         .end_ids = end_ids,
-                                                         .seed = sample.seed}));
-    scheduling::SampledToken& out = result.tokens.emplace_back();
-    out.token = token.token;
-    out.logprob = token.logprob;
-    for (const auto& [id, logprob] : token.top) out.top.push_back({id, logprob});
+    const float* row =
+        logits_RV.const_data_ptr<float>() + inputs_.row_of_sample()[i] * logits_RV.size(1);
+    ASSIGN_OR_RETURN(
+        SampledToken token,
+        sampler_.Sample({row, vocab_size}, {.params = sample.params,
+                                            .tokens = {sample.prompt_ids, sample.output_ids},
+                                            .processors = version.processors.at(sample.sequence),
+                                            .seed = sample.seed}));
+    result.tokens.push_back(std::move(token));
   }
   return result;
 }

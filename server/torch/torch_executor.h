@@ -9,18 +9,17 @@
 #include <memory>
 #include <span>
 #include <unordered_map>
-#include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/digest.h"
-#include "model/attention/attention.h"
 #include "model/attention/kv_cache.h"
-#include "model/attention/paged_batch.h"
+#include "model/attention/paged_attention.h"
 #include "model/network/llava.h"
+#include "model/network/logits_processor.h"
 #include "model/network/sampler.h"
 #include "server/engine/executor.h"
+#include "server/torch/step_inputs.h"
 
 namespace llava::engine {
 
@@ -59,22 +58,34 @@ class TorchExecutor final : public Executor {
   absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) override;
 
  private:
-  explicit TorchExecutor(model::KvCache cache) : cache_(std::move(cache)) {}
+  using ProcessorsOfChoices = std::unordered_map<scheduling::SequenceId, model::LogitsProcessors>;
+
+  // A version, and the logits processors of the choices that sampled in its last step. Those of a
+  // choice that pauses are dropped and made anew when it goes on, as their contract allows, so that
+  // nobody need say when a choice has ended.
+  struct Version {
+    std::shared_ptr<const TorchModel> model;
+    ProcessorsOfChoices processors;
+
+    // Keeps or makes those of the step's samples.
+    void UpdateProcessors(std::span<const scheduling::Sample> samples);
+  };
+
+  explicit TorchExecutor(model::KvCache cache);
 
   absl::Status WarmUp(const model::Llava& llava) const;
-  const model::Llava& ModelOf(const scheduling::StepPlan& plan) const;
-  at::Tensor Rows(const scheduling::StepPlan& plan, const model::Llava& llava) const;
-  std::unique_ptr<model::AttentionBackend> Attention(const scheduling::StepPlan& plan);
+  Version& VersionOf(const scheduling::StepPlan& plan);
+  // The rows of the step's tokens, with the features of images in their places: [T, E].
+  at::Tensor Embeddings(const scheduling::StepPlan& plan, const model::Llava& llava) const;
   absl::StatusOr<scheduling::StepResult> SampleAll(const scheduling::StepPlan& plan,
-                                                   const model::Llava& llava,
-                                                   const at::Tensor& hidden_RE,
-                                                   std::span<const std::int64_t> row_of_sample);
+                                                   Version& version, const at::Tensor& hidden_RE);
 
   model::KvCache cache_;
-  std::map<Digest, std::shared_ptr<const TorchModel>> versions_;
+  // Of the step that runs; both are kept from step to step and refilled.
+  StepInputs inputs_;
+  const std::unique_ptr<model::PagedAttention> attention_;
+  std::map<Digest, Version> versions_;
   std::unordered_map<scheduling::FeatureId, at::Tensor> features_;  // [count, E]
-  std::vector<std::vector<std::int32_t>>
-      tables_;  // of the step's chunks; attention points into them
   model::Sampler sampler_;
 };
 

@@ -45,7 +45,7 @@ std::vector<at::Tensor> Weights(at::ScalarType dtype) {
 void BM_Packed(benchmark::State& state, const KernelTable* kernels, at::ScalarType dtype) {
   std::vector<PackedMatrix> matrices;
   for (const at::Tensor& weight : Weights(dtype)) {
-    matrices.emplace_back(std::span(&weight, 1), dtype, *kernels);
+    matrices.emplace_back(std::span(&weight, 1), WeightFormatOf(dtype), *kernels);
   }
   Measure(state, dtype, [&](int i, const at::Tensor& x) { return matrices[i].Multiply(x, {}); });
 }

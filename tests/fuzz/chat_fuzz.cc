@@ -15,6 +15,7 @@
 #include "model/text/detokenizer.h"
 #include "model/text/prompt.h"
 #include "model/text/tokenizer.h"
+#include "tests/support/layouts.h"
 
 namespace llava::model {
 namespace {
@@ -75,7 +76,7 @@ void CheckText(const Tokenizer& tokenizer, std::string_view text) {
 void CheckPrompt(const Reference& reference, const PromptTokens& prompt) {
   std::size_t next = 0;
   for (const ImageSpan& span : prompt.image_spans) {
-    LLAVA_CHECK_EQ(span.count, reference.config.image_tokens());
+    LLAVA_CHECK_EQ(span.count, reference.config.tile_tokens());
     LLAVA_CHECK(static_cast<std::size_t>(span.offset) >= next);
     next = static_cast<std::size_t>(span.offset + span.count);
   }
@@ -97,13 +98,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   LLAVA_CHECK(chat_template.ok());
   int images = 0;
   const auto messages = model::ReadMessages(text, images);
+  const auto layouts = model::Layouts(reference.config, static_cast<std::size_t>(images));
   const auto prompt =
-      model::BuildPrompt(messages, *chat_template, reference.tokenizer, reference.config, images);
+      model::BuildPrompt(messages, *chat_template, reference.tokenizer, reference.config, layouts);
   if (prompt.ok()) {
     LLAVA_CHECK_EQ(prompt->image_spans.size(), static_cast<std::size_t>(images));
     model::CheckPrompt(reference, *prompt);
   }
-  const auto raw = model::BuildRawPrompt(text, reference.tokenizer, reference.config, images);
+  const auto raw = model::BuildRawPrompt(text, reference.tokenizer, reference.config, layouts);
   if (raw.ok()) model::CheckPrompt(reference, *raw);
   return 0;
 }

@@ -70,7 +70,7 @@ class EngineGoldenTest : public testing::Test {
     request.prompt_ids.assign(golden.input_ids.begin(), golden.input_ids.end());
     request.sampling.max_tokens = static_cast<int>(golden.greedy_ids.size());
     const std::vector<std::int64_t> rows = golden.ImageRows();
-    const std::int64_t count = llava_->config().image_tokens();
+    const std::int64_t count = llava_->config().tile_tokens();
     for (std::size_t i = 0; i < golden.images.size(); ++i) {
       const at::Tensor pixels =
           golden.Tensor("pixel_values")[static_cast<std::int64_t>(i)].contiguous();

@@ -17,6 +17,7 @@
 #include "model/text/tokenizer.h"
 #include "server/commands/generate_command.h"
 #include "tests/golden/golden_data.h"
+#include "tests/support/layouts.h"
 #include "tests/support/test_device.h"
 
 namespace llava::model {
@@ -47,7 +48,7 @@ class GoldenAnswer : public testing::TestWithParam<std::size_t> {
 
   PromptTokens Prompt() const {
     auto prompt = BuildRawPrompt(golden().prompt, *tokenizer_, fp32_->config(),
-                                 static_cast<int>(golden().images.size()));
+                                 Layouts(fp32_->config(), golden().images.size()));
     EXPECT_TRUE(prompt.ok()) << prompt.status();
     return *std::move(prompt);
   }

@@ -12,6 +12,7 @@
 #include "model/text/chat_template.h"
 #include "model/text/conversation_labels.h"
 #include "model/text/tokenizer.h"
+#include "tests/support/layouts.h"
 
 namespace llava::model {
 namespace {
@@ -60,8 +61,9 @@ void Compare(const boost::json::object& line, const Rule& rule) {
     turns.push_back({turns.size() % 2 == 0, std::string(turn.as_string())});
   }
   const auto chat_template = *ChatTemplate::ByName(std::string(line.at("template").as_string()));
-  const auto tokens = LabelConversation(turns, chat_template, rule.tokenizer, rule.config,
-                                        static_cast<int>(line.at("images").as_int64()));
+  const auto tokens = LabelConversation(
+      turns, chat_template, rule.tokenizer, rule.config,
+      Layouts(rule.config, static_cast<std::size_t>(line.at("images").as_int64())));
   ASSERT_TRUE(tokens.ok()) << tokens.status();
   const auto ids = boost::json::value_to<std::vector<int>>(expected->at("ids"));
   const auto labels = boost::json::value_to<std::vector<int>>(expected->at("labels"));

@@ -10,8 +10,7 @@
 #include <numeric>
 
 #include "model/attention/kv_cache.h"
-#include "model/attention/paged_aten_attention.h"
-#include "model/attention/paged_cpu_attention.h"
+#include "model/attention/paged_attention.h"
 #include "tests/golden/golden_data.h"
 #include "tests/support/test_device.h"
 
@@ -46,6 +45,7 @@ class PagedGolden : public testing::TestWithParam<KvLayout> {
     auto cache = KvCache::Create(shape, KvCache::BlockBytes(shape) * kBlocksEach * count);
     EXPECT_TRUE(cache.ok()) << cache.status();
     cache_ = std::make_unique<KvCache>(*std::move(cache));
+    attention_ = MakePagedAttention(*cache_);
     for (const GoldenCase& golden : GoldenCases()) {
       Sequence sequence{.golden = &golden, .rows = {}, .blocks = {}};
       sequence.rows = GoldenEmbeddings(*model_, golden, golden.input_ids);
@@ -59,13 +59,6 @@ class PagedGolden : public testing::TestWithParam<KvLayout> {
 
   // The kernels' layout is for the CPU.
   static bool skipped() { return GetParam() == KvLayout::kTiles && !TestDevice().is_cpu(); }
-
-  std::unique_ptr<AttentionBackend> Attention(std::vector<PagedSequence> batch) {
-    if (GetParam() == KvLayout::kTiles) {
-      return std::make_unique<PagedCpuAttention>(*cache_, std::move(batch));
-    }
-    return std::make_unique<PagedAtenAttention>(*cache_, std::move(batch));
-  }
 
   // One forward pass over the next tokens of all sequences, at most `piece` of each prompt. The
   // logits of each sequence's last row.
@@ -85,8 +78,8 @@ class PagedGolden : public testing::TestWithParam<KvLayout> {
       last.push_back(first_row - 1);
       sequence.context += tokens;
     }
-    const auto attention = Attention(batch);
-    return model_->Logits(model_->Forward(at::cat(rows), at::cat(positions), *attention,
+    attention_->Refill(batch);
+    return model_->Logits(model_->Forward(at::cat(rows), at::cat(positions), *attention_,
                                           at::tensor(last).to(TestDevice())));
   }
 
@@ -120,6 +113,7 @@ class PagedGolden : public testing::TestWithParam<KvLayout> {
   const c10::InferenceMode inference_;
   std::unique_ptr<Llava> model_;
   std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<PagedAttention> attention_;
   std::vector<Sequence> sequences_;
 };
 

@@ -14,6 +14,7 @@
 #include "model/text/chat_template.h"
 #include "model/text/prompt.h"
 #include "model/text/tokenizer.h"
+#include "tests/support/layouts.h"
 
 namespace llava::model {
 namespace {
@@ -123,11 +124,11 @@ TEST(TextGoldenTest, PromptsOfTheModelsGoldenData) {
   ASSERT_TRUE(manifest.ok()) << manifest.status();
   for (const auto& item : manifest->at("cases").as_array()) {
     const std::string text = Text(item.at("prompt"));
-    const int images = static_cast<int>(item.at("images").as_array().size());
-    const auto prompt = BuildRawPrompt(text, tokenizer, *config, images);
+    const std::size_t images = item.at("images").as_array().size();
+    const auto prompt = BuildRawPrompt(text, tokenizer, *config, Layouts(*config, images));
     ASSERT_TRUE(prompt.ok()) << prompt.status();
     EXPECT_EQ(prompt->ids, Ids(item.at("input_ids"))) << text;
-    EXPECT_EQ(prompt->image_spans.size(), static_cast<std::size_t>(images));
+    EXPECT_EQ(prompt->image_spans.size(), images);
     std::vector<int> whole = tokenizer.Encode(text);  // <image> is an added token: one pass
     whole.insert(whole.begin(), tokenizer.bos_id());
     EXPECT_EQ(whole, Ids(item.at("text_ids"))) << text;
@@ -144,7 +145,7 @@ TEST(TextGoldenTest, TheCheckpointsTemplateMakesTheGoldenPrompt) {
   EXPECT_THAT(warnings, testing::IsEmpty());
   const std::vector<ChatMessage> messages = {
       {Role::kUser, {std::string("What is in the picture?"), ImagePart{0}}}};
-  const auto prompt = BuildPrompt(messages, *chat_template, Load(), config, 1);
+  const auto prompt = BuildPrompt(messages, *chat_template, Load(), config, Layouts(config, 1));
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   const auto manifest = *ReadJsonObject(kData + "/manifest.json");
   EXPECT_EQ(prompt->ids, Ids(manifest.at("cases").as_array()[0].at("input_ids")));

@@ -94,20 +94,19 @@ KvCache PoisonedCache(const World& w, at::ScalarType dtype, KvLayout layout) {
   return cache;
 }
 
-std::unique_ptr<AttentionBackend> Make(Backend backend, KvCache& cache,
-                                       std::vector<PagedSequence> sequences) {
-  if (backend == kAten) {
-    return std::make_unique<PagedAtenAttention>(cache, std::move(sequences));
-  }
-  return std::make_unique<PagedCpuAttention>(cache, std::move(sequences), *backend);
+std::unique_ptr<PagedAttention> Make(Backend backend, KvCache& cache) {
+  if (backend == kAten) return std::make_unique<PagedAtenAttention>(cache);
+  return std::make_unique<PagedCpuAttention>(cache, *backend);
 }
 
-// Runs all sequences in steps: each step a random chunk of some of them.
+// Runs all sequences in steps: each step a random chunk of some of them. One backend for all steps,
+// which grow and shrink.
 at::Tensor RunInChunks(const World& w, KvCache& cache, Backend backend, Rng& rng,
                        std::int64_t longest_chunk) {
   constexpr int kLayer = 1;
   std::vector<std::int64_t> done(w.lengths.size(), 0);
   at::Tensor out = at::zeros_like(w.q);
+  const std::unique_ptr<PagedAttention> attention = Make(backend, cache);
   for (bool all_done = false; !all_done;) {
     std::vector<PagedSequence> step;
     std::vector<at::Tensor> rows;
@@ -126,9 +125,9 @@ at::Tensor RunInChunks(const World& w, KvCache& cache, Backend backend, Rng& rng
     }
     if (step.empty()) continue;
     const at::Tensor index = at::cat(rows).to(TestDevice());
-    const at::Tensor chunk = Make(backend, cache, std::move(step))
-                                 ->Forward(kLayer, w.q.index_select(0, index),
-                                           w.k.index_select(0, index), w.v.index_select(0, index));
+    attention->Refill(step);
+    const at::Tensor chunk = attention->Forward(
+        kLayer, w.q.index_select(0, index), w.k.index_select(0, index), w.v.index_select(0, index));
     out.index_copy_(0, index, chunk);
   }
   return out;
@@ -162,7 +161,7 @@ TEST_P(PagedAttentionTest, EqualsAttentionWithoutACache) {
   }
 }
 
-TEST_P(PagedAttentionTest, TheCutIntoPiecesChangesNoBit) {
+TEST_P(PagedAttentionTest, TheCutIntoChunksChangesNoBit) {
   if (GetParam() == kAten) GTEST_SKIP() << "promised by the kernels only";
   const std::uint64_t first = FirstSeed();
   for (std::uint64_t seed = first; seed < first + 8; ++seed) {
@@ -188,7 +187,9 @@ TEST_P(PagedAttentionTest, TakesSlicesOfOneProjectionAndBf16Queries) {
     sequences.push_back({w.FirstRow(i), w.lengths[i], 0, w.tables[i]});
   }
   KvCache cache = PoisonedCache(w, at::kBFloat16, LayoutOf(GetParam()));
-  const at::Tensor out = Make(GetParam(), cache, sequences)->Forward(0, q, k, v);
+  const std::unique_ptr<PagedAttention> attention = Make(GetParam(), cache);
+  attention->Refill(sequences);
+  const at::Tensor out = attention->Forward(0, q, k, v);
   EXPECT_EQ(out.scalar_type(), at::kBFloat16);
   const at::Tensor expected = SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v);
   EXPECT_TRUE(at::allclose(out.to(at::kFloat), expected, 2e-2, 2e-2));
@@ -203,20 +204,22 @@ TEST_P(PagedAttentionTest, OneTokenOfEachAfterLongPrompts) {
     const at::ScalarType dtype = rng.Chance(0.5) ? at::kFloat : at::kBFloat16;
     const World w = RandomWorld(rng, dtype, /*is_long=*/true);
     KvCache cache = PoisonedCache(w, dtype, LayoutOf(GetParam()));
+    const std::unique_ptr<PagedAttention> attention = Make(GetParam(), cache);
     std::vector<PagedSequence> step;
     std::vector<std::int64_t> last;
     for (std::size_t i = 0; i < w.lengths.size(); ++i) {
       const std::int64_t row = w.FirstRow(i), prompt = w.lengths[i] - 1;
       const auto rows = [&](const at::Tensor& x) { return x.narrow(0, row, prompt); };
-      Make(GetParam(), cache, {{0, prompt, 0, w.tables[i]}})
-          ->Forward(1, rows(w.q), rows(w.k), rows(w.v));
+      const PagedSequence chunk{0, prompt, 0, w.tables[i]};
+      attention->Refill({&chunk, 1});
+      attention->Forward(1, rows(w.q), rows(w.k), rows(w.v));
       step.push_back({static_cast<std::int64_t>(i), 1, prompt, w.tables[i]});
       last.push_back(row + prompt);
     }
     const at::Tensor index = at::tensor(last).to(TestDevice());
     const auto rows = [&](const at::Tensor& x) { return x.index_select(0, index); };
     const at::Tensor expected = rows(SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v));
-    const std::unique_ptr<AttentionBackend> attention = Make(GetParam(), cache, step);
+    attention->Refill(step);
     for (int turn = 0; turn < 2; ++turn) {  // as for a second layer
       const at::Tensor out = attention->Forward(1, rows(w.q), rows(w.k), rows(w.v));
       ASSERT_TRUE(at::allclose(out, expected, 1e-4, 1e-5))

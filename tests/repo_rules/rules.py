@@ -131,6 +131,7 @@ ROOMS = {
         "model/network",
         "server/engine",
         "server/hosting",
+        "server/scheduling",
     ],
     "server": ["base", "base/command_line", "server/app", "server/commands", "server/torch"],
     "training/data": ["base", "model/config", "model/image", "model/text"],

@@ -80,7 +80,7 @@ absl::Status Client::Take(const engine::Delta& delta) {
   const Expected& expected = expected_[choice];
   if (finished_[choice]) return Wrong(id(), "choice ", choice, " goes on after its finish");
   if (delta.tokens.empty()) return Wrong(id(), "a delta without tokens");
-  for (const scheduling::SampledToken& token : delta.tokens) {
+  for (const SampledToken& token : delta.tokens) {
     const std::size_t index = got_[choice]++;
     if (index >= expected.tokens.size() || token.token != expected.tokens[index]) {
       return Wrong(id(), "choice ", choice, " token ", index, " is ", token.token, ", expected ",

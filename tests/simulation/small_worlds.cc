@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kRequests = 3;
 constexpr int kBlocks = 4;
-constexpr int kContext = kBlocks * scheduling::kBlockTokens;
+constexpr int kContext = kBlocks * kKvBlockTokens;
 constexpr int kMaxTicks = 400;
 
 // Enumerates every sequence of choices: each Pick(n) takes all of its n values, one run after the

@@ -42,9 +42,9 @@ class WordExecutor final : public engine::Executor {
     Spend(step_time_);
     auto result = fake_.Forward(plan);
     if (!result.ok()) return result;
-    for (scheduling::SampledToken& token : result->tokens) {
+    for (SampledToken& token : result->tokens) {
       token.token += kFirstWord;
-      for (scheduling::TokenLogprob& top : token.top) top.token += kFirstWord;
+      for (TokenLogprob& top : token.top) top.token += kFirstWord;
     }
     return result;
   }

@@ -10,8 +10,6 @@
 namespace llava::testing {
 namespace {
 
-using scheduling::kBlockTokens;
-
 constexpr std::uint64_t kFold = 0x9E3779B97F4A7C15u;
 
 std::uint64_t Mix(std::uint64_t z) {
@@ -71,7 +69,7 @@ std::vector<std::int32_t> FakeAnswer(const scheduling::Request& request, int cho
 }
 
 FakeExecutor::FakeExecutor(int num_blocks, ManualClock* clock, FakeCosts costs)
-    : clock_(clock), costs_(costs), slots_(static_cast<std::size_t>(num_blocks) * kBlockTokens) {}
+    : clock_(clock), costs_(costs), slots_(static_cast<std::size_t>(num_blocks) * kKvBlockTokens) {}
 
 absl::Status FakeExecutor::AddVersion(std::shared_ptr<const engine::LoadedModel> model) {
   LLAVA_CHECK(versions_.insert(model->version()).second);
@@ -115,9 +113,9 @@ absl::StatusOr<scheduling::StepResult> FakeExecutor::Forward(const scheduling::S
     }
   }
   for (const scheduling::BlockCopy& copy : plan.copies) {
-    std::memcpy(&slots_[static_cast<std::size_t>(copy.to.value()) * kBlockTokens],
-                &slots_[static_cast<std::size_t>(copy.from.value()) * kBlockTokens],
-                kBlockTokens * sizeof(slots_[0]));
+    std::memcpy(&slots_[static_cast<std::size_t>(copy.to.value()) * kKvBlockTokens],
+                &slots_[static_cast<std::size_t>(copy.from.value()) * kKvBlockTokens],
+                kKvBlockTokens * sizeof(slots_[0]));
   }
   for (const scheduling::Chunk& chunk : plan.chunks) RunChunk(plan, chunk);
   scheduling::StepResult result;
@@ -127,7 +125,7 @@ absl::StatusOr<scheduling::StepResult> FakeExecutor::Forward(const scheduling::S
     std::uint64_t folded = 0;
     const int last = chunk->start + sample.row - chunk->first_token;
     for (int p = 0; p <= last; ++p) folded = folded * kFold + Slot(chunk->blocks, p);
-    scheduling::SampledToken token;
+    SampledToken token;
     token.token = TokenFrom(folded, sample.params->temperature, sample.seed);
     token.logprob = -static_cast<float>(token.token) / 8;
     for (int i = 0; i < sample.params->top_logprobs; ++i) {
@@ -140,9 +138,9 @@ absl::StatusOr<scheduling::StepResult> FakeExecutor::Forward(const scheduling::S
 }
 
 std::uint64_t& FakeExecutor::Slot(std::span<const scheduling::BlockId> blocks, int position) {
-  const auto block = blocks[static_cast<std::size_t>(position / kBlockTokens)];
-  return slots_[static_cast<std::size_t>(block.value()) * kBlockTokens +
-                static_cast<std::size_t>(position % kBlockTokens)];
+  const auto block = blocks[static_cast<std::size_t>(position / kKvBlockTokens)];
+  return slots_[static_cast<std::size_t>(block.value()) * kKvBlockTokens +
+                static_cast<std::size_t>(position % kKvBlockTokens)];
 }
 
 void FakeExecutor::RunChunk(const scheduling::StepPlan& plan, const scheduling::Chunk& chunk) {
@@ -169,7 +167,7 @@ std::uint64_t FakeExecutor::InputAt(const scheduling::StepPlan& plan,
 // After an error the content of the step's own blocks and features is undefined.
 void FakeExecutor::Scramble(const scheduling::StepPlan& plan) {
   for (const scheduling::BlockCopy& copy : plan.copies) {
-    for (int i = 0; i < kBlockTokens; ++i) Slot(std::span(&copy.to, 1), i) = 0xBAD;
+    for (int i = 0; i < kKvBlockTokens; ++i) Slot(std::span(&copy.to, 1), i) = 0xBAD;
   }
   for (const scheduling::Chunk& chunk : plan.chunks) {
     for (int i = 0; i < static_cast<int>(chunk.token_ids.size()); ++i) {

@@ -27,6 +27,12 @@ void Truncate(std::int64_t max_length, Sample* sample) {
   sample->images.resize(sample->image_spans.size());
 }
 
+std::vector<model::ImageLayout> LayoutsOf(const std::vector<SampleImage>& images) {
+  std::vector<model::ImageLayout> layouts;
+  for (const SampleImage& image : images) layouts.push_back(image.layout);
+  return layouts;
+}
+
 std::string WithoutPlaceholders(const std::string& text) {
   const std::string bare = absl::StrReplaceAll(text, {{"<image>", ""}});
   return std::string(absl::StripAsciiWhitespace(bare));
@@ -114,7 +120,10 @@ absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(const Row& row) c
 }
 
 absl::StatusOr<std::vector<Sample>> ConversationBuilder::BuildWithoutPixels(const Row& row) const {
-  return Build(row, std::vector<SampleImage>(row.images.size()));
+  const int side = config_.vision.image_size;
+  SampleImage unread;
+  unread.layout = model::LayoutOf(config_, {side, side});
+  return Build(row, std::vector<SampleImage>(row.images.size(), unread));
 }
 
 absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(
@@ -132,34 +141,32 @@ absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(
 absl::StatusOr<Sample> ConversationBuilder::BuildOne(const Row& row,
                                                      const std::vector<SampleImage>& images) const {
   ASSIGN_OR_RETURN(model::LabelledTokens tokens, options_.chat_template == kServingTemplate
-                                                     ? LabelServedAnswer(row)
-                                                     : LabelTurns(row));
+                                                     ? LabelServedAnswer(row, LayoutsOf(images))
+                                                     : LabelTurns(row, LayoutsOf(images)));
   Sample sample;
   sample.id = row.id;
   sample.ids = std::move(tokens.ids);
   sample.labels = std::move(tokens.labels);
-  for (const model::ImageSpan& span : tokens.image_spans) {
-    sample.image_spans.push_back({span.offset, span.count, span.image});
-  }
+  sample.image_spans = std::move(tokens.image_spans);
   sample.images = images;
   Truncate(options_.max_length, &sample);
   return sample;
 }
 
-absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelTurns(const Row& row) const {
+absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelTurns(
+    const Row& row, std::span<const model::ImageLayout> images) const {
   std::vector<model::TrainingTurn> turns;
   for (const Turn& turn : row.turns) turns.push_back({turn.speaker == Speaker::kHuman, turn.text});
-  return model::LabelConversation(turns, chat_template_, tokenizer_, config_,
-                                  static_cast<int>(row.images.size()));
+  return model::LabelConversation(turns, chat_template_, tokenizer_, config_, images);
 }
 
 // Of a row of one question: its answer's tokens and EOS are labelled, all else is masked.
-absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelServedAnswer(const Row& row) const {
-  const int images = static_cast<int>(row.images.size());
+absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelServedAnswer(
+    const Row& row, std::span<const model::ImageLayout> images) const {
   const std::string& question = row.turns[0].text;
   model::ChatMessage message;
-  for (int image = 0; image < images; ++image) message.parts.emplace_back(model::ImagePart{image});
-  message.parts.emplace_back(images == 0 ? question : WithoutPlaceholders(question));
+  for (int i = 0; i < std::ssize(images); ++i) message.parts.emplace_back(model::ImagePart{i});
+  message.parts.emplace_back(images.empty() ? question : WithoutPlaceholders(question));
   ASSIGN_OR_RETURN(
       model::PromptTokens prompt,
       model::BuildPrompt(std::vector{message}, chat_template_, tokenizer_, config_, images));
@@ -179,7 +186,8 @@ absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& pa
                                                      options_.limits.max_bytes));
   ASSIGN_OR_RETURN(const model::RgbImage rgb, model::DecodeImage(bytes, options_.limits));
   model::PixelValues pixels = preprocessor_.Process(rgb);
-  return SampleImage{std::move(pixels.values), pixels.height, pixels.width, pixels.digest};
+  return SampleImage{std::move(pixels.values), pixels.height, pixels.width, pixels.digest,
+                     model::LayoutOf(config_, {rgb.width, rgb.height})};
 }
 
 std::vector<Row> SplitTurns(const Row& row) {

@@ -46,7 +46,8 @@ class ConversationBuilder : public SampleBuilder {
 
   absl::StatusOr<std::vector<Sample>> Build(const Row& row) const override;
 
-  // The same without reading the images: their SampleImages are empty.
+  // The same without reading the images: their SampleImages have no pixels, and the layout of an
+  // image of the vision tower's own size, which is that of every image of LLaVA-1.5.
   absl::StatusOr<std::vector<Sample>> BuildWithoutPixels(const Row& row) const;
 
   const model::LlavaConfig& config() const { return config_; }
@@ -62,8 +63,10 @@ class ConversationBuilder : public SampleBuilder {
   absl::StatusOr<std::vector<Sample>> Build(const Row& row,
                                             const std::vector<SampleImage>& images) const;
   absl::StatusOr<Sample> BuildOne(const Row& row, const std::vector<SampleImage>& images) const;
-  absl::StatusOr<model::LabelledTokens> LabelTurns(const Row& row) const;
-  absl::StatusOr<model::LabelledTokens> LabelServedAnswer(const Row& row) const;
+  absl::StatusOr<model::LabelledTokens> LabelTurns(
+      const Row& row, std::span<const model::ImageLayout> images) const;
+  absl::StatusOr<model::LabelledTokens> LabelServedAnswer(
+      const Row& row, std::span<const model::ImageLayout> images) const;
   absl::StatusOr<SampleImage> ReadImage(const std::string& path) const;
 
   model::LlavaConfig config_;

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "base/digest.h"
+#include "base/image_span.h"
+#include "model/config/image_layout.h"
 
 namespace llava::training {
 
@@ -20,16 +22,7 @@ struct SampleImage {
   int height = 0;
   int width = 0;
   Digest digest;  // of image and preprocessing: the key of a feature cache
-};
-
-// The positions [offset, offset + count) hold the first `count` feature rows of image `image`.
-// Fewer than the tower makes when truncation cut through an image.
-struct ImageSpan {
-  std::int32_t offset = 0;
-  std::int32_t count = 0;
-  std::int32_t image = 0;
-
-  bool operator==(const ImageSpan&) const = default;
+  model::ImageLayout layout;
 };
 
 struct Sample {

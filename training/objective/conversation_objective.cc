@@ -35,7 +35,7 @@ absl::StatusOr<Pass> ConversationObjective::Next() {
   pass.stats = batch.stats;
   pass.sample_ids = batch.sample_ids;
   if (batch.empty()) return pass;
-  PackedBatch packed = Pack(batch, model_.config().image_tokens(), model_.device());
+  PackedBatch packed = Pack(batch, model_.device());
   const std::shared_ptr<model::AttentionBackend> attention = std::move(packed.attention);
   pass.inputs = attention;
   pass.stats.padding = packed.padding;

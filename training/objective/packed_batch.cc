@@ -1,37 +1,30 @@
 #include "training/objective/packed_batch.h"
 
-#include <ATen/ops/from_blob.h>
-
 #include <algorithm>
 #include <map>
 
 #include "base/check.h"
 #include "model/attention/sdpa_attention.h"
+#include "model/attention/to_device.h"
 #include "training/objective/tree_attention.h"
 
 namespace llava::training {
 namespace {
 
-at::Tensor ToTensor(std::vector<std::int64_t>& values, at::Device device) {
-  return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong)
-      .to(device, at::kLong, /*non_blocking=*/false, /*copy=*/true);
-}
-
 class Packer {
  public:
-  Packer(const Batch& batch, std::int64_t features_per_image, at::Device device)
-      : batch_(batch), features_per_image_(features_per_image), device_(device) {}
+  Packer(const Batch& batch, at::Device device) : batch_(batch), device_(device) {}
 
   PackedBatch Run() {
     const std::size_t samples = batch_.sequence_starts.size() - 1;
     for (std::size_t s = 0; s < samples; ++s) AddSample(s);
     PackedBatch packed;
-    packed.ids_T = ToTensor(ids_, device_);
-    packed.positions_T = ToTensor(positions_, device_);
-    packed.label_rows_R = ToTensor(label_rows_, device_);
-    packed.targets_R = ToTensor(targets_, device_);
-    packed.image_rows_P = ToTensor(image_rows_, device_);
-    packed.feature_rows_P = ToTensor(feature_rows_, device_);
+    packed.ids_T = model::ToDevice(ids_, device_);
+    packed.positions_T = model::ToDevice(positions_, device_);
+    packed.label_rows_R = model::ToDevice(label_rows_, device_);
+    packed.targets_R = model::ToDevice(targets_, device_);
+    packed.image_rows_P = model::ToDevice(image_rows_, device_);
+    packed.feature_rows_P = model::ToDevice(feature_rows_, device_);
     packed.images_I = std::move(images_);
     if (lengths_.size() == samples) {
       packed.attention = std::make_unique<model::SdpaAttention>(lengths_);
@@ -102,24 +95,27 @@ class Packer {
   }
 
   void AddImage(const ImageSpan& span, std::int32_t sample_start) {
-    const auto [place, fresh] =
-        rows_of_image_.try_emplace(batch_.images[span.image].digest, images_.size());
-    if (fresh) images_.push_back(span.image);
+    const SampleImage& image = batch_.images[span.image];
+    const auto [place, is_new] = rows_of_image_.try_emplace(image.digest, next_feature_row_);
+    if (is_new) {
+      images_.push_back(span.image);
+      next_feature_row_ += image.layout.tokens;
+    }
     const auto first = static_cast<std::int64_t>(ids_.size()) + span.offset - sample_start;
     for (std::int32_t i = 0; i < span.count; ++i) {
       image_rows_.push_back(first + i);
-      feature_rows_.push_back(static_cast<std::int64_t>(place->second) * features_per_image_ + i);
+      feature_rows_.push_back(place->second + i);
     }
   }
 
   const Batch& batch_;
-  const std::int64_t features_per_image_;
   const at::Device device_;
   std::vector<std::int64_t> ids_, positions_, label_rows_, targets_, image_rows_, feature_rows_;
   std::vector<std::int64_t> lengths_;   // of groups
   std::vector<std::int32_t> branches_;  // one a token
   std::vector<std::int32_t> images_;
-  std::map<Digest, std::size_t> rows_of_image_;
+  std::map<Digest, std::int64_t> rows_of_image_;  // the first of its rows among the features
+  std::int64_t next_feature_row_ = 0;
   std::int32_t group_start_ = 0;  // in the batch, of the group's first sample
   std::int32_t group_shared_end_ = 0;
   std::vector<ImageSpan> group_spans_;
@@ -128,9 +124,9 @@ class Packer {
 
 }  // namespace
 
-PackedBatch Pack(const Batch& batch, std::int64_t features_per_image, at::Device device) {
+PackedBatch Pack(const Batch& batch, at::Device device) {
   LLAVA_CHECK(!batch.empty());
-  return Packer(batch, features_per_image, device).Run();
+  return Packer(batch, device).Run();
 }
 
 }  // namespace llava::training

@@ -27,9 +27,9 @@ struct PackedBatch {
 };
 
 // Consecutive samples that begin alike up to and including the same image become one group whose
-// beginning stands once. features_per_image: rows that the projector makes of an image. `device`:
+// beginning stands once. An image has as many feature rows as its layout has tokens. `device`:
 // where the tensors go. REQUIRES: !batch.empty().
-PackedBatch Pack(const Batch& batch, std::int64_t features_per_image, at::Device device);
+PackedBatch Pack(const Batch& batch, at::Device device);
 
 }  // namespace llava::training
 

@@ -73,7 +73,8 @@ absl::StatusOr<std::vector<SampleImage>> PatchLabelObjective::ReadImages(
     absl::StatusOr<model::RgbImage> image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
     model::PixelValues pixels = preprocessor_.Process(*image);
-    images.push_back({std::move(pixels.values), pixels.height, pixels.width, pixels.digest});
+    images.push_back({std::move(pixels.values), pixels.height, pixels.width, pixels.digest,
+                      model::LayoutOf(model_.config(), {image->width, image->height})});
     pass->sample_ids.push_back(labels_.images[row]);
   }
   return images;

@@ -70,16 +70,19 @@ absl::StatusOr<Answerer> Answerer::Make(const model::Llava& model, const std::st
 absl::Status Answerer::Encode(const std::vector<std::string>& images) {
   if (images == encoded_) return absl::OkStatus();
   std::vector<at::Tensor> pixels;
+  std::vector<model::ImageLayout> layouts;
   for (const std::string& path : images) {
     ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, model::ImageLimits().max_bytes));
     const auto image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
+    layouts.push_back(model::LayoutOf(model_->config(), {image->width, image->height}));
     model::PixelValues values = preprocessor_.Process(*image);
     pixels.push_back(at::from_blob(values.values.data(), {3, values.height, values.width}).clone());
   }
   features_ = pixels.empty()
                   ? at::Tensor()
                   : model_->EncodeImages(at::stack(pixels).to(model_->device(), model_->dtype()));
+  layouts_ = std::move(layouts);
   encoded_ = images;
   return absl::OkStatus();
 }
@@ -103,16 +106,15 @@ Answer Answerer::Generate(const model::PromptTokens& prompt, int max_tokens) con
 
 absl::StatusOr<Answer> Answerer::Ask(const std::vector<std::string>& images,
                                      const std::string& question, int max_tokens) {
-  const auto count = static_cast<int>(images.size());
   model::ChatMessage message;
-  for (int i = 0; i < count; ++i) message.parts.emplace_back(model::ImagePart{i});
+  for (int i = 0; i < std::ssize(images); ++i) message.parts.emplace_back(model::ImagePart{i});
   message.parts.emplace_back(question);
-  ASSIGN_OR_RETURN(
-      const model::PromptTokens prompt,
-      model::BuildPrompt({&message, 1}, template_, tokenizer_, model_->config(), count));
   try {
     const c10::InferenceMode inference;
     RETURN_IF_ERROR(Encode(images));
+    ASSIGN_OR_RETURN(
+        const model::PromptTokens prompt,
+        model::BuildPrompt({&message, 1}, template_, tokenizer_, model_->config(), layouts_));
     return Generate(prompt, max_tokens);
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(error.what_without_backtrace());

@@ -52,7 +52,8 @@ class Answerer {
   model::ChatTemplate template_;
   model::Preprocessor preprocessor_;
   std::vector<std::string> encoded_;  // the images of features_
-  at::Tensor features_;               // [images, image_tokens, hidden]
+  std::vector<model::ImageLayout> layouts_;
+  at::Tensor features_;  // [images, tokens, hidden]
 };
 
 // Asks every item; images are below `images_dir`. `on_wrong` gets each wrong answer.

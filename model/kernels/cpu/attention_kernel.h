@@ -13,18 +13,21 @@
 
 namespace llava::model::LLAVA_ISA {
 
-constexpr int kScoreVecs = kKvBlockTokens / kLanes;  // registers for a row's scores in a block
-constexpr int kAttentionRows = 12 / kScoreVecs;      // that share a pass over the blocks
+// Registers that hold one row's scores of a block.
+constexpr int kScoreVecs = kKvBlockTokens / kLanes;
+// Rows that share a pass over the blocks: their scores fill 12 registers, which with the operands
+// fit into 16.
+constexpr int kAttentionRows = 12 / kScoreVecs;
 
 template <int kRows, bool kBf16>
 struct AttentionTile {
   const AttentionArgs& a;
   const int padded = PaddedHeadDim(a.head_dim);
-  std::int64_t visible[kRows];                 // tokens that a row sees
+  std::int64_t visible[kRows];                 // how many tokens each row sees
   float query[kMaxHeadDim * kRows];            // [d][row], times scale and log2(e)
   alignas(64) float sum[kRows * kMaxHeadDim];  // [row][d], weighted values so far
   float top[kRows];                            // largest score so far
-  float factor[kRows];                         // what a new top does to the sums so far
+  float factor[kRows];                         // 2^(old top - new top): scales the sums so far
   Vec weight_sum[kRows];
   Vec score[kRows][kScoreVecs];
   float weight[kKvBlockTokens * kRows];  // [token][row]
@@ -44,7 +47,7 @@ struct AttentionTile {
     for (int i = 0; i < kRows * padded; ++i) sum[i] = 0.0f;
   }
 
-  // score = query . key for the 16 tokens of a block.
+  // score = query . key for the tokens of a block.
   LLAVA_INLINE_MEMBER void Score(const char* keys) {
     Vec s[kRows][kScoreVecs] = {};
     const float* q = query;
@@ -82,7 +85,8 @@ struct AttentionTile {
     }
   }
 
-  // Scores of tokens that a row may not see become -inf; whatever was in those slots.
+  // The scores of tokens that row r may not see become -inf, whatever lies in their slots: even
+  // NaN.
   LLAVA_INLINE_MEMBER void Mask(int r, std::int64_t first_token) {
     VecInt lane;
     for (int i = 0; i < kLanes; ++i) lane[i] = i;

@@ -1,4 +1,4 @@
-// The kernels compiled with the flags of this instruction set (model/CMakeLists.txt).
+// The kernels compiled with the flags of this instruction set (CMakeLists.txt).
 #include "model/kernels/cpu/table.h"
 
 namespace llava::model {

@@ -17,6 +17,7 @@
 namespace llava::model::LLAVA_ISA {
 
 struct BlockFloatFormat {
+  // The longest block whose sums are exact in 32 bits, see above.
   static constexpr std::int64_t kChunk = 128;
   static constexpr std::int64_t kChunkWords = 1 + kChunk / 2;
   static constexpr std::int32_t kLargest = 4095;
@@ -31,6 +32,7 @@ struct BlockFloatFormat {
       const std::int32_t size = __builtin_bit_cast(std::int32_t, x[i]) & 0x7FFFFFFF;
       top = top > size ? top : size;
     }
+    // Biased exponents: that of infinity and NaN, and the smallest whose scale is a normal float.
     constexpr std::int32_t kNotFinite = 0xFF, kSmallest = 12;
     const std::int32_t exponent = top >> 23 > kSmallest ? top >> 23 : kSmallest;
     to[0] = exponent < kNotFinite ? static_cast<std::uint32_t>(exponent - 11) << 23 : 0x7FC00000u;

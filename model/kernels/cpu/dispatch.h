@@ -5,45 +5,56 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/attention_limits.h"
+
 namespace llava::model {
 
 // y [rows, out] = x [rows, in] Wᵀ + bias, W packed in panels (gemm_kernel.h). All fp32 but W.
 struct GemmArgs {
   const float* x;
-  std::int64_t ldx;  // distance of rows, in floats; so ldy
+  std::int64_t ldx;  // row stride of x in floats; ldy is that of y
   std::int64_t rows;
   std::int64_t in;
   std::int64_t out;
-  std::int64_t u32_per_row;  // 32-bit words of a packed row or column
+  std::int64_t u32_per_row;  // 32-bit words of a packed row of x or column of W
   const std::uint32_t* panels;
   const float* bias;        // [out] or null
-  std::uint32_t* packed_x;  // [rows * u32_per_row]: room for the rows in tiles
+  std::uint32_t* packed_x;  // [rows * u32_per_row]: working memory for the rows of x in tiles
   float* y;
   std::int64_t ldy;
 };
+
+// How packed weights are held and multiplied. Not a dtype of tensors: a new format is a Format
+// (gemm_kernel.h), a name here and a row in MakeTable (table.h).
+enum class WeightFormat {
+  kFp32,        // fp32_format.h
+  kBlockFloat,  // block_float_format.h: of 16-bit weights
+};
+inline constexpr int kWeightFormats = 2;
 
 // Products with weights of one format.
 struct GemmKernels {
   // 32-bit words of a packed row or column of `in` numbers.
   std::int64_t (*u32_per_row)(std::int64_t in);
-  // Fills a panel from up to `panel` columns of W, each `in` numbers, one after the other. Columns
-  // may also come part by part, of a multiple of 256 numbers but the last: each to where
-  // u32_per_row(numbers before it) * panel is.
+  // Fills a panel from `count` <= KernelTable::panel columns of W, each `in` numbers, one after the
+  // other. Columns may also come part by part, each part but the last of a multiple of 256 numbers:
+  // a part then goes to the panel's word u32_per_row(numbers of a column before it) * panel.
   void (*pack_columns)(const float* columns, std::int64_t count, std::int64_t in,
                        std::uint32_t* to);
-  // Fills packed_x; before both of the following.
+  // Fills packed_x, which few_rows and many_rows read.
   void (*pack_rows)(const GemmArgs&, std::int64_t first_tile, std::int64_t last_tile);
-  // All rows times some panels: for a few tiles, bound by the memory of W.
+  // All rows times the panels [first_panel, last_panel). For a few tiles, where reading W from
+  // memory takes the time.
   void (*few_rows)(const GemmArgs&, std::int64_t first_panel, std::int64_t last_panel);
-  // Some tiles times some panels: bound by arithmetic.
+  // The tiles [first_tile, last_tile) times the panels [first_panel, last_panel). For many tiles,
+  // where arithmetic takes the time. `sums` is working memory of the calling thread: floats for the
+  // rows of the tiles times the columns of the panels.
   void (*many_rows)(const GemmArgs&, std::int64_t first_tile, std::int64_t last_tile,
                     std::int64_t first_panel, std::int64_t last_panel, float* sums);
 };
 
-inline constexpr int kKvBlockTokens = 16;
-inline constexpr int kMaxHeadDim = 256;
-
-// Values of a head are padded to whole vectors in the cache.
+// The cache pads each value of a head to a multiple of the widest vector, 16 floats, so that the
+// kernels read whole vectors.
 inline constexpr int PaddedHeadDim(int head_dim) { return (head_dim + 15) / 16 * 16; }
 
 // Attention of the queries of one sequence. The tile of (block b, head h) is number b * kv_heads +
@@ -54,31 +65,31 @@ inline constexpr int PaddedHeadDim(int head_dim) { return (head_dim + 15) / 16 *
 struct AttentionArgs {
   const float* q;  // [tokens][heads][head_dim], tokens q_token_stride floats apart
   std::int64_t q_token_stride;
-  float* out;  // the same, out_token_stride apart
+  float* out;  // [tokens][heads][head_dim], tokens out_token_stride floats apart
   std::int64_t out_token_stride;
   int group;  // query heads of one key/value head
   int head_dim;
   float scale_log2e;           // log2(e) / sqrt(head_dim)
-  std::int64_t first_visible;  // tokens that the first query sees
-  bool causal;                 // each further query sees one more; else all see the same
+  std::int64_t first_visible;  // how many tokens the first query sees
+  bool causal;                 // each further query sees one token more; else all see the same
   const char* keys;
   const char* values;
   std::int64_t key_tile_bytes;
   std::int64_t value_tile_bytes;
   std::int64_t kv_heads;
-  bool bf16;
-  const std::int32_t* blocks;
+  bool bf16;                   // keys and values are bf16; else fp32
+  const std::int32_t* blocks;  // the sequence's block table
 };
 
 // One set of kernels. All are pure functions of their arguments; any thread.
 struct KernelTable {
   const char* name;
-  int panel;      // output columns of a weight panel
-  int tile_rows;  // rows of x that share a pass over a panel
-  GemmKernels gemm_fp32;
-  GemmKernels gemm_bf16;
-  int attention_rows;  // rows (query token, head of a group; token-major) of a call to attend, at
-                       // most
+  int panel;                         // output columns of a weight panel
+  int tile_rows;                     // rows of x that share a pass over a panel
+  GemmKernels gemm[kWeightFormats];  // by WeightFormat
+  // The most rows of one call to attend. A row is a query token and a query head of the group, rows
+  // of one token one after the other.
+  int attention_rows;
   void (*attend)(const AttentionArgs&, std::int64_t kv_head, std::int64_t first_row,
                  std::int64_t rows);
   // y = x / sqrt(mean(x²) + eps) * weight.
@@ -97,9 +108,9 @@ struct KernelTable {
 };
 
 const KernelTable& BaselineKernels();
-const KernelTable& Avx2Kernels();        // needs AVX2, FMA
-const KernelTable& Avx512Kernels();      // needs AVX-512 F, BW, DQ, VL
-const KernelTable& Avx512VnniKernels();  // needs VNNI too
+const KernelTable& Avx2Kernels();        // needs AVX2 and FMA
+const KernelTable& Avx512Kernels();      // needs AVX-512 F, BW, DQ and VL
+const KernelTable& Avx512VnniKernels();  // needs AVX-512 VNNI beside those
 
 // The sets that this processor runs, the best last.
 std::vector<const KernelTable*> SupportedKernels();

@@ -9,7 +9,9 @@
 namespace llava::model::LLAVA_ISA {
 
 struct Fp32Format {
-  static constexpr std::int64_t kChunk = 256;  // steps of k of a panel: stay in the nearest cache
+  // One chunk of a panel is 256 x (8 to 32) floats, 8 to 32 KiB: it stays in the nearest cache
+  // while all tiles of a job pass over it.
+  static constexpr std::int64_t kChunk = 256;
   static constexpr std::int64_t kChunkWords = kChunk;
 
   static std::int64_t U32PerRow(std::int64_t in) { return in; }

@@ -19,15 +19,18 @@
 
 namespace llava::model::LLAVA_ISA {
 
+// A panel is two vectors wide: each broadcast number of x is used twice, and the products of
+// neighbouring rows hide the latency of a multiply-add.
 constexpr int kPanel = 2 * kLanes;
-// As many accumulators as fit beside the operands: 16 registers, or 32 with AVX-512.
+// A tile of kTileRows x kPanel sums must fit into the registers beside its operands: 2 * 6
+// accumulators of 16 registers, or 2 * 12 of the 32 that AVX-512 has.
 constexpr int kTileRows = kLanes >= 16 ? 12 : 6;
 
 LLAVA_INLINE const std::uint32_t* PanelAt(const GemmArgs& g, std::int64_t panel) {
   return g.panels + panel * kPanel * g.u32_per_row;
 }
 
-// Row tiles: tile t holds rows [TileBegin(t), TileBegin(t + 1)).
+// The first row of a tile: tile t holds the rows [TileBegin(rows, t), TileBegin(rows, t + 1)).
 LLAVA_INLINE std::int64_t TileBegin(std::int64_t rows, std::int64_t tile) {
   return SmallerOf(rows, tile * kTileRows);
 }
@@ -48,8 +51,9 @@ LLAVA_INLINE void StoreOutputs(const GemmArgs& g, std::int64_t row, std::int64_t
   for (int i = 0; i < count; ++i) y[i] = bias != nullptr ? sums[i] + bias[i] : sums[i];
 }
 
-// Fills a strip of `width` vectors of `in` numbers, `distance` apart. Chunk by chunk: what is
-// written stays in the nearest cache until it is complete.
+// Fills a strip of `width` vectors from `count` of them, each `in` numbers, which lie `distance`
+// apart. It goes chunk by chunk, so that the part of the strip that is written stays in the nearest
+// cache until it is complete.
 template <typename Format>
 void PackStrip(const float* x, std::int64_t distance, std::int64_t in, std::int64_t count,
                std::int64_t width, std::uint32_t* to) {
@@ -98,6 +102,9 @@ void TileTimesPanels(const GemmArgs& g, std::int64_t row, std::int64_t panel) {
   }
 }
 
+// The tile of `rows` rows that begins at `row`, times the panels [first, last). `rows` becomes a
+// constant of the inner loops by recursion over kRows. A tile of few rows leaves registers free for
+// several panels at a time: 4, 2 or 1 panels of 1, 3 or more rows use about as many accumulators.
 template <typename Format, int kRows = kTileRows>
 void TileTimesAll(const GemmArgs& g, std::int64_t row, std::int64_t rows, std::int64_t first,
                   std::int64_t last) {
@@ -130,8 +137,8 @@ void AddChunkOf(std::int64_t rows, const std::uint32_t* x, const std::uint32_t* 
   }
 }
 
-// Output tiles [first_tile, last_tile) x panels [first, last). sums: fp32 room of this thread for
-// (rows of the tiles) x (panels) x kPanel.
+// The tiles [first_tile, last_tile) times the panels [first, last). `sums` is working memory of
+// this thread: floats for (rows of the tiles) x (panels) x kPanel.
 template <typename Format>
 void GemmManyRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_tile,
                   std::int64_t first, std::int64_t last, float* sums) {
@@ -139,7 +146,7 @@ void GemmManyRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_
   const std::int64_t height = TileBegin(g.rows, last_tile) - top;
   const std::int64_t stride = (last - first) * kPanel;
   for (std::int64_t i = 0; i < height * stride; i += kLanes) Store(sums + i, Vec{});
-  std::int64_t at = 0;  // words of a column or row before the chunk
+  std::int64_t at = 0;  // 32-bit words of a column or row before the chunk
   for (std::int64_t k = 0; k < g.in; k += Format::kChunk, at += Format::kChunkWords) {
     const std::int64_t steps = SmallerOf(Format::kChunk, g.in - k);
     for (std::int64_t panel = first; panel < last; ++panel) {

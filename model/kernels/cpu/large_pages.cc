@@ -13,15 +13,16 @@ namespace {
 
 constexpr std::size_t kLargePage = std::size_t{2} << 20;
 constexpr std::size_t kPage = std::size_t{4} << 10;
-// Smaller ones may stay with malloc: what they lose to the end of a page would weigh more.
+// Smaller tensors are left to malloc: the unused end of their last page would weigh more than what
+// malloc may keep of them.
 constexpr std::size_t kSmall = 16 * kPage;
 
 std::size_t RoundUp(std::size_t bytes, std::size_t unit) {
   return (bytes + unit - 1) / unit * unit;
 }
 
-// Not from malloc, which would keep some of it when it is freed. `align`: a page or a large one.
-// Null when memory is short.
+// Memory from the system and not from malloc, which would keep some of it when it is freed. `align`
+// is kPage or kLargePage. Null when memory is short.
 char* MapAligned(std::size_t bytes, std::size_t align) {
   const std::size_t room = bytes + align - kPage;
   void* const mapped =
@@ -41,12 +42,12 @@ at::Tensor EmptyInLargePages(at::IntArrayRef sizes, at::ScalarType dtype) {
   const auto wanted =
       static_cast<std::size_t>(c10::multiply_integers(sizes)) * c10::elementSize(dtype);
   if (wanted < kSmall) return at::empty(sizes, dtype);
-  // What goes beyond the last large page lies in small ones.
+  // The part beyond the last whole large page lies in small pages.
   const std::size_t bytes = RoundUp(wanted, kPage);
   const bool large = wanted >= kLargePage;
   char* const memory = MapAligned(bytes, large ? kLargePage : kPage);
   TORCH_CHECK_WITH(OutOfMemoryError, memory != nullptr, "cannot allocate ", bytes, " bytes");
-  if (large) ::madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: costs only speed
+  if (large) ::madvise(memory, bytes, MADV_HUGEPAGE);  // a refusal costs only speed
   return at::from_blob(memory, sizes, [bytes](void* p) { ::munmap(p, bytes); }, dtype);
 }
 

@@ -6,9 +6,10 @@
 
 namespace llava::model {
 
-// An uninitialised CPU tensor, aligned to 64 bytes. Big ones lie in 2 MiB pages where the system
-// gives them (a stream over 4 KiB pages waits for address translation a third of its time). All
-// from 64 KiB on go back to the system when they are freed. Throws c10::Error when memory is short.
+// An uninitialised CPU tensor, aligned to 64 bytes. From 2 MiB on it lies in pages of 2 MiB where
+// the system gives them: a loop that reads 4 KiB pages one after the other waits for address
+// translation a third of its time. From 64 KiB on its memory goes back to the system as soon as it
+// is freed. Throws c10::Error when memory is short.
 at::Tensor EmptyInLargePages(at::IntArrayRef sizes, at::ScalarType dtype);
 
 }  // namespace llava::model

@@ -13,30 +13,59 @@
 namespace llava::model {
 namespace {
 
-// The output of these many rows and panels of one job stays in the second-level cache.
+// A job of a product with many rows computes at most kJobRows x kJobColumns outputs. What it works
+// on at a time must stay in a second-level cache of 512 KiB: its fp32 sums (120 KiB) and one chunk
+// of k of its weights and rows (fp32: 128 and 240 KiB, block floating point: 33 and 61 KiB). 240
+// rows are a whole number of tiles of 6 and of 12 rows, 128 columns a whole number of panels of 8,
+// 16 and 32 columns, so that no job ends in a small tile.
 constexpr std::int64_t kJobRows = 240;
 constexpr std::int64_t kJobColumns = 128;
-constexpr std::int64_t kJobBytes = 1 << 17;  // of weights, for a product with few rows
+
+// Up to this many tiles a product reads all of its weights for little arithmetic and is bound by
+// memory: each tile then keeps its sums in registers over all of k. With more tiles that would read
+// the weights too often, and sums in the cache cost less.
 constexpr std::int64_t kFewTiles = 4;
-constexpr std::int64_t kJobTiles = 8;  // to pack
-constexpr std::int64_t kFillSteps =
-    4096;  // of a panel's columns: as fp32 in the second-level cache
+
+// Weights of one job of a product with few rows. They come from memory for the first tile and from
+// the second-level cache, of which they leave room, for the others; a job takes some 10
+// microseconds, long beside the taking of it and short beside a product, so that threads end
+// together.
+constexpr std::int64_t kJobBytes = 1 << 17;
+
+// A row of x goes with this many neighbouring panels at the most (TileTimesAll).
+constexpr std::int64_t kLeastJobPanels = 4;
+
+// Tiles that one job packs: of a prompt's rows enough for every thread, and long beside the taking
+// of a job.
+constexpr std::int64_t kJobTiles = 8;
+
+// Steps of k that are converted to fp32 and packed at a time: those of a panel's 8 to 32 columns
+// are 128 to 512 KiB, which the second-level cache holds. A multiple of 256, as pack_columns wants.
+constexpr std::int64_t kFillSteps = 4096;
 
 std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dtype,
+WeightFormat WeightFormatOf(at::ScalarType dtype) {
+  LLAVA_CHECK(dtype == at::kBFloat16 || dtype == at::kFloat);
+  return dtype == at::kFloat ? WeightFormat::kFp32 : WeightFormat::kBlockFloat;
+}
+
+at::ScalarType DtypeOf(WeightFormat format) {
+  return format == WeightFormat::kFp32 ? at::kFloat : at::kBFloat16;
+}
+
+PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, WeightFormat format,
                            const KernelTable& kernels)
-    : kernels_(&kernels), dtype_(dtype), in_(parts.front().size(1)), out_(0) {
-  LLAVA_CHECK(dtype_ == at::kBFloat16 || dtype_ == at::kFloat);
+    : kernels_(&kernels), format_(format), in_(parts.front().size(1)), out_(0) {
   for (const at::Tensor& part : parts) {
     LLAVA_CHECK(part.is_cpu() && part.size(1) == in_);
     out_ += part.size(0);
   }
   panels_ = EmptyInLargePages(
       {CeilDiv(out_, kernels.panel), gemm().u32_per_row(in_) * kernels.panel}, at::kInt);
-  panels_[-1].zero_();  // columns beyond the last
+  panels_[-1].zero_();  // the columns that the last panel has beyond the matrix
   const auto room = [] { return std::vector<float>(); };
   ParallelJobs(panels(), ThreadsFor(out_ * in_ * 4), room,
                [&](std::int64_t panel, auto& columns) { Fill(parts, panel, columns); });
@@ -99,7 +128,8 @@ std::int64_t PackedMatrix::WeightBytes() const {
 }
 
 void PackedMatrix::MultiplyFew(const GemmArgs& args) const {
-  const std::int64_t job_panels = std::max<std::int64_t>(4, kJobBytes / (panels_.size(1) * 4));
+  const std::int64_t job_panels =
+      std::max<std::int64_t>(kLeastJobPanels, kJobBytes / (panels_.size(1) * 4));
   ParallelJobs(CeilDiv(panels(), job_panels), ThreadsFor(WeightBytes()), [&](std::int64_t job) {
     gemm().few_rows(args, job * job_panels, std::min(panels(), (job + 1) * job_panels));
   });
@@ -114,7 +144,7 @@ void PackedMatrix::MultiplyMany(const GemmArgs& args) const {
   const std::int64_t threads = ThreadsFor(WeightBytes() * CeilDiv(tiles, kFewTiles));
   ParallelJobs(
       row_jobs * panel_jobs, threads, room, [&](std::int64_t job, std::vector<float>& sums) {
-        // Row blocks change fastest: threads meet at the same weights.
+        // Neighbouring jobs differ in their rows, so that threads share the weights that they read.
         const std::int64_t row = job % row_jobs, column = job / row_jobs;
         const std::int64_t first_tile = tiles * row / row_jobs,
                            last_tile = tiles * (row + 1) / row_jobs;

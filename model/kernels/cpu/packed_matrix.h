@@ -12,14 +12,21 @@
 
 namespace llava::model {
 
+// The format in which the CPU serves a model of that dtype, fp32 or bf16. bf16 is served as block
+// floating point: closer to the exact product than bf16 products are, at 2 bytes and a 64th of that
+// a weight.
+WeightFormat WeightFormatOf(at::ScalarType dtype);
+
+// The dtype that stands for a format where weights stay plain tensors: on GPUs, whose bf16 products
+// are fast, and in tables from which rows are looked up.
+at::ScalarType DtypeOf(WeightFormat format);
+
 // Immutable; copies share the memory. Multiply may run on several threads at once.
 class PackedMatrix {
  public:
   // The weights [out, in] of `parts`, one below the other, floating point on the CPU. Copies them
-  // as `dtype`: fp32, or bf16, which is held and multiplied as block floating point
-  // (block_float_format.h: closer to the exact product than bf16 products are, at 2 bytes and a
-  // 64th of that a weight). Takes that much memory again, to the next panel.
-  PackedMatrix(std::span<const at::Tensor> parts, at::ScalarType dtype,
+  // as `format` says. Takes as much memory as they have numbers of that format, to the next panel.
+  PackedMatrix(std::span<const at::Tensor> parts, WeightFormat format,
                const KernelTable& kernels = Kernels());
 
   // x_TI: [rows, in] fp32, last dimension contiguous; bias_O: [out] fp32 or undefined. Returns
@@ -28,21 +35,19 @@ class PackedMatrix {
 
   std::int64_t in() const { return in_; }
   std::int64_t out() const { return out_; }
-  at::ScalarType dtype() const { return dtype_; }
+  WeightFormat format() const { return format_; }
 
  private:
   std::int64_t panels() const { return panels_.size(0); }
-  const GemmKernels& gemm() const {
-    return dtype_ == at::kFloat ? kernels_->gemm_fp32 : kernels_->gemm_bf16;
-  }
+  const GemmKernels& gemm() const { return kernels_->gemm[static_cast<int>(format_)]; }
   std::int64_t WeightBytes() const;  // packed
-  // columns: room of the calling thread.
+  // Packs one panel. `columns` is working memory of the calling thread.
   void Fill(std::span<const at::Tensor> parts, std::int64_t panel, std::vector<float>& columns);
   void MultiplyFew(const GemmArgs& args) const;
   void MultiplyMany(const GemmArgs& args) const;
 
   const KernelTable* kernels_;
-  at::ScalarType dtype_;
+  WeightFormat format_;
   std::int64_t in_, out_;
   at::Tensor panels_;  // [panels, 32-bit words of a panel]
 };

@@ -20,9 +20,10 @@ inline std::int64_t ThreadsFor(std::int64_t bytes) {
   return std::max<std::int64_t>(1, bytes / kBytesOfAThread);
 }
 
-// Runs job(i) for i in [0, jobs) on at most `threads` threads, and on at most as many as ATen may
-// use (at::get_num_threads); they take the next one when they are free, in order, so put long jobs
-// first. `worker_state()` makes what one thread keeps between its jobs.
+// Runs job(i, state) for i in [0, jobs) on at most `threads` threads, and on at most as many as
+// ATen may use (at::get_num_threads). Each thread takes the next job when it is free, in order, so
+// that long jobs are best put first. `worker_state()` makes the state that one thread keeps between
+// its jobs.
 template <typename MakeState, typename Job>
 void ParallelJobs(std::int64_t jobs, std::int64_t threads, const MakeState& worker_state,
                   const Job& job) {

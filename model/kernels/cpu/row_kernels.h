@@ -21,6 +21,7 @@ LLAVA_INLINE void ForEachVec(std::int64_t n, float* y, F f) {
   for (std::int64_t j = i; j < n; ++j) y[j] = last[j - i];
 }
 
+// Four sums at a time: one alone would wait for the latency of each addition.
 void RmsNormRow(const float* x, const float* weight, float eps, std::int64_t n, float* y) {
   Vec squares[4] = {};
   std::int64_t i = 0;
@@ -75,6 +76,8 @@ float MaxOfRow(const float* x, std::int64_t n) {
   return result;
 }
 
+// The weights are added up 16 to a lane in fp32 and from there on in double: a vocabulary has 10^5
+// of them, of which fp32 would lose the small ones.
 double WeightsOfRow(const float* x, float top, float scale, std::int64_t n, float* y) {
   ForEachVec(n, y,
              [&](auto at) __attribute__((always_inline)) { return Exp2((at(x) - top) * scale); });

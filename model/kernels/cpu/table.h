@@ -13,19 +13,21 @@
 namespace llava::model::LLAVA_ISA {
 
 inline constexpr KernelTable MakeTable(const char* name) {
-  return {.name = name,
-          .panel = kPanel,
-          .tile_rows = kTileRows,
-          .gemm_fp32 = MakeGemmKernels<Fp32Format>(),
-          .gemm_bf16 = MakeGemmKernels<BlockFloatFormat>(),
-          .attention_rows = kAttentionRows,
-          .attend = Attend,
-          .rms_norm_row = RmsNormRow,
-          .silu_times_row = SiluTimesRow,
-          .quick_gelu_row = QuickGeluRow,
-          .rotate_row = RotateRow,
-          .max_of_row = MaxOfRow,
-          .weights_of_row = WeightsOfRow};
+  KernelTable table = {.name = name,
+                       .panel = kPanel,
+                       .tile_rows = kTileRows,
+                       .gemm = {},
+                       .attention_rows = kAttentionRows,
+                       .attend = Attend,
+                       .rms_norm_row = RmsNormRow,
+                       .silu_times_row = SiluTimesRow,
+                       .quick_gelu_row = QuickGeluRow,
+                       .rotate_row = RotateRow,
+                       .max_of_row = MaxOfRow,
+                       .weights_of_row = WeightsOfRow};
+  table.gemm[static_cast<int>(WeightFormat::kFp32)] = MakeGemmKernels<Fp32Format>();
+  table.gemm[static_cast<int>(WeightFormat::kBlockFloat)] = MakeGemmKernels<BlockFloatFormat>();
+  return table;
 }
 
 }  // namespace llava::model::LLAVA_ISA

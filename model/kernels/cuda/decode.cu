@@ -5,15 +5,19 @@
 // (Flash-Decoding), in the block that comes last.
 #include <algorithm>
 
+#include "base/attention_limits.h"
 #include "model/kernels/cuda/kernels.h"
 #include "model/kernels/cuda/types.cuh"
 
 namespace llava::model::cuda {
 namespace {
 
+// Four warps of a block walk one context together. With the 112 registers that a thread needs for
+// heads of 128, four such blocks fit on a multiprocessor: enough loads under way to hide memory's
+// latency.
 constexpr int kWarps = 4;
-constexpr int kPart = 8;  // elements of a row that one lane has
-constexpr int kBlockTokens = 16;
+// Elements of a row that one lane holds: in bf16 they are the 16 bytes of the widest load.
+constexpr int kPart = 8;
 constexpr float kNothing = -1e30f;  // less than every score; its differences are finite
 
 struct Part {
@@ -51,8 +55,8 @@ __device__ void StoreOne(void* to, Type type, std::int64_t at, float x) {
   }
 }
 
-// A softmax on its way: the largest score, the sum of 2^(score - top), and that of the weighted
-// values.
+// A softmax over the tokens seen so far: the largest score, the sum of the weights 2^(score - top),
+// and the sum of the values times those weights.
 template <int HEADS>
 struct Sums {
   float top[HEADS];
@@ -60,7 +64,7 @@ struct Sums {
   float sum[HEADS][kPart];
 };
 
-// Adds what the lanes `distance` away have.
+// Adds the sums of the lanes `distance` away.
 template <int HEADS>
 __device__ void Join(Sums<HEADS>& s, int distance) {
 #pragma unroll
@@ -77,7 +81,7 @@ __device__ void Join(Sums<HEADS>& s, int distance) {
   }
 }
 
-// The elements of a query from d on, so that a score is the exponent of 2.
+// kPart elements of a query from d on, scaled so that a score is the exponent of a power of 2.
 __device__ Part Query(const DecodeArgs& a, int sequence, int head, int d) {
   const float scale = 1.44269504f * rsqrtf(static_cast<float>(a.head_dim));
   const std::int64_t from = a.rows[sequence] * a.q_stride + head * a.head_dim + d;
@@ -90,18 +94,18 @@ __device__ Part Query(const DecodeArgs& a, int sequence, int head, int d) {
 // Where a token's key and value of one head begin.
 __device__ std::int64_t RowOf(const DecodeArgs& a, int sequence, int token, int kv_head) {
   const std::int32_t block =
-      a.tables[std::int64_t{sequence} * a.table_stride + token / kBlockTokens];
-  const std::int64_t slot = std::int64_t{block} * kBlockTokens + token % kBlockTokens;
+      a.tables[std::int64_t{sequence} * a.table_stride + token / kKvBlockTokens];
+  const std::int64_t slot = std::int64_t{block} * kKvBlockTokens + token % kKvBlockTokens;
   return (slot * a.kv_heads + kv_head) * a.head_dim;
 }
 
-// What a warp has seen of the tokens [begin, end), every kWarps-th group of them.
+// A warp's sums over its share of the tokens [begin, end): every kWarps-th group of 32 / LANES.
 template <typename C, int LANES, int HEADS>
 __device__ Sums<HEADS> AttendRange(const DecodeArgs& a, int sequence, int kv_head, int first_head,
                             int begin, int end) {
   constexpr int kGroups = 32 / LANES;
   constexpr int kStride = kWarps * kGroups;
-  constexpr int kAtOnce = HEADS == 1 ? 4 : 2;  // loads under way
+  constexpr int kAtOnce = HEADS == 1 ? 4 : 2;  // tokens being loaded, as many as registers allow
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int d = lane % LANES * kPart;
   const bool has_part = d < a.head_dim;
@@ -175,7 +179,7 @@ __device__ float* Place(const DecodeArgs& a, int sequence, int head, int split) 
          ((std::int64_t{sequence} * a.heads + head) * a.splits + split) * (a.head_dim + 2);
 }
 
-// The result of element d from `count` sums, `distance` floats apart.
+// Element d of the result, from `count` sums that lie `distance` floats apart.
 __device__ float Finish(const float* first, int count, int distance, int d, int head_dim) {
   float top = kNothing;
   for (int i = 0; i < count; ++i) top = fmaxf(top, first[i * distance + head_dim]);
@@ -203,7 +207,7 @@ __global__ void __launch_bounds__(kWarps * 32) DecodeKernel(DecodeArgs a) {
   const int part = (length + a.splits - 1) / a.splits;
   const int begin = min(length, split * part), end = min(length, begin + part);
 
-  const Sums<HEADS> s = Look<C, LANES, HEADS>(a, sequence, kv_head, first_head, begin, end);
+  const Sums<HEADS> s = AttendRange<C, LANES, HEADS>(a, sequence, kv_head, first_head, begin, end);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   if (lane < LANES) {
 #pragma unroll
@@ -280,6 +284,7 @@ void Decode(const DecodeArgs& args, CUstream_st* stream) {
     using C = decltype(c);
     if (args.head_dim <= 8 * kPart) return StartForGroup<C, 8>(args, stream);
     if (args.head_dim <= 16 * kPart) return StartForGroup<C, 16>(args, stream);
+    static_assert(kMaxHeadDim <= 32 * kPart, "a warp holds a row");
     StartForGroup<C, 32>(args, stream);
   });
 }

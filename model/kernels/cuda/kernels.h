@@ -1,5 +1,5 @@
-// Kernels of our own for NVIDIA GPUs, in builds with CUDA. No LibTorch here: rows.cc and
-// attention/paged_aten_attention.cc call them with tensors. All only start their work on `stream`.
+// Our own kernels for NVIDIA GPUs, in builds with CUDA. No LibTorch here: tensors.h calls them with
+// tensors. Every function only starts its work on `stream` and returns.
 #ifndef LLAVA_MODEL_KERNELS_CUDA_KERNELS_H_
 #define LLAVA_MODEL_KERNELS_CUDA_KERNELS_H_
 
@@ -15,24 +15,26 @@ enum class Type { kFloat, kBfloat16 };
 // letters as in attention/attention.h; computes in fp32.
 struct DecodeArgs {
   const void* q;  // row r, head h at (r * q_stride + h * head_dim) elements
-  void* out;      // so with out_stride
-  Type q_type;    // of out, too
+  void* out;      // row r, head h at (r * out_stride + h * head_dim) elements
+  Type q_type;    // of q and out
   std::int64_t q_stride;
   std::int64_t out_stride;
   const void* keys;    // [slot, kv_heads, head_dim]
-  const void* values;  // the same
+  const void* values;  // [slot, kv_heads, head_dim]
   Type cache_type;
   int sequences;
   int heads;
   int kv_heads;
-  int head_dim;                 // a multiple of 8, at most 256
+  int head_dim;                 // a multiple of 8, at most kMaxHeadDim
   const std::int32_t* lengths;  // [sequences] keys to see
   const std::int32_t* rows;     // [sequences] row of q and out
-  const std::int32_t* tables;   // [sequences, table_stride] blocks of 16 slots
+  const std::int32_t* tables;   // [sequences, table_stride] blocks of kKvBlockTokens slots
   int table_stride;
-  int splits;      // parts that a context is cut into, each for a thread block
-  float* partial;  // room: [sequences, heads, splits, head_dim + 2]; unused with one split
-  int* arrived;    // [sequences, heads], zeros before and after; unused with one split
+  int splits;  // parts that each context is cut into, one for a thread block
+  // Working memory, unused with one split: the sums of each split [sequences, heads, splits,
+  // head_dim + 2], and how many splits have ended [sequences, heads], zeros before and after.
+  float* partial;
+  int* arrived;
 };
 void Decode(const DecodeArgs& args, CUstream_st* stream);
 

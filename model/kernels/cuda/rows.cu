@@ -1,11 +1,11 @@
-// One thread an element, or a pair of them: bound by memory.
+// Kernels over rows: each thread computes one element, or one pair. They are bound by memory.
 #include "model/kernels/cuda/kernels.h"
 #include "model/kernels/cuda/types.cuh"
 
 namespace llava::model::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 256;  // of a block; divides the threads that every multiprocessor holds
 
 __host__ unsigned Blocks(std::int64_t threads) {
   return static_cast<unsigned>((threads + kThreads - 1) / kThreads);

@@ -1,5 +1,6 @@
 #include "model/kernels/cuda/tensors.h"
 
+#include "base/attention_limits.h"
 #include "base/check.h"
 
 #ifdef LLAVA_WITH_CUDA
@@ -31,7 +32,9 @@ void OnDeviceOf(const at::Tensor& x, F f) {
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
-// How many parts each context is cut into, so that the GPU has enough to do.
+// How many parts each context is cut into, so that the GPU has enough to do. A large GPU holds some
+// 512 thread blocks at a time (132 multiprocessors of four); a part of fewer than 64 keys is not
+// worth its block.
 std::int64_t Splits(std::int64_t blocks, std::int64_t longest) {
   constexpr std::int64_t kBlocksWanted = 512, kLeastKeys = 64;
   const std::int64_t most = (longest + kLeastKeys - 1) / kLeastKeys;
@@ -101,12 +104,16 @@ void DecodeOnGpu(GpuDecodes& decodes, const at::Tensor& q_THD, const at::Tensor&
                  const at::Tensor& values, const at::Tensor& out_THD) {
   const std::int64_t sequences = decodes.rows_S.size(0), heads = q_THD.size(1),
                      kv_heads = keys.size(1), dim = q_THD.size(2);
-  LLAVA_CHECK(q_THD.stride(1) == dim && out_THD.stride(1) == dim && dim % 8 == 0 && dim <= 256);
+  LLAVA_CHECK(q_THD.stride(1) == dim && out_THD.stride(1) == dim && dim % 8 == 0 &&
+              dim <= kMaxHeadDim);
   const std::int64_t splits = Splits(sequences * kv_heads, decodes.longest);
-  if (splits > 1 && !decodes.partial.defined()) {
-    decodes.partial =
-        at::empty({sequences, heads, splits, dim + 2}, keys.options().dtype(at::kFloat));
-    decodes.arrived = at::zeros({sequences, heads}, keys.options().dtype(at::kInt));
+  if (splits > 1) {
+    const auto make_room = [&](at::Tensor& room, std::int64_t count, at::ScalarType dtype) {
+      if (room.defined() && room.numel() >= count) return;
+      room = at::zeros({count}, keys.options().dtype(dtype));
+    };
+    make_room(decodes.partial, sequences * heads * splits * (dim + 2), at::kFloat);
+    make_room(decodes.arrived, sequences * heads, at::kInt);
   }
   OnDeviceOf(keys, [&](cudaStream_t stream) {
     cuda::Decode({.q = q_THD.const_data_ptr(),

@@ -123,12 +123,12 @@ void FillLogprob(std::int32_t token, double logprob, const model::Tokenizer& tok
 void AddTokens(const engine::Delta& delta, const AnswerOptions& options,
                const model::Tokenizer& tokenizer, RepeatedField<std::int32_t>* ids,
                RepeatedPtrField<llava::v1::TokenLogprob>* logprobs) {
-  for (const scheduling::SampledToken& token : delta.tokens) {
+  for (const SampledToken& token : delta.tokens) {
     if (options.token_ids) ids->Add(token.token);
     if (!options.logprobs) continue;
     llava::v1::TokenLogprob* entry = logprobs->Add();
     FillLogprob(token.token, token.logprob, tokenizer, entry);
-    for (const scheduling::TokenLogprob& top : token.top) {
+    for (const TokenLogprob& top : token.top) {
       FillLogprob(top.token, top.logprob, tokenizer, entry->add_top());
     }
   }

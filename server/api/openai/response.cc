@@ -39,12 +39,12 @@ json::object ToLogprob(std::int32_t token, float logprob, const model::Tokenizer
 
 void AddTokens(const OpenAiHead& head, const engine::Delta& delta,
                const model::Tokenizer& tokenizer, json::array* ids, json::array* logprobs) {
-  for (const scheduling::SampledToken& token : delta.tokens) {
+  for (const SampledToken& token : delta.tokens) {
     if (head.token_ids) ids->push_back(token.token);
     if (!head.logprobs) continue;
     json::object entry = ToLogprob(token.token, token.logprob, tokenizer);
     json::array top;
-    for (const scheduling::TokenLogprob& other : token.top) {
+    for (const TokenLogprob& other : token.top) {
       top.push_back(ToLogprob(other.token, other.logprob, tokenizer));
     }
     entry["top_logprobs"] = std::move(top);

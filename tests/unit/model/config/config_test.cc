@@ -74,7 +74,7 @@ TEST(ConfigTest, FillsWhatTheHubsConfigLeavesOut) {
   EXPECT_EQ(config.projector, ProjectorConfig());
   EXPECT_EQ(config.image_token_id, 32000);
   EXPECT_EQ(config.pad_token_id, 32001);
-  EXPECT_EQ(config.image_tokens(), 576);
+  EXPECT_EQ(config.tile_tokens(), 576);
   EXPECT_THAT(config.FeatureLayerIndices(), ElementsAre(23));
   EXPECT_EQ(config.dtype, "float16");
   EXPECT_EQ(config.base_model, "lmsys/vicuna-7b-v1.5");
@@ -103,7 +103,7 @@ TEST(ConfigTest, ReadsTheVariations) {
   EXPECT_THAT(config.FeatureLayerIndices(), ElementsAre(4, 3, 0));
   EXPECT_EQ(config.projector_input_size(), 3 * 768);
   EXPECT_EQ(config.select, SelectStrategy::kKeepClassToken);
-  EXPECT_EQ(config.image_tokens(), 26);
+  EXPECT_EQ(config.tile_tokens(), 26);
   EXPECT_EQ(config.projector.activation, Activation::kIdentity);
   EXPECT_FALSE(config.projector.bias);
   EXPECT_TRUE(config.text.tie_embeddings);
@@ -175,7 +175,7 @@ TEST(ConfigTest, OriginalLayout) {
   EXPECT_EQ(full->layout, Layout::kOriginal);
   EXPECT_EQ(full->vision, config->vision);
   EXPECT_EQ(full->projector.depth, 1);
-  EXPECT_EQ(full->image_tokens(), 5);
+  EXPECT_EQ(full->tile_tokens(), 5);
   EXPECT_EQ(full->image_aspect, ImageAspect::kCrop);
 }
 
@@ -206,6 +206,11 @@ TEST(ConfigTest, NamesWhatItCannotHonour) {
        "num_key_value_heads", "4"},
       {HuggingFace("", R"("hidden_size": 65)"), "text_config.hidden_size", "65"},
       {HuggingFace("", R"("head_dim": 3)"), "text_config.head_dim", "3"},
+      {HuggingFace("", R"("head_dim": 258)"), "text_config.head_dim", "258"},
+      {HuggingFace("", R"("hidden_size": 2048, "num_attention_heads": 4)"), "text_config.head_dim",
+       "512"},
+      {HuggingFace("", R"("hidden_size": 4, "num_attention_heads": 4)"), "text_config.head_dim",
+       "here 1"},
       {HuggingFace("", R"("hidden_size": 1e30)"), "text_config.hidden_size", "1E30"},
       {HuggingFace("", R"("hidden_size": 99999999999)"), "text_config.hidden_size", "99999999999"},
       {HuggingFace("", R"("num_hidden_layers": 0)"), "text_config.num_hidden_layers", "0"},

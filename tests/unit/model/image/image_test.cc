@@ -84,8 +84,12 @@ TEST(ImageTest, EveryKindOfImageBecomesWhatPillowMakesOfIt) {
   ASSERT_GT(all.size(), 80u);
   for (const Expected& expected : all) {
     SCOPED_TRACE(expected.name);
-    const auto image = DecodeImage(ReadFile(kImages / expected.name));
+    const std::string file = ReadFile(kImages / expected.name);
+    const auto image = DecodeImage(file);
     ASSERT_TRUE(image.ok()) << image.status();
+    const auto header = ProbeImage(file);
+    ASSERT_TRUE(header.ok()) << header.status();
+    EXPECT_EQ(header->upright_size(), (ImageSize{expected.width, expected.height}));
     EXPECT_EQ(image->width, expected.width);
     EXPECT_EQ(image->height, expected.height);
     if (expected.name.ends_with(".jpg")) {  // inverse transforms may differ by a level

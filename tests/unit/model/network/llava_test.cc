@@ -168,11 +168,11 @@ TEST_F(LlavaTest, AFileThatIsCutWhileItIsReadIsDataLoss) {
     ASSERT_TRUE(config.ok() && checkpoint.ok());
     const std::string file = absl::StrCat(dir.path(), "/model.safetensors");
     std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
-    CheckpointWeights source(*checkpoint,
-                             {.dtype = std::nullopt,
-                              .device = pack ? at::kCPU : at::kMeta,
-                              .verify = !pack,
-                              .pack = pack ? std::optional(at::kBFloat16) : std::nullopt});
+    CheckpointWeights source(
+        *checkpoint, {.dtype = std::nullopt,
+                      .device = pack ? at::kCPU : at::kMeta,
+                      .verify = !pack,
+                      .pack = pack ? std::optional(WeightFormat::kBlockFloat) : std::nullopt});
     const Llava model(*config, source);
     EXPECT_EQ(source.status().code(), absl::StatusCode::kDataLoss) << source.status();
     EXPECT_THAT(std::string(source.status().message()),

@@ -23,7 +23,9 @@ SampledToken Sample(const std::vector<float>& row, const SamplingParams& params,
                     std::vector<std::int32_t> output = {}) {
   Sampler sampler;
   const std::vector<std::int32_t> end = {2};
-  const auto token = sampler.Sample(row, {&params, prompt, output, end, seed});
+  const LogitsProcessors processors = MakeLogitsProcessors(params, end);
+  const auto token = sampler.Sample(
+      row, {.params = &params, .tokens = {prompt, output}, .processors = processors, .seed = seed});
   EXPECT_TRUE(token.ok()) << token.status();
   return token.value_or(SampledToken{});
 }
@@ -147,9 +149,9 @@ TEST(SamplerTest, LogprobsAreThoseOfTheModel) {
   EXPECT_EQ(token.token, 2);
   EXPECT_NEAR(token.logprob, 0.0 - norm, 1e-5);
   ASSERT_EQ(token.top.size(), 2u);
-  EXPECT_EQ(token.top[0].first, 1);
-  EXPECT_EQ(token.top[1].first, 3);
-  EXPECT_NEAR(token.top[0].second, 3.0 - norm, 1e-5);
+  EXPECT_EQ(token.top[0].token, 1);
+  EXPECT_EQ(token.top[1].token, 3);
+  EXPECT_NEAR(token.top[0].logprob, 3.0 - norm, 1e-5);
   p.top_logprobs = 20;  // more than there are
   EXPECT_EQ(Sample({1.0f, 3.0f}, p).top.size(), 2u);
   p.top_logprobs = 0;
@@ -164,7 +166,7 @@ TEST(SamplerTest, LogitsThatAreNoNumbersAreAnError) {
     for (const std::size_t at : {0, 17, 40}) {
       std::vector<float> row(41, 1.0f);
       row[at] = bad;
-      EXPECT_EQ(sampler.Sample(row, {&p, {}, {}, {}, 0}).status().code(),
+      EXPECT_EQ(sampler.Sample(row, {.params = &p, .tokens = {}, .processors = {}}).status().code(),
                 absl::StatusCode::kInternal);
     }
   }

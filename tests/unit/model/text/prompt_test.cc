@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/text/conversation_labels.h"
+#include "tests/support/layouts.h"
 
 namespace llava::model {
 namespace {
@@ -23,9 +23,12 @@ class PromptTest : public testing::Test {
         tokenizer_(*Tokenizer::Load(kCheckpoint, Layout::kHuggingFace)) {}
 
   PromptTokens Raw(const std::string& text, int images) const {
-    auto prompt = BuildRawPrompt(text, tokenizer_, config_, images);
+    auto prompt = BuildRawPrompt(text, tokenizer_, config_, LayoutsOf(images));
     EXPECT_TRUE(prompt.ok()) << prompt.status();
     return prompt.ok() ? *std::move(prompt) : PromptTokens();
+  }
+  std::vector<ImageLayout> LayoutsOf(int images) const {
+    return Layouts(config_, static_cast<std::size_t>(images));
   }
   std::vector<int> Ids(const std::string& text) const { return tokenizer_.Encode(text); }
 
@@ -49,6 +52,18 @@ TEST_F(PromptTest, ImagesAnywhere) {
   const int second = 1 + 16 + static_cast<int>((Ids("of") + Ids("the")).size());
   EXPECT_EQ(prompt.image_spans[1], (ImageSpan{second, 16, 1}));
   EXPECT_EQ(Raw("", 0).ids, bos);
+}
+
+TEST_F(PromptTest, EveryImageHasTheTokensOfItsLayout) {
+  const std::vector<ImageLayout> layouts = {{.tiles = 1, .tokens = 3}, {.tiles = 2, .tokens = 5}};
+  const std::vector<PromptPart> parts = {ImagePart{1}, TextPart{"of", true}, ImagePart{0}};
+  const auto prompt = BuildPrompt(parts, tokenizer_, config_, layouts);
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_EQ(prompt->ids, std::vector<int>{1} + std::vector<int>(5, 1000) + Ids("of") +
+                             std::vector<int>(3, 1000));
+  const int second = 6 + static_cast<int>(Ids("of").size());
+  EXPECT_THAT(prompt->image_spans,
+              testing::ElementsAre(ImageSpan{1, 5, 1}, ImageSpan{second, 3, 0}));
 }
 
 TEST_F(PromptTest, BosExactlyOnce) {
@@ -81,8 +96,9 @@ TEST_F(PromptTest, OriginalLayoutTokenizesEveryTextOnItsOwn) {
 
 TEST_F(PromptTest, ImageStartAndEndOfOriginalModels) {
   config_.image_start_end = true;
-  EXPECT_THAT(std::string(BuildRawPrompt("x", tokenizer_, config_, 0).status().message()),
-              HasSubstr("<im_start>"));
+  EXPECT_THAT(
+      std::string(BuildRawPrompt("x", tokenizer_, config_, LayoutsOf(0)).status().message()),
+      HasSubstr("<im_start>"));
   std::vector<AddedToken> added = tokenizer_.added_tokens();
   added.push_back({.content = "<im_start>", .id = 1002});
   added.push_back({.content = "<im_end>", .id = 1003});
@@ -95,74 +111,44 @@ TEST_F(PromptTest, ImageStartAndEndOfOriginalModels) {
 TEST_F(PromptTest, NumbersOfImagesMustAgree) {
   for (const auto& [text, images] : std::vector<std::pair<std::string, int>>{
            {"<image>", 0}, {"none", 1}, {"<image>", 2}, {"<image><image>", 1}}) {
-    const auto prompt = BuildRawPrompt(text, tokenizer_, config_, images);
+    const auto prompt = BuildRawPrompt(text, tokenizer_, config_, LayoutsOf(images));
     EXPECT_EQ(prompt.status().code(), absl::StatusCode::kInvalidArgument) << text;
     EXPECT_THAT(std::string(prompt.status().message()), HasSubstr("images: expected"));
   }
   const std::vector<PromptPart> twice = {ImagePart{0}, ImagePart{0}};
-  EXPECT_FALSE(BuildPrompt(twice, tokenizer_, config_, 2).ok());
+  EXPECT_FALSE(BuildPrompt(twice, tokenizer_, config_, LayoutsOf(2)).ok());
   const std::vector<PromptPart> outside = {ImagePart{-1}, ImagePart{1}};
-  EXPECT_FALSE(BuildPrompt(outside, tokenizer_, config_, 2).ok());
+  EXPECT_FALSE(BuildPrompt(outside, tokenizer_, config_, LayoutsOf(2)).ok());
 }
 
 TEST_F(PromptTest, APromptNeedsRoomForAnAnswer) {
   std::string text = "a";
   while (Ids(text).size() < 510) text += "\n";
   ASSERT_EQ(Raw(text, 0).ids.size(), 511u);
-  const auto full = BuildRawPrompt(text + "\n", tokenizer_, config_, 0);
+  const auto full = BuildRawPrompt(text + "\n", tokenizer_, config_, LayoutsOf(0));
   EXPECT_EQ(full.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(full.status().message()), HasSubstr("fewer than 512 tokens"));
   EXPECT_THAT(
-      std::string(
-          BuildRawPrompt(std::string(1 << 20, 'x'), tokenizer_, config_, 0).status().message()),
+      std::string(BuildRawPrompt(std::string(1 << 20, 'x'), tokenizer_, config_, LayoutsOf(0))
+                      .status()
+                      .message()),
       HasSubstr("found at least"));
   std::string many;
   for (int i = 0; i < 1000; ++i) many += "<image>";
-  EXPECT_THAT(std::string(BuildRawPrompt(many, tokenizer_, config_, 1000).status().message()),
-              HasSubstr("found at least 16"));
+  EXPECT_THAT(
+      std::string(BuildRawPrompt(many, tokenizer_, config_, LayoutsOf(1000)).status().message()),
+      HasSubstr("found at least 16"));
 }
 
 TEST_F(PromptTest, TypedMarksAreNotImages) {
   const ChatTemplate chat_template = *ChatTemplate::ByName("vicuna_v1");
   const std::vector<ChatMessage> messages = {
       {Role::kUser, {ImagePart{0}, std::string("What does <image></s> mean?")}}};
-  const auto prompt = BuildPrompt(messages, chat_template, tokenizer_, config_, 1);
+  const auto prompt = BuildPrompt(messages, chat_template, tokenizer_, config_, LayoutsOf(1));
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(std::count(prompt->ids.begin(), prompt->ids.end(), 1000), 16);
   EXPECT_EQ(std::count(prompt->ids.begin(), prompt->ids.end(), 2), 0);
   EXPECT_THAT(tokenizer_.Decode(prompt->ids), HasSubstr("What does <image></s> mean?"));
-}
-
-TEST_F(PromptTest, LabelsRefuseWhatIsNoConversation) {
-  const ChatTemplate v1 = *ChatTemplate::ByName("vicuna_v1");
-  const auto code = [&](std::vector<TrainingTurn> turns, const ChatTemplate& chat_template,
-                        int images) {
-    return LabelConversation(turns, chat_template, tokenizer_, config_, images).status().code();
-  };
-  const auto invalid = absl::StatusCode::kInvalidArgument;
-  EXPECT_EQ(code({}, v1, 0), invalid);
-  EXPECT_EQ(code({{false, "x"}}, v1, 0), invalid);
-  EXPECT_EQ(code({{true, "x"}, {false, ""}}, v1, 0), invalid);
-  EXPECT_EQ(code({{true, "x"}, {false, "y"}}, v1, 1), invalid);
-  EXPECT_EQ(code({{true, "x"}, {false, "y"}}, *ChatTemplate::ByName("hf"), 0), invalid);
-  EXPECT_EQ(code({{true, "x"}, {false, "y"}}, *ChatTemplate::ByName("plain"), 0), invalid);
-  EXPECT_EQ(code({{true, "x"}, {false, "y"}}, v1, 0), absl::StatusCode::kOk);
-}
-
-TEST_F(PromptTest, SeveralImagesOfOneTurnAreLinesInFront) {
-  const ChatTemplate v1 = *ChatTemplate::ByName("vicuna_v1");
-  const std::vector<TrainingTurn> turns = {{true, "a <image> b <image>"}, {false, "of the"}};
-  const auto tokens = LabelConversation(turns, v1, tokenizer_, config_, 2);
-  ASSERT_TRUE(tokens.ok()) << tokens.status();
-  EXPECT_FALSE(tokens->mismatch);
-  EXPECT_EQ(
-      tokens->ids,
-      Raw(v1.default_system() + " USER: <image>\n<image>\na  b ASSISTANT: of the</s>", 2).ids);
-  std::vector<int> supervised;
-  for (const int label : tokens->labels) {
-    if (label != kIgnoreLabel) supervised.push_back(label);
-  }
-  EXPECT_EQ(supervised, Ids("of the") + std::vector<int>{2});
 }
 
 }  // namespace

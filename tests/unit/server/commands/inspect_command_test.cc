@@ -83,6 +83,14 @@ TEST_F(InspectTest, SaysEverythingThatIsWrong) {
               ElementsAre(HasSubstr("model.safetensors"), HasSubstr("tokenizer.model")));
 }
 
+// Otherwise the daemon alone would say so, when it makes its KV blocks.
+TEST_F(InspectTest, SaysWhenServingRefusesTheHeadSize) {
+  model::EditFile(File("config.json"), "\"head_dim\": 16", "\"head_dim\": 512");
+  EXPECT_THAT(InspectIt().problems,
+              ElementsAre(testing::AllOf(HasSubstr(File("config.json")), HasSubstr("head_dim"),
+                                         HasSubstr("to 256"), HasSubstr("512"))));
+}
+
 TEST_F(InspectTest, NamesADirectoryThatIsNoCheckpoint) {
   std::filesystem::remove(File("config.json"));
   EXPECT_THAT(InspectIt().problems, ElementsAre(HasSubstr("config.json")));

@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/text/prompt.h"
+#include "tests/support/layouts.h"
 #include "tests/support/temp_dir.h"
 #include "training/data/collator.h"
 
@@ -69,7 +70,7 @@ TEST(ConversationBuilderTest, BeginsWithTheServingPrompt) {
   const std::vector<model::ChatMessage> messages = {
       {model::Role::kUser, {model::ImagePart{0}, std::string("What is it?")}}};
   const auto prompt = model::BuildPrompt(messages, *TrainingTemplate("v1"), builder.tokenizer(),
-                                         builder.config(), 1);
+                                         builder.config(), model::Layouts(builder.config(), 1));
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   const Sample& sample = (*samples)[0];
   ASSERT_GT(sample.ids.size(), prompt->ids.size());
@@ -95,7 +96,8 @@ TEST(ConversationBuilderTest, AsksEachQuestionAsItIsServed) {
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const std::vector<model::ChatMessage> asked = {
         {model::Role::kUser, {model::ImagePart{0}, model::ImagePart{1}, expected[i].first}}};
-    const auto prompt = model::BuildPrompt(asked, *own, builder.tokenizer(), builder.config(), 2);
+    const auto prompt = model::BuildPrompt(asked, *own, builder.tokenizer(), builder.config(),
+                                           model::Layouts(builder.config(), 2));
     ASSERT_TRUE(prompt.ok()) << prompt.status();
     const Sample& sample = (*samples)[i];
     ASSERT_GT(sample.ids.size(), prompt->ids.size());

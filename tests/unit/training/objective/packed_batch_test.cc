@@ -23,6 +23,7 @@ Sample Question(const std::string& picture, const std::vector<std::int32_t>& tex
   sample.image_spans = {{1, 2, 0}};
   SampleImage image;
   image.digest = Sha256Of(picture);
+  image.layout = {.tiles = 1, .tokens = 2};
   sample.images = {image};
   return sample;
 }
@@ -37,7 +38,7 @@ using Ids = std::vector<std::int64_t>;
 TEST(PackedBatchTest, QuestionsAboutOneImageShareItsRows) {
   const Batch batch =
       Collate({Question("cat", {5, 6}), Question("cat", {7, 8, 9}), Question("dog", {5, 6})});
-  const PackedBatch packed = Pack(batch, 2, at::kCPU);
+  const PackedBatch packed = Pack(batch, at::kCPU);
   EXPECT_EQ(ToVector(packed.ids_T), (Ids{1, 99, 99, 5, 6, 7, 8, 9, 1, 99, 99, 5, 6}));
   EXPECT_EQ(ToVector(packed.positions_T), (Ids{0, 1, 2, 3, 4, 3, 4, 5, 0, 1, 2, 3, 4}));
   EXPECT_EQ(ToVector(packed.targets_R), (Ids{6, 9, 6}));
@@ -50,7 +51,7 @@ TEST(PackedBatchTest, QuestionsAboutOneImageShareItsRows) {
 TEST(PackedBatchTest, AImageThatComesAgainIsEncodedOnce) {
   const Batch batch =
       Collate({Question("cat", {5, 6}), Question("dog", {5, 6}), Question("cat", {7, 8})});
-  const PackedBatch packed = Pack(batch, 2, at::kCPU);
+  const PackedBatch packed = Pack(batch, at::kCPU);
   EXPECT_EQ(packed.ids_T.size(0), 15);
   EXPECT_EQ(packed.images_I.size(), 2u);
   EXPECT_EQ(ToVector(packed.feature_rows_P), (Ids{0, 1, 2, 3, 0, 1}));
@@ -59,7 +60,7 @@ TEST(PackedBatchTest, AImageThatComesAgainIsEncodedOnce) {
 TEST(PackedBatchTest, ADifferentBeginningIsNotShared) {
   Sample other = Question("cat", {7, 8});
   other.ids[0] = 2;
-  EXPECT_EQ(Pack(Collate({Question("cat", {5, 6}), other}), 2, at::kCPU).ids_T.size(0), 10);
+  EXPECT_EQ(Pack(Collate({Question("cat", {5, 6}), other}), at::kCPU).ids_T.size(0), 10);
 }
 
 // Attention over a shared beginning equals attention over each sample alone.

@@ -67,6 +67,7 @@ inline Sample MakeSample(std::int64_t number) {
     image.pixels.push_back(static_cast<float>((bright ? 1.0 : -1.0) + 0.3 * rng.Normal()));
   }
   image.digest = Sha256Of(sample.id);
+  image.layout = {.tiles = 1, .tokens = 4};
   sample.images = {image};
   return sample;
 }

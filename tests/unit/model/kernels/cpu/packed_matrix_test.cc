@@ -15,7 +15,9 @@ namespace {
 
 struct Set {
   const KernelTable* kernels;
-  at::ScalarType dtype;
+  at::ScalarType dtype;  // of the weights
+
+  WeightFormat format() const { return WeightFormatOf(dtype); }
 };
 
 std::vector<Set> AllSets() {
@@ -30,7 +32,7 @@ std::vector<Set> AllSets() {
 class PackedMatrixTest : public testing::TestWithParam<Set> {
  protected:
   PackedMatrix Pack(const at::Tensor& weight) {
-    return PackedMatrix({&weight, 1}, GetParam().dtype, *GetParam().kernels);
+    return PackedMatrix({&weight, 1}, GetParam().format(), *GetParam().kernels);
   }
 };
 
@@ -48,7 +50,7 @@ TEST_P(PackedMatrixTest, HoldsItsPartsOneBelowTheOther) {
     const std::vector<at::Tensor> parts = {all.narrow(0, 0, 3).to(at::kFloat),
                                            -all.narrow(0, 3, 21).to(at::kHalf),
                                            all.narrow(0, 24, 10).t().contiguous().t()};
-    const PackedMatrix packed(parts, GetParam().dtype, *GetParam().kernels);
+    const PackedMatrix packed(parts, GetParam().format(), *GetParam().kernels);
     const at::Tensor expected =
         at::cat({parts[0], parts[1].to(at::kFloat), parts[2].to(at::kFloat)});
     EXPECT_TRUE(at::equal(Held(packed), expected)) << in;
@@ -133,7 +135,7 @@ TEST(BlockFloat, KeepsMoreThanBf16OfWiderWeights) {
   for (const at::ScalarType stored : {at::kHalf, at::kFloat}) {
     const at::Tensor weight = at::randn({100, 512}).to(stored);
     const at::Tensor wide = weight.to(at::kFloat);
-    const at::Tensor held = Held(PackedMatrix({&weight, 1}, at::kBFloat16));
+    const at::Tensor held = Held(PackedMatrix({&weight, 1}, WeightFormat::kBlockFloat));
     EXPECT_LT((held - wide).norm().item<double>(),
               0.3 * (wide.to(at::kBFloat16) - wide).norm().item<double>());
   }
@@ -150,7 +152,7 @@ TEST(BlockFloat, IsCloserThanBf16Products) {
     const at::Tensor exact = at::mm(x.to(at::kDouble), weight.to(at::kDouble).t());
     const at::Tensor rounded =
         at::mm(x.to(at::kBFloat16).to(at::kDouble), weight.to(at::kDouble).t());
-    const at::Tensor found = PackedMatrix({&weight, 1}, at::kBFloat16).Multiply(x, {});
+    const at::Tensor found = PackedMatrix({&weight, 1}, WeightFormat::kBlockFloat).Multiply(x, {});
     const double share = outlier < 100 ? 0.5 : 1;
     EXPECT_LT((found - exact).norm().item<double>(),
               share * (rounded - exact).norm().item<double>())
@@ -164,9 +166,9 @@ TEST(BlockFloat, IsTheSameBitsOnEveryInstructionSet) {
   const at::Tensor weight = at::randn({100, 128});
   const at::Tensor x = at::randn({40, 128});
   const at::Tensor expected =
-      PackedMatrix({&weight, 1}, at::kBFloat16, BaselineKernels()).Multiply(x, {});
+      PackedMatrix({&weight, 1}, WeightFormat::kBlockFloat, BaselineKernels()).Multiply(x, {});
   for (const KernelTable* table : SupportedKernels()) {
-    const PackedMatrix packed({&weight, 1}, at::kBFloat16, *table);
+    const PackedMatrix packed({&weight, 1}, WeightFormat::kBlockFloat, *table);
     EXPECT_TRUE(at::equal(packed.Multiply(x, {}), expected)) << table->name;
   }
 }

@@ -1,12 +1,19 @@
-#include "model/attention/paged_batch.h"
+#include "model/attention/paged_attention.h"
 
 #include "base/check.h"
+#include "model/attention/paged_aten_attention.h"
+#include "model/attention/paged_cpu_attention.h"
 
 namespace llava::model {
 
-std::vector<std::int64_t> SlotsOf(const std::vector<PagedSequence>& sequences,
-                                  const KvCache& cache) {
-  std::vector<std::int64_t> slots;
+std::unique_ptr<PagedAttention> MakePagedAttention(KvCache& cache) {
+  if (cache.shape().layout == KvLayout::kTiles) return std::make_unique<PagedCpuAttention>(cache);
+  return std::make_unique<PagedAtenAttention>(cache);
+}
+
+void FillSlots(std::span<const PagedSequence> sequences, const KvCache& cache,
+               std::vector<std::int64_t>& slots) {
+  slots.clear();
   for (const PagedSequence& s : sequences) {
     LLAVA_CHECK_EQ(s.first_row, static_cast<std::int64_t>(slots.size()));
     LLAVA_CHECK_GE(s.tokens, 1);
@@ -18,7 +25,6 @@ std::vector<std::int64_t> SlotsOf(const std::vector<PagedSequence>& sequences,
       slots.push_back(std::int64_t{block} * kKvBlockTokens + token % kKvBlockTokens);
     }
   }
-  return slots;
 }
 
 }  // namespace llava::model

@@ -1,0 +1,26 @@
+// What sampling gives for one step of one choice. The one definition that the model's sampler, the
+// scheduler and the APIs share.
+#ifndef LLAVA_BASE_SAMPLED_TOKEN_H_
+#define LLAVA_BASE_SAMPLED_TOKEN_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace llava {
+
+struct TokenLogprob {
+  std::int32_t token = 0;
+  float logprob = 0;
+};
+
+// Logprobs are natural logarithms of the model's own probabilities: before penalties, bias and
+// temperature. They are there when SamplingParams::top_logprobs >= 0.
+struct SampledToken {
+  std::int32_t token = 0;
+  float logprob = 0;              // of `token`
+  std::vector<TokenLogprob> top;  // top_logprobs of them, the likeliest first, ties by smaller id
+};
+
+}  // namespace llava
+
+#endif  // LLAVA_BASE_SAMPLED_TOKEN_H_

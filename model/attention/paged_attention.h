@@ -1,0 +1,44 @@
+// Attention over a paged KV cache: one object for all steps, told anew which batch each step has.
+#ifndef LLAVA_MODEL_ATTENTION_PAGED_ATTENTION_H_
+#define LLAVA_MODEL_ATTENTION_PAGED_ATTENTION_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/attention/attention.h"
+#include "model/attention/kv_cache.h"
+
+namespace llava::model {
+
+// Tokens [context, context + tokens) of one sequence, rows [first_row, first_row + tokens) of the
+// flattened batch: a chunk of a prompt or one decoded token. Keys and values of [0, context) are in
+// the cache already. blocks[i] holds tokens [i * kKvBlockTokens, (i + 1) * kKvBlockTokens) and
+// covers context + tokens.
+struct PagedSequence {
+  std::int64_t first_row = 0;
+  std::int64_t tokens = 0;
+  std::int64_t context = 0;
+  std::span<const std::int32_t> blocks;
+};
+
+class PagedAttention : public AttentionBackend {
+ public:
+  // The batch of the forward passes that follow, in memory that is kept from batch to batch. The
+  // block tables must outlive those passes. CHECKs that the sequences cover the rows [0, n) one
+  // after the other and that their blocks are enough and in the cache.
+  virtual void Refill(std::span<const PagedSequence> sequences) = 0;
+};
+
+// The backend for the cache's layout. `cache` must outlive it.
+std::unique_ptr<PagedAttention> MakePagedAttention(KvCache& cache);
+
+// For each row of the batch the slot (KvCache::Write) of its token, into `slots`. The CHECKs of
+// PagedAttention::Refill.
+void FillSlots(std::span<const PagedSequence> sequences, const KvCache& cache,
+               std::vector<std::int64_t>& slots);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_ATTENTION_PAGED_ATTENTION_H_

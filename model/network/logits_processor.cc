@@ -1,0 +1,114 @@
+#include "model/network/logits_processor.h"
+
+#include <limits>
+#include <unordered_map>
+#include <utility>
+
+#include "base/check.h"
+
+namespace llava::model {
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
+bool IsIn(std::span<const float> row_V, std::int32_t token) {
+  return token >= 0 && static_cast<std::size_t>(token) < row_V.size();
+}
+
+// The repetition penalty (Keskar et al., arXiv 1909.05858) of every token of the prompt or the
+// answer, then presence and frequency penalties (OpenAI API reference) of those of the answer.
+class Penalties final : public LogitsProcessor {
+ public:
+  explicit Penalties(const SamplingParams& params)
+      : repetition_(static_cast<float>(params.repetition_penalty)),
+        presence_(params.presence_penalty),
+        frequency_(params.frequency_penalty) {}
+
+  static bool AreWanted(const SamplingParams& p) {
+    return p.repetition_penalty != 1.0 || p.presence_penalty != 0.0 || p.frequency_penalty != 0.0;
+  }
+
+  void Process(const ChoiceTokens& tokens, std::span<float> row_V) override {
+    Read(tokens);
+    for (const auto& [token, times_in_answer] : times_in_answer_) {
+      if (!IsIn(row_V, token)) continue;
+      float& logit = row_V[static_cast<std::size_t>(token)];
+      logit = logit > 0 ? logit / repetition_ : logit * repetition_;
+      if (times_in_answer > 0) {
+        logit -= static_cast<float>(presence_ + frequency_ * times_in_answer);
+      }
+    }
+  }
+
+ private:
+  // Counts the tokens that were not there at the last call.
+  void Read(const ChoiceTokens& tokens) {
+    if (!has_read_prompt_) {
+      for (const std::int32_t token : tokens.prompt_ids) times_in_answer_.try_emplace(token, 0);
+      has_read_prompt_ = true;
+    }
+    LLAVA_CHECK_LE(outputs_read_, tokens.output_ids.size());
+    for (const std::int32_t token : tokens.output_ids.subspan(outputs_read_)) {
+      ++times_in_answer_[token];
+    }
+    outputs_read_ = tokens.output_ids.size();
+  }
+
+  const float repetition_;
+  const double presence_;
+  const double frequency_;
+  bool has_read_prompt_ = false;
+  std::size_t outputs_read_ = 0;
+  // By token of the prompt or the answer. Each token's logit changes by itself, so that the order
+  // does not matter.
+  std::unordered_map<std::int32_t, std::int32_t> times_in_answer_;
+};
+
+class LogitBias final : public LogitsProcessor {
+ public:
+  explicit LogitBias(const SamplingParams& params)
+      : bias_of_token_(params.logit_bias.begin(), params.logit_bias.end()) {}
+
+  void Process(const ChoiceTokens&, std::span<float> row_V) override {
+    for (const auto& [token, bias] : bias_of_token_) {
+      if (IsIn(row_V, token)) row_V[static_cast<std::size_t>(token)] += static_cast<float>(bias);
+    }
+  }
+
+ private:
+  const std::vector<std::pair<std::int32_t, double>> bias_of_token_;
+};
+
+// Rules out what ends an answer until it has min_tokens tokens.
+class MinTokens final : public LogitsProcessor {
+ public:
+  MinTokens(const SamplingParams& params, std::span<const std::int32_t> end_ids)
+      : min_tokens_(static_cast<std::size_t>(params.min_tokens)),
+        ruled_out_(params.stop_token_ids.begin(), params.stop_token_ids.end()) {
+    if (!params.ignore_eos) ruled_out_.insert(ruled_out_.end(), end_ids.begin(), end_ids.end());
+  }
+
+  void Process(const ChoiceTokens& tokens, std::span<float> row_V) override {
+    if (tokens.output_ids.size() >= min_tokens_) return;
+    for (const std::int32_t token : ruled_out_) {
+      if (IsIn(row_V, token)) row_V[static_cast<std::size_t>(token)] = kNever;
+    }
+  }
+
+ private:
+  const std::size_t min_tokens_;
+  std::vector<std::int32_t> ruled_out_;
+};
+
+}  // namespace
+
+LogitsProcessors MakeLogitsProcessors(const SamplingParams& params,
+                                      std::span<const std::int32_t> end_ids) {
+  LogitsProcessors processors;
+  if (Penalties::AreWanted(params)) processors.push_back(std::make_unique<Penalties>(params));
+  if (!params.logit_bias.empty()) processors.push_back(std::make_unique<LogitBias>(params));
+  if (params.min_tokens > 0) processors.push_back(std::make_unique<MinTokens>(params, end_ids));
+  return processors;
+}
+
+}  // namespace llava::model

@@ -1,0 +1,45 @@
+// What changes a row of logits before a token is chosen from it: penalties, biases, tokens that are
+// ruled out. Sampler (sampler.h) applies a choice's processors one after the other.
+#ifndef LLAVA_MODEL_NETWORK_LOGITS_PROCESSOR_H_
+#define LLAVA_MODEL_NETWORK_LOGITS_PROCESSOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/sampling_params.h"
+
+namespace llava::model {
+
+// The tokens of one choice of a request.
+struct ChoiceTokens {
+  std::span<const std::int32_t> prompt_ids;
+  std::span<const std::int32_t> output_ids;  // sampled so far
+};
+
+// Belongs to one choice and may keep state from token to token, so that a step need not look at the
+// whole answer again. That state must be a function of the sampling parameters and the tokens: a
+// processor that is made in the middle of an answer (because the choice was preempted, say) changes
+// a row as one does that was there from the first token. Used by one thread at a time.
+class LogitsProcessor {
+ public:
+  virtual ~LogitsProcessor() = default;
+
+  // Changes row_V [vocab_size] in place; -infinity rules a token out. From call to call the tokens
+  // are those of the same choice, with any number of output_ids appended. Token ids outside of the
+  // row are ignored.
+  virtual void Process(const ChoiceTokens& tokens, std::span<float> row_V) = 0;
+};
+
+using LogitsProcessors = std::vector<std::unique_ptr<LogitsProcessor>>;
+
+// Those that `params` (validated) asks for, in the order in which they are to run: penalties, logit
+// bias, minimum length; none for default parameters. `end_ids` are the model's tokens that end an
+// answer. What is needed of the arguments is copied.
+LogitsProcessors MakeLogitsProcessors(const SamplingParams& params,
+                                      std::span<const std::int32_t> end_ids);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_NETWORK_LOGITS_PROCESSOR_H_

@@ -1,0 +1,52 @@
+// What a step reads beside weights, images and cache: the numbers of its plan, as the model takes
+// them.
+#ifndef LLAVA_SERVER_TORCH_STEP_INPUTS_H_
+#define LLAVA_SERVER_TORCH_STEP_INPUTS_H_
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/attention/paged_attention.h"
+#include "model/attention/to_device.h"
+#include "server/scheduling/plan.h"
+
+namespace llava::engine {
+
+// Kept by the executor and refilled for each step, so that a step makes no tensors of its own and
+// sends its numbers to the device in one copy. Shape letters: T tokens of the step, R rows that
+// sample. Engine thread only.
+class StepInputs {
+ public:
+  explicit StepInputs(at::Device device) : numbers_(at::kLong, device) {}
+
+  // Everything below describes `plan` until the next Refill. REQUIRES: chunks that cover the rows
+  // [0, total_tokens) one after the other.
+  void Refill(const scheduling::StepPlan& plan);
+
+  const at::Tensor& ids_T() const { return ids_T_; }              // int64; 0 for image tokens
+  const at::Tensor& positions_T() const { return positions_T_; }  // int64, within each sequence
+  const at::Tensor& rows_R() const { return rows_R_; }            // int64, each once, ascending
+  // For each sample of the plan the place of its row in rows_R.
+  std::span<const std::int64_t> row_of_sample() const { return row_of_sample_; }
+  // The chunks; their block tables are here.
+  std::span<const model::PagedSequence> sequences() const { return sequences_; }
+
+ private:
+  void FillSequences(const scheduling::StepPlan& plan);
+  void FindRows(const scheduling::StepPlan& plan);
+
+  model::StepBuffer numbers_;  // ids, positions and rows, one after the other
+  at::Tensor ids_T_, positions_T_, rows_R_;
+  std::vector<std::int64_t> rows_;
+  std::vector<std::int64_t> row_of_sample_;
+  std::vector<std::int32_t> tables_;  // block tables, one after the other
+  std::vector<model::PagedSequence> sequences_;
+};
+
+}  // namespace llava::engine
+
+#endif  // LLAVA_SERVER_TORCH_STEP_INPUTS_H_

@@ -1,0 +1,81 @@
+// What config.h says of WriteConfig and ConfigJson.
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "model/config/config.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava::model {
+namespace {
+
+using testing::HasSubstr;
+
+const std::string kCheckpoint = "tests/golden/data/checkpoint";
+
+LlavaConfig Golden() {
+  LlavaConfig config = *ReadConfig(kCheckpoint);
+  config.name.clear();
+  return config;
+}
+
+LlavaConfig Reread(const LlavaConfig& config) {
+  const test::TempDir dir;
+  const absl::Status written = WriteConfig(config, dir.path());
+  EXPECT_TRUE(written.ok()) << written;
+  auto read = ReadConfig(dir.path());
+  EXPECT_TRUE(read.ok()) << read.status();
+  if (!read.ok()) return {};
+  read->name.clear();
+  return *read;
+}
+
+TEST(ConfigWriteTest, WhatIsWrittenIsReadAgain) {
+  LlavaConfig config = Golden();
+  EXPECT_EQ(Reread(config), config);
+  config.feature_layers = {-2, 1};
+  config.select = SelectStrategy::kKeepClassToken;
+  config.projector = {.depth = 3, .activation = Activation::kGelu, .bias = false};
+  config.text.tie_embeddings = true;
+  config.text.eos_token_ids = {2, 5};
+  config.text.rope = {.theta = 5e5,
+                      .scaling = RopeConfig::Scaling::kLlama3,
+                      .factor = 8,
+                      .low_freq_factor = 1,
+                      .high_freq_factor = 4,
+                      .original_max_positions = 64};
+  config.vision.hidden_act = Activation::kGeluTanh;
+  EXPECT_EQ(Reread(config), config);
+}
+
+TEST(ConfigWriteTest, TransformersReadsHowManyTokensAnImageHas) {
+  LlavaConfig config = Golden();
+  EXPECT_THAT(ConfigJson(config), HasSubstr("\"image_seq_length\":16"));
+  config.select = SelectStrategy::kKeepClassToken;
+  EXPECT_THAT(ConfigJson(config), HasSubstr("\"image_seq_length\":17"));
+}
+
+// generation_config.json wins over config.json when transformers generates.
+TEST(ConfigWriteTest, EndTokensStandInGenerationConfigToo) {
+  const test::TempDir dir;
+  LlavaConfig config = Golden();
+  config.text.eos_token_ids = {2, 7};
+  ASSERT_TRUE(WriteConfig(config, dir.path()).ok());
+  const auto text = ReadFile(absl::StrCat(dir.path(), "/generation_config.json"), 1 << 20);
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_THAT(*text, HasSubstr("eos_token_id"));
+  EXPECT_THAT(*text, HasSubstr("7"));
+}
+
+TEST(ConfigWriteTest, AFolderThatIsNotThereIsAnError) {
+  const test::TempDir dir;
+  const std::string absent = absl::StrCat(dir.path(), "/absent");
+  const absl::Status status = WriteConfig(Golden(), absent);
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()), HasSubstr(absent));
+}
+
+}  // namespace
+}  // namespace llava::model

@@ -1,0 +1,122 @@
+#include "server/registry/processor.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace llava::registry {
+namespace {
+
+using model::ImagePart;
+using testing::HasSubstr;
+
+constexpr char kCheckpoint[] = "tests/golden/data/checkpoint";
+constexpr int kImageTokens = 16;  // of that checkpoint
+
+std::string ImageFile(const std::string& name) {
+  auto bytes = ReadFile("tests/golden/data/images/" + name, 1 << 20);
+  EXPECT_TRUE(bytes.ok()) << bytes.status();
+  return bytes.value_or("");
+}
+
+class ProcessorTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto processor = Processor::Load(kCheckpoint, "");
+    ASSERT_TRUE(processor.ok()) << processor.status();
+    processor_ = *std::move(processor);
+  }
+
+  absl::StatusOr<PreparedPrompt> Prepare(std::vector<model::MessagePart> parts,
+                                         const std::vector<std::string>& files,
+                                         const model::ImageLimits& limits = {}) {
+    const std::vector<model::ChatMessage> messages = {{model::Role::kUser, std::move(parts)}};
+    const std::vector<absl::string_view> images(files.begin(), files.end());
+    bad_image_ = -1;
+    return processor_->Prepare(messages, images, limits, &bad_image_);
+  }
+
+  std::shared_ptr<const Processor> processor_;
+  int bad_image_ = -1;
+};
+
+TEST_F(ProcessorTest, PreparesTextAndImagesInTheirPlaces) {
+  const auto prepared = Prepare({ImagePart{1}, std::string("of the"), ImagePart{0}},
+                                {ImageFile("landscape.png"), ImageFile("portrait.jpg")});
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  ASSERT_EQ(prepared->images.size(), 2u);
+  const int side = processor_->config().vision.image_size;
+  int end = 0;
+  for (const scheduling::ImageInput& image : prepared->images) {
+    EXPECT_GE(image.offset, end);
+    EXPECT_EQ(image.count, kImageTokens);
+    EXPECT_EQ(image.height, side);
+    EXPECT_EQ(image.width, side);
+    EXPECT_EQ(image.pixels_CHW.size(), std::size_t{3} * side * side);
+    const auto first = prepared->prompt_ids.begin() + image.offset;
+    EXPECT_EQ(std::count(first, first + image.count, processor_->config().image_token_id),
+              image.count);
+    end = image.offset + image.count;
+  }
+  EXPECT_NE(prepared->images[0].digest, prepared->images[1].digest);
+  // Image 1 comes first: prepared alone it is the same.
+  const auto alone = Prepare({ImagePart{0}}, {ImageFile("portrait.jpg")});
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  EXPECT_EQ(alone->images[0].digest, prepared->images[0].digest);
+}
+
+TEST_F(ProcessorTest, NamesTheImageWhoseHeaderIsBad) {
+  const auto prepared =
+      Prepare({ImagePart{0}, ImagePart{1}}, {ImageFile("gray.png"), "this is no picture"});
+  EXPECT_EQ(prepared.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(bad_image_, 1);
+}
+
+TEST_F(ProcessorTest, NamesTheImageThatDoesNotDecode) {
+  const std::string whole = ImageFile("portrait.jpg");
+  const auto prepared = Prepare({ImagePart{0}, ImagePart{1}},
+                                {whole.substr(0, whole.size() / 2), ImageFile("gray.png")});
+  EXPECT_EQ(prepared.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(bad_image_, 0);
+}
+
+TEST_F(ProcessorTest, LimitsAreKept) {
+  const auto prepared =
+      Prepare({ImagePart{0}}, {ImageFile("gray.png")}, {.max_bytes = 1 << 20, .max_pixels = 4});
+  EXPECT_EQ(prepared.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(bad_image_, 0);
+}
+
+TEST_F(ProcessorTest, AWrongTextBlamesNoImage) {
+  const auto prepared = Prepare({ImagePart{0}, ImagePart{0}}, {ImageFile("gray.png")});
+  EXPECT_EQ(prepared.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(prepared.status().message()), HasSubstr("images"));
+  EXPECT_EQ(bad_image_, -1);
+}
+
+TEST_F(ProcessorTest, DecodersEndAtAStopString) {
+  const auto make = processor_->MakeDecoderFactory({"the"});
+  const auto decoder = make();
+  std::string text;
+  bool stopped = false;
+  for (const int id : processor_->tokenizer().Encode(std::string("of the of"))) {
+    const engine::TextDecoder::Delta delta = decoder->Push(id);
+    text += delta.text;
+    stopped = delta.stopped;
+    if (stopped) break;
+  }
+  EXPECT_TRUE(stopped);
+  EXPECT_THAT(text, testing::Not(HasSubstr("the")));
+  EXPECT_FALSE(make()->Push(processor_->tokenizer().Encode(std::string("of")).front()).stopped);
+}
+
+TEST_F(ProcessorTest, KnowsTheTokensThatEndAnAnswer) {
+  EXPECT_THAT(processor_->end_token_ids(), testing::ElementsAre(2));
+}
+
+}  // namespace
+}  // namespace llava::registry

@@ -1,0 +1,256 @@
+#include "server/torch/torch_executor.h"
+
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+#include <c10/core/InferenceMode.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/network/session.h"
+#include "tests/support/checkpoint_fixture.h"
+
+namespace llava::engine {
+namespace {
+
+using scheduling::BlockId;
+using scheduling::FeatureId;
+using scheduling::SequenceId;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+const Digest kVersion = Sha256Of("version");
+constexpr int kBlocks = 64;
+constexpr int kImageTokens = 16;  // of the golden checkpoint
+
+// One choice as a scheduler would keep it.
+struct Choice {
+  SequenceId id;
+  std::vector<std::int32_t> tokens;  // prompt and answer
+  std::size_t prompt_tokens = 0;
+  std::size_t computed = 0;
+  std::vector<BlockId> blocks;
+  SamplingParams params;
+
+  Choice(int number, std::vector<std::int32_t> prompt) : id(number), tokens(std::move(prompt)) {
+    prompt_tokens = tokens.size();
+    for (int i = 0; i < 4; ++i) blocks.emplace_back(4 * number + i);
+  }
+  std::vector<std::int32_t> Answer() const {
+    return {tokens.begin() + static_cast<std::ptrdiff_t>(prompt_tokens), tokens.end()};
+  }
+};
+
+class TorchExecutorTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    auto llava = model::Llava::Load(model::GoldenCheckpointDir(), {.pack = true});
+    ASSERT_TRUE(llava.ok()) << llava.status();
+    llava_ = *std::move(llava);
+  }
+  static void TearDownTestSuite() { llava_ = nullptr; }
+
+  void SetUp() override {
+    const auto model = std::make_shared<TorchModel>(kVersion, llava_);
+    auto executor = TorchExecutor::Create(model->kv_shape(), kBlocks);
+    ASSERT_TRUE(executor.ok()) << executor.status();
+    executor_ = *std::move(executor);
+    const absl::Status added = executor_->AddVersion(model);
+    ASSERT_TRUE(added.ok()) << added;
+  }
+
+  // The next `most` tokens of each choice at the most; those that have no more sample one.
+  static scheduling::StepPlan PlanOf(const std::vector<Choice*>& choices, std::size_t most = 99) {
+    scheduling::StepPlan plan;
+    plan.version = kVersion;
+    for (Choice* choice : choices) {
+      const std::span<const std::int32_t> tokens = choice->tokens;
+      const std::size_t count = std::min(most, tokens.size() - choice->computed);
+      plan.chunks.push_back({choice->id, static_cast<int>(choice->computed), plan.total_tokens,
+                             tokens.subspan(choice->computed, count), choice->blocks});
+      plan.total_tokens += static_cast<int>(count);
+      choice->computed += count;
+      if (choice->computed < tokens.size()) continue;
+      plan.samples.push_back({plan.total_tokens - 1, choice->id, &choice->params,
+                              tokens.first(choice->prompt_tokens),
+                              tokens.subspan(choice->prompt_tokens), /*seed=*/7});
+    }
+    return plan;
+  }
+
+  std::vector<SampledToken> Run(const scheduling::StepPlan& plan) {
+    auto result = executor_->Forward(plan);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? std::move(result->tokens) : std::vector<SampledToken>();
+  }
+
+  // A step in which all of them sample.
+  void Step(const std::vector<Choice*>& choices) {
+    const std::vector<SampledToken> tokens = Run(PlanOf(choices));
+    ASSERT_EQ(tokens.size(), choices.size());
+    for (std::size_t i = 0; i < tokens.size(); ++i) choices[i]->tokens.push_back(tokens[i].token);
+  }
+
+  // The greedy answer without a cache in blocks or a batch.
+  static std::vector<std::int32_t> Reference(const std::vector<std::int32_t>& prompt, int count) {
+    const c10::InferenceMode inference;
+    model::Session session(*llava_);
+    at::Tensor logits;
+    for (const std::int32_t token : prompt) logits = session.Step(token);
+    std::vector<std::int32_t> answer;
+    while (std::ssize(answer) < count) {
+      answer.push_back(static_cast<std::int32_t>(logits.argmax().item<std::int64_t>()));
+      logits = session.Step(answer.back());
+    }
+    return answer;
+  }
+
+  static scheduling::ImageInput Image(int side, int count) {
+    at::manual_seed(3);
+    const at::Tensor pixels = at::randn({3 * side * side});
+    const float* data = pixels.const_data_ptr<float>();
+    return {.digest = Sha256Of("image"),
+            .offset = 1,
+            .count = count,
+            .height = side,
+            .width = side,
+            .pixels_CHW = {data, data + pixels.numel()}};
+  }
+
+  static inline std::shared_ptr<const model::Llava> llava_;
+  std::unique_ptr<TorchExecutor> executor_;
+};
+
+TEST_F(TorchExecutorTest, ABatchGivesWhatItsSequencesGiveAlone) {
+  const std::vector<std::int32_t> prompts[] = {{1, 300, 17, 5, 40, 41, 42}, {1, 9}, {1, 700, 12}};
+  std::vector<Choice> choices;
+  for (int i = 0; i < 3; ++i) choices.emplace_back(i + 1, prompts[i]);
+  const std::vector<Choice*> all = {&choices[0], &choices[1], &choices[2]};
+  // A prompt that is cut, beside one that ends.
+  const std::vector<SampledToken> tokens = Run(PlanOf(all, 3));
+  ASSERT_EQ(tokens.size(), 2u);
+  choices[1].tokens.push_back(tokens[0].token);
+  choices[2].tokens.push_back(tokens[1].token);
+  for (int step = 0; step < 5; ++step) Step(all);
+  EXPECT_EQ(choices[0].Answer(), Reference(prompts[0], 5));
+  EXPECT_EQ(choices[1].Answer(), Reference(prompts[1], 6));
+  EXPECT_EQ(choices[2].Answer(), Reference(prompts[2], 6));
+}
+
+TEST_F(TorchExecutorTest, SamplesOfOneRowShareItsLogits) {
+  Choice choice(1, {1, 300, 17});
+  choice.params.top_logprobs = 2;
+  scheduling::StepPlan plan = PlanOf({&choice});
+  plan.samples.push_back(plan.samples[0]);
+  plan.samples[1].sequence = SequenceId(2);
+  const std::vector<SampledToken> tokens = Run(plan);
+  ASSERT_EQ(tokens.size(), 2u);
+  EXPECT_EQ(tokens[0].token, tokens[1].token);
+  EXPECT_EQ(tokens[0].logprob, tokens[1].logprob);
+  EXPECT_EQ(tokens[0].top.size(), 2u);
+}
+
+// The processors of a choice that pauses are dropped and made anew.
+TEST_F(TorchExecutorTest, PenaltiesCountTheWholeAnswerOfAChoiceThatPauses) {
+  Choice always(1, {1, 300, 17}), pausing(2, {1, 300, 17}), other(3, {1, 8});
+  for (Choice* choice : {&always, &pausing}) {
+    choice->params.frequency_penalty = 1.5;
+    choice->params.repetition_penalty = 1.3;
+  }
+  for (int step = 0; step < 12; ++step) {
+    Step({&always, &other});
+    if (step % 3 != 1) Step({&pausing});
+  }
+  while (pausing.tokens.size() < always.tokens.size()) Step({&pausing, &other});
+  EXPECT_EQ(pausing.Answer(), always.Answer());
+  EXPECT_NE(always.Answer(), Reference({1, 300, 17}, 12));
+}
+
+TEST_F(TorchExecutorTest, AnImageIsEncodedOnceAndTakesItsRows) {
+  const std::vector<std::int32_t> marks(kImageTokens, llava_->config().image_token_id);
+  std::vector<std::int32_t> prompt = {1};
+  prompt.insert(prompt.end(), marks.begin(), marks.end());
+  prompt.push_back(300);
+  const scheduling::ImageInput image = Image(llava_->config().vision.image_size, kImageTokens);
+  at::Tensor expected;
+  {
+    const c10::InferenceMode inference;
+    const at::Tensor pixels =
+        at::tensor(at::ArrayRef<float>(image.pixels_CHW)).view({1, 3, image.height, image.width});
+    model::PromptTokens tokens{{prompt.begin(), prompt.end()}, {{1, kImageTokens, 0}}};
+    model::Session session(*llava_);
+    const at::Tensor hidden =
+        session.Append(model::EmbedPrompt(*llava_, tokens, llava_->EncodeImages(pixels)));
+    expected = at::log_softmax(llava_->Logits(hidden.slice(0, -1)).squeeze(0), 0);
+  }
+  Choice choice(1, prompt);
+  choice.params.top_logprobs = 0;
+  scheduling::StepPlan plan = PlanOf({&choice}, 9);  // cut through the image
+  plan.encodes.push_back({FeatureId(5), &image});
+  plan.image_rows.push_back(
+      {.first_row = 1, .feature = FeatureId(5), .feature_row = 0, .count = 8});
+  const absl::Status encoded = executor_->EncodeImages(plan);
+  ASSERT_TRUE(encoded.ok()) << encoded;
+  EXPECT_TRUE(Run(plan).empty());
+  plan = PlanOf({&choice});
+  plan.image_rows.push_back(
+      {.first_row = 0, .feature = FeatureId(5), .feature_row = 8, .count = 8});
+  const std::vector<SampledToken> tokens = Run(plan);
+  ASSERT_EQ(tokens.size(), 1u);
+  EXPECT_EQ(tokens[0].token, expected.argmax().item<std::int64_t>());
+  EXPECT_NEAR(tokens[0].logprob, expected.max().item<float>(), 1e-3);
+}
+
+TEST_F(TorchExecutorTest, AnImageOfAnotherShapeIsAnError) {
+  const int side = llava_->config().vision.image_size;
+  for (const auto& [wrong_side, count] : {std::pair(side + 14, kImageTokens), {side, 17}}) {
+    const scheduling::ImageInput image = Image(wrong_side, count);
+    scheduling::StepPlan plan;
+    plan.version = kVersion;
+    plan.encodes.push_back({FeatureId(5), &image});
+    const absl::Status status = executor_->EncodeImages(plan);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("a picture was prepared as"));
+  }
+}
+
+TEST_F(TorchExecutorTest, CopiesBlocksBeforeTheBatch) {
+  Choice choice(1, {1, 300, 17});
+  Run(PlanOf({&choice}));
+  const std::int32_t next = Reference({1, 300, 17}, 1)[0];
+  choice.tokens.push_back(next);
+  scheduling::StepPlan plan = PlanOf({&choice});
+  const BlockId copy(kBlocks - 1);
+  plan.copies.push_back({.from = choice.blocks[0], .to = copy});
+  plan.chunks[0].blocks = {&copy, 1};
+  const std::vector<SampledToken> tokens = Run(plan);
+  ASSERT_EQ(tokens.size(), 1u);
+  EXPECT_EQ(tokens[0].token, Reference({1, 300, 17}, 2)[1]);
+}
+
+TEST_F(TorchExecutorTest, RefusesAVersionWhoseKeysAndValuesDiffer) {
+  auto other =
+      model::Llava::Load(model::GoldenCheckpointDir(), {.dtype = at::kBFloat16, .pack = true});
+  ASSERT_TRUE(other.ok()) << other.status();
+  const absl::Status status =
+      executor_->AddVersion(std::make_shared<TorchModel>(Sha256Of("other"), *std::move(other)));
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("BFloat16"));
+}
+
+TEST_F(TorchExecutorTest, CreateSaysWhatTheKernelsDoNotTake) {
+  model::KvShape shape = TorchModel(kVersion, llava_).kv_shape();
+  shape.head_dim = kMaxHeadDim + 2;
+  const absl::Status status = TorchExecutor::Create(shape, kBlocks).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("258"));
+}
+
+}  // namespace
+}  // namespace llava::engine
