@@ -2,7 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/command_line/command_line.h"
-#include "base/openmp_environment.h"
+#include "base/machine/openmp_environment.h"
 #include "server/app/serve_command.h"
 #include "server/commands/generate_command.h"
 #include "server/commands/inspect_command.h"

@@ -2,7 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/command_line/command_line.h"
-#include "base/openmp_environment.h"
+#include "base/machine/openmp_environment.h"
 #include "training/commands/check_command.h"
 #include "training/commands/convert_command.h"
 #include "training/commands/evaluate_command.h"

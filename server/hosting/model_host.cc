@@ -19,13 +19,13 @@
 #include "base/check.h"
 #include "base/digest.h"
 #include "base/file.h"
+#include "base/machine/memory.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/version_lease.h"
 #include "model/image/image.h"
 #include "model/text/chat_template.h"
 #include "server/hosting/engine_options.h"
-#include "server/hosting/memory.h"
 #include "server/registry/published.h"
 
 namespace llava::server {

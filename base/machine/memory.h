@@ -1,11 +1,11 @@
 // How much memory this process can still take.
-#ifndef LLAVA_SERVER_HOSTING_MEMORY_H_
-#define LLAVA_SERVER_HOSTING_MEMORY_H_
+#ifndef LLAVA_BASE_MACHINE_MEMORY_H_
+#define LLAVA_BASE_MACHINE_MEMORY_H_
 
 #include <cstdint>
 #include <string>
 
-namespace llava::server {
+namespace llava {
 
 // Bytes: the lesser of what the machine has (MemAvailable) and of what the limits of the process'
 // control groups (version 2, or memory of version 1) leave, file pages that can be given back
@@ -13,6 +13,6 @@ namespace llava::server {
 // for tests.
 std::int64_t AvailableMemory(const std::string& root = "");
 
-}  // namespace llava::server
+}  // namespace llava
 
-#endif  // LLAVA_SERVER_HOSTING_MEMORY_H_
+#endif  // LLAVA_BASE_MACHINE_MEMORY_H_

@@ -1,4 +1,4 @@
-#include "base/cpu_count.h"
+#include "base/machine/cpu_count.h"
 
 #include <sched.h>
 
@@ -11,8 +11,8 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
-#include "base/control_groups.h"
 #include "base/file.h"
+#include "base/machine/control_groups.h"
 
 namespace llava {
 namespace {

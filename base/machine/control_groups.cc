@@ -1,4 +1,4 @@
-#include "base/control_groups.h"
+#include "base/machine/control_groups.h"
 
 #include <algorithm>
 

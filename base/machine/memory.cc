@@ -1,4 +1,4 @@
-#include "server/hosting/memory.h"
+#include "base/machine/memory.h"
 
 #include <algorithm>
 #include <fstream>
@@ -7,9 +7,9 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "base/control_groups.h"
+#include "base/machine/control_groups.h"
 
-namespace llava::server {
+namespace llava {
 namespace {
 
 constexpr std::int64_t kUnknown = std::numeric_limits<std::int64_t>::max();
@@ -56,4 +56,4 @@ std::int64_t AvailableMemory(const std::string& root) {
   return left;
 }
 
-}  // namespace llava::server
+}  // namespace llava

@@ -1,4 +1,4 @@
-#include "base/cpu_count.h"
+#include "base/machine/cpu_count.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -8,7 +8,7 @@
 #include <fstream>
 #include <string>
 
-#include "base/control_groups.h"
+#include "base/machine/control_groups.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava {

@@ -1,4 +1,4 @@
-#include "server/hosting/memory.h"
+#include "base/machine/memory.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 
 #include "tests/support/temp_dir.h"
 
-namespace llava::server {
+namespace llava {
 namespace {
 
 class MemoryTest : public ::testing::Test {
@@ -59,4 +59,4 @@ TEST_F(MemoryTest, VersionOne) {
 }
 
 }  // namespace
-}  // namespace llava::server
+}  // namespace llava

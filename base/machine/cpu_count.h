@@ -1,6 +1,6 @@
 // How many CPUs this process may use, and how many threads should compute on them.
-#ifndef LLAVA_BASE_CPU_COUNT_H_
-#define LLAVA_BASE_CPU_COUNT_H_
+#ifndef LLAVA_BASE_MACHINE_CPU_COUNT_H_
+#define LLAVA_BASE_MACHINE_CPU_COUNT_H_
 
 #include <string>
 
@@ -19,4 +19,4 @@ int ComputeThreads();
 
 }  // namespace llava
 
-#endif  // LLAVA_BASE_CPU_COUNT_H_
+#endif  // LLAVA_BASE_MACHINE_CPU_COUNT_H_

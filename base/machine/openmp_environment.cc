@@ -1,4 +1,4 @@
-#include "base/openmp_environment.h"
+#include "base/machine/openmp_environment.h"
 
 #include <linux/limits.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "base/cpu_count.h"
+#include "base/machine/cpu_count.h"
 
 namespace llava {
 namespace {

@@ -1,6 +1,6 @@
 // The control groups that this process is in, as folders of /sys/fs/cgroup.
-#ifndef LLAVA_BASE_CONTROL_GROUPS_H_
-#define LLAVA_BASE_CONTROL_GROUPS_H_
+#ifndef LLAVA_BASE_MACHINE_CONTROL_GROUPS_H_
+#define LLAVA_BASE_MACHINE_CONTROL_GROUPS_H_
 
 #include <string>
 #include <string_view>
@@ -21,4 +21,4 @@ ControlGroups ControlGroupsOf(std::string_view controller, const std::string& ro
 
 }  // namespace llava
 
-#endif  // LLAVA_BASE_CONTROL_GROUPS_H_
+#endif  // LLAVA_BASE_MACHINE_CONTROL_GROUPS_H_

@@ -1,7 +1,7 @@
 // What OpenMP's library reads from the environment when it is loaded: how many threads it has and
 // how they wait.
-#ifndef LLAVA_BASE_OPENMP_ENVIRONMENT_H_
-#define LLAVA_BASE_OPENMP_ENVIRONMENT_H_
+#ifndef LLAVA_BASE_MACHINE_OPENMP_ENVIRONMENT_H_
+#define LLAVA_BASE_MACHINE_OPENMP_ENVIRONMENT_H_
 
 namespace llava {
 
@@ -15,4 +15,4 @@ void TellOpenMp(char** argv);
 
 }  // namespace llava
 
-#endif  // LLAVA_BASE_OPENMP_ENVIRONMENT_H_
+#endif  // LLAVA_BASE_MACHINE_OPENMP_ENVIRONMENT_H_
