@@ -23,7 +23,8 @@ constexpr Option kModelOptions[] = {
      kDtypeChoices},
     {"threads",
      &Config::threads,
-     "Threads that compute on the CPU; 0: one for each core.",
+     "Threads that compute on the CPU; 0: as many as its affinity and the CPU quota of its control "
+     "groups allow.",
      Unit::kCount,
      {0, 1024}},
 };
