@@ -1,13 +1,14 @@
 #include "base/json_reader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "boost/json/parse.hpp"
 #include "boost/json/serialize.hpp"
+#include "boost/json/stream_parser.hpp"
 
 namespace llava {
 namespace {
@@ -32,16 +33,31 @@ const boost::json::object& EmptyObject() {
 
 }  // namespace
 
-absl::StatusOr<boost::json::object> ParseJsonObject(std::string_view text, std::string_view file) {
+std::string PlaceInText(std::string_view text, std::size_t offset) {
+  const std::string_view before = text.substr(0, offset);
+  const std::size_t line =
+      1 + static_cast<std::size_t>(std::count(before.begin(), before.end(), '\n'));
+  const std::size_t start = before.rfind('\n');
+  const std::size_t column = start == before.npos ? before.size() : before.size() - start - 1;
+  return absl::StrCat("line ", line, ", column ", column + 1);
+}
+
+absl::StatusOr<boost::json::value> ParseJson(std::string_view text, std::size_t max_depth) {
   boost::json::parse_options options;
-  options.max_depth = kMaxDepth;
+  options.max_depth = max_depth;
+  boost::json::stream_parser parser(boost::json::storage_ptr(), options);
   boost::json::error_code error;
-  boost::json::value value = boost::json::parse(boost::json::string_view(text.data(), text.size()),
-                                                error, boost::json::storage_ptr(), options);
-  if (error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(View(file), ": expected JSON, found a fault: ", error.message()));
-  }
+  const std::size_t read = parser.write(text.data(), text.size(), error);
+  if (!error) parser.finish(error);
+  if (!error) return parser.release();
+  return absl::InvalidArgumentError(absl::StrCat("expected JSON, found a fault at ",
+                                                 PlaceInText(text, read), ": ", error.message()));
+}
+
+absl::StatusOr<boost::json::object> ParseJsonObject(std::string_view text, std::string_view file) {
+  auto parsed = ParseJson(text, kMaxDepth);
+  if (!parsed.ok()) return Annotate(parsed.status(), std::string(file));
+  boost::json::value value = *std::move(parsed);
   if (!value.is_object()) {
     return absl::InvalidArgumentError(
         absl::StrCat(View(file), ": expected a JSON object, found ", Shown(&value)));

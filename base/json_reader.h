@@ -16,6 +16,13 @@
 
 namespace llava {
 
+// Where in a text the byte at `offset` stands: "line 3, column 17", both counted from 1, columns in
+// bytes.
+std::string PlaceInText(std::string_view text, std::size_t offset);
+
+// Parses one JSON value, nested at most `max_depth` deep. kInvalidArgument names line and column.
+absl::StatusOr<boost::json::value> ParseJson(std::string_view text, std::size_t max_depth);
+
 // Parses one JSON object, nested at most 32 deep. `file` only names it in errors. kInvalidArgument.
 absl::StatusOr<boost::json::object> ParseJsonObject(std::string_view text, std::string_view file);
 

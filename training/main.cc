@@ -16,6 +16,7 @@
 int main(int argc, char** argv) {
   llava::TellOpenMp(argv);
   CLI::App app("LLaVA training service", "llava-train");
+  app.set_version_flag("--version", LLAVA_VERSION);
   app.require_subcommand(1);
   llava::DescribeItself(&app);
   int exit_code = 0;

@@ -54,7 +54,7 @@ absl::Status InstructionDataset::Impl::AddRow(const RowPlace& place, std::string
       place.size > kMaxRowBytes
           ? RowIssue{.why = absl::StrCat("has ", place.size, " bytes, at most ", kMaxRowBytes,
                                          " are allowed")}
-          : ParseRow(bytes);
+          : ParseRow(bytes, {place.line, place.column});
   if (const Row* row = std::get_if<Row>(&parsed)) {
     if (auto issue = CheckImages(*row, options.images_dir)) {
       parsed = *std::move(issue);

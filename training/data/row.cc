@@ -1,10 +1,14 @@
 #include "training/data/row.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "boost/json.hpp"
 
 namespace llava::training {
@@ -12,7 +16,8 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kMaxDepth = 16;
+// Of a field that nobody reads; ours are three deep.
+constexpr std::size_t kMaxDepth = 512;
 
 RowIssue Issue(std::string id, std::string field, std::string why) {
   return RowIssue{.id = std::move(id), .field = std::move(field), .why = std::move(why)};
@@ -35,6 +40,84 @@ std::size_t CountPlaceholders(std::string_view text) {
   return count;
 }
 
+// Whether `mark` is a whole line of the text, as a mark is and a word about HTML is not.
+bool HasLine(std::string_view text, std::string_view mark) {
+  for (const absl::string_view line :
+       absl::StrSplit(absl::string_view(text.data(), text.size()), '\n')) {
+    if (absl::StripAsciiWhitespace(line) == absl::string_view(mark.data(), mark.size()))
+      return true;
+  }
+  return false;
+}
+
+// A text that differs from JSON only in what Python's reader takes beside it, and that has the same
+// bytes in the same places otherwise: NaN and Infinity become an empty text, half a surrogate pair
+// becomes U+FFFD.
+class PythonJson {
+ public:
+  explicit PythonJson(std::string_view text) : text_(text) {}
+
+  std::string AsJson() {
+    while (at_ < text_.size()) {
+      if (text_[at_] == '"') {
+        String();
+      } else if (!Constant("NaN") && !Constant("Infinity") && !Constant("-Infinity")) {
+        ++at_;
+      }
+    }
+    return std::move(text_);
+  }
+
+ private:
+  bool Constant(std::string_view word) {
+    if (text_.compare(at_, word.size(), word) != 0) return false;
+    text_.replace(at_, word.size(), word.size(), ' ');
+    text_.replace(at_, 2, "\"\"");
+    at_ += word.size();
+    return true;
+  }
+
+  void String() {
+    for (++at_; at_ < text_.size() && text_[at_] != '"'; ++at_) {
+      if (text_[at_] != '\\') continue;
+      const int unit = Escape(at_);
+      if (unit < 0xD800 || unit > 0xDFFF) {
+        ++at_;
+      } else if (unit < 0xDC00 && Escape(at_ + 6) >= 0xDC00 && Escape(at_ + 6) <= 0xDFFF) {
+        at_ += 11;
+      } else {
+        text_.replace(at_, 6, "\\uFFFD");
+        at_ += 5;
+      }
+    }
+    ++at_;
+  }
+
+  // The UTF-16 unit of "\uXXXX" at a place; -1 when there is none.
+  int Escape(std::size_t at) const {
+    unsigned unit = 0;
+    if (text_.compare(at < text_.size() ? at : text_.size(), 2, "\\u") != 0) return -1;
+    const char* digits = text_.data() + at + 2;
+    if (at + 6 > text_.size()) return -1;
+    const auto [end, error] = std::from_chars(digits, digits + 4, unit, 16);
+    return error == std::errc() && end == digits + 4 ? static_cast<int>(unit) : -1;
+  }
+
+  std::string text_;
+  std::size_t at_ = 0;
+};
+
+// The place in the file of a byte of a row.
+std::string PlaceInFile(std::string_view row, std::size_t offset, RowStart start) {
+  const std::string_view before = row.substr(0, offset);
+  const auto lines = std::count(before.begin(), before.end(), '\n');
+  const std::size_t line_start = before.rfind('\n');
+  const std::int64_t column = line_start == before.npos
+                                  ? start.column + static_cast<std::int64_t>(before.size())
+                                  : static_cast<std::int64_t>(before.size() - line_start);
+  return absl::StrCat("line ", start.line + lines, ", column ", column);
+}
+
 // Relative, and without a way out of the images folder.
 bool StaysInside(const std::string& path) {
   const std::filesystem::path parsed(path);
@@ -42,15 +125,70 @@ bool StaysInside(const std::string& path) {
   return std::none_of(parsed.begin(), parsed.end(), [](const auto& part) { return part == ".."; });
 }
 
-std::optional<RowIssue> ReadId(const json::object& object, Row* row) {
+// It only names the row in messages: whatever it is, the row is as good.
+std::string ReadId(const json::object& object) {
   const json::value* id = object.if_contains("id");
-  if (id == nullptr || id->is_null()) return std::nullopt;
-  if (id->is_string()) {
-    row->id = std::string(id->as_string());
-  } else if (id->is_int64() || id->is_uint64()) {
-    row->id = json::serialize(*id);
-  } else {
-    return Issue("", "id", absl::StrCat("is ", Show(*id), ", expected a string or an integer"));
+  if (id == nullptr || id->is_null()) return "";
+  if (id->is_string()) return std::string(id->as_string());
+  // As pandas writes integers.
+  if (id->is_double()) return absl::StrCat(id->as_double());
+  return Show(*id);
+}
+
+// The words of a key: "image_paths" and "imagePaths" are {"image", "paths"}.
+std::vector<std::string> WordsOf(std::string_view key) {
+  std::vector<std::string> words(1);
+  bool after_small = false;
+  for (const char c : key) {
+    const bool letter = absl::ascii_isalpha(static_cast<unsigned char>(c));
+    const bool big = absl::ascii_isupper(static_cast<unsigned char>(c));
+    if ((!letter || (big && after_small)) && !words.back().empty()) words.emplace_back();
+    if (letter) words.back().push_back(absl::ascii_tolower(static_cast<unsigned char>(c)));
+    after_small = letter && !big;
+  }
+  if (words.back().empty()) words.pop_back();
+  return words;
+}
+
+// Whether a key names pictures, sounds or films themselves, and not something about them, such as
+// "image_width" or "video_id".
+bool NamesMedia(std::string_view key) {
+  static constexpr std::string_view kMedia[] = {
+      "image", "images", "img",    "imgs",   "picture", "pictures",   "pic",
+      "pics",  "photo",  "photos", "video",  "videos",  "audio",      "audios",
+      "media", "frames", "sound",  "sounds", "pixels",  "screenshot", "screenshots"};
+  static constexpr std::string_view kAbout[] = {
+      "id",      "ids",      "width",    "height",      "size",  "sizes",  "count",
+      "source",  "caption",  "captions", "description", "hash",  "md5",    "sha",
+      "type",    "format",   "license",  "category",    "label", "labels", "title",
+      "quality", "duration", "fps",      "dataset",     "split", "num"};
+  const std::vector<std::string> words = WordsOf(key);
+  const auto is_one_of = [](const auto& list) {
+    return [&list](const std::string& word) {
+      return std::find(std::begin(list), std::end(list), word) != std::end(list);
+    };
+  };
+  return std::any_of(words.begin(), words.end(), is_one_of(kMedia)) &&
+         std::none_of(words.begin(), words.end(), is_one_of(kAbout));
+}
+
+bool SaysNothing(const json::value& value) {
+  return value.is_null() || value.is_bool() || value.is_number() ||
+         (value.is_string() && value.as_string().empty()) ||
+         (value.is_array() && value.as_array().empty()) ||
+         (value.is_object() && value.as_object().empty());
+}
+
+// A key other than `image` that holds media. `read`: whether `image` is read here.
+std::optional<RowIssue> CheckKeys(const json::object& object, const std::string& place, bool read,
+                                  const std::string& id) {
+  for (const auto& [key, value] : object) {
+    const std::string name(key);
+    if ((read && name == "image") || SaysNothing(value) || !NamesMedia(name)) continue;
+    return Issue(
+        id, place + name,
+        absl::StrCat("is ", Show(value),
+                     ", which nobody would read; expected pictures in the row's \"image\""));
   }
   return std::nullopt;
 }
@@ -85,6 +223,7 @@ std::optional<RowIssue> AddTurn(const json::value& value, const std::string& fie
   }
   const json::value* from = value.as_object().if_contains("from");
   const json::value* text = value.as_object().if_contains("value");
+  if (auto issue = CheckKeys(value.as_object(), field + ".", /*read=*/false, row->id)) return issue;
   if (from == nullptr || !from->is_string() ||
       (from->as_string() != "human" && from->as_string() != "gpt")) {
     return Issue(row->id, field + ".from",
@@ -126,12 +265,18 @@ std::optional<RowIssue> ReadTurns(const json::object& object, Row* row) {
 }
 
 std::optional<RowIssue> CheckPlaceholders(const Row& row) {
-  if (row.images.empty()) return std::nullopt;
   std::size_t human = 0;
   for (std::size_t i = 0; i < row.turns.size(); ++i) {
     const std::size_t count = CountPlaceholders(row.turns[i].text);
     if (row.turns[i].speaker == Speaker::kGpt && count > 0) {
       return Issue(row.id, "conversations", "has <image> in a turn of gpt");
+    }
+    for (const std::string_view mark : {"<video>", "<audio>"}) {
+      if (row.turns[i].speaker == Speaker::kHuman && HasLine(row.turns[i].text, mark)) {
+        return Issue(row.id, "conversations",
+                     absl::StrCat("has the mark ", absl::string_view(mark.data(), mark.size()),
+                                  ", expected pictures only"));
+      }
     }
     human += count;
   }
@@ -150,7 +295,7 @@ std::string RowIssue::ToString() const {
   return absl::StrCat(text, why);
 }
 
-std::variant<Row, RowIssue> ParseRow(std::string_view text) {
+std::variant<Row, RowIssue> ParseRow(std::string_view text, RowStart start) {
   if (text.size() > kMaxRowBytes) {
     return Issue(
         "", "",
@@ -158,17 +303,25 @@ std::variant<Row, RowIssue> ParseRow(std::string_view text) {
   }
   json::parse_options options;
   options.max_depth = kMaxDepth;
+  json::stream_parser parser(json::storage_ptr(), options);
+  const std::string strict = PythonJson(text).AsJson();
   boost::system::error_code error;
-  const json::value value =
-      json::parse(json::string_view(text.data(), text.size()), error, json::storage_ptr(), options);
-  if (error) return Issue("", "", absl::StrCat("is not valid JSON: ", error.message()));
+  const std::size_t read = parser.write(strict.data(), strict.size(), error);
+  if (!error) parser.finish(error);
+  if (error) {
+    return Issue("", "",
+                 absl::StrCat("is not valid JSON at ", PlaceInFile(text, read, start), ": ",
+                              error.message()));
+  }
+  const json::value value = parser.release();
   if (!value.is_object()) {
     return Issue("", "", absl::StrCat("is ", Show(value), ", expected an object"));
   }
   Row row;
   const json::object& object = value.as_object();
-  if (auto issue = ReadId(object, &row)) return *issue;
+  row.id = ReadId(object);
   if (auto issue = ReadImages(object, &row)) return *issue;
+  if (auto issue = CheckKeys(object, "", /*read=*/true, row.id)) return *issue;
   if (auto issue = ReadTurns(object, &row)) return *issue;
   if (auto issue = CheckPlaceholders(row)) return *issue;
   return row;

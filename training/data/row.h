@@ -1,6 +1,7 @@
 // One row of LLaVA instruction data, and what can be wrong with it. The format is the one of the
 // reference (LLaVA, train.py): {"id", "image", "conversations": [{"from", "value"}, ...]}; fields
-// we do not know are ignored.
+// we do not know are ignored, unless they look like pictures, sounds or films that nobody would
+// read.
 #ifndef LLAVA_TRAINING_DATA_ROW_H_
 #define LLAVA_TRAINING_DATA_ROW_H_
 
@@ -29,8 +30,8 @@ struct Turn {
 };
 
 // What always holds: turns alternate, begin with the human and end with gpt, so their number is
-// even and at least two; with images, the human turns hold one placeholder for each of them. In a
-// row without images "<image>" is plain text, as in the reference.
+// even and at least two; the human turns hold one placeholder for each image, and those of gpt
+// none.
 struct Row {
   std::string id;                   // may be empty; not unique in published data
   std::vector<std::string> images;  // relative to the images folder; never leaves it
@@ -51,9 +52,16 @@ struct RowIssue {
   bool operator==(const RowIssue&) const = default;
 };
 
+// Where a row begins in its file, both counted from 1.
+struct RowStart {
+  std::int64_t line = 1;
+  std::int64_t column = 1;
+};
+
 // The row that `json` describes, or the first thing that is wrong with it (`file` and `line` are
-// left for the caller to fill in). A leading gpt turn is dropped, as the reference does.
-std::variant<Row, RowIssue> ParseRow(std::string_view json);
+// left for the caller to fill in; `start` is for the place of a syntax error). A leading gpt turn
+// is dropped, as the reference does. JSON is what Python's reader takes: also NaN and Infinity.
+std::variant<Row, RowIssue> ParseRow(std::string_view json, RowStart start = {});
 
 // Words of all turns, as the reference counts a sample's length for grouping (split at spaces);
 // at least 1.

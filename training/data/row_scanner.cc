@@ -12,15 +12,18 @@ bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 }  // namespace
 
 absl::Status RowScanner::Error(std::string_view why) const {
-  return absl::InvalidArgumentError(
-      absl::StrCat("line ", line_, ": ", absl::string_view(why.data(), why.size())));
+  return absl::InvalidArgumentError(absl::StrCat("line ", line_, ", column ", Column(), ": ",
+                                                 absl::string_view(why.data(), why.size())));
 }
 
 absl::Status RowScanner::Feed(std::string_view bytes) {
   for (const char c : bytes) {
     RETURN_IF_ERROR(Step(c));
     ++offset_;
-    if (c == '\n') ++line_;
+    if (c == '\n') {
+      ++line_;
+      line_start_ = offset_;
+    }
   }
   return absl::OkStatus();
 }
@@ -73,7 +76,7 @@ absl::Status RowScanner::BeginRow(char c) {
   depth_ = 0;
   in_string_ = false;
   escaped_ = false;
-  place_ = {offset_, 1, line_};
+  place_ = {offset_, 1, line_, Column()};
   row_.assign(1, c);
   return array_ && EndsRowInside(c) ? EndRow() : absl::OkStatus();
 }

@@ -15,7 +15,8 @@ namespace llava::training {
 struct RowPlace {
   std::uint64_t offset = 0;  // of the first byte
   std::uint64_t size = 0;
-  std::int64_t line = 0;  // counted from 1
+  std::int64_t line = 0;    // counted from 1
+  std::int64_t column = 0;  // of the first byte in its line, counted from 1
 };
 
 // Not thread-safe. Feed() the file in pieces of any size, then Finish().
@@ -26,8 +27,8 @@ class RowScanner {
 
   explicit RowScanner(OnRow on_row) : on_row_(std::move(on_row)) {}
 
-  // INVALID_ARGUMENT names the line: neither an array nor an object at the start, something between
-  // rows that is not a comma, something behind the end. Or what `on_row` returned.
+  // INVALID_ARGUMENT names line and column: neither an array nor an object at the start, something
+  // between rows that is not a comma, something behind the end. Or what `on_row` returned.
   absl::Status Feed(std::string_view bytes);
 
   // INVALID_ARGUMENT when the array or its last row is not closed.
@@ -42,6 +43,7 @@ class RowScanner {
   absl::Status EndRow();
   bool EndsRowInside(char c);
   absl::Status Error(std::string_view why) const;
+  std::int64_t Column() const { return static_cast<std::int64_t>(offset_ - line_start_) + 1; }
 
   OnRow on_row_;
   State state_ = State::kStart;
@@ -52,6 +54,7 @@ class RowScanner {
   int depth_ = 0;
   std::uint64_t offset_ = 0;
   std::int64_t line_ = 1;
+  std::uint64_t line_start_ = 0;  // offset of the line's first byte
   RowPlace place_;
   std::string row_;
 };
