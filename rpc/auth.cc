@@ -2,6 +2,7 @@
 
 #include <openssl/crypto.h>
 
+#include <algorithm>
 #include <cstddef>
 
 #include "absl/strings/ascii.h"
@@ -12,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 
 namespace llava::rpc {
 namespace {
@@ -19,6 +21,29 @@ namespace {
 constexpr std::size_t kMaxTokenFileBytes = std::size_t{16} << 20;
 
 }  // namespace
+
+absl::Status CheckName(absl::string_view name) {
+  const bool control = std::any_of(name.begin(), name.end(), [](char c) {
+    return absl::ascii_iscntrl(static_cast<unsigned char>(c));
+  });
+  if (name.size() > kMaxNameBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name.size(), " bytes, expected at most ", kMaxNameBytes));
+  }
+  if (!control && IsValidUtf8({name.data(), name.size()})) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "\"", absl::CHexEscape(name), "\": expected valid UTF-8 without control characters"));
+}
+
+absl::StatusOr<std::string> TenantOf(const Caller& caller, absl::string_view asked) {
+  if (asked.empty() || asked == caller.name) return caller.name;
+  RETURN_IF_ERROR(CheckName(asked));
+  if (caller.may_name_tenants) return std::string(asked);
+  return absl::PermissionDeniedError(absl::StrCat("the token of ", caller.name,
+                                                  " lacks the role tenants, without which it is "
+                                                  "its own tenant and may not name ",
+                                                  asked));
+}
 
 absl::StatusOr<Auth::Token> Auth::ParseLine(absl::string_view line) {
   const std::vector<std::string> words =
@@ -29,11 +54,13 @@ absl::StatusOr<Auth::Token> Auth::ParseLine(absl::string_view line) {
   }
   Token token;
   token.name = words[0];
+  RETURN_IF_ERROR(CheckName(token.name));
   for (const absl::string_view role : absl::StrSplit(words[1], ',')) {
-    if (role != "chat" && role != "admin") {
-      return absl::InvalidArgumentError(absl::StrCat("role ", role, ", expected chat or admin"));
+    if (role != "chat" && role != "admin" && role != "tenants") {
+      return absl::InvalidArgumentError(
+          absl::StrCat("role ", role, ", expected chat, admin or tenants"));
     }
-    (role == "chat" ? token.chat : token.admin) = true;
+    (role == "chat" ? token.chat : role == "admin" ? token.admin : token.tenants) = true;
   }
   absl::string_view hex = words[2];
   const bool well_formed = absl::ConsumePrefix(&hex, "sha256:") && hex.size() == 64 &&
@@ -72,8 +99,7 @@ absl::StatusOr<Auth> Auth::FromFile(const std::string& path) {
   return FromText(text, path);
 }
 
-absl::StatusOr<std::string> Auth::Check(absl::string_view authorization, Role role) const {
-  if (open_) return std::string();
+absl::StatusOr<const Auth::Token*> Auth::Find(absl::string_view authorization) const {
   constexpr absl::string_view kScheme = "bearer ";
   if (!absl::StartsWithIgnoreCase(authorization, kScheme)) {
     return absl::UnauthenticatedError("authorization: expected `Bearer <token>`");
@@ -87,12 +113,24 @@ absl::StatusOr<std::string> Auth::Check(absl::string_view authorization, Role ro
     }
   }
   if (match == nullptr) return absl::UnauthenticatedError("authorization: the token is not known");
+  return match;
+}
+
+absl::StatusOr<Caller> Auth::CheckAny(absl::string_view authorization) const {
+  if (open_) return Caller();
+  ASSIGN_OR_RETURN(const Token* match, Find(authorization));
+  return Caller{match->name, match->tenants};
+}
+
+absl::StatusOr<Caller> Auth::Check(absl::string_view authorization, Role role) const {
+  if (open_) return Caller();
+  ASSIGN_OR_RETURN(const Token* match, Find(authorization));
   if (!(role == Role::kChat ? match->chat : match->admin)) {
     return absl::PermissionDeniedError(absl::StrCat("authorization: the token of ", match->name,
                                                     " lacks the role ",
                                                     role == Role::kChat ? "chat" : "admin"));
   }
-  return match->name;
+  return Caller{match->name, match->tenants};
 }
 
 }  // namespace llava::rpc

@@ -1,11 +1,9 @@
 #include "rpc/grpc_server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
-#include <grpcpp/support/server_interceptor.h>
 
 #include <algorithm>
 #include <chrono>
@@ -22,6 +20,10 @@ namespace {
 
 constexpr int kMaxPingStrikes = 2;
 constexpr int kMaxMetadataBytes = 16 << 10;
+// Calls at a time on one connection; RFC 9113 advises against fewer than 100.
+constexpr int kMaxStreams = 128;
+// Of methods that block. Each of two services lets 64 calls wait; the others are short.
+constexpr int kMaxThreads = 160;
 // A connection whose peer has silently gone is noticed within about this time.
 constexpr int kKeepaliveMs = 60'000;
 
@@ -42,8 +44,15 @@ int Milliseconds(Duration duration) {
 
 void Limit(const GrpcOptions& options, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
-  builder->SetResourceQuota(
-      grpc::ResourceQuota("llavad").Resize(static_cast<std::size_t>(options.memory_bytes)));
+  builder->SetResourceQuota(grpc::ResourceQuota("llavad")
+                                .Resize(static_cast<std::size_t>(options.memory_bytes))
+                                .SetMaxThreads(kMaxThreads));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
+  // A compressed message is inflated before its size is known. The first line refuses calls that
+  // announce one, before their message is read; the second never inflates, whatever is announced.
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder->AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, kMaxPingStrikes);
@@ -51,75 +60,66 @@ void Limit(const GrpcOptions& options, grpc::ServerBuilder* builder) {
                               Milliseconds(options.keepalive_min_interval));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS,
                               Milliseconds(options.connection_idle_timeout));
-  // Two daemons must not share a port by accident.
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
 }
 
-// A message that cannot be parsed never reaches its method: gRPC says UNIMPLEMENTED, without a
-// word, and clients would believe that.
-class NamesUnreadable final : public grpc::experimental::Interceptor {
- public:
-  void Intercept(grpc::experimental::InterceptorBatchMethods* batch) override {
-    using grpc::experimental::InterceptionHookPoints;
-    if (batch->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
-      const grpc::Status status = batch->GetSendStatus();
-      if (status.error_code() == grpc::UNIMPLEMENTED && status.error_message().empty()) {
-        batch->ModifySendStatus({grpc::INVALID_ARGUMENT,
-                                 "the request cannot be read: expected the message of this method, "
-                                 "with UTF-8 in each text"});
-      }
-    }
-    batch->Proceed();
-  }
-};
-
-class NamesUnreadableFactory final : public grpc::experimental::ServerInterceptorFactoryInterface {
- public:
-  // A method that does not exist is UNIMPLEMENTED indeed. gRPC takes it for bidirectional, which
-  // none of ours is.
-  grpc::experimental::Interceptor* CreateServerInterceptor(
-      grpc::experimental::ServerRpcInfo* call) override {
-    const bool exists = call->type() != grpc::experimental::ServerRpcInfo::Type::BIDI_STREAMING;
-    return exists ? new NamesUnreadable : nullptr;
-  }
-};
+std::vector<std::string> Reflected(std::vector<std::string> services) {
+  services.push_back("grpc.health.v1.Health");
+  services.push_back("grpc.reflection.v1.ServerReflection");
+  return services;
+}
 
 }  // namespace
 
+GrpcServer::GrpcServer(const GrpcOptions& options, std::unique_ptr<ConnectionAcceptor> acceptor,
+                       CallGuard* guard)
+    : health_(options.service_names),
+      reflection_(Reflected(options.service_names), guard),
+      acceptor_(std::move(acceptor)) {}
+
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
-    const GrpcOptions& options, const std::vector<grpc::Service*>& services) {
-  grpc::EnableDefaultHealthCheckService(true);
-  if (options.reflection) {
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-    // Named, so that the description of the health service is linked and reflection knows it.
-    grpc::health::v1::HealthCheckRequest::descriptor();
-  }
-  grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort(options.listen, Credentials(options.tls), &port);
-  Limit(options, &builder);
-  for (grpc::Service* service : services) builder.RegisterService(service);
-  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
-  interceptors.push_back(std::make_unique<NamesUnreadableFactory>());
-  builder.experimental().SetInterceptorCreators(std::move(interceptors));
-  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr || port == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("listen: ", options.listen, ": cannot be listened on"));
-  }
-  auto result =
-      std::unique_ptr<GrpcServer>(new GrpcServer(std::move(server), port, options.service_names));
-  result->SetServing(false);
-  return result;
+    const GrpcOptions& options, const std::vector<RawService*>& services, CallGuard* guard) {
+  ASSIGN_OR_RETURN(auto acceptor, ConnectionAcceptor::Listen(
+                                      {.listen = options.listen,
+                                       .max_connections = options.max_connections,
+                                       .max_per_address = options.max_connections_per_address}));
+  auto server = std::unique_ptr<GrpcServer>(new GrpcServer(options, std::move(acceptor), guard));
+  RETURN_IF_ERROR(server->Build(options, services));
+  return server;
 }
 
-void GrpcServer::SetServing(bool serving) {
-  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-  health->SetServingStatus(serving);
-  for (const std::string& name : names_) health->SetServingStatus(name, serving);
+absl::Status GrpcServer::Build(const GrpcOptions& options,
+                               const std::vector<RawService*>& services) {
+  grpc::EnableDefaultHealthCheckService(false);
+  grpc::ServerBuilder builder;
+  using External = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  connections_ = builder.experimental().AddExternalConnectionAcceptor(External::FROM_FD,
+                                                                      Credentials(options.tls));
+  Limit(options, &builder);
+  builder.RegisterService(&health_);
+  if (options.reflection) {
+    // Named, so that the description of the health service is linked and reflection knows it.
+    grpc::health::v1::HealthCheckRequest::descriptor();
+    builder.RegisterService(&reflection_);
+  }
+  for (RawService* service : services) builder.RegisterService(service);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr) {
+    return absl::UnavailableError(absl::StrCat(
+        "listen: ", options.listen, ": gRPC does not start, probably for its TLS files"));
+  }
+  acceptor_->Start([this](int fd) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.listener_fd = acceptor_->listening_fd();
+    connection.fd = fd;
+    connections_->HandleNewConnection(&connection);
+  });
+  return absl::OkStatus();
 }
 
 void GrpcServer::Stop(TimePoint deadline) {
+  acceptor_->Stop();
+  if (server_ == nullptr) return;
+  health_.Stop();
   const RealClock clock;
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::max(Duration(0), deadline - clock.Now()));

@@ -1,8 +1,10 @@
-// The gRPC side of the daemon: port, credentials, limits, health and reflection.
+// The gRPC side of the daemon: port, credentials, limits, health and reflection. What a client
+// without a token can cost is bounded here and in CallGuard.
 #ifndef LLAVA_RPC_GRPC_SERVER_H_
 #define LLAVA_RPC_GRPC_SERVER_H_
 
 #include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
 
 #include <cstdint>
 #include <memory>
@@ -11,6 +13,11 @@
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
+#include "rpc/call_guard.h"
+#include "rpc/connection_acceptor.h"
+#include "rpc/health_service.h"
+#include "rpc/raw_service.h"
+#include "rpc/reflection_service.h"
 #include "rpc/tls_files.h"
 
 namespace llava::rpc {
@@ -22,35 +29,42 @@ struct GrpcOptions {
   std::int64_t memory_bytes = std::int64_t{1} << 30;  // of all messages that are being received
   Duration keepalive_min_interval = std::chrono::seconds(10);
   Duration connection_idle_timeout = std::chrono::minutes(30);
+  std::int64_t max_connections = 4096;
+  std::int64_t max_connections_per_address = 256;
   bool reflection = true;
-  std::vector<std::string> service_names = {"llava.v1.ChatService"};  // whose health is told
+  // Those that health and reflection tell of.
+  std::vector<std::string> service_names = {"llava.v1.ChatService", "llava.v1.ModelService"};
 };
 
 // Owned by the app. Thread-safe.
 class GrpcServer {
  public:
-  // Starts to listen. The services outlive the server. UNAVAILABLE when the address cannot be
-  // bound, INVALID_ARGUMENT when the TLS files are no good.
-  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(
-      const GrpcOptions& options, const std::vector<grpc::Service*>& services);
+  // Starts to listen. The services and the guard outlive the server. UNAVAILABLE when the address
+  // cannot be bound or the TLS files are no good, INVALID_ARGUMENT for a malformed address.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcOptions& options,
+                                                           const std::vector<RawService*>& services,
+                                                           CallGuard* guard);
   ~GrpcServer() { Stop(TimePoint()); }
 
-  int port() const { return port_; }
+  int port() const { return acceptor_->port(); }
 
   // What grpc.health.v1 says of the server and of each service.
-  void SetServing(bool serving);
+  void SetServing(bool serving) { health_.SetServing(serving); }
 
   // Takes no new connections; calls that are left after `deadline` are cancelled. Returns when the
   // last one has ended.
   void Stop(TimePoint deadline);
 
  private:
-  GrpcServer(std::unique_ptr<grpc::Server> server, int port, std::vector<std::string> names)
-      : server_(std::move(server)), port_(port), names_(std::move(names)) {}
+  GrpcServer(const GrpcOptions& options, std::unique_ptr<ConnectionAcceptor> acceptor,
+             CallGuard* guard);
+  absl::Status Build(const GrpcOptions& options, const std::vector<RawService*>& services);
 
-  const std::unique_ptr<grpc::Server> server_;
-  const int port_;
-  const std::vector<std::string> names_;
+  HealthService health_;
+  ReflectionService reflection_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections_;
+  const std::unique_ptr<ConnectionAcceptor> acceptor_;
 };
 
 }  // namespace llava::rpc

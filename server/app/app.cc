@@ -10,9 +10,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "rpc/auth.h"
+#include "rpc/call_guard.h"
+#include "rpc/grpc_log.h"
 #include "rpc/grpc_server.h"
 #include "rpc/host_port.h"
+#include "rpc/port_probe.h"
 #include "server/api/grpc/chat.h"
 #include "server/api/grpc/models.h"
 #include "server/api/http/chat_route.h"
@@ -69,11 +73,17 @@ struct App::Parts {
                 static_cast<std::size_t>(config.queue_requests)),
         runner(ToRunnerOptions(config), &models, &admission, &prepare, &metrics, log.get(), clock),
         fetcher(std::move(fetch), clock),
-        chat(&runner, &io, &auth),
-        model_service({ModelName(config), config.checkpoint, config.watch}, &models, &auth,
+        guard(&auth, ToGuardLimits(config)),
+        chat(&runner, &io, &guard),
+        model_service({ModelName(config), config.checkpoint, config.watch}, &models, &guard,
                       log.get(), clock),
         api_router(&auth),
-        metrics_router(&no_auth) {}
+        metrics_router(&no_auth),
+        grpc_log([this](bool is_error, const std::string& place, const std::string& message) {
+          boost::json::object fields = {{"place", place}, {"message", Utf8Repair(message)}};
+          is_error ? log->Warning("grpc", std::move(fields))
+                   : log->Debug("grpc", std::move(fields));
+        }) {}
 
   std::string Scrape();
   observe::Health::State Readiness() const;
@@ -100,13 +110,16 @@ struct App::Parts {
   api::PreparePool prepare;
   api::ChatRunner runner;
   api::ImageFetcher fetcher;
+  rpc::CallGuard guard;
   api::GrpcChat chat;
   api::GrpcModels model_service;
   api::HttpRouter api_router;
   api::HttpRouter metrics_router;
+  const rpc::GrpcLogRedirection grpc_log;
   std::unique_ptr<rpc::GrpcServer> grpc;
   std::unique_ptr<api::HttpServer> http;
   std::unique_ptr<api::HttpServer> metrics_http;
+  std::unique_ptr<rpc::PortProbe> ports;
   std::unique_ptr<registry::LatestWatcher> watcher;
   registry::Registry::Ticket first;  // of the configured checkpoint; null: none
   bool was_ready = false;            // of the registry's lock
@@ -140,6 +153,8 @@ observe::Health::State App::Parts::Readiness() const {
     }
   });
   if (stalled) return {false, "an engine has stalled"};
+  const std::string problem = ports == nullptr ? "" : ports->Problem();
+  if (!problem.empty()) return {false, problem};
   return state;
 }
 
@@ -238,8 +253,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   api::AddChatRoute(&p->runner, &p->prepare, &p->fetcher, &p->api_router);
   api::AddPageRoutes(&p->api_router);
   auto app = std::unique_ptr<App>(new App(std::move(parts)));
-  ASSIGN_OR_RETURN(
-      p->grpc, rpc::GrpcServer::Start(ToGrpcOptions(config, tls), {&p->chat, &p->model_service}));
+  ASSIGN_OR_RETURN(p->grpc, rpc::GrpcServer::Start(ToGrpcOptions(config, tls),
+                                                   {&p->chat, &p->model_service}, &p->guard));
   if (!config.http.empty()) {
     const api::HttpOptions options = ToHttpOptions(config, config.http, tls);
     ASSIGN_OR_RETURN(p->http, api::HttpServer::Start(options, &p->io, &p->api_router));
@@ -248,6 +263,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
     const api::HttpOptions options = ToHttpOptions(config, config.metrics, {});
     ASSIGN_OR_RETURN(p->metrics_http, api::HttpServer::Start(options, &p->io, &p->metrics_router));
   }
+  ASSIGN_OR_RETURN(p->ports, rpc::PortProbe::Start(ToProbedPorts(config, app->ports()), {}));
   p->health.Listen([p](const observe::Health::State& state) { p->grpc->SetServing(state.ready); });
   return app;
 }
@@ -306,6 +322,7 @@ bool App::Stop() {
   const TimePoint cut_off = p.clock->Now() + kCutOff;
   p.health.Listen(nullptr);
   p.model_service.Stop();
+  p.ports.reset();
   if (p.grpc) p.grpc->Stop(cut_off);
   if (p.http) p.http->Stop(cut_off);
   if (p.metrics_http) p.metrics_http->Stop(cut_off);

@@ -22,6 +22,12 @@ std::int64_t OpenFiles() {
                : std::numeric_limits<std::int64_t>::max();
 }
 
+// An eighth of the files: HTTP may have three quarters, the rest is a reserve for checkpoints,
+// image URLs, the log and the metrics port.
+std::int64_t GrpcConnections(const Config& config) {
+  return std::min(config.grpc_max_connections, std::max<std::int64_t>(4, OpenFiles() / 8));
+}
+
 }  // namespace
 
 std::string ModelName(const Config& config) {
@@ -65,6 +71,23 @@ api::ChatRunner::Options ToRunnerOptions(const Config& config) {
           .canary_by_tenant = config.canary_by == "tenant"};
 }
 
+rpc::CallGuard::Limits ToGuardLimits(const Config& config) {
+  // Two of the largest messages, or all that may wait anyway.
+  return {.wire = {},
+          .max_parsing_bytes = std::max(config.queue_bytes, 2 * config.max_message_bytes)};
+}
+
+std::vector<rpc::ProbedPort> ToProbedPorts(const Config& config, const App::Ports& ports) {
+  const bool tls = !config.tls_certificate.empty();
+  std::vector<rpc::ProbedPort> probed = {
+      {"gRPC", config.listen, ports.grpc, tls ? rpc::TlsGreeting() : rpc::Http2Greeting()}};
+  if (!config.http.empty()) {
+    probed.push_back(
+        {"HTTP", config.http, ports.http, tls ? rpc::TlsGreeting() : rpc::Http1Greeting()});
+  }
+  return probed;
+}
+
 rpc::GrpcOptions ToGrpcOptions(const Config& config, const rpc::TlsFiles& tls) {
   return {.listen = config.listen,
           .tls = tls,
@@ -72,6 +95,8 @@ rpc::GrpcOptions ToGrpcOptions(const Config& config, const rpc::TlsFiles& tls) {
           .memory_bytes = config.queue_bytes + 4 * config.max_message_bytes,
           .keepalive_min_interval = config.keepalive_min_interval,
           .connection_idle_timeout = config.connection_idle_timeout,
+          .max_connections = GrpcConnections(config),
+          .max_connections_per_address = config.grpc_max_connections_per_address,
           .reflection = config.reflection};
 }
 

@@ -2,16 +2,21 @@
 #ifndef LLAVA_SERVER_APP_APP_OPTIONS_H_
 #define LLAVA_SERVER_APP_APP_OPTIONS_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "rpc/auth.h"
+#include "rpc/call_guard.h"
 #include "rpc/grpc_server.h"
+#include "rpc/port_probe.h"
 #include "rpc/tls_files.h"
 #include "server/api/http/image_fetcher.h"
 #include "server/api/http/server.h"
+#include "server/app/app.h"
 #include "server/chat/chat_runner.h"
 #include "server/config/config.h"
 #include "server/registry/registry.h"
@@ -25,6 +30,7 @@ absl::StatusOr<rpc::Auth> ReadAuth(const Config& config);
 
 scheduling::AdmissionOptions ToAdmissionOptions(const Config& config);
 api::ChatRunner::Options ToRunnerOptions(const Config& config);
+rpc::CallGuard::Limits ToGuardLimits(const Config& config);
 rpc::GrpcOptions ToGrpcOptions(const Config& config, const rpc::TlsFiles& tls);
 // How many connections the HTTP API may have when the process may open `open_files`: `wanted`, but
 // a quarter of the files is left to all else, so that the metrics port still answers (and what is
@@ -33,6 +39,9 @@ std::int64_t ConnectionsWithin(std::int64_t wanted, std::int64_t open_files);
 
 api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
                                const rpc::TlsFiles& tls);
+
+// Those of gRPC and HTTP.
+std::vector<rpc::ProbedPort> ToProbedPorts(const Config& config, const App::Ports& ports);
 
 // INVALID_ARGUMENT names the wrong host or network.
 absl::StatusOr<api::FetchOptions> ToFetchOptions(const Config& config);

@@ -65,6 +65,8 @@ struct Config {
   std::int64_t max_message_bytes = std::int64_t{64} << 20;
   Duration keepalive_min_interval = std::chrono::seconds(10);
   Duration connection_idle_timeout = std::chrono::minutes(30);
+  std::int64_t grpc_max_connections = 4096;
+  std::int64_t grpc_max_connections_per_address = 256;
   std::int64_t http_threads = 2;
   std::int64_t http_max_connections = 16384;
   Duration http_idle_timeout = std::chrono::seconds(60);

@@ -10,8 +10,8 @@ constexpr Option kSecurityOptions[] = {
     {"tls_client_ca", &Config::tls_client_ca,
      "PEM file; clients must show a certificate that one of these signed (mTLS)."},
     {"tokens_file", &Config::tokens_file,
-     "File of bearer tokens, one a line: NAME ROLES sha256:HEX, where ROLES is chat, "
-     "admin or chat,admin and HEX comes from `printf %s TOKEN | sha256sum`; "
+     "File of bearer tokens, one a line: NAME ROLES sha256:HEX, where ROLES are "
+     "some of chat,admin,tenants and HEX comes from `printf %s TOKEN | sha256sum`; "
      "empty: everybody may do everything."},
     {"cors_origins", &Config::cors_origins,
      "Origins, such as https://example.org, whose pages may call the HTTP API from a "

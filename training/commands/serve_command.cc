@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 #include <climits>
 #include <csignal>
 #include <cstdio>
@@ -14,7 +16,10 @@
 
 #include "base/clock.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "rpc/auth.h"
+#include "rpc/call_guard.h"
+#include "rpc/grpc_log.h"
 #include "rpc/grpc_server.h"
 #include "rpc/tls_files.h"
 #include "training/commands/expose.h"
@@ -37,6 +42,14 @@ std::string OwnProgram() {
 
 void Warn(const absl::Status& status) {
   if (!status.ok()) std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+}
+
+// A line of JSON, as all others of the service.
+void LogGrpc(bool is_error, const std::string& place, const std::string& message) {
+  if (!is_error) return;
+  const boost::json::object line = {
+      {"event", "grpc"}, {"place", place}, {"message", Utf8Repair(message)}};
+  std::fprintf(stderr, "%s\n", boost::json::serialize(line).c_str());
 }
 
 // One look of every trigger; on the runner's thread.
@@ -64,7 +77,7 @@ absl::StatusOr<rpc::GrpcOptions> ReadGrpcOptions(const ServiceConfig& config) {
   rpc::GrpcOptions options;
   options.listen = config.listen;
   options.reflection = config.reflection;
-  options.service_names = {v1::TrainingService::service_full_name()};
+  options.service_names = {"llava.v1.TrainingService"};
   ASSIGN_OR_RETURN(options.tls,
                    rpc::ReadTlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca));
   return options;
@@ -89,9 +102,11 @@ absl::Status Serve(const std::string& file, const sigset_t& signals) {
   if (!config.triggers.empty()) options.on_tick = LookOfTriggers(config, *store);
   JobRunner runner(*store, clock, std::move(options));
 
-  TrainingServiceImpl service(runner, *store, auth, clock);
+  rpc::CallGuard guard(&auth);
+  const rpc::GrpcLogRedirection grpc_log(&LogGrpc);
+  TrainingServiceImpl service(runner, *store, guard, clock);
   ASSIGN_OR_RETURN(const std::unique_ptr<rpc::GrpcServer> server,
-                   rpc::GrpcServer::Start(grpc_options, {&service}));
+                   rpc::GrpcServer::Start(grpc_options, {&service}, &guard));
   server->SetServing(true);
   std::unique_ptr<prometheus::Exposer> exposer;
   const auto metrics = std::make_shared<JobMetrics>(*store, runner);

@@ -19,14 +19,6 @@ grpc::Status ToGrpc(const absl::Status& status) {
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
 }
 
-absl::StatusOr<std::string> Caller(const grpc::ServerContext& context, const rpc::Auth& auth) {
-  const auto& metadata = context.client_metadata();
-  const auto found = metadata.find("authorization");
-  const absl::string_view header =
-      found == metadata.end() ? "" : absl::string_view(found->second.data(), found->second.size());
-  return auth.Check(header, rpc::Role::kAdmin);
-}
-
 absl::StatusOr<std::int64_t> ParseId(const std::string& id, const char* field) {
   std::int64_t number = 0;
   if (absl::SimpleAtoi(id, &number) && number > 0) return number;
@@ -70,76 +62,91 @@ v1::Job TrainingServiceImpl::ToProto(const Job& job) const {
   return proto;
 }
 
-grpc::Status TrainingServiceImpl::CreateJob(grpc::ServerContext* context,
-                                            const v1::CreateJobRequest* request,
-                                            v1::CreateJobResponse* response) {
-  const auto caller = Caller(*context, auth_);
-  if (!caller.ok()) return ToGrpc(caller.status());
-  const auto job = runner_.Create(request->recipe(), *caller, "");
-  if (!job.ok()) return ToGrpc(job.status());
-  *response->mutable_job() = ToProto(*job);
-  return grpc::Status::OK;
+TrainingServiceImpl::TrainingServiceImpl(JobRunner& runner, JobStore& store, rpc::CallGuard& guard,
+                                         const Clock& clock)
+    : runner_(runner), store_(store), guard_(guard), clock_(clock) {
+  Add("/llava.v1.TrainingService/CreateJob", &TrainingServiceImpl::CreateJob);
+  Add("/llava.v1.TrainingService/GetJob", &TrainingServiceImpl::GetJob);
+  Add("/llava.v1.TrainingService/ListJobs", &TrainingServiceImpl::ListJobs);
+  Add("/llava.v1.TrainingService/WatchJob", &TrainingServiceImpl::WatchJob);
+  Add("/llava.v1.TrainingService/CancelJob", &TrainingServiceImpl::CancelJob);
+  Add("/llava.v1.TrainingService/DeleteJob", &TrainingServiceImpl::DeleteJob);
 }
 
-grpc::Status TrainingServiceImpl::GetJob(grpc::ServerContext* context,
-                                         const v1::GetJobRequest* request,
-                                         v1::GetJobResponse* response) {
-  const auto get = [&]() -> absl::Status {
-    RETURN_IF_ERROR(Caller(*context, auth_).status());
-    ASSIGN_OR_RETURN(const std::int64_t id, ParseId(request->id(), "id"));
-    ASSIGN_OR_RETURN(const Job job, store_.Get(id));
-    *response->mutable_job() = ToProto(job);
-    return absl::OkStatus();
-  };
-  return ToGrpc(get());
+void TrainingServiceImpl::Add(const char* name,
+                              absl::Status (TrainingServiceImpl::*method)(Call* call)) {
+  AddBlockingMethod(name, [this, method](Call* call) { return ToGrpc((this->*method)(call)); });
 }
 
-grpc::Status TrainingServiceImpl::ListJobs(grpc::ServerContext* context,
-                                           const v1::ListJobsRequest* request,
-                                           v1::ListJobsResponse* response) {
-  const auto list = [&]() -> absl::Status {
-    RETURN_IF_ERROR(Caller(*context, auth_).status());
-    std::int64_t before = 0;
-    if (!request->before_id().empty()) {
-      ASSIGN_OR_RETURN(before, ParseId(request->before_id(), "before_id"));
-    }
-    if (request->page_size() < 0 || request->page_size() > kMaxPage) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("page_size: is ", request->page_size(), ", expected 0 to ", kMaxPage));
-    }
-    const int most = request->page_size() == 0 ? 100 : request->page_size();
-    ASSIGN_OR_RETURN(const std::vector<Job> jobs, store_.List(before, most));
-    for (const Job& job : jobs) *response->add_jobs() = ToProto(job);
-    return absl::OkStatus();
-  };
-  return ToGrpc(list());
+absl::StatusOr<std::string> TrainingServiceImpl::Receive(Call* call,
+                                                         google::protobuf::Message* request) {
+  ASSIGN_OR_RETURN(const rpc::Caller caller,
+                   guard_.Authenticate(call->context(), rpc::Role::kAdmin));
+  RETURN_IF_ERROR(call->Read(&guard_, request));
+  return caller.name;
 }
 
-grpc::Status TrainingServiceImpl::WatchJob(grpc::ServerContext* context,
-                                           const v1::WatchJobRequest* request,
-                                           grpc::ServerWriter<v1::WatchJobResponse>* writer) {
-  const auto caller = Caller(*context, auth_);
-  if (!caller.ok()) return ToGrpc(caller.status());
-  const auto id = ParseId(request->id(), "id");
-  if (!id.ok()) return ToGrpc(id.status());
+absl::Status TrainingServiceImpl::CreateJob(Call* call) {
+  v1::CreateJobRequest request;
+  ASSIGN_OR_RETURN(const std::string caller, Receive(call, &request));
+  ASSIGN_OR_RETURN(const Job job, runner_.Create(request.recipe(), caller, ""));
+  v1::CreateJobResponse response;
+  *response.mutable_job() = ToProto(job);
+  call->Write(response);
+  return absl::OkStatus();
+}
+
+absl::Status TrainingServiceImpl::GetJob(Call* call) {
+  v1::GetJobRequest request;
+  RETURN_IF_ERROR(Receive(call, &request).status());
+  ASSIGN_OR_RETURN(const std::int64_t id, ParseId(request.id(), "id"));
+  ASSIGN_OR_RETURN(const Job job, store_.Get(id));
+  v1::GetJobResponse response;
+  *response.mutable_job() = ToProto(job);
+  call->Write(response);
+  return absl::OkStatus();
+}
+
+absl::Status TrainingServiceImpl::ListJobs(Call* call) {
+  v1::ListJobsRequest request;
+  RETURN_IF_ERROR(Receive(call, &request).status());
+  std::int64_t before = 0;
+  if (!request.before_id().empty()) {
+    ASSIGN_OR_RETURN(before, ParseId(request.before_id(), "before_id"));
+  }
+  if (request.page_size() < 0 || request.page_size() > kMaxPage) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("page_size: is ", request.page_size(), ", expected 0 to ", kMaxPage));
+  }
+  const int most = request.page_size() == 0 ? 100 : request.page_size();
+  ASSIGN_OR_RETURN(const std::vector<Job> jobs, store_.List(before, most));
+  v1::ListJobsResponse response;
+  for (const Job& job : jobs) *response.add_jobs() = ToProto(job);
+  call->Write(response);
+  return absl::OkStatus();
+}
+
+absl::Status TrainingServiceImpl::WatchJob(Call* call) {
+  v1::WatchJobRequest request;
+  RETURN_IF_ERROR(Receive(call, &request).status());
+  ASSIGN_OR_RETURN(const std::int64_t id, ParseId(request.id(), "id"));
   const WatcherSlot slot(&watchers_);
   if (!slot.ok()) {
-    return ToGrpc(absl::ResourceExhaustedError(
-        absl::StrCat("there are ", kMaxWatchers, " watchers already")));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("there are ", kMaxWatchers, " watchers already"));
   }
-  return ToGrpc(Watch(context, *id, writer));
+  return Watch(call, id);
 }
 
-absl::Status TrainingServiceImpl::Watch(grpc::ServerContext* context, std::int64_t id,
-                                        grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+absl::Status TrainingServiceImpl::Watch(Call* call, std::int64_t id) {
   std::string last;
-  while (!context->IsCancelled()) {
+  while (!call->IsCancelled()) {
     const std::int64_t seen = runner_.changes();
     ASSIGN_OR_RETURN(const Job job, store_.Get(id));
     v1::WatchJobResponse response;
     *response.mutable_job() = ToProto(job);
     std::string now = response.SerializeAsString();
-    if (now != last && !writer->Write(response)) return absl::CancelledError("the watcher is gone");
+    if (now != last && !call->Write(response)) return absl::CancelledError("the watcher is gone");
     last = std::move(now);
     if (HasEnded(job.state)) return absl::OkStatus();
     if (stopping_) return absl::UnavailableError("the service goes down; the job will go on later");
@@ -148,28 +155,24 @@ absl::Status TrainingServiceImpl::Watch(grpc::ServerContext* context, std::int64
   return absl::CancelledError("the watcher is gone");
 }
 
-grpc::Status TrainingServiceImpl::CancelJob(grpc::ServerContext* context,
-                                            const v1::CancelJobRequest* request,
-                                            v1::CancelJobResponse* response) {
-  const auto cancel = [&]() -> absl::Status {
-    RETURN_IF_ERROR(Caller(*context, auth_).status());
-    ASSIGN_OR_RETURN(const std::int64_t id, ParseId(request->id(), "id"));
-    ASSIGN_OR_RETURN(const Job job, runner_.Cancel(id));
-    *response->mutable_job() = ToProto(job);
-    return absl::OkStatus();
-  };
-  return ToGrpc(cancel());
+absl::Status TrainingServiceImpl::CancelJob(Call* call) {
+  v1::CancelJobRequest request;
+  RETURN_IF_ERROR(Receive(call, &request).status());
+  ASSIGN_OR_RETURN(const std::int64_t id, ParseId(request.id(), "id"));
+  ASSIGN_OR_RETURN(const Job job, runner_.Cancel(id));
+  v1::CancelJobResponse response;
+  *response.mutable_job() = ToProto(job);
+  call->Write(response);
+  return absl::OkStatus();
 }
 
-grpc::Status TrainingServiceImpl::DeleteJob(grpc::ServerContext* context,
-                                            const v1::DeleteJobRequest* request,
-                                            v1::DeleteJobResponse*) {
-  const auto remove = [&]() -> absl::Status {
-    RETURN_IF_ERROR(Caller(*context, auth_).status());
-    ASSIGN_OR_RETURN(const std::int64_t id, ParseId(request->id(), "id"));
-    return runner_.Delete(id);
-  };
-  return ToGrpc(remove());
+absl::Status TrainingServiceImpl::DeleteJob(Call* call) {
+  v1::DeleteJobRequest request;
+  RETURN_IF_ERROR(Receive(call, &request).status());
+  ASSIGN_OR_RETURN(const std::int64_t id, ParseId(request.id(), "id"));
+  RETURN_IF_ERROR(runner_.Delete(id));
+  call->Write(v1::DeleteJobResponse());
+  return absl::OkStatus();
 }
 
 }  // namespace llava::training

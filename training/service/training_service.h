@@ -4,10 +4,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 
 #include "base/clock.h"
-#include "llava/v1/training.grpc.pb.h"
-#include "rpc/auth.h"
+#include "llava/v1/training.pb.h"
+#include "rpc/call_guard.h"
+#include "rpc/raw_service.h"
 #include "training/service/job_runner.h"
 #include "training/service/job_store.h"
 
@@ -15,35 +17,33 @@ namespace llava::training {
 
 // Called by gRPC's own threads, one for each call in progress; a watcher keeps its thread, so their
 // number is bounded. Everything it is given outlives it.
-class TrainingServiceImpl final : public v1::TrainingService::Service {
+class TrainingServiceImpl final : public rpc::RawService {
  public:
-  TrainingServiceImpl(JobRunner& runner, JobStore& store, const rpc::Auth& auth, const Clock& clock)
-      : runner_(runner), store_(store), auth_(auth), clock_(clock) {}
+  TrainingServiceImpl(JobRunner& runner, JobStore& store, rpc::CallGuard& guard,
+                      const Clock& clock);
 
   // Ends every watcher: they block a shutdown otherwise.
   void Stop() { stopping_ = true; }
 
-  grpc::Status CreateJob(grpc::ServerContext* context, const v1::CreateJobRequest* request,
-                         v1::CreateJobResponse* response) override;
-  grpc::Status GetJob(grpc::ServerContext* context, const v1::GetJobRequest* request,
-                      v1::GetJobResponse* response) override;
-  grpc::Status ListJobs(grpc::ServerContext* context, const v1::ListJobsRequest* request,
-                        v1::ListJobsResponse* response) override;
-  grpc::Status WatchJob(grpc::ServerContext* context, const v1::WatchJobRequest* request,
-                        grpc::ServerWriter<v1::WatchJobResponse>* writer) override;
-  grpc::Status CancelJob(grpc::ServerContext* context, const v1::CancelJobRequest* request,
-                         v1::CancelJobResponse* response) override;
-  grpc::Status DeleteJob(grpc::ServerContext* context, const v1::DeleteJobRequest* request,
-                         v1::DeleteJobResponse* response) override;
-
  private:
+  using Call = rpc::BlockingCall;
+
+  absl::Status CreateJob(Call* call);
+  absl::Status GetJob(Call* call);
+  absl::Status ListJobs(Call* call);
+  absl::Status WatchJob(Call* call);
+  absl::Status CancelJob(Call* call);
+  absl::Status DeleteJob(Call* call);
+
+  void Add(const char* name, absl::Status (TrainingServiceImpl::*method)(Call* call));
+  // The caller's name, once its token has the role and the message is in `request`.
+  absl::StatusOr<std::string> Receive(Call* call, google::protobuf::Message* request);
   v1::Job ToProto(const Job& job) const;
-  absl::Status Watch(grpc::ServerContext* context, std::int64_t id,
-                     grpc::ServerWriter<v1::WatchJobResponse>* writer);
+  absl::Status Watch(Call* call, std::int64_t id);
 
   JobRunner& runner_;
   JobStore& store_;
-  const rpc::Auth& auth_;
+  rpc::CallGuard& guard_;
   const Clock& clock_;
   std::atomic<int> watchers_ = 0;
   std::atomic<bool> stopping_ = false;

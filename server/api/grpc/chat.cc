@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "llava/v1/chat.pb.h"
 #include "server/api/grpc/call_driver.h"
 #include "server/api/grpc/codec.h"
 #include "server/api/grpc/error_details.h"
@@ -18,32 +21,34 @@ using llava::v1::ChatStreamResponse;
 struct Edge {
   ChatRunner* runner;
   IoPool* io;
-  const rpc::Auth* auth;
+  rpc::CallGuard* guard;
 };
 
-absl::StatusOr<ChatCall> MakeCall(const Edge& edge, grpc::CallbackServerContext* context,
-                                  const ChatRequest& request, absl::string_view prefix) {
-  ChatCall identity;
-  identity.tenant = request.tenant();
-  const absl::Status known =
-      Identify(context, *edge.auth, rpc::Role::kChat, edge.runner->clock(), &identity);
-  if (!known.ok()) return known;
-  auto call = ToCall(request, prefix);
-  if (!call.ok()) return call;
-  call->arrival = identity.arrival;
-  call->deadline = identity.deadline;
-  call->request_id = identity.request_id;
-  call->tenant = identity.tenant;
-  return call;
-}
+const ChatRequest& RequestOf(const ChatRequest& request) { return request; }
+const ChatRequest& RequestOf(const ChatStreamRequest& request) { return request.request(); }
 
-// Collects the whole answer. Deletes itself when gRPC is done with it.
-class UnaryReactor final : public grpc::ServerUnaryReactor, private CallDriver {
- public:
-  UnaryReactor(const Edge& edge, grpc::CallbackServerContext* context, const ChatRequest* request,
-               ChatResponse* response)
-      : CallDriver(edge.runner, edge.io), options_(OptionsOf(*request)), response_(response) {
-    auto call = MakeCall(edge, context, *request, "");
+// One call: its token, its message, then its answer. `Request` is ChatRequest or
+// ChatStreamRequest. Deletes itself when gRPC is done with it.
+template <typename Request>
+class Reactor : public rpc::RawReactor, protected CallDriver {
+ protected:
+  // `prefix`: what stands before a path of ChatRequest in the message.
+  Reactor(const Edge& edge, grpc::CallbackServerContext* context, const char* prefix)
+      : CallDriver(edge.runner, edge.io), edge_(edge), prefix_(prefix) {
+    head_ = ReadHead(context, *edge.guard, rpc::Role::kChat, edge.runner->clock());
+    if (head_.ok()) {
+      StartRead(&bytes_);
+    } else {
+      Finish(ToGrpcStatus(head_.status()));
+    }
+  }
+
+  const AnswerOptions& options() const { return options_; }
+
+ private:
+  void OnReadDone(bool ok) override {
+    absl::StatusOr<ChatCall> call = absl::InvalidArgumentError("the call has no message");
+    if (ok) call = MakeCall();
     if (call.ok()) {
       Run(*std::move(call));
     } else {
@@ -51,53 +56,69 @@ class UnaryReactor final : public grpc::ServerUnaryReactor, private CallDriver {
     }
   }
 
- private:
-  bool OnDelta(const Answer& answer, engine::Delta delta) override {
-    while (response_->choices_size() <= delta.choice) {
-      response_->add_choices()->set_index(response_->choices_size() - 1);
-    }
-    AppendDelta(delta, options_, answer.model().processor->tokenizer(), response_);
-    return true;
-  }
-
-  void OnEnd(const Answer* answer, const engine::End& end) override {
-    if (answer != nullptr && end.status.ok()) {
-      response_->set_model(answer->model().name);
-      response_->set_model_version(answer->model().version);
-      FillUsage(end, answer->prepare_time(), answer->images(), response_->mutable_usage());
-    }
-    Finish(ToGrpcStatus(end.status));
+  absl::StatusOr<ChatCall> MakeCall() {
+    Request message;
+    rpc::CallGuard::Share share;
+    RETURN_IF_ERROR(edge_.guard->Parse(&bytes_, &message, &share));
+    const ChatRequest& request = RequestOf(message);
+    options_ = OptionsOf(request);
+    ASSIGN_OR_RETURN(ChatCall call, ToCall(request, prefix_));
+    RETURN_IF_ERROR(Complete(*std::move(head_), absl::StrCat(prefix_, "tenant"), &call));
+    return call;
   }
 
   void OnCancel() override { Cancel(); }
   void OnDone() override { delete this; }
 
-  const AnswerOptions options_;
-  ChatResponse* const response_;
+  const Edge edge_;
+  const char* const prefix_;
+  absl::StatusOr<CallHead> head_;
+  grpc::ByteBuffer bytes_;
+  AnswerOptions options_;
 };
 
-// Sends the answer as it comes, one write at a time. Deletes itself when gRPC is done with it.
-class StreamReactor final : public grpc::ServerWriteReactor<ChatStreamResponse>,
-                            private CallDriver {
+// Collects the whole answer.
+class UnaryReactor final : public Reactor<ChatRequest> {
  public:
-  StreamReactor(const Edge& edge, grpc::CallbackServerContext* context,
-                const ChatStreamRequest* request)
-      : CallDriver(edge.runner, edge.io), options_(OptionsOf(request->request())) {
-    auto call = MakeCall(edge, context, request->request(), "request.");
-    if (call.ok()) {
-      Run(*std::move(call));
-    } else {
-      Finish(ToGrpcStatus(call.status()));
+  UnaryReactor(const Edge& edge, grpc::CallbackServerContext* context)
+      : Reactor(edge, context, "") {}
+
+ private:
+  bool OnDelta(const Answer& answer, engine::Delta delta) override {
+    while (response_.choices_size() <= delta.choice) {
+      response_.add_choices()->set_index(response_.choices_size() - 1);
     }
+    AppendDelta(delta, options(), answer.model().processor->tokenizer(), &response_);
+    return true;
   }
+
+  void OnEnd(const Answer* answer, const engine::End& end) override {
+    if (answer == nullptr || !end.status.ok()) return Finish(ToGrpcStatus(end.status));
+    response_.set_model(answer->model().name);
+    response_.set_model_version(answer->model().version);
+    FillUsage(end, answer->prepare_time(), answer->images(), response_.mutable_usage());
+    sent_ = rpc::ToBytes(response_);
+    StartWriteAndFinish(&sent_, grpc::WriteOptions(), grpc::Status::OK);
+  }
+
+  ChatResponse response_;
+  grpc::ByteBuffer sent_;
+};
+
+// Sends the answer as it comes, one write at a time.
+class StreamReactor final : public Reactor<ChatStreamRequest> {
+ public:
+  StreamReactor(const Edge& edge, grpc::CallbackServerContext* context)
+      : Reactor(edge, context, "request.") {}
 
  private:
   bool OnDelta(const Answer& answer, engine::Delta delta) override {
     if (broken_) return true;  // nobody listens: only the end still matters
     event_.Clear();
     Name(answer);
-    FillDelta(delta, options_, answer.model().processor->tokenizer(), &event_);
-    StartWrite(&event_);
+    FillDelta(delta, options(), answer.model().processor->tokenizer(), &event_);
+    sent_ = rpc::ToBytes(event_);
+    StartWrite(&sent_);
     return false;
   }
 
@@ -114,32 +135,30 @@ class StreamReactor final : public grpc::ServerWriteReactor<ChatStreamResponse>,
     event_.Clear();
     Name(*answer);
     FillUsage(end, answer->prepare_time(), answer->images(), event_.mutable_usage());
-    StartWriteAndFinish(&event_, grpc::WriteOptions(), grpc::Status::OK);
+    sent_ = rpc::ToBytes(event_);
+    StartWriteAndFinish(&sent_, grpc::WriteOptions(), grpc::Status::OK);
   }
-
-  void OnCancel() override { Cancel(); }
-  void OnDone() override { delete this; }
 
   void Name(const Answer& answer) {
     event_.set_model(answer.model().name);
     event_.set_model_version(answer.model().version);
   }
 
-  const AnswerOptions options_;
   ChatStreamResponse event_;
+  grpc::ByteBuffer sent_;
   bool broken_ = false;  // touched by OnWriteDone and by the pump, never at the same time
 };
 
 }  // namespace
 
-grpc::ServerUnaryReactor* GrpcChat::Chat(grpc::CallbackServerContext* context,
-                                         const ChatRequest* request, ChatResponse* response) {
-  return new UnaryReactor({runner_, io_, auth_}, context, request, response);
-}
-
-grpc::ServerWriteReactor<ChatStreamResponse>* GrpcChat::ChatStream(
-    grpc::CallbackServerContext* context, const ChatStreamRequest* request) {
-  return new StreamReactor({runner_, io_, auth_}, context, request);
+GrpcChat::GrpcChat(ChatRunner* runner, IoPool* io, rpc::CallGuard* guard) {
+  const Edge edge{runner, io, guard};
+  AddMethod("/llava.v1.ChatService/Chat", [edge](grpc::CallbackServerContext* context) {
+    return new UnaryReactor(edge, context);
+  });
+  AddMethod("/llava.v1.ChatService/ChatStream", [edge](grpc::CallbackServerContext* context) {
+    return new StreamReactor(edge, context);
+  });
 }
 
 }  // namespace llava::api

@@ -1,8 +1,10 @@
 #include "server/api/grpc/metadata.h"
 
 #include <chrono>
+#include <utility>
 
 #include "base/status_macros.h"
+#include "server/chat/api_error.h"
 #include "server/chat/request_id.h"
 
 namespace llava::api {
@@ -21,22 +23,29 @@ std::optional<TimePoint> Deadline(const grpc::CallbackServerContext& context, co
 
 }  // namespace
 
-std::string Metadata(const grpc::CallbackServerContext& context, const std::string& key) {
-  const auto& all = context.client_metadata();
-  const auto found = all.find(key);
-  if (found == all.end()) return "";
-  return std::string(found->second.data(), found->second.size());
+absl::StatusOr<CallHead> ReadHead(grpc::CallbackServerContext* context, const rpc::CallGuard& guard,
+                                  rpc::Role role, const Clock& clock) {
+  CallHead head;
+  head.arrival = clock.Now();
+  head.deadline = Deadline(*context, clock);
+  head.request_id = RequestIdOr(rpc::MetadataOf(*context, "x-request-id"));
+  context->AddInitialMetadata("x-request-id", head.request_id);
+  ASSIGN_OR_RETURN(head.caller, guard.Authenticate(*context, role));
+  head.tenant = rpc::MetadataOf(*context, "x-tenant");
+  return head;
 }
 
-absl::Status Identify(grpc::CallbackServerContext* context, const rpc::Auth& auth, rpc::Role role,
-                      const Clock& clock, ChatCall* call) {
-  call->arrival = clock.Now();
-  call->deadline = Deadline(*context, clock);
-  call->request_id = RequestIdOr(Metadata(*context, "x-request-id"));
-  context->AddInitialMetadata("x-request-id", call->request_id);
-  ASSIGN_OR_RETURN(const std::string name, auth.Check(Metadata(*context, "authorization"), role));
-  if (call->tenant.empty()) call->tenant = Metadata(*context, "x-tenant");
-  if (call->tenant.empty()) call->tenant = name;
+absl::Status Complete(CallHead head, absl::string_view field, ChatCall* call) {
+  const bool in_message = !call->tenant.empty();
+  auto tenant = rpc::TenantOf(head.caller, in_message ? call->tenant : head.tenant);
+  if (absl::IsInvalidArgument(tenant.status())) {
+    return FieldError(in_message ? field : "x-tenant", tenant.status().message());
+  }
+  RETURN_IF_ERROR(tenant.status());
+  call->tenant = *std::move(tenant);
+  call->arrival = head.arrival;
+  call->deadline = head.deadline;
+  call->request_id = std::move(head.request_id);
   return absl::OkStatus();
 }
 

@@ -8,19 +8,30 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "base/clock.h"
-#include "rpc/auth.h"
+#include "rpc/call_guard.h"
 #include "server/chat/chat_call.h"
 
 namespace llava::api {
 
-// The value of a key in lower case; empty when it is absent.
-std::string Metadata(const grpc::CallbackServerContext& context, const std::string& key);
+// What is known of a call before its message.
+struct CallHead {
+  rpc::Caller caller;
+  std::string request_id;
+  std::string tenant;  // the metadata x-tenant
+  TimePoint arrival;
+  std::optional<TimePoint> deadline;
+};
 
-// Checks the token and fills arrival, deadline, request id and, unless it has one, tenant; sends
-// the request id back. Errors are those of Auth::Check.
-absl::Status Identify(grpc::CallbackServerContext* context, const rpc::Auth& auth, rpc::Role role,
-                      const Clock& clock, ChatCall* call);
+// Sends the request id back. Errors are those of Auth::Check.
+absl::StatusOr<CallHead> ReadHead(grpc::CallbackServerContext* context, const rpc::CallGuard& guard,
+                                  rpc::Role role, const Clock& clock);
+
+// Moves the head into a call, and settles whom it is accounted to. `field`: where the message names
+// a tenant. Errors are those of rpc::TenantOf.
+absl::Status Complete(CallHead head, absl::string_view field, ChatCall* call);
 
 }  // namespace llava::api
 

@@ -77,18 +77,32 @@ void Fill(const registry::VersionEvent& event, v1::ModelEvent* proto) {
 
 }  // namespace
 
-grpc::Status GrpcModels::Command(grpc::ServerContext* context, const char* name,
+GrpcModels::GrpcModels(Options options, registry::Registry* registry, rpc::CallGuard* guard,
+                       const observe::Log* log, const Clock* clock)
+    : options_(std::move(options)), registry_(registry), guard_(guard), log_(log), clock_(clock) {
+  AddBlockingMethod("/llava.v1.ModelService/Load", [this](Call* call) { return Load(call); });
+  AddBlockingMethod("/llava.v1.ModelService/Reload", [this](Call* call) { return Reload(call); });
+  AddBlockingMethod("/llava.v1.ModelService/SetTraffic",
+                    [this](Call* call) { return SetTraffic(call); });
+  AddBlockingMethod("/llava.v1.ModelService/Promote", [this](Call* call) { return Promote(call); });
+  AddBlockingMethod("/llava.v1.ModelService/Rollback",
+                    [this](Call* call) { return Rollback(call); });
+  AddBlockingMethod("/llava.v1.ModelService/Unload", [this](Call* call) { return Unload(call); });
+  AddBlockingMethod("/llava.v1.ModelService/List", [this](Call* call) { return List(call); });
+  AddBlockingMethod("/llava.v1.ModelService/Watch", [this](Call* call) { return Watch(call); });
+}
+
+grpc::Status GrpcModels::Command(Call* call, const char* name, google::protobuf::Message* request,
+                                 google::protobuf::Message* response,
                                  const std::function<absl::Status(const std::string& caller)>& act,
                                  bool only_reads) {
-  const auto& metadata = context->client_metadata();
-  const auto found = metadata.find("authorization");
-  const absl::string_view header =
-      found == metadata.end() ? "" : absl::string_view(found->second.data(), found->second.size());
-  const auto caller = auth_->Check(header, rpc::Role::kAdmin);
-  if (!caller.ok()) return ToGrpcStatus(caller.status());
-  const absl::Status status = act(*caller);
+  const auto known = guard_->Authenticate(call->context(), rpc::Role::kAdmin);
+  if (!known.ok()) return ToGrpcStatus(known.status());
+  const std::string& caller = known->name;
+  absl::Status status = call->Read(guard_, request);
+  if (status.ok()) status = act(caller);
   boost::json::object line = {{"command", name},
-                              {"caller", *caller},
+                              {"caller", caller},
                               {"status", absl::StatusCodeToString(status.code())},
                               {"message", std::string(status.message())}};
   if (only_reads) {
@@ -96,10 +110,11 @@ grpc::Status GrpcModels::Command(grpc::ServerContext* context, const char* name,
   } else {
     log_->Info("model command", std::move(line));
   }
+  if (status.ok() && response != nullptr) call->Write(*response);
   return ToGrpcStatus(status);
 }
 
-absl::Status GrpcModels::TakeIn(grpc::ServerContext* context, const std::string& dir,
+absl::Status GrpcModels::TakeIn(const Call& call, const std::string& dir,
                                 v1::ModelVersion* version) {
   const Place place(&waiting_);
   RETURN_IF_ERROR(place.status());
@@ -111,23 +126,25 @@ absl::Status GrpcModels::TakeIn(grpc::ServerContext* context, const std::string&
       return absl::OkStatus();
     }
     if (stopping_) return absl::UnavailableError("the server is stopping");
-    if (context->IsCancelled()) return absl::CancelledError("the caller has gone; it goes on");
+    if (call.IsCancelled()) return absl::CancelledError("the caller has gone; it goes on");
   }
 }
 
-grpc::Status GrpcModels::Load(grpc::ServerContext* context, const v1::LoadRequest* request,
-                              v1::LoadResponse* response) {
-  return Command(context, "load", [&](const std::string&) -> absl::Status {
-    if (request->path().empty()) {
+grpc::Status GrpcModels::Load(Call* call) {
+  v1::LoadRequest request;
+  v1::LoadResponse response;
+  return Command(call, "load", &request, &response, [&](const std::string&) -> absl::Status {
+    if (request.path().empty()) {
       return FieldError("path", "is empty, expected a checkpoint's folder");
     }
-    return TakeIn(context, request->path(), response->mutable_version());
+    return TakeIn(*call, request.path(), response.mutable_version());
   });
 }
 
-grpc::Status GrpcModels::Reload(grpc::ServerContext* context, const v1::ReloadRequest*,
-                                v1::ReloadResponse* response) {
-  return Command(context, "reload", [&](const std::string&) -> absl::Status {
+grpc::Status GrpcModels::Reload(Call* call) {
+  v1::ReloadRequest request;
+  v1::ReloadResponse response;
+  return Command(call, "reload", &request, &response, [&](const std::string&) -> absl::Status {
     std::string dir = options_.checkpoint;
     if (!options_.watched.empty()) {
       const auto latest = registry::LatestIn(options_.watched);
@@ -140,38 +157,44 @@ grpc::Status GrpcModels::Reload(grpc::ServerContext* context, const v1::ReloadRe
     if (dir.empty()) {
       return absl::FailedPreconditionError("neither checkpoint nor watch is configured");
     }
-    return TakeIn(context, dir, response->mutable_version());
+    return TakeIn(*call, dir, response.mutable_version());
   });
 }
 
-grpc::Status GrpcModels::SetTraffic(grpc::ServerContext* context,
-                                    const v1::SetTrafficRequest* request, v1::SetTrafficResponse*) {
-  return Command(context, "traffic",
-                 [&](const std::string&) { return registry_->SetTraffic(request->share()); });
+grpc::Status GrpcModels::SetTraffic(Call* call) {
+  v1::SetTrafficRequest request;
+  v1::SetTrafficResponse response;
+  return Command(call, "traffic", &request, &response,
+                 [&](const std::string&) { return registry_->SetTraffic(request.share()); });
 }
 
-grpc::Status GrpcModels::Promote(grpc::ServerContext* context, const v1::PromoteRequest*,
-                                 v1::PromoteResponse*) {
-  return Command(context, "promote", [&](const std::string&) { return registry_->Promote(); });
+grpc::Status GrpcModels::Promote(Call* call) {
+  v1::PromoteRequest request;
+  v1::PromoteResponse response;
+  return Command(call, "promote", &request, &response,
+                 [&](const std::string&) { return registry_->Promote(); });
 }
 
-grpc::Status GrpcModels::Rollback(grpc::ServerContext* context, const v1::RollbackRequest* request,
-                                  v1::RollbackResponse*) {
-  return Command(context, "rollback", [&](const std::string& caller) -> absl::Status {
-    if (request->reason().size() > kMaxReasonBytes) {
-      return FieldError("reason", absl::StrCat(request->reason().size(),
-                                               " bytes, expected at most ", kMaxReasonBytes));
-    }
-    return registry_->RollBack(absl::StrCat("by ", caller.empty() ? "an operator" : caller,
-                                            request->reason().empty() ? "" : ": ",
-                                            request->reason()));
-  });
+grpc::Status GrpcModels::Rollback(Call* call) {
+  v1::RollbackRequest request;
+  v1::RollbackResponse response;
+  return Command(
+      call, "rollback", &request, &response, [&](const std::string& caller) -> absl::Status {
+        if (request.reason().size() > kMaxReasonBytes) {
+          return FieldError("reason", absl::StrCat(request.reason().size(),
+                                                   " bytes, expected at most ", kMaxReasonBytes));
+        }
+        return registry_->RollBack(absl::StrCat("by ", caller.empty() ? "an operator" : caller,
+                                                request.reason().empty() ? "" : ": ",
+                                                request.reason()));
+      });
 }
 
-grpc::Status GrpcModels::Unload(grpc::ServerContext* context, const v1::UnloadRequest* request,
-                                v1::UnloadResponse*) {
-  return Command(context, "unload", [&](const std::string&) -> absl::Status {
-    ASSIGN_OR_RETURN(const Digest version, FindVersion(request->version()));
+grpc::Status GrpcModels::Unload(Call* call) {
+  v1::UnloadRequest request;
+  v1::UnloadResponse response;
+  return Command(call, "unload", &request, &response, [&](const std::string&) -> absl::Status {
+    ASSIGN_OR_RETURN(const Digest version, FindVersion(request.version()));
     return registry_->Unload(version);
   });
 }
@@ -193,29 +216,29 @@ absl::StatusOr<Digest> GrpcModels::FindVersion(const std::string& name) const {
   return found.front();
 }
 
-grpc::Status GrpcModels::List(grpc::ServerContext* context, const v1::ListRequest*,
-                              v1::ListResponse* response) {
+grpc::Status GrpcModels::List(Call* call) {
+  v1::ListRequest request;
+  v1::ListResponse response;
   return Command(
-      context, "list",
+      call, "list", &request, &response,
       [&](const std::string&) {
         const registry::Registry::Snapshot now = registry_->Look();
-        response->set_model(options_.model_name);
-        for (const VersionInfo& info : now.versions) Fill(info, response->add_versions());
-        for (const auto& event : now.events) Fill(event, response->add_events());
+        response.set_model(options_.model_name);
+        for (const VersionInfo& info : now.versions) Fill(info, response.add_versions());
+        for (const auto& event : now.events) Fill(event, response.add_events());
         return absl::OkStatus();
       },
       /*only_reads=*/true);
 }
 
-grpc::Status GrpcModels::Watch(grpc::ServerContext* context, const v1::WatchRequest*,
-                               grpc::ServerWriter<v1::WatchResponse>* writer) {
+grpc::Status GrpcModels::Watch(Call* call) {
+  v1::WatchRequest request;
   return Command(
-      context, "watch", [&](const std::string&) { return WatchChanges(context, writer); },
+      call, "watch", &request, nullptr, [&](const std::string&) { return WatchChanges(call); },
       /*only_reads=*/true);
 }
 
-absl::Status GrpcModels::WatchChanges(grpc::ServerContext* context,
-                                      grpc::ServerWriter<v1::WatchResponse>* writer) {
+absl::Status GrpcModels::WatchChanges(Call* call) {
   const Place place(&waiting_);
   RETURN_IF_ERROR(place.status());
   std::uint64_t seen = 0;
@@ -231,10 +254,10 @@ absl::Status GrpcModels::WatchChanges(grpc::ServerContext* context,
       Fill(now.events[i], response.add_events());
     }
     seen = now.changes;
-    if (!writer->Write(response)) return absl::CancelledError("the watcher has gone");
+    if (!call->Write(response)) return absl::CancelledError("the watcher has gone");
     while (!registry_->WaitForChange(seen, clock_->Now() + kLook)) {
       if (stopping_) return absl::UnavailableError("the server is stopping");
-      if (context->IsCancelled()) return absl::CancelledError("the watcher has gone");
+      if (call->IsCancelled()) return absl::CancelledError("the watcher has gone");
     }
   }
 }

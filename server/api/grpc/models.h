@@ -9,8 +9,9 @@
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
-#include "llava/v1/models.grpc.pb.h"
-#include "rpc/auth.h"
+#include "llava/v1/models.pb.h"
+#include "rpc/call_guard.h"
+#include "rpc/raw_service.h"
 #include "server/observe/log.h"
 #include "server/registry/registry.h"
 
@@ -18,7 +19,7 @@ namespace llava::api {
 
 // Called by gRPC's own threads, one for each call in progress; a load and a watcher keep theirs, so
 // their number is bounded. Everything it is given outlives it.
-class GrpcModels final : public v1::ModelService::Service {
+class GrpcModels final : public rpc::RawService {
  public:
   struct Options {
     std::string model_name;
@@ -26,44 +27,37 @@ class GrpcModels final : public v1::ModelService::Service {
     std::string watched;     // folder of published versions; may be empty
   };
 
-  GrpcModels(Options options, registry::Registry* registry, const rpc::Auth* auth,
-             const observe::Log* log, const Clock* clock)
-      : options_(std::move(options)), registry_(registry), auth_(auth), log_(log), clock_(clock) {}
+  GrpcModels(Options options, registry::Registry* registry, rpc::CallGuard* guard,
+             const observe::Log* log, const Clock* clock);
 
   // Ends every call that waits: they would block a shutdown.
   void Stop() { stopping_ = true; }
 
-  grpc::Status Load(grpc::ServerContext* context, const v1::LoadRequest* request,
-                    v1::LoadResponse* response) override;
-  grpc::Status Reload(grpc::ServerContext* context, const v1::ReloadRequest* request,
-                      v1::ReloadResponse* response) override;
-  grpc::Status SetTraffic(grpc::ServerContext* context, const v1::SetTrafficRequest* request,
-                          v1::SetTrafficResponse* response) override;
-  grpc::Status Promote(grpc::ServerContext* context, const v1::PromoteRequest* request,
-                       v1::PromoteResponse* response) override;
-  grpc::Status Rollback(grpc::ServerContext* context, const v1::RollbackRequest* request,
-                        v1::RollbackResponse* response) override;
-  grpc::Status Unload(grpc::ServerContext* context, const v1::UnloadRequest* request,
-                      v1::UnloadResponse* response) override;
-  grpc::Status List(grpc::ServerContext* context, const v1::ListRequest* request,
-                    v1::ListResponse* response) override;
-  grpc::Status Watch(grpc::ServerContext* context, const v1::WatchRequest* request,
-                     grpc::ServerWriter<v1::WatchResponse>* writer) override;
-
  private:
-  // Checks the role, runs `act` with the caller's name, and writes it down.
-  grpc::Status Command(grpc::ServerContext* context, const char* name,
+  using Call = rpc::BlockingCall;
+
+  grpc::Status Load(Call* call);
+  grpc::Status Reload(Call* call);
+  grpc::Status SetTraffic(Call* call);
+  grpc::Status Promote(Call* call);
+  grpc::Status Rollback(Call* call);
+  grpc::Status Unload(Call* call);
+  grpc::Status List(Call* call);
+  grpc::Status Watch(Call* call);
+
+  // Checks the role, reads the message into `request`, runs `act` with the caller's name, writes
+  // that down, and sends `response` unless it is null.
+  grpc::Status Command(Call* call, const char* name, google::protobuf::Message* request,
+                       google::protobuf::Message* response,
                        const std::function<absl::Status(const std::string& caller)>& act,
                        bool only_reads = false);
-  absl::Status TakeIn(grpc::ServerContext* context, const std::string& dir,
-                      v1::ModelVersion* version);
+  absl::Status TakeIn(const Call& call, const std::string& dir, v1::ModelVersion* version);
   absl::StatusOr<Digest> FindVersion(const std::string& name) const;
-  absl::Status WatchChanges(grpc::ServerContext* context,
-                            grpc::ServerWriter<v1::WatchResponse>* writer);
+  absl::Status WatchChanges(Call* call);
 
   const Options options_;
   registry::Registry* const registry_;
-  const rpc::Auth* const auth_;
+  rpc::CallGuard* const guard_;
   const observe::Log* const log_;
   const Clock* const clock_;
   std::atomic<int> waiting_ = 0;  // loads and watchers

@@ -10,6 +10,7 @@
 #include "server/api/http/awaiting.h"
 #include "server/api/openai/request.h"
 #include "server/api/openai/response.h"
+#include "server/chat/api_error.h"
 
 namespace llava::api {
 namespace {
@@ -46,6 +47,7 @@ class Completion {
   awaitable<void> Run() {
     arrival_ = runner_->clock().Now();
     co_await Parse();
+    if (parsed_.ok()) SetTenant();
     if (parsed_.ok() && !parsed_->remote.empty()) co_await FetchImages();
     if (parsed_.ok()) co_await Start();
     if (!parsed_.ok()) {
@@ -88,16 +90,37 @@ class Completion {
     if (!status.ok()) parsed_ = std::move(status);
   }
 
+  // OpenAI's `user` says which of its own users a client asks for, so a token that may not name
+  // tenants may send it all the same: it says nothing then.
+  absl::StatusOr<std::string> Tenant(const std::string& user) {
+    const rpc::Caller& caller = exchange_->caller();
+    if (!user.empty() && caller.may_name_tenants) {
+      const absl::Status named = rpc::CheckName(user);
+      if (!named.ok()) return FieldError("user", named.message());
+      return user;
+    }
+    auto tenant = rpc::TenantOf(caller, HeaderOf(exchange_->request(), "x-tenant"));
+    if (absl::IsInvalidArgument(tenant.status())) {
+      return FieldError("X-Tenant", tenant.status().message());
+    }
+    return tenant;
+  }
+
+  // Leaves the refusal in parsed_.
+  void SetTenant() {
+    auto tenant = Tenant(parsed_->call.tenant);
+    if (tenant.ok()) {
+      parsed_->call.tenant = *std::move(tenant);
+    } else {
+      parsed_ = tenant.status();
+    }
+  }
+
   // Leaves the refusal in parsed_.
   awaitable<void> Start() {
     ChatCall call = parsed_->call;
     call.arrival = arrival_;
     call.request_id = exchange_->request_id();
-    if (call.tenant.empty()) {
-      call.tenant = HeaderOf(exchange_->request(), "x-tenant");
-      call.tenant_field = "X-Tenant";
-    }
-    if (call.tenant.empty()) call.tenant = exchange_->caller();
     call.cancelled = cancelled_;
     n_ = call.n;
     exchange_->WatchClient([this] {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "rpc/auth.h"
 
 namespace llava::api {
 
@@ -24,7 +25,7 @@ class HttpExchange {
 
   virtual HttpRequest& request() = 0;
   virtual const std::string& request_id() const = 0;
-  virtual const std::string& caller() const = 0;  // name of the token; empty without tokens
+  virtual const rpc::Caller& caller() const = 0;
   virtual boost::asio::any_io_executor executor() = 0;
 
   // Connection and length headers are added.

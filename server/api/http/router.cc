@@ -88,7 +88,7 @@ HttpResponse ErrorResponse(const absl::Status& status) {
   return response;
 }
 
-const HttpRoute* HttpRouter::Find(const HttpRequest& request, std::string* caller,
+const HttpRoute* HttpRouter::Find(const HttpRequest& request, rpc::Caller* caller,
                                   HttpResponse* refusal) const {
   const std::string path = PathOf(request);
   std::string allowed;
@@ -111,12 +111,12 @@ const HttpRoute* HttpRouter::Find(const HttpRequest& request, std::string* calle
     return nullptr;
   }
   if (!found->role.has_value()) return found;
-  auto name = auth_->Check(HeaderOf(request, "authorization"), *found->role);
-  if (!name.ok()) {
-    *refusal = ErrorResponse(name.status());
+  auto known = auth_->Check(HeaderOf(request, "authorization"), *found->role);
+  if (!known.ok()) {
+    *refusal = ErrorResponse(known.status());
     return nullptr;
   }
-  *caller = *std::move(name);
+  *caller = *std::move(known);
   return found;
 }
 

@@ -35,8 +35,8 @@ class HttpRouter {
   void Add(HttpRoute route) { routes_.push_back(std::move(route)); }
 
   // The route of a request whose body may not be there yet; or the refusal: 404, 405 with Allow,
-  // 401, 403. `caller` becomes the name of the token.
-  const HttpRoute* Find(const HttpRequest& request, std::string* caller,
+  // 401, 403. `caller` becomes who asks.
+  const HttpRoute* Find(const HttpRequest& request, rpc::Caller* caller,
                         HttpResponse* refusal) const;
 
  private:

@@ -71,7 +71,7 @@ class Session final : public HttpConnection,
 
   HttpRequest& request() override { return request_; }
   const std::string& request_id() const override { return request_id_; }
-  const std::string& caller() const override { return caller_; }
+  const rpc::Caller& caller() const override { return caller_; }
   asio::any_io_executor executor() override { return stream_.get_executor(); }
   asio::awaitable<bool> Send(HttpResponse response) override;
   asio::awaitable<bool> StartStream(HttpResponse head) override;
@@ -106,7 +106,7 @@ class Session final : public HttpConnection,
   bool last_ = false;        // close after this answer
   HttpRequest request_;
   std::string request_id_;
-  std::string caller_;
+  rpc::Caller caller_;
   std::function<void()> on_gone_;
 };
 
@@ -206,7 +206,7 @@ asio::awaitable<bool> Session<Stream>::ServeOne() {
     refusal = *std::move(preflight);
     co_return co_await Refuse(std::move(refusal));
   }
-  caller_.clear();
+  caller_ = {};
   const HttpRoute* route = server_->router().Find(request_, &caller_, &refusal);
   if (route == nullptr) co_return co_await Refuse(std::move(refusal));
   const auto length = parser.content_length();

@@ -3,10 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <string>
-
-#include "base/digest.h"
-
 namespace llava::rpc {
 namespace {
 
@@ -24,8 +20,8 @@ TEST(AuthTest, ATokenHasItsRolesOnly) {
   const auto auth = Auth::FromText(
       "# who may\n\n" + Line("alice", "chat", "a") + Line("root", "chat,admin", "r"), "tokens");
   ASSERT_TRUE(auth.ok()) << auth.status();
-  EXPECT_EQ(auth->Check("Bearer a", Role::kChat).value(), "alice");
-  EXPECT_EQ(auth->Check("bearer r", Role::kAdmin).value(), "root");
+  EXPECT_EQ(auth->Check("Bearer a", Role::kChat)->name, "alice");
+  EXPECT_EQ(auth->Check("bearer r", Role::kAdmin)->name, "root");
   EXPECT_EQ(auth->Check("Bearer a", Role::kAdmin).status().code(),
             absl::StatusCode::kPermissionDenied);
   for (const char* wrong : {"", "a", "Bearer", "Bearer ", "Bearer b", "Basic a", "Bearer aa"}) {
@@ -43,6 +39,36 @@ TEST(AuthTest, AWrongFileNamesTheLine) {
   EXPECT_THAT(error("alice chat sha256:00\n"), HasSubstr("tokens:1: expected sha256:"));
   EXPECT_THAT(error("# nobody\n"), HasSubstr("holds no token"));
   EXPECT_EQ(Auth::FromFile("/nonexistent").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(AuthTest, ATenantIsTheTokenUnlessItMayNameOthers) {
+  const auto auth = Auth::FromText(
+      Line("alice", "chat", "a") + Line("proxy", "chat,tenants", "p") + Line("root", "admin", "r"),
+      "tokens");
+  const Caller alice = *auth->Check("Bearer a", Role::kChat);
+  EXPECT_EQ(TenantOf(alice, "").value(), "alice");
+  EXPECT_EQ(TenantOf(alice, "alice").value(), "alice");
+  EXPECT_EQ(TenantOf(alice, "bob").status().code(), absl::StatusCode::kPermissionDenied);
+  const Caller proxy = *auth->Check("Bearer p", Role::kChat);
+  EXPECT_EQ(TenantOf(proxy, "").value(), "proxy");
+  EXPECT_EQ(TenantOf(proxy, "bob").value(), "bob");
+  EXPECT_EQ(TenantOf(Caller(), "bob").value(), "bob");
+  EXPECT_EQ(TenantOf(Caller(), "").value(), "");
+  EXPECT_EQ(auth->CheckAny("Bearer r")->name, "root");
+  EXPECT_FALSE(auth->CheckAny("Bearer x").ok());
+}
+
+TEST(AuthTest, ANameIsTextThatMayStandInMetricsAndLogs) {
+  EXPECT_TRUE(CheckName("Zo\u00eb / team-7").ok());
+  EXPECT_TRUE(CheckName(std::string(kMaxNameBytes, 'x')).ok());
+  for (const std::string& wrong :
+       {std::string("a\xff"), std::string("a\nb"), std::string("\x1b[2J"), std::string("a\0b", 3),
+        std::string("\xed\xa0\x80"), std::string(kMaxNameBytes + 1, 'x')}) {
+    EXPECT_EQ(CheckName(wrong).code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_FALSE(TenantOf(Caller(), wrong).ok());
+  }
+  EXPECT_THAT(std::string(CheckName("a\xff").message()), HasSubstr("a\\xff"));
+  EXPECT_FALSE(Auth::FromText(Line("al\xffice", "chat", "a"), "tokens").ok());
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "llava/v1/training.grpc.pb.h"
 #include "rpc/grpc_server.h"
 #include "tests/support/temp_dir.h"
 
@@ -29,10 +30,10 @@ class TrainingServiceTest : public ::testing::Test {
         *rpc::Auth::FromText(absl::StrCat("boss admin sha256:", Sha256Of("secret").Hex(),
                                           "\nguest chat sha256:", Sha256Of("other").Hex(), "\n"),
                              "tokens");
-    service_ = std::make_unique<TrainingServiceImpl>(*runner_, *store_, auth_, clock_);
+    service_ = std::make_unique<TrainingServiceImpl>(*runner_, *store_, guard_, clock_);
     rpc::GrpcOptions grpc_options;
     grpc_options.listen = "127.0.0.1:0";
-    server_ = *rpc::GrpcServer::Start(grpc_options, {service_.get()});
+    server_ = *rpc::GrpcServer::Start(grpc_options, {service_.get()}, &guard_);
     stub_ = v1::TrainingService::NewStub(grpc::CreateChannel(
         absl::StrCat("127.0.0.1:", server_->port()), grpc::InsecureChannelCredentials()));
   }
@@ -69,6 +70,7 @@ class TrainingServiceTest : public ::testing::Test {
   test::TempDir dir_;
   RealClock clock_;
   rpc::Auth auth_;
+  rpc::CallGuard guard_{&auth_};
   std::unique_ptr<JobStore> store_;
   std::unique_ptr<JobRunner> runner_;
   std::unique_ptr<TrainingServiceImpl> service_;

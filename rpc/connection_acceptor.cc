@@ -1,0 +1,156 @@
+#include "rpc/connection_acceptor.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "rpc/host_port.h"
+
+namespace llava::rpc {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+
+namespace {
+
+// After an accept() that failed. What it lacks comes back when somebody closes something.
+constexpr auto kPause = std::chrono::milliseconds(100);
+
+// What one customer of a provider has: an IPv4 address, or the /64 of an IPv6 one.
+asio::ip::address Customer(const asio::ip::address& address) {
+  if (address.is_v4()) return address;
+  auto bytes = address.to_v6().to_bytes();
+  if (address.to_v6().is_v4_mapped()) {
+    return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
+  }
+  std::fill(bytes.begin() + 8, bytes.end(), 0);
+  return asio::ip::make_address_v6(bytes);
+}
+
+// Of a socket; 0 when the descriptor is closed. No two open sockets share one.
+std::uint64_t InodeOf(int fd) {
+  struct stat info = {};
+  return fstat(fd, &info) == 0 ? info.st_ino : 0;
+}
+
+int OpenSpare() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
+}  // namespace
+
+bool ConnectionTable::Add(int fd, const asio::ip::address& peer) {
+  const asio::ip::address customer = Customer(peer);
+  const auto full = [this] { return static_cast<std::int64_t>(open_.size()) >= most_; };
+  if (full()) ForgetClosed(nullptr);
+  if (full()) return false;
+  if (CountOf(customer) >= most_per_address_) ForgetClosed(&customer);
+  if (CountOf(customer) >= most_per_address_) return false;
+  open_.push_back({fd, InodeOf(fd), customer});
+  return true;
+}
+
+std::int64_t ConnectionTable::CountOf(const asio::ip::address& peer) const {
+  return std::count_if(open_.begin(), open_.end(),
+                       [&](const Connection& c) { return c.peer == peer; });
+}
+
+void ConnectionTable::ForgetClosed(const asio::ip::address* peer) {
+  std::erase_if(open_, [peer](const Connection& c) {
+    return (peer == nullptr || c.peer == *peer) && InodeOf(c.fd) != c.inode;
+  });
+}
+
+ConnectionAcceptor::ConnectionAcceptor(const AcceptorOptions& options)
+    : socket_(io_),
+      pause_(io_),
+      table_(options.max_connections, options.max_per_address),
+      spare_(OpenSpare()) {}
+
+absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Listen(
+    const AcceptorOptions& options) {
+  auto acceptor = std::unique_ptr<ConnectionAcceptor>(new ConnectionAcceptor(options));
+  RETURN_IF_ERROR(acceptor->Bind(options.listen));
+  return acceptor;
+}
+
+absl::Status ConnectionAcceptor::Bind(const std::string& listen) {
+  ASSIGN_OR_RETURN(const HostPort address, ParseHostPort(listen));
+  boost::system::error_code error;
+  tcp::resolver resolver(io_);
+  const auto found = resolver.resolve(address.host, address.port, error);
+  if (!error) {
+    const tcp::endpoint endpoint = *found.begin();
+    socket_.open(endpoint.protocol(), error);
+    if (!error) socket_.set_option(tcp::acceptor::reuse_address(true), error);
+    if (!error) socket_.bind(endpoint, error);
+    if (!error) socket_.listen(asio::socket_base::max_listen_connections, error);
+  }
+  if (error) {
+    return absl::UnavailableError(absl::StrCat("listen: ", listen, ": ", error.message()));
+  }
+  port_ = socket_.local_endpoint().port();
+  return absl::OkStatus();
+}
+
+void ConnectionAcceptor::Start(HandOver hand_over) {
+  hand_over_ = std::move(hand_over);
+  Accept();
+  thread_ = std::jthread([this] { io_.run(); });
+}
+
+void ConnectionAcceptor::Accept() {
+  socket_.async_accept([this](const boost::system::error_code& error, tcp::socket socket) {
+    OnAccepted(error, std::move(socket));
+  });
+}
+
+void ConnectionAcceptor::OnAccepted(const boost::system::error_code& error, tcp::socket socket) {
+  if (!socket_.is_open()) return;
+  if (error && error != asio::error::connection_aborted) {
+    RefuseOne();
+    pause_.expires_after(kPause);
+    return pause_.async_wait([this](const boost::system::error_code&) {
+      if (socket_.is_open()) Accept();
+    });
+  }
+  boost::system::error_code gone;
+  const tcp::endpoint peer = error ? tcp::endpoint() : socket.remote_endpoint(gone);
+  if (!error && !gone && table_.Add(socket.native_handle(), peer.address())) {
+    socket.set_option(tcp::no_delay(true), gone);
+    socket.non_blocking(true, gone);
+    const int fd = socket.release(gone);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    hand_over_(fd);
+  }
+  Accept();
+}
+
+// Without a free descriptor nobody can be accepted, and so nobody told: the spare one is given up
+// for the moment that it takes to close on the client that waits longest.
+void ConnectionAcceptor::RefuseOne() {
+  if (spare_ >= 0) ::close(std::exchange(spare_, -1));
+  boost::system::error_code ignored;
+  socket_.non_blocking(true, ignored);
+  tcp::socket refused(io_);
+  socket_.accept(refused, ignored);
+  refused.close(ignored);
+  spare_ = OpenSpare();
+}
+
+void ConnectionAcceptor::Stop() {
+  asio::post(io_, [this] {
+    boost::system::error_code ignored;
+    socket_.close(ignored);
+    pause_.cancel();
+  });
+  if (thread_.joinable()) thread_.join();
+  if (spare_ >= 0) ::close(std::exchange(spare_, -1));
+}
+
+}  // namespace llava::rpc

@@ -1,0 +1,109 @@
+#include "training/service/job_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/temp_dir.h"
+
+namespace llava::training {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::Pair;
+
+class JobStoreTest : public ::testing::Test {
+ protected:
+  JobStoreTest() { Open(); }
+
+  void Open() {
+    store_.reset();
+    auto store = JobStore::Open(path_);
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+  Job Insert(JobState state, const std::string& fingerprint = "") {
+    return *store_->Insert(Job{.state = state, .recipe = "r", .data_fingerprint = fingerprint});
+  }
+  std::vector<std::int64_t> Ids(const std::vector<Job>& jobs) const {
+    std::vector<std::int64_t> ids;
+    for (const Job& job : jobs) ids.push_back(job.id);
+    return ids;
+  }
+
+  test::TempDir dir_;
+  const std::string path_ = dir_.path() + "/jobs.db";
+  std::unique_ptr<JobStore> store_;
+};
+
+TEST_F(JobStoreTest, KeepsEveryFieldOverARestart) {
+  Job job{.id = 0,
+          .state = JobState::kFailed,
+          .recipe = "model: \xE2\x82\xAC\n'; DROP TABLE jobs; --",
+          .creator = "alice",
+          .created_ms = 1,
+          .started_ms = 2,
+          .ended_ms = std::int64_t{1} << 40,
+          .attempts = 3,
+          .cancel_requested = true,
+          .message = std::string("a\0b", 3),
+          .data_fingerprint = "f"};
+  const Job stored = *store_->Insert(job);
+  EXPECT_EQ(stored.id, 1);
+  job.id = 1;
+  EXPECT_EQ(stored, job);
+  Open();
+  EXPECT_EQ(store_->Get(1).value(), job);
+}
+
+TEST_F(JobStoreTest, AnIdIsNeverUsedAgain) {
+  Insert(JobState::kQueued);
+  const Job second = Insert(JobState::kQueued);
+  EXPECT_TRUE(store_->Delete(second.id).ok());
+  EXPECT_EQ(Insert(JobState::kQueued).id, second.id + 1);
+}
+
+TEST_F(JobStoreTest, WhatIsNotThereIsNotFound) {
+  EXPECT_EQ(store_->Get(7).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(store_->Update(Job{.id = 7}).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(store_->Delete(7).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(store_->RequestCancel(7).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(std::string(store_->Get(7).status().message()), "there is no job 7");
+}
+
+TEST_F(JobStoreTest, ARequestToCancelIsNotTakenBack) {
+  Job job = Insert(JobState::kRunning);
+  EXPECT_TRUE(store_->RequestCancel(job.id).ok());
+  job.attempts = 2;  // written by the runner, which has not seen the request
+  EXPECT_TRUE(store_->Update(job).ok());
+  EXPECT_TRUE(store_->Get(job.id)->cancel_requested);
+  EXPECT_EQ(store_->Get(job.id)->attempts, 2);
+  const Job ended = Insert(JobState::kSucceeded);
+  EXPECT_TRUE(store_->RequestCancel(ended.id).ok());
+  EXPECT_FALSE(store_->Get(ended.id)->cancel_requested);
+}
+
+TEST_F(JobStoreTest, ListsTheNewestFirstInPages) {
+  for (int i = 0; i < 5; ++i) Insert(i % 2 == 0 ? JobState::kQueued : JobState::kSucceeded);
+  EXPECT_THAT(Ids(*store_->List(0, 2)), ElementsAre(5, 4));
+  EXPECT_THAT(Ids(*store_->List(4, 10)), ElementsAre(3, 2, 1));
+  EXPECT_THAT(Ids(*store_->List(1, 10)), ElementsAre());
+  EXPECT_THAT(Ids(*store_->Unfinished()), ElementsAre(1, 3, 5));
+  EXPECT_THAT(*store_->CountByState(),
+              ElementsAre(Pair(JobState::kQueued, 3), Pair(JobState::kSucceeded, 2)));
+}
+
+TEST_F(JobStoreTest, AFailedJobDoesNotCountForItsData) {
+  Insert(JobState::kFailed, "a");
+  EXPECT_FALSE(store_->HasFingerprint("a").value());
+  Insert(JobState::kCancelled, "a");
+  EXPECT_TRUE(store_->HasFingerprint("a").value());
+  EXPECT_FALSE(store_->HasFingerprint("b").value());
+}
+
+TEST_F(JobStoreTest, IsForOneProcess) {
+  const auto second = JobStore::Open(path_);
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable) << second.status();
+}
+
+}  // namespace
+}  // namespace llava::training
