@@ -32,8 +32,8 @@ class CommandLineTest : public ::testing::Test {
         ->envname("PAINT_SERVER")
         ->default_str("localhost:1")
         ->type_name("ADDRESS");
-    app_.add_flag("-v,--verbose", "Say more");
-    app_.add_flag("--hidden", "Not for people")->group("");
+    app_.add_flag("-v,--verbose", verbose_, "Say more");
+    app_.add_flag("--hidden", hidden_, "Not for people")->group("");
     CLI::App* draw = app_.add_subcommand("draw", "Draws it's picture");
     draw->add_option("--colour", colour_, "Which\n.colour")->required()->type_name("NAME");
     draw->add_option("picture", picture_, "What to draw")->required();
@@ -82,6 +82,7 @@ class CommandLineTest : public ::testing::Test {
 
   CLI::App app_{"Paints pictures", "paint-it"};
   std::string server_, colour_, picture_, more_;
+  bool verbose_ = false, hidden_ = false;
 };
 
 TEST_F(CommandLineTest, TheManualPageHasEveryOptionAndCommandForPeople) {
