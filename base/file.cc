@@ -38,6 +38,11 @@ absl::StatusOr<FileDescriptor> OpenRegularFile(const std::string& path) {
       path, ": is ", S_ISDIR(info.st_mode) ? "a folder" : "a device", ", expected a regular file"));
 }
 
+bool IsThere(const std::string& path) {
+  struct stat info{};
+  return stat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
 absl::StatusOr<std::string> ReadFile(const std::string& path, std::size_t max_bytes) {
   ASSIGN_OR_RETURN(const FileDescriptor file, OpenRegularFile(path));
   struct stat info{};

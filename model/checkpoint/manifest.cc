@@ -153,7 +153,8 @@ absl::StatusOr<std::vector<std::string>> ListFiles(const std::string& dir) {
   for (; !error && at != end; at.increment(error)) {
     const bool hidden = at->path().filename().string().starts_with('.');
     if (hidden) at.disable_recursion_pending();
-    if (hidden || at->is_directory()) continue;
+    std::error_code unknown;  // a link in a circle, say: who reads it says so
+    if (hidden || at->is_directory(unknown)) continue;
     paths.push_back(at->path().lexically_relative(dir).string());
   }
   if (error) return absl::NotFoundError(absl::StrCat(dir, ": ", error.message()));
@@ -177,14 +178,16 @@ std::string ManifestJson(const Manifest& manifest) {
   }
   json::object evaluation;
   for (const auto& [name, value] : manifest.evaluation) evaluation[name] = value;
-  return json::serialize(json::value{{"format", kFormat},
-                                     {"files", files},
-                                     {"parent", manifest.parent},
-                                     {"recipe", manifest.recipe},
-                                     {"data_fingerprint", manifest.data_fingerprint},
-                                     {"step", manifest.step},
-                                     {"evaluation", evaluation},
-                                     {"probes", probes}});
+  json::object object{{"format", kFormat},
+                      {"files", files},
+                      {"parent", manifest.parent},
+                      {"recipe", manifest.recipe},
+                      {"data_fingerprint", manifest.data_fingerprint},
+                      {"step", manifest.step},
+                      {"evaluation", evaluation},
+                      {"probes", probes}};
+  if (!manifest.name.empty()) object["name"] = manifest.name;
+  return json::serialize(object);
 }
 
 absl::StatusOr<Manifest> ParseManifest(std::string_view text) {
@@ -199,6 +202,9 @@ absl::StatusOr<Manifest> ParseManifest(std::string_view text) {
     ASSIGN_OR_RETURN(ManifestFile file, ParseFile((*files)[i], path));
     if (!paths.insert(file.path).second) return Wrong(path + ".path", "each path once");
     manifest.files.push_back(std::move(file));
+  }
+  if (object.contains("name")) {
+    ASSIGN_OR_RETURN(manifest.name, String(object, "name", ""));
   }
   ASSIGN_OR_RETURN(manifest.parent, String(object, "parent", ""));
   ASSIGN_OR_RETURN(manifest.recipe, String(object, "recipe", ""));

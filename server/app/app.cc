@@ -215,8 +215,10 @@ absl::Status App::Check(const Config& config) {
   RETURN_IF_ERROR(ToFetchOptions(config).status());
   RETURN_IF_ERROR(api::CheckOrigins(config.cors_origins));
   if (config.checkpoint.empty()) return absl::OkStatus();
-  return Annotate(registry::Processor::Load(config.checkpoint, config.vision_tower).status(),
-                  "checkpoint");
+  return Annotate(
+      registry::Processor::Load(config.checkpoint, config.vision_tower, config.chat_template)
+          .status(),
+      "checkpoint");
 }
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* backend,

@@ -190,7 +190,8 @@ absl::Status ModelHost::VerifyNow(const std::string& dir,
     log_->Warning("the checkpoint has no manifest.json: neither hashes nor probes can be checked",
                   {{"dir", dir}});
   }
-  ASSIGN_OR_RETURN(const auto processor, Processor::Load(dir, config_.vision_tower));
+  ASSIGN_OR_RETURN(const auto processor,
+                   Processor::Load(dir, config_.vision_tower, config_.chat_template));
   for (const std::string& warning : processor->warnings()) log_->Warning(warning, {{"dir", dir}});
   RETURN_IF_ERROR(should_continue());
   return backend_->Verify(config_, dir, Serving() ? static_cast<int>(config_.load_threads) : 0);
@@ -243,7 +244,8 @@ absl::StatusOr<LoadedVersion> ModelHost::LoadNow(const std::string& dir, const D
   LoadedVersion loaded;
   auto lease = model::VersionLease::Share(dir);  // not for a folder without a manifest
   if (lease.ok()) loaded.claim = std::make_shared<model::VersionLease>(*std::move(lease));
-  ASSIGN_OR_RETURN(loaded.processor, Processor::Load(dir, config_.vision_tower));
+  ASSIGN_OR_RETURN(loaded.processor,
+                   Processor::Load(dir, config_.vision_tower, config_.chat_template));
   ASSIGN_OR_RETURN(loaded.probes, ReadProbes(dir, *loaded.processor));
   last_.clear();
   for (const std::string& device : config_.devices) {

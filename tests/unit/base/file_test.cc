@@ -43,6 +43,19 @@ TEST_F(FileTest, FilesThatSayTheyAreEmptyAreReadToTheirEnd) {
   EXPECT_TRUE(absl::IsResourceExhausted(ReadFile("/proc/self/status", 10).status()));
 }
 
+// A link in a circle is there: reading it says what is wrong.
+TEST_F(FileTest, OnlyWhatIsCertainlyAbsentIsNotThere) {
+  ASSERT_TRUE(WriteFile(Path("file"), "").ok());
+  EXPECT_TRUE(IsThere(Path("file")));
+  EXPECT_TRUE(IsThere(dir_.path()));
+  EXPECT_FALSE(IsThere(Path("no")));
+  EXPECT_FALSE(IsThere(Path("file/below")));
+  std::filesystem::create_symlink("circle", Path("circle"));
+  EXPECT_TRUE(IsThere(Path("circle")));
+  std::filesystem::create_symlink("no", Path("dangling"));
+  EXPECT_FALSE(IsThere(Path("dangling")));
+}
+
 TEST_F(FileTest, MissingFilesAreNotFound) {
   ASSERT_TRUE(WriteFile(Path("file"), "").ok());
   for (const char* name : {"no", "no/file", "file/below"}) {
