@@ -69,6 +69,7 @@ struct Tokenizer::Impl {
   bool IsMarked() const {
     return settings.prefix == PrefixRule::kAlways && settings.prefix_before_space;
   }
+  std::string Marked(std::string_view text) const;
   std::string Normalized(std::string_view text) const;
   void EncodeNormalized(std::string_view text, Stretch gap, const std::vector<Stretch>& control,
                         bool at_start, std::vector<int>& ids) const;
@@ -241,12 +242,16 @@ void Tokenizer::Impl::Scan(const TokenTrie& trie, std::string_view text, Stretch
   if (begin < whole.end) gap(Stretch{begin, whole.end});
 }
 
-// What the normalizer makes of a text.
+// What the normalizer makes of the inside of a text.
+std::string Tokenizer::Impl::Marked(std::string_view text) const {
+  if (!settings.spaces_in_normalizer) return std::string(text);
+  return absl::StrReplaceAll({text.data(), text.size()}, {{" ", "\xE2\x96\x81"}});
+}
+
+// What it makes of a whole text.
 std::string Tokenizer::Impl::Normalized(std::string_view text) const {
   if (!settings.marks_in_normalizer || text.empty()) return std::string(text);
-  const std::string marked =
-      absl::StrReplaceAll({text.data(), text.size()}, {{" ", "\xE2\x96\x81"}});
-  return IsMarked() ? std::string(kWordStart) + marked : marked;
+  return IsMarked() ? std::string(kWordStart) + Marked(text) : Marked(text);
 }
 
 // A text between the tokens that are not `normalized`: the others are found in what the normalizer
@@ -263,7 +268,7 @@ void Tokenizer::Impl::EncodeNormalized(std::string_view text, Stretch gap,
   std::string normalized = IsMarked() ? std::string(kWordStart) : "";
   std::vector<Stretch> stretches;  // `control` in `normalized`
   const auto append = [&](std::size_t begin, std::size_t end) {
-    normalized += absl::StrReplaceAll({text.data() + begin, end - begin}, {{" ", "\xE2\x96\x81"}});
+    normalized += Marked(text.substr(begin, end - begin));
   };
   std::size_t done = gap.begin;
   for (auto stretch = FirstBehind(control, gap.begin);

@@ -43,6 +43,8 @@ struct TokenizerSettings {
   // Marks are put by a normalizer, which added tokens with `normalized` are looked for after. The
   // Metaspace pre-tokenizer, in its place, works on what lies between all added tokens.
   bool marks_in_normalizer = false;
+  // It also makes marks of spaces.
+  bool spaces_in_normalizer = false;
   // Decoding drops one space at the very start.
   bool strip_first_space = true;
   bool add_bos = true;

@@ -215,7 +215,7 @@ absl::StatusOr<Tokenizer> FromFiles(const std::string& model_path, const std::st
         "found neither"));
   }
   RETURN_IF_ERROR(model.status());
-  return Annotate(
+  return Named(
       Tokenizer::FromModel(*model, std::move(description.added), std::move(description.settings)),
       model_path);
 }

@@ -113,6 +113,7 @@ class Reader {
         step.Fail("pattern", "a space replaced by U+2581");
       }
       options_.spaces_are_marks = true;
+      settings.spaces_in_normalizer = true;
     } else {
       step.Fail("type", "a normalizer of Llama tokenizers (Prepend, Replace, a Sequence of them)");
     }
