@@ -119,7 +119,7 @@ TEST_F(LatestWatcherTest, WhatTheCallbackThrowsIsTriedAgain) {
   const auto watcher =
       LatestWatcher::Start(root, std::chrono::milliseconds(5), [&](const std::string& dir, bool) {
         if (!std::exchange(thrown, true)) throw std::bad_alloc();
-        seen_.TryPush(dir);
+        seen_.TryPush(std::string(dir));
       });
   EXPECT_EQ(Next(), "v1");
 }
