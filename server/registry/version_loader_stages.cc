@@ -209,7 +209,10 @@ void VersionLoader::OnResult(const Freed& freed) {
   Entry& entry = *table_.Find(freed.version);
   table_.Finish(entry, time_);
   Requeue(freed.version);
-  if (load_ && load_->entry == &entry) FinishLoad(load_->failure, entry.info);
+  if (load_ && load_->entry == &entry) {
+    const absl::Status failure = load_->failure;  // outlives the load
+    FinishLoad(failure, entry.info);
+  }
 }
 
 // Whoever asked for a version while it was draining is next, but for one that made room.
