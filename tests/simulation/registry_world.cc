@@ -129,11 +129,18 @@ absl::Status RegistryWorld::Operate() {
     case 2:
       return Step(registry::TrafficRequest{rng_.Uniform()});
     case 3:
-      return Step(registry::UnloadRequest{any.version});
+      return Step(registry::UnloadRequest{rng_.Chance(0.5) ? KeptOr(any.version) : any.version});
     default:
       tickets_.push_back(std::make_shared<std::optional<registry::LoadOutcome>>());
       return Step(registry::LoadRequest{any.dir, origin, tickets_.back()});
   }
+}
+
+Digest RegistryWorld::KeptOr(const Digest& other) const {
+  for (const auto& entry : loader_.table().entries()) {
+    if (entry.info.state == registry::VersionState::kKept) return entry.info.identity.digest;
+  }
+  return other;
 }
 
 // As registry::Registry does, but for the lock.

@@ -86,6 +86,7 @@ class RegistryWorld {
   absl::Status Publish(Checkpoint checkpoint, registry::Origin origin);
   Checkpoint DrawCheckpoint();
   absl::Status Operate();
+  Digest KeptOr(const Digest& other) const;
   absl::Status Arrive();
   absl::Status Bind(Call call);
   absl::StatusOr<std::shared_ptr<const registry::ServedModel>> FindTwice(const std::string& key);

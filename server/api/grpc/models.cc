@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "server/api/grpc/error_details.h"
 #include "server/chat/api_error.h"
 #include "server/registry/published.h"
@@ -53,11 +54,11 @@ v1::VersionState ToProto(registry::VersionState state) {
 
 void Fill(const VersionInfo& info, v1::ModelVersion* version) {
   version->set_version(info.identity.digest.Hex());
-  version->set_path(info.dir);
+  version->set_path(Utf8Repair(info.dir));
   version->set_state(ToProto(info.state));
   SetTime(info.since_ms, version->mutable_state_time());
   version->set_traffic(info.traffic);
-  version->set_reason(info.reason);
+  version->set_reason(Utf8Repair(info.reason));
   version->set_step(info.identity.step);
   version->set_parent(info.identity.parent);
   for (const auto& [name, value] : info.identity.evaluation) {
@@ -71,9 +72,9 @@ void Fill(const VersionInfo& info, v1::ModelVersion* version) {
 void Fill(const registry::VersionEvent& event, v1::ModelEvent* proto) {
   SetTime(event.at_ms, proto->mutable_time());
   proto->set_version(event.digest.Hex());
-  proto->set_path(event.dir);
+  proto->set_path(Utf8Repair(event.dir));
   proto->set_state(ToProto(event.state));
-  proto->set_reason(event.reason);
+  proto->set_reason(Utf8Repair(event.reason));
 }
 
 }  // namespace
