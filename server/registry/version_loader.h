@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -165,6 +166,8 @@ class VersionLoader {
   using Entry = VersionTable::Entry;
   // The load in progress.
   struct Load {
+    explicit Load(LoadRequest asked) : request(std::move(asked)) {}
+
     LoadRequest request;
     Entry* entry = nullptr;                         // null until it is identified
     VersionState stage = VersionState::kVerifying;  // to be done next, or in progress

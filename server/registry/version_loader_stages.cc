@@ -50,7 +50,7 @@ std::optional<Work> VersionLoader::NextWork() {
   if (HasNextStage()) return NextStage();
   if (load_ || stopping_) return std::nullopt;
   if (!queue_.empty()) {
-    load_.emplace().request = std::move(queue_.front());
+    load_.emplace(std::move(queue_.front()));
     queue_.pop_front();
     return IdentifyWork{load_->request.dir, load_->request.origin == Origin::kOperator};
   }

@@ -28,7 +28,6 @@ constexpr const char* kMustHappen[] = {"canary",
                                        "ended unloaded",
                                        "ended swapped_out",
                                        "ended failed",
-                                       "ended refused",
                                        "ended too_slow",
                                        "ended rolled_back"};
 
