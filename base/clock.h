@@ -32,6 +32,9 @@ class RealClock final : public Clock {
   std::int64_t UnixMillis() const override;
 };
 
+// What the calling thread has computed so far: a bound on work that holds on a busy machine too.
+Duration ThreadCpuTime();
+
 // Stands still until it is told otherwise. Not thread-safe: for tests and the simulation.
 class ManualClock final : public Clock {
  public:

@@ -18,6 +18,10 @@ absl::Status ErrnoError(const std::string& path) {
   if (errno == ENOENT || errno == ENOTDIR) {
     return absl::NotFoundError(absl::StrCat(path, ": no such file"));
   }
+  if (errno == ENXIO || errno == ENODEV) {  // which absl takes for "not found"
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": is a socket or a device, expected a regular file"));
+  }
   return absl::ErrnoToStatus(errno, path);
 }
 
@@ -36,6 +40,11 @@ absl::StatusOr<FileDescriptor> OpenRegularFile(const std::string& path) {
   if (S_ISREG(info.st_mode)) return file;
   return absl::InvalidArgumentError(absl::StrCat(
       path, ": is ", S_ISDIR(info.st_mode) ? "a folder" : "a device", ", expected a regular file"));
+}
+
+bool IsThere(const std::string& path) {
+  struct stat info{};
+  return stat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, std::size_t max_bytes) {

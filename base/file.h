@@ -16,6 +16,10 @@ namespace llava {
 // regular one, else errno's code; the message begins with the path.
 absl::StatusOr<FileDescriptor> OpenRegularFile(const std::string& path);
 
+// Whether something stands at `path`. True also where that cannot be told or is no regular file (a
+// link in a circle, a folder that may not be read): who opens it then says why.
+bool IsThere(const std::string& path);
+
 // All its bytes. The errors of OpenRegularFile, and RESOURCE_EXHAUSTED above `max_bytes`.
 absl::StatusOr<std::string> ReadFile(const std::string& path, std::size_t max_bytes);
 

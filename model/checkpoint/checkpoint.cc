@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/tensor_file.h"
 #include "model/checkpoint/weight_files.h"
@@ -109,8 +110,7 @@ bool IsClipTextHalf(std::string_view key) { return !CanonicalClipName(key).has_v
 // The projector of the original layout lies in the shards, in a file of its own, or in both.
 absl::Status AddProjectorFile(Collected& to, const std::string& directory) {
   const std::string path = (fs::path(directory) / kProjectorFile).string();
-  std::error_code ignored;
-  if (HasAny(to.tensors, kProjectorPrefix) || !fs::exists(path, ignored)) return absl::OkStatus();
+  if (HasAny(to.tensors, kProjectorPrefix) || !IsThere(path)) return absl::OkStatus();
   return AddFile(to, WeightFiles{}, path, CanonicalName, KeepAll).status();
 }
 
@@ -121,7 +121,20 @@ absl::Status AddVisionTower(Collected& to, const std::string& directory) {
   return absl::InvalidArgumentError(absl::StrCat(directory, ": holds no CLIP vision tower"));
 }
 
+bool IsSame(const StoredTensor& a, const StoredTensor& b) {
+  return a.dtype == b.dtype && a.shape == b.shape && a.strides == b.strides && a.bytes == b.bytes;
+}
+
 }  // namespace
+
+bool Checkpoint::IsHeadTied(bool tie_word_embeddings) const {
+  const auto head = tensors_.find(kLmHeadName);
+  const auto embedding = tensors_.find(absl::StrCat(kLanguagePrefix, "embed_tokens.weight"));
+  if (!tie_word_embeddings || head == tensors_.end() || embedding == tensors_.end()) {
+    return tie_word_embeddings;
+  }
+  return IsSame(head->second.stored, embedding->second.stored);
+}
 
 absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& directory,
                                             const std::string& vision_tower_directory) {

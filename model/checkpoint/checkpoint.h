@@ -38,6 +38,10 @@ class Checkpoint {
 
   const Tensors& tensors() const { return tensors_; }
 
+  // Whether the head (lm_head) is the embedding table, given the configuration's flag: where both
+  // are stored and differ, they are two, whatever the flag says. Reads both when it is true.
+  bool IsHeadTied(bool tie_word_embeddings) const;
+
   // The weight files in the order they were read, full paths.
   const std::vector<std::string>& files() const { return files_; }
   NameLayout layout() const { return layout_; }

@@ -40,6 +40,7 @@ struct Probe {
 
 struct Manifest {
   std::vector<ManifestFile> files;  // every file of the folder but the manifest, by path
+  std::string name;                 // what the model is called; may be empty
   std::string parent;               // version of the weights it was trained from; may be empty
   std::string recipe;               // the recipe's text; may be empty
   std::string data_fingerprint;     // hex; may be empty

@@ -20,6 +20,7 @@ constexpr std::pair<const char*, DType> kStorageTypes[] = {
     {"torch.ShortStorage", DType::kInt16},    {"torch.CharStorage", DType::kInt8},
     {"torch.ByteStorage", DType::kUint8},     {"torch.BoolStorage", DType::kBool},
 };
+constexpr std::size_t kMaxNameShown = 200;
 constexpr char kOrderedDict[] = "collections.OrderedDict";
 constexpr char kRebuildTensor[] = "torch._utils._rebuild_tensor_v2";
 constexpr char kRebuildParameter[] = "torch._utils._rebuild_parameter";
@@ -48,6 +49,10 @@ class Machine {
       if (opcode_ == '.') break;
       RETURN_IF_ERROR(Step());
       if (!reader_.ok()) return Error("the pickle is truncated");
+      if (reader_.position() > kMaxPickleBytes || pickle_.objects.size() > kMaxPickleObjects) {
+        return Error(absl::StrCat("expected at most ", kMaxPickleObjects, " objects in ",
+                                  kMaxPickleBytes, " bytes, found more"));
+      }
     }
     ASSIGN_OR_RETURN(pickle_.result, Pop());
     pickle_.size = reader_.position();
@@ -269,7 +274,7 @@ class Machine {
 
   absl::Status PushNamed(std::string name) {
     if (reader_.ok() && !IsKnown(name)) {
-      return Error(absl::StrCat("wants the Python object \"", name,
+      return Error(absl::StrCat("wants the Python object \"", name.substr(0, kMaxNameShown),
                                 "\", which is not part of a dictionary of tensors"));
     }
     return Push({.kind = Kind::kGlobal, .text = std::move(name)});
@@ -297,6 +302,10 @@ class Machine {
     if (tuple.items.size() > 5 && Item(tuple, 5, Kind::kNone) == nullptr) {
       return Error(absl::StrCat("storage \"", key->text, "\" is a view of another: not supported"));
     }
+    if (key->text.size() > kMaxStorageKeyBytes) {
+      return Error(absl::StrCat("expected a storage's key of at most ", kMaxStorageKeyBytes,
+                                " bytes, found ", key->text.size()));
+    }
     const auto dtype = StorageType(type->text);
     if (!dtype.has_value()) return Error("not the type of a storage: " + type->text);
     return Push(
@@ -321,7 +330,7 @@ class Machine {
   }
 
   bool Numbers(const PickleObject* sequence, std::vector<std::int64_t>& numbers) const {
-    if (sequence == nullptr) return false;
+    if (sequence == nullptr || sequence->items.size() > kMaxPickleDimensions) return false;
     for (std::size_t i = 0; i < sequence->items.size(); ++i) {
       const PickleObject* number = Item(*sequence, i, Kind::kInt);
       if (number == nullptr) return false;

@@ -47,8 +47,16 @@ struct Pickle {
   std::size_t size = 0;    // bytes read, the STOP included
 };
 
-// INVALID_ARGUMENT that names the opcode and its place, or the global that is not on the list. The
-// work and memory are linear in the bytes.
+// Bounds of a pickle: a state_dict of 10,000 tensors has 300,000 objects in 1 MB.
+inline constexpr std::size_t kMaxPickleBytes = std::size_t{64} << 20;
+inline constexpr std::size_t kMaxPickleObjects = std::size_t{1} << 20;
+// Dimensions of a tensor (PyTorch's own bound) and bytes of a storage's key: both are copied for
+// each tensor that names them.
+inline constexpr std::size_t kMaxPickleDimensions = 64;
+inline constexpr std::size_t kMaxStorageKeyBytes = 256;
+
+// INVALID_ARGUMENT that names the opcode and its place, or the global that is not on the list, or
+// the bound above. Work and memory are linear in the bytes: at most 512 bytes of memory for each.
 absl::StatusOr<Pickle> Unpickle(std::string_view bytes);
 
 }  // namespace llava::model

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 
@@ -16,11 +17,6 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 
 constexpr const char* kSingleFiles[] = {"model.safetensors", "pytorch_model.bin"};
-
-bool Exists(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
 
 // A shard is a plain file name: an index must not lead out of its directory.
 bool IsFileName(const std::string& name) {
@@ -44,7 +40,7 @@ absl::StatusOr<WeightFiles> ReadIndex(const std::string& directory, const std::s
                                                      ", expected the name of a file beside it"));
     }
     const std::string full = (fs::path(directory) / std::string(shard.get_string())).string();
-    if (shards.insert(full).second && !Exists(full)) {
+    if (shards.insert(full).second && !IsThere(full)) {
       return absl::NotFoundError(
           absl::StrCat(path, ": names the shard ", full, " (for \"", name, "\"), which is absent"));
     }
@@ -59,9 +55,9 @@ absl::StatusOr<WeightFiles> ReadIndex(const std::string& directory, const std::s
 absl::StatusOr<WeightFiles> FindWeightFiles(const std::string& directory) {
   for (const char* name : kSingleFiles) {
     const std::string path = (fs::path(directory) / name).string();
-    if (Exists(path)) return WeightFiles{.paths = {path}, .index_path = "", .keys = {}};
+    if (IsThere(path)) return WeightFiles{.paths = {path}, .index_path = "", .keys = {}};
     const std::string index = absl::StrCat(path, ".index.json");
-    if (Exists(index)) return ReadIndex(directory, index);
+    if (IsThere(index)) return ReadIndex(directory, index);
   }
   return absl::NotFoundError(
       absl::StrCat(directory,

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
+#include "model/config/checkpoint_name.h"
 
 namespace llava::model {
 namespace {
@@ -124,6 +125,7 @@ void ReadRopeScaling(JsonReader reader, int max_positions, RopeConfig& rope) {
   rope.factor = reader.Double("factor", 1.0, 1.0, 1e6);
   if (type == "linear") {
     rope.scaling = RopeConfig::Scaling::kLinear;
+    rope.original_max_positions = max_positions;
   } else if (type == "llama3") {
     rope.scaling = RopeConfig::Scaling::kLlama3;
     rope.low_freq_factor = reader.Double("low_freq_factor", 0, 1e-6, 1e6);
@@ -166,11 +168,14 @@ void RejectUnsupportedText(JsonReader& reader) {
   OnlyAbsent(reader, "quantization_config");
 }
 
-// Within its window, sliding-window attention is full attention: the window is kept by allowing no
-// longer context. MistralConfig's default, where the key is missing, is 4096.
-int MaxPositions(JsonReader& reader, bool mistral) {
+// Linear scaling makes the model see `factor` times the positions that its configuration counts
+// (vLLM, _get_and_verify_max_len). Within its window, sliding-window attention is full attention:
+// the window is kept by allowing no longer context. MistralConfig's default, where the key is
+// missing, is 4096.
+int MaxPositions(JsonReader& reader, bool mistral, int unscaled, const RopeConfig& rope) {
+  const bool linear = rope.scaling == RopeConfig::Scaling::kLinear;
   const int positions =
-      IntOf(reader, "max_position_embeddings", mistral ? 4096 * 32 : 2048, 1, kMaxPositions);
+      static_cast<int>(std::min<double>(linear ? unscaled * rope.factor : unscaled, kMaxPositions));
   const int no_window = mistral && !reader.Contains("sliding_window") ? 4096 : kMaxPositions;
   return std::min(positions, IntOf(reader, "sliding_window", no_window, 1, kMaxPositions));
 }
@@ -208,9 +213,11 @@ TextConfig ReadText(JsonReader reader, std::string model_type) {
     reader.Fail("hidden_size", absl::StrCat("a multiple of num_attention_heads ", t.num_heads));
   }
   t.head_dim = ReadHeadDim(reader, t);
-  t.max_positions = MaxPositions(reader, mistral);
+  const int unscaled =
+      IntOf(reader, "max_position_embeddings", mistral ? 4096 * 32 : 2048, 1, kMaxPositions);
   t.rms_norm_eps = reader.Double("rms_norm_eps", 1e-6, 1e-12, 1);
-  t.rope = ReadRope(reader, t.max_positions);
+  t.rope = ReadRope(reader, unscaled);
+  t.max_positions = MaxPositions(reader, mistral, unscaled, t.rope);
   t.tie_embeddings = reader.Bool("tie_word_embeddings", false);
   t.bos_token_id = IntOf(reader, "bos_token_id", 1, 0, t.vocab_size - 1);
   t.eos_token_ids = IntsOf(reader, "eos_token_id", {2}, 0, t.vocab_size - 1, kMaxEosIds);
@@ -248,9 +255,10 @@ void ReadProjectorType(JsonReader& reader, ProjectorConfig& projector) {
   projector.depth = mlp ? depth : 1;
 }
 
+// A padding token that was added without a row of the embedding is never fed.
 void ReadPadToken(JsonReader& reader, LlavaConfig& config) {
-  const int pad = IntOf(reader, "pad_token_id", -1, -1, config.text.vocab_size - 1);
-  if (pad >= 0) config.pad_token_id = pad;
+  const int pad = IntOf(reader, "pad_token_id", -1, -1, kMaxVocab);
+  if (pad >= 0 && pad < config.text.vocab_size) config.pad_token_id = pad;
 }
 
 void ReadFeatureLayers(JsonReader& reader, std::string_view key, LlavaConfig& config) {
@@ -384,8 +392,7 @@ absl::StatusOr<std::string> TowerDir(JsonReader& reader, const std::string& give
 
 // transformers' generate() ends at the ids of generation_config.json when there is one.
 absl::Status ReadGenerationConfig(const std::string& path, TextConfig& text) {
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return absl::OkStatus();
+  if (!IsThere(path)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto object, ReadJsonObject(path));
   JsonReader reader(path, object);
   text.eos_token_ids =
@@ -436,8 +443,7 @@ absl::StatusOr<LlavaConfig> ReadConfig(const std::string& dir,
   }
   ASSIGN_OR_RETURN(LlavaConfig config, Parse(reader, tower_json, files));
   config.vision_tower_dir = tower_dir;
-  const auto absolute = std::filesystem::absolute(dir).lexically_normal();
-  config.name = (absolute.has_filename() ? absolute : absolute.parent_path()).filename().string();
+  config.name = CheckpointName(dir);
   RETURN_IF_ERROR(ReadGenerationConfig(
       (std::filesystem::path(dir) / "generation_config.json").string(), config.text));
   return config;

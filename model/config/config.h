@@ -60,6 +60,7 @@ struct RopeConfig {
   // kLlama3 only.
   double low_freq_factor = 0;
   double high_freq_factor = 0;
+  // What the model was made for before it was scaled; 0 without scaling.
   int original_max_positions = 0;
 
   friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
@@ -77,7 +78,9 @@ struct TextConfig {
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;
-  int max_positions = 0;  // tokens, image tokens included; not above a sliding window
+  // Tokens, image tokens included: what max_position_embeddings and linear scaling make of it, not
+  // above a sliding window.
+  int max_positions = 0;
   double rms_norm_eps = 1e-6;
   RopeConfig rope;
   bool tie_embeddings = false;  // lm_head is the embedding table
@@ -128,7 +131,7 @@ struct LlavaConfig {
   bool image_start_end = false;  // original mm_use_im_start_end: <im_start><image><im_end>
   int tokenizer_max_length = 0;  // tokens, original tokenizer_model_max_length; 0: not given
   std::string dtype;             // "float16", "bfloat16", "float32" or empty: how it was saved
-  std::string name;              // last component of the directory; empty from ParseConfig
+  std::string name;              // model/config/checkpoint_name.h; empty from ParseConfig
   std::string base_model;        // _name_or_path (of text_config too), as written
   std::string vision_tower;      // original mm_vision_tower, as written
   std::string vision_tower_dir;  // original: the CLIP directory that was read

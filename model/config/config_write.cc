@@ -52,6 +52,12 @@ boost::json::value RopeScaling(const RopeConfig& rope) {
   return nullptr;
 }
 
+// Readers multiply it by the factor of linear scaling.
+int UnscaledPositions(const TextConfig& t) {
+  const bool linear = t.rope.scaling == RopeConfig::Scaling::kLinear;
+  return linear ? t.rope.original_max_positions : t.max_positions;
+}
+
 boost::json::object Text(const LlavaConfig& config) {
   const TextConfig& t = config.text;
   boost::json::object out{{"model_type", t.model_type},
@@ -63,7 +69,7 @@ boost::json::object Text(const LlavaConfig& config) {
                           {"num_key_value_heads", t.num_kv_heads},
                           {"head_dim", t.head_dim},
                           {"hidden_act", "silu"},
-                          {"max_position_embeddings", t.max_positions},
+                          {"max_position_embeddings", UnscaledPositions(t)},
                           {"rms_norm_eps", t.rms_norm_eps},
                           {"rope_theta", t.rope.theta},
                           {"rope_scaling", RopeScaling(t.rope)},
@@ -74,6 +80,7 @@ boost::json::object Text(const LlavaConfig& config) {
                           {"eos_token_id", Ids(t.eos_token_ids)},
                           {"pad_token_id", config.pad_token_id}};
   if (t.model_type == "mistral") out["sliding_window"] = nullptr;
+  if (UnscaledPositions(t) != t.max_positions) out["sliding_window"] = t.max_positions;
   if (!config.base_model.empty()) out["_name_or_path"] = config.base_model;
   return out;
 }

@@ -168,7 +168,8 @@ absl::StatusOr<ImageHeader> ProbeBmp(std::string_view bytes) {
   return header;
 }
 
-absl::StatusOr<RgbImage> DecodeBmp(std::string_view bytes, const ImageHeader& header) {
+absl::StatusOr<RgbImage> DecodeBmp(std::string_view bytes, const ImageHeader& header,
+                                   const DecodeBudget&) {
   ASSIGN_OR_RETURN(const BmpHeader bmp, ReadHeader(bytes));
   if (bmp.is_ours()) return DecodeMasked(bytes, bmp);
   return DecodeWithOpenCv(bytes, header, OpenCvPixels::kColour8);

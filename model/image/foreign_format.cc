@@ -17,7 +17,6 @@ struct Signature {
 
 // String literals with a zero byte carry their length.
 constexpr Signature kSignatures[] = {
-    {0, "GIF8", "a GIF picture"},
     {0, {"II*\0", 4}, "a TIFF picture"},
     {0, {"MM\0*", 4}, "a TIFF picture"},
     {0, {"II+\0", 4}, "a BigTIFF picture"},

@@ -13,7 +13,8 @@
 namespace llava::model {
 namespace {
 
-using Decoder = absl::StatusOr<RgbImage> (*)(std::string_view, const ImageHeader&);
+using Decoder = absl::StatusOr<RgbImage> (*)(std::string_view, const ImageHeader&,
+                                             const DecodeBudget&);
 
 Decoder DecoderOf(ImageFormat format) {
   switch (format) {
@@ -23,6 +24,8 @@ Decoder DecoderOf(ImageFormat format) {
       return DecodePng;
     case ImageFormat::kWebp:
       return DecodeWebp;
+    case ImageFormat::kGif:
+      return DecodeGif;
     case ImageFormat::kBmp:
       return DecodeBmp;
   }
@@ -39,6 +42,8 @@ std::string_view ImageFormatName(ImageFormat format) {
       return "PNG";
     case ImageFormat::kWebp:
       return "WebP";
+    case ImageFormat::kGif:
+      return "GIF";
     case ImageFormat::kBmp:
       return "BMP";
   }
@@ -56,10 +61,11 @@ absl::StatusOr<ImageHeader> ProbeImage(std::string_view bytes) {
   if (bytes.substr(0, 4) == "RIFF" && bytes.size() >= 12 && bytes.substr(8, 4) == "WEBP") {
     return ProbeWebp(bytes);
   }
+  if (bytes.substr(0, 6) == "GIF87a" || bytes.substr(0, 6) == "GIF89a") return ProbeGif(bytes);
   if (bytes.substr(0, 2) == "BM") return ProbeBmp(bytes);
   return absl::InvalidArgumentError(
       absl::StrCat("the picture is ", NameForeignFormat(bytes),
-                   "; expected the bytes of a JPEG, PNG, WebP or BMP file"));
+                   "; expected the bytes of a JPEG, PNG, WebP, GIF or BMP file"));
 }
 
 absl::Status CheckImageLimits(std::size_t file_bytes, const ImageHeader& header,
@@ -85,7 +91,8 @@ absl::Status CheckImageLimits(std::size_t file_bytes, const ImageHeader& header,
 absl::StatusOr<RgbImage> DecodeImage(std::string_view bytes, const ImageLimits& limits) {
   ASSIGN_OR_RETURN(const ImageHeader header, ProbeImage(bytes));
   RETURN_IF_ERROR(CheckImageLimits(bytes.size(), header, limits));
-  ASSIGN_OR_RETURN(RgbImage image, DecoderOf(header.format)(bytes, header));
+  ASSIGN_OR_RETURN(RgbImage image,
+                   DecoderOf(header.format)(bytes, header, DecodeBudget(limits.max_cpu_time)));
   return ApplyOrientation(std::move(image), header.orientation);
 }
 

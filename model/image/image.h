@@ -3,17 +3,23 @@
 //   ASSIGN_OR_RETURN(const ImageHeader header, ProbeImage(bytes));       // cheap: for admission
 //   ASSIGN_OR_RETURN(const RgbImage image, DecodeImage(bytes, limits));  // on the prepare pool
 //
-// JPEG, PNG, WebP and BMP. The result is what Pillow's
-// ImageOps.exif_transpose(image).convert("RGB") gives: alpha is dropped, not blended; 16-bit colour
-// keeps its high byte; 16-bit grey is clipped at 255 (that is what Pillow does with its mode I;16);
-// CMYK is read by Adobe's inverted convention. PNG, WebP and BMP are decoded by OpenCV; JPEG by
-// libjpeg directly, because OpenCV 4.6 decodes a truncated JPEG without an error, prints libjpeg's
-// warnings to stderr, and rounds CMYK differently.
+// JPEG, PNG, WebP, GIF and BMP. The result is what Pillow's
+// ImageOps.exif_transpose(image).convert("RGB") gives: the first frame of an animation; alpha is
+// dropped, not blended; 16-bit colour keeps its high byte; 16-bit grey is clipped at 255 (that is
+// what Pillow does with its mode I;16); CMYK is read by Adobe's inverted convention. WebP and BMP
+// are decoded by OpenCV, GIF by giflib. JPEG is decoded by libjpeg directly, because OpenCV 4.6
+// decodes a truncated JPEG without an error, prints libjpeg's warnings to stderr, and rounds CMYK
+// differently; PNG by libpng directly, because OpenCV wants what comes after the last row.
+//
+// What decoding costs is bounded by the image's pixels and its file's bytes, whatever the file
+// asks for: scans of a JPEG count with their pixels, data after the last row is not inflated, and
+// ImageLimits::max_cpu_time ends what is slow all the same.
 //
 // All functions are pure and may run on any thread.
 #ifndef LLAVA_MODEL_IMAGE_IMAGE_H_
 #define LLAVA_MODEL_IMAGE_IMAGE_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -21,13 +27,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/clock.h"
 #include "model/config/image_layout.h"
 
 namespace llava::model {
 
-enum class ImageFormat { kJpeg, kPng, kWebp, kBmp };
+enum class ImageFormat { kJpeg, kPng, kWebp, kGif, kBmp };
 
-std::string_view ImageFormatName(ImageFormat format);  // "JPEG", "PNG", "WebP", "BMP"
+std::string_view ImageFormatName(ImageFormat format);  // "JPEG", "PNG", "WebP", "GIF", "BMP"
 
 struct ImageHeader {
   ImageFormat format = ImageFormat::kJpeg;
@@ -52,6 +59,9 @@ inline constexpr int kMaxImageSide = 65535;
 struct ImageLimits {
   std::size_t max_bytes = std::size_t{32} << 20;  // of the encoded file
   std::int64_t max_pixels = 50'000'000;           // width * height
+  // Of the decoding thread; looked at between rows. WebP and BMP, which are one call of their
+  // library, take what their pixels take.
+  Duration max_cpu_time = std::chrono::seconds(5);
 };
 
 // Interleaved RGB, rows from the top, no padding: pixels.size() == 3 * width * height.
@@ -62,7 +72,7 @@ struct RgbImage {
 };
 
 // Reads the header and the metadata alone: nothing is inflated or decoded, whatever the file
-// claims. INVALID_ARGUMENT names the format when it is not one of the four, or what is wrong with
+// claims. INVALID_ARGUMENT names the format when it is not one of the five, or what is wrong with
 // the header.
 absl::StatusOr<ImageHeader> ProbeImage(std::string_view bytes);
 
@@ -71,7 +81,8 @@ absl::Status CheckImageLimits(std::size_t file_bytes, const ImageHeader& header,
                               const ImageLimits& limits);
 
 // Probes, checks the limits, decodes, applies the orientation. INVALID_ARGUMENT when the image is
-// of another format, too large, truncated or corrupt, or when it is not what its header says.
+// of another format, too large, truncated or corrupt, takes too long, or when it is not what its
+// header says.
 absl::StatusOr<RgbImage> DecodeImage(std::string_view bytes, const ImageLimits& limits = {});
 
 }  // namespace llava::model

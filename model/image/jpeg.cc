@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <csetjmp>
 #include <cstddef>
 #include <cstdint>
@@ -22,14 +23,17 @@ namespace {
 
 // Markers of the JPEG standard (ITU-T T.81, table B.1).
 constexpr std::uint32_t kRst0 = 0xD0, kSoi = 0xD8, kEoi = 0xD9, kSos = 0xDA, kApp1 = 0xE1;
-constexpr std::uint32_t kTem = 0x01;
+constexpr std::uint32_t kTem = 0x01, kProgressive = 0xC2, kProgressiveArithmetic = 0xCA;
 constexpr std::uint32_t kSof0 = 0xC0, kSof15 = 0xCF, kDht = 0xC4, kJpg = 0xC8, kDac = 0xCC;
 
 constexpr std::string_view kExif("Exif\0\0", 6);
 constexpr std::string_view kXmp("http://ns.adobe.com/xap/1.0/\0", 29);
 
-// No encoder writes so many; a file with more is made to keep a decoder busy.
+// A file with more is made to keep a decoder busy: no encoder writes so many scans, and each costs
+// as much as the image has pixels. libjpeg's own progressive script has 10 scans, which may be of
+// 100 million pixels.
 constexpr int kMaxScans = 100;
+constexpr std::int64_t kMaxScannedPixels = 1'000'000'000;
 
 bool IsFrame(std::uint32_t marker) {
   return marker >= kSof0 && marker <= kSof15 && marker != kDht && marker != kJpg && marker != kDac;
@@ -80,6 +84,28 @@ absl::StatusOr<ImageHeader> ReadFrame(std::uint32_t marker, std::string_view seg
   return header;
 }
 
+// How often a progressive image is gone through; 1 for others, whose scans are parts of it.
+int CountScans(std::string_view bytes) {
+  ByteReader reader(bytes, ByteReader::Order::kBig);
+  reader.Skip(2);  // SOI
+  int scans = 0;
+  bool progressive = false;
+  while (reader.ok()) {
+    const std::uint32_t marker = NextMarker(reader);
+    if (marker == kEoi || (marker == kSos && !progressive)) break;
+    if ((marker >= kRst0 && marker <= kSoi) || marker == kTem) continue;
+    progressive |= marker == kProgressive || marker == kProgressiveArithmetic;
+    if (marker == kSos) ++scans;
+    const std::uint32_t length = reader.U16();
+    reader.Skip(length < 2 ? 0 : length - 2);
+  }
+  return std::max(scans, 1);
+}
+
+bool IsTooMuch(int scans, std::int64_t pixels) {
+  return scans > kMaxScans || (scans > 1 && scans * pixels > kMaxScannedPixels);
+}
+
 struct ErrorManager {
   jpeg_error_mgr base;  // first: libjpeg hands back a pointer to it
   std::jmp_buf jump;
@@ -103,10 +129,21 @@ boolean FailAtEnd(j_decompress_ptr jpeg) {
   return FALSE;
 }
 
-void LimitScans(j_common_ptr jpeg) {
-  if (reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number > kMaxScans) {
-    ERREXIT(jpeg, JERR_BAD_PROGRESSION);
-  }
+struct Progress {
+  jpeg_progress_mgr base;  // first: libjpeg hands back a pointer to it
+  const DecodeBudget* budget;
+  bool too_slow;
+};
+
+// libjpeg asks once for each row of blocks of each scan, and for each row of the result.
+void LimitWork(j_common_ptr jpeg) {
+  const auto* decompress = reinterpret_cast<j_decompress_ptr>(jpeg);
+  auto* progress = reinterpret_cast<Progress*>(jpeg->progress);
+  const std::int64_t pixels =
+      std::int64_t{decompress->image_width} * std::int64_t{decompress->image_height};
+  const int scans = decompress->input_scan_number;
+  progress->too_slow = IsTooMuch(scans, pixels) || progress->budget->IsSpent();
+  if (progress->too_slow) ERREXIT(jpeg, JERR_BAD_PROGRESSION);
 }
 
 // Pillow's rounding of a * b / 255.
@@ -136,7 +173,7 @@ void ConvertRow(const std::uint8_t* row, int width, int channels, std::uint8_t* 
 struct Decompression {
   jpeg_decompress_struct jpeg;
   ErrorManager errors;
-  jpeg_progress_mgr progress;
+  Progress progress;
   bool size_differs;
 };
 
@@ -172,8 +209,8 @@ bool RunDecompression(Decompression& d, std::string_view bytes, const ImageHeade
   jpeg_create_decompress(&d.jpeg);
   jpeg_mem_src(&d.jpeg, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   d.jpeg.src->fill_input_buffer = FailAtEnd;
-  d.progress.progress_monitor = LimitScans;
-  d.jpeg.progress = &d.progress;
+  d.progress.base.progress_monitor = LimitWork;
+  d.jpeg.progress = &d.progress.base;
   ReadRows(d, header, row, out);
   jpeg_destroy_decompress(&d.jpeg);
   return true;
@@ -210,12 +247,22 @@ absl::StatusOr<ImageHeader> ProbeJpeg(std::string_view bytes) {
   return frame;
 }
 
-absl::StatusOr<RgbImage> DecodeJpeg(std::string_view bytes, const ImageHeader& header) {
+absl::StatusOr<RgbImage> DecodeJpeg(std::string_view bytes, const ImageHeader& header,
+                                    const DecodeBudget& budget) {
+  const int scans = CountScans(bytes);
+  if (IsTooMuch(scans, header.pixels())) {
+    return ImageError(ImageFormat::kJpeg,
+                      absl::StrCat(kTooSlow, ": it has ", scans, " scans of ", header.pixels(),
+                                   " pixels, the limits are ", kMaxScans, " scans and ",
+                                   kMaxScannedPixels, " pixels in all"));
+  }
   RgbImage image{header.width, header.height, {}};
   image.pixels.resize(3 * static_cast<std::size_t>(header.pixels()));
   std::vector<std::uint8_t> row(4 * static_cast<std::size_t>(header.width));
   const auto decompression = std::make_unique<Decompression>();  // zeroed
+  decompression->progress.budget = &budget;
   if (!RunDecompression(*decompression, bytes, header, row.data(), image.pixels.data())) {
+    if (decompression->progress.too_slow) return ImageError(ImageFormat::kJpeg, kTooSlow);
     const bool at_end = decompression->errors.base.msg_code == JERR_INPUT_EOF;
     return ImageError(ImageFormat::kJpeg,
                       at_end ? "truncated" : std::string_view(decompression->errors.message));

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -24,7 +25,10 @@ struct Container {
   std::string_view xmp;
   int canvas_width = 0;  // 0 without a VP8X chunk
   int canvas_height = 0;
+  int left = 0;  // of the image on the canvas, in pixels
+  int top = 0;
   bool alpha = false;
+  bool animated = false;
 };
 
 absl::Status ReadExtendedHeader(std::string_view data, Container& container) {
@@ -35,10 +39,31 @@ absl::Status ReadExtendedHeader(std::string_view data, Container& container) {
   container.canvas_height = static_cast<int>(fields.U24()) + 1;
   container.alpha = (flags & kAlphaFlag) != 0;
   if (!fields.ok()) return ImageError(ImageFormat::kWebp, "truncated in its VP8X chunk");
-  if ((flags & kAnimationFlag) != 0) {
-    return ImageError(ImageFormat::kWebp, "it is animated, which is not supported");
-  }
+  container.animated = (flags & kAnimationFlag) != 0;
   return absl::OkStatus();
+}
+
+bool IsImage(std::string_view type) { return type == "VP8 " || type == "VP8L"; }
+
+// The first frame of an animation: where it lies on the canvas, and its chunks.
+absl::Status ReadFrame(std::string_view data, Container& container) {
+  ByteReader frame(data, ByteReader::Order::kLittle);
+  container.left = 2 * static_cast<int>(frame.U24());
+  container.top = 2 * static_cast<int>(frame.U24());
+  frame.Skip(10);  // width, height, duration, flags: the bitstream has what is wanted of them
+  while (frame.remaining() >= 8) {
+    const std::size_t start = frame.position();
+    const std::string_view type = frame.Take(4);
+    const std::uint32_t length = frame.U32();
+    frame.Skip(length);
+    if (!frame.ok()) return ImageError(ImageFormat::kWebp, "truncated in its first frame");
+    if (length % 2 == 1 && frame.remaining() > 0) frame.Skip(1);
+    if (IsImage(type)) {
+      container.image = data.substr(start, 8 + std::size_t{length});
+      return absl::OkStatus();
+    }
+  }
+  return ImageError(ImageFormat::kWebp, "its first frame has no picture");
 }
 
 absl::StatusOr<Container> ReadContainer(std::string_view bytes) {
@@ -60,7 +85,10 @@ absl::StatusOr<Container> ReadContainer(std::string_view bytes) {
     if (type == "VP8X") RETURN_IF_ERROR(ReadExtendedHeader(data, container));
     if (type == "EXIF") container.exif = data;
     if (type == "XMP ") container.xmp = data;
-    if ((type == "VP8 " || type == "VP8L") && container.image.empty()) {
+    if (type == "ANMF" && container.animated && container.image.empty()) {
+      RETURN_IF_ERROR(ReadFrame(data, container));
+    }
+    if (IsImage(type) && !container.animated && container.image.empty()) {
       container.image = file.substr(start, 8 + std::size_t{length});
     }
   }
@@ -95,17 +123,46 @@ absl::StatusOr<ImageHeader> ReadBitstreamHeader(std::string_view chunk) {
   return header;
 }
 
+// The frame must fill the canvas, or lie on it where there are several.
+absl::Status CheckCanvas(const Container& container, const ImageHeader& frame) {
+  const bool same = !container.animated && container.canvas_width == frame.width &&
+                    container.canvas_height == frame.height;
+  const bool inside = container.animated &&
+                      container.left + frame.width <= container.canvas_width &&
+                      container.top + frame.height <= container.canvas_height;
+  if (container.canvas_width == 0 || same || inside) return absl::OkStatus();
+  return ImageError(
+      ImageFormat::kWebp,
+      absl::StrCat("its canvas of ", container.canvas_width, " x ", container.canvas_height,
+                   " differs from its picture of ", frame.width, " x ", frame.height));
+}
+
+// An image on a black canvas, where libwebp has transparent black.
+RgbImage OnCanvas(const RgbImage& frame, const Container& container) {
+  RgbImage canvas{container.canvas_width, container.canvas_height, {}};
+  const std::size_t row_bytes = 3 * static_cast<std::size_t>(canvas.width);
+  canvas.pixels.resize(row_bytes * static_cast<std::size_t>(canvas.height));
+  const auto frame_bytes = 3 * static_cast<std::ptrdiff_t>(frame.width);
+  for (int y = 0; y < frame.height; ++y) {
+    const auto row = frame.pixels.begin() + y * frame_bytes;
+    std::copy(
+        row, row + frame_bytes,
+        canvas.pixels.begin() +
+            static_cast<std::ptrdiff_t>(static_cast<std::size_t>(container.top + y) * row_bytes) +
+            3 * container.left);
+  }
+  return canvas;
+}
+
 }  // namespace
 
 absl::StatusOr<ImageHeader> ProbeWebp(std::string_view bytes) {
   ASSIGN_OR_RETURN(const Container container, ReadContainer(bytes));
   ASSIGN_OR_RETURN(ImageHeader header, ReadBitstreamHeader(container.image));
-  if (container.canvas_width != 0 &&
-      (container.canvas_width != header.width || container.canvas_height != header.height)) {
-    return ImageError(
-        ImageFormat::kWebp,
-        absl::StrCat("its canvas of ", container.canvas_width, " x ", container.canvas_height,
-                     " differs from its picture of ", header.width, " x ", header.height));
+  RETURN_IF_ERROR(CheckCanvas(container, header));
+  if (container.canvas_width != 0) {
+    header.width = container.canvas_width;
+    header.height = container.canvas_height;
   }
   if (container.alpha) header.channels = 4;
   header.orientation = CombineOrientations(container.exif, container.xmp);
@@ -114,14 +171,18 @@ absl::StatusOr<ImageHeader> ProbeWebp(std::string_view bytes) {
 
 // OpenCV (libwebp) gets the image's own chunk and no other: neither alpha nor a profile is
 // wanted.
-absl::StatusOr<RgbImage> DecodeWebp(std::string_view bytes, const ImageHeader& header) {
+absl::StatusOr<RgbImage> DecodeWebp(std::string_view bytes, const ImageHeader&,
+                                    const DecodeBudget&) {
   ASSIGN_OR_RETURN(const Container container, ReadContainer(bytes));
+  ASSIGN_OR_RETURN(const ImageHeader frame, ReadBitstreamHeader(container.image));
   std::string plain("RIFF");
   const std::size_t padding = container.image.size() % 2;
   const std::size_t size = 4 + container.image.size() + padding;
   for (int shift = 0; shift < 32; shift += 8) plain.push_back(static_cast<char>(size >> shift));
   plain.append("WEBP").append(container.image).append(padding, '\0');
-  return DecodeWithOpenCv(plain, header, OpenCvPixels::kColour8);
+  ASSIGN_OR_RETURN(RgbImage image, DecodeWithOpenCv(plain, frame, OpenCvPixels::kColour8));
+  if (!container.animated) return image;
+  return OnCanvas(image, container);
 }
 
 }  // namespace llava::model

@@ -31,9 +31,10 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<Llava>> LoadFrom(const std::string& directory,
                                                 const LoadOptions& options) {
-  ASSIGN_OR_RETURN(const LlavaConfig config, ReadConfig(directory, options.vision_tower_dir));
+  ASSIGN_OR_RETURN(LlavaConfig config, ReadConfig(directory, options.vision_tower_dir));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                    Checkpoint::Open(directory, config.vision_tower_dir));
+  config.text.tie_embeddings = checkpoint.IsHeadTied(config.text.tie_embeddings);
   // What is packed on the CPU is converted then, tensor by tensor.
   const bool as_stored = options.pack && options.device.is_cpu();
   CheckpointWeights source(

@@ -49,12 +49,13 @@ class ChatTemplate {
   // are).
   static std::vector<std::string> Names();
 
-  // The template of a checkpoint: a known Hugging Face chat template in chat_template.json,
-  // chat_template.jinja or tokenizer_config.json, else by architecture and model name. A chat
-  // template that is not known adds a sentence to `warnings` (not null) and counts as none.
+  // The template of a checkpoint: the Hugging Face chat template in chat_template.jinja,
+  // chat_template.json or tokenizer_config.json, else by architecture and model name. Besides the
+  // errors of reading files: kUnimplemented for a chat template that is not a known one. It is
+  // never replaced by another, which would condition every answer on the wrong text; who knows
+  // better uses ByName (the daemon's setting chat_template).
   static absl::StatusOr<ChatTemplate> ForCheckpoint(const std::string& dir,
-                                                    const LlavaConfig& config,
-                                                    std::vector<std::string>* warnings);
+                                                    const LlavaConfig& config);
 
   // The same template as the Jinja text of a Hugging Face checkpoint (chat_template.jinja), which
   // ForCheckpoint recognises: a checkpoint that is written keeps the template it was trained with.

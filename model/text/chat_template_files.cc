@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "base/digest.h"
 #include "base/file.h"
@@ -38,15 +39,14 @@ std::string TemplateOf(JsonReader& reader) {
 
 // In the order of transformers' processors. nullopt: no file has one.
 absl::StatusOr<std::optional<Found>> FindTemplate(const std::filesystem::path& dir) {
-  std::error_code error;
   const auto jinja = dir / "chat_template.jinja";
-  if (std::filesystem::exists(jinja, error)) {
+  if (IsThere(jinja.string())) {
     ASSIGN_OR_RETURN(std::string text, ReadFile(jinja.string(), kMaxTemplateBytes));
     return Found{jinja.filename().string(), std::move(text)};
   }
   for (const std::string_view name : {"chat_template.json", "tokenizer_config.json"}) {
     const auto path = dir / name;
-    if (!std::filesystem::exists(path, error)) continue;
+    if (!IsThere(path.string())) continue;
     ASSIGN_OR_RETURN(const auto object, ReadJsonObject(path.string()));
     JsonReader reader(path.string(), object);
     std::string text = TemplateOf(reader);
@@ -107,11 +107,9 @@ std::string_view ByArchitecture(const LlavaConfig& config) {
 }  // namespace
 
 absl::StatusOr<ChatTemplate> ChatTemplate::ForCheckpoint(const std::string& dir,
-                                                         const LlavaConfig& config,
-                                                         std::vector<std::string>* warnings) {
+                                                         const LlavaConfig& config) {
   ASSIGN_OR_RETURN(const std::optional<Found> found, FindTemplate(dir));
-  const std::string_view fallback = ByArchitecture(config);
-  if (!found.has_value()) return ByName(fallback);
+  if (!found.has_value()) return ByName(ByArchitecture(config));
   const std::string canonical = Canonical(found->jinja);
   const std::string digest = Sha256Of(canonical).Hex();
   for (const Known& known : kKnown) {
@@ -121,11 +119,12 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForCheckpoint(const std::string& dir,
     ASSIGN_OR_RETURN(ChatTemplate ours, ByName(name));
     if (Canonical(ours.Jinja()) == canonical) return ours;
   }
-  warnings->push_back(absl::StrCat(
-      found->file, ": chat_template: expected a known chat template, found another one (",
-      found->jinja.size(), " bytes); using ", absl::string_view(fallback.data(), fallback.size()),
-      " as the architecture suggests"));
-  return ByName(fallback);
+  return absl::UnimplementedError(
+      absl::StrCat((std::filesystem::path(dir) / found->file).string(),
+                   ": chat_template: expected a known chat template, found another one (",
+                   found->jinja.size(), " bytes, SHA-256 ", digest.substr(0, 16),
+                   "...); the setting chat_template names one to use in its place: ",
+                   absl::StrJoin(Names(), ", ")));
 }
 
 }  // namespace llava::model

@@ -185,11 +185,12 @@ class Labeller {
 
 }  // namespace
 
-absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> turns,
-                                                 const ChatTemplate& chat_template,
-                                                 const Tokenizer& tokenizer,
-                                                 const LlavaConfig& config,
-                                                 std::span<const ImageLayout> images) {
+namespace {
+
+absl::StatusOr<LabelledTokens> Label(std::span<const TrainingTurn> turns,
+                                     const ChatTemplate& chat_template, const Tokenizer& tokenizer,
+                                     const LlavaConfig& config,
+                                     std::span<const ImageLayout> images) {
   const int num_images = static_cast<int>(images.size());
   ASSIGN_OR_RETURN(const Family family, FamilyOf(chat_template));
   RETURN_IF_ERROR(CheckTurns(turns, num_images));
@@ -215,6 +216,18 @@ absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> t
   return labeller.Rounds(Llama2Text(chat_template.default_system(),
                                     chat_template.name() == "llava_llama_2" ? "<s>" : "", texts),
                          "[/INST] ");
+}
+
+}  // namespace
+
+absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> turns,
+                                                 const ChatTemplate& chat_template,
+                                                 const Tokenizer& tokenizer,
+                                                 const LlavaConfig& config,
+                                                 std::span<const ImageLayout> images) {
+  ASSIGN_OR_RETURN(LabelledTokens labelled, Label(turns, chat_template, tokenizer, config, images));
+  RETURN_IF_ERROR(CheckTokenIds(labelled.ids, tokenizer, config));
+  return labelled;
 }
 
 }  // namespace llava::model

@@ -1,15 +1,6 @@
 #include "model/text/detokenizer.h"
 
-#include <utility>
-
-#include "base/utf8_stream.h"
-
 namespace llava::model {
-namespace {
-
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-
-}  // namespace
 
 std::string Detokenizer::Push(int id) {
   const Piece& piece = tokenizer_->PieceOf(id);
@@ -17,26 +8,16 @@ std::string Detokenizer::Push(int id) {
     case Piece::Kind::kNothing:
       return "";
     case Piece::Kind::kByte:
-      bytes_ += piece.text;
-      return "";
+      return DropFirstSpace(bytes_.Push(piece.text));
     case Piece::Kind::kText:
       break;
   }
-  return DropFirstSpace(FlushBytes() + piece.text);
+  return DropFirstSpace(bytes_.Finish() + piece.text);
 }
 
 std::string Detokenizer::Finish() {
-  std::string text = DropFirstSpace(FlushBytes());
+  std::string text = DropFirstSpace(bytes_.Finish());
   at_start_ = true;
-  return text;
-}
-
-// tokenizers' ByteFallback decoder: a run of bytes is taken as a whole.
-std::string Detokenizer::FlushBytes() {
-  std::string run = std::exchange(bytes_, "");
-  if (IsValidUtf8(run)) return run;
-  std::string text;
-  for (std::size_t i = 0; i < run.size(); ++i) text += kReplacement;
   return text;
 }
 

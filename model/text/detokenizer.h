@@ -4,14 +4,17 @@
 
 #include <string>
 
+#include "base/utf8_stream.h"
 #include "model/text/tokenizer.h"
 
 namespace llava::model {
 
 // One answer. Not thread-safe; the tokenizer must outlive it. Invariants: every returned string is
 // valid UTF-8, and all of them together, Finish()'s included, are Tokenizer::Decode of the ids.
-// Bytes of characters without a token of their own are held back until an id that is not a byte,
-// because only then it is known whether they are valid.
+// Bytes of characters without a token of their own are held back until the character is complete;
+// what cannot become one is U+FFFD (see base/utf8_stream.h), so that an answer which ends in the
+// middle of a character loses that one only. tokenizers' ByteFallback decoder, which waits for the
+// end of a run of bytes, makes one U+FFFD of each byte of a run that is not valid as a whole.
 class Detokenizer {
  public:
   explicit Detokenizer(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
@@ -22,11 +25,10 @@ class Detokenizer {
   std::string Finish();
 
  private:
-  std::string FlushBytes();
   std::string DropFirstSpace(std::string text);
 
   const Tokenizer* tokenizer_;
-  std::string bytes_;     // a run of byte tokens
+  Utf8Stream bytes_;      // of byte tokens
   bool at_start_ = true;  // nothing was emitted yet
 };
 

@@ -120,6 +120,17 @@ void PutBos(const Tokenizer& tokenizer, PromptTokens& prompt) {
 
 }  // namespace
 
+absl::Status CheckTokenIds(std::span<const int> ids, const Tokenizer& tokenizer,
+                           const LlavaConfig& config) {
+  for (const int id : ids) {
+    if (id < config.text.vocab_size) continue;
+    return absl::InvalidArgumentError(absl::StrCat("prompt: expected tokens below the embedding's ",
+                                                   config.text.vocab_size, " rows, found ", id,
+                                                   " (\"", tokenizer.TokenText(id), "\")"));
+  }
+  return absl::OkStatus();
+}
+
 PromptTokens EncodeParts(std::span<const PromptPart> parts, const Tokenizer& tokenizer,
                          const LlavaConfig& config, std::span<const ImageLayout> images,
                          bool at_start) {
@@ -141,6 +152,7 @@ absl::StatusOr<PromptTokens> BuildPrompt(std::span<const PromptPart> parts,
     prompt = EncodeParts(parts, tokenizer, config, images, true);
     PutBos(tokenizer, prompt);
   }
+  RETURN_IF_ERROR(CheckTokenIds(prompt.ids, tokenizer, config));
   const std::int64_t size = std::max(least, static_cast<std::int64_t>(prompt.ids.size()));
   if (size >= config.text.max_positions) {
     return absl::InvalidArgumentError(

@@ -39,6 +39,11 @@ PromptTokens EncodeParts(std::span<const PromptPart> parts, const Tokenizer& tok
                          const LlavaConfig& config, std::span<const ImageLayout> images,
                          bool at_start);
 
+// kInvalidArgument when an id has no row in the embedding: an added token that a fine-tune left
+// without one (Tokenizer::BeyondEmbedding).
+absl::Status CheckTokenIds(std::span<const int> ids, const Tokenizer& tokenizer,
+                           const LlavaConfig& config);
+
 // Renders with the template first.
 absl::StatusOr<PromptTokens> BuildPrompt(std::span<const ChatMessage> messages,
                                          const ChatTemplate& chat_template,

@@ -80,13 +80,18 @@ struct SentencepieceModel::Impl {
   sentencepiece::SentencePieceProcessor processor;
   std::vector<bool> user_defined;  // by id
   bool bpe = false;
+  bool escapes_spaces = true;
 
   // sentencepiece_model.proto: ModelProto.pieces (1) with their type (3: USER_DEFINED is 4),
-  // ModelProto.trainer_spec (2) with its model_type (3: BPE is 2).
+  // ModelProto.trainer_spec (2) with its model_type (3: BPE is 2), ModelProto.normalizer_spec (3)
+  // with its escape_whitespaces (5).
   void ReadDetails(std::string_view model) {
     for (Fields fields(model); fields.Next();) {
       if (fields.number() == 1) user_defined.push_back(IntField(fields.bytes(), 3, 1) == 4);
       if (fields.number() == 2) bpe = IntField(fields.bytes(), 3, bpe ? 2 : 1) == 2;
+      if (fields.number() == 3) {
+        escapes_spaces = IntField(fields.bytes(), 5, escapes_spaces ? 1 : 0) != 0;
+      }
     }
     user_defined.resize(static_cast<std::size_t>(processor.GetPieceSize()));
   }
@@ -113,11 +118,11 @@ std::unique_ptr<SentencepieceModel> SentencepieceModel::FromBytes(std::string_vi
   return std::unique_ptr<SentencepieceModel>(new SentencepieceModel(std::move(impl)));
 }
 
-std::vector<int> SentencepieceModel::Encode(std::string_view text) const {
-  std::vector<int> ids;
+void SentencepieceModel::Encode(std::string_view text, std::vector<int>& ids) const {
+  std::vector<int> encoded;
   // Encode fails only on a processor without a model.
-  if (!impl_->processor.Encode(text, &ids).ok()) ids.clear();
-  return ids;
+  if (!impl_->processor.Encode(text, &encoded).ok()) return;
+  ids.insert(ids.end(), encoded.begin(), encoded.end());
 }
 
 int SentencepieceModel::size() const { return impl_->processor.GetPieceSize(); }
@@ -135,9 +140,19 @@ SentencepieceModel::Kind SentencepieceModel::kind(int id) const {
 
 float SentencepieceModel::score(int id) const { return impl_->processor.GetScore(id); }
 bool SentencepieceModel::is_bpe() const { return impl_->bpe; }
+bool SentencepieceModel::is_unused(int id) const { return impl_->processor.IsUnused(id); }
+bool SentencepieceModel::escapes_spaces() const { return impl_->escapes_spaces; }
 
 int SentencepieceModel::IdOf(std::string_view piece) const {
   return impl_->processor.PieceToId(piece);
+}
+
+// The library refuses a model with some of them only.
+bool SentencepieceModel::spells_bytes() const {
+  for (int id = 0; id < size(); ++id) {
+    if (impl_->processor.IsByte(id)) return true;
+  }
+  return false;
 }
 
 int SentencepieceModel::unk_id() const { return impl_->processor.unk_id(); }

@@ -8,40 +8,36 @@
 #include <string_view>
 #include <vector>
 
+#include "model/text/vocabulary.h"
+
 namespace llava::model {
 
-// A tokenizer.model. Immutable; any thread.
-class SentencepieceModel {
+// A tokenizer.model, encoded by the library: some 200 bytes of memory for each byte of text.
+// Immutable; any thread.
+class SentencepieceModel : public Vocabulary {
  public:
-  enum class Kind {
-    kText,
-    kByte,     // "<0x0A>": one byte of a character without a piece
-    kControl,  // never the result of encoding text
-    kUnknown,
-    kUserDefined,  // found in a text before anything else
-  };
-
   // nullptr with `error` filled when the bytes are not a model. The model's own text normalization
   // (character map, dummy prefix, extra white space) is switched off, as LlamaTokenizerFast does.
   static std::unique_ptr<SentencepieceModel> FromBytes(std::string_view bytes, std::string* error);
-  ~SentencepieceModel();
+  ~SentencepieceModel() override;
 
-  // REQUIRES: valid UTF-8.
-  std::vector<int> Encode(std::string_view text) const;
+  void Encode(std::string_view text, std::vector<int>& ids) const override;
+  int size() const override;
+  const std::string& piece(int id) const override;
+  Kind kind(int id) const override;
+  int IdOf(std::string_view piece) const override;
+  bool spells_bytes() const override;
+  int unk_id() const override;
+  int bos_id() const override;
+  int eos_id() const override;
 
-  int size() const;
-  // REQUIRES: 0 <= id < size(). The piece may be any bytes.
-  const std::string& piece(int id) const;
-  Kind kind(int id) const;
   float score(int id) const;
+  // Made while encoding, but taken apart again in its result. REQUIRES: 0 <= id < size().
+  bool is_unused(int id) const;
   // Byte-pair encoding, in which scores are the order of merges.
   bool is_bpe() const;
-  // unk_id() when there is no such piece.
-  int IdOf(std::string_view piece) const;
-
-  int unk_id() const;
-  int bos_id() const;  // -1: none
-  int eos_id() const;  // -1: none
+  // Spaces become word-start marks.
+  bool escapes_spaces() const;
 
  private:
   struct Impl;

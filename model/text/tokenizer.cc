@@ -1,19 +1,21 @@
 #include "model/text/tokenizer.h"
 
 #include <algorithm>
-#include <array>
 #include <functional>
 #include <map>
 #include <set>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/utf8_stream.h"
+#include "model/text/bpe.h"
 #include "model/text/detokenizer.h"
+#include "model/text/sentencepiece_model.h"
+#include "model/text/token_trie.h"
+#include "model/text/white_space.h"
 
 namespace llava::model {
 namespace {
@@ -23,8 +25,6 @@ constexpr int kMaxTokenId = 1 << 20;
 constexpr std::size_t kMaxAddedTokens = 1 << 16;
 constexpr std::size_t kMaxAddedTokenBytes = 1024;
 constexpr std::int64_t kMaxTextBytes = std::int64_t{1} << 40;
-
-bool IsSpace(char c) { return absl::ascii_isspace(static_cast<unsigned char>(c)); }
 
 std::string SpacesForMarks(std::string_view piece) {
   return absl::StrReplaceAll({piece.data(), piece.size()}, {{"\xE2\x96\x81", " "}});
@@ -36,15 +36,23 @@ struct Stretch {
   std::size_t end;
 };
 
+// The first stretch that ends behind `at`.
+std::vector<Stretch>::const_iterator FirstBehind(const std::vector<Stretch>& stretches,
+                                                 std::size_t at) {
+  return std::partition_point(stretches.begin(), stretches.end(),
+                              [at](const Stretch& stretch) { return stretch.end <= at; });
+}
+
 }  // namespace
 
 struct Tokenizer::Impl {
-  std::unique_ptr<const SentencepieceModel> base;
+  std::unique_ptr<const Vocabulary> base;
   std::vector<AddedToken> added;  // by falling length of content
   std::map<std::string, int, std::less<>> added_ids;
-  std::array<std::vector<const AddedToken*>, 256> by_first_byte;  // longest first
-  std::vector<Piece> pieces;                                      // by id
-  std::vector<std::string> atoms;                                 // user-defined pieces
+  TokenTrie tokens;             // indices into `added`
+  TokenTrie normalized_tokens;  // the same of those with `normalized`, as the normalizer has them
+  std::vector<Piece> pieces;    // by id
+  std::vector<std::string> atoms;  // user-defined pieces
   TokenizerSettings settings;
   int unk = 0, bos = 1, eos = 2;
   std::int64_t max_token_bytes = 1;
@@ -56,8 +64,19 @@ struct Tokenizer::Impl {
   int IdOrElse(const std::string& token, int otherwise) const;
   void EncodeSegment(std::string_view segment, bool begins, bool first,
                      std::vector<int>& ids) const;
+  void EncodeCut(std::string_view text, Stretch segment, const std::vector<std::size_t>& cuts,
+                 bool first, std::vector<int>& ids) const;
+  bool IsMarked() const {
+    return settings.prefix == PrefixRule::kAlways && settings.prefix_before_space;
+  }
+  std::string Marked(std::string_view text) const;
+  std::string Normalized(std::string_view text) const;
+  void EncodeNormalized(std::string_view text, Stretch gap, const std::vector<Stretch>& control,
+                        bool at_start, std::vector<int>& ids) const;
   std::vector<std::size_t> Cuts(std::string_view text, const std::vector<Stretch>& control) const;
-  const AddedToken* TokenAt(std::string_view text, std::size_t at, std::size_t end) const;
+  template <typename Gap>
+  void Scan(const TokenTrie& trie, std::string_view text, Stretch whole,
+            const std::vector<Stretch>& control, std::vector<int>& ids, Gap gap) const;
 };
 
 // sentencepiece's own control pieces and <unk> count as special tokens that the files left out.
@@ -69,11 +88,10 @@ void Tokenizer::Impl::AddControlPieces() {
     contents.insert(token.content);
   }
   for (int id = 0; id < base->size(); ++id) {
-    const SentencepieceModel::Kind kind = base->kind(id);
+    const Vocabulary::Kind kind = base->kind(id);
     const std::string& content = base->piece(id);
-    if (kind == SentencepieceModel::Kind::kUserDefined) atoms.push_back(content);
-    const bool special =
-        kind == SentencepieceModel::Kind::kControl || kind == SentencepieceModel::Kind::kUnknown;
+    if (kind == Vocabulary::Kind::kUserDefined) atoms.push_back(content);
+    const bool special = kind == Vocabulary::Kind::kControl || kind == Vocabulary::Kind::kUnknown;
     if (!special || content.empty() || ids.contains(id) || contents.contains(content)) continue;
     added.push_back({.content = content, .id = id, .special = true});
   }
@@ -116,31 +134,36 @@ void Tokenizer::Impl::IndexAdded() {
   });
   for (const AddedToken& token : added) {
     added_ids.emplace(token.content, token.id);
-    by_first_byte[static_cast<unsigned char>(token.content[0])].push_back(&token);
+  }
+  for (std::size_t i = 0; i < added.size(); ++i) {
+    const AddedToken& token = added[i];
+    if (token.normalized) {
+      normalized_tokens.Add(Normalized(token.content), i);
+    } else {
+      tokens.Add(token.content, i);
+    }
   }
 }
 
 void Tokenizer::Impl::FillPieces() {
   int size = base->size();
-  bool byte_fallback = false;
   for (const AddedToken& token : added) size = std::max(size, token.id + 1);
   pieces.resize(static_cast<std::size_t>(size));
   for (int id = 0; id < base->size(); ++id) {
-    const SentencepieceModel::Kind kind = base->kind(id);
+    const Vocabulary::Kind kind = base->kind(id);
     const std::string& text = base->piece(id);
     max_token_bytes = std::max(max_token_bytes, static_cast<std::int64_t>(text.size()));
     Piece& piece = pieces[static_cast<std::size_t>(id)];
     unsigned byte = 0;
-    byte_fallback |= kind == SentencepieceModel::Kind::kByte;
-    if (kind == SentencepieceModel::Kind::kByte && text.size() == 6 &&
+    if (kind == Vocabulary::Kind::kByte && text.size() == 6 &&
         absl::SimpleHexAtoi(absl::string_view(text).substr(3, 2), &byte)) {
       piece = {Piece::Kind::kByte, std::string(1, static_cast<char>(byte))};
-    } else if (kind == SentencepieceModel::Kind::kText ||
-               kind == SentencepieceModel::Kind::kUserDefined) {
+    } else if (kind == Vocabulary::Kind::kText || kind == Vocabulary::Kind::kUserDefined) {
       piece = {Piece::Kind::kText, SpacesForMarks(Utf8Repair(text))};
     }
   }
-  if (!byte_fallback) max_token_bytes = kMaxTextBytes;  // <unk> takes any number of characters
+  if (!base->spells_bytes())
+    max_token_bytes = kMaxTextBytes;  // <unk> takes any number of characters
   for (const AddedToken& token : added) {
     max_token_bytes = std::max(max_token_bytes, static_cast<std::int64_t>(token.content.size()));
     Piece& piece = pieces[static_cast<std::size_t>(token.id)];
@@ -150,18 +173,11 @@ void Tokenizer::Impl::FillPieces() {
 }
 
 int Tokenizer::Impl::IdOrElse(const std::string& token, int otherwise) const {
+  if (token.empty()) return otherwise;
   const auto found = added_ids.find(token);
-  if (!token.empty() && found != added_ids.end()) return found->second;
-  return otherwise;
-}
-
-// The longest added token that begins at `at` and ends by `end`.
-const AddedToken* Tokenizer::Impl::TokenAt(std::string_view text, std::size_t at,
-                                           std::size_t end) const {
-  for (const AddedToken* token : by_first_byte[static_cast<unsigned char>(text[at])]) {
-    if (text.substr(at, end - at).starts_with(token->content)) return token;
-  }
-  return nullptr;
+  if (found != added_ids.end()) return found->second;
+  const int piece = base->IdOf(token);
+  return piece == base->unk_id() ? otherwise : piece;
 }
 
 // `begins`: the text is a segment, or the first part of one that was cut; `first`: of the whole.
@@ -176,8 +192,100 @@ void Tokenizer::Impl::EncodeSegment(std::string_view segment, bool begins, bool 
     text = kWordStart;
   }
   text += segment;
-  const std::vector<int> encoded = base->Encode(text);
-  ids.insert(ids.end(), encoded.begin(), encoded.end());
+  base->Encode(text, ids);
+}
+
+// A segment, cut where user-defined pieces may not be found.
+void Tokenizer::Impl::EncodeCut(std::string_view text, Stretch segment,
+                                const std::vector<std::size_t>& cuts, bool first,
+                                std::vector<int>& ids) const {
+  std::size_t begin = segment.begin;
+  for (auto cut = std::upper_bound(cuts.begin(), cuts.end(), begin);
+       cut != cuts.end() && *cut < segment.end; ++cut) {
+    EncodeSegment(text.substr(begin, *cut - begin), begin == segment.begin, first && begin == 0,
+                  ids);
+    begin = *cut;
+  }
+  EncodeSegment(text.substr(begin, segment.end - begin), begin == segment.begin,
+                first && begin == 0, ids);
+}
+
+// Appends the ids of the trie's tokens that lie in `control`, leftmost and longest first, and lets
+// `gap` append those of the text between them.
+template <typename Gap>
+void Tokenizer::Impl::Scan(const TokenTrie& trie, std::string_view text, Stretch whole,
+                           const std::vector<Stretch>& control, std::vector<int>& ids,
+                           Gap gap) const {
+  std::size_t begin = whole.begin;  // of the text after the last token
+  auto stretch = FirstBehind(control, whole.begin);
+  for (; !trie.empty() && stretch != control.end() && stretch->begin < whole.end; ++stretch) {
+    const std::string_view seen = text.substr(0, std::min(stretch->end, whole.end));
+    for (std::size_t at = std::max(stretch->begin, begin); at < seen.size();) {
+      const TokenTrie::Match match = trie.LongestAt(seen, at);
+      if (match.size == 0) {
+        ++at;
+        continue;
+      }
+      const AddedToken& token = added[match.value];
+      const std::size_t end =
+          token.lstrip ? begin + WithoutSpaceAtEnd(text.substr(begin, at - begin)).size() : at;
+      if (end > begin) gap(Stretch{begin, end});
+      ids.push_back(token.id);
+      at += match.size;
+      begin = at;
+      if (token.rstrip) {
+        const std::string_view rest = text.substr(at, whole.end - at);
+        begin += rest.size() - WithoutSpaceAtStart(rest).size();
+      }
+    }
+  }
+  if (begin < whole.end) gap(Stretch{begin, whole.end});
+}
+
+// What the normalizer makes of the inside of a text.
+std::string Tokenizer::Impl::Marked(std::string_view text) const {
+  if (!settings.spaces_in_normalizer) return std::string(text);
+  return absl::StrReplaceAll({text.data(), text.size()}, {{" ", "\xE2\x96\x81"}});
+}
+
+// What it makes of a whole text.
+std::string Tokenizer::Impl::Normalized(std::string_view text) const {
+  if (!settings.marks_in_normalizer || text.empty()) return std::string(text);
+  return IsMarked() ? std::string(kWordStart) + Marked(text) : Marked(text);
+}
+
+// A text between the tokens that are not `normalized`: the others are found in what the normalizer
+// makes of it, which is not marked once more.
+void Tokenizer::Impl::EncodeNormalized(std::string_view text, Stretch gap,
+                                       const std::vector<Stretch>& control, bool at_start,
+                                       std::vector<int>& ids) const {
+  if (!settings.marks_in_normalizer) {
+    return Scan(normalized_tokens, text, gap, control, ids, [&](Stretch segment) {
+      EncodeSegment(text.substr(segment.begin, segment.end - segment.begin), true,
+                    at_start && segment.begin == 0, ids);
+    });
+  }
+  std::string normalized = IsMarked() ? std::string(kWordStart) : "";
+  std::vector<Stretch> stretches;  // `control` in `normalized`
+  const auto append = [&](std::size_t begin, std::size_t end) {
+    normalized += Marked(text.substr(begin, end - begin));
+  };
+  std::size_t done = gap.begin;
+  for (auto stretch = FirstBehind(control, gap.begin);
+       stretch != control.end() && stretch->begin < gap.end; ++stretch) {
+    const std::size_t from = std::max(stretch->begin, gap.begin);
+    append(done, from);
+    // The mark in front goes with what follows it.
+    const std::size_t begin = from == gap.begin ? 0 : normalized.size();
+    done = std::min(stretch->end, gap.end);
+    append(from, done);
+    stretches.push_back({begin, normalized.size()});
+  }
+  append(done, gap.end);
+  Scan(normalized_tokens, normalized, {0, normalized.size()}, stretches, ids, [&](Stretch part) {
+    EncodeSegment(std::string_view(normalized).substr(part.begin, part.end - part.begin), false,
+                  false, ids);
+  });
 }
 
 // sentencepiece finds user-defined pieces in any text. Where one is not wholly the template's, the
@@ -210,19 +318,29 @@ Tokenizer::~Tokenizer() = default;
 absl::StatusOr<Tokenizer> Tokenizer::FromModel(std::string_view model_bytes,
                                                std::vector<AddedToken> added,
                                                TokenizerSettings settings) {
-  auto impl = std::make_unique<Impl>();
-  impl->settings = std::move(settings);
-  impl->added = std::move(added);
   std::string error;
-  impl->base = SentencepieceModel::FromBytes(model_bytes, &error);
-  if (impl->base == nullptr) {
+  std::unique_ptr<const SentencepieceModel> model =
+      SentencepieceModel::FromBytes(model_bytes, &error);
+  if (model == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("expected a sentencepiece model, found a fault: ", error));
   }
-  if (impl->base->size() > kMaxTokenId) {
+  if (model->size() > kMaxTokenId) {
     return absl::InvalidArgumentError(
-        absl::StrCat("expected at most ", kMaxTokenId, " pieces, found ", impl->base->size()));
+        absl::StrCat("expected at most ", kMaxTokenId, " pieces, found ", model->size()));
   }
+  std::unique_ptr<const Vocabulary> vocabulary = Bpe::FromSentencepiece(*model);
+  if (vocabulary == nullptr) vocabulary = std::move(model);
+  return FromVocabulary(std::move(vocabulary), std::move(added), std::move(settings));
+}
+
+absl::StatusOr<Tokenizer> Tokenizer::FromVocabulary(std::unique_ptr<const Vocabulary> vocabulary,
+                                                    std::vector<AddedToken> added,
+                                                    TokenizerSettings settings) {
+  auto impl = std::make_unique<Impl>();
+  impl->base = std::move(vocabulary);
+  impl->settings = std::move(settings);
+  impl->added = std::move(added);
   impl->AddControlPieces();
   const absl::Status valid = impl->CheckAdded();
   if (!valid.ok()) return valid;
@@ -248,37 +366,14 @@ std::vector<int> Tokenizer::Encode(std::span<const TextPart> parts, bool at_star
     }
   }
   std::vector<int> ids;
-  std::size_t segment = 0;  // where the text after the last control token begins
   const std::vector<std::size_t> cuts = impl_->Cuts(text, control);
-  const auto encode_until = [&](std::size_t end) {
-    const std::string_view whole(text);
-    std::size_t begin = segment;
-    for (const std::size_t cut : cuts) {
-      if (cut <= begin || cut >= end) continue;
-      impl_->EncodeSegment(whole.substr(begin, cut - begin), begin == segment,
-                           at_start && begin == 0, ids);
-      begin = cut;
+  impl_->Scan(impl_->tokens, text, {0, text.size()}, control, ids, [&](Stretch gap) {
+    if (impl_->normalized_tokens.empty()) {
+      impl_->EncodeCut(text, gap, cuts, at_start, ids);
+    } else {
+      impl_->EncodeNormalized(text, gap, control, at_start, ids);
     }
-    impl_->EncodeSegment(whole.substr(begin, end - begin), begin == segment, at_start && begin == 0,
-                         ids);
-  };
-  for (const Stretch& stretch : control) {
-    for (std::size_t at = std::max(stretch.begin, segment); at < stretch.end;) {
-      const AddedToken* token = impl_->TokenAt(text, at, stretch.end);
-      if (token == nullptr) {
-        ++at;
-        continue;
-      }
-      std::size_t end = at;
-      while (token->lstrip && end > segment && IsSpace(text[end - 1])) --end;
-      if (end > segment) encode_until(end);
-      ids.push_back(token->id);
-      at += token->content.size();
-      while (token->rstrip && at < text.size() && IsSpace(text[at])) ++at;
-      segment = at;
-    }
-  }
-  encode_until(text.size());
+  });
   return ids;
 }
 
@@ -325,14 +420,27 @@ std::int64_t Tokenizer::max_token_bytes() const { return impl_->max_token_bytes;
 const TokenizerSettings& Tokenizer::settings() const { return impl_->settings; }
 const std::vector<AddedToken>& Tokenizer::added_tokens() const { return impl_->added; }
 
-const SentencepieceModel& Tokenizer::base() const { return *impl_->base; }
+const Vocabulary& Tokenizer::base() const { return *impl_->base; }
 
 absl::Status Tokenizer::CheckFits(int rows) const {
-  if (vocab_size() <= rows) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "tokenizer: expected ids below the embedding's ", rows, " rows, found a vocabulary of ",
-      vocab_size(), " (the highest id, ", vocab_size() - 1, ", is \"",
-      absl::CHexEscape(TokenText(vocab_size() - 1)), "\")"));
+  const int pieces = impl_->base->size();
+  if (pieces <= rows) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("tokenizer: expected ids below the embedding's ",
+                                                 rows, " rows, found a vocabulary of ", pieces,
+                                                 " (the highest id, ", pieces - 1, ", is \"",
+                                                 absl::CHexEscape(TokenText(pieces - 1)), "\")"));
+}
+
+std::string Tokenizer::BeyondEmbedding(int rows) const {
+  std::string tokens;
+  for (auto token = impl_->added.rbegin(); token != impl_->added.rend(); ++token) {
+    if (token->id < rows) continue;
+    absl::StrAppend(&tokens, tokens.empty() ? "" : ", ", "\"", absl::CHexEscape(token->content),
+                    "\" = ", token->id);
+  }
+  if (tokens.empty()) return "";
+  return absl::StrCat("tokenizer: the embedding has ", rows, " rows and so none for ", tokens,
+                      ": a prompt with such a token is refused");
 }
 
 }  // namespace llava::model

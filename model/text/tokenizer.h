@@ -1,5 +1,5 @@
-// Text to token ids and back, as Hugging Face's LlamaTokenizer does it: a sentencepiece model
-// (tokenizer.model) plus added tokens such as <image>.
+// Text to token ids and back, as Hugging Face's LlamaTokenizer does it: a vocabulary
+// (tokenizer.json or tokenizer.model) plus added tokens such as <image>.
 #ifndef LLAVA_MODEL_TEXT_TOKENIZER_H_
 #define LLAVA_MODEL_TEXT_TOKENIZER_H_
 
@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/config/config.h"
-#include "model/text/sentencepiece_model.h"
+#include "model/text/vocabulary.h"
 
 namespace llava::model {
 
@@ -40,6 +40,11 @@ struct TokenizerSettings {
   // The mark is put even where a space already begins the segment (slow tokenizers and the
   // Prepend normalizer do, the Metaspace pre-tokenizer does not).
   bool prefix_before_space = true;
+  // Marks are put by a normalizer, which added tokens with `normalized` are looked for after. The
+  // Metaspace pre-tokenizer, in its place, works on what lies between all added tokens.
+  bool marks_in_normalizer = false;
+  // It also makes marks of spaces.
+  bool spaces_in_normalizer = false;
   // Decoding drops one space at the very start.
   bool strip_first_space = true;
   bool add_bos = true;
@@ -55,6 +60,8 @@ struct AddedToken {
   bool special = false;  // skipped by Decode
   bool lstrip = false;   // takes the white space before it along when it occurs in a text
   bool rstrip = false;   // ... and after it
+  // Looked for after the others, in what the normalizer made of the text between them.
+  bool normalized = false;
 
   friend bool operator==(const AddedToken&, const AddedToken&) = default;
 };
@@ -70,14 +77,16 @@ struct Piece {
   std::string text;
 };
 
-// Immutable and safe to use from many threads. Cheap to move; owns the sentencepiece model.
+// Immutable and safe to use from many threads. Cheap to move; owns the vocabulary.
 class Tokenizer {
  public:
-  // Reads DIR/tokenizer.model and what is there of tokenizer.json, tokenizer_config.json,
-  // added_tokens.json and special_tokens_map.json. Where files disagree, tokenizer.json counts (as
-  // in transformers), then tokenizer_config.json. `layout` decides what counts without
-  // tokenizer.json: Hugging Face's fast tokenizer, or the slow one that the original code uses.
-  // Errors: kNotFound (no tokenizer.model), kInvalidArgument (a file is malformed, ids clash).
+  // Reads what is there of tokenizer.json, tokenizer.model, tokenizer_config.json,
+  // added_tokens.json and special_tokens_map.json in DIR. Where files disagree, tokenizer.json
+  // counts (as in transformers), then tokenizer_config.json. In the original layout tokenizer.model
+  // counts where it is there, because the original code's slow tokenizer reads no other; `layout`
+  // also decides what counts without tokenizer.json: Hugging Face's fast tokenizer, or the slow
+  // one. Errors: kNotFound (no vocabulary), kInvalidArgument (a file is malformed, says what this
+  // software does not know, or ids clash).
   static absl::StatusOr<Tokenizer> Load(const std::string& dir, Layout layout);
 
   // From the bytes of a tokenizer.model. The model's own control tokens are special.
@@ -85,6 +94,11 @@ class Tokenizer {
   static absl::StatusOr<Tokenizer> FromModel(std::string_view model_bytes,
                                              std::vector<AddedToken> added,
                                              TokenizerSettings settings);
+
+  // The same from a vocabulary that was read.
+  static absl::StatusOr<Tokenizer> FromVocabulary(std::unique_ptr<const Vocabulary> vocabulary,
+                                                  std::vector<AddedToken> added,
+                                                  TokenizerSettings settings);
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -94,12 +108,14 @@ class Tokenizer {
   // where no control token divides them, so cutting a text into parts does not change its ids.
   // Pieces that a sentencepiece model finds in any text ("user-defined") count as control tokens.
   // `at_start` false: the text continues after something (an image), so that PrefixRule::kFirst
-  // puts no mark. Text that is not valid UTF-8 is repaired with U+FFFD first.
+  // puts no mark. Text that is not valid UTF-8 is repaired with U+FFFD first. Time is linear in the
+  // text, and so is memory: see kBytesPerByte in model/text/bpe.h.
   std::vector<int> Encode(std::span<const TextPart> parts, bool at_start = true) const;
   std::vector<int> Encode(std::string_view text, bool control = true) const;
 
-  // What transformers' decode(ids, skip_special_tokens=True) returns. A run of byte tokens that is
-  // not valid UTF-8 as a whole becomes one U+FFFD for each byte. Ids in no vocabulary are nothing.
+  // What transformers' decode(ids, skip_special_tokens=True) returns, but where byte tokens are not
+  // valid UTF-8: there only what is wrong becomes U+FFFD (model/text/detokenizer.h). Ids in no
+  // vocabulary are nothing.
   std::string Decode(std::span<const int> ids) const;
 
   // One id's part of a text; see model/text/detokenizer.h for how pieces combine.
@@ -121,10 +137,13 @@ class Tokenizer {
   std::int64_t max_token_bytes() const;
   const TokenizerSettings& settings() const;
   const std::vector<AddedToken>& added_tokens() const;
-  const SentencepieceModel& base() const;
+  const Vocabulary& base() const;
 
-  // kInvalidArgument when an id has no row in an embedding of `rows` rows.
+  // kInvalidArgument when a piece of the vocabulary has no row in an embedding of `rows` rows.
   absl::Status CheckFits(int rows) const;
+  // A sentence about added tokens without a row there, as fine-tuning with a new padding token
+  // leaves them; empty when there is none. Only a prompt that has one of them is refused.
+  std::string BeyondEmbedding(int rows) const;
 
  private:
   struct Impl;

@@ -1,5 +1,7 @@
 // Tokenizer::Load: the files of a checkpoint that describe its tokenizer.
+#include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <set>
 #include <utility>
 
@@ -10,6 +12,8 @@
 #include "base/status_macros.h"
 #include "boost/json/object.hpp"
 #include "model/text/tokenizer.h"
+#include "model/text/tokenizer_json.h"
+#include "model/text/vocabulary.h"
 
 namespace llava::model {
 namespace {
@@ -21,13 +25,17 @@ constexpr std::int64_t kMaxId = (1 << 20) - 1;
 struct Description {
   std::vector<AddedToken> added;
   TokenizerSettings settings;
-  bool prefix_known = false;  // by tokenizer.json
+  // From tokenizer.json:
+  bool json = false;                             // it counts
+  std::unique_ptr<const Vocabulary> vocabulary;  // nullptr: tokenizer.model has it
+  std::string first_token;                       // empty: none is put before a text
+  // Names that tokenizer_config.json has for tokens that are special because of it.
+  std::vector<std::string> named;
 };
 
 // An empty object when the file is not there.
 absl::StatusOr<boost::json::object> ReadOptional(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return boost::json::object();
+  if (!IsThere(path)) return boost::json::object();
   return ReadJsonObject(path);
 }
 
@@ -44,7 +52,8 @@ AddedToken TokenOf(JsonReader& reader, int id) {
           .id = id,
           .special = reader.Bool("special", false),
           .lstrip = reader.Bool("lstrip", false),
-          .rstrip = reader.Bool("rstrip", false)};
+          .rstrip = reader.Bool("rstrip", false),
+          .normalized = reader.Bool("normalized", false)};
 }
 
 // A token of a configuration is its text, or an object with "content".
@@ -55,69 +64,22 @@ std::string TokenName(JsonReader& reader, std::string_view key) {
   return reader.String(key, "");
 }
 
-// Prepend (older checkpoints) puts the mark before every segment, spaces or not.
-void ReadNormalizer(JsonReader normalizer, Description& description) {
-  const std::string type = normalizer.String("type", "");
-  if (type == "Prepend") {
-    description.settings.prefix = PrefixRule::kAlways;
-    description.settings.prefix_before_space = true;
-  } else if (type == "Sequence") {
-    const boost::json::value* list = normalizer.Find("normalizers");
-    if (list == nullptr || !list->is_array()) return normalizer.Fail("normalizers", "a list");
-    for (const auto& item : list->get_array()) {
-      if (!item.is_object()) return normalizer.Fail("normalizers", "a list of objects");
-      JsonReader nested = normalizer.Element("normalizers", item.get_object());
-      if (nested.String("type", "") == "Sequence") return nested.Fail("type", "no nested Sequence");
-      ReadNormalizer(nested, description);
-    }
-  } else if (type == "Replace") {
-    const std::string pattern = normalizer.Object("pattern").String("String", "");
-    if (pattern != " " || normalizer.String("content", "") != "\xE2\x96\x81") {
-      normalizer.Fail("pattern", "a space replaced by U+2581");
-    }
-  } else {
-    normalizer.Fail("type", "a normalizer of Llama tokenizers (Sequence, Prepend, Replace)");
-  }
-}
-
-void ReadPreTokenizer(JsonReader metaspace, Description& description) {
-  if (metaspace.String("type", "") != "Metaspace") {
-    return metaspace.Fail("type", "the pre-tokenizer of Llama tokenizers (Metaspace)");
-  }
-  const bool older = metaspace.Bool("add_prefix_space", true);
-  const std::string scheme = metaspace.String("prepend_scheme", older ? "always" : "never");
-  if (scheme != "always" && scheme != "first" && scheme != "never") {
-    return metaspace.Fail("prepend_scheme", "always, first or never");
-  }
-  description.settings.prefix = scheme == "always"  ? PrefixRule::kAlways
-                                : scheme == "first" ? PrefixRule::kFirst
-                                                    : PrefixRule::kNever;
-  description.settings.prefix_before_space = false;
-}
-
-// The slow tokenizer of the original code does not read this file: only its added tokens count.
-absl::Status ReadTokenizerJson(const std::string& path, Layout layout, Description& description) {
+// The slow tokenizer of the original code does not read this file where there is a
+// tokenizer.model: only its added tokens count.
+absl::Status ReadJson(const std::string& path, bool slow, Description& description) {
   ASSIGN_OR_RETURN(const auto object, ReadOptional(path));
   if (object.empty()) return absl::OkStatus();
-  JsonReader reader(path, object);
-  if (layout == Layout::kHuggingFace) {
-    description.prefix_known = true;
-    description.settings.prefix = PrefixRule::kNever;
-    if (reader.Has("normalizer")) ReadNormalizer(reader.Object("normalizer"), description);
-    if (reader.Has("pre_tokenizer")) ReadPreTokenizer(reader.Object("pre_tokenizer"), description);
+  ASSIGN_OR_RETURN(TokenizerFile file, ReadTokenizerJson(object, path));
+  for (AddedToken& token : file.added) {
+    token.normalized &= !slow;
+    Add(description, std::move(token));
   }
-  if (const boost::json::value* list = reader.Find("added_tokens"); list != nullptr) {
-    if (!list->is_array()) reader.Fail("added_tokens", "a list");
-    for (const auto& item : list->is_array() ? list->get_array() : boost::json::array()) {
-      if (!item.is_object()) reader.Fail("added_tokens", "a list of objects");
-      if (!reader.status().ok()) break;
-      JsonReader token = reader.Element("added_tokens", item.get_object());
-      const int id = static_cast<int>(token.Int("id", -1, 0, kMaxId));
-      if (id < 0) token.Fail("id", "the token's id");
-      Add(description, TokenOf(token, id));
-    }
-  }
-  return reader.status();
+  if (slow) return absl::OkStatus();
+  description.json = true;
+  description.settings = std::move(file.settings);
+  description.vocabulary = std::move(file.vocabulary);
+  description.first_token = std::move(file.first_token);
+  return absl::OkStatus();
 }
 
 void ReadAddedTokensDecoder(JsonReader& reader, Description& description) {
@@ -135,22 +97,38 @@ void ReadAddedTokensDecoder(JsonReader& reader, Description& description) {
   }
 }
 
+// Whether a text begins with BOS. As in transformers, an explicit flag counts before
+// tokenizer.json, where one of the two flags makes the other false.
+bool ReadAddBos(JsonReader& reader, Description& description) {
+  const bool explicit_flag = reader.Has("add_bos_token") || reader.Has("add_eos_token");
+  const bool from_json = description.vocabulary != nullptr;
+  if (from_json && !explicit_flag) return !description.first_token.empty();
+  return reader.Bool("add_bos_token", !from_json);
+}
+
 absl::Status ReadTokenizerConfig(const std::string& path, Layout layout, Description& description) {
   ASSIGN_OR_RETURN(const auto object, ReadOptional(path));
   JsonReader reader(path, object);
   TokenizerSettings& settings = description.settings;
-  const bool prefix = reader.Bool("add_prefix_space", true);
-  settings.strip_first_space = prefix;
-  if (!description.prefix_known) {
-    settings.prefix = !prefix                       ? PrefixRule::kNever
-                      : reader.Bool("legacy", true) ? PrefixRule::kAlways
-                                                    : PrefixRule::kFirst;
+  if (description.vocabulary == nullptr) {
+    settings.strip_first_space = reader.Bool("add_prefix_space", true);
+  }
+  if (!description.json) {
+    settings.prefix = !reader.Bool("add_prefix_space", true) ? PrefixRule::kNever
+                      : reader.Bool("legacy", true)          ? PrefixRule::kAlways
+                                                             : PrefixRule::kFirst;
     settings.prefix_before_space = layout == Layout::kOriginal;
   }
-  settings.add_bos = reader.Bool("add_bos_token", true);
+  settings.add_bos = ReadAddBos(reader, description);
   settings.unk_token = TokenName(reader, "unk_token");
   settings.bos_token = TokenName(reader, "bos_token");
   settings.eos_token = TokenName(reader, "eos_token");
+  for (const auto& [key, value] : object) {
+    const std::string_view name(key.data(), key.size());
+    if (name.ends_with("_token") && (value.is_string() || value.is_object())) {
+      description.named.push_back(TokenName(reader, name));
+    }
+  }
   ReadAddedTokensDecoder(reader, description);
   return reader.status();
 }
@@ -190,32 +168,74 @@ absl::Status ReadAddedTokens(const std::string& path, const std::set<std::string
   return reader.status();
 }
 
+// What only the whole can tell: pieces of tokenizer.json's vocabulary that are special by name, and
+// the token that begins a text.
+absl::Status CompleteJson(const std::string& path, Description& description) {
+  const Vocabulary& vocabulary = *description.vocabulary;
+  TokenizerSettings& settings = description.settings;
+  const std::string& first = description.first_token;
+  if (settings.add_bos && !first.empty()) {
+    if (settings.bos_token.empty()) settings.bos_token = first;
+    if (settings.bos_token != first) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": post_processor: expected the bos_token \"", settings.bos_token,
+                       "\" of tokenizer_config.json, found \"", first, "\""));
+    }
+  }
+  for (const std::string& name : description.named) {
+    const int id = vocabulary.IdOf(name);
+    const bool known = std::any_of(description.added.begin(), description.added.end(),
+                                   [&](const AddedToken& token) { return token.content == name; });
+    if (known || name.empty() || id < 0 || vocabulary.piece(id) != name) continue;
+    description.added.push_back({.content = name, .id = id, .special = true});
+  }
+  return absl::OkStatus();
+}
+
+// An error begins with the file's name.
+absl::StatusOr<Tokenizer> Named(absl::StatusOr<Tokenizer> tokenizer, const std::string& path) {
+  if (!tokenizer.ok()) return Annotate(tokenizer.status(), path);
+  return tokenizer;
+}
+
+absl::StatusOr<Tokenizer> FromFiles(const std::string& model_path, const std::string& json_path,
+                                    Description description) {
+  if (description.vocabulary != nullptr) {
+    RETURN_IF_ERROR(CompleteJson(json_path, description));
+    return Named(
+        Tokenizer::FromVocabulary(std::move(description.vocabulary), std::move(description.added),
+                                  std::move(description.settings)),
+        json_path);
+  }
+  auto model = ReadFile(model_path, kMaxModelBytes);
+  if (absl::IsNotFound(model.status())) {
+    return absl::NotFoundError(absl::StrCat(
+        model_path,
+        ": expected a sentencepiece model, or a tokenizer.json with a model beside it, "
+        "found neither"));
+  }
+  RETURN_IF_ERROR(model.status());
+  return Named(
+      Tokenizer::FromModel(*model, std::move(description.added), std::move(description.settings)),
+      model_path);
+}
+
 }  // namespace
 
 absl::StatusOr<Tokenizer> Tokenizer::Load(const std::string& dir, Layout layout) {
   const std::filesystem::path folder(dir);
   const std::string model_path = (folder / "tokenizer.model").string();
-  auto model = ReadFile(model_path, kMaxModelBytes);
-  if (absl::IsNotFound(model.status())) {
-    std::error_code error;
-    return absl::NotFoundError(
-        absl::StrCat(model_path, ": expected a sentencepiece model, found no such file",
-                     std::filesystem::exists(folder / "tokenizer.json", error)
-                         ? " (tokenizer.json alone is not supported)"
-                         : ""));
-  }
-  RETURN_IF_ERROR(model.status());
+  const std::string json_path = (folder / "tokenizer.json").string();
+  const bool slow = layout == Layout::kOriginal && IsThere(model_path);
   Description description;
   std::set<std::string> special;
-  RETURN_IF_ERROR(ReadTokenizerJson((folder / "tokenizer.json").string(), layout, description));
+  RETURN_IF_ERROR(ReadJson(json_path, slow, description));
   RETURN_IF_ERROR(
       ReadTokenizerConfig((folder / "tokenizer_config.json").string(), layout, description));
   RETURN_IF_ERROR(
       ReadSpecialTokensMap((folder / "special_tokens_map.json").string(), description, special));
   RETURN_IF_ERROR(ReadAddedTokens((folder / "added_tokens.json").string(), special, description));
-  auto tokenizer = FromModel(*model, std::move(description.added), std::move(description.settings));
-  if (!tokenizer.ok()) return Annotate(tokenizer.status(), model_path);
-  return tokenizer;
+  return FromFiles(model_path, json_path, std::move(description));
 }
 
 }  // namespace llava::model

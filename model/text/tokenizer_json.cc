@@ -1,9 +1,7 @@
 #include "model/text/tokenizer_json.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -11,7 +9,7 @@
 #include "boost/json/array.hpp"
 #include "boost/json/object.hpp"
 #include "boost/json/serialize.hpp"
-#include "model/text/sentencepiece_model.h"
+#include "model/text/bpe.h"
 
 namespace llava::model {
 namespace {
@@ -33,91 +31,55 @@ json::array AddedTokens(const Tokenizer& tokenizer) {
                    {"single_word", false},
                    {"lstrip", token.lstrip},
                    {"rstrip", token.rstrip},
-                   {"normalized", false},
+                   {"normalized", token.normalized},
                    {"special", token.special}});
   }
   return out;
 }
 
-// A pair of pieces that becomes one. Pieces with higher scores are made first.
-struct Merge {
-  float score;
-  int left;
-  int right;
-};
-
-std::vector<Merge> Merges(const SentencepieceModel& model,
-                          const std::unordered_map<std::string_view, int>& ids) {
-  std::vector<Merge> merges;
-  for (int id = 0; id < model.size(); ++id) {
-    if (model.kind(id) != SentencepieceModel::Kind::kText) continue;
-    const std::string_view piece = model.piece(id);
-    std::vector<Merge> splits;
-    for (std::size_t at = 1; at < piece.size(); ++at) {
-      if ((piece[at] & 0xC0) == 0x80) continue;  // inside a character
-      const auto left = ids.find(piece.substr(0, at));
-      const auto right = ids.find(piece.substr(at));
-      if (left == ids.end() || right == ids.end()) continue;
-      splits.push_back({model.score(id), left->second, right->second});
-    }
-    std::sort(splits.begin(), splits.end(), [](const Merge& a, const Merge& b) {
-      return std::pair(a.left, a.right) < std::pair(b.left, b.right);
-    });
-    merges.insert(merges.end(), splits.begin(), splits.end());
-  }
-  std::vector<std::size_t> order(merges.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return merges[a].score != merges[b].score ? merges[a].score > merges[b].score : a < b;
-  });
-  std::vector<Merge> sorted;
-  sorted.reserve(order.size());
-  for (const std::size_t i : order) sorted.push_back(merges[i]);
-  return sorted;
-}
-
-json::object Model(const Tokenizer& tokenizer) {
-  const SentencepieceModel& model = tokenizer.base();
-  std::unordered_map<std::string_view, int> ids;
+json::object Model(const Tokenizer& tokenizer, const Bpe& bpe) {
   json::object vocab;
-  for (int id = 0; id < model.size(); ++id) {
-    ids.emplace(model.piece(id), id);
-    vocab[model.piece(id)] = id;
+  for (int id = 0; id < bpe.size(); ++id) {
+    if (!bpe.piece(id).empty()) vocab[bpe.piece(id)] = id;
   }
   json::array merges;
-  for (const Merge& merge : Merges(model, ids)) {
-    merges.push_back(json::array{View(model.piece(merge.left)), View(model.piece(merge.right))});
+  for (const Bpe::Merge& merge : bpe.merges()) {
+    merges.push_back(json::array{View(bpe.piece(merge.left)), View(bpe.piece(merge.right))});
   }
   return {{"type", "BPE"},
           {"dropout", nullptr},
           {"unk_token", tokenizer.TokenText(tokenizer.unk_id())},
           {"continuing_subword_prefix", nullptr},
           {"end_of_word_suffix", nullptr},
-          {"fuse_unk", true},
-          {"byte_fallback", true},
-          {"ignore_merges", false},
+          {"fuse_unk", bpe.options().fuse_unk},
+          {"byte_fallback", bpe.options().byte_fallback},
+          {"ignore_merges", bpe.options().ignore_merges},
           {"vocab", std::move(vocab)},
           {"merges", std::move(merges)}};
 }
 
 // How segments begin: Prepend puts the mark always, Metaspace where no space is.
-void PutPrefixRule(const TokenizerSettings& settings, json::object& out) {
+void PutPrefixRule(const TokenizerSettings& settings, const Bpe::Options& bpe, json::object& out) {
   out["normalizer"] = nullptr;
   out["pre_tokenizer"] = nullptr;
-  if (settings.prefix == PrefixRule::kAlways && settings.prefix_before_space) {
-    const json::object prepend{{"type", "Prepend"}, {"prepend", kWordStart}};
-    const json::object replace{
-        {"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kWordStart}};
-    out["normalizer"] = {{"type", "Sequence"}, {"normalizers", json::array{prepend, replace}}};
-    return;
+  const bool prepend = settings.prefix == PrefixRule::kAlways && settings.prefix_before_space;
+  if (prepend || settings.marks_in_normalizer) {
+    json::array steps;
+    if (prepend) steps.push_back(json::object{{"type", "Prepend"}, {"prepend", kWordStart}});
+    if (bpe.spaces_are_marks) {
+      steps.push_back(json::object{
+          {"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kWordStart}});
+    }
+    out["normalizer"] = {{"type", "Sequence"}, {"normalizers", std::move(steps)}};
   }
+  if (prepend || !bpe.spaces_are_marks) return;
   const char* scheme = settings.prefix == PrefixRule::kNever   ? "never"
                        : settings.prefix == PrefixRule::kFirst ? "first"
                                                                : "always";
   out["pre_tokenizer"] = {{"type", "Metaspace"},
                           {"replacement", kWordStart},
                           {"prepend_scheme", scheme},
-                          {"split", false}};
+                          {"split", bpe.split_at_marks}};
 }
 
 json::object Decoder(bool strip_first_space) {
@@ -152,16 +114,18 @@ json::value PostProcessor(const Tokenizer& tokenizer) {
 }  // namespace
 
 absl::StatusOr<std::string> TokenizerJson(const Tokenizer& tokenizer) {
-  if (!tokenizer.base().is_bpe()) {
+  const auto* bpe = dynamic_cast<const Bpe*>(&tokenizer.base());
+  if (bpe == nullptr) {
     return absl::UnimplementedError(
-        "tokenizer.model: expected byte-pair encoding for a tokenizer.json, found another type");
+        "tokenizer.model: expected plain byte-pair encoding for a tokenizer.json, found another "
+        "type");
   }
   json::object out{{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
   out["added_tokens"] = AddedTokens(tokenizer);
-  PutPrefixRule(tokenizer.settings(), out);
+  PutPrefixRule(tokenizer.settings(), bpe->options(), out);
   out["post_processor"] = PostProcessor(tokenizer);
   out["decoder"] = Decoder(tokenizer.settings().strip_first_space);
-  out["model"] = Model(tokenizer);
+  out["model"] = Model(tokenizer, *bpe);
   return json::serialize(out);
 }
 

@@ -3,16 +3,38 @@
 #ifndef LLAVA_MODEL_TEXT_TOKENIZER_JSON_H_
 #define LLAVA_MODEL_TEXT_TOKENIZER_JSON_H_
 
+#include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "boost/json/object.hpp"
 #include "model/text/tokenizer.h"
+#include "model/text/vocabulary.h"
 
 namespace llava::model {
 
+// What a tokenizer.json says.
+struct TokenizerFile {
+  std::unique_ptr<const Vocabulary> vocabulary;  // nullptr: the file has no "model"
+  std::vector<AddedToken> added;
+  TokenizerSettings settings;  // those of segments and of decoding; no names of tokens
+  // The text of the token that the post-processor puts first; empty: it puts none.
+  std::string first_token;
+};
+
+// Reads the kind of tokenizer.json that Llama's tokenizers have: byte-pair encoding; normalizer
+// Prepend and Replace of spaces, or pre-tokenizer Metaspace, or none; decoder Replace,
+// ByteFallback, Fuse and Strip; post-processor TemplateProcessing with one token in front or none.
+// kInvalidArgument for a malformed file, and for whatever else it asks for: an error that names it
+// rather than other ids. `file` only names it there.
+absl::StatusOr<TokenizerFile> ReadTokenizerJson(const boost::json::object& object,
+                                                const std::string& file);
+
 // The text of a tokenizer.json that encodes and decodes as `tokenizer` does. The slow tokenizer's
 // rule for `legacy: false` (a mark also before a leading space) has no counterpart there and
-// becomes Metaspace's. kUnimplemented unless the sentencepiece model is byte-pair encoding.
+// becomes Metaspace's. kUnimplemented unless the vocabulary is plain byte-pair encoding.
 absl::StatusOr<std::string> TokenizerJson(const Tokenizer& tokenizer);
 
 }  // namespace llava::model

@@ -26,7 +26,27 @@ std::size_t SpaceAtBack(std::string_view text) {
   return 0;
 }
 
+bool IsSeparator(char c) { return c >= '\x1C' && c <= '\x1F'; }
+
 }  // namespace
+
+std::string_view WithoutSpaceAtStart(std::string_view text) {
+  while (!text.empty() && !IsSeparator(text.front())) {
+    const std::size_t size = SpaceAtFront(text);
+    if (size == 0) break;
+    text.remove_prefix(size);
+  }
+  return text;
+}
+
+std::string_view WithoutSpaceAtEnd(std::string_view text) {
+  while (!text.empty() && !IsSeparator(text.back())) {
+    const std::size_t size = SpaceAtBack(text);
+    if (size == 0) break;
+    text.remove_suffix(size);
+  }
+  return text;
+}
 
 std::string_view StripWhiteSpace(std::string_view text) {
   while (const std::size_t size = SpaceAtFront(text)) text.remove_prefix(size);

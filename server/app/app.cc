@@ -71,7 +71,8 @@ struct App::Parts {
         io(static_cast<int>(config.http_threads)),
         prepare(static_cast<int>(config.prepare_threads),
                 static_cast<std::size_t>(config.queue_requests)),
-        runner(ToRunnerOptions(config), &models, &admission, &prepare, &metrics, log.get(), clock),
+        runner(ToRunnerOptions(config), &models.directory(), &admission, &prepare, &metrics,
+               log.get(), clock),
         fetcher(std::move(fetch), clock),
         guard(&auth, ToGuardLimits(config)),
         chat(&runner, &io, &guard),
@@ -121,7 +122,7 @@ struct App::Parts {
   std::unique_ptr<api::HttpServer> metrics_http;
   std::unique_ptr<rpc::PortProbe> ports;
   std::unique_ptr<registry::LatestWatcher> watcher;
-  registry::Registry::Ticket first;  // of the configured checkpoint; null: none
+  registry::Ticket first;            // of the configured checkpoint; null: none
   bool was_ready = false;            // of the registry's lock
   std::optional<bool> all_answered;  // by Stop
 };
@@ -166,6 +167,9 @@ void App::Parts::OnChange(const registry::VersionInfo& info, const std::string& 
                                 {"dir", info.dir},
                                 {"traffic", info.traffic}};
   if (!cause.empty()) fields["cause"] = cause;
+  if (info.ending != registry::Ending::kNone) {
+    fields["ending"] = registry::EndingName(info.ending);
+  }
   if (!info.reason.empty()) fields["reason"] = info.reason;
   if (info.state == registry::VersionState::kRejected) {
     log->Warning("model version", std::move(fields));
@@ -188,7 +192,8 @@ void App::Parts::OnChange(const registry::VersionInfo& info, const std::string& 
 
 absl::Status App::Parts::Watch() {
   const auto on_latest = [this](const std::string& dir, bool replaced) {
-    const auto queued = models.Load(dir, replaced);
+    const auto queued =
+        models.Load(dir, replaced ? registry::Origin::kOperator : registry::Origin::kPublished);
     if (queued.ok()) return;
     log->Warning("a published version is not taken in",
                  {{"dir", dir}, {"reason", std::string(queued.status().message())}});
@@ -230,8 +235,10 @@ absl::Status App::Check(const Config& config) {
   RETURN_IF_ERROR(ToFetchOptions(config).status());
   RETURN_IF_ERROR(api::CheckOrigins(config.cors_origins));
   if (config.checkpoint.empty()) return absl::OkStatus();
-  return Annotate(registry::Processor::Load(config.checkpoint, config.vision_tower).status(),
-                  "checkpoint");
+  return Annotate(
+      registry::Processor::Load(config.checkpoint, config.vision_tower, config.chat_template)
+          .status(),
+      "checkpoint");
 }
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* backend,
@@ -286,7 +293,7 @@ absl::Status App::Serve() {
   p.log->Info("not ready", {{"reason", wanted}});
   p.models.Start();
   if (!p.config.checkpoint.empty()) {
-    ASSIGN_OR_RETURN(p.first, p.models.Load(p.config.checkpoint, /*again=*/true));
+    ASSIGN_OR_RETURN(p.first, p.models.Load(p.config.checkpoint, registry::Origin::kOperator));
   }
   return p.config.watch.empty() ? absl::OkStatus() : p.Watch();
 }

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/config/checkpoint_name.h"
 
 namespace llava::server {
 
@@ -32,7 +33,8 @@ std::int64_t GrpcConnections(const Config& config) {
 
 std::string ModelName(const Config& config) {
   if (!config.model_name.empty()) return config.model_name;
-  std::filesystem::path folder(config.checkpoint.empty() ? config.watch : config.checkpoint);
+  if (!config.checkpoint.empty()) return model::CheckpointName(config.checkpoint);
+  std::filesystem::path folder(config.watch);
   if (!folder.has_filename()) folder = folder.parent_path();
   const std::string name = folder.filename().string();
   return name.empty() ? "llava" : name;

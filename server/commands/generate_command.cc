@@ -68,12 +68,10 @@ absl::StatusOr<model::PromptTokens> MakePrompt(const GenerateOptions& options,
                                                const model::Tokenizer& tokenizer,
                                                std::span<const model::ImageLayout> images) {
   if (options.raw) return model::BuildRawPrompt(options.prompt, tokenizer, config, images);
-  std::vector<std::string> warnings;
   ASSIGN_OR_RETURN(const model::ChatTemplate chat,
                    options.template_name.empty()
-                       ? model::ChatTemplate::ForCheckpoint(options.directory, config, &warnings)
+                       ? model::ChatTemplate::ForCheckpoint(options.directory, config)
                        : model::ChatTemplate::ByName(options.template_name));
-  for (const std::string& warning : warnings) std::fprintf(stderr, "llavad: %s\n", warning.c_str());
   model::ChatMessage message;
   for (int i = 0; i < std::ssize(images); ++i) message.parts.push_back(model::ImagePart{i});
   message.parts.push_back(options.prompt);

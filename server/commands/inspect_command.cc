@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "model/checkpoint/checkpoint.h"
+#include "model/checkpoint/foreign_folder.h"
 #include "model/config/config.h"
 #include "model/config/image_layout.h"
 #include "model/image/preprocess.h"
@@ -136,12 +137,11 @@ void DescribeText(const InspectOptions& options, const model::LlavaConfig& confi
                              ", EOS ", absl::StrJoin(config.text.eos_token_ids, ", ")));
     const absl::Status fits = tokenizer->CheckFits(config.text.vocab_size);
     if (!fits.ok()) report.Problem(absl::StrCat(options.directory, ": ", fits.message()));
+    const std::string beyond = tokenizer->BeyondEmbedding(config.text.vocab_size);
+    if (!beyond.empty()) report.Line("warning", beyond);
   }
-  std::vector<std::string> warnings;
-  const auto chat =
-      report.Check(model::ChatTemplate::ForCheckpoint(options.directory, config, &warnings));
+  const auto chat = report.Check(model::ChatTemplate::ForCheckpoint(options.directory, config));
   if (chat.has_value()) report.Line("template", chat->name());
-  for (const std::string& warning : warnings) report.Line("warning", warning);
 }
 
 void DescribeImages(const InspectOptions& options, const model::LlavaConfig& config,
@@ -169,13 +169,22 @@ void CheckWeights(const InspectOptions& options, Report& report) {
 Inspection Inspect(const InspectOptions& options) {
   Report report;
   report.Line("checkpoint", options.directory);
+  for (const std::string& what : model::DescribeForeignFolder(options.directory)) {
+    report.Problem(what);
+  }
   const auto config = report.Check(model::ReadConfig(options.directory, options.vision_tower_dir));
   if (!config.has_value()) return std::move(report).Finish();
+  report.Line("name", config->name);
   DescribeArchitecture(*config, report);
   const auto checkpoint =
       report.Check(model::Checkpoint::Open(options.directory, config->vision_tower_dir));
   if (checkpoint.has_value()) {
     DescribeWeights(*config, *checkpoint, report);
+    if (config->text.tie_embeddings && !checkpoint->IsHeadTied(true)) {
+      report.Line("warning",
+                  "config.json: tie_word_embeddings is true, but the weights have an lm_head that "
+                  "differs from the embedding: both are used, as if it were false");
+    }
     CheckWeights(options, report);
   }
   DescribeText(options, *config, report);

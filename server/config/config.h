@@ -27,6 +27,7 @@ struct Config {
   std::string checkpoint;
   std::string model_name;
   std::string vision_tower;
+  std::string chat_template;
   std::vector<std::string> devices = {"cpu"};
   std::string dtype = "auto";
   std::int64_t threads = 0;

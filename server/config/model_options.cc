@@ -10,10 +10,14 @@ constexpr Option kModelOptions[] = {
      "Folder of the LLaVA checkpoint to serve (config.json, safetensors, tokenizer). Empty: "
      "the daemon waits for one, by watch or by ModelService."},
     {"model_name", &Config::model_name,
-     "Name that clients ask for; empty: the name of the checkpoint's folder, or of the "
-     "watched one."},
+     "Name that clients ask for; empty: the checkpoint's own (\"name\" in its manifest.json or "
+     "config.json, the repository of a hub snapshot, else its folder), or the watched folder's."},
     {"vision_tower", &Config::vision_tower,
      "Folder of the CLIP vision tower, for checkpoints that come without it."},
+    {"chat_template", &Config::chat_template,
+     "Chat template to use in place of the checkpoint's own (vicuna_v1, llava_v1, llava_llama_2, "
+     "mistral_instruct, plain, hf, hf_joined). Empty: its own, and a checkpoint whose template is "
+     "not known is refused."},
     {"devices", &Config::devices, "One engine for each of these devices: cpu, cuda, or cuda:N."},
     {"dtype",
      &Config::dtype,

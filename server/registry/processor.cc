@@ -64,13 +64,17 @@ Processor::Processor(std::unique_ptr<const Parts> parts) : parts_(std::move(part
 Processor::~Processor() = default;
 
 absl::StatusOr<std::shared_ptr<const Processor>> Processor::Load(
-    const std::string& dir, const std::string& vision_tower_dir) {
+    const std::string& dir, const std::string& vision_tower_dir,
+    const std::string& chat_template_name) {
   ASSIGN_OR_RETURN(model::LlavaConfig config, model::ReadConfig(dir, vision_tower_dir));
   ASSIGN_OR_RETURN(model::Tokenizer tokenizer, model::Tokenizer::Load(dir, config.layout));
   RETURN_IF_ERROR(tokenizer.CheckFits(config.text.vocab_size));
   std::vector<std::string> warnings;
+  const std::string beyond = tokenizer.BeyondEmbedding(config.text.vocab_size);
+  if (!beyond.empty()) warnings.push_back(beyond);
   ASSIGN_OR_RETURN(model::ChatTemplate chat_template,
-                   model::ChatTemplate::ForCheckpoint(dir, config, &warnings));
+                   chat_template_name.empty() ? model::ChatTemplate::ForCheckpoint(dir, config)
+                                              : model::ChatTemplate::ByName(chat_template_name));
   ASSIGN_OR_RETURN(const model::PreprocessSettings settings,
                    model::ReadPreprocessSettings(dir, config));
   auto parts = std::make_unique<const Parts>(

@@ -30,9 +30,11 @@ struct PreparedPrompt {
 class Processor {
  public:
   // Reads the configuration, the tokenizer, the chat template and the image processor of a
-  // checkpoint. Errors are those of their readers.
-  static absl::StatusOr<std::shared_ptr<const Processor>> Load(const std::string& dir,
-                                                               const std::string& vision_tower_dir);
+  // checkpoint. `chat_template` names one to use in place of the checkpoint's own, unless it is
+  // empty. Errors are those of their readers.
+  static absl::StatusOr<std::shared_ptr<const Processor>> Load(
+      const std::string& dir, const std::string& vision_tower_dir,
+      const std::string& chat_template = "");
 
   // Slow (images): not for an RPC thread. `images` is what the messages' ImageParts index, whole
   // files. INVALID_ARGUMENT; when an image is to blame, `bad_image` (not null) is its index.

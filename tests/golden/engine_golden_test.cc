@@ -190,7 +190,7 @@ TEST_F(EngineGoldenTest, AfterPreemptionNothingChanges) {
   options.prefix_cache = false;
   Start(options);
   ExpectGolden(AskAll(3));
-  EXPECT_GT(engine_->stats().preemptions, 0u);
+  EXPECT_GT(engine_->stats().scheduler.planner.preemptions, 0u);
 }
 
 TEST_F(EngineGoldenTest, ASeededAnswerDoesNotDependOnTheCompany) {

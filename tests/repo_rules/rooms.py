@@ -5,6 +5,8 @@ from pathlib import Path
 TOP = ("base", "proto", "rpc", "model", "server", "training", "client")
 CODE = (".cc", ".h", ".cu", ".cuh")
 MAX_UNITS = 20  # x.h and x.cc are one unit
+MAX_UNTESTED_LINES = 100
+UNTESTED = "tests/repo_rules/untested.txt"
 ARROWS_BEGIN = "<!-- Printed by tests/repo_rules/rules.py . --arrows -->\n```text\n"
 PROGRAMS = {"server": "llavad", "training": "llava-train"}  # rooms that hold a main.cc alone
 
@@ -107,6 +109,26 @@ def tests_mirror(files, table):
             yield f"{f}:1: there is no {unit}.h that it could test: tests/unit mirrors the tree"
 
 
+def long_files_are_tested(root, files, table):
+    """x.cc of a room with more than 100 lines has its x_test.cc, or stands in a list that only shrinks."""
+    known = set(files)
+    untested = {}
+    for f in files:
+        unit = f.removesuffix(".cc")
+        if f.endswith(".cc") and str(Path(f).parent) in table and f"tests/unit/{unit}_test.cc" not in known:
+            lines = len((root / f).read_text().splitlines())
+            if lines > MAX_UNTESTED_LINES:
+                untested[f] = lines
+    listed = (root / UNTESTED).read_text().splitlines() if (root / UNTESTED).is_file() else []
+    exempt = {line: n for n, line in enumerate(listed, 1) if line and not line.startswith("#")}
+    for f in sorted(untested.keys() - exempt.keys()):
+        yield (f"{f}:1: {untested[f]} lines without tests/unit/{f.removesuffix('.cc')}_test.cc; "
+               f"at most {MAX_UNTESTED_LINES}")
+    for f in sorted(exempt.keys() - untested.keys()):
+        why = "is gone" if f not in known else "has a test or is short by now"
+        yield f"{UNTESTED}:{exempt[f]}: {f} {why}: drop the line"
+
+
 def uses_torch(root, room):
     build = root / room / "CMakeLists.txt"
     return room in PROGRAMS or build.is_file() and re.search(r"\n\s+TORCH\)", build.read_text()) is not None
@@ -149,4 +171,5 @@ def check(root, files, table):
     yield from no_idle_arrow(root, files, present)
     yield from rooms_are_targets(root, present, table)
     yield from tests_mirror(files, table)
+    yield from long_files_are_tested(root, files, table)
     yield from documented(root, table)

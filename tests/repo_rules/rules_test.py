@@ -29,6 +29,17 @@ class RulesTest(unittest.TestCase):
         return {**self.tree(""), "model/config/CMakeLists.txt": f"llava_library(llava_model_config SOURCES c.cc {deps})",
                 "model/config/c.cc": include + "int c;\n"}
 
+    def untested(self, path):
+        return {"tests/repo_rules/untested.txt": f"# Only shrinks.\n{path}\n"}
+
+    def test_long_files_have_a_test_or_stand_in_the_list(self):
+        long = self.tree("\n" * 100)
+        tested = {"tests/unit/base/CMakeLists.txt": "llava_test(t SOURCES a_test.cc)",
+                  "tests/unit/base/a_test.cc": "int x;\n"}
+        self.assertEqual(self.problems({**long, **tested}), "")
+        self.assertEqual(self.problems({**long, **self.untested("base/a.cc")}), "")
+        self.assertIn("drop the line", self.problems({**long, **tested, **self.untested("base/a.cc")}))
+
     def test_a_good_tree_has_no_problem(self):
         self.assertEqual(self.problems(self.tree("int F() { return 1'000; }\n")), "")
 
@@ -77,6 +88,9 @@ class RulesTest(unittest.TestCase):
             "tests/unit mirrors the tree":
                 {**self.tree(""), "tests/unit/base/CMakeLists.txt": "llava_test(t SOURCES b_test.cc)",
                  "tests/unit/base/b_test.cc": "int x;\n"},
+            "base/a.cc:1: 101 lines without tests/unit/base/a_test.cc": self.tree("\n" * 100),
+            "untested.txt:2: base/a.cc has a test": {**self.tree(""), **self.untested("base/a.cc")},
+            "untested.txt:2: base/b.cc is gone": {**self.tree(""), **self.untested("base/b.cc")},
             "the arrows are not those of ROOMS":
                 {**self.tree(""), "docs/architecture.md": rooms.ARROWS_BEGIN + "base <- client\n```\n"},
             "lacks the arrows": {**self.tree(""), "docs/architecture.md": "# Architecture\n"},
@@ -88,7 +102,7 @@ class RulesTest(unittest.TestCase):
         for body in (
             "namespace llava {\nnamespace {\nclass C {};\n}\n}\nnamespace a {\nclass C {};\n}\n",
             "class C;\nclass C { void Long(" + "int a,\n" * 80 + "int b) {} };\n",
-            "int F(int x) { return x; }\nconst int kTable[] = {\n" + "  1,\n" * 100 + "};\n",
+            "int F(int x) { return x; }\nconst int kTable[] = {\n" + "  1,\n" * 80 + "};\n",
             "#define LONG(x) \\\n" + "  f(x); \\\n" * 80 + "  g(x)\nint F() { return 1; }\n",
         ):
             with self.subTest(body[:40]):

@@ -93,9 +93,11 @@ absl::StatusOr<ConversationBuilder> ConversationBuilder::Make(const std::string&
   ASSIGN_OR_RETURN(model::Tokenizer tokenizer, model::Tokenizer::Load(checkpoint, config.layout));
   RETURN_IF_ERROR(tokenizer.CheckFits(config.text.vocab_size));
   std::vector<std::string> warnings;
+  const std::string beyond = tokenizer.BeyondEmbedding(config.text.vocab_size);
+  if (!beyond.empty()) warnings.push_back(beyond);
   ASSIGN_OR_RETURN(model::ChatTemplate chat_template,
                    options.chat_template == kServingTemplate
-                       ? model::ChatTemplate::ForCheckpoint(checkpoint, config, &warnings)
+                       ? model::ChatTemplate::ForCheckpoint(checkpoint, config)
                        : TrainingTemplate(options.chat_template));
   ASSIGN_OR_RETURN(model::PreprocessSettings preprocess,
                    model::ReadPreprocessSettings(checkpoint, config));

@@ -52,7 +52,7 @@ class ConversationBuilder : public SampleBuilder {
 
   const model::LlavaConfig& config() const { return config_; }
   const model::Tokenizer& tokenizer() const { return tokenizer_; }
-  // About the checkpoint's own template, see ChatTemplate::ForCheckpoint.
+  // About the checkpoint's tokenizer, see Tokenizer::BeyondEmbedding.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:

@@ -57,10 +57,9 @@ absl::StatusOr<Answerer> Answerer::Make(const model::Llava& model, const std::st
                                         const std::string& chat_template) {
   ASSIGN_OR_RETURN(model::Tokenizer tokenizer,
                    model::Tokenizer::Load(checkpoint, model.config().layout));
-  std::vector<std::string> warnings;
   ASSIGN_OR_RETURN(model::ChatTemplate chat,
                    chat_template.empty()
-                       ? model::ChatTemplate::ForCheckpoint(checkpoint, model.config(), &warnings)
+                       ? model::ChatTemplate::ForCheckpoint(checkpoint, model.config())
                        : model::ChatTemplate::ByName(chat_template));
   ASSIGN_OR_RETURN(const model::PreprocessSettings settings,
                    model::ReadPreprocessSettings(checkpoint, model.config()));

@@ -128,9 +128,8 @@ absl::Status ConvertToHuggingFace(const std::string& checkpoint, const std::stri
   ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,
                    model::Tokenizer::Load(checkpoint, original.layout));
   RETURN_IF_ERROR(Annotate(CheckVocabulary(tokenizer, original), checkpoint));
-  std::vector<std::string> ignored;  // unknown Jinja texts count as none
   ASSIGN_OR_RETURN(const model::ChatTemplate chat_template,
-                   model::ChatTemplate::ForCheckpoint(checkpoint, original, &ignored));
+                   model::ChatTemplate::ForCheckpoint(checkpoint, original));
   ASSIGN_OR_RETURN(const model::PreprocessSettings preprocess,
                    model::ReadPreprocessSettings(checkpoint, original));
   const int pieces = tokenizer.base().size();

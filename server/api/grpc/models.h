@@ -51,7 +51,7 @@ class GrpcModels final : public rpc::RawService {
                        google::protobuf::Message* response,
                        const std::function<absl::Status(const std::string& caller)>& act,
                        bool only_reads = false);
-  absl::Status TakeIn(const Call& call, const std::string& dir, v1::ModelVersion* version);
+  absl::Status LoadAndWait(const Call& call, const std::string& dir, v1::ModelVersion* version);
   absl::StatusOr<Digest> FindVersion(const std::string& name) const;
   absl::Status WatchChanges(Call* call);
 

@@ -1,7 +1,9 @@
 #include "base/bounded_queue.h"
 
 #include <memory>
+#include <optional>
 #include <thread>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -46,6 +48,64 @@ TEST(BoundedQueueTest, ManyThreadsLoseNothing) {
     queue.Close();
   }
   EXPECT_EQ(sum, std::int64_t{kEach} * (kEach + 1));
+}
+
+TEST(BoundedQueueTest, HandsOutInOrderAndHasRoomAgain) {
+  BoundedQueue<int> queue(2);
+  EXPECT_EQ(queue.size(), 0u);
+  EXPECT_TRUE(queue.TryPush(1));
+  EXPECT_TRUE(queue.TryPush(2));
+  EXPECT_FALSE(queue.TryPush(3));
+  EXPECT_EQ(queue.size(), 2u);
+  EXPECT_EQ(queue.Pop(), 1);
+  EXPECT_TRUE(queue.TryPush(4));
+  EXPECT_EQ(queue.PopAll(), (std::vector<int>{2, 4}));
+  EXPECT_TRUE(queue.PopAll().empty());
+  EXPECT_TRUE(queue.TryPush(5));
+  EXPECT_EQ(queue.TryPop(), 5);
+}
+
+TEST(BoundedQueueTest, ClosedItTakesNothing) {
+  BoundedQueue<int> queue(2);
+  queue.Close();
+  EXPECT_FALSE(queue.TryPush(1));
+  EXPECT_EQ(queue.TryPop(), std::nullopt);
+  queue.WaitUntil(TimePoint::max());  // nothing to wait for
+}
+
+// Each of these waits for ever when nobody wakes it.
+TEST(BoundedQueueTest, RoomAndItemsAndTheEndWakeThoseWhoWait) {
+  BoundedQueue<int> queue(1);
+  ASSERT_TRUE(queue.TryPush(1));
+  {
+    std::jthread producer([&] { EXPECT_TRUE(queue.Push(2)); });
+    EXPECT_EQ(queue.Pop(), 1);
+  }
+  {
+    std::jthread producer([&] { EXPECT_TRUE(queue.Push(3)); });
+    EXPECT_EQ(queue.PopAll(), std::vector<int>{2});
+  }
+  EXPECT_EQ(queue.TryPop(), 3);
+  {
+    std::jthread reader([&] {
+      queue.WaitUntil(TimePoint::max());
+      EXPECT_EQ(queue.TryPop(), 4);
+    });
+    EXPECT_TRUE(queue.Push(4));
+  }
+  std::jthread waiting([&] { EXPECT_EQ(queue.Pop(), std::nullopt); });
+  queue.Close();
+}
+
+TEST(BoundedQueueTest, WaitsNoLongerThanTheDeadline) {
+  RealClock clock;
+  BoundedQueue<int> queue(1);
+  const TimePoint deadline = clock.Now() + std::chrono::milliseconds(5);
+  queue.WaitUntil(deadline);
+  EXPECT_GE(clock.Now(), deadline);
+  ASSERT_TRUE(queue.TryPush(1));
+  queue.WaitUntil(TimePoint::max());
+  EXPECT_EQ(queue.size(), 1u);
 }
 
 }  // namespace

@@ -1,9 +1,12 @@
 #include "base/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <string>
 
@@ -43,6 +46,19 @@ TEST_F(FileTest, FilesThatSayTheyAreEmptyAreReadToTheirEnd) {
   EXPECT_TRUE(absl::IsResourceExhausted(ReadFile("/proc/self/status", 10).status()));
 }
 
+// A link in a circle is there: reading it says what is wrong.
+TEST_F(FileTest, OnlyWhatIsCertainlyAbsentIsNotThere) {
+  ASSERT_TRUE(WriteFile(Path("file"), "").ok());
+  EXPECT_TRUE(IsThere(Path("file")));
+  EXPECT_TRUE(IsThere(dir_.path()));
+  EXPECT_FALSE(IsThere(Path("no")));
+  EXPECT_FALSE(IsThere(Path("file/below")));
+  std::filesystem::create_symlink("circle", Path("circle"));
+  EXPECT_TRUE(IsThere(Path("circle")));
+  std::filesystem::create_symlink("no", Path("dangling"));
+  EXPECT_FALSE(IsThere(Path("dangling")));
+}
+
 TEST_F(FileTest, MissingFilesAreNotFound) {
   ASSERT_TRUE(WriteFile(Path("file"), "").ok());
   for (const char* name : {"no", "no/file", "file/below"}) {
@@ -60,6 +76,18 @@ TEST_F(FileTest, WhatIsNoRegularFileIsRefusedAtOnce) {
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
     EXPECT_TRUE(absl::StartsWith(status.message(), path)) << status;
   }
+}
+
+// The system says "no such device" of it, which must not pass for a file that is missing.
+TEST_F(FileTest, ASocketIsNotAMissingFile) {
+  const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  ASSERT_LT(Path("socket").size(), sizeof(address.sun_path));
+  std::strncpy(address.sun_path, Path("socket").c_str(), sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  close(fd);
+  EXPECT_TRUE(absl::IsInvalidArgument(ReadFile(Path("socket"), 10).status()));
 }
 
 TEST_F(FileTest, LinksAreFollowedUnlessTheyGoInACircle) {

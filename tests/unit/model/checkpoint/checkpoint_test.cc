@@ -73,6 +73,26 @@ TEST_P(CheckpointLayouts, GiveTheSameTensors) {
   }
 }
 
+// A flag beside a head that differs would silently give other tokens.
+TEST(CheckpointTiesTest, AHeadThatDiffersIsNotTheEmbedding) {
+  const TempDir dir;
+  const std::string file = absl::StrCat(dir.path(), "/model.safetensors");
+  FixtureTensors tensors = GoldenTensors();
+  const auto is_tied = [&](bool flag) {
+    WriteTensors(file, tensors);
+    return Checkpoint::Open(dir.path())->IsHeadTied(flag);
+  };
+  EXPECT_FALSE(is_tied(true));
+  EXPECT_FALSE(is_tied(false));
+  tensors[kLmHeadName] = tensors.at("language_model.model.embed_tokens.weight");
+  EXPECT_TRUE(is_tied(true));
+  EXPECT_FALSE(is_tied(false));
+  tensors[kLmHeadName].bytes.back() ^= 1;
+  EXPECT_FALSE(is_tied(true));
+  tensors.erase(kLmHeadName);
+  EXPECT_TRUE(is_tied(true));
+}
+
 class CheckpointTest : public testing::Test {
  protected:
   void ExpectError(absl::StatusCode code, const std::vector<std::string>& words,

@@ -1,5 +1,7 @@
 #include "model/checkpoint/manifest.h"
 
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -22,6 +24,7 @@ class ManifestTest : public ::testing::Test {
     Write(".lock", "passed over");
     manifest_.files = *DescribeFiles(dir_.path());
     manifest_.parent = std::string(64, 'a');
+    manifest_.name = "llava-x";
     manifest_.recipe = "name: \"x\"\n";
     manifest_.data_fingerprint = "ff";
     manifest_.step = 12;
@@ -73,6 +76,43 @@ TEST_F(ManifestTest, FindsEveryDamage) {
   Write("config.json", "{}");
   Write("tokenizer.json", "{}");
   EXPECT_THAT(Verify().message(), HasSubstr("tokenizer.json: is not in the manifest"));
+}
+
+// A folder that others write to may hold anything: never an exception, never a wait.
+TEST_F(ManifestTest, OddEntriesOfAFolderAreErrors) {
+  const std::string odd = dir_.path() + "/odd";
+  std::filesystem::create_symlink("odd", odd);  // a circle
+  EXPECT_FALSE(DescribeFiles(dir_.path()).ok());
+  EXPECT_THAT(Verify().message(), HasSubstr("odd: is not in the manifest"));
+  std::filesystem::remove(odd);
+  std::filesystem::create_symlink("absent", odd);
+  EXPECT_FALSE(DescribeFiles(dir_.path()).ok());
+  std::filesystem::remove(odd);
+  ASSERT_EQ(mkfifo(odd.c_str(), 0600), 0);
+  EXPECT_FALSE(DescribeFiles(dir_.path()).ok());
+  EXPECT_THAT(Verify().message(), HasSubstr("odd: is not in the manifest"));
+  std::filesystem::remove(odd);
+  for (const char* target : {"/dev/zero", "config.json"}) {
+    std::filesystem::remove(dir_.path() + "/config.json");
+    std::filesystem::create_symlink(target, dir_.path() + "/config.json");
+    EXPECT_EQ(Verify().code(), absl::StatusCode::kDataLoss) << Verify();
+  }
+  std::filesystem::remove(dir_.path() + "/config.json");
+  ASSERT_EQ(mkfifo((dir_.path() + "/config.json").c_str(), 0600), 0);
+  EXPECT_EQ(Verify().code(), absl::StatusCode::kDataLoss) << Verify();
+  ASSERT_EQ(mkfifo((dir_.path() + "/" + kManifestFile).c_str(), 0600), 0);
+  EXPECT_EQ(ReadManifest(dir_.path()).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ManifestTest, AFileThatGrowsOrShrinksWhileItIsReadIsFound) {
+  for (const std::uintmax_t size : {1'000'000, 4'000'000}) {
+    std::filesystem::resize_file(dir_.path() + "/" + manifest_.files[1].path, 3'000'000);
+    const auto resize = [&](std::uint64_t) {
+      std::filesystem::resize_file(dir_.path() + "/" + manifest_.files[1].path, size);
+      return absl::OkStatus();
+    };
+    EXPECT_EQ(VerifyFiles(manifest_, dir_.path(), resize).code(), absl::StatusCode::kDataLoss);
+  }
 }
 
 TEST_F(ManifestTest, CanBeThrottledAndCancelled) {

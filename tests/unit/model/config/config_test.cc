@@ -130,6 +130,33 @@ TEST(ConfigTest, RopeScalingOfTransformers4And5) {
   EXPECT_EQ(Parsed(HuggingFace("", R"("rope_scaling": null)")).text.rope, RopeConfig());
 }
 
+// The context is derived: vLLM multiplies by the factor of linear scaling, and of no other kind.
+TEST(ConfigTest, LinearScalingLengthensTheContext) {
+  const auto positions = [](const std::string& text) {
+    return Parsed(HuggingFace("", text)).text.max_positions;
+  };
+  EXPECT_EQ(positions(R"("max_position_embeddings": 512,
+                         "rope_scaling": {"type": "linear", "factor": 4.0})"),
+            2048);
+  EXPECT_EQ(positions(R"("max_position_embeddings": 512,
+                         "rope_parameters": {"rope_type": "linear", "factor": 2.5})"),
+            1280);
+  EXPECT_EQ(positions(R"("max_position_embeddings": 512, "rope_scaling": {"rope_type": "llama3",
+                         "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0})"),
+            512);
+  EXPECT_EQ(positions(R"("max_position_embeddings": 4194304,
+                         "rope_scaling": {"type": "linear", "factor": 1000000})"),
+            4194304);
+  EXPECT_EQ(positions(R"("max_position_embeddings": 512, "sliding_window": 1000,
+                         "rope_scaling": {"type": "linear", "factor": 4.0})"),
+            1000);
+}
+
+TEST(ConfigTest, APaddingTokenBeyondTheEmbeddingIsNone) {
+  EXPECT_EQ(Parsed(HuggingFace(R"("pad_token_id": 10)", "")).pad_token_id, 10);
+  EXPECT_EQ(Parsed(HuggingFace(R"("pad_token_id": 32999)", "")).pad_token_id, 0);
+}
+
 TEST(ConfigTest, SlidingWindowLimitsTheContext) {
   const std::string mistral = absl::StrReplaceAll(
       HuggingFace("", R"("max_position_embeddings": 32768)"), {{"\"llama\"", "\"mistral\""}});
@@ -277,6 +304,11 @@ TEST(ConfigTest, WhatIsWrittenIsReadAgain) {
          "eos_token_id": [2, 5], "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
          "low_freq_factor": 1.0, "high_freq_factor": 4.0})"));
   EXPECT_EQ(Parsed(ConfigJson(config)), config);
+  for (const char* window : {"", R"(, "sliding_window": 5000)"}) {
+    const LlavaConfig linear = Parsed(HuggingFace(
+        "", absl::StrCat(R"("rope_scaling": {"type": "linear", "factor": 3.0})", window)));
+    EXPECT_EQ(Parsed(ConfigJson(linear)), linear);
+  }
   config.projector.depth = 1;
   config.projector.activation = Activation::kGelu;
   EXPECT_EQ(Parsed(ConfigJson(config)), config);

@@ -9,7 +9,6 @@
 #include "boost/json/serialize.hpp"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/text/white_space.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::model {
@@ -147,14 +146,12 @@ class ForCheckpointTest : public testing::Test {
     Write(name, boost::json::serialize(boost::json::object{{"chat_template", jinja}}));
   }
   std::string Name(const LlavaConfig& config = {}) {
-    warnings_.clear();
-    const auto chat_template = ChatTemplate::ForCheckpoint(dir_.path(), config, &warnings_);
+    const auto chat_template = ChatTemplate::ForCheckpoint(dir_.path(), config);
     EXPECT_TRUE(chat_template.ok()) << chat_template.status();
     return chat_template.ok() ? chat_template->name() : "";
   }
 
   test::TempDir dir_;
-  std::vector<std::string> warnings_;
 };
 
 TEST_F(ForCheckpointTest, KnowsTheHubsTemplates) {
@@ -171,28 +168,25 @@ TEST_F(ForCheckpointTest, KnowsTheHubsTemplates) {
   Write("chat_template.jinja", "{# none #}\n" + std::string(texts.at("hub").as_string()) + "\n");
   WriteTemplate("tokenizer_config.json", "something else");
   EXPECT_EQ(Name(), "hf");
-  EXPECT_THAT(warnings_, IsEmpty());
 }
 
 TEST_F(ForCheckpointTest, ReadsWhatItWrites) {
   for (const std::string& name : ChatTemplate::Names()) {
     Write("chat_template.jinja", ChatTemplate::ByName(name)->Jinja());
     EXPECT_EQ(Name(), name);
-    EXPECT_THAT(warnings_, IsEmpty());
   }
 }
 
-TEST(WhiteSpaceTest, StripsAsPythonDoes) {
-  EXPECT_EQ(StripWhiteSpace(" \t\n\u00A0\u3000a b\u2028\x1F"), "a b");
-  EXPECT_EQ(StripWhiteSpace("\u200B"), "\u200B");  // no white space in Python
-  EXPECT_EQ(StripWhiteSpace(" \n"), "");
-  EXPECT_EQ(StripWhiteSpace(""), "");
-}
-
-TEST_F(ForCheckpointTest, AnUnknownTemplateIsAWarning) {
-  WriteTemplate("chat_template.json", "{{ messages }}");
-  EXPECT_EQ(Name(), "vicuna_v1");
-  EXPECT_THAT(warnings_, ElementsAre(HasSubstr("chat_template.json: chat_template")));
+TEST_F(ForCheckpointTest, AnUnknownTemplateIsRefusedNotReplaced) {
+  WriteTemplate("tokenizer_config.json", "{{ messages }}");
+  for (const std::string name : {"tokenizer_config.json", "chat_template.json"}) {
+    WriteTemplate(name, "{{ messages }}");
+    const auto status = ChatTemplate::ForCheckpoint(dir_.path(), {}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr(name + ": chat_template"), HasSubstr("the setting chat_template"),
+                      HasSubstr("vicuna_v1, llava_v1")));
+  }
 }
 
 TEST_F(ForCheckpointTest, WithoutOneTheArchitectureCounts) {
@@ -208,7 +202,6 @@ TEST_F(ForCheckpointTest, WithoutOneTheArchitectureCounts) {
   config.base_model = "";
   config.text.model_type = "mistral";
   EXPECT_EQ(Name(config), "mistral_instruct");
-  EXPECT_THAT(warnings_, IsEmpty());
 }
 
 }  // namespace

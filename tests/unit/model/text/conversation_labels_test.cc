@@ -64,6 +64,14 @@ TEST_F(ConversationLabelsTest, RefusesWhatIsNoConversation) {
   EXPECT_EQ(CodeOf({{true, "x"}, {false, "y"}}, "vicuna_v1", 0), absl::StatusCode::kOk);
 }
 
+// An added token that a fine-tune left without a row of the embedding.
+TEST_F(ConversationLabelsTest, ATokenBeyondTheEmbeddingIsAnError) {
+  config_.text.vocab_size = 1001;
+  EXPECT_EQ(CodeOf({{true, "of"}, {false, "the"}}, "vicuna_v1", 0), absl::StatusCode::kOk);
+  EXPECT_EQ(CodeOf({{true, "of"}, {false, "the<pad>"}}, "vicuna_v1", 0),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(ConversationLabelsTest, SeveralImagesOfOneTurnAreLinesInFront) {
   const std::vector<TrainingTurn> turns = {{true, "a <image> b <image>"}, {false, "of the"}};
   const LabelledTokens tokens = Label(turns, "vicuna_v1", Layouts(config_, 2));

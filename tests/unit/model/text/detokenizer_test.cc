@@ -22,10 +22,33 @@ int Byte(int value) { return value + 3; }  // <0x00> is 3
 TEST(DetokenizerTest, NeverEmitsHalfACharacter) {
   const Tokenizer tokenizer = Load();
   Detokenizer detokenizer(tokenizer);
-  for (const int byte : {0xF0, 0x9F, 0xA6, 0x8A}) EXPECT_EQ(detokenizer.Push(Byte(byte)), "");
-  EXPECT_EQ(detokenizer.Push(*tokenizer.IdOf("a")), "\U0001F98Aa");
+  for (const int byte : {0xF0, 0x9F, 0xA6}) EXPECT_EQ(detokenizer.Push(Byte(byte)), "");
+  EXPECT_EQ(detokenizer.Push(Byte(0x8A)), "\U0001F98A");  // at once
+  EXPECT_EQ(detokenizer.Push(Byte(0xED)), "");
+  EXPECT_EQ(detokenizer.Push(*tokenizer.IdOf("a")), "\uFFFDa");
   EXPECT_EQ(detokenizer.Push(Byte(0xF0)), "");
   EXPECT_EQ(detokenizer.Finish(), "\uFFFD");
+}
+
+// Korean, Chinese and emoji come as they are spelled, not when a token that is no byte ends them.
+TEST(DetokenizerTest, CharactersOfBytesComeOneByOne) {
+  const Tokenizer tokenizer = Load();
+  Detokenizer detokenizer(tokenizer);
+  std::vector<std::string> seen;
+  for (const unsigned char byte : std::string("\uD55C\u4E2D\U0001F98A")) {
+    const std::string text = detokenizer.Push(Byte(byte));
+    if (!text.empty()) seen.push_back(text);
+  }
+  EXPECT_EQ(seen, (std::vector<std::string>{"\uD55C", "\u4E2D", "\U0001F98A"}));
+}
+
+TEST(DetokenizerTest, AnAnswerCutInACharacterLosesThatOneOnly) {
+  const Tokenizer tokenizer = Load();
+  std::vector<int> ids;
+  for (const unsigned char byte : std::string("\U0001F98A\U0001F98A\xF0\x9F\xA6")) {
+    ids.push_back(Byte(byte));
+  }
+  EXPECT_EQ(tokenizer.Decode(ids), "\U0001F98A\U0001F98A\uFFFD");
 }
 
 TEST(DetokenizerTest, DropsTheFirstSpaceOnly) {

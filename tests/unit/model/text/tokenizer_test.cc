@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/rng.h"
+#include "boost/json/serialize.hpp"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/text/tokenizer_json.h"
@@ -33,6 +34,7 @@ class Folder {
   void Write(const std::string& name, const std::string& text) const {
     std::ofstream(dir_.path() + "/" + name, std::ios::binary) << text;
   }
+  const std::string& path() const { return dir_.path(); }
   void Remove(const std::string& name) const { std::filesystem::remove(dir_.path() + "/" + name); }
 
   absl::StatusOr<Tokenizer> Load(Layout layout = Layout::kHuggingFace) const {
@@ -71,10 +73,17 @@ TEST(TokenizerTest, VocabularyMustFitTheEmbedding) {
   const Tokenizer tokenizer = *Tokenizer::Load(kCheckpoint, Layout::kHuggingFace);
   EXPECT_TRUE(tokenizer.CheckFits(1002).ok());
   EXPECT_TRUE(tokenizer.CheckFits(1024).ok());
-  const absl::Status status = tokenizer.CheckFits(1001);
+  EXPECT_TRUE(tokenizer.CheckFits(1000).ok());
+  const absl::Status status = tokenizer.CheckFits(999);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr("1001 rows"), HasSubstr("1002"), HasSubstr("<pad>")));
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("999 rows"), HasSubstr("1000")));
+}
+
+TEST(TokenizerTest, AddedTokensBeyondTheEmbeddingAreAWarning) {
+  const Tokenizer tokenizer = *Tokenizer::Load(kCheckpoint, Layout::kHuggingFace);
+  EXPECT_EQ(tokenizer.BeyondEmbedding(1002), "");
+  EXPECT_THAT(tokenizer.BeyondEmbedding(1001),
+              AllOf(HasSubstr("1001 rows"), HasSubstr("\"<pad>\" = 1001")));
 }
 
 TEST(TokenizerTest, TheModelAloneHasItsControlTokens) {
@@ -250,14 +259,70 @@ TEST(TokenizerTest, FaultsAreNamed) {
   EXPECT_THAT(folder.ErrorOf(), HasSubstr("sentencepiece"));
 }
 
-TEST(TokenizerTest, TokenizerJsonAloneIsNotEnough) {
+// What transformers 5 saves: tokenizer.json and tokenizer_config.json, no tokenizer.model.
+TEST(TokenizerTest, TokenizerJsonAlone) {
+  const Tokenizer expected = *Tokenizer::Load(kCheckpoint, Layout::kHuggingFace);
+  const Folder folder;
+  folder.Remove("tokenizer.model");
+  folder.Write("tokenizer.json", *ReadFile(kCheckpoint + "/tokenizer.json", 1 << 20));
+  folder.Write("tokenizer_config.json", R"({"bos_token": "<s>", "eos_token": "</s>"})");
+  for (const Layout layout : {Layout::kHuggingFace, Layout::kOriginal}) {
+    const Tokenizer tokenizer = folder.Loaded(layout);
+    EXPECT_EQ(tokenizer.bos_id(), 1);
+    EXPECT_EQ(tokenizer.eos_id(), 2);
+    EXPECT_EQ(tokenizer.unk_id(), 0);
+    EXPECT_TRUE(tokenizer.adds_bos());  // the post-processor
+    EXPECT_EQ(tokenizer.vocab_size(), 1002);
+    const std::string text = "of the <image>\n keyword</s> \u65E5";
+    EXPECT_EQ(tokenizer.Encode(text), expected.Encode(text));
+    EXPECT_EQ(tokenizer.Decode(tokenizer.Encode(text)), expected.Decode(expected.Encode(text)));
+  }
+}
+
+TEST(TokenizerTest, AFlagCountsBeforeThePostProcessor) {
+  const Folder folder;
+  folder.Write("tokenizer.json", *ReadFile(kCheckpoint + "/tokenizer.json", 1 << 20));
+  folder.Write("tokenizer_config.json", R"({"add_bos_token": false})");
+  EXPECT_FALSE(folder.Loaded().adds_bos());
+  folder.Write("tokenizer_config.json", R"({"add_eos_token": false})");  // as in transformers
+  EXPECT_FALSE(folder.Loaded().adds_bos());
+  folder.Write("tokenizer_config.json", R"({"bos_token": "</s>"})");
+  EXPECT_THAT(folder.ErrorOf(), AllOf(HasSubstr("post_processor"), HasSubstr("\"<s>\"")));
+}
+
+// A file that does not list them among its added tokens.
+TEST(TokenizerTest, PiecesThatTheConfigurationNamesAreSpecial) {
+  const Folder folder;
+  auto file = *ReadJsonObject(kCheckpoint + "/tokenizer.json");
+  file["added_tokens"] = boost::json::array();
+  folder.Write("tokenizer.json", boost::json::serialize(file));
+  folder.Write("tokenizer_config.json",
+               R"({"bos_token": "<s>", "eos_token": {"content": "</s>"}, "pad_token": "<pad>"})");
+  const Tokenizer tokenizer = folder.Loaded();
+  EXPECT_THAT(tokenizer.Encode("<s></s>"), ElementsAre(1, 2));
+  EXPECT_EQ(tokenizer.Decode(std::vector<int>{1, 2}), "");
+}
+
+TEST(TokenizerTest, NoVocabularyAtAll) {
   const Folder folder;
   folder.Remove("tokenizer.model");
   folder.Write("tokenizer.json", "{}");
   const auto tokenizer = folder.Load();
   EXPECT_EQ(tokenizer.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(tokenizer.status().message()),
-              AllOf(HasSubstr("tokenizer.model"), HasSubstr("tokenizer.json alone")));
+              AllOf(HasSubstr("tokenizer.model"), HasSubstr("found neither")));
+}
+
+// A link in a circle is no absent file.
+TEST(TokenizerTest, FilesThatCannotBeReadAreErrors) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "added_tokens.json"}) {
+    const Folder folder;
+    std::filesystem::create_symlink(name, folder.path() + "/" + name);
+    const absl::Status status = folder.Load().status();
+    EXPECT_FALSE(status.ok()) << name;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(name));
+  }
 }
 
 }  // namespace

@@ -61,6 +61,24 @@ TEST_F(InspectTest, SaysWhenThereAreNoWeights) {
   EXPECT_THAT(InspectIt().problems, ElementsAre(HasSubstr("no weights")));
 }
 
+// A padding token that a fine-tune added without a row of its own is never fed.
+TEST_F(InspectTest, WarnsOfATokenBeyondTheEmbedding) {
+  model::EditFile(File("tokenizer_config.json"), "\"added_tokens_decoder\": {",
+                  R"("added_tokens_decoder": {"1024": {"content": "[PAD]", "special": true},)");
+  const Inspection inspection = InspectIt();
+  EXPECT_THAT(inspection.problems, IsEmpty());
+  EXPECT_THAT(inspection.text, HasSubstr("1024 rows and so none for \"[PAD]\" = 1024"));
+  const absl::Status asked = Generate({.directory = dir_.path(),
+                                       .images = {},
+                                       .prompt = "[PAD]",
+                                       .raw = true,
+                                       .template_name = "",
+                                       .vision_tower_dir = "",
+                                       .dump_stages = ""},
+                                      [](std::string_view) {});
+  EXPECT_EQ(asked.code(), absl::StatusCode::kInvalidArgument) << asked;
+}
+
 TEST_F(InspectTest, SaysWhenTheVocabularyIsLargerThanTheEmbedding) {
   model::EditFile(File("tokenizer.json"), "\"id\": 1001", "\"id\": 1024");
   EXPECT_THAT(InspectIt().problems,
@@ -77,6 +95,7 @@ TEST_F(InspectTest, SaysWhenTheVocabularyIsLargerThanTheEmbedding) {
 
 TEST_F(InspectTest, SaysEverythingThatIsWrong) {
   std::filesystem::remove(File("tokenizer.model"));
+  std::filesystem::remove(File("tokenizer.json"));
   std::filesystem::resize_file(File("model.safetensors"), 1000);
   const Inspection inspection = InspectIt();
   EXPECT_THAT(inspection.problems,

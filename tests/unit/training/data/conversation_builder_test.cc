@@ -83,8 +83,7 @@ TEST(ConversationBuilderTest, BeginsWithTheServingPrompt) {
 // own template, and its answer ends where generation ends.
 TEST(ConversationBuilderTest, AsksEachQuestionAsItIsServed) {
   const ConversationBuilder builder = Make({.chat_template = kServingTemplate});
-  std::vector<std::string> warnings;
-  const auto own = model::ChatTemplate::ForCheckpoint(kCheckpoint, builder.config(), &warnings);
+  const auto own = model::ChatTemplate::ForCheckpoint(kCheckpoint, builder.config());
   Row row = TwoQuestions();
   row.images = {"gray.png", "gray.png"};
   row.turns[0].text = "<image>\nWhat is it?\n<image>";

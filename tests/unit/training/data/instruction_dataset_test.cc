@@ -5,11 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
-#include "base/rng.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/temp_dir.h"
-#include "training/data/row_scanner.h"
 #include "zlib.h"
 
 namespace llava::training {
@@ -182,33 +180,6 @@ TEST_F(InstructionDatasetTest, RefusesARowThatIsTooLargeWithoutHoldingIt) {
   ASSERT_TRUE(data.ok()) << data.status();
   EXPECT_EQ(data->size(), 1);
   EXPECT_THAT(issues_[0].why, HasSubstr("at most 16777216"));
-}
-
-// Whatever the pieces in which the file arrives, the rows are the same.
-TEST(RowScannerTest, SplitsAnywhere) {
-  const std::string text = "[" + TextRow(1, 4) + " , {\"a\\\"]}\": [\"}\", {}]},[1,[2]],null]";
-  const auto scan = [&](Rng* rng) {
-    std::vector<std::string> rows;
-    RowScanner scanner([&](const RowPlace& place, std::string_view bytes) {
-      EXPECT_EQ(text.substr(place.offset, place.size), bytes);
-      rows.emplace_back(bytes);
-      return absl::OkStatus();
-    });
-    for (std::size_t at = 0; at < text.size();) {
-      const std::size_t size = rng == nullptr ? text.size() : rng->Below(9);
-      EXPECT_TRUE(scanner.Feed(std::string_view(text).substr(at, size)).ok());
-      at += size;
-    }
-    EXPECT_TRUE(scanner.Finish().ok());
-    return rows;
-  };
-  const std::vector<std::string> whole = scan(nullptr);
-  ASSERT_EQ(whole.size(), 4u);
-  EXPECT_EQ(whole[3], "null");
-  for (std::uint64_t seed = 0; seed < 50; ++seed) {
-    Rng rng(seed);
-    EXPECT_EQ(scan(&rng), whole) << "seed " << seed;
-  }
 }
 
 }  // namespace

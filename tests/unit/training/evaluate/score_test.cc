@@ -1,10 +1,13 @@
 #include "training/evaluate/score.h"
 
+#include <fstream>
+#include <string>
+#include <vector>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/temp_dir.h"
 #include "training/data/scenes/write.h"
-#include "training/evaluate/benchmarks.h"
 
 namespace llava::training {
 namespace {
@@ -38,55 +41,41 @@ TEST(ScoreTest, ReadsEveryQuestionOfAScene) {
             absl::StatusCode::kNotFound);
 }
 
+TEST(ScoreTest, EveryQuestionOfARowIsAskedAloneAndWithoutPlaceholders) {
+  test::TempDir dir;
+  const std::string file = dir.path() + "/rows.jsonl";
+  std::ofstream(file)
+      << R"({"image": ["a.png", "b.png"], "kinds": ["first", 7], "conversations": [)"
+      << R"({"from": "human", "value": "<image>\n<image> Which?"}, )"
+      << R"({"from": "gpt", "value": "a"}, {"from": "human", "value": "And? "}, )"
+      << R"({"from": "gpt", "value": "b"}, {"from": "human", "value": "More?"}, )"
+      << R"({"from": "gpt", "value": "c"}]})" << "\n";
+  const auto items = ReadEvaluationItems(file, 0);
+  ASSERT_TRUE(items.ok()) << items.status();
+  ASSERT_EQ(items->size(), 3u);
+  const std::vector<std::vector<std::string>> expected = {
+      {"Which?", "a", "first"}, {"And?", "b", "all"}, {"More?", "c", "all"}};
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const EvaluationItem& item = (*items)[i];
+    EXPECT_EQ((std::vector{item.question, item.answer, item.kind}), expected[i]);
+    EXPECT_EQ(item.images, (std::vector<std::string>{"a.png", "b.png"}));
+  }
+}
+
+TEST(ScoreTest, ABadRowIsNotPassedOver) {
+  test::TempDir dir;
+  const std::string file = dir.path() + "/rows.jsonl";
+  std::ofstream(file) << R"({"conversations": [{"from": "human", "value": "Which?"}, )"
+                      << R"({"from": "gpt", "value": "a"}]})" << "\n{\"conversations\": 7}\n";
+  EXPECT_EQ(ReadEvaluationItems(file, 0).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(ScoreTest, AddsUp) {
   const Scores scores = {{"colour", {4, 3}}, {"count", {6, 6}}};
   EXPECT_THAT(ToText(scores), HasSubstr("colour        75.00%  3 of 4"));
   EXPECT_THAT(ToText(scores), HasSubstr("total         90.00%  9 of 10"));
   EXPECT_EQ(Shares(scores).at("total"), 0.9);
   EXPECT_EQ(KindScore().share(), 0.0);
-}
-
-TEST(PopeTest, ReadsLikeTheReference) {
-  EXPECT_TRUE(PopeSaysYes("Yes, there is."));
-  EXPECT_TRUE(PopeSaysYes("There is a dog. It is not red."));  // only the first sentence counts
-  EXPECT_TRUE(PopeSaysYes("Nothing"));                         // whole words
-  EXPECT_FALSE(PopeSaysYes("No, there isn't"));
-  EXPECT_FALSE(PopeSaysYes("There is no dog"));
-  EXPECT_FALSE(PopeSaysYes("I do not see one."));
-  PopeScore score;
-  for (int i = 0; i < 6; ++i) score.Add(true, true);
-  for (int i = 0; i < 2; ++i) score.Add(true, false);
-  for (int i = 0; i < 3; ++i) score.Add(false, true);
-  score.Add(false, false);
-  EXPECT_DOUBLE_EQ(score.Accuracy(), 7.0 / 12);
-  EXPECT_DOUBLE_EQ(score.Precision(), 0.75);
-  EXPECT_DOUBLE_EQ(score.Recall(), 6.0 / 9);
-  EXPECT_DOUBLE_EQ(score.F1(), 12.0 / 17);
-  EXPECT_DOUBLE_EQ(score.YesShare(), 8.0 / 12);
-  EXPECT_EQ(PopeScore().F1(), 0.0);
-}
-
-TEST(ScienceQaTest, ReadsLikeTheReference) {
-  EXPECT_EQ(ParseScienceQaAnswer("B", 4), 1);
-  EXPECT_EQ(ParseScienceQaAnswer("C. Because", 4), 2);
-  EXPECT_EQ(ParseScienceQaAnswer("It melts. The answer is D.", 4), 3);
-  EXPECT_EQ(ParseScienceQaAnswer("The answer is A. The answer is B.", 4), -1);
-  EXPECT_EQ(ParseScienceQaAnswer("E", 4), -1);  // no such choice
-  EXPECT_EQ(ParseScienceQaAnswer("F", 9), -1);
-  EXPECT_EQ(ParseScienceQaAnswer("b", 4), -1);
-  EXPECT_EQ(ParseScienceQaAnswer("", 4), -1);
-}
-
-TEST(ReviewTest, ReadsScoresAndSummarisesLikeTheReference) {
-  EXPECT_EQ(ParseReviewScores("8 9\nBecause"), std::make_pair(8.0, 9.0));
-  EXPECT_EQ(ParseReviewScores("8,7.5"), std::make_pair(8.0, 7.5));
-  EXPECT_EQ(ParseReviewScores("8, 7"), std::make_pair(-1.0, -1.0));  // two spaces: three parts
-  EXPECT_EQ(ParseReviewScores("8 9 \n"), std::make_pair(-1.0, -1.0));
-  EXPECT_EQ(ParseReviewScores("Assistant 1: 8"), std::make_pair(-1.0, -1.0));
-  const auto summary = SummariseReviews({{"conv", {10, 8}}, {"conv", {10, 9}}, {"detail", {5, 4}}});
-  EXPECT_DOUBLE_EQ(summary.at("conv"), 85);
-  EXPECT_DOUBLE_EQ(summary.at("detail"), 80);
-  EXPECT_DOUBLE_EQ(summary.at("all"), 84);
 }
 
 }  // namespace

@@ -1,14 +1,8 @@
 #include "training/objective/packed_batch.h"
 
-#include <ATen/ops/allclose.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
 #include <vector>
-
-#include "model/attention/sdpa_attention.h"
-#include "training/objective/tree_attention.h"
 
 namespace llava::training {
 namespace {
@@ -61,30 +55,6 @@ TEST(PackedBatchTest, ADifferentBeginningIsNotShared) {
   Sample other = Question("cat", {7, 8});
   other.ids[0] = 2;
   EXPECT_EQ(Pack(Collate({Question("cat", {5, 6}), other}), at::kCPU).ids_T.size(0), 10);
-}
-
-// Attention over a shared beginning equals attention over each sample alone.
-TEST(TreeAttentionTest, EqualsSeparateSamples) {
-  constexpr std::int64_t kHeads = 4, kKeys = 2, kSize = 8;
-  const std::vector<std::int32_t> branches = {0, 0, 0, 1, 1, 2, 2, 2, /* next group */ 0, 1, 1, 2};
-  TreeAttention tree({8, 4}, branches, at::kCPU);
-  const at::Tensor q = at::randn({12, kHeads, kSize});
-  const at::Tensor k = at::randn({12, kKeys, kSize});
-  const at::Tensor v = at::randn({12, kKeys, kSize});
-  const at::Tensor mixed = tree.Forward(0, q, k, v);
-  const auto expect_branch = [&](std::int64_t start, std::int64_t shared, std::int64_t from,
-                                 std::int64_t count) {
-    const auto rows = [&](const at::Tensor& x) {
-      return at::cat({x.narrow(0, start, shared), x.narrow(0, from, count)});
-    };
-    model::SdpaAttention alone({shared + count});
-    EXPECT_TRUE(at::allclose(rows(mixed), alone.Forward(0, rows(q), rows(k), rows(v)), 1e-4, 1e-5))
-        << "branch at " << from;
-  };
-  expect_branch(0, 3, 3, 2);
-  expect_branch(0, 3, 5, 3);
-  expect_branch(8, 1, 9, 2);
-  expect_branch(8, 1, 11, 1);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "training/optim/adamw.h"
 
-#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -9,7 +8,6 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "training/optim/gradients.h"
 
 namespace llava::training {
 namespace {
@@ -80,21 +78,6 @@ TEST(AdamWTest, WithoutGradientNothingMoves) {
   optimizer.Step(1.0, 1.0);
   EXPECT_EQ(weight[0].item<double>(), 1.0);
   EXPECT_EQ(optimizer.steps(), 1);
-}
-
-TEST(GradientsTest, NormGoesOverAllParametersAndClippingBringsItDown) {
-  const model::NamedTensor a{"a", at::zeros({2})};
-  const model::NamedTensor b{"b", at::zeros({1})};
-  const model::NamedTensor untouched{"c", at::zeros({5})};
-  a.tensor.mutable_grad() = Values({3.0, 0.0});
-  b.tensor.mutable_grad() = Values({4.0});
-  const double norm = GradientNorm({a, b, untouched});
-  EXPECT_DOUBLE_EQ(norm, 5.0);
-  EXPECT_NEAR(norm * ClipFactor(norm, 1.0), 1.0, 1e-6);
-  EXPECT_DOUBLE_EQ(ClipFactor(norm, 10.0), 1.0);
-  EXPECT_DOUBLE_EQ(ClipFactor(norm, 0.0), 1.0);
-  b.tensor.mutable_grad() = at::full({1}, std::nan(""));
-  EXPECT_TRUE(std::isnan(GradientNorm({a, b})));
 }
 
 }  // namespace

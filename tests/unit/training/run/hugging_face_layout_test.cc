@@ -138,9 +138,8 @@ TEST_F(OriginalLayoutTest, BecomesAHuggingFaceCheckpointOfTheSameModel) {
   EXPECT_EQ(tokenizer->IdOf("<image>"), kPieces);
   EXPECT_EQ(tokenizer->IdOf("<pad>"), kPieces + 1);
   EXPECT_EQ(config.image_token_id, kPieces);
-  std::vector<std::string> warnings;
-  EXPECT_EQ(model::ChatTemplate::ForCheckpoint(converted_, config, &warnings)->name(),
-            model::ChatTemplate::ForCheckpoint(original_, (*before)->config(), &warnings)->name());
+  EXPECT_EQ(model::ChatTemplate::ForCheckpoint(converted_, config)->name(),
+            model::ChatTemplate::ForCheckpoint(original_, (*before)->config())->name());
   EXPECT_EQ(*model::ReadPreprocessSettings(converted_, config),
             *model::ReadPreprocessSettings(original_, (*before)->config()));
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws small pictures of every kind that Pillow reads as JPEG, PNG, WebP or BMP, and writes down what Pillow makes
+"""Draws small pictures of every kind that Pillow reads as JPEG, PNG, WebP, GIF or BMP, and writes down what Pillow makes
 of them: expected.txt has a line "file width height sha256" a picture, of ImageOps.exif_transpose(im).convert("RGB");
 for JPEG (whose decoders may differ by a level) the pixels themselves are in <file>.expected.png.
 
@@ -262,11 +262,105 @@ def bmps():
                                   for i in range(H)), 32)
 
 
+def gif_blocks(data):
+    return b"".join(bytes([len(data[i:i + 255])]) + data[i:i + 255] for i in range(0, len(data), 255)) + b"\0"
+
+
+def gif_codes(indices, bits):
+    """LZW without compression: a clear code before the codes could grow."""
+    clear, out, fill, held = 1 << bits, bytearray(), 0, 0
+    codes = []
+    for i, index in enumerate(indices):
+        if i % ((1 << bits) - 2) == 0:
+            codes.append(clear)
+        codes.append(int(index))
+    for code in codes + [clear + 1]:
+        held |= code << fill
+        fill += bits + 1
+        while fill >= 8:
+            out.append(held & 255)
+            held >>= 8
+            fill -= 8
+    return bytes(out) + bytes([held & 255])
+
+
+def gif(frames, screen, palette, before=b"", end=b";"):
+    """frames: (left, top, indices, local palette or None, interlaced, transparent index or None)."""
+    def size_bits(p):
+        return max(1, (len(p) // 3 - 1).bit_length())
+    flags = 0x80 | (size_bits(palette) - 1) if palette else 0
+    out = b"GIF89a" + struct.pack("<HHBBB", *screen, flags, 0, 0) + palette + before
+    for left, top, indices, local, interlaced, transparent in frames:
+        if transparent is not None:
+            out += b"!\xf9\x04" + struct.pack("<BHB", 1, 10, transparent) + b"\0"
+        h, w = indices.shape
+        rows = [y for a, b in ((0, 8), (4, 8), (2, 4), (1, 2)) for y in range(a, h, b)] if interlaced else range(h)
+        out += b"," + struct.pack("<HHHHB", left, top, w, h, 0x40 * interlaced | (0x80 | size_bits(local) - 1 if local else 0))
+        out += (local or b"") + b"\x08" + gif_blocks(gif_codes(indices[list(rows)].ravel(), 8))
+    return out + end
+
+
+def gifs():
+    rgb = Image.fromarray(colours())
+    few = rgb.quantize(16)
+    yield "palette.gif", saved(few, "GIF")
+    yield "interlaced.gif", saved(few, "GIF", interlace=1)
+    yield "grey.gif", saved(rgb.convert("L"), "GIF")
+    yield "transparent.gif", saved(few, "GIF", transparency=3)
+    yield "animated.gif", saved(few, "GIF", save_all=True, append_images=[few.rotate(180)], loop=0, comment=b"x" * 600)
+    indices = np.asarray(few).astype(int)
+    colours16 = bytes(few.getpalette()[:48])
+    ramp = bytes(i for i in range(16) for _ in range(3))
+    yield "plain.gif", gif([(0, 0, indices, None, False, None)], (W, H), colours16)
+    yield "interlaced_rows.gif", gif([(0, 0, indices, None, True, None)], (W, H), colours16)
+    yield "local_palette.gif", gif([(0, 0, indices, colours16[::-1], False, None)], (W, H), colours16)
+    yield "ramp_palette.gif", gif([(0, 0, indices * 3, ramp, False, None)], (W, H), colours16)
+    yield "no_palette.gif", gif([(0, 0, indices * 9, None, False, None)], (W, H), b"")
+    yield "beyond_palette.gif", gif([(0, 0, indices * 2, None, False, None)], (W, H), colours16)
+    yield "part.gif", gif([(5, 4, indices[:9, :11], None, False, None)], (W, H), colours16)
+    yield "part_transparent.gif", gif([(5, 4, indices[:9, :11], None, False, 7)], (W, H), colours16)
+    yield "larger_than_screen.gif", gif([(5, 4, indices, None, False, None)], (20, 60), colours16)
+    yield "second_frame_cut.gif", gif([(0, 0, indices, None, False, None)] * 2, (W, H), colours16)[:-300]
+    yield "no_trailer.gif", gif([(0, 0, indices, None, False, None)], (W, H), colours16, end=b"")
+    yield "extensions.gif", gif([(0, 0, indices, None, False, None)], (W, H), colours16,
+                                before=b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0!\xfe" + gif_blocks(b"words " * 99))
+
+
+def animations():
+    rgb = Image.fromarray(colours())
+    rgba = rgb.copy()
+    rgba.putalpha(Image.fromarray((np.mgrid[0:H, 0:W][1] * 255 // (W - 1)).astype(np.uint8)))
+    for name, first, options in (("animated", rgb, {"quality": 80}), ("animated_lossless", rgb, {"lossless": True}),
+                                 ("animated_alpha", rgba, {"lossless": True, "exact": True})):
+        yield name + ".webp", saved(first, "WEBP", save_all=True, append_images=[first.rotate(180)], **options)
+    still = saved(rgb.crop((0, 0, 11, 9)), "WEBP", lossless=True)[12:]
+    frame = struct.pack("<I", 2)[:3] + struct.pack("<I", 3)[:3] + struct.pack("<I", 10)[:3] + struct.pack("<I", 8)[:3]
+    frame += b"\x64\0\0\0" + still
+
+    def part(kind, data):
+        return kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+    body = b"WEBP" + part(b"VP8X", b"\x02\0\0\0" + struct.pack("<I", W - 1)[:3] + struct.pack("<I", H - 1)[:3])
+    body += part(b"ANIM", b"\x10\x20\x30\xff\0\0") + part(b"ANMF", frame)
+    yield "animated_part.webp", b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def tails():
+    """PNG files that end before they should, but have all their pixels."""
+    for name, samples, depth, colour in (("rgb8", colours(), 8, 2), ("grey4", colours()[..., 0] // 16, 4, 0)):
+        for interlace in (False, True):
+            whole = png(samples, depth, colour, interlace=interlace)
+            for cut in (12, 14, 4, 16, 20):
+                yield f"{name}_{'interlaced_' * interlace}cut{cut}.png", whole[:-cut]
+    yield "surplus.png", png(colours(), 8, 2)[:-12] + chunk(b"IDAT", bytes(99)) + chunk(b"IEND", b"")
+    yield "apng.png", saved(Image.fromarray(colours()), "PNG", save_all=True,
+                            append_images=[Image.fromarray(colours()[::-1].copy())])
+
+
 def main():
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
-    for pictures in (pngs, jpegs, webps, bmps):
+    for pictures in (pngs, jpegs, webps, bmps, gifs, animations, tails):
         for name, data in pictures():
             (folder / name).write_bytes(data)
             with Image.open(BytesIO(data)) as im:

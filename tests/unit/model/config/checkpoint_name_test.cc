@@ -1,0 +1,60 @@
+#include "model/config/checkpoint_name.h"
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava::model {
+namespace {
+
+constexpr char kCommit[] = "a272c74b2481d8aff3aa6fc2c4bf891fe57334fb";
+
+class CheckpointNameTest : public testing::Test {
+ protected:
+  std::string Make(const std::string& folder) const {
+    const std::string path = dir_.path() + "/" + folder;
+    std::filesystem::create_directories(path);
+    return path;
+  }
+  static void Write(const std::string& path, const std::string& text) {
+    std::ofstream(path) << text;
+  }
+
+  test::TempDir dir_;
+};
+
+TEST_F(CheckpointNameTest, AFolderIsCalledByItsName) {
+  const std::string folder = Make("llava-1.5-7b-hf");
+  EXPECT_EQ(CheckpointName(folder), "llava-1.5-7b-hf");
+  EXPECT_EQ(CheckpointName(folder + "/"), "llava-1.5-7b-hf");
+  EXPECT_EQ(CheckpointName(folder + "/."), "llava-1.5-7b-hf");
+  EXPECT_EQ(CheckpointName("/"), "llava");
+}
+
+TEST_F(CheckpointNameTest, TheManifestCountsThenTheConfig) {
+  const std::string folder = Make("checkpoint");
+  Write(folder + "/config.json", R"({"name": "from-config"})");
+  EXPECT_EQ(CheckpointName(folder), "from-config");
+  Write(folder + "/manifest.json", R"({"name": "from-manifest"})");
+  EXPECT_EQ(CheckpointName(folder), "from-manifest");
+  Write(folder + "/manifest.json", R"({"name": 7})");  // its reader's complaint
+  EXPECT_EQ(CheckpointName(folder), "from-config");
+}
+
+TEST_F(CheckpointNameTest, ASnapshotOfTheHubIsNotCalledByItsCommit) {
+  const std::string cached =
+      Make(absl::StrCat("models--llava-hf--llava-1.5-7b-hf/snapshots/", kCommit));
+  EXPECT_EQ(CheckpointName(cached), "llava-1.5-7b-hf");
+  EXPECT_EQ(CheckpointName(Make("models--gpt2/snapshots/main")), "gpt2");
+  const std::string copied = Make(kCommit);
+  EXPECT_EQ(CheckpointName(copied), kCommit);
+  Write(copied + "/config.json", R"({"_name_or_path": "llava-hf/llava-1.5-13b-hf/"})");
+  EXPECT_EQ(CheckpointName(copied), "llava-1.5-13b-hf");
+}
+
+}  // namespace
+}  // namespace llava::model

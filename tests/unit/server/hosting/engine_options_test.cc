@@ -1,0 +1,88 @@
+#include "server/hosting/engine_options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "server/scheduling/limits.h"
+
+namespace llava::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+class EngineOptionsTest : public ::testing::Test {
+ protected:
+  EngineOptionsTest() {
+    model_.block_bytes = 1000;
+    model_.feature_bytes_per_token = 8192;
+    llava_.text.max_positions = 2048;
+    config_.kv_cache_bytes = 12'999;
+  }
+
+  absl::StatusOr<engine::EngineOptions> Options() const {
+    return ToEngineOptions(config_, "cuda:1", model_, llava_);
+  }
+
+  Config config_;
+  BackendModel model_;
+  model::LlavaConfig llava_;
+};
+
+TEST_F(EngineOptionsTest, EachSettingGoesToItsPlace) {
+  config_.stream_tokens = 31;
+  config_.queue_requests = 32;
+  config_.max_batch_tokens = 333;
+  config_.max_running = 34;
+  config_.max_images_per_step = 5;
+  config_.max_context_tokens = 360;
+  config_.image_cache_bytes = 37;
+  config_.prefix_cache = false;
+  const auto options = Options();
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->name, "cuda:1");
+  EXPECT_EQ(options->stream_tokens, 31);
+  EXPECT_EQ(options->inbox_capacity, 32);
+  const scheduling::SchedulerOptions& scheduler = options->scheduler;
+  EXPECT_EQ(scheduler.num_blocks, 12);  // whole ones
+  EXPECT_EQ(scheduler.max_batch_tokens, 333);
+  EXPECT_EQ(scheduler.max_running, 34);
+  EXPECT_EQ(scheduler.max_images_per_step, 5);
+  EXPECT_EQ(scheduler.max_context_tokens, 360);
+  EXPECT_EQ(scheduler.feature_cache_bytes, 37);
+  EXPECT_EQ(scheduler.feature_bytes_per_token, 8192);
+  EXPECT_FALSE(scheduler.prefix_cache);
+}
+
+TEST_F(EngineOptionsTest, NoLongerThanTheModelsPositions) {
+  config_.max_context_tokens = 4096;
+  EXPECT_EQ(Options()->scheduler.max_context_tokens, 2048);
+  config_.max_context_tokens = 2047;
+  EXPECT_EQ(Options()->scheduler.max_context_tokens, 2047);
+}
+
+TEST_F(EngineOptionsTest, NoMoreBlocksThanASchedulerCounts) {
+  model_.block_bytes = 1;
+  config_.kv_cache_bytes = std::int64_t{1} << 40;
+  EXPECT_EQ(Options()->scheduler.num_blocks, scheduling::kMaxBlocks);
+}
+
+TEST_F(EngineOptionsTest, ACacheOfLessThanOneBlockIsRefused) {
+  config_.kv_cache_bytes = 1000;
+  EXPECT_EQ(Options()->scheduler.num_blocks, 1);
+  config_.kv_cache_bytes = 999;
+  EXPECT_EQ(Options().status(),
+            absl::InvalidArgumentError(
+                "kv_cache_bytes: 999 is less than one block of this model, 1000 bytes"));
+}
+
+TEST_F(EngineOptionsTest, WhatTheSchedulerCannotDoIsRefused) {
+  config_.max_running = config_.max_batch_tokens + 1;
+  const absl::Status status = Options().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("max_running is 513, expected 1 to 512"));
+}
+
+}  // namespace
+}  // namespace llava::server
