@@ -78,7 +78,9 @@ TEST_F(LoadGeneratorTest, AnOpenLoopSendsWhenItIsDue) {
   const auto samples = Run({.requests = 4, .rate = 1000, .images = 0});
   for (std::size_t i = 0; i < samples.size(); ++i) {
     EXPECT_GE(samples[i].start, samples[i].due);
-    if (i > 0) EXPECT_GT(samples[i].due, samples[i - 1].due);
+    if (i > 0) {
+      EXPECT_GT(samples[i].due, samples[i - 1].due);
+    }
   }
 }
 

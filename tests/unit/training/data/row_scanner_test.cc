@@ -69,13 +69,15 @@ TEST(RowScannerTest, AnEmptyListHasNoRows) {
 }
 
 TEST(RowScannerTest, NamesTheLineAndWhatWasExpected) {
-  EXPECT_EQ(ErrorOf(""), "line 1: is empty, expected a JSON list or JSONL");
+  EXPECT_EQ(ErrorOf(""), "line 1, column 1: is empty, expected a JSON list or JSONL");
   EXPECT_EQ(ErrorOf("\n x"),
-            "line 2: begins with 'x', expected a JSON list or one JSON object a line");
-  EXPECT_EQ(ErrorOf("[{}\n{}]"), "line 2: expected ',' or ']' behind a row");
-  EXPECT_EQ(ErrorOf("[{}]\n\n{}"), "line 3: there is something behind the end of the list");
-  EXPECT_EQ(ErrorOf("[{}"), "line 1: the list does not end, expected ']'");
-  EXPECT_EQ(ErrorOf("[{},\n{\"a\":\n"), "line 3: the row that begins in line 2 does not end");
+            "line 2, column 2: begins with 'x', expected a JSON list or one JSON object a line");
+  EXPECT_EQ(ErrorOf("[{}\n{}]"), "line 2, column 1: expected ',' or ']' behind a row");
+  EXPECT_EQ(ErrorOf("[{}]\n\n{}"),
+            "line 3, column 1: there is something behind the end of the list");
+  EXPECT_EQ(ErrorOf("[{}"), "line 1, column 4: the list does not end, expected ']'");
+  EXPECT_EQ(ErrorOf("[{},\n{\"a\":\n"),
+            "line 3, column 1: the row that begins in line 2 does not end");
 }
 
 // The row is passed over without being held; those behind it come as ever.
