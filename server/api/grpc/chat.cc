@@ -57,10 +57,8 @@ class Reactor : public rpc::RawReactor, protected CallDriver {
   }
 
   absl::StatusOr<ChatCall> MakeCall() {
-    Request message;
-    rpc::CallGuard::Share share;
-    RETURN_IF_ERROR(edge_.guard->Parse(&bytes_, &message, &share));
-    const ChatRequest& request = RequestOf(message);
+    RETURN_IF_ERROR(edge_.guard->Parse(&bytes_, &message_, &share_));
+    const ChatRequest& request = RequestOf(message_);
     options_ = OptionsOf(request);
     ASSIGN_OR_RETURN(ChatCall call, ToCall(request, prefix_));
     RETURN_IF_ERROR(Complete(*std::move(head_), absl::StrCat(prefix_, "tenant"), &call));
@@ -74,6 +72,8 @@ class Reactor : public rpc::RawReactor, protected CallDriver {
   const char* const prefix_;
   absl::StatusOr<CallHead> head_;
   grpc::ByteBuffer bytes_;
+  Request message_;  // holds the images of the call, which are read while it is prepared
+  rpc::CallGuard::Share share_;
   AnswerOptions options_;
 };
 

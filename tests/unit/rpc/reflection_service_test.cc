@@ -41,7 +41,8 @@ TEST_F(ReflectionServiceTest, ListsAndDescribes) {
   ServerReflectionRequest request;
   request.set_list_services("*");
   std::vector<std::string> names;
-  for (const auto& service : stream->Ask(request).list_services_response().service()) {
+  const ServerReflectionResponse listed = stream->Ask(request);
+  for (const auto& service : listed.list_services_response().service()) {
     names.push_back(service.name());
   }
   EXPECT_THAT(names, UnorderedElementsAre("test.Echo", "grpc.health.v1.Health",
