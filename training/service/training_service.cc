@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/string_view.h"
 
 namespace llava::training {
 namespace {
@@ -22,8 +23,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
 absl::StatusOr<std::string> Caller(const grpc::ServerContext& context, const rpc::Auth& auth) {
   const auto& metadata = context.client_metadata();
   const auto found = metadata.find("authorization");
-  const absl::string_view header =
-      found == metadata.end() ? "" : absl::string_view(found->second.data(), found->second.size());
+  const absl::string_view header = found == metadata.end() ? "" : AbslView(found->second);
   return auth.Check(header, rpc::Role::kAdmin);
 }
 
