@@ -4,8 +4,8 @@ import re
 import schemathesis
 
 REASONS = re.compile("|".join([
-    r"messages: expected the last one to be the user's",
-    r"messages\[\d+\]: expected ",  # who may speak when
+    r"messages\[\d+\]: expected ",  # whose images
+    r"(continue_final_message|add_generation_prompt): is (true|false), but the last message ",
     r"messages\[\d+\]\.content\[\d+\]\.image_url\.url: ",  # no picture, or none that may be fetched
     r"min_tokens: \d+ is not between 0 and max_tokens$",
     r"top_logprobs: needs logprobs: true$",

@@ -7,9 +7,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
+#include "base/string_view.h"
 #include "server/api/grpc/error_details.h"
-#include "server/chat/api_error.h"
 #include "server/registry/published.h"
 
 namespace llava::api {
@@ -82,8 +83,7 @@ grpc::Status GrpcModels::Command(grpc::ServerContext* context, const char* name,
                                  bool only_reads) {
   const auto& metadata = context->client_metadata();
   const auto found = metadata.find("authorization");
-  const absl::string_view header =
-      found == metadata.end() ? "" : absl::string_view(found->second.data(), found->second.size());
+  const absl::string_view header = found == metadata.end() ? "" : AbslView(found->second);
   const auto caller = auth_->Check(header, rpc::Role::kAdmin);
   if (!caller.ok()) return ToGrpcStatus(caller.status());
   const absl::Status status = act(*caller);

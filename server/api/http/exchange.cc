@@ -1,5 +1,8 @@
 #include "server/api/http/exchange.h"
 
+#include <boost/url/parse.hpp>
+#include <boost/url/pct_string_view.hpp>
+#include <boost/url/url_view.hpp>
 #include <utility>
 
 namespace llava::api {
@@ -14,9 +17,20 @@ HttpResponse MakeResponse(http::status status, absl::string_view content_type, s
   return response;
 }
 
-std::string PathOf(const HttpRequest& request) {
-  const std::string target(request.target());
-  return target.substr(0, target.find('?'));
+std::optional<std::string> PathOf(const HttpRequest& request) {
+  const boost::beast::string_view target = request.target();
+  if (target.starts_with('/')) {
+    const boost::beast::string_view path = target.substr(0, target.find('?'));
+    const auto encoded = boost::urls::make_pct_string_view(path);
+    return encoded.has_value() ? encoded->decode() : std::string(path);
+  }
+  const auto url = boost::urls::parse_absolute_uri(target);
+  if (!url.has_value() || !url->has_authority()) return std::nullopt;
+  if (url->scheme_id() != boost::urls::scheme::http &&
+      url->scheme_id() != boost::urls::scheme::https) {
+    return std::nullopt;
+  }
+  return url->encoded_path().empty() ? "/" : url->path();
 }
 
 std::string HeaderOf(const HttpRequest& request, absl::string_view name) {
