@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 #include "boost/json/parse.hpp"
 #include "boost/json/serialize.hpp"
 

@@ -6,7 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 
 namespace llava::model {
 namespace {

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/field_error.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 #include "model/text/white_space.h"
 
 namespace llava::model {

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 
 namespace llava::model {
 namespace {

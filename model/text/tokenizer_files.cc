@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 #include "boost/json/object.hpp"
 #include "model/text/tokenizer.h"
 #include "model/text/tokenizer_json.h"

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <utility>
 
-#include "base/string_view.h"
 #include "base/utf8_stream.h"
 #include "server/chat/api_error.h"
 

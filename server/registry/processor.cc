@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 #include "model/config/image_layout.h"
 #include "model/image/preprocess.h"
 #include "model/text/detokenizer.h"

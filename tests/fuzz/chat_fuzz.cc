@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_split.h"
 #include "base/check.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 #include "model/text/chat_template.h"
 #include "model/text/detokenizer.h"
 #include "model/text/prompt.h"

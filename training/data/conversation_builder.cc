@@ -8,7 +8,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 #include "model/text/prompt.h"
 
 namespace llava::training {

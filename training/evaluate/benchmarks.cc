@@ -5,7 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 
 namespace llava::training {
 namespace {

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 #include "llava/tensorboard/v1/event.pb.h"
 
 namespace llava::training {

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 #include "server/api/grpc/error_details.h"
 #include "server/registry/published.h"
 

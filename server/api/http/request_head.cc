@@ -10,7 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 #include "server/api/http/router.h"
 
 namespace llava::api {

@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
-#include "base/string_view.h"
 #include "base/utf8_stream.h"
 #include "server/chat/api_error.h"
 #include "server/scheduling/admission.h"

@@ -11,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
-#include "base/string_view.h"
 #include "base/utf8_stream.h"
 #include "server/api/openai/images.h"
 #include "server/api/openai/json_body.h"

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
-#include "base/string_view.h"
+#include "base/utf8_stream.h"
 
 namespace llava::training::scenes {
 namespace {
