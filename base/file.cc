@@ -18,6 +18,10 @@ absl::Status ErrnoError(const std::string& path) {
   if (errno == ENOENT || errno == ENOTDIR) {
     return absl::NotFoundError(absl::StrCat(path, ": no such file"));
   }
+  if (errno == ENXIO || errno == ENODEV) {  // which absl takes for "not found"
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": is a socket or a device, expected a regular file"));
+  }
   return absl::ErrnoToStatus(errno, path);
 }
 

@@ -1,10 +1,12 @@
 #include "model/checkpoint/manifest.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <optional>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -116,10 +118,19 @@ absl::Status ParseEvaluation(const json::object& object, Manifest* manifest) {
   return absl::OkStatus();
 }
 
-// Opens, and calls `on_piece` for every piece.
-absl::Status ReadPieces(const std::string& path,
+absl::Status CheckSize(const FileDescriptor& file, const std::string& path,
+                       std::uint64_t expected) {
+  struct stat info{};
+  if (fstat(file.get(), &info) != 0) return absl::ErrnoToStatus(errno, path);
+  const auto size = static_cast<std::uint64_t>(info.st_size);
+  if (size == expected) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(path, ": has ", size, " bytes, the manifest says ", expected));
+}
+
+// Calls `on_piece` for every piece.
+absl::Status ReadPieces(const FileDescriptor& file, const std::string& path,
                         const std::function<absl::Status(std::string_view)>& on_piece) {
-  ASSIGN_OR_RETURN(const FileDescriptor file, OpenRegularFile(path));
   std::string buffer(kPiece, '\0');
   absl::Status status;
   while (status.ok()) {
@@ -132,11 +143,20 @@ absl::Status ReadPieces(const std::string& path,
   return status;
 }
 
+// Opened once, so that what is measured is what is hashed. With a size that is expected, whatever
+// else stands at the path is DATA_LOSS, and another size is noticed before anything is read.
 absl::StatusOr<ManifestFile> Describe(const std::string& dir, const std::string& path,
+                                      std::optional<std::uint64_t> expected_size,
                                       const OnVerified& on_verified) {
+  const std::string full = dir + "/" + path;
+  auto opened = OpenRegularFile(full);
+  if (!opened.ok()) {
+    return expected_size ? absl::DataLossError(opened.status().message()) : opened.status();
+  }
+  if (expected_size) RETURN_IF_ERROR(CheckSize(*opened, full, *expected_size));
   ManifestFile file{path, 0, {}};
   Sha256 hash;
-  RETURN_IF_ERROR(ReadPieces(dir + "/" + path, [&](std::string_view piece) {
+  RETURN_IF_ERROR(ReadPieces(*opened, full, [&](std::string_view piece) {
     hash.Update(piece);
     file.size += piece.size();
     return on_verified ? on_verified(piece.size()) : absl::OkStatus();
@@ -145,7 +165,8 @@ absl::StatusOr<ManifestFile> Describe(const std::string& dir, const std::string&
   return file;
 }
 
-// Paths of all files, sorted; folders and files whose names begin with a dot are passed over.
+// Paths of all files, sorted; folders and files whose names begin with a dot are passed over. What
+// is no folder is a file here, also a link in a circle: reading it is the error then.
 absl::StatusOr<std::vector<std::string>> ListFiles(const std::string& dir) {
   std::vector<std::string> paths;
   std::error_code error;
@@ -237,14 +258,8 @@ absl::Status VerifyFiles(const Manifest& manifest, const std::string& dir,
   for (const ManifestFile& expected : manifest.files) {
     known.insert(expected.path);
     const std::string path = absl::StrCat(dir, "/", expected.path);
-    std::error_code error;
-    const auto size = fs::file_size(path, error);
-    if (error) return absl::DataLossError(absl::StrCat(path, ": ", error.message()));
-    if (size != expected.size) {
-      return absl::DataLossError(
-          absl::StrCat(path, ": has ", size, " bytes, the manifest says ", expected.size));
-    }
-    ASSIGN_OR_RETURN(const ManifestFile found, Describe(dir, expected.path, on_verified));
+    ASSIGN_OR_RETURN(const ManifestFile found,
+                     Describe(dir, expected.path, expected.size, on_verified));
     if (found != expected) {
       return absl::DataLossError(absl::StrCat(path, ": has SHA-256 ", found.sha256.Hex(),
                                               ", the manifest says ", expected.sha256.Hex()));
@@ -263,7 +278,7 @@ absl::StatusOr<std::vector<ManifestFile>> DescribeFiles(const std::string& dir) 
   ASSIGN_OR_RETURN(const std::vector<std::string> paths, ListFiles(dir));
   std::vector<ManifestFile> files;
   for (const std::string& path : paths) {
-    ASSIGN_OR_RETURN(ManifestFile file, Describe(dir, path, nullptr));
+    ASSIGN_OR_RETURN(ManifestFile file, Describe(dir, path, std::nullopt, nullptr));
     files.push_back(std::move(file));
   }
   return files;

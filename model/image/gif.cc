@@ -102,7 +102,7 @@ struct Colours {
   std::uint8_t rgb[256][3];
 };
 
-// Pillow takes a table in which every index is its own grey level for none.
+// Pillow passes over a table in which every index is its own grey level.
 bool IsGreyRamp(const ColorMapObject& map) {
   for (int i = 0; i < map.ColorCount; ++i) {
     const GifColorType& c = map.Colors[i];
@@ -111,13 +111,20 @@ bool IsGreyRamp(const ColorMapObject& map) {
   return true;
 }
 
+// The frame's own table, else the file's, else none.
+const ColorMapObject* TableOf(const GifFileType& gif) {
+  for (const ColorMapObject* map : {gif.Image.ColorMap, gif.SColorMap}) {
+    if (map != nullptr && !IsGreyRamp(*map)) return map;
+  }
+  return nullptr;
+}
+
 Colours ColoursOf(const GifFileType& gif) {
-  const ColorMapObject* map = gif.Image.ColorMap != nullptr ? gif.Image.ColorMap : gif.SColorMap;
+  const ColorMapObject* map = TableOf(gif);
   Colours colours{};
-  const bool grey = map == nullptr || IsGreyRamp(*map);
   for (int i = 0; i < 256; ++i) {
     std::uint8_t* rgb = colours.rgb[i];
-    if (grey) {
+    if (map == nullptr) {
       rgb[0] = rgb[1] = rgb[2] = static_cast<std::uint8_t>(i);
     } else if (i < map->ColorCount) {
       const GifColorType& c = map->Colors[i];

@@ -133,6 +133,7 @@ struct Chunks {
   std::string_view palette;
   std::string_view header;               // IHDR
   std::vector<std::string_view> pixels;  // of the IDATs, in pieces of at most kPieceBytes
+  bool complete = false;                 // up to IEND
 };
 
 absl::StatusOr<Chunks> CollectChunks(std::string_view bytes) {
@@ -145,7 +146,10 @@ absl::StatusOr<Chunks> CollectChunks(std::string_view bytes) {
     ASSIGN_OR_RETURN(const Chunk chunk, std::move(next));
     const bool critical = (chunk.type[0] & 0x20) == 0;
     if (!critical) continue;
-    if (chunk.type == "IEND") break;
+    if (chunk.type == "IEND") {
+      chunks.complete = true;
+      break;
+    }
     if (!chunk.check_sum_right) {
       return ImageError(ImageFormat::kPng,
                         absl::StrCat("the check sum of its ", std::string(chunk.type),
@@ -191,10 +195,11 @@ std::string PlainStart(const Chunks& chunks) {
 // asked for what comes after the last row.
 struct Decompression {
   std::string plain;
-  const std::vector<std::string_view>& pixels;
+  const Chunks& chunks;
   const DecodeBudget* budget;
   std::size_t read = 0;  // of `plain`
-  std::size_t next = 0;  // of `pixels`
+  std::size_t next = 0;  // of the pixels
+  bool padded = false;
   std::vector<png_bytep> rows = {};
   bool too_slow = false;
   std::string message = {};
@@ -208,14 +213,23 @@ struct Decompression {
 }
 void IgnorePngWarning(png_structp, png_const_charp) {}
 
+// The next chunk into `plain`. libpng asks for more before it takes the last row out of zlib, so a
+// file that was cut after its last row gets a few bytes that mean nothing.
+void NextPixels(png_structp png, Decompression& d) {
+  constexpr std::string_view kPadding("\0\0\0\0", 4);
+  const bool pad = d.next == d.chunks.pixels.size();
+  if (pad && (d.chunks.complete || d.padded)) png_error(png, "truncated");
+  d.padded = pad;
+  d.plain.clear();
+  PutChunk("IDAT", pad ? kPadding : d.chunks.pixels[d.next++], d.plain);
+  d.read = 0;
+}
+
 void ReadSome(png_structp png, png_bytep out, png_size_t size) {
   auto* d = static_cast<Decompression*>(png_get_io_ptr(png));
   while (size > 0) {
     if (d->read == d->plain.size()) {
-      if (d->next == d->pixels.size()) png_error(png, "truncated");
-      d->plain.clear();
-      PutChunk("IDAT", d->pixels[d->next++], d->plain);
-      d->read = 0;
+      NextPixels(png, *d);
     }
     const std::size_t count = std::min<std::size_t>(size, d->plain.size() - d->read);
     std::memcpy(out, d->plain.data() + d->read, count);
@@ -254,6 +268,8 @@ bool RunDecompression(Decompression& d, bool wide_grey) {
   png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &d, FailPng, IgnorePngWarning);
   png_infop info = png == nullptr ? nullptr : png_create_info_struct(png);
   volatile bool done = false;
+  // The check sum of what was compressed may be cut off.
+  if (png != nullptr && !d.chunks.complete) png_set_option(png, PNG_IGNORE_ADLER32, PNG_OPTION_ON);
   if (info != nullptr && setjmp(d.jump) == 0) {
     ReadRows(png, info, d, wide_grey);
     done = true;
@@ -296,7 +312,7 @@ absl::StatusOr<RgbImage> DecodePng(std::string_view bytes, const ImageHeader& he
   }
   RgbImage image{header.width, header.height, {}};
   image.pixels.resize(3 * static_cast<std::size_t>(header.pixels()));
-  Decompression d{.plain = PlainStart(chunks), .pixels = chunks.pixels, .budget = &budget};
+  Decompression d{.plain = PlainStart(chunks), .chunks = chunks, .budget = &budget};
   const bool wide_grey = header.channels == 1 && header.bits_per_channel == 16;
   std::vector<std::uint16_t> wide(wide_grey ? static_cast<std::size_t>(header.pixels()) : 0);
   const std::size_t row_bytes = (wide_grey ? 2 : 3) * static_cast<std::size_t>(header.width);

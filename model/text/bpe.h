@@ -23,8 +23,8 @@ namespace llava::model {
 
 class SentencepieceModel;
 
-// Of the text's bytes; what Bpe::Encode allocates stays below. Measured: 33 for text that is one
-// stretch of 16 MiB of one letter, 12 for words.
+// Of the text's bytes; what Bpe::Encode allocates stays below. The peak of resident memory grew by
+// 9 for 16 MiB of one letter (1.1 s of one core) and by 5 for as much of words (0.9 s).
 inline constexpr int kBytesPerByte = 64;
 
 // Immutable; any thread.

@@ -67,7 +67,8 @@ struct App::Parts {
         io(static_cast<int>(config.http_threads)),
         prepare(static_cast<int>(config.prepare_threads),
                 static_cast<std::size_t>(config.queue_requests)),
-        runner(ToRunnerOptions(config), &models, &admission, &prepare, &metrics, log.get(), clock),
+        runner(ToRunnerOptions(config), &models.directory(), &admission, &prepare, &metrics,
+               log.get(), clock),
         fetcher(std::move(fetch), clock),
         chat(&runner, &io, &auth),
         model_service({ModelName(config), config.checkpoint, config.watch}, &models, &auth,
@@ -108,7 +109,7 @@ struct App::Parts {
   std::unique_ptr<api::HttpServer> http;
   std::unique_ptr<api::HttpServer> metrics_http;
   std::unique_ptr<registry::LatestWatcher> watcher;
-  registry::Registry::Ticket first;  // of the configured checkpoint; null: none
+  registry::Ticket first;            // of the configured checkpoint; null: none
   bool was_ready = false;            // of the registry's lock
   std::optional<bool> all_answered;  // by Stop
 };
@@ -151,6 +152,9 @@ void App::Parts::OnChange(const registry::VersionInfo& info, const std::string& 
                                 {"dir", info.dir},
                                 {"traffic", info.traffic}};
   if (!cause.empty()) fields["cause"] = cause;
+  if (info.ending != registry::Ending::kNone) {
+    fields["ending"] = registry::EndingName(info.ending);
+  }
   if (!info.reason.empty()) fields["reason"] = info.reason;
   if (info.state == registry::VersionState::kRejected) {
     log->Warning("model version", std::move(fields));
@@ -173,7 +177,8 @@ void App::Parts::OnChange(const registry::VersionInfo& info, const std::string& 
 
 absl::Status App::Parts::Watch() {
   const auto on_latest = [this](const std::string& dir, bool replaced) {
-    const auto queued = models.Load(dir, replaced);
+    const auto queued =
+        models.Load(dir, replaced ? registry::Origin::kOperator : registry::Origin::kPublished);
     if (queued.ok()) return;
     log->Warning("a published version is not taken in",
                  {{"dir", dir}, {"reason", std::string(queued.status().message())}});
@@ -272,7 +277,7 @@ absl::Status App::Serve() {
   p.log->Info("not ready", {{"reason", wanted}});
   p.models.Start();
   if (!p.config.checkpoint.empty()) {
-    ASSIGN_OR_RETURN(p.first, p.models.Load(p.config.checkpoint, /*again=*/true));
+    ASSIGN_OR_RETURN(p.first, p.models.Load(p.config.checkpoint, registry::Origin::kOperator));
   }
   return p.config.watch.empty() ? absl::OkStatus() : p.Watch();
 }

@@ -42,6 +42,7 @@ std::optional<registry::Observation> AnswerWatch::Observe(const absl::Status& st
   registry::Observation observation;
   if (!status.ok()) {
     observation.failed = true;
+    observation.late = absl::IsDeadlineExceeded(status);
     if (!IsTheServersFault(status)) return std::nullopt;
     return observation;
   }

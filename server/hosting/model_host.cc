@@ -1,11 +1,13 @@
 #include "server/hosting/model_host.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <new>
 #include <optional>
@@ -47,7 +49,8 @@ Digest FromHex(const std::string& hex) {
 }
 
 // The manifest; nothing for a checkpoint that was not published, such as one from a hub.
-absl::StatusOr<std::optional<model::CheckpointVersion>> Manifest(const std::string& dir) {
+absl::StatusOr<std::optional<model::CheckpointVersion>> ReadOptionalManifest(
+    const std::string& dir) {
   auto manifest = model::ReadManifest(dir);
   if (manifest.ok()) return std::move(*manifest);
   if (absl::IsNotFound(manifest.status())) return std::nullopt;
@@ -61,7 +64,7 @@ absl::StatusOr<Digest> DigestOfFiles(const std::string& dir) {
   if (!std::filesystem::is_directory(dir, error)) {
     return absl::NotFoundError(absl::StrCat(dir, " is not a folder"));
   }
-  return Sha256Of(registry::FingerprintOf(dir));
+  return Sha256Of(registry::FolderFingerprint(dir));
 }
 
 std::string MiB(std::int64_t bytes) {
@@ -112,7 +115,7 @@ ModelHost::~ModelHost() {
 }
 
 absl::StatusOr<registry::VersionIdentity> ModelHost::Identify(const std::string& dir) {
-  ASSIGN_OR_RETURN(const auto manifest, Manifest(dir));
+  ASSIGN_OR_RETURN(const auto manifest, ReadOptionalManifest(dir));
   registry::VersionIdentity identity;
   if (!manifest) {
     ASSIGN_OR_RETURN(identity.digest, DigestOfFiles(dir));
@@ -136,12 +139,15 @@ bool ModelHost::Serving() const {
 // of malloc's arenas and leave there what they used last, because malloc_trim gives back what lies
 // between an arena's chunks, not what lies behind the last one. (The thread that makes engines must
 // not become nice: theirs would inherit it.)
-absl::Status ModelHost::InLoader(std::function<absl::Status()> work) {
+absl::Status ModelHost::RunOnLoaderThread(std::function<absl::Status()> work) {
   const auto run = [work = std::move(work)]() -> absl::Status {
     try {
       return work();
     } catch (const std::bad_alloc&) {
       return absl::ResourceExhaustedError("out of memory while reading a version");
+    } catch (const std::exception& error) {
+      return absl::InternalError(
+          absl::StrCat("unexpected while reading a version: ", error.what()));
     }
   };
   const auto serve = [this] {
@@ -173,16 +179,16 @@ absl::Status ModelHost::CheckIsThere(const std::string& dir, const Digest& versi
 
 absl::Status ModelHost::Verify(const std::string& dir, const Digest& version,
                                const registry::ShouldContinue& should_continue) {
-  return InLoader([&]() -> absl::Status {
+  return RunOnLoaderThread([&]() -> absl::Status {
     RETURN_IF_ERROR(CheckIsThere(dir, version));
-    RETURN_IF_ERROR(VerifyNow(dir, should_continue));
+    RETURN_IF_ERROR(VerifyFolder(dir, should_continue));
     return CheckIsThere(dir, version);
   });
 }
 
-absl::Status ModelHost::VerifyNow(const std::string& dir,
-                                  const registry::ShouldContinue& should_continue) const {
-  ASSIGN_OR_RETURN(const auto manifest, Manifest(dir));
+absl::Status ModelHost::VerifyFolder(const std::string& dir,
+                                     const registry::ShouldContinue& should_continue) const {
+  ASSIGN_OR_RETURN(const auto manifest, ReadOptionalManifest(dir));
   if (manifest) {
     RETURN_IF_ERROR(model::VerifyFiles(
         manifest->manifest, dir, [&should_continue](std::uint64_t) { return should_continue(); }));
@@ -215,7 +221,7 @@ absl::Status ModelHost::CheckMemory(const std::string& dir, bool beside) const {
 absl::StatusOr<std::vector<PreparedProbe>> ModelHost::ReadProbes(const std::string& dir,
                                                                  const Processor& processor) const {
   std::vector<PreparedProbe> probes;
-  ASSIGN_OR_RETURN(const auto manifest, Manifest(dir));
+  ASSIGN_OR_RETURN(const auto manifest, ReadOptionalManifest(dir));
   if (!manifest) return probes;
   for (const model::Probe& probe : manifest->manifest.probes) {
     if (probe.greedy_ids.empty()) continue;
@@ -231,15 +237,15 @@ absl::StatusOr<std::vector<PreparedProbe>> ModelHost::ReadProbes(const std::stri
 absl::StatusOr<LoadedVersion> ModelHost::Load(const std::string& dir, const Digest& version,
                                               bool beside) {
   LoadedVersion loaded;
-  RETURN_IF_ERROR(InLoader([&]() -> absl::Status {
-    ASSIGN_OR_RETURN(loaded, LoadNow(dir, version, beside));
+  RETURN_IF_ERROR(RunOnLoaderThread([&]() -> absl::Status {
+    ASSIGN_OR_RETURN(loaded, LoadModels(dir, version, beside));
     return CheckIsThere(dir, version);
   }));
   return loaded;
 }
 
-absl::StatusOr<LoadedVersion> ModelHost::LoadNow(const std::string& dir, const Digest& version,
-                                                 bool beside) {
+absl::StatusOr<LoadedVersion> ModelHost::LoadModels(const std::string& dir, const Digest& version,
+                                                    bool beside) {
   RETURN_IF_ERROR(CheckMemory(dir, beside));
   LoadedVersion loaded;
   auto lease = model::VersionLease::Share(dir);  // not for a folder without a manifest
@@ -305,6 +311,11 @@ absl::Status ModelHost::MakeEngines(const LoadedVersion& version) {
   if (stopped_) return absl::CancelledError("the server is stopping");
   engines_.swap(made);
   return absl::OkStatus();
+}
+
+void ModelHost::Release(LoadedVersion version) {
+  version = {};
+  malloc_trim(0);  // what a version leaves behind is large, and lies between what others use
 }
 
 void ModelHost::WithEngines(

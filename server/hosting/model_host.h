@@ -40,6 +40,7 @@ class ModelHost final : public registry::ModelLoader {
                                                bool beside) override;
   absl::StatusOr<std::vector<engine::Engine*>> EnginesFor(const registry::LoadedVersion& version,
                                                           bool beside) override;
+  void Release(registry::LoadedVersion version) override;
 
   // Any thread. `look` sees the engines there are, which stay while it runs.
   void WithEngines(const std::function<void(const std::vector<engine::Engine*>&)>& look) const;
@@ -50,11 +51,11 @@ class ModelHost final : public registry::ModelLoader {
   void StopEngines();
 
  private:
-  absl::Status InLoader(std::function<absl::Status()> work);
-  absl::Status VerifyNow(const std::string& dir,
-                         const registry::ShouldContinue& should_continue) const;
-  absl::StatusOr<registry::LoadedVersion> LoadNow(const std::string& dir, const Digest& version,
-                                                  bool beside);
+  absl::Status RunOnLoaderThread(std::function<absl::Status()> work);
+  absl::Status VerifyFolder(const std::string& dir,
+                            const registry::ShouldContinue& should_continue) const;
+  absl::StatusOr<registry::LoadedVersion> LoadModels(const std::string& dir, const Digest& version,
+                                                     bool beside);
   bool Serving() const;
   absl::Status CheckIsThere(const std::string& dir, const Digest& version);
   absl::Status CheckMemory(const std::string& dir, bool beside) const;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,9 @@ constexpr std::size_t kLongestPeriod = 64;
 constexpr char kReplacement[] = "\xEF\xBF\xBD";  // U+FFFD
 // Two shares of few answers differ by chance: one bad answer is not yet a difference.
 constexpr std::int64_t kMinCount = 2;
+// Answers whose times are compared: more than a canary needs to be judged, few enough to sort.
+constexpr std::size_t kMaxTimes = 512;
+constexpr std::size_t kTrimmedPart = 10;  // the longest tenth of the times is left out
 
 bool IsRepetitive(const std::string& text) {
   for (std::size_t period = 1; period <= kLongestPeriod && 2 * period <= text.size(); ++period) {
@@ -40,7 +44,7 @@ bool IsGarbled(const std::string& text) {
 }
 
 Judgement RollBack(const char* cause, std::string reason) {
-  return {Verdict::kRollBack, cause, std::move(reason)};
+  return {Verdict::kRollBack, cause, std::move(reason), /*only_late=*/false};
 }
 
 }  // namespace
@@ -50,9 +54,28 @@ void CanaryJudge::Mean::Add(double value) {
   ++count;
 }
 
+void CanaryJudge::Times::Add(double seconds) {
+  if (seconds_.size() < kMaxTimes) {
+    seconds_.push_back(seconds);
+    return;
+  }
+  seconds_[next_] = seconds;
+  next_ = (next_ + 1) % kMaxTimes;
+}
+
+double CanaryJudge::Times::TrimmedMean() const {
+  if (seconds_.empty()) return 0;
+  std::vector<double> sorted = seconds_;
+  const auto kept = sorted.size() - sorted.size() / kTrimmedPart;
+  const auto end = sorted.begin() + static_cast<std::ptrdiff_t>(kept);
+  std::nth_element(sorted.begin(), end - 1, sorted.end());
+  return std::accumulate(sorted.begin(), end, 0.0) / static_cast<double>(kept);
+}
+
 void CanaryJudge::Tally::Add(const Observation& observation) {
   ++answers;
   if (observation.failed) ++failed;
+  if (observation.failed && observation.late) ++late;
   if (observation.empty || observation.degenerate) ++bad;
   if (observation.endless) ++endless;
   if (observation.first_token_seconds > 0) first_seconds.Add(observation.first_token_seconds);
@@ -82,12 +105,21 @@ Judgement CanaryJudge::Judge(TimePoint now) const {
   return {};
 }
 
+bool CanaryJudge::FailsMore(std::int64_t canary_failed, std::int64_t live_failed) const {
+  return canary_failed >= kMinCount &&
+         canary_.Share(canary_failed) > live_.Share(live_failed) + options_.more_failures;
+}
+
+// What time alone says comes last: whatever else speaks against the canary is final.
 std::optional<Judgement> CanaryJudge::Worse() const {
-  const double failed = canary_.Share(canary_.failed);
-  const double live_failed = live_.Share(live_.failed);
-  if (canary_.failed >= kMinCount && failed > live_failed + options_.more_failures) {
-    return RollBack("failures", absl::StrCat("error rate ", failed, ", live ", live_failed,
-                                             ", over ", canary_.answers, " answers"));
+  const bool fails_more = FailsMore(canary_.failed, live_.failed);
+  const auto failures = [this] {
+    return RollBack("failures", absl::StrCat("error rate ", canary_.Share(canary_.failed),
+                                             ", live ", live_.Share(live_.failed), ", over ",
+                                             canary_.answers, " answers"));
+  };
+  if (fails_more && FailsMore(canary_.failed - canary_.late, live_.failed - live_.late)) {
+    return failures();
   }
   const double bad = canary_.Share(canary_.bad);
   const double live_bad = live_.Share(live_.bad);
@@ -96,24 +128,27 @@ std::optional<Judgement> CanaryJudge::Worse() const {
                                                 live_bad, ", over ", canary_.answers, " answers"));
   }
   if (auto endless = Endless()) return endless;
-  if (auto slow = Slower("slow_first_token", "time to first token", canary_.first_seconds,
-                         live_.first_seconds)) {
-    return slow;
+  if (auto unsure = LessSure()) return unsure;
+  std::optional<Judgement> late;
+  if (fails_more) late = failures();
+  if (!late) {
+    late = Slower("slow_first_token", "time to first token", canary_.first_seconds,
+                  live_.first_seconds);
   }
-  if (auto slow =
-          Slower("slow_next_token", "inter-token time", canary_.next_seconds, live_.next_seconds)) {
-    return slow;
+  if (!late) {
+    late = Slower("slow_next_token", "inter-token time", canary_.next_seconds, live_.next_seconds);
   }
-  return LessSure();
+  if (late) late->only_late = true;
+  return late;
 }
 
 // Compares means, and only when both sides have enough to compare.
 std::optional<Judgement> CanaryJudge::Slower(const char* cause, const char* what,
-                                             const Mean& canary, const Mean& live) const {
-  if (canary.count < options_.min_answers || live.count < options_.min_answers) return {};
-  if (canary.value() <= options_.slower * live.value()) return {};
-  return RollBack(cause, absl::StrCat(what, " ", canary.value(), " s, live ", live.value(),
-                                      " s, over ", canary.count, " answers"));
+                                             const Times& canary, const Times& live) const {
+  if (canary.count() < options_.min_answers || live.count() < options_.min_answers) return {};
+  if (canary.TrimmedMean() <= options_.slower * live.TrimmedMean()) return {};
+  return RollBack(cause, absl::StrCat(what, " ", canary.TrimmedMean(), " s, live ",
+                                      live.TrimmedMean(), " s, over ", canary.count(), " answers"));
 }
 
 std::optional<Judgement> CanaryJudge::Endless() const {

@@ -3,9 +3,11 @@
 #ifndef LLAVA_SERVER_REGISTRY_CANARY_H_
 #define LLAVA_SERVER_REGISTRY_CANARY_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 
@@ -14,6 +16,7 @@ namespace llava::registry {
 // One finished answer.
 struct Observation {
   bool failed = false;             // the server's fault: an error, out of device memory, too late
+  bool late = false;               // failed because its deadline passed
   bool empty = false;              // has no text: it ended at once, or is of tokens without one
   bool degenerate = false;         // mostly a repetition of itself, or no text (IsDegenerate)
   bool endless = false;            // went on until max_tokens
@@ -32,7 +35,7 @@ struct CanaryOptions {
   // The same for endless answers: their share is also the clients' doing, so only a large
   // difference speaks. A model that learned nothing does not know when to stop.
   double more_endless = 0.5;
-  double slower = 1.5;  // times the live version's mean first- or next-token time
+  double slower = 1.5;  // times the live version's mean first- or next-token time (trimmed)
   // What is left of the live version's token probability (geometric mean) when the canary is so
   // much less sure of its own words: a model that learned noise is well-formed and unsure.
   double less_sure = 0.5;
@@ -44,6 +47,9 @@ struct Judgement {
   Verdict verdict = Verdict::kWait;
   std::string cause;   // a word, for metrics: "answers", "time", "failures", "slow_next_token", ...
   std::string reason;  // a sentence with the numbers
+  // Of kRollBack: nothing but time speaks against the canary. That may be the doing of a machine
+  // that stuttered or was busy, so it must not condemn the version for ever.
+  bool only_late = false;
 };
 
 // Not thread-safe.
@@ -63,21 +69,35 @@ class CanaryJudge {
     void Add(double value);
     double value() const { return count == 0 ? 0 : sum / static_cast<double>(count); }
   };
+  // The last so many times. The longest tenth of them does not enter the mean: one stutter of the
+  // machine makes a few of them enormous.
+  class Times {
+   public:
+    void Add(double seconds);
+    std::int64_t count() const { return static_cast<std::int64_t>(seconds_.size()); }
+    double TrimmedMean() const;
+
+   private:
+    std::vector<double> seconds_;
+    std::size_t next_ = 0;  // is overwritten next, once there are enough
+  };
   struct Tally {
     std::int64_t answers = 0;
     std::int64_t failed = 0;
+    std::int64_t late = 0;  // of these
     std::int64_t bad = 0;
     std::int64_t endless = 0;
-    Mean first_seconds;
-    Mean next_seconds;
+    Times first_seconds;
+    Times next_seconds;
     Mean logprob;
 
     void Add(const Observation& observation);
     double Share(std::int64_t count) const;
   };
   std::optional<Judgement> Worse() const;
-  std::optional<Judgement> Slower(const char* cause, const char* what, const Mean& canary,
-                                  const Mean& live) const;
+  bool FailsMore(std::int64_t canary_failed, std::int64_t live_failed) const;
+  std::optional<Judgement> Slower(const char* cause, const char* what, const Times& canary,
+                                  const Times& live) const;
   std::optional<Judgement> Endless() const;
   std::optional<Judgement> LessSure() const;
 

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <optional>
 #include <utility>
 
@@ -24,7 +25,7 @@ constexpr std::uint32_t kEvents =
     IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 
 // Reads and forgets whatever is there; the descriptor does not block.
-void Drain(int fd) {
+void DiscardEvents(int fd) {
   std::array<char, 4096> buffer;
   while (read(fd, buffer.data(), buffer.size()) > 0) continue;
 }
@@ -67,27 +68,32 @@ void LatestWatcher::Run() {
     // The folder may come, go and come again: watching it twice is the same as once. Without an
     // instance, and on file systems that do not notify, all this does nothing.
     inotify_add_watch(inotify_, root_.c_str(), kEvents);
-    Look();
+    try {
+      CheckLatest();
+    } catch (const std::exception&) {
+      // Out of memory, most likely: what this look missed, the next one sees.
+    }
     pollfd fds[] = {{stop_, POLLIN, 0}, {inotify_, POLLIN, 0}};
     poll(fds, 2, static_cast<int>(std::min<std::int64_t>(milliseconds, 1 << 30)));
     if (fds[0].revents != 0) return;
-    Drain(inotify_);
+    DiscardEvents(inotify_);
   }
 }
 
-void LatestWatcher::Look() {
-  const std::optional<std::string> dir = LatestIn(root_);
+void LatestWatcher::CheckLatest() {
+  const std::optional<std::string> dir = ReadLatestLink(root_);
   if (!dir) return;  // none yet
-  const std::string now = FingerprintOf(*dir);
-  if (*dir != last_) {
-    last_ = *dir;
-    told_ = seen_ = now;
-    return on_latest_(last_, false);
+  const std::string now = FolderFingerprint(*dir);
+  if (*dir != reported_dir_) {
+    on_latest_(*dir, false);
+    reported_dir_ = *dir;
+    reported_fingerprint_ = last_fingerprint_ = now;
+    return;
   }
-  const bool stands_still = now == std::exchange(seen_, now);
-  if (!stands_still || now == told_) return;
-  told_ = now;
-  on_latest_(last_, true);
+  const bool stands_still = now == std::exchange(last_fingerprint_, now);
+  if (!stands_still || now == reported_fingerprint_) return;
+  on_latest_(reported_dir_, true);
+  reported_fingerprint_ = now;
 }
 
 }  // namespace llava::registry

@@ -15,7 +15,7 @@ namespace llava::registry {
 
 // Owns its thread. The callback runs on it, first for what `latest` names at the start (if
 // anything), then for every other target that it is seen to have, and when the files of the target
-// were `replaced`: they are others than before, and stand still.
+// were `replaced`: they are others than before, and were the same at two looks.
 class LatestWatcher {
  public:
   using OnLatest = std::function<void(const std::string& dir, bool replaced)>;
@@ -33,16 +33,16 @@ class LatestWatcher {
  private:
   LatestWatcher(std::string root, Duration poll, OnLatest on_latest, int inotify, int stop);
   void Run();
-  void Look();
+  void CheckLatest();
 
   const std::string root_;
   const Duration poll_;
   const OnLatest on_latest_;
-  const int inotify_;  // file descriptor, or -1
-  const int stop_;     // file descriptor: readable when it is time to go
-  std::string last_;   // folder told last
-  std::string told_;   // its fingerprint then
-  std::string seen_;   // its fingerprint at the last look
+  const int inotify_;                 // file descriptor, or -1
+  const int stop_;                    // file descriptor: readable when it is time to go
+  std::string reported_dir_;          // what the callback was last called with
+  std::string reported_fingerprint_;  // of its files then
+  std::string last_fingerprint_;      // of its files at the last look
   std::jthread thread_;
 };
 

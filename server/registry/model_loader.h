@@ -62,6 +62,9 @@ class ModelLoader {
   // those of before may be gone when this returns.
   virtual absl::StatusOr<std::vector<engine::Engine*>> EnginesFor(const LoadedVersion& version,
                                                                   bool beside) = 0;
+
+  // Drops a version that no engine holds any more, and gives its memory back to the system.
+  virtual void Release(LoadedVersion version) = 0;
 };
 
 }  // namespace llava::registry

@@ -30,6 +30,44 @@ const char* StateName(VersionState state) {
   return "unknown";
 }
 
+const char* EndingName(Ending ending) {
+  switch (ending) {
+    case Ending::kNone:
+      return "none";
+    case Ending::kReplaced:
+      return "replaced";
+    case Ending::kSuperseded:
+      return "superseded";
+    case Ending::kUnloaded:
+      return "unloaded";
+    case Ending::kSwappedOut:
+      return "swapped_out";
+    case Ending::kFailed:
+      return "failed";
+    case Ending::kRefused:
+      return "refused";
+    case Ending::kTooSlow:
+      return "too_slow";
+    case Ending::kRolledBack:
+      return "rolled_back";
+  }
+  return "unknown";
+}
+
+bool IsRejection(Ending ending) {
+  switch (ending) {
+    case Ending::kFailed:
+    case Ending::kRefused:
+    case Ending::kTooSlow:
+    case Ending::kRolledBack:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool IsRemembered(Ending ending) { return ending == Ending::kRolledBack; }
+
 bool IsLoaded(VersionState state) {
   return state >= VersionState::kWarming && state <= VersionState::kDraining;
 }

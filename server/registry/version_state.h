@@ -27,8 +27,31 @@ enum class VersionState : std::uint8_t {
   kRejected,
 };
 
-// "probing".
+// Why a version is on its way out, or is out. What follows from it is decided by this value alone;
+// the sentence in VersionInfo::reason is for people.
+enum class Ending : std::uint8_t {
+  kNone,        // it is on its way in, or answers, or is kept
+  kReplaced,    // a newer version is live, and this one is not to be kept
+  kSuperseded,  // a canary in whose place another version came
+  kUnloaded,    // by an operator
+  kSwappedOut,  // made room for the version that is to be loaded
+  kFailed,      // could not be identified, verified, loaded, warmed or probed
+  kRefused,     // was rolled back before, by this daemon or by another one
+  kTooSlow,     // a canary whose answers came late: perhaps the machine's fault, it is tried again
+  kRolledBack,  // a canary that was worse, or a version that an operator took back
+};
+
+// "probing", "rolled_back".
 const char* StateName(VersionState state);
+
+const char* EndingName(Ending ending);
+
+// Whether a version that ended so is `rejected` at last, and not taken in again unless somebody
+// asks for it; else it is `freed`. REQUIRES: not kNone.
+bool IsRejection(Ending ending);
+
+// Whether the ending is noted beside the published versions, for other daemons and restarts.
+bool IsRemembered(Ending ending);
 
 bool IsLegalTransition(VersionState from, VersionState to);
 
@@ -50,10 +73,11 @@ struct VersionInfo {
   VersionState state = VersionState::kDiscovered;
   std::int64_t since_ms = 0;  // when it came into this state, milliseconds since 1970
   double traffic = 0;         // share of the requests, [0, 1]
-  std::string reason;         // why it was rejected or rolled back; empty otherwise
-  double load_seconds = 0;    // from verifying to ready to serve; 0 before
-  std::int64_t bytes = 0;     // of its weights in memory; 0 before it is loaded
-  std::int64_t answers = 0;   // finished since it was loaded
+  Ending ending = Ending::kNone;
+  std::string reason;        // the same as a sentence, for what was rejected; empty otherwise
+  double load_seconds = 0;   // from verifying to ready to serve; 0 before
+  std::int64_t bytes = 0;    // of its weights in memory; 0 before it is loaded
+  std::int64_t answers = 0;  // finished since it was loaded
 };
 
 // A change of a version's state, as it was told.
@@ -62,6 +86,7 @@ struct VersionEvent {
   Digest digest;
   std::string dir;
   VersionState state = VersionState::kDiscovered;
+  Ending ending = Ending::kNone;
   std::string reason;
 };
 

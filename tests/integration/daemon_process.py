@@ -101,6 +101,12 @@ class Daemon:
             threads.pop(pool, None)
         return threads, len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def has_no_more_than(self, before):
+        """Whether no thread and no file came since `before` (of threads_and_files). Fewer may be: a connection whose client had
+        just closed it was still counted then."""
+        threads, files = self.threads_and_files()
+        return threads <= before[0] and files <= before[1]
+
     def keeps_freed_memory(self):
         """AddressSanitizer does, to find who still uses it; it looks for leaks itself when the daemon ends."""
         return "libasan" in Path(f"/proc/{self.process.pid}/maps").read_text()

@@ -326,11 +326,16 @@ TEST(GrpcChatTest, WhatIsTooMuchIsRefusedWithATimeToRetry) {
   for (auto& reader : readers) EXPECT_EQ(reader->Finish().error_code(), grpc::CANCELLED);
 }
 
-// The version was warmed: how long a step takes is known before the first request.
+// While others are being answered: an idle device tries whatever it believes.
 TEST(GrpcChatTest, ADeadlineThatCannotBeMetIsRefusedAtOnce) {
   Daemon daemon(TestConfig(), std::chrono::milliseconds(5));
   const auto stub = daemon.Stub();
-  grpc::ClientContext context, hopeless;
+  grpc::ClientContext busy, context, hopeless;
+  v1::ChatStreamRequest request;
+  *request.mutable_request() = Ask("Go on for long.", {}, 2000);
+  const auto reader = stub->ChatStream(&busy, request);
+  v1::ChatStreamResponse event;
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(reader->Read(&event));  // what a step takes is known now
   context.set_deadline(In(std::chrono::milliseconds(2000)));
   const StreamResult result = ReadStream(*stub, Ask("Go on for long.", {}, 2000), &context);
   EXPECT_EQ(result.status.error_code(), grpc::RESOURCE_EXHAUSTED);
@@ -338,6 +343,8 @@ TEST(GrpcChatTest, ADeadlineThatCannotBeMetIsRefusedAtOnce) {
   hopeless.set_deadline(In(std::chrono::milliseconds(1)));
   EXPECT_EQ(ReadStream(*stub, Ask("Now.", {}, 1), &hopeless).status.error_code(),
             grpc::DEADLINE_EXCEEDED);
+  busy.TryCancel();
+  EXPECT_EQ(reader->Finish().error_code(), grpc::CANCELLED);
 }
 
 TEST(GrpcChatTest, AMessageOverTheLimitIsRefusedBeforeItIsRead) {

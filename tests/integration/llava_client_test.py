@@ -152,7 +152,7 @@ class LlavaClientTest(unittest.TestCase):
         terminal.until("> ")
         terminal.type("\x03")  # nothing to stop
         terminal.type("/image /nowhere.png\n")
-        terminal.until("/nowhere.png: No such file")
+        terminal.until("/nowhere.png: no such file")
         terminal.type("/quit\n")
         self.assertEqual(terminal.wait(), 0)
         once = self.terminal("--max-tokens", "4000", "A long story")

@@ -62,16 +62,30 @@ absl::Status Client::Read(int most) {
   for (int i = 0; i < most && !ended(); ++i) {
     auto event = stream_.TryPop(nullptr);
     if (!event) return absl::OkStatus();
-    if (auto* end = std::get_if<engine::End>(&*event)) {
-      end_ = std::move(*end);
-      if (stream_.TryPop(nullptr)) return Wrong(id(), "an event after its end");
-      if (end_->status.ok()) return CheckComplete();
-      return absl::OkStatus();
-    }
-    if (cancelled_) return Wrong(id(), "a token after its cancel");
-    RETURN_IF_ERROR(Take(std::get<engine::Delta>(*event)));
+    RETURN_IF_ERROR(TakeEvent(*std::move(event)));
   }
   return absl::OkStatus();
+}
+
+absl::Status Client::ReadReady() {
+  if (!*ready_) return absl::OkStatus();
+  while (!ended()) {
+    auto event = stream_.TryPop([ready = ready_] { *ready = true; });
+    *ready_ = event.has_value();
+    if (!event) return absl::OkStatus();
+    RETURN_IF_ERROR(TakeEvent(*std::move(event)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Client::TakeEvent(engine::StreamEvent event) {
+  if (auto* end = std::get_if<engine::End>(&event)) {
+    end_ = std::move(*end);
+    if (stream_.TryPop(nullptr)) return Wrong(id(), "an event after its end");
+    return end_->status.ok() ? CheckComplete() : absl::OkStatus();
+  }
+  if (cancelled_) return Wrong(id(), "a token after its cancel");
+  return Take(std::get<engine::Delta>(event));
 }
 
 absl::Status Client::Take(const engine::Delta& delta) {
@@ -112,6 +126,7 @@ absl::Status Client::Cancel() {
   if (ended()) return absl::OkStatus();
   stream_.Cancel();
   cancelled_ = true;
+  *ready_ = true;  // Read has forgotten whom to call
   return absl::OkStatus();
 }
 

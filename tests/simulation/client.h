@@ -4,6 +4,7 @@
 #define LLAVA_TESTS_SIMULATION_CLIENT_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,10 @@ class Client {
   // Takes at most `most` events and checks them.
   absl::Status Read(int most);
 
+  // The same, but only after the stream has said that there is something: at first, and after each
+  // time that it was found empty, when it has called back.
+  absl::Status ReadReady();
+
   // Asks for the end, after reading what is buffered. From then on nothing but End may come.
   absl::Status Cancel();
 
@@ -60,6 +65,7 @@ class Client {
   Client(ClientSpec spec, engine::TokenStream stream)
       : spec_(std::move(spec)), stream_(std::move(stream)) {}
   absl::Status Take(const engine::Delta& delta);
+  absl::Status TakeEvent(engine::StreamEvent event);
 
   ClientSpec spec_;
   engine::TokenStream stream_;
@@ -70,6 +76,7 @@ class Client {
   std::optional<engine::End> end_;
   bool cancelled_ = false;
   std::int64_t tokens_read_ = 0;
+  std::shared_ptr<bool> ready_ = std::make_shared<bool>(true);  // of ReadReady; the stream sets it
 };
 
 }  // namespace llava::simulation

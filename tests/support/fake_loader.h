@@ -56,6 +56,7 @@ class FakeLoader final : public registry::ModelLoader {
                                                           bool) override {
     return std::vector{engine_};
   }
+  void Release(registry::LoadedVersion) override {}
 
   std::string torn, failing, too_big, wrong;
   std::map<std::string, int> verified;

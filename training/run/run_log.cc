@@ -13,12 +13,13 @@
 namespace llava::training {
 namespace {
 
-// Nothing for a line that was cut short.
+// Nothing for a line that was cut short or has no step.
 std::optional<std::int64_t> StepOf(const std::string& line) {
   boost::system::error_code error;
   const boost::json::value json = boost::json::parse(line, error);
   if (error || !json.is_object() || !json.as_object().contains("total_step")) return std::nullopt;
-  return json.at("total_step").to_number<std::int64_t>(error);
+  const auto step = json.at("total_step").to_number<std::int64_t>(error);
+  return error ? std::nullopt : std::optional(step);
 }
 
 }  // namespace

@@ -102,7 +102,7 @@ __device__ std::int64_t RowOf(const DecodeArgs& a, int sequence, int token, int 
 // A warp's sums over its share of the tokens [begin, end): every kWarps-th group of 32 / LANES.
 template <typename C, int LANES, int HEADS>
 __device__ Sums<HEADS> AttendRange(const DecodeArgs& a, int sequence, int kv_head, int first_head,
-                            int begin, int end) {
+                                   int begin, int end) {
   constexpr int kGroups = 32 / LANES;
   constexpr int kStride = kWarps * kGroups;
   constexpr int kAtOnce = HEADS == 1 ? 4 : 2;  // tokens being loaded, as many as registers allow

@@ -22,14 +22,15 @@ constexpr int kMaxWaiting = 64;
 constexpr std::size_t kMinVersionDigits = 8;
 constexpr std::size_t kMaxReasonBytes = 1024;
 // How often a call that waits looks whether its client has gone.
-constexpr Duration kLook = std::chrono::milliseconds(100);
+constexpr Duration kCancelPoll = std::chrono::milliseconds(100);
 
-class Place {
+// A call's place among those that wait.
+class WaitingSlot {
  public:
-  explicit Place(std::atomic<int>* taken) : taken_(taken), number_(++*taken) {}
-  ~Place() { --*taken_; }
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
+  explicit WaitingSlot(std::atomic<int>* taken) : taken_(taken), number_(++*taken) {}
+  ~WaitingSlot() { --*taken_; }
+  WaitingSlot(const WaitingSlot&) = delete;
+  WaitingSlot& operator=(const WaitingSlot&) = delete;
   absl::Status status() const {
     if (number_ <= kMaxWaiting) return absl::OkStatus();
     return absl::ResourceExhaustedError(
@@ -53,11 +54,11 @@ v1::VersionState ToProto(registry::VersionState state) {
 
 void Fill(const VersionInfo& info, v1::ModelVersion* version) {
   version->set_version(info.identity.digest.Hex());
-  version->set_path(info.dir);
+  version->set_path(Utf8Repair(info.dir));
   version->set_state(ToProto(info.state));
   SetTime(info.since_ms, version->mutable_state_time());
   version->set_traffic(info.traffic);
-  version->set_reason(info.reason);
+  version->set_reason(Utf8Repair(info.reason));
   version->set_step(info.identity.step);
   version->set_parent(info.identity.parent);
   for (const auto& [name, value] : info.identity.evaluation) {
@@ -71,9 +72,9 @@ void Fill(const VersionInfo& info, v1::ModelVersion* version) {
 void Fill(const registry::VersionEvent& event, v1::ModelEvent* proto) {
   SetTime(event.at_ms, proto->mutable_time());
   proto->set_version(event.digest.Hex());
-  proto->set_path(event.dir);
+  proto->set_path(Utf8Repair(event.dir));
   proto->set_state(ToProto(event.state));
-  proto->set_reason(event.reason);
+  proto->set_reason(Utf8Repair(event.reason));
 }
 
 }  // namespace
@@ -99,13 +100,14 @@ grpc::Status GrpcModels::Command(grpc::ServerContext* context, const char* name,
   return ToGrpcStatus(status);
 }
 
-absl::Status GrpcModels::TakeIn(grpc::ServerContext* context, const std::string& dir,
-                                v1::ModelVersion* version) {
-  const Place place(&waiting_);
-  RETURN_IF_ERROR(place.status());
-  ASSIGN_OR_RETURN(const registry::Registry::Ticket ticket, registry_->Load(dir, /*again=*/true));
+absl::Status GrpcModels::LoadAndWait(grpc::ServerContext* context, const std::string& dir,
+                                     v1::ModelVersion* version) {
+  const WaitingSlot slot(&waiting_);
+  RETURN_IF_ERROR(slot.status());
+  ASSIGN_OR_RETURN(const registry::Ticket ticket,
+                   registry_->Load(dir, registry::Origin::kOperator));
   for (;;) {
-    if (const auto outcome = registry_->Await(ticket, clock_->Now() + kLook)) {
+    if (const auto outcome = registry_->Await(ticket, clock_->Now() + kCancelPoll)) {
       RETURN_IF_ERROR(outcome->status);
       Fill(outcome->info, version);
       return absl::OkStatus();
@@ -121,7 +123,7 @@ grpc::Status GrpcModels::Load(grpc::ServerContext* context, const v1::LoadReques
     if (request->path().empty()) {
       return FieldError("path", "is empty, expected a checkpoint's folder");
     }
-    return TakeIn(context, request->path(), response->mutable_version());
+    return LoadAndWait(context, request->path(), response->mutable_version());
   });
 }
 
@@ -130,7 +132,7 @@ grpc::Status GrpcModels::Reload(grpc::ServerContext* context, const v1::ReloadRe
   return Command(context, "reload", [&](const std::string&) -> absl::Status {
     std::string dir = options_.checkpoint;
     if (!options_.watched.empty()) {
-      const auto latest = registry::LatestIn(options_.watched);
+      const auto latest = registry::ReadLatestLink(options_.watched);
       if (!latest) {
         return absl::FailedPreconditionError(
             absl::StrCat("there is no link ", options_.watched, "/latest"));
@@ -140,7 +142,7 @@ grpc::Status GrpcModels::Reload(grpc::ServerContext* context, const v1::ReloadRe
     if (dir.empty()) {
       return absl::FailedPreconditionError("neither checkpoint nor watch is configured");
     }
-    return TakeIn(context, dir, response->mutable_version());
+    return LoadAndWait(context, dir, response->mutable_version());
   });
 }
 
@@ -182,7 +184,7 @@ absl::StatusOr<Digest> GrpcModels::FindVersion(const std::string& name) const {
                                               kMinVersionDigits, " digits of a version"));
   }
   std::vector<Digest> found;
-  for (const VersionInfo& info : registry_->Look().versions) {
+  for (const VersionInfo& info : registry_->Snapshot().versions) {
     if (absl::StartsWith(info.identity.digest.Hex(), name)) found.push_back(info.identity.digest);
   }
   if (found.empty()) return absl::NotFoundError(absl::StrCat("there is no version ", name));
@@ -198,7 +200,7 @@ grpc::Status GrpcModels::List(grpc::ServerContext* context, const v1::ListReques
   return Command(
       context, "list",
       [&](const std::string&) {
-        const registry::Registry::Snapshot now = registry_->Look();
+        const registry::VersionsSnapshot now = registry_->Snapshot();
         response->set_model(options_.model_name);
         for (const VersionInfo& info : now.versions) Fill(info, response->add_versions());
         for (const auto& event : now.events) Fill(event, response->add_events());
@@ -216,11 +218,11 @@ grpc::Status GrpcModels::Watch(grpc::ServerContext* context, const v1::WatchRequ
 
 absl::Status GrpcModels::WatchChanges(grpc::ServerContext* context,
                                       grpc::ServerWriter<v1::WatchResponse>* writer) {
-  const Place place(&waiting_);
-  RETURN_IF_ERROR(place.status());
+  const WaitingSlot slot(&waiting_);
+  RETURN_IF_ERROR(slot.status());
   std::uint64_t seen = 0;
   for (bool first = true;; first = false) {
-    const registry::Registry::Snapshot now = registry_->Look();
+    const registry::VersionsSnapshot now = registry_->Snapshot();
     v1::WatchResponse response;
     response.set_model(options_.model_name);
     for (const VersionInfo& info : now.versions) Fill(info, response.add_versions());
@@ -232,7 +234,7 @@ absl::Status GrpcModels::WatchChanges(grpc::ServerContext* context,
     }
     seen = now.changes;
     if (!writer->Write(response)) return absl::CancelledError("the watcher has gone");
-    while (!registry_->WaitForChange(seen, clock_->Now() + kLook)) {
+    while (!registry_->WaitForChange(seen, clock_->Now() + kCancelPoll)) {
       if (stopping_) return absl::UnavailableError("the server is stopping");
       if (context->IsCancelled()) return absl::CancelledError("the watcher has gone");
     }

@@ -55,8 +55,8 @@ class GrpcModels final : public v1::ModelService::Service {
   grpc::Status Command(grpc::ServerContext* context, const char* name,
                        const std::function<absl::Status(const std::string& caller)>& act,
                        bool only_reads = false);
-  absl::Status TakeIn(grpc::ServerContext* context, const std::string& dir,
-                      v1::ModelVersion* version);
+  absl::Status LoadAndWait(grpc::ServerContext* context, const std::string& dir,
+                           v1::ModelVersion* version);
   absl::StatusOr<Digest> FindVersion(const std::string& name) const;
   absl::Status WatchChanges(grpc::ServerContext* context,
                             grpc::ServerWriter<v1::WatchResponse>* writer);

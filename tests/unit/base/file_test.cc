@@ -1,9 +1,12 @@
 #include "base/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <string>
 
@@ -73,6 +76,18 @@ TEST_F(FileTest, WhatIsNoRegularFileIsRefusedAtOnce) {
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
     EXPECT_TRUE(absl::StartsWith(status.message(), path)) << status;
   }
+}
+
+// The system says "no such device" of it, which must not pass for a file that is missing.
+TEST_F(FileTest, ASocketIsNotAMissingFile) {
+  const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  ASSERT_LT(Path("socket").size(), sizeof(address.sun_path));
+  std::strncpy(address.sun_path, Path("socket").c_str(), sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  close(fd);
+  EXPECT_TRUE(absl::IsInvalidArgument(ReadFile(Path("socket"), 10).status()));
 }
 
 TEST_F(FileTest, LinksAreFollowedUnlessTheyGoInACircle) {

@@ -18,9 +18,9 @@ using ::testing::HasSubstr;
 boost::json::object Object(std::string_view text) { return ParseJsonObject(text, "f").value(); }
 
 TEST(JsonReader, ReadsEachTypeAndTakesDefaults) {
-  const auto object = Object(
-      R"({"i": 3, "d": 2, "b": true, "s": "x", "ids": [1, 2], "id": 7, "none": null,)"
-      R"( "o": {"i": 4}})");
+  const auto object =
+      Object(R"({"i": 3, "d": 2, "b": true, "s": "x", "ids": [1, 2], "id": 7, "none": null,)"
+             R"( "o": {"i": 4}})");
   JsonReader reader("f", object);
   EXPECT_EQ(reader.Int("i", 0, 0, 10), 3);
   EXPECT_EQ(reader.Double("d", 0, 0, 10), 2.0);

@@ -51,7 +51,7 @@ class CommandLineTest : public ::testing::Test {
     std::string quoted;
     for (const std::string& word : words) absl::StrAppend(&quoted, " '", word, "'");
     std::ofstream(dir.path() + "/run")
-        << "compopt() { :; }\ncd " << dir.path() << "\nsource script\nCOMP_WORDS=(" << quoted
+        << "compopt() { :; }\ncd " << dir.path() << "\nsource ./script\nCOMP_WORDS=(" << quoted
         << ")\nCOMP_CWORD=" << words.size() - 1
         << "\n_paint_it\nprintf '%s\\n' \"${COMPREPLY[@]}\"\n";
     const std::string command = absl::StrCat("bash ", dir.path(), "/run 2>&1");

@@ -104,6 +104,17 @@ TEST_F(ManifestTest, OddEntriesOfAFolderAreErrors) {
   EXPECT_EQ(ReadManifest(dir_.path()).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(ManifestTest, AFileThatGrowsOrShrinksWhileItIsReadIsFound) {
+  for (const std::uintmax_t size : {1'000'000, 4'000'000}) {
+    std::filesystem::resize_file(dir_.path() + "/" + manifest_.files[1].path, 3'000'000);
+    const auto resize = [&](std::uint64_t) {
+      std::filesystem::resize_file(dir_.path() + "/" + manifest_.files[1].path, size);
+      return absl::OkStatus();
+    };
+    EXPECT_EQ(VerifyFiles(manifest_, dir_.path(), resize).code(), absl::StatusCode::kDataLoss);
+  }
+}
+
 TEST_F(ManifestTest, CanBeThrottledAndCancelled) {
   std::uint64_t bytes = 0;
   const auto count = [&](std::uint64_t piece) {

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/support/temp_dir.h"
 
@@ -46,7 +47,7 @@ TEST_F(CheckpointNameTest, TheManifestCountsThenTheConfig) {
 
 TEST_F(CheckpointNameTest, ASnapshotOfTheHubIsNotCalledByItsCommit) {
   const std::string cached =
-      Make(std::string("models--llava-hf--llava-1.5-7b-hf/snapshots/") + kCommit);
+      Make(absl::StrCat("models--llava-hf--llava-1.5-7b-hf/snapshots/", kCommit));
   EXPECT_EQ(CheckpointName(cached), "llava-1.5-7b-hf");
   EXPECT_EQ(CheckpointName(Make("models--gpt2/snapshots/main")), "gpt2");
   const std::string copied = Make(kCommit);

@@ -138,7 +138,7 @@ TEST(ImageTest, LimitsAreCheckedBeforeAnythingIsDecoded) {
 }
 
 TEST(ImageTest, AHeaderThatLiesIsAnError) {
-  EXPECT_THAT(ErrorOfDecoding(PngClaiming(37, 24)), HasSubstr("Not enough image data"));
+  EXPECT_THAT(ErrorOfDecoding(PngClaiming(37, 24)), HasSubstr("truncated"));
   EXPECT_THAT(ErrorOfDecoding(PngClaiming(0, 5)), HasSubstr("its size is 0 x 5"));
   std::string webp = ReadFile(kImages / "lossy_alpha.webp");
   webp[24] = 99;  // canvas width - 1

@@ -50,7 +50,7 @@ TEST(TokenizerJsonReadTest, WhatIsNotKnownIsNamed) {
       {{"decoder", "null"}, {"decoder", "ByteFallback"}},
       {{"decoder", R"({"type": "Metaspace"})"}, {"decoder", "Metaspace"}},
       {{"model.type", "\"Unigram\""}, {"model.type", "Unigram"}},
-      {{"model.dropout", "0.1"}, {"model.dropout", "0.1"}},
+      {{"model.dropout", "0.5"}, {"model.dropout", "5E-1"}},
       {{"model.end_of_word_suffix", "\"</w>\""}, {"model.end_of_word_suffix", "</w>"}},
       {{"model.continuing_subword_prefix", "\"##\""}, {"model.continuing_subword_prefix", "##"}},
       {{"model.unk_token", "\"[nothing]\""}, {"model.unk_token", "[nothing]"}},

@@ -67,6 +67,7 @@ TEST(AnswerWatchTest, WhoIsToBlame) {
     const auto seen = watch.Observe(ours, {});
     ASSERT_TRUE(seen.has_value()) << ours;
     EXPECT_TRUE(seen->failed);
+    EXPECT_EQ(seen->late, absl::IsDeadlineExceeded(ours));
   }
   for (const absl::Status& theirs :
        {absl::CancelledError(""), absl::InvalidArgumentError(""), absl::UnavailableError("")}) {

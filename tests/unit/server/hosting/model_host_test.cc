@@ -2,9 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
 #include <string>
+#include <vector>
 
+#include "base/rng.h"
 #include "model/checkpoint/manifest.h"
 #include "tests/support/checkpoint_fixture.h"
 #include "tests/support/fake_backend.h"
@@ -13,6 +19,7 @@
 namespace llava::server {
 namespace {
 
+namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
 class ModelHostTest : public ::testing::Test {
@@ -69,6 +76,80 @@ TEST_F(ModelHostTest, VerifiesHashesAndText) {
   EXPECT_EQ(Verify(stop).code(), absl::StatusCode::kCancelled);
   model::EditFile(dir_.path() + "/config.json", "56", "65");
   EXPECT_EQ(Verify().code(), absl::StatusCode::kDataLoss);
+}
+
+// Puts something else in the place of a file, as a broken or hostile publisher may at any time.
+void Replace(const fs::path& file, Rng& rng) {
+  std::error_code ignored;
+  const auto size = fs::file_size(file, ignored);
+  switch (rng.Below(9)) {
+    case 0:
+      fs::remove_all(file, ignored);
+      fs::create_symlink(file.filename(), file, ignored);  // in a circle
+      break;
+    case 1:
+      fs::remove_all(file, ignored);
+      mkfifo(file.c_str(), 0600);
+      break;
+    case 2:
+      fs::remove_all(file, ignored);
+      fs::create_symlink("/dev/zero", file, ignored);
+      break;
+    case 3:
+      fs::remove_all(file, ignored);
+      fs::create_directory(file, ignored);
+      fs::create_symlink("..", file / "up", ignored);
+      break;
+    case 4:
+      fs::permissions(file, fs::perms::none, ignored);
+      break;
+    case 5:
+      fs::rename(file, file.string() + ".moved", ignored);
+      break;
+    case 6:
+      if (fs::is_regular_file(file, ignored)) fs::resize_file(file, size / 2, ignored);
+      break;
+    case 7:
+      if (fs::is_regular_file(file, ignored)) fs::resize_file(file, size + 4096, ignored);
+      break;
+    default:
+      fs::remove_all(file, ignored);
+      break;
+  }
+}
+
+// Whatever lies there, and whatever becomes of it meanwhile, is an error of that version: nothing
+// is thrown, nothing is waited for, and what is not as published is not loaded.
+TEST_F(ModelHostTest, AFolderOfAnythingIsAnErrorAndNoMore) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(dir_.path())) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  names.push_back("manifest.json");
+  names.push_back("a_file_more");
+  for (std::uint64_t seed = 0; seed < 150; ++seed) {
+    SCOPED_TRACE(seed);
+    Rng rng(seed);
+    fs::remove_all(dir_.path());
+    fs::create_directory(dir_.path());
+    model::CopyGoldenFiles(dir_.path());
+    WriteManifest();
+    const Digest version = host_->Identify(dir_.path())->digest;
+    const auto disturb = [&] {
+      Replace(fs::path(dir_.path()) / names[rng.Below(names.size())], rng);
+    };
+    const bool before = rng.Chance(0.5);
+    if (before) disturb();
+    const auto meanwhile = [&] {
+      if (!before && rng.Chance(0.3)) disturb();
+      return absl::OkStatus();
+    };
+    host_->Identify(dir_.path()).status().IgnoreError();
+    const absl::Status verified = host_->Verify(dir_.path(), version, meanwhile);
+    EXPECT_EQ(verified.message().find("unexpected"), absl::string_view::npos) << verified;
+    host_->Load(dir_.path(), version, false).status().IgnoreError();
+  }
 }
 
 TEST_F(ModelHostTest, AFolderThatWasReplacedIsAnotherVersion) {

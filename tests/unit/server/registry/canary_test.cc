@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/registry/version_state.h"
-
 namespace llava::registry {
 namespace {
 
@@ -22,11 +20,13 @@ class CanaryJudgeTest : public ::testing::Test {
     const Judgement judgement = judge_.Judge(TimePoint{} + after);
     reason_ = judgement.reason;
     cause_ = judgement.cause;
+    only_late_ = judgement.only_late;
     return judgement.verdict;
   }
 
   CanaryJudge judge_{{}, TimePoint{}};
   std::string reason_, cause_;
+  bool only_late_ = false;
 };
 
 TEST_F(CanaryJudgeTest, WaitsForEnoughAnswers) {
@@ -69,6 +69,41 @@ TEST_F(CanaryJudgeTest, SlowerIsWorse) {
   Canary(60, {.first_token_seconds = 0.2, .next_token_seconds = 0.03});
   EXPECT_EQ(Judge(), Verdict::kRollBack);
   EXPECT_THAT(reason_, HasSubstr("inter-token"));
+}
+
+TEST_F(CanaryJudgeTest, AStutterOfTheMachineIsNoVerdict) {
+  Live(30, {.first_token_seconds = 0.2, .next_token_seconds = 0.01});
+  Canary(28, {.first_token_seconds = 0.2, .next_token_seconds = 0.01});
+  // The machine stood still for two minutes while these two were answered.
+  Canary(2, {.first_token_seconds = 130, .next_token_seconds = 20});
+  EXPECT_EQ(Judge(), Verdict::kWait);
+}
+
+TEST_F(CanaryJudgeTest, WhatOnlyTimeSaysIsNotFinal) {
+  Live(30, {.first_token_seconds = 0.1});
+  Canary(30, {.first_token_seconds = 130});
+  EXPECT_EQ(Judge(), Verdict::kRollBack);
+  EXPECT_TRUE(only_late_);
+  Canary(10, {.failed = true});
+  EXPECT_EQ(Judge(), Verdict::kRollBack);
+  EXPECT_EQ(cause_, "failures");
+  EXPECT_FALSE(only_late_);
+}
+
+TEST_F(CanaryJudgeTest, DeadlinesThatPassedAreAQuestionOfTimeToo) {
+  Live(30, {});
+  Canary(30, {});
+  Canary(10, {.failed = true, .late = true});
+  EXPECT_EQ(Judge(), Verdict::kRollBack);
+  EXPECT_EQ(cause_, "failures");
+  EXPECT_TRUE(only_late_);
+}
+
+TEST_F(CanaryJudgeTest, AVersionThatIsSlowForSomeIsSlow) {
+  Live(100, {.first_token_seconds = 0.1});
+  Canary(70, {.first_token_seconds = 0.1});
+  Canary(30, {.first_token_seconds = 0.5});  // for those with an image, perhaps
+  EXPECT_EQ(Judge(), Verdict::kRollBack);
 }
 
 TEST_F(CanaryJudgeTest, WhenTheTimeIsOverFewAnswersMustDo) {
@@ -119,15 +154,6 @@ TEST(IsDegenerateTest, FindsRepetition) {
   std::string varied;
   for (int i = 0; i < 100; ++i) varied += std::to_string(i * i) + " ";
   EXPECT_FALSE(IsDegenerate(varied));
-}
-
-TEST(VersionStateTest, Transitions) {
-  using enum VersionState;
-  EXPECT_TRUE(IsLegalTransition(kCanary, kLive));
-  EXPECT_TRUE(IsLegalTransition(kKept, kLive));
-  EXPECT_FALSE(IsLegalTransition(kVerifying, kLive));
-  EXPECT_FALSE(IsLegalTransition(kLive, kRejected));  // it drains first
-  EXPECT_STREQ(StateName(kProbing), "probing");
 }
 
 }  // namespace

@@ -6,7 +6,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bounded_queue.h"
@@ -97,6 +99,29 @@ TEST_F(LatestWatcherTest, TellsWhenTheFilesWereReplaced) {
   EXPECT_EQ(Next(), "v1");
   std::ofstream(root / "v1" / "config.json") << "{}";
   EXPECT_EQ(Next(), "v1 replaced");
+}
+
+TEST_F(LatestWatcherTest, AFolderWithLinksInACircleIsToldLikeAnyOther) {
+  const fs::path root(dir_.path());
+  fs::create_directory(root / "v1");
+  fs::create_symlink("loop", root / "v1" / "loop");
+  MoveLatest(root, "v1");
+  const auto watcher = Watch(root, std::chrono::hours(1));
+  EXPECT_EQ(Next(), "v1");
+  MoveLatest(root, "latest");
+  EXPECT_EQ(Next(), "latest");
+}
+
+TEST_F(LatestWatcherTest, WhatTheCallbackThrowsIsTriedAgain) {
+  const fs::path root(dir_.path());
+  MoveLatest(root, "v1");
+  bool thrown = false;
+  const auto watcher =
+      LatestWatcher::Start(root, std::chrono::milliseconds(5), [&](const std::string& dir, bool) {
+        if (!std::exchange(thrown, true)) throw std::bad_alloc();
+        seen_.TryPush(std::string(dir));
+      });
+  EXPECT_EQ(Next(), "v1");
 }
 
 TEST_F(LatestWatcherTest, StopsWithNothingToTell) { Watch(dir_.path(), std::chrono::hours(1)); }

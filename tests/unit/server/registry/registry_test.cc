@@ -76,16 +76,16 @@ class RegistryTest : public ::testing::Test {
     }
     return "?";
   }
-  void Load(const std::string& dir, bool again = false) {
-    ASSERT_TRUE(registry_->Load(dir, again).ok());
+  void Load(const std::string& dir, Origin origin = Origin::kPublished) {
+    ASSERT_TRUE(registry_->Load(dir, origin).ok());
     registry_->RunOnce();
   }
   std::string Live(absl::string_view tenant = "t") {
-    auto model = registry_->Find("", tenant);
+    auto model = registry_->directory().Find("", tenant);
     return model.ok() ? Name((*model)->digest) : std::string(model.status().message());
   }
   VersionInfo Info(const std::string& dir) {
-    for (const VersionInfo& info : registry_->Look().versions) {
+    for (const VersionInfo& info : registry_->Snapshot().versions) {
       if (info.dir == dir) return info;
     }
     ADD_FAILURE() << "no version of " << dir;
@@ -113,7 +113,7 @@ TEST_F(RegistryTest, TheFirstVersionGoesLiveThroughAllStates) {
   EXPECT_EQ(Live(), "a");
   EXPECT_THAT(story_, ElementsAre("a:discovered", "a:verifying", "a:loading", "a:warming",
                                   "a:probing", "a:live"));
-  EXPECT_EQ(registry_->Find("other", "").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(registry_->directory().Find("other", "").status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(RegistryTest, WhatCannotBeVouchedForNeverTouchesTheLiveVersion) {
@@ -140,7 +140,7 @@ TEST_F(RegistryTest, AFailingProbeRejectsAndFrees) {
   EXPECT_EQ(Live(), "a");
   // It is gone from the engine: loading it again does not meet itself there.
   loader_->wrong.clear();
-  Load("b", /*again=*/true);
+  Load("b", Origin::kOperator);
   EXPECT_EQ(Info("b").state, VersionState::kCanary);
 }
 
@@ -150,7 +150,7 @@ TEST_F(RegistryTest, ARejectedVersionIsNotTriedAgainUnlessAsked) {
   Load("a");
   EXPECT_EQ(loader_->verified["a"], 1);
   loader_->failing.clear();
-  Load("a", /*again=*/true);
+  Load("a", Origin::kOperator);
   EXPECT_EQ(Live(), "a");
 }
 
@@ -176,7 +176,8 @@ TEST_F(RegistryTest, AGoodCanaryIsPromotedAndTheOldOneKept) {
   Make(Canary());
   Load("a");
   Load("b");
-  for (int i = 0; i < 20; ++i) registry_->Observe(Sha256Of("b"), {.first_token_seconds = 0.1});
+  for (int i = 0; i < 20; ++i)
+    registry_->directory().Observe(Sha256Of("b"), {.first_token_seconds = 0.1});
   EXPECT_EQ(Live(), "b");
   EXPECT_EQ(Info("a").state, VersionState::kKept);
   ASSERT_TRUE(registry_->RollBack("the answers are odd").ok());
@@ -191,7 +192,7 @@ TEST_F(RegistryTest, AWorseCanaryIsRolledBackByItself) {
   Make(Canary());
   Load("a");
   Load("b");
-  for (int i = 0; i < 6; ++i) registry_->Observe(Sha256Of("b"), {.empty = true});
+  for (int i = 0; i < 6; ++i) registry_->directory().Observe(Sha256Of("b"), {.empty = true});
   EXPECT_EQ(Live(), "a");
   registry_->RunOnce();
   EXPECT_EQ(Info("b").state, VersionState::kRejected);
@@ -225,7 +226,7 @@ TEST_F(RegistryTest, TimePromotesAQuietCanary) {
 TEST_F(RegistryTest, AVersionIsFreedWhenItsLastCallEnds) {
   Make(AtOnce(), /*keep_previous=*/false);
   Load("a");
-  auto call = registry_->Find("", "t");
+  auto call = registry_->directory().Find("", "t");
   ASSERT_TRUE(call.ok());
   Load("b");
   EXPECT_EQ(Live(), "b");
@@ -253,13 +254,13 @@ TEST_F(RegistryTest, AVersionIsFreedWhenItsLastCallEnds) {
 TEST_F(RegistryTest, AVersionThatComesAgainWhileItDrainsIsTakenInWhenItIsGone) {
   Make(AtOnce(), /*keep_previous=*/false);
   Load("a");
-  auto call = registry_->Find("", "t");
+  auto call = registry_->directory().Find("", "t");
   Load("b");
   ASSERT_EQ(Info("a").state, VersionState::kDraining);
   // `latest` names the old one again, twice; then somebody asks for it.
   Load("a");
   Load("a");
-  const auto ticket = registry_->Load("a", true);
+  const auto ticket = registry_->Load("a", Origin::kOperator);
   registry_->RunOnce();
   EXPECT_FALSE(registry_->Await(*ticket, clock_.Now()).has_value());
   EXPECT_EQ(Live(), "b");
@@ -273,7 +274,7 @@ TEST_F(RegistryTest, AVersionThatComesAgainWhileItDrainsIsTakenInWhenItIsGone) {
 TEST_F(RegistryTest, ANewerVersionPassesWhatWaitsForADrain) {
   Make(AtOnce(), /*keep_previous=*/false);
   Load("a");
-  auto call = registry_->Find("", "t");
+  auto call = registry_->directory().Find("", "t");
   Load("b");
   Load("a");
   Load("c");
@@ -308,23 +309,24 @@ TEST_F(RegistryTest, LoadingTheKeptVersionMakesItLive) {
 
 TEST_F(RegistryTest, ItsOwnThreadLoadsAndStops) {
   registry_->Start();
-  const auto ticket = registry_->Load("a", false);
+  const auto ticket = registry_->Load("a", Origin::kPublished);
   ASSERT_TRUE(ticket.ok());
   EXPECT_TRUE(registry_->Await(*ticket, TimePoint::max())->status.ok());
   registry_->Stop();
   EXPECT_EQ(Live(), "a");
-  EXPECT_EQ(registry_->Load("b", false).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(registry_->Load("b", Origin::kPublished).status().code(),
+            absl::StatusCode::kUnavailable);
 }
 
 TEST_F(RegistryTest, WhatIsQueuedWhenItStopsIsToldSo) {
-  const auto ticket = registry_->Load("a", false);
+  const auto ticket = registry_->Load("a", Origin::kPublished);
   ASSERT_TRUE(ticket.ok());
   registry_->Stop();
   EXPECT_EQ(registry_->Await(*ticket, clock_.Now())->status.code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(RegistryTest, ATicketSaysWhatBecameOfALoad) {
-  auto ticket = registry_->Load("a", true);
+  auto ticket = registry_->Load("a", Origin::kOperator);
   ASSERT_TRUE(ticket.ok());
   EXPECT_FALSE(registry_->Await(*ticket, clock_.Now()).has_value());
   registry_->RunOnce();
@@ -333,7 +335,7 @@ TEST_F(RegistryTest, ATicketSaysWhatBecameOfALoad) {
   EXPECT_TRUE(outcome->status.ok()) << outcome->status;
   EXPECT_EQ(outcome->info.state, VersionState::kLive);
   loader_->failing = "b";
-  ticket = registry_->Load("b", true);
+  ticket = registry_->Load("b", Origin::kOperator);
   registry_->RunOnce();
   outcome = registry_->Await(*ticket, clock_.Now());
   EXPECT_EQ(outcome->status.code(), absl::StatusCode::kDataLoss);
@@ -341,9 +343,9 @@ TEST_F(RegistryTest, ATicketSaysWhatBecameOfALoad) {
 }
 
 TEST_F(RegistryTest, ANewerVersionPassesThoseThatNobodyAskedFor) {
-  auto old = registry_->Load("a", false);
-  auto wanted = registry_->Load("b", true);
-  auto newest = registry_->Load("c", false);
+  auto old = registry_->Load("a", Origin::kPublished);
+  auto wanted = registry_->Load("b", Origin::kOperator);
+  auto newest = registry_->Load("c", Origin::kPublished);
   registry_->RunOnce();
   EXPECT_EQ(registry_->Await(*old, clock_.Now())->status.code(), absl::StatusCode::kCancelled);
   EXPECT_TRUE(registry_->Await(*wanted, clock_.Now())->status.ok());
@@ -354,7 +356,7 @@ TEST_F(RegistryTest, ANewerVersionPassesThoseThatNobodyAskedFor) {
 TEST_F(RegistryTest, TheEventLogHoldsTheStory) {
   loader_->failing = "a";
   Load("a");
-  const auto events = registry_->Look().events;
+  const auto events = registry_->Snapshot().events;
   ASSERT_EQ(events.size(), 3u);
   EXPECT_EQ(events[2].state, VersionState::kRejected);
   EXPECT_EQ(events[2].dir, "a");
@@ -380,10 +382,10 @@ TEST_F(RegistryTest, SwapLetsTheOldOneGoFirstAndRequestsWait) {
   loader_->before_load = [&](bool beside) {
     EXPECT_FALSE(beside);
     EXPECT_EQ(Info("a").state, VersionState::kFreed);
-    const auto found = registry_->Find("", "t");
+    const auto found = registry_->directory().Find("", "t");
     EXPECT_EQ(found.status().code(), absl::StatusCode::kUnavailable);
     EXPECT_TRUE(scheduling::RetryAfter(found.status()).has_value());
-    EXPECT_TRUE(registry_->AfterSwap([&] {
+    EXPECT_TRUE(registry_->directory().AfterSwap([&] {
       ++called;
       EXPECT_EQ(Live(), "b");
     }));
@@ -391,7 +393,7 @@ TEST_F(RegistryTest, SwapLetsTheOldOneGoFirstAndRequestsWait) {
   Load("b");
   EXPECT_EQ(called, 1);
   EXPECT_EQ(Live(), "b");
-  EXPECT_FALSE(registry_->AfterSwap([] {}));
+  EXPECT_FALSE(registry_->directory().AfterSwap([] {}));
 }
 
 TEST_F(RegistryTest, ASwapThatFailsBringsTheOldOneBack) {
@@ -400,7 +402,7 @@ TEST_F(RegistryTest, ASwapThatFailsBringsTheOldOneBack) {
   std::string seen;
   loader_->too_big = "b";
   loader_->before_load = [&](bool) {
-    registry_->AfterSwap([&] { seen = Live(); });
+    registry_->directory().AfterSwap([&] { seen = Live(); });
     loader_->before_load = nullptr;
   };
   Load("b");
@@ -431,7 +433,7 @@ TEST_F(RegistryTest, ARollBackJustBeforeTheStopIsNoted) {
   registry_->BeginStop();
   ASSERT_TRUE(registry_->RollBack("odd").ok());
   registry_->Stop();
-  EXPECT_EQ(WhyRolledBack(root.path(), Sha256Of("b")), "rolled back: odd");
+  EXPECT_EQ(ReadRollbackNote(root.path(), Sha256Of("b")), "rolled back: odd");
 }
 
 TEST_F(RegistryTest, ARolledBackVersionThatCannotBeNotedIsToldSo) {
@@ -458,12 +460,12 @@ TEST_F(RegistryTest, ARolledBackVersionIsRememberedAfterARestart) {
   Make(AtOnce(), true, false, root.path());
   Load(root.path() + "/a");
   Load(root.path() + "/b");
-  auto call = registry_->Find("", "t");
+  auto call = registry_->directory().Find("", "t");
   ASSERT_TRUE(registry_->RollBack("odd").ok());
   registry_->RunOnce();
   // At once: while it is still answering.
   EXPECT_EQ(Info(root.path() + "/b").state, VersionState::kDraining);
-  EXPECT_TRUE(WhyRolledBack(root.path(), Sha256Of("b")).has_value());
+  EXPECT_TRUE(ReadRollbackNote(root.path(), Sha256Of("b")).has_value());
   call->reset();
   registry_->RunOnce();
   // Another daemon, or this one after a restart.
@@ -471,7 +473,7 @@ TEST_F(RegistryTest, ARolledBackVersionIsRememberedAfterARestart) {
   Load(root.path() + "/b");
   EXPECT_EQ(Live(), "a");
   EXPECT_THAT(Info(root.path() + "/b").reason, HasSubstr("rolled back before: rolled back: odd"));
-  Load(root.path() + "/b", /*again=*/true);
+  Load(root.path() + "/b", Origin::kOperator);
   EXPECT_EQ(Live(), "b");
 }
 

@@ -87,13 +87,13 @@ class FlipTest : public ::testing::Test {
     options.keep_previous = keep_previous;
     registry_ = std::make_unique<Registry>(options, loader_.get(), &clock_, nullptr);
     for (const char* dir : {"a", "b"}) {
-      ASSERT_TRUE(registry_->Load(dir, false).ok());
+      ASSERT_TRUE(registry_->Load(dir, Origin::kPublished).ok());
       registry_->RunOnce();
     }
   }
 
   Asked Ask(std::int32_t token, int max_tokens) {
-    auto model = *registry_->Find("", "key");
+    auto model = *registry_->directory().Find("", "key");
     scheduling::Request request;
     request.version = model->digest;
     request.prompt_ids = {token, 2, 3};

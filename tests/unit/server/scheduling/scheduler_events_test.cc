@@ -210,24 +210,25 @@ class KnownCostsTest : public ::testing::Test {
     h.Tick();
   }
 
-  // Whether it is taken with so much time.
+  // Whether it is taken with so much time. It is cancelled then, after one step.
   bool Taken(Request request, Duration given) {
     request.deadline = h.now + h.step + given;  // a tick is a step later
     const RequestId id = h.Arrives(std::move(request));
     h.Tick();
     const bool refused = h.ended.contains(id);
     if (!refused) h.events.emplace_back(Cancel{id});
-    h.forward_time = milliseconds(refused ? 10 : h.scheduler.output().plan.total_tokens);
+    const int tokens = h.scheduler.output().plan.total_tokens;
+    h.forward_time = milliseconds(tokens == 1 ? 10 : tokens);
     h.Tick();
     h.forward_time = milliseconds(10);
     return !refused;
   }
 
-  // The least time that is enough, to a millisecond; what is learned is forgotten a little
-  // meanwhile.
+  // The least time that is enough: a millisecond more is, and a little less is not (what is learned
+  // is forgotten slowly meanwhile).
   void ExpectNeeds(const Request& request, Duration needed) {
-    for (const auto& [given, taken] : {std::pair{needed + milliseconds(1), true},
-                                       std::pair{needed - needed / 50 - milliseconds(1), false}}) {
+    for (const auto& [given, taken] : {std::pair{needed - needed / 50 - milliseconds(1), false},
+                                       std::pair{needed + milliseconds(1), true}}) {
       Request copy = request;
       copy.id = RequestId(++h.last_id);
       copy.arrival = h.now;
@@ -269,26 +270,33 @@ TEST_F(KnownCostsTest, WhatIsCachedNeedsNothing) {
 }
 
 TEST_F(KnownCostsTest, OnlyTokensThatMustComeAreCounted) {
-  Request request = h.MakeRequest(20, 11, 20000);
-  ExpectNeeds(request, milliseconds(20));  // it may end at once
-  request.sampling.min_tokens = 6;
-  ExpectNeeds(request, milliseconds(20 + 5 * 10));
-  request.sampling.min_tokens = 0;
-  request.sampling.ignore_eos = true;
-  ExpectNeeds(request, milliseconds(20 + 10 * 10));
-  request.sampling.stop = {"."};
-  ExpectNeeds(request, milliseconds(20));
+  auto expect = [this, base = 20000](SamplingParams sampling, Duration needed) mutable {
+    Request request = h.MakeRequest(20, 11, base += 1000);  // nothing of it is cached
+    sampling.max_tokens = 11;
+    request.sampling = sampling;
+    ExpectNeeds(request, needed);
+  };
+  SamplingParams sampling;
+  expect(sampling, milliseconds(20));  // it may end at once
+  sampling.min_tokens = 6;
+  expect(sampling, milliseconds(20 + 5 * 10));
+  sampling.min_tokens = 0;
+  sampling.ignore_eos = true;
+  expect(sampling, milliseconds(20 + 10 * 10));
+  sampling.stop = {"."};
+  expect(sampling, milliseconds(20));
 }
 
 TEST_F(KnownCostsTest, WhoGoesBeforeIsWaitedFor) {
   const RequestId other = h.Arrives(h.MakeRequest(500, 900, 30000));
-  h.Tick();  // its first 63 tokens run
+  h.Tick();
   h.forward_time = milliseconds(64);
   const int left = 500 - h.Scheduled(other);
-  Request request = h.MakeRequest(20, 1, 20000);
-  EXPECT_FALSE(Taken(std::move(request), milliseconds(left / 2)));
+  EXPECT_FALSE(Taken(h.MakeRequest(20, 1, 20000), milliseconds(left / 2)));
+  h.forward_time = milliseconds(64);
   h.events.emplace_back(Pause{other});
   h.Tick();
+  h.forward_time = milliseconds(10);
   EXPECT_TRUE(Taken(h.MakeRequest(20, 1, 21000), milliseconds(left / 2)))
       << "nobody waits for a slow reader";
 }

@@ -1,3 +1,5 @@
+#include "training/data/length_grouped_sampler.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
@@ -6,7 +8,6 @@
 #include "base/rng.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "training/data/length_grouped_sampler.h"
 
 namespace llava::training {
 namespace {

@@ -38,9 +38,9 @@ std::string ErrorOf(const std::string& text) {
 }
 
 TEST(RowScannerTest, RowsOfAListEndWhereTheirBracketsDo) {
-  const Scanned list = Scan(R"([{"a": [1, {"b": 2}]}, {"c": "]}\\"},"} , [3], "x,y", 7, null])");
+  const Scanned list = Scan(R"([{"a": [1, {"b": 2}]}, {"c": "]}\"},"} , [3], "x,y", 7, null])");
   ASSERT_TRUE(list.status.ok()) << list.status;
-  EXPECT_THAT(list.rows, ElementsAre(R"({"a": [1, {"b": 2}]})", R"({"c": "]}\\"},"})", "[3]",
+  EXPECT_THAT(list.rows, ElementsAre(R"({"a": [1, {"b": 2}]})", R"({"c": "]}\"},"})", "[3]",
                                      "\"x,y\"", "7", "null"));
 }
 
