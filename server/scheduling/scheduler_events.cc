@@ -14,7 +14,6 @@ namespace llava::scheduling {
 void Scheduler::Apply(Arrive& arrive) {
   Request& request = *arrive.request;
   LLAVA_CHECK(FindState(request.id) == nullptr);
-  LLAVA_CHECK(CheckRequest(request, options_).ok());  // Engine::Submit has refused all others
   const int version = FindVersion(request.version);
   absl::Status status;
   if (version < 0 || versions_[static_cast<std::size_t>(version)].draining) {

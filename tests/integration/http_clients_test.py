@@ -2,15 +2,25 @@
 import asyncio
 import json
 import subprocess
+import typing
 import unittest
 
 import openai
 from langchain_openai import ChatOpenAI
+from openai.types import chat
+from openai.types.chat import completion_create_params as params
 
 from daemon_process import IMAGES, Daemon, generated_client
 from http_requests import http, question
 
 pb, pb_grpc = generated_client()
+
+
+def literals(hint):
+    """The values that a type hint lists, those inside of objects left out."""
+    if typing.get_origin(hint) is typing.Literal:
+        return list(typing.get_args(hint))
+    return [value for part in typing.get_args(hint) for value in literals(part)]
 
 
 class HttpClientsTest(unittest.TestCase):
@@ -187,15 +197,32 @@ class HttpClientsTest(unittest.TestCase):
         self.assertGreater(begun, asked)
 
     def test_every_field_of_the_reference_is_known(self):
-        """Of the pinned openai package: a new field is looked at here before a client sends it."""
-        from openai.types.chat import completion_create_params as params
-        for name in sorted(params.CompletionCreateParamsBase.__annotations__ | {"stream": bool}):
-            with self.subTest(field=name):
-                body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1, name: None}
-                if name == "messages":
-                    continue
-                status, _, text = http(self.daemon, "/v1/chat/completions", body)
-                self.assertEqual(status, 200, text)
+        """Of the pinned openai package: a new field or value is looked at here before a client sends it."""
+        hello = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        hints = typing.get_type_hints(params.CompletionCreateParamsBase)
+        refused = set()
+        for field, hint in sorted(hints.items()):
+            values = [None, *(literals(hint) if field != "model" else [])]  # OpenAI's models are not here
+            for value in values if field != "messages" else []:
+                with self.subTest(field=field, value=value):
+                    sent = [value] if field == "modalities" and value else value
+                    status, _, text = http(self.daemon, "/v1/chat/completions", {**hello, field: sent})
+                    if status != 200:
+                        self.assertEqual((status, json.loads(text)["error"]["param"]), (400, field), text)
+                        refused.add((field, value))
+        self.assertEqual(refused, {
+            ("modalities", "audio"), ("tool_choice", "required"), ("verbosity", "low"), ("verbosity", "high"),
+            *(("reasoning_effort", effort) for effort in ("minimal", "low", "medium", "high", "xhigh", "max"))})
+
+    def test_every_field_of_a_message_and_of_stream_options_is_known(self):
+        for role, kind in (("system", chat.ChatCompletionSystemMessageParam), ("developer", chat.ChatCompletionDeveloperMessageParam),
+                           ("user", chat.ChatCompletionUserMessageParam), ("assistant", chat.ChatCompletionAssistantMessageParam)):
+            message = {**dict.fromkeys(typing.get_type_hints(kind)), "role": role, "content": "Hello"}
+            with self.subTest(message=message):
+                self.assertEqual(http(self.daemon, "/v1/chat/completions", {"messages": [message], "max_tokens": 1})[0], 200)
+        options = dict.fromkeys(typing.get_type_hints(chat.ChatCompletionStreamOptionsParam))
+        body = {"messages": question("Hello"), "max_tokens": 1, "stream": True, "stream_options": options}
+        self.assertEqual(http(self.daemon, "/v1/chat/completions", body)[0], 200)
 
     def test_faults_of_json_have_a_place(self):
         _, _, text = http(self.daemon, "/v1/chat/completions", b'{\n "messages": [}\n')

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
@@ -65,19 +66,19 @@ class Client {
 class Door {
  public:
   void Open() {
-    std::function<void()> go;
+    std::vector<std::function<void()>> all;
     {
       MutexLock lock(&mutex_);
       open_ = true;
-      go = std::exchange(waiting_, nullptr);
+      all = std::exchange(waiting_, {});
     }
-    if (go) go();
+    for (const std::function<void()>& go : all) go();
   }
   void WhenOpen(std::function<void()> go) {
     {
       MutexLock lock(&mutex_);
       if (!open_) {
-        waiting_ = std::move(go);
+        waiting_.push_back(std::move(go));
         return;
       }
     }
@@ -87,7 +88,7 @@ class Door {
  private:
   Mutex mutex_;
   bool open_ ABSL_GUARDED_BY(mutex_) = false;
-  std::function<void()> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::function<void()>> waiting_ ABSL_GUARDED_BY(mutex_);
 };
 
 constexpr char kSecond[] = "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
