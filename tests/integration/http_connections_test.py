@@ -152,12 +152,13 @@ class BodiesTest(unittest.TestCase):
 
     def test_a_tenant_is_text(self):
         with Daemon() as daemon:
-            for name in (b"\xff\xfe", b"evil\tname"):
-                with connect(daemon) as connection:
-                    body = json.dumps({**HELLO, "max_tokens": 1}).encode()
-                    connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Tenant: " + name +
-                                       b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-                    self.assertIn(b"400 Bad Request", read_all(connection)[:30])
+            for path, asked in ((CHAT, {**HELLO, "max_tokens": 1}), ("/tokenize", {"prompt": "x"})):
+                for name in (b"\xff\xfe", b"evil\tname"):
+                    with self.subTest(path=path, name=name), connect(daemon) as connection:
+                        body = json.dumps(asked).encode()
+                        connection.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Tenant: %s\r\n"
+                                           b"Content-Length: %d\r\n\r\n%s" % (path.encode(), name, len(body), body))
+                        self.assertIn(b"400 Bad Request", read_all(connection)[:30])
             daemon.metrics()  # UTF-8
 
 

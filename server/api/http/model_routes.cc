@@ -18,6 +18,7 @@
 #include "server/api/http/awaiting.h"
 #include "server/api/openai/json_body.h"
 #include "server/chat/model_choice.h"
+#include "server/scheduling/request_check.h"
 
 namespace llava::api {
 namespace {
@@ -132,6 +133,12 @@ awaitable<void> AnswerInPool(ChatRunner* runner, Answerer answerer, HttpExchange
   const std::string& body = exchange.request().body();
   std::string tenant = HeaderOf(exchange.request(), "x-tenant");
   if (tenant.empty()) tenant = exchange.owner().token;
+  const absl::Status named = scheduling::CheckTenant(tenant);
+  if (!named.ok()) {
+    HttpResponse refusal = ErrorResponse(FieldError("X-Tenant", named.message()));
+    co_await exchange.Send(std::move(refusal));
+    co_return;
+  }
   absl::StatusOr<json::object> answer = ClientHasGone();
   std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
     const auto work = [&] {
