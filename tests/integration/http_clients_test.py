@@ -146,6 +146,7 @@ class HttpClientsTest(unittest.TestCase):
         cases = [({"messages": hello, name: value}, 400, name) for name, values in wrong.items() for value in values] + [
             ({}, 400, "messages"), (b"{", 400, None), (b"[1]", 400, None), ({"messages": hello, "model": "nobody"}, 404, "model"),
             ({"messages": hello, "logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
+            ({"messages": hello, "max_completion_tokens": 1, "max_tokens": 0}, 400, "max_tokens"),
             ({"messages": hello, "stop": [""]}, 400, "stop[0]"),
             ({"messages": hello, "stop_token_ids": [-1]}, 400, "stop_token_ids[0]"),
             ({"messages": hello, "stop_token_ids": [5, 999999]}, 400, "stop_token_ids[1]"),

@@ -111,6 +111,12 @@ absl::Status ReadSeed(const json::value& value, const std::string& field,
   return absl::OkStatus();
 }
 
+// Of tokens, checked whether or not another name of the field counts.
+absl::Status ReadMost(const json::value& value, const std::string& field, int* out) {
+  RETURN_IF_ERROR(Read(value, field, out));
+  return *out < 1 ? Wrong(field, "at least 1") : absl::OkStatus();
+}
+
 absl::Status ReadPriority(const json::value& value, const std::string& field,
                           scheduling::Priority* out) {
   if (WholeNumber(value) == 0) return absl::OkStatus();  // vLLM's default
@@ -269,14 +275,15 @@ std::map<std::string, Reader> SamplingReaders() {
       {"frequency_penalty", Into(&SamplingParams::frequency_penalty)},
       {"max_tokens",
        [](Value v, Field f, Reading* r) {
-         int ignored = 0;  // it is the older name
-         return Read(v, f, r->has_completion_tokens ? &ignored : &r->call.sampling.max_tokens);
+         int most = 0;
+         RETURN_IF_ERROR(ReadMost(v, f, &most));
+         if (!r->has_completion_tokens) r->call.sampling.max_tokens = most;  // it is the older name
+         return absl::OkStatus();
        }},
       {"max_completion_tokens",
        [](Value v, Field f, Reading* r) {
          r->has_completion_tokens = true;
-         RETURN_IF_ERROR(Read(v, f, &r->call.sampling.max_tokens));
-         return r->call.sampling.max_tokens < 1 ? Wrong(f, "at least 1") : absl::OkStatus();
+         return ReadMost(v, f, &r->call.sampling.max_tokens);
        }},
       {"min_tokens", Into(&SamplingParams::min_tokens)},
       {"ignore_eos", Into(&SamplingParams::ignore_eos)},
