@@ -11,7 +11,8 @@ constexpr std::size_t kMaxStops = 16;
 constexpr std::size_t kMaxStopBytes = 256;
 constexpr int kMaxTopLogprobs = 20;
 
-absl::Status Wrong(absl::string_view field, double value, absl::string_view expected) {
+template <typename Number>
+absl::Status Wrong(absl::string_view field, Number value, absl::string_view expected) {
   return FieldError(field, absl::StrCat(value, " is not ", expected));
 }
 

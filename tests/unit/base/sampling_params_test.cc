@@ -48,6 +48,12 @@ TEST(SamplingParamsTest, EveryFieldOutOfRangeIsNamed) {
   }
 }
 
+TEST(SamplingParamsTest, AWholeNumberIsShownWhole) {
+  SamplingParams params;
+  params.min_tokens = std::numeric_limits<int>::max();
+  EXPECT_THAT(std::string(Validate(params).message()), StartsWith("min_tokens: 2147483647 is not"));
+}
+
 TEST(SamplingParamsTest, TheBoundsThemselvesAreValid) {
   SamplingParams params;
   params.top_p = 0;
