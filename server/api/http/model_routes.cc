@@ -27,17 +27,26 @@ HttpResponse JsonResponse(const json::object& body) {
   return MakeResponse(http::status::ok, "application/json", json::serialize(body));
 }
 
+// `id` is the model's name or an alias; "root" is always its name.
+json::object ToModel(const registry::ServedModel& model, const std::string& id) {
+  return {{"id", id},
+          {"object", "model"},
+          {"created", 0},
+          {"owned_by", "llavad"},
+          {"root", model.name},
+          {"version", model.version},
+          {"max_model_len", model.processor->config().text.max_positions}};
+}
+
+// By their own names first: clients that take any model take the first.
 json::object ListModels(ChatRunner& runner) {
-  json::array models;
-  for (const auto& model : runner.models().List()) {
-    models.push_back({{"id", model->name},
-                      {"object", "model"},
-                      {"created", 0},
-                      {"owned_by", "llavad"},
-                      {"version", model->version},
-                      {"max_model_len", model->processor->config().text.max_positions}});
+  const auto models = runner.models().List();
+  json::array entries;
+  for (const auto& model : models) entries.push_back(ToModel(*model, model->name));
+  for (const auto& model : models) {
+    for (const std::string& alias : model->aliases) entries.push_back(ToModel(*model, alias));
   }
-  return {{"object", "list"}, {"data", std::move(models)}};
+  return {{"object", "list"}, {"data", std::move(entries)}};
 }
 
 // A field that is there; null is the same as absent.
