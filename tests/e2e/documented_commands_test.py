@@ -4,6 +4,7 @@ list NOT_RUN, with its reason, fails the test.
 
 Usage: documented_commands_test.py LLAVAD LLAVA LLAVA_TRAIN ROOT
 """
+import functools
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from llavad import Llavad  # noqa: E402
 
-LLAVAD, LLAVA, LLAVA_TRAIN, ROOT = (Path(a) for a in sys.argv[1:5])
+LLAVAD, LLAVA, LLAVA_TRAIN, ROOT = (Path(a).resolve() for a in sys.argv[1:5])
 NAME = "llava-1.5-7b-hf"  # the documents' model
 DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 
@@ -253,6 +254,42 @@ class DocumentedCommandsTest(unittest.TestCase):
                 continue  # test_everything_is_run_or_listed names it
             with self.subTest(document=document, text=text[:80]):
                 how(self, text)
+
+    def inline(self):
+        """The words of each command between single backquotes, with its document."""
+        for document in DOCUMENTS:
+            text = re.sub(r"```.*?```", "", (ROOT / document).read_text(), flags=re.S)
+            for code in re.findall(r"`([^`]+)`", text):
+                yield document, code.split()
+
+    def test_commands_in_the_text_have_the_subcommands_and_flags_that_they_name(self):
+        @functools.cache
+        def help_of(*command):
+            return self.shell(" ".join(command) + " --help")
+
+        for document, words in self.inline():
+            if words[0] not in ("llava", "llavad", "llava-train"):
+                continue
+            command = words[:1]
+            for word in words[1:]:  # `models rollback`: as far as the help of the part before lists it
+                if word.startswith("-") or not re.search(rf"^  {re.escape(word)}\b", help_of(*command), re.M):
+                    break
+                command.append(word)
+            known = help_of(*command)
+            for flag in (word for word in words if word.startswith("--")):
+                self.assertIn(flag.split("=")[0], known, (document, words))
+            if words[1:2] and re.fullmatch(r"[a-z]+", words[1]):
+                self.assertGreater(len(command), 1, (document, words))
+
+    def test_files_and_targets_in_the_text_are_there(self):
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
+        for document, words in self.inline():
+            if words[0] == "make":
+                self.assertIn(words[1], targets, document)
+            for word in words:
+                if re.fullmatch(r"(scripts|tests|docs|demo|proto|server|model|training|client|base|rpc|cmake)/[\w./-]+", word):
+                    places = [ROOT / word, *ROOT.glob(word + ".*")]  # `model/kernels/cpu/worker_pool` is a .h and a .cc
+                    self.assertTrue(any(place.exists() for place in places), (document, word))
 
     def test_every_link_leads_somewhere(self):
         for document in [ROOT / name for name in DOCUMENTS]:
