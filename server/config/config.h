@@ -26,6 +26,7 @@ namespace llava::server {
 struct Config {
   std::string checkpoint;
   std::string model_name;
+  std::vector<std::string> model_aliases;
   std::string vision_tower;
   std::string chat_template;
   std::vector<std::string> devices = {"cpu"};

@@ -31,19 +31,26 @@ HttpResponse JsonResponse(const json::object& body) {
   return MakeResponse(http::status::ok, "application/json", json::serialize(body));
 }
 
-json::object ToModel(const registry::ServedModel& model) {
-  return {{"id", model.name},
+// `id` is the model's name or an alias; "root" is always its name.
+json::object ToModel(const registry::ServedModel& model, const std::string& id) {
+  return {{"id", id},
           {"object", "model"},
           {"created", 0},
           {"owned_by", "llavad"},
+          {"root", model.name},
           {"version", model.version},
           {"max_model_len", model.processor->config().text.max_positions}};
 }
 
+// By their own names first: clients that take any model take the first.
 json::object ListModels(ChatRunner& runner) {
-  json::array models;
-  for (const auto& model : runner.models().List()) models.push_back(ToModel(*model));
-  return {{"object", "list"}, {"data", std::move(models)}};
+  const auto models = runner.models().List();
+  json::array entries;
+  for (const auto& model : models) entries.push_back(ToModel(*model, model->name));
+  for (const auto& model : models) {
+    for (const std::string& alias : model->aliases) entries.push_back(ToModel(*model, alias));
+  }
+  return {{"object", "list"}, {"data", std::move(entries)}};
 }
 
 constexpr absl::string_view kModelPath = "/v1/models/";
@@ -53,7 +60,7 @@ HttpResponse OneModel(ChatRunner& runner, const HttpRequest& request) {
   const std::string name = PathOf(request)->substr(kModelPath.size());
   const auto model = ChooseModel(runner.models(), name, "");
   if (!model.ok()) return ErrorResponse(WithField(model.status(), "model"));
-  return JsonResponse(ToModel(**model));
+  return JsonResponse(ToModel(**model, name.empty() ? (*model)->name : name));
 }
 
 // A field that is there; null is the same as absent.
