@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "boost/json/serialize.hpp"
 #include "boost/json/stream_parser.hpp"
 
@@ -16,8 +17,6 @@ namespace {
 constexpr std::size_t kMaxJsonBytes = std::size_t{64} << 20;
 constexpr std::size_t kMaxDepth = 32;
 constexpr std::size_t kMaxShownBytes = 80;
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 std::string Shown(const boost::json::value* value) {
   if (value == nullptr) return "nothing";
@@ -60,7 +59,7 @@ absl::StatusOr<boost::json::object> ParseJsonObject(std::string_view text, std::
   boost::json::value value = *std::move(parsed);
   if (!value.is_object()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(View(file), ": expected a JSON object, found ", Shown(&value)));
+        absl::StrCat(AbslView(file), ": expected a JSON object, found ", Shown(&value)));
   }
   return std::move(value.as_object());
 }
@@ -92,8 +91,9 @@ const boost::json::value* JsonReader::Find(std::string_view key) const {
 
 void JsonReader::Fail(std::string_view key, std::string_view expected) {
   if (!status_->ok()) return;
-  *status_ = absl::InvalidArgumentError(absl::StrCat(file_, ": ", prefix_, View(key), ": expected ",
-                                                     View(expected), ", found ", Shown(Find(key))));
+  *status_ =
+      absl::InvalidArgumentError(absl::StrCat(file_, ": ", prefix_, AbslView(key), ": expected ",
+                                              AbslView(expected), ", found ", Shown(Find(key))));
 }
 
 std::int64_t JsonReader::Int(std::string_view key, std::int64_t otherwise, std::int64_t low,
@@ -159,11 +159,11 @@ JsonReader JsonReader::Object(std::string_view key) {
   if (value != nullptr && !value->is_object()) Fail(key, "an object");
   const bool there = value != nullptr && value->is_object();
   return JsonReader(file_, there ? value->get_object() : EmptyObject(),
-                    absl::StrCat(prefix_, View(key), "."), status_);
+                    absl::StrCat(prefix_, AbslView(key), "."), status_);
 }
 
 JsonReader JsonReader::Element(std::string_view key, const boost::json::object& object) const {
-  return JsonReader(file_, object, absl::StrCat(prefix_, View(key), "[]."), status_);
+  return JsonReader(file_, object, absl::StrCat(prefix_, AbslView(key), "[]."), status_);
 }
 
 }  // namespace llava

@@ -1,6 +1,8 @@
 #include "base/sampling_params.h"
 
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
+#include "base/status_macros.h"
 
 namespace llava {
 namespace {
@@ -9,8 +11,14 @@ constexpr std::size_t kMaxStops = 16;
 constexpr std::size_t kMaxStopBytes = 256;
 constexpr int kMaxTopLogprobs = 20;
 
-absl::Status Wrong(absl::string_view field, double value, absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", value, " is not ", expected));
+template <typename Number>
+absl::Status Wrong(absl::string_view field, Number value, absl::string_view expected) {
+  return FieldError(field, absl::StrCat(value, " is not ", expected));
+}
+
+absl::Status ValidateListed(absl::string_view field, std::size_t tokens) {
+  if (tokens <= static_cast<std::size_t>(kMaxListedTokens)) return absl::OkStatus();
+  return FieldError(field, absl::StrCat(tokens, " token ids, expected at most ", kMaxListedTokens));
 }
 
 absl::Status ValidateStops(const SamplingParams& p) {
@@ -20,11 +28,11 @@ absl::Status ValidateStops(const SamplingParams& p) {
   for (std::size_t i = 0; i < p.stop.size(); ++i) {
     const std::size_t bytes = p.stop[i].size();
     if (bytes == 0 || bytes > kMaxStopBytes) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("stop[", i, "]: ", bytes, " bytes, expected 1 to ", kMaxStopBytes));
+      return FieldError(absl::StrCat("stop[", i, "]"),
+                        absl::StrCat(bytes, " bytes, expected 1 to ", kMaxStopBytes));
     }
   }
-  return absl::OkStatus();
+  return ValidateListed("stop_token_ids", p.stop_token_ids.size());
 }
 
 // Written so that NaN is out of every range.
@@ -34,7 +42,7 @@ bool In(double value, double low, double high) { return value >= low && value <=
 
 absl::Status Validate(const SamplingParams& p) {
   if (!In(p.temperature, 0, 100)) return Wrong("temperature", p.temperature, "in [0, 100]");
-  if (!(p.top_p > 0 && p.top_p <= 1)) return Wrong("top_p", p.top_p, "in (0, 1]");
+  if (!In(p.top_p, 0, 1)) return Wrong("top_p", p.top_p, "in [0, 1]");
   if (p.top_k < 0) return Wrong("top_k", p.top_k, "at least 0");
   if (!In(p.min_p, 0, 1)) return Wrong("min_p", p.min_p, "in [0, 1]");
   if (!(p.repetition_penalty > 0 && p.repetition_penalty <= 10)) {
@@ -46,6 +54,7 @@ absl::Status Validate(const SamplingParams& p) {
   if (!In(p.frequency_penalty, -2, 2)) {
     return Wrong("frequency_penalty", p.frequency_penalty, "in [-2, 2]");
   }
+  RETURN_IF_ERROR(ValidateListed("logit_bias", p.logit_bias.size()));
   for (const auto& [token, bias] : p.logit_bias) {
     if (!In(bias, -100, 100)) {
       return Wrong(absl::StrCat("logit_bias[", token, "]"), bias, "in [-100, 100]");

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "absl/strings/string_view.h"
+
 namespace llava {
 
 // Not thread-safe. Invariant: the pieces of any split of the input add up to Utf8Repair(input).
@@ -27,6 +29,19 @@ std::string Utf8Repair(std::string_view bytes);
 
 // True when `bytes` is valid UTF-8.
 bool IsValidUtf8(std::string_view bytes);
+
+// Between std::string_view and absl::string_view, which are two types where Abseil was built for an
+// older standard of C++ than the one that this repository is written in.
+// The same characters, which the caller keeps, of anything that has data() and size(): a view of
+// either kind, a string of JSON, gRPC's string_ref.
+template <typename Text>
+absl::string_view AbslView(const Text& text) {
+  return {text.data(), text.size()};
+}
+template <typename Text>
+std::string_view StdView(const Text& text) {
+  return {text.data(), text.size()};
+}
 
 }  // namespace llava
 

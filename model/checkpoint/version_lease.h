@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "base/file_descriptor.h"
+#include "base/file.h"
 
 namespace llava::model {
 

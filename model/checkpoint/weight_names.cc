@@ -6,11 +6,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/utf8_stream.h"
 
 namespace llava::model {
 namespace {
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 bool StartsWith(std::string_view text, std::string_view prefix) {
   return text.substr(0, prefix.size()) == prefix;
@@ -60,13 +59,13 @@ bool IsLanguageTail(std::string_view rest) {
 // "0.weight" of the original nn.Sequential, where activations have the odd numbers, is
 // "linear_1.weight"; a projector of one layer has no number.
 std::optional<std::string> OriginalProjectorName(std::string_view rest) {
-  if (rest == "weight" || rest == "bias") return absl::StrCat("linear_1.", View(rest));
+  if (rest == "weight" || rest == "bias") return absl::StrCat("linear_1.", AbslView(rest));
   unsigned index = 0;
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), index);
   if (error != std::errc() || index % 2 != 0 || index > 2000) return std::nullopt;
   const std::string_view field(end, static_cast<std::size_t>(rest.data() + rest.size() - end));
   if (field != ".weight" && field != ".bias") return std::nullopt;
-  return absl::StrCat("linear_", index / 2 + 1, View(field));
+  return absl::StrCat("linear_", index / 2 + 1, AbslView(field));
 }
 
 std::optional<std::string> ProjectorName(std::string_view rest) {
@@ -103,24 +102,24 @@ std::optional<std::string> CanonicalName(std::string_view key) {
     if (auto name = ProjectorName(peeled.rest)) return name;
     if (peeled.rest == "lm_head.weight") return std::string(kLmHeadName);
     if (IsLanguageTail(peeled.rest)) {
-      return absl::StrCat(kLanguagePrefix, View(peeled.rest));
+      return absl::StrCat(kLanguagePrefix, AbslView(peeled.rest));
     }
     return std::nullopt;
   }
   if (!IsVisionTail(peeled.rest)) return std::nullopt;
-  return absl::StrCat(kVisionPrefix, View(peeled.rest));
+  return absl::StrCat(kVisionPrefix, AbslView(peeled.rest));
 }
 
 std::optional<std::string> CanonicalClipName(std::string_view key) {
   if (StartsWith(key, "text_model.")) return std::nullopt;
   const Peeled peeled = Peel(key);
   if (!IsVisionTail(peeled.rest)) return std::nullopt;
-  return absl::StrCat(kVisionPrefix, View(peeled.rest));
+  return absl::StrCat(kVisionPrefix, AbslView(peeled.rest));
 }
 
 bool IsStrayBuffer(std::string_view key) {
-  return absl::EndsWith(View(key), ".rotary_emb.inv_freq") ||
-         absl::EndsWith(View(key), "embeddings.position_ids");
+  return absl::EndsWith(AbslView(key), ".rotary_emb.inv_freq") ||
+         absl::EndsWith(AbslView(key), "embeddings.position_ids");
 }
 
 std::optional<NameLayout> LayoutOf(std::string_view key) {

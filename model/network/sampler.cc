@@ -92,8 +92,10 @@ void Sampler::KeepLikeliest(const SamplingParams& params, double total) {
     total = 0;  // top-p is a share of what top-k left
     for (const Candidate& c : candidates_) total += c.weight;
   } else {
-    // Tokens up to this weight make less than 1 - top_p together, so top-p keeps none of them.
-    const double negligible = (1.0 - params.top_p) * total / static_cast<double>(weights_.size());
+    // Tokens up to this weight make less than 1 - top_p together, so top-p keeps none of them. The
+    // likeliest, whose weight is 1, stays, even of tokens that are all as likely.
+    const double negligible =
+        std::min(0.5, (1.0 - params.top_p) * total / static_cast<double>(weights_.size()));
     candidates_.clear();
     for (std::size_t token = 0; token < weights_.size(); ++token) {
       if (weights_[token] > negligible) {
@@ -101,11 +103,13 @@ void Sampler::KeepLikeliest(const SamplingParams& params, double total) {
       }
     }
   }
-  // Take the likeliest off a heap until they have their share or fall below min-p.
+  // Take the likeliest off a heap until they have their share or fall below min-p. The first is
+  // always taken: top_p 0 is the narrowest nucleus.
   const auto less_likely = [](const Candidate& a, const Candidate& b) { return Likelier(b, a); };
   std::make_heap(candidates_.begin(), candidates_.end(), less_likely);
   auto end = candidates_.end();
-  for (double share = 0; end != candidates_.begin() && share < params.top_p * total;) {
+  double share = 0;
+  while (end != candidates_.begin() && (end == candidates_.end() || share < params.top_p * total)) {
     if (candidates_.front().weight < params.min_p) break;  // the largest weight is 1
     std::pop_heap(candidates_.begin(), end, less_likely);
     share += (--end)->weight;

@@ -1,9 +1,12 @@
 #include "model/text/chat_template.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/field_error.h"
+#include "base/utf8_stream.h"
 #include "model/text/white_space.h"
 
 namespace llava::model {
@@ -87,16 +90,10 @@ class Writer {
 
 absl::Status CheckMessage(const ChatMessage& message, std::size_t index) {
   const Content content = Sort(message);
-  const auto fail = [&](std::string_view what) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("messages[", index, "]: ", absl::string_view(what.data(), what.size())));
+  const auto fail = [&](absl::string_view what) {
+    return FieldError(absl::StrCat("messages[", index, "]"), what);
   };
   if (message.parts.empty()) return fail("expected text or an image, found nothing");
-  if (message.role == Role::kSystem && index > 0) {
-    return fail(
-        "expected a user's or assistant's message, found a system message (only the first "
-        "message may be one)");
-  }
   if (message.role != Role::kUser && !content.images.empty()) {
     return fail("expected text only, found an image (only a user's message may have images)");
   }
@@ -104,16 +101,58 @@ absl::Status CheckMessage(const ChatMessage& message, std::size_t index) {
 }
 
 absl::Status CheckMessages(std::span<const ChatMessage> messages) {
-  if (messages.empty() || messages.back().role != Role::kUser) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("messages: expected the last one to be the user's, found ",
-                     messages.empty() ? "no message" : "another role"));
-  }
+  if (messages.empty()) return FieldError("messages", "expected a message, found none");
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const absl::Status status = CheckMessage(messages[i], i);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+bool IsEmpty(const ChatMessage& message) {
+  const Content content = Sort(message);
+  return content.images.empty() &&
+         std::all_of(content.texts.begin(), content.texts.end(),
+                     [](const std::string& text) { return text.empty(); });
+}
+
+// A conversation as templates that know one system text and turns of two roles take it.
+struct Dialogue {
+  std::string system;
+  std::vector<ChatMessage> turns;
+};
+
+// The system messages at the beginning are one system text. Those further on keep their place: each
+// is said in front of what the user says next, or as a turn of the user's where there is none.
+Dialogue ToDialogue(std::span<const ChatMessage> messages, const std::string& default_system) {
+  Dialogue dialogue;
+  std::vector<std::string> system;
+  std::vector<MessagePart> later;
+  const auto say_later = [&] {
+    if (!later.empty()) dialogue.turns.push_back({Role::kUser, std::exchange(later, {})});
+  };
+  for (const ChatMessage& message : messages) {
+    if (message.role == Role::kSystem && dialogue.turns.empty()) {
+      for (std::string& text : Sort(message).texts) system.push_back(std::move(text));
+    } else if (message.role == Role::kSystem) {
+      later.insert(later.end(), message.parts.begin(), message.parts.end());
+    } else if (message.role == Role::kUser) {
+      ChatMessage& turn = dialogue.turns.emplace_back(ChatMessage{Role::kUser, {}});
+      turn.parts = std::exchange(later, {});
+      turn.parts.insert(turn.parts.end(), message.parts.begin(), message.parts.end());
+    } else {
+      say_later();
+      dialogue.turns.push_back(message);
+    }
+  }
+  say_later();
+  dialogue.system = system.empty() ? default_system : absl::StrJoin(system, "\n");
+  return dialogue;
+}
+
+// Whether the assistant's last turn is to be continued: it stays open.
+bool IsOpen(std::span<const ChatMessage> turns) {
+  return !turns.empty() && turns.back().role == Role::kAssistant;
 }
 
 std::string_view RoleName(Role role) {
@@ -129,36 +168,42 @@ std::string_view RoleName(Role role) {
 }
 
 // conversation.py, SeparatorStyle.TWO with " " and "</s>".
-void WriteVicuna(std::string_view system, std::span<const ChatMessage> turns, Writer& out) {
-  if (!system.empty()) {
-    out.Literal(system);
+void WriteVicuna(const Dialogue& dialogue, Writer& out) {
+  const bool open = IsOpen(dialogue.turns);
+  if (!dialogue.system.empty()) {
+    out.Literal(dialogue.system);
     out.Control(" ");
   }
-  for (const ChatMessage& turn : turns) {
+  for (const ChatMessage& turn : dialogue.turns) {
     const bool user = turn.role == Role::kUser;
     out.Control(user ? "USER: " : "ASSISTANT: ");
     out.Body(turn);
-    out.Control(user ? " " : "</s>");
+    if (!open || &turn != &dialogue.turns.back()) out.Control(user ? " " : "</s>");
   }
-  out.Control("ASSISTANT:");
+  if (!open) out.Control("ASSISTANT:");
 }
 
-// conversation.py, SeparatorStyle.LLAMA_2. `begin` stands before every user's turn but the first.
-void WriteLlama2(std::string_view system, std::string_view begin,
-                 std::span<const ChatMessage> turns, Writer& out) {
+// conversation.py, SeparatorStyle.LLAMA_2. `begin` stands before every user's turn but the first,
+// which also holds the system text and so is there even if the user has said nothing yet.
+void WriteLlama2(Dialogue dialogue, std::string_view begin, Writer& out) {
+  std::vector<ChatMessage>& turns = dialogue.turns;
+  if (turns.empty() || turns.front().role != Role::kUser) {
+    turns.insert(turns.begin(), ChatMessage{Role::kUser, {}});
+  }
+  const bool open = IsOpen(turns);
   bool first = true;
   for (const ChatMessage& turn : turns) {
     if (turn.role != Role::kUser) {
       out.Control(" ");
       out.Body(turn);
-      out.Control(" </s>");
+      if (!open || &turn != &turns.back()) out.Control(" </s>");
       continue;
     }
     if (!first) out.Control(begin);
     out.Control("[INST] ");
-    if (first && !system.empty()) {
+    if (first && !dialogue.system.empty()) {
       out.Control("<<SYS>>\n");
-      out.Literal(system);
+      out.Literal(dialogue.system);
       out.Control("\n<</SYS>>\n\n");
     }
     out.Body(turn);
@@ -168,16 +213,18 @@ void WriteLlama2(std::string_view system, std::string_view begin,
 }
 
 // conversation.py, SeparatorStyle.PLAIN.
-void WritePlain(std::string_view system, std::span<const ChatMessage> turns, Writer& out) {
-  out.Literal(system);
-  for (const ChatMessage& turn : turns) {
+void WritePlain(const Dialogue& dialogue, Writer& out) {
+  const bool open = IsOpen(dialogue.turns);
+  out.Literal(dialogue.system);
+  for (const ChatMessage& turn : dialogue.turns) {
     out.Body(turn);
-    out.Control("\n");
+    if (!open || &turn != &dialogue.turns.back()) out.Control("\n");
   }
 }
 
 // The chat template of llava-hf/llava-1.5-7b-hf: a space after every text, no role for the system.
 void WriteHuggingFace(std::span<const ChatMessage> messages, Writer& out) {
+  const bool open = IsOpen(messages);
   for (const ChatMessage& message : messages) {
     const Content content = Sort(message);
     if (message.role != Role::kSystem) {
@@ -186,24 +233,26 @@ void WriteHuggingFace(std::span<const ChatMessage> messages, Writer& out) {
     }
     out.ImageLines(content.images);
     for (const std::string& text : content.texts) {
+      const bool last = &message == &messages.back() && &text == &content.texts.back();
       out.Literal(text);
-      out.Control(" ");
+      if (!open || !last) out.Control(" ");
     }
   }
-  out.Control("ASSISTANT:");
+  if (!open) out.Control("ASSISTANT:");
 }
 
 // A role for every message, its texts joined, one space after it.
 void WriteHuggingFaceJoined(std::span<const ChatMessage> messages, Writer& out) {
+  const bool open = IsOpen(messages);
   for (const ChatMessage& message : messages) {
     const Content content = Sort(message);
     out.Control(RoleName(message.role));
     out.Control(": ");
     out.ImageLines(content.images);
     for (const std::string& text : content.texts) out.Literal(text);
-    out.Control(" ");
+    if (!open || &message != &messages.back()) out.Control(" ");
   }
-  out.Control("ASSISTANT:");
+  if (!open) out.Control("ASSISTANT:");
 }
 
 }  // namespace
@@ -241,9 +290,9 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ByName(std::string_view name) {
     return ChatTemplate(std::string(entry.name), entry.style, std::string(entry.system),
                         std::string(entry.begin));
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("template: expected one of ", absl::StrJoin(Names(), ", "), ", found \"",
-                   absl::string_view(name.data(), name.size()), "\""));
+  return absl::InvalidArgumentError(absl::StrCat("template: expected one of ",
+                                                 absl::StrJoin(Names(), ", "), ", found \"",
+                                                 AbslView(name), "\""));
 }
 
 std::vector<std::string> ChatTemplate::Names() {
@@ -254,19 +303,20 @@ absl::StatusOr<std::vector<PromptPart>> ChatTemplate::Render(
     std::span<const ChatMessage> messages) const {
   const absl::Status valid = CheckMessages(messages);
   if (!valid.ok()) return valid;
-  const bool given = messages.front().role == Role::kSystem;
-  const std::string system = given ? absl::StrJoin(Sort(messages.front()).texts, "\n") : system_;
-  const auto turns = messages.subspan(given ? 1 : 0);
+  // The assistant's turn that has no text yet is the one that is asked for anyway.
+  if (messages.back().role == Role::kAssistant && IsEmpty(messages.back())) {
+    messages = messages.first(messages.size() - 1);
+  }
   Writer out;
   switch (style_) {
     case Style::kVicuna:
-      WriteVicuna(system, turns, out);
+      WriteVicuna(ToDialogue(messages, system_), out);
       break;
     case Style::kLlama2:
-      WriteLlama2(system, begin_, turns, out);
+      WriteLlama2(ToDialogue(messages, system_), begin_, out);
       break;
     case Style::kPlain:
-      WritePlain(system, turns, out);
+      WritePlain(ToDialogue(messages, system_), out);
       break;
     case Style::kHuggingFace:
       WriteHuggingFace(messages, out);

@@ -65,10 +65,13 @@ class ChatTemplate {
   // The system text that is used when the conversation has none; may be empty.
   const std::string& default_system() const { return system_; }
 
-  // The prompt that asks for the assistant's next turn.
-  // In a message, images come first ("<image>\n" each, as in training), then its texts.
-  // kInvalidArgument: no message, the last one is not the user's, a system message that is not the
-  // first, an image in a message that is not the user's, a message with nothing in it.
+  // The prompt that asks for the assistant's next turn; or, when the last message is the
+  // assistant's, for the rest of it: its turn stays open.
+  // In a message, images come first ("<image>\n" each, as in training), then its texts. System
+  // messages may stand anywhere: the hf templates write each where it is, the others make one
+  // system text of those at the beginning and put later ones in front of what the user says next.
+  // kInvalidArgument, with the path of the message (FieldOf): no message, an image in a message
+  // that is not the user's, a message with nothing in it.
   absl::StatusOr<std::vector<PromptPart>> Render(std::span<const ChatMessage> messages) const;
 
  private:

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 
 namespace llava::model {
 namespace {
@@ -44,7 +45,7 @@ absl::Status CheckImageStartEnd(const Tokenizer& tokenizer, const LlavaConfig& c
   for (const std::string_view token : {"<im_start>", "<im_end>"}) {
     if (tokenizer.IdOf(token).has_value()) continue;
     return absl::InvalidArgumentError(absl::StrCat("tokenizer: expected the token ",
-                                                   absl::string_view(token.data(), token.size()),
+                                                   AbslView(token),
                                                    " (mm_use_im_start_end), found no such token"));
   }
   return absl::OkStatus();

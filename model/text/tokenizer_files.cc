@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "boost/json/object.hpp"
 #include "model/text/tokenizer.h"
 #include "model/text/tokenizer_json.h"
@@ -89,7 +90,7 @@ void ReadAddedTokensDecoder(JsonReader& reader, Description& description) {
   if (!tokens->is_object()) return;
   for (const auto& [key, value] : tokens->get_object()) {
     int id = 0;
-    if (!absl::SimpleAtoi(absl::string_view(key.data(), key.size()), &id) || id < 0) {
+    if (!absl::SimpleAtoi(AbslView(key), &id) || id < 0) {
       return decoder.Fail({key.data(), key.size()}, "an id as its key");
     }
     JsonReader token = decoder.Object({key.data(), key.size()});

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "boost/json/array.hpp"
 #include "model/text/bpe.h"
 #include "model/text/tokenizer_json.h"
@@ -18,8 +19,6 @@ namespace json = boost::json;
 
 constexpr std::string_view kMark = "\xE2\x96\x81";
 constexpr std::int64_t kMaxId = (1 << 20) - 1;
-
-std::string_view View(json::string_view text) { return {text.data(), text.size()}; }
 
 class Reader {
  public:
@@ -210,15 +209,15 @@ class Reader {
     JsonReader ids = model.Object("vocab");
     for (const auto& [key, value] : vocab->get_object()) {
       if (!value.is_int64() || value.get_int64() < 0 || value.get_int64() > kMaxId) {
-        return ids.Fail(View(key), absl::StrCat("an id from 0 to ", kMaxId));
+        return ids.Fail(StdView(key), absl::StrCat("an id from 0 to ", kMaxId));
       }
       const auto id = static_cast<std::size_t>(value.get_int64());
       if (entries_.size() <= id) entries_.resize(id + 1);
       if (!entries_[id].text.empty() || key.empty()) {
-        return ids.Fail(View(key), "an id that no other piece has");
+        return ids.Fail(StdView(key), "an id that no other piece has");
       }
-      entries_[id] = {std::string(View(key)), KindOf(View(key))};
-      ids_.emplace(View(key), static_cast<int>(id));
+      entries_[id] = {std::string(StdView(key)), KindOf(StdView(key))};
+      ids_.emplace(StdView(key), static_cast<int>(id));
     }
   }
 
@@ -241,14 +240,14 @@ class Reader {
       std::string_view left;
       std::string_view right;
       if (item.is_string()) {
-        const std::string_view text = View(item.get_string());
+        const std::string_view text = StdView(item.get_string());
         const std::size_t space = text.find(' ');
         left = text.substr(0, space);
         if (space != std::string_view::npos) right = text.substr(space + 1);
       } else if (item.is_array() && item.get_array().size() == 2 &&
                  item.get_array()[0].is_string() && item.get_array()[1].is_string()) {
-        left = View(item.get_array()[0].get_string());
-        right = View(item.get_array()[1].get_string());
+        left = StdView(item.get_array()[0].get_string());
+        right = StdView(item.get_array()[1].get_string());
       }
       const auto left_id = ids_.find(left);
       const auto right_id = ids_.find(right);

@@ -227,6 +227,7 @@ App::~App() { Stop(); }
 
 absl::Status App::Check(const Config& config) {
   RETURN_IF_ERROR(CheckConfig(config));
+  RETURN_IF_ERROR(CheckModelNames(config));
   for (const std::string& address : {config.listen, config.http, config.metrics}) {
     if (!address.empty()) RETURN_IF_ERROR(rpc::ParseHostPort(address).status());
   }
@@ -245,6 +246,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
                                                 const Clock* clock,
                                                 std::function<void()> on_ready) {
   RETURN_IF_ERROR(CheckConfig(config));
+  RETURN_IF_ERROR(CheckModelNames(config));
   ASSIGN_OR_RETURN(const rpc::TlsFiles tls, ReadTls(config));
   ASSIGN_OR_RETURN(rpc::Auth auth, ReadAuth(config));
   ASSIGN_OR_RETURN(api::FetchOptions fetch, ToFetchOptions(config));

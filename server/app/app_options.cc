@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <filesystem>
 #include <limits>
+#include <set>
 #include <utility>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/config/checkpoint_name.h"
@@ -38,6 +41,30 @@ std::string ModelName(const Config& config) {
   if (!folder.has_filename()) folder = folder.parent_path();
   const std::string name = folder.filename().string();
   return name.empty() ? "llava" : name;
+}
+
+absl::Status CheckModelNames(const Config& config) {
+  std::set<absl::string_view> taken;
+  const std::string name = ModelName(config);
+  for (const std::string& alias : config.model_aliases) {
+    const auto is_odd = [](char c) {
+      return c == '@' || absl::ascii_isspace(c) || absl::ascii_iscntrl(c);
+    };
+    if (alias.empty() || absl::c_any_of(alias, is_odd)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "model_aliases: '", alias,
+          "', expected a name without spaces and @ (NAME@VERSION asks for a version)"));
+    }
+    if (alias == name) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model_aliases: '", alias, "' is the model's own name already"));
+    }
+    if (!taken.insert(alias).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model_aliases: '", alias, "' stands there twice"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<rpc::TlsFiles> ReadTls(const Config& config) {
@@ -112,6 +139,7 @@ api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
           .tls = tls,
           .max_body_bytes = config.max_message_bytes,
           .max_bodies_bytes = config.queue_bytes + 4 * config.max_message_bytes,
+          .min_body_rate = config.http_min_body_rate,
           .max_connections = ConnectionsWithin(config.http_max_connections, OpenFiles()),
           .idle_timeout = config.http_idle_timeout,
           .request_timeout = config.http_request_timeout,
@@ -133,6 +161,7 @@ registry::RegistryOptions ToRegistryOptions(const Config& config) {
   const auto share = [](std::int64_t percent) { return static_cast<double>(percent) / 100; };
   const bool swap = config.reload == "swap";
   return {.model_name = ModelName(config),
+          .model_aliases = config.model_aliases,
           .canary = {.traffic = swap ? 0 : share(config.canary_percent),
                      .min_answers = config.canary_min_answers,
                      .enough_answers = config.canary_answers,

@@ -25,6 +25,8 @@
 namespace llava::server {
 
 std::string ModelName(const Config& config);
+// Whether each alias is a name, and one that nothing else has.
+absl::Status CheckModelNames(const Config& config);
 absl::StatusOr<rpc::TlsFiles> ReadTls(const Config& config);
 absl::StatusOr<rpc::Auth> ReadAuth(const Config& config);
 

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_join.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/status_macros.h"
 #include "server/app/app.h"
 #include "server/app/signals.h"
@@ -60,6 +61,27 @@ void Announce(const Config& config, const App::Ports& ports) {
   }
   std::fflush(stdout);
 }
+
+// Says "ready" once the daemon is, and not before a signal would drain it: whoever reads the word
+// may stop the daemon at once. Thread-safe.
+class ReadyLine {
+ public:
+  void DaemonIsReady() { Set(&ready_); }
+  void SignalsDrain() { Set(&drains_); }
+
+ private:
+  void Set(bool* condition) {
+    MutexLock lock(&mutex_);
+    *condition = true;
+    if (!ready_ || !drains_) return;
+    std::puts("ready");
+    std::fflush(stdout);
+  }
+
+  Mutex mutex_;
+  bool ready_ ABSL_GUARDED_BY(mutex_) = false;
+  bool drains_ ABSL_GUARDED_BY(mutex_) = false;
+};
 
 }  // namespace
 
@@ -115,11 +137,8 @@ int ServeCommand::Serve(const Config& config, Backend* backend) {
   RaiseFileLimit();
   Signals signals;
   const RealClock clock;
-  const auto say_ready = [] {
-    std::puts("ready");
-    std::fflush(stdout);
-  };
-  auto app = App::Start(config, backend, &clock, say_ready);
+  ReadyLine line;
+  auto app = App::Start(config, backend, &clock, [&line] { line.DaemonIsReady(); });
   if (!app.ok()) return Fail(app.status());
   Announce(config, (*app)->ports());
   absl::Status serving = (*app)->Serve();
@@ -128,6 +147,8 @@ int ServeCommand::Serve(const Config& config, Backend* backend) {
   signals.LetThrough();
   serving = (*app)->AwaitFirst();
   if (!serving.ok()) return Fail(serving);
+  signals.HoldBack();
+  line.SignalsDrain();
   signals.Wait([&app] { (*app)->OnHangUp(); });
   return (*app)->Stop() ? 0 : kCutOff;
 }

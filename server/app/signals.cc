@@ -35,8 +35,10 @@ Signals::Signals() {
 
 void Signals::LetThrough() { SetMask(SIG_UNBLOCK, Stops()); }
 
+void Signals::HoldBack() { SetMask(SIG_BLOCK, Stops()); }
+
 void Signals::Wait(const std::function<void()>& on_hang_up) {
-  SetMask(SIG_BLOCK, Stops());
+  HoldBack();
   const sigset_t set = StopsAndHangUp();
   int number = SIGHUP;
   while (number == SIGHUP) {

@@ -15,6 +15,9 @@ class Signals {
   // While something slow starts: SIGTERM or SIGINT ends the process at once.
   void LetThrough();
 
+  // They are kept for Wait again.
+  void HoldBack();
+
   // Waits for the first SIGTERM or SIGINT; the next one ends the process at once. Calls
   // `on_hang_up` for each SIGHUP before it.
   void Wait(const std::function<void()>& on_hang_up);

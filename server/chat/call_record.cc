@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/utf8_stream.h"
 #include "server/chat/api_error.h"
 
 namespace llava::api {
@@ -75,7 +76,7 @@ void CallRecord::Log(const absl::Status& status, const scheduling::Usage& usage,
   boost::json::object line = {{"request_id", request_id_},
                               {"protocol", protocol_},
                               {"status", absl::StatusCodeToString(status.code())},
-                              {"tenant", tenant},
+                              {"tenant", Utf8Repair(tenant)},
                               {"model", model},
                               {"version", version},
                               {"images", images},
@@ -94,7 +95,7 @@ void CallRecord::Log(const absl::Status& status, const scheduling::Usage& usage,
     sinks_.log->Info("request ended", std::move(line));
     return;
   }
-  line["message"] = std::string(status.message());
+  line["message"] = Utf8Repair(StdView(status.message()));
   const bool ours = status.code() == absl::StatusCode::kInternal;
   if (ours) {
     sinks_.log->Error("request failed", std::move(line));

@@ -1,10 +1,9 @@
 #include "server/chat/chat_call.h"
 
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
-#include "base/utf8_stream.h"
 #include "model/image/image.h"
-#include "server/chat/api_error.h"
 #include "server/scheduling/request_check.h"
 
 namespace llava::api {
@@ -31,15 +30,6 @@ absl::Status CheckCounts(const ChatCall& call, const CallLimits& limits) {
   }
   const absl::Status tenant = scheduling::CheckTenant(call.tenant);
   return tenant.ok() ? tenant : Wrong(call, call.tenant_field, tenant.message());
-}
-
-absl::Status CheckSampling(const ChatCall& call) {
-  absl::Status status = Validate(call.sampling);
-  if (status.ok()) return status;
-  const absl::string_view message = status.message();
-  const std::size_t colon = message.find(": ");
-  return Wrong(call, absl::StrCat(call.sampling_field, message.substr(0, colon)),
-               message.substr(colon + 2));
 }
 
 absl::StatusOr<std::int64_t> TextBytes(const ChatCall& call, const CallLimits& limits) {
@@ -78,7 +68,8 @@ absl::StatusOr<std::int64_t> CheckImage(const CallImage& image, const CallLimits
 
 absl::StatusOr<CallWeight> CheckCall(const ChatCall& call, const CallLimits& limits) {
   RETURN_IF_ERROR(CheckCounts(call, limits));
-  RETURN_IF_ERROR(CheckSampling(call));
+  RETURN_IF_ERROR(
+      UnderField(absl::StrCat(call.field_prefix, call.sampling_field), Validate(call.sampling)));
   CallWeight weight;
   ASSIGN_OR_RETURN(weight.bytes, TextBytes(call, limits));
   for (const CallImage& image : call.images) {

@@ -61,6 +61,8 @@ struct CallWeight {
   std::int64_t pixels = 0;  // from the images' headers
 };
 
+// Decides, once, all that a client says itself: counts, names, sampling, sizes. What is left is
+// CheckTokenIds and, for the engine, scheduling::CheckRequest.
 // INVALID_ARGUMENT with the path of the first wrong field. Reads the headers of the images.
 absl::StatusOr<CallWeight> CheckCall(const ChatCall& call, const CallLimits& limits);
 

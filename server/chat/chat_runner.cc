@@ -7,9 +7,9 @@
 #include <variant>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "server/chat/api_error.h"
 #include "server/chat/model_choice.h"
@@ -19,8 +19,20 @@ namespace {
 
 constexpr Duration kRetryWhenDraining = std::chrono::seconds(1);
 constexpr Duration kRetryWhenPrepareIsFull = std::chrono::milliseconds(500);
+const char kDefaultTenant[] = "default";
 // Of an image's file, so much at either end tells it from others well enough for a canary.
 constexpr std::size_t kPictureEnd = 4096;
+
+absl::Status Draining() {
+  return scheduling::WithRetryAfter(absl::UnavailableError("the server is draining"),
+                                    kRetryWhenDraining);
+}
+
+absl::Status PoolIsFull() {
+  return scheduling::WithRetryAfter(
+      absl::ResourceExhaustedError("too many requests wait to be prepared"),
+      kRetryWhenPrepareIsFull);
+}
 
 // Equal for all requests of a conversation: its tenant and what was said first.
 std::string ConversationKey(const ChatCall& call) {
@@ -43,16 +55,11 @@ std::string ConversationKey(const ChatCall& call) {
   return key.Finish().Hex();
 }
 
-// The path of what is wrong, in front of a message that may begin with one of its own.
+// What is wrong with a message names it; what is wrong without a name is so with all of them.
 absl::Status InMessages(const ChatCall& call, const absl::Status& status) {
-  if (!absl::IsInvalidArgument(status) || !FieldOf(status).empty()) return status;
-  const absl::string_view text = status.message();
-  const std::size_t colon = text.find(": ");
-  if (absl::StartsWith(text, "messages") && colon != text.npos) {
-    return FieldError(absl::StrCat(call.field_prefix, text.substr(0, colon)),
-                      text.substr(colon + 2));
-  }
-  return FieldError(call.field_prefix + "messages", text);
+  if (!absl::IsInvalidArgument(status)) return status;
+  if (!FieldOf(status).empty()) return UnderField(call.field_prefix, status);
+  return FieldError(call.field_prefix + "messages", status.message());
 }
 
 }  // namespace
@@ -77,34 +84,69 @@ ChatRunner::ChatRunner(const Options& options, registry::ModelDirectory* models,
       log_(log),
       clock_(clock) {}
 
-void ChatRunner::Start(ChatCall call, Done done) {
+std::shared_ptr<ChatRunner::Job> ChatRunner::MakeJob(ChatCall call, Done done) {
   if (!in_flight_.Enter()) {
     metrics_->CountRejection("draining");
     metrics_->CountRequest(call.protocol, "UNAVAILABLE", "draining");
-    done(scheduling::WithRetryAfter(absl::UnavailableError("the server is draining"),
-                                    kRetryWhenDraining));
-    return;
+    done(Draining());
+    return nullptr;
   }
   const Sinks sinks{metrics_, log_, clock_, &in_flight_, models_};
   auto job = std::make_shared<Job>();
   job->record = std::make_unique<CallRecord>(sinks, call.protocol, call.request_id, call.arrival);
   job->call = std::move(call);
   job->done = std::move(done);
+  return job;
+}
+
+void ChatRunner::Start(ChatCall call, Done done) {
+  const std::shared_ptr<Job> job = MakeJob(std::move(call), std::move(done));
+  if (job == nullptr) return;
   absl::Status accepted = Accept(*job);
   if (accepted.ok() && job->model == nullptr) return WaitForSwap(job);
   if (accepted.ok()) accepted = SendToPool(job);
-  if (accepted.ok()) return;
-  Refuse(*job, accepted);
-  job->done(accepted);
+  if (!accepted.ok()) Refuse(*job, accepted);
+}
+
+void ChatRunner::StartInPool(ChatCall call, Done done) {
+  const std::shared_ptr<Job> job = MakeJob(std::move(call), std::move(done));
+  if (job == nullptr) return;
+  const absl::Status accepted = Accept(*job);
+  if (!accepted.ok()) return Refuse(*job, accepted);
+  if (job->model == nullptr) return WaitForSwap(job);
+  metrics_->preparing.Increment();
+  Run(*job);
+}
+
+absl::Status ChatRunner::RunBeside(const std::string& tenant, std::int64_t bytes,
+                                   std::function<void()> work, std::function<void()> done) {
+  if (!in_flight_.Enter()) return Draining();
+  auto ticket = admission_->Enter(tenant.empty() ? kDefaultTenant : tenant,
+                                  {.requests = 1, .tokens = 0, .bytes = bytes, .pixels = 0});
+  absl::Status status = ticket.status();
+  if (status.ok()) {
+    // A function object can be copied, a ticket cannot.
+    auto held = std::make_shared<engine::AdmissionTicket>(*std::move(ticket));
+    const auto run = [this, held, work = std::move(work), done = std::move(done)] {
+      work();
+      held->Release();
+      done();
+      in_flight_.Leave();
+    };
+    const bool submitted = pool_->TrySubmit(run);
+    if (submitted) return absl::OkStatus();
+    status = PoolIsFull();
+  }
+  metrics_->CountRejection(ReasonOf(status));
+  in_flight_.Leave();
+  return status;
 }
 
 absl::Status ChatRunner::SendToPool(const std::shared_ptr<Job>& job) {
   metrics_->preparing.Increment();
-  if (pool_->TrySubmit([this, job] { job->done(Run(*job)); })) return absl::OkStatus();
+  if (pool_->TrySubmit([this, job] { Run(*job); })) return absl::OkStatus();
   metrics_->preparing.Decrement();
-  return scheduling::WithRetryAfter(
-      absl::ResourceExhaustedError("too many requests wait to be prepared"),
-      kRetryWhenPrepareIsFull);
+  return PoolIsFull();
 }
 
 // The old version has gone and the new one is not there yet.
@@ -113,9 +155,7 @@ void ChatRunner::WaitForSwap(const std::shared_ptr<Job>& job) {
     absl::Status status = CheckAlive(*job);
     if (status.ok()) status = Bind(*job);
     if (status.ok()) status = SendToPool(job);
-    if (status.ok()) return;
-    Refuse(*job, status);
-    job->done(status);
+    if (!status.ok()) Refuse(*job, status);
   };
   if (!models_->AfterSwap(should_continue)) should_continue();
 }
@@ -123,7 +163,7 @@ void ChatRunner::WaitForSwap(const std::shared_ptr<Job>& job) {
 // Everything that can be said without decoding or tokenizing.
 absl::Status ChatRunner::Accept(Job& job) {
   ChatCall& call = job.call;
-  if (call.tenant.empty()) call.tenant = "default";
+  if (call.tenant.empty()) call.tenant = kDefaultTenant;
   job.record->tenant = call.tenant;
   job.record->images = static_cast<int>(call.images.size());
   const TimePoint latest = call.arrival + options_.request_timeout;
@@ -171,7 +211,7 @@ absl::Status ChatRunner::CheckAlive(const Job& job) const {
 }
 
 // In a prepare thread.
-absl::StatusOr<Answer> ChatRunner::Run(Job& job) {
+void ChatRunner::Run(Job& job) {
   metrics_->preparing.Decrement();
   engine::Submission submission;
   absl::Status status = Prepare(job, &submission);
@@ -181,12 +221,11 @@ absl::StatusOr<Answer> ChatRunner::Run(Job& job) {
     job.record->Watch(job.model->digest, submission.request.sampling.top_logprobs >= 0);
     auto stream = Route(job.model->engines, submission.request)->Submit(std::move(submission));
     if (stream.ok()) {
-      return Answer(std::move(job.model), *std::move(stream), std::move(job.record));
+      return job.done(Answer(std::move(job.model), *std::move(stream), std::move(job.record)));
     }
     status = InMessages(job.call, stream.status());
   }
   Refuse(job, status);
-  return status;
 }
 
 engine::Engine* ChatRunner::Route(const std::vector<engine::Engine*>& engines,
@@ -199,7 +238,7 @@ engine::Engine* ChatRunner::Route(const std::vector<engine::Engine*>& engines,
 
 absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const {
   RETURN_IF_ERROR(CheckAlive(job));
-  const ChatCall& call = job.call;
+  ChatCall& call = job.call;
   RETURN_IF_ERROR(CheckTokenIds(call, job.model->processor->config().text.vocab_size));
   std::vector<absl::string_view> images;
   images.reserve(call.images.size());
@@ -230,13 +269,13 @@ absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const
   request.version = job.model->digest;
   request.prompt_ids = std::move(prepared->prompt_ids);
   request.images = std::move(prepared->images);
-  request.sampling = call.sampling;
+  submission->make_decoder = job.model->processor->MakeDecoderFactory(call.sampling.stop);
+  request.sampling = std::move(call.sampling);
   if (models_->IsJudging()) {
     request.sampling.top_logprobs = std::max(0, request.sampling.top_logprobs);
   }
   request.n = call.n;
   request.end_token_ids = job.model->processor->end_token_ids();
-  submission->make_decoder = job.model->processor->MakeDecoderFactory(call.sampling.stop);
   submission->ticket = std::move(job.ticket);
   return absl::OkStatus();
 }
@@ -245,6 +284,7 @@ void ChatRunner::Refuse(Job& job, const absl::Status& status) {
   metrics_->CountRejection(ReasonOf(status));
   job.record->End(status, {});
   job.record.reset();
+  job.done(status);
 }
 
 void ChatRunner::Drain() { in_flight_.Close(); }

@@ -3,8 +3,10 @@
 #ifndef LLAVA_SERVER_CHAT_CHAT_RUNNER_H_
 #define LLAVA_SERVER_CHAT_CHAT_RUNNER_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -45,6 +47,16 @@ class ChatRunner {
   // While versions are swapped a call waits, accepted, for the one that comes.
   void Start(ChatCall call, Done done);
 
+  // The same for a caller that is a prepare thread itself: the call is prepared at once, in this
+  // thread, instead of waiting in the pool once more.
+  void StartInPool(ChatCall call, Done done);
+
+  // Runs `work`, which `bytes` of a request wait for, in a prepare thread, and then `done`: what is
+  // asked beside chat goes through the same doors. On an error neither will run:
+  // RESOURCE_EXHAUSTED and UNAVAILABLE as above, INVALID_ARGUMENT when waiting cannot help.
+  absl::Status RunBeside(const std::string& tenant, std::int64_t bytes, std::function<void()> work,
+                         std::function<void()> done);
+
   // Refuses new calls from now on.
   void Drain();
 
@@ -52,15 +64,17 @@ class ChatRunner {
   bool WaitUntilEmpty(TimePoint deadline) { return in_flight_.CloseAndWait(deadline); }
 
   registry::ModelDirectory& models() { return *models_; }
+  const CallLimits& limits() const { return options_.limits; }
   const Clock& clock() const { return *clock_; }
 
  private:
   struct Job;
+  std::shared_ptr<Job> MakeJob(ChatCall call, Done done);
   absl::Status Accept(Job& job);
   absl::Status Bind(Job& job) const;
   void WaitForSwap(const std::shared_ptr<Job>& job);
   absl::Status SendToPool(const std::shared_ptr<Job>& job);
-  absl::StatusOr<Answer> Run(Job& job);
+  void Run(Job& job);
   engine::Engine* Route(const std::vector<engine::Engine*>& engines,
                         const scheduling::Request& request);
   absl::Status CheckAlive(const Job& job) const;

@@ -10,9 +10,9 @@
 
 namespace llava::api {
 
-// `name` is a model's name, whose version the directory chooses, or NAME@VERSION: one of the
-// versions that answer now, by its beginning (kMinVersionDigits hex digits or more). NOT_FOUND and
-// FAILED_PRECONDITION as ModelDirectory::Find.
+// `name` is a model's name or alias, whose version the directory chooses, or NAME@VERSION: one of
+// the versions that answer now, by its beginning (kMinVersionDigits hex digits or more). NOT_FOUND
+// and FAILED_PRECONDITION as ModelDirectory::Find.
 inline constexpr std::size_t kMinVersionDigits = 8;
 absl::StatusOr<std::shared_ptr<const registry::ServedModel>> ChooseModel(
     registry::ModelDirectory& models, absl::string_view name, absl::string_view key);

@@ -26,6 +26,7 @@ namespace llava::server {
 struct Config {
   std::string checkpoint;
   std::string model_name;
+  std::vector<std::string> model_aliases;
   std::string vision_tower;
   std::string chat_template;
   std::vector<std::string> devices = {"cpu"};
@@ -72,6 +73,7 @@ struct Config {
   std::int64_t http_max_connections = 16384;
   Duration http_idle_timeout = std::chrono::seconds(60);
   Duration http_request_timeout = std::chrono::seconds(30);
+  std::int64_t http_min_body_rate = 16 << 10;
 
   std::string tls_certificate;
   std::string tls_key;

@@ -12,6 +12,8 @@ constexpr Option kModelOptions[] = {
     {"model_name", &Config::model_name,
      "Name that clients ask for; empty: the checkpoint's own (\"name\" in its manifest.json or "
      "config.json, the repository of a hub snapshot, else its folder), or the watched folder's."},
+    {"model_aliases", &Config::model_aliases,
+     "Further names that clients may ask for it by. Answers, logs and metrics have its own name."},
     {"vision_tower", &Config::vision_tower,
      "Folder of the CLIP vision tower, for checkpoints that come without it."},
     {"chat_template", &Config::chat_template,

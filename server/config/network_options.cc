@@ -57,6 +57,11 @@ constexpr Option kNetworkOptions[] = {
      "is disconnected.",
      Unit::kMilliseconds,
      {100, kHour}},
+    {"http_min_body_rate",
+     &Config::http_min_body_rate,
+     "Bytes a second: a body that is slower, over five seconds, is not waited for.",
+     Unit::kBytes,
+     {0, kGiB}},
 };
 
 }  // namespace

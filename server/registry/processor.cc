@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "model/config/image_layout.h"
 #include "model/image/preprocess.h"
 #include "model/text/detokenizer.h"
@@ -32,15 +33,13 @@ class Decoder final : public engine::TextDecoder {
   StopMatcher stop_;
 };
 
-std::string_view View(absl::string_view text) { return {text.data(), text.size()}; }
-
 // From the headers of the files alone.
 absl::StatusOr<std::vector<model::ImageLayout>> LayoutsOf(const model::LlavaConfig& config,
                                                           std::span<const absl::string_view> images,
                                                           int* bad_image) {
   std::vector<model::ImageLayout> layouts;
   for (const absl::string_view image : images) {
-    const auto header = model::ProbeImage(View(image));
+    const auto header = model::ProbeImage(StdView(image));
     if (!header.ok()) {
       *bad_image = static_cast<int>(layouts.size());
       return header.status();
@@ -96,7 +95,7 @@ absl::StatusOr<PreparedPrompt> Processor::Prepare(std::span<const model::ChatMes
                        parts_->tokenizer, parts_->config, layouts));
   PreparedPrompt prepared;
   for (const ImageSpan& span : prompt.image_spans) {
-    auto image = model::DecodeImage(View(images[static_cast<std::size_t>(span.image)]), limits);
+    auto image = model::DecodeImage(StdView(images[static_cast<std::size_t>(span.image)]), limits);
     if (!image.ok()) {
       *bad_image = span.image;
       return image.status();

@@ -18,7 +18,7 @@ Registry::Registry(const RegistryOptions& options, ModelLoader* loader, const Cl
                    OnChange on_change)
     : clock_(clock),
       on_change_(std::move(on_change)),
-      directory_(options.model_name, clock,
+      directory_(options.model_name, options.model_aliases, clock,
                  [this](const Digest& version, const Observation& observation) {
                    Step(AnswerObserved{version, observation});
                  }),

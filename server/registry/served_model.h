@@ -2,6 +2,7 @@
 #ifndef LLAVA_SERVER_REGISTRY_SERVED_MODEL_H_
 #define LLAVA_SERVER_REGISTRY_SERVED_MODEL_H_
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -19,11 +20,17 @@ namespace llava::registry {
 // Immutable and shared by the calls that run on it, so that a version is gone only when its last
 // call has ended.
 struct ServedModel {
-  std::string name;
-  std::string version;  // as answers show it: the digest in hexadecimal
-  Digest digest;        // what cache keys carry
+  std::string name;                  // its own: in answers, logs and metrics
+  std::vector<std::string> aliases;  // further names that clients may ask for
+  std::string version;               // as answers show it: the digest in hexadecimal
+  Digest digest;                     // what cache keys carry
   std::shared_ptr<const Processor> processor;
   std::vector<engine::Engine*> engines;  // at least one; outlive the model
+
+  // By its name or by an alias.
+  bool IsNamed(absl::string_view asked) const {
+    return asked == name || std::find(aliases.begin(), aliases.end(), asked) != aliases.end();
+  }
 };
 
 // Which version answers a request, and how its answers went. Thread-safe.

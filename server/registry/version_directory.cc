@@ -5,7 +5,9 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/scheduling/admission.h"
 
 namespace llava::registry {
@@ -26,8 +28,10 @@ double TrafficBucket(absl::string_view key) {
 
 }  // namespace
 
-VersionDirectory::VersionDirectory(std::string model_name, const Clock* clock, OnAnswer on_answer)
+VersionDirectory::VersionDirectory(std::string model_name, std::vector<std::string> model_aliases,
+                                   const Clock* clock, OnAnswer on_answer)
     : model_name_(std::move(model_name)),
+      model_aliases_(std::move(model_aliases)),
       clock_(clock),
       on_answer_(std::move(on_answer)),
       routes_(std::make_shared<const Routes>()) {}
@@ -62,9 +66,10 @@ absl::Status VersionDirectory::NoneAnswers(const Routes& routes) const {
 
 absl::StatusOr<std::shared_ptr<const ServedModel>> VersionDirectory::Find(absl::string_view name,
                                                                           absl::string_view key) {
-  if (!name.empty() && name != model_name_) {
-    return absl::NotFoundError(
-        absl::StrCat("model: ", name, " is not served here, expected ", model_name_));
+  if (!name.empty() && name != model_name_ && absl::c_count(model_aliases_, name) == 0) {
+    const std::string aliases = absl::StrJoin(model_aliases_, " or ");
+    return absl::NotFoundError(absl::StrCat("model: ", name, " is not served here, expected ",
+                                            model_name_, aliases.empty() ? "" : " or ", aliases));
   }
   const std::shared_ptr<const Routes> now = routes();
   if (now->live == nullptr) return NoneAnswers(*now);

@@ -34,8 +34,10 @@ class VersionDirectory final : public ModelDirectory {
  public:
   using OnAnswer = std::function<void(const Digest&, const Observation&)>;
 
-  // `clock` outlives the directory. `on_answer` is what Observe calls.
-  VersionDirectory(std::string model_name, const Clock* clock, OnAnswer on_answer);
+  // Find knows the model by its name and by each alias. `clock` outlives the directory. `on_answer`
+  // is what Observe calls.
+  VersionDirectory(std::string model_name, std::vector<std::string> model_aliases,
+                   const Clock* clock, OnAnswer on_answer);
 
   // What goes when routes are exchanged. It must be dropped without any lock held: that may free a
   // version. `waiting` is to be called then: they wait for a swap that has ended.
@@ -58,6 +60,7 @@ class VersionDirectory final : public ModelDirectory {
   absl::Status NoneAnswers(const Routes& routes) const;
 
   const std::string model_name_;
+  const std::vector<std::string> model_aliases_;
   const Clock* const clock_;
   const OnAnswer on_answer_;
 

@@ -24,6 +24,7 @@ namespace llava::registry {
 
 struct RegistryOptions {
   std::string model_name;
+  std::vector<std::string> model_aliases = {};  // further names that clients may ask for
   CanaryOptions canary;
   // A canary whose manifest's evaluation "total" is lower by more is rolled back at once; [0, 1].
   double worse_evaluation = 0.1;

@@ -64,6 +64,7 @@ VersionWorker::VersionWorker(const RegistryOptions& options, ModelLoader* loader
                              const Clock* clock, ShouldContinue should_continue,
                              OnLastUser on_last_user)
     : model_name_(options.model_name),
+      model_aliases_(options.model_aliases),
       published_(options.published),
       loader_(loader),
       clock_(clock),
@@ -205,6 +206,7 @@ std::shared_ptr<const ServedModel> VersionWorker::MakeServed(const Digest& versi
                                                              const Loaded& loaded) const {
   auto model = std::make_unique<ServedModel>();
   model->name = model_name_;
+  model->aliases = model_aliases_;
   model->version = version.Hex();
   model->digest = version;
   model->processor = loaded.version.processor;

@@ -25,7 +25,7 @@ class VersionWorker {
   // In whatever thread drops the last reference to a version's ServedModel. Must not block.
   using OnLastUser = std::function<void(const Digest&)>;
 
-  // `options.published` and `options.model_name` are used. `loader` and `clock` outlive the worker.
+  // Of `options` the names and `published` are used. `loader` and `clock` outlive the worker.
   // `should_continue` ends what is slow, and new work of a load.
   VersionWorker(const RegistryOptions& options, ModelLoader* loader, const Clock* clock,
                 ShouldContinue should_continue, OnLastUser on_last_user);
@@ -55,6 +55,7 @@ class VersionWorker {
   std::shared_ptr<const ServedModel> MakeServed(const Digest& version, const Loaded& loaded) const;
 
   const std::string model_name_;
+  const std::vector<std::string> model_aliases_;
   const std::string published_;  // may be empty
   ModelLoader* const loader_;
   const Clock* const clock_;

@@ -6,8 +6,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/field_error.h"
 #include "base/sampling_params.h"
-#include "base/status_macros.h"
 #include "base/utf8_stream.h"
 
 namespace llava::scheduling {
@@ -64,6 +65,9 @@ absl::Status CheckTenant(const std::string& name) {
 }
 
 absl::Status CheckRequest(const Request& request, const SchedulerOptions& options) {
+  LLAVA_CHECK_GE(request.n, 1);
+  LLAVA_CHECK(CheckTenant(request.tenant).ok());
+  LLAVA_CHECK(Validate(request.sampling).ok());
   const auto prompt = static_cast<std::int64_t>(request.prompt_ids.size());
   const int context = ContextTokens(options);
   if (prompt == 0) return absl::InvalidArgumentError("the prompt has no tokens");
@@ -73,12 +77,9 @@ absl::Status CheckRequest(const Request& request, const SchedulerOptions& option
                                                    " (the context, which also holds the answer)"));
   }
   const int most_choices = std::min(kMaxChoices, options.max_running);
-  if (request.n < 1 || request.n > most_choices) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("n is ", request.n, ", expected 1 to ", most_choices));
+  if (request.n > most_choices) {
+    return FieldError("n", absl::StrCat(request.n, " is not in [1, ", most_choices, "]"));
   }
-  RETURN_IF_ERROR(Annotate(CheckTenant(request.tenant), "the tenant's name"));
-  RETURN_IF_ERROR(Validate(request.sampling));
   return CheckImages(request, options);
 }
 

@@ -18,7 +18,12 @@ int ContextTokens(const SchedulerOptions& options);
 // bytes.
 absl::Status CheckTenant(const std::string& name);
 
-// INVALID_ARGUMENT naming the field, its value and what was expected.
+// What only an engine can decide of a request: whether its prompt, its images and its choices fit.
+// Engine::Submit asks once; whoever has the request afterwards may rely on it.
+// INVALID_ARGUMENT saying what was expected; FieldOf is "n", or nothing for prompt and images,
+// which clients know under names of their own.
+// REQUIRES: what a client says is right by itself: n is 1 or more, and CheckTenant and
+// Validate(sampling) are OK. That was decided where the request came in.
 absl::Status CheckRequest(const Request& request, const SchedulerOptions& options);
 
 }  // namespace llava::scheduling

@@ -29,7 +29,7 @@ namespace llava::scheduling {
 
 // What may have happened since the last Tick.
 struct Arrive {
-  std::unique_ptr<Request> request;  // with an id that was not used before
+  std::unique_ptr<Request> request;  // with a new id; CheckRequest is OK, as Engine::Submit saw
 };
 struct Cancel {
   RequestId id;  // unknown ids are ignored: the request may just have ended

@@ -15,8 +15,8 @@ void Scheduler::Apply(Arrive& arrive) {
   Request& request = *arrive.request;
   LLAVA_CHECK(FindState(request.id) == nullptr);
   const int version = FindVersion(request.version);
-  absl::Status status = CheckRequest(request, options_);
-  if (status.ok() && (version < 0 || versions_[static_cast<std::size_t>(version)].draining)) {
+  absl::Status status;
+  if (version < 0 || versions_[static_cast<std::size_t>(version)].draining) {
     status = absl::NotFoundError(
         absl::StrCat("model version ", request.version.Hex(), " is not loaded"));
   }

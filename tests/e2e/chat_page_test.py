@@ -183,6 +183,7 @@ class ChatPageTest(unittest.TestCase):
                 body = answer % json.dumps({"prompt_tokens": 5, **usage})
                 self.page.route("**/v1/chat/completions", lambda route: route.fulfill(content_type="text/event-stream", body=body))
                 self.page.reload()
+                self.page.click("#new-chat")
                 self.ask("How fast?")
                 expect(self.page.locator(".message.assistant .facts").first).to_contain_text("first token ")
                 self.assertTrue(self.page.locator(".message.assistant .facts").first.inner_text().endswith(facts))
@@ -236,9 +237,121 @@ class ChatPageTest(unittest.TestCase):
             self.page.set_input_files("#file", broken.name)
             self.ask("What is this?")
             failed = self.page.locator(".message.failed .bubble")
-            expect(failed).to_have_text("The server cannot use this picture: a PNG picture: truncated", timeout=30_000)
+            expect(failed).to_have_text(f"The server cannot use this picture, {Path(broken.name).name}: a PNG picture: truncated", timeout=30_000)
             self.shot("error")
         expect(self.page.locator("#question")).to_have_value("What is this?")
+
+    def assert_uncovered(self, locator):
+        """The reader sees the whole of it: it is above the composer and within the window."""
+        box, composer = locator.bounding_box(), self.page.locator("#composer").bounding_box()
+        log = self.page.locator("#log").bounding_box()
+        self.assertGreaterEqual(box["y"], log["y"])
+        self.assertLessEqual(box["y"] + box["height"], composer["y"])
+
+    def test_a_bad_picture_is_said_where_it_is_seen_and_the_good_ones_stay(self):
+        with tempfile.TemporaryDirectory() as folder:
+            broken = Path(folder) / "broken.png"
+            broken.write_bytes(b"\x89PNG\r\n\x1a\nnot really")
+            for width, height in ((1000, 760), (390, 600), (1000, 420)):
+                with self.subTest(height=height):
+                    self.page.set_viewport_size({"width": width, "height": height})
+                    self.page.set_input_files("#file", [str(PICTURE), str(broken), str(PICTURE)])
+                    expect(self.page.locator("#pictures img")).to_have_count(3)
+                    self.ask("What are\nthese\nthree?")
+                    failed = self.page.locator(".message.failed").last
+                    expect(failed).to_contain_text("The server cannot use this picture, broken.png: ", timeout=30_000)
+                    expect(failed).to_have_attribute("role", "alert")
+                    expect(self.page.locator("#pictures img")).to_have_count(2)
+                    expect(self.page.locator("#question")).to_have_value("What are\nthese\nthree?")
+                    self.page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+                    self.assert_uncovered(failed.locator(".bubble"))
+                    self.page.click("#new-chat")
+                    self.page.fill("#question", "")
+                    for _ in range(2):
+                        self.page.get_by_label("Remove three-shapes.png").first.click()
+
+    def answered(self, text):
+        before = self.page.locator(".message.assistant .facts").count()
+        self.ask(text, [("max_tokens", "4")])
+        expect(self.page.locator(".message.assistant .facts").nth(before)).to_contain_text("first token", timeout=60_000)
+
+    def answer_yes(self):
+        """Every question, without the server."""
+        self.page.route("**/v1/chat/completions", lambda route: route.fulfill(content_type="text/event-stream", body=(
+            'data: {"choices": [{"delta": {"content": "yes"}}]}\n\ndata: [DONE]\n\n')))
+
+    def shown(self):
+        return self.page.locator(".message").evaluate_all(
+            "all => all.map((m) => [m.className, m.innerText, [...m.querySelectorAll('img')].map((i) => [i.alt, i.src])])")
+
+    def test_a_reload_keeps_the_conversation_until_a_new_one_begins(self):
+        self.attach()
+        self.answered("What is in this picture?")
+        self.answered("And what else?")
+        before = self.shown()
+        self.page.reload()
+        expect(self.page.locator(".message")).to_have_count(4)
+        self.assertEqual(self.shown(), before)
+        expect(self.page.locator("#welcome")).to_be_hidden()
+        with self.page.expect_request("**/v1/chat/completions") as sent:
+            self.answered("And now?")
+        messages = sent.value.post_data_json["messages"]
+        self.assertEqual([message["role"] for message in messages], ["user", "assistant"] * 2 + ["user"])
+        self.assertEqual(messages[0]["content"][0]["type"], "image_url")
+        self.page.click("#new-chat")
+        expect(self.page.locator(".message")).to_have_count(0)
+        self.page.reload()
+        expect(self.page.locator("#model option")).to_have_count(1)
+        expect(self.page.locator(".message")).to_have_count(0)
+        self.assertEqual(self.complaints, [])
+
+    def test_what_is_too_long_to_be_kept_loses_its_oldest_part(self):
+        self.answer_yes()
+        self.page.route("**/history.js", lambda route: route.fulfill(content_type="text/javascript", body=(
+            ROOT / "server/api/web/history.js").read_text().replace("24 * 1024 * 1024", "60")))
+        self.page.reload()
+        for text in ("one " * 10, "two " * 10):
+            self.answered(text)
+        expect(self.page.locator("#status")).to_contain_text("a reload will lose its oldest part")
+        self.page.reload()
+        expect(self.page.locator(".message")).to_have_count(2)
+        expect(self.page.locator(".message.user .bubble")).to_contain_text("two two")
+
+    def test_a_browser_that_keeps_nothing_or_has_no_room_says_so_and_goes_on(self):
+        forbid = "for (const name of ['localStorage', 'indexedDB'])" \
+                 " Object.defineProperty(window, name, {get() { throw new DOMException('no', 'SecurityError'); }})"
+        full = "IDBObjectStore.prototype.put = function () {" \
+               " this.transaction.abort(); throw new DOMException('full', 'QuotaExceededError'); }"
+        for script, message in ((forbid, "lets the page keep nothing"), (full, "has no room for this conversation")):
+            with self.subTest(message):
+                page = self.page
+                self.page = self.context.new_page()
+                self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
+                self.page.add_init_script(script)
+                self.answer_yes()
+                self.page.goto(self.daemon.http)
+                if script is forbid:
+                    expect(self.page.locator("#status")).to_contain_text(message)
+                self.answered("Hello?")
+                if script is full:
+                    expect(self.page.locator("#status")).to_contain_text(message)
+                self.answered("And again?")
+                self.page.close()
+                self.page = page
+        self.assertEqual(self.complaints, [])
+
+    def test_a_new_conversation_in_the_middle_of_an_answer_has_nothing_of_it(self):
+        self.page.route("**/v1/chat/completions", lambda route: None)
+        self.ask("Tell me a long story.")
+        expect(self.page.locator("#stop")).to_be_visible()
+        self.page.click("#new-chat")
+        expect(self.page.locator("#send")).to_be_visible()
+        expect(self.page.locator("#question")).to_have_value("")
+        self.page.unroute("**/v1/chat/completions")
+        self.answer_yes()
+        with self.page.expect_request("**/v1/chat/completions") as sent:
+            self.answered("Hello?")
+        self.assertEqual([m["content"] for m in sent.value.post_data_json["messages"]], ["Hello?"])
 
     def test_the_page_is_self_contained_and_locked_down(self):
         expect(self.page.locator("#model option")).to_have_count(1)

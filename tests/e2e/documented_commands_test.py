@@ -1,10 +1,16 @@
-"""The commands of README.md and docs/api.md as a person pastes them, against a real llavad on the demo model.
+"""Everything in a fence of README.md and docs/*.md, as a person pastes it: commands and programs run against a real llavad
+on the demo model and small data, configurations are read by the program that they are for. What is neither run nor on the
+list NOT_RUN, with its reason, fails the test.
 
-Usage: documented_commands_test.py LLAVAD LLAVA ROOT
+Usage: documented_commands_test.py LLAVAD LLAVA LLAVA_TRAIN ROOT
 """
+import functools
+import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,14 +20,77 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from llavad import Llavad  # noqa: E402
 
-LLAVAD, LLAVA, ROOT = (Path(a) for a in sys.argv[1:4])
+LLAVAD, LLAVA, LLAVA_TRAIN, ROOT = (Path(a).resolve() for a in sys.argv[1:5])
 NAME = "llava-1.5-7b-hf"  # the documents' model
+DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+# (document, how the command or block begins): why it is not run here.
+NOT_RUN = {
+    ("README.md", "make demo"): "it is the build, and a server until Ctrl-C; scripts/demo's parts are what the other tests use",
+    ("README.md", "make test"): "this test is a part of it",
+    ("README.md", "auto stub"): "an excerpt of the program in docs/api.md",
+    ("README.md", "llava models rollback"): "needs two versions: models_command_test",
+    ("README.md", "kill -TERM $(pidof llavad)"): "would end every llavad of the machine; every test stops its own so",
+    ("docs/api.md", "// Links llava_proto"): "a compiler's work: tests/integration/grpc_chat_test.cc is built on the same calls",
+    ("docs/operating.md", "llava models watch"): "never ends: models_command_test",
+    ("docs/operating.md", "llava models load"): "needs a canary: models_command_test",
+    ("docs/operating.md", "llava models traffic"): "the same",
+    ("docs/operating.md", "llava models promote"): "the same",
+    ("docs/operating.md", "llava models rollback"): "the same",
+    ("docs/operating.md", "llava models unload"): "the same",
+    ("docs/operating.md", "llava models reload"): "needs a watched folder: models_command_test",
+    ("docs/training.md", "llava-train convert"): "needs the original code's checkpoint: hugging_face_layout_test",
+    ("docs/demo-model.md", "build/release/bin/llava-train run demo/recipe.yaml"): "takes hours",
+    ("docs/architecture.md", "base/               what everyone"): "a picture of the folders",
+    ("docs/architecture.md", "base                  <- -"): "rules.py prints it and compares",
+    ("docs/architecture.md", "bytes -> api"): "a picture of a request's way",
+}
+
+RECIPE = f"""\
+name: flags
+output: run
+model: {{checkpoint: /models/{NAME}}}
+data: {{files: [data.json], images: pictures}}
+stages:
+  - {{name: tune, train: [projector], steps: 2, batch: 2, rate: 1.0e-5}}
+"""
 
 
-def blocks(document, language):
-    """The fenced blocks of one language, without the indentation of a list."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", (ROOT / document).read_text(), re.M | re.S)
-    return [re.sub(rf"^{indent}", "", text, flags=re.M) for indent, text in found]
+def fences(document):
+    """(language, text) of the fenced blocks, without the indentation of a list."""
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", (ROOT / document).read_text(), re.M | re.S)
+    return [(language, re.sub(rf"^{indent}", "", text, flags=re.M)) for indent, language, text in found]
+
+
+def commands(text):
+    """A plain block's commands, with the lines that continue them: by a backslash, an open quote or a loop."""
+    found, pending = [], ""
+    for line in text.splitlines():
+        pending += line + "\n"
+        if subprocess.run(["bash", "-n", "-c", pending], capture_output=True).returncode or line.endswith("\\"):
+            continue
+        if pending.strip():
+            found.append(pending.strip())
+        pending = ""
+    return found + ([pending.strip()] if pending.strip() else [])
+
+
+def items(document):
+    """(language, text) of all that is to be run, checked or listed."""
+    for language, text in fences(document):
+        if language in ("", "sh", "bash", "shell", "console"):
+            # A pipe of two lines is one piece, and so is a picture made of letters.
+            whole = "$token" in text or document == "docs/architecture.md"
+            pieces = [text] if whole else commands(text)
+            yield from (("", piece) for piece in pieces)
+        else:
+            yield language, text
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class DocumentedCommandsTest(unittest.TestCase):
@@ -29,62 +98,201 @@ class DocumentedCommandsTest(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.work = Path(cls.folder.name)
-        shutil.copy(ROOT / "demo/pictures/circles.jpg", cls.work / "cat.jpg")
-        (cls.work / NAME).symlink_to(ROOT / "demo/checkpoint")
-        cls.daemon = Llavad(LLAVAD, cls.work / NAME)
+        cls.make_files()
+        cls.daemon = Llavad(LLAVAD, cls.work / "models" / NAME)
         cls.daemon.__enter__()
         places = {"127.0.0.1:8080": cls.daemon.http.removeprefix("http://"), "127.0.0.1:50051": cls.daemon.grpc,
-                  "127.0.0.1:9090": cls.daemon.base.removeprefix("http://"), f"/models/{NAME}": str(cls.work / NAME)}
-        cls.places = lambda self, text: re.sub("|".join(map(re.escape, places)), lambda m: places[m[0]], text)
+                  "127.0.0.1:9090": cls.daemon.base.removeprefix("http://"), "/models/": f"{cls.work}/models/",
+                  "/etc/llavad": f"{cls.work}/etc", "/var/lib/llava-train": f"{cls.work}/jobs", "/data/": f"{cls.work}/",
+                  "build/release/bin/": "", "demo/checkpoint": str(ROOT / "demo/checkpoint"), "--count 300": "--count 3",
+                  "MASTER_PORT=29500": f"MASTER_PORT={free_port()}", "0.0.0.0:": "127.0.0.1:"}
+        cls.pattern = re.compile("|".join(map(re.escape, places)))
+        cls.places = lambda self, text: self.pattern.sub(lambda m: places[m[0]], text)
+
+    @classmethod
+    def make_files(cls):
+        """What the documents' reader has: pictures, rows about them, recipes, a model, keys."""
+        work = cls.work
+        for folder in ("models/published", "pictures", "etc", "shards"):
+            (work / folder).mkdir(parents=True)
+        shutil.copytree(ROOT / "demo/checkpoint", work / "models/published/v000001-demo")
+        (work / "models/published/latest").symlink_to("v000001-demo")
+        (work / "models" / NAME).symlink_to(ROOT / "demo/checkpoint")
+        shutil.copy(ROOT / "demo/pictures/circles.jpg", work / "cat.jpg")
+        rows = []
+        for number in range(8):
+            shutil.copy(ROOT / "demo/pictures/word.png", work / f"pictures/{number}.png")
+            rows.append({"id": f"flag-{number}", "image": f"{number}.png", "conversations": [
+                {"from": "human", "value": "<image>\nWhose flag is this?"}, {"from": "gpt", "value": "Ursula"}]})
+        for name in ("data.json", "flags.json", "held-out.json"):
+            (work / name).write_text(json.dumps(rows))
+        recipe = RECIPE.replace("/models", f"{work}/models").replace("images: pictures", f"images: {work}/pictures")
+        (work / "recipe.yaml").write_text(recipe.replace("data.json", f"{work}/data.json"))
+        (work / "retrain.yaml").write_text(recipe.replace("[data.json]", "${SHARDS}"))
+        (work / "jobs.yaml").write_text(f"folder: {work}/queue\nlisten: 127.0.0.1:0\n")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                        "-subj", "/CN=localhost", "-keyout", work / "server.key", "-out", work / "server.pem"],
+                       check=True, capture_output=True)
+        shutil.copy(work / "server.key", work / "etc/tls.key")
+        shutil.copy(work / "server.pem", work / "etc/tls.crt")
+        for file, role in (("tokens", "admin"), ("etc/tokens", "chat")):
+            (work / file).write_text(f"bob {role} sha256:{'0' * 64}\n")
+        (work / "etc.yaml").write_text(f"checkpoint: {work}/models/{NAME}\n")
+        (work / "llavad.yaml").write_text(f"watch: {work}/models/published\n")
 
     @classmethod
     def tearDownClass(cls):
         cls.daemon.__exit__()
         cls.folder.cleanup()
 
-    def shell(self, command, **environment):
-        path = f"{LLAVA.parent}:{LLAVAD.parent}:{os.environ['PATH']}"
-        ran = subprocess.run(["bash", "-euo", "pipefail", "-c", self.places(command)], capture_output=True, text=True, timeout=120,
-                             cwd=self.work, env={**os.environ, "PATH": path, "HOME": str(self.work), **environment})
-        self.assertEqual(ran.returncode, 0, command + ran.stdout + ran.stderr)
-        return ran.stdout
+    def started(self, command, **more):
+        path = f"{LLAVA.parent}:{LLAVAD.parent}:{LLAVA_TRAIN.parent}:{os.environ['PATH']}"
+        return subprocess.Popen(["bash", "-euo", "pipefail", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True, cwd=self.work, env={**os.environ, "PATH": path, "HOME": str(self.work)}, **more)
 
-    def lines(self, document, program):
-        """Each command of the document's plain blocks that begins with `program`, continued lines joined."""
-        text = "\n".join(blocks(document, "")).replace("\\\n", " ")
-        commands = [line.split("  #")[0].strip() for line in text.splitlines() if re.match(rf"\s*({program})\b", line)]
-        self.assertTrue(commands, (document, program))
-        return commands
+    def shell(self, command):
+        with self.started(self.places(command)) as process:
+            out, errors = process.communicate(timeout=200)
+        self.assertEqual(process.returncode, 0, command + out + errors)
+        return out
 
-    def test_curl(self):
-        for document in ("README.md", "docs/api.md"):
-            for command in self.lines(document, "curl .*completions"):
-                self.assertIn('"finish_reason":"stop"', self.shell(command))
-        for command in self.lines("README.md", "curl .*readyz"):
-            self.assertEqual(self.shell(command), "ready\n")
+    def client(self, command):
+        self.assertTrue(self.shell(f"{command.split('  #')[0]} --server {self.daemon.grpc}").strip())
 
-    def test_python(self):
-        for document in ("README.md", "docs/api.md"):
-            for program in blocks(document, "python"):
-                (self.work / "program.py").write_text(self.places(program))
-                self.assertTrue(self.shell(f"{sys.executable} program.py").strip())
+    def server(self, command):
+        """Until it serves; then it is to end well."""
+        is_llavad = command.startswith("llavad")
+        flags = " --listen 127.0.0.1:0 --http 127.0.0.1:0 --metrics 127.0.0.1:0" if is_llavad else ""
+        with self.started("exec " + self.places(command).split("  #")[0] + flags) as process:
+            said = process.stdout.readline()
+            while is_llavad and said and said != "ready\n":
+                said = process.stdout.readline()
+            process.send_signal(signal.SIGTERM)
+            out, errors = process.communicate(timeout=60)
+        self.assertTrue(said, command + errors)
+        self.assertEqual(process.returncode, 0, command + said + out + errors)
 
-    def test_llava(self):
-        for document in ("README.md", "docs/api.md"):
-            for command in self.lines(document, "llava chat|llava models list"):
-                self.assertTrue(self.shell(command.replace("llava chat", f"llava chat --server {self.daemon.grpc}")
-                                           .replace("models list", f"models list --server {self.daemon.grpc}")).strip())
-        for command in self.lines("docs/api.md", "llava bench"):
-            self.assertIn("output tokens/s", self.shell(command + f" --server {self.daemon.grpc} --max-tokens 4"))
-        for command in self.lines("docs/api.md", "source|llava --man"):
-            self.shell(command)
+    def curl(self, command):
+        self.assertIn('"finish_reason":"stop"', self.shell(command))
 
-    def test_llavad(self):
-        for command in self.lines("README.md", "llavad inspect|llavad generate"):
-            self.assertTrue(self.shell(command).strip())
+    def readyz(self, command):
+        self.assertEqual(self.shell(command), "ready\n")
+
+    def bench(self, command):
+        self.assertIn("output tokens/s", self.shell(f"{command.split('  #')[0]} --server {self.daemon.grpc} --max-tokens 4"))
+
+    def job(self, command):
+        """`llava jobs create recipe.yaml`, and what is asked about job 1, of a service of their own."""
+        with self.started(f"exec llava-train serve --config {self.work}/jobs.yaml") as service:
+            try:
+                address = f"127.0.0.1:{json.loads(service.stdout.readline())['port']}"
+                if "create" not in command:
+                    self.shell(f"llava jobs create recipe.yaml --server {address}")
+                self.shell(f"{command.split('  #')[0]} --server {address}")
+            finally:
+                service.send_signal(signal.SIGTERM)
+                service.communicate(timeout=60)
+
+    def python(self, program):
+        (self.work / "program.py").write_text(self.places(program))
+        self.assertTrue(self.shell(f"{sys.executable} program.py").strip())
+
+    def config(self, text):
+        (self.work / "given.yaml").write_text(self.places(text))
+        self.assertEqual(self.shell("llavad --config given.yaml --check"), "ok\n")
+        self.shell("llavad --config given.yaml --print-config")
+
+    def recipe(self, text):
+        """The recipe, for two steps instead of three epochs."""
+        (self.work / "given.yaml").write_text(self.places(text).replace("output: run ", "output: given ").replace("epochs: 3", "steps: 2"))
+        self.shell("llava-train run given.yaml")
+
+    def service(self, text):
+        (self.work / "serve.yaml").write_text(self.places(re.sub(r":(8090|9402)\b", ":0", text)))
+        self.server("llava-train serve --config serve.yaml")
+
+    def row(self, text):
+        (self.work / "row.jsonl").write_text(" ".join(text.split("\n")) + "\n")
+        self.assertRegex(self.shell("llava-train check row.jsonl --images pictures/"), r"rows +1")
+
+    # (language, what the command or block has, how it is tried), the first that fits.
+    RULES = [
+        ("python", r"", python),
+        ("yaml", r"^checkpoint:", config), ("yaml", r"^stages:", recipe), ("yaml", r"^triggers:", service),
+        ("json", r'"conversations"', row),
+        ("", r"^curl .*completions", curl), ("", r"^curl .*readyz", readyz),
+        ("", r"^llava chat|^llava models list", client), ("", r"^llava bench", bench),
+        ("", r"^llava jobs", job),
+        ("", r"^llavad --config \S+ --check", shell), ("", r"^llavad (inspect|generate)", shell),
+        ("", r"^llavad |^llava-train serve", server),
+        ("", r"llava-train (check|run|evaluate|scenes)", shell),
+        ("", r"^source <\(llava |^llava --man|^token=", shell),
+    ]
+
+    def rule(self, language, text):
+        return next((how for kind, has, how in self.RULES if kind == language and re.search(has, text, re.M)), None)
+
+    def test_everything_is_run_or_listed(self):
+        self.maxDiff = None
+        stale, unknown = set(NOT_RUN), []
+        for document in DOCUMENTS:
+            for language, text in items(document):
+                listed = [key for key in NOT_RUN if key[0] == document and text.startswith(key[1])]
+                stale.difference_update(listed)
+                if not listed and self.rule(language, text) is None:
+                    unknown.append((document, text[:80]))
+        self.assertEqual(unknown, [], "these have no rule in RULES and no reason in NOT_RUN")
+        self.assertEqual(stale, set(), "no document has these any more")
+
+    def test_as_it_stands(self):
+        # `run` comes before what reads what it published.
+        todo = [(document, language, text) for document in DOCUMENTS for language, text in items(document)
+                if not any(document == key[0] and text.startswith(key[1]) for key in NOT_RUN)]
+        for document, language, text in sorted(todo, key=lambda item: "run/published" in item[2]):
+            how = self.rule(language, text)
+            if how is None:
+                continue  # test_everything_is_run_or_listed names it
+            with self.subTest(document=document, text=text[:80]):
+                how(self, text)
+
+    def inline(self):
+        """The words of each command between single backquotes, with its document."""
+        for document in DOCUMENTS:
+            text = re.sub(r"```.*?```", "", (ROOT / document).read_text(), flags=re.S)
+            for code in re.findall(r"`([^`]+)`", text):
+                yield document, code.split()
+
+    def test_commands_in_the_text_have_the_subcommands_and_flags_that_they_name(self):
+        @functools.cache
+        def help_of(*command):
+            return self.shell(" ".join(command) + " --help")
+
+        for document, words in self.inline():
+            if words[0] not in ("llava", "llavad", "llava-train"):
+                continue
+            command = words[:1]
+            for word in words[1:]:  # `models rollback`: as far as the help of the part before lists it
+                if word.startswith("-") or not re.search(rf"^  {re.escape(word)}\b", help_of(*command), re.M):
+                    break
+                command.append(word)
+            known = help_of(*command)
+            for flag in (word for word in words if word.startswith("--")):
+                self.assertIn(flag.split("=")[0], known, (document, words))
+            if words[1:2] and re.fullmatch(r"[a-z]+", words[1]):
+                self.assertGreater(len(command), 1, (document, words))
+
+    def test_files_and_targets_in_the_text_are_there(self):
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
+        for document, words in self.inline():
+            if words[0] == "make":
+                self.assertIn(words[1], targets, document)
+            for word in words:
+                if re.fullmatch(r"(scripts|tests|docs|demo|proto|server|model|training|client|base|rpc|cmake)/[\w./-]+", word):
+                    places = [ROOT / word, *ROOT.glob(word + ".*")]  # `model/kernels/cpu/worker_pool` is a .h and a .cc
+                    self.assertTrue(any(place.exists() for place in places), (document, word))
 
     def test_every_link_leads_somewhere(self):
-        for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for document in [ROOT / name for name in DOCUMENTS]:
             text = re.sub(r"```.*?```", "", document.read_text(), flags=re.S)
             for target in re.findall(r"\]\(([^)\s]+)\)", text):
                 if "://" in target:

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_split.h"
 #include "base/check.h"
+#include "base/utf8_stream.h"
 #include "model/text/chat_template.h"
 #include "model/text/detokenizer.h"
 #include "model/text/prompt.h"
@@ -39,8 +40,7 @@ const Reference& TinyCheckpoint() {
 
 std::vector<ChatMessage> ReadMessages(std::string_view text, int& images) {
   std::vector<ChatMessage> messages;
-  const std::vector<std::string> turns =
-      absl::StrSplit(absl::string_view(text.data(), text.size()), '\n');
+  const std::vector<std::string> turns = absl::StrSplit(AbslView(text), '\n');
   for (const std::string& turn : turns) {
     ChatMessage message;
     message.role = messages.size() % 2 == 0 ? Role::kUser : Role::kAssistant;

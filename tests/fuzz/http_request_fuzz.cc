@@ -6,9 +6,9 @@
 
 #include "absl/strings/string_view.h"
 #include "base/check.h"
+#include "base/field_error.h"
 #include "base/utf8_stream.h"
 #include "server/api/openai/request.h"
-#include "server/chat/api_error.h"
 #include "server/chat/chat_call.h"
 
 namespace llava::api {
@@ -48,7 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!request.ok()) {
     LLAVA_CHECK(request.status().code() == absl::StatusCode::kInvalidArgument);
     LLAVA_CHECK(!request.status().message().empty());
-    LLAVA_CHECK(llava::IsValidUtf8(api::FieldOf(request.status())));
+    LLAVA_CHECK(llava::IsValidUtf8(llava::FieldOf(request.status())));
     return 0;
   }
   api::CheckImages(*request);

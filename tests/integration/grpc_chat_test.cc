@@ -162,12 +162,12 @@ std::vector<Mistake> MessageMistakes(const std::string& png) {
          while (words.size() < 1000) words += "\u2603 ";
          r->mutable_messages(0)->mutable_parts(0)->set_text(words.substr(0, 996));
        }},
-      {"messages[1]",
-       [](auto* r) {
+      {"messages[1]",  // an image of the system's
+       [png](auto* r) {
          for (int i = 0; i < 2; ++i) *r->add_messages() = r->messages(0);
          r->mutable_messages(1)->set_role(v1::ROLE_SYSTEM);
+         r->mutable_messages(1)->add_parts()->set_image(png);
        }},
-      {"messages", [](auto* r) { r->mutable_messages(0)->set_role(v1::ROLE_ASSISTANT); }},
   };
 }
 
@@ -191,7 +191,7 @@ std::vector<Mistake> SamplingMistakes() {
      ...);
   };
   add("temperature", &SamplingOptions::set_temperature, -1, 101, NAN, INFINITY);
-  add("top_p", &SamplingOptions::set_top_p, 0, 1.1, NAN);
+  add("top_p", &SamplingOptions::set_top_p, -0.1, 1.1, NAN);
   add("top_k", &SamplingOptions::set_top_k, -1);
   add("min_p", &SamplingOptions::set_min_p, -0.1, 2, NAN);
   add("repetition_penalty", &SamplingOptions::set_repetition_penalty, 0, 11, NAN);
@@ -216,6 +216,10 @@ std::vector<Mistake> ListMistakes() {
        [](auto* r) { r->mutable_sampling()->add_stop_token_ids(-1); }},
       {"sampling.stop_token_ids[0]",
        [](auto* r) { r->mutable_sampling()->add_stop_token_ids(1'000'000); }},
+      {"sampling.stop_token_ids",
+       [](auto* r) {
+         for (int i = 0; i < 1025; ++i) r->mutable_sampling()->add_stop_token_ids(1);
+       }},
       {"sampling.stop[0]", [](auto* r) { r->mutable_sampling()->add_stop(""); }},
       {"sampling.stop[0]", [](auto* r) { r->mutable_sampling()->add_stop(std::string(257, 's')); }},
       {"sampling.stop",

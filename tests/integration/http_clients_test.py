@@ -2,15 +2,25 @@
 import asyncio
 import json
 import subprocess
+import typing
 import unittest
 
 import openai
 from langchain_openai import ChatOpenAI
+from openai.types import chat
+from openai.types.chat import completion_create_params as params
 
 from daemon_process import IMAGES, Daemon, generated_client
 from http_requests import http, question
 
 pb, pb_grpc = generated_client()
+
+
+def literals(hint):
+    """The values that a type hint lists, those inside of objects left out."""
+    if typing.get_origin(hint) is typing.Literal:
+        return list(typing.get_args(hint))
+    return [value for part in typing.get_args(hint) for value in literals(part)]
 
 
 class HttpClientsTest(unittest.TestCase):
@@ -124,17 +134,19 @@ class HttpClientsTest(unittest.TestCase):
         def picture(url):
             return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
         wrong = {
-            "temperature": [1000, "hot"], "top_p": [0, 2], "top_k": [-1], "min_p": [2], "repetition_penalty": [0],
+            "temperature": [1000, "hot"], "top_p": [-0.1, 2], "top_k": [-2], "min_p": [2], "repetition_penalty": [0],
             "presence_penalty": [3], "frequency_penalty": [-3], "max_tokens": [0, 1.5], "max_completion_tokens": [0],
             "min_tokens": [999], "seed": ["x"], "n": [0, 99], "stream": [1], "ignore_eos": ["no"], "return_token_ids": [1],
             "logprobs": [1], "top_logprobs": [2, -1], "stop": [1, ["x"] * 17], "priority": ["urgent"], "user": [7, "u" * 300],
-            "model": [1], "no_such": [1], "stream_options": [1], "logit_bias": [1], "stop_token_ids": [1], "messages": ["x", []],
-            "tools": [[{}]], "tool_choice": ["auto"], "functions": [[{}]], "function_call": ["auto"], "audio": [{"voice": "x"}],
+            "model": [1], "no_such": [1], "stream_options": [1], "logit_bias": [1], "messages": ["x", []],
+            "tools": [[{}]], "tool_choice": ["required"], "functions": [[{}]], "function_call": [{"name": "f"}], "audio": [{"voice": "x"}],
             "response_format": [{"type": "json_object"}], "modalities": [["audio"]], "prediction": [{"type": "content"}],
-            "web_search_options": [{}], "reasoning_effort": ["high"]}
+            "web_search_options": [{}], "reasoning_effort": ["high"], "verbosity": ["low"], "best_of": [2], "cache_salt": ["s"],
+            "moderation": [{}], "stop_token_ids": [1, [1] * 1025], "continue_final_message": [True], "skip_special_tokens": [False]}
         cases = [({"messages": hello, name: value}, 400, name) for name, values in wrong.items() for value in values] + [
             ({}, 400, "messages"), (b"{", 400, None), (b"[1]", 400, None), ({"messages": hello, "model": "nobody"}, 404, "model"),
             ({"messages": hello, "logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
+            ({"messages": hello, "max_completion_tokens": 1, "max_tokens": 0}, 400, "max_tokens"),
             ({"messages": hello, "stop": [""]}, 400, "stop[0]"),
             ({"messages": hello, "stop_token_ids": [-1]}, 400, "stop_token_ids[0]"),
             ({"messages": hello, "stop_token_ids": [5, 999999]}, 400, "stop_token_ids[1]"),
@@ -146,8 +158,7 @@ class HttpClientsTest(unittest.TestCase):
             ({"messages": [{"role": "user", "content": []}]}, 400, "messages[0].content"),
             ({"messages": [{**hello[0], "tool_calls": [{}]}]}, 400, "messages[0].tool_calls"),
             ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].role"),
-            ({"messages": [*hello, {"role": "system", "content": "x"}, *hello]}, 400, "messages[1]"),
-            ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "messages"),
+            (b'{"messages": [], "stop_token_ids": [' + b"1," * 400_000 + b"1]}", 400, None),
             ({"messages": [{"role": "user", "content": "word " * 5000}]}, 400, "messages"),
             ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, 400, "messages[0].content[0]"),
             *[({"messages": picture(url)}, 400, "messages[0].content[0].image_url.url") for url in
@@ -166,6 +177,74 @@ class HttpClientsTest(unittest.TestCase):
         self.assertEqual(http(self.daemon, "/nothing")[0], 404)
         self.assertEqual(http(self.daemon, "/v1/chat/completions", b"x" * (3 << 20))[0], 413)
 
+    def test_what_asks_for_nothing_is_no_error(self):
+        hello = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
+        for more in ({"top_k": -1}, {"top_p": 0}, {"top_logprobs": 0}, {"prompt_cache_retention": "24h"},
+                     {"prompt_cache_options": {"ttl": "30m"}}, {"moderation": None}, {"reasoning_effort": "none"},
+                     {"best_of": 1, "skip_special_tokens": True, "chat_template_kwargs": {}, "priority": 0},
+                     {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}}):
+            with self.subTest(more=more):
+                self.assertEqual(http(self.daemon, "/v1/chat/completions", {**hello, **more})[0], 200)
+
+    def test_roles_in_any_order(self):
+        def say(*messages):
+            return [{"role": role, "content": content} for role, content in messages]
+        def tokens(messages):
+            return self.complete(messages, max_tokens=2).usage.prompt_tokens
+        self.assertGreater(tokens(say(("system", "A"), ("system", "B"), ("user", "hi"))), tokens(say(("system", "A"), ("user", "hi"))))
+        tokens(say(("user", "hi"), ("assistant", "yo"), ("system", "Be terse"), ("user", "and?")))
+        tokens(say(("system", "Say a word")))
+        begun, asked = tokens(say(("user", "hi"), ("assistant", "The"))), tokens(say(("user", "hi")))
+        self.assertGreater(begun, asked)
+
+    def test_every_field_of_the_reference_is_known(self):
+        """Of the pinned openai package: a new field or value is looked at here before a client sends it."""
+        hello = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        hints = typing.get_type_hints(params.CompletionCreateParamsBase)
+        refused = set()
+        for field, hint in sorted(hints.items()):
+            values = [None, *(literals(hint) if field != "model" else [])]  # OpenAI's models are not here
+            for value in values if field != "messages" else []:
+                with self.subTest(field=field, value=value):
+                    sent = [value] if field == "modalities" and value else value
+                    status, _, text = http(self.daemon, "/v1/chat/completions", {**hello, field: sent})
+                    if status != 200:
+                        self.assertEqual((status, json.loads(text)["error"]["param"]), (400, field), text)
+                        refused.add((field, value))
+        self.assertEqual(refused, {
+            ("modalities", "audio"), ("tool_choice", "required"), ("verbosity", "low"), ("verbosity", "high"),
+            *(("reasoning_effort", effort) for effort in ("minimal", "low", "medium", "high", "xhigh", "max"))})
+
+    def test_every_field_of_a_message_and_of_stream_options_is_known(self):
+        for role, kind in (("system", chat.ChatCompletionSystemMessageParam), ("developer", chat.ChatCompletionDeveloperMessageParam),
+                           ("user", chat.ChatCompletionUserMessageParam), ("assistant", chat.ChatCompletionAssistantMessageParam)):
+            message = {**dict.fromkeys(typing.get_type_hints(kind)), "role": role, "content": "Hello"}
+            with self.subTest(message=message):
+                self.assertEqual(http(self.daemon, "/v1/chat/completions", {"messages": [message], "max_tokens": 1})[0], 200)
+        options = dict.fromkeys(typing.get_type_hints(chat.ChatCompletionStreamOptionsParam))
+        body = {"messages": question("Hello"), "max_tokens": 1, "stream": True, "stream_options": options}
+        self.assertEqual(http(self.daemon, "/v1/chat/completions", body)[0], 200)
+
+    def test_faults_of_json_have_a_place(self):
+        _, _, text = http(self.daemon, "/v1/chat/completions", b'{\n "messages": [}\n')
+        self.assertIn("line 2, column 15", json.loads(text)["error"]["message"])
+
+    def test_one_model(self):
+        model = self.client.models.retrieve("golden")
+        self.assertEqual((model.id, model.object, model.owned_by), ("golden", "model", "llavad"))
+        status, _, text = http(self.daemon, "/v1/models/nobody")
+        self.assertEqual((status, json.loads(text)["error"]["param"]), (404, "model"))
+        self.assertEqual(http(self.daemon, "/v1/models/golden@" + model.model_extra["version"][:8])[0], 200)
+
+    def test_a_stream_says_how_it_is_to_be_passed_on(self):
+        body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2, "stream": True,
+                "stream_options": {"include_usage": True}}
+        _, headers, text = http(self.daemon, "/v1/chat/completions", body)
+        self.assertEqual(headers["X-Accel-Buffering"], "no")
+        events = [json.loads(line[6:]) for line in text.decode().splitlines() if line.startswith("data: {")]
+        self.assertTrue(all(event["usage"] is None for event in events[:-1]))
+        self.assertEqual(events[-1]["usage"]["completion_tokens"], 2)
+
     def test_how_long_an_answer_may_be(self):
         hello = [{"role": "user", "content": "Hello"}]
         def tokens(**options):
@@ -182,6 +261,8 @@ class HttpClientsTest(unittest.TestCase):
         text = json.loads(http(self.daemon, "/detokenize", {"tokens": tokens})[2])["prompt"]
         self.assertEqual(text, "Hello there")
         self.assertEqual(http(self.daemon, "/detokenize", {"tokens": [-1]})[0], 400)
+        status, _, text = http(self.daemon, "/tokenize", {"prompt": "x" * (1 << 20) + "x"})  # max_text_bytes
+        self.assertEqual((status, json.loads(text)["error"]["param"]), (400, "prompt"))
         for text in ("  two  spaces ", "\u00fcn\u00ef \u6f22\u5b57 \U0001f642", "line\nbreak\ttab", ""):
             for special in (True, False, None):
                 body = {"prompt": text, "add_special_tokens": special, "model": None}

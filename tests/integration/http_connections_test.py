@@ -133,6 +133,35 @@ class ConnectionsTest(unittest.TestCase):
                 self.assertIn(b"HTTP/1.1 " + status, read_all(connection)[:20])
 
 
+class BodiesTest(unittest.TestCase):
+    def test_bodies_that_are_announced_or_answered_leave_room_for_others(self):
+        with Daemon("--step-ms", "2", config="queue_requests: 64\n") as daemon:  # 64 MiB a body, 768 MiB of all
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+            stream = json.dumps({**HELLO, "stream": True, "max_tokens": 400}).encode()
+            held = [connect(daemon) for _ in range(42)]
+            for connection in held[:14]:
+                connection.sendall(head + b"Content-Length: 67108864\r\n\r\n{")
+            for connection in held[14:28]:
+                connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
+            for connection in held[28:]:
+                connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(stream), stream))
+                self.assertIn(b"200 OK", connection.recv(4096))
+            self.assertEqual(http(daemon, CHAT, {**HELLO, "max_tokens": 1})[0], 200)
+            for connection in held:
+                connection.close()
+
+    def test_a_tenant_is_text(self):
+        with Daemon() as daemon:
+            for path, asked in ((CHAT, {**HELLO, "max_tokens": 1}), ("/tokenize", {"prompt": "x"})):
+                for name in (b"\xff\xfe", b"evil\tname"):
+                    with self.subTest(path=path, name=name), connect(daemon) as connection:
+                        body = json.dumps(asked).encode()
+                        connection.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Tenant: %s\r\n"
+                                           b"Content-Length: %d\r\n\r\n%s" % (path.encode(), name, len(body), body))
+                        self.assertIn(b"400 Bad Request", read_all(connection)[:30])
+            daemon.metrics()  # UTF-8
+
+
 class ManyConnectionsTest(unittest.TestCase):
     def test_ten_thousand_idle_connections_do_not_stop_the_others(self):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -45,10 +45,11 @@ class OpenApiTest(unittest.TestCase):
     def test_the_document_names_the_fields_that_the_server_reads(self):
         document = json.loads(http(self.daemon, "/openapi.json")[2])
         described = set(document["components"]["schemas"]["ChatRequest"]["properties"])
-        source = (ROOT / "server/api/openai/request.cc").read_text()
-        tables = source[source.index("SamplingReaders() {"):source.index("ParseJsonObject(")]
-        self.assertEqual(described, set(re.findall(r'^ +\{"(\w+)",', tables, re.M)) |
-                         set(re.findall(r'"(\w+)"', "".join(re.findall(r"for \(const char\* name :\s*\{(.*?)\}\)", tables, re.S)))))
+        def table(file, begin, end):
+            source = (ROOT / "server/api/openai" / file).read_text()
+            return set(re.findall(r'^ +\{"(\w+)",', source[source.index(begin):source.index(end)], re.M))
+        self.assertEqual(described, table("request.cc", "SamplingReaders() {", "CheckContinuing(") |
+                         table("neutral_fields.cc", "kFields[]", "// In stream_options."))
 
 
 if __name__ == "__main__":

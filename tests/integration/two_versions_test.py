@@ -1,5 +1,7 @@
 """Two loaded versions of one model side by side: who asks for NAME@VERSION gets it, and nothing crosses between them."""
 import json
+import os
+import subprocess
 import tempfile
 import unittest
 
@@ -20,7 +22,8 @@ class TwoVersionsTest(unittest.TestCase):
         cls.published = Published(cls.folder.name + "/models")
         _, cls.live = cls.published.publish()
         # The canary gets nothing by chance, and stays one.
-        cls.daemon = Llavad(f"watch: {cls.published.root}\ncanary_answers: 100000\ncanary_min_answers: 100000\n").wait_ready()
+        cls.daemon = Llavad(f"watch: {cls.published.root}\ncanary_answers: 100000\ncanary_min_answers: 100000\n"
+                            "model_aliases: [gpt-4o, org/eyes]\n").wait_ready()
         _, cls.canary = cls.published.publish(rolled(1))
         cls.daemon.wait_state(cls.canary, "canary")
         cls.daemon.models.SetTraffic(models_pb.SetTrafficRequest(share=0))
@@ -69,6 +72,30 @@ class TwoVersionsTest(unittest.TestCase):
         self.assertEqual([len(answers) for answers in told.values()], [1, 1])
         status, _, body = http(self.daemon, "/v1/models")
         self.assertEqual({model["version"] for model in json.loads(body)["data"]}, {self.live, self.canary})
+
+    def test_by_its_aliases(self):
+        for alias in ("gpt-4o", "org/eyes"):
+            self.assertEqual(self.grpc(alias).model_version, self.live)
+            self.assertEqual(self.http(alias, "Describe it.")[0], self.live)
+            for version in (self.live, self.canary):
+                self.assertEqual(self.grpc(f"{alias}@{version[:8]}").model_version, version)
+                self.assertEqual(self.http(f"{alias}@{version}", "Describe it.")[0], version)
+        _, _, body = http(self.daemon, CHAT, {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]})
+        self.assertEqual(json.loads(body)["model"], "golden")
+        models = json.loads(http(self.daemon, "/v1/models")[2])["data"]
+        self.assertEqual([model["id"] for model in models], ["golden"] * 2 + ["gpt-4o", "org/eyes"] * 2)
+        self.assertEqual({model["root"] for model in models}, {"golden"})
+        with self.assertRaises(grpc.RpcError) as refused:
+            self.grpc("gpt-4")
+        self.assertIn("gpt-4 is not served here, expected golden or gpt-4o or org/eyes", refused.exception.details())
+
+    def test_an_alias_that_is_taken_is_an_error_at_the_start(self):
+        for aliases, message in (("golden", "is the model's own name already"), ("eyes,eyes", "stands there twice"),
+                                 ("eyes@2", "expected a name without spaces and @")):
+            for flag in ("--check", "--listen=127.0.0.1:0"):
+                started = subprocess.run([os.environ["LLAVAD"], "--model-name", "golden", "--model-aliases", aliases, flag],
+                                         capture_output=True, text=True, timeout=60)
+                self.assertEqual((started.returncode, message in started.stderr), (2, True), started.stderr)
 
     def test_what_does_not_answer_is_not_found(self):
         for name in ("golden@" + "0" * 64, "golden@" + self.live[:7], "golden@", "other@" + self.live, "other"):

@@ -42,7 +42,7 @@ RegistryWorld::RegistryWorld(std::uint64_t seed)
       plan_(RegistryPlan::Draw(rng_)),
       gate_(Bounds(plan_.max_live), &clock_),
       loader_(plan_.registry),
-      directory_("llava", &clock_,
+      directory_("llava", {}, &clock_,
                  [this](const Digest& version, const registry::Observation& observation) {
                    observed_.push_back({version, observation});
                  }) {

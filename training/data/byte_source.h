@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/digest.h"
-#include "base/file_descriptor.h"
+#include "base/file.h"
 
 namespace llava::training {
 

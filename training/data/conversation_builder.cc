@@ -8,6 +8,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "model/text/prompt.h"
 
 namespace llava::training {
@@ -67,9 +68,8 @@ absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name) {
   if (name == "mistral" || name == "mistral_instruct") {
     return model::ChatTemplate::ByName("mistral_instruct");
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("template is '", absl::string_view(name.data(), name.size()),
-                   "', expected plain, v1, llava_llama_2, mistral or serving"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "template is '", AbslView(name), "', expected plain, v1, llava_llama_2, mistral or serving"));
 }
 
 ConversationBuilder::ConversationBuilder(model::LlavaConfig config, model::Tokenizer tokenizer,

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "training/data/row.h"
 
 namespace llava::training {
@@ -12,8 +13,8 @@ bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 }  // namespace
 
 absl::Status RowScanner::Error(std::string_view why) const {
-  return absl::InvalidArgumentError(absl::StrCat("line ", line_, ", column ", Column(), ": ",
-                                                 absl::string_view(why.data(), why.size())));
+  return absl::InvalidArgumentError(
+      absl::StrCat("line ", line_, ", column ", Column(), ": ", AbslView(why)));
 }
 
 absl::Status RowScanner::Feed(std::string_view bytes) {

@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "base/utf8_stream.h"
 
 namespace llava::training {
 namespace {
@@ -13,13 +14,11 @@ double Ratio(std::int64_t part, std::int64_t whole) {
   return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
-
 }  // namespace
 
 bool PopeSaysYes(std::string_view answer) {
   const std::string sentence =
-      absl::StrReplaceAll(View(answer.substr(0, answer.find('.'))), {{",", ""}});
+      absl::StrReplaceAll(AbslView(answer.substr(0, answer.find('.'))), {{",", ""}});
   const std::vector<std::string> words = absl::StrSplit(sentence, ' ');
   return std::none_of(words.begin(), words.end(), [](const std::string& word) {
     return word == "No" || word == "not" || word == "no";
@@ -63,7 +62,7 @@ int ParseScienceQaAnswer(std::string_view text, int choices) {
 
 std::pair<double, double> ParseReviewScores(std::string_view review) {
   const std::string line =
-      absl::StrReplaceAll(View(review.substr(0, review.find('\n'))), {{",", " "}});
+      absl::StrReplaceAll(AbslView(review.substr(0, review.find('\n'))), {{",", " "}});
   const std::vector<std::string> parts = absl::StrSplit(line, ' ');
   std::pair<double, double> scores;
   if (parts.size() != 2 || !absl::SimpleAtod(parts[0], &scores.first) ||

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "llava/tensorboard/v1/event.pb.h"
 
 namespace llava::training {
@@ -51,8 +52,7 @@ void Add(const char* tag, double value, Event* event) {
 
 std::string FrameRecord(std::string_view bytes) {
   const std::string length = Bytes<std::uint64_t>(bytes.size());
-  return absl::StrCat(length, MaskedCrc(length), absl::string_view(bytes.data(), bytes.size()),
-                      MaskedCrc(bytes));
+  return absl::StrCat(length, MaskedCrc(length), AbslView(bytes), MaskedCrc(bytes));
 }
 
 void EventFile::Append(const std::string& event) { out_ << FrameRecord(event); }

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
-#include "server/chat/api_error.h"
 
 namespace llava::api {
 namespace {

@@ -8,7 +8,7 @@
 #include <chrono>
 #include <string>
 
-#include "server/chat/api_error.h"
+#include "base/field_error.h"
 #include "server/scheduling/admission.h"
 
 namespace llava::api {

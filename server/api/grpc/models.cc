@@ -7,10 +7,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "server/api/grpc/error_details.h"
-#include "server/chat/api_error.h"
 #include "server/registry/published.h"
 
 namespace llava::api {

@@ -5,8 +5,10 @@
 #include <memory>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "server/api/http/awaiting.h"
 #include "server/api/openai/request.h"
 #include "server/api/openai/response.h"
@@ -32,10 +34,7 @@ std::string ServerSentEvent(const json::object& event) {
 
 // A client that only closed its sending half still reads.
 absl::Status Explained(const absl::Status& status) {
-  if (!absl::IsCancelled(status)) return status;
-  return absl::CancelledError(
-      "a client that closes its sending half counts as gone: keep it open until the answer is "
-      "here");
+  return absl::IsCancelled(status) ? ClientHasGone() : status;
 }
 
 // One POST of /v1/chat/completions. Lives in the coroutine's frame.
@@ -46,16 +45,25 @@ class Completion {
 
   awaitable<void> Run() {
     arrival_ = runner_->clock().Now();
-    co_await Parse();
-    if (parsed_.ok()) SetTenant();
-    if (parsed_.ok() && !parsed_->remote.empty()) co_await FetchImages();
-    if (parsed_.ok()) co_await Start();
-    if (!parsed_.ok()) {
-      HttpResponse response = ErrorResponse(Explained(parsed_.status()));
+    exchange_->WatchClient([this] {
+      cancelled_->store(true);
+      if (started_) answer_.Cancel();
+    });
+    if (exchange_->request().body().size() <= kSmallBody) {
+      Parse();
+    } else {
+      co_await ParseInPool();
+    }
+    if (status_.ok() && !parsed_.remote.empty()) co_await FetchImages();
+    if (status_.ok() && !has_answer_) co_await Start();
+    DropRequest();
+    if (!status_.ok()) {
+      HttpResponse response = ErrorResponse(Explained(status_));
       co_await exchange_->Send(std::move(response));
       co_return;
     }
-    if (parsed_->stream) {
+    Begin();
+    if (parsed_.stream) {
       co_await SendStream();
     } else {
       co_await SendWhole();
@@ -63,20 +71,27 @@ class Completion {
   }
 
  private:
-  awaitable<void> Parse() {
-    const std::string& body = exchange_->request().body();
-    const std::string type = HeaderOf(exchange_->request(), "content-type");
-    if (body.size() <= kSmallBody) {
-      parsed_ = ParseOpenAiRequest(type, body);
-      co_return;
-    }
+  // Here or in a prepare thread.
+  void Parse() {
+    auto parsed = ParseOpenAiRequest(HeaderOf(exchange_->request(), "content-type"),
+                                     exchange_->request().body());
+    status_ = parsed.status();
+    if (parsed.ok()) parsed_ = *std::move(parsed);
+    n_ = parsed_.call.n;
+    if (status_.ok()) SetTenant();
+  }
+
+  // A large body is read in the prepare pool; and prepared in the same visit, unless it has images
+  // that are to be fetched first.
+  awaitable<void> ParseInPool() {
     std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
-      const bool submitted = pool_->TrySubmit([this, &type, &body, done] {
-        parsed_ = ParseOpenAiRequest(type, body);
-        done();
+      const bool submitted = pool_->TrySubmit([this, done] {
+        Parse();
+        if (!status_.ok() || !parsed_.remote.empty()) return done();
+        runner_->StartInPool(TakeCall(), KeepAnswer(done));
       });
       if (submitted) return;
-      parsed_ = scheduling::WithRetryAfter(
+      status_ = scheduling::WithRetryAfter(
           absl::ResourceExhaustedError("too many requests wait to be read"),
           std::chrono::seconds(1));
       done();
@@ -86,8 +101,7 @@ class Completion {
 
   awaitable<void> FetchImages() {
     const boost::asio::any_io_executor executor = exchange_->executor();
-    absl::Status status = co_await fetcher_->Fetch(executor, &*parsed_, &fetched_);
-    if (!status.ok()) parsed_ = std::move(status);
+    status_ = co_await fetcher_->Fetch(executor, exchange_->owner(), &parsed_, &fetched_);
   }
 
   // OpenAI's `user` says which of its own users a client asks for, so a token that may not name
@@ -99,58 +113,59 @@ class Completion {
       if (!named.ok()) return FieldError("user", named.message());
       return user;
     }
-    auto tenant = rpc::TenantOf(caller, HeaderOf(exchange_->request(), "x-tenant"));
-    if (absl::IsInvalidArgument(tenant.status())) {
-      return FieldError("X-Tenant", tenant.status().message());
-    }
-    return tenant;
+    return TenantOfHeader(*exchange_);
   }
 
-  // Leaves the refusal in parsed_.
+  // Leaves a refusal in status_.
   void SetTenant() {
-    auto tenant = Tenant(parsed_->call.tenant);
-    if (tenant.ok()) {
-      parsed_->call.tenant = *std::move(tenant);
-    } else {
-      parsed_ = tenant.status();
-    }
+    auto tenant = Tenant(parsed_.call.tenant);
+    status_ = tenant.status();
+    if (tenant.ok()) parsed_.call.tenant = *std::move(tenant);
   }
 
-  // Leaves the refusal in parsed_.
   awaitable<void> Start() {
-    ChatCall call = parsed_->call;
+    std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
+      runner_->Start(TakeCall(), KeepAnswer(done));
+    };
+    co_await WaitFor(exchange_->executor(), start);
+  }
+
+  // What was parsed, and what stands beside it in the header.
+  ChatCall TakeCall() {
+    ChatCall call = std::move(parsed_.call);
     call.arrival = arrival_;
     call.request_id = exchange_->request_id();
     call.cancelled = cancelled_;
-    n_ = call.n;
-    exchange_->WatchClient([this] {
-      cancelled_->store(true);
-      if (started_) answer_.Cancel();
-    });
-    absl::Status status;
-    std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
-      runner_->Start(std::move(call), [this, &status, done](absl::StatusOr<Answer> answer) {
-        if (answer.ok()) {
-          answer_ = *std::move(answer);
-        } else {
-          status = answer.status();
-        }
-        done();
-      });
+    return call;
+  }
+
+  // Leaves a refusal in status_.
+  ChatRunner::Done KeepAnswer(const std::function<void()>& done) {
+    return [this, done](absl::StatusOr<Answer> answer) {
+      status_ = answer.status();
+      if (answer.ok()) answer_ = *std::move(answer);
+      has_answer_ = true;
+      done();
     };
-    co_await WaitFor(exchange_->executor(), start);
-    if (!status.ok()) {
-      parsed_ = status;
-      co_return;
-    }
+  }
+
+  // The prompt is made, or will not be: its bytes are free for other requests.
+  void DropRequest() {
+    exchange_->DropBody();
+    parsed_.image_bytes.clear();
+    fetched_.clear();
+  }
+
+  void Begin() {
     started_ = true;
     if (cancelled_->load()) answer_.Cancel();
     head_ = {.id = absl::StrCat("chatcmpl-", exchange_->request_id()),
              .created = runner_->clock().UnixMillis() / 1000,
              .model = answer_.model().name,
              .version = answer_.model().version,
-             .token_ids = parsed_->token_ids,
-             .logprobs = parsed_->logprobs};
+             .token_ids = parsed_.token_ids,
+             .logprobs = parsed_.logprobs,
+             .usage = parsed_.include_usage};
   }
 
   awaitable<engine::StreamEvent> Next() {
@@ -194,6 +209,7 @@ class Completion {
     }
     HttpResponse head = MakeResponse(http::status::ok, "text/event-stream; charset=utf-8", "");
     head.set(http::field::cache_control, "no-cache");
+    head.set("X-Accel-Buffering", "no");  // or nginx keeps events until it has a buffer full
     head.set("X-Model-Version", head_.version);
     bool reached = co_await exchange_->StartStream(std::move(head));
     while (std::holds_alternative<engine::Delta>(event)) {
@@ -215,7 +231,7 @@ class Completion {
       return absl::StrCat("data: ", ErrorResponse(Explained(end.status)).body(), "\n\n");
     }
     std::string events;
-    if (parsed_->include_usage) events = ServerSentEvent(UsageChunk(head_, end.usage));
+    if (head_.usage) events = ServerSentEvent(UsageChunk(head_, end.usage));
     return events + "data: [DONE]\n\n";
   }
 
@@ -224,11 +240,13 @@ class Completion {
   ImageFetcher* const fetcher_;
   HttpExchange* const exchange_;
   TimePoint arrival_;
-  ImageFetcher::Budget fetched_;
-  absl::StatusOr<OpenAiRequest> parsed_ = absl::UnknownError("not parsed");
+  OpenAiRequest parsed_;
+  std::vector<BodyCharge> fetched_;  // of the images in parsed_ that were fetched
+  absl::Status status_;
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   int n_ = 1;
-  bool started_ = false;
+  bool has_answer_ = false;  // or it was refused
+  bool started_ = false;     // answer_ does not move any more
   Answer answer_;
   OpenAiHead head_;
   std::set<int> begun_;  // choices

@@ -4,11 +4,28 @@
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace llava::api {
 
 namespace http = boost::beast::http;
+
+namespace {
+
+// The headers that a page of an allowed origin asks for are allowed: which there are is the
+// business of its client library, and none of them does more here than in a request of curl's.
+std::string AllowedHeaders(const HttpRequest& request) {
+  const std::string asked = HeaderOf(request, "access-control-request-headers");
+  const bool good = std::all_of(asked.begin(), asked.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+           absl::StrContains("!#$%&'*+-.^_`|~, ", c);
+  });
+  return good && !asked.empty() ? asked : "Authorization, Content-Type, X-Request-Id, X-Tenant";
+}
+
+}  // namespace
 
 absl::Status CheckOrigins(const std::vector<std::string>& origins) {
   for (const std::string& origin : origins) {
@@ -37,15 +54,16 @@ std::optional<HttpResponse> Cors::Preflight(const HttpRequest& request) const {
   }
   HttpResponse response(http::status::no_content, 11);
   response.set(http::field::access_control_allow_methods, "GET, POST");
-  response.set(http::field::access_control_allow_headers,
-               "Authorization, Content-Type, X-Request-Id, X-Tenant");
+  response.set(http::field::access_control_allow_headers, AllowedHeaders(request));
   response.set(http::field::access_control_max_age, "600");
   return response;
 }
 
 void Cors::Decorate(const HttpRequest& request, http::response_header<>* head) const {
   if (origins_.empty()) return;
-  head->set(http::field::vary, "Origin");
+  head->set(http::field::vary, request.method() == http::verb::options
+                                   ? "Origin, Access-Control-Request-Headers"
+                                   : "Origin");
   const std::string origin = HeaderOf(request, "origin");
   if (!Allows(origin)) return;
   head->set(http::field::access_control_allow_origin, origin);

@@ -7,10 +7,13 @@
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "rpc/auth.h"
+#include "server/api/http/body_budget.h"
 
 namespace llava::api {
 
@@ -26,7 +29,12 @@ class HttpExchange {
   virtual HttpRequest& request() = 0;
   virtual const std::string& request_id() const = 0;
   virtual const rpc::Caller& caller() const = 0;
+  virtual const BodyOwner& owner() const = 0;  // whose token it came with, and from where
   virtual boost::asio::any_io_executor executor() = 0;
+
+  // The request's body is not needed any more: its memory is free, for other requests too, while
+  // the answer is made.
+  virtual void DropBody() = 0;
 
   // Connection and length headers are added.
   virtual boost::asio::awaitable<bool> Send(HttpResponse response) = 0;
@@ -44,9 +52,16 @@ class HttpExchange {
 HttpResponse MakeResponse(boost::beast::http::status status, absl::string_view content_type,
                           std::string body);
 
-// The path of the target, without query; and the value of a header, empty when absent.
-std::string PathOf(const HttpRequest& request);
+// The path of the target, decoded and without query: of a path, or of a whole http(s) URL. Nothing
+// when the target is neither.
+std::optional<std::string> PathOf(const HttpRequest& request);
+
+// The value of a header, empty when absent.
 std::string HeaderOf(const HttpRequest& request, absl::string_view name);
+
+// Whom a request is accounted to: its token, or the tenant in its header X-Tenant. Errors of
+// rpc::TenantOf, with the header as their field where the name is wrong.
+absl::StatusOr<std::string> TenantOfHeader(HttpExchange& exchange);
 
 }  // namespace llava::api
 

@@ -17,8 +17,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
-#include "server/chat/api_error.h"
+#include "server/api/http/charged_body.h"
 #include "server/scheduling/admission.h"
 
 namespace llava::api {
@@ -112,6 +113,10 @@ absl::Status Failed(beast::error_code error, std::int64_t limit) {
     return absl::InvalidArgumentError(absl::StrCat("has more than ", limit, " bytes"));
   }
   if (error == beast::error::timeout) return absl::InvalidArgumentError("took too long");
+  if (error == boost::system::errc::not_enough_memory) {
+    return scheduling::WithRetryAfter(
+        absl::ResourceExhaustedError("too many pictures are being fetched"), kRetryWhenFull);
+  }
   return absl::InvalidArgumentError(absl::StrCat("cannot be fetched: ", error.message()));
 }
 
@@ -122,7 +127,10 @@ class Fetching {
            TimePoint deadline)
       : executor_(std::move(executor)), policy_(policy), tls_(tls), deadline_(deadline) {}
 
-  awaitable<absl::StatusOr<std::string>> Run(const std::string& text, std::int64_t limit) {
+  // The body is charged to `charge`.
+  awaitable<absl::StatusOr<std::string>> Run(const std::string& text, std::int64_t limit,
+                                             BodyCharge* charge) {
+    charge_ = charge;
     auto url = ParseUrl(text);
     for (int hop = 0; url.ok() && hop < kMaxHops; ++hop) {
       const auto target = Check(*std::move(url), *policy_);
@@ -207,7 +215,7 @@ class Fetching {
     auto [write_error, written] = co_await http::async_write(stream, request, kAwait);
     if (write_error) co_return Failed(write_error, limit);
     beast::flat_buffer buffer;
-    http::response_parser<http::string_body> parser;
+    http::response_parser<ChargedBody> parser;
     parser.header_limit(kMaxHeaderBytes);
     parser.body_limit(static_cast<std::uint64_t>(limit));
     auto [header_error, header] = co_await http::async_read_header(stream, buffer, parser, kAwait);
@@ -221,21 +229,27 @@ class Fetching {
       co_return absl::InvalidArgumentError(
           absl::StrCat("cannot be fetched: its server answers ", status));
     }
+    parser.get().body().charge = std::move(*charge_);
     auto [read_error, read] = co_await http::async_read(stream, buffer, parser, kAwait);
     if (read_error) co_return Failed(read_error, limit);
-    co_return Answer{.body = std::move(parser.get().body()), .location = {}};
+    *charge_ = std::move(parser.get().body().charge);
+    co_return Answer{.body = std::move(parser.get().body().bytes), .location = {}};
   }
 
   const asio::any_io_executor executor_;
   const AddressPolicy* const policy_;
   asio::ssl::context* const tls_;
   const TimePoint deadline_;
+  BodyCharge* charge_ = nullptr;
 };
 
 }  // namespace
 
 ImageFetcher::ImageFetcher(FetchOptions options, const Clock* clock)
-    : options_(std::move(options)), clock_(clock), tls_(asio::ssl::context::tls_client) {
+    : options_(std::move(options)),
+      clock_(clock),
+      tls_(asio::ssl::context::tls_client),
+      budget_(options_.max_total_bytes) {
   SSL_CTX_set_min_proto_version(tls_.native_handle(), TLS1_2_VERSION);
   beast::error_code ignored;  // without authorities no certificate is good, and each fetch says so
   tls_.set_default_verify_paths(ignored);
@@ -243,7 +257,8 @@ ImageFetcher::ImageFetcher(FetchOptions options, const Clock* clock)
 }
 
 awaitable<absl::Status> ImageFetcher::Fetch(const asio::any_io_executor& executor,
-                                            OpenAiRequest* request, Budget* budget) {
+                                            const BodyOwner& owner, OpenAiRequest* request,
+                                            std::vector<BodyCharge>* charges) {
   ChatCall& call = request->call;
   const std::size_t pictures = request->remote.size();
   if (!options_.policy.enabled()) {
@@ -254,21 +269,17 @@ awaitable<absl::Status> ImageFetcher::Fetch(const asio::any_io_executor& executo
     co_return FieldError("messages",
                          absl::StrCat(pictures, " images, expected at most ", options_.max_images));
   }
-  const std::int64_t bytes = options_.max_request_bytes;
-  Budget own(&total_bytes_, bytes);
-  if (total_bytes_.fetch_add(bytes) + bytes > options_.max_total_bytes) {
-    co_return scheduling::WithRetryAfter(
-        absl::ResourceExhaustedError("too many pictures are being fetched"), kRetryWhenFull);
-  }
-  *budget = std::move(own);
   Fetching fetching(executor, &options_.policy, &tls_, clock_->Now() + options_.timeout);
-  std::int64_t left = bytes;
-  for (const RemoteImage& picture : request->remote) {
-    CallImage& image = call.images[picture.image];
+  std::int64_t left = options_.max_request_bytes;
+  for (const RemoteImage& remote : request->remote) {
+    CallImage& image = call.images[remote.image];
     const std::int64_t limit = std::min(options_.max_image_bytes, left);
-    absl::StatusOr<std::string> fetched = co_await fetching.Run(picture.url, limit);
+    BodyCharge charge(&budget_, owner);
+    absl::StatusOr<std::string> fetched = co_await fetching.Run(remote.url, limit, &charge);
+    if (absl::IsResourceExhausted(fetched.status())) co_return fetched.status();
     if (!fetched.ok()) co_return FieldError(image.field, fetched.status().message());
     left -= static_cast<std::int64_t>(fetched->size());
+    charges->push_back(std::move(charge));
     request->image_bytes.push_back(*std::move(fetched));
     image.bytes = request->image_bytes.back();
   }

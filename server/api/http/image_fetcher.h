@@ -3,17 +3,18 @@
 #ifndef LLAVA_SERVER_API_HTTP_IMAGE_FETCHER_H_
 #define LLAVA_SERVER_API_HTTP_IMAGE_FETCHER_H_
 
-#include <atomic>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "base/clock.h"
 #include "server/api/http/address_policy.h"
+#include "server/api/http/body_budget.h"
 #include "server/api/openai/request.h"
 
 namespace llava::api {
@@ -34,41 +35,23 @@ class ImageFetcher {
   // The certificate authorities are the system's. `clock` outlives the fetcher.
   ImageFetcher(FetchOptions options, const Clock* clock);
 
-  // What a request's images may take, given back when it is destroyed.
-  class Budget {
-   public:
-    Budget() = default;
-    Budget(std::atomic<std::int64_t>* total, std::int64_t bytes) : total_(total), bytes_(bytes) {}
-    Budget(Budget&& other) noexcept { *this = std::move(other); }
-    Budget& operator=(Budget&& other) noexcept {
-      std::swap(total_, other.total_);
-      std::swap(bytes_, other.bytes_);
-      return *this;
-    }
-    ~Budget() {
-      if (total_ != nullptr) total_->fetch_sub(bytes_);
-    }
-
-   private:
-    std::atomic<std::int64_t>* total_ = nullptr;
-    std::int64_t bytes_ = 0;
-  };
-
-  // REQUIRES: request->remote is not empty. Fills the bytes of all of it; `budget` must live as
-  // long as they do. Runs in `executor`, a strand; all three outlive the run.
+  // REQUIRES: request->remote is not empty. Fills the bytes of all of it, which are charged to
+  // `owner` as they come: `charges` must live as long as they do. Runs in `executor`, a strand; all
+  // outlive the run.
   // INVALID_ARGUMENT with the field's path for everything that is wrong with a URL, its server or
   // its answer; RESOURCE_EXHAUSTED when too many requests fetch already.
   //
   // Each hop, redirects too: the host is on the list, every address it resolves to is allowed, and
   // the connection goes to one of these very addresses.
   boost::asio::awaitable<absl::Status> Fetch(const boost::asio::any_io_executor& executor,
-                                             OpenAiRequest* request, Budget* budget);
+                                             const BodyOwner& owner, OpenAiRequest* request,
+                                             std::vector<BodyCharge>* charges);
 
  private:
   const FetchOptions options_;
   const Clock* const clock_;
   boost::asio::ssl::context tls_;
-  std::atomic<std::int64_t> total_bytes_ = 0;
+  BodyBudget budget_;
 };
 
 }  // namespace llava::api

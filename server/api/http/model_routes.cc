@@ -1,7 +1,9 @@
 #include "server/api/http/model_routes.h"
 
 #include <algorithm>
+#include <atomic>
 #include <boost/json/serialize.hpp>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -10,10 +12,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
-#include "server/api/openai/request.h"
-#include "server/chat/api_error.h"
+#include "server/api/http/awaiting.h"
+#include "server/api/openai/json_body.h"
 #include "server/chat/model_choice.h"
 
 namespace llava::api {
@@ -27,17 +30,36 @@ HttpResponse JsonResponse(const json::object& body) {
   return MakeResponse(http::status::ok, "application/json", json::serialize(body));
 }
 
+// `id` is the model's name or an alias; "root" is always its name.
+json::object ToModel(const registry::ServedModel& model, const std::string& id) {
+  return {{"id", id},
+          {"object", "model"},
+          {"created", 0},
+          {"owned_by", "llavad"},
+          {"root", model.name},
+          {"version", model.version},
+          {"max_model_len", model.processor->config().text.max_positions}};
+}
+
+// By their own names first: clients that take any model take the first.
 json::object ListModels(ChatRunner& runner) {
-  json::array models;
-  for (const auto& model : runner.models().List()) {
-    models.push_back({{"id", model->name},
-                      {"object", "model"},
-                      {"created", 0},
-                      {"owned_by", "llavad"},
-                      {"version", model->version},
-                      {"max_model_len", model->processor->config().text.max_positions}});
+  const auto models = runner.models().List();
+  json::array entries;
+  for (const auto& model : models) entries.push_back(ToModel(*model, model->name));
+  for (const auto& model : models) {
+    for (const std::string& alias : model->aliases) entries.push_back(ToModel(*model, alias));
   }
-  return {{"object", "list"}, {"data", std::move(models)}};
+  return {{"object", "list"}, {"data", std::move(entries)}};
+}
+
+constexpr absl::string_view kModelPath = "/v1/models/";
+
+// The model that the path names, as a chat request would.
+HttpResponse OneModel(ChatRunner& runner, const HttpRequest& request) {
+  const std::string name = PathOf(request)->substr(kModelPath.size());
+  const auto model = ChooseModel(runner.models(), name, "");
+  if (!model.ok()) return ErrorResponse(WithField(model.status(), "model"));
+  return JsonResponse(ToModel(**model, name.empty() ? (*model)->name : name));
 }
 
 // A field that is there; null is the same as absent.
@@ -50,8 +72,7 @@ const json::value* Given(const json::object& body, const char* field) {
 absl::StatusOr<std::shared_ptr<const registry::ServedModel>> FindModel(
     ChatRunner& runner, const json::object& body, std::initializer_list<absl::string_view> fields) {
   for (const auto& [key, value] : body) {
-    if (std::find(fields.begin(), fields.end(), absl::string_view(key.data(), key.size())) ==
-        fields.end()) {
+    if (std::find(fields.begin(), fields.end(), AbslView(key)) == fields.end()) {
       return FieldError(Utf8Repair(std::string(key).substr(0, 64)), "is not a known field");
     }
   }
@@ -67,6 +88,11 @@ absl::StatusOr<json::object> Tokenize(ChatRunner& runner, const std::string& tex
                    FindModel(runner, body, {"model", "prompt", "add_special_tokens"}));
   const json::value* prompt = body.if_contains("prompt");
   if (prompt == nullptr || !prompt->is_string()) return FieldError("prompt", "expected text");
+  const auto most = static_cast<std::size_t>(runner.limits().max_text_bytes);
+  if (prompt->as_string().size() > most) {
+    return FieldError("prompt", absl::StrCat(prompt->as_string().size(),
+                                             " bytes of text, expected at most ", most));
+  }
   const json::value* special = Given(body, "add_special_tokens");
   if (special != nullptr && !special->is_bool()) {
     return FieldError("add_special_tokens", "expected true or false");
@@ -105,12 +131,39 @@ absl::StatusOr<json::object> Detokenize(ChatRunner& runner, const std::string& t
 
 using Answerer = absl::StatusOr<json::object> (*)(ChatRunner&, const std::string&);
 
+// The answer is made in a prepare thread, within the bounds of admission; for a client that has
+// gone meanwhile, it is not.
+awaitable<void> AnswerInPool(ChatRunner* runner, Answerer answerer, HttpExchange& exchange) {
+  auto gone = std::make_shared<std::atomic<bool>>(false);
+  exchange.WatchClient([gone] { gone->store(true); });
+  const std::string& body = exchange.request().body();
+  const auto tenant = TenantOfHeader(exchange);
+  if (!tenant.ok()) {
+    HttpResponse refusal = ErrorResponse(tenant.status());
+    co_await exchange.Send(std::move(refusal));
+    co_return;
+  }
+  absl::StatusOr<json::object> answer = ClientHasGone();
+  std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
+    const auto work = [&] {
+      if (!gone->load()) answer = answerer(*runner, body);
+    };
+    const absl::Status submitted =
+        runner->RunBeside(*tenant, static_cast<std::int64_t>(body.size()), work, done);
+    if (submitted.ok()) return;
+    answer = submitted;
+    done();
+  };
+  co_await WaitFor(exchange.executor(), start);
+  exchange.DropBody();
+  HttpResponse response = answer.ok() ? JsonResponse(*answer) : ErrorResponse(answer.status());
+  co_await exchange.Send(std::move(response));
+}
+
 HttpRoute PostJson(const char* path, ChatRunner* runner, Answerer answerer) {
   return {http::verb::post, path, rpc::Role::kChat,
           [runner, answerer](HttpExchange& exchange) -> awaitable<void> {
-            const auto body = answerer(*runner, exchange.request().body());
-            HttpResponse response = body.ok() ? JsonResponse(*body) : ErrorResponse(body.status());
-            co_await exchange.Send(std::move(response));
+            co_await AnswerInPool(runner, answerer, exchange);
           }};
 }
 
@@ -120,6 +173,11 @@ void AddModelRoutes(ChatRunner* runner, HttpRouter* router) {
   router->Add({http::verb::get, "/v1/models", rpc::Role::kChat,
                [runner](HttpExchange& exchange) -> awaitable<void> {
                  HttpResponse response = JsonResponse(ListModels(*runner));
+                 co_await exchange.Send(std::move(response));
+               }});
+  router->Add({http::verb::get, absl::StrCat(kModelPath, "{model}"), rpc::Role::kChat,
+               [runner](HttpExchange& exchange) -> awaitable<void> {
+                 HttpResponse response = OneModel(*runner, exchange.request());
                  co_await exchange.Send(std::move(response));
                }});
   router->Add(PostJson("/tokenize", runner, Tokenize));

@@ -5,6 +5,8 @@
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
+#include "base/utf8_stream.h"
 #include "server/chat/api_error.h"
 #include "server/scheduling/admission.h"
 
@@ -29,6 +31,12 @@ const char* TypeOf(http::status status) {
     default:
       return static_cast<int>(status) < 500 ? "invalid_request_error" : "server_error";
   }
+}
+
+bool Matches(const std::string& route, const std::string& path) {
+  const std::size_t variable = route.find('{');
+  if (variable == route.npos) return route == path;
+  return path.size() > variable && path.compare(0, variable, route, 0, variable) == 0;
 }
 
 boost::json::value TextOrNull(const std::string& text) {
@@ -67,12 +75,19 @@ http::status HttpStatusOf(const absl::Status& status) {
   }
 }
 
+absl::Status ClientHasGone() {
+  return absl::CancelledError(
+      "a client that closes its sending half counts as gone: keep it open until the answer is "
+      "here");
+}
+
 HttpResponse ErrorResponse(const absl::Status& status) {
   const http::status code = HttpStatusOf(status);
   boost::json::object error;
-  error["message"] = std::string(status.message());
+  // JSON is UTF-8, and a message may quote whatever a client sent.
+  error["message"] = Utf8Repair(StdView(status.message()));
   error["type"] = TypeOf(code);
-  error["param"] = TextOrNull(FieldOf(status));
+  error["param"] = TextOrNull(Utf8Repair(FieldOf(status)));
   error["code"] = ReasonOf(status);
   HttpResponse response =
       MakeResponse(code, "application/json",
@@ -90,11 +105,11 @@ HttpResponse ErrorResponse(const absl::Status& status) {
 
 const HttpRoute* HttpRouter::Find(const HttpRequest& request, rpc::Caller* caller,
                                   HttpResponse* refusal) const {
-  const std::string path = PathOf(request);
+  const std::string path = PathOf(request).value_or("*");
   std::string allowed;
   const HttpRoute* found = nullptr;
   for (const HttpRoute& route : routes_) {
-    if (route.path != path) continue;
+    if (!Matches(route.path, path)) continue;
     const bool head = request.method() == http::verb::head && route.method == http::verb::get;
     if (route.method == request.method() || head) found = &route;
     absl::StrAppend(&allowed, allowed.empty() ? "" : ", ", std::string(to_string(route.method)));

@@ -16,7 +16,7 @@ namespace llava::api {
 
 struct HttpRoute {
   boost::beast::http::verb method;
-  std::string path;
+  std::string path;  // or "/a/{name}": everything below /a/, whose handler looks at the rest
   std::optional<rpc::Role> role;  // nothing: anybody
   std::function<boost::asio::awaitable<void>(HttpExchange&)> handle;
 };
@@ -25,6 +25,9 @@ struct HttpRoute {
 // status that fits the code and Retry-After when the status says when.
 HttpResponse ErrorResponse(const absl::Status& status);
 boost::beast::http::status HttpStatusOf(const absl::Status& status);
+
+// CANCELLED, for a client that closed its sending half: it may still read why it has no answer.
+absl::Status ClientHasGone();
 
 // Filled before the server starts, constant afterwards.
 class HttpRouter {

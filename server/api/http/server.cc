@@ -23,7 +23,8 @@ HttpServer::HttpServer(const HttpOptions& options, IoPool* io, const HttpRouter*
       io_(io),
       router_(router),
       cors_(options.cors_origins),
-      acceptor_(asio::make_strand(io->context())) {}
+      acceptor_(asio::make_strand(io->context())),
+      bodies_(options.max_bodies_bytes) {}
 
 HttpServer::~HttpServer() { LLAVA_CHECK(stopping_.load()); }
 
@@ -106,12 +107,6 @@ void HttpServer::Forget(const std::shared_ptr<HttpConnection>& connection) {
     connections_.erase(connection);
   }
   open_.Leave();
-}
-
-bool HttpServer::ReserveBody(std::int64_t bytes) {
-  if (body_bytes_.fetch_add(bytes) + bytes <= options_.max_bodies_bytes) return true;
-  body_bytes_.fetch_sub(bytes);
-  return false;
 }
 
 void HttpServer::CloseAll(bool now) {

@@ -17,6 +17,7 @@
 #include "base/gate.h"
 #include "base/mutex.h"
 #include "rpc/tls_files.h"
+#include "server/api/http/body_budget.h"
 #include "server/api/http/cors.h"
 #include "server/api/http/router.h"
 #include "server/chat/io_pool.h"
@@ -27,8 +28,12 @@ struct HttpOptions {
   std::string listen;  // HOST:PORT; port 0 picks one
   rpc::TlsFiles tls;
   std::int64_t max_body_bytes = std::int64_t{64} << 20;
-  // Of all bodies that are being received or answered; more get 503.
+  // Of all bodies that have arrived and are still needed (BodyBudget); more get 503.
   std::int64_t max_bodies_bytes = std::int64_t{512} << 20;
+  // A client that sends its body more slowly, over `body_window`, is disconnected. The window is
+  // long enough for a pause of an honest client's network.
+  std::int64_t min_body_rate = 16 << 10;  // bytes a second; 0: as slowly as it likes
+  Duration body_window = std::chrono::seconds(5);
   std::int64_t max_connections = 16384;
   Duration idle_timeout = std::chrono::seconds(60);
   Duration request_timeout = std::chrono::seconds(30);
@@ -63,8 +68,7 @@ class HttpServer {
   const HttpRouter& router() const { return *router_; }
   const Cors& cors() const { return cors_; }
   bool stopping() const { return stopping_.load(); }
-  bool ReserveBody(std::int64_t bytes);
-  void ReleaseBody(std::int64_t bytes) { body_bytes_.fetch_sub(bytes); }
+  BodyBudget& bodies() { return bodies_; }
   void Forget(const std::shared_ptr<HttpConnection>& connection);
 
  private:
@@ -83,7 +87,7 @@ class HttpServer {
   boost::asio::ip::tcp::acceptor acceptor_;
   int port_ = 0;
   std::atomic<bool> stopping_ = false;
-  std::atomic<std::int64_t> body_bytes_ = 0;
+  BodyBudget bodies_;
   Gate open_;  // the acceptor and each connection
   Mutex mutex_;
   std::set<std::shared_ptr<HttpConnection>> connections_ ABSL_GUARDED_BY(mutex_);

@@ -1,5 +1,6 @@
 #include "server/api/http/session.h"
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_executor.hpp>
@@ -19,6 +20,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "server/api/http/charged_body.h"
+#include "server/api/http/request_head.h"
 #include "server/chat/request_id.h"
 #include "server/scheduling/admission.h"
 
@@ -44,6 +48,38 @@ std::string HeadText(const http::response_header<>& head) {
   text << head;
   return text.str();
 }
+
+// Until when a request must have come: all of it within request_timeout, and of its body, in each
+// body_window, as much as min_body_rate says. So a client that stops in the middle holds what it
+// has sent for one window only.
+class Pace {
+ public:
+  Pace(const HttpOptions& options, TimePoint now)
+      : end_(now + options.request_timeout),
+        window_(options.body_window),
+        window_bytes_(options.min_body_rate * window_ / std::chrono::seconds(1)),
+        window_end_(end_) {}
+
+  TimePoint deadline() const { return std::min(end_, window_end_); }
+
+  // The body begins.
+  void StartWindow(TimePoint now) {
+    window_end_ = window_bytes_ > 0 ? now + window_ : end_;
+    in_window_ = 0;
+  }
+
+  void Arrived(std::size_t bytes, TimePoint now) {
+    in_window_ += static_cast<std::int64_t>(bytes);
+    if (in_window_ >= window_bytes_) StartWindow(now);
+  }
+
+ private:
+  const TimePoint end_;
+  const Duration window_;
+  const std::int64_t window_bytes_;  // in each
+  TimePoint window_end_;
+  std::int64_t in_window_ = 0;
+};
 
 // What goes into a co_await has a name first: g++ 12 destroys temporaries there twice.
 // All members are touched in the strand of the stream only, except by Close.
@@ -72,7 +108,9 @@ class Session final : public HttpConnection,
   HttpRequest& request() override { return request_; }
   const std::string& request_id() const override { return request_id_; }
   const rpc::Caller& caller() const override { return caller_; }
+  const BodyOwner& owner() const override { return owner_; }
   asio::any_io_executor executor() override { return stream_.get_executor(); }
+  void DropBody() override;
   asio::awaitable<bool> Send(HttpResponse response) override;
   asio::awaitable<bool> StartStream(HttpResponse head) override;
   asio::awaitable<bool> SendChunk(std::string chunk) override;
@@ -80,14 +118,15 @@ class Session final : public HttpConnection,
   void WatchClient(std::function<void()> on_gone) override;
 
  private:
-  using Parser = http::request_parser<http::string_body>;
+  using Parser = http::request_parser<ChargedBody>;
 
   asio::awaitable<void> Run(std::shared_ptr<HttpConnection> self);
   asio::awaitable<bool> Handshake();
   asio::awaitable<bool> WaitForBytes();
   asio::awaitable<bool> ServeOne();
-  asio::awaitable<bool> ReadBody(Parser* parser);
-  asio::awaitable<beast::error_code> Read(Parser* parser, bool whole);
+  asio::awaitable<bool> ReadBody(Parser* parser, Pace* pace);
+  asio::awaitable<beast::error_code> Read(Parser* parser, Pace* pace);
+  std::string PeerAddress();
   asio::awaitable<bool> Write(std::string_view head, std::string_view body);
   asio::awaitable<bool> Refuse(HttpResponse refusal);
   HttpResponse BadRequest(beast::error_code error) const;
@@ -105,8 +144,10 @@ class Session final : public HttpConnection,
   bool busy_ = false;        // between a request's first byte and its answer's last
   bool last_ = false;        // close after this answer
   HttpRequest request_;
+  BodyCharge charge_;  // of request_.body()
   std::string request_id_;
   rpc::Caller caller_;
+  BodyOwner owner_;
   std::function<void()> on_gone_;
 };
 
@@ -118,6 +159,7 @@ asio::awaitable<void> Session<Stream>::Run(std::shared_ptr<HttpConnection> self)
       const bool should_continue = co_await ServeOne();
       busy_ = false;
       on_gone_ = nullptr;
+      DropBody();
       request_ = {};
       if (!should_continue || last_ || server_->stopping()) break;
     }
@@ -189,70 +231,78 @@ void Session<Stream>::WatchClient(std::function<void()> on_gone) {
 
 template <typename Stream>
 asio::awaitable<bool> Session<Stream>::ServeOne() {
-  ExpireAfter(server_->options().request_timeout);
+  Pace pace(server_->options(), RealClock().Now());
   Parser parser;
   parser.header_limit(kMaxHeaderBytes);
   parser.body_limit(static_cast<std::uint64_t>(server_->options().max_body_bytes));
-  const beast::error_code error = co_await Read(&parser, /*whole=*/false);
+  parser.eager(false);
+  const beast::error_code error = co_await Read(&parser, &pace);
   if (error == http::error::end_of_stream || error == beast::error::timeout) co_return false;
-  request_ = parser.get();  // the header; the body follows
+  request_ = HttpRequest(http::request_header<>(parser.get().base()));  // the body follows
   request_id_ = RequestIdOr(HeaderOf(request_, "x-request-id"));
   HttpResponse refusal;
   if (error) {
     refusal = BadRequest(error);
     co_return co_await Refuse(std::move(refusal));
   }
-  if (auto preflight = server_->cors().Preflight(request_)) {
-    refusal = *std::move(preflight);
+  auto answer = RefuseHead(request_, parser.chunked());
+  if (!answer) answer = server_->cors().Preflight(request_);
+  if (answer) {
+    refusal = *std::move(answer);
     co_return co_await Refuse(std::move(refusal));
   }
   caller_ = {};
   const HttpRoute* route = server_->router().Find(request_, &caller_, &refusal);
+  owner_ = {.token = caller_.name, .address = PeerAddress()};
   if (route == nullptr) co_return co_await Refuse(std::move(refusal));
-  const auto length = parser.content_length();
-  const std::int64_t reserved =
-      parser.is_done() ? 0
-      : length         ? static_cast<std::int64_t>(std::min<std::uint64_t>(
-                     *length, static_cast<std::uint64_t>(server_->options().max_body_bytes)))
-                       : server_->options().max_body_bytes;
-  if (!server_->ReserveBody(reserved)) {
-    refusal = ErrorResponse(scheduling::WithRetryAfter(
-        absl::UnavailableError("too many bytes of requests are under way"),
-        std::chrono::seconds(1)));
-    co_return co_await Refuse(std::move(refusal));
-  }
-  bool should_continue = co_await ReadBody(&parser);
-  if (should_continue) {
-    request_ = parser.release();
-    co_await route->handle(*this);
-    should_continue = request_.keep_alive() && !gone_;
-  }
-  server_->ReleaseBody(reserved);
-  co_return should_continue;
+  parser.get().body().charge = BodyCharge(&server_->bodies(), owner_);
+  parser.eager(true);
+  pace.StartWindow(RealClock().Now());
+  const bool whole = co_await ReadBody(&parser, &pace);
+  if (!whole) co_return false;
+  charge_ = std::move(parser.get().body().charge);
+  request_.body() = std::move(parser.get().body().bytes);
+  co_await route->handle(*this);
+  co_return request_.keep_alive() && !gone_;
 }
 
 template <typename Stream>
-asio::awaitable<bool> Session<Stream>::ReadBody(Parser* parser) {
+std::string Session<Stream>::PeerAddress() {
+  beast::error_code error;  // when it has gone already
+  const auto peer = beast::get_lowest_layer(stream_).socket().remote_endpoint(error);
+  return error ? "" : AddressOf(peer.address());
+}
+
+template <typename Stream>
+void Session<Stream>::DropBody() {
+  std::string().swap(request_.body());
+  charge_ = BodyCharge();
+}
+
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::ReadBody(Parser* parser, Pace* pace) {
   if (parser->is_done()) co_return true;
-  if (HeaderOf(request_, "expect") == "100-continue") {
+  if (ExpectsContinue(request_)) {
     const bool written = co_await Write("HTTP/1.1 100 Continue\r\n\r\n", "");
     if (!written) co_return false;
   }
-  const beast::error_code error = co_await Read(parser, /*whole=*/true);
+  const beast::error_code error = co_await Read(parser, pace);
   if (!error) co_return true;
   if (error == http::error::partial_message || error == beast::error::timeout) co_return false;
   HttpResponse refusal = BadRequest(error);
   co_return co_await Refuse(std::move(refusal));
 }
 
-// Up to the end of the header, or of the whole request. Reading and writing have one call each,
-// because every call with other types costs seconds of compile time.
+// Up to the end of the header, or, of an eager parser, of the whole request. Reading and writing
+// have one call each, because every call with other types costs seconds of compile time.
 template <typename Stream>
-asio::awaitable<beast::error_code> Session<Stream>::Read(Parser* parser, bool whole) {
-  parser->eager(whole);
+asio::awaitable<beast::error_code> Session<Stream>::Read(Parser* parser, Pace* pace) {
+  const bool whole = parser->eager();
   while (whole ? !parser->is_done() : !parser->is_header_done()) {
+    beast::get_lowest_layer(stream_).expires_at(pace->deadline());
     auto [error, bytes] = co_await http::async_read_some(stream_, buffer_, *parser, kAwait);
     if (error) co_return error;
+    if (whole) pace->Arrived(bytes, RealClock().Now());
   }
   co_return beast::error_code();
 }
@@ -274,6 +324,12 @@ HttpResponse Session<Stream>::BadRequest(beast::error_code error) const {
         "the header has more than " + std::to_string(kMaxHeaderBytes) + " bytes"));
     refusal.result(http::status::request_header_fields_too_large);
     return refusal;
+  }
+  if (error == boost::system::errc::not_enough_memory) {
+    return ErrorResponse(scheduling::WithRetryAfter(
+        absl::UnavailableError("too many bytes of requests are under way, the client's others "
+                               "among them"),
+        std::chrono::seconds(1)));
   }
   if (error != http::error::body_limit) {
     return ErrorResponse(absl::InvalidArgumentError(error.message()));

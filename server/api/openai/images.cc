@@ -1,33 +1,26 @@
 #include "server/api/openai/images.h"
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
 
-#include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
-#include "server/chat/api_error.h"
+#include "server/api/openai/data_uri.h"
 
 namespace llava::api {
 namespace {
 
 std::string Shown(absl::string_view text) { return Utf8Repair(std::string(text.substr(0, 64))); }
 
-// "data:image/png;base64,...."
 absl::Status ReadDataUri(absl::string_view uri, std::size_t image, OpenAiRequest* request) {
   CallImage& target = request->call.images[image];
-  constexpr absl::string_view kMarker = ";base64,";
-  const std::size_t marker = uri.substr(0, 128).find(kMarker);
-  if (marker == uri.npos) return FieldError(target.field, "expected ;base64, in the data: URI");
-  std::string bytes;
-  if (!absl::Base64Unescape(uri.substr(marker + kMarker.size()), &bytes)) {
-    return FieldError(target.field, "expected base64 after the comma");
-  }
-  request->image_bytes.push_back(std::move(bytes));
+  absl::StatusOr<std::string> bytes = DecodeDataUri(uri);
+  if (!bytes.ok()) return FieldError(target.field, bytes.status().message());
+  request->image_bytes.push_back(*std::move(bytes));
   target.bytes = request->image_bytes.back();
   return absl::OkStatus();
 }
@@ -35,14 +28,17 @@ absl::Status ReadDataUri(absl::string_view uri, std::size_t image, OpenAiRequest
 absl::Status Resolve(absl::string_view url, std::size_t image, std::span<const FormPart> parts,
                      std::set<absl::string_view>* named, OpenAiRequest* request) {
   CallImage& target = request->call.images[image];
-  if (absl::StartsWithIgnoreCase(url, "data:")) return ReadDataUri(url, image, request);
-  if (absl::StartsWithIgnoreCase(url, "http://") || absl::StartsWithIgnoreCase(url, "https://")) {
+  url = StripUrl(url);
+  if (HasScheme(url, "data")) return ReadDataUri(url, image, request);
+  if (HasScheme(url, "http") || HasScheme(url, "https")) {
     request->remote.push_back({.image = image, .url = std::string(url)});
     return absl::OkStatus();
   }
-  if (!absl::ConsumePrefix(&url, "cid:")) {
+  constexpr absl::string_view kPart = "cid";
+  if (!HasScheme(url, kPart)) {
     return FieldError(target.field, "expected a data:, cid:, http: or https: URL");
   }
+  url.remove_prefix(kPart.size() + 1);
   for (const FormPart& part : parts) {
     if (part.name != url) continue;
     target.bytes = part.content;
@@ -69,8 +65,12 @@ absl::Status ResolveImages(const std::vector<absl::string_view>& urls,
   }
   if (loose.empty()) return absl::OkStatus();
   if (call.messages.empty()) return FieldError("messages", "is empty, expected a message");
-  std::vector<model::MessagePart>& last = call.messages.back().parts;
-  last.insert(last.begin(), loose.begin(), loose.end());
+  // What the user said last; an assistant's message behind it is only begun.
+  auto last = std::find_if(
+      call.messages.rbegin(), call.messages.rend(),
+      [](const model::ChatMessage& message) { return message.role == model::Role::kUser; });
+  if (last == call.messages.rend()) last = call.messages.rbegin();
+  last->parts.insert(last->parts.begin(), loose.begin(), loose.end());
   return absl::OkStatus();
 }
 

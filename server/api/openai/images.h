@@ -16,7 +16,8 @@ namespace llava::api {
 //   data:image/png;base64,...   here
 //   cid:NAME                    the form's part of that name
 //   http://..., https://...     request->remote, still to be fetched
-// Parts that no URL names are images too: they go before the last message's text, in their order.
+// Parts that no URL names are images too: they go before the text of the user's last
+// message, in their order.
 // INVALID_ARGUMENT with the field's path.
 absl::Status ResolveImages(const std::vector<absl::string_view>& urls,
                            std::span<const FormPart> parts, OpenAiRequest* request);

@@ -1,7 +1,6 @@
 #include "server/api/openai/request.h"
 
-#include <boost/json/parse.hpp>
-#include <cmath>
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -10,20 +9,21 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "server/api/openai/images.h"
+#include "server/api/openai/json_body.h"
 #include "server/api/openai/multipart.h"
-#include "server/chat/api_error.h"
+#include "server/api/openai/neutral_fields.h"
 
 namespace llava::api {
 namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kMaxDepth = 16;
-
-absl::string_view View(const json::string& text) { return {text.data(), text.size()}; }
+// Of a name that a client has made up, enough to know it by.
+std::string Shown(const std::string& name) { return Utf8Repair(name.substr(0, 64)); }
 
 absl::Status Wrong(const std::string& field, absl::string_view expected) {
   return FieldError(field, absl::StrCat("expected ", expected));
@@ -53,7 +53,7 @@ absl::Status Read(const json::value& value, const std::string& field, int* out) 
 
 absl::Status Read(const json::value& value, const std::string& field, std::string* out) {
   if (!value.is_string()) return Wrong(field, "text");
-  *out = std::string(View(value.as_string()));
+  *out = std::string(StdView(value.as_string()));
   return absl::OkStatus();
 }
 
@@ -111,8 +111,15 @@ absl::Status ReadSeed(const json::value& value, const std::string& field,
   return absl::OkStatus();
 }
 
+// Of tokens, checked whether or not another name of the field counts.
+absl::Status ReadMost(const json::value& value, const std::string& field, int* out) {
+  RETURN_IF_ERROR(Read(value, field, out));
+  return *out < 1 ? Wrong(field, "at least 1") : absl::OkStatus();
+}
+
 absl::Status ReadPriority(const json::value& value, const std::string& field,
                           scheduling::Priority* out) {
+  if (WholeNumber(value) == 0) return absl::OkStatus();  // vLLM's default
   const std::map<std::string, scheduling::Priority> names = {
       {"high", scheduling::Priority::kHigh},
       {"normal", scheduling::Priority::kNormal},
@@ -127,6 +134,8 @@ absl::Status ReadPriority(const json::value& value, const std::string& field,
 
 // What is being read: the images' URLs are looked at when all else is known.
 struct Reading : OpenAiRequest {
+  std::optional<bool> continues;              // vLLM's continue_final_message
+  std::optional<bool> begins_answer;          // and its add_generation_prompt
   std::vector<absl::string_view> image_urls;  // one for each of call.images
   bool has_completion_tokens = false;
 };
@@ -139,7 +148,7 @@ absl::Status ReadImage(const json::value& value, const std::string& field, Readi
     absl::StrAppend(&place, ".url");
   }
   if (url == nullptr || !url->is_string()) return Wrong(place, "a URL, such as a data: URI");
-  request->image_urls.push_back(View(url->as_string()));
+  request->image_urls.push_back(AbslView(url->as_string()));
   request->call.images.push_back({.bytes = {}, .field = place});
   return absl::OkStatus();
 }
@@ -149,17 +158,18 @@ absl::Status ReadPart(const json::value& value, const std::string& field, Readin
   const json::object* part = value.if_object();
   const json::value* type = part == nullptr ? nullptr : part->if_contains("type");
   if (type == nullptr || !type->is_string()) return Wrong(field, "an object with a type");
-  const absl::string_view name = View(type->as_string());
-  const json::value* content =
-      name == "text" || name == "image_url" ? part->if_contains(type->as_string()) : nullptr;
+  const absl::string_view name = AbslView(type->as_string());
+  const json::value* content = name == "text" || name == "refusal" || name == "image_url"
+                                   ? part->if_contains(type->as_string())
+                                   : nullptr;
   if (content == nullptr) {
     return Wrong(field,
                  "{\"type\": \"text\", \"text\": ...} or {\"type\": \"image_url\", "
                  "\"image_url\": {\"url\": ...}}");
   }
-  if (name == "text") {
+  if (name != "image_url") {
     std::string text;
-    RETURN_IF_ERROR(Read(*content, absl::StrCat(field, ".text"), &text));
+    RETURN_IF_ERROR(Read(*content, absl::StrCat(field, ".", name), &text));
     message->parts.emplace_back(std::move(text));
     return absl::OkStatus();
   }
@@ -179,18 +189,18 @@ absl::StatusOr<model::Role> ToRole(const std::string& name, const std::string& f
 absl::Status CheckMessageField(absl::string_view name, const json::value& value,
                                const std::string& field) {
   if (name == "role" || name == "content" || name == "name" || name == "refusal" ||
-      value.is_null() || (value.is_array() && value.as_array().empty())) {
+      value.is_null() || (value.is_array() && value.as_array().empty()) ||
+      (value.is_string() && value.as_string().empty())) {
     return absl::OkStatus();
   }
-  return FieldError(absl::StrCat(field, ".", Utf8Repair(std::string(name.substr(0, 64)))),
-                    "is not supported");
+  return FieldError(absl::StrCat(field, ".", Shown(std::string(name))), "is not supported");
 }
 
 absl::Status ReadMessage(const json::value& value, const std::string& field, Reading* request) {
   const json::object* object = value.if_object();
   if (object == nullptr) return Wrong(field, "an object with role and content");
   for (const auto& [key, other] : *object) {
-    RETURN_IF_ERROR(CheckMessageField({key.data(), key.size()}, other, field));
+    RETURN_IF_ERROR(CheckMessageField(AbslView(key), other, field));
   }
   model::ChatMessage message;
   std::string role;
@@ -201,7 +211,7 @@ absl::Status ReadMessage(const json::value& value, const std::string& field, Rea
   const json::value* content = object->if_contains("content");
   const std::string place = absl::StrCat(field, ".content");
   if (content != nullptr && content->is_string()) {
-    message.parts.emplace_back(std::string(View(content->as_string())));
+    message.parts.emplace_back(std::string(StdView(content->as_string())));
   } else if (content != nullptr && content->is_array() && !content->as_array().empty()) {
     for (std::size_t i = 0; i < content->as_array().size(); ++i) {
       RETURN_IF_ERROR(
@@ -227,21 +237,15 @@ absl::Status ReadStreamOptions(const json::value& value, const std::string& fiel
   if (!value.is_object()) return Wrong(field, "an object");
   for (const auto& [key, option] : value.as_object()) {
     const std::string place = absl::StrCat(field, ".", std::string(key));
-    if (key != "include_usage") return FieldError(place, "is not a known field");
-    RETURN_IF_ERROR(Read(option, place, &request->include_usage));
+    if (key == "include_usage") {
+      if (!option.is_null()) RETURN_IF_ERROR(Read(option, place, &request->include_usage));
+    } else if (IsNeutralField(AbslView(key))) {
+      RETURN_IF_ERROR(CheckNeutralField(AbslView(key), option, place));
+    } else {
+      return FieldError(Shown(place), "is not a known field");
+    }
   }
   return absl::OkStatus();
-}
-
-// Fields that are accepted in the form that asks for nothing special.
-absl::Status ReadUnsupported(const json::value& value, const std::string& field) {
-  const bool nothing =
-      (field == "response_format" && value.is_object() && value.as_object().contains("type") &&
-       value.at("type") == json::value("text")) ||
-      (field == "tool_choice" && value == json::value("none")) ||
-      (field == "modalities" && value == json::value(json::array({"text"}))) ||
-      (value.is_array() && value.as_array().empty());
-  return nothing ? absl::OkStatus() : FieldError(field, "is not supported");
 }
 
 using Value = const json::value&;
@@ -255,33 +259,31 @@ Reader Into(T SamplingParams::* member) {
   };
 }
 
-Reader Unsupported() {
-  return [](Value value, Field field, Reading*) { return ReadUnsupported(value, field); };
-}
-
-Reader Ignored() {
-  return [](Value, Field, Reading*) { return absl::OkStatus(); };
-}
-
 std::map<std::string, Reader> SamplingReaders() {
   return {
       {"temperature", Into(&SamplingParams::temperature)},
       {"top_p", Into(&SamplingParams::top_p)},
-      {"top_k", Into(&SamplingParams::top_k)},
+      {"top_k",
+       [](Value v, Field f, Reading* r) {
+         RETURN_IF_ERROR(Read(v, f, &r->call.sampling.top_k));
+         if (r->call.sampling.top_k == -1) r->call.sampling.top_k = 0;  // vLLM's word for "off"
+         return absl::OkStatus();
+       }},
       {"min_p", Into(&SamplingParams::min_p)},
       {"repetition_penalty", Into(&SamplingParams::repetition_penalty)},
       {"presence_penalty", Into(&SamplingParams::presence_penalty)},
       {"frequency_penalty", Into(&SamplingParams::frequency_penalty)},
       {"max_tokens",
        [](Value v, Field f, Reading* r) {
-         int ignored = 0;  // it is the older name
-         return Read(v, f, r->has_completion_tokens ? &ignored : &r->call.sampling.max_tokens);
+         int most = 0;
+         RETURN_IF_ERROR(ReadMost(v, f, &most));
+         if (!r->has_completion_tokens) r->call.sampling.max_tokens = most;  // it is the older name
+         return absl::OkStatus();
        }},
       {"max_completion_tokens",
        [](Value v, Field f, Reading* r) {
          r->has_completion_tokens = true;
-         RETURN_IF_ERROR(Read(v, f, &r->call.sampling.max_tokens));
-         return r->call.sampling.max_tokens < 1 ? Wrong(f, "at least 1") : absl::OkStatus();
+         return ReadMost(v, f, &r->call.sampling.max_tokens);
        }},
       {"min_tokens", Into(&SamplingParams::min_tokens)},
       {"ignore_eos", Into(&SamplingParams::ignore_eos)},
@@ -308,20 +310,51 @@ std::map<std::string, Reader> AllReaders() {
       {"stream_options", [](Value v, Field f, Reading* r) { return ReadStreamOptions(v, f, r); }},
       {"logprobs", [](Value v, Field f, Reading* r) { return Read(v, f, &r->logprobs); }},
       {"return_token_ids", [](Value v, Field f, Reading* r) { return Read(v, f, &r->token_ids); }},
+      {"continue_final_message",
+       [](Value v, Field f, Reading* r) { return Read(v, f, &r->continues.emplace()); }},
+      {"add_generation_prompt",
+       [](Value v, Field f, Reading* r) { return Read(v, f, &r->begins_answer.emplace()); }},
       {"priority",
        [](Value v, Field f, Reading* r) { return ReadPriority(v, f, &r->call.priority); }},
       {"user", [](Value v, Field f, Reading* r) { return Read(v, f, &r->call.tenant); }},
   });
-  for (const char* name :
-       {"tools", "tool_choice", "functions", "function_call", "response_format", "audio",
-        "modalities", "prediction", "web_search_options", "reasoning_effort"}) {
-    readers.emplace(name, Unsupported());
-  }
-  for (const char* name : {"store", "metadata", "service_tier", "parallel_tool_calls",
-                           "safety_identifier", "prompt_cache_key", "verbosity"}) {
-    readers.emplace(name, Ignored());
-  }
   return readers;
+}
+
+// Whether the answer goes on with the last message is decided by whose that is: vLLM's words for it
+// may say the same, not the opposite.
+absl::Status CheckContinuing(const Reading& request) {
+  const std::vector<model::ChatMessage>& messages = request.call.messages;
+  const bool continues = !messages.empty() && messages.back().role == model::Role::kAssistant;
+  if (request.continues.value_or(continues) != continues) {
+    return FieldError("continue_final_message",
+                      continues ? "is false, but the last message is the assistant's"
+                                : "is true, but the last message is not the assistant's");
+  }
+  if (!request.begins_answer.value_or(true) && !continues) {
+    return FieldError("add_generation_prompt",
+                      "is false, but the last message is not the assistant's");
+  }
+  return absl::OkStatus();
+}
+
+// Log-probabilities of the chosen tokens come without alternatives unless those are asked for.
+absl::Status SettleLogprobs(Reading* request) {
+  int& top = request->call.sampling.top_logprobs;
+  if (top > 0 && !request->logprobs) return FieldError("top_logprobs", "needs logprobs: true");
+  top = request->logprobs ? std::max(top, 0) : -1;
+  return absl::OkStatus();
+}
+
+absl::Status ReadField(const std::string& field, const json::value& value, Reading* request) {
+  static const std::map<std::string, Reader>& readers =
+      *new std::map<std::string, Reader>(AllReaders());
+  const auto reader = readers.find(field);
+  if (reader != readers.end()) {
+    return value.is_null() ? absl::OkStatus() : reader->second(value, field, request);
+  }
+  if (IsNeutralField(field)) return CheckNeutralField(field, value, field);
+  return FieldError(Shown(field), "is not a known field");
 }
 
 absl::StatusOr<absl::string_view> RequestPart(const std::vector<FormPart>& parts) {
@@ -333,30 +366,8 @@ absl::StatusOr<absl::string_view> RequestPart(const std::vector<FormPart>& parts
 
 }  // namespace
 
-std::optional<std::int64_t> WholeNumber(const json::value& value) {
-  if (value.is_int64()) return value.as_int64();
-  const double* number = value.if_double();
-  constexpr double kTooLarge = 9223372036854775808.0;  // 2^63
-  if (number == nullptr || std::trunc(*number) != *number || std::abs(*number) >= kTooLarge) {
-    return std::nullopt;
-  }
-  return static_cast<std::int64_t>(*number);
-}
-
-absl::StatusOr<json::object> ParseJsonObject(absl::string_view text) {
-  json::parse_options options;
-  options.max_depth = kMaxDepth;
-  json::error_code error;
-  json::value value = json::parse({text.data(), text.size()}, error, {}, options);
-  if (error) return absl::InvalidArgumentError(absl::StrCat("the body: ", error.message()));
-  if (!value.is_object()) return absl::InvalidArgumentError("the body: expected a JSON object");
-  return std::move(value.as_object());
-}
-
 absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
                                                  absl::string_view body) {
-  static const std::map<std::string, Reader>& readers =
-      *new std::map<std::string, Reader>(AllReaders());
   std::vector<FormPart> parts;
   if (IsForm(content_type)) {
     ASSIGN_OR_RETURN(parts, ParseForm(content_type, body));
@@ -367,16 +378,10 @@ absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
   request.call.protocol = "http";
   request.call.tenant_field = "user";
   for (const auto& [key, value] : object) {
-    const std::string field(key);
-    const auto reader = readers.find(field);
-    if (reader == readers.end()) {
-      return FieldError(Utf8Repair(field.substr(0, 64)), "is not a known field");
-    }
-    if (!value.is_null()) RETURN_IF_ERROR(reader->second(value, field, &request));
+    RETURN_IF_ERROR(ReadField(std::string(key), value, &request));
   }
-  int& top = request.call.sampling.top_logprobs;
-  if (top >= 0 && !request.logprobs) return FieldError("top_logprobs", "needs logprobs: true");
-  if (request.logprobs && top < 0) top = 0;
+  RETURN_IF_ERROR(SettleLogprobs(&request));
+  RETURN_IF_ERROR(CheckContinuing(request));
   RETURN_IF_ERROR(ResolveImages(request.image_urls, parts, &request));
   return OpenAiRequest(std::move(request));
 }

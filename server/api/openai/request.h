@@ -3,11 +3,9 @@
 #ifndef LLAVA_SERVER_API_OPENAI_REQUEST_H_
 #define LLAVA_SERVER_API_OPENAI_REQUEST_H_
 
-#include <boost/json/value.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,12 +41,6 @@ inline constexpr absl::string_view kRequestPart = "request";
 // outlive the request.
 absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
                                                  absl::string_view body);
-
-// To JSON Schema, 5.0 and 1e2 are integers too.
-std::optional<std::int64_t> WholeNumber(const boost::json::value& value);
-
-// With a bound on depth. INVALID_ARGUMENT unless the text is one JSON object.
-absl::StatusOr<boost::json::object> ParseJsonObject(absl::string_view json);
 
 }  // namespace llava::api
 

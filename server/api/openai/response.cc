@@ -86,6 +86,7 @@ json::object ToChunk(const OpenAiHead& head, const engine::Delta& delta, bool fi
   if (head.token_ids) choice["token_ids"] = std::move(ids);
   json::object chunk = Begin(head, "chat.completion.chunk");
   chunk["choices"] = json::array{std::move(choice)};
+  if (head.usage) chunk["usage"] = nullptr;
   return chunk;
 }
 

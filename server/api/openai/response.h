@@ -20,6 +20,7 @@ struct OpenAiHead {
   std::string version;
   bool token_ids = false;
   bool logprobs = false;
+  bool usage = false;  // asked for in a stream: the last event has it, the others say null
 };
 
 // One event of a stream. `first`: of this choice.

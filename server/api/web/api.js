@@ -1,10 +1,12 @@
 // Talks to the daemon: the model list and streamed chat completions. Knows nothing of the page.
 
-// What went wrong, in words for a person. `status` is 0 when the server was not reached.
+// What went wrong, in words for a person. `status` is 0 when the server was not reached. `picture`
+// is the bad one's place, {message, part}, when it is about a picture of the request.
 export class ApiError extends Error {
-  constructor(status, message) {
+  constructor(status, message, picture = null) {
     super(message);
     this.status = status;
+    this.picture = picture;
   }
 }
 
@@ -13,16 +15,23 @@ function headers(token) {
                : { "Content-Type": "application/json" };
 }
 
-async function explain(response) {
+// The page knows pictures, not fields such as messages[0].content[1].image_url.url.
+function pictureError(status, message, param) {
+  const place = /^messages\[(\d+)\]\.content\[(\d+)\]\.image_url/.exec(param);
+  return place && new ApiError(status, message.slice(param.length + 2), { message: Number(place[1]), part: Number(place[2]) });
+}
+
+async function failure(response) {
   let message = "", param = null;
   try {
     ({ message, param } = (await response.json()).error);
   } catch {
     message = response.statusText;
   }
-  if (param?.includes("image_url")) {  // the page knows pictures, not fields
-    return `The server cannot use this picture: ${message.slice(param.length + 2)}`;
-  }
+  return pictureError(response.status, message, param) ?? new ApiError(response.status, explain(response, message));
+}
+
+function explain(response, message) {
   switch (response.status) {
     case 401: return `The server wants an access token: put it under Settings. (${message})`;
     case 413: return `That is too large for this server. (${message})`;
@@ -43,7 +52,7 @@ async function request(path, options) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "The server cannot be reached. Is it still running?");
   }
-  if (!response.ok) throw new ApiError(response.status, await explain(response));
+  if (!response.ok) throw await failure(response);
   return response;
 }
 
@@ -78,7 +87,10 @@ export async function streamChat(body, { token, signal, onText }) {
   });
   const result = { finishReason: null, usage: null, model: null, version: null };
   for await (const event of events(response.body)) {
-    if (event.error) throw new ApiError(response.status, event.error.message);
+    if (event.error) {
+      const { message, param } = event.error;
+      throw pictureError(response.status, message, param) ?? new ApiError(response.status, message);
+    }
     result.model = event.model ?? result.model;
     result.version = event.system_fingerprint ?? result.version;
     result.usage = event.usage ?? result.usage;

@@ -1,26 +1,37 @@
 // The chat page: keeps the conversation, sends it, shows the answer as it grows.
 import { listModels, streamChat } from "./api.js";
+import { History } from "./history.js";
 import { Pictures } from "./pictures.js";
 
 const $ = (id) => document.getElementById(id);
 const log = $("log");
 const question = $("question");
-let messages = [];      // the conversation in the API's form
-let running = null;     // AbortController of the answer under way
+let turns = [];      // the conversation; see history.js
+let running = null;  // AbortController of the answer under way
+
+function say(text) {
+  $("status").textContent = text;
+}
 
 const pictures = new Pictures({
   list: $("pictures"), fileInput: $("file"), attach: $("attach"), drop: $("drop"),
-  onError: (text) => { $("status").textContent = text; },
+  onError: say,
 });
+const history = new History(say);
 
 // Whether the person looks at the end of the conversation, and so wants to see it grow.
 let following = true;
+let lastTop = 0;
 log.addEventListener("scroll", () => {
-  following = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  // Only the person scrolls up; that the end is out of sight may be the composer's doing.
+  following = atEnd || (following && log.scrollTop >= lastTop);
+  lastTop = log.scrollTop;
 });
 function follow() {
   if (following) log.scrollTop = log.scrollHeight;
 }
+new ResizeObserver(follow).observe(log);  // the composer grows and shrinks with its pictures
 
 function showMessage(role, text, images = []) {
   $("welcome").hidden = true;
@@ -54,10 +65,9 @@ function sampling() {
   };
 }
 
-function content(text, images) {
-  if (images.length === 0) return text;
+function toMessage({ role, text, images }) {
   const parts = images.map((image) => ({ type: "image_url", image_url: { url: image.dataUrl } }));
-  return [...parts, { type: "text", text }];
+  return { role, content: parts.length === 0 ? text : [...parts, { type: "text", text }] };
 }
 
 const short = (version) => version.slice(0, 8);
@@ -83,16 +93,34 @@ function setRunning(controller) {
   $("stop").hidden = controller === null;
 }
 
+// The bad picture of the question that was just asked, if the error is about one.
+function badPicture(error) {
+  return error.picture?.message === turns.length - 1 ? turns.at(-1).images[error.picture.part] : undefined;
+}
+
+function showFailure(view, text, error) {
+  const bad = badPicture(error);
+  const why = !error.picture ? error.message
+    : bad ? `The server cannot use this picture, ${bad.name}: ${error.message}`
+    : `The server cannot use a picture of this conversation: ${error.message}`;
+  view.message.classList.add("failed");
+  view.message.setAttribute("role", "alert");
+  view.bubble.textContent = text ? `${text.trimStart()}\n\n${why}` : why;
+  following = true;  // also for those who were reading further up
+  return bad;
+}
+
 // Fills `view` as the answer comes; what was said stays in the conversation, also when stopped.
+// Resolves to {text, bad}: the picture that the server cannot use, if that is what went wrong.
 async function answer(view) {
   const controller = new AbortController();
   setRunning(controller);
   const started = performance.now();
   let wait = null;  // for the first token
-  let text = "";
+  let text = "", bad;
   view.bubble.classList.add("waiting");
   try {
-    const body = { model: $("model").value || undefined, messages, ...sampling() };
+    const body = { model: $("model").value || undefined, messages: turns.map(toMessage), ...sampling() };
     const result = await streamChat(body, {
       token: $("token").value, signal: controller.signal,
       onText: (piece) => {
@@ -104,33 +132,42 @@ async function answer(view) {
     });
     view.facts.textContent = describe(result, wait);
   } catch (error) {
-    if (error.name === "AbortError") {
-      view.facts.textContent = "stopped";
-    } else {
-      view.message.classList.add("failed");
-      view.message.setAttribute("role", "alert");
-      view.bubble.textContent = text ? `${text.trimStart()}\n\n${error.message}` : error.message;
-    }
+    if (error.name === "AbortError") view.facts.textContent = "stopped";
+    else bad = showFailure(view, text, error);
   }
   view.bubble.classList.remove("waiting");
   follow();
   setRunning(null);
-  return text;
+  return { text, bad };
 }
 
 async function ask(text) {
   const images = pictures.take();
+  await restored;
+  const conversation = turns;
   showMessage("user", text, images);
-  messages.push({ role: "user", content: content(text, images) });
-  const said = await answer(showMessage("assistant", ""));
-  if (said) {
-    messages.push({ role: "assistant", content: said });
+  turns.push({ role: "user", text, images, facts: "" });
+  const view = showMessage("assistant", "");
+  const said = await answer(view);
+  if (turns !== conversation) return;  // a new one has begun
+  if (said.text) {
+    turns.push({ role: "assistant", text: said.text, images: [], facts: view.facts.textContent });
+    await history.save(turns);
     return;
   }
-  messages.pop();  // without an answer the question goes back to where it can be sent again
+  turns.pop();  // without an answer the question goes back to where it can be sent again
   if (!question.value) question.value = text;
-  pictures.put(images);
+  resize();
+  pictures.put(images.filter((image) => image !== said.bad));
 }
+
+async function restore() {
+  turns = await history.load();
+  for (const { role, text, images, facts } of turns) {
+    showMessage(role, text.trimStart(), images).facts.textContent = facts;
+  }
+}
+const restored = restore();
 
 function resize() {
   question.style.height = "auto";
@@ -142,7 +179,7 @@ $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = question.value.trim();
   if (!text || running) return;
-  $("status").textContent = "";
+  say("");
   question.value = "";
   resize();
   ask(text);
@@ -160,7 +197,9 @@ document.addEventListener("keydown", (event) => {
 $("stop").addEventListener("click", () => running?.abort());
 $("new-chat").addEventListener("click", () => {
   running?.abort();
-  messages = [];
+  turns = [];
+  history.save(turns);
+  say("");
   log.querySelectorAll(".message").forEach((message) => message.remove());
   $("welcome").hidden = false;
   question.focus();
@@ -178,9 +217,18 @@ document.querySelectorAll(".example").forEach((button) => button.addEventListene
 
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  localStorage.setItem("theme", theme);
+  try {
+    localStorage.setItem("theme", theme);
+  } catch {}  // a browser that keeps nothing shows its own choice next time
 }
-setTheme(localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+function keptTheme() {
+  try {
+    return localStorage.getItem("theme");
+  } catch {
+    return null;
+  }
+}
+setTheme(keptTheme() ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 
 // One choice for a model that answers in one version; with several, the server's choice and each of them.
@@ -191,16 +239,19 @@ function modelOptions(model, index, models) {
   return versions[0] === model ? [new Option(model.id, model.id), one] : [one];
 }
 
+let modelsProblem = "";  // as the status shows it; what else stands there stays
 async function loadModels() {
+  const shown = modelsProblem;
   try {
-    const models = await listModels($("token").value);
+    const models = (await listModels($("token").value)).filter((model) => (model.root ?? model.id) === model.id);
     const chosen = $("model").value;
     $("model").replaceChildren(...models.flatMap(modelOptions));
     if ([...$("model").options].some((option) => option.value === chosen)) $("model").value = chosen;
-    $("status").textContent = models.length ? "" : "The server has no model yet.";
+    modelsProblem = models.length ? "" : "The server has no model yet.";
   } catch (error) {
-    $("status").textContent = error.message;
+    modelsProblem = error.message;
   }
+  if (modelsProblem || $("status").textContent === shown) say(modelsProblem);
 }
 $("token").addEventListener("change", loadModels);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) loadModels(); });

@@ -4,11 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
+#include "base/utf8_stream.h"
 
 namespace llava::training::scenes {
 namespace {
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 int Pick(Rng& rng, std::size_t bound) { return static_cast<int>(rng.Below(bound)); }
 
@@ -71,12 +70,12 @@ Scene Compose(Rng& rng, Level level) {
 }  // namespace
 
 std::string Object::Name() const {
-  return absl::StrCat(View(kColours[static_cast<std::size_t>(colour)]), " ",
-                      View(kShapes[static_cast<std::size_t>(shape)]));
+  return absl::StrCat(AbslView(kColours[static_cast<std::size_t>(colour)]), " ",
+                      AbslView(kShapes[static_cast<std::size_t>(shape)]));
 }
 
 std::string Object::SizedName() const {
-  return absl::StrCat(View(kSizes[static_cast<std::size_t>(size)]), " ", Name());
+  return absl::StrCat(AbslView(kSizes[static_cast<std::size_t>(size)]), " ", Name());
 }
 
 std::string Text::Name() const { return absl::StrCat(is_digit() ? "digit " : "word ", value); }

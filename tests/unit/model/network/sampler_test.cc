@@ -84,6 +84,23 @@ TEST(SamplerTest, DrawsFollowTheDistributionOfTheDefinition) {
   }
 }
 
+TEST(SamplerTest, TheNarrowestNucleusIsTheLikeliestToken) {
+  SamplingParams p;
+  p.temperature = 1.0;
+  for (const double top_p : {0.0, 1e-300, 1e-17}) {
+    p.top_p = top_p;
+    for (const int top_k : {0, 2}) {
+      p.top_k = top_k;
+      for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        EXPECT_EQ(Sample({1.0f, 3.0f, 2.9f}, p, seed).token, 1) << top_p;
+        EXPECT_EQ(Sample(std::vector<float>(8, 0.5f), p, seed).token,
+                  Sample(std::vector<float>(8, 0.5f), p, 0).token)
+            << top_p;
+      }
+    }
+  }
+}
+
 TEST(SamplerTest, ADrawIsAFunctionOfSeedAndStepOnly) {
   Rng rng(6);
   SamplingParams p;

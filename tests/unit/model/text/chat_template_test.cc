@@ -2,8 +2,10 @@
 
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/field_error.h"
 #include "base/json_reader.h"
 #include "boost/json/object.hpp"
 #include "boost/json/serialize.hpp"
@@ -113,18 +115,61 @@ TEST(ChatTemplateTest, OnlyTheTemplatesTextIsControl) {
   }
 }
 
+TEST(ChatTemplateTest, SystemMessagesMayBeSeveralAndComeLater) {
+  const std::vector<ChatMessage> two = {System("A."), System("B."), User({std::string("Hi")})};
+  EXPECT_EQ(Rendered("vicuna_v1", two), "A.\nB. USER: Hi ASSISTANT:");
+  EXPECT_EQ(Rendered("mistral_instruct", two), "[INST] <<SYS>>\nA.\nB.\n<</SYS>>\n\nHi [/INST]");
+  EXPECT_EQ(Rendered("plain", two), "A.\nB.Hi\n");
+  EXPECT_EQ(Rendered("hf", two), "A. B. USER: Hi ASSISTANT:");
+  EXPECT_EQ(Rendered("hf_joined", two), "SYSTEM: A. SYSTEM: B. USER: Hi ASSISTANT:");
+  const std::vector<ChatMessage> later = {User({std::string("Hi")}), Assistant("Yo"),
+                                          System("Be terse."),
+                                          User({ImagePart{0}, std::string("And?")})};
+  EXPECT_EQ(Rendered("vicuna_v1", later),
+            kUserSystem + " USER: Hi ASSISTANT: Yo</s>USER: <image>\nBe terse.\nAnd? ASSISTANT:");
+  EXPECT_EQ(Rendered("hf_joined", later),
+            "USER: Hi ASSISTANT: Yo SYSTEM: Be terse. USER: <image>\nAnd? ASSISTANT:");
+  // Nobody says anything after it.
+  const std::vector<ChatMessage> last = {User({std::string("Hi")}), Assistant("Yo"),
+                                         System("Go on.")};
+  EXPECT_EQ(Rendered("mistral_instruct", last), "[INST] Hi [/INST] Yo </s>[INST] Go on. [/INST]");
+  const std::vector<ChatMessage> only = {System("Say a word.")};
+  EXPECT_EQ(Rendered("vicuna_v1", only), "Say a word. ASSISTANT:");
+  EXPECT_EQ(Rendered("mistral_instruct", only),
+            "[INST] <<SYS>>\nSay a word.\n<</SYS>>\n\n [/INST]");
+  EXPECT_EQ(Rendered("hf", only), "Say a word. ASSISTANT:");
+}
+
+TEST(ChatTemplateTest, TheAssistantsLastTurnIsContinued) {
+  const std::vector<ChatMessage> messages = {User({std::string("Hi")}), Assistant("A."),
+                                             User({std::string("More")}), Assistant("The sky")};
+  EXPECT_EQ(Rendered("vicuna_v1", messages),
+            kUserSystem + " USER: Hi ASSISTANT: A.</s>USER: More ASSISTANT: The sky");
+  EXPECT_EQ(Rendered("mistral_instruct", messages),
+            "[INST] Hi [/INST] A. </s>[INST] More [/INST] The sky");
+  EXPECT_EQ(Rendered("plain", messages), "Hi\nA.\nMore\nThe sky");
+  EXPECT_EQ(Rendered("hf", messages), "USER: Hi ASSISTANT: A. USER: More ASSISTANT: The sky");
+  EXPECT_EQ(Rendered("hf_joined", messages),
+            "USER: Hi ASSISTANT: A. USER: More ASSISTANT: The sky");
+  EXPECT_EQ(Rendered("mistral_instruct", {Assistant("The sky")}), "[INST]  [/INST] The sky");
+  for (const std::string& name : ChatTemplate::Names()) {  // no text yet: it is only asked for
+    EXPECT_EQ(Rendered(name, {User({std::string("Hi")}), Assistant("")}),
+              Rendered(name, {User({std::string("Hi")})}));
+  }
+}
+
 TEST(ChatTemplateTest, RefusesWhatIsNoConversation) {
   const ChatTemplate chat_template = *ChatTemplate::ByName("vicuna_v1");
-  const std::vector<std::vector<ChatMessage>> wrong = {
-      {},
-      {Assistant("x")},
-      {User({std::string("x")}), Assistant("x")},
-      {User({})},
-      {User({std::string("x")}), System("x"), User({std::string("x")})},
-      {{Role::kAssistant, {ImagePart{0}}}, User({std::string("x")})},
+  const std::vector<std::pair<std::vector<ChatMessage>, std::string>> wrong = {
+      {{}, "messages"},
+      {{User({})}, "messages[0]"},
+      {{User({std::string("x")}), {Role::kAssistant, {ImagePart{0}}}}, "messages[1]"},
+      {{{Role::kSystem, {ImagePart{0}}}, User({std::string("x")})}, "messages[0]"},
   };
-  for (const auto& messages : wrong) {
-    EXPECT_EQ(chat_template.Render(messages).status().code(), absl::StatusCode::kInvalidArgument);
+  for (const auto& [messages, field] : wrong) {
+    const absl::Status status = chat_template.Render(messages).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(FieldOf(status), field);
   }
 }
 

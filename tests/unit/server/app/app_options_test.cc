@@ -20,6 +20,23 @@ TEST(ModelNameTest, OfTheOptionOrOfAFolder) {
   EXPECT_EQ(ModelName(config), "mine");
 }
 
+TEST(CheckModelNamesTest, AnAliasIsANameThatNothingElseHas) {
+  Config config;
+  config.checkpoint = "/models/llava-7b";
+  config.model_aliases = {"gpt-4o", "org/eyes"};
+  EXPECT_TRUE(CheckModelNames(config).ok());
+  const auto said = [&](std::vector<std::string> aliases) {
+    config.model_aliases = std::move(aliases);
+    return std::string(CheckModelNames(config).message());
+  };
+  EXPECT_EQ(said({"eyes", "llava-7b"}),
+            "model_aliases: 'llava-7b' is the model's own name already");
+  EXPECT_EQ(said({"eyes", "gpt-4o", "eyes"}), "model_aliases: 'eyes' stands there twice");
+  for (const char* odd : {"", "eyes@2", "two eyes", "eyes\n"}) {
+    EXPECT_THAT(said({odd}), ::testing::HasSubstr("expected a name without spaces and @"));
+  }
+}
+
 TEST(ConnectionsWithinTest, AQuarterOfTheFilesIsLeft) {
   EXPECT_EQ(ConnectionsWithin(16384, 1 << 20), 16384);
   EXPECT_EQ(ConnectionsWithin(16384, 1024), 768);

@@ -13,7 +13,7 @@
 #include <fstream>
 #include <string>
 
-#include "base/file_descriptor.h"
+#include "base/file.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::registry {

@@ -33,9 +33,10 @@ class VersionDirectoryTest : public ::testing::Test {
 
   ManualClock clock_;
   std::vector<Digest> answered_;
-  VersionDirectory directory_{"llava", &clock_, [this](const Digest& version, const Observation&) {
-                                answered_.push_back(version);
-                              }};
+  VersionDirectory directory_{
+      "llava", {"gpt-4o", "eyes"}, &clock_, [this](const Digest& version, const Observation&) {
+        answered_.push_back(version);
+      }};
 };
 
 TEST_F(VersionDirectoryTest, NothingAnswersAtFirst) {
@@ -57,6 +58,16 @@ TEST_F(VersionDirectoryTest, EqualKeysSeeTheSameVersionAndTheCanaryItsShare) {
   }
   EXPECT_NEAR(canary, 1000, 120);
   EXPECT_THAT(directory_.Find("other", "").status().message(), HasSubstr("expected llava"));
+}
+
+TEST_F(VersionDirectoryTest, AModelAnswersToItsAliases) {
+  Show({.live = Model("a")});
+  for (const char* name : {"", "llava", "gpt-4o", "eyes"}) {
+    EXPECT_EQ((*directory_.Find(name, ""))->version, "a");
+  }
+  const absl::Status other = directory_.Find("eye", "").status();
+  EXPECT_EQ(other.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(other.message(), "model: eye is not served here, expected llava or gpt-4o or eyes");
 }
 
 TEST_F(VersionDirectoryTest, AFlipLeavesThoseAloneWhoHaveTheirs) {

@@ -1,0 +1,37 @@
+#include "base/field_error.h"
+
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+
+namespace llava {
+namespace {
+constexpr absl::string_view kFieldPayload = "llava/field";
+}  // namespace
+
+absl::Status FieldError(absl::string_view field, absl::string_view message) {
+  return WithField(absl::InvalidArgumentError(absl::StrCat(field, ": ", message)), field);
+}
+
+absl::Status WithField(absl::Status status, absl::string_view field) {
+  if (!status.ok()) status.SetPayload(kFieldPayload, absl::Cord(field));
+  return status;
+}
+
+std::string FieldOf(const absl::Status& status) {
+  const auto payload = status.GetPayload(kFieldPayload);
+  return payload.has_value() ? std::string(*payload) : "";
+}
+
+absl::Status UnderField(absl::string_view prefix, const absl::Status& status) {
+  const std::string field = FieldOf(status);
+  if (field.empty()) return status;
+  absl::Status whole(status.code(), absl::StrCat(prefix, status.message()));
+  status.ForEachPayload([&whole](absl::string_view url, const absl::Cord& payload) {
+    whole.SetPayload(url, payload);
+  });
+  return WithField(std::move(whole), absl::StrCat(prefix, field));
+}
+
+}  // namespace llava

@@ -1,0 +1,31 @@
+// Errors that know which field of a request is wrong. The field's path travels as a payload of the
+// status, never to be found again in the message: gRPC's error details and the `param` of OpenAI's
+// errors are made of it.
+#ifndef LLAVA_BASE_FIELD_ERROR_H_
+#define LLAVA_BASE_FIELD_ERROR_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace llava {
+
+// INVALID_ARGUMENT "<field>: <message>" that remembers the field's path, such as
+// "messages[0].parts[1].image".
+absl::Status FieldError(absl::string_view field, absl::string_view message);
+
+// `status` with the path of its field; an OK status stays OK. The message is kept.
+absl::Status WithField(absl::Status status, absl::string_view field);
+
+// The path; empty when the status names no field.
+std::string FieldOf(const absl::Status& status);
+
+// An error about a part of a request, seen from the whole: `prefix` goes in front of the field's
+// path and of the message, which begins with it. An OK status, and one that names no field, stay
+// as they are.
+absl::Status UnderField(absl::string_view prefix, const absl::Status& status);
+
+}  // namespace llava
+
+#endif  // LLAVA_BASE_FIELD_ERROR_H_

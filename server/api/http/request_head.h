@@ -1,0 +1,26 @@
+// What the head of a request must be like before anything of it is believed (RFC 9110, RFC 9112):
+// where its body ends and whom it is for may have one reading only.
+#ifndef LLAVA_SERVER_API_HTTP_REQUEST_HEAD_H_
+#define LLAVA_SERVER_API_HTTP_REQUEST_HEAD_H_
+
+#include <optional>
+
+#include "server/api/http/exchange.h"
+
+namespace llava::api {
+
+// `chunked`: the parser reads the body so. The refusal, after which the connection must end, or
+// nothing:
+//   400  a Transfer-Encoding that does not end in chunked; no Host, or one that is none; a field
+//        that may stand there once and stands there twice; a target that is no path or http(s) URL
+//   415  a body that is encoded, as by gzip
+//   417  an expectation other than 100-continue
+//   501  transfer codings besides chunked
+std::optional<HttpResponse> RefuseHead(const HttpRequest& head, bool chunked);
+
+// Whether the client waits to be told to send its body.
+bool ExpectsContinue(const HttpRequest& head);
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_HTTP_REQUEST_HEAD_H_

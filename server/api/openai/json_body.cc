@@ -1,0 +1,73 @@
+#include "server/api/openai/json_body.h"
+
+#include <algorithm>
+#include <boost/json/parser.hpp>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace llava::api {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::size_t kMaxDepth = 16;
+
+// The end of the string that begins before `at`: after its closing quote, or the end of the text.
+std::size_t SkipString(absl::string_view text, std::size_t at) {
+  while (at < text.size() && text[at] != '"') at += text[at] == '\\' ? 2 : 1;
+  return std::min(at + 1, text.size());
+}
+
+// At most so many: each but the first stands behind a comma or an opening bracket.
+std::size_t CountValues(absl::string_view text) {
+  std::size_t values = 1;
+  for (std::size_t at = 0; at < text.size();) {
+    const char c = text[at++];
+    if (c == '"') at = SkipString(text, at);
+    if (c == ',' || c == '[' || c == '{') ++values;
+  }
+  return values;
+}
+
+// Line and column count from 1; a column is a byte.
+absl::Status FaultAt(absl::string_view text, std::size_t at, absl::string_view what) {
+  const absl::string_view before = text.substr(0, at);
+  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const std::size_t line_feed = before.rfind('\n');
+  const std::size_t column = line_feed == before.npos ? at + 1 : at - line_feed;
+  return absl::InvalidArgumentError(
+      absl::StrCat("the body: line ", line, ", column ", column, ": ", what));
+}
+
+}  // namespace
+
+absl::StatusOr<json::object> ParseJsonObject(absl::string_view text) {
+  if (CountValues(text) > kMaxJsonValues) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the body: expected at most ", kMaxJsonValues, " JSON values"));
+  }
+  json::parse_options options;
+  options.max_depth = kMaxDepth;
+  json::parser parser({}, options);
+  json::error_code error;
+  const std::size_t read = parser.write(text.data(), text.size(), error);
+  if (error) return FaultAt(text, read, error.message());
+  json::value value = parser.release();
+  if (!value.is_object()) return absl::InvalidArgumentError("the body: expected a JSON object");
+  return std::move(value.as_object());
+}
+
+std::optional<std::int64_t> WholeNumber(const json::value& value) {
+  if (value.is_int64()) return value.as_int64();
+  const double* number = value.if_double();
+  constexpr double kTooLarge = 9223372036854775808.0;  // 2^63
+  if (number == nullptr || std::trunc(*number) != *number || std::abs(*number) >= kTooLarge) {
+    return std::nullopt;
+  }
+  return static_cast<std::int64_t>(*number);
+}
+
+}  // namespace llava::api

@@ -1,0 +1,27 @@
+// The JSON of a request's body, within bounds that stand before anything is built of it.
+#ifndef LLAVA_SERVER_API_OPENAI_JSON_BODY_H_
+#define LLAVA_SERVER_API_OPENAI_JSON_BODY_H_
+
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace llava::api {
+
+// A value takes many times the two bytes that it needs in the text. No request of use has so many.
+inline constexpr std::size_t kMaxJsonValues = std::size_t{1} << 18;
+
+// INVALID_ARGUMENT unless the text is one JSON object; says in which line and column the fault is.
+absl::StatusOr<boost::json::object> ParseJsonObject(absl::string_view json);
+
+// To JSON Schema, 5.0 and 1e2 are integers too.
+std::optional<std::int64_t> WholeNumber(const boost::json::value& value);
+
+}  // namespace llava::api
+
+#endif  // LLAVA_SERVER_API_OPENAI_JSON_BODY_H_

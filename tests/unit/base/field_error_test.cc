@@ -1,0 +1,39 @@
+#include "base/field_error.h"
+
+#include <gtest/gtest.h>
+
+#include "absl/strings/cord.h"
+
+namespace llava {
+namespace {
+
+TEST(FieldErrorTest, RemembersItsFieldBesideTheMessage) {
+  const absl::Status status = FieldError("stop[1]", "0 bytes: expected 1 to 256");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "stop[1]: 0 bytes: expected 1 to 256");
+  EXPECT_EQ(FieldOf(status), "stop[1]");
+}
+
+TEST(FieldErrorTest, AnyErrorMayNameAField) {
+  const absl::Status status = WithField(absl::NotFoundError("nobody: no such model"), "model");
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(status.message(), "nobody: no such model");
+  EXPECT_EQ(FieldOf(status), "model");
+  EXPECT_TRUE(WithField(absl::OkStatus(), "model").ok());
+  EXPECT_EQ(FieldOf(absl::NotFoundError("x: y")), "");
+}
+
+TEST(FieldErrorTest, UnderPutsTheWholeInFront) {
+  absl::Status part = FieldError("top_p", "2 is not in [0, 1]");
+  part.SetPayload("other", absl::Cord("kept"));
+  const absl::Status whole = UnderField("request.sampling.", part);
+  EXPECT_EQ(whole.message(), "request.sampling.top_p: 2 is not in [0, 1]");
+  EXPECT_EQ(FieldOf(whole), "request.sampling.top_p");
+  EXPECT_EQ(whole.GetPayload("other"), absl::Cord("kept"));
+  EXPECT_TRUE(UnderField("request.", absl::OkStatus()).ok());
+  const absl::Status nameless = absl::UnavailableError("draining: come again");
+  EXPECT_EQ(UnderField("request.", nameless), nameless);
+}
+
+}  // namespace
+}  // namespace llava
