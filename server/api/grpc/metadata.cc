@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "server/chat/api_error.h"
 #include "server/chat/request_id.h"

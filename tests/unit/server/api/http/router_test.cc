@@ -39,7 +39,7 @@ class RouterTest : public ::testing::Test {
 
   // The path of the route that is found; otherwise nothing, and refusal_ says why.
   std::string Found(const HttpRequest& request) {
-    caller_.clear();
+    caller_ = {};
     const HttpRoute* route = router_.Find(request, &caller_, &refusal_);
     return route == nullptr ? "" : route->path;
   }
@@ -50,7 +50,7 @@ class RouterTest : public ::testing::Test {
 
   const rpc::Auth auth_;
   HttpRouter router_;
-  std::string caller_;
+  rpc::Caller caller_;
   HttpResponse refusal_;
 };
 
@@ -59,7 +59,7 @@ TEST_F(RouterTest, PathsWithoutQueryAndDecoded) {
   EXPECT_EQ(Found(Request(http::verb::get, "/%6fpen")), "/open");
   EXPECT_EQ(Found(Request(http::verb::get, "http://a.example:80/open?x")), "/open");
   EXPECT_EQ(Found(Request(http::verb::head, "/open")), "/open");
-  EXPECT_EQ(caller_, "");
+  EXPECT_EQ(caller_.name, "");
 }
 
 TEST_F(RouterTest, APathMayHaveAName) {
@@ -72,12 +72,12 @@ TEST_F(RouterTest, APathMayHaveAName) {
 
 TEST_F(RouterTest, WhoMayAsk) {
   EXPECT_EQ(Found(Request(http::verb::post, "/both", "a")), "/both");
-  EXPECT_EQ(caller_, "alice");
+  EXPECT_EQ(caller_.name, "alice");
   EXPECT_EQ(Refusal(Request(http::verb::post, "/both")), 401);
   EXPECT_EQ(refusal_[http::field::www_authenticate], "Bearer");
   EXPECT_EQ(Refusal(Request(http::verb::post, "/both", "guess")), 401);
   EXPECT_EQ(Refusal(Request(http::verb::get, "/both", "a")), 403);
-  EXPECT_EQ(caller_, "");
+  EXPECT_EQ(caller_.name, "");
 }
 
 TEST_F(RouterTest, UnknownPathsAndMethods) {
