@@ -21,7 +21,7 @@ class OpenApiTest(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         tokens = Path(cls.folder.name) / "tokens"
-        tokens.write_text(f"root chat,admin sha256:{hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
+        tokens.write_text(f"root chat,admin,tenants sha256:{hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
         cls.daemon = Daemon(config=f"tokens_file: {tokens}\nmax_n: 16\nlog_level: warning\n")
 
     @classmethod
