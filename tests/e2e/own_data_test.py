@@ -71,7 +71,7 @@ def bad_rows():
         ({"id": "robot", "image": "0.png", "conversations": [{"from": "robot", "value": "hm"}]}, '"robot"'),
         ({"id": "empty", "image": "0.png", "conversations": talk(asked, "")}, "expected a text that is not empty"),
         ({"id": "two-marks", "image": "0.png", "conversations": talk("<image><image>", "Ursula")}, "has 2 <image> for 1"),
-        ({"id": ["list"], "image": "0.png", "conversations": talk(asked, "Ursula")}, "expected a string or an integer"),
+        ({"id": "wrong-key", "images": ["0.png"], "conversations": talk(QUESTION, "Ursula")}, "images"),
         ("a row that is no object", "expected an object"),
     ]
 
