@@ -30,16 +30,12 @@ absl::StatusOr<Caller> CallGuard::AuthenticateAny(const grpc::ServerContextBase&
 absl::Status CallGuard::Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* message,
                               Share* share) {
   const absl::Cleanup free_bytes = [bytes] { bytes->Clear(); };
-  const auto size = static_cast<std::int64_t>(bytes->Length());
-  Share taken;
-  taken.guard_ = this;
-  taken.bytes_ = size;
-  if (parsing_bytes_.fetch_add(size) + size > limits_.max_parsing_bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "messages of ", limits_.max_parsing_bytes, " bytes are being read, the most there may be"));
-  }
+  Share taken(this);
+  RETURN_IF_ERROR(Charge(static_cast<std::int64_t>(bytes->Length()), &taken));
   grpc::ProtoBufferReader raw(bytes);
-  RETURN_IF_ERROR(CheckWire(&raw, *message->GetDescriptor(), limits_.wire));
+  ASSIGN_OR_RETURN(const std::int64_t fields,
+                   CheckWire(&raw, *message->GetDescriptor(), limits_.wire));
+  RETURN_IF_ERROR(Charge(fields * kBytesOfField, &taken));
   grpc::ProtoBufferReader reader(bytes);
   if (!message->ParseFromZeroCopyStream(&reader)) {
     return absl::InvalidArgumentError(
@@ -48,6 +44,13 @@ absl::Status CallGuard::Parse(grpc::ByteBuffer* bytes, google::protobuf::Message
   }
   *share = std::move(taken);
   return absl::OkStatus();
+}
+
+absl::Status CallGuard::Charge(std::int64_t bytes, Share* share) {
+  share->bytes_ += bytes;
+  if (parsing_bytes_.fetch_add(bytes) + bytes <= limits_.max_parsing_bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("messages of ", limits_.max_parsing_bytes,
+                                                   " bytes are being read, the most there may be"));
 }
 
 void CallGuard::Release(std::int64_t bytes) {

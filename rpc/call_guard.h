@@ -24,7 +24,8 @@ class CallGuard {
  public:
   struct Limits {
     WireLimits wire;
-    // Of all messages that are being parsed or turned into requests.
+    // Of all messages that are being parsed or turned into requests: their bytes, and
+    // kBytesOfField for each of their fields.
     std::int64_t max_parsing_bytes = std::int64_t{256} << 20;
   };
 
@@ -44,6 +45,8 @@ class CallGuard {
 
    private:
     friend class CallGuard;
+    explicit Share(CallGuard* guard) : guard_(guard) {}
+
     CallGuard* guard_ = nullptr;
     std::int64_t bytes_ = 0;
   };
@@ -58,12 +61,17 @@ class CallGuard {
   // For what is open to every token, whatever its roles.
   absl::StatusOr<Caller> AuthenticateAny(const grpc::ServerContextBase& context) const;
 
+  // What a field may take as an object: an empty sub-message with its place in a list takes some
+  // eighty bytes.
+  static constexpr std::int64_t kBytesOfField = 96;
+
   // Frees `bytes`. INVALID_ARGUMENT when they are not a message of this type or exceed the wire's
-  // limits, RESOURCE_EXHAUSTED when too many bytes are being parsed already. `share` is to be kept
+  // limits, RESOURCE_EXHAUSTED when too much is being parsed already. `share` is to be kept
   // as long as the message.
   absl::Status Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* message, Share* share);
 
  private:
+  absl::Status Charge(std::int64_t bytes, Share* share);
   void Release(std::int64_t bytes);
 
   const Auth* const auth_;

@@ -23,17 +23,6 @@ namespace {
 // After an accept() that failed. What it lacks comes back when somebody closes something.
 constexpr auto kPause = std::chrono::milliseconds(100);
 
-// What one customer of a provider has: an IPv4 address, or the /64 of an IPv6 one.
-asio::ip::address Customer(const asio::ip::address& address) {
-  if (address.is_v4()) return address;
-  auto bytes = address.to_v6().to_bytes();
-  if (address.to_v6().is_v4_mapped()) {
-    return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
-  }
-  std::fill(bytes.begin() + 8, bytes.end(), 0);
-  return asio::ip::make_address_v6(bytes);
-}
-
 // Of a socket; 0 when the descriptor is closed. No two open sockets share one.
 std::uint64_t InodeOf(int fd) {
   struct stat info = {};
@@ -45,13 +34,13 @@ int OpenSpare() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
 }  // namespace
 
 bool ConnectionTable::Add(int fd, const asio::ip::address& peer) {
-  const asio::ip::address customer = Customer(peer);
+  const asio::ip::address network = ClientNetwork(peer);
   const auto full = [this] { return static_cast<std::int64_t>(open_.size()) >= most_; };
   if (full()) ForgetClosed(nullptr);
   if (full()) return false;
-  if (CountOf(customer) >= most_per_address_) ForgetClosed(&customer);
-  if (CountOf(customer) >= most_per_address_) return false;
-  open_.push_back({fd, InodeOf(fd), customer});
+  if (CountOf(network) >= most_per_address_) ForgetClosed(&network);
+  if (CountOf(network) >= most_per_address_) return false;
+  open_.push_back({fd, InodeOf(fd), network});
   return true;
 }
 

@@ -25,9 +25,13 @@ grpc::ByteBuffer Answer(HealthCheckResponse::ServingStatus status) {
 // by the next one.
 class HealthService::Call final : public RawReactor {
  public:
-  Call(HealthService* service, bool watches) : service_(service), watches_(watches) {
-    place_ = service_->calls_.Enter([this] {
-      End({grpc::RESOURCE_EXHAUSTED, absl::StrCat("more than ", kMaxCalls, " health calls")});
+  Call(HealthService* service, bool watches)
+      : service_(service),
+        watches_(watches),
+        calls_(watches ? &service->watches_ : &service->checks_) {
+    place_ = calls_->Enter([this] {
+      End({grpc::RESOURCE_EXHAUSTED,
+           absl::StrCat("more than ", kMaxCalls, " health calls of one kind")});
     });
     StartRead(&bytes_);
   }
@@ -79,7 +83,7 @@ class HealthService::Call final : public RawReactor {
       MutexLock lock(&service_->mutex_);
       service_->watchers_.erase(this);
     }
-    service_->calls_.Leave(place_);
+    calls_->Leave(place_);
     delete this;
   }
 
@@ -116,6 +120,7 @@ class HealthService::Call final : public RawReactor {
 
   HealthService* const service_;
   const bool watches_;
+  OpenCalls* const calls_;
   OpenCalls::Id place_;
   grpc::ByteBuffer bytes_;  // read into, later written from
   bool known_ = false;

@@ -18,7 +18,7 @@ namespace llava::rpc {
 // Thread-safe.
 class HealthService final : public RawService {
  public:
-  static constexpr std::size_t kMaxCalls = 256;  // of Check and Watch together, at a time
+  static constexpr std::size_t kMaxCalls = 256;  // of Check, and as many of Watch
 
   // Not serving until SetServing. `names`: of the services whose health is told, beside "".
   explicit HealthService(const std::vector<std::string>& names);
@@ -37,7 +37,9 @@ class HealthService final : public RawService {
   bool serving_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::set<Call*> watchers_ ABSL_GUARDED_BY(mutex_);
-  OpenCalls calls_{kMaxCalls};
+  // Two, so that a flood of watchers ends no check: a probe would take that for a sick server.
+  OpenCalls checks_{kMaxCalls};
+  OpenCalls watches_{kMaxCalls};
 };
 
 }  // namespace llava::rpc

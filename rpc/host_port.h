@@ -2,6 +2,7 @@
 #ifndef LLAVA_RPC_HOST_PORT_H_
 #define LLAVA_RPC_HOST_PORT_H_
 
+#include <boost/asio/ip/address.hpp>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -16,6 +17,10 @@ struct HostPort {
 
 // INVALID_ARGUMENT unless it is one of the three forms with a port in [0, 65535].
 absl::StatusOr<HostPort> ParseHostPort(absl::string_view text);
+
+// What one client usually has: an IPv4 address (also of one that is mapped into IPv6), or the /64
+// network of an IPv6 address, as its first address.
+boost::asio::ip::address ClientNetwork(const boost::asio::ip::address& address);
 
 }  // namespace llava::rpc
 

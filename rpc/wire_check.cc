@@ -36,6 +36,8 @@ class WireScan {
     return in_->ConsumedEntireMessage() ? absl::OkStatus() : Malformed(type);
   }
 
+  std::int64_t fields() const { return fields_; }
+
  private:
   absl::Status Count(std::int64_t fields) {
     fields_ += fields;
@@ -78,10 +80,13 @@ class WireScan {
 
 }  // namespace
 
-absl::Status CheckWire(google::protobuf::io::ZeroCopyInputStream* bytes,
-                       const google::protobuf::Descriptor& type, const WireLimits& limits) {
+absl::StatusOr<std::int64_t> CheckWire(google::protobuf::io::ZeroCopyInputStream* bytes,
+                                       const google::protobuf::Descriptor& type,
+                                       const WireLimits& limits) {
   CodedInputStream in(bytes);
-  return WireScan(&in, limits).Message(type, 0);
+  WireScan scan(&in, limits);
+  RETURN_IF_ERROR(scan.Message(type, 0));
+  return scan.fields();
 }
 
 }  // namespace llava::rpc

@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace llava::rpc {
 
@@ -21,9 +21,11 @@ struct WireLimits {
 };
 
 // Reads `bytes`, a message of `type`, to its end or to the first limit, with constant memory.
-// INVALID_ARGUMENT when it is no such message or exceeds a limit.
-absl::Status CheckWire(google::protobuf::io::ZeroCopyInputStream* bytes,
-                       const google::protobuf::Descriptor& type, const WireLimits& limits);
+// How many fields it has, counted as for max_fields. INVALID_ARGUMENT when it is no such message or
+// exceeds a limit.
+absl::StatusOr<std::int64_t> CheckWire(google::protobuf::io::ZeroCopyInputStream* bytes,
+                                       const google::protobuf::Descriptor& type,
+                                       const WireLimits& limits);
 
 }  // namespace llava::rpc
 

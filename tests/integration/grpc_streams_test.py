@@ -1,4 +1,5 @@
 """gRPC streams whose reader does not keep up, and answers that their deadline cuts off."""
+import struct
 import unittest
 
 import grpc
@@ -39,6 +40,23 @@ class GrpcStreamsTest(unittest.TestCase):
             self.assertEqual(tokens(slow), expected)
             wait_until(lambda: daemon.metrics()["llava_requests_running"] == 0, "nothing runs")
             self.assertEqual(daemon.metrics()['llava_kv_blocks{state="used"}'], 0)
+            self.assertEqual(daemon.stop(), 0)
+
+    def test_streams_that_run_hold_no_message(self):
+        # Together more than all messages that may be read at a time (256 MiB).
+        side = 2600
+        size = 54 + 3 * side * side
+        head = b"BM" + struct.pack("<IHHI", size, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
+        image = head + bytes(size - len(head))
+        with Daemon() as daemon, grpc.insecure_channel(daemon.addresses["grpc"], TINY_WINDOW) as channel:
+            stub, streams = pb_grpc.ChatServiceStub(channel), []  # (call, tokens of its first event)
+            for _ in range(15):
+                question = ask("Go on.", 100)
+                question.request.messages[0].parts.add(image=image)
+                call = stub.ChatStream(question)
+                streams.append((call, len(next(call).token_ids)))
+            for call, first in streams:
+                self.assertEqual(first + len(tokens(call)), 100)
             self.assertEqual(daemon.stop(), 0)
 
     def test_a_deadline_ends_an_answer_in_the_middle_and_frees_its_blocks(self):

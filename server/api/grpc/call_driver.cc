@@ -12,6 +12,7 @@ void CallDriver::Run(ChatCall call) {
 }
 
 void CallDriver::OnStarted(absl::StatusOr<Answer> answer) {
+  OnPrepared();
   if (!answer.ok()) {
     engine::End end;
     end.status = answer.status();

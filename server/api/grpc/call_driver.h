@@ -32,6 +32,10 @@ class CallDriver {
   // Goes on after OnDelta returned false.
   void Resume() { Pump(); }
 
+  // The call was prepared or refused: nobody reads the bytes of its images any more. Called once,
+  // before OnDelta and OnEnd.
+  virtual void OnPrepared() = 0;
+
   // False: the next event waits for Resume(), which may come at once from another thread.
   virtual bool OnDelta(const Answer& answer, engine::Delta delta) = 0;
 

@@ -1,5 +1,6 @@
 #include "server/api/grpc/chat.h"
 
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "server/api/grpc/codec.h"
 #include "server/api/grpc/error_details.h"
 #include "server/api/grpc/metadata.h"
+#include "server/scheduling/admission.h"
 
 namespace llava::api {
 namespace {
@@ -57,12 +59,22 @@ class Reactor : public rpc::RawReactor, protected CallDriver {
   }
 
   absl::StatusOr<ChatCall> MakeCall() {
-    RETURN_IF_ERROR(edge_.guard->Parse(&bytes_, &message_, &share_));
+    const absl::Status parsed = edge_.guard->Parse(&bytes_, &message_, &share_);
+    if (absl::IsResourceExhausted(parsed)) {
+      return scheduling::WithRetryAfter(parsed, std::chrono::seconds(1));
+    }
+    RETURN_IF_ERROR(parsed);
     const ChatRequest& request = RequestOf(message_);
     options_ = OptionsOf(request);
     ASSIGN_OR_RETURN(ChatCall call, ToCall(request, prefix_));
     RETURN_IF_ERROR(Complete(*std::move(head_), absl::StrCat(prefix_, "tenant"), &call));
     return call;
+  }
+
+  // A message may be large and its answer long.
+  void OnPrepared() override {
+    message_ = Request();
+    share_ = rpc::CallGuard::Share();
   }
 
   void OnCancel() override { Cancel(); }

@@ -27,15 +27,6 @@ void GiveBack(const Key& owner, std::int64_t bytes, std::map<Key, std::int64_t>*
 
 }  // namespace
 
-std::string AddressOf(const boost::asio::ip::address& address) {
-  if (address.is_v4()) return address.to_string();
-  boost::asio::ip::address_v6 v6 = address.to_v6();
-  if (v6.is_v4_mapped()) return make_address_v4(boost::asio::ip::v4_mapped, v6).to_string();
-  auto bytes = v6.to_bytes();
-  std::fill(bytes.begin() + 8, bytes.end(), 0);
-  return boost::asio::ip::address_v6(bytes).to_string() + "/64";
-}
-
 bool BodyBudget::Charge(const BodyOwner& owner, std::int64_t bytes) {
   LLAVA_CHECK_GE(bytes, 0);
   const std::pair address(owner.token, owner.address);

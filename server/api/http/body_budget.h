@@ -3,7 +3,6 @@
 #ifndef LLAVA_SERVER_API_HTTP_BODY_BUDGET_H_
 #define LLAVA_SERVER_API_HTTP_BODY_BUDGET_H_
 
-#include <boost/asio/ip/address.hpp>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -16,11 +15,8 @@ namespace llava::api {
 // Whose body it is.
 struct BodyOwner {
   std::string token;    // its name; empty without tokens
-  std::string address;  // as AddressOf gives it
+  std::string address;  // of rpc::ClientNetwork
 };
-
-// An IPv4 address, or the /64 network of an IPv6 address: what one client usually has.
-std::string AddressOf(const boost::asio::ip::address& address);
 
 // Thread-safe.
 // Invariant: nobody holds more than what is left for all others. So one owner alone may hold half

@@ -21,6 +21,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "rpc/host_port.h"
 #include "server/api/http/charged_body.h"
 #include "server/api/http/request_head.h"
 #include "server/chat/request_id.h"
@@ -270,7 +271,7 @@ template <typename Stream>
 std::string Session<Stream>::PeerAddress() {
   beast::error_code error;  // when it has gone already
   const auto peer = beast::get_lowest_layer(stream_).socket().remote_endpoint(error);
-  return error ? "" : AddressOf(peer.address());
+  return error ? "" : rpc::ClientNetwork(peer.address()).to_string();
 }
 
 template <typename Stream>

@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/json_reader.h"
+#include "base/utf8_stream.h"
 
 namespace llava::api {
 namespace {
@@ -32,14 +34,9 @@ std::size_t CountValues(absl::string_view text) {
   return values;
 }
 
-// Line and column count from 1; a column is a byte.
 absl::Status FaultAt(absl::string_view text, std::size_t at, absl::string_view what) {
-  const absl::string_view before = text.substr(0, at);
-  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
-  const std::size_t line_feed = before.rfind('\n');
-  const std::size_t column = line_feed == before.npos ? at + 1 : at - line_feed;
   return absl::InvalidArgumentError(
-      absl::StrCat("the body: line ", line, ", column ", column, ": ", what));
+      absl::StrCat("the body: ", PlaceInText(StdView(text), at), ": ", what));
 }
 
 }  // namespace

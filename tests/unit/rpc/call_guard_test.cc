@@ -32,8 +32,9 @@ TEST(CallGuardTest, ParsesAndFreesTheBytes) {
 }
 
 TEST(CallGuardTest, BoundsWhatIsParsedAtATime) {
+  constexpr std::int64_t kOne = 10 + CallGuard::kBytesOfField;
   const Auth auth;
-  CallGuard guard(&auth, {.wire = {}, .max_parsing_bytes = 25});
+  CallGuard guard(&auth, {.wire = {}, .max_parsing_bytes = 2 * kOne + 5});
   v1::ChatRequest message;
   std::optional<CallGuard::Share> first, second, third;
   const auto parse = [&](std::optional<CallGuard::Share>* share) {
@@ -46,6 +47,22 @@ TEST(CallGuardTest, BoundsWhatIsParsedAtATime) {
   EXPECT_EQ(parse(&third).code(), absl::StatusCode::kResourceExhausted);
   first.reset();
   EXPECT_TRUE(parse(&third).ok());
+}
+
+TEST(CallGuardTest, ChargesFieldsForWhatTheyBecome) {
+  const Auth auth;
+  CallGuard guard(&auth, {.wire = {}, .max_parsing_bytes = 1000});
+  v1::ChatRequest message;
+  CallGuard::Share share;
+  const auto parse = [&](int empty_messages) {
+    std::string text;
+    for (int i = 0; i < empty_messages; ++i) text += std::string("\x12\x00", 2);
+    grpc::ByteBuffer bytes = Bytes(text);
+    return guard.Parse(&bytes, &message, &share);
+  };
+  EXPECT_EQ(parse(11).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(parse(10).ok()) << "a refused message holds nothing";
+  EXPECT_EQ(message.messages_size(), 10);
 }
 
 }  // namespace

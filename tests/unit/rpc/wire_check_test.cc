@@ -18,7 +18,7 @@ using v1::ChatRequest;
 absl::Status Check(const std::string& bytes, const WireLimits& limits = {}) {
   // Pieces of 7 bytes: nothing may depend on where gRPC's slices end.
   google::protobuf::io::ArrayInputStream in(bytes.data(), static_cast<int>(bytes.size()), 7);
-  return CheckWire(&in, *ChatRequest::descriptor(), limits);
+  return CheckWire(&in, *ChatRequest::descriptor(), limits).status();
 }
 
 std::string Repeat(const std::string& text, int times) {

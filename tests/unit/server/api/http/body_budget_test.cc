@@ -68,13 +68,5 @@ TEST(BodyChargeTest, HoldsWhatItsBodyHas) {
   EXPECT_TRUE(BodyCharge().GrowTo(1 << 30));  // of no budget
 }
 
-TEST(BodyBudgetTest, AnAddressIsWhatOneClientHas) {
-  const auto of = [](const char* text) { return AddressOf(boost::asio::ip::make_address(text)); };
-  EXPECT_EQ(of("10.1.2.3"), "10.1.2.3");
-  EXPECT_EQ(of("::ffff:10.1.2.3"), "10.1.2.3");
-  EXPECT_EQ(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::1"));
-  EXPECT_NE(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-}
-
 }  // namespace
 }  // namespace llava::api
