@@ -20,6 +20,12 @@ absl::Status AdmissionTicket::Add(const scheduling::AdmissionCost& cost) {
   return status;
 }
 
+void AdmissionTicket::GiveBack(const scheduling::AdmissionCost& cost) {
+  LLAVA_CHECK(gate_ != nullptr);
+  gate_->Release(tenant_, cost);
+  scheduling::Accumulate(cost_, cost, -1);
+}
+
 void AdmissionTicket::Release() {
   if (gate_ != nullptr) gate_->Release(tenant_, cost_);
   gate_ = nullptr;

@@ -29,6 +29,9 @@ class AdmissionTicket {
   // More of the same request: OK, or the errors of Admission::Reserve and nothing added.
   absl::Status Add(const scheduling::AdmissionCost& cost);
 
+  // Of what it holds, what is not needed any more. REQUIRES: it holds so much.
+  void GiveBack(const scheduling::AdmissionCost& cost);
+
   void Release();
 
  private:

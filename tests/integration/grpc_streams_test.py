@@ -43,14 +43,15 @@ class GrpcStreamsTest(unittest.TestCase):
             self.assertEqual(daemon.stop(), 0)
 
     def test_streams_that_run_hold_no_message(self):
-        # Together more than all messages that may be read at a time (256 MiB).
+        # Together more than all messages that may be read at a time, which are three of these.
         side = 2600
         size = 54 + 3 * side * side
         head = b"BM" + struct.pack("<IHHI", size, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
         image = head + bytes(size - len(head))
-        with Daemon() as daemon, grpc.insecure_channel(daemon.addresses["grpc"], TINY_WINDOW) as channel:
+        config = f"queue_bytes: {64 << 20}\ntenant_bytes: {64 << 20}\nmax_message_bytes: {24 << 20}\n"
+        with Daemon(config=config) as daemon, grpc.insecure_channel(daemon.addresses["grpc"], TINY_WINDOW) as channel:
             stub, streams = pb_grpc.ChatServiceStub(channel), []  # (call, tokens of its first event)
-            for _ in range(15):
+            for _ in range(8):
                 question = ask("Go on.", 100)
                 question.request.messages[0].parts.add(image=image)
                 call = stub.ChatStream(question)

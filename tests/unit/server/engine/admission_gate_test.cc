@@ -38,6 +38,17 @@ TEST_F(AdmissionGateTest, ATicketGivesBackAllThatItHolds) {
   EXPECT_EQ(gate_.held(), AdmissionCost{});
 }
 
+TEST_F(AdmissionGateTest, APartMayBeGivenBackBefore) {
+  {
+    AdmissionTicket ticket = Enter({.requests = 1, .tokens = 5, .bytes = 1000, .pixels = 20});
+    EXPECT_FALSE(gate_.Enter("a", {.requests = 1, .tokens = 0, .bytes = 1}).ok());
+    ticket.GiveBack({.bytes = 1000, .pixels = 20});
+    EXPECT_EQ(gate_.held(), (AdmissionCost{.requests = 1, .tokens = 5}));
+    EXPECT_TRUE(gate_.Enter("a", {.requests = 1, .tokens = 0, .bytes = 1000}).ok());
+  }
+  EXPECT_EQ(gate_.held(), AdmissionCost{});
+}
+
 TEST_F(AdmissionGateTest, WhatIsRefusedIsNotAdded) {
   AdmissionTicket ticket = Enter({.requests = 1, .tokens = 90});
   EXPECT_EQ(ticket.Add({.tokens = 11}).code(), absl::StatusCode::kResourceExhausted);
