@@ -70,7 +70,7 @@ struct ChatRunner::Job {
   std::unique_ptr<CallRecord> record;
   std::string key;                                     // of those who see the same version
   std::shared_ptr<const registry::ServedModel> model;  // null: waits for a swap
-  CallWeight weight;  // which the ticket holds until the call is prepared
+  std::int64_t bytes = 0;  // which the ticket holds until the call is prepared
   engine::AdmissionTicket ticket;
 };
 
@@ -170,7 +170,7 @@ absl::Status ChatRunner::Accept(Job& job) {
   const TimePoint latest = call.arrival + options_.request_timeout;
   call.deadline = std::min(call.deadline.value_or(latest), latest);
   job.record->deadline = call.deadline;
-  ASSIGN_OR_RETURN(job.weight, CheckCall(call, options_.limits));
+  ASSIGN_OR_RETURN(const CallWeight weight, CheckCall(call, options_.limits));
   if (models_->IsJudging()) {
     job.key = options_.canary_by_tenant ? call.tenant : ConversationKey(call);
   }
@@ -183,11 +183,12 @@ absl::Status ChatRunner::Accept(Job& job) {
   }
   auto ticket = admission_->Enter(call.tenant, {.requests = 1,
                                                 .tokens = call.n * answer_tokens,
-                                                .bytes = job.weight.bytes,
-                                                .pixels = job.weight.pixels});
+                                                .bytes = weight.bytes,
+                                                .pixels = weight.pixels});
   // No place to wait for the end of a swap: that one says how long it takes.
   if (!ticket.ok()) return bound.ok() ? InMessages(call, ticket.status()) : bound;
   job.ticket = *std::move(ticket);
+  job.bytes = weight.bytes;
   return absl::OkStatus();
 }
 
@@ -261,8 +262,8 @@ absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const
   }
   RETURN_IF_ERROR(InMessages(
       call, job.ticket.Add({.tokens = static_cast<std::int64_t>(prepared->prompt_ids.size())})));
-  // From here on the prompt's tokens stand for text and images.
-  job.ticket.GiveBack({.bytes = job.weight.bytes, .pixels = job.weight.pixels});
+  // From here on the prompt's tokens stand for the bytes of text and images.
+  job.ticket.GiveBack({.bytes = job.bytes});
   RETURN_IF_ERROR(CheckAlive(job));
   scheduling::Request& request = submission->request;
   request.tenant = call.tenant;

@@ -26,7 +26,7 @@ constexpr Option kQueueOptions[] = {
      {1024, 1024 * kGiB}},
     {"queue_pixels",
      &Config::queue_pixels,
-     "Their pictures, by width times height, until the prompt is made.",
+     "Their pictures, by width times height.",
      Unit::kPixels,
      {1, kMaxQueuePixels}},
     {"tenant_requests",

@@ -52,12 +52,12 @@ class GrpcStreamsTest(unittest.TestCase):
         with Daemon(config=config) as daemon, grpc.insecure_channel(daemon.addresses["grpc"], TINY_WINDOW) as channel:
             stub, streams = pb_grpc.ChatServiceStub(channel), []  # (call, tokens of its first event)
             for _ in range(8):
-                question = ask("Go on.", 100)
+                question = ask("Go on.", 400)  # more than waits for a reader
                 question.request.messages[0].parts.add(image=image)
                 call = stub.ChatStream(question)
                 streams.append((call, len(next(call).token_ids)))
             for call, first in streams:
-                self.assertEqual(first + len(tokens(call)), 100)
+                self.assertEqual(first + len(tokens(call)), 400)
             self.assertEqual(daemon.stop(), 0)
 
     def test_a_deadline_ends_an_answer_in_the_middle_and_frees_its_blocks(self):
