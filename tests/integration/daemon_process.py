@@ -79,8 +79,9 @@ class Daemon:
             raise AssertionError("the daemon did not start: " + self.logged())
 
     def logged(self):
-        self.log.seek(0)
-        return self.log.read().decode(errors="replace")
+        """Without a seek, which would move the place where the daemon writes: the file has one position for both."""
+        file = self.log.fileno()
+        return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
 
     def metrics(self):
         import urllib.request

@@ -56,8 +56,8 @@ class Llavad:
     def logged(self):
         if not stat.S_ISREG(os.fstat(self.log.fileno()).st_mode):
             return ""  # /dev/full keeps nothing, and what is read of it has no end
-        self.log.seek(0)
-        return self.log.read().decode(errors="replace")
+        file = self.log.fileno()  # pread: a seek would move the place where the daemon writes
+        return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
 
     def get(self, path):
         """(status, text) of the metrics port."""
