@@ -28,11 +28,11 @@ absl::Status CheckName(absl::string_view name) {
   });
   if (name.size() > kMaxNameBytes) {
     return absl::InvalidArgumentError(
-        absl::StrCat(name.size(), " bytes, expected at most ", kMaxNameBytes));
+        absl::StrCat("has ", name.size(), " bytes, expected at most ", kMaxNameBytes));
   }
   if (!control && IsValidUtf8({name.data(), name.size()})) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
-      "\"", absl::CHexEscape(name), "\": expected valid UTF-8 without control characters"));
+      "is \"", absl::CHexEscape(name), "\", expected valid UTF-8 without control characters"));
 }
 
 absl::StatusOr<std::string> TenantOf(const Caller& caller, absl::string_view asked) {
@@ -54,7 +54,7 @@ absl::StatusOr<Auth::Token> Auth::ParseLine(absl::string_view line) {
   }
   Token token;
   token.name = words[0];
-  RETURN_IF_ERROR(CheckName(token.name));
+  RETURN_IF_ERROR(Annotate(CheckName(token.name), "the name"));
   for (const absl::string_view role : absl::StrSplit(words[1], ',')) {
     if (role != "chat" && role != "admin" && role != "tenants") {
       return absl::InvalidArgumentError(

@@ -26,7 +26,7 @@ struct Caller {
 };
 
 // OK for a name that may stand in metrics and logs: valid UTF-8 without control characters, at most
-// kMaxNameBytes. INVALID_ARGUMENT says what is wrong; the name is in it, escaped.
+// kMaxNameBytes. INVALID_ARGUMENT says what the name is, escaped, and what was expected.
 absl::Status CheckName(absl::string_view name);
 
 // Whom a request is accounted to: the caller, or `asked` where the request names a tenant (empty:

@@ -28,7 +28,7 @@ struct ChatCall {
   std::string protocol;  // "grpc" or "http", for metrics
   std::string request_id;
   std::string model;   // empty: the default
-  std::string tenant;  // never empty once it runs
+  std::string tenant;  // of rpc::TenantOf, which checks what it is called; "" before it runs
   std::vector<model::ChatMessage> messages;
   std::vector<CallImage> images;  // what the messages' ImageParts index
   SamplingParams sampling;
@@ -36,7 +36,6 @@ struct ChatCall {
   // sampling parameter: "sampling." or nothing.
   std::string field_prefix;
   std::string sampling_field;
-  std::string tenant_field = "tenant";  // where the tenant's name came from
   int n = 1;
   scheduling::Priority priority = scheduling::Priority::kNormal;
   TimePoint arrival;

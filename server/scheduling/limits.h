@@ -27,7 +27,6 @@ inline constexpr int kMaxImagesPerRequest = 64;    // images of one request
 inline constexpr int kMaxImagesPerStep = 64;       // encoder budget of one step
 inline constexpr int kMaxRequests = 1 << 16;       // accepted and not yet ended
 inline constexpr int kMaxTenants = 4096;           // with a remembered token counter
-inline constexpr int kMaxTenantBytes = 256;        // length of a tenant's name
 inline constexpr int kMaxVersions = 8;             // model versions loaded at once
 inline constexpr int kMaxStreamTokens = 4096;      // buffered for a slow reader
 inline constexpr int kPriorities = 3;

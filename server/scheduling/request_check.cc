@@ -3,13 +3,10 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/field_error.h"
 #include "base/sampling_params.h"
-#include "base/utf8_stream.h"
 
 namespace llava::scheduling {
 namespace {
@@ -47,26 +44,8 @@ int ContextTokens(const SchedulerOptions& options) {
   return static_cast<int>(std::min<std::int64_t>(options.max_context_tokens, in_blocks));
 }
 
-absl::Status CheckTenant(const std::string& name) {
-  if (name.size() > kMaxTenantBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("has ", name.size(), " bytes, expected at most ", kMaxTenantBytes));
-  }
-  if (!IsValidUtf8(name)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("is \"", absl::CHexEscape(name), "\", expected UTF-8"));
-  }
-  const auto is_control = [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); };
-  if (std::any_of(name.begin(), name.end(), is_control)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("is \"", absl::CHexEscape(name), "\", expected no control characters"));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckRequest(const Request& request, const SchedulerOptions& options) {
   LLAVA_CHECK_GE(request.n, 1);
-  LLAVA_CHECK(CheckTenant(request.tenant).ok());
   LLAVA_CHECK(Validate(request.sampling).ok());
   const auto prompt = static_cast<std::int64_t>(request.prompt_ids.size());
   const int context = ContextTokens(options);

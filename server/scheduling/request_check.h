@@ -13,17 +13,12 @@ namespace llava::scheduling {
 // Tokens of prompt and answer together: the configured context, or what all KV blocks hold.
 int ContextTokens(const SchedulerOptions& options);
 
-// A tenant's name goes into metrics, the log and messages: INVALID_ARGUMENT saying what it is and
-// what was expected, unless it is UTF-8 without control characters, of at most kMaxTenantBytes
-// bytes.
-absl::Status CheckTenant(const std::string& name);
-
 // What only an engine can decide of a request: whether its prompt, its images and its choices fit.
 // Engine::Submit asks once; whoever has the request afterwards may rely on it.
 // INVALID_ARGUMENT saying what was expected; FieldOf is "n", or nothing for prompt and images,
 // which clients know under names of their own.
-// REQUIRES: what a client says is right by itself: n is 1 or more, and CheckTenant and
-// Validate(sampling) are OK. That was decided where the request came in.
+// REQUIRES: what a client says is right by itself: n is 1 or more, and
+// Validate(sampling) is OK. That was decided where the request came in.
 absl::Status CheckRequest(const Request& request, const SchedulerOptions& options);
 
 }  // namespace llava::scheduling

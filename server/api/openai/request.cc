@@ -376,7 +376,6 @@ absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
   ASSIGN_OR_RETURN(const json::object object, ParseJsonObject(body));
   Reading request;
   request.call.protocol = "http";
-  request.call.tenant_field = "user";
   for (const auto& [key, value] : object) {
     RETURN_IF_ERROR(ReadField(std::string(key), value, &request));
   }

@@ -67,21 +67,6 @@ TEST_F(CheckRequestTest, TheContextIsWhatTheBlocksHoldOrWhatIsConfigured) {
   ExpectInvalid("the prompt has 100 tokens, expected fewer than 100");
 }
 
-// It stands in metrics, in log lines and in messages.
-TEST(CheckTenantTest, AnyTextWithoutControlCharacters) {
-  EXPECT_TRUE(CheckTenant("").ok());
-  EXPECT_TRUE(CheckTenant(std::string(256, 'x')).ok());
-  EXPECT_EQ(CheckTenant(std::string(257, 'x')).message(), "has 257 bytes, expected at most 256");
-  EXPECT_TRUE(CheckTenant("team \"7\" \xE6\x9D\xB1").ok());
-  for (const std::string name : {"a\nb", "\x1b[31m", "\x7f", "a\tb"}) {
-    EXPECT_EQ(CheckTenant(name).code(), absl::StatusCode::kInvalidArgument) << name;
-  }
-  EXPECT_FALSE(CheckTenant(std::string("a\0b", 3)).ok());
-  EXPECT_FALSE(CheckTenant("\xC0\x80").ok()) << "overlong";
-  EXPECT_FALSE(CheckTenant("\xED\xA0\x80").ok()) << "a surrogate";
-  EXPECT_FALSE(CheckTenant("\xE6\x9D").ok()) << "cut in the middle";
-}
-
 TEST_F(CheckRequestTest, TheNumberOfImages) {
   request_.prompt_ids.assign(70, 7);
   options_.num_blocks = 100;
@@ -120,9 +105,6 @@ TEST_F(CheckRequestTest, WhatAClientSaysWasDecidedBefore) {
   request_.sampling.top_p = 2;
   EXPECT_DEATH(CheckRequest(request_, options_).IgnoreError(), "Validate");
   request_.sampling = {};
-  request_.tenant.assign(300, 'x');
-  EXPECT_DEATH(CheckRequest(request_, options_).IgnoreError(), "CheckTenant");
-  request_.tenant.clear();
   request_.n = 0;
   EXPECT_DEATH(CheckRequest(request_, options_).IgnoreError(), "request.n");
 }
