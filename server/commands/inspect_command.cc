@@ -164,29 +164,35 @@ void CheckWeights(const InspectOptions& options, Report& report) {
   if (!model.ok()) report.Problem(std::string(model.status().message()));
 }
 
+void DescribeCheckpoint(const InspectOptions& options, const model::LlavaConfig& config,
+                        Report& report) {
+  const auto checkpoint =
+      report.Check(model::Checkpoint::Open(options.directory, config.vision_tower_dir));
+  if (!checkpoint.has_value()) return;
+  DescribeWeights(config, *checkpoint, report);
+  if (config.text.tie_embeddings && !checkpoint->IsHeadTied(true)) {
+    report.Line("warning",
+                "config.json: tie_word_embeddings is true, but the weights have an lm_head that "
+                "differs from the embedding: both are used, as if it were false");
+  }
+  CheckWeights(options, report);
+}
+
 }  // namespace
 
 Inspection Inspect(const InspectOptions& options) {
   Report report;
   report.Line("checkpoint", options.directory);
-  for (const std::string& what : model::DescribeForeignFolder(options.directory)) {
-    report.Problem(what);
-  }
-  const auto config = report.Check(model::ReadConfig(options.directory, options.vision_tower_dir));
+  const std::vector<std::string> foreign = model::DescribeForeignFolder(options.directory);
+  for (const std::string& what : foreign) report.Problem(what);
+  auto read = model::ReadConfig(options.directory, options.vision_tower_dir);
+  // What the folder is explains why files are missing in it, or are none of theirs.
+  if (!read.ok() && !foreign.empty()) return std::move(report).Finish();
+  const auto config = report.Check(std::move(read));
   if (!config.has_value()) return std::move(report).Finish();
   report.Line("name", config->name);
   DescribeArchitecture(*config, report);
-  const auto checkpoint =
-      report.Check(model::Checkpoint::Open(options.directory, config->vision_tower_dir));
-  if (checkpoint.has_value()) {
-    DescribeWeights(*config, *checkpoint, report);
-    if (config->text.tie_embeddings && !checkpoint->IsHeadTied(true)) {
-      report.Line("warning",
-                  "config.json: tie_word_embeddings is true, but the weights have an lm_head that "
-                  "differs from the embedding: both are used, as if it were false");
-    }
-    CheckWeights(options, report);
-  }
+  if (foreign.empty()) DescribeCheckpoint(options, *config, report);
   DescribeText(options, *config, report);
   DescribeImages(options, *config, report);
   return std::move(report).Finish();

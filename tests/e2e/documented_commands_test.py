@@ -2,7 +2,7 @@
 on the demo model and small data, configurations are read by the program that they are for. What is neither run nor on the
 list NOT_RUN, with its reason, fails the test.
 
-Usage: documented_commands_test.py LLAVAD LLAVA LLAVA_TRAIN ROOT
+Usage: documented_commands_test.py LLAVAD LLAVA LLAVA_TRAIN DOCUMENTED_PROGRAM ROOT
 """
 import functools
 import json
@@ -14,13 +14,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "integration")]
+import original_layout  # noqa: E402
+import published  # noqa: E402
 from llavad import Llavad  # noqa: E402
 
-LLAVAD, LLAVA, LLAVA_TRAIN, ROOT = (Path(a).resolve() for a in sys.argv[1:5])
+LLAVAD, LLAVA, LLAVA_TRAIN, PROGRAM, ROOT = (Path(a).resolve() for a in sys.argv[1:6])
 NAME = "llava-1.5-7b-hf"  # the documents' model
 DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 
@@ -29,17 +32,7 @@ NOT_RUN = {
     ("README.md", "make demo"): "it is the build, and a server until Ctrl-C; scripts/demo's parts are what the other tests use",
     ("README.md", "make test"): "this test is a part of it",
     ("README.md", "auto stub"): "an excerpt of the program in docs/api.md",
-    ("README.md", "llava models rollback"): "needs two versions: models_command_test",
     ("README.md", "kill -TERM $(pidof llavad)"): "would end every llavad of the machine; every test stops its own so",
-    ("docs/api.md", "// Links llava_proto"): "a compiler's work: tests/integration/grpc_chat_test.cc is built on the same calls",
-    ("docs/operating.md", "llava models watch"): "never ends: models_command_test",
-    ("docs/operating.md", "llava models load"): "needs a canary: models_command_test",
-    ("docs/operating.md", "llava models traffic"): "the same",
-    ("docs/operating.md", "llava models promote"): "the same",
-    ("docs/operating.md", "llava models rollback"): "the same",
-    ("docs/operating.md", "llava models unload"): "the same",
-    ("docs/operating.md", "llava models reload"): "needs a watched folder: models_command_test",
-    ("docs/training.md", "llava-train convert"): "needs the original code's checkpoint: hugging_face_layout_test",
     ("docs/demo-model.md", "build/release/bin/llava-train run demo/recipe.yaml"): "takes hours",
     ("docs/architecture.md", "base/               what everyone"): "a picture of the folders",
     ("docs/architecture.md", "base                  <- -"): "rules.py prints it and compares",
@@ -119,11 +112,16 @@ class DocumentedCommandsTest(unittest.TestCase):
         (work / "models/published/latest").symlink_to("v000001-demo")
         (work / "models" / NAME).symlink_to(ROOT / "demo/checkpoint")
         shutil.copy(ROOT / "demo/pictures/circles.jpg", work / "cat.jpg")
+        original_layout.write(ROOT / "tests/golden/data/checkpoint", work / "llava-v1.5-7b", work / "clip-vit-large-patch14-336")
         rows = []
         for number in range(8):
             shutil.copy(ROOT / "demo/pictures/word.png", work / f"pictures/{number}.png")
             rows.append({"id": f"flag-{number}", "image": f"{number}.png", "conversations": [
                 {"from": "human", "value": "<image>\nWhose flag is this?"}, {"from": "gpt", "value": "Ursula"}]})
+        versions = published.Published(work / "watched")
+        versions.publish()
+        (work / "models/v000012-3f2a9c0d11e4").symlink_to(versions.write(published.rolled(1))[0])
+        (work / "program").symlink_to(PROGRAM)
         for name in ("data.json", "flags.json", "held-out.json"):
             (work / name).write_text(json.dumps(rows))
         recipe = RECIPE.replace("/models", f"{work}/models").replace("images: pictures", f"images: {work}/pictures")
@@ -172,6 +170,40 @@ class DocumentedCommandsTest(unittest.TestCase):
         self.assertTrue(said, command + errors)
         self.assertEqual(process.returncode, 0, command + said + out + errors)
 
+    def models(self, command):
+        """`llava models ...` of a server that is live with one version, where another one is a canary, or live for `rollback`
+        and `unload`, which is of the version before."""
+        command = command.split("  #")[0]
+        flags = f"--watch {self.work}/watched --canary-answers 1000000 --listen 127.0.0.1:0"
+        with self.started("exec llavad " + flags) as daemon:
+            try:
+                llava = "llava models {} --server " + daemon.stdout.readline().split()[1]
+                while daemon.stdout.readline() not in ("ready\n", ""):
+                    pass
+                live = re.match(r"\w{12}  live", self.wait_for(llava.format("list"), "  live "))[0].split()[0]
+                if not command.startswith("llava models load"):
+                    self.shell(llava.format("load /models/v000012-3f2a9c0d11e4"))
+                if "rollback" in command or "unload" in command:
+                    self.shell(llava.format("promote"))
+                command = command.replace("3f2a9c0d11e4", live) if "unload" in command else command
+                command = llava.format(command.removeprefix("llava models "))
+                if "watch" not in command:
+                    return self.shell(command)
+                with self.started(f"exec {self.places(command)}") as watch:
+                    self.assertIn(live, watch.stdout.readline())
+                    watch.terminate()
+            finally:
+                daemon.terminate()
+                daemon.communicate(timeout=60)
+
+    def wait_for(self, command, words):
+        """What the command prints once that has `words`."""
+        for _ in range(600):
+            if words in (said := self.shell(command)):
+                return said
+            threading.Event().wait(0.05)
+        self.fail(f"{command} never said {words}")
+
     def curl(self, command):
         self.assertIn('"finish_reason":"stop"', self.shell(command))
 
@@ -197,6 +229,11 @@ class DocumentedCommandsTest(unittest.TestCase):
         (self.work / "program.py").write_text(self.places(program))
         self.assertTrue(self.shell(f"{sys.executable} program.py").strip())
 
+    def cpp(self, text):
+        """The build has compiled it."""
+        self.assertIn("int main()", text)
+        self.assertTrue(self.shell(f"LLAVAD={self.daemon.grpc} ./program").strip())
+
     def config(self, text):
         (self.work / "given.yaml").write_text(self.places(text))
         self.assertEqual(self.shell("llavad --config given.yaml --check"), "ok\n")
@@ -217,15 +254,15 @@ class DocumentedCommandsTest(unittest.TestCase):
 
     # (language, what the command or block has, how it is tried), the first that fits.
     RULES = [
-        ("python", r"", python),
+        ("python", r"", python), ("cpp", r"", cpp),
         ("yaml", r"^checkpoint:", config), ("yaml", r"^stages:", recipe), ("yaml", r"^triggers:", service),
         ("json", r'"conversations"', row),
         ("", r"^curl .*completions", curl), ("", r"^curl .*readyz", readyz),
-        ("", r"^llava chat|^llava models list", client), ("", r"^llava bench", bench),
+        ("", r"^llava chat", client), ("", r"^llava models", models), ("", r"^llava bench", bench),
         ("", r"^llava jobs", job),
         ("", r"^llavad --config \S+ --check", shell), ("", r"^llavad (inspect|generate)", shell),
         ("", r"^llavad |^llava-train serve", server),
-        ("", r"llava-train (check|run|evaluate|scenes)", shell),
+        ("", r"llava-train (check|run|evaluate|scenes|convert)", shell),
         ("", r"^source <\(llava |^llava --man|^token=", shell),
     ]
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "server/commands/generate_command.h"
@@ -113,6 +114,17 @@ TEST_F(InspectTest, SaysWhenServingRefusesTheHeadSize) {
 TEST_F(InspectTest, NamesADirectoryThatIsNoCheckpoint) {
   std::filesystem::remove(File("config.json"));
   EXPECT_THAT(InspectIt().problems, ElementsAre(HasSubstr("config.json")));
+}
+
+// One sentence of what it is; not a second one of what it lacks for being that.
+TEST_F(InspectTest, SaysOnceWhatIsNotAWholeCheckpoint) {
+  std::ofstream(File("model.safetensors")) << "version https://git-lfs.github.com/spec/v1\n";
+  EXPECT_THAT(InspectIt().problems, ElementsAre(HasSubstr("git lfs pull")));
+  std::filesystem::remove(File("config.json"));
+  EXPECT_THAT(InspectIt().problems, ElementsAre(HasSubstr("git lfs pull")));
+  std::filesystem::remove(File("model.safetensors"));
+  std::ofstream(File("adapter_config.json")) << R"({"peft_type": "LORA"})";
+  EXPECT_THAT(InspectIt().problems, ElementsAre(HasSubstr("adapter")));
 }
 
 }  // namespace
