@@ -5,6 +5,7 @@
 #include "client/bench_command.h"
 #include "client/chat_command.h"
 #include "client/exit_code.h"
+#include "client/health_command.h"
 #include "client/jobs_command.h"
 #include "client/models_command.h"
 
@@ -14,12 +15,12 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 1 the request was wrong, 2 the server failed or is too busy, 3 the server "
-      "cannot "
-      "be reached, 130 stopped by Ctrl-C.");
+      "cannot be reached, 130 stopped by Ctrl-C.");
   llava::DescribeItself(&app);
   int exit_code = llava::client::kOk;
   llava::client::AddChatCommand(&app, &exit_code);
   llava::client::AddBenchCommand(&app, &exit_code);
+  llava::client::AddHealthCommand(&app, &exit_code);
   llava::client::AddJobsCommand(&app, &exit_code);
   llava::client::AddModelsCommand(&app, &exit_code);
   try {

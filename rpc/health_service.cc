@@ -41,7 +41,9 @@ class HealthService::Call final : public RawReactor {
     if (!ok || bytes_.Length() > kMaxMessageBytes || !Parse(&request)) {
       return End({grpc::INVALID_ARGUMENT, "expected one grpc.health.v1.HealthCheckRequest"});
     }
-    known_ = request.service().empty() || service_->names_.contains(request.service());
+    is_liveness_ = request.service() == kLiveness;
+    known_ =
+        request.service().empty() || is_liveness_ || service_->names_.contains(request.service());
     if (watches_) return Watch();
     if (!known_) return End({grpc::NOT_FOUND, "there is no such service"});
     bool serving = false;
@@ -88,8 +90,9 @@ class HealthService::Call final : public RawReactor {
   }
 
  private:
-  static HealthCheckResponse::ServingStatus StatusOf(bool serving) {
-    return serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
+  HealthCheckResponse::ServingStatus StatusOf(bool serving) const {
+    return serving || is_liveness_ ? HealthCheckResponse::SERVING
+                                   : HealthCheckResponse::NOT_SERVING;
   }
 
   bool Parse(HealthCheckRequest* request) {
@@ -124,6 +127,7 @@ class HealthService::Call final : public RawReactor {
   OpenCalls::Id place_;
   grpc::ByteBuffer bytes_;  // read into, later written from
   bool known_ = false;
+  bool is_liveness_ = false;
   Mutex mutex_;  // taken after the service's
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;

@@ -20,7 +20,12 @@ class HealthService final : public RawService {
  public:
   static constexpr std::size_t kMaxCalls = 256;  // of Check, and as many of Watch
 
-  // Not serving until SetServing. `names`: of the services whose health is told, beside "".
+  // The name to ask for whether the process lives, as liveness probes do: serving from the first
+  // call to the last, whatever SetServing says.
+  static constexpr const char* kLiveness = "liveness";
+
+  // Not serving until SetServing. `names`: of the services whose health is told, beside ""
+  // and kLiveness.
   explicit HealthService(const std::vector<std::string>& names);
 
   // Tells every watcher.

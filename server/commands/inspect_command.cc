@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/foreign_folder.h"
+#include "model/checkpoint/manifest.h"
 #include "model/config/config.h"
 #include "model/config/image_layout.h"
 #include "model/image/preprocess.h"
@@ -178,6 +179,18 @@ void DescribeCheckpoint(const InspectOptions& options, const model::LlavaConfig&
   CheckWeights(options, report);
 }
 
+// Which version the folder is, and with --verify whether its files are those of the manifest.
+void DescribeVersion(const InspectOptions& options, Report& report) {
+  const auto version = model::ReadManifest(options.directory);
+  if (absl::IsNotFound(version.status())) return report.Line("version", "none: no manifest.json");
+  if (!version.ok()) return report.Problem(std::string(version.status().message()));
+  report.Line("version", version->version);
+  if (!options.verify) return;
+  const absl::Status files = model::VerifyFiles(version->manifest, options.directory);
+  if (!files.ok()) return report.Problem(std::string(files.message()));
+  report.Line("files", absl::StrCat(version->manifest.files.size(), ", as the manifest says"));
+}
+
 }  // namespace
 
 Inspection Inspect(const InspectOptions& options) {
@@ -191,6 +204,7 @@ Inspection Inspect(const InspectOptions& options) {
   const auto config = report.Check(std::move(read));
   if (!config.has_value()) return std::move(report).Finish();
   report.Line("name", config->name);
+  DescribeVersion(options, report);
   DescribeArchitecture(*config, report);
   if (foreign.empty()) DescribeCheckpoint(options, *config, report);
   DescribeText(options, *config, report);
@@ -204,7 +218,8 @@ void AddInspectCommand(CLI::App& app, int* exit_code) {
   command->add_option("DIR", options->directory, "Checkpoint directory")->required();
   command->add_option("--vision-tower", options->vision_tower_dir,
                       "CLIP directory of a checkpoint in the original layout");
-  command->add_flag("--verify", options->verify, "Look for NaN and infinite weights");
+  command->add_flag("--verify", options->verify,
+                    "Read every file: its SHA-256 in the manifest, NaN and infinite weights");
   command->callback([options, exit_code] {
     const Inspection inspection = Inspect(*options);
     std::fputs(inspection.text.c_str(), stdout);

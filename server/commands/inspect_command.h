@@ -11,7 +11,7 @@ namespace llava {
 struct InspectOptions {
   std::string directory;
   std::string vision_tower_dir;
-  bool verify = false;  // look for NaN and infinite weights, which reads all of them
+  bool verify = false;  // also reads every file: its hash in the manifest, NaN, infinite weights
 };
 
 struct Inspection {

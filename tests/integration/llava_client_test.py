@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from daemon_process import IMAGES, Daemon, make_certificates, wait_until
+from daemon_process import IMAGES, Daemon, generated_client, make_certificates, wait_until
 from http_requests import CHAT, http
 
 LLAVA = os.environ["LLAVA"]
@@ -129,6 +129,28 @@ class LlavaClientTest(unittest.TestCase):
                                          capture_output=True, text=True, timeout=60, env={**os.environ, "LLAVA_TOKEN": token})
                     self.assertEqual(ran.returncode, code, ran.stderr)
                     self.assertNotIn("secret", ran.stderr)
+
+    def test_health(self):
+        def health(*args):
+            return subprocess.run([LLAVA, "health", "--server", *args], capture_output=True, text=True, timeout=60)
+        serving = health(self.daemon.addresses["grpc"])
+        self.assertEqual((serving.returncode, serving.stdout, serving.stderr), (0, "SERVING\n", ""))
+        chat = health(self.daemon.addresses["grpc"], "--service", "llava.v1.ChatService")
+        self.assertEqual((chat.returncode, chat.stdout), (0, "SERVING\n"))
+        self.assertEqual(health(self.daemon.addresses["grpc"], "--service", "nobody").returncode, 1)
+        self.assertEqual(health("127.0.0.1:1").returncode, 3)
+        with Daemon("--step-ms", "20") as daemon, daemon.channel() as channel:
+            chat, chat_grpc = generated_client()
+            parts = [chat.MessagePart(text="Go on.")]
+            request = chat.ChatRequest(messages=[chat.ChatMessage(role=chat.ROLE_USER, parts=parts)],
+                                       sampling=chat.SamplingOptions(max_tokens=200, ignore_eos=True))
+            answer = chat_grpc.ChatServiceStub(channel).ChatStream(chat.ChatStreamRequest(request=request))
+            next(answer)
+            daemon.terminate()
+            wait_until(lambda: health(daemon.addresses["grpc"]).stdout == "NOT_SERVING\n", "it drains")
+            self.assertEqual(health(daemon.addresses["grpc"]).returncode, 2)
+            self.assertEqual(health(daemon.addresses["grpc"], "--service", "liveness").stdout, "SERVING\n")
+            answer.cancel()
 
     def test_a_saved_conversation_can_be_sent_again_over_http(self):
         file = self.home / "saved.json"

@@ -54,6 +54,22 @@ TEST_F(HealthServiceTest, AWatcherIsToldNowAndWheneverItChanges) {
   EXPECT_EQ(all->reader->Finish().error_code(), grpc::UNAVAILABLE);
 }
 
+// A liveness probe that followed readiness would have a server restarted that waits for a model.
+TEST_F(HealthServiceTest, TheProcessLivesWhetherItServesOrNot) {
+  Start();
+  const auto liveness = Watch(HealthService::kLiveness);
+  EXPECT_EQ(liveness->Next(), HealthCheckResponse::SERVING);
+  for (const bool serving : {false, true, false}) {
+    server_->SetServing(serving);
+    grpc::ClientContext context;
+    HealthCheckRequest request;
+    request.set_service(HealthService::kLiveness);
+    HealthCheckResponse response;
+    EXPECT_TRUE(Health::NewStub(channel_)->Check(&context, request, &response).ok());
+    EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  }
+}
+
 TEST_F(HealthServiceTest, TooManyWatchersEndTheOldestAndLockNobodyOut) {
   Start();
   std::vector<std::shared_ptr<grpc::Channel>> channels;

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "model/checkpoint/manifest.h"
 #include "server/commands/generate_command.h"
 #include "tests/support/checkpoint_fixture.h"
 #include "tests/support/temp_dir.h"
@@ -114,6 +115,24 @@ TEST_F(InspectTest, SaysWhenServingRefusesTheHeadSize) {
 TEST_F(InspectTest, NamesADirectoryThatIsNoCheckpoint) {
   std::filesystem::remove(File("config.json"));
   EXPECT_THAT(InspectIt().problems, ElementsAre(HasSubstr("config.json")));
+}
+
+// What an init container asks before a pod serves what it copied.
+TEST_F(InspectTest, ComparesTheFilesWithTheManifest) {
+  EXPECT_THAT(InspectIt(true).text, HasSubstr("none: no manifest.json"));
+  model::Manifest manifest;
+  manifest.files = *model::DescribeFiles(dir_.path());
+  const std::string text = model::ManifestJson(manifest);
+  std::ofstream(File("manifest.json")) << text;
+  const Inspection sound = InspectIt(true);
+  EXPECT_THAT(sound.problems, IsEmpty());
+  EXPECT_THAT(sound.text, HasSubstr(model::VersionOf(text)));
+  EXPECT_THAT(sound.text, HasSubstr(absl::StrCat(manifest.files.size(), ", as the manifest says")));
+  std::ofstream(File("chat_template.json"), std::ios::app) << " ";
+  EXPECT_THAT(InspectIt(true).problems, ElementsAre(HasSubstr("chat_template.json")));
+  EXPECT_THAT(InspectIt(false).problems, IsEmpty());
+  std::ofstream(File("manifest.json")) << "{";
+  EXPECT_THAT(InspectIt(false).problems, ElementsAre(HasSubstr("manifest.json")));
 }
 
 // One sentence of what it is; not a second one of what it lacks for being that.
