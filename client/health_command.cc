@@ -1,7 +1,9 @@
 #include "client/health_command.h"
 
+#include <grpc/support/time.h>
+
 #include <CLI/CLI.hpp>
-#include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -30,9 +32,8 @@ int Run(const Arguments& arguments) {
   const auto channel = arguments.connection.Channel();
   if (!channel.ok()) return Fail(std::string(channel.status().message()), kRequestError);
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() +
-                       std::chrono::duration_cast<std::chrono::system_clock::duration>(
-                           std::chrono::duration<double>(arguments.timeout)));
+  context.set_deadline(
+      gpr_time_from_millis(static_cast<std::int64_t>(1000 * arguments.timeout), GPR_TIMESPAN));
   health::HealthCheckRequest request;
   request.set_service(arguments.service);
   health::HealthCheckResponse response;

@@ -1,6 +1,7 @@
 #include "server/app/serve_command.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -12,6 +13,7 @@
 #include "base/status_macros.h"
 #include "server/app/app.h"
 #include "server/app/signals.h"
+#include "server/config/environment.h"
 
 namespace llava::server {
 namespace {
@@ -86,7 +88,9 @@ class ReadyLine {
 }  // namespace
 
 ServeCommand::ServeCommand(CLI::App* app) {
-  app->add_option("--config", config_file_, "YAML file; see --print-config")->type_name("FILE");
+  app->add_option("--config", config_file_, "YAML file; see --print-config")
+      ->type_name("FILE")
+      ->envname(kConfigVariable);
   app->add_flag("--print-config", print_config_, "Print the effective configuration and exit");
   app->add_flag("--check", check_, "Check configuration, files and checkpoint, and exit");
   for (const Section& section : Sections()) {
@@ -105,23 +109,26 @@ void ServeCommand::AddFlag(const Section& section, const Option& option, CLI::Ap
   if (value != "\"\"" && value != "[]") flag->default_str(value);
 }
 
-absl::StatusOr<Config> ServeCommand::MakeConfig() const {
+absl::StatusOr<Config> ServeCommand::MakeConfig(Origins* origins) const {
   Config config;
   if (!config_file_.empty()) {
-    ASSIGN_OR_RETURN(config, ReadConfigFile(config_file_));
+    ASSIGN_OR_RETURN(config, ReadConfigFile(config_file_, origins));
   }
+  RETURN_IF_ERROR(SetFromEnvironment(environ, &config, origins));
   for (const auto& [option, text] : overrides_) {
     RETURN_IF_ERROR(SetOption(option->name, text, FlagOf(*option), &config));
+    (*origins)[std::string(option->name)] = FlagOf(*option);
   }
   RETURN_IF_ERROR(CheckConfig(config));
   return config;
 }
 
 int ServeCommand::Run(Backend* backend) {
-  const auto config = MakeConfig();
+  Origins origins;
+  const auto config = MakeConfig(&origins);
   if (!config.ok()) return Fail(config.status());
   if (print_config_) {
-    std::fputs(PrintConfig(*config).c_str(), stdout);
+    std::fputs(PrintConfig(*config, origins).c_str(), stdout);
     return 0;
   }
   if (check_) {

@@ -24,9 +24,10 @@ class ServeCommand {
   // off, 2 when the daemon could not start. REQUIRES: the command line was parsed.
   int Run(Backend* backend);
 
-  // The options of the file, those of flags instead where there are any. The error names the file's
-  // line or the flag. REQUIRES: the command line was parsed.
-  absl::StatusOr<Config> MakeConfig() const;
+  // The options of the file, instead those of environment variables and of flags where there are
+  // any, and where each came from. The error names the file's line, the variable or the flag.
+  // REQUIRES: the command line was parsed.
+  absl::StatusOr<Config> MakeConfig(Origins* origins) const;
 
  private:
   void AddFlag(const Section& section, const Option& option, CLI::App* app);

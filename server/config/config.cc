@@ -36,19 +36,24 @@ void ReadOption(const Option& option, StrictYaml& yaml, Config* config) {
 
 }  // namespace
 
-absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& source) {
+absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& source,
+                                   Origins* origins) {
   ASSIGN_OR_RETURN(StrictYaml root, StrictYaml::Parse(yaml, source));
   Config config;
   for (const Section& section : Sections()) {
-    for (const Option& option : section.options) ReadOption(option, root, &config);
+    for (const Option& option : section.options) {
+      ReadOption(option, root, &config);
+      const std::string name(option.name);
+      if (origins != nullptr && root.Has(name)) (*origins)[name] = source;
+    }
   }
   RETURN_IF_ERROR(root.Finish());
   return config;
 }
 
-absl::StatusOr<Config> ReadConfigFile(const std::string& path) {
+absl::StatusOr<Config> ReadConfigFile(const std::string& path, Origins* origins) {
   ASSIGN_OR_RETURN(const std::string yaml, ReadFile(path, kMaxConfigBytes));
-  return ParseConfig(yaml, path);
+  return ParseConfig(yaml, path, origins);
 }
 
 absl::Status SetOption(absl::string_view name, const std::string& text, absl::string_view source,

@@ -1,6 +1,6 @@
 // The configuration of llavad: one flat YAML file, read strictly. Every option stands once, in the
-// table of config_table.h; reading, the flags of the command line, --print-config and
-// docs/configuration.md all come from it.
+// table of config_table.h; reading, environment variables, the flags of the command line,
+// --print-config and docs/configuration.md all come from it.
 //
 //   ASSIGN_OR_RETURN(Config config, ReadConfigFile("/etc/llavad.yaml"));
 //   RETURN_IF_ERROR(SetOption("listen", "127.0.0.1:0", "--listen", &config));
@@ -12,6 +12,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -106,23 +107,28 @@ struct Config {
   bool log_content = false;
 };
 
-// The options of `path` over the defaults.
-absl::StatusOr<Config> ReadConfigFile(const std::string& path);
+// By the option's name, where its value came from: a file's name, "LLAVAD_MAX_N", "--max-n". What
+// is missing has its default.
+using Origins = std::map<std::string, std::string>;
+
+// The options of `path` over the defaults. `origins` may be null.
+absl::StatusOr<Config> ReadConfigFile(const std::string& path, Origins* origins = nullptr);
 
 // The same from text; `source` stands for the file's name in messages.
-absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& source);
+absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& source,
+                                   Origins* origins = nullptr);
 
-// One option from the text of a flag; lists are comma-separated, an empty text is the empty list.
-// `source` names the flag. REQUIRES: the table has an option of this name.
+// One option from the text of a flag or variable; lists are comma-separated, an empty text is the
+// empty list. `source` names it. REQUIRES: the table has an option of this name.
 absl::Status SetOption(absl::string_view name, const std::string& text, absl::string_view source,
                        Config* config);
 
 // What no single option shows, such as a certificate without its key.
 absl::Status CheckConfig(const Config& config);
 
-// The effective YAML: every option with its help; those at their default are commented out.
-// Invariant: ParseConfig(PrintConfig(c)) gives c.
-std::string PrintConfig(const Config& config);
+// The effective YAML: every option with its help and where its value came from; those at their
+// default are commented out. Invariant: ParseConfig(PrintConfig(c)) gives c.
+std::string PrintConfig(const Config& config, const Origins& origins = {});
 
 // docs/configuration.md.
 std::string ConfigReference();

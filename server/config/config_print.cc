@@ -21,22 +21,25 @@ std::string Wrap(absl::string_view text, absl::string_view prefix) {
   return absl::StrCat(out, prefix, line, "\n");
 }
 
-void PrintOption(const Option& option, const Config& config, std::string* out) {
+void PrintOption(const Option& option, const Config& config, const Origins& origins,
+                 std::string* out) {
   const std::string value = FormatValue(option, config);
   const std::string by_default = FormatValue(option, Config());
   const bool is_default = value == by_default;
   absl::StrAppend(out, "\n", Wrap(option.help, "# "), Wrap(Expected(option), "# Expected: "));
   if (!is_default) absl::StrAppend(out, "# Default: ", by_default, "\n");
+  const auto origin = origins.find(std::string(option.name));
+  if (origin != origins.end()) absl::StrAppend(out, "# From: ", origin->second, "\n");
   absl::StrAppend(out, is_default ? "# " : "", option.name, ": ", value, "\n");
 }
 
 }  // namespace
 
-std::string PrintConfig(const Config& config) {
+std::string PrintConfig(const Config& config, const Origins& origins) {
   std::string out = "# Options that are commented out have their default.\n";
   for (const Section& section : Sections()) {
     absl::StrAppend(&out, "\n# ", section.name, "\n");
-    for (const Option& option : section.options) PrintOption(option, config, &out);
+    for (const Option& option : section.options) PrintOption(option, config, origins, &out);
   }
   return out;
 }
@@ -47,13 +50,14 @@ std::string ConfigReference() {
       "# Configuration\n\n"
       "`llavad --config FILE` reads one YAML file. An unknown key, a wrong type or a value out of\n"
       "range is an error with its line. `llavad --config FILE --check` only checks, and\n"
-      "`--print-config` prints what is in effect. Every option is also a flag, which overrides the "
-      "file:\n"
-      "`vision_tower` is `--vision-tower DIR`. A flag takes what the file would hold "
-      "(`--prefix-cache "
-      "false`,\n"
-      "`--drain-timeout 90s`), and a list with commas (`--devices cuda:0,cuda:1`, for which "
-      "`--device` is short).\n\n"
+      "`--print-config` prints what is in effect and where it came from. Every option is also an\n"
+      "environment variable, which overrides the file, and a flag, which overrides both:\n"
+      "`vision_tower` is `LLAVAD_VISION_TOWER=DIR` and `--vision-tower DIR`. Both take what the "
+      "file\n"
+      "would hold (`--prefix-cache false`, `LLAVAD_DRAIN_TIMEOUT=90s`), and a list with commas\n"
+      "(`--devices cuda:0,cuda:1`, for which `--device` is short). `LLAVAD_CONFIG` names the file\n"
+      "where `--config` does not; any other variable that begins with `LLAVAD_` is an error, but\n"
+      "those that Kubernetes sets for a service called llavad.\n\n"
       "This page is made from the tables in `server/config/*_options.cc`.\n";
   for (const Section& section : Sections()) {
     absl::StrAppend(&out, "\n## ", section.name,

@@ -1,7 +1,10 @@
 #include "client/health_command.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
@@ -57,6 +60,21 @@ TEST_F(HealthCommandTest, TheExitCodeIsZeroOnlyWhenItServes) {
   EXPECT_THAT(err_, HasSubstr("no service b"));
   EXPECT_EQ(Run("--server 127.0.0.1:1"), kNetworkError);
   EXPECT_EQ(out_, "");
+}
+
+// A port that takes connections and never speaks.
+TEST_F(HealthCommandTest, ASilentServerIsGivenUp) {
+  const int listener = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(listen(listener, 1), 0);
+  ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const int port = ntohs(address.sin_port);
+  EXPECT_EQ(Run("--timeout 0.2 --server 127.0.0.1:" + std::to_string(port)), kServerError);
+  close(listener);
 }
 
 TEST_F(HealthCommandTest, FilesAndTimesThatAreWrongAreNamed) {

@@ -17,14 +17,16 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 
 // What the daemon would run with after `llavad FLAGS...`.
-absl::StatusOr<Config> ConfigOf(std::vector<std::string> flags) {
+absl::StatusOr<Config> ConfigOf(std::vector<std::string> flags, Origins* from = nullptr) {
   CLI::App app("", "llavad");
   ServeCommand command(&app);
   std::reverse(flags.begin(), flags.end());  // as CLI11 wants them
   app.parse(flags);
-  return command.MakeConfig();
+  Origins origins;
+  return command.MakeConfig(from == nullptr ? &origins : from);
 }
 
 // A value that differs from the default, as the flag takes it.
@@ -106,6 +108,27 @@ TEST(ServeCommandTest, FlagsOverrideTheFile) {
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->max_n, 5);
   EXPECT_EQ(config->threads, 2);
+}
+
+TEST(ServeCommandTest, AVariableIsBetweenFileAndFlag) {
+  test::TempDir dir;
+  const std::string file = dir.path() + "/llavad.yaml";
+  std::ofstream(file) << "max_n: 3\nthreads: 2\nmax_images: 2\n";
+  setenv("LLAVAD_CONFIG", file.c_str(), 1);
+  setenv("LLAVAD_MAX_N", "4", 1);
+  setenv("LLAVAD_MAX_IMAGES", "5", 1);
+  Origins from;
+  const auto config = ConfigOf({"--max-images", "6"}, &from);
+  setenv("LLAVAD_MAX_N", "17", 1);
+  const auto wrong = ConfigOf({});
+  for (const char* name : {"LLAVAD_CONFIG", "LLAVAD_MAX_N", "LLAVAD_MAX_IMAGES"}) unsetenv(name);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->threads, 2);
+  EXPECT_EQ(config->max_n, 4);
+  EXPECT_EQ(config->max_images, 6);
+  EXPECT_THAT(from, ElementsAre(Pair("max_images", "--max-images"), Pair("max_n", "LLAVAD_MAX_N"),
+                                Pair("threads", file)));
+  EXPECT_THAT(std::string(wrong.status().message()), HasSubstr("LLAVAD_MAX_N: 17"));
 }
 
 TEST(ServeCommandTest, ListsHaveCommasAndMayBeEmpty) {

@@ -114,6 +114,17 @@ TEST(ConfigTest, ThePrintedConfigurationReadsBackAsItself) {
   EXPECT_EQ(PrintConfig(*again), printed);
 }
 
+TEST(ConfigTest, WhatIsPrintedSaysWhereItCameFrom) {
+  Origins origins;
+  const auto config = ParseConfig("max_n: 3\nthreads: 0\n", "llavad.yaml", &origins);
+  ASSERT_TRUE(config.ok()) << config.status();
+  origins["max_n"] = "--max-n";
+  const std::string printed = PrintConfig(*config, origins);
+  EXPECT_THAT(printed, HasSubstr("# From: --max-n\nmax_n: 3\n"));
+  EXPECT_THAT(printed, HasSubstr("# From: llavad.yaml\n# threads: 0\n")) << "its default";
+  EXPECT_EQ(origins.size(), 2U);
+}
+
 TEST(ConfigTest, OptionsThatNeedEachOther) {
   Config config;
   EXPECT_TRUE(CheckConfig(config).ok());
