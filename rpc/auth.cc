@@ -74,8 +74,7 @@ absl::StatusOr<Auth::Token> Auth::ParseLine(absl::string_view line) {
 }
 
 absl::StatusOr<Auth> Auth::FromText(absl::string_view text, absl::string_view source) {
-  Auth auth;
-  auth.open_ = false;
+  std::vector<Token> tokens;
   int number = 0;
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     ++number;
@@ -86,11 +85,13 @@ absl::StatusOr<Auth> Auth::FromText(absl::string_view text, absl::string_view so
       const std::string place = absl::StrCat(source, ":", number);
       return Annotate(token.status(), place);
     }
-    auth.tokens_.push_back(*std::move(token));
+    tokens.push_back(*std::move(token));
   }
-  if (auth.tokens_.empty()) {
+  if (tokens.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(source, ": holds no token"));
   }
+  Auth auth;
+  auth.tokens_->Set(std::make_shared<const List>(std::move(tokens)));
   return auth;
 }
 
@@ -99,7 +100,8 @@ absl::StatusOr<Auth> Auth::FromFile(const std::string& path) {
   return FromText(text, path);
 }
 
-absl::StatusOr<const Auth::Token*> Auth::Find(absl::string_view authorization) const {
+absl::StatusOr<const Auth::Token*> Auth::Find(const std::vector<Token>& tokens,
+                                              absl::string_view authorization) {
   constexpr absl::string_view kScheme = "bearer ";
   if (!absl::StartsWithIgnoreCase(authorization, kScheme)) {
     return absl::UnauthenticatedError("authorization: expected `Bearer <token>`");
@@ -107,7 +109,7 @@ absl::StatusOr<const Auth::Token*> Auth::Find(absl::string_view authorization) c
   const absl::string_view secret = absl::StripAsciiWhitespace(authorization.substr(kScheme.size()));
   const Digest hash = Sha256Of({secret.data(), secret.size()});
   const Token* match = nullptr;
-  for (const Token& token : tokens_) {
+  for (const Token& token : tokens) {
     if (CRYPTO_memcmp(token.hash.bytes.data(), hash.bytes.data(), hash.bytes.size()) == 0) {
       match = &token;
     }
@@ -117,14 +119,16 @@ absl::StatusOr<const Auth::Token*> Auth::Find(absl::string_view authorization) c
 }
 
 absl::StatusOr<Caller> Auth::CheckAny(absl::string_view authorization) const {
-  if (open_) return Caller();
-  ASSIGN_OR_RETURN(const Token* match, Find(authorization));
+  const std::shared_ptr<const List> list = tokens_->Get();
+  if (!list->has_value()) return Caller();
+  ASSIGN_OR_RETURN(const Token* match, Find(**list, authorization));
   return Caller{match->name, match->tenants};
 }
 
 absl::StatusOr<Caller> Auth::Check(absl::string_view authorization, Role role) const {
-  if (open_) return Caller();
-  ASSIGN_OR_RETURN(const Token* match, Find(authorization));
+  const std::shared_ptr<const List> list = tokens_->Get();
+  if (!list->has_value()) return Caller();
+  ASSIGN_OR_RETURN(const Token* match, Find(**list, authorization));
   if (!(role == Role::kChat ? match->chat : match->admin)) {
     return absl::PermissionDeniedError(absl::StrCat("authorization: the token of ", match->name,
                                                     " lacks the role ",

@@ -4,13 +4,17 @@
 #define LLAVA_RPC_AUTH_H_
 
 #include <cstddef>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/digest.h"
+#include "base/mutex.h"
 
 namespace llava::rpc {
 
@@ -34,11 +38,11 @@ absl::Status CheckName(absl::string_view name);
 // INVALID_ARGUMENT of CheckName.
 absl::StatusOr<std::string> TenantOf(const Caller& caller, absl::string_view asked);
 
-// Immutable and thread-safe.
+// Thread-safe.
 class Auth {
  public:
   // Everybody may do everything.
-  Auth() = default;
+  Auth() : tokens_(std::make_unique<Tokens>()) {}
 
   // Lines `NAME ROLES sha256:HEX`, roles chat, admin and tenants with commas between them; empty
   // lines and those with # are skipped. INVALID_ARGUMENT names the line; NOT_FOUND when there is no
@@ -54,6 +58,12 @@ class Auth {
   // The same for what is open to every token.
   absl::StatusOr<Caller> CheckAny(absl::string_view authorization) const;
 
+  // Whether everybody may do everything.
+  bool open() const { return !tokens_->Get()->has_value(); }
+
+  // For calls that come from now on: the tokens of `other`.
+  void Replace(const Auth& other) { tokens_->Set(other.tokens_->Get()); }
+
  private:
   struct Token {
     std::string name;
@@ -62,11 +72,30 @@ class Auth {
     bool tenants = false;
     Digest hash;
   };
-  static absl::StatusOr<Token> ParseLine(absl::string_view line);
-  absl::StatusOr<const Token*> Find(absl::string_view authorization) const;
+  using List = std::optional<std::vector<Token>>;  // nothing: open
 
-  bool open_ = true;
-  std::vector<Token> tokens_;
+  // The list of the moment. Who has one keeps it.
+  class Tokens {
+   public:
+    std::shared_ptr<const List> Get() const {
+      MutexLock lock(&mutex_);
+      return list_;
+    }
+    void Set(std::shared_ptr<const List> list) {
+      MutexLock lock(&mutex_);
+      list_ = std::move(list);
+    }
+
+   private:
+    mutable Mutex mutex_;
+    std::shared_ptr<const List> list_ ABSL_GUARDED_BY(mutex_) = std::make_shared<const List>();
+  };
+
+  static absl::StatusOr<Token> ParseLine(absl::string_view line);
+  static absl::StatusOr<const Token*> Find(const std::vector<Token>& tokens,
+                                           absl::string_view authorization);
+
+  std::unique_ptr<Tokens> tokens_;  // behind a pointer so that this can be moved
 };
 
 }  // namespace llava::rpc

@@ -27,17 +27,6 @@ constexpr int kMaxThreads = 160;
 // A connection whose peer has silently gone is noticed within about this time.
 constexpr int kKeepaliveMs = 60'000;
 
-std::shared_ptr<grpc::ServerCredentials> Credentials(const TlsFiles& tls) {
-  if (!tls.enabled()) return grpc::InsecureServerCredentials();
-  const bool mutual = !tls.client_ca.empty();
-  grpc::SslServerCredentialsOptions options(
-      mutual ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-             : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
-  options.pem_root_certs = tls.client_ca;
-  options.pem_key_cert_pairs.push_back({tls.key, tls.certificate});
-  return grpc::SslServerCredentials(options);
-}
-
 int Milliseconds(Duration duration) {
   return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
 }
@@ -91,9 +80,12 @@ absl::Status GrpcServer::Build(const GrpcOptions& options,
                                const std::vector<RawService*>& services) {
   grpc::EnableDefaultHealthCheckService(false);
   grpc::ServerBuilder builder;
+  if (options.tls.enabled()) tls_ = std::make_shared<TlsCredentials>(options.tls);
+  const std::shared_ptr<grpc::ServerCredentials> credentials =
+      tls_ != nullptr ? tls_ : grpc::InsecureServerCredentials();
   using External = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
-  connections_ = builder.experimental().AddExternalConnectionAcceptor(External::FROM_FD,
-                                                                      Credentials(options.tls));
+  connections_ =
+      builder.experimental().AddExternalConnectionAcceptor(External::FROM_FD, credentials);
   Limit(options, &builder);
   builder.RegisterService(&health_);
   if (options.reflection) {
@@ -114,6 +106,10 @@ absl::Status GrpcServer::Build(const GrpcOptions& options,
     connections_->HandleNewConnection(&connection);
   });
   return absl::OkStatus();
+}
+
+void GrpcServer::ReplaceTls(const TlsFiles& tls) {
+  if (tls_ != nullptr) tls_->Replace(tls);
 }
 
 void GrpcServer::Stop(TimePoint deadline) {

@@ -18,6 +18,7 @@
 #include "rpc/health_service.h"
 #include "rpc/raw_service.h"
 #include "rpc/reflection_service.h"
+#include "rpc/tls_credentials.h"
 #include "rpc/tls_files.h"
 
 namespace llava::rpc {
@@ -51,6 +52,10 @@ class GrpcServer {
   // What grpc.health.v1 says of the server and of each service.
   void SetServing(bool serving) { health_.SetServing(serving); }
 
+  // For connections that come from now on. REQUIRES: `tls` is as enabled, and asks clients for
+  // certificates, as at the start.
+  void ReplaceTls(const TlsFiles& tls);
+
   // Takes no new connections; calls that are left after `deadline` are cancelled. Returns when the
   // last one has ended.
   void Stop(TimePoint deadline);
@@ -62,6 +67,7 @@ class GrpcServer {
 
   HealthService health_;
   ReflectionService reflection_;
+  std::shared_ptr<TlsCredentials> tls_;  // null: plain text
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections_;
   const std::unique_ptr<ConnectionAcceptor> acceptor_;

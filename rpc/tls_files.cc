@@ -5,6 +5,7 @@
 #include <openssl/x509.h>
 
 #include <cstddef>
+#include <ctime>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
@@ -48,6 +49,11 @@ absl::StatusOr<Certificate> ParseCertificate(const std::string& pem, const std::
   return certificate;
 }
 
+std::int64_t Expires(const X509& certificate) {
+  std::tm end = {};
+  return ASN1_TIME_to_tm(X509_get0_notAfter(&certificate), &end) == 1 ? timegm(&end) : 0;
+}
+
 }  // namespace
 
 absl::StatusOr<TlsFiles> ReadTlsFiles(const std::string& certificate, const std::string& key,
@@ -58,6 +64,7 @@ absl::StatusOr<TlsFiles> ReadTlsFiles(const std::string& certificate, const std:
   ASSIGN_OR_RETURN(files.client_ca, ReadPem(client_ca));
   if (!files.enabled()) return files;
   ASSIGN_OR_RETURN(const Certificate x509, ParseCertificate(files.certificate, certificate));
+  files.expires = Expires(*x509);
   const Key private_key(
       PEM_read_bio_PrivateKey(Memory(files.key).get(), nullptr, nullptr, nullptr));
   if (private_key == nullptr) {

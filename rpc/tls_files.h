@@ -2,6 +2,7 @@
 #ifndef LLAVA_RPC_TLS_FILES_H_
 #define LLAVA_RPC_TLS_FILES_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -13,6 +14,7 @@ struct TlsFiles {
   std::string certificate;
   std::string key;
   std::string client_ca;
+  std::int64_t expires = 0;  // the certificate's end, in seconds of Unix time
 
   bool enabled() const { return !certificate.empty(); }
 };

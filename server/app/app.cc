@@ -26,6 +26,7 @@
 #include "server/api/http/status_routes.h"
 #include "server/app/app_options.h"
 #include "server/app/engine_metrics.h"
+#include "server/app/hang_up.h"
 #include "server/app/model_metrics.h"
 #include "server/chat/chat_runner.h"
 #include "server/chat/io_pool.h"
@@ -255,6 +256,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   Parts* const p = parts.get();
   p->auth = std::move(auth);
   p->metrics.SetBuildInfo(LLAVA_VERSION);
+  p->metrics.certificate_expiry.Set(static_cast<double>(tls.expires));
   const api::StatusSources sources{[p] { return p->Scrape(); }, [p] { return p->Readiness(); }};
   api::AddStatusRoutes(sources, std::nullopt, &p->metrics_router);
   api::AddStatusRoutes(sources, rpc::Role::kAdmin, &p->api_router);
@@ -306,11 +308,9 @@ absl::Status App::AwaitFirst() {
   return p.models.Await(p.first, TimePoint::max())->status;
 }
 
-void App::OnHangUp() {
-  parts_->log->Info("SIGHUP is ignored",
-                    {{"reason",
-                      "settings are read at the start only; new versions come by watch or "
-                      "by ModelService"}});
+void App::OnHangUp(const absl::StatusOr<Config>& now) {
+  Parts& p = *parts_;
+  ReadAgain(p.config, now, {&*p.log, &p.metrics, &p.auth, p.grpc.get(), p.http.get()});
 }
 
 bool App::Stop() {
@@ -321,6 +321,7 @@ bool App::Stop() {
   p.watcher.reset();
   p.models.BeginStop();
   p.health.Drain();
+  p.metrics.draining.Set(1);
   p.runner.Drain();
   p.all_answered = p.runner.WaitUntilEmpty(begin + p.config.drain_timeout);
   const TimePoint drained = p.clock->Now();

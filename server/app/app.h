@@ -52,8 +52,8 @@ class App {
   // it does not. Starts no thread.
   absl::Status AwaitFirst();
 
-  // SIGHUP: says in the log that nothing is read anew while the daemon runs.
-  void OnHangUp();
+  // SIGHUP: see hang_up.h. `now` is the configuration as it would be read at this moment.
+  void OnHangUp(const absl::StatusOr<Config>& now);
 
   // Not ready, refuses new requests, lets accepted ones finish until drain_timeout, cuts the others
   // off and stops everything. True when every accepted request was answered; on a machine so busy

@@ -84,6 +84,16 @@ EngineMetrics::EngineMetrics(observe::Metrics* metrics, prometheus::Registry* re
   }
 }
 
+void EngineMetrics::SetUsage(std::span<const EngineStats> engines) {
+  double used = 0;
+  double total = 0;
+  for (const EngineStats& stats : engines) {
+    used += stats.scheduler.blocks_used;
+    total += stats.scheduler.blocks_total;
+  }
+  metrics_->kv_cache_usage.Set(total > 0 ? used / total : 0);
+}
+
 void EngineMetrics::OnStep(const engine::StepReport& report) {
   if (!report.status.ok()) metrics_->failed_steps.Increment();
   metrics_->step_seconds.Observe(Seconds(report.schedule + report.encode + report.forward));
@@ -127,6 +137,7 @@ void EngineMetrics::Refresh(std::span<const EngineStats> engines) {
     total.counter->Increment(now < total.last ? now : now - total.last);
     total.last = now;
   }
+  SetUsage(engines);
 }
 
 }  // namespace llava::server

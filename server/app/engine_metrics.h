@@ -36,6 +36,9 @@ class EngineMetrics final : public engine::Observer {
   void Refresh(std::span<const engine::EngineStats> engines);
 
  private:
+  // Of all engines together, which a sum of their shares is not.
+  void SetUsage(std::span<const engine::EngineStats> engines);
+
   struct Total {
     prometheus::Counter* counter;
     double last;  // the sum at the last Refresh

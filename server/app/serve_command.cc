@@ -156,7 +156,10 @@ int ServeCommand::Serve(const Config& config, Backend* backend) {
   if (!serving.ok()) return Fail(serving);
   signals.HoldBack();
   line.SignalsDrain();
-  signals.Wait([&app] { (*app)->OnHangUp(); });
+  signals.Wait([this, &app] {
+    Origins origins;
+    (*app)->OnHangUp(MakeConfig(&origins));
+  });
   return (*app)->Stop() ? 0 : kCutOff;
 }
 

@@ -51,7 +51,7 @@ Log::Log(const Options& options, const Clock* clock, std::shared_ptr<spdlog::sin
       clock_(clock),
       logger_(std::make_unique<spdlog::logger>("llavad", std::move(sink))) {
   logger_->set_pattern("%v");
-  logger_->set_level(spdlog::level::from_str(options.level));
+  SetLevel(options.level);
   logger_->flush_on(spdlog::level::trace);
 }
 
@@ -63,6 +63,10 @@ std::unique_ptr<Log> Log::ToStderr(const Options& options, const Clock* clock) {
 
 std::unique_ptr<Log> Log::ToNowhere(const Clock* clock) {
   return std::make_unique<Log>(Options{}, clock, std::make_shared<spdlog::sinks::null_sink_mt>());
+}
+
+void Log::SetLevel(const std::string& level) const {
+  logger_->set_level(spdlog::level::from_str(level));
 }
 
 void Log::Debug(absl::string_view event, boost::json::object fields) const {

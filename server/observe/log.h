@@ -42,6 +42,9 @@ class Log {
   // Nobody reads it: for tests and tools.
   static std::unique_ptr<Log> ToNowhere(const Clock* clock);
 
+  // As Options::level, from the next line on.
+  void SetLevel(const std::string& level) const;
+
   void Debug(absl::string_view event, boost::json::object fields = {}) const;
   void Info(absl::string_view event, boost::json::object fields = {}) const;
   void Warning(absl::string_view event, boost::json::object fields = {}) const;

@@ -119,9 +119,16 @@ class Metrics {
              {0, 1, 2, 5, 10});
   prometheus::Counter& failed_steps = Total("llava_failed_steps_total", "Steps that failed.");
 
+  prometheus::Gauge& kv_cache_usage = Now(
+      "llava_kv_cache_usage_ratio", "Share of the KV cache's blocks that answers hold, 0 to 1.");
   prometheus::Gauge& preparing =
       Now("llava_requests_preparing", "Requests in or before the prepare pool.");
   prometheus::Gauge& ready = Now("llava_ready", "1 when the daemon wants requests.");
+  prometheus::Gauge& draining =
+      Now("llava_draining", "1 while accepted requests are finished and new ones are refused.");
+  prometheus::Gauge& certificate_expiry =
+      Now("llava_certificate_expiry_timestamp_seconds",
+          "When the certificate in use ends, in Unix time; 0 without TLS.");
 };
 
 }  // namespace llava::observe

@@ -53,14 +53,14 @@ class OperatingTest(unittest.TestCase):
                     self.assertEqual(error.code(), grpc.StatusCode.DEADLINE_EXCEEDED, error.details())
             busy.cancel()
 
-    def test_a_hang_up_is_ignored_with_a_line_in_the_log(self):
+    def test_a_hang_up_ends_nothing(self):
         with Daemon("--step-ms", "5") as daemon, daemon.channel() as channel:
             stub = pb_grpc.ChatServiceStub(channel)
             answer = stream(stub, ask("Go on.", 60))
             next(answer)
             for times in (1, 2):
                 daemon.process.send_signal(signal.SIGHUP)
-                wait_until(lambda: daemon.logged().count('"SIGHUP is ignored"') == times, "the hang-up is told")
+                wait_until(lambda: daemon.logged().count('"read again","what":"tokens"') == times, "the hang-up is told")
             self.assertEqual(sum(len(event.token_ids) for event in answer), 59)
             self.assertEqual(len(stub.Chat(ask("Still there?", 3)).choices), 1)
             self.assertEqual(daemon.stop(), 0)

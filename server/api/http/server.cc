@@ -34,7 +34,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions&
   auto server = std::unique_ptr<HttpServer>(new HttpServer(options, io, router));
   server->stopping_ = true;  // until it listens, so that it may be destroyed
   RETURN_IF_ERROR(CheckOrigins(options.cors_origins));
-  if (options.tls.enabled()) RETURN_IF_ERROR(server->LoadTls());
+  if (options.tls.enabled()) RETURN_IF_ERROR(server->ReplaceTls(options.tls));
   RETURN_IF_ERROR(server->Listen());
   server->stopping_ = false;
   LLAVA_CHECK(server->open_.Enter());
@@ -42,21 +42,24 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions&
   return server;
 }
 
-absl::Status HttpServer::LoadTls() {
+absl::Status HttpServer::ReplaceTls(const rpc::TlsFiles& tls) {
   boost::system::error_code error;
-  tls_.emplace(asio::ssl::context::tls_server);
-  SSL_CTX_set_min_proto_version(tls_->native_handle(), TLS1_2_VERSION);
+  asio::ssl::context context(asio::ssl::context::tls_server);
+  SSL_CTX_set_min_proto_version(context.native_handle(), TLS1_2_VERSION);
   // Of TLS 1.2 what gRPC speaks, too: forward secrecy and authenticated encryption, no CBC.
-  LLAVA_CHECK(SSL_CTX_set_cipher_list(tls_->native_handle(), "ECDHE+AESGCM:ECDHE+CHACHA20") == 1);
-  SSL_CTX_set_options(tls_->native_handle(), SSL_OP_NO_RENEGOTIATION);
-  tls_->use_certificate_chain(asio::buffer(options_.tls.certificate), error);
-  if (!error) tls_->use_private_key(asio::buffer(options_.tls.key), asio::ssl::context::pem, error);
-  if (!error && !options_.tls.client_ca.empty()) {
-    tls_->add_certificate_authority(asio::buffer(options_.tls.client_ca), error);
-    tls_->set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
+  LLAVA_CHECK(SSL_CTX_set_cipher_list(context.native_handle(), "ECDHE+AESGCM:ECDHE+CHACHA20") == 1);
+  SSL_CTX_set_options(context.native_handle(), SSL_OP_NO_RENEGOTIATION);
+  context.use_certificate_chain(asio::buffer(tls.certificate), error);
+  if (!error) context.use_private_key(asio::buffer(tls.key), asio::ssl::context::pem, error);
+  if (!error && !tls.client_ca.empty()) {
+    context.add_certificate_authority(asio::buffer(tls.client_ca), error);
+    context.set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
   }
-  if (!error) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("TLS files: ", error.message()));
+  if (error) return absl::InvalidArgumentError(absl::StrCat("TLS files: ", error.message()));
+  // Connections that are open share OpenSSL's part of the old context.
+  MutexLock lock(&mutex_);
+  tls_ = std::move(context);
+  return absl::OkStatus();
 }
 
 absl::Status HttpServer::Listen() {

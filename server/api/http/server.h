@@ -59,6 +59,10 @@ class HttpServer {
 
   int port() const { return port_; }
 
+  // For connections that come from now on. INVALID_ARGUMENT, and nothing changes, when the files
+  // are no good. REQUIRES: `tls` is as enabled as at the start.
+  absl::Status ReplaceTls(const rpc::TlsFiles& tls);
+
   // Takes no new connections, closes idle ones, and lets requests finish until `deadline`; then
   // cuts them off. Returns when the last connection is gone.
   void Stop(TimePoint deadline);
@@ -74,7 +78,6 @@ class HttpServer {
  private:
   HttpServer(const HttpOptions& options, IoPool* io, const HttpRouter* router);
   absl::Status Listen();
-  absl::Status LoadTls();
   boost::asio::awaitable<void> Accept();
   void Adopt(boost::asio::ip::tcp::socket socket);
   void CloseAll(bool now);
@@ -83,13 +86,13 @@ class HttpServer {
   IoPool* const io_;
   const HttpRouter* const router_;
   const Cors cors_;
-  std::optional<boost::asio::ssl::context> tls_;
   boost::asio::ip::tcp::acceptor acceptor_;
   int port_ = 0;
   std::atomic<bool> stopping_ = false;
   BodyBudget bodies_;
   Gate open_;  // the acceptor and each connection
   Mutex mutex_;
+  std::optional<boost::asio::ssl::context> tls_ ABSL_GUARDED_BY(mutex_);
   std::set<std::shared_ptr<HttpConnection>> connections_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -51,6 +51,7 @@ TEST_F(EngineMetricsTest, EverythingIsThereBeforeThereIsAnEngine) {
   engines_.Refresh({});
   Expect("llava_requests_running", "0");
   Expect("llava_kv_blocks{state=\"free\"}", "0");
+  Expect("llava_kv_cache_usage_ratio", "0");
   Expect("llava_preemptions_total", "0");
   Expect("llava_image_cache_requests_total{result=\"hit\"}", "0");
 }
@@ -63,6 +64,7 @@ TEST_F(EngineMetricsTest, TheSumOverAllEngines) {
   Expect("llava_kv_blocks{state=\"used\"}", "30");
   Expect("llava_kv_blocks{state=\"cached\"}", "60");
   Expect("llava_kv_blocks{state=\"free\"}", "210");
+  Expect("llava_kv_cache_usage_ratio", "0.1");
   Expect("llava_image_cache_bytes", "12288");
   Expect("llava_preemptions_total", "12");
   Expect("llava_prefix_cache_queried_tokens_total", "1500");

@@ -59,6 +59,17 @@ TEST_F(LogTest, BytesThatAreNoTextAreRepairedWhereverTheyStand) {
   EXPECT_EQ(line.at("good").as_string(), "\xE6\x9D\xB1");
 }
 
+TEST_F(LogTest, TheLevelCanChange) {
+  const Log log = MakeLog({.level = "warning"});
+  log.Info("no");
+  log.SetLevel("info");
+  log.Info("yes");
+  log.SetLevel("error");
+  log.Warning("no");
+  EXPECT_THAT(out_.str(), testing::HasSubstr("yes"));
+  EXPECT_THAT(out_.str(), testing::Not(testing::HasSubstr("\"no\"")));
+}
+
 TEST_F(LogTest, TheLevelDecides) {
   const Log log = MakeLog({.level = "warning"});
   log.Info("no");
