@@ -19,7 +19,7 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 set(LLAVA_HOT $<$<CONFIG:Release>:-O3>)
 # What waits for people and sockets (command lines, generated messages, tests) compiles nearly twice
 # as fast this way.
-set(LLAVA_COLD -O1)
+set(LLAVA_COLD $<$<CONFIG:Release,Debug>:-O1>)
 add_compile_options(-fPIC -pthread)
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1 -D_GLIBCXX_ASSERTIONS")
 add_link_options(-fuse-ld=lld -Wl,--as-needed)

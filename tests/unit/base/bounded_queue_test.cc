@@ -97,6 +97,20 @@ TEST(BoundedQueueTest, RoomAndItemsAndTheEndWakeThoseWhoWait) {
   queue.Close();
 }
 
+// So often that the producer waits for room at least once, and then for ever if nobody wakes it.
+TEST(BoundedQueueTest, TakingEverythingWakesThoseWhoWaitForRoom) {
+  constexpr int kItems = 5000;
+  BoundedQueue<int> queue(1);
+  std::jthread producer([&] {
+    for (int i = 0; i < kItems; ++i) queue.Push(int{i});
+  });
+  int taken = 0;
+  while (taken < kItems) {
+    queue.WaitUntil(TimePoint::max());
+    for (const int item : queue.PopAll()) ASSERT_EQ(item, taken++);
+  }
+}
+
 TEST(BoundedQueueTest, WaitsNoLongerThanTheDeadline) {
   RealClock clock;
   BoundedQueue<int> queue(1);

@@ -1,7 +1,9 @@
 #include "base/durable_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <filesystem>
 #include <string>
 
@@ -53,6 +55,23 @@ TEST(DurableFile, AFullDiskIsAnError) {
   auto file = OutputFile::Create("/dev/full");
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_TRUE(absl::IsResourceExhausted(file->Write("x"))) << "ENOSPC";
+}
+
+// A file that may not grow takes a part of what is written to it, and then no more.
+TEST(DurableFile, WhatIsTakenInPartsIsWrittenToItsEnd) {
+  const test::TempDir dir;
+  auto file = OutputFile::Create(dir.path() + "/file");
+  ASSERT_TRUE(file.ok()) << file.status();
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{.rlim_cur = 1000, .rlim_max = before.rlim_max};
+  const auto old_handler = signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const absl::Status status = file->Write(std::string(1500, 'x'));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, old_handler);
+  EXPECT_FALSE(status.ok());
+  EXPECT_EQ(std::filesystem::file_size(dir.path() + "/file"), 1000u);
 }
 
 }  // namespace

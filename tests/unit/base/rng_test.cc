@@ -1,5 +1,6 @@
 #include "base/rng.h"
 
+#include <map>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -26,6 +27,18 @@ TEST(RngTest, BetweenCoversItsWholeRangeAndNothingElse) {
     ++seen[static_cast<std::size_t>(value + 2)];
   }
   for (const int count : seen) EXPECT_GT(count, 850);
+}
+
+TEST(RngTest, EachOrderIsAsLikely) {
+  Rng rng(6);
+  std::map<std::vector<int>, int> seen;
+  for (int i = 0; i < 6000; ++i) {
+    std::vector<int> items = {1, 2, 3};
+    rng.Shuffle(items);
+    ++seen[items];
+  }
+  EXPECT_EQ(seen.size(), 6u);
+  for (const auto& [order, count] : seen) EXPECT_NEAR(count, 1000, 150);
 }
 
 TEST(RngTest, NormalHasMeanZeroAndVarianceOne) {

@@ -20,6 +20,7 @@ TEST(SamplingParamsTest, EveryFieldOutOfRangeIsNamed) {
       {"temperature", [](auto& p) { p.temperature = -1; }},
       {"temperature", [&](auto& p) { p.temperature = nan; }},
       {"top_p", [](auto& p) { p.top_p = -0.1; }},
+      {"top_p", [](auto& p) { p.top_p = 1.01; }},
       {"top_p", [&](auto& p) { p.top_p = nan; }},
       {"top_k", [](auto& p) { p.top_k = -1; }},
       {"min_p", [](auto& p) { p.min_p = 2; }},

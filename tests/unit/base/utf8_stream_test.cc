@@ -23,6 +23,19 @@ TEST(Utf8StreamTest, ReplacesWhatCannotBeACharacter) {
   EXPECT_FALSE(IsValidUtf8("\xF0\x9F\x90"));
 }
 
+// The first and the last character of each length, and what lies just beyond.
+TEST(Utf8StreamTest, CharactersEndAt10FFFF) {
+  for (const std::string_view character :
+       {"\x7F", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80",
+        "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"}) {
+    EXPECT_TRUE(IsValidUtf8(character)) << character;
+  }
+  for (const std::string_view none : {"\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80",
+                                      "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80"}) {
+    EXPECT_FALSE(IsValidUtf8(none)) << none;
+  }
+}
+
 TEST(Utf8StreamTest, AnySplitAddsUpToTheWhole) {
   Rng rng(7);
   for (int round = 0; round < 2000; ++round) {

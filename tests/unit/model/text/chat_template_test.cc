@@ -1,17 +1,12 @@
 #include "model/text/chat_template.h"
 
-#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/field_error.h"
-#include "base/json_reader.h"
-#include "boost/json/object.hpp"
-#include "boost/json/serialize.hpp"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/temp_dir.h"
 
 namespace llava::model {
 namespace {
@@ -180,73 +175,6 @@ TEST(ChatTemplateTest, UnknownNamesAreListed) {
   for (const std::string& name : ChatTemplate::Names()) {
     EXPECT_EQ(ChatTemplate::ByName(name)->name(), name);
   }
-}
-
-class ForCheckpointTest : public testing::Test {
- protected:
-  void Write(const std::string& name, const std::string& text) const {
-    std::ofstream(dir_.path() + "/" + name, std::ios::binary) << text;
-  }
-  void WriteTemplate(const std::string& name, const boost::json::value& jinja) const {
-    Write(name, boost::json::serialize(boost::json::object{{"chat_template", jinja}}));
-  }
-  std::string Name(const LlavaConfig& config = {}) {
-    const auto chat_template = ChatTemplate::ForCheckpoint(dir_.path(), config);
-    EXPECT_TRUE(chat_template.ok()) << chat_template.status();
-    return chat_template.ok() ? chat_template->name() : "";
-  }
-
-  test::TempDir dir_;
-};
-
-TEST_F(ForCheckpointTest, KnowsTheHubsTemplates) {
-  const auto texts = *ReadJsonObject("tests/golden/data/text/chat_templates.json");
-  for (const std::string version : {"hub", "older"}) {
-    WriteTemplate("tokenizer_config.json", texts.at(version));
-    EXPECT_EQ(Name(), "hf");
-    WriteTemplate("tokenizer_config.json",
-                  boost::json::array{
-                      boost::json::object{{"name", "default"}, {"template", texts.at(version)}}});
-    EXPECT_EQ(Name(), "hf");
-  }
-  // Line ends and white space between tags do not matter, and a file of its own counts first.
-  Write("chat_template.jinja", "{# none #}\n" + std::string(texts.at("hub").as_string()) + "\n");
-  WriteTemplate("tokenizer_config.json", "something else");
-  EXPECT_EQ(Name(), "hf");
-}
-
-TEST_F(ForCheckpointTest, ReadsWhatItWrites) {
-  for (const std::string& name : ChatTemplate::Names()) {
-    Write("chat_template.jinja", ChatTemplate::ByName(name)->Jinja());
-    EXPECT_EQ(Name(), name);
-  }
-}
-
-TEST_F(ForCheckpointTest, AnUnknownTemplateIsRefusedNotReplaced) {
-  WriteTemplate("tokenizer_config.json", "{{ messages }}");
-  for (const std::string name : {"tokenizer_config.json", "chat_template.json"}) {
-    WriteTemplate(name, "{{ messages }}");
-    const auto status = ChatTemplate::ForCheckpoint(dir_.path(), {}).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-    EXPECT_THAT(std::string(status.message()),
-                AllOf(HasSubstr(name + ": chat_template"), HasSubstr("the setting chat_template"),
-                      HasSubstr("vicuna_v1, llava_v1")));
-  }
-}
-
-TEST_F(ForCheckpointTest, WithoutOneTheArchitectureCounts) {
-  EXPECT_EQ(Name(), "vicuna_v1");
-  LlavaConfig config;
-  config.name = "llava-v1.5-7b";
-  EXPECT_EQ(Name(config), "vicuna_v1");
-  config.name = "llava-llama-2-13b-chat";
-  EXPECT_EQ(Name(config), "llava_llama_2");
-  config.name = "model";
-  config.base_model = "mistralai/Mistral-7B-Instruct-v0.2";
-  EXPECT_EQ(Name(config), "mistral_instruct");
-  config.base_model = "";
-  config.text.model_type = "mistral";
-  EXPECT_EQ(Name(config), "mistral_instruct");
 }
 
 }  // namespace

@@ -119,5 +119,36 @@ TEST(SplitEvenlyTest, DealsEveryRowOnceWithNearEqualTotals) {
   }
 }
 
+TEST(LengthGroupedSamplerTest, AGroupedBatchBeginsWithItsLongestRow) {
+  Rng rng(9);
+  const auto lengths = RandomLengths(&rng, 200);
+  LengthGroupedSampler sampler(lengths, {8, Grouping::kLengthAndModality, 1});
+  for (std::int64_t step = 0; step < sampler.steps_per_epoch(); ++step) {
+    int before = 1000;
+    for (const std::int64_t row : sampler.Batch(step)) {
+      const int length = std::abs(lengths[static_cast<std::size_t>(row)]);
+      EXPECT_LE(length, before) << "step " << step;
+      before = length;
+    }
+  }
+}
+
+// Long batches come at any time, not all at the beginning.
+TEST(LengthGroupedSamplerTest, GroupedBatchesComeInRandomOrder) {
+  std::vector<std::int32_t> lengths(400);
+  std::iota(lengths.begin(), lengths.end(), 1);
+  LengthGroupedSampler sampler(lengths, {8, Grouping::kLengthAndModality, 1});
+  std::vector<std::int64_t> first_rows;
+  for (std::int64_t step = 0; step < 50; ++step) first_rows.push_back(sampler.Batch(step)[0]);
+  EXPECT_FALSE(std::is_sorted(first_rows.begin(), first_rows.end()));
+  EXPECT_FALSE(std::is_sorted(first_rows.rbegin(), first_rows.rend()));
+}
+
+TEST(SplitEvenlyTest, TheNextLongestRowGoesToThePartThatHasTheLeast) {
+  EXPECT_EQ(SplitEvenly({0, 1, 2, 3}, {8, 7, -2, 1}, 2), (std::vector<Indices>{{0, 3}, {1, 2}}));
+  EXPECT_EQ(SplitEvenly({0, 1, 2, 3, 4}, {1, 9, 3, 5, -7}, 2),
+            (std::vector<Indices>{{1, 2}, {4, 3, 0}}));
+}
+
 }  // namespace
 }  // namespace llava::training

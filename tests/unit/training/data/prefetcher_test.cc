@@ -45,6 +45,26 @@ TEST(CollatorTest, ShiftsTargetsWithinEachSample) {
                 .samples = 2, .tokens = 7, .label_tokens = 4, .image_tokens = 1, .truncated = 1}));
 }
 
+TEST(CollatorTest, EachNumberOfTheStatsAddsUp) {
+  BatchStats sum{.samples = 1,
+                 .tokens = 2,
+                 .label_tokens = 3,
+                 .image_tokens = 4,
+                 .truncated = 5,
+                 .masked = 6,
+                 .bad = 7,
+                 .padding = 8};
+  sum += sum;
+  EXPECT_EQ(sum, (BatchStats{.samples = 2,
+                             .tokens = 4,
+                             .label_tokens = 6,
+                             .image_tokens = 8,
+                             .truncated = 10,
+                             .masked = 12,
+                             .bad = 14,
+                             .padding = 16}));
+}
+
 TEST(CollatorTest, LeavesOutAndCountsSamplesThatTeachNothing) {
   std::vector<Sample> samples;
   samples.push_back(MakeSample("masked", {kX, kX}));
