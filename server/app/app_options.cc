@@ -97,7 +97,8 @@ api::ChatRunner::Options ToRunnerOptions(const Config& config) {
                      .max_text_bytes = config.max_text_bytes,
                      .max_n = static_cast<int>(std::min(config.max_n, config.max_running))},
           .request_timeout = config.request_timeout,
-          .canary_by_tenant = config.canary_by == "tenant"};
+          .canary_by_tenant = config.canary_by == "tenant",
+          .caches_by_tenant = config.cache_isolation == "tenant"};
 }
 
 rpc::CallGuard::Limits ToGuardLimits(const Config& config) {

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "model/image/image.h"
 
 namespace llava::api {
@@ -27,6 +28,12 @@ absl::Status CheckCounts(const ChatCall& call, const CallLimits& limits) {
   if (call.n < 1 || call.n > limits.max_n) {
     return Wrong(call, "n", absl::StrCat(call.n, " is not in [1, ", limits.max_n, "]"));
   }
+  if (call.cache_salt.size() > kMaxCacheSaltBytes) {
+    return Wrong(call, "cache_salt",
+                 absl::StrCat("has ", call.cache_salt.size(), " bytes, expected at most ",
+                              kMaxCacheSaltBytes));
+  }
+  if (!IsValidUtf8(call.cache_salt)) return Wrong(call, "cache_salt", "is not UTF-8");
   return absl::OkStatus();
 }
 

@@ -3,6 +3,7 @@
 #define LLAVA_SERVER_CHAT_CHAT_CALL_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -29,6 +30,7 @@ struct ChatCall {
   std::string request_id;
   std::string model;   // empty: the default
   std::string tenant;  // of rpc::TenantOf, which checks what it is called; "" before it runs
+  std::string cache_salt;
   std::vector<model::ChatMessage> messages;
   std::vector<CallImage> images;  // what the messages' ImageParts index
   SamplingParams sampling;
@@ -43,6 +45,8 @@ struct ChatCall {
   // Set when the client has gone; read while the call waits and is prepared.
   std::shared_ptr<const std::atomic<bool>> cancelled;
 };
+
+inline constexpr std::size_t kMaxCacheSaltBytes = 256;
 
 // Bounds of one request; from the configuration.
 struct CallLimits {

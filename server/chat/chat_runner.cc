@@ -12,6 +12,7 @@
 #include "base/field_error.h"
 #include "base/status_macros.h"
 #include "server/chat/api_error.h"
+#include "server/chat/cache_domain.h"
 #include "server/chat/model_choice.h"
 
 namespace llava::api {
@@ -271,6 +272,7 @@ absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const
   request.arrival = call.arrival;
   request.deadline = call.deadline;
   request.version = job.model->digest;
+  request.cache_domain = CacheDomain(options_.caches_by_tenant ? call.tenant : "", call.cache_salt);
   request.prompt_ids = std::move(prepared->prompt_ids);
   request.images = std::move(prepared->images);
   submission->make_decoder = job.model->processor->MakeDecoderFactory(call.sampling.stop);

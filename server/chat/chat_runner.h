@@ -30,6 +30,7 @@ class ChatRunner {
     CallLimits limits;
     Duration request_timeout = std::chrono::minutes(10);
     bool canary_by_tenant = false;  // otherwise by conversation
+    bool caches_by_tenant = true;   // otherwise all tenants share them
   };
   using Done = std::function<void(absl::StatusOr<Answer>)>;
 

@@ -80,6 +80,7 @@ struct Config {
   std::string tls_key;
   std::string tls_client_ca;
   std::string tokens_file;
+  std::string cache_isolation = "tenant";
   std::vector<std::string> cors_origins;
   std::vector<std::string> image_url_hosts;
   std::vector<std::string> image_url_networks;

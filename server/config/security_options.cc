@@ -3,6 +3,8 @@
 namespace llava::server {
 namespace {
 
+constexpr absl::string_view kIsolationChoices[] = {"tenant", "none"};
+
 constexpr Option kSecurityOptions[] = {
     {"tls_certificate", &Config::tls_certificate,
      "PEM file with the certificate chain; empty: no TLS."},
@@ -13,6 +15,14 @@ constexpr Option kSecurityOptions[] = {
      "File of bearer tokens, one a line: NAME ROLES sha256:HEX, where ROLES are "
      "some of chat,admin,tenants and HEX comes from `printf %s TOKEN | sha256sum`; "
      "empty: everybody may do everything."},
+    {"cache_isolation",
+     &Config::cache_isolation,
+     "Who shares what the prefix and picture caches hold. tenant: the requests of one tenant, so "
+     "that no other can tell from counts or times what it sent. none: those of all tenants. "
+     "A request's cache_salt divides both further.",
+     Unit::kNone,
+     {},
+     kIsolationChoices},
     {"cors_origins", &Config::cors_origins,
      "Origins, such as https://example.org, whose pages may call the HTTP API from a "
      "browser; * for all."},

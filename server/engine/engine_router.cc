@@ -24,6 +24,7 @@ std::uint64_t KeyOf(const scheduling::Request& request) {
     key = (key ^ value) * 0x9E3779B97F4A7C15u;
     key ^= key >> 29;
   };
+  add(std::hash<Digest>()(request.cache_domain));
   if (!request.images.empty()) {
     add(std::hash<Digest>()(request.images.front().digest));
     return key;

@@ -4,23 +4,21 @@
 
 namespace llava::scheduling {
 
-std::optional<FeatureId> FeatureCache::Pin(const Digest& version, const Digest& image) {
-  const auto found = ids_.find(Key{version, image});
+std::optional<FeatureId> FeatureCache::Pin(const FeatureKey& key) {
+  const auto found = ids_.find(key);
   if (found == ids_.end()) return std::nullopt;
   Entry& entry = entries_.at(found->second);
   if (entry.pins++ == 0) idle_.erase(entry.idle);
   return found->second;
 }
 
-std::optional<FeatureId> FeatureCache::Insert(const Digest& version, const Digest& image,
-                                              std::int64_t bytes) {
+std::optional<FeatureId> FeatureCache::Insert(const FeatureKey& key, std::int64_t bytes) {
   while (bytes_ + bytes > budget_bytes_) {
     if (idle_.empty()) return std::nullopt;
     ++evictions_;
     Drop(idle_.front());
   }
   const FeatureId id(++last_id_);
-  const Key key{version, image};
   LLAVA_CHECK(ids_.emplace(key, id).second);
   entries_[id] = Entry{.key = key, .bytes = bytes, .pins = 1, .valid = true, .idle = {}};
   bytes_ += bytes;

@@ -14,25 +14,31 @@
 
 namespace llava::scheduling {
 
+// By what an encoded image is found again.
+struct FeatureKey {
+  Digest version;
+  Digest cache_domain;
+  Digest image;
+  bool operator==(const FeatureKey&) const = default;
+};
+
 // Engine thread only. Invariants:
 //   1. the bytes of all entries never exceed the budget
 //   2. an entry is dropped only when nobody pins it, the least recently used first
-//   3. an entry belongs to one (image, model version); an id is never used twice
+//   3. an entry belongs to one (image, model version, cache domain); an id is never used twice
 class FeatureCache {
  public:
   explicit FeatureCache(std::int64_t budget_bytes) : budget_bytes_(budget_bytes) {}
 
   // Whether Pin would find the image.
-  bool Has(const Digest& version, const Digest& image) const {
-    return ids_.contains(Key{version, image});
-  }
+  bool Has(const FeatureKey& key) const { return ids_.contains(key); }
 
   // The feature of an image, pinned; nothing when it is not there.
-  std::optional<FeatureId> Pin(const Digest& version, const Digest& image);
+  std::optional<FeatureId> Pin(const FeatureKey& key);
 
   // A new entry, pinned; others may be dropped for it. Nothing when the pinned ones leave no room.
-  // REQUIRES: Pin(version, image) found nothing.
-  std::optional<FeatureId> Insert(const Digest& version, const Digest& image, std::int64_t bytes);
+  // REQUIRES: Pin(key) found nothing.
+  std::optional<FeatureId> Insert(const FeatureKey& key, std::int64_t bytes);
 
   void Unpin(FeatureId feature);  // REQUIRES: pinned; once for each pin
 
@@ -53,18 +59,14 @@ class FeatureCache {
   std::uint64_t evictions() const { return evictions_; }
 
  private:
-  struct Key {
-    Digest version;
-    Digest image;
-    bool operator==(const Key&) const = default;
-  };
   struct KeyHash {
-    std::size_t operator()(const Key& key) const noexcept {
-      return std::hash<Digest>()(key.image) ^ (std::hash<Digest>()(key.version) * 31);
+    std::size_t operator()(const FeatureKey& key) const noexcept {
+      const std::hash<Digest> hash;
+      return hash(key.image) ^ (31 * (hash(key.version) ^ (31 * hash(key.cache_domain))));
     }
   };
   struct Entry {
-    Key key;
+    FeatureKey key;
     std::int64_t bytes = 0;
     int pins = 0;
     bool valid = true;
@@ -79,7 +81,7 @@ class FeatureCache {
   std::int64_t bytes_ = 0;
   std::uint64_t last_id_ = 0;
   std::uint64_t evictions_ = 0;
-  std::unordered_map<Key, FeatureId, KeyHash> ids_;  // of the valid entries
+  std::unordered_map<FeatureKey, FeatureId, KeyHash> ids_;  // of the valid entries
   std::unordered_map<FeatureId, Entry> entries_;
   std::list<FeatureId> idle_;  // not pinned, the least recently used first
   std::vector<FeatureId> dropped_;

@@ -135,6 +135,29 @@ absl::Status CheckFeatures(const Scheduler& scheduler) {
   return absl::OkStatus();
 }
 
+// 16: whoever shares a block or an encoded image is of one version and one cache domain.
+absl::Status CheckDomains(const Scheduler& scheduler) {
+  std::unordered_map<BlockId, const Request*> blocks;
+  std::unordered_map<FeatureId, const Request*> features;
+  const auto same = [](const Request& a, const Request& b) {
+    return a.version == b.version && a.cache_domain == b.cache_domain;
+  };
+  for (const Sequence* sequence : scheduler.planner().running()) {
+    const Request* request = sequence->request->spec.get();
+    for (const BlockId block : sequence->blocks) {
+      if (!same(*blocks.emplace(block, request).first->second, *request)) {
+        return Broken(16, "block ", block.value(), " is shared across cache domains");
+      }
+    }
+    for (const Pin& pin : sequence->pins) {
+      if (!same(*features.emplace(pin.feature, request).first->second, *request)) {
+        return Broken(16, "feature ", pin.feature.value(), " is shared across cache domains");
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 // 7, 8: the step.
 absl::Status CheckPlan(const Scheduler& scheduler, const StepPlan& plan) {
   const BlockPool& pool = scheduler.planner().kv().pool();
@@ -176,6 +199,7 @@ absl::Status CheckInvariants(const Scheduler& scheduler) {
   RETURN_IF_ERROR(CheckBlocks(scheduler));
   RETURN_IF_ERROR(CheckPlaces(scheduler));
   RETURN_IF_ERROR(CheckFeatures(scheduler));
+  RETURN_IF_ERROR(CheckDomains(scheduler));
   RETURN_IF_ERROR(CheckPlan(scheduler, plan));
   return CheckProgress(scheduler, plan);
 }

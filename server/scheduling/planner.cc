@@ -274,8 +274,8 @@ bool Planner::EnsureFeature(Step& step, Sequence& sequence, int image) {
   }
   RequestState& request = *sequence.request;
   const ImageInput& input = request.spec->images[static_cast<std::size_t>(image)];
-  const Digest& version = request.spec->version;
-  if (const auto feature = features_.Pin(version, input.digest)) {
+  const FeatureKey key{request.spec->version, request.spec->cache_domain, input.digest};
+  if (const auto feature = features_.Pin(key)) {
     Hit(marks_, Mark::kFeatureHit);
     ++counters_.images_needed;
     sequence.pins.push_back({image, *feature});
@@ -283,8 +283,7 @@ bool Planner::EnsureFeature(Step& step, Sequence& sequence, int image) {
   }
   if (step.images_left == 0) return false;
   const std::uint64_t evictions = features_.evictions();
-  const auto feature =
-      features_.Insert(version, input.digest, options_.feature_bytes_per_token * input.count);
+  const auto feature = features_.Insert(key, options_.feature_bytes_per_token * input.count);
   if (features_.evictions() > evictions) Hit(marks_, Mark::kFeatureEvicted);
   if (!feature) {
     Hit(marks_, Mark::kFeatureFull);

@@ -42,6 +42,7 @@ struct Request {
   TimePoint arrival;                        // when the front door saw it
   std::optional<TimePoint> deadline;        // of the whole answer
   Digest version;                           // of the model, from admission to the last token
+  Digest cache_domain;                      // what was computed for another one is not reused
   std::vector<std::int32_t> prompt_ids;     // one id per image token (their value does not matter)
   std::vector<ImageInput> images;           // by offset, disjoint, inside prompt_ids
   SamplingParams sampling;                  // validated

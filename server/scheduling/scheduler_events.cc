@@ -55,7 +55,8 @@ Work Scheduler::LeastWork(const RequestState& state) {
   const int cached = planner_.PeekCached(sequence);
   Work work{.prompt_tokens = sequence.size() - cached, .images = 0, .decode_steps = 0};
   for (const ImageInput& image : request.images) {
-    const bool encoded = planner_.features().Has(request.version, image.digest);
+    const bool encoded =
+        planner_.features().Has({request.version, request.cache_domain, image.digest});
     if (image.offset + image.count > cached && !encoded) ++work.images;
   }
   // The first token comes from the prompt's last step.

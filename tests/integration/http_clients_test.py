@@ -141,7 +141,7 @@ class HttpClientsTest(unittest.TestCase):
             "model": [1], "no_such": [1], "stream_options": [1], "logit_bias": [1], "messages": ["x", []],
             "tools": [[{}]], "tool_choice": ["required"], "functions": [[{}]], "function_call": [{"name": "f"}], "audio": [{"voice": "x"}],
             "response_format": [{"type": "json_object"}], "modalities": [["audio"]], "prediction": [{"type": "content"}],
-            "web_search_options": [{}], "reasoning_effort": ["high"], "verbosity": ["low"], "best_of": [2], "cache_salt": ["s"],
+            "web_search_options": [{}], "reasoning_effort": ["high"], "verbosity": ["low"], "best_of": [2], "cache_salt": [7, "s" * 257],
             "moderation": [{}], "stop_token_ids": [1, [1] * 1025], "continue_final_message": [True], "skip_special_tokens": [False]}
         cases = [({"messages": hello, name: value}, 400, name) for name, values in wrong.items() for value in values] + [
             ({}, 400, "messages"), (b"{", 400, None), (b"[1]", 400, None), ({"messages": hello, "model": "nobody"}, 404, "model"),

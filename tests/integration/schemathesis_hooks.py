@@ -7,7 +7,7 @@ REASONS = re.compile("|".join([
     r"messages\[\d+\]: expected ",  # whose images
     r"(continue_final_message|add_generation_prompt): is (true|false), but the last message ",
     r"messages\[\d+\]\.content\[\d+\]\.image_url\.url: ",  # no picture, or none that may be fetched
-    r"(X-Tenant|user): (has \d+ bytes|is \".*\"), expected ",  # bytes, which a schema does not count
+    r"(X-Tenant|user|cache_salt): (has \d+ bytes|is \".*\"), expected ",  # bytes, which a schema does not count
     r"stop(\[\d+\])?: \d+ bytes, expected ",
     r"min_tokens: \d+ is not between 0 and max_tokens$",
     r"top_logprobs: needs logprobs: true$",

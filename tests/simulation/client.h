@@ -52,6 +52,7 @@ class Client {
 
   bool cancelled() const { return cancelled_; }
   const scheduling::Request& request() const { return spec_.request; }
+  const std::vector<Expected>& expected() const { return expected_; }  // by choice
   scheduling::RequestId id() const { return spec_.request.id; }
   std::int64_t tokens_read() const { return tokens_read_; }
 

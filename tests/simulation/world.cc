@@ -157,6 +157,9 @@ absl::Status World::Arrivals() {
   if (client.ok()) {
     client->submitted = client->last_progress = tick_;
     client->found_idle = IsIdle();
+    std::vector<std::vector<std::int32_t>> answers;
+    for (const Expected& expected : client->expected()) answers.push_back(expected.tokens);
+    ledger_.Add(client->request(), answers);
     clients_.push_back(*std::move(client));
     return absl::OkStatus();
   }
@@ -203,8 +206,13 @@ absl::Status World::ReadAll() {
   return absl::OkStatus();
 }
 
+absl::Status World::CheckEnd(const Client& client) const {
+  RETURN_IF_ERROR(CheckCause(client));
+  return ledger_.Check(client.request(), client.end().usage, client.end().status.ok());
+}
+
 // No status without its cause.
-absl::Status World::CheckEnd(const Client& client) {
+absl::Status World::CheckCause(const Client& client) const {
   const absl::Status& status = client.end().status;
   const bool had_deadline = client.request().deadline.has_value();
   bool allowed = false;
@@ -303,6 +311,9 @@ ClientSpec World::DrawRequest() {
   request.version =
       rng_.Chance(0.01) ? NumberedDigest("version", -1) : versions_[rng_.Below(versions_.size())];
   request.tenant = plan_.tenants ? absl::StrCat("tenant", rng_.Below(4)) : "";
+  if (plan_.domains) {
+    request.cache_domain = NumberedDigest("domain", static_cast<int>(rng_.Below(3)));
+  }
   if (plan_.priorities) request.priority = static_cast<scheduling::Priority>(rng_.Below(3));
   if (plan_.shared_prompts && rng_.Chance(0.7)) {
     request.prompt_ids = shared_prompts_[rng_.Below(shared_prompts_.size())];

@@ -17,6 +17,7 @@
 #include "server/engine/admission_gate.h"
 #include "server/engine/engine.h"
 #include "server/scheduling/marks.h"
+#include "tests/simulation/cache_ledger.h"
 #include "tests/simulation/client.h"
 #include "tests/support/fake_executor.h"
 
@@ -25,7 +26,7 @@ namespace llava::simulation {
 // Which troubles this world has, and its sizes.
 struct WorldPlan {
   bool images, cancels, deadlines, tenants, stalls, shortage, errors, out_of_memory, choices;
-  bool priorities, versions, shared_prompts, sampling, tiny_device, stutters;
+  bool priorities, versions, shared_prompts, sampling, tiny_device, stutters, domains;
   int max_live = 0;     // admission bound
   double arrivals = 0;  // a tick, on average
   int max_prompt = 0;
@@ -59,7 +60,8 @@ class World {
   absl::Status Arrivals();
   absl::Status Cancels();
   absl::Status ReadAll();
-  absl::Status CheckEnd(const Client& client);
+  absl::Status CheckEnd(const Client& client) const;
+  absl::Status CheckCause(const Client& client) const;
   absl::Status CheckWait(Client& client, std::int64_t tokens_before);
   absl::Status CheckLeftovers();
   void ChangeVersions();
@@ -78,6 +80,7 @@ class World {
   testing::FakeExecutor* executor_ = nullptr;  // owned by engine_
   std::unique_ptr<engine::Engine> engine_;
   std::vector<Client> clients_;
+  CacheLedger ledger_;
   std::vector<Digest> versions_;  // that new requests may use
   std::vector<std::vector<std::int32_t>> shared_prompts_;
   int next_version_ = 0;

@@ -15,7 +15,7 @@ WorldPlan WorldPlan::Draw(Rng& rng) {
   for (bool* trouble :
        {&plan.images, &plan.cancels, &plan.deadlines, &plan.tenants, &plan.stalls, &plan.shortage,
         &plan.errors, &plan.out_of_memory, &plan.choices, &plan.priorities, &plan.versions,
-        &plan.shared_prompts, &plan.sampling, &plan.tiny_device, &plan.stutters}) {
+        &plan.shared_prompts, &plan.sampling, &plan.tiny_device, &plan.stutters, &plan.domains}) {
     *trouble = rng.Chance(0.5);
   }
   plan.max_live = Pick(rng, 2, 24);
@@ -50,7 +50,7 @@ std::string WorldPlan::ToString() const {
       {choices, "choices"},     {priorities, "priorities"},
       {versions, "versions"},   {shared_prompts, "shared_prompts"},
       {sampling, "sampling"},   {tiny_device, "tiny_device"},
-      {stutters, "stutters"}};
+      {stutters, "stutters"},   {domains, "domains"}};
   for (const auto& [on, name] : all) {
     if (on) absl::StrAppend(&troubles, " ", name);
   }

@@ -147,6 +147,7 @@ absl::StatusOr<ChatCall> ToCall(const llava::v1::ChatRequest& request, absl::str
   call.protocol = "grpc";
   call.model = request.model();
   call.tenant = request.tenant();
+  call.cache_salt = request.cache_salt();
   call.n = request.n() == 0 ? 1 : request.n();
   call.sampling = ToSampling(request.sampling());
   call.field_prefix = std::string(prefix);

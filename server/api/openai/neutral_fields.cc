@@ -71,7 +71,6 @@ constexpr NeutralField kFields[] = {
     {"guided_grammar", "[]"},
     {"guided_decoding_backend", "[]"},
     {"guided_whitespace_pattern", "[]"},
-    {"cache_salt", "[]"},
     {"kv_transfer_params", "[{}]"},
     {"vllm_xargs", "[{}]"},
     // In stream_options.

@@ -316,6 +316,7 @@ std::map<std::string, Reader> AllReaders() {
        [](Value v, Field f, Reading* r) { return Read(v, f, &r->begins_answer.emplace()); }},
       {"priority",
        [](Value v, Field f, Reading* r) { return ReadPriority(v, f, &r->call.priority); }},
+      {"cache_salt", [](Value v, Field f, Reading* r) { return Read(v, f, &r->call.cache_salt); }},
       {"user", [](Value v, Field f, Reading* r) { return Read(v, f, &r->call.tenant); }},
   });
   return readers;

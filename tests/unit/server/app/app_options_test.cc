@@ -85,6 +85,13 @@ TEST(ToRunnerOptionsTest, AnswersAreBoundedByTheSeatsToo) {
   EXPECT_TRUE(ToRunnerOptions(config).canary_by_tenant);
 }
 
+TEST(ToRunnerOptionsTest, CachesAreApartByTenantUnlessAllShareThem) {
+  Config config;
+  EXPECT_TRUE(ToRunnerOptions(config).caches_by_tenant);
+  config.cache_isolation = "none";
+  EXPECT_FALSE(ToRunnerOptions(config).caches_by_tenant);
+}
+
 TEST(ToRegistryOptionsTest, PercentagesBecomeShares) {
   Config config;
   config.canary_percent = 25;

@@ -209,6 +209,35 @@ TEST_F(ChatRunnerTest, ARequestBecomesAnAnswer) {
   EXPECT_GT(end.usage.prompt_tokens, 1);
 }
 
+// Asked by bob: what alice sent is not found, until she and he share it.
+TEST_F(ChatRunnerTest, CachesAreApartByTenantAndSalt) {
+  const auto cached = [this](ChatRunner& runner, const char* tenant, const char* salt) {
+    ChatCall call = Hello();
+    call.messages[0].parts = {std::string("one two three four five six seven eight nine ten")};
+    call.tenant = tenant;
+    call.cache_salt = salt;
+    Promise<absl::StatusOr<Answer>> got;
+    runner.Start(std::move(call),
+                 [&](absl::StatusOr<Answer> answer) { got.Set(std::move(answer)); });
+    auto answer = got.Wait();
+    EXPECT_TRUE(answer.ok()) << answer.status();
+    return answer.ok() ? ReadAll(*answer).usage.cached_tokens : -1;
+  };
+  EXPECT_EQ(cached(runner_, "alice", ""), 0);
+  EXPECT_GT(cached(runner_, "alice", ""), 0);
+  EXPECT_EQ(cached(runner_, "bob", ""), 0);
+  EXPECT_EQ(cached(runner_, "alice", "pepper"), 0);
+  EXPECT_GT(cached(runner_, "alice", "pepper"), 0);
+  EXPECT_EQ(cached(runner_, "bob", "pepper"), 0);
+  ChatRunner sharing({.caches_by_tenant = false}, &directory_, &admission_, &pool_, &metrics_,
+                     log_.get(), &clock_);
+  EXPECT_EQ(cached(sharing, "alice", ""), 0);  // another domain than any tenant's
+  EXPECT_GT(cached(sharing, "bob", ""), 0);
+  EXPECT_EQ(cached(sharing, "bob", "pepper"), 0);
+  EXPECT_GT(cached(sharing, "alice", "pepper"), 0);
+  EXPECT_TRUE(sharing.WaitUntilEmpty(TimePoint::max()));
+}
+
 TEST_F(ChatRunnerTest, WhatAClientSaysWrongIsNamedByItsPath) {
   ChatCall call = Hello();
   call.sampling.top_p = 2;
@@ -222,6 +251,11 @@ TEST_F(ChatRunnerTest, WhatAClientSaysWrongIsNamedByItsPath) {
   call = Hello();
   call.messages[0].parts = {std::string(4001, 'x')};
   ExpectRefused(std::move(call), "request.messages");
+  for (const std::string& salt : {std::string(257, 'x'), std::string("\xff")}) {
+    call = Hello();
+    call.cache_salt = salt;
+    ExpectRefused(std::move(call), "request.cache_salt");
+  }
   call = Hello();
   call.model = "nobody";
   EXPECT_EQ(FieldOf(Ask(std::move(call)).status()), "request.model");

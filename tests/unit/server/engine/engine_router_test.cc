@@ -53,5 +53,15 @@ TEST(EngineRouterTest, AnotherVersionIsAnotherBeginning) {
   EXPECT_EQ(router.Pick(request, {0, 100}), 0u);
 }
 
+TEST(EngineRouterTest, AnotherCacheDomainIsAnotherBeginning) {
+  EngineRouter router;
+  for (const char* image : {static_cast<const char*>(nullptr), "cat"}) {
+    scheduling::Request request = Prompt(1, image);
+    EXPECT_EQ(router.Pick(request, {100, 0}), 1u);
+    request.cache_domain = Sha256Of("bob");
+    EXPECT_EQ(router.Pick(request, {0, 100}), 0u);
+  }
+}
+
 }  // namespace
 }  // namespace llava::engine

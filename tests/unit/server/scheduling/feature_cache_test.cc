@@ -7,6 +7,8 @@ namespace {
 
 const Digest kV1 = Sha256Of("v1");
 const Digest kV2 = Sha256Of("v2");
+const Digest kHome = Sha256Of("alice");
+const Digest kAway = Sha256Of("bob");
 const Digest kCat = Sha256Of("cat");
 const Digest kDog = Sha256Of("dog");
 const Digest kOwl = Sha256Of("owl");
@@ -17,42 +19,45 @@ std::vector<FeatureId> Dropped(FeatureCache& cache) {
   return dropped;
 }
 
-TEST(FeatureCacheTest, IsKeyedByImageAndVersion) {
+TEST(FeatureCacheTest, IsKeyedByImageVersionAndDomain) {
   FeatureCache cache(100);
-  const FeatureId cat = *cache.Insert(kV1, kCat, 10);
-  EXPECT_EQ(cache.Pin(kV1, kCat), cat);
+  const FeatureId cat = *cache.Insert({kV1, kHome, kCat}, 10);
+  EXPECT_EQ(cache.Pin({kV1, kHome, kCat}), cat);
   EXPECT_EQ(cache.pins(cat), 2);
-  EXPECT_EQ(cache.Pin(kV2, kCat), std::nullopt);
-  EXPECT_EQ(cache.Pin(kV1, kDog), std::nullopt);
+  EXPECT_EQ(cache.Pin({kV2, kHome, kCat}), std::nullopt);
+  EXPECT_EQ(cache.Pin({kV1, kHome, kDog}), std::nullopt);
+  EXPECT_EQ(cache.Pin({kV1, kAway, kCat}), std::nullopt);
+  EXPECT_FALSE(cache.Has({kV1, kAway, kCat}));
+  EXPECT_NE(*cache.Insert({kV1, kAway, kCat}, 10), cat);
 }
 
 TEST(FeatureCacheTest, TheLeastRecentlyUsedGoesFirst) {
   FeatureCache cache(20);
-  const FeatureId cat = *cache.Insert(kV1, kCat, 10);
-  const FeatureId dog = *cache.Insert(kV1, kDog, 10);
+  const FeatureId cat = *cache.Insert({kV1, kHome, kCat}, 10);
+  const FeatureId dog = *cache.Insert({kV1, kHome, kDog}, 10);
   cache.Unpin(cat);
   cache.Unpin(dog);
-  cache.Unpin(*cache.Pin(kV1, kCat));
-  ASSERT_TRUE(cache.Insert(kV1, kOwl, 10).has_value());
+  cache.Unpin(*cache.Pin({kV1, kHome, kCat}));
+  ASSERT_TRUE(cache.Insert({kV1, kHome, kOwl}, 10).has_value());
   EXPECT_EQ(Dropped(cache), std::vector{dog});
   EXPECT_EQ(cache.bytes(), 20);
 }
 
 TEST(FeatureCacheTest, PinnedOnesStay) {
   FeatureCache cache(20);
-  const FeatureId cat = *cache.Insert(kV1, kCat, 15);
-  EXPECT_EQ(cache.Insert(kV1, kDog, 10), std::nullopt);
+  const FeatureId cat = *cache.Insert({kV1, kHome, kCat}, 15);
+  EXPECT_EQ(cache.Insert({kV1, kHome, kDog}, 10), std::nullopt);
   cache.Unpin(cat);
-  EXPECT_TRUE(cache.Insert(kV1, kDog, 10).has_value());
+  EXPECT_TRUE(cache.Insert({kV1, kHome, kDog}, 10).has_value());
 }
 
 TEST(FeatureCacheTest, AnInvalidOneIsNotFoundAndGoesWithItsLastPin) {
   FeatureCache cache(20);
-  const FeatureId cat = *cache.Insert(kV1, kCat, 10);
+  const FeatureId cat = *cache.Insert({kV1, kHome, kCat}, 10);
   cache.Invalidate(cat);
-  EXPECT_EQ(cache.Pin(kV1, kCat), std::nullopt);
+  EXPECT_EQ(cache.Pin({kV1, kHome, kCat}), std::nullopt);
   EXPECT_TRUE(Dropped(cache).empty());
-  EXPECT_NE(*cache.Insert(kV1, kCat, 10), cat);
+  EXPECT_NE(*cache.Insert({kV1, kHome, kCat}, 10), cat);
   cache.Unpin(cat);
   EXPECT_EQ(Dropped(cache), std::vector{cat});
   EXPECT_EQ(cache.size(), 1u);
@@ -60,38 +65,38 @@ TEST(FeatureCacheTest, AnInvalidOneIsNotFoundAndGoesWithItsLastPin) {
 
 TEST(FeatureCacheTest, AVersionGoesAsAWhole) {
   FeatureCache cache(100);
-  const FeatureId one = *cache.Insert(kV1, kCat, 10);
-  const FeatureId two = *cache.Insert(kV2, kCat, 10);
+  const FeatureId one = *cache.Insert({kV1, kHome, kCat}, 10);
+  const FeatureId two = *cache.Insert({kV2, kHome, kCat}, 10);
   cache.Unpin(one);
   cache.Unpin(two);
   cache.DropVersion(kV1);
   EXPECT_EQ(Dropped(cache), std::vector{one});
-  EXPECT_EQ(cache.Pin(kV2, kCat), two);
+  EXPECT_EQ(cache.Pin({kV2, kHome, kCat}), two);
 }
 
 TEST(FeatureCacheTest, HasWhatPinWouldFind) {
   FeatureCache cache(100);
   const Digest version = Sha256Of("v");
   const Digest image = Sha256Of("cat");
-  EXPECT_FALSE(cache.Has(version, image));
-  const auto feature = cache.Insert(version, image, 10);
+  EXPECT_FALSE(cache.Has({version, kHome, image}));
+  const auto feature = cache.Insert({version, kHome, image}, 10);
   ASSERT_TRUE(feature.has_value());
-  EXPECT_TRUE(cache.Has(version, image));
+  EXPECT_TRUE(cache.Has({version, kHome, image}));
   EXPECT_EQ(cache.pins(*feature), 1) << "looking pins nothing";
-  EXPECT_FALSE(cache.Has(version, Sha256Of("dog")));
-  EXPECT_FALSE(cache.Has(Sha256Of("w"), image));
+  EXPECT_FALSE(cache.Has({version, kHome, Sha256Of("dog")}));
+  EXPECT_FALSE(cache.Has({Sha256Of("w"), kHome, image}));
   cache.Invalidate(*feature);
-  EXPECT_FALSE(cache.Has(version, image));
+  EXPECT_FALSE(cache.Has({version, kHome, image}));
 }
 
 // Exactly the budget fits.
 TEST(FeatureCacheTest, TheBudgetMayBeReached) {
   FeatureCache cache(100);
   const Digest version = Sha256Of("v");
-  const auto first = cache.Insert(version, Sha256Of("a"), 60);
+  const auto first = cache.Insert({version, kHome, Sha256Of("a")}, 60);
   ASSERT_TRUE(first.has_value());
-  EXPECT_FALSE(cache.Insert(version, Sha256Of("b"), 41).has_value());
-  EXPECT_TRUE(cache.Insert(version, Sha256Of("b"), 40).has_value());
+  EXPECT_FALSE(cache.Insert({version, kHome, Sha256Of("b")}, 41).has_value());
+  EXPECT_TRUE(cache.Insert({version, kHome, Sha256Of("b")}, 40).has_value());
   EXPECT_EQ(cache.bytes(), 100);
   EXPECT_EQ(cache.size(), 2u);
 }

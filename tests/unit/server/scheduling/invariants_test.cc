@@ -6,7 +6,10 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "tests/unit/server/scheduling/scheduler_harness.h"
 
 namespace llava::scheduling {
 namespace {
@@ -153,6 +156,36 @@ TEST_F(InvariantsTest, TwoChunksThatWriteOneBlock) {
 TEST_F(InvariantsTest, APausedRequestInAStep) {
   State(1).paused = true;
   ExpectBroken(9);
+}
+
+// Two sequences that share are made in one domain; then one of them is said to be of another.
+void ExpectShared(SchedulerHarness& h, RequestId one, RequestId other) {
+  ASSERT_TRUE(h.scheduler.requests().contains(one) && h.scheduler.requests().contains(other));
+  h.scheduler.requests().at(other)->spec->cache_domain = Sha256Of("bob");
+  const absl::Status status = CheckInvariants(h.scheduler);
+  EXPECT_THAT(std::string(status.message()), StartsWith("invariant 16:"));
+  h.scheduler.requests().at(other)->spec->cache_domain = {};
+}
+
+TEST(SharingInvariantTest, ABlockOfTwoCacheDomains) {
+  SchedulerHarness h;
+  const RequestId one = h.Arrives(h.MakeRequest(40, 50));
+  h.Tick();
+  h.Tick();
+  const RequestId other = h.Arrives(h.MakeRequest(40, 50));
+  h.Tick();
+  ExpectShared(h, one, other);
+}
+
+TEST(SharingInvariantTest, AFeatureOfTwoCacheDomains) {
+  SchedulerHarness h;
+  Request first = h.MakeRequest(100, 5), second = h.MakeRequest(100, 5, 1000);
+  h.AddImage(first, "cat", 4, 80);
+  h.AddImage(second, "cat", 4, 80);
+  const RequestId one = h.Arrives(std::move(first)), other = h.Arrives(std::move(second));
+  h.Tick();
+  h.Tick();
+  ExpectShared(h, one, other);
 }
 
 TEST_F(InvariantsTest, SomebodyCouldRunAndNothingDoes) {

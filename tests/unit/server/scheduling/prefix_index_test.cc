@@ -44,6 +44,16 @@ TEST_F(BlockNamerTest, DependsOnParentAndTokens) {
   EXPECT_NE(name, Name(Ids(16), {}, Sha256Of("another version")));
 }
 
+TEST_F(BlockNamerTest, TheRootDependsOnVersionAndDomain) {
+  const Digest v1 = Sha256Of("v1"), alice = Sha256Of("alice");
+  const Digest root = namer_.Root(v1, alice);
+  EXPECT_EQ(root, namer_.Root(v1, alice));
+  EXPECT_NE(root, namer_.Root(Sha256Of("v2"), alice));
+  EXPECT_NE(root, namer_.Root(v1, Sha256Of("bob")));
+  EXPECT_NE(root, namer_.Root(v1, Digest{}));
+  EXPECT_NE(root, namer_.Root(alice, v1));
+}
+
 TEST_F(BlockNamerTest, DependsOnTheImageAndThePlaceInIt) {
   const auto ids = Ids(32);
   const Digest name = Name(ids, {Image("cat", 4, 8)});

@@ -129,6 +129,58 @@ TEST(SchedulerTest, AnotherVersionOrImageSharesNothing) {
   EXPECT_EQ(h.usage[other].images_encoded, 1);
 }
 
+// Neither at the start, nor from one that runs beside it, nor after a preemption.
+TEST(SchedulerTest, AnotherCacheDomainSharesNothing) {
+  SchedulerHarness h;
+  const auto ask = [&](const char* domain) {
+    Request request = h.MakeRequest(100, 3);
+    h.AddImage(request, "cat", 4, 80);
+    request.cache_domain = Sha256Of(domain);
+    return h.Arrives(std::move(request));
+  };
+  const RequestId bob = ask("bob");
+  h.Finish();
+  const RequestId alice = ask("alice");
+  const RequestId carol = ask("carol");
+  h.Finish();
+  const RequestId bob_again = ask("bob");
+  const RequestId alice_again = ask("alice");
+  h.Finish();
+  for (const RequestId first : {bob, alice, carol}) {
+    EXPECT_EQ(h.usage[first].cached_tokens, 0);
+    EXPECT_EQ(h.usage[first].images_encoded, 1);
+  }
+  for (const RequestId again : {bob_again, alice_again}) {
+    EXPECT_EQ(h.usage[again].cached_tokens, 96);
+    EXPECT_EQ(h.usage[again].images_encoded, 0);
+  }
+}
+
+// What a deadline allows is judged by what the request's own domain has: a refusal tells nothing.
+TEST(SchedulerTest, ADeadlineIsJudgedWithinTheCacheDomain) {
+  SchedulerHarness h;
+  h.forward_time = std::chrono::seconds(1);
+  const auto ask = [&](const char* domain) {
+    Request request = h.MakeRequest(100, 1);
+    request.cache_domain = Sha256Of(domain);
+    return request;
+  };
+  for (int i = 1; i < 10; ++i) h.Arrives(h.MakeRequest(64, 1, 1000 * i));  // what a step costs
+  h.Arrives(ask("bob"));
+  h.Finish();
+  h.Arrives(h.MakeRequest(16, 100, 50000));  // the device is not idle
+  h.Tick();
+  h.Tick();
+  Request alice = ask("alice");
+  Request bob = ask("bob");
+  alice.deadline = bob.deadline = h.now + std::chrono::milliseconds(800);
+  const RequestId refused = h.Arrives(std::move(alice));
+  const RequestId taken = h.Arrives(std::move(bob));
+  h.Tick();
+  EXPECT_TRUE(absl::IsResourceExhausted(h.ended[refused])) << h.ended[refused];
+  EXPECT_FALSE(h.ended.contains(taken)) << h.ended[taken];
+}
+
 TEST(SchedulerTest, ChoicesShareThePromptAndCopyBeforeTheyWrite) {
   SchedulerHarness h;
   Request request = h.MakeRequest(40, 10);  // 2 full blocks and a half one

@@ -28,6 +28,7 @@ TEST(CodecTest, SamplingReachesTheCall) {
   llava::v1::ChatRequest request = Hello();
   request.set_model("m");
   request.set_tenant("alice");
+  request.set_cache_salt("salt");
   request.set_n(3);
   request.set_priority(llava::v1::PRIORITY_HIGH);
   llava::v1::SamplingOptions& from = *request.mutable_sampling();
@@ -51,6 +52,7 @@ TEST(CodecTest, SamplingReachesTheCall) {
   EXPECT_EQ(call->protocol, "grpc");
   EXPECT_EQ(call->model, "m");
   EXPECT_EQ(call->tenant, "alice");
+  EXPECT_EQ(call->cache_salt, "salt");
   EXPECT_EQ(call->n, 3);
   EXPECT_EQ(call->priority, scheduling::Priority::kHigh);
   const SamplingParams& sampling = call->sampling;

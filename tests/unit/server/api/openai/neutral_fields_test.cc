@@ -50,7 +50,6 @@ TEST(NeutralFieldsTest, WhatWouldChangeTheAnswerIsRefusedByName) {
       {"best_of", "2"},
       {"skip_special_tokens", "false"},
       {"chat_template_kwargs", R"({"x": 1})"},
-      {"cache_salt", "\"s\""},
       {"guided_json", "{}"},
   };
   for (const auto& [name, value] : refused) {
@@ -63,6 +62,7 @@ TEST(NeutralFieldsTest, WhatWouldChangeTheAnswerIsRefusedByName) {
 
 TEST(NeutralFieldsTest, OtherNamesAreNotKnown) {
   EXPECT_FALSE(IsNeutralField("temperature"));
+  EXPECT_FALSE(IsNeutralField("cache_salt"));
   EXPECT_FALSE(IsNeutralField("no_such"));
 }
 

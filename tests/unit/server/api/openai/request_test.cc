@@ -44,7 +44,8 @@ TEST(OpenAiRequestTest, SamplingFieldsReachTheCall) {
          "presence_penalty": 0.2, "frequency_penalty": 0.3, "max_tokens": 9, "min_tokens": 2,
          "ignore_eos": true, "stop": ["x", "y"], "stop_token_ids": [3, 4.0],
          "logit_bias": {"5": 1.5}, "seed": 18446744073709551615, "logprobs": true,
-         "top_logprobs": 2, "n": 3, "priority": "low", "user": "alice", "model": "m")");
+         "top_logprobs": 2, "n": 3, "priority": "low", "user": "alice", "model": "m",
+         "cache_salt": "s")");
   const SamplingParams& sampling = request.call.sampling;
   EXPECT_EQ(sampling.temperature, 0.5);
   EXPECT_EQ(sampling.top_p, 0.9);
@@ -64,6 +65,7 @@ TEST(OpenAiRequestTest, SamplingFieldsReachTheCall) {
   EXPECT_EQ(request.call.n, 3);
   EXPECT_EQ(request.call.priority, scheduling::Priority::kLow);
   EXPECT_EQ(request.call.tenant, "alice");
+  EXPECT_EQ(request.call.cache_salt, "s");
   EXPECT_EQ(request.call.model, "m");
 }
 
@@ -99,6 +101,7 @@ TEST(OpenAiRequestTest, WrongFieldsAreNamed) {
       {R"("top_k": 1.5)", "top_k"},
       {R"("max_completion_tokens": 0)", "max_completion_tokens"},
       {R"("n": 1e300)", "n"},
+      {R"("cache_salt": 7)", "cache_salt"},
       {R"("stream": 1)", "stream"},
       {R"("stop": [1])", "stop[0]"},
       {R"("stop": 1)", "stop"},

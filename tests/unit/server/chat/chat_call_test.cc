@@ -1,0 +1,91 @@
+#include "server/chat/chat_call.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+
+#include "base/field_error.h"
+#include "base/file.h"
+
+namespace llava::api {
+namespace {
+
+using ::testing::HasSubstr;
+
+ChatCall Hello() {
+  ChatCall call;
+  call.tenant = "alice";
+  call.field_prefix = "request.";
+  call.sampling_field = "sampling.";
+  call.messages = {{model::Role::kUser, {std::string("Hello")}}};
+  return call;
+}
+
+void ExpectWrong(const ChatCall& call, const std::string& field, const std::string& why) {
+  const auto weight = CheckCall(call, {.max_text_bytes = 100});
+  EXPECT_TRUE(absl::IsInvalidArgument(weight.status())) << field;
+  EXPECT_EQ(FieldOf(weight.status()), field);
+  EXPECT_THAT(std::string(weight.status().message()), HasSubstr(why));
+}
+
+TEST(CheckCallTest, WeighsTheTextAndThePicturesHeaders) {
+  ChatCall call = Hello();
+  const auto text = CheckCall(call, {});
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(text->bytes, 5);
+  EXPECT_EQ(text->pixels, 0);
+  const auto read = ReadFile("tests/golden/data/images/landscape.png", 1 << 20);
+  ASSERT_TRUE(read.ok()) << read.status();
+  const std::string& picture = *read;
+  call.images.push_back({.bytes = picture, .field = "request.messages[0].parts[1].image"});
+  const auto both = CheckCall(call, {});
+  ASSERT_TRUE(both.ok()) << both.status();
+  EXPECT_EQ(both->bytes, 5 + static_cast<std::int64_t>(picture.size()));
+  EXPECT_GT(both->pixels, 0);
+}
+
+TEST(CheckCallTest, TheFirstWrongFieldIsNamedByItsPath) {
+  ChatCall call = Hello();
+  call.n = 99;
+  ExpectWrong(call, "request.n", "99 is not in [1, 8]");
+  call = Hello();
+  call.messages.clear();
+  ExpectWrong(call, "request.messages", "at least one");
+  call = Hello();
+  call.messages[0].parts = {std::string(101, 'x')};
+  ExpectWrong(call, "request.messages", "101 bytes of text, expected at most 100");
+  call = Hello();
+  call.tenant = "a\tb";
+  ExpectWrong(call, "request.tenant", "control characters");
+  call = Hello();
+  call.sampling.top_p = 2;
+  ExpectWrong(call, "request.sampling.top_p", "2");
+  call = Hello();
+  call.images.push_back({.bytes = "text", .field = "request.messages[0].parts[1].image"});
+  ExpectWrong(call, "request.messages[0].parts[1].image", "text");
+}
+
+// It may be a secret: its value is not repeated.
+TEST(CheckCallTest, ACacheSaltIsShortText) {
+  ChatCall call = Hello();
+  call.cache_salt = std::string(kMaxCacheSaltBytes, 's');
+  EXPECT_TRUE(CheckCall(call, {}).ok());
+  call.cache_salt += 's';
+  ExpectWrong(call, "request.cache_salt", "has 257 bytes, expected at most 256");
+  call.cache_salt = "\xff";
+  ExpectWrong(call, "request.cache_salt", "UTF-8");
+}
+
+TEST(CheckTokenIdsTest, AnIdBeyondTheVocabularyIsNamed) {
+  ChatCall call = Hello();
+  call.sampling.stop_token_ids = {5, 10};
+  EXPECT_TRUE(CheckTokenIds(call, 11).ok());
+  EXPECT_EQ(FieldOf(CheckTokenIds(call, 10)), "request.sampling.stop_token_ids[1]");
+  call.sampling.logit_bias = {{12, 1.0}};
+  EXPECT_EQ(FieldOf(CheckTokenIds(call, 11)), "request.sampling.logit_bias[12]");
+}
+
+}  // namespace
+}  // namespace llava::api
