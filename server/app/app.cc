@@ -88,6 +88,7 @@ struct App::Parts {
         }) {}
 
   std::string Scrape();
+  bool HasStalled() const;
   observe::Health::State Readiness() const;
   void OnChange(const registry::VersionInfo& info, const std::string& cause);
   absl::Status Watch();
@@ -143,9 +144,7 @@ std::string App::Parts::Scrape() {
   return prometheus::TextSerializer().Serialize(families);
 }
 
-observe::Health::State App::Parts::Readiness() const {
-  const observe::Health::State state = health.state();
-  if (!state.ready) return state;
+bool App::Parts::HasStalled() const {
   bool stalled = false;
   host.WithEngines([&](const auto& engines) {
     for (const engine::Engine* engine : engines) {
@@ -154,7 +153,13 @@ observe::Health::State App::Parts::Readiness() const {
       stalled |= busy && stats.last_step.has_value() && clock->Now() - *stats.last_step > kStalled;
     }
   });
-  if (stalled) return {false, "an engine has stalled"};
+  return stalled;
+}
+
+observe::Health::State App::Parts::Readiness() const {
+  const observe::Health::State state = health.state();
+  if (!state.ready) return state;
+  if (HasStalled()) return {false, "an engine has stalled"};
   const std::string problem = ports == nullptr ? "" : ports->Problem();
   if (!problem.empty()) return {false, problem};
   return state;
@@ -307,6 +312,8 @@ absl::Status App::AwaitFirst() {
   if (!p.config.watch.empty() || p.first == nullptr) return absl::OkStatus();
   return p.models.Await(p.first, TimePoint::max())->status;
 }
+
+bool App::HasStalled() const { return parts_->HasStalled(); }
 
 void App::OnHangUp(const absl::StatusOr<Config>& now) {
   Parts& p = *parts_;

@@ -52,6 +52,10 @@ class App {
   // it does not. Starts no thread.
   absl::Status AwaitFirst();
 
+  // Whether an engine that has work has made no step for long; /readyz says so, too. A watchdog may
+  // have the daemon restarted then.
+  bool HasStalled() const;
+
   // SIGHUP: see hang_up.h. `now` is the configuration as it would be read at this moment.
   void OnHangUp(const absl::StatusOr<Config>& now);
 

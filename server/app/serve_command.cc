@@ -12,6 +12,7 @@
 #include "base/mutex.h"
 #include "base/status_macros.h"
 #include "server/app/app.h"
+#include "server/app/service_manager.h"
 #include "server/app/signals.h"
 #include "server/config/environment.h"
 
@@ -156,10 +157,16 @@ int ServeCommand::Serve(const Config& config, Backend* backend) {
   if (!serving.ok()) return Fail(serving);
   signals.HoldBack();
   line.SignalsDrain();
-  signals.Wait([this, &app] {
+  const ServiceManager manager;
+  manager.Ready();
+  const auto on_hang_up = [this, &app] {
     Origins origins;
     (*app)->OnHangUp(MakeConfig(&origins));
+  };
+  signals.Wait(on_hang_up, manager.progress_interval(), [&app, &manager] {
+    if (!(*app)->HasStalled()) manager.Progresses();
   });
+  manager.Stopping();
   return (*app)->Stop() ? 0 : kCutOff;
 }
 

@@ -3,6 +3,9 @@
 #define LLAVA_SERVER_APP_SIGNALS_H_
 
 #include <functional>
+#include <optional>
+
+#include "base/clock.h"
 
 namespace llava::server {
 
@@ -19,8 +22,10 @@ class Signals {
   void HoldBack();
 
   // Waits for the first SIGTERM or SIGINT; the next one ends the process at once. Calls
-  // `on_hang_up` for each SIGHUP before it.
-  void Wait(const std::function<void()>& on_hang_up);
+  // `on_hang_up` for each SIGHUP before it, and `on_interval` whenever `interval` has passed, where
+  // there is one.
+  void Wait(const std::function<void()>& on_hang_up, std::optional<Duration> interval = {},
+            const std::function<void()>& on_interval = nullptr);
 };
 
 }  // namespace llava::server

@@ -1,11 +1,14 @@
 """What docs/operating.md promises of a machine's troubles: signals, the log of a stop, files, a clock that jumps, names."""
 import http.client
 import json
+import os
 import resource
 import signal
 import socket
+import tempfile
 import threading
 import unittest
+from unittest import mock
 
 import grpc
 
@@ -64,6 +67,21 @@ class OperatingTest(unittest.TestCase):
             self.assertEqual(sum(len(event.token_ids) for event in answer), 59)
             self.assertEqual(len(stub.Chat(ask("Still there?", 3)).choices), 1)
             self.assertEqual(daemon.stop(), 0)
+
+    def test_systemd_is_told_that_it_serves_progresses_and_stops(self):
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(f"{folder}/notify")
+            manager.settimeout(60)
+            told = {"NOTIFY_SOCKET": f"{folder}/notify", "WATCHDOG_USEC": "100000"}
+            with mock.patch.dict(os.environ, told), Daemon("--step-ms", "5") as daemon:
+                self.assertEqual(manager.recv(100), b"READY=1")
+                self.assertEqual([manager.recv(100) for _ in range(3)], [b"WATCHDOG=1"] * 3)
+                daemon.terminate()
+                said = b"WATCHDOG=1"
+                while said == b"WATCHDOG=1":
+                    said = manager.recv(100)
+                self.assertEqual(said, b"STOPPING=1")
+                self.assertEqual(daemon.stop(), 0)
 
     def test_the_log_and_the_exit_code_of_a_stop_agree(self):
         with Daemon("--step-ms", "20") as daemon, daemon.channel() as channel:

@@ -43,6 +43,19 @@ TEST_F(SignalsTest, AHangUpIsToldAndEndsNothing) {
   EXPECT_EQ(Wait(signals), 1);
 }
 
+TEST_F(SignalsTest, TheIntervalIsToldUntilTheEnd) {
+  Signals signals;
+  raise(SIGHUP);
+  int intervals = 0;
+  int hang_ups = 0;
+  signals.Wait([&hang_ups] { ++hang_ups; }, std::chrono::milliseconds(1),
+               [&intervals] {
+                 if (++intervals == 3) raise(SIGTERM);
+               });
+  EXPECT_EQ(intervals, 3);
+  EXPECT_EQ(hang_ups, 1);
+}
+
 TEST_F(SignalsTest, AfterTheFirstStopTheNextOneKillsAndAHangUpStillDoesNot) {
   Signals signals;
   raise(SIGTERM);
