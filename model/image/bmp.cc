@@ -169,7 +169,8 @@ absl::StatusOr<ImageHeader> ProbeBmp(std::string_view bytes) {
 }
 
 absl::StatusOr<RgbImage> DecodeBmp(std::string_view bytes, const ImageHeader& header,
-                                   const DecodeBudget&) {
+                                   DecodeBudget& budget) {
+  if (budget.IsSpent()) return ImageError(ImageFormat::kBmp, kTooSlow);
   ASSIGN_OR_RETURN(const BmpHeader bmp, ReadHeader(bytes));
   if (bmp.is_ours()) return DecodeMasked(bytes, bmp);
   return DecodeWithOpenCv(bytes, header, OpenCvPixels::kColour8);

@@ -14,19 +14,31 @@ namespace llava::model {
 
 inline constexpr std::string_view kPngSignature("\x89PNG\r\n\x1a\n", 8);
 
-// The time that decoding an image may take. Not thread-safe.
-class DecodeBudget {
- public:
-  explicit DecodeBudget(Duration max_cpu_time) : end_(ThreadCpuTime() + max_cpu_time) {}
-
-  // Cheap enough for each row.
-  bool IsSpent() const { return ThreadCpuTime() > end_; }
-
- private:
-  Duration end_;
-};
 // What an image says whose budget is spent.
 inline constexpr char kTooSlow[] = "it takes too long to decode";
+
+// How long decoding an image may go on. Of the thread that makes it. REQUIRES: outlives no
+// `limits`.
+class DecodeBudget {
+ public:
+  explicit DecodeBudget(const ImageLimits& limits) : limits_(limits), begin_(ThreadCpuTime()) {}
+
+  // Whether it has to end now, and then for ever. Cheap enough for each row; throws nothing and
+  // leaves nothing to destroy, for libraries that are left by longjmp.
+  bool IsSpent();
+
+  bool was_spent() const { return spent_; }  // the last time that it was asked
+
+  // Why. REQUIRES: was_spent().
+  absl::Status Error(ImageFormat format) const;
+
+ private:
+  const ImageLimits& limits_;
+  const Duration begin_;
+  bool spent_ = false;
+  Duration took_{};
+  absl::Status stopped_;
+};
 
 // What the bytes seem to be when they are none of the five: "a TIFF image", "text", "no bytes".
 std::string NameForeignFormat(std::string_view bytes);
@@ -42,15 +54,15 @@ absl::StatusOr<ImageHeader> ProbeBmp(std::string_view bytes);
 
 // The stored image, before its orientation is applied. `header` is what the probe returned.
 absl::StatusOr<RgbImage> DecodeJpeg(std::string_view bytes, const ImageHeader& header,
-                                    const DecodeBudget& budget);
+                                    DecodeBudget& budget);
 absl::StatusOr<RgbImage> DecodePng(std::string_view bytes, const ImageHeader& header,
-                                   const DecodeBudget& budget);
+                                   DecodeBudget& budget);
 absl::StatusOr<RgbImage> DecodeWebp(std::string_view bytes, const ImageHeader& header,
-                                    const DecodeBudget& budget);
+                                    DecodeBudget& budget);
 absl::StatusOr<RgbImage> DecodeGif(std::string_view bytes, const ImageHeader& header,
-                                   const DecodeBudget& budget);
+                                   DecodeBudget& budget);
 absl::StatusOr<RgbImage> DecodeBmp(std::string_view bytes, const ImageHeader& header,
-                                   const DecodeBudget& budget);
+                                   DecodeBudget& budget);
 
 }  // namespace llava::model
 

@@ -46,10 +46,12 @@ bool FindImage(ByteReader& reader) {
 // What giflib reads from.
 struct Source {
   std::string_view rest;
+  DecodeBudget* budget;
 };
 
 int ReadSome(GifFileType* gif, GifByteType* out, int size) {
   auto* source = static_cast<Source*>(gif->UserData);
+  if (source->budget->IsSpent()) return 0;  // a row may take any number of codes that clear
   const std::size_t count = std::min(static_cast<std::size_t>(size), source->rest.size());
   std::memcpy(out, source->rest.data(), count);
   source->rest.remove_prefix(count);
@@ -190,8 +192,8 @@ absl::StatusOr<ImageHeader> ProbeGif(std::string_view bytes) {
 }
 
 absl::StatusOr<RgbImage> DecodeGif(std::string_view bytes, const ImageHeader& header,
-                                   const DecodeBudget& budget) {
-  Source source{bytes};
+                                   DecodeBudget& budget) {
+  Source source{bytes, &budget};
   int error = 0;
   const Gif gif(DGifOpen(&source, ReadSome, &error));
   if (gif == nullptr) return ImageError(ImageFormat::kGif, "its header is wrong");

@@ -13,8 +13,7 @@
 namespace llava::model {
 namespace {
 
-using Decoder = absl::StatusOr<RgbImage> (*)(std::string_view, const ImageHeader&,
-                                             const DecodeBudget&);
+using Decoder = absl::StatusOr<RgbImage> (*)(std::string_view, const ImageHeader&, DecodeBudget&);
 
 Decoder DecoderOf(ImageFormat format) {
   switch (format) {
@@ -55,6 +54,21 @@ absl::Status ImageError(ImageFormat format, std::string_view what) {
       absl::StrCat("a ", std::string(ImageFormatName(format)), " picture: ", std::string(what)));
 }
 
+bool DecodeBudget::IsSpent() {
+  if (spent_) return true;
+  took_ = ThreadCpuTime() - begin_;
+  if (limits_.stop) stopped_ = limits_.stop();
+  spent_ = took_ > limits_.max_cpu_time || !stopped_.ok();
+  return spent_;
+}
+
+absl::Status DecodeBudget::Error(ImageFormat format) const {
+  if (!stopped_.ok()) return stopped_;
+  return ImageError(format, absl::StrCat(kTooSlow, ": after ", Seconds(took_),
+                                         " s of CPU time it is not complete, the limit is ",
+                                         Seconds(limits_.max_cpu_time), " s"));
+}
+
 absl::StatusOr<ImageHeader> ProbeImage(std::string_view bytes) {
   if (bytes.substr(0, 3) == "\xff\xd8\xff") return ProbeJpeg(bytes);
   if (bytes.substr(0, kPngSignature.size()) == kPngSignature) return ProbePng(bytes);
@@ -91,9 +105,12 @@ absl::Status CheckImageLimits(std::size_t file_bytes, const ImageHeader& header,
 absl::StatusOr<RgbImage> DecodeImage(std::string_view bytes, const ImageLimits& limits) {
   ASSIGN_OR_RETURN(const ImageHeader header, ProbeImage(bytes));
   RETURN_IF_ERROR(CheckImageLimits(bytes.size(), header, limits));
-  ASSIGN_OR_RETURN(RgbImage image,
-                   DecoderOf(header.format)(bytes, header, DecodeBudget(limits.max_cpu_time)));
-  return ApplyOrientation(std::move(image), header.orientation);
+  DecodeBudget budget(limits);
+  auto image = DecoderOf(header.format)(bytes, header, budget);
+  // Whatever the library made of it.
+  if (!image.ok() && budget.was_spent()) return budget.Error(header.format);
+  RETURN_IF_ERROR(image.status());
+  return ApplyOrientation(*std::move(image), header.orientation);
 }
 
 }  // namespace llava::model

@@ -6,14 +6,16 @@
 // JPEG, PNG, WebP, GIF and BMP. The result is what Pillow's
 // ImageOps.exif_transpose(image).convert("RGB") gives: the first frame of an animation; alpha is
 // dropped, not blended; 16-bit colour keeps its high byte; 16-bit grey is clipped at 255 (that is
-// what Pillow does with its mode I;16); CMYK is read by Adobe's inverted convention. WebP and BMP
-// are decoded by OpenCV, GIF by giflib. JPEG is decoded by libjpeg directly, because OpenCV 4.6
-// decodes a truncated JPEG without an error, prints libjpeg's warnings to stderr, and rounds CMYK
-// differently; PNG by libpng directly, because OpenCV wants what comes after the last row.
+// what Pillow does with its mode I;16); CMYK is read by Adobe's inverted convention. BMP is decoded
+// by OpenCV, GIF by giflib, WebP by libwebp piece by piece. JPEG is decoded by libjpeg directly,
+// because OpenCV 4.6 decodes a truncated JPEG without an error, prints libjpeg's warnings to
+// stderr, and rounds CMYK differently; PNG by libpng directly, because OpenCV wants what comes
+// after the last row.
 //
 // What decoding costs is bounded by the image's pixels and its file's bytes, whatever the file
 // asks for: scans of a JPEG count with their pixels, data after the last row is not inflated, and
-// ImageLimits::max_cpu_time ends what is slow all the same.
+// ImageLimits::max_cpu_time ends what is slow all the same. ImageLimits::stop ends what nobody
+// waits for any more.
 //
 // All functions are pure and may run on any thread.
 #ifndef LLAVA_MODEL_IMAGE_IMAGE_H_
@@ -22,6 +24,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -59,9 +62,11 @@ inline constexpr int kMaxImageSide = 65535;
 struct ImageLimits {
   std::size_t max_bytes = std::size_t{32} << 20;  // of the encoded file
   std::int64_t max_pixels = 50'000'000;           // width * height
-  // Of the decoding thread; looked at between rows. WebP and BMP, which are one call of their
-  // library, take what their pixels take.
+  // Of the decoding thread; looked at between rows, and between pieces of the file. BMP, which is
+  // one call of its library, takes what its pixels take.
   Duration max_cpu_time = std::chrono::seconds(5);
+  // Looked at as often: an error ends the decoding, and is what DecodeImage returns. Empty: none.
+  std::function<absl::Status()> stop = {};
 };
 
 // Interleaved RGB, rows from the top, no padding: pixels.size() == 3 * width * height.
@@ -82,7 +87,7 @@ absl::Status CheckImageLimits(std::size_t file_bytes, const ImageHeader& header,
 
 // Probes, checks the limits, decodes, applies the orientation. INVALID_ARGUMENT when the image is
 // of another format, too large, truncated or corrupt, takes too long, or when it is not what its
-// header says.
+// header says; or the error of `limits.stop`.
 absl::StatusOr<RgbImage> DecodeImage(std::string_view bytes, const ImageLimits& limits = {});
 
 }  // namespace llava::model

@@ -106,6 +106,13 @@ bool IsTooMuch(int scans, std::int64_t pixels) {
   return scans > kMaxScans || (scans > 1 && scans * pixels > kMaxScannedPixels);
 }
 
+absl::Status TooManyScans(int scans, std::int64_t pixels) {
+  return ImageError(
+      ImageFormat::kJpeg,
+      absl::StrCat(kTooSlow, ": it has ", scans, " scans of ", pixels, " pixels, the limits are ",
+                   kMaxScans, " scans and ", kMaxScannedPixels, " pixels in all"));
+}
+
 struct ErrorManager {
   jpeg_error_mgr base;  // first: libjpeg hands back a pointer to it
   std::jmp_buf jump;
@@ -131,8 +138,8 @@ boolean FailAtEnd(j_decompress_ptr jpeg) {
 
 struct Progress {
   jpeg_progress_mgr base;  // first: libjpeg hands back a pointer to it
-  const DecodeBudget* budget;
-  bool too_slow;
+  DecodeBudget* budget;
+  bool too_many_scans;
 };
 
 // libjpeg asks once for each row of blocks of each scan, and for each row of the result.
@@ -142,8 +149,8 @@ void LimitWork(j_common_ptr jpeg) {
   const std::int64_t pixels =
       std::int64_t{decompress->image_width} * std::int64_t{decompress->image_height};
   const int scans = decompress->input_scan_number;
-  progress->too_slow = IsTooMuch(scans, pixels) || progress->budget->IsSpent();
-  if (progress->too_slow) ERREXIT(jpeg, JERR_BAD_PROGRESSION);
+  progress->too_many_scans = IsTooMuch(scans, pixels);
+  if (progress->too_many_scans || progress->budget->IsSpent()) ERREXIT(jpeg, JERR_BAD_PROGRESSION);
 }
 
 // Pillow's rounding of a * b / 255.
@@ -248,13 +255,10 @@ absl::StatusOr<ImageHeader> ProbeJpeg(std::string_view bytes) {
 }
 
 absl::StatusOr<RgbImage> DecodeJpeg(std::string_view bytes, const ImageHeader& header,
-                                    const DecodeBudget& budget) {
+                                    DecodeBudget& budget) {
   const int scans = CountScans(bytes);
   if (IsTooMuch(scans, header.pixels())) {
-    return ImageError(ImageFormat::kJpeg,
-                      absl::StrCat(kTooSlow, ": it has ", scans, " scans of ", header.pixels(),
-                                   " pixels, the limits are ", kMaxScans, " scans and ",
-                                   kMaxScannedPixels, " pixels in all"));
+    return TooManyScans(scans, header.pixels());
   }
   RgbImage image{header.width, header.height, {}};
   image.pixels.resize(3 * static_cast<std::size_t>(header.pixels()));
@@ -262,7 +266,9 @@ absl::StatusOr<RgbImage> DecodeJpeg(std::string_view bytes, const ImageHeader& h
   const auto decompression = std::make_unique<Decompression>();  // zeroed
   decompression->progress.budget = &budget;
   if (!RunDecompression(*decompression, bytes, header, row.data(), image.pixels.data())) {
-    if (decompression->progress.too_slow) return ImageError(ImageFormat::kJpeg, kTooSlow);
+    if (decompression->progress.too_many_scans) {
+      return TooManyScans(decompression->jpeg.input_scan_number, header.pixels());
+    }
     const bool at_end = decompression->errors.base.msg_code == JERR_INPUT_EOF;
     return ImageError(ImageFormat::kJpeg,
                       at_end ? "truncated" : std::string_view(decompression->errors.message));

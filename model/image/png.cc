@@ -196,12 +196,11 @@ std::string PlainStart(const Chunks& chunks) {
 struct Decompression {
   std::string plain;
   const Chunks& chunks;
-  const DecodeBudget* budget;
+  DecodeBudget* budget;
   std::size_t read = 0;  // of `plain`
   std::size_t next = 0;  // of the pixels
   bool padded = false;
   std::vector<png_bytep> rows = {};
-  bool too_slow = false;
   std::string message = {};
   std::jmp_buf jump = {};
 };
@@ -219,6 +218,7 @@ void NextPixels(png_structp png, Decompression& d) {
   constexpr std::string_view kPadding("\0\0\0\0", 4);
   const bool pad = d.next == d.chunks.pixels.size();
   if (pad && (d.chunks.complete || d.padded)) png_error(png, "truncated");
+  if (d.budget->IsSpent()) png_error(png, kTooSlow);  // a row may take many pieces
   d.padded = pad;
   d.plain.clear();
   PutChunk("IDAT", pad ? kPadding : d.chunks.pixels[d.next++], d.plain);
@@ -256,8 +256,7 @@ void ReadRows(png_structp png, png_infop info, Decompression& d, bool wide_grey)
   png_read_update_info(png, info);
   for (int pass = 0; pass < passes; ++pass) {
     for (const png_bytep row : d.rows) {
-      d.too_slow = d.budget->IsSpent();
-      if (d.too_slow) png_error(png, kTooSlow);
+      if (d.budget->IsSpent()) png_error(png, kTooSlow);
       png_read_row(png, row, nullptr);
     }
   }
@@ -305,7 +304,7 @@ absl::StatusOr<ImageHeader> ProbePng(std::string_view bytes) {
 }
 
 absl::StatusOr<RgbImage> DecodePng(std::string_view bytes, const ImageHeader& header,
-                                   const DecodeBudget& budget) {
+                                   DecodeBudget& budget) {
   ASSIGN_OR_RETURN(const Chunks chunks, CollectChunks(bytes));
   if (bytes[kColourTypeOffset] == static_cast<char>(kPalette) && chunks.palette.empty()) {
     return ImageError(ImageFormat::kPng, "it has no palette");
@@ -321,7 +320,7 @@ absl::StatusOr<RgbImage> DecodePng(std::string_view bytes, const ImageHeader& he
     d.rows.push_back(first + static_cast<std::size_t>(y) * row_bytes);
   }
   if (!RunDecompression(d, wide_grey)) {
-    return ImageError(ImageFormat::kPng, d.too_slow ? kTooSlow : std::string_view(d.message));
+    return ImageError(ImageFormat::kPng, d.message);
   }
   // Pillow's mode I;16 is clipped.
   for (std::size_t i = 0; i < wide.size(); ++i) {

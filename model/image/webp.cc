@@ -1,6 +1,9 @@
+#include <webp/decode.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -8,7 +11,6 @@
 #include "base/byte_reader.h"
 #include "base/status_macros.h"
 #include "model/image/formats.h"
-#include "model/image/opencv.h"
 #include "model/image/orientation.h"
 
 namespace llava::model {
@@ -17,6 +19,7 @@ namespace {
 constexpr std::size_t kRiffHeaderBytes = 12;  // "RIFF", size, "WEBP"
 constexpr std::uint32_t kAnimationFlag = 0x02;
 constexpr std::uint32_t kAlphaFlag = 0x10;
+constexpr std::size_t kPieceBytes = std::size_t{1} << 16;
 
 // What the container holds (developers.google.com/speed/webp/docs/riff_container).
 struct Container {
@@ -154,6 +157,39 @@ RgbImage OnCanvas(const RgbImage& frame, const Container& container) {
   return canvas;
 }
 
+struct Delete {
+  void operator()(WebPIDecoder* decoder) const { WebPIDelete(decoder); }
+};
+
+// Piece by piece, so that the budget is looked at between them.
+absl::StatusOr<RgbImage> DecodeFile(std::string_view file, const ImageHeader& header,
+                                    DecodeBudget& budget) {
+  RgbImage image{header.width, header.height, {}};
+  image.pixels.resize(3 * static_cast<std::size_t>(header.pixels()));
+  const std::unique_ptr<WebPIDecoder, Delete> decoder(
+      WebPINewRGB(MODE_RGB, image.pixels.data(), image.pixels.size(), 3 * header.width));
+  if (decoder == nullptr) return absl::ResourceExhaustedError("no memory for a WebP picture");
+  const auto* data = reinterpret_cast<const std::uint8_t*>(file.data());
+  VP8StatusCode status = VP8_STATUS_SUSPENDED;
+  for (std::size_t end = 0; status == VP8_STATUS_SUSPENDED && end < file.size();) {
+    if (budget.IsSpent()) return ImageError(ImageFormat::kWebp, kTooSlow);
+    end = std::min(file.size(), end + kPieceBytes);
+    status = WebPIUpdate(decoder.get(), data, end);
+  }
+  if (status == VP8_STATUS_SUSPENDED) return ImageError(ImageFormat::kWebp, "truncated");
+  int width = 0, height = 0;
+  if (status != VP8_STATUS_OK ||
+      WebPIDecGetRGB(decoder.get(), nullptr, &width, &height, nullptr) == nullptr) {
+    return ImageError(ImageFormat::kWebp, "it cannot be decoded: it is corrupt");
+  }
+  if (width != header.width || height != header.height) {
+    return ImageError(ImageFormat::kWebp, absl::StrCat("its picture of ", width, " x ", height,
+                                                       " differs from its header's ", header.width,
+                                                       " x ", header.height));
+  }
+  return image;
+}
+
 }  // namespace
 
 absl::StatusOr<ImageHeader> ProbeWebp(std::string_view bytes) {
@@ -169,10 +205,9 @@ absl::StatusOr<ImageHeader> ProbeWebp(std::string_view bytes) {
   return header;
 }
 
-// OpenCV (libwebp) gets the image's own chunk and no other: neither alpha nor a profile is
-// wanted.
+// libwebp gets the image's own chunk and no other: neither alpha nor a profile is wanted.
 absl::StatusOr<RgbImage> DecodeWebp(std::string_view bytes, const ImageHeader&,
-                                    const DecodeBudget&) {
+                                    DecodeBudget& budget) {
   ASSIGN_OR_RETURN(const Container container, ReadContainer(bytes));
   ASSIGN_OR_RETURN(const ImageHeader frame, ReadBitstreamHeader(container.image));
   std::string plain("RIFF");
@@ -180,7 +215,7 @@ absl::StatusOr<RgbImage> DecodeWebp(std::string_view bytes, const ImageHeader&,
   const std::size_t size = 4 + container.image.size() + padding;
   for (int shift = 0; shift < 32; shift += 8) plain.push_back(static_cast<char>(size >> shift));
   plain.append("WEBP").append(container.image).append(padding, '\0');
-  ASSIGN_OR_RETURN(RgbImage image, DecodeWithOpenCv(plain, frame, OpenCvPixels::kColour8));
+  ASSIGN_OR_RETURN(RgbImage image, DecodeFile(plain, frame, budget));
   if (!container.animated) return image;
   return OnCanvas(image, container);
 }

@@ -71,7 +71,7 @@ struct App::Parts {
                }),
         io(static_cast<int>(config.http_threads)),
         prepare(static_cast<int>(config.prepare_threads),
-                static_cast<std::size_t>(config.queue_requests)),
+                2 * static_cast<std::size_t>(config.queue_requests)),  // half may be one tenant's
         runner(ToRunnerOptions(config), &models.directory(), &admission, &prepare, &metrics,
                log.get(), clock),
         fetcher(std::move(fetch), clock),
@@ -266,7 +266,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   api::AddStatusRoutes(sources, std::nullopt, &p->metrics_router);
   api::AddStatusRoutes(sources, rpc::Role::kAdmin, &p->api_router);
   api::AddModelRoutes(&p->runner, &p->api_router);
-  api::AddChatRoute(&p->runner, &p->prepare, &p->fetcher, &p->api_router);
+  api::AddChatRoute(&p->runner, &p->fetcher, &p->api_router);
   api::AddPageRoutes(&p->api_router);
   auto app = std::unique_ptr<App>(new App(std::move(parts)));
   ASSIGN_OR_RETURN(p->grpc, rpc::GrpcServer::Start(ToGrpcOptions(config, tls),
@@ -333,7 +333,8 @@ bool App::Stop() {
   p.all_answered = p.runner.WaitUntilEmpty(begin + p.config.drain_timeout);
   const TimePoint drained = p.clock->Now();
   p.LogDrain(drained - begin);
-  // What is left is told so by its engine.
+  // What is left is told so by the runner or its engine.
+  p.runner.CutOff();
   p.prepare.Stop();
   p.host.StopEngines();
   const TimePoint cut_off = p.clock->Now() + kCutOff;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -20,9 +21,13 @@ namespace {
 
 constexpr Duration kRetryWhenDraining = std::chrono::seconds(1);
 constexpr Duration kRetryWhenPrepareIsFull = std::chrono::milliseconds(500);
-const char kDefaultTenant[] = "default";
+constexpr char kDefaultTenant[] = "default";
 // Of an image's file, so much at either end tells it from others well enough for a canary.
 constexpr std::size_t kPictureEnd = 4096;
+
+std::string NamedTenant(const std::string& tenant) {
+  return tenant.empty() ? kDefaultTenant : tenant;
+}
 
 absl::Status Draining() {
   return scheduling::WithRetryAfter(absl::UnavailableError("the server is draining"),
@@ -63,6 +68,12 @@ absl::Status InMessages(const ChatCall& call, const absl::Status& status) {
   return FieldError(call.field_prefix + "messages", status.message());
 }
 
+// What is wrong with an image names it; that nobody waits for it is not its fault.
+absl::Status InImage(const CallImage& image, const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status)) return status;
+  return WithField(Annotate(status, image.field), image.field);
+}
+
 }  // namespace
 
 struct ChatRunner::Job {
@@ -73,6 +84,10 @@ struct ChatRunner::Job {
   std::shared_ptr<const registry::ServedModel> model;  // null: waits for a swap
   std::int64_t bytes = 0;  // which the ticket holds until the call is prepared
   engine::AdmissionTicket ticket;
+  std::optional<registry::PreparedPrompt> prompt;  // once the text is prepared
+  std::size_t next_image = 0;                      // of the prompt's
+
+  bool is_prepared() const { return next_image == prompt->images.size(); }
 };
 
 ChatRunner::ChatRunner(const Options& options, registry::ModelDirectory* models,
@@ -117,14 +132,14 @@ void ChatRunner::StartInPool(ChatCall call, Done done) {
   if (!accepted.ok()) return Refuse(*job, accepted);
   if (job->model == nullptr) return WaitForSwap(job);
   metrics_->preparing.Increment();
-  Run(*job);
+  Run(job);
 }
 
 absl::Status ChatRunner::RunBeside(const std::string& tenant, std::int64_t bytes,
                                    std::function<void()> work, std::function<void()> done) {
   if (!in_flight_.Enter()) return Draining();
-  auto ticket = admission_->Enter(tenant.empty() ? kDefaultTenant : tenant,
-                                  {.requests = 1, .tokens = 0, .bytes = bytes, .pixels = 0});
+  const std::string whose = NamedTenant(tenant);
+  auto ticket = admission_->Enter(whose, {.requests = 1, .tokens = 0, .bytes = bytes, .pixels = 0});
   absl::Status status = ticket.status();
   if (status.ok()) {
     // A function object can be copied, a ticket cannot.
@@ -135,8 +150,7 @@ absl::Status ChatRunner::RunBeside(const std::string& tenant, std::int64_t bytes
       done();
       in_flight_.Leave();
     };
-    const bool submitted = pool_->TrySubmit(run);
-    if (submitted) return absl::OkStatus();
+    if (pool_->TrySubmit(whose, run)) return absl::OkStatus();
     status = PoolIsFull();
   }
   metrics_->CountRejection(ReasonOf(status));
@@ -144,9 +158,13 @@ absl::Status ChatRunner::RunBeside(const std::string& tenant, std::int64_t bytes
   return status;
 }
 
+bool ChatRunner::ReadInPool(const std::string& tenant, std::function<void()> work) {
+  return pool_->TrySubmit(NamedTenant(tenant), std::move(work));
+}
+
 absl::Status ChatRunner::SendToPool(const std::shared_ptr<Job>& job) {
   metrics_->preparing.Increment();
-  if (pool_->TrySubmit([this, job] { Run(*job); })) return absl::OkStatus();
+  if (pool_->TrySubmit(job->call.tenant, [this, job] { Run(job); })) return absl::OkStatus();
   metrics_->preparing.Decrement();
   return PoolIsFull();
 }
@@ -165,7 +183,7 @@ void ChatRunner::WaitForSwap(const std::shared_ptr<Job>& job) {
 // Everything that can be said without decoding or tokenizing.
 absl::Status ChatRunner::Accept(Job& job) {
   ChatCall& call = job.call;
-  if (call.tenant.empty()) call.tenant = kDefaultTenant;
+  call.tenant = NamedTenant(call.tenant);
   job.record->tenant = call.tenant;
   job.record->images = static_cast<int>(call.images.size());
   const TimePoint latest = call.arrival + options_.request_timeout;
@@ -203,7 +221,9 @@ absl::Status ChatRunner::Bind(Job& job) const {
   return absl::OkStatus();
 }
 
+// Before the engine has it.
 absl::Status ChatRunner::CheckAlive(const Job& job) const {
+  if (cut_off_.load()) return Draining();
   if (job.call.cancelled != nullptr && job.call.cancelled->load()) {
     return absl::CancelledError("the client has gone");
   }
@@ -213,22 +233,62 @@ absl::Status ChatRunner::CheckAlive(const Job& job) const {
   return absl::OkStatus();
 }
 
-// In a prepare thread.
-void ChatRunner::Run(Job& job) {
-  metrics_->preparing.Decrement();
-  engine::Submission submission;
-  absl::Status status = Prepare(job, &submission);
-  job.record->prepare_time = clock_->Now() - job.call.arrival;
-  if (status.ok()) {
-    metrics_->prepare_seconds.Observe(Seconds(job.record->prepare_time));
-    job.record->Watch(job.model->digest, submission.request.sampling.top_logprobs >= 0);
-    auto stream = Route(job.model->engines, submission.request)->Submit(std::move(submission));
-    if (stream.ok()) {
-      return job.done(Answer(std::move(job.model), *std::move(stream), std::move(job.record)));
-    }
-    status = InMessages(job.call, stream.status());
+// One visit to a prepare thread: the text, or one picture. Then it is the turn of others.
+void ChatRunner::Run(const std::shared_ptr<Job>& job) {
+  absl::Status status = CheckAlive(*job);
+  if (status.ok()) status = job->prompt.has_value() ? PrepareImage(*job) : PrepareText(*job);
+  if (status.ok() && !job->is_prepared()) {
+    return pool_->SubmitPicture(job->call.tenant, [this, job] { Run(job); });
   }
-  Refuse(job, status);
+  metrics_->preparing.Decrement();
+  job->record->prepare_time = clock_->Now() - job->call.arrival;
+  if (status.ok()) status = CheckAlive(*job);
+  if (!status.ok()) return Refuse(*job, status);
+  metrics_->prepare_seconds.Observe(Seconds(job->record->prepare_time));
+  Submit(*job);
+}
+
+absl::Status ChatRunner::PrepareText(Job& job) const {
+  ChatCall& call = job.call;
+  RETURN_IF_ERROR(CheckTokenIds(call, job.model->processor->config().text.vocab_size));
+  std::vector<absl::string_view> images;
+  images.reserve(call.images.size());
+  for (const CallImage& image : call.images) images.push_back(image.bytes);
+  int bad_image = -1;
+  auto prompt = job.model->processor->PrepareText(call.messages, images, &bad_image);
+  if (!prompt.ok() && bad_image < 0) return InMessages(call, prompt.status());
+  if (!prompt.ok()) {
+    return InImage(call.images[static_cast<std::size_t>(bad_image)], prompt.status());
+  }
+  job.prompt = *std::move(prompt);
+  const auto tokens = static_cast<std::int64_t>(job.prompt->prompt_ids.size());
+  return InMessages(call, job.ticket.Add({.tokens = tokens}));
+}
+
+// The next one. A client that goes, or a deadline that passes, ends the decoding.
+absl::Status ChatRunner::PrepareImage(Job& job) const {
+  const std::size_t next = job.next_image++;
+  const CallImage& file = job.call.images[static_cast<std::size_t>(job.prompt->files[next])];
+  const model::ImageLimits limits{
+      .max_bytes = static_cast<std::size_t>(options_.limits.max_image_bytes),
+      .max_pixels = options_.limits.max_image_pixels,
+      .stop = [this, &job] { return CheckAlive(job); }};
+  const TimePoint start = clock_->Now();
+  const absl::Status status =
+      job.model->processor->PrepareImage(file.bytes, limits, &job.prompt->images[next]);
+  if (!status.ok()) return InImage(file, status);
+  metrics_->decode_image_seconds.Observe(Seconds(clock_->Now() - start));
+  return absl::OkStatus();
+}
+
+void ChatRunner::Submit(Job& job) {
+  // From here on the prompt's tokens stand for the bytes of text and images.
+  job.ticket.GiveBack({.bytes = job.bytes});
+  engine::Submission submission = ToSubmission(job);
+  job.record->Watch(job.model->digest, submission.request.sampling.top_logprobs >= 0);
+  auto stream = Route(job.model->engines, submission.request)->Submit(std::move(submission));
+  if (!stream.ok()) return Refuse(job, InMessages(job.call, stream.status()));
+  job.done(Answer(std::move(job.model), *std::move(stream), std::move(job.record)));
 }
 
 engine::Engine* ChatRunner::Route(const std::vector<engine::Engine*>& engines,
@@ -239,51 +299,27 @@ engine::Engine* ChatRunner::Route(const std::vector<engine::Engine*>& engines,
   return engines[router_.Pick(request, loads)];
 }
 
-absl::Status ChatRunner::Prepare(Job& job, engine::Submission* submission) const {
-  RETURN_IF_ERROR(CheckAlive(job));
+engine::Submission ChatRunner::ToSubmission(Job& job) const {
   ChatCall& call = job.call;
-  RETURN_IF_ERROR(CheckTokenIds(call, job.model->processor->config().text.vocab_size));
-  std::vector<absl::string_view> images;
-  images.reserve(call.images.size());
-  for (const CallImage& image : call.images) images.push_back(image.bytes);
-  const model::ImageLimits limits{
-      .max_bytes = static_cast<std::size_t>(options_.limits.max_image_bytes),
-      .max_pixels = options_.limits.max_image_pixels};
-  int bad_image = -1;
-  const TimePoint start = clock_->Now();
-  auto prepared = job.model->processor->Prepare(call.messages, images, limits, &bad_image);
-  if (!prepared.ok() && bad_image < 0) return InMessages(call, prepared.status());
-  if (!prepared.ok()) {
-    const std::string& field = call.images[static_cast<std::size_t>(bad_image)].field;
-    return WithField(Annotate(prepared.status(), field), field);
-  }
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    metrics_->decode_image_seconds.Observe(Seconds(clock_->Now() - start) /
-                                           static_cast<double>(images.size()));
-  }
-  RETURN_IF_ERROR(InMessages(
-      call, job.ticket.Add({.tokens = static_cast<std::int64_t>(prepared->prompt_ids.size())})));
-  // From here on the prompt's tokens stand for the bytes of text and images.
-  job.ticket.GiveBack({.bytes = job.bytes});
-  RETURN_IF_ERROR(CheckAlive(job));
-  scheduling::Request& request = submission->request;
+  engine::Submission submission;
+  scheduling::Request& request = submission.request;
   request.tenant = call.tenant;
   request.priority = call.priority;
   request.arrival = call.arrival;
   request.deadline = call.deadline;
   request.version = job.model->digest;
   request.cache_domain = CacheDomain(options_.caches_by_tenant ? call.tenant : "", call.cache_salt);
-  request.prompt_ids = std::move(prepared->prompt_ids);
-  request.images = std::move(prepared->images);
-  submission->make_decoder = job.model->processor->MakeDecoderFactory(call.sampling.stop);
+  request.prompt_ids = std::move(job.prompt->prompt_ids);
+  request.images = std::move(job.prompt->images);
+  submission.make_decoder = job.model->processor->MakeDecoderFactory(call.sampling.stop);
   request.sampling = std::move(call.sampling);
   if (models_->IsJudging()) {
     request.sampling.top_logprobs = std::max(0, request.sampling.top_logprobs);
   }
   request.n = call.n;
   request.end_token_ids = job.model->processor->end_token_ids();
-  submission->ticket = std::move(job.ticket);
-  return absl::OkStatus();
+  submission.ticket = std::move(job.ticket);
+  return submission;
 }
 
 void ChatRunner::Refuse(Job& job, const absl::Status& status) {
@@ -294,5 +330,7 @@ void ChatRunner::Refuse(Job& job, const absl::Status& status) {
 }
 
 void ChatRunner::Drain() { in_flight_.Close(); }
+
+void ChatRunner::CutOff() { cut_off_.store(true); }
 
 }  // namespace llava::api

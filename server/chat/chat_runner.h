@@ -3,6 +3,7 @@
 #ifndef LLAVA_SERVER_CHAT_CHAT_RUNNER_H_
 #define LLAVA_SERVER_CHAT_CHAT_RUNNER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -48,9 +49,13 @@ class ChatRunner {
   // While versions are swapped a call waits, accepted, for the one that comes.
   void Start(ChatCall call, Done done);
 
-  // The same for a caller that is a prepare thread itself: the call is prepared at once, in this
-  // thread, instead of waiting in the pool once more.
+  // The same for a caller that is a prepare thread itself (ReadInPool): the text is prepared at
+  // once, in this thread, instead of waiting in the pool once more.
   void StartInPool(ChatCall call, Done done);
+
+  // Runs `work`, which reads a request of `tenant`, in a prepare thread. False, and it will not
+  // run, when too much waits for them.
+  bool ReadInPool(const std::string& tenant, std::function<void()> work);
 
   // Runs `work`, which `bytes` of a request wait for, in a prepare thread, and then `done`: what is
   // asked beside chat goes through the same doors. On an error neither will run:
@@ -60,6 +65,9 @@ class ChatRunner {
 
   // Refuses new calls from now on.
   void Drain();
+
+  // Ends the calls that the engines do not have yet, decoding included: UNAVAILABLE.
+  void CutOff();
 
   // Waits until every call has ended; false when some are left at `deadline`.
   bool WaitUntilEmpty(TimePoint deadline) { return in_flight_.CloseAndWait(deadline); }
@@ -75,11 +83,14 @@ class ChatRunner {
   absl::Status Bind(Job& job) const;
   void WaitForSwap(const std::shared_ptr<Job>& job);
   absl::Status SendToPool(const std::shared_ptr<Job>& job);
-  void Run(Job& job);
+  void Run(const std::shared_ptr<Job>& job);
+  absl::Status PrepareText(Job& job) const;
+  absl::Status PrepareImage(Job& job) const;
+  void Submit(Job& job);
+  engine::Submission ToSubmission(Job& job) const;
   engine::Engine* Route(const std::vector<engine::Engine*>& engines,
                         const scheduling::Request& request);
   absl::Status CheckAlive(const Job& job) const;
-  absl::Status Prepare(Job& job, engine::Submission* submission) const;
   void Refuse(Job& job, const absl::Status& status);
 
   const Options options_;
@@ -90,6 +101,7 @@ class ChatRunner {
   const observe::Log* const log_;
   const Clock* const clock_;
   Gate in_flight_;
+  std::atomic<bool> cut_off_ = false;
   engine::EngineRouter router_;
 };
 

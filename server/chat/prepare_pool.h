@@ -4,39 +4,44 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
+#include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
-#include "base/bounded_queue.h"
+#include "base/mutex.h"
+#include "server/chat/prepare_queue.h"
 
 namespace llava::api {
 
-// Thread-safe. Owned by the app. First come, first served.
+// Thread-safe. Owned by the app. Who is next, and how many may wait: prepare_queue.h. One thread
+// more than `threads` does texts alone, so that they never wait for a picture.
 class PreparePool {
  public:
-  PreparePool(int threads, std::size_t capacity) : queue_(capacity) {
-    for (int i = 0; i < threads; ++i) {
-      threads_.emplace_back([this] {
-        while (auto job = queue_.Pop()) (*job)();
-      });
-    }
-  }
+  PreparePool(int threads, std::size_t capacity);
   ~PreparePool() { Stop(); }
 
-  // False, and `job` is dropped, when `capacity` jobs wait already or the pool was stopped.
-  bool TrySubmit(std::function<void()> job) { return queue_.TryPush(std::move(job)); }
+  // A job without pictures. False, and `job` is dropped, when too many of the tenant's wait already
+  // or the pool was stopped.
+  bool TrySubmit(const std::string& tenant, std::function<void()> job);
+
+  // What such a job leaves to do, with one picture in it: it waits for its tenant's turn again.
+  // REQUIRES: the caller is a job of this pool.
+  void SubmitPicture(const std::string& tenant, std::function<void()> job);
 
   // Runs what waits, then joins.
-  void Stop() {
-    queue_.Close();
-    threads_.clear();
-  }
+  void Stop();
 
-  std::size_t waiting() const { return queue_.size(); }
+  std::size_t waiting() const;
 
  private:
-  BoundedQueue<std::function<void()>> queue_;
+  void Work(bool texts_only);
+  std::optional<PrepareQueue::Taken> Next(bool texts_only);
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  PrepareQueue queue_ ABSL_GUARDED_BY(mutex_);
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::jthread> threads_;
 };
 

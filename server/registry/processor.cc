@@ -87,6 +87,23 @@ absl::StatusOr<PreparedPrompt> Processor::Prepare(std::span<const model::ChatMes
                                                   const model::ImageLimits& limits, int* bad_image,
                                                   const model::ChatTemplate* chat_template) const {
   // Headers and text first: they are cheap, and most wrong requests are wrong there.
+  ASSIGN_OR_RETURN(PreparedPrompt prepared,
+                   PrepareText(messages, images, bad_image, chat_template));
+  for (std::size_t i = 0; i < prepared.images.size(); ++i) {
+    const int file = prepared.files[i];
+    const absl::Status status =
+        PrepareImage(images[static_cast<std::size_t>(file)], limits, &prepared.images[i]);
+    if (!status.ok()) {
+      *bad_image = file;
+      return status;
+    }
+  }
+  return prepared;
+}
+
+absl::StatusOr<PreparedPrompt> Processor::PrepareText(
+    std::span<const model::ChatMessage> messages, std::span<const absl::string_view> images,
+    int* bad_image, const model::ChatTemplate* chat_template) const {
   ASSIGN_OR_RETURN(const std::vector<model::ImageLayout> layouts,
                    LayoutsOf(parts_->config, images, bad_image));
   ASSIGN_OR_RETURN(model::PromptTokens prompt,
@@ -95,21 +112,24 @@ absl::StatusOr<PreparedPrompt> Processor::Prepare(std::span<const model::ChatMes
                        parts_->tokenizer, parts_->config, layouts));
   PreparedPrompt prepared;
   for (const ImageSpan& span : prompt.image_spans) {
-    auto image = model::DecodeImage(StdView(images[static_cast<std::size_t>(span.image)]), limits);
-    if (!image.ok()) {
-      *bad_image = span.image;
-      return image.status();
-    }
-    model::PixelValues pixels = parts_->preprocessor.Process(*image);
-    prepared.images.push_back({.digest = pixels.digest,
-                               .offset = span.offset,
-                               .count = span.count,
-                               .height = pixels.height,
-                               .width = pixels.width,
-                               .pixels_CHW = std::move(pixels.values)});
+    prepared.files.push_back(span.image);
+    prepared.images.emplace_back();
+    prepared.images.back().offset = span.offset;
+    prepared.images.back().count = span.count;
   }
   prepared.prompt_ids.assign(prompt.ids.begin(), prompt.ids.end());
   return prepared;
+}
+
+absl::Status Processor::PrepareImage(absl::string_view file, const model::ImageLimits& limits,
+                                     scheduling::ImageInput* image) const {
+  ASSIGN_OR_RETURN(const model::RgbImage decoded, model::DecodeImage(StdView(file), limits));
+  model::PixelValues pixels = parts_->preprocessor.Process(decoded);
+  image->digest = pixels.digest;
+  image->height = pixels.height;
+  image->width = pixels.width;
+  image->pixels_CHW = std::move(pixels.values);
+  return absl::OkStatus();
 }
 
 engine::TextDecoderFactory Processor::MakeDecoderFactory(std::vector<std::string> stop) const {

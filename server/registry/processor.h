@@ -24,6 +24,7 @@ namespace llava::registry {
 struct PreparedPrompt {
   std::vector<std::int32_t> prompt_ids;
   std::vector<scheduling::ImageInput> images;
+  std::vector<int> files;  // of each image: the index of its file
 };
 
 // Immutable; any thread.
@@ -43,6 +44,14 @@ class Processor {
                                          std::span<const absl::string_view> images,
                                          const model::ImageLimits& limits, int* bad_image,
                                          const model::ChatTemplate* chat_template = nullptr) const;
+
+  // The same in two parts. First the text and the headers of the images, whose digest, size and
+  // pixels are left out; then, for each image, its file.
+  absl::StatusOr<PreparedPrompt> PrepareText(
+      std::span<const model::ChatMessage> messages, std::span<const absl::string_view> images,
+      int* bad_image, const model::ChatTemplate* chat_template = nullptr) const;
+  absl::Status PrepareImage(absl::string_view file, const model::ImageLimits& limits,
+                            scheduling::ImageInput* image) const;
 
   // For one request. The decoders refer to this processor, which must outlive them.
   engine::TextDecoderFactory MakeDecoderFactory(std::vector<std::string> stop) const;

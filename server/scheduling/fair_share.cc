@@ -11,11 +11,12 @@ namespace llava::scheduling {
 Tenant* FairShare::Enter(const std::string& name) {
   Tenant& tenant = tenants_[name];
   if (tenant.requests++ > 0) return &tenant;
-  std::int64_t least = std::numeric_limits<std::int64_t>::max();
+  std::int64_t least = active_ > 0 ? std::numeric_limits<std::int64_t>::max() : last_left_;
   for (const auto& [other_name, other] : tenants_) {
     if (other.requests > 0 && &other != &tenant) least = std::min(least, other.counter);
   }
-  if (active_++ > 0) tenant.counter = std::max(tenant.counter, least);
+  tenant.counter = std::max(tenant.counter, least);
+  ++active_;
   if (tenants_.size() > kMaxTenants) ForgetOneIdle();
   return &tenant;
 }
@@ -24,7 +25,7 @@ void FairShare::Leave(const std::string& name) {
   const auto found = tenants_.find(name);
   LLAVA_CHECK(found != tenants_.end());
   LLAVA_CHECK_GT(found->second.requests, 0);
-  if (--found->second.requests == 0) --active_;
+  if (--found->second.requests == 0 && --active_ == 0) last_left_ = found->second.counter;
   if (tenants_.size() > kMaxTenants) ForgetOneIdle();
 }
 

@@ -40,8 +40,8 @@ absl::Status Explained(const absl::Status& status) {
 // One POST of /v1/chat/completions. Lives in the coroutine's frame.
 class Completion {
  public:
-  Completion(ChatRunner* runner, PreparePool* pool, ImageFetcher* fetcher, HttpExchange* exchange)
-      : runner_(runner), pool_(pool), fetcher_(fetcher), exchange_(exchange) {}
+  Completion(ChatRunner* runner, ImageFetcher* fetcher, HttpExchange* exchange)
+      : runner_(runner), fetcher_(fetcher), exchange_(exchange) {}
 
   awaitable<void> Run() {
     arrival_ = runner_->clock().Now();
@@ -85,7 +85,16 @@ class Completion {
   // that are to be fetched first.
   awaitable<void> ParseInPool() {
     std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
-      const bool submitted = pool_->TrySubmit([this, done] {
+      const auto tenant = TenantOfHeader(*exchange_);
+      if (!tenant.ok()) {
+        status_ = tenant.status();
+        return done();
+      }
+      const bool submitted = runner_->ReadInPool(*tenant, [this, done] {
+        if (cancelled_->load()) {
+          status_ = ClientHasGone();
+          return done();
+        }
         Parse();
         if (!status_.ok() || !parsed_.remote.empty()) return done();
         runner_->StartInPool(TakeCall(), KeepAnswer(done));
@@ -236,7 +245,6 @@ class Completion {
   }
 
   ChatRunner* const runner_;
-  PreparePool* const pool_;
   ImageFetcher* const fetcher_;
   HttpExchange* const exchange_;
   TimePoint arrival_;
@@ -254,11 +262,10 @@ class Completion {
 
 }  // namespace
 
-void AddChatRoute(ChatRunner* runner, PreparePool* pool, ImageFetcher* fetcher,
-                  HttpRouter* router) {
+void AddChatRoute(ChatRunner* runner, ImageFetcher* fetcher, HttpRouter* router) {
   router->Add({http::verb::post, "/v1/chat/completions", rpc::Role::kChat,
-               [runner, pool, fetcher](HttpExchange& exchange) -> awaitable<void> {
-                 Completion completion(runner, pool, fetcher, &exchange);
+               [runner, fetcher](HttpExchange& exchange) -> awaitable<void> {
+                 Completion completion(runner, fetcher, &exchange);
                  co_await completion.Run();
                }});
 }

@@ -5,12 +5,11 @@
 #include "server/api/http/image_fetcher.h"
 #include "server/api/http/router.h"
 #include "server/chat/chat_runner.h"
-#include "server/chat/prepare_pool.h"
 
 namespace llava::api {
 
 // All outlive the router. Large bodies are read in the prepare pool, so that io threads stay free.
-void AddChatRoute(ChatRunner* runner, PreparePool* pool, ImageFetcher* fetcher, HttpRouter* router);
+void AddChatRoute(ChatRunner* runner, ImageFetcher* fetcher, HttpRouter* router);
 
 }  // namespace llava::api
 

@@ -86,12 +86,32 @@ TEST(FormatsTest, FaultsOfGifHeaders) {
 }
 
 TEST(FormatsTest, ABudgetIsSpentByComputing) {
-  EXPECT_TRUE(DecodeBudget(Duration(-1)).IsSpent());
-  const DecodeBudget budget(std::chrono::milliseconds(2));
+  const ImageLimits none{.max_cpu_time = Duration(-1)};
+  EXPECT_TRUE(DecodeBudget(none).IsSpent());
+  const ImageLimits little{.max_cpu_time = std::chrono::milliseconds(2)};
+  DecodeBudget budget(little);
   volatile std::uint64_t work = 0;
   while (!budget.IsSpent()) work = work + 1;  // ends
   EXPECT_GT(work, 0u);
-  EXPECT_FALSE(DecodeBudget(std::chrono::hours(1)).IsSpent());
+  EXPECT_TRUE(budget.was_spent());
+  EXPECT_THAT(std::string(budget.Error(ImageFormat::kPng).message()),
+              AllOf(HasSubstr("a PNG picture: "), HasSubstr(kTooSlow), HasSubstr("is 0.002 s")));
+  const ImageLimits much{.max_cpu_time = std::chrono::hours(1)};
+  EXPECT_FALSE(DecodeBudget(much).IsSpent());
+}
+
+TEST(FormatsTest, ABudgetIsSpentForEverWhenItIsStopped) {
+  int asked = 0;
+  const ImageLimits limits{
+      .stop = [&] { return ++asked == 3 ? absl::CancelledError("gone") : absl::OkStatus(); }};
+  DecodeBudget budget(limits);
+  EXPECT_FALSE(budget.IsSpent());
+  EXPECT_FALSE(budget.IsSpent());
+  EXPECT_FALSE(budget.was_spent());
+  EXPECT_TRUE(budget.IsSpent());
+  EXPECT_TRUE(budget.IsSpent());
+  EXPECT_EQ(asked, 3);
+  EXPECT_EQ(budget.Error(ImageFormat::kGif), absl::CancelledError("gone"));
 }
 
 }  // namespace

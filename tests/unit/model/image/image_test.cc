@@ -205,6 +205,14 @@ std::string PngChunk(const std::string& type, const std::string& data) {
          put(crc32_z(0, reinterpret_cast<const Bytef*>(body.data()), body.size()));
 }
 
+// A PNG whose first row comes after so many bytes of blocks that inflate to nothing.
+std::string PngOfEmptyBlocks(std::size_t bytes) {
+  std::string data("\x78\x01", 2);
+  while (data.size() < bytes) data += std::string("\0\0\0\xff\xff", 5);
+  return ReadFile(kImages / "rgb8.png").substr(0, 33) + PngChunk("IDAT", data) +
+         PngChunk("IEND", "");
+}
+
 // Image data after the last row is not inflated: it is damaged here, which nobody notices.
 TEST(ImageTest, WhatComesAfterTheLastRowOfAPngIsNotRead) {
   const std::string rows = Deflated(37 * 3 * 23 + 23);
@@ -236,12 +244,55 @@ TEST(ImageTest, ScansOfAJpegCountWithTheirPixels) {
   EXPECT_THAT(ErrorOfDecoding(JpegOfScans(30, 7000)), HasSubstr("too long"));
 }
 
+constexpr const char* kOneOfEachKind[] = {"rgb_420.jpg", "progressive.jpg",       "cmyk.jpg",
+                                          "rgb8.png",    "grey16_interlaced.png", "palette.gif",
+                                          "lossy.webp",  "lossless_alpha.webp",   "rgb24.bmp"};
+
 TEST(ImageTest, ATimeBudgetEndsWhatIsSlow) {
-  for (const char* name :
-       {"rgb_420.jpg", "progressive.jpg", "rgb8.png", "grey16_interlaced.png", "palette.gif"}) {
+  for (const char* name : kOneOfEachKind) {
     const std::string whole = ReadFile(kImages / name);
-    EXPECT_THAT(ErrorOfDecoding(whole, {.max_cpu_time = Duration(-1)}), HasSubstr("too long"))
+    EXPECT_THAT(ErrorOfDecoding(whole, {.max_cpu_time = Duration(-1)}),
+                AllOf(HasSubstr("too long"), HasSubstr("the limit is")))
         << name;
+  }
+}
+
+// Whatever the reader of the format is doing when it is told.
+TEST(ImageTest, DecodingStopsWhenItIsTold) {
+  for (const char* name : kOneOfEachKind) {
+    const std::string whole = ReadFile(kImages / name);
+    int looks = 0;
+    const auto count = [&looks] { return ++looks, absl::OkStatus(); };
+    ASSERT_TRUE(DecodeImage(whole, {.stop = count}).ok()) << name;
+    ASSERT_GT(looks, 0) << name;
+    for (int last = 1; last <= looks; ++last) {
+      int asked = 0;
+      const auto stop = [&] {
+        return ++asked == last ? absl::CancelledError("gone") : absl::OkStatus();
+      };
+      EXPECT_EQ(DecodeImage(whole, {.stop = stop}).status(), absl::CancelledError("gone"))
+          << name << " at look " << last;
+      EXPECT_EQ(asked, last) << name;
+    }
+  }
+}
+
+// Between two rows: 8 MiB of codes that clear the table, and of blocks that inflate to nothing.
+TEST(ImageTest, DecodingStopsWithinARow) {
+  constexpr std::size_t kBytes = std::size_t{8} << 20;
+  std::string gif("GIF89a\x08\0\x08\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x08\0\x08\0\0\x02", 30);
+  while (gif.size() < kBytes) {
+    gif += '\xff';
+    for (int i = 0; i < 85; ++i) gif += "\x24\x49\x92";  // 3 bits each: 4, which clears
+  }
+  const std::string png = PngOfEmptyBlocks(kBytes);
+  for (const std::string& picture : {gif, png}) {
+    int looks = 0;
+    const auto stop = [&looks] {
+      return ++looks == 20 ? absl::CancelledError("gone") : absl::OkStatus();
+    };
+    EXPECT_EQ(DecodeImage(picture, {.stop = stop}).status(), absl::CancelledError("gone"));
+    EXPECT_EQ(looks, 20);
   }
 }
 

@@ -3,201 +3,23 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <prometheus/registry.h>
 
-#include <functional>
+#include <atomic>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
-#include <variant>
 #include <vector>
 
-#include "base/field_error.h"
-#include "base/mutex.h"
-#include "tests/support/checkpoint_fixture.h"
-#include "tests/support/fake_executor.h"
+#include "tests/unit/server/chat/chat_runner_fixture.h"
 
 namespace llava::api {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
-const Digest kVersion = Sha256Of("v1");
-
-// A value that another thread sets once.
-template <typename T>
-class Promise {
- public:
-  void Set(T value) {
-    MutexLock lock(&mutex_);
-    value_.emplace(std::move(value));
-    set_.NotifyAll();
-  }
-  T Wait() {
-    MutexLock lock(&mutex_);
-    while (!value_) set_.Wait(&mutex_);
-    return *std::move(value_);
-  }
-
- private:
-  Mutex mutex_;
-  CondVar set_;
-  std::optional<T> value_ ABSL_GUARDED_BY(mutex_);
-};
-
-// One model; or none while `swapping`.
-class Directory final : public registry::ModelDirectory {
- public:
-  absl::StatusOr<std::shared_ptr<const registry::ServedModel>> Find(absl::string_view name,
-                                                                    absl::string_view) override {
-    MutexLock lock(&mutex_);
-    if (swapping_) return absl::UnavailableError("a swap is under way");
-    if (!name.empty() && name != "llava") return absl::NotFoundError("there is only llava");
-    return model;
-  }
-  std::vector<std::shared_ptr<const registry::ServedModel>> List() override { return {model}; }
-  bool AfterSwap(std::function<void()> then) override {
-    MutexLock lock(&mutex_);
-    if (!swapping_) return false;
-    then_.push_back(std::move(then));
-    return true;
-  }
-  bool IsJudging() override { return false; }
-  void Observe(const Digest&, const registry::Observation&) override {}
-
-  void BeginSwap() {
-    MutexLock lock(&mutex_);
-    swapping_ = true;
-  }
-  void EndSwap() {
-    std::vector<std::function<void()>> then;
-    {
-      MutexLock lock(&mutex_);
-      swapping_ = false;
-      then.swap(then_);
-    }
-    for (const auto& call : then) call();
-  }
-
-  std::shared_ptr<const registry::ServedModel> model;
-
- private:
-  Mutex mutex_;
-  bool swapping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::function<void()>> then_ ABSL_GUARDED_BY(mutex_);
-};
-
-class ChatRunnerTest : public ::testing::Test {
- protected:
-  ChatRunnerTest()
-      : metrics_(&registry_),
-        log_(observe::Log::ToNowhere(&clock_)),
-        admission_({.total = kBounds, .per_tenant = kBounds}, &clock_),
-        pool_(1, 1),
-        runner_({.limits = {.max_text_bytes = 4000}}, &directory_, &admission_, &pool_, &metrics_,
-                log_.get(), &clock_) {
-    engine::EngineOptions options;
-    options.scheduler.num_blocks = 64;
-    options.scheduler.max_running = 4;
-    options.scheduler.max_context_tokens = 256;
-    engine_ = std::make_unique<engine::Engine>(
-        options, std::make_unique<testing::FakeExecutor>(options.scheduler.num_blocks), &clock_,
-        nullptr);
-    engine_->Start();
-    Promise<absl::Status> added;
-    engine_->AddVersion(std::make_shared<testing::FakeModel>(kVersion),
-                        [&added](absl::Status status) { added.Set(std::move(status)); });
-    EXPECT_TRUE(added.Wait().ok());
-    auto served = std::make_shared<registry::ServedModel>();
-    served->name = "llava";
-    served->version = kVersion.Hex();
-    served->digest = kVersion;
-    served->processor = *registry::Processor::Load(model::GoldenCheckpointDir(), "");
-    served->engines = {engine_.get()};
-    directory_.model = std::move(served);
-  }
-  ~ChatRunnerTest() override {
-    pool_.Stop();
-    engine_->Stop();
-    EXPECT_TRUE(runner_.WaitUntilEmpty(TimePoint::max()));
-    EXPECT_EQ(admission_.held().requests, 0);
-  }
-
-  // As gRPC's codec makes it.
-  ChatCall Hello() {
-    ChatCall call;
-    call.protocol = "grpc";
-    call.field_prefix = "request.";
-    call.sampling_field = "sampling.";
-    call.arrival = clock_.Now();
-    call.sampling.max_tokens = 5;
-    call.sampling.ignore_eos = true;
-    call.messages = {{model::Role::kUser, {std::string("Hello")}}};
-    return call;
-  }
-
-  absl::StatusOr<Answer> Ask(ChatCall call) {
-    Promise<absl::StatusOr<Answer>> answer;
-    runner_.Start(std::move(call),
-                  [&answer](absl::StatusOr<Answer> got) { answer.Set(std::move(got)); });
-    return answer.Wait();
-  }
-
-  void ExpectRefused(ChatCall call, const std::string& field) {
-    const auto answer = Ask(std::move(call));
-    EXPECT_TRUE(absl::IsInvalidArgument(answer.status())) << field;
-    EXPECT_EQ(FieldOf(answer.status()), field);
-    EXPECT_THAT(std::string(answer.status().message()), StartsWith(field + ": "));
-  }
-
-  static engine::End ReadAll(Answer& answer) {
-    for (;;) {
-      Promise<bool> ready;
-      auto event = answer.TryPop([&ready] { ready.Set(true); });
-      if (!event) {
-        ready.Wait();
-        continue;
-      }
-      if (auto* end = std::get_if<engine::End>(&*event)) return *std::move(end);
-    }
-  }
-
-  // Keeps the only prepare thread busy until it is told to go on.
-  class Busy {
-   public:
-    explicit Busy(PreparePool& pool) {
-      Promise<bool> begun;
-      EXPECT_TRUE(pool.TrySubmit([this, &begun] {
-        begun.Set(true);
-        go_on_.Wait();
-        done_.Set(true);
-      }));
-      begun.Wait();
-    }
-    ~Busy() {
-      go_on_.Set(true);
-      done_.Wait();
-    }
-
-   private:
-    Promise<bool> go_on_, done_;
-  };
-
-  static constexpr scheduling::AdmissionBounds kBounds{2, 1000, 5000, 1'000'000};
-
-  RealClock clock_;
-  prometheus::Registry registry_;
-  observe::Metrics metrics_;
-  const std::unique_ptr<observe::Log> log_;
-  Directory directory_;
-  engine::AdmissionGate admission_;
-  PreparePool pool_;
-  std::unique_ptr<engine::Engine> engine_;
-  ChatRunner runner_;
-};
+using ChatRunnerTest = ChatRunnerFixture;
 
 TEST_F(ChatRunnerTest, ARequestBecomesAnAnswer) {
   auto answer = Ask(Hello());
@@ -323,7 +145,7 @@ TEST_F(ChatRunnerTest, AClientThatHasGoneIsNotPrepared) {
 TEST_F(ChatRunnerTest, APrepareThreadPreparesAtOnce) {
   Promise<absl::StatusOr<Answer>> answer;
   std::thread::id asked, answered;
-  ASSERT_TRUE(pool_.TrySubmit([&] {
+  ASSERT_TRUE(pool_.TrySubmit("alice", [&] {
     asked = std::this_thread::get_id();
     runner_.StartInPool(Hello(), [&](absl::StatusOr<Answer> got) {
       answered = std::this_thread::get_id();
@@ -334,6 +156,120 @@ TEST_F(ChatRunnerTest, APrepareThreadPreparesAtOnce) {
   ASSERT_TRUE(got.ok()) << got.status();
   EXPECT_EQ(asked, answered);
   EXPECT_TRUE(ReadAll(*got).status.ok());
+}
+
+TEST_F(ChatRunnerTest, ATextWaitsForNoPicture) {
+  Promise<absl::StatusOr<Answer>> about_a_picture;
+  {
+    const auto busy = Busy::WithAPicture(pool_);
+    runner_.Start(AboutAPicture(),
+                  [&](absl::StatusOr<Answer> got) { about_a_picture.Set(std::move(got)); });
+    auto text = Ask(Hello());
+    ASSERT_TRUE(text.ok()) << text.status();
+    EXPECT_TRUE(ReadAll(*text).status.ok());
+    EXPECT_EQ(Decoded(), 0u);
+  }
+  auto answer = about_a_picture.Wait();
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(ReadAll(*answer).usage.images_encoded, 1);
+  EXPECT_EQ(Decoded(), 1u);
+}
+
+TEST_F(ChatRunnerTest, APictureThatNobodyWaitsForIsNotDecoded) {
+  Promise<absl::StatusOr<Answer>> gone, cut_off;
+  {
+    const auto busy = Busy::WithAPicture(pool_);
+    auto cancelled = std::make_shared<std::atomic<bool>>(false);
+    ChatCall call = AboutAPicture();
+    call.cancelled = cancelled;
+    runner_.Start(std::move(call), [&](absl::StatusOr<Answer> got) { gone.Set(std::move(got)); });
+    cancelled->store(true);
+  }
+  EXPECT_TRUE(absl::IsCancelled(gone.Wait().status()));
+  {
+    const auto busy = Busy::WithAPicture(pool_);
+    runner_.Start(AboutAPicture(),
+                  [&](absl::StatusOr<Answer> got) { cut_off.Set(std::move(got)); });
+    runner_.CutOff();
+  }
+  EXPECT_TRUE(absl::IsUnavailable(cut_off.Wait().status()));
+  EXPECT_EQ(Decoded(), 0u);
+  EXPECT_EQ(metrics_.preparing.Value(), 0);
+}
+
+// In whatever row the decoder is: the runner's clock is looked at there.
+TEST_F(ChatRunnerTest, AClientThatGoesEndsTheDecoding) {
+  class Leaving final : public Clock {
+   public:
+    explicit Leaving(int last) : last_(last) {}
+    TimePoint Now() const override {
+      if (++looks_ == last_) cancelled->store(true);
+      return TimePoint();
+    }
+    std::int64_t UnixMillis() const override { return 0; }
+    int looks() const { return looks_; }
+
+    const std::shared_ptr<std::atomic<bool>> cancelled = std::make_shared<std::atomic<bool>>(false);
+
+   private:
+    const int last_;
+    mutable std::atomic<int> looks_ = 0;
+  };
+  const auto looks = [this](int last) {
+    Leaving clock(last);
+    ChatRunner runner({}, &directory_, &admission_, &pool_, &metrics_, log_.get(), &clock);
+    ChatCall call = AboutAPicture();
+    call.arrival = TimePoint();
+    call.cancelled = clock.cancelled;
+    Promise<absl::StatusOr<Answer>> got;
+    runner.Start(std::move(call),
+                 [&](absl::StatusOr<Answer> answer) { got.Set(std::move(answer)); });
+    auto answer = got.Wait();
+    if (answer.ok()) ReadAll(*answer);
+    EXPECT_EQ(answer.ok(), last == 0) << answer.status();
+    EXPECT_TRUE(answer.ok() || absl::IsCancelled(answer.status())) << answer.status();
+    answer = absl::CancelledError("let go");
+    EXPECT_TRUE(runner.WaitUntilEmpty(TimePoint::max()));
+    return clock.looks();
+  };
+  const int all = looks(0);
+  EXPECT_GT(all, 20);  // rows among them
+  EXPECT_EQ(Decoded(), 1u);
+  EXPECT_LT(looks(all / 2), all / 2 + 10);
+  EXPECT_EQ(Decoded(), 1u);
+}
+
+// The tenant's second picture comes after another tenant's first one.
+TEST_F(ChatRunnerTest, TenantsTakeTurnsPictureByPicture) {
+  std::vector<std::string> ended;
+  Promise<absl::StatusOr<Answer>> many, one;
+  Promise<bool> both;
+  {
+    const auto busy = Busy::WithAPicture(pool_);
+    ChatCall call = AboutAPicture();
+    call.tenant = "alice";
+    for (int i = 1; i < 4; ++i) {
+      call.messages[0].parts.emplace_back(model::ImagePart{.index = i});
+      call.images.push_back(call.images[0]);
+    }
+    runner_.Start(std::move(call), [&](absl::StatusOr<Answer> got) {
+      ended.emplace_back("alice");
+      many.Set(std::move(got));
+    });
+    call = AboutAPicture();
+    call.tenant = "bob";
+    runner_.Start(std::move(call), [&](absl::StatusOr<Answer> got) {
+      ended.emplace_back("bob");
+      one.Set(std::move(got));
+    });
+    while (pool_.waiting() < 2) std::this_thread::yield();  // both texts are prepared
+  }
+  for (auto* answer : {&many, &one}) {
+    auto got = answer->Wait();
+    ASSERT_TRUE(got.ok()) << got.status();
+    ReadAll(*got);
+  }
+  EXPECT_THAT(ended, ElementsAre("bob", "alice"));
 }
 
 TEST_F(ChatRunnerTest, ACallWaitsForTheVersionThatComes) {
@@ -366,7 +302,7 @@ TEST_F(ChatRunnerTest, WhatIsAskedBesideChatGoesThroughTheSameDoors) {
   EXPECT_TRUE(absl::IsInvalidArgument(runner_.RunBeside("alice", 6000, never, never)));
   {
     const Busy busy(pool_);
-    EXPECT_TRUE(pool_.TrySubmit([] {}));  // the one place where jobs wait
+    EXPECT_TRUE(pool_.TrySubmit("alice", [] {}));  // her one place to wait
     EXPECT_TRUE(absl::IsResourceExhausted(runner_.RunBeside("alice", 1, never, never)));
   }
 }

@@ -29,6 +29,16 @@ TEST(FairShareTest, LeavingDoesNotResetACounter) {
   EXPECT_EQ(share.Enter("greedy")->counter, 9000);
 }
 
+// Who comes when nobody is there begins where the last one stood: who used the idle machine before
+// is not behind for that.
+TEST(FairShareTest, WhatWasHadAloneIsNotHeldAgainstAnybody) {
+  FairShare share;
+  share.Enter("early")->counter = 5000;
+  share.Leave("early");
+  EXPECT_EQ(share.Enter("late")->counter, 5000);
+  EXPECT_EQ(share.Enter("early")->counter, 5000);
+}
+
 TEST(FairShareTest, RemembersABoundedNumberOfTenants) {
   FairShare share;
   for (int i = 0; i < kMaxTenants + 500; ++i) {
