@@ -168,16 +168,22 @@ def idle_connections(t):
     held = [t.connect(address) for address in (t.http, t.grpc) for _ in range(100)]
     for connection in held[::2]:
         connection.close()
-    for connection in held[1::2]:  # until the daemon has had enough of those on HTTP
+    for connection in held[1::2]:
         connection.close()
 
 
 def half_sent(t):
     """In the middle of each part of a request."""
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer mallory\r\n"
+    clients = []
     for said in (b"PO", head, head + b"Content-Length: 1000000\r\n\r\n{", head + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
                  head + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"):
-        send_all(t.http, said)
+        clients.append(t.connect(t.http))
+        clients[-1].sendall(said)
+    for client in clients:  # until the daemon has had enough
+        while client.recv(65536):
+            pass
+        client.close()
 
 
 def dear_pictures(t):
