@@ -55,7 +55,8 @@ TEST_F(CpuCountTest, QuotasOfVersion1AreReadWhereTheContainerSeesThem) {
 
 TEST_F(CpuCountTest, NonsenseIsNoLimit) {
   Write("/proc/self/cgroup", "0::/a\nhello\n");
-  for (const char* text : {"", "0 100000\n", "50000\n", "50000 0\n", "x y\n", "-1 100000\n"}) {
+  for (const char* text :
+       {"", "0 100000\n", "50000\n", "50000 0\n", "x y\n", "-1 100000\n", "50000 -100000\n"}) {
     Write("/sys/fs/cgroup/a/cpu.max", text);
     EXPECT_EQ(Cpus(), Affinity()) << text;
   }
@@ -72,8 +73,10 @@ TEST_F(CpuCountTest, AStartedCpuHasAThread) {
 TEST_F(CpuCountTest, TheEnvironmentGoesBefore) {
   setenv("OMP_NUM_THREADS", "7", 1);
   EXPECT_EQ(ComputeThreads(), 7);
-  setenv("OMP_NUM_THREADS", "none", 1);
-  EXPECT_EQ(ComputeThreads(), ThreadsOnCpus(AvailableCpus()));
+  for (const char* nonsense : {"none", "0", "-3"}) {
+    setenv("OMP_NUM_THREADS", nonsense, 1);
+    EXPECT_EQ(ComputeThreads(), ThreadsOnCpus(AvailableCpus())) << nonsense;
+  }
   unsetenv("OMP_NUM_THREADS");
   EXPECT_EQ(ComputeThreads(), ThreadsOnCpus(AvailableCpus()));
 }

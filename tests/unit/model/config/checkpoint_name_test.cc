@@ -54,6 +54,9 @@ TEST_F(CheckpointNameTest, ASnapshotOfTheHubIsNotCalledByItsCommit) {
   EXPECT_EQ(CheckpointName(copied), kCommit);
   Write(copied + "/config.json", R"({"_name_or_path": "llava-hf/llava-1.5-13b-hf/"})");
   EXPECT_EQ(CheckpointName(copied), "llava-1.5-13b-hf");
+  const std::string short_one = Make("cafe");  // a name, although all of it is hexadecimal
+  Write(short_one + "/config.json", R"({"_name_or_path": "llava-hf/llava-1.5-13b-hf"})");
+  EXPECT_EQ(CheckpointName(short_one), "cafe");
 }
 
 }  // namespace

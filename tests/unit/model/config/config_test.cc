@@ -224,6 +224,9 @@ TEST(ConfigTest, NamesWhatItCannotHonour) {
       {HuggingFace("", R"("mlp_bias": true)"), "text_config.mlp_bias", "true"},
       {HuggingFace("", R"("rope_scaling": {"type": "dynamic", "factor": 2})"),
        "text_config.rope_scaling.type", "dynamic"},
+      {HuggingFace("", R"("rope_scaling": {"type": "llama3", "factor": 2, "low_freq_factor": 4,
+                            "high_freq_factor": 4})"),
+       "rope_scaling.high_freq_factor", "4"},
       {HuggingFace("", R"("rope_parameters": {"rope_type": "yarn", "factor": 2})"),
        "text_config.rope_parameters.rope_type", "yarn"},
       {HuggingFace("", R"("rope_scaling": {"type": "linear"})"), "rope_scaling.factor", "nothing"},
@@ -269,6 +272,24 @@ TEST(ConfigTest, NamesWhatItCannotHonour) {
     EXPECT_THAT(ErrorOf(c.json, kTower), AllOf(HasSubstr("config.json: "), HasSubstr(c.key),
                                                HasSubstr("expected"), HasSubstr(c.found)));
   }
+}
+
+TEST(ConfigTest, OnePatchMayBeTheWholeImage) {
+  EXPECT_EQ(Parsed(HuggingFace("", "", R"("image_size": 32, "patch_size": 32)")).tile_tokens(), 1);
+}
+
+TEST(ConfigTest, TheDtypeStandsInEitherConfiguration) {
+  EXPECT_EQ(Parsed(HuggingFace("", R"("dtype": "bfloat16")")).dtype, "bfloat16");
+  EXPECT_EQ(Parsed(HuggingFace(R"("torch_dtype": "float32")", R"("dtype": "bfloat16")")).dtype,
+            "float32");
+  EXPECT_EQ(Parsed(HuggingFace("")).dtype, "");
+}
+
+TEST(ConfigTest, WithoutEndTokensOfItsOwnAGenerationConfigKeepsThose) {
+  const test::TempDir dir;
+  Write(dir.path() + "/config.json", HuggingFace("", R"("eos_token_id": [5, 7])"));
+  Write(dir.path() + "/generation_config.json", R"({"max_length": 20})");
+  EXPECT_THAT(ReadConfig(dir.path())->text.eos_token_ids, ElementsAre(5, 7));
 }
 
 TEST(ConfigTest, HostileJsonIsAnError) {

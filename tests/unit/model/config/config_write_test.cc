@@ -50,6 +50,14 @@ TEST(ConfigWriteTest, WhatIsWrittenIsReadAgain) {
   EXPECT_EQ(Reread(config), config);
 }
 
+// A configuration of Mistral's without the key has a window of 4096.
+TEST(ConfigWriteTest, MistralWithoutAWindowStaysSo) {
+  LlavaConfig config = Golden();
+  config.text.model_type = "mistral";
+  config.text.max_positions = 10'000;
+  EXPECT_EQ(Reread(config), config);
+}
+
 TEST(ConfigWriteTest, TransformersReadsHowManyTokensAnImageHas) {
   LlavaConfig config = Golden();
   EXPECT_THAT(ConfigJson(config), HasSubstr("\"image_seq_length\":16"));

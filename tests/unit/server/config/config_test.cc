@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -112,6 +113,16 @@ TEST(ConfigTest, ThePrintedConfigurationReadsBackAsItself) {
   const auto again = ParseConfig(printed, "printed");
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(PrintConfig(*again), printed);
+}
+
+TEST(ConfigTest, CommentsArePrintedInLinesOf100Columns) {
+  std::istringstream lines(PrintConfig(Config()));
+  std::size_t longest = 0;
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_LE(line.size(), 100u) << line;
+    longest = std::max(longest, line.size());
+  }
+  EXPECT_GT(longest, 90u);
 }
 
 TEST(ConfigTest, WhatIsPrintedSaysWhereItCameFrom) {

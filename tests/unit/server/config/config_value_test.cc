@@ -41,6 +41,8 @@ TEST(ConfigValueTest, ASuffixOfAnotherUnitIsAMistake) {
   EXPECT_EQ(Set("max_image_pixels", "1MiB"), "expected a number of pixels in [1, 1000000000]");
   EXPECT_EQ(Set("kv_cache_bytes", "9223372036854775807GiB"),  // it would overflow
             "expected bytes (such as 4096, 64MiB or 2GiB) in [1MiB, 4096GiB]");
+  EXPECT_EQ(Set("kv_cache_bytes", "17179869185GiB"),  // to 1GiB, were 64 bits taken of it
+            "expected bytes (such as 4096, 64MiB or 2GiB) in [1MiB, 4096GiB]");
 }
 
 TEST(ConfigValueTest, WordsAndTruth) {

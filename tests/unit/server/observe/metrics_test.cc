@@ -122,6 +122,16 @@ TEST(MetricsTest, RequestsAndRejectionsAreCountedByTheirLabels) {
   EXPECT_THAT(text, HasSubstr("llava_rejections_total{reason=\"deadline\"} 1"));
 }
 
+TEST(MetricsTest, TheLastBucketOfASizeIsItsLargest) {
+  prometheus::Registry registry;
+  Metrics metrics(&registry);
+  metrics.step_sequences.Observe(4096);
+  metrics.step_sequences.Observe(4097);
+  const std::string text = Scrape(registry);
+  EXPECT_THAT(text, HasSubstr("llava_step_sequences_bucket{le=\"4096\"} 1"));
+  EXPECT_THAT(text, HasSubstr("llava_step_sequences_bucket{le=\"+Inf\"} 2"));
+}
+
 TEST(MetricsTest, ANewLiveModelTakesThePlaceOfTheOld) {
   prometheus::Registry registry;
   Metrics metrics(&registry);

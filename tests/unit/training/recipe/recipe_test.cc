@@ -109,6 +109,53 @@ TEST_F(RecipeTest, MistakesNameLineAndKey) {
   ExpectError("- 1\n", "1: is a list, expected a mapping");
 }
 
+TEST_F(RecipeTest, TheEndsOfARangeAreInIt) {
+  for (const char* ends :
+       {"warmup_ratio: 0.0\n    rate_floor: 0.0", "warmup_ratio: 1.0\n    rate_floor: 1.0"}) {
+    const auto recipe = Read(Changed("warmup_ratio: 0.03", ends));
+    EXPECT_TRUE(recipe.ok()) << recipe.status();
+  }
+  ExpectError(Changed("warmup_ratio: 0.03", "warmup_ratio: 1.01"),
+              "17: stages[0].warmup_ratio: is 1.01, expected 0 to 1");
+}
+
+TEST_F(RecipeTest, OneOfTwoAndNotBoth) {
+  ExpectError(Changed("{checkpoint: base}", "{checkpoint: base, from_scratch: config}"),
+              "5: model.checkpoint: expected exactly one");
+  ExpectError(Changed("    epochs: 2\n", "    epochs: 2\n    steps: 5\n"),
+              "20: stages[1].steps: expected exactly one");
+  ExpectError(Changed("save: ", "evaluate: {file: a.json, scenes: {count: 2}}\nsave: "),
+              "9: evaluate.file: expected exactly one");
+  ExpectError(Changed("  images: /pictures", "  scenes: {count: 2}"),
+              "8: data.scenes: takes the place of files");
+  ExpectError(Changed("    train: [projector]\n",
+                      "    train: [vision_tower, projector]\n    objective: patch_labels\n"),
+              "12: stages[0].train: patch_labels trains the vision_tower and nothing else");
+}
+
+TEST_F(RecipeTest, AStagesFilesTakeThePlaceOfTheRecipes) {
+  const auto recipe =
+      Read(Changed("{template: plain", "{files: [a.json, b.json], template: plain"));
+  ASSERT_TRUE(recipe.ok()) << recipe.status();
+  EXPECT_EQ(recipe->stages[0].data.files, std::vector<std::string>{folder_ + "/rows.json"});
+  EXPECT_EQ(recipe->stages[1].data.files,
+            (std::vector<std::string>{folder_ + "/a.json", folder_ + "/b.json"}));
+}
+
+TEST_F(RecipeTest, WhatABadRowDoes) {
+  EXPECT_FALSE(Read(kGood)->stages[0].data.stop_on_bad_row);
+  const auto stops = Read(Changed("  images: /pictures", "  on_bad_row: stop"));
+  ASSERT_TRUE(stops.ok()) << stops.status();
+  EXPECT_TRUE(stops->stages[0].data.stop_on_bad_row);
+  EXPECT_FALSE(
+      Read(Changed("  images: /pictures", "  on_bad_row: skip"))->stages[0].data.stop_on_bad_row);
+}
+
+TEST_F(RecipeTest, VersionsArePublishedBelowTheOutputUnlessElsewhere) {
+  EXPECT_EQ(Read(kGood)->publish, folder_ + "/runs/small/published");
+  EXPECT_EQ(Read(Changed("seed: 7", "publish: models"))->publish, folder_ + "/models");
+}
+
 TEST_F(RecipeTest, ALaterStageMayChangeWithoutTouchingEarlierOnes) {
   const auto one = Read(kGood);
   const auto other = Read(Changed("epochs: 2", "epochs: 3"));

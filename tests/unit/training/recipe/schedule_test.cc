@@ -47,6 +47,17 @@ TEST(ScheduleTest, CosineIsTheOneOfThePublishedRecipes) {
                    0.5 * (1.0 + std::cos(std::numbers::pi * 48.0 / 97.0)));
 }
 
+// As transformers counts them: a step that has begun is one.
+TEST(ScheduleTest, WarmUpIsRoundedUp) {
+  const auto steps = [](double ratio, std::int64_t total) {
+    return WarmupSteps({ScheduleKind::kCosine, ratio, 0.0}, total);
+  };
+  EXPECT_EQ(steps(0.0, 100), 0);
+  EXPECT_EQ(steps(0.03, 50), 2);
+  EXPECT_EQ(steps(0.03, 1), 1);
+  EXPECT_EQ(steps(1.0, 7), 7);
+}
+
 TEST(ScheduleTest, ConstantStaysAtThePeakAfterWarmup) {
   const ScheduleOptions options{ScheduleKind::kConstant, 0.1, 0.0};
   for (std::int64_t step = 10; step < 100; ++step) {

@@ -144,11 +144,16 @@ TEST_F(JobRunnerTest, JobsGoOnAfterTheServiceWasDown) {
   WaitForProgress(first);
   runner_.reset();
   EXPECT_EQ(store_->Get(first)->state, JobState::kRunning);
+  Job earlier = *store_->Get(first);
+  earlier.started_ms = 17;  // long ago
+  ASSERT_TRUE(store_->Update(earlier).ok());
   OpenStore();
   StartRunner();
   EXPECT_EQ(WaitForEnd(first).state, JobState::kSucceeded);
   EXPECT_EQ(WaitForEnd(second).state, JobState::kSucceeded);
   EXPECT_EQ(store_->Get(first)->attempts, 2);
+  EXPECT_EQ(store_->Get(first)->started_ms, 17);  // the first time counts
+  EXPECT_GT(store_->Get(second)->started_ms, 17);
   EXPECT_EQ(ReadFile(absl::StrCat(first, "/runs")), "run\nrun\n");
   EXPECT_EQ(ReadFile(absl::StrCat(second, "/runs")), "run\n");
 }

@@ -105,6 +105,20 @@ TEST_F(TrainingServiceTest, AJobFromItsCreationToItsEnd) {
   EXPECT_EQ(stub_->GetJob(Context().get(), get, &got).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
+TEST_F(TrainingServiceTest, TimesAreToldToTheMillisecond) {
+  Job job{.state = JobState::kFailed, .recipe = "r", .created_ms = 5'007, .ended_ms = 61'234};
+  job = *store_->Insert(job);
+  v1::GetJobRequest get;
+  get.set_id(absl::StrCat(job.id));
+  v1::GetJobResponse got;
+  ASSERT_TRUE(stub_->GetJob(Context().get(), get, &got).ok());
+  EXPECT_EQ(got.job().create_time().seconds(), 5);
+  EXPECT_EQ(got.job().create_time().nanos(), 7'000'000);
+  EXPECT_EQ(got.job().end_time().seconds(), 61);
+  EXPECT_EQ(got.job().end_time().nanos(), 234'000'000);
+  EXPECT_FALSE(got.job().has_start_time());
+}
+
 TEST_F(TrainingServiceTest, CancelEndsAWatch) {
   const v1::Job job = Create("mkfifo pipe\nexec cat pipe\n");
   v1::CancelJobRequest request;
@@ -125,6 +139,13 @@ TEST_F(TrainingServiceTest, RefusesStrangersAndNonsense) {
   EXPECT_EQ(stub_->CreateJob(Context().get(), {}, &response).error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
   v1::GetJobRequest get;
+  for (const char* no_id : {"", "0", "-1", "1.5"}) {
+    get.set_id(no_id);
+    v1::GetJobResponse none;
+    EXPECT_EQ(stub_->GetJob(Context().get(), get, &none).error_code(),
+              grpc::StatusCode::INVALID_ARGUMENT)
+        << no_id;
+  }
   get.set_id("x7");
   v1::GetJobResponse got;
   const grpc::Status status = stub_->GetJob(Context().get(), get, &got);
@@ -135,6 +156,11 @@ TEST_F(TrainingServiceTest, RefusesStrangersAndNonsense) {
   v1::ListJobsResponse listed;
   EXPECT_EQ(stub_->ListJobs(Context().get(), list, &listed).error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
+  list.set_page_size(1001);
+  EXPECT_EQ(stub_->ListJobs(Context().get(), list, &listed).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  list.set_page_size(1000);
+  EXPECT_TRUE(stub_->ListJobs(Context().get(), list, &listed).ok());
   EXPECT_TRUE(store_->List(0, 10)->empty());
 }
 

@@ -102,6 +102,21 @@ TEST_F(TriggerTest, DoesNotTrainTwiceOnTheSameShards) {
   EXPECT_TRUE(recipes_.empty());
 }
 
+TEST_F(TriggerTest, WhatWasPublishedOfOtherShardsDoesNotCount) {
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  model::Manifest manifest;
+  manifest.data_fingerprint = std::string(64, '0');
+  const auto write = [](const std::string& dir) {
+    std::ofstream(dir + "/config.json") << "{}";
+    return absl::OkStatus();
+  };
+  RealFiles files;
+  ASSERT_TRUE(Publish(Path("models"), manifest, write, files).ok());
+  Trigger trigger(options_);
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);
+}
+
 TEST_F(TriggerTest, WaitsForItsTriggerFile) {
   options_.trigger_file = Path("READY");
   Write("shards/a.jsonl", std::string(kRow) + "\n");

@@ -153,6 +153,43 @@ TEST(QuestionsTest, EveryAnswerIsTrueAndEveryKindIsAsked) {
   EXPECT_GT(no * 10, yes * 7);
 }
 
+TEST(QuestionsTest, ThePluralOfCrossIsCrosses) {
+  int crosses = 0;
+  ForEachScene(50, [&](const Scene& scene) {
+    Rng rng(scene.style_seed);
+    for (const Question& question : AllQuestions(scene, rng)) {
+      EXPECT_FALSE(absl::StrContains(question.text, "crosss")) << question.text;
+      crosses += absl::StrContains(question.text, "crosses") ? 1 : 0;
+    }
+  });
+  EXPECT_GT(crosses, 0);
+}
+
+// A word is as wide as the picture; a digit is a thing like others.
+TEST(QuestionsTest, NothingIsTheOnlyThingBesideAWord) {
+  Scene scene;
+  scene.objects = {{0, 0, 0, 0}, {1, 1, 0, 2}};
+  const auto sides = [&scene] {
+    Rng rng(1);
+    int count = 0;
+    for (const Question& question : AllQuestions(scene, rng)) {
+      const bool side = absl::StrContains(question.text, "left of") ||
+                        absl::StrContains(question.text, "right of");
+      count += question.kind == "relation" && side ? 1 : 0;
+    }
+    return count;
+  };
+  EXPECT_EQ(sides(), 2);
+  scene.text = Text{"7", 4};  // in the middle: one more to the right of one and left of the other
+  EXPECT_EQ(sides(), 0);
+  scene.text = Text{"7", 3};
+  EXPECT_EQ(sides(), 1);
+  scene.text = Text{"CAT", 4};
+  EXPECT_EQ(sides(), 0);
+  scene.text = Text{"CAT", 7};
+  EXPECT_EQ(sides(), 0);
+}
+
 TEST(QuestionsTest, ComparesTwoThingsTruly) {
   int yes = 0, no = 0;
   ForEachScene(200, [&](const Scene& scene) {

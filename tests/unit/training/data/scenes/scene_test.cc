@@ -38,6 +38,8 @@ TEST(SceneTest, IsAFunctionOfSeedSplitLevelAndIndex) {
   EXPECT_EQ(scene.Signature(), MakeScene(1, Split::kTrain, Level::kFull, 7).Signature());
   EXPECT_EQ(scene.style_seed, MakeScene(1, Split::kTrain, Level::kFull, 7).style_seed);
   EXPECT_NE(scene.style_seed, MakeScene(2, Split::kTrain, Level::kFull, 7).style_seed);
+  EXPECT_NE(scene.style_seed, MakeScene(1, Split::kTrain, Level::kFull, 8).style_seed);
+  EXPECT_NE(scene.style_seed, MakeScene(1, Split::kTrain, Level::kCrowded, 7).style_seed);
   EXPECT_EQ(Draw(scene).bgr, Draw(scene).bgr);
 }
 

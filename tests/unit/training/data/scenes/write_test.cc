@@ -1,6 +1,8 @@
 #include "training/data/scenes/write.h"
 
+#include <boost/json.hpp>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "base/file.h"
@@ -8,6 +10,8 @@
 #include "tests/support/temp_dir.h"
 #include "training/data/dense_labels.h"
 #include "training/data/instruction_dataset.h"
+#include "training/data/scenes/questions.h"
+#include "training/data/scenes/scene.h"
 
 namespace llava::training::scenes {
 namespace {
@@ -42,6 +46,33 @@ TEST(WriteTest, WritesWhatTheDatasetReadsAndTheSameBytesAgain) {
   EXPECT_EQ(labels->images.size(), 20u);
   EXPECT_EQ(labels->rows, 12);
   EXPECT_EQ(labels->labels.size(), 20u * 4 * 144);
+}
+
+TEST(WriteTest, WhatStandsInItsFiles) {
+  test::TempDir dir;
+  const WriteOptions options{.count = 5, .seed = 4, .turns = 3};
+  ASSERT_TRUE(WriteScenes(options, dir.path()).ok());
+  const std::string corpus = ReadFile(dir.path() + "/corpus.txt", kMaxBytes).value();
+  std::ifstream instruct(dir.path() + "/instruct.jsonl");
+  std::ifstream scenes(dir.path() + "/scenes.jsonl");
+  std::string line;
+  for (std::int64_t i = 0; i < options.count; ++i) {
+    const Scene scene = MakeScene(options.seed, options.split, options.level, i);
+    EXPECT_NE(corpus.find(Caption(scene) + "\n"), corpus.npos) << i;
+    ASSERT_TRUE(std::getline(instruct, line));
+    const auto turns = boost::json::parse(line).at("conversations").as_array();
+    for (std::size_t turn = 0; turn < turns.size(); ++turn) {
+      const std::string text(turns[turn].at("value").as_string());
+      EXPECT_EQ(text.starts_with("<image>\n"), turn == 0) << text;
+    }
+    ASSERT_TRUE(std::getline(scenes, line));
+    for (const auto& object : boost::json::parse(line).at("objects").as_array()) {
+      for (const auto& side : object.at("box").as_array()) {
+        EXPECT_GE(side.to_number<double>(), 0.0);
+        EXPECT_LE(side.to_number<double>(), 1.0);
+      }
+    }
+  }
 }
 
 TEST(WriteTest, RefusesWhatItCannotDo) {
