@@ -17,8 +17,8 @@ constexpr Option kRequestOptions[] = {
      {0, 24 * kHour}},
     {"prepare_threads",
      &Config::prepare_threads,
-     "Threads that decode pictures and tokenize prompts; one more tokenizes alone, so that texts do "
-     "not wait for pictures.",
+     "Threads that decode pictures and tokenize prompts; one more tokenizes alone, so that texts "
+     "do not wait for pictures.",
      Unit::kCount,
      {1, 256}},
     {"max_messages",

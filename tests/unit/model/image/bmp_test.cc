@@ -42,7 +42,9 @@ absl::StatusOr<RgbImage> Decoded(const Bmp& bmp) {
   const std::string bytes = bmp.Bytes();
   const auto header = ProbeBmp(bytes);
   if (!header.ok()) return header.status();
-  return DecodeBmp(bytes, *header, DecodeBudget(std::chrono::hours(1)));
+  const ImageLimits limits;
+  DecodeBudget budget(limits);
+  return DecodeBmp(bytes, *header, budget);
 }
 
 std::string ErrorOfProbe(const Bmp& bmp) { return ErrorOf(ProbeBmp(bmp.Bytes())); }

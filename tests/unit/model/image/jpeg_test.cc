@@ -93,20 +93,22 @@ TEST(JpegTest, AnImageMayHave100ScansAndNotOneMore) {
     std::string jpeg = start;
     for (std::size_t i = scans; i < count; ++i) jpeg += scan;
     jpeg += "\xff\xd9";
-    return DecodeJpeg(jpeg, *ProbeJpeg(jpeg), DecodeBudget(std::chrono::hours(1)));
+    const ImageLimits limits;
+    DecodeBudget budget(limits);
+    return DecodeJpeg(jpeg, *ProbeJpeg(jpeg), budget);
   };
   EXPECT_THAT(ErrorOf(decoded(101)), HasSubstr("it has 101 scans of 851 pixels"));
   const auto most = decoded(100);
-  EXPECT_TRUE(most.ok() || !HasSubstr("too long").Matches(std::string(most.status().message())))
-      << most.status();
+  EXPECT_TRUE(most.ok() || ErrorOf(most).find("scans") == std::string::npos) << most.status();
 }
 
 TEST(JpegTest, AHeaderThatIsNotTheFilesOwnIsAnError) {
   const std::string jpeg = ImageData("rgb_420.jpg");
   ImageHeader header = *ProbeJpeg(jpeg);
   header.width = 36;
-  EXPECT_THAT(ErrorOf(DecodeJpeg(jpeg, header, DecodeBudget(std::chrono::hours(1)))),
-              HasSubstr("differs from its header"));
+  const ImageLimits limits;
+  DecodeBudget budget(limits);
+  EXPECT_THAT(ErrorOf(DecodeJpeg(jpeg, header, budget)), HasSubstr("differs from its header"));
 }
 
 }  // namespace

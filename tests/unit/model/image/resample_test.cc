@@ -146,7 +146,7 @@ TEST(ResampleTest, OneColourStaysItself) {
 // Half the size: each pixel is a mean of those around it, with Catmull and Rom's weights.
 TEST(ResampleTest, ShrinkingTakesTheMeanOfWhatIsLeftOut) {
   RgbImage picture{4, 1, {}};
-  for (const std::uint8_t value : {0, 0, 200, 200}) {
+  for (const std::uint8_t value : std::vector<std::uint8_t>{0, 0, 200, 200}) {
     picture.pixels.insert(picture.pixels.end(), {value, value, value});
   }
   const RgbImage half = Resample(picture, kCanvas, Whole(4, 2), Whole(1, 1));

@@ -49,7 +49,9 @@ std::string Picture() { return ImageData("lossless.webp").substr(12); }
 absl::StatusOr<RgbImage> Decoded(const std::string& webp) {
   const auto header = ProbeWebp(webp);
   if (!header.ok()) return header.status();
-  return DecodeWebp(webp, *header, DecodeBudget(std::chrono::hours(1)));
+  const ImageLimits limits;
+  DecodeBudget budget(limits);
+  return DecodeWebp(webp, *header, budget);
 }
 
 TEST(WebpTest, TheContainerSaysWhatStandsBesideThePicture) {

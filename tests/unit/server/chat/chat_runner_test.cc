@@ -51,8 +51,8 @@ TEST_F(ChatRunnerTest, CachesAreApartByTenantAndSalt) {
   EXPECT_EQ(cached(runner_, "alice", "pepper"), 0);
   EXPECT_GT(cached(runner_, "alice", "pepper"), 0);
   EXPECT_EQ(cached(runner_, "bob", "pepper"), 0);
-  ChatRunner sharing({.caches_by_tenant = false}, &directory_, &admission_, &pool_, &metrics_,
-                     log_.get(), &clock_);
+  ChatRunner sharing({.limits = {}, .caches_by_tenant = false}, &directory_, &admission_, &pool_,
+                     &metrics_, log_.get(), &clock_);
   EXPECT_EQ(cached(sharing, "alice", ""), 0);  // another domain than any tenant's
   EXPECT_GT(cached(sharing, "bob", ""), 0);
   EXPECT_EQ(cached(sharing, "bob", "pepper"), 0);
