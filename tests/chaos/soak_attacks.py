@@ -35,7 +35,7 @@ class Target:
     def say(self, data, who="mallory", path="/v1/chat/completions", *headers):
         """A POST of these bytes. RuntimeError when the daemon takes what is wrong with it for its own fault."""
         head = [f"POST {path} HTTP/1.1", "Host: x", "Connection: close", f"Authorization: Bearer {who}",
-                "Content-Type: application/json", f"Content-Length: {len(data)}", *headers]
+                f"Content-Length: {len(data)}", *(headers or ["Content-Type: application/json"])]
         with self.connect(self.http) as connection:
             connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + data)
             status = connection.makefile("rb").readline().split()
@@ -96,12 +96,12 @@ def bad_requests(golden_png):
         ("numbers out of range", lambda t: t.say(chat(temperature=1e308, top_p=-1, n=10**9))),
         ("a hundred thousand messages", lambda t: t.say(chat(messages=[{"role": "user", "content": "x"}] * 100_000))),
         ("millions of stop tokens", lambda t: t.say(chat(stop_token_ids=list(range(1_000_000))))),
-        ("a form of many parts", lambda t: t.say(b"--b\r\nContent-Disposition: form-data; name=x\r\n\r\n1\r\n" * 20_000 + b"--b--\r\n",
+        ("a form of many parts", lambda t: t.say(b"--b\r\nContent-Disposition: form-data; name=x\r\n\r\n1\r\n" * 100_000 + b"--b--\r\n",
                                                  "mallory", "/v1/chat/completions", "Content-Type: multipart/form-data; boundary=b")),
         ("half a picture", lambda t: t.say(with_picture(golden_png[:len(golden_png) // 2]))),
         ("no base64", lambda t: t.say(with_picture(golden_png).replace(b"base64,", b"base64,*&"))),
         ("a URL that is not allowed", lambda t: t.say(with_picture(b"").replace(b"data:image/png;base64,", b"http://127.0.0.1:1/x"))),
-        ("somebody else's name", lambda t: t.say(chat(), "mallory", "/v1/chat/completions", "X-Tenant: alice")),
+        ("somebody else's name", lambda t: t.say(chat(), "mallory", "/v1/chat/completions", "Content-Type: application/json", "X-Tenant: alice")),
         ("random protobuf", lambda t: t.call(CHAT, random.Random(7).randbytes(4096))),
         ("a method that is not there", lambda t: t.call("/llava.v1.ChatService/No", b"")),
         ("no administrator", lambda t: t.call("/llava.v1.ModelService/Unload", b"")),
@@ -211,7 +211,7 @@ def reflection(t):
 
 def names_of_tenants(t):
     for i in range(20):
-        t.say(chat(), "mallory", "/v1/chat/completions", f"X-Tenant: tenant-{i}")
+        t.say(chat(), "mallory", "/v1/chat/completions", "Content-Type: application/json", f"X-Tenant: tenant-{i}")
 
 
 ATTACKS = [gzip_bomb, many_objects, watchers, rapid_reset, messages_that_do_not_come, idle_connections, half_sent,

@@ -33,6 +33,7 @@ NOT_RUN = {
     ("README.md", "make test"): "this test is a part of it",
     ("README.md", "auto stub"): "an excerpt of the program in docs/api.md",
     ("README.md", "kill -TERM $(pidof llavad)"): "would end every llavad of the machine; every test stops its own so",
+    ("docs/operating.md", "EDGE_CERTIFICATE="): "edge_test starts it, on ports and with a certificate of its own",
     ("docs/demo-model.md", "build/release/bin/llava-train run demo/recipe.yaml"): "takes hours",
     ("docs/architecture.md", "base/               what everyone"): "a picture of the folders",
     ("docs/architecture.md", "base                  <- -"): "rules.py prints it and compares",
