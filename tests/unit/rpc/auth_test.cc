@@ -24,6 +24,8 @@ TEST(AuthTest, ATokenHasItsRolesOnly) {
   EXPECT_EQ(auth->Check("bearer r", Role::kAdmin)->name, "root");
   EXPECT_EQ(auth->Check("Bearer a", Role::kAdmin).status().code(),
             absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(auth->Check("Bearer  a\t", Role::kChat)->name,
+            "alice");  // white space is no part of it
   for (const char* wrong : {"", "a", "Bearer", "Bearer ", "Bearer b", "Basic a", "Bearer aa"}) {
     EXPECT_EQ(auth->Check(wrong, Role::kChat).status().code(), absl::StatusCode::kUnauthenticated)
         << wrong;
@@ -37,6 +39,9 @@ TEST(AuthTest, AWrongFileNamesTheLine) {
   EXPECT_THAT(error("\nalice chat\n"), HasSubstr("tokens:2: 2 words, expected: NAME ROLES"));
   EXPECT_THAT(error("alice boss sha256:00\n"), HasSubstr("tokens:1: role boss"));
   EXPECT_THAT(error("alice chat sha256:00\n"), HasSubstr("tokens:1: expected sha256:"));
+  const std::string hex = Sha256Of("a").Hex();
+  EXPECT_THAT(error("alice chat sha256:" + hex + "00\n"), HasSubstr("tokens:1: expected sha256:"));
+  EXPECT_THAT(error("alice chat sha256:" + hex.substr(1) + "g\n"), HasSubstr("64 hexadecimal"));
   EXPECT_THAT(error("# nobody\n"), HasSubstr("holds no token"));
   EXPECT_EQ(Auth::FromFile("/nonexistent").status().code(), absl::StatusCode::kNotFound);
 }

@@ -49,6 +49,18 @@ TEST(CallGuardTest, BoundsWhatIsParsedAtATime) {
   EXPECT_TRUE(parse(&third).ok());
 }
 
+TEST(CallGuardTest, AMessageMayTakeAllThereIs) {
+  constexpr std::int64_t kOne = 10 + CallGuard::kBytesOfField;
+  const Auth auth;
+  v1::ChatRequest message;
+  for (const std::int64_t room : {kOne, kOne - 1}) {
+    CallGuard guard(&auth, {.wire = {}, .max_parsing_bytes = room});
+    CallGuard::Share share;
+    grpc::ByteBuffer bytes = Bytes("\x0a\x08xxxxxxxx");
+    EXPECT_EQ(guard.Parse(&bytes, &message, &share).ok(), room == kOne);
+  }
+}
+
 TEST(CallGuardTest, ChargesFieldsForWhatTheyBecome) {
   const Auth auth;
   CallGuard guard(&auth, {.wire = {}, .max_parsing_bytes = 1000});

@@ -53,6 +53,19 @@ TEST_F(GrpcServerTest, TakesNoCompressedMessage) {
   EXPECT_EQ(echo_.parsed(), 1);
 }
 
+TEST_F(GrpcServerTest, TakesMessagesOfItsSizeAndNoLargerOnes) {
+  options_.max_message_bytes = 1000;
+  Start();
+  const auto of_size = [](std::size_t bytes) {
+    const std::size_t text = bytes - 3;
+    return std::string("\x0a") + static_cast<char>((text & 127) | 128) +
+           static_cast<char>(text >> 7) + std::string(text, 'x');
+  };
+  EXPECT_TRUE(Call(kAsk, of_size(1000)).ok());
+  EXPECT_EQ(Call(kAsk, of_size(1001)).error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(echo_.parsed(), 1);
+}
+
 TEST_F(GrpcServerTest, SaysWhatIsWrongWithAMessage) {
   Start();
   const grpc::Status cut = Call(kAsk, "\x0a\x05yes");

@@ -54,6 +54,21 @@ TEST_F(HealthServiceTest, AWatcherIsToldNowAndWheneverItChanges) {
   EXPECT_EQ(all->reader->Finish().error_code(), grpc::UNAVAILABLE);
 }
 
+// What changes while it is being told something is told next.
+TEST_F(HealthServiceTest, AWatcherIsToldOfChangesThatFollowEachOther) {
+  Start();
+  server_->SetServing(true);
+  const auto watcher = Watch("");
+  EXPECT_EQ(watcher->Next(), HealthCheckResponse::SERVING);
+  for (int round = 0; round < 100; ++round) {
+    server_->SetServing(false);
+    server_->SetServing(true);
+    ASSERT_EQ(watcher->Next(), HealthCheckResponse::NOT_SERVING);
+    ASSERT_EQ(watcher->Next(), HealthCheckResponse::SERVING);
+  }
+  watcher->context.TryCancel();
+}
+
 // A liveness probe that followed readiness would have a server restarted that waits for a model.
 TEST_F(HealthServiceTest, TheProcessLivesWhetherItServesOrNot) {
   Start();

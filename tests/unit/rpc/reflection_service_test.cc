@@ -3,7 +3,11 @@
 #include <gmock/gmock.h>
 #include <google/protobuf/descriptor.pb.h>
 
+#include <set>
+#include <string>
+
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
+#include "llava/v1/chat.pb.h"
 #include "tests/unit/rpc/rpc_fixture.h"
 
 namespace llava::rpc {
@@ -60,6 +64,29 @@ TEST_F(ReflectionServiceTest, ListsAndDescribes) {
   EXPECT_EQ(stream->Ask({}).error_response().error_code(), grpc::UNIMPLEMENTED);
   EXPECT_TRUE(stream->stream->WritesDone());
   EXPECT_TRUE(stream->stream->Finish().ok());
+}
+
+// A client puts the files together as they come: each once, after what it imports.
+TEST_F(ReflectionServiceTest, AFileComesAfterWhatItImports) {
+  v1::ChatRequest::descriptor();  // links the file
+  Start();
+  const auto stream = Open("r");
+  ServerReflectionRequest request;
+  request.set_file_by_filename("llava/v1/chat.proto");
+  const ServerReflectionResponse response = stream->Ask(request);
+  std::set<std::string> seen;
+  std::string last;
+  for (const std::string& bytes : response.file_descriptor_response().file_descriptor_proto()) {
+    google::protobuf::FileDescriptorProto file;
+    ASSERT_TRUE(file.ParseFromString(bytes));
+    for (const std::string& import : file.dependency())
+      EXPECT_TRUE(seen.contains(import)) << import;
+    EXPECT_TRUE(seen.insert(file.name()).second) << file.name();
+    last = file.name();
+  }
+  EXPECT_EQ(last, "llava/v1/chat.proto");
+  EXPECT_GT(seen.size(), 1u);
+  stream->context.TryCancel();
 }
 
 TEST_F(ReflectionServiceTest, AnswersUnderItsOlderName) {

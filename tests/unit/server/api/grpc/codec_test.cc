@@ -89,13 +89,18 @@ TEST(CodecTest, MessagesAndImagesKeepTheirPlaces) {
   llava::v1::ChatMessage* begun = request.add_messages();
   begun->set_role(llava::v1::ROLE_ASSISTANT);
   begun->add_parts()->set_text("The");
+  llava::v1::ChatMessage* more = request.add_messages();
+  more->set_role(llava::v1::ROLE_USER);
+  more->add_parts()->set_image("others");
   const auto call = ToCall(request, "request.");
   ASSERT_TRUE(call.ok()) << call.status();
-  ASSERT_THAT(call->messages, SizeIs(2));
+  ASSERT_THAT(call->messages, SizeIs(3));
   EXPECT_EQ(call->messages[0].role, model::Role::kUser);
   EXPECT_EQ(std::get<model::ImagePart>(call->messages[0].parts[1]).index, 0);
   EXPECT_EQ(call->messages[1].role, model::Role::kAssistant);
-  ASSERT_THAT(call->images, SizeIs(1));
+  EXPECT_EQ(std::get<model::ImagePart>(call->messages[2].parts[0]).index, 1);
+  ASSERT_THAT(call->images, SizeIs(2));
+  EXPECT_EQ(call->images[1].bytes, "others");
   EXPECT_EQ(call->images[0].bytes, "bytes");
   EXPECT_EQ(call->images[0].field, "request.messages[0].parts[1].image");
 }
@@ -119,6 +124,16 @@ TEST(CodecTest, WhatCannotBeTranslatedIsNamed) {
   request = Hello();
   request.set_priority(static_cast<llava::v1::Priority>(99));
   EXPECT_EQ(field(request), "request.priority");
+}
+
+TEST(CodecTest, TokensAndLogprobsComeWhenAskedFor) {
+  llava::v1::ChatRequest request = Hello();
+  EXPECT_FALSE(OptionsOf(request).token_ids);
+  EXPECT_FALSE(OptionsOf(request).logprobs);
+  request.set_return_token_ids(true);
+  request.mutable_sampling()->set_top_logprobs(0);
+  EXPECT_TRUE(OptionsOf(request).token_ids);
+  EXPECT_TRUE(OptionsOf(request).logprobs);
 }
 
 engine::Delta Word() {

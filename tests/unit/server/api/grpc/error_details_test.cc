@@ -1,6 +1,7 @@
 #include "server/api/grpc/error_details.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/duration.pb.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -35,6 +36,10 @@ TEST(ErrorDetailsTest, ARefusalMaySayWhenToComeAgain) {
       absl::ResourceExhaustedError("full"), std::chrono::milliseconds(1500)));
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_details(), HasSubstr("google.rpc.RetryInfo"));
+  google::protobuf::Duration delay;
+  delay.set_seconds(1);
+  delay.set_nanos(500'000'000);
+  EXPECT_THAT(status.error_details(), HasSubstr(delay.SerializeAsString()));
   EXPECT_TRUE(ToGrpcStatus(absl::OkStatus()).ok());
 }
 

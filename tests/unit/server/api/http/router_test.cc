@@ -35,6 +35,7 @@ class RouterTest : public ::testing::Test {
     router_.Add({http::verb::get, "/v1/models/{model}", rpc::Role::kChat, nullptr});
     router_.Add({http::verb::post, "/both", rpc::Role::kChat, nullptr});
     router_.Add({http::verb::get, "/both", rpc::Role::kAdmin, nullptr});
+    router_.Add({http::verb::post, "/chat", std::nullopt, nullptr});
   }
 
   // The path of the route that is found; otherwise nothing, and refusal_ says why.
@@ -85,6 +86,7 @@ TEST_F(RouterTest, UnknownPathsAndMethods) {
   EXPECT_EQ(Refusal(Request(http::verb::options, "*")), 404);
   EXPECT_EQ(Refusal(Request(http::verb::put, "/both", "a")), 405);
   EXPECT_EQ(refusal_[http::field::allow], "POST, GET");
+  EXPECT_EQ(Refusal(Request(http::verb::head, "/chat")), 405);  // HEAD is GET without the body
 }
 
 TEST_F(RouterTest, ErrorsAreUtf8WhateverTheyQuote) {
@@ -102,6 +104,17 @@ TEST(ErrorResponseTest, CodeTypeAndField) {
   EXPECT_EQ(error.at("type").as_string(), "invalid_request_error");
   EXPECT_EQ(error.at("param").as_string(), "top_p");
   EXPECT_EQ(error.at("code").as_string(), "invalid_argument");
+}
+
+TEST(ErrorResponseTest, TheTypeSaysWhoseFaultItIs) {
+  const auto type = [](absl::StatusCode code) {
+    const auto error = boost::json::parse(ErrorResponse(absl::Status(code, "x")).body());
+    return std::string(error.at("error").at("type").as_string());
+  };
+  EXPECT_EQ(type(absl::StatusCode::kCancelled), "invalid_request_error");  // 499
+  EXPECT_EQ(type(absl::StatusCode::kInternal), "server_error");            // 500
+  EXPECT_EQ(type(absl::StatusCode::kNotFound), "not_found_error");
+  EXPECT_EQ(type(absl::StatusCode::kResourceExhausted), "rate_limit_error");
 }
 
 TEST(ErrorResponseTest, TellsWhenToComeAgain) {

@@ -46,12 +46,14 @@ TEST(JsonBodyTest, ManySmallValuesAreRefusedBeforeTheyAreBuilt) {
 
 TEST(JsonBodyTest, WholeNumbersMayBeWrittenAsFractions) {
   const auto object = *ParseJsonObject(R"({"a": 5, "b": 5.0, "c": 1e2, "d": 1.5, "e": "5",
-                                           "f": 1e300, "g": -3})");
+                                           "f": 1e300, "g": -3, "h": 9223372036854775808.0,
+                                           "i": -9007199254740992.0})");
   EXPECT_EQ(WholeNumber(object.at("a")), 5);
   EXPECT_EQ(WholeNumber(object.at("b")), 5);
   EXPECT_EQ(WholeNumber(object.at("c")), 100);
   EXPECT_EQ(WholeNumber(object.at("g")), -3);
-  for (const char* key : {"d", "e", "f"}) EXPECT_EQ(WholeNumber(object.at(key)), std::nullopt);
+  EXPECT_EQ(WholeNumber(object.at("i")), -9007199254740992);
+  for (const char* key : {"d", "e", "f", "h"}) EXPECT_EQ(WholeNumber(object.at(key)), std::nullopt);
 }
 
 TEST(JsonBodyTest, DepthIsBounded) {

@@ -109,6 +109,7 @@ TEST(OpenAiRequestTest, WrongFieldsAreNamed) {
       {R"("logit_bias": {"x": 1})", "logit_bias.x"},
       {R"("seed": 0.5)", "seed"},
       {R"("priority": "urgent")", "priority"},
+      {R"("top_logprobs": 1)", "top_logprobs"},
       {R"("top_logprobs": 2)", "top_logprobs"},
       {R"("top_logprobs": -1)", "top_logprobs"},
       {R"("stream_options": {"x": 1})", "stream_options.x"},
@@ -206,6 +207,29 @@ TEST(OpenAiRequestTest, ImagesComeFromUrlsAndForms) {
   EXPECT_EQ(request.remote[0].url, "https://example.org/x.png");
   // What no URL names stands first in the last message.
   EXPECT_EQ(std::get<model::ImagePart>(request.call.messages[0].parts[0]).index, 3);
+}
+
+// A part that no URL names goes to what the user said last, or where no user speaks, to the last.
+TEST(OpenAiRequestTest, PicturesOfAFormBelongToTheUsersLastMessage) {
+  const auto images_of = [](const std::string& messages) {
+    const auto request = ParseOpenAiRequest(
+        "multipart/form-data; boundary=b",
+        absl::StrCat("--b\r\nContent-Disposition: form-data; name=\"request\"\r\n\r\n",
+                     "{\"messages\": ", messages, "}\r\n--b\r\n",
+                     "Content-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n--b--"));
+    EXPECT_TRUE(request.ok()) << request.status();
+    std::vector<std::size_t> counts;
+    for (const model::ChatMessage& message : request->call.messages) {
+      counts.push_back(message.parts.size() - 1);
+    }
+    return counts;
+  };
+  EXPECT_THAT(images_of(R"([{"role": "user", "content": "1"}, {"role": "user", "content": "2"},
+                            {"role": "assistant", "content": "The"}])"),
+              ElementsAre(0, 1, 0));
+  EXPECT_THAT(images_of(R"([{"role": "system", "content": "1"},
+                            {"role": "assistant", "content": "The"}])"),
+              ElementsAre(0, 1));
 }
 
 TEST(OpenAiRequestTest, NamesInErrorsAreUtf8) {
