@@ -2,6 +2,7 @@
 
 option(LLAVA_WITH_TORCH "Build what needs LibTorch (model, training, the daemon)" ON)
 option(LLAVA_WITH_CUDA "Compile CUDA code (needs nvcc and the CUDA LibTorch libraries)" OFF)
+option(LLAVA_HARDEN "Release builds: stack protector, FORTIFY, full RELRO, CET" ON)
 option(LLAVA_WITH_FUZZERS "Build the libFuzzer targets (needs clang)" OFF)
 set(LLAVA_SANITIZE "" CACHE STRING "Sanitizers for every target, for example address,undefined")
 
@@ -23,6 +24,20 @@ set(LLAVA_COLD $<$<CONFIG:Release,Debug>:-O1>)
 add_compile_options(-fPIC -pthread)
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1 -D_GLIBCXX_ASSERTIONS")
 add_link_options(-fuse-ld=lld -Wl,--as-needed)
+
+# What makes an overrun harder to use, in the builds that are shipped
+# (tests/integration/hardening_test.py reads it from the files). Sanitizers find more, and do not go
+# together with FORTIFY, which in turn wants optimisation.
+if(LLAVA_HARDEN AND CMAKE_BUILD_TYPE MATCHES "^(Release|RelWithDebInfo)$"
+   AND NOT LLAVA_SANITIZE AND NOT LLAVA_WITH_FUZZERS)
+  set(LLAVA_HARDENED ON)
+  add_compile_options(-fstack-protector-strong -fstack-clash-protection
+                      -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    add_compile_options(-fcf-protection=full)
+  endif()
+  add_link_options(-Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code)
+endif()
 
 add_library(llava_options INTERFACE)
 target_compile_options(llava_options INTERFACE

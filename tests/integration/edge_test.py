@@ -121,7 +121,7 @@ class EdgeTest(unittest.TestCase):
         self.assertEqual(self.call(CHAT, token=""), grpc.StatusCode.UNAUTHENTICATED)
         self.assertEqual(self.call(CHAT, request("Hello").SerializeToString(), compression=grpc.Compression.Gzip),
                          grpc.StatusCode.INTERNAL)  # 400
-        self.assertEqual([self.ask_http("", path)[0] for path in ("/metrics", "/v1/models", "/readyz")], [404, 200, 200])
+        self.assertEqual([self.ask_http("", path)[0] for path in ("/metrics", "/readyz", "/v1/models", "/healthz")], [404, 404, 200, 200])
         self.assertEqual(self.ask_http("Hello", token="mallory")[0], 401)
 
     def test_streams_that_are_reset_at_once(self):
@@ -191,7 +191,7 @@ class EdgeTest(unittest.TestCase):
 
     def test_too_many_requests_are_told_when_to_come_again(self):
         self.start(EDGE_REQUESTS="20")
-        answers = {self.ask_http("", "/readyz")[0] for _ in range(60)}
+        answers = {self.ask_http("", "/healthz")[0] for _ in range(60)}
         self.assertEqual(answers, {200, 429})
 
     def test_slow_clients_in_each_phase(self):

@@ -254,6 +254,17 @@ def python_tests_run(root, files):
                 yield f"{f}:1: no test of {path.parent}/CMakeLists.txt runs it"
 
 
+def named_tests(root, files):
+    """What a page says to be shown by a test is."""
+    tests = {Path(f).stem for f in files if f.startswith("tests/") and f.endswith(("_test.py", "_test.cc"))}
+    for page in ("SECURITY.md", "docs/threat-model.md"):
+        text = (root / page).read_text() if page in files else ""
+        for number, line in enumerate(text.splitlines(), 1):
+            for name in re.findall(r"`(\w+_test)`", line):
+                if name not in tests:
+                    yield f"{page}:{number}: there is no test {name}"
+
+
 def large_files(root, files):
     for f in files:
         size = (root / f).stat().st_size
@@ -287,7 +298,7 @@ def check(root):
     for f in files:
         if f.endswith(CODE + (".py", ".md")) or is_build_file(f):
             yield from of_one_file(f, (root / f).read_text(errors="replace"), known)
-    for rule in (built, python_tests_run, p90_of_functions, types_once, large_files):
+    for rule in (built, python_tests_run, named_tests, p90_of_functions, types_once, large_files):
         yield from rule(root, files)
     yield from rooms.check(root, files, ROOMS)
 

@@ -93,6 +93,10 @@ class RulesTest(unittest.TestCase):
             "untested.txt:2: base/b.cc is gone": {**self.tree(""), **self.untested("base/b.cc")},
             "the arrows are not those of ROOMS":
                 {**self.tree(""), "docs/architecture.md": rooms.ARROWS_BEGIN + "base <- client\n```\n"},
+            "docs/threat-model.md:2: there is no test b_test":
+                {**self.tree(""), "docs/threat-model.md": "`a_test`\n`b_test`\n",
+                 "tests/unit/base/CMakeLists.txt": "llava_test(t SOURCES a_test.cc)",
+                 "tests/unit/base/a_test.cc": "int x;\n"},
             "lacks the arrows": {**self.tree(""), "docs/architecture.md": "# Architecture\n"},
         }.items():
             with self.subTest(want):
