@@ -50,6 +50,30 @@ TEST(ConversationTest, AFailedQuestionWasNeverAsked) {
   EXPECT_EQ(conversation.Ask("three", {}).messages_size(), 1);
 }
 
+TEST(ConversationTest, WhatTheSystemSaysComesFirstWheneverItIsSet) {
+  Conversation conversation;
+  conversation.Ask("What?", {});
+  conversation.SetSystem("Be short.");
+  const v1::ChatRequest request = conversation.Ask("Sure?", {});
+  ASSERT_EQ(request.messages_size(), 3);
+  EXPECT_EQ(request.messages(0).role(), v1::ROLE_SYSTEM);
+}
+
+TEST(ConversationTest, PicturesAreSavedUnderTheirType) {
+  const test::TempDir dir;
+  for (const auto& [bytes, type] :
+       {std::pair("\xff\xd8\xff", "jpeg"), std::pair("BM..", "bmp"), std::pair("RIFF", "webp")}) {
+    std::ofstream(dir.path() + "/picture", std::ios::binary) << bytes;
+    Conversation conversation;
+    ASSERT_TRUE(conversation.AddImage(dir.path() + "/picture").ok());
+    conversation.Ask("What?", {});
+    ASSERT_TRUE(conversation.Save(dir.path() + "/saved.json").ok());
+    std::ostringstream text;
+    text << std::ifstream(dir.path() + "/saved.json").rdbuf();
+    EXPECT_THAT(text.str(), ::testing::HasSubstr(std::string("data:image/") + type + ";base64,"));
+  }
+}
+
 TEST(ConversationTest, NamesTheFileThatIsNoPicture) {
   Conversation conversation;
   const absl::Status missing = conversation.AddImage("/nonexistent.png");

@@ -32,6 +32,34 @@ TEST(TerminalGraphicsTest, TheBestThatTheTerminalCan) {
 TEST(TerminalGraphicsTest, AMultiplexerShowsBlocksOnly) {
   EXPECT_EQ(Detect({{"TERM", "screen-256color"}, {"TMUX", "x"}, {"KITTY_WINDOW_ID", "1"}}, true),
             Graphics::kBlocks);
+  EXPECT_EQ(Detect({{"TERM", "xterm-256color"}, {"TMUX", "x"}}, true), Graphics::kBlocks);
+  EXPECT_EQ(Detect({{"TERM", "screen"}, {"COLORTERM", "24bit"}}, true), Graphics::kBlocks);
+}
+
+TEST(TerminalGraphicsTest, BlocksAreFewAndPixelsAreMany) {
+  EXPECT_EQ(MaxSide(Graphics::kBlocks), 40);
+  EXPECT_EQ(MaxSide(Graphics::kSixel), 320);
+  EXPECT_EQ(MaxSide(Graphics::kKitty), 320);
+}
+
+// In base64, in pieces of 4096 characters; each but the last says that more follows.
+TEST(TerminalGraphicsTest, KittyGetsItsPixelsInPieces) {
+  const auto render = [](int width) {
+    const auto bytes = static_cast<std::size_t>(3 * width);
+    return Render({.width = width, .height = 1, .rgb = std::vector<std::uint8_t>(bytes, 0)},
+                  Graphics::kKitty);
+  };
+  EXPECT_EQ(render(1), "\x1b_Ga=T,f=24,q=2,s=1,v=1,m=0;AAAA\x1b\\\n");
+  const std::string piece(4096, 'A');
+  EXPECT_EQ(render(1024), "\x1b_Ga=T,f=24,q=2,s=1024,v=1,m=0;" + piece + "\x1b\\\n");
+  EXPECT_EQ(render(1025),
+            "\x1b_Ga=T,f=24,q=2,s=1025,v=1,m=1;" + piece + "\x1b\\\x1b_Gm=0;AAAA\x1b\\\n");
+}
+
+// Of this grey, three of the sixteen places of the pattern become black.
+TEST(TerminalGraphicsTest, SixelsAreDithered) {
+  const Thumbnail thumbnail{.width = 4, .height = 4, .rgb = std::vector<std::uint8_t>(48, 43)};
+  EXPECT_NE(Render(thumbnail, Graphics::kSixel).find("#0@?D?$"), std::string::npos);
 }
 
 TEST(TerminalGraphicsTest, AnOddLastLineIsHalfABlock) {

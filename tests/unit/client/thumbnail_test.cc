@@ -73,6 +73,23 @@ TEST(ThumbnailTest, ReadsEveryFormat) {
   EXPECT_TRUE(MakeThumbnail(DrawImage(32, &rng), 1, 1).ok());
 }
 
+TEST(ThumbnailTest, ALineStaysALine) {
+  const auto thumbnail = MakeThumbnail(Bmp({std::vector<std::uint32_t>(100, 0xffffff)}), 10, 10);
+  ASSERT_TRUE(thumbnail.ok()) << thumbnail.status();
+  EXPECT_EQ(thumbnail->width, 10);
+  EXPECT_EQ(thumbnail->height, 1);
+}
+
+TEST(ThumbnailTest, RefusesMorePixelsThanItWouldDecode) {
+  std::string file = Bmp({{0xffffff}});
+  for (const std::size_t side : {18, 22}) {  // 20'000 x 20'000
+    file[side] = 0x20;
+    file[side + 1] = 0x4e;
+  }
+  const absl::Status status = MakeThumbnail(file, 8, 8).status();
+  EXPECT_EQ(status.message(), "20000 x 20000 pixels are too many to show");
+}
+
 TEST(ThumbnailTest, RefusesWhatIsNoPicture) {
   const std::string png = Read("landscape.png");
   for (const std::string& wrong :

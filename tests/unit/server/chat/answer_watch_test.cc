@@ -18,7 +18,8 @@ scheduling::Usage Usage() {
   scheduling::Usage usage;
   usage.prompt_tokens = 100;
   usage.generated_tokens = 5;
-  usage.queue = std::chrono::milliseconds(100);
+  usage.queue = std::chrono::milliseconds(60);
+  usage.encode = std::chrono::milliseconds(40);
   usage.prefill = std::chrono::milliseconds(300);
   usage.decode = std::chrono::milliseconds(800);
   return usage;
@@ -58,6 +59,21 @@ TEST(AnswerWatchTest, FindsEmptyAndDegenerateChoices) {
   EXPECT_TRUE(stuck.Observe(absl::OkStatus(), Usage())->degenerate);
   EXPECT_TRUE(stuck.Observe(absl::OkStatus(), Usage())->endless);
   EXPECT_FALSE(empty.Observe(absl::OkStatus(), Usage())->endless);
+}
+
+// Of a long answer only the end is kept, and it is the end.
+TEST(AnswerWatchTest, TheEndOfALongAnswerDecides) {
+  AnswerWatch watch;
+  for (int i = 0; i < 600; ++i) {
+    watch.Add(Delta(std::to_string(i * i) + " ", FinishReason::kNone));
+    if (i % 50 != 49) continue;
+    AnswerWatch so_far = watch;
+    so_far.Add(Delta("", FinishReason::kStop));
+    const auto seen = so_far.Observe(absl::OkStatus(), Usage());
+    EXPECT_FALSE(seen->empty || seen->degenerate) << i;
+  }
+  for (int i = 0; i < 50; ++i) watch.Add(Delta("no ", FinishReason::kNone));
+  EXPECT_TRUE(watch.Observe(absl::OkStatus(), Usage())->degenerate);
 }
 
 TEST(AnswerWatchTest, WhoIsToBlame) {

@@ -131,16 +131,20 @@ TEST_F(CallRecordTest, ACallThatIsDroppedWasCancelled) {
 }
 
 TEST_F(CallRecordTest, AClientThatGivesUpAtItsDeadlineHasNotCancelled) {
-  for (const auto left : {std::chrono::seconds(0), std::chrono::seconds(5)}) {
+  for (const auto left : {std::chrono::milliseconds(0), std::chrono::milliseconds(5000),
+                          std::chrono::milliseconds(105), std::chrono::milliseconds(106)}) {
     const auto record = Record();
     record->deadline = clock_.Now() + std::chrono::seconds(10);
-    clock_.Advance(std::chrono::seconds(10) - left);
+    clock_.Advance(std::chrono::milliseconds(10'000) - left);
     record->End(absl::CancelledError("by the reader"), {});
   }
   const auto lines = Lines();
-  ASSERT_EQ(lines.size(), 2u);
+  ASSERT_EQ(lines.size(), 4u);
   EXPECT_EQ(lines[0].at("status").as_string(), "DEADLINE_EXCEEDED");
   EXPECT_EQ(lines[1].at("status").as_string(), "CANCELLED");
+  // A hundredth of the time, and 5 ms.
+  EXPECT_EQ(lines[2].at("status").as_string(), "DEADLINE_EXCEEDED");
+  EXPECT_EQ(lines[3].at("status").as_string(), "CANCELLED");
 }
 
 TEST_F(CallRecordTest, OnlyOurOwnFaultsAreErrors) {

@@ -46,6 +46,57 @@ TEST(CheckCallTest, WeighsTheTextAndThePicturesHeaders) {
   EXPECT_GT(both->pixels, 0);
 }
 
+// The path that a refusal names; empty when the call is accepted.
+std::string Refused(const ChatCall& call, const CallLimits& limits) {
+  const auto weight = CheckCall(call, limits);
+  EXPECT_TRUE(weight.ok() || absl::IsInvalidArgument(weight.status())) << weight.status();
+  return weight.ok() ? "" : FieldOf(weight.status());
+}
+
+TEST(CheckCallTest, TheMostOfEachThingIsAllowedAndNotOneMore) {
+  const auto most = [](int messages, std::int64_t text_bytes, int n) {
+    CallLimits limits;
+    limits.max_messages = messages;
+    limits.max_text_bytes = text_bytes;
+    limits.max_n = n;
+    return limits;
+  };
+  ChatCall call = Hello();
+  call.messages.push_back({model::Role::kAssistant, {std::string("Hi")}});
+  call.n = 3;
+  EXPECT_EQ(Refused(call, most(2, 7, 3)), "");
+  EXPECT_EQ(Refused(call, most(1, 7, 3)), "request.messages");
+  EXPECT_EQ(Refused(call, most(2, 6, 3)), "request.messages");
+  EXPECT_EQ(Refused(call, most(2, 7, 2)), "request.n");
+  call.n = 0;
+  EXPECT_EQ(Refused(call, {}), "request.n");
+}
+
+// A PNG file of 3 x 2 pixels, as far as its header; its check sum is right.
+const std::string kPicture(
+    "\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x03\0\0\0\x02\x08\x02\0\0\0\x12\x16\xf1\x4d", 33);
+
+TEST(CheckCallTest, EachPictureCountsWithItsBytesAndPixels) {
+  const auto most = [](int images, std::int64_t bytes, std::int64_t pixels) {
+    CallLimits limits;
+    limits.max_images = images;
+    limits.max_image_bytes = bytes;
+    limits.max_image_pixels = pixels;
+    return limits;
+  };
+  ChatCall call = Hello();
+  call.images = {{kPicture, "one"}, {kPicture, "two"}};
+  const auto weight = CheckCall(call, most(2, 33, 6));
+  ASSERT_TRUE(weight.ok()) << weight.status();
+  EXPECT_EQ(weight->pixels, 12);
+  EXPECT_EQ(weight->bytes, 5 + 2 * 33);
+  EXPECT_EQ(Refused(call, most(1, 33, 6)), "request.messages");
+  EXPECT_EQ(Refused(call, most(2, 32, 6)), "one");
+  EXPECT_EQ(Refused(call, most(2, 33, 5)), "one");
+  call.images[1].bytes = "no picture";
+  EXPECT_EQ(Refused(call, {}), "two");
+}
+
 TEST(CheckCallTest, TheFirstWrongFieldIsNamedByItsPath) {
   ChatCall call = Hello();
   call.n = 99;

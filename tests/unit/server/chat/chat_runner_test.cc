@@ -60,6 +60,32 @@ TEST_F(ChatRunnerTest, CachesAreApartByTenantAndSalt) {
   EXPECT_TRUE(sharing.WaitUntilEmpty(TimePoint::max()));
 }
 
+TEST_F(ChatRunnerTest, EachOfSeveralAnswersIsComputed) {
+  ChatCall call = Hello();
+  call.n = 3;
+  auto answer = Ask(std::move(call));
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(ReadAll(*answer).usage.generated_tokens, 15);
+}
+
+TEST_F(ChatRunnerTest, AdmissionCountsTheTokensOfEachAnswer) {
+  ChatCall call = Hello();
+  call.n = 4;
+  call.sampling.max_tokens = 256;  // 1024 in all, of 1000
+  const auto answer = Ask(std::move(call));
+  EXPECT_TRUE(absl::IsInvalidArgument(answer.status()) ||
+              absl::IsResourceExhausted(answer.status()))
+      << answer.status();
+}
+
+// From then on the prompt's tokens stand for them.
+TEST_F(ChatRunnerTest, BytesAreGivenBackOnceThePromptIsMade) {
+  auto answer = Ask(Hello());
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(admission_.held().bytes, 0);
+  ReadAll(*answer);
+}
+
 TEST_F(ChatRunnerTest, WhatAClientSaysWrongIsNamedByItsPath) {
   ChatCall call = Hello();
   call.sampling.top_p = 2;

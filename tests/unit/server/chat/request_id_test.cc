@@ -12,6 +12,7 @@ TEST(RequestIdTest, KeepsWhatIsHarmlessAndMakesTheRest) {
   EXPECT_EQ(RequestIdOr("").size(), 24u);
   EXPECT_NE(RequestIdOr(""), RequestIdOr(""));
   EXPECT_EQ(RequestIdOr("a\nb").size(), 24u);
+  EXPECT_EQ(RequestIdOr(std::string(128, 'a')), std::string(128, 'a'));
   EXPECT_EQ(RequestIdOr(std::string(129, 'a')).size(), 24u);
 }
 
