@@ -15,11 +15,7 @@ std::string Gif(const std::string& name) {
 }
 
 absl::StatusOr<RgbImage> Decode(const std::string& bytes, Duration time = std::chrono::hours(1)) {
-  const auto header = ProbeGif(bytes);
-  if (!header.ok()) return header.status();
-  const ImageLimits limits{.max_cpu_time = time};
-  DecodeBudget budget(limits);
-  return DecodeGif(bytes, *header, budget);
+  return DecodeImage(bytes, {.max_cpu_time = time});
 }
 
 TEST(GifTest, TheFirstFrameCountsHoweverItsRowsAreStored) {
