@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/command_line/command_line.h"
+#include "base/command_line/version.h"
 #include "client/bench_command.h"
 #include "client/chat_command.h"
 #include "client/exit_code.h"
@@ -11,7 +12,7 @@
 
 int main(int argc, char** argv) {
   CLI::App app("Client of llavad", "llava");
-  app.set_version_flag("--version", LLAVA_VERSION);
+  app.set_version_flag("--version", llava::VersionText());
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 1 the request was wrong, 2 the server failed or is too busy, 3 the server "

@@ -1,8 +1,12 @@
 // llavad: `llavad --config FILE` serves, the subcommands work on a checkpoint without a server.
+#include <torch/version.h>
+
 #include <CLI/CLI.hpp>
 
 #include "base/command_line/command_line.h"
+#include "base/command_line/version.h"
 #include "base/machine/openmp_environment.h"
+#include "model/kernels/cpu/dispatch.h"
 #include "server/app/serve_command.h"
 #include "server/commands/generate_command.h"
 #include "server/commands/inspect_command.h"
@@ -11,7 +15,10 @@
 int main(int argc, char** argv) {
   llava::TellOpenMp(argv);
   CLI::App app("LLaVA serving daemon", "llavad");
-  app.set_version_flag("--version", LLAVA_VERSION);
+  app.set_version_flag("--version", [] {
+    return llava::VersionText(
+        {{"LibTorch", TORCH_VERSION}, {"kernels", llava::model::Kernels().name}});
+  });
   llava::DescribeItself(&app);
   int exit_code = 0;
   llava::server::ServeCommand serve(&app);

@@ -1,8 +1,12 @@
 // llava-train: instruction data in, verified checkpoints out.
+#include <torch/version.h>
+
 #include <CLI/CLI.hpp>
 
 #include "base/command_line/command_line.h"
+#include "base/command_line/version.h"
 #include "base/machine/openmp_environment.h"
+#include "model/kernels/cpu/dispatch.h"
 #include "training/commands/check_command.h"
 #include "training/commands/convert_command.h"
 #include "training/commands/evaluate_command.h"
@@ -16,7 +20,10 @@
 int main(int argc, char** argv) {
   llava::TellOpenMp(argv);
   CLI::App app("LLaVA training service", "llava-train");
-  app.set_version_flag("--version", LLAVA_VERSION);
+  app.set_version_flag("--version", [] {
+    return llava::VersionText(
+        {{"LibTorch", TORCH_VERSION}, {"kernels", llava::model::Kernels().name}});
+  });
   app.require_subcommand(1);
   llava::DescribeItself(&app);
   int exit_code = 0;

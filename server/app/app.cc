@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/command_line/version.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "rpc/auth.h"
@@ -260,7 +261,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
       std::make_unique<Parts>(config, std::move(fetch), backend, clock, std::move(on_ready));
   Parts* const p = parts.get();
   p->auth = std::move(auth);
-  p->metrics.SetBuildInfo(LLAVA_VERSION);
+  p->metrics.SetBuildInfo(std::string(Version()), std::string(Commit()));
   p->metrics.certificate_expiry.Set(static_cast<double>(tls.expires));
   const api::StatusSources sources{[p] { return p->Scrape(); }, [p] { return p->Readiness(); }};
   api::AddStatusRoutes(sources, std::nullopt, &p->metrics_router);

@@ -96,12 +96,12 @@ void Metrics::SetModelInfo(const std::string& model, const std::string& version,
   live_model_->Set(1);
 }
 
-void Metrics::SetBuildInfo(const std::string& version) {
+void Metrics::SetBuildInfo(const std::string& version, const std::string& commit) {
   prometheus::BuildGauge()
       .Name("llava_build_info")
       .Help("The running program.")
       .Register(*registry_)
-      .Add({{"version", version}})
+      .Add({{"version", version}, {"commit", commit}})
       .Set(1);
 }
 

@@ -41,7 +41,7 @@ class Metrics {
   void SetModelInfo(const std::string& model, const std::string& version, const std::string& dtype,
                     const std::string& device);
 
-  void SetBuildInfo(const std::string& version);
+  void SetBuildInfo(const std::string& version, const std::string& commit);
 
  private:
   // Registers one; used by the members below while this is made.

@@ -177,6 +177,7 @@ std::vector<Mistake> ParameterMistakes() {
       {"n", [](auto* r) { r->set_n(9); }},
       {"priority", [](auto* r) { r->set_priority(v1::Priority(9)); }},
       {"tenant", [](auto* r) { r->set_tenant(std::string(257, 't')); }},
+      {"cache_salt", [](auto* r) { r->set_cache_salt(std::string(257, 's')); }},
   };
 }
 

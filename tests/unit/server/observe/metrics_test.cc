@@ -24,7 +24,7 @@ std::string Scrape(const prometheus::Collectable& source) {
 TEST(MetricsTest, TheExpositionIsWellFormed) {
   prometheus::Registry registry;
   Metrics metrics(&registry);
-  metrics.SetBuildInfo("1.2.3");
+  metrics.SetBuildInfo("1.2.3", "0123456789ab");
   metrics.SetModelInfo("llava", "0123", "bfloat16", "cpu");
   metrics.CountRequest("grpc", "OK", "stop");
   metrics.CountRejection("queue_full");
@@ -33,7 +33,7 @@ TEST(MetricsTest, TheExpositionIsWellFormed) {
   const std::string text = Scrape(registry);
   EXPECT_THAT(testing::ExpositionProblems(text), IsEmpty());
   EXPECT_THAT(text, HasSubstr("llava_requests_total{"));
-  EXPECT_THAT(text, HasSubstr("llava_build_info{version=\"1.2.3\"} 1"));
+  EXPECT_THAT(text, HasSubstr("llava_build_info{commit=\"0123456789ab\",version=\"1.2.3\"} 1"));
   EXPECT_THAT(text, HasSubstr("llava_inter_token_seconds_bucket{le=\"0.02\"} 1"));
 }
 
