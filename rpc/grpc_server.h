@@ -30,6 +30,8 @@ struct GrpcOptions {
   std::int64_t memory_bytes = std::int64_t{1} << 30;  // of all messages that are being received
   Duration keepalive_min_interval = std::chrono::seconds(10);
   Duration connection_idle_timeout = std::chrono::minutes(30);
+  // From a connection's begin until TLS is done and the client has said hello in HTTP/2.
+  Duration handshake_timeout = std::chrono::seconds(10);
   std::int64_t max_connections = 4096;
   std::int64_t max_connections_per_address = 256;
   bool reflection = true;

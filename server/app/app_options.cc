@@ -26,8 +26,8 @@ std::int64_t OpenFiles() {
                : std::numeric_limits<std::int64_t>::max();
 }
 
-// An eighth of the files: HTTP may have three quarters, the rest is a reserve for checkpoints,
-// image URLs, the log and the metrics port.
+// An eighth of the files; ConnectionsWithin() says what HTTP may have. The rest is a reserve for
+// checkpoints, image URLs, the log and the metrics port.
 std::int64_t GrpcConnections(const Config& config) {
   return std::min(config.grpc_max_connections, std::max<std::int64_t>(4, OpenFiles() / 8));
 }
@@ -131,7 +131,8 @@ rpc::GrpcOptions ToGrpcOptions(const Config& config, const rpc::TlsFiles& tls) {
 }
 
 std::int64_t ConnectionsWithin(std::int64_t wanted, std::int64_t open_files) {
-  return std::min(wanted, std::max<std::int64_t>(1, open_files - open_files / 4));
+  const std::int64_t others = std::max<std::int64_t>(0, open_files - kOwnFiles);
+  return std::min(wanted, std::max<std::int64_t>(1, others / 4 * 3));
 }
 
 api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,

@@ -35,14 +35,16 @@ api::ChatRunner::Options ToRunnerOptions(const Config& config);
 rpc::CallGuard::Limits ToGuardLimits(const Config& config);
 rpc::GrpcOptions ToGrpcOptions(const Config& config, const rpc::TlsFiles& tls);
 // How many connections the HTTP API may have when the process may open `open_files`: `wanted`, but
-// a quarter of the files is left to all else, so that the metrics port still answers (and what is
-// read for it can be opened) while HTTP has all that it may have.
+// kOwnFiles and a quarter of the others are left to all else, so that the metrics port still
+// answers (and what is read for it can be opened) while HTTP and gRPC have all that they may have.
+inline constexpr std::int64_t kOwnFiles = 64;
 std::int64_t ConnectionsWithin(std::int64_t wanted, std::int64_t open_files);
 
 api::HttpOptions ToHttpOptions(const Config& config, const std::string& listen,
                                const rpc::TlsFiles& tls);
 
-// Those of gRPC and HTTP.
+// Those of gRPC and HTTP. Not the metrics port: a replica that answers is not to be taken out of
+// service because nobody can watch it, and whoever watches it notices.
 std::vector<rpc::ProbedPort> ToProbedPorts(const Config& config, const App::Ports& ports);
 
 // INVALID_ARGUMENT names the wrong host or network.

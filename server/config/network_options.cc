@@ -42,8 +42,8 @@ constexpr Option kNetworkOptions[] = {
      {1, 64}},
     {"http_max_connections",
      &Config::http_max_connections,
-     "HTTP connections at a time, at most three quarters of the files that the process may open; "
-     "more are closed at once.",
+     "HTTP connections at a time, at most three quarters of the files that the process may open "
+     "beyond 64; more are closed at once.",
      Unit::kCount,
      {1, 1'000'000}},
     {"http_idle_timeout",

@@ -1,4 +1,5 @@
 """What docs/operating.md promises of a machine's troubles: signals, the log of a stop, files, a clock that jumps, names."""
+import contextlib
 import http.client
 import json
 import os
@@ -116,21 +117,26 @@ class OperatingTest(unittest.TestCase):
             self.assertEqual(stopped["all_answered"], code == 0)
             self.assertGreater(stopped["drain_seconds"], 1)
 
-    def test_the_metrics_port_answers_while_http_has_all_its_connections(self):
-        def few_files():
-            resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-        with Daemon(preexec=few_files) as daemon:
-            host, port = daemon.addresses["http"].removeprefix("http://").split(":")
-            connections = [socket.create_connection((host, int(port))) for _ in range(400)]
-            try:
+    def test_the_metrics_port_answers_while_http_and_grpc_have_all_their_connections(self):
+        half_a_request = b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
+        for files, said in ((256, b""), (256, half_a_request), (96, half_a_request)):
+            def few_files():
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+            with self.subTest(files=files, said=said), contextlib.ExitStack() as held:
+                daemon = held.enter_context(Daemon(preexec=few_files))
+                for address in (daemon.addresses["http"].removeprefix("http://"), daemon.addresses["grpc"]):
+                    host, port = address.split(":")
+                    for _ in range(400):
+                        connection = held.enter_context(socket.create_connection((host, int(port))))
+                        try:
+                            connection.sendall(said)
+                        except OSError:  # there was no room for it
+                            pass
                 for _ in range(3):
                     metrics = daemon.metrics()
                     self.assertEqual(metrics["llava_ready"], 1)
-                    self.assertEqual(metrics["process_max_fds"], 256)
-                    self.assertLess(metrics["process_open_fds"], 256)
-            finally:
-                for connection in connections:
-                    connection.close()
+                    self.assertEqual(metrics["process_max_fds"], files)
+                    self.assertLess(metrics["process_open_fds"], files)
 
     def test_the_name_of_a_tenant_is_text(self):
         with Daemon() as daemon:

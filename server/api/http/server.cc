@@ -3,8 +3,10 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <chrono>
 #include <utility>
 #include <vector>
 
@@ -82,14 +84,18 @@ absl::Status HttpServer::Listen() {
 }
 
 asio::awaitable<void> HttpServer::Accept() {
+  constexpr auto kPause = std::chrono::milliseconds(50);
+  asio::steady_timer pause(acceptor_.get_executor());
   while (!stopping()) {
     auto [error, socket] = co_await acceptor_.async_accept(asio::make_strand(io_->context()),
                                                            asio::as_tuple(asio::use_awaitable));
     if (!error) {
       Adopt(std::move(socket));
     } else if (!stopping() && error != asio::error::connection_aborted) {
-      // Mostly: out of file descriptors. Closing something is the only cure.
+      // Mostly: out of file descriptors. Closing something is the only cure, and takes a moment.
       CloseAll(false);
+      pause.expires_after(kPause);
+      co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
     }
   }
   open_.Leave();

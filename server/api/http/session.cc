@@ -123,7 +123,8 @@ class Session final : public HttpConnection,
 
   asio::awaitable<void> Run(std::shared_ptr<HttpConnection> self);
   asio::awaitable<bool> Handshake();
-  asio::awaitable<bool> WaitForBytes();
+  asio::awaitable<bool> WaitForRequest();
+  asio::awaitable<bool> WaitForBytes(std::size_t count);
   asio::awaitable<bool> ServeOne();
   asio::awaitable<bool> ReadBody(Parser* parser, Pace* pace);
   asio::awaitable<beast::error_code> Read(Parser* parser, Pace* pace);
@@ -155,7 +156,7 @@ class Session final : public HttpConnection,
 template <typename Stream>
 asio::awaitable<void> Session<Stream>::Run(std::shared_ptr<HttpConnection> self) {
   if (co_await Handshake()) {
-    while (co_await WaitForBytes()) {
+    while (co_await WaitForRequest()) {
       busy_ = true;
       const bool should_continue = co_await ServeOne();
       busy_ = false;
@@ -180,10 +181,27 @@ asio::awaitable<bool> Session<Stream>::Handshake() {
   co_return true;
 }
 
-// The first byte of the next request may be long in coming; all others may not.
+// For the first byte of the next request. An empty line before it, as some clients send one behind
+// a body, is passed over (section 2.2 of RFC 9112): one, since more would be a way to stay for
+// ever.
 template <typename Stream>
-asio::awaitable<bool> Session<Stream>::WaitForBytes() {
-  if (buffer_.size() > 0) co_return !last_;
+asio::awaitable<bool> Session<Stream>::WaitForRequest() {
+  bool should_continue = co_await WaitForBytes(1);
+  const auto said = [this](std::size_t i) {
+    return static_cast<const char*>(buffer_.data().data())[i];
+  };
+  if (!should_continue || said(0) != '\r') co_return should_continue;
+  should_continue = co_await WaitForBytes(2);
+  if (!should_continue || said(1) != '\n') co_return should_continue;
+  buffer_.consume(2);
+  should_continue = co_await WaitForBytes(1);
+  co_return should_continue;
+}
+
+// At least `count`, 1 or 2. The first may be long in coming; those of a request may not.
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::WaitForBytes(std::size_t count) {
+  if (buffer_.size() >= count) co_return !last_;
   if (!reading_) {
     ExpireAfter(server_->options().idle_timeout);
     ReadAhead();
@@ -199,7 +217,7 @@ asio::awaitable<bool> Session<Stream>::WaitForBytes() {
     }
   }
   wake_.expires_at(asio::steady_timer::time_point::max());
-  co_return !gone_ && !last_ && buffer_.size() > 0;
+  co_return !gone_ && !last_ && buffer_.size() >= count;
 }
 
 // One read that is not tied to a request: it waits for the next one, or notices that the client has

@@ -2,11 +2,18 @@
 
 #include <gmock/gmock.h>
 
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/write.hpp>
+
+#include "rpc/port_probe.h"
 #include "tests/unit/rpc/rpc_fixture.h"
 
 namespace llava::rpc {
 namespace {
 
+namespace asio = boost::asio;
+using asio::ip::tcp;
 using ::testing::HasSubstr;
 
 constexpr char kAsk[] = "/test.Echo/Ask";
@@ -93,6 +100,23 @@ TEST_F(GrpcServerTest, TellsItsHealth) {
   server_->SetServing(true);
   EXPECT_EQ(health(), grpc::health::v1::HealthCheckResponse::SERVING);
   EXPECT_EQ(Call(kCheck, "\x0a\x02no", "").error_code(), grpc::NOT_FOUND);
+}
+
+// Whoever says nothing, or stops within its hello, does not keep the connection.
+TEST_F(GrpcServerTest, ClosesOnWhoDoesNotFinishTheHandshake) {
+  options_.handshake_timeout = std::chrono::milliseconds(50);
+  Start();
+  for (const std::string& said : {std::string(), Http2Greeting().substr(0, 20)}) {
+    asio::io_context io;
+    tcp::socket socket(io);
+    socket.connect(
+        {asio::ip::make_address("127.0.0.1"), static_cast<std::uint16_t>(server_->port())});
+    asio::write(socket, asio::buffer(said));
+    boost::system::error_code error;
+    std::string heard;
+    asio::read(socket, asio::dynamic_buffer(heard), error);  // until the server closes
+    EXPECT_TRUE(error == asio::error::eof || error == asio::error::connection_reset) << error;
+  }
 }
 
 TEST_F(GrpcServerTest, NamesThePortThatIsTaken) {

@@ -37,11 +37,12 @@ TEST(CheckModelNamesTest, AnAliasIsANameThatNothingElseHas) {
   }
 }
 
-TEST(ConnectionsWithinTest, AQuarterOfTheFilesIsLeft) {
+TEST(ConnectionsWithinTest, OurOwnFilesAndAQuarterOfTheOthersAreLeft) {
   EXPECT_EQ(ConnectionsWithin(16384, 1 << 20), 16384);
-  EXPECT_EQ(ConnectionsWithin(16384, 1024), 768);
-  EXPECT_EQ(ConnectionsWithin(768, 1024), 768);
-  EXPECT_EQ(ConnectionsWithin(767, 1024), 767);
+  EXPECT_EQ(ConnectionsWithin(16384, 1024), 720);
+  EXPECT_EQ(ConnectionsWithin(720, 1024), 720);
+  EXPECT_EQ(ConnectionsWithin(719, 1024), 719);
+  EXPECT_EQ(ConnectionsWithin(16384, kOwnFiles), 1);
   EXPECT_EQ(ConnectionsWithin(16384, 1), 1);
   EXPECT_EQ(ConnectionsWithin(16384, 0), 1);
 }
@@ -52,7 +53,7 @@ TEST(ToHttpOptionsTest, HasNoMoreConnectionsThanFiles) {
   rlimit few = before;
   few.rlim_cur = 200;
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
-  EXPECT_EQ(ToHttpOptions(Config(), "127.0.0.1:0", {}).max_connections, 150);
+  EXPECT_EQ(ToHttpOptions(Config(), "127.0.0.1:0", {}).max_connections, 102);
   setrlimit(RLIMIT_NOFILE, &before);
 }
 

@@ -166,6 +166,21 @@ TEST_F(SessionTest, OneConnectionManyRequests) {
   EXPECT_THAT(answers, HasSubstr("got def"));
 }
 
+TEST_F(SessionTest, OneEmptyLineBeforeARequestIsPassedOver) {
+  Start();
+  const std::string hello = "\r\nGET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
+  EXPECT_EQ(Count(Answer(hello + hello + "\r\n" + std::string(kSecond)), "HTTP/1.1 200 OK"), 3);
+  Client client(server_->port());
+  for (const char* piece :
+       {"\r", "\n", "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"}) {
+    client.Send(piece);
+  }
+  EXPECT_THAT(client.ReadAll(), StartsWith("HTTP/1.1 200"));
+  for (const char* bad : {"\r\n\r\n", "\rGET ", "\n"}) {
+    EXPECT_THAT(Answer(bad + std::string(kSecond)), StartsWith("HTTP/1.1 400")) << bad;
+  }
+}
+
 // Where a body ends must not be a matter of opinion: one answer, and the connection is over.
 TEST_F(SessionTest, NothingIsReadBehindABodyThatHasNoSureEnd) {
   Start();
