@@ -194,7 +194,7 @@ TEST_F(ChatRunnerTest, ATextWaitsForNoPicture) {
     call.tenant = "bob";
     auto text = Ask(std::move(call));
     EXPECT_TRUE(text.ok()) << text.status();
-    if (text.ok()) EXPECT_TRUE(ReadAll(*text).status.ok());
+    EXPECT_TRUE(text.ok() && ReadAll(*text).status.ok());
     EXPECT_EQ(Decoded(), 0u);
   }
   auto answer = about_a_picture.Wait();
