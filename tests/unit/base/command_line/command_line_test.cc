@@ -126,6 +126,8 @@ TEST_F(CommandLineTest, BashOffersFilesWhereAValueIsWanted) {
   EXPECT_THAT(Complete({"paint-it", "--server", "a-"}), ElementsAre("a-file"));
   EXPECT_THAT(Complete({"paint-it", "draw", "a-"}), ElementsAre("a-file"));
   EXPECT_THAT(Complete({"paint-it", "--colour", "j"}), ElementsAre("jobs"));  // not here
+  EXPECT_THAT(Complete({"paint-it", "--server", "jo"}), ElementsAre(""));
+  EXPECT_THAT(Complete({"paint-it", "-v", "jo"}), ElementsAre("jobs"));  // a flag has none
 }
 
 TEST_F(CommandLineTest, ZshReadsTheBashScriptAndNoOtherShellHasOne) {
