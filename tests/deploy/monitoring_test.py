@@ -43,8 +43,7 @@ def without_strings(expression):
 
 
 def exported():
-    """What the programs register. Families without a series are not in an exposition: names come from the sources, and
-    monitoring_live_test.py sees them in Prometheus."""
+    """What the programs register, by their sources: a family without a series is in no exposition."""
     found = set()
     for file in [*ROOT.glob("server/**/*.cc"), *ROOT.glob("server/**/*.h"), *ROOT.glob("training/**/*.cc"),
                  *ROOT.glob("base/**/*.cc")]:
