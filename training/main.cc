@@ -12,6 +12,7 @@
 #include "training/commands/evaluate_command.h"
 #include "training/commands/export_command.h"
 #include "training/commands/pin_command.h"
+#include "training/commands/plan_command.h"
 #include "training/commands/run_command.h"
 #include "training/commands/scenes_command.h"
 #include "training/commands/serve_command.h"
@@ -32,6 +33,7 @@ int main(int argc, char** argv) {
   llava::training::AddEvaluateCommand(app, &exit_code);
   llava::training::AddExportCommand(app, &exit_code);
   llava::training::AddPinCommands(app, &exit_code);
+  llava::training::AddPlanCommand(app, &exit_code);
   llava::training::AddRunCommand(app, &exit_code);
   llava::training::AddScenesCommand(app, &exit_code);
   llava::training::AddServeCommand(app, &exit_code);

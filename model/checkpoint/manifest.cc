@@ -108,14 +108,51 @@ absl::StatusOr<Probe> ParseProbe(const json::value& value, const std::string& pa
   return probe;
 }
 
-absl::Status ParseEvaluation(const json::object& object, Manifest* manifest) {
-  const json::value* evaluation = object.if_contains("evaluation");
-  if (evaluation == nullptr || !evaluation->is_object()) return Wrong("evaluation", "an object");
-  for (const auto& [name, value] : evaluation->as_object()) {
-    if (!value.is_number()) return Wrong("evaluation." + std::string(name), "a number");
-    manifest->evaluation[std::string(name)] = value.to_number<double>();
+absl::StatusOr<std::map<std::string, double>> ParseScores(const json::object& object,
+                                                          const std::string& key,
+                                                          const std::string& path) {
+  const json::value* scores = object.if_contains(key);
+  if (scores == nullptr || !scores->is_object()) return Wrong(path + key, "an object");
+  std::map<std::string, double> parsed;
+  for (const auto& [name, value] : scores->as_object()) {
+    if (!value.is_number()) {
+      return Wrong(absl::StrCat(path, key, ".", std::string(name)), "a number");
+    }
+    parsed[std::string(name)] = value.to_number<double>();
+  }
+  return parsed;
+}
+
+absl::StatusOr<Evaluation> ParseExam(const json::value& value, const std::string& path) {
+  if (!value.is_object()) return Wrong(path, "an object");
+  const json::object& object = value.as_object();
+  Evaluation exam;
+  ASSIGN_OR_RETURN(exam.benchmark, String(object, "benchmark", path + "."));
+  ASSIGN_OR_RETURN(exam.data_fingerprint, String(object, "data_fingerprint", path + "."));
+  ASSIGN_OR_RETURN(exam.judge, String(object, "judge", path + "."));
+  const json::value* questions = object.if_contains("questions");
+  if (questions == nullptr || !questions->is_int64()) {
+    return Wrong(path + ".questions", "an integer");
+  }
+  exam.questions = questions->as_int64();
+  ASSIGN_OR_RETURN(exam.scores, ParseScores(object, "scores", path + "."));
+  return exam;
+}
+
+absl::Status ParseExams(const json::object& object, Manifest* manifest) {
+  if (!object.contains("evaluations")) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const json::array* exams, Array(object, "evaluations", ""));
+  for (std::size_t i = 0; i < exams->size(); ++i) {
+    ASSIGN_OR_RETURN(Evaluation exam, ParseExam((*exams)[i], absl::StrCat("evaluations[", i, "]")));
+    manifest->evaluations.push_back(std::move(exam));
   }
   return absl::OkStatus();
+}
+
+json::object ScoresJson(const std::map<std::string, double>& scores) {
+  json::object object;
+  for (const auto& [name, value] : scores) object[name] = value;
+  return object;
 }
 
 absl::Status CheckSize(const FileDescriptor& file, const std::string& path,
@@ -197,17 +234,25 @@ std::string ManifestJson(const Manifest& manifest) {
                       {"chat_template", probe.chat_template},
                       {"greedy_ids", json::value_from(probe.greedy_ids)}});
   }
-  json::object evaluation;
-  for (const auto& [name, value] : manifest.evaluation) evaluation[name] = value;
   json::object object{{"format", kFormat},
                       {"files", files},
                       {"parent", manifest.parent},
                       {"recipe", manifest.recipe},
                       {"data_fingerprint", manifest.data_fingerprint},
                       {"step", manifest.step},
-                      {"evaluation", evaluation},
+                      {"evaluation", ScoresJson(manifest.evaluation)},
                       {"probes", probes}};
   if (!manifest.name.empty()) object["name"] = manifest.name;
+  json::array exams;
+  for (const Evaluation& exam : manifest.evaluations) {
+    exams.push_back({{"benchmark", exam.benchmark},
+                     {"data_fingerprint", exam.data_fingerprint},
+                     {"judge", exam.judge},
+                     {"questions", exam.questions},
+                     {"scores", ScoresJson(exam.scores)}});
+  }
+  if (!exams.empty()) object["evaluations"] = std::move(exams);
+  if (!manifest.rejected.empty()) object["rejected"] = manifest.rejected;
   return json::serialize(object);
 }
 
@@ -233,7 +278,11 @@ absl::StatusOr<Manifest> ParseManifest(std::string_view text) {
   const json::value* step = object.if_contains("step");
   if (step == nullptr || !step->is_int64()) return Wrong("step", "an integer");
   manifest.step = step->as_int64();
-  RETURN_IF_ERROR(ParseEvaluation(object, &manifest));
+  ASSIGN_OR_RETURN(manifest.evaluation, ParseScores(object, "evaluation", ""));
+  RETURN_IF_ERROR(ParseExams(object, &manifest));
+  if (object.contains("rejected")) {
+    ASSIGN_OR_RETURN(manifest.rejected, String(object, "rejected", ""));
+  }
   ASSIGN_OR_RETURN(const json::array* probes, Array(object, "probes", ""));
   for (std::size_t i = 0; i < probes->size(); ++i) {
     ASSIGN_OR_RETURN(Probe probe, ParseProbe((*probes)[i], absl::StrCat("probes[", i, "]"), paths));

@@ -38,6 +38,18 @@ struct Probe {
   bool operator==(const Probe&) const = default;
 };
 
+// How the weights did in one exam. Scores of two versions can be compared only when benchmark, data
+// and judge are the same.
+struct Evaluation {
+  std::string benchmark;         // "rows"
+  std::string data_fingerprint;  // hex, of all questions, pictures and expected answers
+  std::string judge;             // "exact"
+  std::int64_t questions = 0;
+  std::map<std::string, double> scores;  // shares of right answers by kind, and "total"
+
+  bool operator==(const Evaluation&) const = default;
+};
+
 struct Manifest {
   std::vector<ManifestFile> files;  // every file of the folder but the manifest, by path
   std::string name;                 // what the model is called; may be empty
@@ -45,7 +57,9 @@ struct Manifest {
   std::string recipe;               // the recipe's text; may be empty
   std::string data_fingerprint;     // hex; may be empty
   std::int64_t step = 0;            // of training, when it was written
-  std::map<std::string, double> evaluation;  // "colour": 0.98, ...
+  std::map<std::string, double> evaluation;  // the first exam's scores: "colour": 0.98, ...
+  std::vector<Evaluation> evaluations;       // all exams; empty in older manifests
+  std::string rejected;  // why the publisher did not make it the latest; mostly empty
   std::vector<Probe> probes;
 
   bool operator==(const Manifest&) const = default;

@@ -64,7 +64,7 @@ constexpr Option kCanaryOptions[] = {
      {0, 100}},
     {"canary_evaluation_percent",
      &Config::canary_evaluation_percent,
-     "Rolled back at once when the share of right answers in its manifest (evaluation, "
+     "Rolled back at once when the share of right answers in its manifest (evaluations, "
      "total) is below the live version's by more percentage points; 100: never.",
      Unit::kCount,
      {0, 100}},

@@ -126,6 +126,13 @@ absl::StatusOr<registry::VersionIdentity> ModelHost::Identify(const std::string&
   identity.parent = manifest->manifest.parent;
   identity.step = manifest->manifest.step;
   identity.evaluation = manifest->manifest.evaluation;
+  for (const model::Evaluation& exam : manifest->manifest.evaluations) {
+    const auto total = exam.scores.find("total");
+    if (total == exam.scores.end()) continue;
+    identity
+        .exams[absl::StrCat(exam.benchmark, " ", exam.data_fingerprint, ", judge ", exam.judge)] =
+        total->second;
+  }
   return identity;
 }
 

@@ -26,7 +26,8 @@ struct RegistryOptions {
   std::string model_name;
   std::vector<std::string> model_aliases = {};  // further names that clients may ask for
   CanaryOptions canary;
-  // A canary whose manifest's evaluation "total" is lower by more is rolled back at once; [0, 1].
+  // A canary that did worse by more in an exam of its manifest that the live version's has too is
+  // rolled back at once; [0, 1].
   double worse_evaluation = 0.1;
   // The version before the live one stays loaded, so that a rollback takes effect at once.
   bool keep_previous = true;

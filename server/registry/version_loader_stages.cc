@@ -11,20 +11,28 @@
 namespace llava::registry {
 namespace {
 
-constexpr char kTotal[] = "total";  // of Manifest::evaluation: the share of right answers
-
 absl::Status Stopping() { return absl::UnavailableError("the server is stopping"); }
 
-// By what the manifests say of both; empty when the canary is not worse by more than `allowed`, or
-// when one of them says nothing.
+// By what the manifests say of both, in the exams that both took; empty when the canary is not
+// worse by more than `allowed` in any.
 std::string EvaluationRegression(const VersionIdentity& canary, const VersionIdentity& live,
                                  double allowed) {
-  const auto total = canary.evaluation.find(kTotal);
-  const auto live_total = live.evaluation.find(kTotal);
-  if (total == canary.evaluation.end() || live_total == live.evaluation.end()) return "";
-  if (total->second >= live_total->second - allowed) return "";
-  return absl::StrCat("its evaluation says ", total->second, ", that of the live version ",
-                      live_total->second);
+  for (const auto& [exam, share] : canary.exams) {
+    const auto live_share = live.exams.find(exam);
+    if (live_share == live.exams.end() || share >= live_share->second - allowed) continue;
+    return absl::StrCat("its evaluation says ", share, ", that of the live version ",
+                        live_share->second, " (", exam, ")");
+  }
+  return "";
+}
+
+// What is worth a word in the log: both were examined, but never with the same questions.
+std::string ComparisonCause(const VersionIdentity& canary, const VersionIdentity& live) {
+  if (canary.evaluation.empty() || live.evaluation.empty()) return "";
+  for (const auto& [exam, share] : canary.exams) {
+    if (live.exams.contains(exam)) return "";
+  }
+  return "evaluation_not_comparable";
 }
 
 }  // namespace
@@ -172,7 +180,8 @@ void VersionLoader::Serve(std::shared_ptr<const ServedModel> served) {
   entry.info.traffic = options_.canary.traffic;
   live->info.traffic = 1 - options_.canary.traffic;
   judge_.emplace(options_.canary, time_.now);
-  table_.Enter(entry, VersionState::kCanary, "", time_);
+  table_.Enter(entry, VersionState::kCanary,
+               ComparisonCause(entry.info.identity, live->info.identity), time_);
   routes_changed_ = true;
   const std::string worse =
       EvaluationRegression(entry.info.identity, live->info.identity, options_.worse_evaluation);

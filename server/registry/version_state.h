@@ -64,6 +64,9 @@ struct VersionIdentity {
   std::string parent;                        // the version it was trained from; may be empty
   std::int64_t step = 0;                     // of training
   std::map<std::string, double> evaluation;  // "colour": 0.98
+  // Share of right answers in each exam. The name is of the exam as a whole (benchmark, questions,
+  // judge): equal names can be compared, others cannot.
+  std::map<std::string, double> exams = {};
 };
 
 // One version as RPC, metrics and log show it.

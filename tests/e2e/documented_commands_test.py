@@ -275,7 +275,7 @@ class DocumentedCommandsTest(unittest.TestCase):
         ("", r"^llava jobs", job),
         ("", r"^llavad --config \S+ --check", shell), ("", r"^llavad (inspect|generate)", shell),
         ("", r"^llavad |^llava-train serve", server),
-        ("", r"llava-train (check|run|evaluate|scenes|convert)", shell),
+        ("", r"llava-train (check|plan|run|evaluate|scenes|convert)", shell),
         ("", r"^source <\(llava |^llava --man|^token=", shell),
     ]
 

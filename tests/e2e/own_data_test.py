@@ -32,7 +32,7 @@ RECIPE = """\
 name: flags
 output: run
 model: {checkpoint: %s}
-data: {files: [data/flags.json], images: data/pictures}
+data: {files: [data/flags.json], images: data/pictures, max_bad_share: 0.4}
 stages:
   - name: tune
     train: [projector, decoder]
@@ -162,7 +162,7 @@ class OwnDataTest(unittest.TestCase):
             self.assertIn(f"flags.json:{line}: ", self.messages)
             self.assertIn(message, self.messages)
         strict = self.folder / "strict.yaml"
-        strict.write_text(self.recipe.read_text().replace("pictures}", "pictures, on_bad_row: stop}").replace("run\n", "strict\n"))
+        strict.write_text(self.recipe.read_text().replace("share: 0.4}", "share: 0.4, on_bad_row: stop}").replace("run\n", "strict\n"))
         stopped = run(LLAVA_TRAIN, "run", strict)
         self.assertEqual(stopped.returncode, 1)
         self.assertIn("flags.json:", stopped.stderr)

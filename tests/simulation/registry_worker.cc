@@ -69,7 +69,7 @@ SimulatedWorker::Result SimulatedWorker::PollOf(const registry::IdentifyWork& wo
   if (Fails(checkpoint, VersionState::kDiscovered)) return WorkResult(std::move(result));
   registry::VersionIdentity identity;
   identity.digest = checkpoint->version;
-  identity.evaluation["total"] = checkpoint->evaluation;
+  identity.exams["scenes"] = checkpoint->evaluation;
   result.identity = std::move(identity);
   if (work.forget_rollback) notes.erase(checkpoint->version);
   const auto note = notes.find(checkpoint->version);

@@ -6,6 +6,7 @@
 
 #include "base/status_macros.h"
 #include "training/recipe/recipe.h"
+#include "training/run/opened_run.h"
 #include "training/run/run.h"
 
 namespace llava::training {
@@ -13,8 +14,9 @@ namespace {
 
 absl::Status Export(const std::string& recipe_file, const std::string& out) {
   ASSIGN_OR_RETURN(const Recipe recipe, ReadRecipe(recipe_file));
-  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, LoadTrainedModel(recipe));
-  return SaveTrainedModel(recipe, *model, out);
+  ASSIGN_OR_RETURN(const OpenedRun run, JoinRun(recipe));
+  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, LoadTrainedModel(run.recipe));
+  return SaveTrainedModel(run.recipe, *model, out);
 }
 
 }  // namespace

@@ -24,9 +24,24 @@ namespace {
 
 constexpr int kInterrupted = 75;  // EX_TEMPFAIL: run it again and it goes on
 
-volatile std::sig_atomic_t stop_requested = 0;
+constexpr int kRejected = 3;  // trained and kept, but not good enough to become the latest
 
-void RequestStop(int /*signal*/) { stop_requested = 1; }
+volatile std::sig_atomic_t stop_requested = 0;
+volatile std::sig_atomic_t in_steps = 0;
+
+// What was written so far is found by the next run.
+void EndNow() {
+  constexpr char kText[] = "llava-train run: stopped; run it again to go on\n";
+  const ssize_t ignored = ::write(STDERR_FILENO, kText, sizeof(kText) - 1);
+  static_cast<void>(ignored);
+  ::_exit(kInterrupted);
+}
+
+// Between steps there is nothing to save.
+void RequestStop(int /*signal*/) {
+  stop_requested = 1;
+  if (in_steps == 0) EndNow();
+}
 
 // One line that is written over: for a person at a terminal.
 void PrintBar(const StepReport& report) {
@@ -50,9 +65,11 @@ void PrintLine(const StepReport& report) {
 struct Arguments {
   std::string recipe;
   std::string metrics;  // HOST:PORT, or nothing
+  bool accept_changed_data = false;
+  bool accept_changed_code = false;
 };
 
-absl::Status Run(const Arguments& arguments) {
+absl::StatusOr<FinishedRun> Run(const Arguments& arguments) {
   ASSIGN_OR_RETURN(const Recipe recipe, ReadRecipe(arguments.recipe));
   const auto registry = std::make_shared<prometheus::Registry>();
   RunMetrics metrics(registry.get());
@@ -79,11 +96,18 @@ absl::Status Run(const Arguments& arguments) {
   };
   options.stop = [] { return stop_requested != 0; };
   const RealClock clock;
+  options.accept_changed_data = arguments.accept_changed_data;
+  options.accept_changed_code = arguments.accept_changed_code;
+  options.on_steps = [](bool begin) {
+    in_steps = begin ? 1 : 0;
+    if (!begin && stop_requested != 0) EndNow();  // asked for while a stage's end was saved
+  };
   return RunRecipe(recipe, clock, options);
 }
 
-int ExitCode(const absl::Status& status) {
-  if (status.ok()) return 0;
+int ExitCode(const absl::StatusOr<FinishedRun>& finished) {
+  if (finished.ok()) return finished->rejected.empty() ? 0 : kRejected;
+  const absl::Status& status = finished.status();
   if (absl::IsCancelled(status)) {
     std::fprintf(stderr, "llava-train run: stopped and saved; run it again to go on\n");
     return kInterrupted;
@@ -101,6 +125,10 @@ void AddRunCommand(CLI::App& app, int* exit_code) {
   command->add_option("recipe", arguments->recipe, "The recipe's YAML file")->required();
   command->add_option("--metrics", arguments->metrics,
                       "Serve Prometheus metrics at this HOST:PORT (port 0: any)");
+  command->add_flag("--accept-changed-data", arguments->accept_changed_data,
+                    "Go on although rows or pictures have changed since the run was stopped");
+  command->add_flag("--accept-changed-code", arguments->accept_changed_code,
+                    "Go on although this is another version of llava-train or LibTorch");
   command->callback([arguments, exit_code] {
     const int code = ExitCode(Run(*arguments));
     if (code != 0) *exit_code = code;

@@ -6,6 +6,7 @@
 #include <boost/json/serialize.hpp>
 #include <climits>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
@@ -23,6 +24,7 @@
 #include "rpc/grpc_server.h"
 #include "rpc/tls_files.h"
 #include "training/commands/expose.h"
+#include "training/recipe/recipe.h"
 #include "training/service/job_metrics.h"
 #include "training/service/job_runner.h"
 #include "training/service/job_store.h"
@@ -53,18 +55,21 @@ void LogGrpc(bool is_error, const std::string& place, const std::string& message
 }
 
 // One look of every trigger; on the runner's thread.
-std::function<void(JobRunner&)> LookOfTriggers(const ServiceConfig& config, JobStore& store) {
+std::function<void(JobRunner&)> LookOfTriggers(const ServiceConfig& config, JobStore& store,
+                                               const Clock& clock) {
   auto triggers = std::make_shared<std::vector<Trigger>>();
   for (const TriggerOptions& options : config.triggers) triggers->emplace_back(options);
-  return [triggers, &store](JobRunner& runner) {
-    for (Trigger& trigger : *triggers) {
-      Warn(trigger.Look(
-          [&store](const std::string& fingerprint) { return store.HasFingerprint(fingerprint); },
-          [&runner](const std::string& recipe, const std::string& creator,
-                    const std::string& fingerprint) {
-            return runner.Create(recipe, creator, fingerprint).status();
-          }));
-    }
+  return [triggers, &store, &clock](JobRunner& runner) {
+    TriggerJobs jobs;
+    jobs.find = [&store](const std::string& fingerprint) {
+      return store.FindFingerprint(fingerprint);
+    };
+    jobs.create = [&runner](const std::string& recipe, const std::string& creator,
+                            const std::string& fingerprint) {
+      return runner.Create(recipe, creator, fingerprint).status();
+    };
+    jobs.retry = [&runner](std::int64_t id) { return runner.Retry(id); };
+    for (Trigger& trigger : *triggers) Warn(trigger.Look(jobs, clock.UnixMillis()));
   };
 }
 
@@ -99,7 +104,10 @@ absl::Status Serve(const std::string& file, const sigset_t& signals) {
   options.max_unfinished = static_cast<int>(config.max_unfinished);
   options.grace = std::chrono::seconds(config.grace_seconds);
   options.tick_interval = std::chrono::seconds(config.trigger_seconds);
-  if (!config.triggers.empty()) options.on_tick = LookOfTriggers(config, *store);
+  if (!config.triggers.empty()) options.on_tick = LookOfTriggers(config, *store, clock);
+  options.check_recipe = [](const std::string& recipe) {
+    return ParseRecipe(recipe, "recipe").status();
+  };
   JobRunner runner(*store, clock, std::move(options));
 
   rpc::CallGuard guard(&auth);

@@ -184,8 +184,9 @@ absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelServedAnswer(
 }
 
 absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& path) const {
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(absl::StrCat(options_.images_dir, "/", path),
-                                                     options_.limits.max_bytes));
+  const std::string file = absl::StrCat(options_.images_dir, "/", path);
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(file, options_.limits.max_bytes));
+  if (options_.pictures) RETURN_IF_ERROR(options_.pictures->Check(file, bytes));
   ASSIGN_OR_RETURN(const model::RgbImage rgb, model::DecodeImage(bytes, options_.limits));
   model::PixelValues pixels = preprocessor_.Process(rgb);
   return SampleImage{std::move(pixels.values), pixels.height, pixels.width, pixels.digest,

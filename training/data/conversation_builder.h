@@ -3,6 +3,7 @@
 #define LLAVA_TRAINING_DATA_CONVERSATION_BUILDER_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "model/text/chat_template.h"
 #include "model/text/conversation_labels.h"
 #include "model/text/tokenizer.h"
+#include "training/data/picture_record.h"
 #include "training/data/sample_builder.h"
 
 namespace llava::training {
@@ -33,6 +35,7 @@ struct ConversationOptions {
   bool split_turns = false;          // every question with the row's images is a sample of its own;
                                      // always with kServingTemplate
   model::ImageLimits limits = {};
+  std::shared_ptr<PictureRecord> pictures = nullptr;  // asked about each picture that is read
 };
 
 // Immutable after Make, hence thread-safe.

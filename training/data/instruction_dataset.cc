@@ -1,5 +1,7 @@
 #include "training/data/instruction_dataset.h"
 
+#include <zlib.h>
+
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -17,8 +19,14 @@ struct Place {
   std::uint64_t offset;
   std::uint32_t size;
   std::uint32_t file;
-  std::int64_t line;
+  std::uint32_t line;
+  std::uint32_t crc;  // of the row's bytes
 };
+
+std::uint32_t Crc(std::string_view bytes) {
+  return static_cast<std::uint32_t>(
+      ::crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+}
 
 std::optional<RowIssue> CheckImages(const Row& row, const std::string& dir) {
   if (dir.empty()) return std::nullopt;
@@ -41,10 +49,10 @@ struct InstructionDataset::Impl {
   std::vector<Place> places;
   std::vector<std::int32_t> lengths;
   std::int64_t bad_rows = 0;
-  Digest fingerprint;
-  absl::Status stopped;  // the bad row that ended the pass; its message names the file
+  std::vector<Digest> digests;  // of the files
+  absl::Status stopped;         // the bad row that ended the pass; its message names the file
 
-  absl::Status AddFile(const std::string& name, const DatasetOptions& options, Sha256* hash);
+  absl::Status AddFile(const std::string& name, const DatasetOptions& options);
   absl::Status AddRow(const RowPlace& place, std::string_view bytes, const DatasetOptions& options);
 };
 
@@ -61,7 +69,8 @@ absl::Status InstructionDataset::Impl::AddRow(const RowPlace& place, std::string
     } else {
       const std::int32_t words = CountWords(*row);
       places.push_back({place.offset, static_cast<std::uint32_t>(place.size),
-                        static_cast<std::uint32_t>(names.size() - 1), place.line});
+                        static_cast<std::uint32_t>(names.size() - 1),
+                        static_cast<std::uint32_t>(place.line), Crc(bytes)});
       lengths.push_back(row->images.empty() ? -words : words);
       return absl::OkStatus();
     }
@@ -76,17 +85,19 @@ absl::Status InstructionDataset::Impl::AddRow(const RowPlace& place, std::string
 }
 
 absl::Status InstructionDataset::Impl::AddFile(const std::string& name,
-                                               const DatasetOptions& options, Sha256* hash) {
+                                               const DatasetOptions& options) {
+  Sha256 hash;
   names.push_back(name);
   RowScanner scanner(
       [&](const RowPlace& place, std::string_view bytes) { return AddRow(place, bytes, options); });
-  auto file = ReadOnce(name, options.spool_dir, hash,
+  auto file = ReadOnce(name, options.spool_dir, &hash,
                        [&](std::string_view bytes) { return scanner.Feed(bytes); });
   RETURN_IF_ERROR(stopped);
   if (!file.ok()) return Annotate(file.status(), name);
   files.push_back(*std::move(file));
   const absl::Status finished = scanner.Finish();
   RETURN_IF_ERROR(stopped);
+  digests.push_back(hash.Finish());
   return Annotate(finished, name);
 }
 
@@ -98,9 +109,7 @@ InstructionDataset::~InstructionDataset() = default;
 absl::StatusOr<InstructionDataset> InstructionDataset::Open(const std::vector<std::string>& files,
                                                             const DatasetOptions& options) {
   auto impl = std::make_unique<Impl>();
-  Sha256 hash;
-  for (const std::string& name : files) RETURN_IF_ERROR(impl->AddFile(name, options, &hash));
-  impl->fingerprint = hash.Finish();
+  for (const std::string& name : files) RETURN_IF_ERROR(impl->AddFile(name, options));
   if (impl->places.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("no good row in ", files.empty() ? "an empty list of files" : files.front(),
@@ -114,13 +123,17 @@ std::int64_t InstructionDataset::size() const {
 }
 std::int64_t InstructionDataset::bad_rows() const { return impl_->bad_rows; }
 const std::vector<std::int32_t>& InstructionDataset::lengths() const { return impl_->lengths; }
-const Digest& InstructionDataset::fingerprint() const { return impl_->fingerprint; }
+const std::vector<Digest>& InstructionDataset::digests() const { return impl_->digests; }
 
 absl::StatusOr<std::string> InstructionDataset::ReadText(std::int64_t index) const {
   LLAVA_CHECK(index >= 0 && index < size());
   const Place& place = impl_->places[static_cast<std::size_t>(index)];
   auto bytes = ReadAt(impl_->files[place.file], place.offset, place.size);
   if (!bytes.ok()) return Annotate(bytes.status(), Describe(index));
+  if (Crc(*bytes) != place.crc) {
+    return absl::DataLossError(
+        absl::StrCat(Describe(index), ": the file has changed since it was opened"));
+  }
   return bytes;
 }
 

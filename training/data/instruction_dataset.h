@@ -31,7 +31,7 @@ struct DatasetOptions {
 };
 
 // Read-only after Open() and then thread-safe (reads are positional). The files must not change
-// while it is open: a row that no longer parses is a DATA_LOSS error.
+// while it is open: a row whose bytes are others by then is a DATA_LOSS error.
 class InstructionDataset {
  public:
   // NOT_FOUND: a file that is not there. INVALID_ARGUMENT: a file that is neither a JSON array nor
@@ -58,9 +58,8 @@ class InstructionDataset {
   // modality_lengths). What LengthGroupedSampler wants.
   const std::vector<std::int32_t>& lengths() const;
 
-  // SHA-256 over the bytes of all files in order (as stored, so of the gzip'd bytes): the data
-  // fingerprint of a manifest.
-  const Digest& fingerprint() const;
+  // SHA-256 over the bytes of each file (as stored, so of the gzip'd bytes), in the order given.
+  const std::vector<Digest>& digests() const;
 
  private:
   struct Impl;

@@ -2,6 +2,7 @@
 
 #include <iterator>
 #include <map>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -30,6 +31,7 @@ struct Prefetcher::Impl {
         options(std::move(options_in)) {}
 
   void Work();
+  absl::Status LeaveOut(std::int64_t row, const Row& parsed, const absl::Status& why);
   Outcome Make(const std::vector<std::int64_t>& rows);
   absl::StatusOr<std::vector<Sample>> MakeSamples(std::int64_t row);
 
@@ -46,17 +48,34 @@ struct Prefetcher::Impl {
   std::optional<std::int64_t> end ABSL_GUARDED_BY(mutex);
   std::map<std::int64_t, Outcome> ready ABSL_GUARDED_BY(mutex);
   Mutex report_mutex;
+  std::set<std::int64_t> bad_rows ABSL_GUARDED_BY(report_mutex);
+  std::set<std::string> said ABSL_GUARDED_BY(report_mutex);  // why rows were bad
   std::vector<std::jthread> workers;  // the prefetch threads; joined by ~Prefetcher
 };
+
+// OK when the batch may go on without the row.
+absl::Status Prefetcher::Impl::LeaveOut(std::int64_t row, const Row& parsed,
+                                        const absl::Status& why) {
+  const absl::Status named =
+      Annotate(why, absl::StrCat(dataset.Describe(row), ": row '", parsed.id, "'"));
+  if (absl::IsAborted(why) || options.on_bad_row == OnBadRow::kStop) return named;
+  MutexLock lock(&report_mutex);
+  if (said.insert(std::string(why.message())).second && options.on_bad) {
+    options.on_bad(std::string(named.message()));
+  }
+  bad_rows.insert(row);
+  if (std::ssize(bad_rows) <= options.most_bad) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      bad_rows.size(), " rows were read and are bad, more than max_bad_share allows; the last is ",
+      named.message()));
+}
 
 absl::StatusOr<std::vector<Sample>> Prefetcher::Impl::MakeSamples(std::int64_t row) {
   ASSIGN_OR_RETURN(const Row parsed, dataset.Read(row));
   auto samples = builder.Build(parsed);
-  if (!samples.ok()) {
-    return Annotate(samples.status(),
-                    absl::StrCat(dataset.Describe(row), ": row '", parsed.id, "'"));
-  }
-  return samples;
+  if (samples.ok()) return samples;
+  RETURN_IF_ERROR(LeaveOut(row, parsed, samples.status()));
+  return std::vector<Sample>();
 }
 
 Outcome Prefetcher::Impl::Make(const std::vector<std::int64_t>& rows) {
@@ -64,15 +83,10 @@ Outcome Prefetcher::Impl::Make(const std::vector<std::int64_t>& rows) {
   std::int64_t bad = 0;
   for (const std::int64_t row : rows) {
     auto made = MakeSamples(row);
-    if (made.ok()) {
-      samples.insert(samples.end(), std::make_move_iterator(made->begin()),
-                     std::make_move_iterator(made->end()));
-      continue;
-    }
-    if (options.on_bad_row == OnBadRow::kStop) return {made.status(), {}};
-    ++bad;
-    MutexLock lock(&report_mutex);
-    if (options.on_bad) options.on_bad(std::string(made.status().message()));
+    if (!made.ok()) return {made.status(), {}};
+    if (made->empty()) ++bad;
+    samples.insert(samples.end(), std::make_move_iterator(made->begin()),
+                   std::make_move_iterator(made->end()));
   }
   Batch batch = Collate(std::move(samples));
   batch.stats.bad = bad;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,8 +22,10 @@ struct PrefetcherOptions {
   int workers = 2;                        // threads, at least 1
   int ahead = 4;                          // batches in work or waiting, at least 1
   OnBadRow on_bad_row = OnBadRow::kSkip;  // for images that do not decode
-  // One line for each row left out ("data.json:17: row '42': cat.jpg: ..."). From a worker, one
-  // call at a time.
+  // So many different rows may be left out; the next one ends the stream with an error.
+  std::int64_t most_bad = std::numeric_limits<std::int64_t>::max();
+  // One line for each row left out ("data.json:17: row '42': cat.jpg: ..."), but a line a reason
+  // (that picture) however often it is met. From a worker, one call at a time.
   std::function<void(const std::string&)> on_bad = nullptr;
 };
 
@@ -39,7 +42,9 @@ class Prefetcher {
   ~Prefetcher();
 
   // The next batch (empty() when every row of it was left out: the step still counts), OUT_OF_RANGE
-  // at the end of the stream, or with kStop the error of the first bad row.
+  // at the end of the stream, or with kStop the error of the first bad row. INVALID_ARGUMENT: more
+  // than `most_bad` rows are bad. Whatever happens to be skipped else, DATA_LOSS and ABORTED say
+  // that a data file or a picture is no longer what it was.
   absl::StatusOr<Batch> Next();
 
  private:

@@ -26,16 +26,21 @@ struct FeedPosition {
   std::int64_t passes = 1;  // of each rank in a step
 };
 
+// The rows of a stage, each of them checked. `on_issue`, when given, gets each that is bad. The
+// errors of InstructionDataset::Open; INVALID_ARGUMENT: more bad rows than max_bad_share allows.
+absl::StatusOr<InstructionDataset> OpenRows(const StageOptions& stage,
+                                            const std::function<void(const RowIssue&)>& on_issue);
+
 // Used by the training thread; owns the prefetch threads.
 class ConversationFeed {
  public:
-  // `on_bad` gets a line for each row that is left out, from any thread, one call at a time. Errors
-  // are those of InstructionDataset::Open.
+  // `on_bad` gets a line for each row that is left out (of rows without the same picture, for the
+  // first), from any thread, one call at a time. The errors of OpenRows.
   static absl::StatusOr<std::unique_ptr<ConversationFeed>> Open(
       const StageOptions& stage, std::unique_ptr<SampleBuilder> builder,
       const FeedPosition& position, std::function<void(const std::string&)> on_bad);
 
-  // The next pass of this rank.
+  // The next pass of this rank. The errors of Prefetcher::Next.
   absl::StatusOr<Batch> Next() { return prefetcher_->Next(); }
 
   std::int64_t steps_per_epoch() const { return sampler_.steps_per_epoch(); }

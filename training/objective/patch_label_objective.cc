@@ -70,6 +70,7 @@ absl::StatusOr<std::vector<SampleImage>> PatchLabelObjective::ReadImages(
   for (const std::int64_t row : rows) {
     const std::string path = absl::StrCat(options_.folder, "/images/", labels_.images[row]);
     ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, model::ImageLimits().max_bytes));
+    if (options_.pictures) RETURN_IF_ERROR(options_.pictures->Check(path, bytes));
     absl::StatusOr<model::RgbImage> image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
     model::PixelValues pixels = preprocessor_.Process(*image);

@@ -13,6 +13,7 @@
 #include "model/network/llava.h"
 #include "training/data/dense_labels.h"
 #include "training/data/length_grouped_sampler.h"
+#include "training/data/picture_record.h"
 #include "training/objective/objective.h"
 
 namespace llava::training {
@@ -25,6 +26,7 @@ struct PatchLabelOptions {
   std::int64_t passes = 1;
   std::int64_t first_step = 0;
   std::uint64_t seed = 0;
+  std::shared_ptr<PictureRecord> pictures = nullptr;  // asked about each picture that is read
 };
 
 class PatchLabelObjective final : public Objective {

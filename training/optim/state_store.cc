@@ -1,11 +1,15 @@
 #include "training/optim/state_store.h"
 
+#include <unistd.h>
+#include <zlib.h>
+
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value_to.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
@@ -25,7 +29,9 @@ namespace fs = std::filesystem;
 
 constexpr char kStatePrefix[] = "step-";
 constexpr char kUnfinishedPrefix[] = "unfinished-";
-constexpr std::size_t kMaxStateJsonBytes = std::size_t{16} << 20;
+constexpr char kStateFile[] = "/state.json";
+constexpr char kChecksumSuffix[] = ".crc32";
+constexpr std::size_t kMaxStateBytes = std::size_t{16} << 20;
 
 std::string ToJson(const Progress& progress, int shards) {
   boost::json::object json;
@@ -39,10 +45,17 @@ std::string ToJson(const Progress& progress, int shards) {
   return boost::json::serialize(json);
 }
 
-absl::StatusOr<Progress> FromJson(const std::string& text) {
+// A state's description.
+struct StateJson {
+  Progress progress;
+  int shards = 1;  // files that its tensors are in
+};
+
+absl::StatusOr<StateJson> FromJson(const std::string& text) {
   try {
     const boost::json::value json = boost::json::parse(text);
-    Progress progress;
+    StateJson state;
+    Progress& progress = state.progress;
     progress.stage = json.at("stage").to_number<std::int64_t>();
     progress.step = json.at("step").to_number<std::int64_t>();
     progress.total_steps = json.at("total_steps").to_number<std::int64_t>();
@@ -51,17 +64,25 @@ absl::StatusOr<Progress> FromJson(const std::string& text) {
     for (std::size_t i = 0; i < progress.random.size(); ++i) {
       progress.random[i] = json.at("random").at(i).to_number<std::uint64_t>();
     }
-    return progress;
+    if (const auto* shards = json.as_object().if_contains("shards")) {
+      state.shards = shards->to_number<int>();
+    }
+    return state;
   } catch (const std::exception& e) {
     return absl::DataLossError(absl::StrCat("state.json: ", e.what()));
   }
 }
 
-// How many files a state that FromJson has read consists of.
-int ShardsOf(const std::string& text) {
-  const boost::json::value json = boost::json::parse(text);
-  const boost::json::value* shards = json.as_object().if_contains("shards");
-  return shards == nullptr ? 1 : shards->to_number<int>();
+// Names, oldest first.
+std::vector<std::string> CompleteStates(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kStatePrefix)) names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());  // the step has a fixed number of digits
+  return names;
 }
 
 std::string ShardName(int shard, int shards) {
@@ -69,21 +90,67 @@ std::string ShardName(int shard, int shards) {
   return absl::StrFormat("tensors-%05d-of-%05d.safetensors", shard + 1, shards);
 }
 
+// The CRC-32 of a file's bytes.
+absl::StatusOr<std::uint32_t> ChecksumOf(const std::string& path) {
+  ASSIGN_OR_RETURN(const FileDescriptor file, OpenRegularFile(path));
+  std::string buffer(std::size_t{1} << 20, '\0');
+  std::uint32_t sum = 0;
+  for (;;) {
+    const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return absl::ErrnoToStatus(errno, path);
+    if (got == 0) return sum;
+    sum = static_cast<std::uint32_t>(::crc32_z(sum, reinterpret_cast<const Bytef*>(buffer.data()),
+                                               static_cast<std::size_t>(got)));
+  }
+}
+
+absl::Status CheckSum(const std::string& path) {
+  const std::string sidecar = path + kChecksumSuffix;
+  if (!IsThere(sidecar)) return absl::OkStatus();  // of a state from before there were any
+  ASSIGN_OR_RETURN(const std::string expected, ReadFile(sidecar, 64));
+  ASSIGN_OR_RETURN(const std::uint32_t found, ChecksumOf(path));
+  if (expected == absl::StrCat(found)) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(path, ": has CRC-32 ", found, ", ", expected, " was saved"));
+}
+
+absl::StatusOr<SavedState> Load(const std::string& state) {
+  SavedState saved;
+  ASSIGN_OR_RETURN(const std::string json, ReadFile(state + kStateFile, kMaxStateBytes));
+  absl::StatusOr<StateJson> described = FromJson(json);
+  if (!described.ok()) return Annotate(described.status(), state);
+  saved.progress = std::move(described->progress);
+  const int shards = described->shards;
+  for (int shard = 0; shard < shards; ++shard) {
+    const std::string path = absl::StrCat(state, "/", ShardName(shard, shards));
+    RETURN_IF_ERROR(CheckSum(path));
+    ASSIGN_OR_RETURN(std::vector<model::NamedTensor> tensors, model::LoadTensors(path));
+    saved.tensors.insert(saved.tensors.end(), tensors.begin(), tensors.end());
+  }
+  return saved;
+}
+
 }  // namespace
 
-StateStore::StateStore(std::string folder, std::int64_t keep, Ranks& ranks)
-    : folder_(std::move(folder)), keep_(keep), ranks_(ranks) {}
-
-std::vector<std::string> StateStore::CompleteStates() const {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder_, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(kStatePrefix)) names.push_back(name);
-  }
-  std::sort(names.begin(), names.end());  // the step has a fixed number of digits
-  return names;
+std::int64_t StagesBegun(const Progress& progress) {
+  return progress.stage + (progress.step > 0 ? 1 : 0);
 }
+
+std::optional<Progress> NewestProgress(const std::string& folder) {
+  std::vector<std::string> names = CompleteStates(folder);
+  for (; !names.empty(); names.pop_back()) {
+    const auto json = ReadFile(absl::StrCat(folder, "/", names.back(), kStateFile), kMaxStateBytes);
+    if (!json.ok()) continue;
+    absl::StatusOr<StateJson> described = FromJson(*json);
+    if (described.ok()) return std::move(described->progress);
+  }
+  return std::nullopt;
+}
+
+StateStore::StateStore(std::string folder, std::int64_t keep, Ranks& ranks,
+                       std::function<void(const std::string&)> on_message)
+    : folder_(std::move(folder)), keep_(keep), ranks_(ranks), on_message_(std::move(on_message)) {}
 
 absl::Status StateStore::Save(const Progress& progress,
                               const std::vector<model::NamedTensor>& tensors) {
@@ -93,6 +160,13 @@ absl::Status StateStore::Save(const Progress& progress,
       absl::StrFormat("%s%012d-%03d", kStatePrefix, progress.total_steps, progress.stage);
   const std::string unfinished = absl::StrCat(folder_, "/", kUnfinishedPrefix, name);
   const std::string finished = absl::StrCat(folder_, "/", name);
+  for (const std::string& damaged : std::exchange(damaged_, {})) {
+    if (ranks_.is_first()) {
+      fs::rename(absl::StrCat(folder_, "/", damaged),
+                 absl::StrCat(folder_, "/", kUnfinishedPrefix, damaged), error);
+    }
+  }
+  RETURN_IF_ERROR(ranks_.Barrier());
   if (fs::exists(finished, error)) return absl::OkStatus();  // the same step is the same state
   if (ranks_.is_first()) {
     fs::remove_all(unfinished, error);
@@ -101,11 +175,13 @@ absl::Status StateStore::Save(const Progress& progress,
     }
   }
   RETURN_IF_ERROR(ranks_.Barrier());
-  RETURN_IF_ERROR(model::SaveTensors(
-      absl::StrCat(unfinished, "/", ShardName(ranks_.rank(), ranks_.size())), tensors));
+  const std::string path = absl::StrCat(unfinished, "/", ShardName(ranks_.rank(), ranks_.size()));
+  RETURN_IF_ERROR(model::SaveTensors(path, tensors));
+  ASSIGN_OR_RETURN(const std::uint32_t sum, ChecksumOf(path));
+  RETURN_IF_ERROR(WriteFile(path + kChecksumSuffix, absl::StrCat(sum)));
   RETURN_IF_ERROR(ranks_.Barrier());
   if (!ranks_.is_first()) return absl::OkStatus();
-  RETURN_IF_ERROR(WriteFile(unfinished + "/state.json", ToJson(progress, ranks_.size())));
+  RETURN_IF_ERROR(WriteFile(unfinished + kStateFile, ToJson(progress, ranks_.size())));
   RETURN_IF_ERROR(RenameFile(unfinished, finished));
   RemoveOld();
   return absl::OkStatus();
@@ -113,7 +189,7 @@ absl::Status StateStore::Save(const Progress& progress,
 
 void StateStore::RemoveOld() const {
   std::error_code error;
-  std::vector<std::string> names = CompleteStates();
+  std::vector<std::string> names = CompleteStates(folder_);
   const std::int64_t surplus = std::ssize(names) - keep_;
   for (std::int64_t i = 0; i < surplus; ++i) {
     // Renamed first: a removal that is cut short must not leave half a state behind.
@@ -127,22 +203,19 @@ void StateStore::RemoveOld() const {
   }
 }
 
-absl::StatusOr<std::optional<SavedState>> StateStore::LoadNewest() const {
-  const std::vector<std::string> names = CompleteStates();
-  if (names.empty()) return std::optional<SavedState>();
-  const std::string state = absl::StrCat(folder_, "/", names.back());
-  SavedState saved;
-  ASSIGN_OR_RETURN(const std::string json, ReadFile(state + "/state.json", kMaxStateJsonBytes));
-  absl::StatusOr<Progress> progress = FromJson(json);
-  if (!progress.ok()) return Annotate(progress.status(), state);
-  saved.progress = *std::move(progress);
-  const int shards = ShardsOf(json);
-  for (int shard = 0; shard < shards; ++shard) {
-    ASSIGN_OR_RETURN(std::vector<model::NamedTensor> tensors,
-                     model::LoadTensors(absl::StrCat(state, "/", ShardName(shard, shards))));
-    saved.tensors.insert(saved.tensors.end(), tensors.begin(), tensors.end());
+absl::StatusOr<std::optional<SavedState>> StateStore::LoadNewest() {
+  std::vector<std::string> names = CompleteStates(folder_);
+  absl::Status newest_error;
+  for (; !names.empty(); names.pop_back()) {
+    absl::StatusOr<SavedState> saved = Load(absl::StrCat(folder_, "/", names.back()));
+    if (saved.ok()) return std::optional<SavedState>(*std::move(saved));
+    damaged_.push_back(names.back());
+    on_message_(absl::StrCat("the state ", folder_, "/", names.back(),
+                             " is damaged, the one before is taken: ", saved.status().message()));
+    newest_error.Update(saved.status());
   }
-  return std::optional<SavedState>(std::move(saved));
+  RETURN_IF_ERROR(newest_error);
+  return std::optional<SavedState>();
 }
 
 }  // namespace llava::training

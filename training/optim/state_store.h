@@ -4,6 +4,7 @@
 #define LLAVA_TRAINING_OPTIM_STATE_STORE_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,32 +27,44 @@ struct Progress {
   Rng::State random{};               // what dropout draws from
 };
 
+// How many stages the weights depend on.
+std::int64_t StagesBegun(const Progress& progress);
+
 struct SavedState {
   Progress progress;
   std::vector<model::NamedTensor> tensors;  // CPU, as they were saved, of all ranks
 };
 
+// The progress of the newest state in `folder` that says it; nothing when there is none. Tensors
+// are not looked at.
+std::optional<Progress> NewestProgress(const std::string& folder);
+
 // Used by the training thread of one run at a time.
 class StateStore {
  public:
   // Keeps the `keep` newest states in `folder` (made when it is not there), which all ranks see.
-  StateStore(std::string folder, std::int64_t keep, Ranks& ranks);
+  // `on_message` gets a line for each state that is damaged.
+  StateStore(
+      std::string folder, std::int64_t keep, Ranks& ranks,
+      std::function<void(const std::string&)> on_message = [](const std::string&) {});
 
   // Called by every rank with its share of the tensors, which becomes a file of its own; a later
   // run may have another number of ranks. Durable when it returns. Removes what is older than the
   // `keep` newest, and leftovers of writes that were cut short. The error names the file.
   absl::Status Save(const Progress& progress, const std::vector<model::NamedTensor>& tensors);
 
-  // The newest state, or nothing in a fresh folder. DATA_LOSS when a complete state does not read.
-  absl::StatusOr<std::optional<SavedState>> LoadNewest() const;
+  // The newest state that is as it was saved, or nothing in a fresh folder. Damaged ones are passed
+  // over and make room for the next states; an error when all are damaged.
+  absl::StatusOr<std::optional<SavedState>> LoadNewest();
 
  private:
-  std::vector<std::string> CompleteStates() const;  // names, oldest first
   void RemoveOld() const;
 
   const std::string folder_;
   const std::int64_t keep_;
   Ranks& ranks_;
+  const std::function<void(const std::string&)> on_message_;
+  std::vector<std::string> damaged_;  // names of states that did not read
 };
 
 }  // namespace llava::training

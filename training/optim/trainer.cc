@@ -97,11 +97,6 @@ absl::Status AddAdapters(const std::vector<model::NamedTensor>& stage_state,
   return absl::OkStatus();
 }
 
-// How many stages the weights depend on.
-std::int64_t StagesBegun(const Progress& progress) {
-  return progress.stage + (progress.step > 0 ? 1 : 0);
-}
-
 }  // namespace
 
 // A stage while it runs.
@@ -251,8 +246,8 @@ absl::Status Trainer::RunStage(const StageOptions& options,
   while (progress_.step < stage->steps) RETURN_IF_ERROR(RunStep(*stage));
   if (progress_.optimizer_steps == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("stage ", options.name, ": every label of all samples in its ", stage->steps,
-                     " steps is masked, nothing was learnt: see llava-train check"));
+        absl::StrCat("stage ", options.name, ": nothing was learnt in its ", stage->steps,
+                     " steps: all rows are bad, or every label is masked: see llava-train check"));
   }
   if (stage->adapters) stage->adapters->Merge();
   return absl::OkStatus();
@@ -390,6 +385,7 @@ absl::Status Trainer::Save(const Stage* stage) {
     if (static_cast<int>(rank) == ranks_.rank()) mine.push_back(tensor);
     rank = (rank + 1) % static_cast<std::size_t>(ranks_.size());
   }
+  RETURN_IF_ERROR(hooks_.before_save());
   progress_.recipe_digest = RecipeDigest(recipe_, StagesBegun(progress_));
   return store_.Save(progress_, mine);
 }

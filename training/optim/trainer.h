@@ -29,6 +29,8 @@ struct TrainerHooks {
                                                            std::int64_t first_step)>
       make_objective;
   std::function<void(const StepReport&)> on_step;
+  // Before a state is saved: what must be on the disk with it. An error ends the run.
+  std::function<absl::Status()> before_save = [] { return absl::OkStatus(); };
   // Asked in every step; true on any rank finishes it, saves and ends the run with CANCELLED.
   std::function<bool()> stop = [] { return false; };
 };
@@ -43,7 +45,8 @@ class Trainer {
   // Goes on from the newest saved state, or from the beginning, to the end of the last stage.
   // FAILED_PRECONDITION: the saved state belongs to another recipe. DATA_LOSS: loss or gradients
   // that are not finite (names stage, step and samples), or a damaged state. UNAVAILABLE: a rank is
-  // gone (names it). INVALID_ARGUMENT: a stage in which every label was masked. Other errors are
+  // gone (names it). INVALID_ARGUMENT: a stage in which nothing was learnt (every row bad or
+  // masked). Other errors are
   // those of the data.
   absl::Status Run();
 

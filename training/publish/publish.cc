@@ -25,6 +25,7 @@ constexpr char kStaging[] = "/.publishing";
 constexpr char kLatest[] = "/latest";
 constexpr char kNewLatest[] = "/.latest-new";
 constexpr char kDeleting[] = "/.deleting";
+constexpr char kRolledBack[] = "/.rolled-back";
 constexpr char kPinned[] = "/.pinned";
 constexpr std::size_t kNameDigits = 12;
 
@@ -102,6 +103,17 @@ absl::Status PointLatest(const std::string& root, const std::string& name, FileL
   return files.SyncFolder(root);
 }
 
+// As servers note what they have rolled back (server/registry/published.h).
+absl::Status NoteRejection(const std::string& root, const std::string& version,
+                           const std::string& why, FileLayer& files) {
+  const std::string folder = root + kRolledBack;
+  RETURN_IF_ERROR(files.MakeFolder(folder));
+  const std::string note = absl::StrCat(folder, "/", version);
+  RETURN_IF_ERROR(files.WriteFile(note, why));
+  RETURN_IF_ERROR(files.SyncFile(note));
+  return files.SyncFolder(folder);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<PublishedVersion>> ListVersions(const std::string& root) {
@@ -136,6 +148,7 @@ absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifes
   RETURN_IF_ERROR(files.MakeFolder(root));
   ASSIGN_OR_RETURN(const RootLock lock, RootLock::Take(root));
   const std::string staging = root + kStaging;
+  const std::string rejected = manifest.rejected;
   ASSIGN_OR_RETURN(const std::string version, Stage(staging, std::move(manifest), write, files));
   ASSIGN_OR_RETURN(const std::vector<PublishedVersion> versions, ListVersions(root));
   PublishedVersion published{version, ""};
@@ -144,6 +157,7 @@ absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifes
     number = std::max(number, NumberOf(fs::path(other.dir).filename().string()));
     if (other.version == version) published.dir = other.dir;
   }
+  if (!rejected.empty()) RETURN_IF_ERROR(NoteRejection(root, version, rejected, files));
   if (published.dir.empty()) {
     published.dir =
         absl::StrFormat("%s/v%06d-%s", root, number + 1, version.substr(0, kNameDigits));
@@ -153,7 +167,9 @@ absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifes
   } else {
     RETURN_IF_ERROR(files.RemoveAll(staging));
   }
-  RETURN_IF_ERROR(PointLatest(root, fs::path(published.dir).filename().string(), files));
+  if (rejected.empty()) {
+    RETURN_IF_ERROR(PointLatest(root, fs::path(published.dir).filename().string(), files));
+  }
   return published;
 }
 

@@ -4,15 +4,19 @@
 #include <cmath>
 #include <filesystem>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "base/strict_yaml.h"
 #include "training/data/scenes/scene.h"
 
 namespace llava::training {
 namespace {
+
+constexpr std::size_t kMaxRecipeBytes = std::size_t{1} << 20;
 
 // The values of one section that must lie in a range: absl-style messages with the key's line.
 void CheckAtLeast(StrictYaml& yaml, std::string_view key, double value, double least) {
@@ -105,13 +109,20 @@ class Reader {
     yaml.Optional("max_length", &data.max_length);
     yaml.Optional("group_by_length", &data.group_by_length);
     yaml.Choice<bool>("on_bad_row", {{"skip", false}, {"stop", true}}, &data.stop_on_bad_row);
+    yaml.Optional("max_bad_share", &data.max_bad_share);
+    CheckWithin(yaml, "max_bad_share", data.max_bad_share, 0.0, 1.0);
     yaml.Optional("workers", &data.workers);
     CheckAtLeast(yaml, "max_length", static_cast<double>(data.max_length), 1);
     CheckAtLeast(yaml, "workers", static_cast<double>(data.workers), 1);
   }
 
   void ReadEvaluation(StrictYaml& yaml, Recipe& recipe) const {
-    EvaluationOptions& evaluation = recipe.evaluation;
+    ReadExam(yaml, recipe.evaluation);
+    yaml.List("guards", [&](StrictYaml& guard) { ReadExam(guard, recipe.guards.emplace_back()); });
+    yaml.Choice<bool>("on_fail", {{"keep", true}, {"drop", false}}, &recipe.keep_rejected);
+  }
+
+  void ReadExam(StrictYaml& yaml, EvaluationOptions& evaluation) const {
     yaml.Section("scenes", [&](StrictYaml& scenes) { ReadScenes(scenes, evaluation.scenes); });
     Path(yaml, "file", &evaluation.file);
     Path(yaml, "images", &evaluation.images);
@@ -121,6 +132,28 @@ class Reader {
     CheckAtLeast(yaml, "probes", static_cast<double>(evaluation.probes), 0);
     if (yaml.Has("scenes") == yaml.Has("file")) {
       yaml.Fail("file", "expected exactly one of file and scenes");
+    }
+    yaml.Choice<bool>("against", {{"live", true}, {"nobody", false}}, &evaluation.against_live);
+    yaml.Optional("min_delta", &evaluation.min_delta);
+    yaml.Optional("confidence", &evaluation.confidence);
+    CheckWithin(yaml, "min_delta", evaluation.min_delta, -1.0, 1.0);
+    CheckWithin(yaml, "confidence", evaluation.confidence, 0.5, 1.0);
+    ReadRequired(yaml, evaluation);
+  }
+
+  // Written as `llava-train evaluate --require` has it: "total=0.9".
+  void ReadRequired(StrictYaml& yaml, EvaluationOptions& evaluation) const {
+    std::vector<std::string> required;
+    yaml.Optional("require", &required);
+    for (const std::string& text : required) {
+      const std::size_t equals = text.find('=');
+      double least = 0.0;
+      if (equals == text.npos || !absl::SimpleAtod(text.substr(equals + 1), &least) ||
+          !(least >= 0.0 && least <= 1.0)) {
+        yaml.Fail("require", absl::StrCat("names '", text, "', expected KIND=SHARE, as total=0.9"));
+        return;
+      }
+      evaluation.require[text.substr(0, equals)] = least;
     }
   }
 
@@ -254,9 +287,24 @@ class Reader {
   const std::filesystem::path folder_;
 };
 
+// Keys of a data section that change nothing of what is learnt.
+constexpr const char* kIdleDataKeys[] = {"workers", "max_bad_share"};
+
+// A copy without what changes no result, so that a run may go on with another number of threads.
+YAML::Node WithoutIdleKeys(const YAML::Node& root) {
+  YAML::Node copy = YAML::Clone(root);
+  std::vector<YAML::Node> sections = {copy["data"]};
+  for (const YAML::Node& stage : copy["stages"]) sections.push_back(stage["data"]);
+  for (YAML::Node& section : sections) {
+    for (const char* key : kIdleDataKeys) {
+      if (section && section.IsMap()) section.remove(key);
+    }
+  }
+  return copy;
+}
+
 // Chained over the stages, so that a later stage may change while an earlier one runs.
-std::vector<std::string> StageDigests(const std::string& file) {
-  const YAML::Node root = YAML::LoadFile(file);
+std::vector<std::string> StageDigests(const YAML::Node& root) {
   std::string before;
   for (const char* key : {"seed", "precision", "model", "data"}) {
     if (root[key]) absl::StrAppend(&before, key, ": ", YAML::Dump(root[key]), "\n");
@@ -269,6 +317,38 @@ std::vector<std::string> StageDigests(const std::string& file) {
   return digests;
 }
 
+void AddSettings(const YAML::Node& node, const std::string& name, std::int64_t stage,
+                 std::vector<RecipeSetting>* settings) {
+  if (!node) return;
+  if (node.IsMap()) {
+    for (const auto& entry : node) {
+      AddSettings(entry.second, absl::StrCat(name, ".", entry.first.Scalar()), stage, settings);
+    }
+  } else if (node.IsSequence()) {
+    for (std::size_t i = 0; i < node.size(); ++i) {
+      AddSettings(node[i], absl::StrCat(name, "[", i, "]"), stage, settings);
+    }
+  } else {
+    settings->push_back({name, node.IsNull() ? "" : node.Scalar(), stage});
+  }
+}
+
+std::vector<RecipeSetting> SettingsOf(const YAML::Node& root) {
+  std::vector<RecipeSetting> settings;
+  for (const char* key : {"seed", "precision", "model", "data"}) {
+    AddSettings(root[key], key, 0, &settings);
+  }
+  const YAML::Node& stages = root["stages"];
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    AddSettings(stages[i], absl::StrCat("stages[", i, "]"), static_cast<std::int64_t>(i),
+                &settings);
+  }
+  for (const char* key : {"evaluate", "publish"}) {
+    AddSettings(root[key], key, RecipeSetting::kPublishing, &settings);
+  }
+  return settings;
+}
+
 }  // namespace
 
 std::string RecipeDigest(const Recipe& recipe, std::int64_t stages) {
@@ -276,17 +356,25 @@ std::string RecipeDigest(const Recipe& recipe, std::int64_t stages) {
   return known > 0 ? recipe.stage_digests[known - 1] : "";
 }
 
-absl::StatusOr<Recipe> ReadRecipe(const std::string& file) {
-  ASSIGN_OR_RETURN(StrictYaml yaml, StrictYaml::Load(file));
+absl::StatusOr<Recipe> ParseRecipe(const std::string& text, const std::string& file) {
+  ASSIGN_OR_RETURN(StrictYaml yaml, StrictYaml::Parse(text, file));
   Recipe recipe;
   recipe.file = file;
+  recipe.text = text;
   Reader(file).Read(yaml, recipe);
   RETURN_IF_ERROR(yaml.Finish());
-  recipe.stage_digests = StageDigests(file);
+  const YAML::Node root = WithoutIdleKeys(YAML::Load(text));
+  recipe.stage_digests = StageDigests(root);
+  recipe.settings = SettingsOf(root);
   if (recipe.publish.empty()) {
     recipe.publish = (std::filesystem::path(recipe.output) / "published").string();
   }
   return recipe;
+}
+
+absl::StatusOr<Recipe> ReadRecipe(const std::string& file) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(file, kMaxRecipeBytes));
+  return ParseRecipe(text, file);
 }
 
 }  // namespace llava::training

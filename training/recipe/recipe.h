@@ -4,6 +4,7 @@
 #define LLAVA_TRAINING_RECIPE_RECIPE_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ struct DataOptions {
   std::int64_t max_length = 2048;    // tokens, images expanded
   bool group_by_length = false;      // batches of one modality and similar length
   bool stop_on_bad_row = false;      // otherwise bad rows are skipped and counted
+  double max_bad_share = 0.01;       // of a stage's rows; more of them end the run
   std::int64_t workers = 2;          // threads that decode images ahead
 };
 
@@ -95,11 +97,28 @@ struct EvaluationOptions {
   std::int64_t limit = 0;   // rows; 0: all
   std::int64_t probes = 4;  // at most
 
+  // What is required before the published version becomes the latest.
+  std::map<std::string, double> require;  // least shares of right answers by kind, or "total"
+  bool against_live = true;               // the live version is asked too, and compared
+  double min_delta = -0.01;               // of the share of right answers, against it
+  double confidence = 0.95;               // so sure one must be of a greater loss
+
   bool wanted() const { return scenes.count > 0 || !file.empty(); }
+};
+
+// One value of a recipe, as it is written there.
+struct RecipeSetting {
+  std::string name;  // "stages[0].rate"
+  std::string value;
+  // The first stage whose result depends on it; kPublishing: none does, only what is published.
+  std::int64_t stage = 0;
+
+  static constexpr std::int64_t kPublishing = -1;
 };
 
 struct Recipe {
   std::string file;  // as it was given
+  std::string text;  // the file's bytes, when it was read
   std::string name;
   std::string output;  // the run's folder
   std::uint64_t seed = 42;
@@ -113,9 +132,12 @@ struct Recipe {
   std::string publish;  // the folder that versions are published to; "": output/published
   std::int64_t keep_published = 0;  // of them, the newest; 0: all
   EvaluationOptions evaluation;
+  std::vector<EvaluationOptions> guards;  // exams about what must not be forgotten
+  bool keep_rejected = true;  // what fails is published all the same, but not as the latest
   std::vector<StageOptions> stages;
   // What each stage's result depends on: digests over the model, the seed and the stages up to it.
   std::vector<std::string> stage_digests;
+  std::vector<RecipeSetting> settings;  // all that stages or publishing depend on, in order
 };
 
 // The digest of what a run depends on that has begun the first `stages` stages; "" for none.
@@ -123,6 +145,9 @@ std::string RecipeDigest(const Recipe& recipe, std::int64_t stages);
 
 // NOT_FOUND or INVALID_ARGUMENT with file, line, key and what was expected.
 absl::StatusOr<Recipe> ReadRecipe(const std::string& file);
+
+// The same of a text that stands, or will stand, in `file`, which is not looked at.
+absl::StatusOr<Recipe> ParseRecipe(const std::string& text, const std::string& file);
 
 }  // namespace llava::training
 

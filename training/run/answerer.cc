@@ -20,7 +20,6 @@
 namespace llava::training {
 namespace {
 
-constexpr int kAnswerTokens = 96;  // longer than any true answer
 constexpr int kProbeTokens = 16;
 
 std::vector<std::string> Paths(const EvaluationItem& item, const std::string& dir) {
@@ -141,7 +140,8 @@ absl::StatusOr<Scores> Evaluate(
 absl::StatusOr<std::vector<model::Probe>> MakeProbes(Answerer& answerer,
                                                      const std::vector<EvaluationItem>& items,
                                                      const std::string& images_dir,
-                                                     const std::string& checkpoint, int count) {
+                                                     const std::string& checkpoint, int count,
+                                                     int first) {
   std::vector<model::Probe> probes;
   for (const EvaluationItem* item : ByTurns(items)) {
     if (static_cast<int>(probes.size()) >= count) break;
@@ -151,8 +151,8 @@ absl::StatusOr<std::vector<model::Probe>> MakeProbes(Answerer& answerer,
     model::Probe probe{item->question, {}, answerer.template_name(), std::move(answer.ids)};
     for (const std::string& image : item->images) {
       const std::filesystem::path source(absl::StrCat(images_dir, "/", image));
-      probe.images.push_back(absl::StrCat("probes/", probes.size(), "-", probe.images.size(),
-                                          source.extension().string()));
+      probe.images.push_back(absl::StrCat("probes/", first + std::ssize(probes), "-",
+                                          probe.images.size(), source.extension().string()));
       std::error_code error;
       std::filesystem::create_directories(checkpoint + "/probes", error);
       std::filesystem::copy_file(source, absl::StrCat(checkpoint, "/", probe.images.back()), error);

@@ -20,6 +20,8 @@
 
 namespace llava::training {
 
+inline constexpr int kAnswerTokens = 96;  // longer than any true answer
+
 struct Answer {
   std::vector<int> ids;  // the end-of-text id included
   std::string text;
@@ -62,11 +64,13 @@ absl::StatusOr<Scores> Evaluate(
     const std::function<void(const EvaluationItem&, const Answer&)>& on_wrong = nullptr);
 
 // Copies up to `count` images of `items` (different kinds first, right answers only) into
-// `checkpoint`/probes and records what the model answers there.
+// `checkpoint`/probes and records what the model answers there. `first`: the number of the first
+// one's files.
 absl::StatusOr<std::vector<model::Probe>> MakeProbes(Answerer& answerer,
                                                      const std::vector<EvaluationItem>& items,
                                                      const std::string& images_dir,
-                                                     const std::string& checkpoint, int count);
+                                                     const std::string& checkpoint, int count,
+                                                     int first = 0);
 
 }  // namespace llava::training
 

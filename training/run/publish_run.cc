@@ -2,11 +2,11 @@
 
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <array>
+#include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <system_error>
@@ -14,17 +14,17 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/digest.h"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/weight_names.h"
 #include "model/network/checkpoint_writer.h"
 #include "model/text/chat_template.h"
 #include "training/data/conversation_builder.h"
+#include "training/evaluate/gate.h"
 #include "training/evaluate/score.h"
 #include "training/run/answerer.h"
 #include "training/run/drawn_scenes.h"
+#include "training/run/exam.h"
 #include "training/run/run.h"
 
 namespace llava::training {
@@ -32,42 +32,179 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxRecipeBytes = std::size_t{1} << 20;
+// The first exam, whose scores are the manifest's `evaluation`, and what must not be forgotten.
+std::vector<EvaluationOptions> ExamsOf(const Recipe& recipe) {
+  if (!recipe.evaluation.wanted()) return {};
+  std::vector<EvaluationOptions> exams = {recipe.evaluation};
+  exams.insert(exams.end(), recipe.guards.begin(), recipe.guards.end());
+  return exams;
+}
 
-absl::Status AddFile(const std::string& path, Sha256* sha) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
-  std::array<char, 1 << 16> buffer;
-  while (in.read(buffer.data(), buffer.size()), in.gcount() > 0) {
-    sha->Update({buffer.data(), static_cast<std::size_t>(in.gcount())});
+std::string NameOf(std::size_t exam) {
+  return exam == 0 ? "evaluate" : absl::StrCat("evaluate.guards[", exam - 1, "]");
+}
+
+// Drawn first when the recipe says so.
+absl::StatusOr<Exam> Open(const Recipe& recipe, EvaluationOptions options, int patch) {
+  if (options.scenes.count > 0) {
+    ASSIGN_OR_RETURN(const std::string folder,
+                     DrawScenes(recipe.output, options.scenes, scenes::Split::kHeldOut, patch));
+    options.file = folder + "/instruct.jsonl";
+    options.images = folder + "/images";
+  }
+  return OpenExam(options.file, options.images, options.limit);
+}
+
+// A folder, or the one that it will be made in, takes new files.
+absl::Status CheckWritable(const std::string& folder) {
+  fs::path path = fs::absolute(folder).lexically_normal();
+  std::error_code error;
+  while (!fs::exists(path, error) && path.has_parent_path() && path != path.parent_path()) {
+    path = path.parent_path();
+  }
+  if (!fs::is_directory(path, error)) {
+    return absl::FailedPreconditionError(absl::StrCat(path.string(), ": is not a folder"));
+  }
+  if (::access(path.c_str(), W_OK) != 0) return absl::ErrnoToStatus(errno, path.string());
+  return absl::OkStatus();
+}
+
+// The exams of one run, taken by the new version and by the live one.
+class Gate {
+ public:
+  Gate(const Recipe& recipe, const std::function<void(const std::string&)>& on_message)
+      : recipe_(recipe), on_message_(on_message), wanted_(ExamsOf(recipe)) {}
+
+  // Asks the weights in `checkpoint` as they will be served; fills in the manifest's evaluations,
+  // its probes, whose pictures are written into the checkpoint, and why it is rejected, if it is.
+  absl::Status Judge(const std::string& checkpoint, std::int64_t step, at::Device device,
+                     model::Manifest* manifest) {
+    if (wanted_.empty()) return absl::OkStatus();
+    RETURN_IF_ERROR(AskNew(checkpoint, step, device, manifest));
+    for (std::size_t i = 0; i < exams_.size(); ++i) {
+      const std::string low = BelowRequired(OptionsOf(i), manifest->evaluations[i].scores);
+      if (!low.empty()) return Reject(i, low, manifest);
+    }
+    return CompareWithLive(device, manifest);
+  }
+
+ private:
+  GateOptions OptionsOf(std::size_t exam) const {
+    const EvaluationOptions& wanted = wanted_[exam];
+    return {wanted.require, wanted.min_delta, wanted.confidence};
+  }
+
+  static absl::Status Reject(std::size_t exam, const std::string& why, model::Manifest* manifest) {
+    manifest->rejected = absl::StrCat(NameOf(exam), ": ", why);
+    return absl::OkStatus();
+  }
+
+  // Where the answers of somebody to an exam are kept.
+  std::string AnswersFile(const std::string& who, const Exam& exam) const {
+    return absl::StrCat(recipe_.output, "/answers/", who, "-", exam.fingerprint.substr(0, 12),
+                        ".jsonl");
+  }
+
+  absl::Status AskNew(const std::string& checkpoint, std::int64_t step, at::Device device,
+                      model::Manifest* manifest) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model,
+                     model::Llava::Load(checkpoint, {.device = device}));
+    ASSIGN_OR_RETURN(Answerer answerer, Answerer::Make(*model, checkpoint, ""));
+    for (std::size_t i = 0; i < wanted_.size(); ++i) {
+      absl::StatusOr<Exam> exam = Open(recipe_, wanted_[i], model->config().vision.patch_size);
+      if (!exam.ok()) return Annotate(exam.status(), NameOf(i));
+      exams_.push_back(*std::move(exam));
+      ASSIGN_OR_RETURN(
+          ExamResult result,
+          TakeExam(answerer, exams_[i], AnswersFile(absl::StrCat("step-", step), exams_[i])));
+      on_message_(absl::StrCat(NameOf(i), ":\n", ToText(result.scores)));
+      manifest->evaluations.push_back({kRowsBenchmark, exams_[i].fingerprint, kExactJudge,
+                                       std::ssize(result.right), Shares(result.scores)});
+      right_.push_back(std::move(result.right));
+      RETURN_IF_ERROR(AddProbes(answerer, i, checkpoint, manifest));
+    }
+    manifest->evaluation = manifest->evaluations[0].scores;
+    return absl::OkStatus();
+  }
+
+  absl::Status AddProbes(Answerer& answerer, std::size_t exam, const std::string& checkpoint,
+                         model::Manifest* manifest) {
+    const auto wanted = static_cast<int>(wanted_[exam].probes);
+    ASSIGN_OR_RETURN(const std::vector<model::Probe> probes,
+                     MakeProbes(answerer, exams_[exam].items, exams_[exam].images, checkpoint,
+                                wanted, static_cast<int>(manifest->probes.size())));
+    if (probes.empty() && wanted > 0) {
+      on_message_(absl::StrCat(NameOf(exam), ": no question was answered right: no probes"));
+    }
+    manifest->probes.insert(manifest->probes.end(), probes.begin(), probes.end());
+    return absl::OkStatus();
+  }
+
+  absl::Status CompareWithLive(at::Device device, model::Manifest* manifest) const {
+    const auto against = [](const EvaluationOptions& exam) { return exam.against_live; };
+    if (std::none_of(wanted_.begin(), wanted_.end(), against)) return absl::OkStatus();
+    const auto live = LatestVersion(recipe_.publish);
+    if (absl::IsNotFound(live.status())) return absl::OkStatus();  // the first version
+    RETURN_IF_ERROR(live.status());
+    const auto model = model::Llava::Load(live->dir, {.device = device});
+    if (!model.ok()) return CannotAsk(*live, model.status());
+    absl::StatusOr<Answerer> answerer = Answerer::Make(**model, live->dir, "");
+    if (!answerer.ok()) return CannotAsk(*live, answerer.status());
+    for (std::size_t i = 0; i < exams_.size(); ++i) {
+      if (!wanted_[i].against_live) continue;
+      const absl::StatusOr<ExamResult> result =
+          TakeExam(*answerer, exams_[i], AnswersFile(live->version.substr(0, 12), exams_[i]));
+      if (!result.ok()) return CannotAsk(*live, result.status());
+      on_message_(
+          absl::StrCat(NameOf(i), ", the live version ", live->dir, ":\n", ToText(result->scores)));
+      const std::string worse = WorseThanLive(OptionsOf(i), result->right, right_[i]);
+      if (!worse.empty()) return Reject(i, worse, manifest);
+    }
+    return absl::OkStatus();
+  }
+
+  static absl::Status CannotAsk(const PublishedVersion& live, const absl::Status& why) {
+    return Annotate(why, absl::StrCat("the live version ", live.dir,
+                                      " cannot be asked (evaluate.against: nobody does without)"));
+  }
+
+  const Recipe& recipe_;
+  const std::function<void(const std::string&)>& on_message_;
+  const std::vector<EvaluationOptions> wanted_;
+  std::vector<Exam> exams_;
+  std::vector<std::vector<bool>> right_;  // of each exam, by the new version
+};
+
+// Moves the files of the checkpoint, or copies them to another file system.
+absl::Status MoveInto(const std::string& checkpoint, const std::string& dir) {
+  std::error_code error;
+  std::vector<fs::path> paths;
+  for (const auto& entry : fs::directory_iterator(checkpoint, error)) paths.push_back(entry.path());
+  if (error) return absl::ErrnoToStatus(error.value(), checkpoint);
+  for (const fs::path& path : paths) {
+    const fs::path to = fs::path(dir) / path.filename();
+    std::error_code other_system;
+    fs::rename(path, to, other_system);
+    if (!other_system) continue;
+    fs::copy(path, to, fs::copy_options::recursive, error);
+    // The library calls a full disk an input/output error.
+    std::error_code ignored;
+    if (error) {
+      return absl::UnavailableError(absl::StrCat("copying to ", to.string(), ": ", error.message(),
+                                                 " (", fs::space(dir, ignored).available,
+                                                 " bytes are free there)"));
+    }
   }
   return absl::OkStatus();
 }
 
-// The weights as they will be served, asked; fills in the manifest and writes the probes' images.
-absl::Status Ask(const Recipe& recipe, const std::string& checkpoint, at::Device device,
-                 model::Manifest* manifest,
-                 const std::function<void(const std::string&)>& on_message) {
-  const EvaluationOptions& evaluation = recipe.evaluation;
-  std::string file = evaluation.file;
-  std::string images = evaluation.images;
-  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model,
-                   model::Llava::Load(checkpoint, {.device = device}));
-  if (evaluation.scenes.count > 0) {
-    ASSIGN_OR_RETURN(const std::string folder,
-                     DrawScenes(recipe.output, evaluation.scenes, scenes::Split::kHeldOut,
-                                model->config().vision.patch_size));
-    file = folder + "/instruct.jsonl";
-    images = folder + "/images";
-  }
-  ASSIGN_OR_RETURN(const std::vector<EvaluationItem> items,
-                   ReadEvaluationItems(file, evaluation.limit));
-  ASSIGN_OR_RETURN(Answerer answerer, Answerer::Make(*model, checkpoint, ""));
-  ASSIGN_OR_RETURN(const Scores scores, Evaluate(answerer, items, images));
-  on_message(ToText(scores));
-  manifest->evaluation = Shares(scores);
-  ASSIGN_OR_RETURN(manifest->probes, MakeProbes(answerer, items, images, checkpoint,
-                                                static_cast<int>(evaluation.probes)));
+absl::Status DeleteOld(const Recipe& recipe, FileLayer& files,
+                       const std::function<void(const std::string&)>& on_message) {
+  if (recipe.keep_published == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(
+      const std::vector<std::string> deleted,
+      DeleteOldVersions(recipe.publish, static_cast<int>(recipe.keep_published), files));
+  for (const std::string& dir : deleted) on_message(absl::StrCat("deleted ", dir));
   return absl::OkStatus();
 }
 
@@ -104,62 +241,42 @@ absl::Status SaveTrainedModel(const Recipe& recipe, const model::Llava& model,
   return model::SaveCheckpoint(model.config(), weights, folder, save);
 }
 
-absl::StatusOr<std::string> DataFingerprint(const Recipe& recipe) {
-  Sha256 sha;
-  std::vector<std::string> seen;
-  for (const StageOptions& stage : recipe.stages) {
-    const ScenesOptions& scenes = stage.data.scenes;
-    if (scenes.count > 0) {
-      sha.Update(absl::StrCat("scenes ", scenes.level, " ", scenes.count, " ", scenes.turns, " ",
-                              scenes.comparisons, " ", scenes.seed, "\n"));
-      continue;
-    }
-    for (const std::string& file : stage.data.files) {
-      if (std::find(seen.begin(), seen.end(), file) != seen.end()) continue;
-      seen.push_back(file);
-      RETURN_IF_ERROR(AddFile(file, &sha));
-    }
+absl::Status CheckPublishing(const Recipe& recipe, int patch) {
+  RETURN_IF_ERROR(Annotate(CheckWritable(recipe.publish), "publish"));
+  const std::vector<EvaluationOptions> exams = ExamsOf(recipe);
+  for (std::size_t i = 0; i < exams.size(); ++i) {
+    const absl::Status status = Open(recipe, exams[i], patch).status();
+    if (!status.ok()) return Annotate(status, NameOf(i));
   }
-  return sha.Finish().Hex();
+  return absl::OkStatus();
 }
 
-absl::StatusOr<PublishedVersion> PublishRun(
-    const Recipe& recipe, const model::Llava& model, std::int64_t step,
-    const std::function<void(const std::string&)>& on_message) {
+absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
+                                       const model::Llava& model, std::int64_t step,
+                                       const std::function<void(const std::string&)>& on_message) {
   const std::string checkpoint = recipe.output + "/checkpoint";
   std::error_code error;
   fs::remove_all(checkpoint, error);
   RETURN_IF_ERROR(SaveTrainedModel(recipe, model, checkpoint));
   model::Manifest manifest;
-  ASSIGN_OR_RETURN(manifest.recipe, ReadFile(recipe.file, kMaxRecipeBytes));
-  ASSIGN_OR_RETURN(manifest.data_fingerprint, DataFingerprint(recipe));
+  manifest.recipe = recipe.text;
+  manifest.data_fingerprint = TrainedDataFingerprint(inputs);
+  manifest.parent = inputs.parent;
   manifest.step = step;
-  const auto parent = model::ReadManifest(ModelFolder(recipe));
-  if (parent.ok()) manifest.parent = parent->version;
-  if (recipe.evaluation.wanted()) {
-    RETURN_IF_ERROR(Ask(recipe, checkpoint, model.device(), &manifest, on_message));
+  Gate gate(recipe, on_message);
+  RETURN_IF_ERROR(gate.Judge(checkpoint, step, model.device(), &manifest));
+  FinishedRun finished{"", "", manifest.rejected};
+  if (finished.rejected.empty() || recipe.keep_rejected) {
+    RealFiles files;
+    const auto write = [&checkpoint](const std::string& dir) { return MoveInto(checkpoint, dir); };
+    ASSIGN_OR_RETURN(const PublishedVersion published,
+                     Publish(recipe.publish, std::move(manifest), write, files));
+    finished.version = published.version;
+    finished.dir = published.dir;
+    if (finished.rejected.empty()) RETURN_IF_ERROR(DeleteOld(recipe, files, on_message));
   }
-  RealFiles files;
-  fs::create_directories(recipe.publish, error);
-  const auto write = [&checkpoint](const std::string& dir) {
-    std::error_code copy_error;
-    fs::copy(checkpoint, dir, fs::copy_options::recursive, copy_error);
-    if (!copy_error) return absl::OkStatus();
-    // The library calls a full disk an input/output error.
-    std::error_code ignored;
-    return absl::UnavailableError(absl::StrCat("copying to ", dir, ": ", copy_error.message(), " (",
-                                               fs::space(dir, ignored).available,
-                                               " bytes are free there)"));
-  };
-  ASSIGN_OR_RETURN(PublishedVersion published,
-                   Publish(recipe.publish, std::move(manifest), write, files));
-  if (recipe.keep_published > 0) {
-    ASSIGN_OR_RETURN(
-        const std::vector<std::string> deleted,
-        DeleteOldVersions(recipe.publish, static_cast<int>(recipe.keep_published), files));
-    for (const std::string& dir : deleted) on_message(absl::StrCat("deleted ", dir));
-  }
-  return published;
+  fs::remove_all(checkpoint, error);  // what is left of it
+  return finished;
 }
 
 }  // namespace llava::training

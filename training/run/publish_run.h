@@ -10,19 +10,29 @@
 #include "model/network/llava.h"
 #include "training/publish/publish.h"
 #include "training/recipe/recipe.h"
+#include "training/run/run_inputs.h"
 
 namespace llava::training {
 
 // Saves the weights in bf16 beside the run's state, asks them what the recipe's `evaluate` section
 // says, and publishes them in recipe.publish, where old versions beyond recipe.keep_published are
-// deleted then. Idempotent. `step`: steps of training so far.
-absl::StatusOr<PublishedVersion> PublishRun(
-    const Recipe& recipe, const model::Llava& model, std::int64_t step,
-    const std::function<void(const std::string&)>& on_message);
+// deleted then. What the manifest says of model and data is what `inputs` say. `step`: steps of
+// training so far.
+//
+// The version becomes the latest when every exam's required shares are reached and it is not worse
+// than the live version, which is what recipe.publish/latest names and is asked the same questions.
+// Else FinishedRun::rejected says why: it is published beside the others, `latest` stays, or (with
+// `on_fail: drop`) nothing is published and `version` is "".
+//
+// Idempotent, and may be ended at any moment: answers that were given are not asked for again.
+absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
+                                       const model::Llava& model, std::int64_t step,
+                                       const std::function<void(const std::string&)>& on_message);
 
-// The digest of the bytes of the recipe's data files in order, each once; of the description of the
-// scenes where it draws them. Hex.
-absl::StatusOr<std::string> DataFingerprint(const Recipe& recipe);
+// Opens everything that PublishRun will need besides the weights: the questions, their pictures,
+// the folder of versions. `patch`: pixels of a patch of drawn scenes. The error names what is
+// wrong.
+absl::Status CheckPublishing(const Recipe& recipe, int patch);
 
 }  // namespace llava::training
 

@@ -4,6 +4,7 @@
 
 #include <c10/core/Device.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -13,8 +14,11 @@
 #include "base/clock.h"
 #include "model/network/llava.h"
 #include "training/distributed/rank_place.h"
+#include "training/distributed/ranks.h"
+#include "training/objective/objective.h"
 #include "training/optim/step_report.h"
 #include "training/recipe/recipe.h"
+#include "training/run/run_inputs.h"
 
 namespace llava::training {
 
@@ -27,21 +31,37 @@ struct RunOptions {
   std::function<void(const std::string&)> on_message = [](const std::string&) {};
   // Asked after each step; true saves and ends with CANCELLED.
   std::function<bool()> stop = [] { return false; };
+  // True when steps begin, which want to be saved before the process ends; false when something
+  // else does (opening data, asking questions, publishing), which loses nothing when the process is
+  // ended in the middle of it. At first it is false. On the training thread.
+  std::function<void(bool)> on_steps = [](bool) {};
+  bool accept_changed_data = false;  // see OpenRunOptions
+  bool accept_changed_code = false;
 };
 
-// Trains to the end of the last stage and publishes the result (training/run/publish_run.h). Draws
-// the scenes that the recipe asks for. Errors are those of the model's files, the data, Ranks::Join
-// and Trainer::Run; all name what is wrong.
-absl::Status RunRecipe(const Recipe& recipe, const Clock& clock, const RunOptions& options);
+// Opens the run (training/run/opened_run.h), trains to the end of the last stage and publishes the
+// result (training/run/publish_run.h), which ranks other than the first do not learn. Draws the
+// scenes that the recipe asks for. All that the recipe names is opened before the first step.
+// Errors are those of OpenRun, the model's files, the data, Ranks::Join and Trainer::Run; all name
+// what is wrong.
+absl::StatusOr<FinishedRun> RunRecipe(const Recipe& recipe, const Clock& clock,
+                                      const RunOptions& options);
 
 // The model that a recipe starts from: a checkpoint's, or random weights.
 absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& recipe,
                                                                 at::Device device);
 
+// What a stage of `recipe` learns from, from `first_step` on; this rank's part of it. The model
+// outlives it. The errors of the data.
+absl::StatusOr<std::unique_ptr<Objective>> MakeObjective(
+    const Recipe& recipe, const model::Llava& model, Ranks& ranks, const StageOptions& stage,
+    std::int64_t first_step, const std::function<void(const std::string&)>& on_message);
+
 // The folder of config.json, tokenizer and preprocessor.
 const std::string& ModelFolder(const Recipe& recipe);
 
 // The model with the weights of the newest saved state, on the CPU. NOT_FOUND when there is none.
+// `recipe`: that of an opened run (training/run/opened_run.h).
 absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainedModel(const Recipe& recipe);
 
 // Writes `model` as a Hugging Face LLaVA folder in bf16, with the files of ModelFolder(recipe).

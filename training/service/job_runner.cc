@@ -100,6 +100,7 @@ absl::StatusOr<Job> JobRunner::Create(const std::string& recipe, const std::stri
     return absl::InvalidArgumentError(
         absl::StrCat("recipe: has ", recipe.size(), " bytes, expected 1 to ", kMaxRecipeBytes));
   }
+  if (options_.check_recipe) RETURN_IF_ERROR(options_.check_recipe(recipe));
   ASSIGN_OR_RETURN(const std::vector<Job> unfinished, store_.Unfinished());
   if (static_cast<int>(unfinished.size()) >= options_.max_unfinished) {
     return absl::ResourceExhaustedError(absl::StrCat("there are ", unfinished.size(),
@@ -122,6 +123,20 @@ absl::StatusOr<Job> JobRunner::Cancel(std::int64_t id) {
   Changed();
   Wake();
   return store_.Get(id);
+}
+
+absl::Status JobRunner::Retry(std::int64_t id) {
+  ASSIGN_OR_RETURN(Job job, store_.Get(id));
+  if (job.state != JobState::kFailed) {
+    return absl::FailedPreconditionError(absl::StrCat("job ", id, " did not fail"));
+  }
+  job.state = JobState::kQueued;
+  job.message = absl::StrCat("is tried again after: ", job.message);
+  job.ended_ms = 0;
+  RETURN_IF_ERROR(store_.Update(job));
+  Changed();
+  Wake();
+  return absl::OkStatus();
 }
 
 absl::Status JobRunner::Delete(std::int64_t id) {

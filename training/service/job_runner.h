@@ -31,6 +31,8 @@ struct JobRunnerOptions {
   Duration grace = std::chrono::seconds(60);  // between SIGTERM and SIGKILL
   Duration tick_interval = std::chrono::seconds(10);
   std::function<void(JobRunner&)> on_tick = nullptr;  // on the runner's thread, every interval
+  // Whether a job may be made of this text; its error is Create's. Any thread.
+  std::function<absl::Status(const std::string& recipe)> check_recipe = nullptr;
 };
 
 // Create to Delete are thread-safe. Jobs that ran when the process ended start again, before those
@@ -42,10 +44,13 @@ class JobRunner {
   // Ends the children (SIGTERM, then SIGKILL) but not their jobs, and joins.
   ~JobRunner();
 
-  // RESOURCE_EXHAUSTED: too many unfinished jobs. INVALID_ARGUMENT: an empty or too long recipe.
+  // RESOURCE_EXHAUSTED: too many unfinished jobs. INVALID_ARGUMENT: an empty or too long recipe, or
+  // one that check_recipe refuses.
   absl::StatusOr<Job> Create(const std::string& recipe, const std::string& creator,
                              const std::string& data_fingerprint);
   absl::StatusOr<Job> Cancel(std::int64_t id);
+  // Queues a failed job again. FAILED_PRECONDITION: it did not fail.
+  absl::Status Retry(std::int64_t id);
   // FAILED_PRECONDITION: it has not ended.
   absl::Status Delete(std::int64_t id);
 

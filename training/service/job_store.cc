@@ -207,12 +207,13 @@ absl::StatusOr<std::map<JobState, std::int64_t>> JobStore::CountByState() {
   }
 }
 
-absl::StatusOr<bool> JobStore::HasFingerprint(const std::string& fingerprint) {
+absl::StatusOr<std::optional<Job>> JobStore::FindFingerprint(const std::string& fingerprint) {
   MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(
-      const std::vector<Job> jobs,
-      Select(database_, "WHERE data_fingerprint = ? AND state <> 4 LIMIT 1", {fingerprint}));
-  return !jobs.empty();
+      std::vector<Job> jobs,
+      Select(database_, "WHERE data_fingerprint = ? ORDER BY id DESC LIMIT 1", {fingerprint}));
+  if (jobs.empty()) return std::optional<Job>();
+  return std::optional<Job>(std::move(jobs[0]));
 }
 
 }  // namespace llava::training

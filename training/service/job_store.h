@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,8 +45,8 @@ class JobStore {
 
   absl::StatusOr<std::map<JobState, std::int64_t>> CountByState();
 
-  // Whether a job that did not fail has this fingerprint.
-  absl::StatusOr<bool> HasFingerprint(const std::string& fingerprint);
+  // The newest job with this fingerprint.
+  absl::StatusOr<std::optional<Job>> FindFingerprint(const std::string& fingerprint);
 
  private:
   explicit JobStore(sqlite3* database) : database_(database) {}

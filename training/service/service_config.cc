@@ -16,6 +16,10 @@ void ReadTrigger(StrictYaml& yaml, ServiceConfig* config) {
   yaml.Optional("recipe", &trigger.recipe);
   yaml.Optional("trigger_file", &trigger.trigger_file);
   yaml.Optional("published", &trigger.published);
+  yaml.Optional("retries", &trigger.retries);
+  yaml.Optional("retry_seconds", &trigger.retry_seconds);
+  if (trigger.retries < 0) yaml.Fail("retries", "expected at least 0");
+  if (trigger.retry_seconds < 1) yaml.Fail("retry_seconds", "expected at least 1");
   config->triggers.push_back(std::move(trigger));
 }
 

@@ -82,7 +82,21 @@ absl::StatusOr<bool> Trigger::WasTrainedOn(const std::string& fingerprint) const
   return false;
 }
 
-absl::Status Trigger::Look(const IsKnown& is_known, const Create& create) {
+// A job that failed for the n-th time waits 2^(n-1) times as long.
+bool Trigger::IsDue(const Job& failed, std::int64_t now_ms) const {
+  if (failed.attempts > options_.retries) return false;
+  const int doubled = std::clamp(failed.attempts - 1, 0, 20);
+  return now_ms >= failed.ended_ms + (options_.retry_seconds * 1000 << doubled);
+}
+
+absl::Status Trigger::Create(const TriggerJobs& jobs,
+                             const std::vector<std::string>& shards) const {
+  ASSIGN_OR_RETURN(const std::string recipe, ReadFile(options_.recipe, kMaxRecipeBytes));
+  return jobs.create(absl::StrReplaceAll(recipe, {{"${SHARDS}", YamlList(shards)}}), options_.name,
+                     fingerprint_);
+}
+
+absl::Status Trigger::Look(const TriggerJobs& jobs, std::int64_t now_ms) {
   ASSIGN_OR_RETURN(const std::vector<std::string> shards, ListShards(options_.watch));
   std::vector<std::string> files = shards;
   if (!options_.trigger_file.empty()) {
@@ -91,14 +105,16 @@ absl::Status Trigger::Look(const IsKnown& is_known, const Create& create) {
   }
   const std::string look = LookOf(files);
   const bool stable = std::exchange(seen_, look) == look;
-  if (shards.empty() || !stable || look == handled_) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::string fingerprint, FingerprintOf(shards));
-  ASSIGN_OR_RETURN(const bool known, is_known(fingerprint));
-  ASSIGN_OR_RETURN(const bool trained, WasTrainedOn(fingerprint));
-  if (!known && !trained) {
-    ASSIGN_OR_RETURN(const std::string recipe, ReadFile(options_.recipe, kMaxRecipeBytes));
-    RETURN_IF_ERROR(create(absl::StrReplaceAll(recipe, {{"${SHARDS}", YamlList(shards)}}),
-                           options_.name, fingerprint));
+  if (shards.empty() || !stable) return absl::OkStatus();
+  const bool is_new = look != handled_;
+  if (is_new) {
+    ASSIGN_OR_RETURN(fingerprint_, FingerprintOf(shards));
+  }
+  ASSIGN_OR_RETURN(const std::optional<Job> job, jobs.find(fingerprint_));
+  const bool failed = job && job->state == JobState::kFailed;
+  if (failed ? IsDue(*job, now_ms) : is_new && !job) {
+    ASSIGN_OR_RETURN(const bool trained, WasTrainedOn(fingerprint_));
+    if (!trained) RETURN_IF_ERROR(failed ? jobs.retry(job->id) : Create(jobs, shards));
   }
   handled_ = look;
   return absl::OkStatus();

@@ -2,12 +2,15 @@
 #ifndef LLAVA_TRAINING_SERVICE_TRIGGER_H_
 #define LLAVA_TRAINING_SERVICE_TRIGGER_H_
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "training/service/job.h"
 
 namespace llava::training {
 
@@ -17,6 +20,19 @@ struct TriggerOptions {
   std::string recipe;        // file; ${SHARDS} in it becomes the list of the shards' paths
   std::string trigger_file;  // when given, looks only after this file appeared or was touched
   std::string published;     // versions whose manifests say what was trained on; may be empty
+  std::int64_t retries = 2;  // a failed job is started again so often
+  std::int64_t retry_seconds = 300;  // after the first failure; then twice as long each time
+};
+
+// What a trigger needs of the jobs. Everything may fail: the next look tries again.
+struct TriggerJobs {
+  // The newest job with this fingerprint.
+  std::function<absl::StatusOr<std::optional<Job>>(const std::string& fingerprint)> find;
+  std::function<absl::Status(const std::string& recipe, const std::string& creator,
+                             const std::string& fingerprint)>
+      create;
+  // Queues a failed job again: it goes on in its folder, from its last save.
+  std::function<absl::Status(std::int64_t id)> retry;
 };
 
 // Used by one thread. A folder must look the same at two looks in a row, so that no shard is read
@@ -25,21 +41,19 @@ class Trigger {
  public:
   explicit Trigger(TriggerOptions options) : options_(std::move(options)) {}
 
-  // True when a job with this fingerprint exists (whatever became of it, unless it failed).
-  using IsKnown = std::function<absl::StatusOr<bool>(const std::string& fingerprint)>;
-  using Create = std::function<absl::Status(const std::string& recipe, const std::string& creator,
-                                            const std::string& fingerprint)>;
-
-  // Looks once; creates at most one job. Errors (a folder that cannot be read, ...) name it; the
-  // next look tries again.
-  absl::Status Look(const IsKnown& is_known, const Create& create);
+  // Looks once; creates or retries at most one job. `now_ms`: since 1970. Errors (a folder that
+  // cannot be read, ...) name it; the next look tries again.
+  absl::Status Look(const TriggerJobs& jobs, std::int64_t now_ms);
 
  private:
   absl::StatusOr<bool> WasTrainedOn(const std::string& fingerprint) const;
+  bool IsDue(const Job& failed, std::int64_t now_ms) const;
+  absl::Status Create(const TriggerJobs& jobs, const std::vector<std::string>& shards) const;
 
   const TriggerOptions options_;
-  std::string seen_;     // what the folder looked like at the last look
-  std::string handled_;  // what it looked like when a job was made, or none was needed
+  std::string seen_;         // what the folder looked like at the last look
+  std::string handled_;      // what it looked like when a job was made, or none was needed
+  std::string fingerprint_;  // of the shards then
 };
 
 // The paths of the shards in `folder`, sorted by name.

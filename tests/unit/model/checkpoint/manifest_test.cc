@@ -56,6 +56,16 @@ TEST_F(ManifestTest, RoundTripsAndNamesItsVersion) {
   EXPECT_TRUE(Verify().ok()) << Verify();
 }
 
+TEST_F(ManifestTest, ExamsAndARejectionRoundTrip) {
+  EXPECT_EQ(ManifestJson(manifest_).find("evaluations"), std::string::npos);
+  manifest_.evaluations = {{"rows", "ab", "exact", 60, {{"total", 0.5}}},
+                           {"rows", "cd", "exact", 7, {}}};
+  manifest_.rejected = "evaluate: total is 0.5, required is 0.9";
+  const auto again = ParseManifest(ManifestJson(manifest_));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(*again, manifest_);
+}
+
 TEST_F(ManifestTest, DescribesEveryFileButTheManifest) {
   ASSERT_EQ(manifest_.files.size(), 3u);
   EXPECT_EQ(manifest_.files[0].path, "config.json");

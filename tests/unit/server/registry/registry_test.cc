@@ -214,6 +214,16 @@ TEST_F(RegistryTest, ACanaryWithAWorseEvaluationIsRolledBackAtOnce) {
   EXPECT_EQ(Info("d").state, VersionState::kCanary);
 }
 
+// What was fine-tuned for digits does not know scenes, and was never asked.
+TEST_F(RegistryTest, ScoresOfDifferentExamsAreNotCompared) {
+  Make(Canary());
+  loader_->right = {{"a", 0.99}, {"b", 0.82}};
+  Load("a");
+  loader_->exam = "digits";
+  Load("b");
+  EXPECT_EQ(Info("b").state, VersionState::kCanary);
+}
+
 TEST_F(RegistryTest, TimePromotesAQuietCanary) {
   Make(Canary());
   Load("a");

@@ -69,7 +69,7 @@ TEST_F(InstructionDatasetTest, ReadsAnArrayJsonlAndGzipAlike) {
   }
 }
 
-TEST_F(InstructionDatasetTest, JoinsFilesAndFingerprintsTheirBytes) {
+TEST_F(InstructionDatasetTest, JoinsFilesAndKnowsTheirDigests) {
   const std::string a = Write("a.jsonl", TextRow(1) + "\n");
   const std::string b = WriteGzip("b.jsonl.gz", TextRow(2) + "\n" + TextRow(3) + "\n");
   auto data = InstructionDataset::Open({a, b}, Options());
@@ -78,7 +78,17 @@ TEST_F(InstructionDatasetTest, JoinsFilesAndFingerprintsTheirBytes) {
   EXPECT_EQ(data->Read(2)->id, "3");
   std::ifstream packed(b, std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(packed)), {});
-  EXPECT_EQ(data->fingerprint(), Sha256Of(TextRow(1) + "\n" + bytes));
+  EXPECT_THAT(data->digests(), ElementsAre(Sha256Of(TextRow(1) + "\n"), Sha256Of(bytes)));
+}
+
+TEST_F(InstructionDatasetTest, ARowThatWasReplacedByAnotherIsNoticed) {
+  const std::string file = Write("a.jsonl", TextRow(1) + "\n" + TextRow(2) + "\n");
+  auto data = InstructionDataset::Open({file}, Options());
+  ASSERT_TRUE(data.ok()) << data.status();
+  Write("a.jsonl", TextRow(1) + "\n" + TextRow(9) + "\n");
+  EXPECT_TRUE(data->Read(0).ok());
+  EXPECT_EQ(data->Read(1).status(),
+            absl::DataLossError(file + ":2: the file has changed since it was opened"));
 }
 
 TEST_F(InstructionDatasetTest, SkipsAndReportsBadRowsWithTheirLines) {

@@ -141,7 +141,18 @@ TEST_F(ConversationFeedTest, GroupsWhereItIsAsked) {
   EXPECT_LE(mixed(), 1);
 }
 
+TEST_F(ConversationFeedTest, MoreBadRowsThanAllowedAreAnError) {
+  WriteRows(3, "{\"id\": \"bad\", \"conversations\": 7}\n");
+  const absl::Status status = Open({}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("stage tune: 1 of 4 rows are bad, more than max_bad_share 0.01 allows"));
+  stage_.data.max_bad_share = 0.25;
+  EXPECT_TRUE(Open({}).ok());
+}
+
 TEST_F(ConversationFeedTest, TheFirstRankSaysWhatIsLeftOut) {
+  stage_.data.max_bad_share = 0.5;
   WriteRows(3, "{\"id\": \"bad\", \"conversations\": 7}\n");
   ASSERT_TRUE(Open({.rank = 1, .ranks = 2}).ok());
   EXPECT_TRUE(lines_.empty());

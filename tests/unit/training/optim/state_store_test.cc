@@ -81,11 +81,46 @@ TEST_F(StateStoreTest, AWriteThatWasCutShortIsNoState) {
   EXPECT_EQ(Entries(), 2u);  // the leftovers are gone
 }
 
-TEST_F(StateStoreTest, DamageIsSaidAndNotSkipped) {
+TEST_F(StateStoreTest, TheOneBeforeADamagedStateIsTaken) {
+  std::string said;
+  StateStore store(folder_, 2, alone_, [&said](const std::string& line) { said += line + "\n"; });
+  for (std::int64_t step : {1, 2}) {
+    ASSERT_TRUE(
+        store.Save(At(step), {{"x", at::full({400}, 1.0 * static_cast<double>(step))}}).ok());
+  }
+  // One bit of the weights, which no header notices.
+  const std::string path = folder_ + "/step-000000000102-001/tensors.safetensors";
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(-9, std::ios::end);
+  file.put(1);
+  file.close();
+  const auto saved = store.LoadNewest();
+  ASSERT_TRUE(saved.ok() && saved->has_value()) << saved.status();
+  EXPECT_EQ((*saved)->progress.step, 1);
+  EXPECT_NE(said.find("step-000000000102-001 is damaged"), std::string::npos) << said;
+  // The step is done again, and its state takes the place of the damaged one.
+  ASSERT_TRUE(store.Save(At(2), {{"x", at::full({400}, 2.0)}}).ok());
+  EXPECT_EQ((*store.LoadNewest())->progress.step, 2);
+  EXPECT_EQ(Entries(), 2u);
+}
+
+TEST_F(StateStoreTest, TheNewestProgressIsReadAlone) {
+  EXPECT_FALSE(NewestProgress(folder_).has_value());
   StateStore store(folder_, 2, alone_);
   ASSERT_TRUE(store.Save(At(1), {{"x", at::full({4}, 1.0)}}).ok());
   ASSERT_TRUE(store.Save(At(2), {{"x", at::full({4}, 2.0)}}).ok());
+  EXPECT_EQ(NewestProgress(folder_)->step, 2);
+  EXPECT_EQ(StagesBegun(*NewestProgress(folder_)), 2);
+  std::ofstream(folder_ + "/step-000000000102-001/state.json") << "{";
+  EXPECT_EQ(NewestProgress(folder_)->step, 1);
+}
+
+TEST_F(StateStoreTest, WhenAllAreDamagedThatIsAnError) {
+  StateStore store(folder_, 1, alone_);
+  ASSERT_TRUE(store.Save(At(1), {{"x", at::full({4}, 1.0)}}).ok());
+  ASSERT_TRUE(store.Save(At(2), {{"x", at::full({4}, 2.0)}}).ok());
   fs::resize_file(folder_ + "/step-000000000102-001/tensors.safetensors", 40);
+  EXPECT_EQ(Entries(), 1u);
   EXPECT_FALSE(store.LoadNewest().ok());
   EXPECT_NE(store.LoadNewest().status().message().find("step-000000000102"), std::string::npos);
 }

@@ -148,7 +148,7 @@ TEST_F(OriginalLayoutTest, IsNotTrainedAsItIs) {
   Recipe recipe;
   recipe.model.checkpoint = original_;
   recipe.output = dir_.path() + "/run";
-  const absl::Status status = RunRecipe(recipe, RealClock(), {});
+  const absl::Status status = RunRecipe(recipe, RealClock(), {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("llava-train convert " + original_));
 }

@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "base/digest.h"
 #include "model/checkpoint/manifest.h"
 #include "tests/support/temp_dir.h"
 #include "training/run/run.h"
@@ -20,71 +19,12 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 
-class DataFingerprintTest : public ::testing::Test {
- protected:
-  std::string File(const std::string& name, const std::string& text) const {
-    std::ofstream(dir_.path() + "/" + name) << text;
-    return dir_.path() + "/" + name;
-  }
-
-  static DataOptions Files(const std::vector<std::string>& files) {
-    DataOptions data;
-    data.files = files;
-    return data;
-  }
-
-  static DataOptions Drawn(const ScenesOptions& scenes) {
-    DataOptions data;
-    data.scenes = scenes;
-    return data;
-  }
-
-  static std::string Of(const std::vector<DataOptions>& stages) {
-    Recipe recipe;
-    for (const DataOptions& data : stages) recipe.stages.emplace_back().data = data;
-    const auto fingerprint = DataFingerprint(recipe);
-    EXPECT_TRUE(fingerprint.ok()) << fingerprint.status();
-    return fingerprint.ok() ? *fingerprint : "";
-  }
-
-  test::TempDir dir_;
-};
-
-TEST_F(DataFingerprintTest, IsTheDigestOfTheFilesBytesEachOnce) {
-  const std::string large(200'000, 'x');  // more than is read at once
-  const std::string a = File("a", large);
-  const std::string b = File("b", "two");
-  EXPECT_EQ(Of({Files({a, b})}), Sha256Of(large + "two").Hex());
-  EXPECT_EQ(Of({Files({a}), Files({b, a})}), Sha256Of(large + "two").Hex());
-  EXPECT_NE(Of({Files({b, a})}), Of({Files({a, b})}));
-}
-
-TEST_F(DataFingerprintTest, NamesAMissingFile) {
-  Recipe recipe;
-  recipe.stages.emplace_back().data.files = {dir_.path() + "/no"};
-  EXPECT_EQ(DataFingerprint(recipe).status(),
-            absl::NotFoundError(dir_.path() + "/no: cannot be read"));
-}
-
-TEST_F(DataFingerprintTest, OfDrawnScenesEveryWishCounts) {
-  const ScenesOptions scenes{.count = 3, .seed = 5, .level = "one", .turns = 2, .comparisons = 1};
-  const std::string before = Of({Drawn(scenes)});
-  EXPECT_EQ(Of({Drawn(scenes)}), before);
-  std::vector<ScenesOptions> others(5, scenes);
-  others[0].count = 4;
-  others[1].seed = 6;
-  others[2].level = "full";
-  others[3].turns = 3;
-  others[4].comparisons = 2;
-  for (const ScenesOptions& other : others) EXPECT_NE(Of({Drawn(other)}), before);
-}
-
 // The demo's architecture with random weights: what training from scratch begins with.
 class PublishRunTest : public ::testing::Test {
  protected:
   PublishRunTest() {
     recipe_.file = dir_.path() + "/recipe.yaml";
-    std::ofstream(recipe_.file) << "name: test\n";
+    recipe_.text = "name: test\n";
     std::ofstream(dir_.path() + "/rows.jsonl") << "rows";
     recipe_.output = dir_.path() + "/run";
     recipe_.publish = dir_.path() + "/published";
@@ -96,27 +36,29 @@ class PublishRunTest : public ::testing::Test {
     model_ = *std::move(model);
   }
 
-  PublishedVersion Publish(std::int64_t step) {
-    const auto published = PublishRun(recipe_, *model_, step, [this](const std::string& message) {
-      messages_.push_back(message);
-    });
+  FinishedRun Publish(std::int64_t step) {
+    inputs_.data_fingerprint = "feed";
+    const auto published =
+        PublishRun(recipe_, inputs_, *model_, step,
+                   [this](const std::string& message) { messages_.push_back(message); });
     EXPECT_TRUE(published.ok()) << published.status();
-    return published.ok() ? *published : PublishedVersion();
+    return published.ok() ? *published : FinishedRun();
   }
 
   test::TempDir dir_;
   Recipe recipe_;
+  RunInputs inputs_;
   std::unique_ptr<model::Llava> model_;
   std::vector<std::string> messages_;
 };
 
 TEST_F(PublishRunTest, TheManifestSaysWhereTheWeightsAreFrom) {
-  const PublishedVersion published = Publish(42);
+  const FinishedRun published = Publish(42);
   const auto manifest = model::ReadManifest(published.dir);
   ASSERT_TRUE(manifest.ok()) << manifest.status();
   EXPECT_EQ(manifest->manifest.step, 42);
   EXPECT_EQ(manifest->manifest.recipe, "name: test\n");
-  EXPECT_EQ(manifest->manifest.data_fingerprint, Sha256Of("rows").Hex());
+  EXPECT_EQ(manifest->manifest.data_fingerprint, "feed");
   EXPECT_EQ(manifest->manifest.parent, "");
   EXPECT_TRUE(manifest->manifest.probes.empty());
   EXPECT_TRUE(model::VerifyFiles(manifest->manifest, published.dir).ok());
@@ -131,14 +73,14 @@ TEST_F(PublishRunTest, TheManifestSaysWhereTheWeightsAreFrom) {
 }
 
 TEST_F(PublishRunTest, PublishingAgainIsTheSameVersion) {
-  const PublishedVersion first = Publish(42);
+  const FinishedRun first = Publish(42);
   EXPECT_EQ(Publish(42).dir, first.dir);
   EXPECT_EQ(ListVersions(recipe_.publish)->size(), 1u);
 }
 
 TEST_F(PublishRunTest, KeepsAsManyVersionsAsTheRecipeSays) {
   recipe_.keep_published = 2;
-  const PublishedVersion first = Publish(1);
+  const FinishedRun first = Publish(1);
   Publish(2);
   EXPECT_TRUE(messages_.empty());
   Publish(3);
@@ -146,13 +88,62 @@ TEST_F(PublishRunTest, KeepsAsManyVersionsAsTheRecipeSays) {
   EXPECT_EQ(ListVersions(recipe_.publish)->size(), 2u);
 }
 
-TEST_F(PublishRunTest, WhatATunedModelCameFromIsItsParent) {
-  recipe_.model.checkpoint = Publish(1).dir;
-  recipe_.model.from_scratch.clear();
-  const std::string parent = LatestVersion(recipe_.publish)->version;
+TEST_F(PublishRunTest, TheParentIsWhatTheRunBeganWith) {
+  inputs_.parent = "ancestor";
   const auto manifest = model::ReadManifest(Publish(2).dir);
   ASSERT_TRUE(manifest.ok()) << manifest.status();
-  EXPECT_EQ(manifest->manifest.parent, parent);
+  EXPECT_EQ(manifest->manifest.parent, "ancestor");
+}
+
+// Random weights answer nothing right.
+TEST_F(PublishRunTest, WhatDoesNotReachItsSharesIsKeptButNotTheLatest) {
+  const FinishedRun good = Publish(1);
+  recipe_.evaluation.scenes = {.count = 2, .seed = 7, .level = "one", .turns = 2};
+  recipe_.evaluation.require = {{"total", 0.5}};
+  const FinishedRun bad = Publish(2);
+  EXPECT_THAT(bad.rejected, testing::HasSubstr("evaluate: total is 0, required is 0.5"));
+  EXPECT_EQ(LatestVersion(recipe_.publish)->version, good.version);
+  EXPECT_EQ(ListVersions(recipe_.publish)->size(), 2u);
+  EXPECT_EQ(model::ReadManifest(bad.dir)->manifest.rejected, bad.rejected);
+  EXPECT_TRUE(fs::exists(recipe_.publish + "/.rolled-back/" + bad.version));
+  recipe_.keep_rejected = false;
+  EXPECT_EQ(Publish(3).dir, "");
+  EXPECT_EQ(ListVersions(recipe_.publish)->size(), 2u);
+}
+
+TEST_F(PublishRunTest, TheLiveVersionIsAskedTheSameQuestions) {
+  recipe_.evaluation.scenes = {.count = 2, .seed = 7, .level = "one", .turns = 2};
+  const FinishedRun first = Publish(1);
+  const auto manifest = model::ReadManifest(first.dir)->manifest;
+  ASSERT_EQ(manifest.evaluations.size(), 1u);
+  EXPECT_EQ(manifest.evaluations[0].judge, "exact");
+  EXPECT_EQ(manifest.evaluations[0].data_fingerprint.size(), 64u);
+  EXPECT_EQ(manifest.evaluation, manifest.evaluations[0].scores);
+  recipe_.evaluation.min_delta = 0.1;  // must become better, and does not
+  const FinishedRun second = Publish(2);
+  EXPECT_THAT(second.rejected, testing::HasSubstr("that is a change below +10.00 points"));
+  EXPECT_EQ(LatestVersion(recipe_.publish)->version, first.version);
+  recipe_.evaluation.against_live = false;
+  EXPECT_EQ(Publish(3).rejected, "");
+}
+
+TEST_F(PublishRunTest, ChecksWhatItWillNeed) {
+  EXPECT_TRUE(CheckPublishing(recipe_, 4).ok());
+  recipe_.evaluation.file = dir_.path() + "/questions.jsonl";
+  recipe_.evaluation.images = dir_.path();
+  EXPECT_EQ(CheckPublishing(recipe_, 4).code(), absl::StatusCode::kNotFound);
+  std::ofstream(recipe_.evaluation.file)
+      << R"({"id": "1", "image": "a.png", "conversations": [)"
+      << R"({"from": "human", "value": "<image>What?"}, {"from": "gpt", "value": "a"}]})" << "\n";
+  const absl::Status lost = CheckPublishing(recipe_, 4);
+  EXPECT_EQ(lost.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(lost.message()),
+              testing::HasSubstr("evaluate: " + dir_.path() + "/a.png"));
+  std::ofstream(dir_.path() + "/a.png") << "no picture";
+  EXPECT_FALSE(CheckPublishing(recipe_, 4).ok());
+  recipe_.evaluation = {};
+  recipe_.publish = dir_.path() + "/a.png/published";
+  EXPECT_EQ(CheckPublishing(recipe_, 4).code(), absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ class RunTest : public ::testing::Test {
     options.on_step = [this](const StepReport& report) { losses_.push_back(report.loss); };
     options.on_message = [this](const std::string& line) { messages_ += line + "\n"; };
     options.stop = [this, stop_after] { return losses_.size() >= stop_after; };
-    return RunRecipe(Read(), clock_, options);
+    return RunRecipe(Read(), clock_, options).status();
   }
 
   std::string Lines() const {
@@ -109,7 +109,8 @@ TEST_F(RunTest, GoesOnAfterAStopToTheSameWeights) {
 }
 
 TEST_F(RunTest, TheTrainedModelIsTheNewestSavedState) {
-  const Recipe recipe = Read();
+  Recipe recipe = Read();
+  recipe.output = dir_.path() + "/run";
   EXPECT_EQ(LoadTrainedModel(recipe).status().code(), absl::StatusCode::kNotFound);
   ASSERT_TRUE(Run().ok());
   const auto trained = LoadTrainedModel(recipe);
@@ -122,13 +123,25 @@ TEST_F(RunTest, TheTrainedModelIsTheNewestSavedState) {
                         (*begun)->weights().at(name)));
 }
 
+TEST_F(RunTest, AFinishedRunTrainsAndPublishesNothing) {
+  ASSERT_TRUE(Run().ok());
+  losses_.clear();
+  const std::string before = LatestVersion(dir_.path() + "/run/published")->version;
+  ASSERT_TRUE(Run().ok());
+  EXPECT_TRUE(losses_.empty());
+  EXPECT_EQ(ListVersions(dir_.path() + "/run/published")->size(), 1u);
+  EXPECT_EQ(LatestVersion(dir_.path() + "/run/published")->version, before);
+  EXPECT_THAT(messages_, HasSubstr("this run has finished"));
+  EXPECT_FALSE(fs::exists(dir_.path() + "/run/checkpoint"));
+}
+
 TEST_F(RunTest, NamesTheModelThatIsNotThere) {
   Recipe recipe = Read();
   EXPECT_EQ(ModelFolder(recipe), recipe.model.from_scratch);
   recipe.model.from_scratch.clear();
   recipe.model.checkpoint = dir_.path() + "/no";
   EXPECT_EQ(ModelFolder(recipe), recipe.model.checkpoint);
-  const absl::Status status = RunRecipe(recipe, clock_, {});
+  const absl::Status status = RunRecipe(recipe, clock_, {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(status.message()), HasSubstr(dir_.path() + "/no"));
 }

@@ -165,6 +165,31 @@ TEST_F(JobRunnerTest, FailsAJobWhoseProgramCannotBeRun) {
   EXPECT_THAT(job.message, HasSubstr("/none/llava-train"));
 }
 
+TEST_F(JobRunnerTest, AFailedJobGoesOnInItsFolderWhenItIsTriedAgain) {
+  StartRunner();
+  const std::int64_t id = Create("test -e begun && exit 0\ntouch begun\nexit 4\n");
+  EXPECT_EQ(WaitForEnd(id).state, JobState::kFailed);
+  ASSERT_TRUE(runner_->Retry(id).ok());
+  const Job job = WaitForEnd(id);
+  EXPECT_EQ(job.state, JobState::kSucceeded);
+  EXPECT_EQ(job.attempts, 2);
+  EXPECT_EQ(runner_->Retry(id).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(JobRunnerTest, MakesNoJobOfARecipeThatIsRefused) {
+  JobRunnerOptions options;
+  options.folder = dir_.path();
+  options.command = {"/bin/sh"};
+  options.check_recipe = [](const std::string& recipe) {
+    return recipe == "bad" ? absl::InvalidArgumentError("recipe:1: is bad") : absl::OkStatus();
+  };
+  runner_ = std::make_unique<JobRunner>(*store_, clock_, options);
+  EXPECT_EQ(runner_->Create("bad", "me", "").status(),
+            absl::InvalidArgumentError("recipe:1: is bad"));
+  EXPECT_TRUE(store_->List(0, 10)->empty());
+  EXPECT_TRUE(runner_->Create("exit 0\n", "me", "").ok());
+}
+
 TEST_F(JobRunnerTest, TheStoreKeepsEverythingAndBelongsToOneProcess) {
   Job job{.recipe = "a\nb", .creator = "x", .created_ms = 5, .data_fingerprint = "ff"};
   job.id = store_->Insert(job)->id;
@@ -177,8 +202,8 @@ TEST_F(JobRunnerTest, TheStoreKeepsEverythingAndBelongsToOneProcess) {
             absl::StatusCode::kUnavailable);
   OpenStore();
   EXPECT_EQ(*store_->Get(job.id), changed);
-  EXPECT_TRUE(*store_->HasFingerprint("ff"));
-  EXPECT_FALSE(*store_->HasFingerprint("00"));
+  EXPECT_TRUE(store_->FindFingerprint("ff")->has_value());
+  EXPECT_FALSE(store_->FindFingerprint("00")->has_value());
   EXPECT_EQ(store_->Unfinished()->size(), 0u);
   const std::int64_t second = store_->Insert(job)->id;
   EXPECT_EQ(store_->List(0, 10)->front().id, second);

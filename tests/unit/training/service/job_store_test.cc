@@ -92,12 +92,12 @@ TEST_F(JobStoreTest, ListsTheNewestFirstInPages) {
               ElementsAre(Pair(JobState::kQueued, 3), Pair(JobState::kSucceeded, 2)));
 }
 
-TEST_F(JobStoreTest, AFailedJobDoesNotCountForItsData) {
+TEST_F(JobStoreTest, FindsTheNewestJobOfItsData) {
   Insert(JobState::kFailed, "a");
-  EXPECT_FALSE(store_->HasFingerprint("a").value());
+  EXPECT_EQ(store_->FindFingerprint("a")->value().state, JobState::kFailed);
   Insert(JobState::kCancelled, "a");
-  EXPECT_TRUE(store_->HasFingerprint("a").value());
-  EXPECT_FALSE(store_->HasFingerprint("b").value());
+  EXPECT_EQ(store_->FindFingerprint("a")->value().state, JobState::kCancelled);
+  EXPECT_FALSE(store_->FindFingerprint("b")->has_value());
 }
 
 TEST_F(JobStoreTest, IsForOneProcess) {

@@ -2,7 +2,9 @@
 
 #include <filesystem>
 #include <fstream>
-#include <set>
+#include <iterator>
+#include <map>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -38,15 +40,23 @@ class TriggerTest : public ::testing::Test {
   }
 
   absl::Status Look(Trigger& trigger) {
-    return trigger.Look(
-        [this](const std::string& fingerprint) { return known_.count(fingerprint) > 0; },
-        [this](const std::string& recipe, const std::string& creator,
-               const std::string& fingerprint) {
-          EXPECT_EQ(creator, "nightly");
-          recipes_.push_back(recipe);
-          known_.insert(fingerprint);
-          return absl::OkStatus();
-        });
+    TriggerJobs jobs;
+    jobs.find = [this](const std::string& fingerprint) {
+      const auto found = jobs_.find(fingerprint);
+      return found == jobs_.end() ? std::optional<Job>() : std::optional<Job>(found->second);
+    };
+    jobs.create = [this](const std::string& recipe, const std::string& creator,
+                         const std::string& fingerprint) {
+      EXPECT_EQ(creator, "nightly");
+      recipes_.push_back(recipe);
+      jobs_[fingerprint] = {.id = std::ssize(recipes_), .attempts = 1};
+      return absl::OkStatus();
+    };
+    jobs.retry = [this](std::int64_t id) {
+      retried_.push_back(id);
+      return absl::OkStatus();
+    };
+    return trigger.Look(jobs, now_ms_);
   }
   void LookThrice(Trigger& trigger) {
     for (int i = 0; i < 3; ++i) ASSERT_TRUE(Look(trigger).ok());
@@ -54,7 +64,9 @@ class TriggerTest : public ::testing::Test {
 
   test::TempDir dir_;
   TriggerOptions options_;
-  std::set<std::string> known_;
+  std::map<std::string, Job> jobs_;  // by fingerprint
+  std::vector<std::int64_t> retried_;
+  std::int64_t now_ms_ = 1'000'000;
   std::vector<std::string> recipes_;
 };
 
@@ -82,7 +94,7 @@ TEST_F(TriggerTest, DoesNotTrainTwiceOnTheSameShards) {
   const auto shards = ListShards(Path("shards"));
   const auto fingerprint = FingerprintOf(*shards);
   // The same as training writes into the manifest.
-  EXPECT_EQ(*fingerprint, InstructionDataset::Open(*shards, {})->fingerprint().Hex());
+  EXPECT_EQ(*fingerprint, InstructionDataset::Open(*shards, {})->digests().at(0).Hex());
   model::Manifest manifest;
   manifest.data_fingerprint = *fingerprint;
   const auto write = [](const std::string& dir) {
@@ -96,10 +108,43 @@ TEST_F(TriggerTest, DoesNotTrainTwiceOnTheSameShards) {
   EXPECT_TRUE(recipes_.empty());
 
   options_.published = "";
-  known_.insert(*fingerprint);  // a job is at it
+  jobs_[*fingerprint] = {.id = 1};  // a job is at it
   Trigger second(options_);
   LookThrice(second);
   EXPECT_TRUE(recipes_.empty());
+}
+
+TEST_F(TriggerTest, AFailedJobIsTriedAgainLaterAndLater) {
+  options_.retries = 2;
+  options_.retry_seconds = 60;
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  Trigger trigger(options_);
+  LookThrice(trigger);
+  ASSERT_EQ(jobs_.size(), 1u);
+  Job& job = jobs_.begin()->second;
+  job.state = JobState::kFailed;
+  job.ended_ms = now_ms_;
+  now_ms_ += 59'999;
+  LookThrice(trigger);
+  EXPECT_THAT(retried_, ElementsAre());
+  now_ms_ += 1;
+  ASSERT_TRUE(Look(trigger).ok());
+  EXPECT_THAT(retried_, ElementsAre(1));
+  job.attempts = 2;
+  job.ended_ms = now_ms_;
+  now_ms_ += 119'999;
+  ASSERT_TRUE(Look(trigger).ok());
+  EXPECT_EQ(retried_.size(), 1u);
+  now_ms_ += 1;
+  Trigger after_a_restart(options_);  // remembers nothing
+  ASSERT_TRUE(Look(after_a_restart).ok());
+  ASSERT_TRUE(Look(after_a_restart).ok());
+  EXPECT_EQ(retried_.size(), 2u);
+  job.attempts = 3;
+  now_ms_ += 100'000'000;
+  LookThrice(trigger);
+  EXPECT_EQ(retried_.size(), 2u);
+  EXPECT_EQ(recipes_.size(), 1u);
 }
 
 TEST_F(TriggerTest, WhatWasPublishedOfOtherShardsDoesNotCount) {

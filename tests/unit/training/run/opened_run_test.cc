@@ -1,0 +1,250 @@
+#include "training/run/opened_run.h"
+
+#include <ATen/ops/full.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/digest.h"
+#include "tests/support/temp_dir.h"
+#include "training/data/picture_record.h"
+#include "training/optim/state_store.h"
+
+namespace llava::training {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+// One stage over rows.jsonl, beginning with what the link `latest` names.
+class OpenedRunTest : public ::testing::Test {
+ protected:
+  OpenedRunTest() {
+    for (const char* version : {"v1", "v2"}) {
+      fs::create_directory(Path(version));
+      File(absl::StrCat(version, "/config.json"), version);
+    }
+    fs::create_directory_symlink("v1", Path("latest"));
+    File("rows.jsonl", "one");
+  }
+
+  std::string Path(const std::string& name) const { return dir_.path() + "/" + name; }
+  std::string File(const std::string& name, const std::string& text) const {
+    std::ofstream(Path(name)) << text;
+    return Path(name);
+  }
+  void Point(const std::string& version) const {
+    fs::remove(Path("latest"));
+    fs::create_directory_symlink(version, Path("latest"));
+  }
+
+  Recipe Read(const std::string& rate = "1.0e-3", const std::string& more = "") const {
+    const auto recipe = ParseRecipe(
+        "name: x\noutput: run\nmodel: {checkpoint: latest}\n" + more +
+            "stages:\n  - {name: s, train: [projector], steps: 4, batch: 1, rate: " + rate +
+            ", data: {files: [rows.jsonl], workers: 1}}\n",
+        Path("recipe.yaml"));
+    EXPECT_TRUE(recipe.ok()) << recipe.status();
+    return *recipe;
+  }
+
+  absl::StatusOr<OpenedRun> Open(const Recipe& recipe) {
+    options_.on_message = [this](const std::string& line) { said_ += line + "\n"; };
+    return OpenRun(recipe, options_);
+  }
+  absl::StatusOr<OpenedRun> Open() { return Open(Read()); }
+  std::string Refused() {
+    const absl::Status status = Open().status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    return std::string(status.message());
+  }
+
+  // As a run leaves it after so many of its 4 steps.
+  void SaveState(std::int64_t step, const std::string& folder = "run") {
+    Ranks alone;
+    Progress progress;
+    progress.stage = step == 4 ? 1 : 0;
+    progress.step = step % 4;
+    progress.total_steps = step;
+    ASSERT_TRUE(StateStore(Path(folder) + "/state", 2, alone)
+                    .Save(progress, {{"x", at::full({1}, 1.0)}})
+                    .ok());
+  }
+  void Finish(const std::string& published = "v2", const std::string& folder = "run") {
+    SaveState(4, folder);
+    ASSERT_TRUE(WriteFinishedRun({"2", Path(published), ""}, Path(folder)).ok());
+  }
+
+  test::TempDir dir_;
+  OpenRunOptions options_;
+  std::string said_;
+};
+
+TEST_F(OpenedRunTest, PinsWhatTheLinkNamedAtFirst) {
+  {
+    const auto run = Open();
+    ASSERT_TRUE(run.ok()) << run.status();
+    EXPECT_EQ(run->recipe.model.checkpoint, fs::canonical(Path("v1")).string());
+    EXPECT_EQ(run->recipe.output, Path("run"));
+    EXPECT_FALSE(run->finished);
+  }
+  SaveState(2);
+  Point("v2");
+  const auto run = Open();
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->recipe.model.checkpoint, fs::canonical(Path("v1")).string());
+  EXPECT_THAT(said_, HasSubstr("which it began with"));
+  EXPECT_EQ(JoinRun(Read())->recipe.model.checkpoint, run->recipe.model.checkpoint);
+}
+
+TEST_F(OpenedRunTest, BeforeTheFirstSaveNothingIsPinned) {
+  ASSERT_TRUE(Open().ok());
+  Point("v2");
+  File("rows.jsonl", "two");
+  const auto run = Open();
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->recipe.model.checkpoint, fs::canonical(Path("v2")).string());
+  EXPECT_EQ(run->inputs.data_fingerprint, Sha256Of("two").Hex());
+}
+
+TEST_F(OpenedRunTest, RefusesAModelThatWasReplacedOrIsGone) {
+  ASSERT_TRUE(Open().ok());
+  SaveState(2);
+  File("v1/config.json", "other");
+  EXPECT_THAT(Refused(), HasSubstr("/v1/config.json: SHA-256 was "));
+  options_.accept_changed_data = true;  // is about data
+  EXPECT_THAT(Refused(), HasSubstr("/v1/config.json"));
+  Point("v2");
+  fs::remove_all(Path("v1"));
+  EXPECT_THAT(Refused(), HasSubstr("/v1, which is not there any more"));
+}
+
+TEST_F(OpenedRunTest, RefusesChangedRowsUnlessTheyAreAccepted) {
+  ASSERT_TRUE(Open().ok());
+  SaveState(2);
+  File("rows.jsonl", "one and more");
+  EXPECT_THAT(Refused(), HasSubstr(Path("rows.jsonl") + ": SHA-256 was " + Sha256Of("one").Hex()));
+  options_.accept_changed_data = true;
+  std::string mixed;
+  {
+    const auto run = Open();
+    ASSERT_TRUE(run.ok()) << run.status();
+    mixed = TrainedDataFingerprint(run->inputs);
+    EXPECT_NE(mixed, Sha256Of("one").Hex());
+    EXPECT_NE(mixed, Sha256Of("one and more").Hex());
+  }
+  options_.accept_changed_data = false;
+  const auto again = Open();
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(TrainedDataFingerprint(again->inputs), mixed);
+}
+
+TEST_F(OpenedRunTest, RefusesAPictureThatWasReplaced) {
+  const std::string picture = File("a.png", "first");
+  {
+    const auto run = Open();
+    ASSERT_TRUE(run.ok());
+    const auto record = PictureRecord::Open(PicturesFolder(run->recipe), 0, false);
+    ASSERT_TRUE((*record)->Check(picture, "first").ok());
+    ASSERT_TRUE((*record)->Save().ok());
+  }
+  SaveState(2);
+  EXPECT_TRUE(Open().ok());
+  File("a.png", "other");
+  EXPECT_THAT(Refused(), HasSubstr(picture + ": SHA-256 was"));
+  fs::remove(picture);
+  EXPECT_THAT(Refused(), HasSubstr(picture));
+}
+
+TEST_F(OpenedRunTest, NamesTheValueOfTheRecipeThatChanged) {
+  ASSERT_TRUE(Open().ok());
+  SaveState(2);
+  const absl::Status status = Open(Read("2.0e-3")).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("stages[0].rate: was 1.0e-3, is 2.0e-3"));
+}
+
+TEST_F(OpenedRunTest, RefusesAStateWithoutARecord) {
+  SaveState(2);
+  EXPECT_THAT(Refused(), HasSubstr("without a record of its inputs"));
+  options_.accept_changed_data = true;
+  ASSERT_TRUE(Open().ok());
+  options_.accept_changed_data = false;
+  EXPECT_TRUE(Open().ok());
+}
+
+TEST_F(OpenedRunTest, AFinishedRunIsDoneOnce) {
+  ASSERT_TRUE(Open().ok());
+  Finish("v2");
+  Point("v2");  // to what it published itself
+  const auto run = Open();
+  ASSERT_TRUE(run.ok()) << run.status();
+  ASSERT_TRUE(run->finished);
+  EXPECT_EQ(run->finished->dir, Path("v2"));
+  Point("v1");  // rolled back: not published again
+  EXPECT_TRUE(Open()->finished);
+}
+
+TEST_F(OpenedRunTest, WithOtherRowsAFinishedRunBeginsAnewInANewFolder) {
+  ASSERT_TRUE(Open().ok());
+  Finish("v2");
+  Point("v2");
+  File("rows.jsonl", "one and more");
+  {
+    const auto run = Open();
+    ASSERT_TRUE(run.ok()) << run.status();
+    EXPECT_FALSE(run->finished);
+    EXPECT_EQ(run->recipe.output, Path("run/anew-2"));
+    EXPECT_EQ(run->recipe.publish, Path("run/published"));
+    EXPECT_EQ(run->recipe.model.checkpoint, fs::canonical(Path("v2")).string());
+    EXPECT_EQ(run->inputs.data_fingerprint, Sha256Of("one and more").Hex());
+    EXPECT_THAT(said_, HasSubstr("rows.jsonl: SHA-256 was"));
+  }
+  SaveState(2, "run/anew-2");
+  EXPECT_EQ(Open()->recipe.output, Path("run/anew-2"));
+  Finish("v2", "run/anew-2");
+  EXPECT_TRUE(Open()->finished);
+  File("rows.jsonl", "third");
+  EXPECT_EQ(Open()->recipe.output, Path("run/anew-3"));
+}
+
+TEST_F(OpenedRunTest, WithAnotherModelAFinishedRunBeginsAnew) {
+  ASSERT_TRUE(Open().ok());
+  Finish("v1");
+  Point("v2");
+  EXPECT_EQ(Open()->recipe.output, Path("run/anew-2"));
+  EXPECT_THAT(said_, HasSubstr("the model to begin with: was "));
+}
+
+TEST_F(OpenedRunTest, WithOtherQuestionsAFinishedRunIsPublishedAgain) {
+  ASSERT_TRUE(Open().ok());
+  Finish("v1");
+  const auto run = Open(Read("1.0e-3", "publish: elsewhere\n"));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_FALSE(run->finished);
+  EXPECT_EQ(run->recipe.output, Path("run"));
+}
+
+// What was trained is published as what it is, whatever lies there now.
+TEST_F(OpenedRunTest, AfterTheLastStepOtherRowsDoNotMatter) {
+  ASSERT_TRUE(Open().ok());
+  SaveState(4);
+  File("rows.jsonl", "one and more");
+  const auto run = Open();
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(TrainedDataFingerprint(run->inputs), Sha256Of("one").Hex());
+}
+
+TEST_F(OpenedRunTest, BelongsToOneProcess) {
+  const auto run = Open();
+  ASSERT_TRUE(run.ok());
+  const absl::Status second = Open().status();
+  EXPECT_EQ(second.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(second.message()), HasSubstr(Path("run") + ": process "));
+}
+
+}  // namespace
+}  // namespace llava::training

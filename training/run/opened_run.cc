@@ -1,0 +1,267 @@
+#include "training/run/opened_run.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/status_macros.h"
+#include "training/data/picture_record.h"
+#include "training/optim/state_store.h"
+
+namespace llava::training {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMostNamed = 10;
+
+std::string& ModelOf(Recipe& recipe) {
+  return recipe.model.checkpoint.empty() ? recipe.model.from_scratch : recipe.model.checkpoint;
+}
+
+absl::StatusOr<std::string> Resolve(const std::string& folder) {
+  std::error_code error;
+  const fs::path resolved = fs::canonical(folder, error);
+  if (error) return absl::ErrnoToStatus(error.value(), folder);
+  return resolved.string();
+}
+
+std::string NthFolder(const std::string& output, int number) {
+  return number == 1 ? output : absl::StrCat(output, "/anew-", number);
+}
+
+int NewestNumber(const std::string& output) {
+  int number = 1;
+  std::error_code error;
+  while (fs::exists(NthFolder(output, number + 1), error)) ++number;
+  return number;
+}
+
+std::string Lines(const std::vector<InputChange>& changes) {
+  std::vector<std::string> lines;
+  for (const InputChange& change : changes) {
+    if (lines.size() == kMostNamed) {
+      lines.push_back(absl::StrCat("and ", changes.size() - kMostNamed, " more"));
+      break;
+    }
+    lines.push_back(change.text);
+  }
+  return absl::StrJoin(lines, "\n  ");
+}
+
+void KeepOnly(std::vector<InputChange>* changes, const std::function<bool(InputKind)>& wanted) {
+  std::erase_if(*changes, [&](const InputChange& change) { return !wanted(change.kind); });
+}
+
+absl::Status Remove(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  return error ? absl::ErrnoToStatus(error.value(), path) : absl::OkStatus();
+}
+
+// Opens one run; the lock is held.
+class Opener {
+ public:
+  Opener(const Recipe& recipe, const OpenRunOptions& options) : given_(recipe), options_(options) {
+    run_.recipe = recipe;
+  }
+
+  absl::StatusOr<OpenedRun> Open() {
+    std::error_code error;
+    fs::create_directories(given_.output, error);
+    if (error) return absl::UnavailableError(absl::StrCat(given_.output, ": ", error.message()));
+    ASSIGN_OR_RETURN(RunLock lock, RunLock::Take(given_.output));
+    run_.lock = std::move(lock);
+    run_.recipe.output = NthFolder(given_.output, NewestNumber(given_.output));
+    ASSIGN_OR_RETURN(linked_, Resolve(ModelOf(run_.recipe)));
+    RETURN_IF_ERROR(OpenFolder());
+    auto lease = model::VersionLease::Share(ModelOf(run_.recipe));
+    if (lease.ok()) run_.lease = *std::move(lease);  // else it is no published version
+    return std::move(run_);
+  }
+
+ private:
+  absl::Status OpenFolder() {
+    progress_ = NewestProgress(StateFolder(run_.recipe));
+    if (!progress_) return Begin();
+    absl::StatusOr<RunInputs> was = ReadRunInputs(run_.recipe.output);
+    if (absl::IsNotFound(was.status())) return AdoptUnrecorded();
+    RETURN_IF_ERROR(was.status());
+    was_ = *std::move(was);
+    absl::StatusOr<FinishedRun> finished = ReadFinishedRun(run_.recipe.output);
+    if (finished.ok()) return OpenFinished(*std::move(finished));
+    if (!absl::IsNotFound(finished.status())) return finished.status();
+    return GoOn();
+  }
+
+  absl::Status Begin() {
+    ModelOf(run_.recipe) = linked_;
+    ASSIGN_OR_RETURN(run_.inputs, DescribeInputs(run_.recipe));
+    std::error_code error;
+    fs::create_directories(run_.recipe.output, error);
+    if (error) return absl::ErrnoToStatus(error.value(), run_.recipe.output);
+    RETURN_IF_ERROR(Remove(PicturesFolder(run_.recipe)));  // of a run that saved no state
+    return WriteRunInputs(run_.inputs, run_.recipe.output);
+  }
+
+  // States of a version that recorded nothing.
+  absl::Status AdoptUnrecorded() {
+    if (!options_.accept_changed_data) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          StateFolder(run_.recipe),
+          ": was saved without a record of its inputs (inputs.json), so nobody can tell whether "
+          "model and data are still the same: give another output, or --accept-changed-data to go "
+          "on and record what is there now"));
+    }
+    options_.on_message(absl::StrCat(run_.recipe.output,
+                                     ": inputs are recorded as they are now, which is accepted"));
+    return Begin();
+  }
+
+  bool IsTrained() const { return progress_->stage >= std::ssize(given_.stages); }
+
+  absl::StatusOr<std::vector<InputChange>> ChangedPictures() const {
+    ASSIGN_OR_RETURN(const std::shared_ptr<PictureRecord> record,
+                     PictureRecord::Open(PicturesFolder(run_.recipe), 0, false));
+    std::vector<InputChange> changes;
+    for (const std::string& line : record->Changes(kMostNamed)) {
+      changes.push_back({InputKind::kData, line});
+    }
+    return changes;
+  }
+
+  absl::Status GoOn() {
+    std::error_code error;
+    if (!fs::is_directory(was_.model, error)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(run_.recipe.output, ": this run began with the model ", was_.model,
+                       ", which is not there any more: put it back, or give another output"));
+    }
+    if (linked_ != was_.model) {
+      options_.on_message(absl::StrCat(ModelOf(run_.recipe), ": names ", linked_,
+                                       " now; this run goes on with ", was_.model,
+                                       ", which it began with"));
+    }
+    ModelOf(run_.recipe) = was_.model;
+    ASSIGN_OR_RETURN(RunInputs now, DescribeInputs(run_.recipe));
+    std::vector<InputChange> changes = Changes(was_, now, StagesBegun(*progress_));
+    ASSIGN_OR_RETURN(std::vector<InputChange> data, ChangedPictures());
+    std::copy_if(changes.begin(), changes.end(), std::back_inserter(data),
+                 [](const InputChange& change) { return change.kind == InputKind::kData; });
+    KeepOnly(&changes, [](InputKind kind) {
+      return kind != InputKind::kData && kind != InputKind::kEvaluation;
+    });
+    if (options_.accept_changed_code || IsTrained()) {
+      KeepOnly(&changes, [](InputKind kind) { return kind != InputKind::kCode; });
+    }
+    if (!IsTrained() && !options_.accept_changed_data) {
+      changes.insert(changes.end(), data.begin(), data.end());
+    }
+    if (!changes.empty()) return Refuse(changes);
+    Record(std::move(now), data);
+    return WriteRunInputs(run_.inputs, run_.recipe.output);
+  }
+
+  absl::Status Refuse(const std::vector<InputChange>& changes) const {
+    std::string text = absl::StrCat(
+        run_.recipe.output, ": goes on only with what its saved steps were trained with, but\n  ",
+        Lines(changes), "\nGive another output to begin anew");
+    const auto has = [&](InputKind kind) {
+      return std::any_of(changes.begin(), changes.end(),
+                         [&](const InputChange& change) { return change.kind == kind; });
+    };
+    if (has(InputKind::kData)) absl::StrAppend(&text, ", or --accept-changed-data to go on");
+    if (has(InputKind::kCode)) absl::StrAppend(&text, ", or --accept-changed-code to go on");
+    return absl::FailedPreconditionError(text);
+  }
+
+  void Record(RunInputs now, const std::vector<InputChange>& data) {
+    run_.inputs = std::move(now);
+    run_.inputs.earlier_data = was_.earlier_data;
+    if (data.empty()) return;
+    if (IsTrained()) {  // what lies there now was not trained on
+      run_.inputs.data_fingerprint = was_.data_fingerprint;
+      const auto is_data = [](const RunInput& input) { return input.kind == InputKind::kData; };
+      std::erase_if(run_.inputs.inputs, is_data);
+      std::copy_if(was_.inputs.begin(), was_.inputs.end(), std::back_inserter(run_.inputs.inputs),
+                   is_data);
+      return;
+    }
+    options_.on_message("accepted: " + Lines(data));
+    if (run_.inputs.data_fingerprint != was_.data_fingerprint) {
+      run_.inputs.earlier_data.push_back(was_.data_fingerprint);
+    }
+  }
+
+  absl::Status OpenFinished(FinishedRun finished) {
+    const auto own = Resolve(finished.dir);
+    const bool names_its_result = own.ok() && *own == linked_;
+    const std::string folder = run_.recipe.output;
+    Recipe next = run_.recipe;
+    ModelOf(next) = linked_;
+    ASSIGN_OR_RETURN(const RunInputs now, DescribeInputs(next));
+    std::vector<InputChange> changes = Changes(was_, now, StagesBegun(*progress_));
+    const bool publishing = std::any_of(
+        changes.begin(), changes.end(),
+        [](const InputChange& change) { return change.kind == InputKind::kEvaluation; });
+    KeepOnly(&changes, [&](InputKind kind) {
+      return kind == InputKind::kRecipe || kind == InputKind::kData ||
+             (kind == InputKind::kModel && !names_its_result);
+    });
+    ASSIGN_OR_RETURN(const std::vector<InputChange> pictures, ChangedPictures());
+    changes.insert(changes.end(), pictures.begin(), pictures.end());
+    if (!changes.empty()) {
+      run_.recipe.output = NthFolder(given_.output, NewestNumber(given_.output) + 1);
+      options_.on_message(absl::StrCat(folder, ": holds a finished run of other inputs:\n  ",
+                                       Lines(changes), "\nA new run begins in ",
+                                       run_.recipe.output));
+      return Begin();
+    }
+    if (IsTrained() && !publishing) {
+      run_.inputs = was_;
+      ModelOf(run_.recipe) = was_.model;
+      run_.finished = std::move(finished);
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(Remove(folder + "/finished.json"));
+    return GoOn();
+  }
+
+  const Recipe& given_;
+  const OpenRunOptions& options_;
+  OpenedRun run_;
+  std::string linked_;  // what the recipe's model names now
+  std::optional<Progress> progress_;
+  RunInputs was_;
+};
+
+}  // namespace
+
+std::string PicturesFolder(const Recipe& recipe) { return recipe.output + "/pictures"; }
+
+std::string StateFolder(const Recipe& recipe) { return recipe.output + "/state"; }
+
+absl::StatusOr<OpenedRun> OpenRun(const Recipe& recipe, const OpenRunOptions& options) {
+  return Opener(recipe, options).Open();
+}
+
+absl::StatusOr<OpenedRun> JoinRun(const Recipe& recipe) {
+  OpenedRun run;
+  run.recipe = recipe;
+  run.recipe.output = NthFolder(recipe.output, NewestNumber(recipe.output));
+  absl::StatusOr<RunInputs> inputs = ReadRunInputs(run.recipe.output);
+  if (absl::IsNotFound(inputs.status())) return run;  // no run, or one without a record
+  RETURN_IF_ERROR(inputs.status());
+  run.inputs = *std::move(inputs);
+  ModelOf(run.recipe) = run.inputs.model;
+  absl::StatusOr<FinishedRun> finished = ReadFinishedRun(run.recipe.output);
+  if (finished.ok()) run.finished = *std::move(finished);
+  return run;
+}
+
+}  // namespace llava::training

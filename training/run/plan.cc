@@ -1,0 +1,165 @@
+#include "training/run/plan.h"
+
+#include <c10/core/DeviceGuard.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/status_macros.h"
+#include "training/optim/adapters.h"
+#include "training/optim/state_store.h"
+#include "training/optim/trainer.h"
+#include "training/run/device.h"
+#include "training/run/publish_run.h"
+#include "training/run/run.h"
+
+namespace llava::training {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kTriedBatches = 2;  // the first one warms up
+constexpr std::int64_t kFloatBytes = 4;    // master weights and both moments of AdamW
+constexpr std::int64_t kServedBytes = 2;   // bf16
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+
+// A folder that goes with its scope.
+class Scratch {
+ public:
+  Scratch() : path_((fs::temp_directory_path() / "llava-plan-XXXXXX").string()) {
+    made_ = ::mkdtemp(path_.data()) != nullptr;
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    if (made_) fs::remove_all(path_, ignored);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  bool made() const { return made_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  bool made_ = false;
+};
+
+std::int64_t AllParameters(const model::Llava& model) {
+  std::int64_t count = 0;
+  for (const auto& [name, weight] : model.weights()) count += weight.numel();
+  return count;
+}
+
+std::int64_t TrainedParameters(const StageOptions& stage, const model::Llava& model) {
+  std::int64_t count = 0;
+  for (const ParameterGroup& group : SelectParameters(stage, model, {})) {
+    for (const model::NamedTensor& parameter : group.parameters) count += parameter.tensor.numel();
+  }
+  if (stage.lora.rank == 0) return count;
+  for (const auto& [name, weight] : model.weights()) {
+    if (IsTarget(name, stage.lora)) count += stage.lora.rank * (weight.size(0) + weight.size(1));
+  }
+  return count;
+}
+
+std::int64_t FreeBytes(const std::string& folder) {
+  fs::path path = fs::absolute(folder).lexically_normal();
+  std::error_code error;
+  while (!fs::exists(path, error) && path != path.parent_path()) path = path.parent_path();
+  return static_cast<std::int64_t>(fs::space(path, error).available);
+}
+
+// Two batches of one stage.
+absl::StatusOr<StagePlan> TryStage(const Recipe& recipe, StageOptions stage, model::Llava& model,
+                                   const Clock& clock,
+                                   const std::function<void(const std::string&)>& on_message) {
+  const std::int64_t drawn = stage.data.scenes.count;
+  const std::int64_t needed = kTriedBatches * stage.batch;
+  if (drawn > 0) stage.data.scenes.count = std::min(drawn, needed);
+  Recipe one = recipe;
+  one.stages = {stage};
+  one.stage_digests.clear();
+  one.save_every = kTriedBatches;
+  StagePlan plan{.name = stage.name, .trained_parameters = TrainedParameters(stage, model)};
+  Ranks alone;
+  StateStore nowhere(one.output + "/none", 1, alone);
+  TrainerHooks hooks;
+  hooks.make_objective = [&](const StageOptions& options, std::int64_t first_step) {
+    return MakeObjective(one, model, alone, options, first_step, on_message);
+  };
+  hooks.on_step = [&plan](const StepReport& report) {
+    plan.steps = report.stage_steps;
+    plan.tokens_per_step = report.stats.tokens;
+    plan.seconds_per_step = report.seconds;
+    plan.memory_bytes = report.memory_bytes;
+  };
+  hooks.stop = [tried = std::int64_t{0}]() mutable { return ++tried >= kTriedBatches; };
+  hooks.before_save = [] { return absl::AbortedError("only tried"); };
+  Trainer trainer(one, model, nowhere, alone, clock, std::move(hooks));
+  const absl::Status status = trainer.Run();
+  if (!absl::IsAborted(status)) return status;
+  if (drawn > needed && stage.steps == 0) {
+    plan.steps = plan.steps * drawn / stage.data.scenes.count;  // about
+  }
+  plan.state_bytes = 3 * kFloatBytes * plan.trained_parameters;
+  return plan;
+}
+
+}  // namespace
+
+absl::StatusOr<RunPlan> PlanRun(const Recipe& recipe, const Clock& clock,
+                                const std::function<void(const std::string&)>& on_message) {
+  const Scratch scratch;
+  if (!scratch.made()) return absl::UnavailableError(scratch.path() + ": cannot be made");
+  Recipe tried = recipe;
+  tried.output = scratch.path();
+  ASSIGN_OR_RETURN(const at::Device device, OpenDevice(recipe.device, 0));
+  const c10::DeviceGuard guard(device);
+  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, LoadTrainingModel(tried, device));
+  RETURN_IF_ERROR(CheckPublishing(tried, model->config().vision.patch_size));
+  RunPlan plan;
+  plan.parameters = AllParameters(*model);
+  std::int64_t state_bytes = 0;
+  for (const StageOptions& stage : tried.stages) {
+    ASSIGN_OR_RETURN(StagePlan stage_plan, TryStage(tried, stage, *model, clock, on_message));
+    state_bytes = std::max(state_bytes, stage_plan.state_bytes);
+    plan.stages.push_back(std::move(stage_plan));
+  }
+  plan.version_bytes = kServedBytes * plan.parameters;
+  // The oldest state goes after the newest is complete.
+  plan.disk_bytes = (recipe.keep + 1) * state_bytes + plan.version_bytes;
+  plan.free_bytes = FreeBytes(recipe.output);
+  return plan;
+}
+
+std::string ToText(const RunPlan& plan) {
+  std::string text = absl::StrFormat("parameters  %d\n", plan.parameters);
+  double seconds = 0.0;
+  for (const StagePlan& stage : plan.stages) {
+    const auto steps = static_cast<double>(stage.steps);
+    seconds += steps * stage.seconds_per_step;
+    absl::StrAppendFormat(
+        &text,
+        "stage %s\n  trained     %d parameters\n  steps       %d, about %.0f tokens in all\n"
+        "  time        %.3f s a step, about %.2f h in all\n  memory      %.2f GiB in this process\n"
+        "  state       %.2f GiB\n",
+        stage.name, stage.trained_parameters, stage.steps,
+        steps * static_cast<double>(stage.tokens_per_step), stage.seconds_per_step,
+        steps * stage.seconds_per_step / 3600.0, static_cast<double>(stage.memory_bytes) / kGiB,
+        static_cast<double>(stage.state_bytes) / kGiB);
+  }
+  absl::StrAppendFormat(&text, "time        about %.2f h\n", seconds / 3600.0);
+  absl::StrAppendFormat(
+      &text, "disk        %.2f GiB at the most, a version %.2f GiB, free %.2f GiB\n",
+      static_cast<double>(plan.disk_bytes) / kGiB, static_cast<double>(plan.version_bytes) / kGiB,
+      static_cast<double>(plan.free_bytes) / kGiB);
+  return text;
+}
+
+}  // namespace llava::training
