@@ -46,6 +46,7 @@ NOT_RUN = {
     ("docs/deploying.md", "helm install"): "needs a cluster; chart_test renders it",
     ("docs/deploying.md", "# my-values.yaml"): "values of the chart; chart_test renders such ones",
     ("docs/deploying.md", "--total-queued"): "flags of another program",
+    ("docs/training.md", "evaluate:\n  file: held-out.jsonl\n  images: pictures\n  require"): "a part of a recipe: training_records_test runs such",
     ("docs/demo-model.md", "build/release/bin/llava-train run demo/recipe.yaml"): "takes hours",
     ("docs/architecture.md", "base/               what everyone"): "a picture of the folders",
     ("docs/architecture.md", "base                  <- -"): "rules.py prints it and compares",

@@ -39,7 +39,7 @@ class TrainAndReloadTest(unittest.TestCase):
         recipe = self.folder / f"{name}.yaml"
         recipe.write_text(f"name: {name}\noutput: {self.folder / name}\npublish: {self.published.root}\nseed: {SEED}\n"
                           f"model: {{checkpoint: {DEMO}}}\nsave: {{every_steps: 1000, keep: 1}}\n"
-                          "evaluate: {scenes: {count: 4, seed: 5, level: one, turns: 3}, probes: 2}\n"
+                          "evaluate: {scenes: {count: 4, seed: 5, level: one, turns: 3}, probes: 2, against: nobody}\n"
                           + STAGE.format(steps=steps, rate=rate, data=data))
         subprocess.run([TRAIN, "run", recipe], check=True, stdout=subprocess.DEVNULL,
                        env={**os.environ, "OMP_NUM_THREADS": "1"})

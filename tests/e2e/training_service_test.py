@@ -157,11 +157,16 @@ class TrainingServiceTest(unittest.TestCase):
         self.assertFalse((self.folder / "jobs" / job).exists())
 
     def test_a_failed_job_says_why(self):
-        job = self.service.create(recipe(3).replace("rate:", "reat:"))
+        job = self.service.create(recipe(3).replace("architecture", "nowhere"))
         watched = self.service.ask("watch", job)
         self.assertEqual(watched.returncode, 1)
         self.assertIn("FAILED", watched.stdout)
-        self.assertIn("stages[0].rate: is missing", watched.stdout)
+        self.assertIn("demo/nowhere", watched.stdout)
+
+    def test_a_recipe_that_cannot_be_read_is_no_job(self):
+        with self.assertRaisesRegex(AssertionError, r"recipe:7: stages\[0\].rate: is missing"):
+            self.service.create(recipe(3).replace("rate:", "reat:"))
+        self.assertEqual(self.service.ask("list").stdout, "")
 
     def test_strangers_are_refused(self):
         self.assertEqual(self.service.ask("list", token="another").returncode, 1)

@@ -45,7 +45,7 @@ TEST(ModelChoiceTest, WithoutAVersionTheDirectoryChooses) {
 
 TEST(ModelChoiceTest, AVersionIsNamedByEightDigitsOrMore) {
   Directory directory;
-  EXPECT_EQ(*ChooseModel(directory, "llava@01234567890", ""), directory.models[0]);
+  EXPECT_EQ(*ChooseModel(directory, "llava@0123456789a", ""), directory.models[0]);
   EXPECT_EQ(*ChooseModel(directory, "llava@0123456700", ""), directory.models[1]);
   EXPECT_EQ(*ChooseModel(directory, "default@0123456700000000", ""), directory.models[1]);
   EXPECT_EQ(*ChooseModel(directory, "llava@01234567", ""), directory.models[0]);

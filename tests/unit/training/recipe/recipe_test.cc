@@ -123,7 +123,7 @@ TEST_F(RecipeTest, OneOfTwoAndNotBoth) {
   ExpectError(Changed("{checkpoint: base}", "{checkpoint: base, from_scratch: config}"),
               "5: model.checkpoint: expected exactly one");
   ExpectError(Changed("    epochs: 2\n", "    epochs: 2\n    steps: 5\n"),
-              "20: stages[1].steps: expected exactly one");
+              "22: stages[1].steps: expected exactly one");
   ExpectError(Changed("save: ", "evaluate: {file: a.json, scenes: {count: 2}}\nsave: "),
               "9: evaluate.file: expected exactly one");
   ExpectError(Changed("  images: /pictures", "  scenes: {count: 2}"),

@@ -180,10 +180,12 @@ TEST_F(OpenedRunTest, AFinishedRunIsDoneOnce) {
   ASSERT_TRUE(Open().ok());
   Finish("v2");
   Point("v2");  // to what it published itself
-  const auto run = Open();
-  ASSERT_TRUE(run.ok()) << run.status();
-  ASSERT_TRUE(run->finished);
-  EXPECT_EQ(run->finished->dir, Path("v2"));
+  {
+    const auto run = Open();
+    ASSERT_TRUE(run.ok()) << run.status();
+    ASSERT_TRUE(run->finished);
+    EXPECT_EQ(run->finished->dir, Path("v2"));
+  }
   Point("v1");  // rolled back: not published again
   EXPECT_TRUE(Open()->finished);
 }
