@@ -35,16 +35,18 @@ void TlsCredentials::Replace(const TlsFiles& files) {
 
 grpc_ssl_certificate_config_reload_status TlsCredentials::Fetch(
     void* self, grpc_ssl_server_certificate_config** config) {
-  auto* credentials = static_cast<TlsCredentials*>(self);
-  MutexLock lock(&credentials->mutex_);
-  if (!std::exchange(credentials->is_new_, false))
-    return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
-  const TlsFiles& files = credentials->files_;
-  const grpc_ssl_pem_key_cert_pair pair = {files.key.c_str(), files.certificate.c_str()};
+  *config = static_cast<TlsCredentials*>(self)->TakeNew();
+  return *config == nullptr ? GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED
+                            : GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
+}
+
+grpc_ssl_server_certificate_config* TlsCredentials::TakeNew() {
+  MutexLock lock(&mutex_);
+  if (!std::exchange(is_new_, false)) return nullptr;
+  const grpc_ssl_pem_key_cert_pair pair = {files_.key.c_str(), files_.certificate.c_str()};
   // gRPC insists on roots also where it asks clients for nothing, and does not use them then.
-  const std::string& roots = files.client_ca.empty() ? files.certificate : files.client_ca;
-  *config = grpc_ssl_server_certificate_config_create(roots.c_str(), &pair, 1);
-  return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
+  const std::string& roots = files_.client_ca.empty() ? files_.certificate : files_.client_ca;
+  return grpc_ssl_server_certificate_config_create(roots.c_str(), &pair, 1);
 }
 
 int TlsCredentials::AddPortToServer(const std::string& address, grpc_server* server) {

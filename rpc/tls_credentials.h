@@ -28,6 +28,7 @@ class TlsCredentials final : public grpc::ServerCredentials {
  private:
   static grpc_ssl_certificate_config_reload_status Fetch(
       void* self, grpc_ssl_server_certificate_config** config);
+  grpc_ssl_server_certificate_config* TakeNew();  // null: gRPC has it already
   int AddPortToServer(const std::string& address, grpc_server* server) override;
   void SetAuthMetadataProcessor(
       const std::shared_ptr<grpc::AuthMetadataProcessor>& processor) override;

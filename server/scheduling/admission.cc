@@ -62,7 +62,9 @@ void Accumulate(AdmissionCost& sum, const AdmissionCost& cost, int sign) {
 }
 
 absl::Status WithRetryAfter(absl::Status status, Duration retry_after) {
-  status.SetPayload(kRetryAfterUrl, absl::Cord(absl::StrCat(retry_after.count())));
+  const std::string count = absl::StrCat(retry_after.count());
+  // Of a view: Clang and GCC name the constructor from a string differently.
+  status.SetPayload(kRetryAfterUrl, absl::Cord(absl::string_view(count)));
   return status;
 }
 
