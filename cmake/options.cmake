@@ -2,7 +2,6 @@
 
 option(LLAVA_WITH_TORCH "Build what needs LibTorch (model, training, the daemon)" ON)
 option(LLAVA_WITH_CUDA "Compile CUDA code (needs nvcc and the CUDA LibTorch libraries)" OFF)
-option(LLAVA_HARDEN "Release builds: stack protector, FORTIFY, full RELRO, CET" ON)
 option(LLAVA_WITH_FUZZERS "Build the libFuzzer targets (needs clang)" OFF)
 set(LLAVA_SANITIZE "" CACHE STRING "Sanitizers for every target, for example address,undefined")
 
@@ -28,7 +27,7 @@ add_link_options(-fuse-ld=lld -Wl,--as-needed)
 # What makes an overrun harder to use, in the builds that are shipped
 # (tests/integration/hardening_test.py reads it from the files). Sanitizers find more, and do not go
 # together with FORTIFY, which in turn wants optimisation.
-if(LLAVA_HARDEN AND CMAKE_BUILD_TYPE MATCHES "^(Release|RelWithDebInfo)$"
+if(CMAKE_BUILD_TYPE MATCHES "^(Release|RelWithDebInfo)$"
    AND NOT LLAVA_SANITIZE AND NOT LLAVA_WITH_FUZZERS)
   set(LLAVA_HARDENED ON)
   add_compile_options(-fstack-protector-strong -fstack-clash-protection

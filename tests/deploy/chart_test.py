@@ -194,7 +194,7 @@ class ChartTest(unittest.TestCase):
         self.assertEqual(spec["template"]["spec"]["subdomain"], service["metadata"]["name"])
         self.assertEqual(service["spec"]["clusterIP"], "None")
         other = {"training": merged(TRAINING["training"], {
-            "recipes": {"nightly.yaml": "name: another\noutput: /work/run\n"},
+            "recipes": {"nightly.yaml": "name: another\noutput: /training/run\n"},
             "distributed": {"enabled": True, "recipe": "nightly.yaml"}})}
         (changed,) = of_kind(render(other), "Job")
         self.assertNotEqual(changed["metadata"]["name"], job["metadata"]["name"])
@@ -204,7 +204,7 @@ class ChartTest(unittest.TestCase):
         self.assertEqual(cron["spec"]["concurrencyPolicy"], "Forbid")
         pod = pod_of(cron)["spec"]
         mount = next(m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "work")
-        self.assertEqual((mount["mountPath"], mount["subPathExpr"]), ("/work/run", "runs/$(JOB_NAME)"))
+        self.assertEqual((mount["mountPath"], mount["subPathExpr"]), ("/training/run", "runs/$(JOB_NAME)"))
         rules = cron["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
         self.assertEqual([rule["action"] for rule in rules], ["Ignore", "Ignore"])
         self.assertEqual(rules[1]["onExitCodes"]["values"], [75])

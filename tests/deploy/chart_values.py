@@ -1,7 +1,7 @@
 """Values that turn on every switch of the chart, alone or with what it needs."""
 PVC = {"config": {"watch": "/models/published"}, "checkpoint": {"pvc": {"claimName": "models", "readOnly": False}}}
 RECIPE = """name: nightly
-output: /work/run
+output: /training/run
 publish: /models/published
 model: {checkpoint: /models/published/latest}
 data: {files: [/data/rows.json], images: /data/images}

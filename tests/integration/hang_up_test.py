@@ -103,7 +103,7 @@ class HangUpTest(unittest.TestCase):
             self.assertEqual(http(self.daemon, "/v1/models", headers={"Authorization": f"Bearer {secret}"}, context=context)[0], status)
         # The stream that was open, and a further call on its connection.
         self.assertEqual(sum(len(event.token_ids) for event in answer), 299)
-        self.assertEqual(len(list(self.ask("new", pb_grpc.ChatServiceStub(channel)))) > 0, True)
+        self.assertGreater(len(list(self.ask("new", pb_grpc.ChatServiceStub(channel)))), 0)
 
     def test_what_is_no_good_is_named_and_the_old_stays(self):
         before = self.file()
