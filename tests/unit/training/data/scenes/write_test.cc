@@ -66,7 +66,8 @@ TEST(WriteTest, WhatStandsInItsFiles) {
       EXPECT_EQ(text.starts_with("<image>\n"), turn == 0) << text;
     }
     ASSERT_TRUE(std::getline(scenes, line));
-    for (const auto& object : boost::json::parse(line).at("objects").as_array()) {
+    const boost::json::value row = boost::json::parse(line);
+    for (const auto& object : row.at("objects").as_array()) {
       for (const auto& side : object.at("box").as_array()) {
         EXPECT_GE(side.to_number<double>(), 0.0);
         EXPECT_LE(side.to_number<double>(), 1.0);
