@@ -3,7 +3,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := build
-.PHONY: setup build demo test test-asan test-tsan fuzz format lint cuda-build clean
+.PHONY: setup build demo dist test test-asan test-tsan fuzz format lint cuda-build clean
 
 setup:
 	@scripts/setup
@@ -40,6 +40,11 @@ lint: setup
 cuda-build: setup
 	@scripts/setup --cuda
 	@scripts/build cuda $(JOBS)
+
+# build/dist: a relocatable tree as an archive, Debian packages, their digests (docs/deploying.md).
+dist: build
+	@cd build/$(PRESET) && cpack -B ../dist >../dist.log || { tail -20 ../dist.log; exit 1; }
+	@rm -rf build/dist/_CPack_Packages && ls -l build/dist
 
 clean:
 	rm -rf build

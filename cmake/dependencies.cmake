@@ -11,7 +11,7 @@ find_package(prometheus-cpp CONFIG REQUIRED)
 find_package(yaml-cpp CONFIG REQUIRED)
 find_package(spdlog CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
-find_package(OpenCV REQUIRED COMPONENTS core imgcodecs imgproc)
+find_package(OpenCV REQUIRED COMPONENTS core imgproc)
 find_package(Boost 1.81 REQUIRED COMPONENTS json url)
 find_package(GIF 5 REQUIRED)
 find_package(JPEG REQUIRED)
@@ -23,10 +23,12 @@ find_package(SQLite3 REQUIRED)
 find_package(GTest CONFIG REQUIRED)
 find_package(benchmark CONFIG REQUIRED)
 
+# OpenCV draws for the trainer; nothing that serves links it. Without imgcodecs, whose Debian
+# package brings GDAL and 160 others: pictures are read and written by model/image.
 # OpenCV's Debian package has no usage requirements that CMake calls SYSTEM.
 add_library(llava_opencv INTERFACE)
 target_include_directories(llava_opencv SYSTEM INTERFACE ${OpenCV_INCLUDE_DIRS})
-target_link_libraries(llava_opencv INTERFACE opencv_core opencv_imgcodecs opencv_imgproc)
+target_link_libraries(llava_opencv INTERFACE opencv_core opencv_imgproc)
 
 set(LLAVA_DEPS ${CMAKE_SOURCE_DIR}/.deps)
 

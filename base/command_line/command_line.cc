@@ -113,9 +113,12 @@ std::vector<std::string> WordsOf(const CLI::App& app) {
 }
 
 // After an option that takes a value, and where no word fits, files are offered.
+std::string FunctionName(const CLI::App& app) {
+  return absl::StrCat("_", absl::StrReplaceAll(app.get_name(), {{"-", "_"}}));
+}
+
 std::string BashScript(const CLI::App& app) {
-  const std::string& name = app.get_name();
-  std::string function = absl::StrCat("_", absl::StrReplaceAll(name, {{"-", "_"}}));
+  const std::string function = FunctionName(app);
   std::string paths, words, values;
   for (const auto& [path, command] : TreeOf(app)) {
     if (!path.empty()) absl::StrAppend(&paths, paths.empty() ? "" : "|", "\"", path, "\"");
@@ -140,8 +143,15 @@ std::string BashScript(const CLI::App& app) {
                   "  COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n",
                   "  if [ ${#COMPREPLY[@]} -eq 0 ]; then\n",
                   "    COMPREPLY=($(compgen -f -- \"$word\"))\n    compopt -o filenames\n  fi\n}\n",
-                  "complete -F ", function, " ", name, "\n");
+                  "complete -F ", function, " ", app.get_name(), "\n");
   return script;
+}
+
+// For a file in zsh's $fpath, whose first use is already a completion, and for `source`.
+std::string ZshScript(const CLI::App& app) {
+  return absl::StrCat("#compdef ", app.get_name(),
+                      "\nautoload -U +X bashcompinit && bashcompinit\n", BashScript(app),
+                      "(( ${+compstate} )) && _bash_complete -F ", FunctionName(app), "\n");
 }
 
 std::string FishScript(const CLI::App& app) {
@@ -197,7 +207,7 @@ std::string ManPage(const CLI::App& app) {
 
 std::string CompletionScript(const CLI::App& app, const std::string& shell) {
   if (shell == "bash") return BashScript(app);
-  if (shell == "zsh") return "autoload -U +X bashcompinit && bashcompinit\n" + BashScript(app);
+  if (shell == "zsh") return ZshScript(app);
   if (shell == "fish") return FishScript(app);
   return "";
 }

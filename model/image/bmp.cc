@@ -1,20 +1,24 @@
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/byte_reader.h"
 #include "base/status_macros.h"
 #include "model/image/formats.h"
-#include "model/image/opencv.h"
 
 namespace llava::model {
 namespace {
 
 constexpr std::size_t kFileHeaderBytes = 14;
+constexpr std::uint32_t kMaxColours = 256;  // of a palette
 enum Compression : std::uint32_t { kRaw = 0, kRle8 = 1, kRle4 = 2, kBitFields = 3 };
 
 using Masks = std::array<std::uint32_t, 3>;  // of red, green and blue in a pixel
@@ -33,8 +37,12 @@ struct BmpHeader {
   Masks masks{};
 
   std::int64_t row_bytes() const { return (width * bits + 31) / 32 * 4; }
-  // OpenCV 4.6 scales 5 and 6 bits otherwise than Pillow, and reads no masks inside a V4 header.
-  bool is_ours() const { return bits == 16 || compression == kBitFields; }
+  bool is_run_length() const { return compression == kRle8 || compression == kRle4; }
+  bool has_palette() const { return bits <= 8; }
+  std::uint32_t palette_size() const {  // REQUIRES: has_palette()
+    return colours == 0 ? 1u << bits : std::min(colours, kMaxColours);
+  }
+  std::uint32_t palette_entry_bytes() const { return header_size == 12 ? 3 : 4; }
 };
 
 absl::StatusOr<BmpHeader> ReadHeader(std::string_view bytes) {
@@ -64,6 +72,10 @@ absl::StatusOr<BmpHeader> ReadHeader(std::string_view bytes) {
     if (bmp.bits == 32 && bmp.masks == Masks{}) bmp.masks = kBgrx;
   }
   if (!fields.ok()) return ImageError(ImageFormat::kBmp, "truncated in its header");
+  // Some writers forget the palette that stands between the header and the pixels.
+  if (bmp.has_palette() && bmp.data_offset == kFileHeaderBytes + bmp.header_size) {
+    bmp.data_offset += bmp.palette_size() * bmp.palette_entry_bytes();
+  }
   return bmp;
 }
 
@@ -96,7 +108,7 @@ absl::Status CheckKind(const BmpHeader& bmp) {
                       absl::StrCat("a header of ", bmp.header_size, " bytes is not known"));
   }
   const std::uint32_t bits = bmp.bits;
-  if (bits <= 8 && bmp.colours > 256) {
+  if (bmp.has_palette() && bmp.colours > kMaxColours) {
     return ImageError(ImageFormat::kBmp, absl::StrCat("a palette of ", bmp.colours, " colours"));
   }
   bool sound = false;
@@ -120,24 +132,167 @@ absl::Status CheckKind(const BmpHeader& bmp) {
                                                     " bits per pixel is not supported"));
 }
 
-// Pixels of 16 or 32 bits whose colours stand under masks, scaled to 8 bits as Pillow scales them.
-RgbImage DecodeMasked(std::string_view bytes, const BmpHeader& bmp) {
-  const auto width = static_cast<std::size_t>(bmp.width);
-  const auto height = static_cast<std::size_t>(bmp.height < 0 ? -bmp.height : bmp.height);
-  RgbImage image{static_cast<int>(width), static_cast<int>(height), {}};
-  image.pixels.resize(3 * width * height);
-  std::uint8_t* out = image.pixels.data();
-  for (std::size_t y = 0; y < height; ++y) {
-    const std::size_t row = bmp.height < 0 ? y : height - 1 - y;
-    ByteReader reader(bytes, ByteReader::Order::kLittle);
-    reader.Seek(bmp.data_offset + row * static_cast<std::size_t>(bmp.row_bytes()));
-    for (std::size_t x = 0; x < width; ++x) {
-      const std::uint32_t pixel = bmp.bits == 16 ? reader.U16() : reader.U32();
-      for (const std::uint32_t mask : bmp.masks) {
-        const int shift = std::countr_zero(mask);
-        *out++ = static_cast<std::uint8_t>(((pixel & mask) >> shift) * 255 / (mask >> shift));
-      }
+// The row that stands `y` rows below the picture's top.
+absl::StatusOr<std::string_view> RowOf(std::string_view bytes, const BmpHeader& bmp, int y) {
+  const std::int64_t stored = bmp.height < 0 ? y : bmp.height - 1 - y;
+  ByteReader reader(bytes);
+  reader.Seek(bmp.data_offset);
+  reader.Skip(static_cast<std::uint64_t>(stored * bmp.row_bytes()));
+  const std::string_view row = reader.Take(static_cast<std::uint64_t>(bmp.row_bytes()));
+  if (!reader.ok()) return ImageError(ImageFormat::kBmp, "truncated");
+  return row;
+}
+
+// 5 or 6 bits become 8 as Pillow makes them.
+void Scale16Bits(std::string_view row, const Masks& masks, std::span<std::uint8_t> rgb) {
+  ByteReader reader(row);
+  for (std::size_t i = 0; i < rgb.size(); i += 3) {
+    const std::uint32_t pixel = reader.U16();
+    for (std::size_t colour = 0; colour < 3; ++colour) {
+      const int shift = std::countr_zero(masks[colour]);
+      rgb[i + colour] = static_cast<std::uint8_t>(((pixel & masks[colour]) >> shift) * 255 /
+                                                  (masks[colour] >> shift));
     }
+  }
+}
+
+// Of pixels whose colours are whole bytes.
+void PickBytes(std::string_view row, const BmpHeader& bmp, std::span<std::uint8_t> rgb) {
+  const std::size_t step = bmp.bits / 8;
+  for (std::size_t colour = 0; colour < 3; ++colour) {
+    std::size_t from = static_cast<std::size_t>(std::countr_zero(bmp.masks[colour])) / 8;
+    for (std::size_t i = colour; i < rgb.size(); i += 3, from += step) {
+      rgb[i] = static_cast<std::uint8_t>(row[from]);
+    }
+  }
+}
+
+using Palette = std::array<std::array<std::uint8_t, 3>, kMaxColours>;
+
+// What the file does not name is grey, as in Pillow.
+Palette ReadPalette(std::string_view bytes, const BmpHeader& bmp) {
+  Palette palette;
+  for (std::size_t i = 0; i < palette.size(); ++i) palette[i].fill(static_cast<std::uint8_t>(i));
+  ByteReader reader(bytes);
+  reader.Seek(kFileHeaderBytes + bmp.header_size);
+  const std::uint32_t count = bmp.has_palette() ? bmp.palette_size() : 0;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::string_view entry = reader.Take(bmp.palette_entry_bytes());
+    if (!reader.ok()) break;
+    for (std::size_t colour = 0; colour < 3; ++colour) {
+      palette[i][colour] = static_cast<std::uint8_t>(entry[2 - colour]);
+    }
+  }
+  return palette;
+}
+
+void LookUp(std::string_view row, std::uint32_t bits, const Palette& palette,
+            std::span<std::uint8_t> rgb) {
+  const std::uint32_t in_byte = 8 / bits;
+  for (std::size_t x = 0; 3 * x < rgb.size(); ++x) {
+    const auto byte = static_cast<std::uint8_t>(row[x / in_byte]);
+    const auto shift = 8 - bits * (1 + static_cast<std::uint32_t>(x % in_byte));
+    const auto& colour = palette[(byte >> shift) & ((1u << bits) - 1)];
+    std::copy(colour.begin(), colour.end(), rgb.begin() + static_cast<std::ptrdiff_t>(3 * x));
+  }
+}
+
+// Indices that are run-length encoded, the lowest row first. Written as one line of pixels that
+// wraps, as Pillow reads them; what the runs leave out has index 0.
+class Runs {
+ public:
+  Runs(std::string_view bytes, const BmpHeader& bmp)
+      : reader_(bytes),
+        width_(static_cast<std::size_t>(bmp.width)),
+        four_bits_(bmp.compression == kRle4),
+        indices_(width_ * static_cast<std::size_t>(bmp.height)) {
+    reader_.Seek(bmp.data_offset);
+  }
+
+  absl::StatusOr<std::vector<std::uint8_t>> Expand(DecodeBudget& budget) {
+    while (at_ < indices_.size() && !ended_) {
+      if (budget.IsSpent()) return budget.Error(ImageFormat::kBmp);
+      const std::size_t count = reader_.U8();
+      const std::uint8_t byte = reader_.U8();
+      count > 0 ? Repeat(count, byte) : Escape(byte);
+      if (!reader_.ok()) return ImageError(ImageFormat::kBmp, "truncated");
+    }
+    return std::move(indices_);
+  }
+
+ private:
+  void Repeat(std::size_t count, std::uint8_t byte) {
+    count = std::min(count, width_ - std::min(column_, width_));  // never beyond the row's end
+    column_ += count;
+    for (std::size_t i = 0; i < count; ++i) Put(Index(byte, i));
+  }
+
+  void Escape(std::uint8_t byte) {
+    if (byte == 0) {  // the row ends
+      at_ = (at_ + width_ - 1) / width_ * width_;
+      column_ = 0;
+    } else if (byte == 1) {  // the picture ends
+      ended_ = true;
+    } else if (byte == 2) {  // go to the right and up
+      const std::size_t right = reader_.U8();
+      at_ += right + reader_.U8() * width_;
+      column_ = at_ % width_;
+    } else {
+      AsTheyAre(byte);
+    }
+  }
+
+  // That many pixels stand here without runs, filled up to whole words.
+  void AsTheyAre(std::size_t count) {
+    const std::string_view pixels = reader_.Take(four_bits_ ? (count + 1) / 2 : count);
+    if (!reader_.ok()) return;
+    for (std::size_t i = 0; i < count; ++i) {
+      Put(Index(static_cast<std::uint8_t>(pixels[four_bits_ ? i / 2 : i]), i));
+    }
+    column_ += count;
+    if (reader_.position() % 2 != 0 && reader_.remaining() > 0) reader_.Skip(1);
+  }
+
+  std::uint8_t Index(std::uint8_t byte, std::size_t i) const {
+    if (!four_bits_) return byte;
+    return i % 2 == 0 ? byte >> 4 : byte & 0x0F;
+  }
+
+  void Put(std::uint8_t index) {
+    if (at_ < indices_.size()) indices_[at_++] = index;
+  }
+
+  ByteReader reader_;
+  const std::size_t width_;
+  const bool four_bits_;
+  std::vector<std::uint8_t> indices_;
+  std::size_t at_ = 0;      // in indices_
+  std::size_t column_ = 0;  // as far as runs are counted
+  bool ended_ = false;
+};
+
+std::span<std::uint8_t> RowOf(RgbImage& image, int y) {
+  const std::size_t row_bytes = 3 * static_cast<std::size_t>(image.width);
+  return std::span(image.pixels).subspan(static_cast<std::size_t>(y) * row_bytes, row_bytes);
+}
+
+RgbImage Blank(const ImageHeader& header) {
+  RgbImage image{header.width, header.height, {}};
+  image.pixels.resize(3 * static_cast<std::size_t>(header.width) *
+                      static_cast<std::size_t>(header.height));
+  return image;
+}
+
+absl::StatusOr<RgbImage> DecodeRuns(std::string_view bytes, const BmpHeader& bmp,
+                                    const ImageHeader& header, DecodeBudget& budget) {
+  ASSIGN_OR_RETURN(const std::vector<std::uint8_t> indices, Runs(bytes, bmp).Expand(budget));
+  const Palette palette = ReadPalette(bytes, bmp);
+  RgbImage image = Blank(header);
+  const auto width = static_cast<std::size_t>(image.width);
+  const char* row = reinterpret_cast<const char*>(indices.data());
+  for (int y = image.height - 1; y >= 0; --y, row += width) {
+    if (budget.IsSpent()) return budget.Error(ImageFormat::kBmp);
+    LookUp({row, width}, 8, palette, RowOf(image, y));
   }
   return image;
 }
@@ -153,27 +308,39 @@ absl::StatusOr<ImageHeader> ProbeBmp(std::string_view bytes) {
     return ImageError(ImageFormat::kBmp,
                       absl::StrCat("its size is ", bmp.width, " x ", bmp.height));
   }
-  const bool run_length = bmp.compression == kRle8 || bmp.compression == kRle4;
   const std::int64_t data_bytes =
       static_cast<std::int64_t>(bytes.size()) - static_cast<std::int64_t>(bmp.data_offset);
   if (bmp.data_offset < kFileHeaderBytes + bmp.header_size || data_bytes <= 0 ||
-      (!run_length && data_bytes / bmp.row_bytes() < height)) {
+      (!bmp.is_run_length() && data_bytes / bmp.row_bytes() < height)) {
     return ImageError(ImageFormat::kBmp, "truncated");
   }
   ImageHeader header{.format = ImageFormat::kBmp};
   header.width = static_cast<int>(bmp.width);
   header.height = static_cast<int>(height);
-  header.channels = bmp.bits <= 8 ? 1 : 3;
+  header.channels = bmp.has_palette() ? 1 : 3;
   header.bits_per_channel = bmp.bits < 8 ? static_cast<int>(bmp.bits) : 8;
   return header;
 }
 
 absl::StatusOr<RgbImage> DecodeBmp(std::string_view bytes, const ImageHeader& header,
                                    DecodeBudget& budget) {
-  if (budget.IsSpent()) return ImageError(ImageFormat::kBmp, kTooSlow);
   ASSIGN_OR_RETURN(const BmpHeader bmp, ReadHeader(bytes));
-  if (bmp.is_ours()) return DecodeMasked(bytes, bmp);
-  return DecodeWithOpenCv(bytes, header, OpenCvPixels::kColour8);
+  if (bmp.is_run_length()) return DecodeRuns(bytes, bmp, header, budget);
+  const Palette palette = ReadPalette(bytes, bmp);
+  RgbImage image = Blank(header);
+  for (int y = 0; y < image.height; ++y) {
+    if (budget.IsSpent()) return budget.Error(ImageFormat::kBmp);
+    const std::span<std::uint8_t> rgb = RowOf(image, y);
+    ASSIGN_OR_RETURN(const std::string_view row, RowOf(bytes, bmp, y));
+    if (bmp.has_palette()) {
+      LookUp(row, bmp.bits, palette, rgb);
+    } else if (bmp.bits == 16) {
+      Scale16Bits(row, bmp.masks, rgb);
+    } else {
+      PickBytes(row, bmp, rgb);
+    }
+  }
+  return image;
 }
 
 }  // namespace llava::model

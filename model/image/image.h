@@ -6,11 +6,10 @@
 // JPEG, PNG, WebP, GIF and BMP. The result is what Pillow's
 // ImageOps.exif_transpose(image).convert("RGB") gives: the first frame of an animation; alpha is
 // dropped, not blended; 16-bit colour keeps its high byte; 16-bit grey is clipped at 255 (that is
-// what Pillow does with its mode I;16); CMYK is read by Adobe's inverted convention. BMP is decoded
-// by OpenCV, GIF by giflib, WebP by libwebp piece by piece. JPEG is decoded by libjpeg directly,
-// because OpenCV 4.6 decodes a truncated JPEG without an error, prints libjpeg's warnings to
-// stderr, and rounds CMYK differently; PNG by libpng directly, because OpenCV wants what comes
-// after the last row.
+// what Pillow does with its mode I;16); CMYK is read by Adobe's inverted convention. JPEG is
+// decoded by libjpeg, PNG by libpng, GIF by giflib, WebP by libwebp piece by piece; BMP, which has
+// no library of its own, by bmp.cc. OpenCV's imgcodecs would decode a truncated JPEG without an
+// error and bring GDAL into every program.
 //
 // What decoding costs is bounded by the image's pixels and its file's bytes, whatever the file
 // asks for: scans of a JPEG count with their pixels, data after the last row is not inflated, and
@@ -62,8 +61,7 @@ inline constexpr int kMaxImageSide = 65535;
 struct ImageLimits {
   std::size_t max_bytes = std::size_t{32} << 20;  // of the encoded file
   std::int64_t max_pixels = 50'000'000;           // width * height
-  // Of the decoding thread; looked at between rows, and between pieces of the file. BMP, which is
-  // one call of its library, takes what its pixels take.
+  // Of the decoding thread; looked at between rows, and between pieces of the file.
   Duration max_cpu_time = std::chrono::seconds(5);
   // Looked at as often: an error ends the decoding, and is what DecodeImage returns. Empty: none.
   std::function<absl::Status()> stop = {};

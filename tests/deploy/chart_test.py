@@ -155,14 +155,26 @@ class ChartTest(unittest.TestCase):
         container = daemon_of(self.made["checkpoint on a claim"])["containers"][0]
         self.assertEqual(container["startupProbe"]["grpc"], {"port": 50051})
         self.assertEqual(container["readinessProbe"]["grpc"], {"port": 50051})
-        self.assertEqual(container["livenessProbe"]["httpGet"], {"path": "/healthz", "port": "metrics"})
+        self.assertEqual(container["livenessProbe"]["grpc"], {"port": 50051, "service": "liveness"})
         secured = daemon_of(render(merged(TLS, {"config": {"checkpoint": "/models/llava"}})))["containers"][0]
         self.assertEqual(secured["readinessProbe"]["httpGet"], {"path": "/readyz", "port": "metrics"})
         self.assertEqual(secured["startupProbe"]["httpGet"], {"path": "/readyz", "port": "metrics"})
+        self.assertEqual(secured["livenessProbe"]["httpGet"], {"path": "/healthz", "port": "metrics"})
         # A daemon that waits for its first version is not ready, perhaps for days, and must not be started anew.
         waiting = daemon_of(render(PVC))["containers"][0]
-        self.assertEqual(waiting["startupProbe"]["httpGet"], {"path": "/healthz", "port": "metrics"})
+        self.assertEqual(waiting["startupProbe"]["grpc"], {"port": 50051, "service": "liveness"})
         self.assertEqual(waiting["readinessProbe"]["grpc"], {"port": 50051})
+
+    def test_a_copied_checkpoint_is_read_before_it_is_served(self):
+        copied = CASES["checkpoint copied"]
+        copy, verify = daemon_of(self.made["checkpoint copied"])["initContainers"]
+        self.assertEqual(copy["image"], "debian:bookworm-slim")
+        self.assertEqual(verify["args"], ["inspect", "/models/llava", "--verify"])
+        self.assertEqual(verify["volumeMounts"], [{"name": "models", "mountPath": "/models", "readOnly": True}])
+        without = daemon_of(render(merged(copied, {"checkpoint": {"copy": {"verify": False}}})))
+        self.assertEqual([container["name"] for container in without["initContainers"]], ["copy-checkpoint"])
+        watched = daemon_of(render(merged(copied, {"config": {"checkpoint": "", "watch": "/models/published"}})))
+        self.assertEqual([container["name"] for container in watched["initContainers"]], ["copy-checkpoint"])
 
     def test_a_changed_configuration_is_rolled_out(self):
         def checksum(values):

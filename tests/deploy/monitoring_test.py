@@ -20,7 +20,7 @@ ALERTS = ROOT / "deploy/alerts"
 RULES = yaml.safe_load((ALERTS / "llavad.yaml").read_text())
 TOOLS = ROOT / ".deps/outside-tools"
 # What others export: Prometheus, cert-manager, kube-state-metrics.
-OF_OTHERS = {"up", "certmanager_certificate_expiration_timestamp_seconds", "kube_cronjob_status_last_successful_time"}
+OF_OTHERS = {"up", "kube_cronjob_status_last_successful_time"}
 # Fields of annotations that Grafana's data source for Prometheus has, and the SDK's types have not.
 OF_PROMETHEUS = re.compile(r"/annotations/list/\d+/(step|titleFormat|textFormat|tagKeys)$")
 NAME = re.compile(r"(?<![\w:\"])(?:llava_\w+|process_\w+|up|certmanager_\w+|kube_\w+)(?![\w:(\"])")

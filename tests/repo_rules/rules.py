@@ -69,7 +69,7 @@ ROOMS = {
     "server": ["base/command_line", "base/machine", "model/kernels/cpu", "server/app",
                "server/commands", "server/torch"],
     "training/data": ["base", "model/config", "model/image", "model/text"],
-    "training/data/scenes": ["base", "training/data"],
+    "training/data/scenes": ["base", "model/image", "training/data"],
     "training/distributed": ["base"],
     "training/recipe": ["base", "training/data/scenes"],
     "training/objective": ["base", "model/attention", "model/image", "model/network",
@@ -89,7 +89,8 @@ ROOMS = {
                           "training/publish", "training/recipe", "training/run",
                           "training/service"],
     "training": ["base/command_line", "base/machine", "model/kernels/cpu", "training/commands"],
-    "client": ["base", "base/command_line", "proto"],
+    "client/batch": ["base", "proto"],
+    "client": ["base", "base/command_line", "client/batch", "proto"],
 }
 CODE = (".cc", ".h", ".cu", ".cuh")
 BANNED = [  # (pattern, what to do instead, files that may)

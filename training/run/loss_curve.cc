@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdint>
 #include <fstream>
-#include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 #include <string_view>
 #include <vector>
@@ -14,6 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/durable_file.h"
+#include "base/status_macros.h"
+#include "model/image/encode.h"
 
 namespace llava::training {
 namespace {
@@ -23,11 +24,12 @@ constexpr int kHeight = 480;
 const cv::Rect kPlot{70, 30, kWidth - 100, kHeight - 80};
 constexpr int kLines = 5;  // of the grid, in each direction
 
+// Red, green, blue.
 const cv::Scalar kInk(70, 70, 70);
 const cv::Scalar kGrid(225, 225, 225);
-const cv::Scalar kPale(240, 200, 160);
-const cv::Scalar kStrong(180, 90, 20);
-const cv::Scalar kStage(120, 120, 220);
+const cv::Scalar kPale(160, 200, 240);
+const cv::Scalar kStrong(20, 90, 180);
+const cv::Scalar kStage(220, 120, 120);
 
 struct Point {
   double step;
@@ -59,12 +61,12 @@ class Curve {
     if (most_ <= 0.0) most_ = 1.0;
   }
 
-  cv::Mat Draw() {
+  model::RgbImage Draw() {
     DrawGrid();
     DrawStages();
     DrawLine(Losses(), kPale, 1);
     DrawLine(RunningMean(), kStrong, 2);
-    return image_;
+    return {kWidth, kHeight, {image_.datastart, image_.dataend}};
   }
 
  private:
@@ -144,15 +146,9 @@ class Curve {
 absl::Status DrawLossCurve(const std::string& metrics_file, const std::string& png_file) {
   const std::vector<Point> points = ReadPoints(metrics_file);
   if (points.empty()) return absl::OkStatus();
-  std::vector<unsigned char> png;
-  try {
-    cv::imencode(".png", Curve(points).Draw(), png);
-  } catch (const cv::Exception& error) {
-    return absl::UnavailableError(absl::StrCat(png_file, ": ", error.what()));
-  }
+  ASSIGN_OR_RETURN(const std::string png, model::EncodePng(Curve(points).Draw()));
   const std::string aside = png_file + ".new";
-  const absl::Status written =
-      WriteFile(aside, {reinterpret_cast<const char*>(png.data()), png.size()});
+  const absl::Status written = WriteFile(aside, png);
   return written.ok() ? RenameFile(aside, png_file) : written;
 }
 

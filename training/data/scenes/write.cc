@@ -9,7 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "boost/json.hpp"
-#include "opencv2/imgcodecs.hpp"
+#include "model/image/encode.h"
 #include "training/data/dense_labels.h"
 #include "training/data/scenes/draw.h"
 #include "training/data/scenes/patch_labels.h"
@@ -129,13 +129,15 @@ class Writer {
  private:
   absl::Status WritePicture(const Picture& picture, int quality, const std::string& image) {
     const std::string path = absl::StrCat(folder_, "/images/", image);
-    const cv::Mat pixels(kPictureSize, kPictureSize, CV_8UC3,
-                         const_cast<std::uint8_t*>(picture.bgr.data()));
-    try {
-      if (cv::imwrite(path, pixels, {cv::IMWRITE_JPEG_QUALITY, quality})) return absl::OkStatus();
-    } catch (const cv::Exception& error) {
-      return absl::UnavailableError(absl::StrCat(path, ": ", error.what()));
+    model::RgbImage rgb{kPictureSize, kPictureSize, picture.bgr};
+    for (std::size_t i = 0; i < rgb.pixels.size(); i += 3) {
+      std::swap(rgb.pixels[i], rgb.pixels[i + 2]);
     }
+    ASSIGN_OR_RETURN(const std::string jpeg, model::EncodeJpeg(rgb, quality));
+    std::ofstream file(path, std::ios::binary);
+    file << jpeg;
+    file.close();
+    if (file) return absl::OkStatus();
     return absl::UnavailableError(absl::StrCat(path, ": cannot be written"));
   }
 

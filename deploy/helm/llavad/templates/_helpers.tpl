@@ -77,6 +77,15 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- toYaml $config -}}
 {{- end -}}
 
+{{/* The action of a probe that asks whether the process lives; Kubernetes' gRPC probes speak no TLS. Takes (list $tls $grpcPort). */}}
+{{- define "llavad.alive" -}}
+{{- if index . 0 -}}
+httpGet: {path: /healthz, port: metrics}
+{{- else -}}
+grpc: {port: {{ index . 1 }}, service: liveness}
+{{- end -}}
+{{- end -}}
+
 {{- define "llavad.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001

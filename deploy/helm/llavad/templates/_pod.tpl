@@ -69,6 +69,17 @@ spec:
       volumeMounts:
         - {name: models, mountPath: /models}
         {{- with .volumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
+    {{- if and .verify $.Values.config.checkpoint }}
+    # Every file as its manifest says, or the copy begins again; a folder without one is read for unsound weights.
+    - name: verify-checkpoint
+      image: {{ include "llavad.image" (list $ $.Values.image) }}
+      imagePullPolicy: {{ $.Values.image.pullPolicy }}
+      args: [inspect, {{ $.Values.config.checkpoint | quote }}, --verify]
+      securityContext: {{- include "llavad.containerSecurity" $ | nindent 8 }}
+      resources: {{- toYaml .resources | nindent 8 }}
+      volumeMounts:
+        - {name: models, mountPath: /models, readOnly: true}
+    {{- end }}
   {{- end }}
   {{- end }}
   containers:
@@ -88,7 +99,7 @@ spec:
       startupProbe:
         {{- if $waits }}
         # Without a checkpoint it is alive, and not ready, until one is published.
-        httpGet: {path: /healthz, port: metrics}
+        {{- include "llavad.alive" (list $tls $grpc) | nindent 8 }}
         {{- else if $tls }}
         httpGet: {path: /readyz, port: metrics}
         {{- else }}
@@ -106,9 +117,9 @@ spec:
         periodSeconds: {{ .Values.probes.periodSeconds }}
         timeoutSeconds: {{ .Values.probes.timeoutSeconds }}
         failureThreshold: 2
-      # gRPC health says whether it wants requests, also while a version is swapped: no reason to start it anew.
+      # Whether the process answers, not whether it wants requests: that also ends while a version is swapped.
       livenessProbe:
-        httpGet: {path: /healthz, port: metrics}
+        {{- include "llavad.alive" (list $tls $grpc) | nindent 8 }}
         periodSeconds: 10
         timeoutSeconds: {{ max 5 (int .Values.probes.timeoutSeconds) }}
         failureThreshold: 6

@@ -132,7 +132,9 @@ TEST_F(CommandLineTest, BashOffersFilesWhereAValueIsWanted) {
 
 TEST_F(CommandLineTest, ZshReadsTheBashScriptAndNoOtherShellHasOne) {
   EXPECT_EQ(CompletionScript(app_, "zsh"),
-            "autoload -U +X bashcompinit && bashcompinit\n" + CompletionScript(app_, "bash"));
+            "#compdef paint-it\nautoload -U +X bashcompinit && bashcompinit\n" +
+                CompletionScript(app_, "bash") +
+                "(( ${+compstate} )) && _bash_complete -F _paint_it\n");
   EXPECT_EQ(CompletionScript(app_, "tcsh"), "");
 }
 

@@ -76,6 +76,75 @@ TEST(BmpTest, SixteenBitsAreScaledAsPillowScalesThem) {
             (Pixels{0, 255, 0, 255, 0, 131}));
 }
 
+// Entry i of a palette is (10 * i, 10 * i + 1, 10 * i + 2): what the runs name shows as its red.
+std::string Tens(int count) {
+  std::string palette;
+  for (int i = 0; i < count; ++i) {
+    for (const int value : {10 * i + 2, 10 * i + 1, 10 * i, 0}) {
+      palette += static_cast<char>(value);
+    }
+  }
+  return palette;
+}
+
+std::vector<int> Reds(const absl::StatusOr<RgbImage>& image) {
+  std::vector<int> reds;
+  for (std::size_t i = 0; image.ok() && i < image->pixels.size(); i += 3) {
+    EXPECT_EQ(image->pixels[i + 2], image->pixels[i] + 2);
+    reds.push_back(image->pixels[i]);
+  }
+  return reds;
+}
+
+TEST(BmpTest, RunsOfEightBits) {
+  const auto reds = [](const std::string& runs) {
+    return Reds(Decoded(
+        {.width = 3, .bits = 8, .compression = 1, .colours = 9, .between = Tens(9), .rows = runs}));
+  };
+  using Row = std::vector<int>;
+  EXPECT_EQ(reds({3, 1, 0, 0, 3, 2, 0, 1}), (Row{20, 20, 20, 10, 10, 10}));
+  EXPECT_EQ(reds({0, 3, 1, 2, 3, 0, 0, 0, 2, 4}), (Row{}));  // ends before its last pixel
+  EXPECT_EQ(reds({0, 3, 1, 2, 3, 0, 0, 0, 2, 4, 1, 5}), (Row{40, 40, 50, 10, 20, 30}));
+  EXPECT_EQ(reds({1, 1, 0, 0, 9, 2, 0, 1}), (Row{20, 20, 20, 10, 0, 0}));  // cut at the row's end
+  EXPECT_EQ(reds({1, 1, 0, 2, 1, 1, 1, 7, 0, 1}), (Row{0, 0, 70, 10, 0, 0}));  // right 1, up 1
+  EXPECT_EQ(reds({0, 2, 5, 5, 1, 7}), (Row{0, 0, 0, 0, 0, 0}));                // out of the picture
+  EXPECT_EQ(reds({0, 1}), (Row{0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(reds({0, 8, 1, 2, 3, 4, 5, 6, 7, 8}), (Row{40, 50, 60, 10, 20, 30}));
+}
+
+TEST(BmpTest, RunsOfFourBits) {
+  const auto reds = [](const std::string& runs) {
+    return Reds(Decoded(
+        {.width = 5, .height = 1, .bits = 4, .compression = 2, .between = Tens(16), .rows = runs}));
+  };
+  using Row = std::vector<int>;
+  EXPECT_EQ(reds({5, 0x12}), (Row{10, 20, 10, 20, 10}));
+  EXPECT_EQ(reds({0, 5, 0x12, 0x34, 0x50, 0}), (Row{10, 20, 30, 40, 50}));
+  EXPECT_EQ(reds({0, 3, 0x12, 0x30, 2, 0x45}), (Row{10, 20, 30, 40, 50}));
+}
+
+TEST(BmpTest, WhatAPaletteDoesNotNameIsGrey) {
+  EXPECT_EQ(Decoded({.height = 1,
+                     .bits = 8,
+                     .colours = 2,
+                     .between = Tens(2),
+                     .rows = std::string("\1\7\0\0", 4)})
+                ->pixels,
+            (Pixels{10, 11, 12, 7, 7, 7}));
+}
+
+// The offset of the pixels is 54, where the palette stands, as some programs write it.
+TEST(BmpTest, PixelsAreNeverReadFromThePalette) {
+  Bmp bmp{.height = 1, .bits = 8, .colours = 3, .between = Tens(3), .rows = {2, 1, 0, 0}};
+  std::string bytes = bmp.Bytes();
+  bytes[10] = 54;
+  const auto header = ProbeBmp(bytes);
+  ASSERT_TRUE(header.ok()) << header.status();
+  const ImageLimits limits;
+  DecodeBudget budget(limits);
+  EXPECT_EQ(DecodeBmp(bytes, *header, budget)->pixels, (Pixels{20, 21, 22, 10, 11, 12}));
+}
+
 TEST(BmpTest, MasksAreBytesOrOneOfTwoPairs) {
   const auto with = [](std::uint32_t bits, const std::string& masks) {
     return Bmp{

@@ -3,12 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <opencv2/imgcodecs.hpp>
 #include <string>
 
+#include "base/file.h"
+#include "model/image/image.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::training {
@@ -16,9 +19,11 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Blue, green, red. The plot's corners are (70, 30) and (930, 430).
-const cv::Vec3b kMean(180, 90, 20);
-const cv::Vec3b kStage(120, 120, 220);
+using Colour = std::array<int, 3>;
+
+// Red, green, blue. The plot's corners are (70, 30) and (930, 430).
+constexpr Colour kMean{20, 90, 180};
+constexpr Colour kStage{220, 120, 120};
 
 class LossCurveTest : public ::testing::Test {
  protected:
@@ -27,19 +32,20 @@ class LossCurveTest : public ::testing::Test {
                                            << ", \"stage\": \"" << stage << "\"}\n";
   }
 
-  cv::Mat Draw() {
+  model::RgbImage Draw() {
     const absl::Status status = DrawLossCurve(metrics_, png_);
     EXPECT_TRUE(status.ok()) << status;
-    return cv::imread(png_);
+    return model::DecodeImage(ReadFile(png_, 1 << 20).value()).value();
   }
 
   // Whether the colour is within two pixels of the place.
-  static bool Has(const cv::Mat& image, const cv::Vec3b& colour, int x, int y) {
+  static bool Has(const model::RgbImage& image, const Colour& colour, int x, int y) {
     for (int dy = -2; dy <= 2; ++dy) {
       for (int dx = -2; dx <= 2; ++dx) {
-        const cv::Vec3b& pixel = image.at<cv::Vec3b>(y + dy, x + dx);
+        const std::uint8_t* pixel =
+            &image.pixels.at(static_cast<std::size_t>(3 * ((y + dy) * image.width + x + dx)));
         int distance = 0;
-        for (int i = 0; i < 3; ++i) distance += std::abs(pixel[i] - colour[i]);
+        for (std::size_t i = 0; i < 3; ++i) distance += std::abs(pixel[i] - colour[i]);
         if (distance < 60) return true;
       }
     }
@@ -64,9 +70,9 @@ TEST_F(LossCurveTest, ACurveGoesFromTheFirstLossToTheLast) {
   Add(13, 4.0);
   std::ofstream(metrics_, std::ios::app) << "{\"total_ste\n";  // cut short by a kill
   Add(15, 1.0);
-  const cv::Mat image = Draw();
-  ASSERT_EQ(image.cols, 960);
-  ASSERT_EQ(image.rows, 480);
+  const model::RgbImage image = Draw();
+  ASSERT_EQ(image.width, 960);
+  ASSERT_EQ(image.height, 480);
   EXPECT_TRUE(Has(image, kMean, 300, 30));
   EXPECT_TRUE(Has(image, kMean, 500, 30));
   EXPECT_TRUE(Has(image, kMean, 715, 30 + 150));  // half way down from 4 to 1
@@ -78,7 +84,7 @@ TEST_F(LossCurveTest, ACurveGoesFromTheFirstLossToTheLast) {
 TEST_F(LossCurveTest, AStageBeginsAtALineAndACurveOfItsOwn) {
   for (int step = 0; step < 10; ++step) Add(step, 1.0, "align");
   for (int step = 10; step <= 20; ++step) Add(step, 2.0, "tune");
-  const cv::Mat image = Draw();
+  const model::RgbImage image = Draw();
   EXPECT_TRUE(Has(image, kStage, 70 + 430, 300));
   EXPECT_FALSE(Has(image, kStage, 70 + 400, 300));
   EXPECT_TRUE(Has(image, kMean, 200, 230));
@@ -89,7 +95,7 @@ TEST_F(LossCurveTest, AStageBeginsAtALineAndACurveOfItsOwn) {
 // 500 steps: a mean over some ten of them lies between losses that jump.
 TEST_F(LossCurveTest, TheMeanIsSmootherThanTheLosses) {
   for (int step = 0; step <= 500; ++step) Add(step, step % 2 == 0 ? 4.0 : 0.0);
-  const cv::Mat image = Draw();
+  const model::RgbImage image = Draw();
   EXPECT_TRUE(Has(image, kMean, 700, 230) || Has(image, kMean, 700, 240) ||
               Has(image, kMean, 700, 220));
   EXPECT_FALSE(Has(image, kMean, 700, 60));
@@ -98,7 +104,7 @@ TEST_F(LossCurveTest, TheMeanIsSmootherThanTheLosses) {
 
 TEST_F(LossCurveTest, OneStepAndLossesOfZeroAreDrawnToo) {
   Add(1, 0.0);
-  EXPECT_FALSE(Draw().empty());
+  EXPECT_EQ(Draw().width, 960);
   EXPECT_FALSE(std::filesystem::exists(png_ + ".new"));
 }
 
