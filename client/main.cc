@@ -3,6 +3,7 @@
 
 #include "base/command_line/command_line.h"
 #include "base/command_line/version.h"
+#include "client/batch_command.h"
 #include "client/bench_command.h"
 #include "client/chat_command.h"
 #include "client/exit_code.h"
@@ -20,6 +21,7 @@ int main(int argc, char** argv) {
   llava::DescribeItself(&app);
   int exit_code = llava::client::kOk;
   llava::client::AddChatCommand(&app, &exit_code);
+  llava::client::AddBatchCommand(&app, &exit_code);
   llava::client::AddBenchCommand(&app, &exit_code);
   llava::client::AddHealthCommand(&app, &exit_code);
   llava::client::AddJobsCommand(&app, &exit_code);

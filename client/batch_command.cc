@@ -1,0 +1,91 @@
+#include "client/batch_command.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "client/batch/output.h"
+#include "client/batch/progress.h"
+#include "client/batch/run.h"
+#include "client/connection.h"
+#include "client/exit_code.h"
+
+namespace llava::client {
+namespace {
+
+struct Arguments {
+  Connection connection;
+  BatchOptions batch;
+  std::string output;
+  std::string system;
+  int max_tokens = 256;
+  double temperature = 0;
+};
+
+int ExitCodeOf(const absl::Status& status, const BatchProgress& progress,
+               std::int64_t failed_before) {
+  if (status.ok()) return progress.failed + failed_before > 0 ? kRequestError : kOk;
+  std::fprintf(stderr, "llava batch: %s\n", std::string(status.message()).c_str());
+  return client::ExitCodeOf(grpc::Status(static_cast<grpc::StatusCode>(status.code()), ""));
+}
+
+int Run(Arguments& arguments) {
+  v1::ChatRequest& common = arguments.batch.defaults.request;
+  common.set_priority(v1::PRIORITY_LOW);
+  common.mutable_sampling()->set_max_tokens(arguments.max_tokens);
+  common.mutable_sampling()->set_temperature(arguments.temperature);
+  if (!arguments.system.empty()) {
+    v1::ChatMessage* message = common.add_messages();
+    message->set_role(v1::ROLE_SYSTEM);
+    message->add_parts()->set_text(arguments.system);
+  }
+  const auto stub = arguments.connection.Stub();
+  if (!stub.ok()) return ExitCodeOf(stub.status(), {}, 0);
+  auto output = BatchOutput::Open(arguments.output);
+  if (!output.ok()) return ExitCodeOf(output.status(), {}, 0);
+  const std::int64_t failed_before = output->failed();
+  const RealClock clock;
+  ProgressLine line(&clock, stderr);
+  BatchRun run(
+      &arguments.batch, &*output, stub->get(),
+      [&](grpc::ClientContext* context) { arguments.connection.Identify(context); }, &clock,
+      [&](const BatchProgress& progress) { line.Show(progress); });
+  return ExitCodeOf(run.Run(), run.progress(), failed_before);
+}
+
+}  // namespace
+
+void AddBatchCommand(CLI::App* app, int* exit_code) {
+  CLI::App* command = app->add_subcommand("batch", "Ask about many pictures, answers into a file");
+  command->footer(
+      "INPUT is a folder, a pattern in quotes ('shots/*.png'), or a file of rows (.jsonl):\n"
+      "  {\"id\": \"a\", \"image\": \"a.jpg\", \"prompt\": \"What is this?\"}   or OpenAI's batch "
+      "format.\n"
+      "The output has a row for each: id, answer, finish_reason, model, version, prompt_tokens,\n"
+      "completion_tokens, error; JSON lines, or CSV when its name ends in .csv. Run again after a\n"
+      "kill, it goes on with the rows that are missing. Requests have low priority.\n" +
+      command->get_footer());
+  auto arguments = std::make_shared<Arguments>();
+  arguments->connection.AddFlags(command);
+  BatchOptions& batch = arguments->batch;
+  command->add_option("INPUT", batch.input, "Folder, pattern or FILE.jsonl")->required();
+  command->add_option("--prompt", batch.defaults.prompt, "What to ask, where a row does not say");
+  command->add_option("--out", arguments->output, "File of answers, .jsonl or .csv")->required();
+  command->add_option("--model", *batch.defaults.request.mutable_model(),
+                      "Model to ask; without it: the rows', or the server's");
+  command->add_option("--system", arguments->system, "Instructions before every prompt");
+  command->add_option("--max-tokens", arguments->max_tokens, "Tokens of an answer at most")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--temperature", arguments->temperature, "0 takes the likeliest token")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  command->add_option("--concurrency", batch.concurrency, "Requests under way at a time")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  command->callback([arguments, exit_code] { *exit_code = Run(*arguments); });
+}
+
+}  // namespace llava::client
