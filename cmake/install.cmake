@@ -8,10 +8,20 @@
 set(LLAVA_PROGRAMS llavad llava-train llava)
 set(LLAVA_LIBRARY_FOLDER lib/llava)
 
+# The build folder has the same layout, so that programs are installed as they were linked (CMake
+# would otherwise make room for a longer path with colons, which mean the current folder).
+file(GLOB torch_libraries ${LLAVA_LIBTORCH_DIR}/lib/*.so* ${LLAVA_DEPS}/nvidia/*/lib/*.so*)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/${LLAVA_LIBRARY_FOLDER})
+foreach(library ${torch_libraries})
+  get_filename_component(name ${library} NAME)
+  file(CREATE_LINK ${library} ${CMAKE_BINARY_DIR}/${LLAVA_LIBRARY_FOLDER}/${name} SYMBOLIC)
+endforeach()
+
 # RPATH instead of RUNPATH: libraries of libraries are found by it too.
 foreach(program ${LLAVA_PROGRAMS})
   target_link_options(${program} PRIVATE -Wl,--disable-new-dtags)
-  set_target_properties(${program} PROPERTIES INSTALL_RPATH "$ORIGIN/../${LLAVA_LIBRARY_FOLDER}")
+  set_target_properties(${program} PROPERTIES
+    BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN/../${LLAVA_LIBRARY_FOLDER}")
   install(TARGETS ${program} RUNTIME_DEPENDENCY_SET llava_libraries
           DESTINATION bin COMPONENT ${program})
 endforeach()

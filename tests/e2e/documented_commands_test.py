@@ -37,8 +37,8 @@ NOT_RUN = {
     ("README.md", "docker build"): "needs a Docker engine: scripts/image-check has one",
     ("README.md", "docker compose"): "needs a Docker engine; images_test reads what it starts",
     ("README.md", "helm install"): "needs a cluster; chart_test renders it",
-    ("docs/deploying.md", "install -m"): "writes into the system",
-    ("docs/deploying.md", "llavad --print-config >"): "writes into the system",
+    ("docs/deploying.md", "apt install"): "writes into the system; scripts/package-check does it in another root",
+    ("docs/deploying.md", "mkdir -p /etc/llavad"): "writes into the system",
     ("docs/deploying.md", "systemctl enable"): "needs systemd; systemd_test has its verdict on the unit",
     ("docs/deploying.md", "docker "): "needs a Docker engine: scripts/image-check has one",
     ("docs/deploying.md", "llava chat"): "asks what compose has started",
@@ -227,6 +227,10 @@ class DocumentedCommandsTest(unittest.TestCase):
     def bench(self, command):
         self.assertIn("output tokens/s", self.shell(f"{command.split('  #')[0]} --server {self.daemon.grpc} --max-tokens 4"))
 
+    def batch(self, command):
+        self.shell(f"{command.split('  #')[0]} --server {self.daemon.grpc} --max-tokens 4")
+        self.assertIn("stop,", (self.work / "answers.csv").read_text().replace("length,", "stop,"))
+
     def job(self, command):
         """`llava jobs create recipe.yaml`, and what is asked about job 1, of a service of their own."""
         with self.started(f"exec llava-train serve --config {self.work}/jobs.yaml") as service:
@@ -273,6 +277,7 @@ class DocumentedCommandsTest(unittest.TestCase):
         ("json", r'"conversations"', row),
         ("", r"^curl .*completions", curl), ("", r"^curl .*readyz", readyz),
         ("", r"^llava chat", client), ("", r"^llava models", models), ("", r"^llava bench", bench),
+        ("", r"^llava batch", batch),
         ("", r"^llava jobs", job),
         ("", r"^llavad --config \S+ --check", shell), ("", r"^llavad (inspect|generate)", shell),
         ("", r"^llavad |^llava-train serve", server),
