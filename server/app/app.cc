@@ -37,8 +37,10 @@
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
 #include "server/observe/process_metrics.h"
+#include "server/observe/vllm_names.h"
 #include "server/registry/latest_watcher.h"
 #include "server/registry/registry.h"
+#include "server/tracing/trace_exporter.h"
 
 namespace llava::server {
 namespace {
@@ -73,8 +75,12 @@ struct App::Parts {
         io(static_cast<int>(config.http_threads)),
         prepare(static_cast<int>(config.prepare_threads),
                 2 * static_cast<std::size_t>(config.queue_requests)),  // half may be one tenant's
+        traces(config.otlp_endpoint.empty()
+                   ? nullptr
+                   : std::make_unique<tracing::TraceExporter>(
+                         config.otlp_endpoint, std::string(Version()), &metric_registry)),
         runner(ToRunnerOptions(config), &models.directory(), &admission, &prepare, &metrics,
-               log.get(), clock),
+               log.get(), clock, traces.get()),
         fetcher(std::move(fetch), clock),
         guard(&auth, ToGuardLimits(config)),
         chat(&runner, &io, &guard),
@@ -112,6 +118,7 @@ struct App::Parts {
   registry::Registry models;
   api::IoPool io;
   api::PreparePool prepare;
+  const std::unique_ptr<tracing::TraceExporter> traces;
   api::ChatRunner runner;
   api::ImageFetcher fetcher;
   rpc::CallGuard guard;
@@ -142,6 +149,7 @@ std::string App::Parts::Scrape() {
   auto process = process_metrics.Collect();
   families.insert(families.end(), std::make_move_iterator(process.begin()),
                   std::make_move_iterator(process.end()));
+  if (config.metrics_dialect == "vllm") observe::AddVllmNames(ModelName(config), &families);
   return prometheus::TextSerializer().Serialize(families);
 }
 

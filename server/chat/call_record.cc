@@ -1,5 +1,6 @@
 #include "server/chat/call_record.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -16,14 +17,30 @@ const char* ReasonName(scheduling::FinishReason reason) {
   return reason == scheduling::FinishReason::kLength ? "length" : "stop";
 }
 
+// The caller's trace; else a new one where traces are collected.
+std::optional<tracing::TraceContext> TraceOf(std::string_view traceparent, bool collected) {
+  auto context = tracing::ParseTraceparent(traceparent);
+  if (!context && collected) context = tracing::NewTrace();
+  return context;
+}
+
+// By OpenTelemetry's conventions for servers: what a client did wrong is no error of ours.
+bool IsError(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kInternal ||
+         status.code() == absl::StatusCode::kUnknown ||
+         status.code() == absl::StatusCode::kUnavailable ||
+         status.code() == absl::StatusCode::kDeadlineExceeded;
+}
+
 }  // namespace
 
 CallRecord::CallRecord(const Sinks& sinks, std::string protocol, std::string request_id,
-                       TimePoint arrival)
+                       TimePoint arrival, std::string_view traceparent)
     : sinks_(sinks),
       protocol_(std::move(protocol)),
       request_id_(std::move(request_id)),
-      arrival_(arrival) {}
+      arrival_(arrival),
+      trace_(TraceOf(traceparent, sinks.traces != nullptr)) {}
 
 CallRecord::~CallRecord() {
   if (!ended_) End(absl::CancelledError("the client has gone"), {});
@@ -57,6 +74,7 @@ void CallRecord::End(absl::Status status, const scheduling::Usage& usage) {
   const Duration total = now - arrival_;
   Count(status, usage, total);
   Log(status, usage, total);
+  if (sinks_.traces != nullptr && trace_->sampled) Trace(status, usage, total);
   if (!watched_) return;
   const auto observation = watch_.Observe(status, usage);
   if (observation) sinks_.models->Observe(*watched_, *observation);
@@ -89,6 +107,7 @@ void CallRecord::Log(const absl::Status& status, const scheduling::Usage& usage,
                               {"prefill_seconds", Seconds(usage.prefill)},
                               {"decode_seconds", Seconds(usage.decode)},
                               {"total_seconds", Seconds(total)}};
+  if (trace_) line["trace_id"] = tracing::Hex(trace_->trace_id);
   if (status.ok()) {
     line["reason"] = reason_;
     line["answer"] = sinks_.log->Content(text_);
@@ -102,6 +121,38 @@ void CallRecord::Log(const absl::Status& status, const scheduling::Usage& usage,
   } else {
     sinks_.log->Info("request ended", std::move(line));
   }
+}
+
+// The phases follow each other: Usage counts from the arrival to the first step, from there to the
+// first token (its pictures' encoding goes before its prompt), and from there to the end.
+void CallRecord::Trace(const absl::Status& status, const scheduling::Usage& usage, Duration total) {
+  const Duration prepared = std::min(prepare_time, total);
+  const Duration first_step = std::max(prepared, usage.queue);
+  const Duration encoded = first_step + usage.encode;
+  const Duration first_token = encoded + usage.prefill;
+  tracing::Trace trace;
+  trace.context = *trace_;
+  trace.name = "chat";
+  trace.end_unix_millis = sinks_.clock->UnixMillis();
+  trace.total = total;
+  trace.phases = {{"prepare", {}, prepared},
+                  {"queue", prepared, first_step},
+                  {"encode", first_step, encoded},
+                  {"prefill", encoded, first_token},
+                  {"decode", first_token, first_token + usage.decode}};
+  trace.texts = {{"llava.request_id", request_id_},
+                 {"llava.protocol", protocol_},
+                 {"llava.status", absl::StatusCodeToString(status.code())},
+                 {"llava.tenant", Utf8Repair(tenant)},
+                 {"llava.version", version},
+                 {"gen_ai.request.model", Utf8Repair(model)},
+                 {"llava.reason", status.ok() ? reason_ : ReasonOf(status)}};
+  trace.numbers = {{"gen_ai.usage.input_tokens", usage.prompt_tokens},
+                   {"gen_ai.usage.output_tokens", usage.generated_tokens},
+                   {"llava.cached_tokens", usage.cached_tokens},
+                   {"llava.images", images}};
+  if (IsError(status)) trace.error = Utf8Repair(StdView(status.message()));
+  sinks_.traces->Add(std::move(trace));
 }
 
 }  // namespace llava::api

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "base/clock.h"
@@ -16,6 +17,8 @@
 #include "server/observe/metrics.h"
 #include "server/registry/served_model.h"
 #include "server/scheduling/request.h"
+#include "server/tracing/trace_context.h"
+#include "server/tracing/trace_exporter.h"
 
 namespace llava::api {
 
@@ -26,13 +29,16 @@ struct Sinks {
   const Clock* clock = nullptr;
   Gate* in_flight = nullptr;
   registry::ModelDirectory* models = nullptr;
+  tracing::TraceExporter* traces = nullptr;  // null: nobody collects them
 };
 
 // One thread at a time. Holds a place in the gate.
 class CallRecord {
  public:
   // REQUIRES: the caller has entered sinks.in_flight for this record.
-  CallRecord(const Sinks& sinks, std::string protocol, std::string request_id, TimePoint arrival);
+  // `traceparent`: the header; what is no such header begins a trace here.
+  CallRecord(const Sinks& sinks, std::string protocol, std::string request_id, TimePoint arrival,
+             std::string_view traceparent);
   ~CallRecord();  // ends it as CANCELLED, unless it has ended
   CallRecord(const CallRecord&) = delete;
   CallRecord& operator=(const CallRecord&) = delete;
@@ -56,11 +62,13 @@ class CallRecord {
   bool IsAtDeadline(TimePoint now) const;
   void Count(const absl::Status& status, const scheduling::Usage& usage, Duration total);
   void Log(const absl::Status& status, const scheduling::Usage& usage, Duration total);
+  void Trace(const absl::Status& status, const scheduling::Usage& usage, Duration total);
 
   const Sinks sinks_;
   const std::string protocol_;
   const std::string request_id_;
   const TimePoint arrival_;
+  const std::optional<tracing::TraceContext> trace_;
   std::string reason_ = "none";  // how the last choice finished
   std::string text_;             // of the answers, when content is logged
   std::optional<Digest> watched_;

@@ -28,8 +28,9 @@ struct CallImage {
 struct ChatCall {
   std::string protocol;  // "grpc" or "http", for metrics
   std::string request_id;
-  std::string model;   // empty: the default
-  std::string tenant;  // of rpc::TenantOf, which checks what it is called; "" before it runs
+  std::string traceparent;  // the header of W3C Trace Context, or what a client sent for it
+  std::string model;        // empty: the default
+  std::string tenant;       // of rpc::TenantOf, which checks what it is called; "" before it runs
   std::string cache_salt;
   std::vector<model::ChatMessage> messages;
   std::vector<CallImage> images;  // what the messages' ImageParts index

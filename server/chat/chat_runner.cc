@@ -92,14 +92,16 @@ struct ChatRunner::Job {
 
 ChatRunner::ChatRunner(const Options& options, registry::ModelDirectory* models,
                        engine::AdmissionGate* admission, PreparePool* pool,
-                       observe::Metrics* metrics, const observe::Log* log, const Clock* clock)
+                       observe::Metrics* metrics, const observe::Log* log, const Clock* clock,
+                       tracing::TraceExporter* traces)
     : options_(options),
       models_(models),
       admission_(admission),
       pool_(pool),
       metrics_(metrics),
       log_(log),
-      clock_(clock) {}
+      clock_(clock),
+      traces_(traces) {}
 
 std::shared_ptr<ChatRunner::Job> ChatRunner::MakeJob(ChatCall call, Done done) {
   if (!in_flight_.Enter()) {
@@ -108,9 +110,10 @@ std::shared_ptr<ChatRunner::Job> ChatRunner::MakeJob(ChatCall call, Done done) {
     done(Draining());
     return nullptr;
   }
-  const Sinks sinks{metrics_, log_, clock_, &in_flight_, models_};
+  const Sinks sinks{metrics_, log_, clock_, &in_flight_, models_, traces_};
   auto job = std::make_shared<Job>();
-  job->record = std::make_unique<CallRecord>(sinks, call.protocol, call.request_id, call.arrival);
+  job->record = std::make_unique<CallRecord>(sinks, call.protocol, call.request_id, call.arrival,
+                                             call.traceparent);
   job->call = std::move(call);
   job->done = std::move(done);
   return job;

@@ -21,6 +21,7 @@
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
 #include "server/registry/served_model.h"
+#include "server/tracing/trace_exporter.h"
 
 namespace llava::api {
 
@@ -37,7 +38,7 @@ class ChatRunner {
 
   ChatRunner(const Options& options, registry::ModelDirectory* models,
              engine::AdmissionGate* admission, PreparePool* pool, observe::Metrics* metrics,
-             const observe::Log* log, const Clock* clock);
+             const observe::Log* log, const Clock* clock, tracing::TraceExporter* traces = nullptr);
 
   // Calls `done` exactly once: in the caller's thread when the call is refused, else in a prepare
   // thread. Until then the caller keeps the bytes of the images.
@@ -100,6 +101,7 @@ class ChatRunner {
   observe::Metrics* const metrics_;
   const observe::Log* const log_;
   const Clock* const clock_;
+  tracing::TraceExporter* const traces_;
   Gate in_flight_;
   std::atomic<bool> cut_off_ = false;
   engine::EngineRouter router_;

@@ -106,6 +106,8 @@ struct Config {
 
   std::string log_level = "info";
   bool log_content = false;
+  std::string otlp_endpoint;
+  std::string metrics_dialect = "llava";
 };
 
 // By the option's name, where its value came from: a file's name, "LLAVAD_MAX_N", "--max-n". What

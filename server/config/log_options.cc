@@ -5,6 +5,8 @@ namespace {
 
 constexpr absl::string_view kLogLevelChoices[] = {"debug", "info", "warning", "error"};
 
+constexpr absl::string_view kMetricsDialects[] = {"llava", "vllm"};
+
 constexpr Option kLogOptions[] = {
     {"log_level",
      &Config::log_level,
@@ -14,6 +16,15 @@ constexpr Option kLogOptions[] = {
      kLogLevelChoices},
     {"log_content", &Config::log_content,
      "Whether the text of prompts and answers is logged. Pictures never are."},
+    {"otlp_endpoint", &Config::otlp_endpoint,
+     "HOST:PORT of an OpenTelemetry collector that takes spans by plain gRPC; empty: none are "
+     "made."},
+    {"metrics_dialect",
+     &Config::metrics_dialect,
+     "vllm: /metrics has the names of vLLM too, for dashboards and autoscalers made for it.",
+     Unit::kNone,
+     {},
+     kMetricsDialects},
 };
 
 }  // namespace

@@ -20,16 +20,20 @@ IMAGES = ROOT / "tests/golden/data/images"
 PROGRAM = os.environ["LLAVAD"]  # fake_llavad, or llavad itself
 
 
-def generated_client(with_models=False):
-    """(chat_pb2, chat_pb2_grpc), generated now; `with_models`: and (models_pb2, models_pb2_grpc)."""
+def generated(*protos):
+    """(x_pb2, x_pb2_grpc, ...) of the files below proto/, generated now."""
     out = tempfile.mkdtemp(prefix="llava-client-")
     standard = Path(grpc_tools.__file__).parent / "_proto"
-    code = protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"-I{standard}", f"--python_out={out}", f"--grpc_python_out={out}",
-                        "llava/v1/chat.proto", "llava/v1/models.proto"])
+    code = protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"-I{standard}", f"--python_out={out}", f"--grpc_python_out={out}", *protos])
     assert code == 0
     sys.path.insert(0, out)
-    names = ["chat_pb2", "chat_pb2_grpc"] + ["models_pb2", "models_pb2_grpc"] * with_models
-    return tuple(importlib.import_module("llava.v1." + name) for name in names)
+    names = [proto.removesuffix(".proto").replace("/", ".") + suffix for proto in protos for suffix in ("_pb2", "_pb2_grpc")]
+    return tuple(importlib.import_module(name) for name in names)
+
+
+def generated_client(with_models=False):
+    """(chat_pb2, chat_pb2_grpc); `with_models`: and (models_pb2, models_pb2_grpc)."""
+    return generated("llava/v1/chat.proto", "llava/v1/models.proto")[:4 if with_models else 2]
 
 
 def wait_until(condition, what, seconds=30):

@@ -30,6 +30,7 @@ absl::StatusOr<CallHead> ReadHead(grpc::CallbackServerContext* context, const rp
   head.arrival = clock.Now();
   head.deadline = Deadline(*context, clock);
   head.request_id = RequestIdOr(rpc::MetadataOf(*context, "x-request-id"));
+  head.traceparent = rpc::MetadataOf(*context, "traceparent");
   context->AddInitialMetadata("x-request-id", head.request_id);
   ASSIGN_OR_RETURN(head.caller, guard.Authenticate(*context, role));
   head.tenant = rpc::MetadataOf(*context, "x-tenant");
@@ -47,6 +48,7 @@ absl::Status Complete(CallHead head, absl::string_view field, ChatCall* call) {
   call->arrival = head.arrival;
   call->deadline = head.deadline;
   call->request_id = std::move(head.request_id);
+  call->traceparent = std::move(head.traceparent);
   return absl::OkStatus();
 }
 

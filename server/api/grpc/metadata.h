@@ -20,6 +20,7 @@ namespace llava::api {
 struct CallHead {
   rpc::Caller caller;
   std::string request_id;
+  std::string traceparent;
   std::string tenant;  // the metadata x-tenant
   TimePoint arrival;
   std::optional<TimePoint> deadline;

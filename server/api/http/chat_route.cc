@@ -144,6 +144,7 @@ class Completion {
     ChatCall call = std::move(parsed_.call);
     call.arrival = arrival_;
     call.request_id = exchange_->request_id();
+    call.traceparent = HeaderOf(exchange_->request(), "traceparent");
     call.cancelled = cancelled_;
     return call;
   }

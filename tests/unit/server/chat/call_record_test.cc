@@ -41,10 +41,10 @@ class CallRecordTest : public ::testing::Test {
         log_({.level = "info", .content = true}, &clock_,
              std::make_shared<spdlog::sinks::ostream_sink_mt>(out_)) {}
 
-  std::unique_ptr<CallRecord> Record() {
+  std::unique_ptr<CallRecord> Record(const std::string& traceparent = "") {
     EXPECT_TRUE(in_flight_.Enter());
     const Sinks sinks{&metrics_, &log_, &clock_, &in_flight_, &directory_};
-    auto record = std::make_unique<CallRecord>(sinks, "http", "id-1", clock_.Now());
+    auto record = std::make_unique<CallRecord>(sinks, "http", "id-1", clock_.Now(), traceparent);
     record->tenant = "alice";
     record->model = "m";
     record->version = "v";
@@ -185,6 +185,17 @@ TEST_F(CallRecordTest, OnlyTheBeginningOfALongAnswerIsLogged) {
   }
   record->End(absl::OkStatus(), {});
   EXPECT_LT(Lines().at(0).at("answer").as_string().size(), 6000u);
+}
+
+TEST_F(CallRecordTest, TheLogNamesTheTraceThatACallBelongsTo) {
+  Record("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")->End(absl::OkStatus(), {});
+  Record("nonsense")->End(absl::OkStatus(), {});
+  Record()->End(absl::OkStatus(), {});
+  const auto lines = Lines();
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0].at("trace_id"), "0af7651916cd43dd8448eb211c80319c");
+  EXPECT_FALSE(lines[1].contains("trace_id"));
+  EXPECT_FALSE(lines[2].contains("trace_id"));
 }
 
 }  // namespace
