@@ -269,6 +269,20 @@ class ChartTest(unittest.TestCase):
         addresses = {"listen", "http", "metrics"}  # the defaults are llavad's own, but for the ports' addresses
         render({"config": {name: value for name, value in options.items() if name not in addresses}})
 
+    def test_the_jobset_runs_what_the_chart_runs(self):
+        jobset = yaml.safe_load((ROOT / "deploy/examples/jobset.yaml").read_text())
+        (ranks,) = jobset["spec"]["replicatedJobs"]
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": ranks["template"]["spec"]}
+        check_schema(job)  # the part that is Kubernetes' own
+        (charts,) = of_kind(self.made["run on several machines"], "Job")
+        own, others = (j["spec"]["template"]["spec"]["containers"][0] for j in (job, charts))
+        self.assertEqual([e["name"] for e in own["env"]], [e["name"] for e in others["env"]][:len(own["env"])])
+        env = {e["name"]: e.get("value", e.get("valueFrom")) for e in own["env"]}
+        self.assertEqual(env["RANK"], others["env"][0]["valueFrom"])
+        self.assertEqual(env["WORLD_SIZE"], str(job["spec"]["completions"]))
+        self.assertEqual(env["MASTER_ADDR"], f"{jobset['metadata']['name']}-{ranks['name']}-0-0.{jobset['metadata']['name']}")
+        self.assertEqual(own["args"][0], "run")
+
     def test_the_training_service_reads_its_configuration(self):
         for name in ("training service", "training service, secured"):
             with self.subTest(name), tempfile.TemporaryDirectory() as folder:
