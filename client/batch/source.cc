@@ -37,7 +37,8 @@ absl::Status ForEachPicture(const std::string& folder, const Visit& visit) {
   std::error_code error;
   fs::recursive_directory_iterator entries(folder, error);
   for (; !error && entries != fs::end(entries); entries.increment(error)) {
-    if (!IsPicture(entries->path()) || entries->is_directory()) continue;
+    std::error_code ignored;  // a link that leads nowhere fails as a row
+    if (!IsPicture(entries->path()) || entries->is_directory(ignored)) continue;
     const std::string path = entries->path().string();
     RETURN_IF_ERROR(visit({fs::path(path).lexically_relative(folder).string(), "", path}));
   }
