@@ -11,6 +11,7 @@
 #include "training/commands/convert_command.h"
 #include "training/commands/evaluate_command.h"
 #include "training/commands/export_command.h"
+#include "training/commands/generate_command.h"
 #include "training/commands/pin_command.h"
 #include "training/commands/plan_command.h"
 #include "training/commands/run_command.h"
@@ -32,6 +33,8 @@ int main(int argc, char** argv) {
   llava::training::AddConvertCommand(app, &exit_code);
   llava::training::AddEvaluateCommand(app, &exit_code);
   llava::training::AddExportCommand(app, &exit_code);
+  llava::training::AddFilterCommand(app, &exit_code);
+  llava::training::AddGenerateCommand(app, &exit_code);
   llava::training::AddPinCommands(app, &exit_code);
   llava::training::AddPlanCommand(app, &exit_code);
   llava::training::AddRunCommand(app, &exit_code);

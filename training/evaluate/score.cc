@@ -72,10 +72,14 @@ absl::StatusOr<std::vector<EvaluationItem>> ReadEvaluationItems(const std::strin
     const Row* row = std::get_if<Row>(&parsed);
     if (row == nullptr) return absl::DataLossError(absl::StrCat(data.Describe(i), ": has changed"));
     const std::vector<std::string> kinds = KindsOf(text);
+    std::vector<std::pair<std::string, std::string>> history;
     for (std::size_t turn = 0; turn + 1 < row->turns.size(); turn += 2) {
       const std::size_t pair = turn / 2;
-      items.push_back({row->images, WithoutPlaceholders(row->turns[turn].text),
-                       row->turns[turn + 1].text, pair < kinds.size() ? kinds[pair] : "all"});
+      const std::string question = WithoutPlaceholders(row->turns[turn].text);
+      const std::string& answer = row->turns[turn + 1].text;
+      items.push_back(
+          {row->images, question, answer, pair < kinds.size() ? kinds[pair] : "all", history});
+      history.emplace_back(question, answer);
     }
   }
   return items;

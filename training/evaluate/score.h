@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -17,7 +18,8 @@ struct EvaluationItem {
   std::vector<std::string> images;  // relative to the images folder
   std::string question;             // without placeholders
   std::string answer;
-  std::string kind;  // "all" where the data names none
+  std::string kind;                                            // "all" where the data names none
+  std::vector<std::pair<std::string, std::string>> history{};  // questions and answers before it
 };
 
 // Every question of LLaVA rows, each on its own; rows may name the kinds of their answers in a list

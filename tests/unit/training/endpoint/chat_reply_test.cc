@@ -1,0 +1,111 @@
+#include "training/endpoint/chat_reply.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace llava::training {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::int64_t kNow = 1445412480;  // Wed, 21 Oct 2015 07:28:00 GMT
+
+Attempt Read(const std::string& body, int status = 200, const std::string& model = "gpt-4") {
+  HttpAnswer answer;
+  answer.status = status;
+  answer.body = body;
+  return ReadAnswer(answer, model, /*any_model=*/false, kNow, /*prompt_bytes=*/30);
+}
+
+std::string Body(const std::string& message, const std::string& rest = "") {
+  return R"({"choices":[{"finish_reason":"stop","message":)" + message + "}]" + rest + "}";
+}
+
+TEST(ChatReply, ReadsACompletion) {
+  const Attempt attempt =
+      Read(Body(R"({"content":"8 9\nBoth."})",
+                R"(,"model":"gpt-4-0613","usage":{"prompt_tokens":12,"completion_tokens":4})"));
+  EXPECT_EQ(attempt.verdict, Verdict::kGood);
+  EXPECT_EQ(attempt.reply.text, "8 9\nBoth.");
+  EXPECT_EQ(attempt.reply.finish_reason, "stop");
+  EXPECT_EQ(attempt.reply.model, "gpt-4-0613");
+  EXPECT_EQ(attempt.reply.prompt_tokens, 12);
+  EXPECT_EQ(attempt.reply.completion_tokens, 4);
+  EXPECT_FALSE(attempt.reply.estimated);
+}
+
+TEST(ChatReply, TokensThatNobodyCountedAreEstimated) {
+  const Attempt attempt = Read(Body(R"({"content":"twelve bytes"})"));
+  EXPECT_EQ(attempt.verdict, Verdict::kGood);
+  EXPECT_TRUE(attempt.reply.estimated);
+  EXPECT_EQ(attempt.reply.prompt_tokens, 11);
+  EXPECT_EQ(attempt.reply.completion_tokens, 5);
+}
+
+TEST(ChatReply, WhatIsNoAnswerMayHaveCost) {
+  for (const std::string& body :
+       {std::string("<html>502</html>"), std::string(R"({"choices":[{"mess)"), std::string(),
+        std::string("{}"), std::string("[]"), std::string(R"({"choices":[]})"),
+        std::string(R"({"choices":[1]})"), Body(R"({"content":null})"), Body("{}"),
+        Body(R"({"content":"a\u0000b"})"), Body("{\"content\":\"\xff\"}"),
+        Body(R"({"content":"x"})", R"(,"model":"gpt-3.5")")}) {
+    const Attempt attempt = Read(body);
+    EXPECT_EQ(attempt.verdict, Verdict::kMalformed) << body;
+    EXPECT_TRUE(attempt.paid) << body;
+    EXPECT_FALSE(attempt.message.empty()) << body;
+  }
+  HttpAnswer packed{.status = 200, .content_encoding = "gzip", .body = Body(R"({"content":"x"})")};
+  EXPECT_EQ(ReadAnswer(packed, "gpt-4", true, kNow, 0).verdict, Verdict::kMalformed);
+}
+
+TEST(ChatReply, AnyModelIsTakenWhereThatIsAllowed) {
+  HttpAnswer other{.status = 200, .body = Body(R"({"content":"x"})", R"(,"model":"llava")")};
+  EXPECT_EQ(ReadAnswer(other, "gpt-4", true, kNow, 0).verdict, Verdict::kGood);
+  EXPECT_EQ(Read(Body(R"({"content":"x"})", R"(,"model":"gpt-40")")).verdict,
+            Verdict::kMalformed);  // another model, not a version of this
+}
+
+TEST(ChatReply, StatusesSayWhatToDo) {
+  const std::string body = R"({"error":{"message":"No such model."}})";
+  for (const int status : {429, 503}) EXPECT_EQ(Read(body, status).verdict, Verdict::kThrottled);
+  for (const int status : {500, 502, 504, 408, 409, 425}) {
+    EXPECT_EQ(Read(body, status).verdict, Verdict::kUnwell) << status;
+  }
+  for (const int status : {400, 413, 422}) {
+    EXPECT_EQ(Read(body, status).verdict, Verdict::kRefused) << status;
+  }
+  for (const int status : {401, 403, 404, 302}) {
+    EXPECT_EQ(Read(body, status).verdict, Verdict::kHopeless) << status;
+  }
+  EXPECT_EQ(Read(body, 404).message, "No such model.");
+  EXPECT_EQ(Read(R"({"error":"plain"})", 400).message, "plain");
+  EXPECT_EQ(Read("<html>no</html>", 500).message, "<html>no</html>");
+  EXPECT_FALSE(Read(body, 429).paid);
+  const HttpAnswer moved{.status = 301, .location = "http://elsewhere/"};
+  EXPECT_THAT(ReadAnswer(moved, "m", false, kNow, 0).message, HasSubstr("http://elsewhere/"));
+}
+
+TEST(ChatReply, WaitsAreSecondsOrDates) {
+  EXPECT_EQ(ParseRetryAfter("12", kNow), std::chrono::seconds(12));
+  EXPECT_EQ(ParseRetryAfter("0.5", kNow), std::chrono::milliseconds(500));
+  EXPECT_EQ(ParseRetryAfter("Wed, 21 Oct 2015 07:28:30 GMT", kNow), std::chrono::seconds(30));
+  EXPECT_EQ(ParseRetryAfter("Wed, 21 Oct 2015 07:27:00 GMT", kNow), std::chrono::seconds(0));
+  for (const char* wrong : {"", "-1", "soon", "nan", "inf"}) {
+    EXPECT_EQ(ParseRetryAfter(wrong, kNow), std::nullopt) << wrong;
+  }
+  EXPECT_LT(*ParseRetryAfter("1e300", kNow), std::chrono::hours(24 * 400));
+  EXPECT_EQ(ParseReset("6m0s"), std::chrono::minutes(6));
+  EXPECT_EQ(ParseReset("250ms"), std::chrono::milliseconds(250));
+  EXPECT_EQ(ParseReset("-1s"), std::nullopt);
+  EXPECT_EQ(ParseReset(""), std::nullopt);
+  const HttpAnswer limited{.status = 429, .rate_limit_reset = "2s"};
+  EXPECT_EQ(ReadAnswer(limited, "m", false, kNow, 0).retry_after, std::chrono::seconds(2));
+}
+
+TEST(ChatReply, PeopleSeeNoKeyAndNoControlCharacters) {
+  EXPECT_EQ(ForPeople("key sk-1 is bad\x1b[2J\n", "sk-1"), "key [key] is bad [2J ");
+  EXPECT_LE(ForPeople(std::string(5000, 'x'), "").size(), 303u);
+}
+
+}  // namespace
+}  // namespace llava::training

@@ -1,0 +1,52 @@
+#include "training/evaluate/asking/ask.h"
+
+#include "gtest/gtest.h"
+#include "tests/support/scripted_server.h"
+
+namespace llava::training {
+namespace {
+
+TEST(Ask, PicturesBelongToTheFirstMessage) {
+  BenchQuestion question;
+  question.prompt = "And now?";
+  question.images = {"a.png"};
+  question.history = {{"What?", "This."}};
+  const ChatRequest request = RequestOf(question, 7);
+  ASSERT_EQ(request.messages.size(), 3u);
+  EXPECT_EQ(request.messages[0].images.size(), 1u);
+  EXPECT_EQ(request.messages[1].role, "assistant");
+  EXPECT_EQ(request.messages[2].text, "And now?");
+  EXPECT_EQ(request.max_tokens, 7);
+  EXPECT_EQ(request.temperature, 0);
+}
+
+TEST(Ask, AsksWhatIsOpenAndKeepsWhatIsRefused) {
+  test::ScriptedServer server([](std::size_t, const std::string& body) {
+    return body.find("long") != body.npos ? test::HttpText(400, R"({"error":"too long"})")
+                                          : test::Completion(" fine ");
+  });
+  Benchmark bench;
+  for (const char* prompt : {"known", "open", "long"}) {
+    bench.questions.emplace_back();
+    bench.questions.back().prompt = prompt;
+  }
+  AnswerStore store(3);
+  ASSERT_TRUE(store.Put(0, {"before", ""}).ok());
+  EndpointOptions options;
+  options.base_url = server.url();
+  options.model = "judge";
+  const RealClock clock;
+  auto endpoint = Endpoint::Make(options, Ledger(), &clock);
+  std::int64_t last = 0;
+  const absl::Status status = AskAll(
+      bench, 5, **endpoint, &store, [&](std::int64_t done, std::int64_t) { last = done; }, nullptr);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(last, 3);
+  EXPECT_EQ(store.Get(0)->text, "before");
+  EXPECT_EQ(store.Get(1)->text, "fine");
+  EXPECT_EQ(store.Get(2)->error, "HTTP 400: too long");
+  EXPECT_EQ(server.bodies().size(), 2u);
+}
+
+}  // namespace
+}  // namespace llava::training

@@ -1,0 +1,124 @@
+#include "training/evaluate/asking/evaluation.h"
+
+#include "base/file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/bench_folder.h"
+#include "tests/support/scripted_server.h"
+
+namespace llava::training {
+namespace {
+
+using testing::HasSubstr;
+
+class EvaluationTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<EvaluationReport> Run(const test::ScriptedServer& server) {
+    request_.files.data = folder_.path();
+    request_.files.images = folder_.path() + "/images";
+    const StartModel start = [&]() -> absl::StatusOr<EndpointOptions> {
+      ++started_;
+      EndpointOptions options;
+      options.base_url = server.url();
+      options.model = "judge";
+      options.max_in_flight = 1;
+      return options;
+    };
+    return Evaluate(request_, start, clock_, [](const std::string&) {}, nullptr);
+  }
+
+  std::string Written(const std::string& name) {
+    const auto bytes = ReadFile(request_.out + "/" + name, 1 << 20);
+    return bytes.ok() ? *bytes : std::string(bytes.status().message());
+  }
+
+  const RealClock clock_;
+  test::BenchFolder folder_;
+  EvaluationRequest request_;
+  int started_ = 0;
+};
+
+TEST_F(EvaluationTest, LabelsAreScoredAndAFinishedOneIsNotAskedAgain) {
+  folder_.Add("coco_pope_random.json",
+              "{\"image\": \"1.jpg\", \"text\": \"A dog?\", \"label\": \"yes\"}\n"
+              "{\"image\": \"1.jpg\", \"text\": \"A cat?\", \"label\": \"no\"}\n");
+  folder_.Add("images/1.jpg", "\xff\xd8\xff");
+  request_.bench = "pope";
+  request_.out = folder_.path() + "/out";
+  request_.model_id = "tiny";
+  test::ScriptedServer server({test::Completion("Yes"), test::Completion("No")});
+  const auto report = Run(server);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_DOUBLE_EQ(report->scores.at("f1"), 1);
+  EXPECT_EQ(report->judge, "labels");
+  EXPECT_EQ(report->fingerprint.size(), 64u);
+  EXPECT_THAT(Written("answers.jsonl"), HasSubstr(R"("text":"Yes","answer_id")"));
+  EXPECT_THAT(Written("questions.jsonl"), HasSubstr(R"("category":"random")"));
+  EXPECT_THAT(Written("results.json"), HasSubstr(R"("bench":"pope")"));
+  EXPECT_THAT(Written("table.md"), HasSubstr("random/f1"));
+  EXPECT_THAT(Written("wrong.html"), HasSubstr("0 of 2"));
+  ASSERT_TRUE(Run(server).ok());
+  EXPECT_EQ(started_, 1);
+  request_.answers = request_.out + "/answers.jsonl";
+  request_.out = "";
+  EXPECT_DOUBLE_EQ(Run(server)->scores.at("f1"), 1);
+}
+
+TEST_F(EvaluationTest, AJudgeIsAskedOnceForEachAnswer) {
+  test::AddLlavaBench(&folder_);
+  folder_.Add("images/1.jpg", "\xff\xd8\xff").Add("images/2.jpg", "\xff\xd8\xff");
+  test::ScriptedServer judge({test::Completion("9 8"), test::Completion("nothing")});
+  folder_.Add("judge.yaml",
+              "endpoint: {base_url: '" + judge.url() + "', model: judge, max_in_flight: 1}\n");
+  request_.bench = "llava_bench_coco";
+  request_.out = folder_.path() + "/out";
+  test::ScriptedServer server({test::Completion("It is.")});
+  EXPECT_THAT(std::string(Run(server).status().message()), HasSubstr("needs a judge"));
+  EXPECT_EQ(started_, 0);
+  request_.judge = folder_.path() + "/judge.yaml";
+  const auto report = Run(server);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->judge_failed, 1);
+  EXPECT_DOUBLE_EQ(report->scores.at("total"), 8.0 / 9);
+  EXPECT_EQ(report->judge, "judge");
+  EXPECT_THAT(Written("reviews.jsonl"), HasSubstr("\"tuple\":[9E0,8E0]"));
+  request_.as_published = true;
+  EXPECT_DOUBLE_EQ(Run(server)->scores.at("total"), 3.5 / 4);
+  EXPECT_EQ(judge.bodies().size(), 2u);  // the ledger knows both
+}
+
+TEST_F(EvaluationTest, ADryRunWritesWhatWouldBeAsked) {
+  test::AddLlavaBench(&folder_);
+  request_.bench = "llava_bench_coco";
+  request_.out = folder_.path() + "/out";
+  request_.dry_run = true;
+  test::ScriptedServer server({test::Completion("x")});
+  ASSERT_TRUE(Run(server).ok());
+  EXPECT_EQ(started_, 0);
+  EXPECT_THAT(Written("judge_prompts.jsonl"), HasSubstr(R"([Context]\nOne.\nTwo.\n\ncat: [0.63)"));
+  EXPECT_THAT(Written("results.json"), HasSubstr("no such file"));
+}
+
+TEST_F(EvaluationTest, EnsemblesTakeAnswersFromFiles) {
+  folder_.Add("problems.json",
+              R"({"1": {"question": "Q", "choices": ["a", "b"], "answer": 1, "hint": "",
+                  "image": null, "subject": "social science", "grade": "grade2"}})");
+  folder_.Add("pid_splits.json", R"({"test": ["1"]})");
+  folder_.Add("ours.jsonl", R"({"question_id": "1", "text": "The answer is A."})");
+  folder_.Add("theirs.json", R"({"outputs": {"1": "The answer is B."}})");
+  request_.bench = "scienceqa";
+  request_.answers = folder_.path() + "/ours.jsonl";
+  test::ScriptedServer server({test::Completion("x")});
+  EXPECT_DOUBLE_EQ(Run(server)->scores.at("SOC"), 0);
+  request_.ensemble = "complement";
+  request_.theirs = folder_.path() + "/theirs.json";
+  EXPECT_DOUBLE_EQ(Run(server)->scores.at("SOC"), 1);
+  request_.ensemble = "judge";
+  request_.asked_again = folder_.path() + "/ours.jsonl";
+  EXPECT_DOUBLE_EQ(Run(server)->scores.at("SOC"), 0);
+  folder_.Add("ours.jsonl", R"({"question_id": "7", "text": "The answer is A."})");
+  EXPECT_THAT(std::string(Run(server).status().message()), HasSubstr("answers none"));
+}
+
+}  // namespace
+}  // namespace llava::training

@@ -1,0 +1,57 @@
+// What was asked and paid, a line an attempt that may have cost something, on the disk before
+// anybody acts on it: a question that has an answer is never paid for twice.
+#ifndef LLAVA_TRAINING_ENDPOINT_LEDGER_H_
+#define LLAVA_TRAINING_ENDPOINT_LEDGER_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/digest.h"
+#include "base/durable_file.h"
+#include "training/endpoint/budget.h"
+#include "training/endpoint/chat_reply.h"
+
+namespace llava::training {
+
+struct LedgerEntry {
+  Digest key;
+  std::int64_t attempt = 1;
+  int http = 0;
+  std::string status;  // "ok", or what was wrong
+  ChatReply reply;     // with the tokens also when it was no answer
+  double seconds = 0;
+  double cost = 0;
+};
+
+// Not thread-safe.
+class Ledger {
+ public:
+  // In memory alone.
+  Ledger() = default;
+
+  // The errors of LineJournal::Open; DATA_LOSS names a line that is no entry.
+  static absl::StatusOr<Ledger> Open(const std::string& path);
+
+  // The answer to what was asked under this key, until the next Append; nullptr without one.
+  const ChatReply* Find(const Digest& key) const;
+
+  absl::Status Append(const LedgerEntry& entry);
+
+  // Of all entries, those of earlier runs too.
+  const TokenCount& spent() const { return spent_; }
+
+ private:
+  void Count(const LedgerEntry& entry);
+
+  std::optional<LineJournal> journal_;
+  std::unordered_map<Digest, ChatReply> answers_;
+  TokenCount spent_;
+};
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_ENDPOINT_LEDGER_H_

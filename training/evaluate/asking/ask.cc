@@ -1,0 +1,48 @@
+#include "training/evaluate/asking/ask.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+
+namespace llava::training {
+
+ChatRequest RequestOf(const BenchQuestion& question, std::int64_t max_tokens) {
+  ChatRequest request;
+  request.max_tokens = max_tokens;
+  for (const auto& [asked, answered] : question.history) {
+    request.messages.push_back({"user", {}, asked});
+    request.messages.push_back({"assistant", {}, answered});
+  }
+  request.messages.push_back({"user", {}, question.prompt});
+  request.messages.front().images = question.images;
+  return request;
+}
+
+absl::Status AskAll(const Benchmark& benchmark, std::int64_t max_tokens, Endpoint& endpoint,
+                    AnswerStore* store, const OnAsked& on_asked, const std::atomic<bool>* stop) {
+  const std::vector<std::size_t> open = store->Unanswered();
+  const auto all = static_cast<std::int64_t>(benchmark.questions.size());
+  std::int64_t done = all - static_cast<std::int64_t>(open.size());
+  const auto question_of = [&](std::int64_t index) {
+    return open[static_cast<std::size_t>(index)];
+  };
+  const auto make = [&](std::int64_t index) -> absl::StatusOr<ChatRequest> {
+    return RequestOf(benchmark.questions[question_of(index)], max_tokens);
+  };
+  const auto keep = [&](std::int64_t index, const absl::StatusOr<ChatReply>& reply) {
+    absl::Status kept;
+    if (reply.ok()) {
+      const std::string text(absl::StripAsciiWhitespace(reply->text));
+      kept = store->Put(question_of(index), {text, ""});
+    } else if (absl::IsInvalidArgument(reply.status())) {
+      kept = store->Put(question_of(index), {"", std::string(reply.status().message())});
+    }
+    if (on_asked) on_asked(++done, all);
+    return kept;
+  };
+  return endpoint.Run(static_cast<std::int64_t>(open.size()), make, keep, stop);
+}
+
+}  // namespace llava::training

@@ -1,0 +1,31 @@
+// Asks a model all questions of a benchmark, many at a time.
+#ifndef LLAVA_TRAINING_EVALUATE_ASKING_ASK_H_
+#define LLAVA_TRAINING_EVALUATE_ASKING_ASK_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/status.h"
+#include "training/endpoint/chat_request.h"
+#include "training/endpoint/endpoint.h"
+#include "training/evaluate/asking/answer_store.h"
+#include "training/evaluate/benchmarks/benchmark.h"
+
+namespace llava::training {
+
+// What is sent for a question: greedy, with what was said before it; pictures belong to the first
+// message.
+ChatRequest RequestOf(const BenchQuestion& question, std::int64_t max_tokens);
+
+// After each answer: how many there are, of how many.
+using OnAsked = std::function<void(std::int64_t done, std::int64_t all)>;
+
+// Asks what `store` does not answer yet. A question that the model refuses (too long for it) is
+// answered with that error; one that could not be asked stays open. The errors of Endpoint::Run.
+absl::Status AskAll(const Benchmark& benchmark, std::int64_t max_tokens, Endpoint& endpoint,
+                    AnswerStore* store, const OnAsked& on_asked, const std::atomic<bool>* stop);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_EVALUATE_ASKING_ASK_H_

@@ -1,0 +1,256 @@
+#include "training/generate/dialogue.h"
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <set>
+#include <string_view>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "base/utf8_stream.h"
+#include "training/data/scenes/scene.h"
+
+namespace llava::training {
+namespace {
+
+constexpr std::size_t kWordsOfALanguage = 8;  // fewer say nothing about the language
+constexpr double kMostForeignLetters = 0.1;
+constexpr std::size_t kWordsOfALeak = 3;
+constexpr double kShareOfALeak = 0.9;
+constexpr int kCoordinates = 2;  // numbers like 0.25 in a row
+
+std::string Strip(const std::string& text) { return std::string(absl::StripAsciiWhitespace(text)); }
+
+std::vector<std::string> Words(const std::string& text) {
+  std::vector<std::string> words(1);
+  for (const char c : absl::AsciiStrToLower(text)) {
+    if (absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '\'') {
+      words.back() += c;
+    } else if (!words.back().empty()) {
+      words.emplace_back();
+    }
+  }
+  if (words.back().empty()) words.pop_back();
+  return words;
+}
+
+// "Question:", "Question 2:", "Answer: text": the text behind it, when `line` is such a mark.
+bool IsMark(const std::string& line, const std::string& name, std::string* rest, bool* numbered) {
+  if (!absl::StartsWith(line, name)) return false;
+  std::size_t at = name.size();
+  while (at < line.size() && (line[at] == ' ' || absl::ascii_isdigit(line[at]))) ++at;
+  if (at >= line.size() || line[at] != ':') return false;
+  *numbered = at > name.size();
+  *rest = Strip(line.substr(at + 1));
+  return true;
+}
+
+// The states of the format, one line at a time.
+class DialogueReader {
+ public:
+  ParsedReply Read(const std::string& reply) {
+    std::string text = reply;
+    if (absl::StrContains(text, "\r\n")) Mend("crlf");
+    text = absl::StrReplaceAll(text, {{"\r\n", "\n"}});
+    for (const absl::string_view line : absl::StrSplit(Strip(text), '\n')) Take(std::string(line));
+    Finish();
+    return std::move(result_);
+  }
+
+ private:
+  enum class State { kPreamble, kQuestion, kBetween, kAnswer, kAfter };
+
+  void Mend(const char* what) { ++result_.mended[what]; }
+  void Reject(const char* why) {
+    if (result_.rejected.empty()) result_.rejected = why;
+  }
+
+  void Take(const std::string& line) {
+    const std::string bare = Strip(line);
+    if (absl::StartsWith(bare, "```")) return Mend("code_fence");
+    if (bare == "===") return Separate();
+    std::string rest;
+    bool numbered = false;
+    if (IsMark(bare, "Question", &rest, &numbered)) return Begin(State::kQuestion, rest, numbered);
+    if (IsMark(bare, "Answer", &rest, &numbered)) return Begin(State::kAnswer, rest, numbered);
+    if (state_ == State::kQuestion) absl::StrAppend(&question_, line, "\n");
+    if (state_ == State::kAnswer) absl::StrAppend(&answer_, line, "\n");
+    if (bare.empty()) return;
+    if (state_ == State::kPreamble) Mend("preamble");
+    if (state_ == State::kBetween || state_ == State::kAfter) Reject("odd_turns");
+  }
+
+  void Separate() {
+    if (state_ == State::kQuestion) {
+      state_ = State::kBetween;
+    } else if (state_ == State::kAnswer) {
+      Store();
+      state_ = State::kAfter;
+    } else if (state_ != State::kPreamble) {
+      Reject("odd_turns");
+    }
+  }
+
+  void Begin(State next, const std::string& rest, bool numbered) {
+    if (numbered) Mend("numbered");
+    if (!rest.empty()) Mend("inline");
+    const bool fits = next == State::kQuestion
+                          ? state_ == State::kPreamble || state_ == State::kAfter
+                          : state_ == State::kBetween;
+    if (!fits) Reject("odd_turns");
+    state_ = next;
+    (next == State::kQuestion ? question_ : answer_) = rest.empty() ? "" : rest + "\n";
+  }
+
+  void Store() {
+    result_.dialogue.emplace_back(Strip(question_), Strip(answer_));
+    question_.clear();
+    answer_.clear();
+  }
+
+  void Finish() {
+    if (state_ == State::kAnswer) {
+      Store();
+    } else if (state_ == State::kAfter) {
+      Mend("trailing_separator");
+    } else {
+      Reject(state_ == State::kPreamble ? "no_question" : "truncated");
+    }
+  }
+
+  State state_ = State::kPreamble;
+  std::string question_, answer_;
+  ParsedReply result_;
+};
+
+bool IsRefusal(const std::string& lower) {
+  constexpr std::array<std::string_view, 7> kRefusals = {
+      "i'm sorry",      "i am sorry",    "i cannot assist",
+      "i can't assist", "i cannot help", "as an ai language model",
+      "i am unable to"};
+  return std::any_of(kRefusals.begin(), kRefusals.end(), [&](std::string_view refusal) {
+    return absl::StrContains(lower, AbslView(refusal));
+  });
+}
+
+// Numbers below one, one after the other, as in "(0.25, 0.5, 1.0, 0.75)".
+bool HasCoordinates(const std::string& text) {
+  int in_a_row = 0;
+  for (const absl::string_view part : absl::StrSplit(text, absl::ByAnyChar(",;"))) {
+    const std::string_view bare = StdView(absl::StripAsciiWhitespace(part));
+    const std::size_t dot = bare.find("0.");
+    const bool number =
+        dot != bare.npos && dot + 2 < bare.size() &&
+        absl::ascii_isdigit(static_cast<unsigned char>(bare[dot + 2])) &&
+        (dot == 0 || !absl::ascii_isdigit(static_cast<unsigned char>(bare[dot - 1])));
+    in_a_row = number ? in_a_row + 1 : 0;
+    if (in_a_row >= kCoordinates) return true;
+  }
+  return false;
+}
+
+bool IsEnglish(const std::string& text) {
+  static constexpr std::array<std::string_view, 15> kCommon = {
+      "the", "a",    "is",   "are", "of",   "and", "to",   "it",
+      "on",  "with", "this", "for", "that", "be",  "there"};
+  double letters = 0;
+  double foreign = 0;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    foreign += byte >= 0xc3 ? 1 : 0;  // the first byte of a letter that is not ASCII
+    letters += absl::ascii_isalpha(byte) || byte >= 0xc3 ? 1 : 0;
+  }
+  if (letters > 0 && foreign / letters > kMostForeignLetters) return false;
+  const std::vector<std::string> words = Words(text);
+  if (words.size() < kWordsOfALanguage) return true;
+  return std::any_of(words.begin(), words.end(), [](const std::string& word) {
+    return std::find(kCommon.begin(), kCommon.end(), word) != kCommon.end();
+  });
+}
+
+// The question says already what its answer is.
+bool Leaks(const std::string& question, const std::string& answer) {
+  const std::vector<std::string> asked = Words(question);
+  const std::set<std::string> known(asked.begin(), asked.end());
+  std::size_t content = 0;
+  std::size_t given = 0;
+  for (const std::string& word : Words(answer)) {
+    if (word.size() <= 3) continue;  // "yes", "the", "are"
+    ++content;
+    given += known.contains(word) ? 1 : 0;
+  }
+  return content >= kWordsOfALeak &&
+         static_cast<double>(given) >= kShareOfALeak * static_cast<double>(content);
+}
+
+std::string WrongWith(const AcceptOptions& options, const std::string& question,
+                      const std::string& answer) {
+  if (question.empty() || std::ssize(answer) < options.min_answer_chars) return "too_short";
+  if (std::ssize(answer) > options.max_answer_chars) return "too_long";
+  const std::string both = absl::AsciiStrToLower(absl::StrCat(question, "\n", answer));
+  if (IsRefusal(both)) return "refusal";
+  for (const std::string& word : options.forbid) {
+    if (absl::StrContains(both, absl::AsciiStrToLower(word))) return "mentions_source";
+  }
+  if (HasCoordinates(both)) return "coordinates";
+  if (options.english && !IsEnglish(absl::StrCat(question, " ", answer))) return "wrong_language";
+  return Leaks(question, answer) ? "question_leaks_answer" : "";
+}
+
+bool Denies(const std::string& sentence) {
+  const std::vector<std::string> words = Words(sentence);
+  return std::any_of(words.begin(), words.end(), [](const std::string& word) {
+    return word == "no" || word == "not" || word == "none" || word == "neither" ||
+           word == "without" || absl::EndsWith(word, "n't");
+  });
+}
+
+}  // namespace
+
+ParsedReply ParseDialogue(const std::string& reply) { return DialogueReader().Read(reply); }
+
+ParsedReply ParseDescription(const std::string& reply, const std::string& question) {
+  ParsedReply result;
+  std::string text = reply;
+  if (absl::StrContains(text, "\r\n")) {
+    ++result.mended["crlf"];
+    text = absl::StrReplaceAll(text, {{"\r\n", "\n"}});
+  }
+  result.dialogue = {{question, Strip(text)}};
+  return result;
+}
+
+void Accept(const AcceptOptions& options, ParsedReply* reply) {
+  if (!reply->rejected.empty()) return;
+  if (std::ssize(reply->dialogue) < options.min_turns) reply->rejected = "too_few_turns";
+  if (std::ssize(reply->dialogue) > options.max_turns) reply->rejected = "too_many_turns";
+  for (const auto& [question, answer] : reply->dialogue) {
+    if (reply->rejected.empty()) reply->rejected = WrongWith(options, question, answer);
+  }
+}
+
+void AcceptTrue(const PictureContext& context, ParsedReply* reply) {
+  if (!reply->rejected.empty()) return;
+  std::string there;
+  for (const ContextBox& box : context.boxes) absl::StrAppend(&there, box.category, "\n");
+  for (const auto& [question, answer] : reply->dialogue) {
+    for (const absl::string_view sentence : absl::StrSplit(answer, absl::ByAnyChar(".!?\n"))) {
+      if (Denies(std::string(sentence))) continue;
+      const std::string lower = absl::AsciiStrToLower(sentence);
+      for (const std::string_view colour : scenes::kColours) {
+        for (const std::string_view shape : scenes::kShapes) {
+          const std::string thing = absl::StrCat(AbslView(colour), " ", AbslView(shape));
+          if (absl::StrContains(lower, thing) && !absl::StrContains(there, thing)) {
+            reply->rejected = "untrue";
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace llava::training
