@@ -67,8 +67,8 @@ class Reference:
         self.processor = self.load_processor(vision_tower)
 
     def load_hugging_face(self):
-        from transformers import AutoTokenizer, LlavaForConditionalGeneration
-        model, info = LlavaForConditionalGeneration.from_pretrained(
+        from transformers import AutoModelForImageTextToText, AutoTokenizer
+        model, info = AutoModelForImageTextToText.from_pretrained(
             self.folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
         problems = set(info["missing_keys"]) | set(info["unexpected_keys"])
         if any("multi_modal_projector" in key for key in problems):
@@ -79,11 +79,11 @@ class Reference:
         tokenizer = AutoTokenizer.from_pretrained(self.folder)
         image_id = model.config.image_token_id
 
-        def encode(prompt, image_tokens):
-            ids = tokenizer(prompt).input_ids
+        def encode(prompt, counts):
+            ids, left = tokenizer(prompt).input_ids, list(counts)
             if ids[:2] == 2 * [tokenizer.bos_token_id]:  # the prompt begins with BOS: llavad adds no second one
                 ids = ids[1:]
-            return [i for t in ids for i in [t] * (image_tokens if t == image_id else 1)]
+            return [i for t in ids for i in [t] * (left.pop(0) if t == image_id and left else 1)]
 
         return model, encode
 
@@ -105,40 +105,68 @@ class Reference:
         return torch.nn.Sequential(*modules[:-1])
 
     def load_processor(self, vision_tower):
-        from transformers import CLIPImageProcessorPil
+        import transformers
+        kind = {"llava_next": "LlavaNextImageProcessorPil", "llava_onevision": "LlavaOnevisionImageProcessorPil"}
+        tower = self.config.get("vision_config", {}).get("model_type")
+        plain = "SiglipImageProcessorPil" if tower == "siglip_vision_model" else "CLIPImageProcessorPil"
+        Processor = getattr(transformers, kind.get(self.config["model_type"], plain))
         nested = read_json(self.folder / "processor_config.json").get("image_processor")
         folders = [self.folder] + ([Path(vision_tower)] if vision_tower else [])
         for folder in folders:
             if (folder / "preprocessor_config.json").exists():
-                return CLIPImageProcessorPil.from_pretrained(folder)
+                return Processor.from_pretrained(folder)
             if nested and folder == self.folder:
-                return CLIPImageProcessorPil(**nested)
+                return Processor(**nested)
         size = self.model.config.vision_config.image_size
-        return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+        return transformers.CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
     def pixels(self, paths):
         images = [ImageOps.exif_transpose(Image.open(p)).convert("RGB") for p in paths]
         if self.config.get("image_aspect_ratio") == "pad":
             colour = tuple(int(v * 255) for v in self.processor.image_mean)
             images = [expand2square(image, colour) for image in images]
-        return self.processor(images=images, return_tensors="pt")["pixel_values"]
+        nested = {"images": [images]} if self.config["model_type"] == "llava_onevision" else {"images": images}
+        self.inputs = dict(self.processor(**nested, return_tensors="pt"))
+        if "batch_num_images" in self.inputs:
+            self.inputs["batch_num_images"] = torch.as_tensor(self.inputs["batch_num_images"])
+        pixels = self.inputs["pixel_values"]
+        if pixels.dim() == 4:
+            return pixels
+        # Tiles, behind which those of shorter pictures are padded with zeros.
+        counts = [self.tiles(image) if len(images) == 1 or "batch_num_images" not in self.inputs else 1 for image in images]
+        return torch.cat([tiles[:count] for tiles, count in zip(pixels, counts)])
+
+    def tiles(self, image):
+        from transformers.image_processing_utils import select_best_resolution
+        height, width = select_best_resolution((image.height, image.width), self.config["image_grid_pinpoints"])
+        side = self.model.config.vision_config.image_size
+        return (height // side) * (width // side) + 1
+
+    def image_tokens(self, inputs):
+        """Of each picture; of the original layout one number for all."""
+        if self.original:
+            vision = self.model.config.vision_config
+            full = self.model.config.vision_feature_select_strategy == "full"
+            return (vision.image_size // vision.patch_size) ** 2 + full
+        features = self.model.model.get_image_features(**inputs)
+        return [len(f) for f in getattr(features, "pooler_output", features)]
 
     @torch.no_grad()
     def run(self, prompt, pixels, max_tokens):
         """The stages of the prompt, its ids, and the greedy answer with the margin of each choice."""
         stages, hooks, extra = {}, [], {}
-        vision = self.model.config.vision_config
-        image_tokens = (vision.image_size // vision.patch_size) ** 2
-        if self.model.config.vision_feature_select_strategy == "full":
-            image_tokens += 1
+        counts = []
         if pixels is not None:
             projector = self.model.model.multi_modal_projector
             hooks.append(projector.register_forward_pre_hook(
                 lambda _, inputs: stages.__setitem__("vision_features", inputs[0].detach())))
             hooks.append(projector.register_forward_hook(
                 lambda _, inputs, output: stages.__setitem__("projected", output.detach())))
-            extra["pixel_values"] = pixels
-        ids = self.encode(prompt, image_tokens)
+            extra = dict(self.inputs)
+            if extra["pixel_values"].dim() == 4:
+                extra["pixel_values"] = pixels
+            counts = self.image_tokens(extra)
+        ids = self.encode(prompt, counts)
         out = self.model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=True, **extra)
         for hook in hooks:
             hook.remove()

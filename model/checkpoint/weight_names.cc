@@ -44,8 +44,8 @@ Peeled Peel(std::string_view key) {
 }
 
 bool IsVisionTail(std::string_view rest) {
-  constexpr std::array<std::string_view, 4> kAnchors = {"embeddings.", "pre_layrnorm.",
-                                                        "encoder.layers.", "post_layernorm."};
+  constexpr std::array<std::string_view, 5> kAnchors = {
+      "embeddings.", "pre_layrnorm.", "encoder.layers.", "post_layernorm.", "head."};
   for (const std::string_view anchor : kAnchors) {
     if (StartsWith(rest, anchor)) return true;
   }
@@ -100,6 +100,7 @@ std::optional<std::string> CanonicalName(std::string_view key) {
   const Peeled peeled = Peel(key);
   if (!peeled.vision) {
     if (auto name = ProjectorName(peeled.rest)) return name;
+    if (peeled.rest == kImageNewlineName) return std::string(kImageNewlineName);
     if (peeled.rest == "lm_head.weight") return std::string(kLmHeadName);
     if (IsLanguageTail(peeled.rest)) {
       return absl::StrCat(kLanguagePrefix, AbslView(peeled.rest));

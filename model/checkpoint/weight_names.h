@@ -2,7 +2,8 @@
 // before and since 4.52, transformers 5) and some tools mixed their prefixes; inside the program a
 // tensor has one name, that of the Hugging Face layout on disk:
 //   vision_tower.vision_model.{embeddings,pre_layrnorm,encoder.layers.N,post_layernorm}...
-//   multi_modal_projector.linear_{1..depth}.{weight,bias}
+//   multi_modal_projector.{projector_layernorm,linear_{1..depth}}.{weight,bias}
+//   image_newline
 //   language_model.model.{embed_tokens,layers.N,norm}...   language_model.lm_head.weight
 #ifndef LLAVA_MODEL_CHECKPOINT_WEIGHT_NAMES_H_
 #define LLAVA_MODEL_CHECKPOINT_WEIGHT_NAMES_H_
@@ -16,6 +17,7 @@ namespace llava::model {
 inline constexpr char kVisionPrefix[] = "vision_tower.vision_model.";
 inline constexpr char kProjectorPrefix[] = "multi_modal_projector.";
 inline constexpr char kLanguagePrefix[] = "language_model.model.";
+inline constexpr char kImageNewlineName[] = "image_newline";
 inline constexpr char kLmHeadName[] = "language_model.lm_head.weight";
 
 // How a checkpoint spells its names.

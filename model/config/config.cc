@@ -8,225 +8,42 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "base/attention_limits.h"
 #include "base/check.h"
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "model/config/checkpoint_name.h"
+#include "model/config/config_fields.h"
+#include "model/config/text_config.h"
+#include "model/config/vision_config.h"
 
 namespace llava::model {
 namespace {
 
-// Bounds that no sensible model reaches, so that a hostile file cannot ask for absurd memory.
-constexpr int kMaxVocab = 1 << 20;
-constexpr int kMaxWidth = 1 << 16;
-constexpr int kMaxInner = 1 << 18;
-constexpr int kMaxLayers = 512;
-constexpr int kMaxHeads = 1024;
-constexpr int kMaxPositions = 1 << 22;
-constexpr int kMaxImageSize = 8192;
-constexpr int kMaxPatches = 1 << 16;
 constexpr int kMaxDepth = 16;
 constexpr int kMaxFeatureLayers = 16;
-constexpr int kMaxEosIds = 16;
+constexpr std::size_t kMaxEosIds = 16;
+constexpr std::size_t kMaxPinpoints = 256;
+// Of one picture: far above what any checkpoint asks for (49).
+constexpr int kMaxTiles = 256;
 
-int IntOf(JsonReader& reader, std::string_view key, int otherwise, int low, int high) {
-  return static_cast<int>(reader.Int(key, otherwise, low, high));
-}
-
-std::vector<int> IntsOf(JsonReader& reader, std::string_view key, std::vector<int> otherwise,
-                        int low, int high, std::size_t max_count) {
-  const auto items =
-      reader.IntOrInts(key, {otherwise.begin(), otherwise.end()}, low, high, max_count);
-  return std::vector<int>(items.begin(), items.end());
-}
-
-// A setting that is known, but has only one supported value.
-void OnlyFalse(JsonReader& reader, std::string_view key) {
-  if (reader.Bool(key, false)) reader.Fail(key, "false (true is not supported)");
-}
-
-void OnlyAbsent(JsonReader& reader, std::string_view key) {
-  if (reader.Has(key)) reader.Fail(key, "nothing (this setting is not supported)");
-}
-
-struct ActivationEntry {
-  std::string_view name;
-  Activation activation;
+struct ArchitectureEntry {
+  Architecture architecture;
+  std::string_view model_type;
+  // transformers' default, where config.json says nothing:
+  std::string_view select;
+  std::string_view text_type;
+  int image_token;
 };
-// The first name of an activation is the one that is written.
-constexpr ActivationEntry kActivations[] = {
-    {"gelu", Activation::kGelu},         {"gelu_pytorch_tanh", Activation::kGeluTanh},
-    {"gelu_new", Activation::kGeluTanh}, {"quick_gelu", Activation::kQuickGelu},
-    {"relu", Activation::kRelu},         {"silu", Activation::kSilu},
-    {"swish", Activation::kSilu},        {"linear", Activation::kIdentity},
+constexpr ArchitectureEntry kArchitectures[] = {
+    {Architecture::kLlava, "llava", "default", "llama", 32000},
+    {Architecture::kVipLlava, "vipllava", "default", "llama", 32000},
+    {Architecture::kLlavaNext, "llava_next", "default", "llama", 32000},
+    {Architecture::kOnevision, "llava_onevision", "full", "qwen2", 151646},
 };
 
-Activation ActivationOf(JsonReader& reader, std::string_view key, std::string otherwise) {
-  const std::string name = reader.String(key, std::move(otherwise));
-  for (const auto& entry : kActivations) {
-    if (entry.name == name) return entry.activation;
-  }
-  reader.Fail(key,
-              "a supported activation (gelu, gelu_pytorch_tanh, quick_gelu, relu, silu, linear)");
-  return Activation::kGelu;
-}
-
-// One number, or transformers 5's list [height, width] of equal ones.
-int SquareOf(JsonReader& reader, std::string_view key, int otherwise) {
-  const auto sides = IntsOf(reader, key, {otherwise}, 1, kMaxImageSize, 2);
-  if (sides.size() == 2 && sides[0] != sides[1]) reader.Fail(key, "equal height and width");
-  return sides[0];
-}
-
-// Defaults: those of CLIPVisionConfig.
-VisionConfig ReadVision(JsonReader reader) {
-  VisionConfig v;
-  const std::string type = reader.String("model_type", "clip_vision_model");
-  if (type != "clip_vision_model") reader.Fail("model_type", "clip_vision_model");
-  v.hidden_size = IntOf(reader, "hidden_size", 768, 1, kMaxWidth);
-  v.intermediate_size = IntOf(reader, "intermediate_size", 3072, 1, kMaxInner);
-  v.num_layers = IntOf(reader, "num_hidden_layers", 12, 1, kMaxLayers);
-  v.num_heads = IntOf(reader, "num_attention_heads", 12, 1, kMaxHeads);
-  v.image_size = SquareOf(reader, "image_size", 224);
-  v.patch_size = SquareOf(reader, "patch_size", 32);
-  v.hidden_act = ActivationOf(reader, "hidden_act", "quick_gelu");
-  v.layer_norm_eps = reader.Double("layer_norm_eps", 1e-5, 1e-12, 1);
-  if (IntOf(reader, "num_channels", 3, 1, 1024) != 3) reader.Fail("num_channels", "3");
-  if (v.hidden_size % v.num_heads != 0) {
-    reader.Fail("hidden_size", absl::StrCat("a multiple of num_attention_heads ", v.num_heads));
-  }
-  if (v.patch_size > v.image_size) {
-    reader.Fail("patch_size", absl::StrCat("at most image_size ", v.image_size));
-  } else if (v.patches() > kMaxPatches) {
-    reader.Fail("patch_size",
-                absl::StrCat("at most ", kMaxPatches, " patches in image_size ", v.image_size));
-  }
-  return v;
-}
-
-// LlavaConfig's own default when there is no vision_config: CLIP ViT-L/14 at 336 pixels.
-VisionConfig DefaultVision() {
-  VisionConfig v;
-  v.hidden_size = 1024;
-  v.intermediate_size = 4096;
-  v.num_layers = 24;
-  v.num_heads = 16;
-  v.image_size = 336;
-  v.patch_size = 14;
-  return v;
-}
-
-void ReadRopeScaling(JsonReader reader, int max_positions, RopeConfig& rope) {
-  const std::string_view key = reader.Has("rope_type") ? "rope_type" : "type";
-  const std::string type = reader.String(key, "default");
-  if (type == "default") return;
-  rope.factor = reader.Double("factor", 1.0, 1.0, 1e6);
-  if (type == "linear") {
-    rope.scaling = RopeConfig::Scaling::kLinear;
-    rope.original_max_positions = max_positions;
-  } else if (type == "llama3") {
-    rope.scaling = RopeConfig::Scaling::kLlama3;
-    rope.low_freq_factor = reader.Double("low_freq_factor", 0, 1e-6, 1e6);
-    rope.high_freq_factor = reader.Double("high_freq_factor", 0, 1e-6, 1e6);
-    rope.original_max_positions =
-        IntOf(reader, "original_max_position_embeddings", max_positions, 1, kMaxPositions);
-    if (rope.low_freq_factor <= 0) reader.Fail("low_freq_factor", "a positive number");
-    if (rope.high_freq_factor <= rope.low_freq_factor) {
-      reader.Fail("high_freq_factor", "a number above low_freq_factor");
-    }
-  } else {
-    reader.Fail(key, "a supported scaling (default, linear, llama3)");
-  }
-  if (!reader.Has("factor")) reader.Fail("factor", "a number");
-}
-
-// transformers 4: rope_theta and rope_scaling. transformers 5: both inside rope_parameters.
-RopeConfig ReadRope(JsonReader& reader, int max_positions) {
-  RopeConfig rope;
-  rope.theta = reader.Double("rope_theta", 10000.0, 1.0, 1e12);
-  if (reader.Has("rope_scaling"))
-    ReadRopeScaling(reader.Object("rope_scaling"), max_positions, rope);
-  if (reader.Has("rope_parameters")) {
-    JsonReader nested = reader.Object("rope_parameters");
-    rope.theta = nested.Double("rope_theta", rope.theta, 1.0, 1e12);
-    if (nested.Double("partial_rotary_factor", 1, 0, 1) != 1) {
-      nested.Fail("partial_rotary_factor", "1");
-    }
-    ReadRopeScaling(nested, max_positions, rope);
-  }
-  if (reader.Double("partial_rotary_factor", 1, 0, 1) != 1)
-    reader.Fail("partial_rotary_factor", "1");
-  return rope;
-}
-
-void RejectUnsupportedText(JsonReader& reader) {
-  if (reader.String("hidden_act", "silu") != "silu") reader.Fail("hidden_act", "silu");
-  OnlyFalse(reader, "attention_bias");
-  OnlyFalse(reader, "mlp_bias");
-  OnlyAbsent(reader, "quantization_config");
-}
-
-// Linear scaling makes the model see `factor` times the positions that its configuration counts
-// (vLLM, _get_and_verify_max_len). Within its window, sliding-window attention is full attention:
-// the window is kept by allowing no longer context. MistralConfig's default, where the key is
-// missing, is 4096.
-int MaxPositions(JsonReader& reader, bool mistral, int unscaled, const RopeConfig& rope) {
-  const bool linear = rope.scaling == RopeConfig::Scaling::kLinear;
-  const int positions =
-      static_cast<int>(std::min<double>(linear ? unscaled * rope.factor : unscaled, kMaxPositions));
-  const int no_window = mistral && !reader.Contains("sliding_window") ? 4096 : kMaxPositions;
-  return std::min(positions, IntOf(reader, "sliding_window", no_window, 1, kMaxPositions));
-}
-
-// The kernels of every device refuse other heads, so that a checkpoint with one is wrong here
-// already, whether the file says head_dim or leaves it to be computed.
-int ReadHeadDim(JsonReader& reader, const TextConfig& t) {
-  const int head_dim = IntOf(reader, "head_dim", t.hidden_size / t.num_heads, 2, kMaxHeadDim);
-  if (head_dim < 2 || head_dim > kMaxHeadDim || head_dim % 2 != 0) {
-    reader.Fail("head_dim", absl::StrCat("an even number from 2 to ", kMaxHeadDim,
-                                         " (hidden_size / num_attention_heads where it is not "
-                                         "given, here ",
-                                         t.hidden_size / t.num_heads, ")"));
-  }
-  return head_dim;
-}
-
-// Defaults: those of LlamaConfig or MistralConfig.
-TextConfig ReadText(JsonReader reader, std::string model_type) {
-  TextConfig t;
-  t.model_type = std::move(model_type);
-  const bool mistral = t.model_type == "mistral";
-  if (!mistral && t.model_type != "llama") reader.Fail("model_type", "llama or mistral");
-  t.vocab_size = IntOf(reader, "vocab_size", 32000, 1, kMaxVocab);
-  t.hidden_size = IntOf(reader, "hidden_size", 4096, 1, kMaxWidth);
-  t.intermediate_size = IntOf(reader, "intermediate_size", mistral ? 14336 : 11008, 1, kMaxInner);
-  t.num_layers = IntOf(reader, "num_hidden_layers", 32, 1, kMaxLayers);
-  t.num_heads = IntOf(reader, "num_attention_heads", 32, 1, kMaxHeads);
-  t.num_kv_heads = IntOf(reader, "num_key_value_heads", mistral ? 8 : t.num_heads, 1, kMaxHeads);
-  if (t.num_heads % t.num_kv_heads != 0) {
-    reader.Fail("num_key_value_heads",
-                absl::StrCat("a divisor of num_attention_heads ", t.num_heads));
-  }
-  if (!reader.Has("head_dim") && t.hidden_size % t.num_heads != 0) {
-    reader.Fail("hidden_size", absl::StrCat("a multiple of num_attention_heads ", t.num_heads));
-  }
-  t.head_dim = ReadHeadDim(reader, t);
-  const int unscaled =
-      IntOf(reader, "max_position_embeddings", mistral ? 4096 * 32 : 2048, 1, kMaxPositions);
-  t.rms_norm_eps = reader.Double("rms_norm_eps", 1e-6, 1e-12, 1);
-  t.rope = ReadRope(reader, unscaled);
-  t.max_positions = MaxPositions(reader, mistral, unscaled, t.rope);
-  t.tie_embeddings = reader.Bool("tie_word_embeddings", false);
-  t.bos_token_id = IntOf(reader, "bos_token_id", 1, 0, t.vocab_size - 1);
-  t.eos_token_ids = IntsOf(reader, "eos_token_id", {2}, 0, t.vocab_size - 1, kMaxEosIds);
-  RejectUnsupportedText(reader);
-  return t;
-}
-
-SelectStrategy ReadSelect(JsonReader& reader, std::string_view key) {
-  const std::string name = reader.String(key, "default");
+SelectStrategy ReadSelect(JsonReader& reader, std::string_view key, std::string_view otherwise) {
+  const std::string name = reader.String(key, std::string(otherwise));
   if (name == "full" || name == "cls_patch") return SelectStrategy::kKeepClassToken;
   if (name != "default" && name != "patch") {
     reader.Fail(key, "default, full, patch or cls_patch");
@@ -261,27 +78,133 @@ void ReadPadToken(JsonReader& reader, LlavaConfig& config) {
   if (pad >= 0 && pad < config.text.vocab_size) config.pad_token_id = pad;
 }
 
-void ReadFeatureLayers(JsonReader& reader, std::string_view key, LlavaConfig& config) {
+void ReadFeatureLayers(JsonReader& reader, std::string_view key, std::vector<int> otherwise,
+                       LlavaConfig& config) {
   const int layers = config.vision.num_layers;
-  config.feature_layers = IntsOf(reader, key, {-2}, -layers - 1, layers, kMaxFeatureLayers);
+  config.feature_layers =
+      IntsOf(reader, key, std::move(otherwise), -layers - 1, layers, kMaxFeatureLayers);
+}
+
+// [[height, width], ...]
+std::vector<Resolution> ReadPinpoints(JsonReader& reader, std::string_view key, int side) {
+  std::vector<Resolution> pinpoints;
+  const auto fail = [&] {
+    reader.Fail(key, absl::StrCat("pairs of height and width, multiples of the vision tower's ",
+                                  side, " pixels and of at most ", kMaxTiles, " tiles, up to ",
+                                  kMaxPinpoints, " pairs"));
+    return std::vector<Resolution>();
+  };
+  const boost::json::value* value = reader.Find(key);
+  if (value == nullptr || !value->is_array()) return fail();
+  const boost::json::array& list = value->get_array();
+  if (list.empty() || list.size() > kMaxPinpoints) return fail();
+  const auto side_of = [side](const boost::json::value& v) {
+    const bool good = v.is_int64() && v.get_int64() >= side && v.get_int64() % side == 0 &&
+                      v.get_int64() / side <= kMaxTiles;
+    return good ? static_cast<int>(v.get_int64()) : 0;
+  };
+  for (const boost::json::value& item : list) {
+    if (!item.is_array() || item.get_array().size() != 2) return fail();
+    const Resolution at = {side_of(item.get_array()[0]), side_of(item.get_array()[1])};
+    if (at.height == 0 || at.width == 0 || at.height / side * (at.width / side) > kMaxTiles) {
+      return fail();
+    }
+    pinpoints.push_back(at);
+  }
+  return pinpoints;
+}
+
+// "anyres_max_9": features of more than 9 tiles are reduced.
+int ReadMaxTiles(JsonReader& reader, std::string_view key) {
+  const std::string name = reader.String(key, "anyres_max_9");
+  absl::string_view number = name;
+  int tiles = 0;
+  if (!absl::ConsumePrefix(&number, "anyres_max_") || !absl::SimpleAtoi(number, &tiles) ||
+      tiles < 1 || tiles > kMaxTiles) {
+    reader.Fail(key, absl::StrCat("anyres_max_N with N up to ", kMaxTiles));
+  }
+  return tiles;
+}
+
+void ReadAnyres(JsonReader& reader, LlavaConfig& config) {
+  constexpr std::string_view kPinpoints = "image_grid_pinpoints";
+  const int side = config.vision.image_size;
+  const bool onevision = config.architecture == Architecture::kOnevision;
+  if (onevision) config.anyres.max_tiles = ReadMaxTiles(reader, "vision_aspect_ratio");
+  if (reader.Has(kPinpoints)) {
+    config.anyres.pinpoints = ReadPinpoints(reader, kPinpoints, side);
+  } else if (onevision && side == 384) {  // LlavaOnevisionConfig's default: up to 6 x 6
+    for (int h = 1; h <= 6; ++h) {
+      for (int w = 1; w <= 6; ++w) config.anyres.pinpoints.push_back({h * side, w * side});
+    }
+  } else if (!onevision && side == 336) {  // LlavaNextConfig's
+    config.anyres.pinpoints = {{336, 672}, {672, 336}, {672, 672}, {1008, 336}, {336, 1008}};
+  } else {
+    reader.Fail(kPinpoints,
+                absl::StrCat("pairs of height and width for a vision tower of ", side, " pixels"));
+  }
+  if (config.feature_layers.size() != 1) {
+    reader.Fail("vision_feature_layer", "one layer (several are supported in llava and vipllava)");
+  }
+  // The patches of a tile are laid out in rows: each must be there, and nothing else.
+  if (config.tile_tokens() != config.vision.patches()) {
+    reader.Fail("vision_feature_select_strategy",
+                config.vision.tower == VisionConfig::Tower::kClip
+                    ? "default (without the class token, which has no place in a tile's rows)"
+                    : "full (SigLIP has no class token to drop)");
+  }
+}
+
+void ReadProjector(JsonReader& reader, LlavaConfig& config) {
+  config.projector.activation = ActivationOf(reader, "projector_hidden_act", "gelu");
+  config.projector.bias = reader.Bool("multimodal_projector_bias", true);
+  if (config.architecture == Architecture::kVipLlava) {
+    config.projector.bias = true;
+    config.projector.input_norm = true;
+    config.projector.input_norm_eps = reader.Double("projector_layernorm_eps", 1e-5, 1e-12, 1);
+    // transformers 5 calls it as the other models do.
+    const std::string_view key =
+        reader.Has("vision_feature_layers") ? "vision_feature_layers" : "vision_feature_layer";
+    ReadFeatureLayers(reader, key, {-2, -5, -8, -11, 6}, config);
+  } else {
+    const bool last = config.architecture == Architecture::kOnevision;
+    ReadFeatureLayers(reader, "vision_feature_layer", {last ? -1 : -2}, config);
+  }
+  if (reader.Has("mm_projector_type")) ReadProjectorType(reader, config.projector);
+}
+
+const ArchitectureEntry& EntryOf(std::string_view model_type) {
+  for (const ArchitectureEntry& entry : kArchitectures) {
+    if (entry.model_type == model_type) return entry;
+  }
+  return kArchitectures[0];
+}
+
+VisionConfig ReadTower(JsonReader& reader, Architecture architecture) {
+  if (reader.Has("vision_config")) return ReadVisionConfig(reader.Object("vision_config"));
+  return architecture == Architecture::kOnevision ? DefaultSiglip() : DefaultClip();
 }
 
 LlavaConfig ReadHuggingFace(JsonReader& reader) {
   LlavaConfig config;
-  config.vision =
-      reader.Has("vision_config") ? ReadVision(reader.Object("vision_config")) : DefaultVision();
+  const ArchitectureEntry& entry = EntryOf(reader.String("model_type", ""));
+  config.architecture = entry.architecture;
+  config.vision = ReadTower(reader, entry.architecture);
   JsonReader text = reader.Object("text_config");
-  config.text = ReadText(text, text.String("model_type", "llama"));
+  config.text = ReadTextConfig(text, text.String("model_type", std::string(entry.text_type)));
   // transformers ties when either place says so (configuration_llava.py).
   config.text.tie_embeddings |= reader.Bool("tie_word_embeddings", false);
-  config.projector.activation = ActivationOf(reader, "projector_hidden_act", "gelu");
-  config.projector.bias = reader.Bool("multimodal_projector_bias", true);
-  if (reader.Has("mm_projector_type")) ReadProjectorType(reader, config.projector);
-  ReadFeatureLayers(reader, "vision_feature_layer", config);
-  config.select = ReadSelect(reader, "vision_feature_select_strategy");
+  ReadProjector(reader, config);
+  config.select = entry.architecture == Architecture::kVipLlava
+                      ? SelectStrategy::kDropClassToken
+                      : ReadSelect(reader, "vision_feature_select_strategy", entry.select);
+  if (entry.architecture == Architecture::kLlavaNext ||
+      entry.architecture == Architecture::kOnevision) {
+    ReadAnyres(reader, config);
+  }
   const std::string_view key =
       reader.Has("image_token_index") ? "image_token_index" : "image_token_id";
-  config.image_token_id = IntOf(reader, key, 32000, 0, config.text.vocab_size - 1);
+  config.image_token_id = IntOf(reader, key, entry.image_token, 0, config.text.vocab_size - 1);
   if (config.image_token_id >= config.text.vocab_size) {
     reader.Fail(key, absl::StrCat("an id below text_config.vocab_size ", config.text.vocab_size));
   }
@@ -308,11 +231,11 @@ LlavaConfig ReadOriginal(JsonReader& reader, const VisionConfig& vision) {
   config.layout = Layout::kOriginal;
   config.vision = vision;
   const bool mistral = reader.String("model_type", "") == "llava_mistral";
-  config.text = ReadText(reader, mistral ? "mistral" : "llama");
+  config.text = ReadTextConfig(reader, mistral ? "mistral" : "llama");
   ReadProjectorType(reader, config.projector);
-  ReadFeatureLayers(reader, "mm_vision_select_layer", config);
+  ReadFeatureLayers(reader, "mm_vision_select_layer", {-2}, config);
   if (!reader.Has("mm_vision_select_layer")) reader.Fail("mm_vision_select_layer", "an integer");
-  config.select = ReadSelect(reader, "mm_vision_select_feature");
+  config.select = ReadSelect(reader, "mm_vision_select_feature", "default");
   config.image_token_id = kOriginalImageTokenId;
   ReadPadToken(reader, config);
   config.image_aspect = ReadAspect(reader);
@@ -330,25 +253,6 @@ LlavaConfig ReadOriginal(JsonReader& reader, const VisionConfig& vision) {
   return config;
 }
 
-// A full CLIP configuration holds a vision_config; a vision-only one is itself one.
-absl::StatusOr<VisionConfig> ReadTower(std::string_view json, const std::string& file) {
-  ASSIGN_OR_RETURN(const auto object, ParseJsonObject(json, file));
-  JsonReader reader(file, object);
-  const std::string type = reader.String("model_type", "clip");
-  if (type != "clip" && type != "clip_vision_model") {
-    reader.Fail("model_type", "clip or clip_vision_model");
-  }
-  VisionConfig vision;
-  if (type == "clip") {
-    if (!reader.Has("vision_config")) reader.Fail("vision_config", "an object");
-    vision = ReadVision(reader.Object("vision_config"));
-  } else {
-    vision = ReadVision(reader);
-  }
-  RETURN_IF_ERROR(reader.status());
-  return vision;
-}
-
 // What errors call the two files.
 struct Files {
   std::string config = "config.json";
@@ -359,7 +263,7 @@ absl::StatusOr<LlavaConfig> Parse(JsonReader& reader, std::string_view tower_jso
                                   const Files& files) {
   LlavaConfig config;
   if (reader.Has("mm_vision_tower")) {
-    ASSIGN_OR_RETURN(const VisionConfig vision, ReadTower(tower_json, files.tower));
+    ASSIGN_OR_RETURN(const VisionConfig vision, ParseTowerConfig(tower_json, files.tower));
     config = ReadOriginal(reader, vision);
   } else {
     config = ReadHuggingFace(reader);
@@ -371,8 +275,11 @@ absl::StatusOr<LlavaConfig> Parse(JsonReader& reader, std::string_view tower_jso
 absl::Status CheckIsLlava(JsonReader& reader) {
   const std::string type = reader.String("model_type", "");
   const bool original = type == "llava_llama" || type == "llava_mistral";
-  if (type != "llava" && !original) {
-    reader.Fail("model_type", "a LLaVA model (llava, llava_llama or llava_mistral)");
+  const bool known = EntryOf(type).model_type == type;
+  if (!known && !original) {
+    reader.Fail("model_type",
+                "a LLaVA model (llava, llava_next, llava_onevision, vipllava, llava_llama or "
+                "llava_mistral)");
   } else if (original && !reader.Has("mm_vision_tower")) {
     reader.Fail("mm_vision_tower", "the name of a CLIP vision tower");
   }
@@ -411,9 +318,9 @@ std::vector<int> LlavaConfig::FeatureLayerIndices() const {
   return indices;
 }
 
-std::string_view ActivationName(Activation activation) {
-  for (const auto& entry : kActivations) {
-    if (entry.activation == activation) return entry.name;
+std::string_view ModelType(Architecture architecture) {
+  for (const ArchitectureEntry& entry : kArchitectures) {
+    if (entry.architecture == architecture) return entry.model_type;
   }
   LLAVA_CHECK(false);
   return "";

@@ -1,10 +1,10 @@
 // What a LLaVA checkpoint is made of: the dimensions and settings of config.json.
 //
 // Two directory layouts are read. Hugging Face: one config.json with `vision_config` and
-// `text_config` (transformers, models/llava/configuration_llava.py), omitted values take
-// transformers' defaults. Original: config.json of github.com/haotian-liu/LLaVA with `mm_*` keys
-// beside the text model's, whose vision tower is a CLIP directory of its own.
-// A value that this software cannot honour is an error that names it; nothing is ignored silently.
+// `text_config` (transformers, models/{llava,vipllava,llava_next,llava_onevision}), omitted values
+// take transformers' defaults. Original: config.json of github.com/haotian-liu/LLaVA with `mm_*`
+// keys beside the text model's, whose vision tower is a CLIP directory of its own. A value that
+// this software cannot honour is an error that names it; nothing is ignored silently.
 #ifndef LLAVA_MODEL_CONFIG_CONFIG_H_
 #define LLAVA_MODEL_CONFIG_CONFIG_H_
 
@@ -19,6 +19,14 @@ namespace llava::model {
 
 enum class Layout { kHuggingFace, kOriginal };
 
+// What a picture becomes, and how the files call the model.
+enum class Architecture {
+  kLlava,      // "llava": one tile a picture
+  kVipLlava,   // "vipllava": several feature layers, normalised before the projector
+  kLlavaNext,  // "llava_next", LLaVA-1.6: a picture as a whole and in tiles of its own resolution
+  kOnevision,  // "llava_onevision": the same, with many tiles reduced
+};
+
 enum class Activation {
   kGelu,       // erf
   kGeluTanh,   // tanh approximation
@@ -28,9 +36,14 @@ enum class Activation {
   kIdentity,
 };
 
-// CLIP ViT. All counts are positive; hidden_size is divisible by num_heads, image_size >=
-// patch_size.
+// A vision transformer. All counts are positive; hidden_size is divisible by num_heads, image_size
+// >= patch_size.
 struct VisionConfig {
+  enum class Tower {
+    kClip,    // a class token in front of the patches, a norm before the first layer
+    kSiglip,  // neither; the patches have a bias
+  };
+  Tower tower = Tower::kClip;
   int hidden_size = 0;
   int intermediate_size = 0;
   int num_layers = 0;
@@ -42,17 +55,21 @@ struct VisionConfig {
 
   int head_dim() const { return hidden_size / num_heads; }
   // Patches of one image, without the class token.
-  int patches() const { return (image_size / patch_size) * (image_size / patch_size); }
+  int patches() const { return patches_per_side() * patches_per_side(); }
+  int patches_per_side() const { return image_size / patch_size; }
 
   friend bool operator==(const VisionConfig&, const VisionConfig&) = default;
 };
 
-// Rotary position embeddings, rotate-half layout.
+// Rotary position embeddings, rotate-half layout. The scalings are those of transformers'
+// modeling_rope_utils.py.
 struct RopeConfig {
   enum class Scaling {
     kNone,
-    kLinear,  // positions divided by `factor`
-    kLlama3,  // frequencies rescaled by wavelength: transformers, modeling_rope_utils.py
+    kLinear,   // positions divided by `factor`
+    kDynamic,  // none within max_positions, which is not above original_max_positions
+    kLlama3,   // frequencies rescaled by wavelength
+    kYarn,     // the same by turns within original_max_positions; angles' cos and sin scaled
   };
   double theta = 10000.0;
   Scaling scaling = Scaling::kNone;
@@ -60,17 +77,22 @@ struct RopeConfig {
   // kLlama3 only.
   double low_freq_factor = 0;
   double high_freq_factor = 0;
+  // kYarn only.
+  double beta_fast = 0;
+  double beta_slow = 0;
+  double attention_factor = 1.0;
+  bool truncate = true;
   // What the model was made for before it was scaled; 0 without scaling.
   int original_max_positions = 0;
 
   friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
 };
 
-// Llama decoder (Mistral, up to its sliding window, is the same). SiLU-gated MLP, no biases.
+// A decoder of Llama's shape; what the families differ in are the settings below. SiLU-gated MLP.
 // num_heads is divisible by num_kv_heads; head_dim is even and at most kMaxHeadDim
 // (base/attention_limits.h).
 struct TextConfig {
-  std::string model_type = "llama";  // "llama" or "mistral"
+  std::string model_type = "llama";  // "llama", "mistral", "qwen2" or "qwen3"
   int vocab_size = 0;                // rows of the embedding
   int hidden_size = 0;
   int intermediate_size = 0;
@@ -84,8 +106,12 @@ struct TextConfig {
   double rms_norm_eps = 1e-6;
   RopeConfig rope;
   bool tie_embeddings = false;  // lm_head is the embedding table
+  bool qkv_bias = false;        // of the projections to queries, keys and values
+  bool output_bias = false;     // of attention's output projection
+  bool mlp_bias = false;
+  bool qk_norm = false;  // RMSNorm of each head's query and key before their rotation
   int bos_token_id = 1;
-  std::vector<int> eos_token_ids = {2};  // any of them ends an answer
+  std::vector<int> eos_token_ids = {2};  // any of them ends an answer; empty: none does
 
   friend bool operator==(const TextConfig&, const TextConfig&) = default;
 };
@@ -96,6 +122,8 @@ struct ProjectorConfig {
   int depth = 2;
   Activation activation = Activation::kGelu;
   bool bias = true;
+  bool input_norm = false;  // a LayerNorm before the first layer
+  double input_norm_eps = 1e-5;
 
   friend bool operator==(const ProjectorConfig&, const ProjectorConfig&) = default;
 };
@@ -111,11 +139,30 @@ enum class ImageAspect {
   kPad,   // pad to a square with the mean colour first
 };
 
+// Pixels, or tiles.
+struct Resolution {
+  int height = 0;
+  int width = 0;
+
+  friend bool operator==(const Resolution&, const Resolution&) = default;
+};
+
+// How the tiles of a picture are found and put together again ("anyres").
+struct AnyresConfig {
+  // What a picture may be resized to, in pixels; multiples of vision.image_size. Not empty.
+  std::vector<Resolution> pinpoints;
+  // Features of more than so many tiles are resized to about so many; 0: never.
+  int max_tiles = 0;
+
+  friend bool operator==(const AnyresConfig&, const AnyresConfig&) = default;
+};
+
 // The original code's placeholder for an image token: no row of the embedding.
 inline constexpr int kOriginalImageTokenId = -200;
 
 struct LlavaConfig {
   Layout layout = Layout::kHuggingFace;
+  Architecture architecture = Architecture::kLlava;
   VisionConfig vision;
   TextConfig text;
   ProjectorConfig projector;
@@ -123,6 +170,7 @@ struct LlavaConfig {
   // first layer), negative from the end. Several are concatenated along the channels, in order.
   std::vector<int> feature_layers = {-2};
   SelectStrategy select = SelectStrategy::kDropClassToken;
+  AnyresConfig anyres;  // kLlavaNext and kOnevision only
   // Stands for one image token in prompt ids. Its embedding is never looked up: image features
   // take its place. kOriginalImageTokenId (negative!) in the original layout.
   int image_token_id = 32000;
@@ -138,9 +186,13 @@ struct LlavaConfig {
 
   // Features of one image of vision.image_size that the vision tower reads: a tile. How many tokens
   // an image has is said by LayoutOf (image_layout.h).
+  // Dropping the class token drops the first row, whether the tower has such a token or not.
   int tile_tokens() const {
-    return vision.patches() + (select == SelectStrategy::kKeepClassToken ? 1 : 0);
+    const int rows = vision.patches() + (vision.tower == VisionConfig::Tower::kClip ? 1 : 0);
+    return rows - (select == SelectStrategy::kDropClassToken ? 1 : 0);
   }
+  // A picture is more than one tile.
+  bool has_tiles() const { return !anyres.pinpoints.empty(); }
   // feature_layers resolved into [0, vision.num_layers]. Layers above the highest are not needed.
   std::vector<int> FeatureLayerIndices() const;
   int projector_input_size() const {
@@ -168,6 +220,9 @@ absl::Status WriteConfig(const LlavaConfig& config, const std::string& dir);
 
 // The JSON text of config.json that WriteConfig writes.
 std::string ConfigJson(const LlavaConfig& config);
+
+// The name of the architecture in Hugging Face configurations: "llava_next".
+std::string_view ModelType(Architecture architecture);
 
 // The names of Activation in Hugging Face configurations: "gelu", "quick_gelu", "silu", ...
 std::string_view ActivationName(Activation activation);

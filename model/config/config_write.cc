@@ -23,7 +23,8 @@ boost::json::value Ids(const std::vector<int>& ids) {
 }
 
 boost::json::object Vision(const VisionConfig& v) {
-  return {{"model_type", "clip_vision_model"},
+  const bool siglip = v.tower == VisionConfig::Tower::kSiglip;
+  return {{"model_type", siglip ? "siglip_vision_model" : "clip_vision_model"},
           {"hidden_size", v.hidden_size},
           {"intermediate_size", v.intermediate_size},
           {"num_hidden_layers", v.num_layers},
@@ -41,6 +42,18 @@ boost::json::value RopeScaling(const RopeConfig& rope) {
       return nullptr;
     case RopeConfig::Scaling::kLinear:
       return boost::json::object{{"rope_type", "linear"}, {"factor", rope.factor}};
+    case RopeConfig::Scaling::kDynamic:
+      return boost::json::object{{"rope_type", "dynamic"},
+                                 {"factor", rope.factor},
+                                 {"original_max_position_embeddings", rope.original_max_positions}};
+    case RopeConfig::Scaling::kYarn:
+      return boost::json::object{{"rope_type", "yarn"},
+                                 {"factor", rope.factor},
+                                 {"attention_factor", rope.attention_factor},
+                                 {"beta_fast", rope.beta_fast},
+                                 {"beta_slow", rope.beta_slow},
+                                 {"truncate", rope.truncate},
+                                 {"original_max_position_embeddings", rope.original_max_positions}};
     case RopeConfig::Scaling::kLlama3:
       return boost::json::object{{"rope_type", "llama3"},
                                  {"factor", rope.factor},
@@ -73,16 +86,50 @@ boost::json::object Text(const LlavaConfig& config) {
                           {"rms_norm_eps", t.rms_norm_eps},
                           {"rope_theta", t.rope.theta},
                           {"rope_scaling", RopeScaling(t.rope)},
-                          {"attention_bias", false},
-                          {"mlp_bias", false},
+                          {"attention_bias", t.qkv_bias},
+                          {"mlp_bias", t.mlp_bias},
                           {"tie_word_embeddings", t.tie_embeddings},
                           {"bos_token_id", t.bos_token_id},
                           {"eos_token_id", Ids(t.eos_token_ids)},
                           {"pad_token_id", config.pad_token_id}};
-  if (t.model_type == "mistral") out["sliding_window"] = nullptr;
+  if (t.model_type != "llama") out["sliding_window"] = nullptr;
   if (UnscaledPositions(t) != t.max_positions) out["sliding_window"] = t.max_positions;
   if (!config.base_model.empty()) out["_name_or_path"] = config.base_model;
   return out;
+}
+
+const char* ClassOf(Architecture architecture) {
+  switch (architecture) {
+    case Architecture::kLlava:
+      return "LlavaForConditionalGeneration";
+    case Architecture::kVipLlava:
+      return "VipLlavaForConditionalGeneration";
+    case Architecture::kLlavaNext:
+      return "LlavaNextForConditionalGeneration";
+    case Architecture::kOnevision:
+      return "LlavaOnevisionForConditionalGeneration";
+  }
+  LLAVA_CHECK(false);
+  return "";
+}
+
+// What one architecture has and others do not.
+void PutArchitecture(const LlavaConfig& config, boost::json::object& out) {
+  if (config.architecture == Architecture::kVipLlava) {
+    out["vision_feature_layers"] = Ids(config.feature_layers);
+    out["projector_layernorm_eps"] = config.projector.input_norm_eps;
+    out.erase("vision_feature_layer");
+    out.erase("vision_feature_select_strategy");
+  }
+  if (!config.has_tiles()) return;
+  boost::json::array pinpoints;
+  for (const Resolution& at : config.anyres.pinpoints) {
+    pinpoints.push_back(boost::json::array{at.height, at.width});
+  }
+  out["image_grid_pinpoints"] = std::move(pinpoints);
+  if (config.architecture == Architecture::kOnevision) {
+    out["vision_aspect_ratio"] = absl::StrCat("anyres_max_", config.anyres.max_tiles);
+  }
 }
 
 absl::Status WriteText(const std::filesystem::path& path, const std::string& text) {
@@ -98,8 +145,9 @@ absl::Status WriteText(const std::filesystem::path& path, const std::string& tex
 std::string ConfigJson(const LlavaConfig& config) {
   LLAVA_CHECK_GE(config.image_token_id, 0);
   const bool drop = config.select == SelectStrategy::kDropClassToken;
-  boost::json::object out{{"architectures", {"LlavaForConditionalGeneration"}},
-                          {"model_type", "llava"},
+  const std::string_view type = ModelType(config.architecture);
+  boost::json::object out{{"architectures", {ClassOf(config.architecture)}},
+                          {"model_type", boost::json::string(type.data(), type.size())},
                           {"image_token_index", config.image_token_id},
                           {"image_seq_length", config.tile_tokens()},
                           {"ignore_index", -100},
@@ -112,6 +160,7 @@ std::string ConfigJson(const LlavaConfig& config) {
                           {"text_config", Text(config)},
                           {"vision_config", Vision(config.vision)}};
   if (!config.dtype.empty()) out["torch_dtype"] = config.dtype;
+  PutArchitecture(config, out);
   if (config.projector.depth == 1) out["mm_projector_type"] = "linear";
   if (config.projector.depth > 2) {
     out["mm_projector_type"] = absl::StrCat("mlp", config.projector.depth, "x_gelu");

@@ -75,14 +75,33 @@ void RequireImageSize(JsonReader& reader, std::string_view key, const Size& size
   reader.Fail(key, absl::StrCat("the vision tower's size, ", image_size, " x ", image_size));
 }
 
-void ReadGeometry(JsonReader& reader, PreprocessSettings& settings) {
+// The tiles are those of config.json: they decide how many tokens a picture has.
+void ReadTiles(JsonReader& reader, const LlavaConfig& config, PreprocessSettings& settings) {
+  constexpr std::string_view kPinpoints = "image_grid_pinpoints";
+  const int side = settings.image_size;
+  if (settings.shortest_edge != 0 && settings.shortest_edge != side) {
+    reader.Fail("size", absl::StrCat("the vision tower's, ", side));
+  }
+  settings.shortest_edge = 0;
+  // A picture that is read as a whole only.
+  if (config.architecture == Architecture::kOnevision) settings.aspect = ImageAspect::kPad;
+  const boost::json::value* value = reader.Find(kPinpoints);
+  if (value == nullptr) return;
+  boost::json::array ours;
+  for (const Resolution& at : config.anyres.pinpoints) {
+    ours.push_back(boost::json::array{at.height, at.width});
+  }
+  if (*value != ours) reader.Fail(kPinpoints, "the image_grid_pinpoints of config.json");
+}
+
+// `otherwise`: the size where the file has none.
+void ReadGeometry(JsonReader& reader, const Size& otherwise, PreprocessSettings& settings) {
   const int image_size = settings.image_size;
   if (!reader.Bool("do_resize", true)) reader.Fail("do_resize", "true");
   constexpr std::int64_t kBicubic = 3;  // PIL.Image.Resampling
   if (reader.Int("resample", kBicubic, 0, 5) != kBicubic) reader.Fail("resample", "3 (bicubic)");
-  if (reader.Bool("do_pad", false)) settings.aspect = ImageAspect::kPad;
 
-  const Size size = ReadSize(reader, "size", {image_size, 0, 0});
+  const Size size = ReadSize(reader, "size", otherwise);
   settings.shortest_edge = size.shortest_edge;
   if (size.shortest_edge == 0) RequireImageSize(reader, "size", size, image_size);
   if (reader.Bool("do_center_crop", true)) {
@@ -99,7 +118,13 @@ absl::StatusOr<PreprocessSettings> ReadSettings(JsonReader& reader, const LlavaC
   PreprocessSettings settings;
   settings.image_size = config.vision.image_size;
   settings.aspect = config.image_aspect;
-  ReadGeometry(reader, settings);
+  // With tiles it is about the number of tiles in a batch.
+  if (!config.has_tiles() && reader.Bool("do_pad", false)) settings.aspect = ImageAspect::kPad;
+  const int side = settings.image_size;
+  const bool siglip = config.vision.tower == VisionConfig::Tower::kSiglip;
+  if (siglip) settings.mean = settings.std = {0.5, 0.5, 0.5};  // SiglipImageProcessor's
+  ReadGeometry(reader, siglip ? Size{0, side, side} : Size{side, 0, 0}, settings);
+  if (config.has_tiles()) ReadTiles(reader, config, settings);
   if (reader.Bool("do_rescale", true)) {
     settings.rescale_factor = reader.Double("rescale_factor", 1.0 / 255, 1e-9, 1e9);
   } else {
@@ -137,6 +162,10 @@ struct Window {
 Window CenterWindow(std::int64_t resized, std::int64_t wanted) {
   if (resized >= wanted) return {(resized - wanted) / 2, wanted, 0};
   return {0, resized, (wanted - resized + 1) / 2};
+}
+
+std::string_view View(const void* data, std::size_t size) {
+  return {static_cast<const char*>(data), size};
 }
 
 RgbImage LayIntoZeros(const RgbImage& image, int size, std::int64_t left, std::int64_t top) {
@@ -224,26 +253,71 @@ RgbImage Preprocessor::ResizeAndCrop(const RgbImage& image) const {
   return LayIntoZeros(cropped, settings_.image_size, windows[0].margin, windows[1].margin);
 }
 
-PixelValues Preprocessor::Process(const RgbImage& image) const {
-  const RgbImage bytes = ResizeAndCrop(image);
-  PixelValues result;
-  result.height = bytes.height;
-  result.width = bytes.width;
-  const std::size_t pixels = bytes.pixels.size() / 3;
-  result.values.resize(bytes.pixels.size());
+void Preprocessor::AppendTile(const RgbImage& bytes, std::int64_t left, std::int64_t top,
+                              std::vector<float>& values) const {
+  const std::int64_t side = settings_.image_size;
+  const std::size_t begin = values.size();
+  values.resize(begin + 3 * static_cast<std::size_t>(side * side));
+  const std::int64_t first_x = std::clamp<std::int64_t>(-left, 0, side);
+  const std::int64_t last_x = std::clamp<std::int64_t>(bytes.width - left, first_x, side);
   for (std::size_t c = 0; c < 3; ++c) {
-    float* out = result.values.data() + c * pixels;
-    for (std::size_t i = 0; i < pixels; ++i) out[i] = value_of_[c][bytes.pixels[3 * i + c]];
+    float* out = values.data() + begin + c * static_cast<std::size_t>(side * side);
+    for (std::int64_t y = 0; y < side; ++y, out += side) {
+      const bool inside = top + y >= 0 && top + y < bytes.height;
+      if (!inside || first_x > 0 || last_x < side) std::fill_n(out, side, value_of_[c][0]);
+      if (!inside) continue;
+      const std::uint8_t* in = bytes.pixels.data() + 3 * (top + y) * bytes.width + c;
+      for (std::int64_t x = first_x; x < last_x; ++x) out[x] = value_of_[c][in[3 * (left + x)]];
+    }
   }
-  // The bytes and the value of each byte are all that the values depend on.
-  const auto view = [](const auto& data, std::size_t size) {
-    return std::string_view(reinterpret_cast<const char*>(data), size);
+}
+
+// The picture as a whole without regard to its shape, then the tiles of its canvas.
+void Preprocessor::AppendTiles(const RgbImage& image, const ImageLayout& layout, Sha256& digest,
+                               std::vector<float>& values) const {
+  const std::int64_t side = settings_.image_size;
+  const auto resized = [&image](std::int64_t width, std::int64_t height) {
+    const auto axis = [](std::int64_t from, std::int64_t to) {
+      return ResampleAxis{.canvas = from, .image = from, .resized = to, .count = to};
+    };
+    return Resample(image, {}, axis(image.width, width), axis(image.height, height));
   };
-  result.digest = Sha256()
-                      .Update(view(value_of_.data(), sizeof(value_of_)))
-                      .Update(view(&bytes.width, sizeof(bytes.width)))
-                      .Update(view(bytes.pixels.data(), bytes.pixels.size()))
-                      .Finish();
+  const RgbImage whole = resized(side, side);
+  AppendTile(whole, 0, 0, values);
+  const RgbImage fitted = resized(layout.resized.width, layout.resized.height);
+  const std::int64_t left = (layout.grid.width * side - fitted.width) / 2;
+  const std::int64_t top = (layout.grid.height * side - fitted.height) / 2;
+  for (std::int64_t row = 0; row < layout.grid.height; ++row) {
+    for (std::int64_t column = 0; column < layout.grid.width; ++column) {
+      AppendTile(fitted, column * side - left, row * side - top, values);
+    }
+  }
+  // The same pixels may be more or less of a larger picture.
+  for (const Resolution& r : {layout.grid, layout.resized, layout.margin, layout.kept}) {
+    digest.Update(View(&r, sizeof(r)));
+  }
+  digest.Update(View(whole.pixels.data(), whole.pixels.size()));
+  digest.Update(View(fitted.pixels.data(), fitted.pixels.size()));
+}
+
+PixelValues Preprocessor::Process(const RgbImage& image, const ImageLayout& layout) const {
+  PixelValues result;
+  result.tiles = layout.tiles;
+  result.height = result.width = settings_.image_size;
+  const auto side = static_cast<std::size_t>(settings_.image_size);
+  result.values.reserve(static_cast<std::size_t>(layout.tiles) * 3 * side * side);
+  // The bytes and the value of each byte are all that the values depend on.
+  Sha256 digest;
+  digest.Update(View(value_of_.data(), sizeof(value_of_)));
+  if (layout.grid.height > 0) {
+    AppendTiles(image, layout, digest, result.values);
+  } else {
+    const RgbImage bytes = ResizeAndCrop(image);
+    AppendTile(bytes, 0, 0, result.values);
+    digest.Update(View(&bytes.width, sizeof(bytes.width)));
+    digest.Update(View(bytes.pixels.data(), bytes.pixels.size()));
+  }
+  result.digest = digest.Finish();
   return result;
 }
 

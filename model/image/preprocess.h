@@ -1,6 +1,7 @@
 // From an RGB image to the vision tower's input, as CLIP's image processor of transformers does
 // it with Pillow (CLIPImageProcessorPil): resize, centre crop, rescale, normalise; and before that,
-// for checkpoints of the original LLaVA, padding to a square with the mean colour.
+// for checkpoints of the original LLaVA, padding to a square with the mean colour. Pictures in
+// tiles as LlavaNextImageProcessorPil and LlavaOnevisionImageProcessorPil make them.
 #ifndef LLAVA_MODEL_IMAGE_PREPROCESS_H_
 #define LLAVA_MODEL_IMAGE_PREPROCESS_H_
 
@@ -13,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "base/digest.h"
 #include "model/config/config.h"
+#include "model/config/image_layout.h"
 #include "model/image/image.h"
 
 namespace llava::model {
@@ -45,7 +47,8 @@ absl::StatusOr<PreprocessSettings> ParsePreprocessSettings(std::string_view json
 
 // The vision tower's input for one image.
 struct PixelValues {
-  std::vector<float> values;  // [3, height, width], RGB
+  std::vector<float> values;  // [tiles, 3, height, width], RGB
+  int tiles = 1;
   int height = 0;
   int width = 0;
   // Names the values: equal digests mean equal values, and the same image with the same settings
@@ -60,13 +63,24 @@ class Preprocessor {
 
   const PreprocessSettings& settings() const { return settings_; }
 
+  // `layout`: LayoutOf of the configuration and the image's size. The digest names it too.
   // REQUIRES: an image that DecodeImage returned (not empty, no side above kMaxImageSide).
-  PixelValues Process(const RgbImage& image) const;
+  PixelValues Process(const RgbImage& image, const ImageLayout& layout) const;
 
-  // The bytes before rescaling and normalising: RGB, image_size x image_size.
+  // The same of a layout of one tile.
+  PixelValues Process(const RgbImage& image) const { return Process(image, {.tiles = 1}); }
+
+  // The bytes of one tile before rescaling and normalising: RGB, image_size x image_size.
   RgbImage ResizeAndCrop(const RgbImage& image) const;
 
  private:
+  // Appends one tile's values: the image_size x image_size pixels of `bytes` from (left, top) on,
+  // which may be negative; black where there are none.
+  void AppendTile(const RgbImage& bytes, std::int64_t left, std::int64_t top,
+                  std::vector<float>& values) const;
+  void AppendTiles(const RgbImage& image, const ImageLayout& layout, Sha256& digest,
+                   std::vector<float>& values) const;
+
   PreprocessSettings settings_;
   std::array<std::array<float, 256>, 3> value_of_;  // of a byte, by channel
 };

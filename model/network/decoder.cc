@@ -29,8 +29,8 @@ at::Tensor TakeEmbedding(WeightSource& source, const TextConfig& config) {
 
 }  // namespace
 
-RmsNorm::RmsNorm(WeightSource& source, const std::string& name, const TextConfig& config)
-    : weight(source.TakeSmall(name, {config.hidden_size})), eps(config.rms_norm_eps) {}
+RmsNorm::RmsNorm(WeightSource& source, const std::string& name, std::int64_t size, double epsilon)
+    : weight(source.TakeSmall(name, {size})), eps(epsilon) {}
 
 at::Tensor RmsNorm::Forward(const at::Tensor& x) const {
   if (x.is_cuda()) return at::rms_norm(x, x.size(-1), weight, eps);
@@ -43,21 +43,30 @@ at::Tensor RmsNorm::Forward(const at::Tensor& x) const {
 DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int index)
     : index_(index),
       head_dim_(config.head_dim),
-      input_norm_(source, LayerPrefix(index) + "input_layernorm.weight", config),
-      post_attention_norm_(source, LayerPrefix(index) + "post_attention_layernorm.weight", config) {
-  const auto linear = [&](const char* name, std::int64_t out, std::int64_t in) {
-    return source.TakeLinear(LayerPrefix(index) + name, out, in, false);
+      input_norm_(source, LayerPrefix(index) + "input_layernorm.weight", config.hidden_size,
+                  config.rms_norm_eps),
+      post_attention_norm_(source, LayerPrefix(index) + "post_attention_layernorm.weight",
+                           config.hidden_size, config.rms_norm_eps) {
+  const auto linear = [&](const char* name, std::int64_t out, std::int64_t in, bool bias) {
+    return source.TakeLinear(LayerPrefix(index) + name, out, in, bias);
   };
+  const auto head_norm = [&](const char* name) {
+    return RmsNorm(source, LayerPrefix(index) + name, config.head_dim, config.rms_norm_eps);
+  };
+  if (config.qk_norm) {
+    q_norm_ = head_norm("self_attn.q_norm.weight");
+    k_norm_ = head_norm("self_attn.k_norm.weight");
+  }
   const std::int64_t hidden = config.hidden_size;
   const std::int64_t queries = std::int64_t{config.num_heads} * config.head_dim;
   const std::int64_t keys = std::int64_t{config.num_kv_heads} * config.head_dim;
-  q_ = linear("self_attn.q_proj", queries, hidden);
-  k_ = linear("self_attn.k_proj", keys, hidden);
-  v_ = linear("self_attn.v_proj", keys, hidden);
-  o_ = linear("self_attn.o_proj", hidden, queries);
-  gate_ = linear("mlp.gate_proj", config.intermediate_size, hidden);
-  up_ = linear("mlp.up_proj", config.intermediate_size, hidden);
-  down_ = linear("mlp.down_proj", hidden, config.intermediate_size);
+  q_ = linear("self_attn.q_proj", queries, hidden, config.qkv_bias);
+  k_ = linear("self_attn.k_proj", keys, hidden, config.qkv_bias);
+  v_ = linear("self_attn.v_proj", keys, hidden, config.qkv_bias);
+  o_ = linear("self_attn.o_proj", hidden, queries, config.output_bias);
+  gate_ = linear("mlp.gate_proj", config.intermediate_size, hidden, config.mlp_bias);
+  up_ = linear("mlp.up_proj", config.intermediate_size, hidden, config.mlp_bias);
+  down_ = linear("mlp.down_proj", hidden, config.intermediate_size, config.mlp_bias);
   if (const auto format = source.pack()) Pack(*format);
 }
 
@@ -68,17 +77,24 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
     const at::Tensor qkv_THD = qkv_.Forward(x_TE).view({tokens, -1, head_dim_});
     const std::int64_t queries = o_.in_features() / head_dim_;
     const std::int64_t keys = (qkv_THD.size(1) - queries) / 2;
+    const at::Tensor v_TKD = qkv_THD.narrow(1, queries + keys, keys);
+    if (q_norm_) {
+      const at::Tensor q_THD = q_norm_->Forward(qkv_THD.narrow(1, 0, queries));
+      const at::Tensor k_TKD = k_norm_->Forward(qkv_THD.narrow(1, queries, keys));
+      Rotary::RotateInPlace(q_THD, angles);
+      Rotary::RotateInPlace(k_TKD, angles);
+      return attention.Forward(index_, q_THD, k_TKD, v_TKD).view({tokens, -1});
+    }
     Rotary::RotateInPlace(qkv_THD.narrow(1, 0, queries + keys), angles);
-    const at::Tensor mixed =
-        attention.Forward(index_, qkv_THD.narrow(1, 0, queries), qkv_THD.narrow(1, queries, keys),
-                          qkv_THD.narrow(1, queries + keys, keys));
+    const at::Tensor mixed = attention.Forward(index_, qkv_THD.narrow(1, 0, queries),
+                                               qkv_THD.narrow(1, queries, keys), v_TKD);
     return mixed.view({tokens, -1});
   }
   const auto heads = [&](const Linear& linear) {
     return linear.Forward(x_TE).view({tokens, -1, head_dim_});
   };
-  const at::Tensor q_THD = Rotary::Rotate(heads(q_), angles);
-  const at::Tensor k_TKD = Rotary::Rotate(heads(k_), angles);
+  const at::Tensor q_THD = Rotary::Rotate(Normed(q_norm_, heads(q_)), angles);
+  const at::Tensor k_TKD = Rotary::Rotate(Normed(k_norm_, heads(k_)), angles);
   return attention.Forward(index_, q_THD, k_TKD, heads(v_)).view({tokens, -1});
 }
 
@@ -122,7 +138,8 @@ at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& ang
 Decoder::Decoder(const TextConfig& config, WeightSource& source)
     : embedding_VE_(TakeEmbedding(source, config)),
       rotary_(config, embedding_VE_.device()),
-      norm_(source, absl::StrCat(kLanguagePrefix, "norm.weight"), config) {
+      norm_(source, absl::StrCat(kLanguagePrefix, "norm.weight"), config.hidden_size,
+            config.rms_norm_eps) {
   for (int i = 0; i < config.num_layers; ++i) layers_.emplace_back(config, source, i);
   head_ = Linear(config.tie_embeddings
                      ? embedding_VE_

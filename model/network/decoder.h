@@ -1,13 +1,14 @@
-// The Llama decoder (Touvron et al., arXiv 2302.13971; transformers' modeling_llama.py) over one
-// flattened batch: T tokens of any number of sequences, one after the other.
-// Shape letters: T tokens, E hidden size, H query heads, K key/value heads, D head size,
-// V vocabulary.
+// The decoder of Llama (Touvron et al., arXiv 2302.13971; transformers' modeling_llama.py) and of
+// the families that differ from it in settings only (Mistral, Qwen2, Qwen3), over one flattened
+// batch: T tokens of any number of sequences, one after the other. Shape letters: T tokens, E
+// hidden size, H query heads, K key/value heads, D head size, V vocabulary.
 #ifndef LLAVA_MODEL_NETWORK_DECODER_H_
 #define LLAVA_MODEL_NETWORK_DECODER_H_
 
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,7 @@ struct RmsNorm {
   at::Tensor weight;
   double eps = 1e-5;
 
-  RmsNorm(WeightSource& source, const std::string& name, const TextConfig& config);
+  RmsNorm(WeightSource& source, const std::string& name, std::int64_t size, double epsilon);
   at::Tensor Forward(const at::Tensor& x) const;
 };
 
@@ -43,11 +44,16 @@ class DecoderLayer {
   at::Tensor Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
                        AttentionBackend& attention) const;
   at::Tensor Mlp(const at::Tensor& y_TE) const;
+  // The heads of queries or of keys, normed where the family does that.
+  static at::Tensor Normed(const std::optional<RmsNorm>& norm, const at::Tensor& x_THD) {
+    return norm ? norm->Forward(x_THD) : x_THD;
+  }
 
   int index_;
   std::int64_t head_dim_;
   RmsNorm input_norm_;
   RmsNorm post_attention_norm_;
+  std::optional<RmsNorm> q_norm_, k_norm_;  // of each head
 
   Linear q_, k_, v_, o_, gate_, up_, down_;
   Linear qkv_, gate_up_;  // instead of their parts once packed

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/checkpoint.h"
+#include "model/network/image_features.h"
 
 namespace llava::model {
 
@@ -19,6 +20,9 @@ Llava::Llava(const LlavaConfig& config, WeightSource& source)
       vision_tower_(config, source),
       projector_(config, source),
       decoder_(config.text, source),
+      image_newline_(config.has_tiles()
+                         ? source.TakeSmall(kImageNewlineName, {config.text.hidden_size})
+                         : at::Tensor()),
       weights_(source.pack() ? std::map<std::string, at::Tensor>() : source.taken()),
       dtype_(decoder_.dtype()),
       device_(decoder_.device()) {
@@ -66,6 +70,12 @@ absl::StatusOr<std::unique_ptr<Llava>> Llava::Load(const std::string& directory,
 
 at::Tensor Llava::EncodeImages(const at::Tensor& pixels) const {
   return projector_.Forward(vision_tower_.Forward(pixels));
+}
+
+at::Tensor Llava::PackImage(const at::Tensor& features_BIE, const ImageLayout& layout) const {
+  LLAVA_CHECK_EQ(features_BIE.size(0), layout.tiles);
+  if (!config_.has_tiles()) return features_BIE[0];
+  return PackTiles(features_BIE, layout, config_.vision.patches_per_side(), image_newline_);
 }
 
 at::Tensor Llava::Embed(const at::Tensor& ids_T) const {

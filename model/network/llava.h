@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "model/attention/attention.h"
 #include "model/config/config.h"
+#include "model/config/image_layout.h"
 #include "model/network/decoder.h"
 #include "model/network/projector.h"
 #include "model/network/vision_tower.h"
@@ -62,6 +63,11 @@ class Llava {
   // pixels: [B, 3, image_size, image_size] -> projected features [B, config().tile_tokens(), E].
   at::Tensor EncodeImages(const at::Tensor& pixels) const;
 
+  // The features of one picture, in the places of its tokens: those of its tiles, [layout.tiles,
+  // config().tile_tokens(), E], put together as `layout` (LayoutOf) says -> [layout.tokens, E]. The
+  // picture as a whole is the first tile, the others go row by row.
+  at::Tensor PackImage(const at::Tensor& features_BIE, const ImageLayout& layout) const;
+
   // ids_T: int64. Image tokens, whatever their id, give rows to be replaced: see PlaceImages.
   at::Tensor Embed(const at::Tensor& ids_T) const;
 
@@ -81,6 +87,7 @@ class Llava {
   VisionTower vision_tower_;
   Projector projector_;
   Decoder decoder_;
+  at::Tensor image_newline_;  // [E], where pictures have tiles
   std::map<std::string, at::Tensor> weights_;
   at::ScalarType dtype_;
   at::Device device_;

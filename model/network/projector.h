@@ -1,14 +1,17 @@
 // The bridge from the vision tower to the language model: one linear layer (LLaVA, arXiv
-// 2304.08485, section 4.1) or a chain of them with activations between (1.5, arXiv 2310.03744).
+// 2304.08485, section 4.1) or a chain of them with activations between (1.5, arXiv 2310.03744),
+// after a layer norm in VipLLaVA (arXiv 2312.00784).
 #ifndef LLAVA_MODEL_NETWORK_PROJECTOR_H_
 #define LLAVA_MODEL_NETWORK_PROJECTOR_H_
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <vector>
 
 #include "model/config/config.h"
 #include "model/network/activation.h"
+#include "model/network/layer_norm.h"
 #include "model/network/linear.h"
 #include "model/network/weights.h"
 
@@ -24,6 +27,7 @@ class Projector {
 
  private:
   Activation activation_;
+  std::optional<LayerNorm> norm_;
   std::vector<Linear> layers_;
 };
 

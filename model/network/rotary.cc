@@ -5,6 +5,8 @@
 #include <ATen/ops/pow.h>
 #include <ATen/ops/where.h>
 
+#include <algorithm>
+#include <cmath>
 #include <numbers>
 
 #include "model/network/rows.h"
@@ -22,6 +24,28 @@ at::Tensor Llama3Scaled(const at::Tensor& frequencies, const RopeConfig& rope) {
   return frequencies * (smooth + (1 - smooth) / rope.factor);
 }
 
+// YaRN (Peng et al., arXiv 2309.00071): as above, with a ramp over the dimensions between those
+// that turn beta_fast and beta_slow times within the original positions.
+at::Tensor YarnScaled(const at::Tensor& frequencies, const RopeConfig& rope, int head_dim) {
+  const auto dimension_of = [&](double turns) {
+    return head_dim * std::log(rope.original_max_positions / (turns * 2 * std::numbers::pi)) /
+           (2 * std::log(rope.theta));
+  };
+  double low = dimension_of(rope.beta_fast);
+  double high = dimension_of(rope.beta_slow);
+  if (rope.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, head_dim - 1.0);
+  if (low == high) high += 0.001;
+  const at::Tensor ramp =
+      ((at::arange(head_dim / 2, at::TensorOptions().dtype(at::kFloat)) - low) / (high - low))
+          .clamp(0.0, 1.0);
+  return frequencies * ((1 - ramp) + ramp / rope.factor);
+}
+
 at::Tensor Frequencies(const TextConfig& config) {
   const at::Tensor exponents =
       at::arange(0, config.head_dim, 2, at::TensorOptions().dtype(at::kLong)).to(at::kFloat) /
@@ -32,7 +56,10 @@ at::Tensor Frequencies(const TextConfig& config) {
       return frequencies / config.rope.factor;
     case RopeConfig::Scaling::kLlama3:
       return Llama3Scaled(frequencies, config.rope);
+    case RopeConfig::Scaling::kYarn:
+      return YarnScaled(frequencies, config.rope, config.head_dim);
     case RopeConfig::Scaling::kNone:
+    case RopeConfig::Scaling::kDynamic:  // none up to text.max_positions
       break;
   }
   return frequencies;
@@ -41,11 +68,12 @@ at::Tensor Frequencies(const TextConfig& config) {
 }  // namespace
 
 Rotary::Rotary(const TextConfig& config, at::Device device)
-    : frequencies_(Frequencies(config).to(device)) {}
+    : frequencies_(Frequencies(config).to(device)), scale_(config.rope.attention_factor) {}
 
 RotaryAngles Rotary::Angles(const at::Tensor& positions_T) const {
   const at::Tensor angles = (positions_T.to(at::kFloat).unsqueeze(-1) * frequencies_).unsqueeze(1);
-  return {.cos = angles.cos(), .sin = angles.sin()};
+  if (scale_ == 1) return {.cos = angles.cos(), .sin = angles.sin()};
+  return {.cos = angles.cos() * scale_, .sin = angles.sin() * scale_};
 }
 
 at::Tensor Rotary::Rotate(const at::Tensor& x_THD, const RotaryAngles& angles) {

@@ -32,6 +32,7 @@ class Rotary {
 
  private:
   at::Tensor frequencies_;  // [D / 2], fp32
+  double scale_;            // of cos and sin
 };
 
 }  // namespace llava::model

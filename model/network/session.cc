@@ -54,6 +54,12 @@ at::Tensor Session::Step(std::int64_t id) {
 }
 
 at::Tensor EmbedPrompt(const Llava& model, const PromptTokens& prompt, const at::Tensor& features) {
+  return EmbedPrompt(model, prompt,
+                     features.defined() ? features.unbind() : std::vector<at::Tensor>());
+}
+
+at::Tensor EmbedPrompt(const Llava& model, const PromptTokens& prompt,
+                       std::span<const at::Tensor> features) {
   const c10::InferenceMode inference;
   const at::Tensor embeddings =
       model.Embed(at::tensor(prompt.ids, at::TensorOptions().dtype(at::kLong)).to(model.device()));
@@ -63,7 +69,7 @@ at::Tensor EmbedPrompt(const Llava& model, const PromptTokens& prompt, const at:
   for (const ImageSpan& span : prompt.image_spans) {
     rows.push_back(
         at::arange(span.offset, span.offset + span.count, embeddings.options().dtype(at::kLong)));
-    images.push_back(features[span.image]);
+    images.push_back(features[static_cast<std::size_t>(span.image)]);
   }
   return Llava::PlaceImages(embeddings, at::cat(rows), at::cat(images));
 }

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "model/attention/attention.h"
@@ -50,8 +51,12 @@ class Session {
   std::int64_t length_ = 0;
 };
 
-// The rows of a prompt: token embeddings, with the features of its images, [images, tokens, E], in
-// their places. `features` may be undefined when the prompt has no images.
+// The rows of a prompt: token embeddings, with the features of its images, [tokens, E] each, in
+// their places.
+at::Tensor EmbedPrompt(const Llava& model, const PromptTokens& prompt,
+                       std::span<const at::Tensor> features);
+
+// The same of images of one tile: [images, tokens, E], undefined when the prompt has no images.
 at::Tensor EmbedPrompt(const Llava& model, const PromptTokens& prompt, const at::Tensor& features);
 
 }  // namespace llava::model

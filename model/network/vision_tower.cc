@@ -2,10 +2,10 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
-#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -19,16 +19,6 @@ constexpr std::int64_t kChannels = 3;
 std::string Name(const std::string& tail) { return absl::StrCat(kVisionPrefix, tail); }
 
 }  // namespace
-
-LayerNorm::LayerNorm(WeightSource& source, const std::string& prefix, std::int64_t size,
-                     double epsilon)
-    : weight(source.TakeSmall(absl::StrCat(prefix, ".weight"), {size})),
-      bias(source.TakeSmall(absl::StrCat(prefix, ".bias"), {size})),
-      eps(epsilon) {}
-
-at::Tensor LayerNorm::Forward(const at::Tensor& x) const {
-  return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
-}
 
 VisionBlock::VisionBlock(const VisionConfig& config, WeightSource& source,
                          const std::string& prefix)
@@ -68,17 +58,22 @@ at::Tensor VisionBlock::Forward(const at::Tensor& x_BSE) const {
 
 VisionTower::VisionTower(const LlavaConfig& config, WeightSource& source)
     : config_(config.vision),
-      keep_class_token_(config.select == SelectStrategy::kKeepClassToken),
-      class_embedding_(
-          source.TakeSmall(Name("embeddings.class_embedding"), {config.vision.hidden_size})),
+      keeps_first_row_(config.select == SelectStrategy::kKeepClassToken),
       patch_weight_(source.TakeSmall(Name("embeddings.patch_embedding.weight"),
                                      {config.vision.hidden_size, kChannels,
                                       config.vision.patch_size, config.vision.patch_size})),
-      position_embedding_(
-          source.TakeSmall(Name("embeddings.position_embedding.weight"),
-                           {config.vision.patches() + 1, config.vision.hidden_size})),
-      pre_norm_(source, Name("pre_layrnorm"), config.vision.hidden_size,
-                config.vision.layer_norm_eps) {
+      position_embedding_(source.TakeSmall(
+          Name("embeddings.position_embedding.weight"),
+          {config.vision.patches() + (IsClip() ? 1 : 0), config.vision.hidden_size})) {
+  if (IsClip()) {
+    class_embedding_ =
+        source.TakeSmall(Name("embeddings.class_embedding"), {config.vision.hidden_size});
+    pre_norm_.emplace(source, Name("pre_layrnorm"), config.vision.hidden_size,
+                      config.vision.layer_norm_eps);
+  } else {
+    patch_bias_ =
+        source.TakeSmall(Name("embeddings.patch_embedding.bias"), {config.vision.hidden_size});
+  }
   for (const int layer : config.FeatureLayerIndices()) layers_.push_back(layer);
   LLAVA_CHECK(!layers_.empty());
   const std::int64_t needed = *std::max_element(layers_.begin(), layers_.end());
@@ -89,6 +84,7 @@ VisionTower::VisionTower(const LlavaConfig& config, WeightSource& source)
 
 std::vector<std::string> VisionTower::DormantPrefixes() const {
   std::vector<std::string> prefixes = {Name("post_layernorm.")};
+  if (!IsClip()) prefixes.push_back(Name("head."));
   for (auto i = static_cast<int>(blocks_.size()); i < config_.num_layers; ++i) {
     prefixes.push_back(Name(absl::StrCat("encoder.layers.", i, ".")));
   }
@@ -97,16 +93,19 @@ std::vector<std::string> VisionTower::DormantPrefixes() const {
 
 at::Tensor VisionTower::Embed(const at::Tensor& pixels) const {
   const std::int64_t batch = pixels.size(0);
-  const at::Tensor patches = at::conv2d(pixels.to(patch_weight_.scalar_type()), patch_weight_, {},
+  std::optional<at::Tensor> bias;
+  if (!IsClip()) bias = patch_bias_;
+  const at::Tensor patches = at::conv2d(pixels.to(patch_weight_.scalar_type()), patch_weight_, bias,
                                         c10::IntArrayRef{config_.patch_size, config_.patch_size})
                                  .flatten(2)
                                  .transpose(1, 2);
+  if (!IsClip()) return (patches + position_embedding_).contiguous();
   const at::Tensor class_token = class_embedding_.expand({batch, 1, config_.hidden_size});
-  return pre_norm_.Forward(at::cat({class_token, patches}, 1) + position_embedding_);
+  return pre_norm_->Forward(at::cat({class_token, patches}, 1) + position_embedding_);
 }
 
 at::Tensor VisionTower::Select(const at::Tensor& hidden_BSE) const {
-  return keep_class_token_ ? hidden_BSE : hidden_BSE.slice(1, 1);
+  return keeps_first_row_ ? hidden_BSE : hidden_BSE.slice(1, 1);
 }
 
 at::Tensor VisionTower::Forward(const at::Tensor& pixels) const {

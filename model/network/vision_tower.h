@@ -1,29 +1,23 @@
-// The CLIP vision transformer up to the layer that LLaVA reads (Radford et al., arXiv 2103.00020;
-// transformers' modeling_clip.py is the reference of every detail).
-// Shape letters: B images, S 1 + patches (the class token first), E hidden size of the tower.
+// The vision transformer up to the layer that LLaVA reads: CLIP's (Radford et al., arXiv
+// 2103.00020) or SigLIP's (Zhai et al., arXiv 2303.15343; its second version has the same).
+// transformers' modeling_clip.py and modeling_siglip.py are the reference of every detail. Shape
+// letters: B images, S patches (CLIP: the class token first), E hidden size of the tower.
 #ifndef LLAVA_MODEL_NETWORK_VISION_TOWER_H_
 #define LLAVA_MODEL_NETWORK_VISION_TOWER_H_
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/config/config.h"
 #include "model/network/activation.h"
+#include "model/network/layer_norm.h"
 #include "model/network/linear.h"
 #include "model/network/weights.h"
 
 namespace llava::model {
-
-struct LayerNorm {
-  at::Tensor weight;
-  at::Tensor bias;
-  double eps = 1e-5;
-
-  LayerNorm(WeightSource& source, const std::string& prefix, std::int64_t size, double epsilon);
-  at::Tensor Forward(const at::Tensor& x) const;
-};
 
 // One pre-norm transformer block: [B, S, E] -> [B, S, E].
 class VisionBlock {
@@ -51,7 +45,7 @@ class VisionTower {
   // projector reads: [B, tile_tokens, E * selected layers].
   at::Tensor Forward(const at::Tensor& pixels) const;
 
-  // The input of the first block, after pre_layrnorm: [B, S, E].
+  // The input of the first block (CLIP: after pre_layrnorm): [B, S, E].
   at::Tensor Embed(const at::Tensor& pixels) const;
 
   // Names of tensors that LLaVA's forward never reads, as prefixes of names.
@@ -59,14 +53,16 @@ class VisionTower {
 
  private:
   at::Tensor Select(const at::Tensor& hidden_BSE) const;
+  bool IsClip() const { return config_.tower == VisionConfig::Tower::kClip; }
 
   VisionConfig config_;
-  bool keep_class_token_;
+  bool keeps_first_row_;
   std::vector<std::int64_t> layers_;  // indices into the hidden states; 0 is Embed's result
-  at::Tensor class_embedding_;
   at::Tensor patch_weight_;
   at::Tensor position_embedding_;
-  LayerNorm pre_norm_;
+  at::Tensor class_embedding_;         // CLIP
+  std::optional<LayerNorm> pre_norm_;  // CLIP
+  at::Tensor patch_bias_;              // SigLIP
   std::vector<VisionBlock> blocks_;
 };
 

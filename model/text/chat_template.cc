@@ -255,6 +255,71 @@ void WriteHuggingFaceJoined(std::span<const ChatMessage> messages, Writer& out) 
   if (!open) out.Control("ASSISTANT:");
 }
 
+// The chat template of llava-hf/llava-v1.6-mistral-7b-hf, which adds nothing for the answer.
+void WriteNextMistral(std::span<const ChatMessage> messages, std::string_view end, Writer& out) {
+  const bool open = IsOpen(messages);
+  for (const ChatMessage& message : messages) {
+    const Content content = Sort(message);
+    if (message.role == Role::kSystem) out.Control("<<SYS>>\n");
+    if (message.role == Role::kUser) out.Control("[INST] ");
+    if (message.role == Role::kAssistant) out.Control(" ");
+    out.ImageLines(content.images);
+    for (const std::string& text : content.texts) out.Literal(text);
+    if (message.role == Role::kSystem) out.Control("\n<</SYS>>\n\n");
+    if (message.role == Role::kUser) out.Control(" [/INST]");
+    const bool last = &message == &messages.back();
+    if (message.role == Role::kAssistant && !(open && last)) out.Control(end);
+  }
+}
+
+std::string_view SmallRoleName(Role role) {
+  switch (role) {
+    case Role::kSystem:
+      return "system";
+    case Role::kUser:
+      return "user";
+    case Role::kAssistant:
+      return "assistant";
+  }
+  return "";
+}
+
+// What ChatML and Llama 3 write around a message: its role between `before` and `after`.
+struct Frame {
+  std::string_view before;
+  std::string_view after;
+  std::string_view after_answer;  // instead of `after` where the answer is to follow
+  std::string_view end;
+  bool end_of_text;  // each text ends, not the message
+};
+// llava-hf/llava-onevision-qwen2-0.5b-ov-hf and llava-hf/llama3-llava-next-8b-hf.
+constexpr Frame kOnevisionFrame = {"<|im_start|>", " ", "\n", "<|im_end|>", false};
+constexpr Frame kLlama3Frame = {"<|start_header_id|>", "<|end_header_id|>\n\n",
+                                "<|end_header_id|>\n\n", "<|eot_id|>", true};
+
+// Images without line ends, then each text on a line of its own.
+void WriteFramed(std::span<const ChatMessage> messages, const Frame& frame, Writer& out) {
+  const bool open = IsOpen(messages);
+  for (const ChatMessage& message : messages) {
+    const Content content = Sort(message);
+    out.Control(frame.before);
+    out.Control(SmallRoleName(message.role));
+    out.Control(frame.after);
+    for (const ImagePart image : content.images) out.Image(image);
+    const bool ends = !open || &message != &messages.back();
+    for (const std::string& text : content.texts) {
+      out.Control("\n");
+      out.Literal(text);
+      if (frame.end_of_text && (ends || &text != &content.texts.back())) out.Control(frame.end);
+    }
+    if (!frame.end_of_text && ends) out.Control(frame.end);
+  }
+  if (open) return;
+  out.Control(frame.before);
+  out.Control("assistant");
+  out.Control(frame.after_answer);
+}
+
 }  // namespace
 
 std::string PromptText(std::span<const PromptPart> parts) {
@@ -284,6 +349,10 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ByName(std::string_view name) {
       {"plain", Style::kPlain, "", ""},
       {"hf", Style::kHuggingFace, "", ""},
       {"hf_joined", Style::kHuggingFaceJoined, "", ""},
+      {"hf_next_mistral", Style::kNextMistral, "", "</s> "},
+      {"hf_next_mistral_s", Style::kNextMistral, "", "<\\s> "},
+      {"hf_next_llama3", Style::kNextLlama3, "", ""},
+      {"hf_onevision", Style::kOnevision, "", ""},
   };
   for (const Entry& entry : kTable) {
     if (entry.name != name) continue;
@@ -296,7 +365,9 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ByName(std::string_view name) {
 }
 
 std::vector<std::string> ChatTemplate::Names() {
-  return {"vicuna_v1", "llava_v1", "llava_llama_2", "mistral_instruct", "plain", "hf", "hf_joined"};
+  return {"vicuna_v1",   "llava_v1",  "llava_llama_2",   "mistral_instruct",  "plain",
+          "hf",          "hf_joined", "hf_next_mistral", "hf_next_mistral_s", "hf_next_llama3",
+          "hf_onevision"};
 }
 
 absl::StatusOr<std::vector<PromptPart>> ChatTemplate::Render(
@@ -323,6 +394,15 @@ absl::StatusOr<std::vector<PromptPart>> ChatTemplate::Render(
       break;
     case Style::kHuggingFaceJoined:
       WriteHuggingFaceJoined(messages, out);
+      break;
+    case Style::kNextMistral:
+      WriteNextMistral(messages, begin_, out);
+      break;
+    case Style::kNextLlama3:
+      WriteFramed(messages, kLlama3Frame, out);
+      break;
+    case Style::kOnevision:
+      WriteFramed(messages, kOnevisionFrame, out);
       break;
   }
   return out.Take();

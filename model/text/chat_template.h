@@ -45,8 +45,10 @@ class ChatTemplate {
   // One of Names(). kInvalidArgument for another name, listing them.
   static absl::StatusOr<ChatTemplate> ByName(std::string_view name);
   // vicuna_v1, llava_v1, llava_llama_2, mistral_instruct, plain, hf (the template of
-  // llava-hf/llava-1.5-7b-hf), hf_joined (the same roles, system included, texts joined as they
-  // are).
+  // llava-hf/llava-1.5-7b-hf and of LLaVA-1.6 with Vicuna), hf_joined (the same roles, system
+  // included, texts joined as they are), hf_next_mistral and hf_next_mistral_s (of LLaVA-1.6 with
+  // Mistral; the second ends the assistant's turns with "<\s>", as the hub's does), hf_next_llama3,
+  // hf_onevision (ChatML as LLaVA-OneVision has it).
   static std::vector<std::string> Names();
 
   // The template of a checkpoint: the Hugging Face chat template in chat_template.jinja,
@@ -75,13 +77,24 @@ class ChatTemplate {
   absl::StatusOr<std::vector<PromptPart>> Render(std::span<const ChatMessage> messages) const;
 
  private:
-  enum class Style { kVicuna, kLlama2, kPlain, kHuggingFace, kHuggingFaceJoined };
+  enum class Style {
+    kVicuna,
+    kLlama2,
+    kPlain,
+    kHuggingFace,
+    kHuggingFaceJoined,
+    kNextMistral,
+    kNextLlama3,
+    kOnevision,
+  };
   ChatTemplate(std::string name, Style style, std::string system, std::string begin);
 
   std::string name_;
   Style style_;
   std::string system_;
-  std::string begin_;  // kLlama2: what begins every turn after the first ("<s>")
+  // kLlama2: what begins every turn after the first ("<s>"); kNextMistral: what ends the
+  // assistant's turns ("</s> ").
+  std::string begin_;
 };
 
 }  // namespace llava::model

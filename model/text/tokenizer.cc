@@ -158,10 +158,13 @@ void Tokenizer::Impl::FillPieces() {
     if (kind == Vocabulary::Kind::kByte && text.size() == 6 &&
         absl::SimpleHexAtoi(absl::string_view(text).substr(3, 2), &byte)) {
       piece = {Piece::Kind::kByte, std::string(1, static_cast<char>(byte))};
+    } else if (kind == Vocabulary::Kind::kBytes) {
+      piece = {Piece::Kind::kByte, base->TextOf(id)};
     } else if (kind == Vocabulary::Kind::kText || kind == Vocabulary::Kind::kUserDefined) {
       piece = {Piece::Kind::kText, SpacesForMarks(Utf8Repair(text))};
     }
   }
+  max_token_bytes *= base->max_shrinkage();
   if (!base->spells_bytes())
     max_token_bytes = kMaxTextBytes;  // <unk> takes any number of characters
   for (const AddedToken& token : added) {

@@ -70,7 +70,7 @@ struct AddedToken {
 struct Piece {
   enum class Kind {
     kText,     // `text`, with spaces for word-start marks; valid UTF-8
-    kByte,     // one byte of a character that has no token of its own: `text` is that byte
+    kByte,     // bytes that may be a part of a character: `text` is those
     kNothing,  // special tokens, and ids that are in no vocabulary
   };
   Kind kind = Kind::kNothing;

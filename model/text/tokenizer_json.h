@@ -24,9 +24,11 @@ struct TokenizerFile {
   std::string first_token;
 };
 
-// Reads the kind of tokenizer.json that Llama's tokenizers have: byte-pair encoding; normalizer
-// Prepend and Replace of spaces, or pre-tokenizer Metaspace, or none; decoder Replace,
-// ByteFallback, Fuse and Strip; post-processor TemplateProcessing with one token in front or none.
+// Reads the two kinds of tokenizer.json that the families of language models here have, both with
+// byte-pair encoding. Llama's: normalizer Prepend and Replace of spaces, or pre-tokenizer
+// Metaspace, or none; decoder Replace, ByteFallback, Fuse and Strip. Qwen2's and Llama 3's:
+// normalizer NFC or none; pre-tokenizer ByteLevel, after Splits by regular expressions; decoder
+// ByteLevel. Post-processor of both: TemplateProcessing with one token in front or none.
 // kInvalidArgument for a malformed file, and for whatever else it asks for: an error that names it
 // rather than other ids. `file` only names it there.
 absl::StatusOr<TokenizerFile> ReadTokenizerJson(const boost::json::object& object,

@@ -10,6 +10,8 @@
 #include "base/utf8_stream.h"
 #include "boost/json/array.hpp"
 #include "model/text/bpe.h"
+#include "model/text/byte_level.h"
+#include "model/text/split_expression.h"
 #include "model/text/tokenizer_json.h"
 
 namespace llava::model {
@@ -44,7 +46,12 @@ class Reader {
       return absl::InvalidArgumentError(
           absl::StrCat(reader_.file(), ": model.", bpe.status().message()));
     }
-    file_.vocabulary = *std::move(bpe);
+    std::unique_ptr<const Bpe> pieces = *std::move(bpe);
+    if (byte_level_) {
+      file_.vocabulary = std::make_unique<ByteLevel>(std::move(pieces), std::move(splits_), nfc_);
+    } else {
+      file_.vocabulary = std::move(pieces);
+    }
     return Finish();
   }
 
@@ -99,6 +106,10 @@ class Reader {
 
   void ReadStep(JsonReader& step) {
     const std::string type = step.String("type", "");
+    if (type == "NFC") {
+      nfc_ = true;
+      return;
+    }
     TokenizerSettings& settings = file_.settings;
     settings.marks_in_normalizer = true;
     if (type == "Prepend") {
@@ -120,10 +131,44 @@ class Reader {
     settings.prefix_before_space = prepends_;
   }
 
-  void ReadPreTokenizer(JsonReader metaspace) {
-    if (metaspace.String("type", "") != "Metaspace") {
-      return metaspace.Fail("type", "the pre-tokenizer of Llama tokenizers (Metaspace)");
+  void ReadPreTokenizer(JsonReader pre_tokenizer) {
+    const std::string type = pre_tokenizer.String("type", "");
+    if (type == "Metaspace") return ReadMetaspace(std::move(pre_tokenizer));
+    if (type == "Sequence") {
+      for (JsonReader& step : ListOf(pre_tokenizer, "pretokenizers")) ReadSplitOrByteLevel(step);
+    } else {
+      ReadSplitOrByteLevel(pre_tokenizer);
     }
+    if (!byte_level_) pre_tokenizer.Fail("type", "a ByteLevel at the end");
+  }
+
+  void ReadSplitOrByteLevel(JsonReader& step) {
+    const std::string type = step.String("type", "");
+    if (byte_level_) return step.Fail("type", "nothing behind ByteLevel");
+    if (type == "Split") return ReadSplit(step);
+    if (type != "ByteLevel") {
+      return step.Fail("type", "a supported pre-tokenizer (Metaspace; Splits and ByteLevel)");
+    }
+    if (step.Bool("add_prefix_space", true)) step.Fail("add_prefix_space", "false");
+    if (step.Bool("use_regex", true)) AddSplit(step, "use_regex", kGpt2Expression);
+    byte_level_ = true;
+  }
+
+  void ReadSplit(JsonReader& step) {
+    if (step.String("behavior", "") != "Isolated") step.Fail("behavior", "Isolated");
+    if (step.Bool("invert", false)) step.Fail("invert", "false");
+    JsonReader pattern = step.Object("pattern");
+    if (!pattern.Has("Regex")) return pattern.Fail("Regex", "a regular expression");
+    AddSplit(pattern, "Regex", pattern.String("Regex", ""));
+  }
+
+  void AddSplit(JsonReader& reader, std::string_view key, const std::string& expression) {
+    auto split = SplitExpression::Create(expression);
+    if (!split.ok()) return reader.Fail(key, StdView(split.status().message()));
+    splits_.push_back(*std::move(split));
+  }
+
+  void ReadMetaspace(JsonReader metaspace) {
     if (prepends_) return metaspace.Fail("type", "no pre-tokenizer beside a normalizer Prepend");
     if (metaspace.String("replacement", std::string(kMark)) != kMark) {
       metaspace.Fail("replacement", "U+2581");
@@ -146,8 +191,15 @@ class Reader {
   void ReadPostProcessor() {
     if (!reader_.Has("post_processor")) return;
     JsonReader processor = reader_.Object("post_processor");
-    if (processor.String("type", "") != "TemplateProcessing") {
-      return processor.Fail("type", "TemplateProcessing");
+    if (processor.String("type", "") != "Sequence") return ReadProcessor(processor);
+    for (JsonReader& step : ListOf(processor, "processors")) ReadProcessor(step);
+  }
+
+  void ReadProcessor(JsonReader& processor) {
+    const std::string type = processor.String("type", "");
+    if (type == "ByteLevel") return;  // about offsets into the text
+    if (type != "TemplateProcessing" || !file_.first_token.empty()) {
+      return processor.Fail("type", "TemplateProcessing, once, or ByteLevel");
     }
     std::vector<JsonReader> parts = ListOf(processor, "single");
     if (parts.size() == 2) file_.first_token = parts[0].Object("SpecialToken").String("id", "");
@@ -161,6 +213,15 @@ class Reader {
   // Marks to spaces, bytes to characters, all joined, one space less at the start.
   void ReadDecoder() {
     JsonReader decoder = reader_.Object("decoder");
+    if (byte_level_) {
+      file_.settings.strip_first_space = false;
+      if (decoder.String("type", "") != "ByteLevel") decoder.Fail("type", "ByteLevel");
+      if (file_.settings.marks_in_normalizer) {
+        reader_.Fail("normalizer", "NFC or none before the pre-tokenizer ByteLevel");
+      }
+      return;
+    }
+    if (nfc_) return reader_.Fail("normalizer", "NFC only before the pre-tokenizer ByteLevel");
     std::vector<JsonReader> steps = ListOf(decoder, "decoders");
     const auto type_is = [&](std::size_t i, std::string_view type) {
       return i < steps.size() && steps[i].String("type", "") == type;
@@ -216,7 +277,8 @@ class Reader {
       if (!entries_[id].text.empty() || key.empty()) {
         return ids.Fail(StdView(key), "an id that no other piece has");
       }
-      entries_[id] = {std::string(StdView(key)), KindOf(StdView(key))};
+      const auto kind = byte_level_ ? Vocabulary::Kind::kText : KindOf(StdView(key));
+      entries_[id] = {std::string(StdView(key)), kind};
       ids_.emplace(StdView(key), static_cast<int>(id));
     }
   }
@@ -279,6 +341,9 @@ class Reader {
   JsonReader reader_;
   TokenizerFile file_;
   bool prepends_ = false;
+  bool byte_level_ = false;
+  bool nfc_ = false;
+  std::vector<SplitExpression> splits_;
   Bpe::Options options_;
   std::vector<Bpe::Entry> entries_;
   std::vector<Bpe::Merge> merges_;

@@ -1,5 +1,6 @@
 #include "server/commands/generate_command.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/stack.h>
 #include <c10/core/InferenceMode.h>
@@ -40,7 +41,7 @@ absl::StatusOr<at::ScalarType> ParseDtype(const std::string& name) {
 
 struct Images {
   std::vector<model::ImageLayout> layouts;
-  at::Tensor pixels;  // [images, 3, height, width]; undefined without images
+  at::Tensor pixels;  // [tiles of all images, 3, height, width]; undefined without images
 };
 
 absl::StatusOr<Images> ReadImages(const GenerateOptions& options,
@@ -55,11 +56,14 @@ absl::StatusOr<Images> ReadImages(const GenerateOptions& options,
     ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxImageBytes));
     const absl::StatusOr<model::RgbImage> image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
-    images.layouts.push_back(model::LayoutOf(config, {image->width, image->height}));
-    model::PixelValues values = preprocessor.Process(*image);
-    pixels.push_back(at::from_blob(values.values.data(), {3, values.height, values.width}).clone());
+    const int count = static_cast<int>(options.images.size());
+    images.layouts.push_back(model::LayoutOf(config, {image->width, image->height}, count));
+    model::PixelValues values = preprocessor.Process(*image, images.layouts.back());
+    pixels.push_back(
+        at::from_blob(values.values.data(), {values.tiles, 3, values.height, values.width})
+            .clone());
   }
-  images.pixels = at::stack(pixels);
+  images.pixels = at::cat(pixels);
   return images;
 }
 
@@ -80,23 +84,30 @@ absl::StatusOr<model::PromptTokens> MakePrompt(const GenerateOptions& options,
 
 // What the model makes of the prompt.
 struct Stages {
-  at::Tensor pixels;     // as read
-  at::Tensor features;   // of the vision tower
-  at::Tensor projected;  // [images, image tokens, hidden]
+  at::Tensor pixels;               // as read
+  at::Tensor features;             // of the vision tower
+  at::Tensor projected;            // [tiles of all images, tile's tokens, hidden]
+  std::vector<at::Tensor> images;  // [image's tokens, hidden]
   std::vector<at::Tensor> hidden;
   at::Tensor last;  // hidden states of the prompt after the final norm
 };
 
 Stages RunPrompt(const model::Llava& model, model::Session& session,
-                 const model::PromptTokens& prompt, at::Tensor pixels) {
+                 const model::PromptTokens& prompt, Images pictures) {
   const c10::InferenceMode inference;
   Stages stages;
-  if (pixels.defined()) {
-    stages.features = model.vision_tower().Forward(pixels.to(model.device()));
+  stages.pixels = std::move(pictures.pixels);
+  if (stages.pixels.defined()) {
+    stages.features = model.vision_tower().Forward(stages.pixels.to(model.device()));
     stages.projected = model.projector().Forward(stages.features);
   }
-  stages.pixels = std::move(pixels);
-  stages.last = session.Append(model::EmbedPrompt(model, prompt, stages.projected), &stages.hidden);
+  std::int64_t first = 0;
+  for (const model::ImageLayout& layout : pictures.layouts) {
+    stages.images.push_back(
+        model.PackImage(stages.projected.narrow(0, first, layout.tiles), layout));
+    first += layout.tiles;
+  }
+  stages.last = session.Append(model::EmbedPrompt(model, prompt, stages.images), &stages.hidden);
   return stages;
 }
 
@@ -109,6 +120,7 @@ absl::Status DumpStages(const std::string& path, const model::Llava& model, cons
   if (stages.pixels.defined()) {
     tensors.emplace_back("pixel_values", stages.pixels);
     tensors.emplace_back("projected", stages.projected);
+    tensors.emplace_back("image_features", at::cat(stages.images));
     tensors.emplace_back("vision_features", stages.features);
   }
   return model::SaveTensorsAs(path, tensors, at::kFloat);
@@ -155,7 +167,7 @@ absl::Status Run(const GenerateOptions& options, const TextSink& out) {
 
   const c10::InferenceMode inference;
   model::Session session(*model);
-  const Stages stages = RunPrompt(*model, session, prompt, std::move(images.pixels));
+  const Stages stages = RunPrompt(*model, session, prompt, std::move(images));
   if (!options.dump_stages.empty()) {
     RETURN_IF_ERROR(DumpStages(options.dump_stages, *model, stages));
   }

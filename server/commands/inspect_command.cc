@@ -66,17 +66,55 @@ std::string Millions(std::uint64_t count) {
   return absl::StrFormat("%.1f M", static_cast<double>(count) / 1e6);
 }
 
+const char* FamilyName(model::Architecture architecture) {
+  switch (architecture) {
+    case model::Architecture::kLlava:
+      return "LLaVA";
+    case model::Architecture::kVipLlava:
+      return "VipLLaVA";
+    case model::Architecture::kLlavaNext:
+      return "LLaVA-1.6 (llava_next)";
+    case model::Architecture::kOnevision:
+      return "LLaVA-OneVision";
+  }
+  return "";
+}
+
+// How many tokens a picture has: of some sizes where the size matters.
+void DescribeTokens(const model::LlavaConfig& config, Report& report) {
+  const int side = config.vision.image_size;
+  if (!config.has_tiles()) {
+    return report.Line("image tokens",
+                       absl::StrCat(model::LayoutOf(config, {side, side}).tokens,
+                                    " for each picture, id ", config.image_token_id));
+  }
+  std::string text;
+  for (const model::ImageSize size : {model::ImageSize{side, side},
+                                      {1024, 768},
+                                      {768, 1024},
+                                      {1920, 1080},
+                                      {4000, 3000},
+                                      {4000, 500}}) {
+    const model::ImageLayout layout = model::LayoutOf(config, size);
+    absl::StrAppend(&text, layout.tokens, " for ", size.width, " x ", size.height, " px (",
+                    layout.tiles, " tiles), ");
+  }
+  report.Line("image tokens", absl::StrCat(text, "id ", config.image_token_id));
+}
+
 void DescribeArchitecture(const model::LlavaConfig& config, Report& report) {
   const model::VisionConfig& vision = config.vision;
   const model::TextConfig& text = config.text;
-  report.Line("architecture", config.layout == model::Layout::kOriginal
-                                  ? "LLaVA, original layout"
-                                  : "LLaVA, Hugging Face layout");
+  report.Line("architecture",
+              config.layout == model::Layout::kOriginal
+                  ? "LLaVA, original layout"
+                  : absl::StrCat(FamilyName(config.architecture), ", Hugging Face layout"));
   report.Line(
       "vision tower",
-      absl::StrCat("CLIP, ", vision.num_layers, " layers, ", vision.hidden_size, " wide, ",
-                   vision.num_heads, " heads, ", vision.image_size, " px in patches of ",
-                   vision.patch_size, "; layer ", absl::StrJoin(config.feature_layers, ", "),
+      absl::StrCat(vision.tower == model::VisionConfig::Tower::kClip ? "CLIP, " : "SigLIP, ",
+                   vision.num_layers, " layers, ", vision.hidden_size, " wide, ", vision.num_heads,
+                   " heads, ", vision.image_size, " px in patches of ", vision.patch_size,
+                   "; layer ", absl::StrJoin(config.feature_layers, ", "),
                    config.select == model::SelectStrategy::kKeepClassToken
                        ? " with the class token"
                        : " without the class token"));
@@ -88,9 +126,7 @@ void DescribeArchitecture(const model::LlavaConfig& config, Report& report) {
                    text.num_heads, " heads of ", text.head_dim, " (", text.num_kv_heads,
                    " for keys and values), inner ", text.intermediate_size, ", vocabulary ",
                    text.vocab_size, ", context ", text.max_positions, " tokens"));
-  const int side = vision.image_size;
-  report.Line("image tokens", absl::StrCat(model::LayoutOf(config, {side, side}).tokens,
-                                           " for each picture, id ", config.image_token_id));
+  DescribeTokens(config, report);
 }
 
 // Parameters by part and dtype, and the memory of weights and cache.

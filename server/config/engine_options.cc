@@ -29,7 +29,7 @@ constexpr Option kEngineOptions[] = {
      {1, scheduling::kMaxRunning}},
     {"max_images_per_step",
      &Config::max_images_per_step,
-     "Pictures that are encoded in one step.",
+     "Pictures, or tiles of pictures, that are encoded in one step.",
      Unit::kCount,
      {1, scheduling::kMaxImagesPerStep}},
     {"max_context_tokens",

@@ -38,13 +38,14 @@ absl::StatusOr<std::vector<model::ImageLayout>> LayoutsOf(const model::LlavaConf
                                                           std::span<const absl::string_view> images,
                                                           int* bad_image) {
   std::vector<model::ImageLayout> layouts;
+  const int count = static_cast<int>(images.size());
   for (const absl::string_view image : images) {
     const auto header = model::ProbeImage(StdView(image));
     if (!header.ok()) {
       *bad_image = static_cast<int>(layouts.size());
       return header.status();
     }
-    layouts.push_back(model::LayoutOf(config, header->upright_size()));
+    layouts.push_back(model::LayoutOf(config, header->upright_size(), count));
   }
   return layouts;
 }
@@ -116,6 +117,7 @@ absl::StatusOr<PreparedPrompt> Processor::PrepareText(
     prepared.images.emplace_back();
     prepared.images.back().offset = span.offset;
     prepared.images.back().count = span.count;
+    prepared.images.back().tiles = layouts[static_cast<std::size_t>(span.image)].tiles;
   }
   prepared.prompt_ids.assign(prompt.ids.begin(), prompt.ids.end());
   return prepared;
@@ -124,8 +126,13 @@ absl::StatusOr<PreparedPrompt> Processor::PrepareText(
 absl::Status Processor::PrepareImage(absl::string_view file, const model::ImageLimits& limits,
                                      scheduling::ImageInput* image) const {
   ASSIGN_OR_RETURN(const model::RgbImage decoded, model::DecodeImage(StdView(file), limits));
-  model::PixelValues pixels = parts_->preprocessor.Process(decoded);
+  const model::ImageLayout layout =
+      model::LayoutOfTiles(parts_->config, {decoded.width, decoded.height}, image->tiles);
+  model::PixelValues pixels = parts_->preprocessor.Process(decoded, layout);
   image->digest = pixels.digest;
+  image->tiles = pixels.tiles;
+  image->picture_height = decoded.height;
+  image->picture_width = decoded.width;
   image->height = pixels.height;
   image->width = pixels.width;
   image->pixels_CHW = std::move(pixels.values);

@@ -39,7 +39,7 @@ struct SchedulerOptions {
   int num_blocks = 0;           // KV blocks of kKvBlockTokens; from the byte budget
   int max_batch_tokens = 512;   // rows of one step
   int max_running = 64;         // sequences holding blocks; at most max_batch_tokens
-  int max_images_per_step = 1;  // encoder budget
+  int max_images_per_step = 1;  // encoder budget; tiles, but a picture of more goes alone
   int max_context_tokens = 4096;
   std::int64_t feature_cache_bytes = std::int64_t{256} << 20;
   std::int64_t feature_bytes_per_token = 0;  // hidden size x element size

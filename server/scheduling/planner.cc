@@ -289,7 +289,7 @@ bool Planner::EnsureFeature(Step& step, Sequence& sequence, int image) {
     Hit(marks_, Mark::kFeatureFull);
     return false;
   }
-  --step.images_left;
+  step.images_left -= std::min(step.images_left, input.tiles);
   ++counters_.images_needed;
   ++counters_.images_encoded;
   ++request.usage.images_encoded;

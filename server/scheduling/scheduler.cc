@@ -103,7 +103,8 @@ void Scheduler::MeasureStep(const StepDone& done) {
   for (const PlannedChunk& chunk : step_) {
     if (chunk.decode) ++decodes;
   }
-  const int images = static_cast<int>(out_.plan.encodes.size());
+  int images = 0;
+  for (const EncodeImage& encode : out_.plan.encodes) images += encode.image->tiles;
   cost_model_.StepDone(out_.plan.total_tokens - decodes, decodes, images, done.encode, done.forward,
                        now_);
   for (const EncodeImage& encode : out_.plan.encodes) {

@@ -1,8 +1,8 @@
 #include "server/torch/torch_executor.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/stack.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "model/attention/to_device.h"
+#include "model/config/image_layout.h"
 
 namespace llava::engine {
 namespace {
@@ -49,6 +50,23 @@ auto Guarded(absl::string_view what, F f) -> decltype(f()) {
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(absl::StrCat(what, ": out of memory"));
   }
+}
+
+// Of an image as it was prepared; an error when the model would give it other tokens.
+absl::StatusOr<model::ImageLayout> LayoutOf(const scheduling::ImageInput& image,
+                                            const model::LlavaConfig& config) {
+  const int side = config.vision.image_size;
+  const model::ImageLayout layout = model::LayoutOfTiles(
+      config, {std::max(image.picture_width, 1), std::max(image.picture_height, 1)}, image.tiles);
+  const std::size_t values = std::size_t{3} * image.tiles * image.height * image.width;
+  if (image.height == side && image.width == side && image.tiles == layout.tiles &&
+      image.count == layout.tokens && image.pixels_CHW.size() == values) {
+    return layout;
+  }
+  return absl::InternalError(absl::StrCat("a picture was prepared as ", image.tiles, " tiles of ",
+                                          image.width, "x", image.height, " pixels and ",
+                                          image.count, " tokens; the model takes ", layout.tiles,
+                                          " of ", side, " and gives ", layout.tokens));
 }
 
 }  // namespace
@@ -149,26 +167,22 @@ absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
     const c10::InferenceMode inference;
     const model::Llava& llava = VersionOf(plan).model->llava();
     std::vector<at::Tensor> pixels;
+    std::vector<model::ImageLayout> layouts;
     for (const scheduling::EncodeImage& encode : plan.encodes) {
       const scheduling::ImageInput& image = *encode.image;
-      LLAVA_CHECK_EQ(image.pixels_CHW.size(), std::size_t{3} * image.height * image.width);
-      if (image.height != llava.config().vision.image_size ||
-          image.width != llava.config().vision.image_size ||
-          image.count != llava.config().tile_tokens()) {
-        return absl::InternalError(absl::StrCat(
-            "a picture was prepared as ", image.width, "x", image.height, " pixels and ",
-            image.count, " tokens; the model takes ", llava.config().vision.image_size,
-            " and gives ", llava.config().tile_tokens()));
-      }
+      ASSIGN_OR_RETURN(layouts.emplace_back(), LayoutOf(image, llava.config()));
       pixels.push_back(at::from_blob(const_cast<float*>(image.pixels_CHW.data()),
-                                     {3, image.height, image.width}, at::kFloat));
+                                     {image.tiles, 3, image.height, image.width}, at::kFloat));
     }
-    const at::Tensor features_BIE = llava.EncodeImages(at::stack(pixels).to(llava.device()));
+    const at::Tensor features_BIE = llava.EncodeImages(at::cat(pixels).to(llava.device()));
+    std::int64_t first = 0;
     for (std::size_t i = 0; i < plan.encodes.size(); ++i) {
+      const std::int64_t tiles = layouts[i].tiles;
       // A copy of its own, so that dropping one image of the batch frees its memory.
       features_[plan.encodes[i].feature] =
-          features_BIE[static_cast<std::int64_t>(i)].to(llava.dtype(), /*non_blocking=*/false,
-                                                        /*copy=*/true);
+          llava.PackImage(features_BIE.narrow(0, first, tiles), layouts[i])
+              .to(llava.dtype(), /*non_blocking=*/false, /*copy=*/true);
+      first += tiles;
     }
     return absl::OkStatus();
   });

@@ -7,7 +7,8 @@ checkpoint's file and variants of it.
 Needs tokenizers. Writes one JSON object a line to DATA/text/tokenizer_json.jsonl: {"variant", "set", "added",
 "without", "merges_as_text"} says how a variant differs from DATA/checkpoint/tokenizer.json (keys with a dot lie in
 "model"; pieces in "without" are taken out of its vocab), and the lines up to the next one are {"text", "ids"} without
-what a post-processor adds, or {"ids", "decoded"}.
+what a post-processor adds, or {"ids", "decoded"}. DATA/text/byte_level.jsonl is the same of byte-level tokenizers: the
+file of DATA/families/llava_qwen2/checkpoint and variants of it, texts in all scripts.
 """
 import argparse
 import copy
@@ -58,6 +59,50 @@ for scheme in ("always", "first", "never"):
             "set": {"normalizer": None, "pre_tokenizer": metaspace(scheme, split)}, "added": TOKENS}
 
 
+
+QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+         r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+BYTE_TOKENS = [added("[PAD]", 404), added("ab c", 405, lstrip=True, rstrip=True),
+               added("<l>", 406, lstrip=True, special=True), added("<r>", 407, rstrip=True, special=True),
+               added("caf\u00e9", 408, normalized=False)]
+
+
+def split_by(expression):
+    split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [split, BYTE_LEVEL]}
+
+
+BYTE_VARIANTS = {
+    "qwen2": {},
+    "qwen2, added tokens": {"added": BYTE_TOKENS},
+    "llama 3": {"set": {"normalizer": None, "pre_tokenizer": split_by(QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|")),
+                        "model.ignore_merges": True}},
+    "gpt-2": {"set": {"normalizer": None, "pre_tokenizer": BYTE_LEVEL | {"use_regex": True}}},
+    "two splits": {"set": {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        split_by(r"\p{N}{1,2}")["pretokenizers"][0], split_by(QWEN2)["pretokenizers"][0], BYTE_LEVEL]}}},
+}
+# First and last characters of scripts, signs and emoji that every table of Unicode since version 9 has.
+RANGES = [(0x20, 0x7E), (0xA0, 0x17F), (0x300, 0x345), (0x370, 0x377), (0x391, 0x3FF), (0x400, 0x482), (0x5D0, 0x5EA),
+          (0x621, 0x652), (0x905, 0x939), (0x93C, 0x94D), (0x985, 0x98C), (0xE01, 0xE3A), (0x10A0, 0x10C5), (0x1100, 0x1112),
+          (0x1161, 0x1175), (0x11A8, 0x11C2), (0x1E00, 0x1EFF), (0x1F00, 0x1F15), (0x2000, 0x200D), (0x2010, 0x2029),
+          (0x2070, 0x2071), (0x20A0, 0x20BE), (0x2150, 0x2189), (0x2190, 0x23FA), (0x3000, 0x3003), (0x3041, 0x3096),
+          (0x30A1, 0x30FA), (0x4E00, 0x9FD5), (0xAC00, 0xD7A3), (0xFF01, 0xFF5E), (0x10400, 0x1044F), (0x1D400, 0x1D454),
+          (0x1F300, 0x1F3FA), (0x1F3FB, 0x1F3FF), (0x1F600, 0x1F64F), (0x20000, 0x2A6D6)]
+BYTE_ATOMS = ["What is", " in", " the", "picture", "?", "It's", "they'LL", "'Re", " 1234567", "3.14", "\n", "\r\n", "\n\n ",
+              "  ", "   ", "\t", "\x85", "\xa0", "\u3000", "\u180e", "\x00", "\x7f", "e\u0301", "\u1100\u1161\u11a8",
+              "def f(x):\n    return x**2\n", "#include <a.h>", "a_b->c[0] += 1;", "https://a.b/c?d=1&e", "<|im_start|>",
+              "<|im_end|>", "<image>", "\U0001f468\u200d\U0001f469", "\U0001f1e9\U0001f1ea", "\u0645\u0631\u062d\u0628\u0627",
+              "\u65e5\u672c\u8a9e", "\u017f", "'\u017f", "\ufb06", "caf\u00e9", "cafe\u0301", "[PAD]", "ab c", " <l> ", "<r> "]
+
+
+def random_text(rng):
+    def characters():
+        first, last = rng.choice(RANGES)
+        return "".join(chr(rng.randint(first, last)) for _ in range(rng.randrange(1, 5)))
+    return "".join(rng.choice(BYTE_ATOMS) if rng.random() < 0.5 else characters() for _ in range(rng.randrange(12)))
+
+
 def build(base, variant):
     file = copy.deepcopy(base)
     for key, value in variant.get("set", {}).items():
@@ -71,6 +116,23 @@ def build(base, variant):
     return Tokenizer.from_str(json.dumps(file))
 
 
+def write(out, base_file, variants, count, make_text):
+    base = json.loads(base_file.read_text())
+    lines = []
+    for name, variant in variants.items():
+        tokenizer = build(base, variant)
+        lines.append({"variant": name} | variant)
+        for _ in range(count):
+            text = make_text()
+            ids = tokenizer.encode(text, add_special_tokens=False).ids
+            lines.append({"text": text, "ids": ids})
+            decoded = tokenizer.decode(ids)
+            if "\ufffd" not in decoded:
+                lines.append({"ids": ids, "decoded": decoded})
+    out.write_text("".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n" for line in lines))
+    print(len(lines), "lines,", out.stat().st_size, "bytes")
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     ap.add_argument("data", type=Path)
@@ -78,22 +140,11 @@ def main():
     ap.add_argument("--seed", type=int, default=1)
     args = ap.parse_args()
     rng = random.Random(args.seed)
-    base = json.loads((args.data / "checkpoint/tokenizer.json").read_text())
     atoms = ATOMS + [token["content"] for token in TOKENS] + RUNS + ["ab", " c", "[PAD"]
-    lines = []
-    for name, variant in VARIANTS.items():
-        tokenizer = build(base, variant)
-        lines.append({"variant": name} | variant)
-        for _ in range(args.count):
-            text = "".join(rng.choice(atoms) for _ in range(rng.randrange(9)))
-            ids = tokenizer.encode(text, add_special_tokens=False).ids
-            lines.append({"text": text, "ids": ids})
-            decoded = tokenizer.decode(ids)
-            if "\ufffd" not in decoded:
-                lines.append({"ids": ids, "decoded": decoded})
-    out = args.data / "text/tokenizer_json.jsonl"
-    out.write_text("".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n" for line in lines))
-    print(len(lines), "lines,", out.stat().st_size, "bytes")
+    write(args.data / "text/tokenizer_json.jsonl", args.data / "checkpoint/tokenizer.json", VARIANTS, args.count,
+          lambda: "".join(rng.choice(atoms) for _ in range(rng.randrange(9))))
+    write(args.data / "text/byte_level.jsonl", args.data / "families/llava_qwen2/checkpoint/tokenizer.json",
+          BYTE_VARIANTS, 5 * args.count, lambda: random_text(rng))
 
 
 if __name__ == "__main__":

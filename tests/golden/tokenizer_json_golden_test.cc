@@ -59,9 +59,10 @@ Tokenizer Build(const json::object& file) {
   return *std::move(tokenizer);
 }
 
-TEST(TokenizerJsonGoldenTest, EncodesAndDecodesLikeTheReference) {
-  const json::object base = *ReadJsonObject(kData + "/checkpoint/tokenizer.json");
-  std::ifstream in(kData + "/text/tokenizer_json.jsonl");
+// Each text of `texts` with the variants of `file`; how many lines were compared.
+int Compare(const std::string& file, const std::string& texts) {
+  const json::object base = *ReadJsonObject(kData + file);
+  std::ifstream in(kData + texts);
   std::string variant;
   std::vector<Tokenizer> tokenizer;  // the variant's
   int compared = 0;
@@ -82,7 +83,16 @@ TEST(TokenizerJsonGoldenTest, EncodesAndDecodesLikeTheReference) {
     }
     ++compared;
   }
-  EXPECT_GT(compared, 900);
+  return compared;
+}
+
+TEST(TokenizerJsonGoldenTest, EncodesAndDecodesLikeTheReference) {
+  EXPECT_GT(Compare("/checkpoint/tokenizer.json", "/text/tokenizer_json.jsonl"), 900);
+}
+
+TEST(TokenizerJsonGoldenTest, EncodesAndDecodesBytesLikeTheReference) {
+  EXPECT_GT(Compare("/families/llava_qwen2/checkpoint/tokenizer.json", "/text/byte_level.jsonl"),
+            1000);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "model/image/preprocess.h"
 #include "training/data/conversation_builder.h"
 #include "training/data/picture_record.h"
+#include "training/data/trainable.h"
 #include "training/objective/conversation_feed.h"
 #include "training/objective/conversation_objective.h"
 #include "training/objective/patch_label_objective.h"
@@ -197,9 +198,12 @@ absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& re
     model::LoadOptions options;
     options.dtype = dtype;
     options.device = device;
+    ASSIGN_OR_RETURN(const model::LlavaConfig config, model::ReadConfig(recipe.model.checkpoint));
+    RETURN_IF_ERROR(CheckTrainable(config, recipe.model.checkpoint));
     return model::Llava::Load(recipe.model.checkpoint, options);
   }
   ASSIGN_OR_RETURN(const model::LlavaConfig config, model::ReadConfig(recipe.model.from_scratch));
+  RETURN_IF_ERROR(CheckTrainable(config, recipe.model.from_scratch));
   RandomWeights weights(recipe.seed, dtype, device);
   return std::make_unique<model::Llava>(config, weights);
 }

@@ -206,6 +206,54 @@ TEST(ConfigTest, OriginalLayout) {
   EXPECT_EQ(full->image_aspect, ImageAspect::kCrop);
 }
 
+// What the hub's configurations of the other families leave out.
+TEST(ConfigTest, FillsWhatLlavaNextLeavesOut) {
+  const LlavaConfig next = Parsed(R"({"model_type": "llava_next",
+      "text_config": {"model_type": "mistral", "vocab_size": 32064}})");
+  EXPECT_EQ(next.architecture, Architecture::kLlavaNext);
+  EXPECT_EQ(next.vision,
+            Parsed(R"({"model_type": "llava", "text_config": {"vocab_size": 32064}})").vision);
+  EXPECT_EQ(next.anyres.pinpoints.size(), 5u);
+  EXPECT_EQ(next.anyres.max_tiles, 0);
+  EXPECT_THAT(next.feature_layers, ElementsAre(-2));
+}
+
+TEST(ConfigTest, FillsWhatOnevisionLeavesOut) {
+  const LlavaConfig onevision = Parsed(R"({"model_type": "llava_onevision"})");
+  EXPECT_EQ(onevision.text.model_type, "qwen2");
+  EXPECT_EQ(onevision.vision.tower, VisionConfig::Tower::kSiglip);
+  EXPECT_EQ(onevision.tile_tokens(), 729);
+  EXPECT_EQ(onevision.anyres.pinpoints.size(), 36u);
+  EXPECT_EQ(onevision.anyres.max_tiles, 9);
+  EXPECT_EQ(onevision.image_token_id, 151646);
+  EXPECT_THAT(onevision.feature_layers, ElementsAre(-1));
+}
+
+TEST(ConfigTest, FillsWhatVipLlavaLeavesOut) {
+  const LlavaConfig vip =
+      Parsed(R"({"model_type": "vipllava", "text_config": {"vocab_size": 32064}})");
+  EXPECT_TRUE(vip.projector.input_norm);
+  EXPECT_THAT(vip.feature_layers, ElementsAre(-2, -5, -8, -11, 6));
+  EXPECT_EQ(vip.projector_input_size(), 5 * 1024);
+}
+
+TEST(ConfigTest, TilesMustFitTheTower) {
+  const auto with = [](const std::string& more) {
+    return ErrorOf(R"({"model_type": "llava_next", "text_config": {"vocab_size": 32064}, )" + more +
+                   "}");
+  };
+  EXPECT_THAT(with(R"("image_grid_pinpoints": [[336, 500]])"), HasSubstr("image_grid_pinpoints"));
+  EXPECT_THAT(with(R"("image_grid_pinpoints": [[336000, 336]])"),
+              HasSubstr("image_grid_pinpoints"));
+  EXPECT_THAT(with(R"("image_grid_pinpoints": [])"), HasSubstr("image_grid_pinpoints"));
+  EXPECT_THAT(with(R"("image_grid_pinpoints": [[336]])"), HasSubstr("image_grid_pinpoints"));
+  EXPECT_THAT(with(R"("vision_feature_select_strategy": "full")"),
+              HasSubstr("vision_feature_select_strategy"));
+  EXPECT_THAT(with(R"("vision_feature_layer": [-2, -3])"), HasSubstr("vision_feature_layer"));
+  EXPECT_THAT(ErrorOf(R"({"model_type": "llava_onevision", "vision_aspect_ratio": "pad"})"),
+              HasSubstr("anyres_max_N"));
+}
+
 TEST(ConfigTest, NamesWhatItCannotHonour) {
   struct Case {
     std::string json;
@@ -217,18 +265,16 @@ TEST(ConfigTest, NamesWhatItCannotHonour) {
   };
   const Case cases[] = {
       {R"({"model_type": "llama"})", "model_type", "\"llama\""},
-      {R"({"model_type": "llava_next"})", "model_type", "llava_next"},
+      {R"({"model_type": "pixtral"})", "model_type", "pixtral"},
       {R"({"hidden_size": 4})", "model_type", "nothing"},
       {HuggingFace("", R"("hidden_act": "gelu")"), "text_config.hidden_act", "gelu"},
-      {HuggingFace("", R"("attention_bias": true)"), "text_config.attention_bias", "true"},
-      {HuggingFace("", R"("mlp_bias": true)"), "text_config.mlp_bias", "true"},
-      {HuggingFace("", R"("rope_scaling": {"type": "dynamic", "factor": 2})"),
-       "text_config.rope_scaling.type", "dynamic"},
+      {HuggingFace("", R"("rope_scaling": {"type": "longrope", "factor": 2})"),
+       "text_config.rope_scaling.type", "longrope"},
       {HuggingFace("", R"("rope_scaling": {"type": "llama3", "factor": 2, "low_freq_factor": 4,
                             "high_freq_factor": 4})"),
        "rope_scaling.high_freq_factor", "4"},
-      {HuggingFace("", R"("rope_parameters": {"rope_type": "yarn", "factor": 2})"),
-       "text_config.rope_parameters.rope_type", "yarn"},
+      {HuggingFace("", R"("rope_parameters": {"rope_type": "su", "factor": 2})"),
+       "text_config.rope_parameters.rope_type", "su"},
       {HuggingFace("", R"("rope_scaling": {"type": "linear"})"), "rope_scaling.factor", "nothing"},
       {HuggingFace("", R"("rope_parameters": {"partial_rotary_factor": 0.5})"),
        "partial_rotary_factor", "5E-1"},
@@ -247,15 +293,14 @@ TEST(ConfigTest, NamesWhatItCannotHonour) {
       {HuggingFace("", R"("num_hidden_layers": "two")"), "num_hidden_layers", "\"two\""},
       {HuggingFace("", R"("rms_norm_eps": -1)"), "rms_norm_eps", "-1"},
       {HuggingFace("", R"("eos_token_id": [])"), "eos_token_id", "[]"},
-      {HuggingFace("", R"("model_type": "qwen2")"), "text_config.model_type", "qwen2"},
+      {HuggingFace("", R"("model_type": "phi3")"), "text_config.model_type", "phi3"},
       {HuggingFace(R"("quantization_config": {"bits": 4})"), "quantization_config", "bits"},
       {HuggingFace(R"("image_token_id": 64, "image_token_index": null)"), "image_token_id", "64"},
       {HuggingFace(R"("vision_feature_layer": -14)"), "vision_feature_layer", "-14"},
       {HuggingFace(R"("vision_feature_select_strategy": "half")"), "vision_feature_select_strategy",
        "half"},
       {HuggingFace(R"("projector_hidden_act": "mish")"), "projector_hidden_act", "mish"},
-      {HuggingFace("", "", R"("model_type": "siglip_vision_model")"), "vision_config.model_type",
-       "siglip"},
+      {HuggingFace("", "", R"("model_type": "pixtral")"), "vision_config.model_type", "pixtral"},
       {HuggingFace("", "", R"("patch_size": 225)"), "vision_config.patch_size", "225"},
       {HuggingFace("", "", R"("image_size": [224, 336])"), "vision_config.image_size", "[224,336]"},
       {HuggingFace("", "", R"("num_channels": 1)"), "vision_config.num_channels", "1"},

@@ -87,8 +87,8 @@ TEST(TokenizerFilesTest, TokenizerJsonSaysHowSegmentsBegin) {
   folder.Write("tokenizer.json", R"({"normalizer": {"type": "NFKC"}})");
   EXPECT_THAT(folder.ErrorOf(),
               AllOf(HasSubstr("tokenizer.json: normalizer.type"), HasSubstr("NFKC")));
-  folder.Write("tokenizer.json", R"({"pre_tokenizer": {"type": "ByteLevel"}})");
-  EXPECT_THAT(folder.ErrorOf(), HasSubstr("ByteLevel"));
+  folder.Write("tokenizer.json", R"({"pre_tokenizer": {"type": "BertPreTokenizer"}})");
+  EXPECT_THAT(folder.ErrorOf(), HasSubstr("BertPreTokenizer"));
 }
 
 // The hub's older files: ids in added_tokens.json, special or not by special_tokens_map.json.

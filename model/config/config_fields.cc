@@ -1,0 +1,61 @@
+#include "model/config/config_fields.h"
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace llava::model {
+namespace {
+
+struct ActivationEntry {
+  std::string_view name;
+  Activation activation;
+};
+// The first name of an activation is the one that is written.
+constexpr ActivationEntry kActivations[] = {
+    {"gelu", Activation::kGelu},         {"gelu_pytorch_tanh", Activation::kGeluTanh},
+    {"gelu_new", Activation::kGeluTanh}, {"quick_gelu", Activation::kQuickGelu},
+    {"relu", Activation::kRelu},         {"silu", Activation::kSilu},
+    {"swish", Activation::kSilu},        {"linear", Activation::kIdentity},
+};
+
+}  // namespace
+
+int IntOf(JsonReader& reader, std::string_view key, int otherwise, int low, int high) {
+  return static_cast<int>(reader.Int(key, otherwise, low, high));
+}
+
+std::vector<int> IntsOf(JsonReader& reader, std::string_view key, std::vector<int> otherwise,
+                        int low, int high, std::size_t max_count) {
+  const auto items =
+      reader.IntOrInts(key, {otherwise.begin(), otherwise.end()}, low, high, max_count);
+  return std::vector<int>(items.begin(), items.end());
+}
+
+void OnlyFalse(JsonReader& reader, std::string_view key) {
+  if (reader.Bool(key, false)) reader.Fail(key, "false (true is not supported)");
+}
+
+void OnlyAbsent(JsonReader& reader, std::string_view key) {
+  if (reader.Has(key)) reader.Fail(key, "nothing (this setting is not supported)");
+}
+
+Activation ActivationOf(JsonReader& reader, std::string_view key, std::string otherwise) {
+  const std::string name = reader.String(key, std::move(otherwise));
+  for (const auto& entry : kActivations) {
+    if (entry.name == name) return entry.activation;
+  }
+  reader.Fail(key,
+              "a supported activation (gelu, gelu_pytorch_tanh, quick_gelu, relu, silu, linear)");
+  return Activation::kGelu;
+}
+
+std::string_view ActivationName(Activation activation) {
+  for (const auto& entry : kActivations) {
+    if (entry.activation == activation) return entry.name;
+  }
+  LLAVA_CHECK(false);
+  return "";
+}
+
+}  // namespace llava::model

@@ -1,0 +1,152 @@
+#include "model/text/split_expression.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <array>
+#include <cstdint>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+
+namespace llava::model {
+namespace {
+
+constexpr std::size_t kMaxExpressionBytes = 4096;
+constexpr std::uint32_t kMatchSteps = 10'000'000;
+constexpr std::uint32_t kHeapKib = 64 * 1024;
+
+// White_Space of Unicode, which is what \s means in Oniguruma; PCRE2 counts U+180E too.
+constexpr std::string_view kSpace =
+    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f})"
+    R"(\x{205f}\x{3000})";
+
+// `\s` and `\S` spelled out. In a class there is no `\S` to spell: nothing when there is one.
+absl::StatusOr<std::string> WithSpaces(std::string_view expression) {
+  std::string out;
+  bool in_class = false;
+  for (std::size_t i = 0; i < expression.size(); ++i) {
+    const char c = expression[i];
+    if (c != '\\' || i + 1 == expression.size()) {
+      if (c == '[') in_class = true;
+      if (c == ']') in_class = false;
+      out += c;
+      continue;
+    }
+    const char next = expression[++i];
+    if (next == 's') {
+      out += in_class ? std::string(kSpace) : "[" + std::string(kSpace) + "]";
+    } else if (next == 'S' && !in_class) {
+      out += "[^" + std::string(kSpace) + "]";
+    } else if (next == 'S') {
+      return absl::InvalidArgumentError("expected no \\S in a class of characters");
+    } else {
+      out += c;
+      out += next;
+    }
+  }
+  return out;
+}
+
+std::string ErrorText(int code) {
+  std::array<PCRE2_UCHAR, 256> text{};
+  pcre2_get_error_message(code, text.data(), text.size());
+  return reinterpret_cast<const char*>(text.data());
+}
+
+struct FreeCode {
+  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+};
+struct FreeMatch {
+  void operator()(pcre2_match_data* match) const { pcre2_match_data_free(match); }
+};
+struct FreeContext {
+  void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
+};
+
+std::uint32_t InfoOf(const pcre2_code* code, std::uint32_t what) {
+  std::uint32_t value = 0;
+  LLAVA_CHECK_EQ(pcre2_pattern_info(code, what, &value), 0);
+  return value;
+}
+
+std::size_t LengthOf(char lead) {
+  const auto byte = static_cast<unsigned char>(lead);
+  return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+}
+
+}  // namespace
+
+struct SplitExpression::Compiled {
+  std::unique_ptr<pcre2_code, FreeCode> code;
+  std::unique_ptr<pcre2_match_context, FreeContext> context;
+};
+
+SplitExpression::SplitExpression(std::unique_ptr<const Compiled> compiled)
+    : compiled_(std::move(compiled)) {}
+SplitExpression::SplitExpression(SplitExpression&&) noexcept = default;
+SplitExpression& SplitExpression::operator=(SplitExpression&&) noexcept = default;
+SplitExpression::~SplitExpression() = default;
+
+absl::StatusOr<SplitExpression> SplitExpression::Create(const std::string& expression) {
+  if (expression.size() > kMaxExpressionBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("expected an expression of at most ",
+                                                   kMaxExpressionBytes, " bytes, found ",
+                                                   expression.size()));
+  }
+  const absl::StatusOr<std::string> spelled = WithSpaces(expression);
+  if (!spelled.ok()) return spelled.status();
+  int error = 0;
+  PCRE2_SIZE place = 0;
+  auto compiled = std::make_unique<Compiled>();
+  compiled->code.reset(
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(spelled->data()), spelled->size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C, &error,
+                    &place, nullptr));
+  if (compiled->code == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected a regular expression, found a fault: ", ErrorText(error)));
+  }
+  if (InfoOf(compiled->code.get(), PCRE2_INFO_MAXLOOKBEHIND) > 0 ||
+      InfoOf(compiled->code.get(), PCRE2_INFO_BACKREFMAX) > 0) {
+    return absl::InvalidArgumentError("expected no look-behind and no back reference");
+  }
+  compiled->context.reset(pcre2_match_context_create(nullptr));
+  LLAVA_CHECK(compiled->context != nullptr);
+  pcre2_set_match_limit(compiled->context.get(), kMatchSteps);
+  pcre2_set_heap_limit(compiled->context.get(), kHeapKib);
+  // Quicker by far; without it (no executable memory) the matches are the same.
+  pcre2_jit_compile(compiled->code.get(), PCRE2_JIT_COMPLETE);
+  return SplitExpression(std::move(compiled));
+}
+
+std::vector<std::string_view> SplitExpression::Split(std::string_view text) const {
+  const std::unique_ptr<pcre2_match_data, FreeMatch> match(
+      pcre2_match_data_create_from_pattern(compiled_->code.get(), nullptr));
+  LLAVA_CHECK(match != nullptr);
+  std::vector<std::string_view> pieces;
+  const auto add = [&](std::size_t begin, std::size_t end) {
+    if (begin < end) pieces.push_back(text.substr(begin, end - begin));
+  };
+  std::size_t done = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const int found =
+        pcre2_match(compiled_->code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                    at, PCRE2_NO_UTF_CHECK, match.get(), compiled_->context.get());
+    if (found == PCRE2_ERROR_NOMATCH) break;
+    const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(match.get());
+    if (found < 0 || ends[1] <= ends[0]) {  // too many steps, or nothing: on behind one character
+      at = (found < 0 ? at : ends[0]) +
+           (at < text.size() ? LengthOf(text[found < 0 ? at : ends[0]]) : 1);
+      continue;
+    }
+    add(done, ends[0]);
+    add(ends[0], ends[1]);
+    done = at = ends[1];
+  }
+  add(done, text.size());
+  return pieces;
+}
+
+}  // namespace llava::model

@@ -1,0 +1,40 @@
+// The regular expressions by which byte-level tokenizers cut a text into words, as PCRE2 matches
+// them. They are written for Oniguruma (tokenizers' Split); both read what such expressions use
+// alike, look-ahead and Unicode properties included.
+#ifndef LLAVA_MODEL_TEXT_SPLIT_EXPRESSION_H_
+#define LLAVA_MODEL_TEXT_SPLIT_EXPRESSION_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace llava::model {
+
+// Immutable; any thread.
+class SplitExpression {
+ public:
+  // kInvalidArgument: more than 4096 bytes, not an expression, or one that looks behind itself
+  // (look-behind, back references), names recursion or calls out.
+  static absl::StatusOr<SplitExpression> Create(const std::string& expression);
+
+  SplitExpression(SplitExpression&&) noexcept;
+  SplitExpression& operator=(SplitExpression&&) noexcept;
+  ~SplitExpression();
+
+  // The matches and the stretches between them, in order, without empty ones: together the whole
+  // text. A match that takes more than a bounded number of steps, which none of the expressions of
+  // known tokenizers does, is no match at its place. REQUIRES: valid UTF-8.
+  std::vector<std::string_view> Split(std::string_view text) const;
+
+ private:
+  struct Compiled;
+  explicit SplitExpression(std::unique_ptr<const Compiled> compiled);
+  std::unique_ptr<const Compiled> compiled_;
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_TEXT_SPLIT_EXPRESSION_H_

@@ -1,0 +1,104 @@
+"""Each family of LLaVA models through `llavad generate`, gRPC and HTTP: the ids of transformers, alone and in a batch."""
+import base64
+import concurrent.futures
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from daemon_process import CHECKPOINT, PROGRAM, ROOT, Daemon, generated_client
+from http_requests import CHAT, http
+
+FAMILIES = ROOT / "tests/golden/data/families"
+MARGIN = 2e-4  # fp32 differs from itself by less; a choice between logits that are closer may fall either way
+pb, pb_grpc = generated_client()
+
+
+def png(name):
+    return (FAMILIES / "images" / name).read_bytes()
+
+
+def hub_folder(root, name):
+    """The checkpoint as the hub's cache keeps it: links to files that are called by their contents."""
+    repository = root / f"models--llava--{name}"
+    snapshot = repository / "snapshots" / ("0123456789" * 4)
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    files = {file.name: file for file in (FAMILIES / name / "checkpoint").iterdir()}
+    if "tokenizer.json" not in files:
+        files |= {file: CHECKPOINT / file for file in ("tokenizer.json", "tokenizer_config.json")}
+    for number, (file, source) in enumerate(sorted(files.items())):
+        shutil.copy(source, repository / "blobs" / f"{number:064x}")
+        (snapshot / file).symlink_to(f"../../blobs/{number:064x}")
+    return snapshot
+
+
+class FamiliesTest(unittest.TestCase):
+    def check(self, name):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = hub_folder(Path(temporary), name)
+            cases = json.loads((FAMILIES / name / "golden.json").read_text())["cases"]
+            for case in cases:
+                assert case["smallest_margin"] > MARGIN, f"{name}, {case['name']}: take another seed"
+                with self.subTest(name, case=case["name"], how="generate"):
+                    self.generates(folder, case)
+            config = "dtype: float32\nmax_batch_tokens: 64\nmax_images_per_step: 2\n"
+            with Daemon(checkpoint=folder, config=config, kv_cache="8MiB") as daemon:
+                self.serves(daemon, name, cases)
+
+    def generates(self, folder, case):
+        command = [PROGRAM, "generate", folder, "--prompt", case["question"], "--json", "--ignore-eos",
+                   "--dtype", "float32", "--max-tokens", str(len(case["answer_ids"]))]
+        for image in case["images"]:
+            command += ["--image", FAMILIES / "images" / image]
+        answer = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        self.assertEqual(answer["prompt_ids"], case["prompt_ids"])
+        self.assertEqual(answer["answer_ids"], case["answer_ids"])
+
+    def serves(self, daemon, name, cases):
+        with daemon.channel() as channel, concurrent.futures.ThreadPoolExecutor(2 * len(cases)) as pool:
+            stub = pb_grpc.ChatServiceStub(channel)
+            for how in ("alone", "batched"):
+                asked = []
+                for case in cases:
+                    both = [pool.submit(self.over_grpc, stub, case), pool.submit(self.over_http, daemon, case)]
+                    if how == "alone":
+                        concurrent.futures.wait(both)
+                    asked.append((case, *both))
+                for case, of_grpc, of_http in asked:
+                    with self.subTest(name, case=case["name"], how=how):
+                        ids, tokens, text = of_grpc.result()
+                        self.assertEqual(ids, case["answer_ids"])
+                        self.assertEqual(tokens, len(case["prompt_ids"]))
+                        self.assertEqual(of_http.result(), (text, tokens))
+
+    def over_grpc(self, stub, case):
+        parts = [pb.MessagePart(image=png(image)) for image in case["images"]]
+        parts.append(pb.MessagePart(text=case["question"]))
+        request = pb.ChatRequest(
+            messages=[pb.ChatMessage(role=pb.ROLE_USER, parts=parts)],
+            sampling=pb.SamplingOptions(max_tokens=len(case["answer_ids"]), temperature=0, ignore_eos=True))
+        answer = stub.Chat(request)
+        return list(answer.choices[0].token_ids), answer.usage.prompt_tokens, answer.choices[0].text
+
+    def over_http(self, daemon, case):
+        content = [{"type": "image_url", "image_url": {
+            "url": "data:image/png;base64," + base64.b64encode(png(image)).decode()}} for image in case["images"]]
+        content.append({"type": "text", "text": case["question"]})
+        status, _, body = http(daemon, CHAT, {"messages": [{"role": "user", "content": content}], "temperature": 0,
+                                              "max_tokens": len(case["answer_ids"]), "ignore_eos": True})
+        answer = json.loads(body)
+        self.assertEqual(status, 200, answer)
+        return answer["choices"][0]["message"]["content"], answer["usage"]["prompt_tokens"]
+
+
+for family in sorted(path.parent.name for path in FAMILIES.glob("*/golden.json")):
+    setattr(FamiliesTest, f"test_{family}", lambda self, name=family: self.check(name))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("LLAVAD", str(PROGRAM))
+    unittest.main(verbosity=2)
