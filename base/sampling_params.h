@@ -5,11 +5,16 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+
+namespace llava::model {
+class TokenConstraint;  // of model/grammar
+}
 
 namespace llava {
 
@@ -32,6 +37,9 @@ struct SamplingParams {
   bool ignore_eos = false;
   std::vector<std::string> stop;  // at most 16, each 1 to 256 bytes; not part of the answer
   std::vector<std::int32_t> stop_token_ids;  // at most kMaxListedTokens
+  // Of the form that the answer has to have; null: any. Decides when the answer may end, and so
+  // takes neither min_tokens nor ignore_eos.
+  std::shared_ptr<const model::TokenConstraint> constraint;
 
   bool operator==(const SamplingParams&) const = default;
 };

@@ -1,5 +1,5 @@
-# Every outside library, as imported targets. LibTorch and sentencepiece come from scripts/setup
-# (.deps/).
+# Every outside library, as imported targets. LibTorch, sentencepiece and llguidance come from
+# scripts/setup (.deps/).
 
 find_package(Threads REQUIRED)
 find_package(OpenSSL REQUIRED)
@@ -45,6 +45,15 @@ set_target_properties(sentencepiece_train PROPERTIES
 target_link_libraries(sentencepiece_train INTERFACE sentencepiece)
 if(NOT EXISTS ${LLAVA_DEPS}/sentencepiece/lib/libsentencepiece.a)
   message(FATAL_ERROR "sentencepiece is not in .deps/: run scripts/setup first")
+endif()
+
+add_library(llguidance STATIC IMPORTED)
+set_target_properties(llguidance PROPERTIES
+  IMPORTED_LOCATION ${LLAVA_DEPS}/llguidance/lib/libllguidance_static.a
+  INTERFACE_INCLUDE_DIRECTORIES ${LLAVA_DEPS}/llguidance/include)
+target_link_libraries(llguidance INTERFACE Threads::Threads ${CMAKE_DL_LIBS})
+if(NOT EXISTS ${LLAVA_DEPS}/llguidance/lib/libllguidance_static.a)
+  message(FATAL_ERROR "llguidance is not in .deps/: run scripts/setup first")
 endif()
 
 include(precompiled)

@@ -1,10 +1,12 @@
 #include "model/network/logits_processor.h"
 
+#include <algorithm>
 #include <limits>
 #include <unordered_map>
 #include <utility>
 
 #include "base/check.h"
+#include "model/grammar/token_constraint.h"
 
 namespace llava::model {
 namespace {
@@ -100,6 +102,44 @@ class MinTokens final : public LogitsProcessor {
   std::vector<std::int32_t> ruled_out_;
 };
 
+// Rules out what the answer's form does not allow.
+class Form final : public LogitsProcessor {
+ public:
+  explicit Form(const TokenConstraint& constraint) : answer_(constraint.Begin()) {}
+
+  void Process(const ChoiceTokens& tokens, std::span<float> row_V) override {
+    LLAVA_CHECK_LE(outputs_read_, tokens.output_ids.size());
+    for (const std::int32_t token : tokens.output_ids.subspan(outputs_read_)) {
+      if (is_lost_ || !answer_->Append(token).ok()) is_lost_ = true;
+    }
+    outputs_read_ = tokens.output_ids.size();
+    if (!is_lost_) {
+      const auto allowed = answer_->Allowed();
+      is_lost_ = !allowed.ok();
+      if (!is_lost_) return RuleOut(*allowed, row_V);
+    }
+    std::fill(row_V.begin(), row_V.end(), kNever);
+  }
+
+ private:
+  static void RuleOut(std::span<const std::uint32_t> allowed, std::span<float> row_V) {
+    constexpr std::size_t kBits = 32;
+    for (std::size_t first = 0; first < row_V.size(); first += kBits) {
+      const std::span<float> part = row_V.subspan(first, std::min(kBits, row_V.size() - first));
+      const std::uint32_t word = first / kBits < allowed.size() ? allowed[first / kBits] : 0;
+      if (word == 0) std::fill(part.begin(), part.end(), kNever);
+      if (word == 0 || word == ~std::uint32_t{0}) continue;
+      for (std::size_t i = 0; i < part.size(); ++i) {
+        if ((word >> i & 1) == 0) part[i] = kNever;
+      }
+    }
+  }
+
+  const std::unique_ptr<ConstrainedAnswer> answer_;
+  std::size_t outputs_read_ = 0;
+  bool is_lost_ = false;  // nothing can go on from here
+};
+
 }  // namespace
 
 LogitsProcessors MakeLogitsProcessors(const SamplingParams& params,
@@ -108,6 +148,9 @@ LogitsProcessors MakeLogitsProcessors(const SamplingParams& params,
   if (Penalties::AreWanted(params)) processors.push_back(std::make_unique<Penalties>(params));
   if (!params.logit_bias.empty()) processors.push_back(std::make_unique<LogitBias>(params));
   if (params.min_tokens > 0) processors.push_back(std::make_unique<MinTokens>(params, end_ids));
+  if (params.constraint != nullptr) {
+    processors.push_back(std::make_unique<Form>(*params.constraint));
+  }
   return processors;
 }
 

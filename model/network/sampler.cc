@@ -36,21 +36,25 @@ absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits,
   for (const auto& processor : context.processors) processor->Process(context.tokens, row_);
   SampledToken chosen;
   const SamplingParams& params = *context.params;
+  const float top = kernels_.max_of_row(row_.data(), vocab_size);
+  if (top == kNever && params.constraint != nullptr) {
+    return absl::InvalidArgumentError(
+        "no token can come next: the form that the answer has to have leaves none, or takes more "
+        "work than one token may");
+  }
   if (params.temperature == 0.0) {
-    const float top = kernels_.max_of_row(row_.data(), vocab_size);
     chosen.token =
         static_cast<std::int32_t>(std::find(row_.begin(), row_.end(), top) - row_.begin());
   } else {
-    chosen.token = Draw(params, UniformOf(context.seed, context.tokens.output_ids.size()));
+    chosen.token = Draw(params, top, UniformOf(context.seed, context.tokens.output_ids.size()));
   }
   if (params.top_logprobs >= 0) AddLogprobs(logits, params.top_logprobs, chosen);
   return chosen;
 }
 
-std::int32_t Sampler::Draw(const SamplingParams& params, double uniform) {
+std::int32_t Sampler::Draw(const SamplingParams& params, float top, double uniform) {
   const auto vocab_size = static_cast<std::int64_t>(row_.size());
   weights_.resize(row_.size());
-  const float top = kernels_.max_of_row(row_.data(), vocab_size);
   if (top == kNever) return 0;  // every token is ruled out
   const double total = kernels_.weights_of_row(
       row_.data(), top, static_cast<float>(std::numbers::log2e / params.temperature), vocab_size,

@@ -32,7 +32,8 @@ class Sampler {
  public:
   explicit Sampler(const KernelTable& kernels = Kernels()) : kernels_(kernels) {}
 
-  // INTERNAL when a logit is NaN or infinite. Token ids outside of the row are ignored.
+  // INTERNAL when a logit is NaN or infinite; INVALID_ARGUMENT when the answer's form left
+  // no token, which is this choice's trouble alone. Token ids outside of the row are ignored.
   absl::StatusOr<SampledToken> Sample(std::span<const float> logits, const SampleContext& context);
 
  private:
@@ -41,7 +42,7 @@ class Sampler {
     std::int32_t token;
   };
 
-  std::int32_t Draw(const SamplingParams& params, double uniform);
+  std::int32_t Draw(const SamplingParams& params, float top, double uniform);
   std::int32_t DrawFrom(std::span<const Candidate> kept, double uniform) const;
   static bool Likelier(const Candidate& a, const Candidate& b);
   void KeepLargest(std::span<const float> row, std::size_t count, float least);

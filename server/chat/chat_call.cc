@@ -37,6 +37,19 @@ absl::Status CheckCounts(const ChatCall& call, const CallLimits& limits) {
   return absl::OkStatus();
 }
 
+// A form says itself when an answer may end.
+absl::Status CheckFormat(const ChatCall& call) {
+  if (!call.format.has_value()) return absl::OkStatus();
+  const auto conflict = [&](absl::string_view field) {
+    return Wrong(call, absl::StrCat(call.sampling_field, field),
+                 absl::StrCat("cannot be used with ", call.format->field,
+                              ", which says itself when the answer ends"));
+  };
+  if (call.sampling.min_tokens > 0) return conflict("min_tokens");
+  if (call.sampling.ignore_eos) return conflict("ignore_eos");
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::int64_t> TextBytes(const ChatCall& call, const CallLimits& limits) {
   std::int64_t bytes = 0;
   for (const model::ChatMessage& message : call.messages) {
@@ -75,6 +88,7 @@ absl::StatusOr<CallWeight> CheckCall(const ChatCall& call, const CallLimits& lim
   RETURN_IF_ERROR(CheckCounts(call, limits));
   RETURN_IF_ERROR(
       UnderField(absl::StrCat(call.field_prefix, call.sampling_field), Validate(call.sampling)));
+  RETURN_IF_ERROR(CheckFormat(call));
   CallWeight weight;
   ASSIGN_OR_RETURN(weight.bytes, TextBytes(call, limits));
   for (const CallImage& image : call.images) {

@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "base/clock.h"
 #include "base/sampling_params.h"
+#include "model/grammar/answer_format.h"
 #include "model/text/chat_template.h"
 #include "server/scheduling/request.h"
 
@@ -33,8 +34,9 @@ struct ChatCall {
   std::string tenant;       // of rpc::TenantOf, which checks what it is called; "" before it runs
   std::string cache_salt;
   std::vector<model::ChatMessage> messages;
-  std::vector<CallImage> images;  // what the messages' ImageParts index
-  SamplingParams sampling;
+  std::vector<CallImage> images;              // what the messages' ImageParts index
+  SamplingParams sampling;                    // without its constraint, which is made of `format`
+  std::optional<model::AnswerFormat> format;  // the form that the answer has to have
   // What stands before a path in the protocol: "request." or nothing; and, after that, before a
   // sampling parameter: "sampling." or nothing.
   std::string field_prefix;

@@ -264,6 +264,14 @@ absl::Status ChatRunner::PrepareText(Job& job) const {
     return InImage(call.images[static_cast<std::size_t>(bad_image)], prompt.status());
   }
   job.prompt = *std::move(prompt);
+  if (call.format.has_value()) {
+    auto constraint = job.model->processor->Constrain(*call.format);
+    if (absl::IsInvalidArgument(constraint.status())) {
+      return FieldError(call.format->field, constraint.status().message());
+    }
+    RETURN_IF_ERROR(constraint.status());
+    call.sampling.constraint = *std::move(constraint);
+  }
   const auto tokens = static_cast<std::int64_t>(job.prompt->prompt_ids.size());
   return InMessages(call, job.ticket.Add({.tokens = tokens}));
 }

@@ -130,6 +130,7 @@ class Engine {
   void FreeVersions(const scheduling::TickOutput& out);
   void RunStep(const scheduling::StepPlan& plan, Duration schedule);
   void DecodeText(const scheduling::StepPlan& plan);
+  void EndFailed();
   void UpdateStats();
 
   const EngineOptions options_;

@@ -179,11 +179,23 @@ void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
     DecodeText(plan);
     events_.emplace_back(
         scheduling::StepDone{result_.tokens, stopped_, report.encode, report.forward});
+    EndFailed();
   } else {
     ++counters_.failed_steps;
     events_.emplace_back(scheduling::StepFailed{report.status});
   }
   if (observer_ != nullptr) observer_->OnStep(report);
+}
+
+// The requests whose own samples failed; the others of the step go on.
+void Engine::EndFailed() {
+  for (const scheduling::PlannedChunk& chunk : scheduler_.step()) {
+    for (auto& [sample, status] : result_.failed) {
+      if (sample < chunk.first_sample || sample >= chunk.first_sample + chunk.samples) continue;
+      events_.emplace_back(
+          scheduling::Cancel{chunk.sequence->request->spec->id, std::move(status)});
+    }
+  }
 }
 
 // The text of the sampled tokens, and which of them complete a stop string.

@@ -5,6 +5,7 @@
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "model/config/image_layout.h"
+#include "model/grammar/grammar_compiler.h"
 #include "model/image/preprocess.h"
 #include "model/text/detokenizer.h"
 #include "model/text/prompt.h"
@@ -137,6 +138,22 @@ absl::Status Processor::PrepareImage(absl::string_view file, const model::ImageL
   image->width = pixels.width;
   image->pixels_CHW = std::move(pixels.values);
   return absl::OkStatus();
+}
+
+absl::StatusOr<const model::GrammarCompiler*> Processor::Grammars() const {
+  const MutexLock lock(&mutex_);
+  if (grammars_ == nullptr) {
+    const model::TextConfig& text = parts_->config.text;
+    ASSIGN_OR_RETURN(grammars_, model::GrammarCompiler::Create(
+                                    parts_->tokenizer, text.eos_token_ids, text.vocab_size));
+  }
+  return grammars_.get();
+}
+
+absl::StatusOr<std::shared_ptr<const model::TokenConstraint>> Processor::Constrain(
+    const model::AnswerFormat& format) const {
+  ASSIGN_OR_RETURN(const model::GrammarCompiler* grammars, Grammars());
+  return grammars->Compile(format);
 }
 
 engine::TextDecoderFactory Processor::MakeDecoderFactory(std::vector<std::string> stop) const {

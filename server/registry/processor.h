@@ -11,12 +11,19 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/mutex.h"
 #include "model/config/config.h"
+#include "model/grammar/answer_format.h"
+#include "model/grammar/token_constraint.h"
 #include "model/image/image.h"
 #include "model/text/chat_template.h"
 #include "model/text/tokenizer.h"
 #include "server/engine/text_decoder.h"
 #include "server/scheduling/request.h"
+
+namespace llava::model {
+class GrammarCompiler;
+}
 
 namespace llava::registry {
 
@@ -53,6 +60,11 @@ class Processor {
   absl::Status PrepareImage(absl::string_view file, const model::ImageLimits& limits,
                             scheduling::ImageInput* image) const;
 
+  // What an answer of that form may consist of. Takes milliseconds, the first time longer: not for
+  // an RPC thread. Errors are those of GrammarCompiler.
+  absl::StatusOr<std::shared_ptr<const model::TokenConstraint>> Constrain(
+      const model::AnswerFormat& format) const;
+
   // For one request. The decoders refer to this processor, which must outlive them.
   engine::TextDecoderFactory MakeDecoderFactory(std::vector<std::string> stop) const;
 
@@ -67,8 +79,12 @@ class Processor {
  private:
   struct Parts;
   explicit Processor(std::unique_ptr<const Parts> parts);
+  absl::StatusOr<const model::GrammarCompiler*> Grammars() const;
 
   const std::unique_ptr<const Parts> parts_;
+  mutable Mutex mutex_;
+  // Made when the first request has need of it.
+  mutable std::unique_ptr<const model::GrammarCompiler> grammars_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace llava::registry

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/sampled_token.h"
@@ -82,9 +83,11 @@ struct StepPlan {
   void Clear();
 };
 
-// One sampled token for each of StepPlan::samples, in their order.
+// One sampled token for each of StepPlan::samples, in their order. A sample that failed by itself
+// has any token, and stands among `failed`.
 struct StepResult {
   std::vector<SampledToken> tokens;
+  std::vector<std::pair<int, absl::Status>> failed;  // by index of the sample; ends its request
 };
 
 }  // namespace llava::scheduling

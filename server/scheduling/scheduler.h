@@ -33,6 +33,7 @@ struct Arrive {
 };
 struct Cancel {
   RequestId id;  // unknown ids are ignored: the request may just have ended
+  absl::Status status = absl::CancelledError("cancelled by the client");  // what ends it
 };
 struct Pause {  // its reader is slow
   RequestId id;

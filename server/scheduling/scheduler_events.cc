@@ -104,7 +104,7 @@ void Scheduler::Apply(Cancel& cancel) {
   }
   const bool waiting = request->choices[0]->state == SequenceState::kWaiting;
   Hit(marks_, waiting ? Mark::kCancelledWaiting : Mark::kCancelledRunning);
-  EndRequest(*request, absl::CancelledError("cancelled by the client"));
+  EndRequest(*request, std::move(cancel.status));
 }
 
 void Scheduler::Apply(Pause& pause) {

@@ -228,13 +228,17 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(const scheduling
     const scheduling::Sample& sample = plan.samples[i];
     const float* row =
         logits_RV.const_data_ptr<float>() + inputs_.row_of_sample()[i] * logits_RV.size(1);
-    ASSIGN_OR_RETURN(
-        SampledToken token,
+    absl::StatusOr<SampledToken> token =
         sampler_.Sample({row, vocab_size}, {.params = sample.params,
                                             .tokens = {sample.prompt_ids, sample.output_ids},
                                             .processors = version.processors.at(sample.sequence),
-                                            .seed = sample.seed}));
-    result.tokens.push_back(std::move(token));
+                                            .seed = sample.seed});
+    if (absl::IsInvalidArgument(token.status())) {
+      result.failed.emplace_back(static_cast<int>(i), token.status());
+      token = SampledToken{};
+    }
+    RETURN_IF_ERROR(token.status());
+    result.tokens.push_back(*std::move(token));
   }
   return result;
 }

@@ -140,7 +140,7 @@ class HttpClientsTest(unittest.TestCase):
             "logprobs": [1], "top_logprobs": [2, -1], "stop": [1, ["x"] * 17], "priority": ["urgent"], "user": [7, "u" * 300],
             "model": [1], "no_such": [1], "stream_options": [1], "logit_bias": [1], "messages": ["x", []],
             "tools": [[{}]], "tool_choice": ["required"], "functions": [[{}]], "function_call": [{"name": "f"}], "audio": [{"voice": "x"}],
-            "response_format": [{"type": "json_object"}], "modalities": [["audio"]], "prediction": [{"type": "content"}],
+            "response_format": ["json", {}], "modalities": [["audio"]], "prediction": [{"type": "content"}],
             "web_search_options": [{}], "reasoning_effort": ["high"], "verbosity": ["low"], "best_of": [2], "cache_salt": [7, "s" * 257],
             "moderation": [{}], "stop_token_ids": [1, [1] * 1025], "continue_final_message": [True], "skip_special_tokens": [False]}
         cases = [({"messages": hello, name: value}, 400, name) for name, values in wrong.items() for value in values] + [

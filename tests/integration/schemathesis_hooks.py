@@ -13,6 +13,8 @@ REASONS = re.compile("|".join([
     r"top_logprobs: needs logprobs: true$",
     r"(logit_bias\[\d+\]|stop_token_ids\[\d+\]): \d+ is no token id, expected 0 to ",
     r"tokens\[\d+\]: expected a token id in ",
+    r"(response_format|structured_outputs)\b.*: ",  # of schemas, regular expressions and grammars
+    r"(min_tokens|ignore_eos): cannot be used with (response_format|structured_outputs)",
     r".+: (a \w+ picture|the picture|not a picture)",  # a part of a form
     r"the form: a part has no name, ",
 ]))

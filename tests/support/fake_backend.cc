@@ -1,9 +1,12 @@
 #include "tests/support/fake_backend.h"
 
+#include <cstddef>
 #include <utility>
+#include <vector>
 
 #include "base/digest.h"
 #include "base/mutex.h"
+#include "model/grammar/token_constraint.h"
 #include "tests/support/fake_executor.h"
 
 namespace llava::testing {
@@ -46,10 +49,36 @@ class WordExecutor final : public engine::Executor {
       token.token += kFirstWord;
       for (TokenLogprob& top : token.top) top.token += kFirstWord;
     }
+    for (std::size_t i = 0; i < plan.samples.size(); ++i) {
+      if (plan.samples[i].params->constraint != nullptr) Constrain(plan.samples[i], i, *result);
+    }
     return result;
   }
 
  private:
+  // One of the tokens that the answer's form allows takes the place of the sampled one. From the
+  // beginning each time: there is no state to lose.
+  static void Constrain(const scheduling::Sample& sample, std::size_t i,
+                        scheduling::StepResult& result) {
+    const auto answer = sample.params->constraint->Begin();
+    absl::Status status;
+    for (const std::int32_t token : sample.output_ids) status.Update(answer->Append(token));
+    const auto allowed = answer->Allowed();
+    status.Update(allowed.status());
+    if (!status.ok()) {
+      result.failed.emplace_back(static_cast<int>(i), absl::InvalidArgumentError(status.message()));
+      return;
+    }
+    std::vector<std::int32_t> tokens;
+    for (std::size_t token = 0; token < 32 * allowed->size(); ++token) {
+      if (((*allowed)[token / 32] >> (token % 32) & 1) != 0) {
+        tokens.push_back(static_cast<std::int32_t>(token));
+      }
+    }
+    std::int32_t& chosen = result.tokens[i].token;
+    chosen = tokens.at(static_cast<std::size_t>(chosen) % tokens.size());
+  }
+
   FakeExecutor fake_;
   const Duration step_time_;
 };

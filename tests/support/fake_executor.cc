@@ -134,6 +134,7 @@ absl::StatusOr<scheduling::StepResult> FakeExecutor::Forward(const scheduling::S
     }
     result.tokens.push_back(std::move(token));
   }
+  if (after_forward) after_forward(plan, &result);
   return result;
 }
 

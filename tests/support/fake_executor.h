@@ -50,6 +50,8 @@ class FakeExecutor final : public engine::Executor {
   // Called before each step; an error makes it fail, and scrambles what it would have written.
   std::function<absl::Status(const scheduling::StepPlan&)> before_forward;
   std::function<absl::Status(const scheduling::StepPlan&)> before_encode;
+  // Called with what a step gave, which it may change.
+  std::function<void(const scheduling::StepPlan&, scheduling::StepResult*)> after_forward;
 
   absl::Status AddVersion(std::shared_ptr<const engine::LoadedModel> model) override;
   void RemoveVersion(const Digest& version) override;

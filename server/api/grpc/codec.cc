@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
+#include "model/grammar/answer_format.h"
 
 namespace llava::api {
 namespace {
@@ -48,6 +49,34 @@ absl::StatusOr<scheduling::Priority> ToPriority(llava::v1::Priority priority,
                         absl::StrCat(static_cast<int>(priority),
                                      ", expected PRIORITY_LOW, PRIORITY_NORMAL or PRIORITY_HIGH"));
   }
+}
+
+absl::StatusOr<model::AnswerFormat> ToFormat(const llava::v1::AnswerFormat& from,
+                                             const std::string& field) {
+  using Kind = model::AnswerFormat::Kind;
+  switch (from.form_case()) {
+    case llava::v1::AnswerFormat::kJsonObject:
+      return model::AnswerFormat{.kind = Kind::kJsonObject,
+                                 .field = absl::StrCat(field, ".json_object")};
+    case llava::v1::AnswerFormat::kJsonSchema:
+      return model::AnswerFormat{.kind = Kind::kJsonSchema,
+                                 .text = from.json_schema(),
+                                 .field = absl::StrCat(field, ".json_schema")};
+    case llava::v1::AnswerFormat::kRegex:
+      return model::AnswerFormat{
+          .kind = Kind::kRegex, .text = from.regex(), .field = absl::StrCat(field, ".regex")};
+    case llava::v1::AnswerFormat::kChoice:
+      return model::AnswerFormat{
+          .kind = Kind::kChoice,
+          .choices = {from.choice().texts().begin(), from.choice().texts().end()},
+          .field = absl::StrCat(field, ".choice")};
+    case llava::v1::AnswerFormat::kGrammar:
+      return model::AnswerFormat{
+          .kind = Kind::kGrammar, .text = from.grammar(), .field = absl::StrCat(field, ".grammar")};
+    case llava::v1::AnswerFormat::FORM_NOT_SET:
+      break;
+  }
+  return FieldError(field, "is empty, expected json_object, json_schema, regex, choice or grammar");
 }
 
 absl::Status AddPart(const MessagePart& part, const std::string& field, ChatCall* call,
@@ -157,6 +186,9 @@ absl::StatusOr<ChatCall> ToCall(const llava::v1::ChatRequest& request, absl::str
                       absl::StrCat(request.sampling().top_logprobs(), " is not in [0, 20]"));
   }
   ASSIGN_OR_RETURN(call.priority, ToPriority(request.priority(), absl::StrCat(prefix, "priority")));
+  if (request.has_format()) {
+    ASSIGN_OR_RETURN(call.format, ToFormat(request.format(), absl::StrCat(prefix, "format")));
+  }
   for (int i = 0; i < request.messages_size(); ++i) {
     RETURN_IF_ERROR(
         AddMessage(request.messages(i), absl::StrCat(prefix, "messages[", i, "]"), &call));

@@ -12,6 +12,7 @@
 #include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "server/api/openai/answer_format.h"
 #include "server/api/openai/images.h"
 #include "server/api/openai/json_body.h"
 #include "server/api/openai/multipart.h"
@@ -317,6 +318,10 @@ std::map<std::string, Reader> AllReaders() {
       {"priority",
        [](Value v, Field f, Reading* r) { return ReadPriority(v, f, &r->call.priority); }},
       {"cache_salt", [](Value v, Field f, Reading* r) { return Read(v, f, &r->call.cache_salt); }},
+      {"response_format",
+       [](Value v, Field f, Reading* r) { return ReadResponseFormat(v, f, &r->call.format); }},
+      {"structured_outputs",
+       [](Value v, Field f, Reading* r) { return ReadStructuredOutputs(v, f, &r->call.format); }},
       {"user", [](Value v, Field f, Reading* r) { return Read(v, f, &r->call.tenant); }},
   });
   return readers;

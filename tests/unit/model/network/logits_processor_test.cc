@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "model/grammar/token_constraint.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -69,6 +70,54 @@ TEST(LogitsProcessorTest, EndTokensAreRuledOutBelowTheMinimumOnly) {
   EXPECT_THAT(Applied(p, {1.0f, 1.0f, 1.0f}, {}, {0, 0}), ElementsAre(1.0f, 1.0f, 1.0f));
   p.ignore_eos = true;
   EXPECT_THAT(Applied(p, {1.0f, 1.0f, 1.0f}, {}, {0}), ElementsAre(1.0f, kNever, 1.0f));
+}
+
+// Token 0 first, then 33, then the end, which is token 2.
+class OneWay final : public TokenConstraint {
+ public:
+  class Answer final : public ConstrainedAnswer {
+   public:
+    absl::StatusOr<std::span<const std::uint32_t>> Allowed() override {
+      if (tokens_ > 2) return absl::ResourceExhaustedError("too much work");
+      allowed_ = {tokens_ == 0 ? 1u : tokens_ == 2 ? 4u : 0u, tokens_ == 1 ? 2u : 0u};
+      return std::span<const std::uint32_t>(allowed_);
+    }
+    absl::Status Append(std::int32_t token) override {
+      const std::int32_t expected = tokens_++ == 0 ? 0 : 33;
+      return token == expected ? absl::OkStatus() : absl::InvalidArgumentError("not this one");
+    }
+
+   private:
+    int tokens_ = 0;
+    std::vector<std::uint32_t> allowed_;
+  };
+
+  std::unique_ptr<ConstrainedAnswer> Begin() const override { return std::make_unique<Answer>(); }
+};
+
+TEST(LogitsProcessorTest, OnlyWhatTheFormAllowsIsLeft) {
+  SamplingParams p;
+  p.constraint = std::make_shared<OneWay>();
+  p.logit_bias = {{1, 100.0}};
+  const auto left = [&](const std::vector<std::int32_t>& output) {
+    std::vector<int> tokens;
+    const std::vector<float> row = Applied(p, std::vector<float>(70, 1.0f), {}, output);
+    for (int i = 0; i < 70; ++i) {
+      if (row[static_cast<std::size_t>(i)] != kNever) tokens.push_back(i);
+    }
+    return tokens;
+  };
+  EXPECT_THAT(left({}), ElementsAre(0));
+  EXPECT_THAT(left({0}), ElementsAre(33));
+  EXPECT_THAT(left({0, 33}), ElementsAre(2));
+  EXPECT_THAT(left({0, 33, 33}), SizeIs(0));  // more work than is allowed
+  EXPECT_THAT(left({1}), SizeIs(0));          // cannot be
+  const LogitsProcessors kept = MakeLogitsProcessors(p, {});
+  for (const std::vector<std::int32_t>& output : {std::vector<std::int32_t>{}, {0}, {0, 33}}) {
+    std::vector<float> row(70, 1.0f);
+    Apply(kept, {{}, output}, row);
+    EXPECT_EQ(row, Applied(p, std::vector<float>(70, 1.0f), {}, output));
+  }
 }
 
 // What preemption relies on: state that was built token by token, in jumps, or at once.

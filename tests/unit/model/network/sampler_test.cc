@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "gtest/gtest.h"
+#include "model/grammar/token_constraint.h"
 
 namespace llava::model {
 namespace {
@@ -54,6 +55,33 @@ std::map<std::int32_t, double> Reference(const std::vector<float>& row, const Sa
   }
   for (auto& [token, weight] : kept) weight /= kept_total;
   return kept;
+}
+
+// Allows no token.
+class Nothing final : public TokenConstraint {
+ public:
+  class Answer final : public ConstrainedAnswer {
+   public:
+    absl::StatusOr<std::span<const std::uint32_t>> Allowed() override {
+      return std::span<const std::uint32_t>();
+    }
+    absl::Status Append(std::int32_t) override { return absl::OkStatus(); }
+  };
+  std::unique_ptr<ConstrainedAnswer> Begin() const override { return std::make_unique<Answer>(); }
+};
+
+TEST(SamplerTest, WhereAFormLeavesNoTokenItSaysSo) {
+  for (const double temperature : {0.0, 1.0}) {
+    SamplingParams params;
+    params.temperature = temperature;
+    params.constraint = std::make_shared<Nothing>();
+    const LogitsProcessors processors = MakeLogitsProcessors(params, {});
+    Sampler sampler;
+    const auto token =
+        sampler.Sample(std::vector<float>{1.0f, 2.0f},
+                       {.params = &params, .tokens = {}, .processors = processors, .seed = 0});
+    EXPECT_EQ(token.status().code(), absl::StatusCode::kInvalidArgument) << token.status();
+  }
 }
 
 TEST(SamplerTest, GreedyTakesTheLargestAndOfEqualsTheSmallestId) {

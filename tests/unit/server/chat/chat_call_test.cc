@@ -53,6 +53,18 @@ std::string Refused(const ChatCall& call, const CallLimits& limits) {
   return weight.ok() ? "" : FieldOf(weight.status());
 }
 
+TEST(CheckCallTest, AFormSaysItselfWhenTheAnswerEnds) {
+  ChatCall call = Hello();
+  call.format = model::AnswerFormat{.field = "request.format.json_object"};
+  EXPECT_TRUE(CheckCall(call, {}).ok());
+  call.sampling.min_tokens = 1;
+  ExpectWrong(call, "request.sampling.min_tokens",
+              "cannot be used with request.format.json_object");
+  call.sampling.min_tokens = 0;
+  call.sampling.ignore_eos = true;
+  ExpectWrong(call, "request.sampling.ignore_eos", "which says itself when the answer ends");
+}
+
 TEST(CheckCallTest, TheMostOfEachThingIsAllowedAndNotOneMore) {
   const auto most = [](int messages, std::int64_t text_bytes, int n) {
     CallLimits limits;

@@ -294,6 +294,37 @@ TEST_F(EngineTest, AFailureInAStepFailsItsRequestAndTheLoopGoesOn) {
   EXPECT_TRUE(ReadAll(*second, request).status.ok());
 }
 
+// As when no token may come next in an answer that has to have a form.
+TEST_F(EngineTest, ASampleThatFailsEndsItsRequestAlone) {
+  const scheduling::Request bad = MakeRequest(10, 50, /*base=*/500);
+  const scheduling::Request good = MakeRequest(10, 50);
+  executor_->after_forward = [](const scheduling::StepPlan& plan, scheduling::StepResult* result) {
+    for (std::size_t i = 0; i < plan.samples.size(); ++i) {
+      const scheduling::Sample& sample = plan.samples[i];
+      if (sample.prompt_ids[0] != 500 || sample.output_ids.size() < 3) continue;
+      result->failed.emplace_back(static_cast<int>(i), absl::InvalidArgumentError("no token"));
+      result->tokens[i].token = 12345;
+    }
+  };
+  Start();
+  auto failing = Submit(bad);
+  auto going_on = Submit(good);
+  ASSERT_TRUE(failing.ok() && going_on.ok());
+  std::size_t tokens = 0;
+  while (auto event = failing->Pop()) {
+    if (const auto* end = std::get_if<End>(&*event)) {
+      EXPECT_EQ(end->status, absl::InvalidArgumentError("no token"));
+      break;
+    }
+    for (const SampledToken& token : std::get<Delta>(*event).tokens) {
+      EXPECT_NE(token.token, 12345);
+      ++tokens;
+    }
+  }
+  EXPECT_EQ(tokens, 3u);
+  EXPECT_TRUE(ReadAll(*going_on, good).status.ok());
+}
+
 TEST_F(EngineTest, VersionsComeAndGo) {
   Start();
   EXPECT_EQ(Add(kVersion).code(), absl::StatusCode::kAlreadyExists);

@@ -44,6 +44,20 @@ class ProcessorTest : public testing::Test {
   int bad_image_ = -1;
 };
 
+TEST_F(ProcessorTest, KnowsTheFormsOfItsTokens) {
+  const auto constraint =
+      processor_->Constrain({.kind = model::AnswerFormat::Kind::kChoice, .choices = {"yes", "no"}});
+  ASSERT_TRUE(constraint.ok()) << constraint.status();
+  const auto answer = (*constraint)->Begin();
+  const auto allowed = answer->Allowed();
+  ASSERT_TRUE(allowed.ok()) << allowed.status();
+  const std::int32_t end = processor_->end_token_ids().front();
+  EXPECT_EQ((*allowed)[static_cast<std::size_t>(end) / 32] >> (end % 32) & 1, 0u);
+  const auto wrong =
+      processor_->Constrain({.kind = model::AnswerFormat::Kind::kRegex, .text = "("});
+  EXPECT_TRUE(absl::IsInvalidArgument(wrong.status())) << wrong.status();
+}
+
 TEST_F(ProcessorTest, PreparesTextAndImagesInTheirPlaces) {
   const auto prepared = Prepare({ImagePart{1}, std::string("of the"), ImagePart{0}},
                                 {ImageFile("landscape.png"), ImageFile("portrait.jpg")});

@@ -24,6 +24,33 @@ llava::v1::ChatRequest Hello() {
   return request;
 }
 
+TEST(CodecTest, TheFormReachesTheCall) {
+  using Kind = model::AnswerFormat::Kind;
+  llava::v1::ChatRequest request = Hello();
+  EXPECT_FALSE(ToCall(request, "")->format.has_value());
+  llava::v1::AnswerFormat& from = *request.mutable_format();
+  EXPECT_EQ(FieldOf(ToCall(request, "request.").status()), "request.format");
+  const auto expect = [&](Kind kind, const std::string& text, const std::string& field) {
+    const auto call = ToCall(request, "request.");
+    ASSERT_TRUE(call.ok()) << call.status();
+    EXPECT_EQ(call->format->kind, kind);
+    EXPECT_EQ(call->format->text, text);
+    EXPECT_EQ(call->format->field, "request.format." + field);
+  };
+  from.mutable_json_object();
+  expect(Kind::kJsonObject, "", "json_object");
+  from.set_json_schema("{}");
+  expect(Kind::kJsonSchema, "{}", "json_schema");
+  from.set_regex("a+");
+  expect(Kind::kRegex, "a+", "regex");
+  from.set_grammar("start: \"a\"");
+  expect(Kind::kGrammar, "start: \"a\"", "grammar");
+  from.mutable_choice()->add_texts("x");
+  from.mutable_choice()->add_texts("y");
+  expect(Kind::kChoice, "", "choice");
+  EXPECT_THAT(ToCall(request, "")->format->choices, ElementsAre("x", "y"));
+}
+
 TEST(CodecTest, SamplingReachesTheCall) {
   llava::v1::ChatRequest request = Hello();
   request.set_model("m");

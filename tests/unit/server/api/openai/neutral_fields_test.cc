@@ -18,7 +18,6 @@ TEST(NeutralFieldsTest, WhatAsksForNothingPasses) {
   const std::pair<const char*, const char*> passes[] = {
       {"tools", "[]"},
       {"tool_choice", "\"auto\""},
-      {"response_format", R"({"type": "text"})"},
       {"modalities", R"(["text"])"},
       {"reasoning_effort", "\"none\""},
       {"moderation", "null"},
@@ -43,7 +42,6 @@ TEST(NeutralFieldsTest, WhatWouldChangeTheAnswerIsRefusedByName) {
   const std::pair<const char*, const char*> refused[] = {
       {"tools", "[{}]"},
       {"tool_choice", "\"required\""},
-      {"response_format", R"({"type": "json_object"})"},
       {"modalities", R"(["audio"])"},
       {"reasoning_effort", "\"high\""},
       {"verbosity", "\"low\""},

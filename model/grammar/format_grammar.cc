@@ -1,0 +1,118 @@
+#include "model/grammar/format_grammar.h"
+
+#include <algorithm>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "base/utf8_stream.h"
+#include "model/grammar/json_schema.h"
+
+namespace llava::model {
+namespace {
+
+namespace json = boost::json;
+
+// Of those texts that the engine reads by recursion. Brackets in strings count too.
+absl::Status CheckNesting(const std::string& text) {
+  int depth = 0;
+  for (const char c : text) {
+    if (c == '(' || c == '[' || c == '{') ++depth;
+    if (c == ')' || c == ']' || c == '}') --depth;
+    if (depth > kMaxFormatNesting) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("has brackets nested deeper than ", kMaxFormatNesting));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckText(const std::string& text) {
+  if (text.size() > kMaxFormatBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", text.size(), " bytes, expected at most ", kMaxFormatBytes));
+  }
+  if (text.empty()) return absl::InvalidArgumentError("is empty");
+  if (!IsValidUtf8(text)) return absl::InvalidArgumentError("is not UTF-8");
+  if (absl::StrContains(text, '\0')) return absl::InvalidArgumentError("has a NUL character");
+  return absl::OkStatus();
+}
+
+// A schema whose answers have no white space but a blank after commas and colons: a model that
+// does not know how to go on could otherwise write white space for ever.
+absl::StatusOr<FormatGrammar> FromSchema(json::value schema) {
+  if (schema.is_bool()) {
+    if (!schema.as_bool()) return absl::InvalidArgumentError("#: false describes no answer");
+    schema.emplace_object();
+  }
+  schema.as_object()["x-guidance"] = {
+      {"whitespace_flexible", false}, {"item_separator", ", ?"}, {"key_separator", ": ?"}};
+  return FormatGrammar{"json_schema", json::serialize(schema)};
+}
+
+// What matches `text` alone.
+void AppendLiteral(const std::string& text, std::string* regex) {
+  for (const char c : text) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) {
+      absl::StrAppend(regex, "\\x", absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2));
+      continue;
+    }
+    if (absl::ascii_ispunct(static_cast<unsigned char>(c))) regex->push_back('\\');
+    regex->push_back(c);
+  }
+}
+
+absl::StatusOr<FormatGrammar> FromChoices(const std::vector<std::string>& choices) {
+  if (choices.empty() || choices.size() > kMaxFormatChoices) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", choices.size(), " texts, expected 1 to ", kMaxFormatChoices));
+  }
+  std::string regex;
+  for (const std::string& choice : choices) {
+    RETURN_IF_ERROR(CheckText(choice));
+    if (!regex.empty()) regex.push_back('|');
+    AppendLiteral(choice, &regex);
+    if (regex.size() > 4 * kMaxFormatBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("has more than ", kMaxFormatBytes, " bytes of text"));
+    }
+  }
+  return FormatGrammar{"regex", std::move(regex)};
+}
+
+absl::StatusOr<FormatGrammar> FromGrammar(const std::string& text) {
+  RETURN_IF_ERROR(CheckNesting(text));
+  if (std::count(text.begin(), text.end(), '\n') >= kMaxGrammarLines) {
+    return absl::InvalidArgumentError(absl::StrCat("has more than ", kMaxGrammarLines, " lines"));
+  }
+  // Lines that name tokens, or hold schemas that nobody has checked.
+  for (const absl::string_view word : {"%json", "%llguidance", "%import", "<[", "::="}) {
+    if (!absl::StrContains(text, word)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("has \"", word,
+                     "\", expected Lark syntax with rules such as start: \"a\" | "
+                     "/[0-9]+/, without directives and tokens' ids"));
+  }
+  return FormatGrammar{"lark", text};
+}
+
+}  // namespace
+
+absl::StatusOr<FormatGrammar> GrammarOf(const AnswerFormat& format) {
+  if (format.kind == AnswerFormat::Kind::kJsonObject) return FromSchema({{"type", "object"}});
+  if (format.kind == AnswerFormat::Kind::kChoice) return FromChoices(format.choices);
+  RETURN_IF_ERROR(CheckText(format.text));
+  if (format.kind == AnswerFormat::Kind::kGrammar) return FromGrammar(format.text);
+  if (format.kind == AnswerFormat::Kind::kRegex) {
+    RETURN_IF_ERROR(CheckNesting(format.text));
+    return FormatGrammar{"regex", format.text};
+  }
+  ASSIGN_OR_RETURN(json::value schema, CheckedJsonSchema(format.text));
+  return FromSchema(std::move(schema));
+}
+
+}  // namespace llava::model

@@ -1,0 +1,204 @@
+#include "model/grammar/json_schema.h"
+
+#include <algorithm>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <iterator>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/json_reader.h"
+#include "base/status_macros.h"
+#include "base/utf8_stream.h"
+
+namespace llava::model {
+namespace {
+
+namespace json = boost::json;
+
+// What a keyword holds.
+enum class Holds {
+  kValue,       // no schema
+  kSchema,      // one
+  kSchemas,     // a list of them
+  kNamed,       // an object of them, by name
+  kOneOrMany,   // one, or a list of them
+  kAnnotation,  // what describes no form
+};
+
+struct Keyword {
+  absl::string_view name;
+  Holds holds;
+};
+
+constexpr Keyword kKeywords[] = {
+    {"type", Holds::kValue},
+    {"enum", Holds::kValue},
+    {"const", Holds::kValue},
+    {"anyOf", Holds::kSchemas},
+    {"oneOf", Holds::kSchemas},
+    {"allOf", Holds::kSchemas},
+    {"$ref", Holds::kValue},
+    {"$defs", Holds::kNamed},
+    {"definitions", Holds::kNamed},
+    {"properties", Holds::kNamed},
+    {"required", Holds::kValue},
+    {"additionalProperties", Holds::kSchema},
+    {"patternProperties", Holds::kNamed},
+    {"minProperties", Holds::kValue},
+    {"maxProperties", Holds::kValue},
+    {"items", Holds::kOneOrMany},
+    {"prefixItems", Holds::kSchemas},
+    {"additionalItems", Holds::kSchema},
+    {"minItems", Holds::kValue},
+    {"maxItems", Holds::kValue},
+    {"minLength", Holds::kValue},
+    {"maxLength", Holds::kValue},
+    {"pattern", Holds::kValue},
+    {"format", Holds::kValue},
+    {"minimum", Holds::kValue},
+    {"maximum", Holds::kValue},
+    {"exclusiveMinimum", Holds::kValue},
+    {"exclusiveMaximum", Holds::kValue},
+    {"multipleOf", Holds::kValue},
+    {"$schema", Holds::kValue},
+    {"$id", Holds::kAnnotation},
+    {"$comment", Holds::kAnnotation},
+    {"title", Holds::kAnnotation},
+    {"description", Holds::kAnnotation},
+    {"default", Holds::kAnnotation},
+    {"examples", Holds::kAnnotation},
+    {"deprecated", Holds::kAnnotation},
+    {"readOnly", Holds::kAnnotation},
+    {"writeOnly", Holds::kAnnotation},
+    {"contentMediaType", Holds::kAnnotation},
+    {"contentEncoding", Holds::kAnnotation},
+    // Of OpenAPI: which of oneOf's schemas it is, as those say themselves.
+    {"discriminator", Holds::kAnnotation},
+};
+
+constexpr absl::string_view kFormats[] = {"date-time", "time", "date", "duration", "email",
+                                          "hostname",  "ipv4", "ipv6", "uuid",     "uri"};
+
+absl::string_view View(const json::string& text) { return {text.data(), text.size()}; }
+
+absl::Status Wrong(const std::string& place, absl::string_view message) {
+  return absl::InvalidArgumentError(absl::StrCat(place, ": ", message));
+}
+
+// Enough of a client's own text to know it by.
+std::string Shown(absl::string_view text) { return Utf8Repair(std::string(text.substr(0, 64))); }
+
+std::string SupportedKeywords() {
+  std::vector<absl::string_view> names;
+  for (const Keyword& keyword : kKeywords) {
+    if (keyword.holds != Holds::kAnnotation) names.push_back(keyword.name);
+  }
+  return absl::StrJoin(names, ", ");
+}
+
+// Checks what the engine would not say, or not say where.
+absl::Status CheckValue(absl::string_view name, const json::value& value, const json::object& all,
+                        const std::string& place) {
+  const json::string* text = value.if_string();
+  if (name == "$ref") {
+    if (text == nullptr) return Wrong(place, "expected text");
+    const absl::string_view ref = View(*text);
+    if (ref != "#" &&
+        (ref.substr(0, 2) != "#/" || absl::StrContains(ref, '~') || absl::StrContains(ref, '%'))) {
+      return Wrong(place, absl::StrCat("\"", Shown(ref),
+                                       "\" is not supported, expected \"#\" or a path within this "
+                                       "schema such as \"#/$defs/name\", without ~ and %"));
+    }
+  }
+  if (name == "format") {
+    const absl::string_view format = text == nullptr ? "" : View(*text);
+    if (std::find(std::begin(kFormats), std::end(kFormats), format) == std::end(kFormats)) {
+      return Wrong(place, absl::StrCat("\"", Shown(format), "\" is not supported, expected ",
+                                       absl::StrJoin(kFormats, ", ")));
+    }
+  }
+  if (name == "minProperties") {
+    const json::value* required = all.if_contains("required");
+    const std::size_t most =
+        required != nullptr && required->is_array() ? required->as_array().size() : 0;
+    if (!value.is_number() || value.to_number<double>() > static_cast<double>(most)) {
+      return Wrong(
+          place, absl::StrCat("is not supported above the number of required properties, ", most));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const std::string& place);
+
+absl::StatusOr<json::value> CheckedSchemas(const json::value& list, const std::string& place) {
+  if (!list.is_array()) return Wrong(place, "expected a list of schemas");
+  json::array checked;
+  for (std::size_t i = 0; i < list.as_array().size(); ++i) {
+    ASSIGN_OR_RETURN(json::value schema,
+                     CheckedSchema(list.as_array()[i], absl::StrCat(place, "/", i)));
+    checked.push_back(std::move(schema));
+  }
+  return json::value(std::move(checked));
+}
+
+absl::StatusOr<json::value> CheckedNamed(const json::value& object, const std::string& place) {
+  if (!object.is_object()) return Wrong(place, "expected an object of schemas");
+  json::object checked;
+  for (const auto& [name, schema] : object.as_object()) {
+    ASSIGN_OR_RETURN(
+        checked[name],
+        CheckedSchema(schema, absl::StrCat(place, "/", Shown({name.data(), name.size()}))));
+  }
+  return json::value(std::move(checked));
+}
+
+absl::StatusOr<json::value> CheckedKeyword(const Keyword& keyword, const json::value& value,
+                                           const json::object& all, const std::string& place) {
+  switch (keyword.holds) {
+    case Holds::kSchema:
+      return CheckedSchema(value, place);
+    case Holds::kSchemas:
+      return CheckedSchemas(value, place);
+    case Holds::kNamed:
+      return CheckedNamed(value, place);
+    case Holds::kOneOrMany:
+      return value.is_array() ? CheckedSchemas(value, place) : CheckedSchema(value, place);
+    case Holds::kValue:
+    case Holds::kAnnotation:
+      break;
+  }
+  RETURN_IF_ERROR(CheckValue(keyword.name, value, all, place));
+  return value;
+}
+
+absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const std::string& place) {
+  if (schema.is_bool()) return schema;
+  if (!schema.is_object()) return Wrong(place, "expected a schema: an object, true or false");
+  json::object checked;
+  for (const auto& [key, value] : schema.as_object()) {
+    const absl::string_view name(key.data(), key.size());
+    const auto* keyword = std::find_if(std::begin(kKeywords), std::end(kKeywords),
+                                       [name](const Keyword& other) { return other.name == name; });
+    const std::string there = absl::StrCat(place, "/", Shown(name));
+    if (keyword == std::end(kKeywords)) {
+      return Wrong(there, absl::StrCat("the keyword is not supported, expected one of ",
+                                       SupportedKeywords()));
+    }
+    if (keyword->holds == Holds::kAnnotation) continue;
+    ASSIGN_OR_RETURN(json::value kept, CheckedKeyword(*keyword, value, schema.as_object(), there));
+    if (name != "minProperties") checked[key] = std::move(kept);  // `required` says as much
+  }
+  return json::value(std::move(checked));
+}
+
+}  // namespace
+
+absl::StatusOr<json::value> CheckedJsonSchema(std::string_view text) {
+  ASSIGN_OR_RETURN(const json::value schema, ParseJson(text, kMaxSchemaDepth));
+  return CheckedSchema(schema, "#");
+}
+
+}  // namespace llava::model

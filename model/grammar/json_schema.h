@@ -1,0 +1,28 @@
+// Which JSON Schemas an answer can be held to. What would be ignored is refused, by name and place.
+#ifndef LLAVA_MODEL_GRAMMAR_JSON_SCHEMA_H_
+#define LLAVA_MODEL_GRAMMAR_JSON_SCHEMA_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "boost/json/value.hpp"
+
+namespace llava::model {
+
+// Of nested values in a schema.
+inline constexpr int kMaxSchemaDepth = 48;
+
+// The schema as the grammar engine takes it: without annotations, which describe no form. Keywords
+// are those of draft 2020-12, or of the draft that $schema names:
+//   type enum const anyOf oneOf allOf $ref $defs definitions, properties required
+//   additionalProperties patternProperties maxProperties minProperties, items prefixItems
+//   additionalItems minItems maxItems, minLength maxLength pattern format, minimum maximum
+//   exclusiveMinimum exclusiveMaximum multipleOf.
+// $ref refers to the schema itself ("#", "#/$defs/name"); minProperties is at most the number of
+// required properties. INVALID_ARGUMENT "<place>: ..." with the place as a JSON pointer.
+absl::StatusOr<boost::json::value> CheckedJsonSchema(std::string_view text);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_GRAMMAR_JSON_SCHEMA_H_

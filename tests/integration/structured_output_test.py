@@ -1,0 +1,254 @@
+"""Answers that have a form, over real sockets: what is asked for is what comes, or the error says why not."""
+import enum
+import json
+import os
+import random
+import re
+import typing
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import jsonschema
+import openai
+import pydantic
+from langchain_openai import ChatOpenAI
+
+from daemon_process import Daemon, generated_client
+from http_requests import CHAT, error_of, http, question
+
+pb, pb_grpc = generated_client()
+HELLO = [{"role": "user", "content": "Hello"}]
+RANDOM_SCHEMAS = int(os.environ.get("SCHEMAS", 150))
+
+
+class Colour(str, enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Item(pydantic.BaseModel):
+    name: str = pydantic.Field(pattern="^[a-z]{1,6}$")
+    price: float = pydantic.Field(ge=0, lt=100, multiple_of=0.25)
+    colour: Colour
+
+
+class Receipt(pydantic.BaseModel):
+    """What the cashier printed."""
+    items: list[Item] = pydantic.Field(min_length=1, max_length=3)
+    paid: bool
+    currency: typing.Literal["EUR", "CNY"]
+    note: str | None = pydantic.Field(max_length=5)
+
+
+def random_schema(rng, depth=3):
+    """Of the keywords that docs/api.md lists, with a bound on every answer's length."""
+    def below():
+        return random_schema(rng, depth - 1)
+
+    kinds = ["string", "integer", "number", "boolean", "null", "enum", "const", "pattern", "format"]
+    kind = rng.choice(kinds + ["object", "array", "tuple", "anyOf", "allOf", "types"] * 2 * (depth > 0))
+    low = rng.randint(-50, 50)
+    if kind == "string":
+        return {"type": "string", "minLength": rng.randint(0, 2), "maxLength": rng.randint(2, 4)}
+    if kind == "integer":
+        return {"type": "integer", rng.choice(["minimum", "exclusiveMinimum"]): low,
+                rng.choice(["maximum", "exclusiveMaximum"]): low + rng.randint(2, 99)}
+    if kind == "number":
+        return {"type": "number", "minimum": low, "maximum": low + 7, "multipleOf": rng.choice([0.5, 0.25, 1])}
+    if kind == "enum":
+        return {"enum": rng.sample([None, True, 3, -1.5, "a", 'q"\\', "ü\n", [1, {}], {"x": "y"}], rng.randint(1, 4))}
+    if kind == "const":
+        return {"const": rng.choice([{"deep": [1, None]}, "</s>", 0, False])}
+    if kind == "pattern":
+        return {"type": "string", "pattern": rng.choice(["^[ab]{1,3}$", "^(x|yz)-[0-9]{2}$", "^\\d{1,4}€?$"])}
+    if kind == "format":
+        return {"type": "string", "format": rng.choice(["date", "time", "date-time", "ipv4", "uuid"])}
+    if kind == "object":
+        names = rng.sample(["a", "b", "name", "ключ", "with space", "$ref"], rng.randint(0, 4))
+        required = [name for name in names if rng.random() < 0.6]
+        return {"type": "object", "properties": {name: below() for name in names}, "required": required,
+                "additionalProperties": False, **({"minProperties": len(required)} if rng.random() < 0.3 else {})}
+    if kind == "array":
+        least = rng.randint(0, 2)
+        return {"type": "array", "items": below(), "minItems": least, "maxItems": least + rng.randint(0, 2)}
+    if kind == "tuple":
+        return {"type": "array", "prefixItems": [below() for _ in range(rng.randint(1, 3))], "items": False, "minItems": 1}
+    if kind == "anyOf":
+        return {"anyOf": [below() for _ in range(rng.randint(1, 3))]}
+    if kind == "allOf":
+        return {"allOf": [{"type": "integer", "minimum": low}, {"maximum": low + 9}], "title": "t", "description": "d"}
+    if kind == "types":
+        return {"type": ["null", "boolean"]}
+    return {"type": kind}
+
+
+class StructuredOutputTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(config="max_n: 8\n")
+        cls.client = openai.OpenAI(base_url=cls.daemon.addresses["http"] + "/v1", api_key="none", max_retries=0)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.client.close()
+        assert cls.daemon.stop() == 0
+
+    def ask(self, daemon=None, **fields):
+        body = {"messages": HELLO, "max_tokens": 400, "temperature": 1, "seed": 1, **fields}
+        return http(daemon or self.daemon, CHAT, body)
+
+    def texts(self, **fields):
+        status, _, text = self.ask(**fields)
+        self.assertEqual(status, 200, text)
+        choices = json.loads(text)["choices"]
+        self.assertEqual({choice["finish_reason"] for choice in choices}, {"stop"}, choices)
+        return [choice["message"]["content"] for choice in choices]
+
+    def of_schema(self, schema, **fields):
+        return self.texts(response_format={"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}, **fields)
+
+    def assert_refused(self, param, message, **fields):
+        status, _, text = self.ask(**fields)
+        error = error_of(text)
+        self.assertEqual((status, error["param"]), (400, param), error)
+        self.assertTrue(error["message"].startswith(param + ": "), error)
+        self.assertIn(message, error["message"])
+
+    def test_answers_to_random_schemas_parse_and_validate(self):
+        seed = int(os.environ.get("SEED", 1))
+        print("SEED", seed, "SCHEMAS", RANDOM_SCHEMAS)
+
+        def answer(number):
+            schema = random_schema(random.Random(seed * 1_000_000 + number))
+            try:
+                for text in self.of_schema(schema, seed=number, n=2):
+                    jsonschema.Draft202012Validator(schema).validate(json.loads(text))
+            except Exception as error:
+                raise AssertionError(f"{number}: {json.dumps(schema)}") from error
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(answer, range(RANDOM_SCHEMAS)))
+
+    def test_regular_expressions_choices_and_grammars(self):
+        for text in self.texts(structured_outputs={"regex": "[0-9]{3}-(ab|ü)+"}, n=4, max_tokens=120):
+            self.assertRegex(text, r"^[0-9]{3}-(ab|ü)+$")
+        for choices in (["yes", "no", "maybe \"so\""], [" two", "  three"], ["1"], ["ä", "äö"]):
+            self.assertIn(self.texts(structured_outputs={"choice": choices})[0], choices)
+        grammar = 'start: "(" start ")" | "x"'
+        for text in self.texts(structured_outputs={"grammar": grammar}, n=4):
+            self.assertTrue(re.fullmatch(r"\(*x\)*", text) and text.count("(") == text.count(")"), text)
+        self.assertIsInstance(json.loads(self.texts(structured_outputs={"json": '{"type": "boolean"}'})[0]), bool)
+
+    def test_pictures_streams_and_log_probabilities(self):
+        schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1, "maximum": 999}},
+                  "required": ["n"], "additionalProperties": False}
+        form = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema, "strict": True}}
+        asked = {"model": "golden", "messages": question("How many?", "landscape.png"), "response_format": form, "n": 3,
+                 "temperature": 1.5, "seed": 5, "presence_penalty": 0.5, "logprobs": True, "top_logprobs": 2,
+                 "extra_body": {"repetition_penalty": 1.2}}
+        whole = self.client.chat.completions.create(**asked)
+        texts = [""] * 3
+        for event in self.client.chat.completions.create(**asked, stream=True):
+            for choice in event.choices:
+                texts[choice.index] += choice.delta.content or ""
+        self.assertEqual(texts, [choice.message.content for choice in whole.choices])
+        for choice in whole.choices:
+            jsonschema.validate(json.loads(choice.message.content), schema)
+            self.assertTrue(choice.logprobs.content)
+
+    def test_a_cut_answer_says_so(self):
+        status, _, text = self.ask(response_format={"type": "json_object"}, max_tokens=2)
+        choice = json.loads(text)["choices"][0]
+        self.assertEqual((status, choice["finish_reason"]), (200, "length"))
+        with self.assertRaises(openai.LengthFinishReasonError):
+            self.client.chat.completions.parse(model="golden", messages=HELLO, response_format=Receipt, max_tokens=3)
+
+    def test_stop_strings_cut_too(self):
+        answer = self.texts(structured_outputs={"choice": ["abcabc"]}, stop=["ca"])
+        self.assertEqual(answer, ["ab"])
+
+    def test_openai_parse_and_langchain_with_pydantic(self):
+        for seed in range(5):
+            parsed = self.client.chat.completions.parse(
+                model="golden", messages=HELLO, response_format=Receipt, max_tokens=400, seed=seed, temperature=1)
+            self.assertIsInstance(parsed.choices[0].message.parsed, Receipt)
+        model = ChatOpenAI(base_url=self.daemon.addresses["http"] + "/v1", api_key="none", model="golden", max_tokens=400)
+        receipt = model.with_structured_output(Receipt, method="json_schema").invoke("Hello")
+        self.assertIsInstance(receipt, Receipt)
+
+    def test_grpc_gives_the_same(self):
+        schema = '{"enum": ["a", "b", "c", [1, 2]]}'
+        request = pb.ChatRequest(messages=[pb.ChatMessage(role=pb.ROLE_USER, parts=[pb.MessagePart(text="Hello")])],
+                                 sampling=pb.SamplingOptions(temperature=1, seed=1, max_tokens=400))
+        forms = [(pb.AnswerFormat(json_schema=schema), {"json": json.loads(schema)}),
+                 (pb.AnswerFormat(regex="a{2,9}"), {"regex": "a{2,9}"}),
+                 (pb.AnswerFormat(choice=pb.AnswerFormat.Choice(texts=["x", "y"])), {"choice": ["x", "y"]}),
+                 (pb.AnswerFormat(grammar='start: "u" | "v" start'), {"grammar": 'start: "u" | "v" start'})]
+        with self.daemon.channel() as channel:
+            stub = pb_grpc.ChatServiceStub(channel)
+            for form, outputs in forms:
+                request.format.CopyFrom(form)
+                self.assertEqual([stub.Chat(request).choices[0].text], self.texts(structured_outputs=outputs), form)
+            request.format.CopyFrom(pb.AnswerFormat(json_schema='{"items": {"not": {}}}'))
+            with self.assertRaises(grpc.RpcError) as refused:
+                stub.Chat(request)
+            self.assertEqual(refused.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+            self.assertIn("format.json_schema: #/items/not: the keyword is not supported", refused.exception.details())
+
+    def test_what_is_not_supported_is_named(self):
+        place = "response_format.json_schema.schema"
+        def schema(text):
+            return {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": text}}}
+        for keyword, value in {"not": {}, "if": {}, "uniqueItems": True, "contains": {}, "propertyNames": {}, "unevaluatedProperties": False,
+                               "dependentRequired": {}, "$dynamicRef": "#", "made-up": 1, "x-guidance": {}}.items():
+            self.assert_refused(place, f"#/properties/a/{keyword}: the keyword is not supported",
+                                **schema({"properties": {"a": {keyword: value}}}))
+        self.assert_refused(place, "strung", **schema({"type": "strung"}))
+        self.assert_refused("response_format.type", "\"xml\" is not supported", response_format={"type": "xml"})
+        self.assert_refused("response_format.json_schema.schema", "expected a JSON Schema",
+                            response_format={"type": "json_schema", "json_schema": {"name": "s"}})
+        self.assert_refused("structured_outputs.regex", "cannot be used together with structured_outputs.json_object",
+                            structured_outputs={"json_object": True, "regex": "a"})
+        self.assert_refused("structured_outputs.structural_tag", "is not supported", structured_outputs={"structural_tag": {}})
+        self.assert_refused("structured_outputs.regex", "regex", structured_outputs={"regex": "("})
+        self.assert_refused("structured_outputs.grammar", "Lark", structured_outputs={"grammar": 'root ::= "a"'})
+        self.assert_refused("min_tokens", "says itself when the answer ends", response_format={"type": "json_object"}, min_tokens=3)
+        self.assert_refused("ignore_eos", "says itself when the answer ends", response_format={"type": "json_object"}, ignore_eos=True)
+
+    def test_hostile_forms_are_refused_and_hold_nobody_up(self):
+        nested = {}
+        for _ in range(60):
+            nested = {"items": nested}
+        forms = [{"regex": "((((a{1,1000}){1,1000}){1,1000}){1,1000})"}, {"regex": "(" * 5000}, {"regex": "a" * 70_000},
+                 {"json": {"allOf": [{"anyOf": [{"minimum": i}, {"maxLength": i}]} for i in range(40)]}},
+                 {"json": {"type": "array", "minItems": 10**9}}, {"json": {"type": "string", "pattern": "(a|b)*a(a|b){30}"}},
+                 {"json": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}, {"grammar": "start: start start | \"a\""},
+                 {"grammar": "start: r0\n" + "".join(f"r{i}: r{i + 1} | r{i + 1} r{i + 1}\n" for i in range(300)) + 'r300: "a"'},
+                 {"json": json.dumps(nested)}, {"choice": [str(i) for i in range(1025)]}]
+        with ThreadPoolExecutor(4) as pool:
+            for status, _, text in pool.map(lambda form: self.ask(structured_outputs=form, max_tokens=20), forms):
+                self.assertIn(status, (200, 400), text)
+        self.assertEqual(self.texts(structured_outputs={"choice": ["well"]}), ["well"])
+
+    def test_preempted_answers_keep_their_form(self):
+        schema = {"type": "array", "items": {"enum": ["one", 2, {"three": None}]}, "minItems": 20, "maxItems": 24}
+        form = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+        with Daemon(kv_cache="1MiB", config="max_n: 8\n") as daemon:
+            def answer(seed):
+                return self.ask(daemon, response_format=form, seed=seed, n=6, messages=[{"role": "user", "content": f"{seed}"}])
+            with ThreadPoolExecutor(12) as pool:
+                answers = list(pool.map(answer, range(24)))
+            preempted = sum(value for name, value in daemon.metrics().items() if name.startswith("llava_preemptions"))
+            self.assertGreater(preempted, 0)
+        for seed, (status, _, text) in enumerate(answers):
+            self.assertEqual(status, 200, text)
+            for choice in json.loads(text)["choices"]:
+                self.assertEqual(choice["finish_reason"], "stop")
+                jsonschema.validate(json.loads(choice["message"]["content"]), schema)
+            alone = self.ask(response_format=form, seed=seed, n=6, messages=[{"role": "user", "content": f"{seed}"}])[2]
+            self.assertEqual([c["message"]["content"] for c in json.loads(alone)["choices"]],
+                             [c["message"]["content"] for c in json.loads(text)["choices"]])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,62 @@
+#include "model/grammar/format_grammar.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace llava::model {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Kind = AnswerFormat::Kind;
+
+std::string Grammar(const AnswerFormat& format) {
+  const auto grammar = GrammarOf(format);
+  if (!grammar.ok()) return std::string(grammar.status().message());
+  return std::string(grammar->kind) + " " + grammar->text;
+}
+
+TEST(FormatGrammar, JsonHasNoWhiteSpaceButOneBlank) {
+  EXPECT_EQ(Grammar({.kind = Kind::kJsonObject}),
+            R"(json_schema {"type":"object","x-guidance":{"whitespace_flexible":false,)"
+            R"("item_separator":", ?","key_separator":": ?"}})");
+  EXPECT_THAT(Grammar({.kind = Kind::kJsonSchema, .text = "true"}),
+              StartsWith(R"(json_schema {"x-guidance")"));
+  EXPECT_THAT(Grammar({.kind = Kind::kJsonSchema, .text = "false"}),
+              HasSubstr("describes no answer"));
+}
+
+TEST(FormatGrammar, ChoicesAreTheirOwnCharacters) {
+  EXPECT_EQ(Grammar({.kind = Kind::kChoice, .choices = {"yes", "a.b\n", "ü|"}}),
+            "regex yes|a\\.b\\x0a|ü\\|");
+  EXPECT_THAT(Grammar({.kind = Kind::kChoice}), HasSubstr("has 0 texts, expected 1 to 1024"));
+  EXPECT_THAT(Grammar({.kind = Kind::kChoice, .choices = {""}}), HasSubstr("is empty"));
+  EXPECT_THAT(Grammar({.kind = Kind::kChoice, .choices = std::vector<std::string>(1025, "a")}),
+              HasSubstr("has 1025 texts"));
+}
+
+TEST(FormatGrammar, IsBounded) {
+  EXPECT_THAT(Grammar({.kind = Kind::kRegex, .text = std::string(kMaxFormatBytes + 1, 'a')}),
+              HasSubstr("has 65537 bytes, expected at most 65536"));
+  EXPECT_THAT(Grammar({.kind = Kind::kRegex, .text = std::string(kMaxFormatNesting + 1, '(')}),
+              HasSubstr("nested deeper than 48"));
+  EXPECT_THAT(Grammar({.kind = Kind::kGrammar, .text = std::string(kMaxGrammarLines, '\n')}),
+              HasSubstr("has more than 512 lines"));
+  EXPECT_THAT(Grammar({.kind = Kind::kRegex}), HasSubstr("is empty"));
+  EXPECT_THAT(Grammar({.kind = Kind::kRegex, .text = "\xff"}), HasSubstr("is not UTF-8"));
+  EXPECT_THAT(Grammar({.kind = Kind::kRegex, .text = std::string("a\0b", 3)}), HasSubstr("NUL"));
+}
+
+TEST(FormatGrammar, GrammarsAreLarkWithoutDirectives) {
+  EXPECT_EQ(Grammar({.kind = Kind::kGrammar, .text = "start: \"a\""}), "lark start: \"a\"");
+  EXPECT_THAT(Grammar({.kind = Kind::kGrammar, .text = "root ::= \"a\""}),
+              HasSubstr("has \"::=\", expected Lark syntax"));
+  EXPECT_THAT(Grammar({.kind = Kind::kGrammar, .text = "start: %json {\"not\":{}}"}),
+              HasSubstr("has \"%json\""));
+  EXPECT_THAT(Grammar({.kind = Kind::kGrammar, .text = "start: <[3]>"}), HasSubstr("has \"<[\""));
+}
+
+}  // namespace
+}  // namespace llava::model
