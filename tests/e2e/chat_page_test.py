@@ -1,92 +1,19 @@
-"""The chat page in a real headless Chromium, against a real llavad on the demo model.
+"""The chat page: questions, pictures, settings, errors.
 
-Usage: chat_page_test.py LLAVAD ROOT SCREENSHOTS
+Usage: chat_page_test.py LLAVAD ROOT SCREENSHOTS [TEST...]
 """
-import base64
 import json
 import sys
 import tempfile
-import unittest
-import urllib.request
 from pathlib import Path
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 sys.path.insert(0, str(Path(__file__).parent))
-from llavad import Llavad  # noqa: E402
-
-LLAVAD, ROOT, SCREENSHOTS = (Path(a) for a in sys.argv[1:4])
-PICTURE = ROOT / "demo/pictures/three-shapes.png"
-# What the person's clipboard and mouse do, as events: {kind: (event, where the files are)}.
-TRANSFER = """([kind, name, data]) => {
-  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-  const transfer = new DataTransfer();
-  transfer.items.add(new File([bytes], name, { type: name.endsWith(".txt") ? "text/plain" : "image/png" }));
-  const event = kind === "paste"
-    ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true })
-    : new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true });
-  document.body.dispatchEvent(event);
-}"""
-# Without the last four Chromium calls home.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+from chat_page import PICTURE, ROOT, ChatPageCase, main  # noqa: E402
 
 
-class ChatPageTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = Llavad(LLAVAD, ROOT / "demo/checkpoint")
-        cls.daemon.__enter__()
-        cls.playwright = sync_playwright().start()
-        cls.browser = cls.playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.browser.close()
-        cls.playwright.stop()
-        cls.daemon.__exit__()
-
-    def setUp(self):
-        self.context = self.browser.new_context(viewport={"width": 1000, "height": 760})
-        self.page = self.context.new_page()
-        self.complaints = []
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
-        self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
-        self.requests = []
-        self.page.on("request", lambda r: self.requests.append(r.url))
-        response = self.page.goto(self.daemon.http)
-        self.headers = response.headers
-
-    def tearDown(self):
-        self.context.close()
-
-    def ask(self, text, settings=()):
-        self.page.click("#settings-toggle")
-        for name, value in settings:
-            self.page.fill(f"#{name}", value)
-        self.page.click("#settings-toggle")
-        self.page.fill("#question", text)
-        self.page.keyboard.press("Enter")
-
-    def attach(self, picture=PICTURE):
-        self.page.set_input_files("#file", str(picture))
-        expect(self.page.locator("#pictures img")).to_have_count(1)
-
-    def transfer(self, kind, name, content):
-        self.page.evaluate(TRANSFER, [kind, name, base64.b64encode(content).decode()])
-
-    def api_answer(self, picture, question):
-        url = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
-        body = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}},
-                                                          {"type": "text", "text": question}]}]}
-        request = urllib.request.Request(self.daemon.http + "/v1/chat/completions", json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return json.load(response)["choices"][0]["message"]["content"].strip()
-
-    def shot(self, name):
-        self.page.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
-
+class ChatPageTest(ChatPageCase):
     def test_a_picture_is_asked_about_and_the_answer_streams(self):
         self.attach()
         self.ask("What is in this picture?", [("max_tokens", "8")])
@@ -270,76 +197,6 @@ class ChatPageTest(unittest.TestCase):
                     for _ in range(2):
                         self.page.get_by_label("Remove three-shapes.png").first.click()
 
-    def answered(self, text):
-        before = self.page.locator(".message.assistant .facts").count()
-        self.ask(text, [("max_tokens", "4")])
-        expect(self.page.locator(".message.assistant .facts").nth(before)).to_contain_text("first token", timeout=60_000)
-
-    def answer_yes(self):
-        """Every question, without the server."""
-        self.page.route("**/v1/chat/completions", lambda route: route.fulfill(content_type="text/event-stream", body=(
-            'data: {"choices": [{"delta": {"content": "yes"}}]}\n\ndata: [DONE]\n\n')))
-
-    def shown(self):
-        return self.page.locator(".message").evaluate_all(
-            "all => all.map((m) => [m.className, m.innerText, [...m.querySelectorAll('img')].map((i) => [i.alt, i.src])])")
-
-    def test_a_reload_keeps_the_conversation_until_a_new_one_begins(self):
-        self.attach()
-        self.answered("What is in this picture?")
-        self.answered("And what else?")
-        before = self.shown()
-        self.page.reload()
-        expect(self.page.locator(".message")).to_have_count(4)
-        self.assertEqual(self.shown(), before)
-        expect(self.page.locator("#welcome")).to_be_hidden()
-        with self.page.expect_request("**/v1/chat/completions") as sent:
-            self.answered("And now?")
-        messages = sent.value.post_data_json["messages"]
-        self.assertEqual([message["role"] for message in messages], ["user", "assistant"] * 2 + ["user"])
-        self.assertEqual(messages[0]["content"][0]["type"], "image_url")
-        self.page.click("#new-chat")
-        expect(self.page.locator(".message")).to_have_count(0)
-        self.page.reload()
-        expect(self.page.locator("#model option")).to_have_count(1)
-        expect(self.page.locator(".message")).to_have_count(0)
-        self.assertEqual(self.complaints, [])
-
-    def test_what_is_too_long_to_be_kept_loses_its_oldest_part(self):
-        self.answer_yes()
-        self.page.route("**/history.js", lambda route: route.fulfill(content_type="text/javascript", body=(
-            ROOT / "server/api/web/history.js").read_text().replace("24 * 1024 * 1024", "60")))
-        self.page.reload()
-        for text in ("one " * 10, "two " * 10):
-            self.answered(text)
-        expect(self.page.locator("#status")).to_contain_text("a reload will lose its oldest part")
-        self.page.reload()
-        expect(self.page.locator(".message")).to_have_count(2)
-        expect(self.page.locator(".message.user .bubble")).to_contain_text("two two")
-
-    def test_a_browser_that_keeps_nothing_or_has_no_room_says_so_and_goes_on(self):
-        forbid = "for (const name of ['localStorage', 'indexedDB'])" \
-                 " Object.defineProperty(window, name, {get() { throw new DOMException('no', 'SecurityError'); }})"
-        full = "IDBObjectStore.prototype.put = function () {" \
-               " this.transaction.abort(); throw new DOMException('full', 'QuotaExceededError'); }"
-        for script, message in ((forbid, "lets the page keep nothing"), (full, "has no room for this conversation")):
-            with self.subTest(message):
-                page = self.page
-                self.page = self.context.new_page()
-                self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
-                self.page.add_init_script(script)
-                self.answer_yes()
-                self.page.goto(self.daemon.http)
-                if script is forbid:
-                    expect(self.page.locator("#status")).to_contain_text(message)
-                self.answered("Hello?")
-                if script is full:
-                    expect(self.page.locator("#status")).to_contain_text(message)
-                self.answered("And again?")
-                self.page.close()
-                self.page = page
-        self.assertEqual(self.complaints, [])
-
     def test_a_new_conversation_in_the_middle_of_an_answer_has_nothing_of_it(self):
         self.page.route("**/v1/chat/completions", lambda route: None)
         self.ask("Tell me a long story.")
@@ -363,4 +220,4 @@ class ChatPageTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    main()

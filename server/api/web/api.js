@@ -1,4 +1,5 @@
 // Talks to the daemon: the model list and streamed chat completions. Knows nothing of the page.
+import { t } from "./texts.js";
 
 // What went wrong, in words for a person. `status` is 0 when the server was not reached. `picture`
 // is the bad one's place, {message, part}, when it is about a picture of the request.
@@ -31,16 +32,16 @@ async function failure(response) {
   return pictureError(response.status, message, param) ?? new ApiError(response.status, explain(response, message));
 }
 
-function explain(response, message) {
+function explain(response, why) {
   switch (response.status) {
-    case 401: return `The server wants an access token: put it under Settings. (${message})`;
-    case 413: return `That is too large for this server. (${message})`;
+    case 401: return t("wantsToken", { why });
+    case 413: return t("tooLarge", { why });
     case 429: {
-      const wait = response.headers.get("Retry-After");
-      return `The server is busy${wait ? `; try again in ${wait} s` : ""}. (${message})`;
+      const seconds = response.headers.get("Retry-After");
+      return seconds ? t("busyFor", { seconds, why }) : t("busy", { why });
     }
-    case 503: return `The server is not ready to answer. (${message})`;
-    default: return message;
+    case 503: return t("notReady", { why });
+    default: return why;
   }
 }
 
@@ -50,7 +51,7 @@ async function request(path, options) {
     response = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "The server cannot be reached. Is it still running?");
+    throw new ApiError(0, t("notReached"));
   }
   if (!response.ok) throw await failure(response);
   return response;
@@ -67,7 +68,7 @@ async function* events(body) {
   let pending = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) throw new ApiError(0, "The connection ended in the middle of the answer.");
+    if (done) throw new ApiError(0, t("connectionEnded"));
     pending += value;
     let end;
     while ((end = pending.indexOf("\n\n")) >= 0) {

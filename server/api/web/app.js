@@ -1,173 +1,225 @@
-// The chat page: keeps the conversation, sends it, shows the answer as it grows.
-import { listModels, streamChat } from "./api.js";
-import { History } from "./history.js";
+// The chat page: which conversation is shown, and what happens to it.
+import { answer } from "./answers.js";
+import { add, isId, newConversation, path, show, siblings, takeBack } from "./conversation.js";
+import { Conversations } from "./conversations.js";
+import { $ } from "./dom.js";
+import { allowInstalling } from "./install.js";
+import { clear, follow, Message, pair } from "./messages.js";
+import { chosenModels, loadModels } from "./models.js";
 import { Pictures } from "./pictures.js";
+import { listenForSettings, remember, remembered, toggleSettings } from "./settings.js";
+import { listenForKeys } from "./shortcuts.js";
+import { Store } from "./store.js";
+import { chooseLanguage, listenForLanguage, t } from "./texts.js";
 
-const $ = (id) => document.getElementById(id);
-const log = $("log");
 const question = $("question");
-let turns = [];      // the conversation; see history.js
+let current = newConversation();
+let shown = [];      // [{turn, view, rival}]: the messages of `current`; rival: beside another answer
 let running = null;  // AbortController of the answer under way
 
 function say(text) {
   $("status").textContent = text;
 }
 
-const pictures = new Pictures({
-  list: $("pictures"), fileInput: $("file"), attach: $("attach"), drop: $("drop"),
-  onError: say,
+chooseLanguage(remembered("language"));
+listenForSettings();
+const pictures = new Pictures({ onError: say });
+const store = new Store({ onProblem: say, onChange: () => list.refresh() });
+const list = new Conversations({
+  store, say,
+  onOpen: (id) => { location.hash = id; closeSide(); },
+  onRemoved: (id) => { if (id === current.id) startAnew(); },
+  onRenamed: (id, title) => { if (id === current.id) nameIt(title); },
 });
-const history = new History(say);
 
-// Whether the person looks at the end of the conversation, and so wants to see it grow.
-let following = true;
-let lastTop = 0;
-log.addEventListener("scroll", () => {
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
-  // Only the person scrolls up; that the end is out of sight may be the composer's doing.
-  following = atEnd || (following && log.scrollTop >= lastTop);
-  lastTop = log.scrollTop;
-});
-function follow() {
-  if (following) log.scrollTop = log.scrollHeight;
-}
-new ResizeObserver(follow).observe(log);  // the composer grows and shrinks with its pictures
+// What is shown ------------------------------------------------------------------------------------
 
-function showMessage(role, text, images = []) {
-  $("welcome").hidden = true;
-  const message = document.createElement("article");
-  message.className = `message ${role}`;
-  message.setAttribute("aria-label", role === "user" ? "You" : "Answer");
-  for (const image of images) {
-    const picture = Object.assign(document.createElement("img"), { alt: image.name });
-    picture.addEventListener("load", follow);
-    picture.src = image.dataUrl;
-    message.append(picture);
-  }
-  const bubble = Object.assign(document.createElement("div"), { className: "bubble", textContent: text });
-  const facts = Object.assign(document.createElement("p"), { className: "facts" });
-  message.append(bubble, facts);
-  log.append(message);
-  following = true;
-  follow();
-  return { message, bubble, facts };
+function nameIt(title) {
+  current.title = title;
+  document.title = title ? `${title} – llavad` : t("title");
 }
 
-function number(id) {
-  const value = $(id).value;
-  return value === "" ? undefined : Number(value);
+function showTurn(turn, place, rival = false) {
+  const view = new Message(turn.role, { ...turn, text: turn.text }).appendTo(place);
+  shown.push({ turn, view, rival });
+  return view;
 }
 
-function sampling() {
-  return {
-    temperature: number("temperature"), top_p: number("top_p"), top_k: number("top_k"),
-    max_tokens: number("max_tokens"), seed: number("seed"),
-  };
+function render() {
+  clear();
+  shown = [];
+  for (const turn of path(current)) showTurn(turn);
+  nameIt(current.title);
+  offerActions();
 }
 
-function toMessage({ role, text, images }) {
-  const parts = images.map((image) => ({ type: "image_url", image_url: { url: image.dataUrl } }));
-  return { role, content: parts.length === 0 ? text : [...parts, { type: "text", text }] };
+function switchTo(turn) {
+  show(current, turn);
+  render();
+  store.save(current);
 }
 
-const short = (version) => version.slice(0, 8);
-
-// The pace is the server's: what the network and the browser deliver together arrives at no pace at all.
-function describe({ usage, model, version, finishReason }, wait) {
-  const facts = [];
-  if (wait !== null) facts.push(`first token ${(wait / 1000).toFixed(2)} s`);
-  const rate = (usage?.completion_tokens - 1) / usage?.timings?.decode_seconds;
-  if (rate > 0 && Number.isFinite(rate)) facts.push(`${rate.toFixed(rate < 100 ? 1 : 0)} tokens/s`);
-  if (usage) facts.push(`${usage.prompt_tokens} + ${usage.completion_tokens} tokens`);
-  const cached = usage?.prompt_tokens_details?.cached_tokens;
-  if (cached) facts.push(`${cached} from cache`);
-  if (finishReason === "length") facts.push("cut at the longest answer");
-  if (model) facts.push(version ? `${model} ${short(version)}` : model);
-  return facts.join(" · ");
+function offer({ turn, view, rival }, last) {
+  const all = siblings(current, turn);
+  view.offer({
+    edit: turn.role === "user" ? () => view.edit((text) => editQuestion(turn, text)) : null,
+    regenerate: turn.role === "assistant" && !rival ? () => regenerate(turn) : null,
+    proceed: turn.role === "assistant" && last && !rival ? () => proceed(turn, view) : null,
+    keep: rival ? () => { switchTo(turn); question.focus(); } : null,
+    branches: rival ? 0 : all.length, place: all.indexOf(turn),
+    onBranch: (place) => switchTo(all[place]),
+  });
 }
+
+function offerActions() {
+  shown = shown.filter(({ turn }) => turn.id in current.turns);
+  shown.forEach((each, index) => offer(each, index === shown.length - 1));
+}
+
+// Answers ------------------------------------------------------------------------------------------
 
 function setRunning(controller) {
   running = controller;
+  document.body.classList.toggle("busy", controller !== null);
   $("send").hidden = controller !== null;
   if (controller === null && document.activeElement === $("stop")) question.focus();
   $("stop").hidden = controller === null;
 }
 
-// The bad picture of the question that was just asked, if the error is about one.
-function badPicture(error) {
-  return error.picture?.message === turns.length - 1 ? turns.at(-1).images[error.picture.part] : undefined;
+async function keep(conversation) {
+  conversation.updated = Date.now();
+  await store.save(conversation);
+  if (conversation === current && location.hash.slice(1) !== current.id) history.pushState(null, "", `#${current.id}`);
+  await list.refresh(current.id);
 }
 
-function showFailure(view, text, error) {
-  const bad = badPicture(error);
-  const why = !error.picture ? error.message
-    : bad ? `The server cannot use this picture, ${bad.name}: ${error.message}`
-    : `The server cannot use a picture of this conversation: ${error.message}`;
-  view.message.classList.add("failed");
-  view.message.setAttribute("role", "alert");
-  view.bubble.textContent = text ? `${text.trimStart()}\n\n${why}` : why;
-  following = true;  // also for those who were reading further up
-  return bad;
-}
-
-// Fills `view` as the answer comes; what was said stays in the conversation, also when stopped.
-// Resolves to {text, bad}: the picture that the server cannot use, if that is what went wrong.
-async function answer(view) {
+// Runs `ask(signal)` with the page saying that an answer is under way.
+async function underWay(ask) {
   const controller = new AbortController();
   setRunning(controller);
-  const started = performance.now();
-  let wait = null;  // for the first token
-  let text = "", bad;
-  view.bubble.classList.add("waiting");
-  try {
-    const body = { model: $("model").value || undefined, messages: turns.map(toMessage), ...sampling() };
-    const result = await streamChat(body, {
-      token: $("token").value, signal: controller.signal,
-      onText: (piece) => {
-        wait ??= performance.now() - started;
-        text += piece;
-        view.bubble.textContent = text.trimStart();
-        follow();
-      },
-    });
-    view.facts.textContent = describe(result, wait);
-  } catch (error) {
-    if (error.name === "AbortError") view.facts.textContent = "stopped";
-    else bad = showFailure(view, text, error);
+  const result = await ask(controller.signal);
+  if (running === controller) setRunning(null);
+  return result;
+}
+
+// Answers to the turn `parent`, of one model or of two side by side. Resolves to {kept, views, bad}:
+// whether something was said, and so stands in the conversation.
+async function answerTo(conversation, parent) {
+  const models = chosenModels();
+  const place = models.length > 1 ? pair() : undefined;
+  const views = models.map(() => new Message("assistant").appendTo(place));
+  const turns = path(conversation, parent.id);
+  const said = await underWay((signal) => Promise.all(views.map((view, i) => answer(view, turns, models[i], signal))));
+  const answers = said.flatMap(({ text }, i) => (text ? [{ text, view: views[i] }] : []));
+  const added = answers.map(({ text, view }) => ({
+    turn: add(conversation, parent.id, { role: "assistant", text, facts: view.facts.textContent }), view, rival: models.length > 1 }));
+  if (added.length === 0) return { kept: false, views, bad: said[0].bad };
+  conversation.tip = added[0].turn.id;
+  if (conversation === current) {
+    shown.push(...added);
+    offerActions();
+    nameIt(current.title);
   }
-  view.bubble.classList.remove("waiting");
-  follow();
-  setRunning(null);
-  return { text, bad };
+  await keep(conversation);
+  return { kept: true, views };
 }
 
 async function ask(text) {
   const images = pictures.take();
-  await restored;
-  const conversation = turns;
-  showMessage("user", text, images);
-  turns.push({ role: "user", text, images, facts: "" });
-  const view = showMessage("assistant", "");
-  const said = await answer(view);
-  if (turns !== conversation) return;  // a new one has begun
-  if (said.text) {
-    turns.push({ role: "assistant", text: said.text, images: [], facts: view.facts.textContent });
-    await history.save(turns);
-    return;
-  }
-  turns.pop();  // without an answer the question goes back to where it can be sent again
-  if (!question.value) question.value = text;
+  await opened;
+  const conversation = current;
+  if (shown.some(({ rival }) => rival)) render();  // the first of two answers is the one that it goes on from
+  const turn = add(conversation, conversation.tip, { role: "user", text, images });
+  showTurn(turn);
+  const { kept, bad } = await answerTo(conversation, turn);
+  if (kept) return;
+  takeBack(conversation, turn);
+  if (conversation !== current) return;  // another one is shown
+  offerActions();
+  if (!question.value) question.value = text;  // it goes back to where it can be sent again
   resize();
-  pictures.put(images.filter((image) => image !== said.bad));
+  pictures.put(images.filter((image) => image !== bad));
 }
 
-async function restore() {
-  turns = await history.load();
-  for (const { role, text, images, facts } of turns) {
-    showMessage(role, text.trimStart(), images).facts.textContent = facts;
+// An answer in a branch of its own below `parent`; without one the old branch stays.
+async function branch(parent, before) {
+  const conversation = current;
+  conversation.tip = parent.id;
+  render();
+  question.focus();
+  const { kept, views } = await answerTo(conversation, parent);
+  if (kept) return;
+  conversation.tip = before;
+  if (conversation.turns[parent.id] && !Object.values(conversation.turns).some((turn) => turn.parent === parent.id)) {
+    takeBack(conversation, parent);
   }
+  if (conversation !== current) return;
+  render();
+  views.filter((view) => view.node.classList.contains("failed")).forEach((view) => view.appendTo());
 }
-const restored = restore();
+
+function regenerate(turn) {
+  if (!running) branch(current.turns[turn.parent], current.tip);
+}
+
+function editQuestion(turn, text) {
+  if (running) return;
+  const before = current.tip;
+  branch(add(current, turn.parent, { role: "user", text, images: turn.images }), before);
+}
+
+// The answer goes on where it ended.
+async function proceed(turn, view) {
+  if (running) return;
+  const conversation = current;
+  question.focus();
+  const { text } = await underWay((signal) => answer(view, path(conversation, turn.id), chosenModels()[0], signal));
+  turn.text += text;
+  turn.facts = view.facts.textContent;
+  if (text) await keep(conversation);
+}
+
+// Conversations ------------------------------------------------------------------------------------
+
+function startAnew() {
+  running?.abort();
+  current = newConversation();
+  if (location.hash) history.pushState(null, "", location.pathname);
+  say("");
+  render();
+  list.refresh(current.id);
+  closeSide();
+  question.focus();
+}
+
+// The conversation that the address names; without one, a new one.
+async function openFromAddress() {
+  const id = location.hash.slice(1);
+  if (id === current.id) return;
+  running?.abort();
+  current = (isId(id) && await store.get(id)) || newConversation();
+  render();
+  await list.refresh(current.id);
+}
+const opened = store.open().then(openFromAddress);
+window.addEventListener("hashchange", openFromAddress);
+window.addEventListener("popstate", openFromAddress);
+
+const narrow = matchMedia("(max-width: 860px)");
+function toggleSide(open = $("side").hidden) {
+  $("side").hidden = !open;
+  $("side-toggle").setAttribute("aria-expanded", String(open));
+  if (open && narrow.matches) $("search").focus();
+}
+function closeSide() {
+  if (narrow.matches) toggleSide(false);
+}
+toggleSide(!narrow.matches);
+narrow.addEventListener("change", () => toggleSide(!narrow.matches));
+$("side-toggle").addEventListener("click", () => toggleSide());
+$("new-chat").addEventListener("click", startAnew);
+
+// The composer -------------------------------------------------------------------------------------
 
 function resize() {
   question.style.height = "auto";
@@ -191,69 +243,54 @@ question.addEventListener("keydown", (event) => {
     $("composer").requestSubmit();
   }
 });
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") running?.abort();
-});
 $("stop").addEventListener("click", () => running?.abort());
-$("new-chat").addEventListener("click", () => {
-  running?.abort();
-  turns = [];
-  history.save(turns);
-  say("");
-  log.querySelectorAll(".message").forEach((message) => message.remove());
-  $("welcome").hidden = false;
-  question.focus();
-});
-$("settings-toggle").addEventListener("click", (event) => {
-  $("settings").hidden = !$("settings").hidden;
-  event.target.setAttribute("aria-expanded", String(!$("settings").hidden));
-});
-$("settings").addEventListener("submit", (event) => event.preventDefault());
 document.querySelectorAll(".example").forEach((button) => button.addEventListener("click", () => {
   question.value = button.textContent;
   resize();
   question.focus();
 }));
+$("skip").addEventListener("click", (event) => {
+  event.preventDefault();  // the address names the conversation
+  question.focus();
+});
+
+function lastOf(role) {
+  return shown.findLast(({ turn, rival }) => turn.role === role && !rival);
+}
+listenForKeys({
+  alt: {
+    KeyN: startAnew,
+    KeyK: () => { toggleSide(true); $("search").focus(); },
+    KeyS: () => toggleSettings(),
+    KeyR: () => { if (lastOf("assistant")) regenerate(lastOf("assistant").turn); },
+    KeyQ: () => question.focus(),
+  },
+  stop: () => {
+    if (running) running.abort();
+    else closeSide();
+  },
+  editLast: () => {
+    const last = lastOf("user");
+    if (last && !running) last.view.edit((text) => editQuestion(last.turn, text));
+  },
+});
 
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  try {
-    localStorage.setItem("theme", theme);
-  } catch {}  // a browser that keeps nothing shows its own choice next time
+  remember("theme", theme);
 }
-function keptTheme() {
-  try {
-    return localStorage.getItem("theme");
-  } catch {
-    return null;
-  }
-}
-setTheme(keptTheme() ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+setTheme(remembered("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 
-// One choice for a model that answers in one version; with several, the server's choice and each of them.
-function modelOptions(model, index, models) {
-  const versions = models.filter((other) => other.id === model.id);
-  if (versions.length === 1) return [new Option(`${model.id} (${short(model.version)})`, model.id)];
-  const one = new Option(`${model.id} (${short(model.version)})`, `${model.id}@${model.version}`);
-  return versions[0] === model ? [new Option(model.id, model.id), one] : [one];
-}
+listenForLanguage((code) => {
+  remember("language", code);
+  render();
+  list.refresh();
+  loadModels(say);
+});
 
-let modelsProblem = "";  // as the status shows it; what else stands there stays
-async function loadModels() {
-  const shown = modelsProblem;
-  try {
-    const models = (await listModels($("token").value)).filter((model) => (model.root ?? model.id) === model.id);
-    const chosen = $("model").value;
-    $("model").replaceChildren(...models.flatMap(modelOptions));
-    if ([...$("model").options].some((option) => option.value === chosen)) $("model").value = chosen;
-    modelsProblem = models.length ? "" : "The server has no model yet.";
-  } catch (error) {
-    modelsProblem = error.message;
-  }
-  if (modelsProblem || $("status").textContent === shown) say(modelsProblem);
-}
-$("token").addEventListener("change", loadModels);
-document.addEventListener("visibilitychange", () => { if (!document.hidden) loadModels(); });
-loadModels();
+$("token").addEventListener("change", () => loadModels(say));
+document.addEventListener("visibilitychange", () => { if (!document.hidden) loadModels(say); });
+loadModels(say);
+allowInstalling();
 question.focus();
