@@ -79,6 +79,7 @@ class FamiliesTest(unittest.TestCase):
         parts = [pb.MessagePart(image=png(image)) for image in case["images"]]
         parts.append(pb.MessagePart(text=case["question"]))
         request = pb.ChatRequest(
+            return_token_ids=True,
             messages=[pb.ChatMessage(role=pb.ROLE_USER, parts=parts)],
             sampling=pb.SamplingOptions(max_tokens=len(case["answer_ids"]), temperature=0, ignore_eos=True))
         answer = stub.Chat(request)

@@ -189,5 +189,74 @@ TEST_F(PreprocessSettingsFilesTest, TheNearestFileCounts) {
             absl::StatusCode::kInvalidArgument);
 }
 
+// A tower of 4 x 4 pixels and a canvas of two tiles beside each other; bytes stay as they are.
+struct Tiled {
+  LlavaConfig config;
+  PreprocessSettings settings;
+  Tiled() {
+    config.architecture = Architecture::kLlavaNext;
+    config.vision.image_size = 4;
+    config.vision.patch_size = 2;
+    config.anyres.pinpoints = {{4, 8}};
+    settings.image_size = 4;
+    settings.shortest_edge = 0;
+    settings.rescale_factor = 1;
+    settings.normalize = false;
+  }
+};
+
+TEST(PreprocessTest, ThePixelsOfAPictureThatFillsItsTilesAreTheirs) {
+  Rng rng(1);
+  const RgbImage image = RandomImage(rng, 8, 4);
+  const Tiled t;
+  const ImageLayout layout = LayoutOf(t.config, {8, 4});
+  const PixelValues values = Preprocessor(t.settings).Process(image, layout);
+  ASSERT_EQ(values.tiles, 3);  // the first is the whole picture, made smaller
+  ASSERT_EQ(values.values.size(), 3u * 3 * 16);
+  for (int c = 0; c < 3; ++c) {
+    for (int y = 0; y < 4; ++y) {
+      for (int x = 0; x < 8; ++x) {
+        const int tile = 1 + x / 4;
+        EXPECT_EQ(values.values[static_cast<std::size_t>(((tile * 3 + c) * 4 + y) * 4 + x % 4)],
+                  image.pixels[static_cast<std::size_t>(3 * (8 * y + x) + c)]);
+      }
+    }
+  }
+}
+
+TEST(PreprocessTest, APictureIsCentredOnItsCanvasWhichIsBlack) {
+  const RgbImage image{4, 4, std::vector<std::uint8_t>(48, 200)};
+  const Tiled t;
+  const PixelValues values = Preprocessor(t.settings).Process(image, LayoutOf(t.config, {4, 4}));
+  for (int x = 0; x < 8; ++x) {
+    const int tile = 1 + x / 4;
+    EXPECT_EQ(values.values[static_cast<std::size_t>(tile * 48 + x % 4)], x < 2 || x > 5 ? 0 : 200)
+        << x;
+  }
+}
+
+TEST(PreprocessTest, TheDigestOfATiledPictureNamesItsLayout) {
+  const RgbImage black{4, 4, std::vector<std::uint8_t>(48, 0)};
+  const RgbImage small{2, 2, std::vector<std::uint8_t>(12, 0)};
+  const RgbImage wide{8, 4, std::vector<std::uint8_t>(96, 0)};
+  const Tiled t;
+  const Preprocessor preprocessor(t.settings);
+  const auto digest = [&](const RgbImage& image) {
+    return preprocessor.Process(image, LayoutOf(t.config, {image.width, image.height})).digest;
+  };
+  EXPECT_EQ(digest(black), digest(small));  // the same tiles, and as many tokens
+  EXPECT_NE(digest(black), digest(wide));
+}
+
+TEST(PreprocessTest, TheFilesTilesAreThoseOfTheConfiguration) {
+  const Tiled t;
+  const auto read = [&](const char* json) { return ParsePreprocessSettings(json, "f", t.config); };
+  EXPECT_TRUE(read(R"({"image_grid_pinpoints": [[4, 8]], "size": {"shortest_edge": 4}})").ok());
+  EXPECT_THAT(std::string(read(R"({"image_grid_pinpoints": [[8, 4]]})").status().message()),
+              HasSubstr("image_grid_pinpoints"));
+  EXPECT_THAT(std::string(read(R"({"size": {"shortest_edge": 8}})").status().message()),
+              HasSubstr("size"));
+}
+
 }  // namespace
 }  // namespace llava::model

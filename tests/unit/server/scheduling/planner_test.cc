@@ -261,6 +261,16 @@ TEST_F(PlannerTest, AChunkEndsBeforeAnImageThatTheEncoderHasNoTimeFor) {
   EXPECT_EQ(request.usage.images_encoded, 2);
 }
 
+TEST_F(PlannerTest, TilesCountAndAnImageOfTooManyGoesAlone) {
+  Arrive({.prompt = 20, .images = {{2, 4}}}).spec->images[0].tiles = 9;
+  Arrive({.prompt = 20, .images = {{2, 5}}});
+  Plan(64, 2);
+  EXPECT_EQ(plan_.encodes.size(), 1u);
+  Commit();
+  Plan(64, 2);
+  EXPECT_EQ(plan_.encodes.size(), 1u);  // the other one
+}
+
 TEST_F(PlannerTest, AnImageRightAtTheBeginningHoldsUpTheWholePrompt) {
   Arrive({.prompt = 30, .images = {{0, 10}}});
   Arrive({.prompt = 5});
