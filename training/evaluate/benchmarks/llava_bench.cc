@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "training/data/picture_context.h"
 #include "training/evaluate/benchmarks/bench_files.h"
@@ -130,7 +131,9 @@ absl::StatusOr<BenchQuestion> QuestionOf(const Flavour& flavour, const BenchOpti
   ASSIGN_OR_RETURN(question.image, TextAt(line, "image", "question " + pair.question_id));
   const std::string folder =
       options.images.empty() ? absl::StrCat(options.data, "/images") : options.images;
-  question.images = {absl::StrCat(folder, "/", question.image)};
+  const std::string plain = absl::StrCat(folder, "/", question.image);
+  const std::string coco = absl::StrCat(folder, "/COCO_val2014_", question.image);
+  question.images = {!IsThere(plain) && IsThere(coco) ? coco : plain};
   return question;
 }
 

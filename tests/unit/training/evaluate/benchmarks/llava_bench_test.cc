@@ -36,6 +36,10 @@ TEST_F(LlavaBenchTest, TheJudgeIsToldCaptionsBoxesAndBothAnswers) {
   EXPECT_EQ(bench->judged[1].reference_id, boost::json::value(1));
   EXPECT_EQ(bench->questions[0].images[0], folder_.path() + "/images/1.jpg");
   EXPECT_EQ(bench->questions[1].prompt, "Describe it.");
+  std::filesystem::rename(folder_.path() + "/images/1.jpg",
+                          folder_.path() + "/images/COCO_val2014_1.jpg");
+  EXPECT_EQ(OpenLlavaBenchCoco(options_)->questions[0].images[0],
+            folder_.path() + "/images/COCO_val2014_1.jpg");
   EXPECT_EQ(bench->max_tokens, 1024);
 }
 
