@@ -19,7 +19,7 @@ OF_ALL = {"libabsl20220623", "libboost1.81-dev", "libcli11-dev", "libgrpc++1.51"
 OF_LIBTORCH = {"torch", "nvidia-cuda-runtime", "nvidia-cuda-cupti", "sentencepiece"}
 OF_BOTH = OF_ALL | OF_LIBTORCH | {"libfmt9", "libgif7", "libjpeg62-turbo", "libpng16-16", "libprometheus-cpp-core1.0", "libspdlog1.10",
                                   "libspdlog-dev", "libyaml-cpp0.7", "libboost-url1.81.0", "libcivetweb1",
-                                  "libprometheus-cpp-pull1.0", "libprotobuf-lite32"}
+                                  "libprometheus-cpp-pull1.0", "libprotobuf-lite32", "libpcre2-8-0", "libutf8proc2"}
 # What Debian's OpenCV core links, of which the trainer draws with a little.
 OF_OPENCV = {"libblas3", "libbsd0", "libgfortran5", "libglvnd0", "libglx0", "liblapack3", "libmd0", "libopencv-core406",
              "libopencv-imgproc406", "libquadmath0", "libtbb12", "libx11-6", "libxau6", "libxcb1", "libxdmcp6"}
