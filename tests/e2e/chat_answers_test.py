@@ -167,6 +167,7 @@ class ChatAnswersTest(ChatPageCase):
         expect(self.page.locator("#zoom-picture")).to_have_attribute("alt", "word.png")
         self.shots("zoom")
         before = self.page.locator("#zoom-picture").bounding_box()
+        self.assertLessEqual(before["y"] + before["height"], 760)  # all of it is in the window
         self.page.click("#zoom-toggle")
         self.assertNotEqual(self.page.locator("#zoom-picture").bounding_box(), before)
         self.page.keyboard.press("Escape")

@@ -79,6 +79,24 @@ class ChatConversationsTest(ChatPageCase):
         expect(self.page.locator("#conversation-list .title")).to_have_text(["What does the dog do?"])
         self.assertEqual(self.complaints, [])
 
+    def test_on_a_phone_the_list_is_a_drawer(self):
+        self.page.set_viewport_size({"width": 390, "height": 760})
+        expect(self.page.locator("#side")).to_be_hidden()
+        self.answer_with("Yes.")
+        self.open_with("A first question, which is rather long for such a small list?", "Second?")
+        self.page.click("#side-toggle")
+        expect(self.page.locator("#search")).to_be_focused()
+        self.shot("drawer")
+        self.page.get_by_role("button", name="A first question").first.click()
+        expect(self.page.locator("#side")).to_be_hidden()
+        expect(self.page.locator(".message.user .bubble")).to_contain_text("A first question")
+        self.page.get_by_label("Edit the question").click()
+        self.shot("edit")
+        self.page.click("#side-toggle")
+        self.page.locator("#conversation-list .open").first.focus()
+        self.page.keyboard.press("Escape")
+        expect(self.page.locator("#side")).to_be_hidden()
+
     def test_what_is_exported_is_imported_elsewhere(self):
         self.answer_with("Three shapes.")
         self.attach()

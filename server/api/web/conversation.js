@@ -97,5 +97,6 @@ export function read(value) {
     turns[turn.id] = turn;
   }
   if (!(value.tip in turns)) return null;
-  return { id: value.id, title: String(value.title ?? "").slice(0, 300), updated: Number(value.updated) || Date.now(), turns, tip: value.tip };
+  const title = String(value.title ?? "").slice(0, 300);
+  return { id: value.id, title, updated: Number(value.updated) || Date.now(), turns, tip: value.tip };
 }

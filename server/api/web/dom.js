@@ -30,7 +30,8 @@ const ICONS = {
 export function iconButton(icon, words, onclick) {
   const drawing = document.createElementNS(SVG, "svg");
   const path = drawing.appendChild(document.createElementNS(SVG, "path"));
-  for (const [name, value] of Object.entries({ viewBox: "0 0 24 24", width: 18, height: 18, "aria-hidden": true })) drawing.setAttribute(name, value);
+  const look = { viewBox: "0 0 24 24", width: 18, height: 18, "aria-hidden": true };
+  for (const [name, value] of Object.entries(look)) drawing.setAttribute(name, value);
   path.setAttribute("d", ICONS[icon]);
   return el("button", { type: "button", class: "icon", title: words, "aria-label": words, onclick }, drawing);
 }

@@ -122,6 +122,7 @@ export class Message {
     if (keep) buttons.push(el("button", { type: "button", class: "keep", onclick: keep }, t("keep")));
     if (branches > 1) buttons.push(...this.#switch(branches, place, onBranch));
     this.actions.replaceChildren(...buttons);
+    follow();
   }
 
   #switch(branches, place, onBranch) {

@@ -108,11 +108,13 @@ export class Pictures {
   #show() {
     $("pictures").replaceChildren(...this.#items.map((item) => {
       const words = t("removePicture", { name: item.name });
-      return el("li", {}, thumbnail(item), el("button", { type: "button", class: "remove", "aria-label": words, title: words, onclick: () => {
+      const remove = () => {
         this.#items = this.#items.filter((other) => other !== item);
         this.#show();
         $("question").focus();
-      } }, "×"));
+      };
+      const button = el("button", { type: "button", class: "remove", "aria-label": words, title: words, onclick: remove }, "×");
+      return el("li", {}, thumbnail(item), button);
     }));
   }
 }
