@@ -52,7 +52,7 @@ NOT_RUN = {
     ("docs/evaluation.md", "output: gen"): "generate_test runs such plans",
     ("docs/demo-model.md", "build/release/bin/llava-train run demo/recipe.yaml"): "takes hours",
     ("docs/architecture.md", "base/               what everyone"): "a picture of the folders",
-    ("docs/architecture.md", "base                  <- -"): "rules.py prints it and compares",
+    ("docs/architecture.md", "base                          <- -"): "rules.py prints it and compares",
     ("docs/architecture.md", "bytes -> api"): "a picture of a request's way",
 }
 

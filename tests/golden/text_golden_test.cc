@@ -104,6 +104,15 @@ std::vector<ChatMessage> Messages(const boost::json::value& list) {
   return messages;
 }
 
+// Whether a message of the assistant or the system is of several texts. The templates of LLaVA-1.6
+// take the first of them; ours lose none.
+bool HasSeveralTexts(const boost::json::object& line) {
+  for (const auto& message : line.at("messages").as_array()) {
+    if (message.at("role") != "user" && message.at("texts").as_array().size() > 1) return true;
+  }
+  return false;
+}
+
 TEST(TextGoldenTest, RendersLikeTheChatTemplatesOfCheckpoints) {
   const auto texts = *ReadJsonObject(kData + "/text/chat_templates.json");
   for (const std::string& name : ChatTemplate::Names()) {
@@ -111,6 +120,7 @@ TEST(TextGoldenTest, RendersLikeTheChatTemplatesOfCheckpoints) {
     EXPECT_EQ(chat_template.Jinja(), Text(texts.at(name)));  // from which the lines were rendered
     for (const auto& line : Lines()) {
       if (!line.contains("messages")) continue;
+      if (name.starts_with("hf_next_") && HasSeveralTexts(line)) continue;
       const auto parts = chat_template.Render(Messages(line.at("messages")));
       ASSERT_TRUE(parts.ok()) << parts.status();
       EXPECT_EQ(PromptText(*parts), Text(line.at(name))) << line.at("messages");

@@ -38,7 +38,8 @@ TEST(WeightNamesTest, ProjectorsOfAnyDepth) {
 }
 
 TEST(WeightNamesTest, WhatIsNoTensorOfLlavaHasNoName) {
-  EXPECT_EQ(CanonicalName("model.image_newline"), std::nullopt);
+  EXPECT_EQ(CanonicalName("model.image_newline"), kImageNewlineName);
+  EXPECT_EQ(CanonicalName("model.image_separator"), std::nullopt);
   EXPECT_EQ(CanonicalName("transformer.wte.weight"), std::nullopt);
   EXPECT_EQ(CanonicalName("model.vision_tower.layers.0.weight"), std::nullopt);
 }
