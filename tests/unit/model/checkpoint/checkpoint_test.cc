@@ -171,8 +171,9 @@ TEST_F(CheckpointTest, ATensorThatNoLlavaHas) {
   FixtureTensors tensors = golden_;
   tensors["model.image_separator"] = tensors["vision_tower.vision_model.pre_layrnorm.bias"];
   WriteTensors(Path("model.safetensors"), tensors);
-  ExpectError(absl::StatusCode::kInvalidArgument,
-              {Path("model.safetensors"), "\"model.image_separator\" is no tensor of a LLaVA model"});
+  ExpectError(
+      absl::StatusCode::kInvalidArgument,
+      {Path("model.safetensors"), "\"model.image_separator\" is no tensor of a LLaVA model"});
 }
 
 TEST_F(CheckpointTest, TheSameTensorUnderTwoNames) {
