@@ -24,9 +24,9 @@ absl::Status CheckPixels(const RgbImage& image) {
           3 * static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height)) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "a picture of ", image.width, " x ", image.height, " with ", image.pixels.size(),
-      " bytes, expected sides of 1 to ", kMaxImageSide, " and 3 bytes a pixel"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("a picture of ", image.width, " x ", image.height, " with ", image.pixels.size(),
+                   " bytes, expected sides of 1 to ", kMaxImageSide, " and 3 bytes a pixel"));
 }
 
 // libjpeg reports an error by a function that may not return.
@@ -73,8 +73,8 @@ bool Compress(const RgbImage& image, int quality, Compressor& to) {
   jpeg_start_compress(&to.jpeg, TRUE);
   while (to.jpeg.next_scanline < to.jpeg.image_height) {
     // libjpeg only reads from it, but has no type for that.
-    auto* row = const_cast<JSAMPROW>(image.pixels.data() + std::size_t{3} * to.jpeg.next_scanline *
-                                                               to.jpeg.image_width);
+    auto* row = const_cast<JSAMPROW>(image.pixels.data() +
+                                     std::size_t{3} * to.jpeg.next_scanline * to.jpeg.image_width);
     jpeg_write_scanlines(&to.jpeg, &row, 1);
   }
   jpeg_finish_compress(&to.jpeg);

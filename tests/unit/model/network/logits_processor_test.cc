@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "model/grammar/token_constraint.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/grammar/token_constraint.h"
 
 namespace llava::model {
 namespace {
