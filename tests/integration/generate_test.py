@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import threading
 import unittest
+import zlib
 from pathlib import Path
 
 from scripted_service import Service
@@ -23,7 +24,7 @@ def lines(path):
 def talk(request):
     """An honest answer of its own about each picture."""
     query = request["messages"][-1]["content"]
-    words = " ".join(f"{word}{abs(hash(query)) % 9973}" for word in ("the thing is near a wall with some light on it " * 4).split())
+    words = " ".join(f"{word}{zlib.crc32(query.encode())}" for word in ("the thing is near a wall with some light on it " * 4).split())
     if "conversation" in request["messages"][0]["content"]:
         return f"Question:\nWhat can be seen here?\n===\nAnswer:\nThis is {words}.\n===\nQuestion:\nWhere is it?\n===\nAnswer:\nIt is there."
     return f"This is a picture of {words}."
@@ -91,7 +92,7 @@ class GenerateTest(unittest.TestCase):
             self.assertLessEqual(len(asked), 80 + 12 * 4)  # at most what was in flight
             rows = (self.folder / "gen" / "instruct.jsonl").read_bytes()
             held = lines(self.folder / "gen" / "held_out.jsonl")
-            self.assertEqual(len(rows.splitlines()) + len(held), 80)
+            self.assertEqual(len(rows.splitlines()) + len(held), 80, (self.folder / "gen" / "rejects.jsonl").read_text())
             pictures = {json.loads(row)["image"] for row in rows.splitlines()}
             self.assertFalse(pictures & {row["image"] for row in held})
             (self.folder / "gen" / "instruct.jsonl").unlink()

@@ -258,7 +258,7 @@ class LlavaClientTest(unittest.TestCase):
                 self.assertIn(flag, page)
                 self.assertIn(flag, offered)
                 self.assertIn(f" -l {flag[2:]}", fish)
-        self.assertTrue(run("--completion", "zsh").startswith("autoload"))
+        self.assertTrue(run("--completion", "zsh").startswith("#compdef llava\nautoload"))
         roff = subprocess.run(["groff", "-man", "-Tutf8", "-ww"], input=run("--man"), capture_output=True, text=True)
         self.assertEqual((roff.returncode, roff.stderr), (0, ""))
 
