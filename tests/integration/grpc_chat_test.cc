@@ -230,9 +230,26 @@ std::vector<Mistake> ListMistakes() {
   };
 }
 
+std::vector<Mistake> FormatMistakes() {
+  const auto with = [](auto set) {
+    return [set](ChatRequest* r) {
+      r->mutable_sampling()->clear_ignore_eos();  // a form says itself when the answer ends
+      set(r->mutable_format());
+    };
+  };
+  return {
+      {"format.json_schema", with([](auto* f) { f->set_json_schema("{"); })},
+      {"format.json_schema", with([](auto* f) { f->set_json_schema(R"({"type": "nothing"})"); })},
+      {"format.regex", with([](auto* f) { f->set_regex("(a"); })},
+      {"format.grammar", with([](auto* f) { f->set_grammar("start: missing"); })},
+      {"format.choice.texts", with([](auto* f) { f->mutable_choice(); })},
+  };
+}
+
 std::vector<Mistake> AllMistakes(const std::string& png) {
   std::vector<Mistake> all = MessageMistakes(png);
-  for (const auto& more : {ParameterMistakes(), SamplingMistakes(), ListMistakes()}) {
+  for (const auto& more :
+       {ParameterMistakes(), SamplingMistakes(), ListMistakes(), FormatMistakes()}) {
     all.insert(all.end(), more.begin(), more.end());
   }
   return all;

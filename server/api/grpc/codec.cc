@@ -69,7 +69,7 @@ absl::StatusOr<model::AnswerFormat> ToFormat(const llava::v1::AnswerFormat& from
       return model::AnswerFormat{
           .kind = Kind::kChoice,
           .choices = {from.choice().texts().begin(), from.choice().texts().end()},
-          .field = absl::StrCat(field, ".choice")};
+          .field = absl::StrCat(field, ".choice.texts")};
     case llava::v1::AnswerFormat::kGrammar:
       return model::AnswerFormat{
           .kind = Kind::kGrammar, .text = from.grammar(), .field = absl::StrCat(field, ".grammar")};
