@@ -47,7 +47,7 @@ TEST(CodecTest, TheFormReachesTheCall) {
   expect(Kind::kGrammar, "start: \"a\"", "grammar");
   from.mutable_choice()->add_texts("x");
   from.mutable_choice()->add_texts("y");
-  expect(Kind::kChoice, "", "choice");
+  expect(Kind::kChoice, "", "choice.texts");
   EXPECT_THAT(ToCall(request, "")->format->choices, ElementsAre("x", "y"));
 }
 
