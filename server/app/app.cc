@@ -59,6 +59,7 @@ struct App::Parts {
   Parts(const Config& config_in, api::FetchOptions fetch, Backend* backend, const Clock* clock_in,
         std::function<void()> on_ready_in)
       : config(config_in),
+        model_name(ModelName(config)),
         clock(clock_in),
         on_ready(std::move(on_ready_in)),
         log(observe::Log::ToStderr({.level = config.log_level, .content = config.log_content},
@@ -84,8 +85,8 @@ struct App::Parts {
         fetcher(std::move(fetch), clock),
         guard(&auth, ToGuardLimits(config)),
         chat(&runner, &io, &guard),
-        model_service({ModelName(config), config.checkpoint, config.watch}, &models, &guard,
-                      log.get(), clock),
+        model_service({model_name, config.checkpoint, config.watch}, &models, &guard, log.get(),
+                      clock),
         api_router(&auth),
         metrics_router(&no_auth),
         grpc_log([this](bool is_error, const std::string& place, const std::string& message) {
@@ -102,6 +103,7 @@ struct App::Parts {
   void LogDrain(Duration took) const;
 
   const Config config;
+  const std::string model_name;  // what clients ask for; reading it may open the checkpoint's files
   const Clock* const clock;
   const std::function<void()> on_ready;
   const std::unique_ptr<observe::Log> log;
@@ -149,7 +151,7 @@ std::string App::Parts::Scrape() {
   auto process = process_metrics.Collect();
   families.insert(families.end(), std::make_move_iterator(process.begin()),
                   std::make_move_iterator(process.end()));
-  if (config.metrics_dialect == "vllm") observe::AddVllmNames(ModelName(config), &families);
+  if (config.metrics_dialect == "vllm") observe::AddVllmNames(model_name, &families);
   return prometheus::TextSerializer().Serialize(families);
 }
 
@@ -199,7 +201,7 @@ void App::Parts::OnChange(const registry::VersionInfo& info, const std::string& 
         absl::StrCat("waiting for a version: ", info.dir, " was rejected: ", info.reason));
   }
   if (info.state != registry::VersionState::kLive) return;
-  metrics.SetModelInfo(ModelName(config), info.identity.digest.Hex(), host.dtype(),
+  metrics.SetModelInfo(model_name, info.identity.digest.Hex(), host.dtype(),
                        config.devices.front());
   health.SetReady();
   if (!std::exchange(was_ready, true) && on_ready) on_ready();

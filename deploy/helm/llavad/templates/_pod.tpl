@@ -70,7 +70,7 @@ spec:
         - {name: models, mountPath: /models}
         {{- with .volumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
     {{- if and .verify $.Values.config.checkpoint }}
-    # Every file as its manifest says, or the copy begins again; a folder without one is read for unsound weights.
+    # Every file as its manifest says, or the pod waits here, with the reason in this log; without a manifest: sound weights.
     - name: verify-checkpoint
       image: {{ include "llavad.image" (list $ $.Values.image) }}
       imagePullPolicy: {{ $.Values.image.pullPolicy }}
