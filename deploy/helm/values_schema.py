@@ -28,6 +28,8 @@ CHOICES = {"workload": ["Deployment", "StatefulSet"], "pullPolicy": ["Always", "
 
 
 def option_schema(expected):
+    if expected.startswith("auto, or "):
+        return {"anyOf": [{"const": "auto"}, option_schema(expected.removeprefix("auto, or "))]}
     if (found := INTEGER.match(expected)) is not None:
         return {"type": "integer", "minimum": int(found[1]), "maximum": int(found[2])}
     if expected == "text":

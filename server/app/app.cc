@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/command_line/version.h"
+#include "base/machine/cpu_count.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "rpc/auth.h"
@@ -32,6 +33,7 @@
 #include "server/chat/chat_runner.h"
 #include "server/chat/io_pool.h"
 #include "server/chat/prepare_pool.h"
+#include "server/hosting/device_defaults.h"
 #include "server/hosting/model_host.h"
 #include "server/observe/health.h"
 #include "server/observe/log.h"
@@ -74,7 +76,7 @@ struct App::Parts {
                  OnChange(info, cause);
                }),
         io(static_cast<int>(config.http_threads)),
-        prepare(static_cast<int>(config.prepare_threads),
+        prepare(ChoosePrepareThreads(config, AvailableCpus()),
                 2 * static_cast<std::size_t>(config.queue_requests)),  // half may be one tenant's
         traces(config.otlp_endpoint.empty()
                    ? nullptr

@@ -95,7 +95,8 @@ api::ChatRunner::Options ToRunnerOptions(const Config& config) {
                      .max_image_bytes = config.max_image_bytes,
                      .max_image_pixels = config.max_image_pixels,
                      .max_text_bytes = config.max_text_bytes,
-                     .max_n = static_cast<int>(std::min(config.max_n, config.max_running))},
+                     .max_n = static_cast<int>(
+                         std::min(config.max_n, config.max_running.value_or(config.max_n)))},
           .request_timeout = config.request_timeout,
           .canary_by_tenant = config.canary_by == "tenant",
           .caches_by_tenant = config.cache_isolation == "tenant"};

@@ -8,6 +8,7 @@
 #include <variant>
 
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
@@ -15,6 +16,7 @@
 #include "server/app/service_manager.h"
 #include "server/app/signals.h"
 #include "server/config/environment.h"
+#include "server/hosting/device_defaults.h"
 
 namespace llava::server {
 namespace {
@@ -27,12 +29,14 @@ std::string ValueName(const Option& option) {
   struct Name {
     std::string operator()(bool Config::*) const { return "true|false"; }
     std::string operator()(std::int64_t Config::*) const { return "N"; }
+    std::string operator()(std::optional<std::int64_t> Config::*) const { return "N|auto"; }
     std::string operator()(Duration Config::*) const { return "DURATION"; }
     std::string operator()(std::string Config::*) const { return "TEXT"; }
     std::string operator()(std::vector<std::string> Config::*) const { return "A,B,..."; }
   };
   if (!option.choices.empty()) return absl::StrJoin(option.choices, "|");
-  return option.unit == Unit::kBytes ? "BYTES" : std::visit(Name(), option.member);
+  const std::string name = std::visit(Name(), option.member);
+  return option.unit == Unit::kBytes ? absl::StrReplaceAll(name, {{"N", "BYTES"}}) : name;
 }
 
 int Fail(const absl::Status& status) {
@@ -129,7 +133,7 @@ int ServeCommand::Run(Backend* backend) {
   const auto config = MakeConfig(&origins);
   if (!config.ok()) return Fail(config.status());
   if (print_config_) {
-    std::fputs(PrintConfig(*config, origins).c_str(), stdout);
+    std::fputs(PrintConfig(*config, origins, ExplainDefaults(*config, *backend)).c_str(), stdout);
     return 0;
   }
   if (check_) {

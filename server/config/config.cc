@@ -72,6 +72,7 @@ absl::Status SetOption(absl::string_view name, const std::string& text, absl::st
 }
 
 absl::Status CheckConfig(const Config& config) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
   if (config.tls_certificate.empty() != config.tls_key.empty()) {
     return absl::InvalidArgumentError(
         "tls_certificate and tls_key: expected both of them, or none for no TLS");
@@ -82,10 +83,10 @@ absl::Status CheckConfig(const Config& config) {
   if (config.devices.empty()) {
     return absl::InvalidArgumentError("devices: the list is empty, expected at least one device");
   }
-  if (config.max_running > config.max_batch_tokens) {
+  if (config.max_running.value_or(1) > config.max_batch_tokens.value_or(kMost)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("max_running: ", config.max_running, " is above max_batch_tokens, ",
-                     config.max_batch_tokens, ": each answer needs a token in every step"));
+        absl::StrCat("max_running: ", *config.max_running, " is above max_batch_tokens, ",
+                     *config.max_batch_tokens, ": each answer needs a token in every step"));
   }
   if (config.canary_min_answers > config.canary_answers) {
     return absl::InvalidArgumentError(

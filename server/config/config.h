@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,8 @@
 
 namespace llava::server {
 
-// A default is what a member starts with; meaning, unit and range stand in the table.
+// A default is what a member starts with; meaning, unit and range stand in the table. No value is
+// `auto`: chosen from the device and the model (server/hosting/device_defaults.h).
 struct Config {
   std::string checkpoint;
   std::string model_name;
@@ -32,7 +34,7 @@ struct Config {
   std::string chat_template;
   std::vector<std::string> devices = {"cpu"};
   std::string dtype = "auto";
-  std::int64_t threads = 0;
+  std::optional<std::int64_t> threads;
 
   std::string watch;
   Duration watch_interval = std::chrono::seconds(10);
@@ -52,12 +54,12 @@ struct Config {
   std::int64_t canary_less_sure_percent = 50;
   std::int64_t canary_evaluation_percent = 10;
 
-  std::int64_t kv_cache_bytes = std::int64_t{1} << 30;
+  std::optional<std::int64_t> kv_cache_bytes;
   std::int64_t image_cache_bytes = std::int64_t{256} << 20;
   bool prefix_cache = true;
-  std::int64_t max_batch_tokens = 512;
-  std::int64_t max_running = 64;
-  std::int64_t max_images_per_step = 1;
+  std::optional<std::int64_t> max_batch_tokens;
+  std::optional<std::int64_t> max_running;
+  std::optional<std::int64_t> max_images_per_step;
   std::int64_t max_context_tokens = 4096;
   std::int64_t stream_tokens = 64;
 
@@ -96,7 +98,7 @@ struct Config {
   std::int64_t tenant_tokens = 1 << 20;
   std::int64_t tenant_bytes = std::int64_t{512} << 20;
   std::int64_t tenant_pixels = 400'000'000;
-  std::int64_t prepare_threads = 2;
+  std::optional<std::int64_t> prepare_threads;
   std::int64_t max_messages = 256;
   std::int64_t max_images = 16;
   std::int64_t max_image_bytes = std::int64_t{20} << 20;
@@ -130,8 +132,10 @@ absl::Status SetOption(absl::string_view name, const std::string& text, absl::st
 absl::Status CheckConfig(const Config& config);
 
 // The effective YAML: every option with its help and where its value came from; those at their
-// default are commented out. Invariant: ParseConfig(PrintConfig(c)) gives c.
-std::string PrintConfig(const Config& config, const Origins& origins = {});
+// default are commented out. `notes`: by the option's name, what is said beside its help.
+// Invariant: ParseConfig(PrintConfig(c)) gives c.
+std::string PrintConfig(const Config& config, const Origins& origins = {},
+                        const std::map<std::string, std::string>& notes = {});
 
 // docs/configuration.md.
 std::string ConfigReference();

@@ -22,7 +22,7 @@ std::string Wrap(absl::string_view text, absl::string_view prefix) {
 }
 
 void PrintOption(const Option& option, const Config& config, const Origins& origins,
-                 std::string* out) {
+                 const std::map<std::string, std::string>& notes, std::string* out) {
   const std::string value = FormatValue(option, config);
   const std::string by_default = FormatValue(option, Config());
   const bool is_default = value == by_default;
@@ -30,16 +30,19 @@ void PrintOption(const Option& option, const Config& config, const Origins& orig
   if (!is_default) absl::StrAppend(out, "# Default: ", by_default, "\n");
   const auto origin = origins.find(std::string(option.name));
   if (origin != origins.end()) absl::StrAppend(out, "# From: ", origin->second, "\n");
+  const auto note = notes.find(std::string(option.name));
+  if (note != notes.end()) absl::StrAppend(out, Wrap(note->second, "# Auto: "));
   absl::StrAppend(out, is_default ? "# " : "", option.name, ": ", value, "\n");
 }
 
 }  // namespace
 
-std::string PrintConfig(const Config& config, const Origins& origins) {
+std::string PrintConfig(const Config& config, const Origins& origins,
+                        const std::map<std::string, std::string>& notes) {
   std::string out = "# Options that are commented out have their default.\n";
   for (const Section& section : Sections()) {
     absl::StrAppend(&out, "\n# ", section.name, "\n");
-    for (const Option& option : section.options) PrintOption(option, config, origins, &out);
+    for (const Option& option : section.options) PrintOption(option, config, origins, notes, &out);
   }
   return out;
 }

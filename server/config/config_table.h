@@ -4,6 +4,7 @@
 #define LLAVA_SERVER_CONFIG_CONFIG_TABLE_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -15,9 +16,11 @@
 
 namespace llava::server {
 
-// Where the value of an option lives. The type of the member is the option's type.
-using Member = std::variant<bool Config::*, std::int64_t Config::*, Duration Config::*,
-                            std::string Config::*, std::vector<std::string> Config::*>;
+// Where the value of an option lives. The type of the member is the option's type; no value of an
+// optional one is written `auto`.
+using Member =
+    std::variant<bool Config::*, std::int64_t Config::*, std::optional<std::int64_t> Config::*,
+                 Duration Config::*, std::string Config::*, std::vector<std::string> Config::*>;
 
 // What a number counts: kNone for options that are no numbers, kMilliseconds for durations.
 enum class Unit : std::uint8_t { kNone, kCount, kBytes, kPixels, kMilliseconds };

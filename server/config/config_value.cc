@@ -20,6 +20,8 @@ constexpr Suffix kDurations[] = {{"ms", 1}, {"h", 3'600'000}, {"m", 60'000}, {"s
 constexpr Suffix kBytes[] = {{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"", 1}};
 constexpr Suffix kPlain[] = {{"", 1}};
 
+constexpr absl::string_view kAuto = "auto";
+
 // The whole of "<digits><suffix>", times the suffix's factor.
 std::optional<std::int64_t> ParseNumber(absl::string_view text, std::span<const Suffix> suffixes) {
   std::int64_t value = 0;
@@ -90,6 +92,17 @@ absl::Status SetValue(const Option& option, const std::string& text, std::int64_
   return number.status();
 }
 
+absl::Status SetValue(const Option& option, const std::string& text,
+                      std::optional<std::int64_t>* value) {
+  if (text == kAuto) {
+    value->reset();
+    return absl::OkStatus();
+  }
+  const auto number = NumberInRange(option, text, IntegerSuffixes(option));
+  if (number.ok()) *value = *number;
+  return number.status();
+}
+
 absl::Status SetValue(const Option& option, const std::string& text, Duration* value) {
   const auto number = NumberInRange(option, text, kDurations);
   if (number.ok()) *value = std::chrono::milliseconds(*number);
@@ -117,6 +130,10 @@ struct Formatter {
   std::string operator()(const std::int64_t* value) const {
     return FormatNumber(*value, IntegerSuffixes(option));
   }
+  std::string operator()(const std::optional<std::int64_t>* value) const {
+    if (!value->has_value()) return std::string(kAuto);
+    return FormatNumber(**value, IntegerSuffixes(option));
+  }
   std::string operator()(const Duration* value) const {
     return FormatDuration(Milliseconds(*value));
   }
@@ -141,6 +158,10 @@ struct Expectation {
                                                        : "an integer",
                         " in [", FormatNumber(option.range.min, suffixes), ", ",
                         FormatNumber(option.range.max, suffixes), "]");
+  }
+  std::string operator()(const std::optional<std::int64_t>*) const {
+    constexpr const std::int64_t* kNumber = nullptr;
+    return absl::StrCat(kAuto, ", or ", (*this)(kNumber));
   }
   std::string operator()(const Duration*) const {
     return absl::StrCat("a duration (such as 500ms, 30s, 5m or 1h) in [",

@@ -7,7 +7,9 @@ namespace {
 constexpr Option kEngineOptions[] = {
     {"kv_cache_bytes",
      &Config::kv_cache_bytes,
-     "Memory of the KV cache of one device, taken at the start.",
+     "Memory of the KV cache of one device, taken at the start. auto: on a GPU most of what the "
+     "weights, a step and a second version (reload: beside) leave; on CPUs half of it, and no more "
+     "than all answers can use.",
      Unit::kBytes,
      {1 << 20, 4096 * kGiB}},
     {"image_cache_bytes",
@@ -19,17 +21,21 @@ constexpr Option kEngineOptions[] = {
      "Whether the KV cache of prompts is kept for those that begin alike."},
     {"max_batch_tokens",
      &Config::max_batch_tokens,
-     "Tokens of one step: longer prompts are cut into chunks between which others go on.",
+     "Tokens of one step: longer prompts are cut into chunks between which others go on. auto: "
+     "2048 "
+     "on a GPU, else 512, and at least max_running.",
      Unit::kCount,
      {1, scheduling::kMaxBatchTokens}},
     {"max_running",
      &Config::max_running,
-     "Answers that are computed at the same time, at most max_batch_tokens.",
+     "Answers that are computed at the same time, at most max_batch_tokens. auto: one for 512 "
+     "tokens of the KV cache, at least 8, at most 256 on a GPU and 64 on CPUs.",
      Unit::kCount,
      {1, scheduling::kMaxRunning}},
     {"max_images_per_step",
      &Config::max_images_per_step,
-     "Pictures, or tiles of pictures, that are encoded in one step.",
+     "Pictures, or tiles of pictures, that are encoded in one step. auto: 1, because several delay "
+     "first tokens more than they save.",
      Unit::kCount,
      {1, scheduling::kMaxImagesPerStep}},
     {"max_context_tokens",

@@ -29,10 +29,10 @@ constexpr Option kModelOptions[] = {
      kDtypeChoices},
     {"threads",
      &Config::threads,
-     "Threads that compute on the CPU; 0: as many as its affinity and the CPU quota of its control "
-     "groups allow.",
+     "Threads that compute on the CPU. auto: as many as its affinity and the CPU quota of its "
+     "control groups allow; 1 when all devices are GPUs.",
      Unit::kCount,
-     {0, 1024}},
+     {1, 1024}},
 };
 
 }  // namespace

@@ -18,7 +18,7 @@ constexpr Option kRequestOptions[] = {
     {"prepare_threads",
      &Config::prepare_threads,
      "Threads that decode pictures and tokenize prompts; one more tokenizes alone, so that texts "
-     "do not wait for pictures.",
+     "do not wait for pictures. auto: one for four CPUs, at least 2.",
      Unit::kCount,
      {1, 256}},
     {"max_messages",

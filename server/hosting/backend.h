@@ -22,6 +22,12 @@ struct BackendModel {
   std::int64_t feature_bytes_per_token = 0;  // of an encoded image
 };
 
+// Bytes of one device; on CPUs what the machine and its control groups leave to this process.
+struct DeviceMemory {
+  std::int64_t total = 0;
+  std::int64_t free = 0;
+};
+
 struct LoadRequest {
   std::string dir;
   Digest version;
@@ -40,6 +46,21 @@ class Backend {
 
   // Bytes that Load will need on a device at its peak.
   virtual absl::StatusOr<std::int64_t> MemoryFor(const Config& config, const std::string& dir) = 0;
+
+  // Of "cpu", "cuda", "cuda:N". INVALID_ARGUMENT or FAILED_PRECONDITION when there is no such
+  // device.
+  virtual absl::StatusOr<DeviceMemory> MemoryOf(const std::string& device) = 0;
+
+  // What Load would give, without a model: from the folder's config alone.
+  virtual absl::StatusOr<BackendModel> Describe(const Config& config, const std::string& dir,
+                                                const std::string& device) = 0;
+
+  // Bytes that a step of `tokens` rows takes on a device beside weights, KV cache and features,
+  // measured by running one on KV blocks of its own; the first request does not pay then for what
+  // LibTorch does once. 0 on CPUs, where nothing is run: their buffers are a small part of what
+  // kv_cache_bytes leaves there.
+  virtual absl::StatusOr<std::int64_t> MeasureStep(const engine::LoadedModel& model,
+                                                   int tokens) = 0;
 
   // The errors are those of the files; RESOURCE_EXHAUSTED for memory.
   virtual absl::StatusOr<BackendModel> Load(const Config& config, const LoadRequest& request) = 0;

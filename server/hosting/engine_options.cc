@@ -3,21 +3,35 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "base/attention_limits.h"
 #include "base/status_macros.h"
 #include "server/scheduling/limits.h"
 
 namespace llava::server {
+namespace {
+
+std::int64_t BlocksFor(std::int64_t tokens) {
+  return (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
+}
+
+}  // namespace
 
 absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,
                                                       const std::string& device,
+                                                      const EngineDefaults& chosen,
                                                       const BackendModel& model,
                                                       const model::LlavaConfig& llava) {
   const std::int64_t blocks =
-      std::min<std::int64_t>(config.kv_cache_bytes / model.block_bytes, scheduling::kMaxBlocks);
-  if (blocks < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("kv_cache_bytes: ", config.kv_cache_bytes,
-                                                   " is less than one block of this model, ",
-                                                   model.block_bytes, " bytes"));
+      std::min<std::int64_t>(chosen.kv_cache_bytes / model.block_bytes, scheduling::kMaxBlocks);
+  const std::int64_t context = ContextTokens(config, llava);
+  const std::int64_t needed = BlocksFor(context);
+  if (blocks < needed) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "kv_cache_bytes: ", chosen.kv_cache_bytes, " on ", device, " (", chosen.kv_cache_why,
+        ") hold ", blocks * kKvBlockTokens,
+        " tokens of this model, expected at least one "
+        "conversation of max_context_tokens, ",
+        context, ": ", needed * model.block_bytes, " bytes, or fewer max_context_tokens"));
   }
   engine::EngineOptions options;
   options.name = device;
@@ -25,16 +39,24 @@ absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,
   options.inbox_capacity = static_cast<int>(config.queue_requests);
   scheduling::SchedulerOptions& scheduler = options.scheduler;
   scheduler.num_blocks = static_cast<int>(blocks);
-  scheduler.max_batch_tokens = static_cast<int>(config.max_batch_tokens);
-  scheduler.max_running = static_cast<int>(config.max_running);
-  scheduler.max_images_per_step = static_cast<int>(config.max_images_per_step);
-  scheduler.max_context_tokens =
-      std::min(static_cast<int>(config.max_context_tokens), llava.text.max_positions);
+  scheduler.max_batch_tokens = static_cast<int>(chosen.max_batch_tokens);
+  scheduler.max_running = static_cast<int>(chosen.max_running);
+  scheduler.max_images_per_step = static_cast<int>(chosen.max_images_per_step);
+  scheduler.max_context_tokens = static_cast<int>(context);
   scheduler.feature_cache_bytes = config.image_cache_bytes;
   scheduler.feature_bytes_per_token = model.feature_bytes_per_token;
   scheduler.prefix_cache = config.prefix_cache;
   RETURN_IF_ERROR(scheduling::Validate(scheduler));
   return options;
+}
+
+std::string KvCacheWarning(const engine::EngineOptions& options) {
+  const scheduling::SchedulerOptions& scheduler = options.scheduler;
+  if (scheduler.num_blocks >= 2 * BlocksFor(scheduler.max_context_tokens)) return "";
+  return absl::StrCat("the KV cache of ", options.name, " holds ",
+                      std::int64_t{scheduler.num_blocks} * kKvBlockTokens,
+                      " tokens, which is less than two conversations of max_context_tokens, ",
+                      scheduler.max_context_tokens, ": long ones wait for each other");
 }
 
 }  // namespace llava::server

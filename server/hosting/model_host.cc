@@ -18,6 +18,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/attention_limits.h"
 #include "base/check.h"
 #include "base/digest.h"
 #include "base/file.h"
@@ -215,7 +216,8 @@ absl::Status ModelHost::CheckMemory(const std::string& dir, bool beside) const {
   std::int64_t needed = config_.memory_reserve_bytes;
   // A device says itself when its memory is full.
   const auto engines = std::count(config_.devices.begin(), config_.devices.end(), "cpu");
-  if (engines > 0) needed += weights + (beside ? 0 : engines * config_.kv_cache_bytes);
+  // A KV cache of automatic size takes what is left.
+  if (engines > 0) needed += weights + (beside ? 0 : engines * config_.kv_cache_bytes.value_or(0));
   const std::int64_t available = AvailableMemory();
   if (needed <= available) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat(
@@ -295,6 +297,40 @@ absl::StatusOr<std::vector<engine::Engine*>> ModelHost::EnginesFor(const LoadedV
   return engines;
 }
 
+absl::StatusOr<EngineDefaults> ModelHost::Choose(const LoadedVersion& version,
+                                                 std::size_t index) const {
+  const std::string& device = config_.devices[index];
+  DeviceFacts facts = {.device = device,
+                       .weights = version.bytes,
+                       .block = last_[index].block_bytes,
+                       .context_tokens = ContextTokens(config_, version.processor->config())};
+  ASSIGN_OR_RETURN(facts.step,
+                   backend_->MeasureStep(*version.models[index],
+                                         static_cast<int>(BatchTokens(config_, device))));
+  ASSIGN_OR_RETURN(const DeviceMemory memory, backend_->MemoryOf(device));
+  facts.free = memory.free;
+  // Those of the list that have their KV cache by now have it in memory that is free no more, but
+  // for CPUs, which give memory only as it is written.
+  const auto rest =
+      config_.devices.begin() + (IsCpu(device) ? 0 : static_cast<std::ptrdiff_t>(index));
+  facts.engines_there = std::count(rest, config_.devices.end(), device);
+  return ChooseDefaults(config_, facts);
+}
+
+void ModelHost::LogChoice(const EngineDefaults& chosen,
+                          const engine::EngineOptions& options) const {
+  log_->Info("engine", {{"device", options.name},
+                        {"kv_cache_bytes", chosen.kv_cache_bytes},
+                        {"kv_cache_tokens", options.scheduler.num_blocks * kKvBlockTokens},
+                        {"kv_cache_why", chosen.kv_cache_why},
+                        {"max_running", chosen.max_running},
+                        {"max_batch_tokens", chosen.max_batch_tokens},
+                        {"max_images_per_step", chosen.max_images_per_step},
+                        {"threads", ChooseThreads(config_)}});
+  const std::string warning = KvCacheWarning(options);
+  if (!warning.empty()) log_->Warning(warning, {});
+}
+
 absl::Status ModelHost::MakeEngines(const LoadedVersion& version) {
   std::vector<std::unique_ptr<engine::Engine>> gone;
   {
@@ -305,8 +341,11 @@ absl::Status ModelHost::MakeEngines(const LoadedVersion& version) {
   std::vector<std::unique_ptr<engine::Engine>> made;
   for (std::size_t i = 0; i < config_.devices.size(); ++i) {
     const std::string& device = config_.devices[i];
-    ASSIGN_OR_RETURN(const engine::EngineOptions options,
-                     ToEngineOptions(config_, device, last_[i], version.processor->config()));
+    ASSIGN_OR_RETURN(const EngineDefaults chosen, Choose(version, i));
+    ASSIGN_OR_RETURN(
+        const engine::EngineOptions options,
+        ToEngineOptions(config_, device, chosen, last_[i], version.processor->config()));
+    LogChoice(chosen, options);
     ASSIGN_OR_RETURN(auto executor, backend_->MakeExecutor(config_, device, *version.models[i],
                                                            options.scheduler.num_blocks));
     max_context_tokens_ = options.scheduler.max_context_tokens;

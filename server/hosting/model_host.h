@@ -3,6 +3,7 @@
 #ifndef LLAVA_SERVER_HOSTING_MODEL_HOST_H_
 #define LLAVA_SERVER_HOSTING_MODEL_HOST_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "server/engine/engine.h"
 #include "server/engine/observer.h"
 #include "server/hosting/backend.h"
+#include "server/hosting/device_defaults.h"
 #include "server/observe/log.h"
 #include "server/registry/model_loader.h"
 
@@ -61,6 +63,10 @@ class ModelHost final : public registry::ModelLoader {
   absl::Status CheckMemory(const std::string& dir, bool beside) const;
   absl::StatusOr<std::vector<registry::PreparedProbe>> ReadProbes(
       const std::string& dir, const registry::Processor& processor) const;
+  // For the device of this index in the settings.
+  absl::StatusOr<EngineDefaults> Choose(const registry::LoadedVersion& version,
+                                        std::size_t index) const;
+  void LogChoice(const EngineDefaults& chosen, const engine::EngineOptions& options) const;
   absl::Status MakeEngines(const registry::LoadedVersion& version);
 
   const Config config_;

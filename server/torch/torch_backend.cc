@@ -9,11 +9,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/machine/cpu_count.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
 #include "model/network/llava.h"
+#include "server/hosting/device_defaults.h"
+#include "server/torch/device_memory.h"
 #include "server/torch/torch_executor.h"
 
 namespace llava::server {
@@ -49,6 +50,13 @@ absl::StatusOr<at::ScalarType> ChooseDtype(const Config& config, const std::stri
   if (config.dtype == "bfloat16") return at::kBFloat16;
   ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
   return llava.dtype == "float32" ? at::kFloat : at::kBFloat16;
+}
+
+BackendModel DescribeModel(const model::TextConfig& text, at::ScalarType dtype, at::Device device) {
+  return {.model = nullptr,
+          .dtype = dtype == at::kFloat ? "float32" : "bfloat16",
+          .block_bytes = model::KvCache::BlockBytes(engine::KvShapeOf(text, dtype, device)),
+          .feature_bytes_per_token = engine::FeatureBytesPerToken(text, dtype)};
 }
 
 // The calling thread computes with `threads` for a while; others as before.
@@ -95,8 +103,26 @@ absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const
   return all + 2 * largest;
 }
 
+absl::StatusOr<DeviceMemory> TorchBackend::MemoryOf(const std::string& device) {
+  ASSIGN_OR_RETURN(const at::Device opened, OpenDevice(device));
+  return MemoryOfDevice(opened);
+}
+
+absl::StatusOr<BackendModel> TorchBackend::Describe(const Config& config, const std::string& dir,
+                                                    const std::string& device) {
+  ASSIGN_OR_RETURN(const at::Device opened, OpenDevice(device));
+  ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, dir));
+  ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
+  return DescribeModel(llava.text, dtype, opened);
+}
+
+absl::StatusOr<std::int64_t> TorchBackend::MeasureStep(const engine::LoadedModel& model,
+                                                       int tokens) {
+  return MeasureStepOn(static_cast<const engine::TorchModel&>(model), tokens);
+}
+
 absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const LoadRequest& request) {
-  at::set_num_threads(config.threads > 0 ? static_cast<int>(config.threads) : ComputeThreads());
+  at::set_num_threads(ChooseThreads(config));
   ASSIGN_OR_RETURN(const at::Device device, OpenDevice(request.device));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, request.dir));
   const ThreadLimit limit(request.threads);
@@ -105,11 +131,9 @@ absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const Load
                                                     .device = device,
                                                     .vision_tower_dir = config.vision_tower,
                                                     .pack = true}));
-  auto model = std::make_shared<engine::TorchModel>(request.version, std::move(llava));
-  return BackendModel{.model = model,
-                      .dtype = dtype == at::kFloat ? "float32" : "bfloat16",
-                      .block_bytes = model::KvCache::BlockBytes(model->kv_shape()),
-                      .feature_bytes_per_token = model->feature_bytes_per_token()};
+  BackendModel loaded = DescribeModel(llava->config().text, dtype, device);
+  loaded.model = std::make_shared<engine::TorchModel>(request.version, std::move(llava));
+  return loaded;
 }
 
 absl::StatusOr<std::unique_ptr<engine::Executor>> TorchBackend::MakeExecutor(

@@ -14,6 +14,10 @@ class TorchBackend final : public Backend {
  public:
   absl::Status Verify(const Config& config, const std::string& dir, int threads) override;
   absl::StatusOr<std::int64_t> MemoryFor(const Config& config, const std::string& dir) override;
+  absl::StatusOr<DeviceMemory> MemoryOf(const std::string& device) override;
+  absl::StatusOr<BackendModel> Describe(const Config& config, const std::string& dir,
+                                        const std::string& device) override;
+  absl::StatusOr<std::int64_t> MeasureStep(const engine::LoadedModel& model, int tokens) override;
   // dtype auto: bfloat16 for weights that were saved in half precision, else float32.
   absl::StatusOr<BackendModel> Load(const Config& config, const LoadRequest& request) override;
   absl::StatusOr<std::unique_ptr<engine::Executor>> MakeExecutor(const Config& config,

@@ -71,20 +71,17 @@ absl::StatusOr<model::ImageLayout> LayoutOf(const scheduling::ImageInput& image,
 
 }  // namespace
 
-model::KvShape TorchModel::kv_shape() const {
-  const model::TextConfig& text = llava_->config().text;
-  const at::Device device = llava_->device();
+model::KvShape KvShapeOf(const model::TextConfig& text, at::ScalarType dtype, at::Device device) {
   return {.layers = static_cast<int>(text.num_layers),
           .kv_heads = static_cast<int>(text.num_kv_heads),
           .head_dim = static_cast<int>(text.head_dim),
-          .dtype = llava_->dtype(),
+          .dtype = dtype,
           .device = device,
           .layout = device.is_cpu() ? model::KvLayout::kTiles : model::KvLayout::kRows};
 }
 
-std::int64_t TorchModel::feature_bytes_per_token() const {
-  return llava_->config().text.hidden_size *
-         static_cast<std::int64_t>(c10::elementSize(llava_->dtype()));
+std::int64_t FeatureBytesPerToken(const model::TextConfig& text, at::ScalarType dtype) {
+  return text.hidden_size * static_cast<std::int64_t>(c10::elementSize(dtype));
 }
 
 absl::StatusOr<std::unique_ptr<TorchExecutor>> TorchExecutor::Create(const model::KvShape& shape,

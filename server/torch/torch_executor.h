@@ -23,6 +23,11 @@
 
 namespace llava::engine {
 
+// What keys and values of such a model look like. On the CPU in the layout of our kernels.
+model::KvShape KvShapeOf(const model::TextConfig& text, at::ScalarType dtype, at::Device device);
+// Bytes of one token of an encoded image.
+std::int64_t FeatureBytesPerToken(const model::TextConfig& text, at::ScalarType dtype);
+
 // A version of LLaVA in the memory of one device. Immutable.
 class TorchModel final : public LoadedModel {
  public:
@@ -32,10 +37,12 @@ class TorchModel final : public LoadedModel {
   const Digest& version() const override { return version_; }
   const model::Llava& llava() const { return *llava_; }
 
-  // What its keys and values look like. On the CPU in the layout of our kernels.
-  model::KvShape kv_shape() const;
-  // Bytes of one token of an encoded image.
-  std::int64_t feature_bytes_per_token() const;
+  model::KvShape kv_shape() const {
+    return KvShapeOf(llava_->config().text, llava_->dtype(), llava_->device());
+  }
+  std::int64_t feature_bytes_per_token() const {
+    return FeatureBytesPerToken(llava_->config().text, llava_->dtype());
+  }
 
  private:
   const Digest version_;

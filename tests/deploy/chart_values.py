@@ -29,7 +29,7 @@ CASES = {
     "tls and tokens": TLS,
     "a certificate of cert-manager": {"certificate": {"enabled": True, "issuerRef": {"name": "ca"},
                                                       "dnsNames": ["eyes.example"]}},
-    "a gpu": {"gpu": {"count": 2}, "config": {"devices": ["cuda:0", "cuda:1"], "max_images_per_step": 8},
+    "a gpu": {"gpu": {"count": 2}, "config": {"devices": ["cuda:0", "cuda:1"], "max_images_per_step": 2},
               "runtimeClassName": "nvidia", "nodeSelector": {"gpu": "h200"},
               "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
               "image": {"repository": "llavad-cuda", "digest": "sha256:" + "0" * 64}},

@@ -2,6 +2,7 @@
 import hashlib
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import grpc
 
-from daemon_process import IMAGES, Daemon, generated_client, make_certificates, wait_until
+from daemon_process import CHECKPOINT, IMAGES, Daemon, generated_client, make_certificates, wait_until
 
 pb, pb_grpc = generated_client()
 
@@ -223,8 +224,25 @@ class GrpcClientsTest(unittest.TestCase):
         self.assertIn(f"{file.name}:2: thread: unknown key; did you mean threads?", wrong.stderr)
         printed = run("--print-config", "--listen", "0.0.0.0:1")
         self.assertIn('\nlisten: "0.0.0.0:1"\n', printed.stdout)
-        self.assertIn("\n# max_batch_tokens: 512\n", printed.stdout)
+        self.assertIn("\n# Auto: cpu: chosen when a model is loaded, because now there is no checkpoint", printed.stdout)
+        self.assertIn("\n# max_batch_tokens: auto\n", printed.stdout)
         self.assertEqual(run("--check", "--checkpoint", "/nowhere").returncode, 2)
+
+    def test_the_configuration_says_what_auto_is_on_a_device(self):
+        """Devices of three sizes, with a model of the size of LLaVA-1.5-7B: 13.2 GiB of weights, 8 MiB a KV block."""
+        gib = 1 << 30
+        for size, least, most, second in ((24, 9, 10, False), (80, 47, 49, True), (141, 103, 105, True)):
+            with self.subTest(size=size):
+                printed = subprocess.run(
+                    [os.environ["LLAVAD"], "--print-config", "--device", "cuda:0", "--checkpoint", str(CHECKPOINT),
+                     "--device-memory", str(size * gib), "--model-memory", str(int(13.2 * gib)), "--block-bytes", str(8 << 20)],
+                    capture_output=True, text=True, timeout=60, check=True).stdout
+                notes = " ".join(re.findall(r"# Auto: (.*)", printed))
+                chosen = int(re.search(r"cuda:0: (\d+), 92 % of", notes)[1])
+                self.assertTrue(least * gib <= chosen <= most * gib, chosen)
+                self.assertEqual("for a second version" in notes, second, notes)
+                self.assertEqual("only `reload: swap` will work" in notes, not second, notes)
+                self.assertIn("\n# kv_cache_bytes: auto\n", printed)
 
 
 if __name__ == "__main__":

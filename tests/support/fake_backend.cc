@@ -85,13 +85,16 @@ class WordExecutor final : public engine::Executor {
 
 }  // namespace
 
-absl::StatusOr<server::BackendModel> FakeBackend::Load(const server::Config&,
+absl::StatusOr<server::BackendModel> FakeBackend::Describe(const server::Config&,
+                                                           const std::string&, const std::string&) {
+  return server::BackendModel{
+      .model = nullptr, .dtype = "fake", .block_bytes = block_bytes, .feature_bytes_per_token = 64};
+}
+
+absl::StatusOr<server::BackendModel> FakeBackend::Load(const server::Config& config,
                                                        const server::LoadRequest& request) {
-  server::BackendModel model;
-  model.model = std::make_shared<FakeModel>(request.version);
-  model.dtype = "fake";
-  model.block_bytes = 4096;
-  model.feature_bytes_per_token = 64;
+  auto model = Describe(config, request.dir, request.device);
+  model->model = std::make_shared<FakeModel>(request.version);
   return model;
 }
 

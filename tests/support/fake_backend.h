@@ -2,10 +2,12 @@
 #ifndef LLAVA_TESTS_SUPPORT_FAKE_BACKEND_H_
 #define LLAVA_TESTS_SUPPORT_FAKE_BACKEND_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "base/clock.h"
+#include "base/machine/memory.h"
 #include "server/hosting/backend.h"
 
 namespace llava::testing {
@@ -16,6 +18,20 @@ class FakeBackend final : public server::Backend {
   explicit FakeBackend(Duration step_time = {}) : step_time_(step_time) {}
 
   std::int64_t memory = 0;  // that a model is said to need
+  std::int64_t step = 0;    // that a step is said to need
+  // Of each device that is no CPU: free and in all.
+  std::int64_t device_memory = std::int64_t{8} << 30;
+  std::int64_t block_bytes = 4096;
+
+  absl::StatusOr<server::DeviceMemory> MemoryOf(const std::string& device) override {
+    const std::int64_t bytes = device == "cpu" ? AvailableMemory() : device_memory;
+    return server::DeviceMemory{.total = bytes, .free = bytes};
+  }
+  absl::StatusOr<server::BackendModel> Describe(const server::Config&, const std::string&,
+                                                const std::string&) override;
+  absl::StatusOr<std::int64_t> MeasureStep(const engine::LoadedModel&, int) override {
+    return step;
+  }
 
   absl::Status Verify(const server::Config&, const std::string&, int) override {
     return absl::OkStatus();

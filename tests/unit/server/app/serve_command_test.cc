@@ -96,7 +96,7 @@ TEST(ServeCommandTest, TheHelpGroupsTheFlagsBySection) {
     last = place;
   }
   EXPECT_THAT(help, HasSubstr("--vision-tower TEXT "));
-  EXPECT_THAT(help, HasSubstr("--kv-cache-bytes BYTES=1GiB"));
+  EXPECT_THAT(help, HasSubstr("--kv-cache-bytes BYTES|auto=auto"));
   EXPECT_THAT(help, HasSubstr("--reload beside|swap=beside"));
 }
 

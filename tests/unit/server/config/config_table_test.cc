@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <set>
 #include <string>
 #include <type_traits>
@@ -55,7 +56,8 @@ TEST(ConfigTableTest, TheUnitIsThatOfTheMember) {
   for (const Option* option : AllOptions()) {
     const bool counts = option->unit == Unit::kCount || option->unit == Unit::kBytes ||
                         option->unit == Unit::kPixels;
-    EXPECT_EQ(Holds<std::int64_t>(*option), counts) << option->name;
+    EXPECT_EQ(Holds<std::int64_t>(*option) || Holds<std::optional<std::int64_t>>(*option), counts)
+        << option->name;
     EXPECT_EQ(Holds<Duration>(*option), option->unit == Unit::kMilliseconds) << option->name;
     EXPECT_EQ(option->unit != Unit::kNone, option->range.max > option->range.min) << option->name;
     EXPECT_TRUE(option->choices.empty() || Holds<std::string>(*option)) << option->name;

@@ -54,13 +54,13 @@ TEST(ConfigTest, EachMistakeNamesItsLineAndWhatWasExpected) {
             "llavad.yaml:2: http_thread: unknown key; did you mean http_threads?");
   EXPECT_EQ(ErrorOf("xyzzy: 3\n"), "llavad.yaml:1: xyzzy: unknown key");
   EXPECT_EQ(ErrorOf("\nthreads: many\n"),
-            "llavad.yaml:2: threads: is 'many', expected an integer in [0, 1024]");
+            "llavad.yaml:2: threads: is 'many', expected auto, or an integer in [1, 1024]");
   EXPECT_EQ(ErrorOf("threads: \"2\"\n"),
-            "llavad.yaml:1: threads: is '2' in quotes, expected an integer in [0, 1024]");
+            "llavad.yaml:1: threads: is '2' in quotes, expected auto, or an integer in [1, 1024]");
   EXPECT_EQ(ErrorOf("threads: 1025\n"),
-            "llavad.yaml:1: threads: is '1025', expected an integer in [0, 1024]");
+            "llavad.yaml:1: threads: is '1025', expected auto, or an integer in [1, 1024]");
   EXPECT_EQ(ErrorOf("threads: [1]\n"),
-            "llavad.yaml:1: threads: is a list, expected an integer in [0, 1024]");
+            "llavad.yaml:1: threads: is a list, expected auto, or an integer in [1, 1024]");
   EXPECT_EQ(ErrorOf("log_content: yes\n"),
             "llavad.yaml:1: log_content: is 'yes', expected true or false");
   EXPECT_EQ(ErrorOf("dtype: float16\n"),
@@ -107,7 +107,7 @@ TEST(ConfigTest, ThePrintedConfigurationReadsBackAsItself) {
   config.max_image_pixels = 1234567;
   config.log_content = true;
   const std::string printed = PrintConfig(config);
-  EXPECT_THAT(printed, HasSubstr("\n# threads: 0\n"));
+  EXPECT_THAT(printed, HasSubstr("\n# threads: auto\n"));
   EXPECT_THAT(printed, HasSubstr("\ndrain_timeout: 1500ms\n"));
   EXPECT_THAT(printed, HasSubstr("# Default: 30s\n"));
   const auto again = ParseConfig(printed, "printed");
@@ -127,12 +127,12 @@ TEST(ConfigTest, CommentsArePrintedInLinesOf100Columns) {
 
 TEST(ConfigTest, WhatIsPrintedSaysWhereItCameFrom) {
   Origins origins;
-  const auto config = ParseConfig("max_n: 3\nthreads: 0\n", "llavad.yaml", &origins);
+  const auto config = ParseConfig("max_n: 3\nthreads: auto\n", "llavad.yaml", &origins);
   ASSERT_TRUE(config.ok()) << config.status();
   origins["max_n"] = "--max-n";
   const std::string printed = PrintConfig(*config, origins);
   EXPECT_THAT(printed, HasSubstr("# From: --max-n\nmax_n: 3\n"));
-  EXPECT_THAT(printed, HasSubstr("# From: llavad.yaml\n# threads: 0\n")) << "its default";
+  EXPECT_THAT(printed, HasSubstr("# From: llavad.yaml\n# threads: auto\n")) << "its default";
   EXPECT_EQ(origins.size(), 2U);
 }
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 
 #include "server/config/config_table.h"
@@ -40,9 +41,22 @@ TEST(ConfigValueTest, ASuffixOfAnotherUnitIsAMistake) {
   EXPECT_EQ(Set("max_n", "2 "), "expected an integer in [1, 16]");
   EXPECT_EQ(Set("max_image_pixels", "1MiB"), "expected a number of pixels in [1, 1000000000]");
   EXPECT_EQ(Set("kv_cache_bytes", "9223372036854775807GiB"),  // it would overflow
-            "expected bytes (such as 4096, 64MiB or 2GiB) in [1MiB, 4096GiB]");
+            "expected auto, or bytes (such as 4096, 64MiB or 2GiB) in [1MiB, 4096GiB]");
   EXPECT_EQ(Set("kv_cache_bytes", "17179869185GiB"),  // to 1GiB, were 64 bits taken of it
-            "expected bytes (such as 4096, 64MiB or 2GiB) in [1MiB, 4096GiB]");
+            "expected auto, or bytes (such as 4096, 64MiB or 2GiB) in [1MiB, 4096GiB]");
+}
+
+TEST(ConfigValueTest, AutoIsNoValue) {
+  Config config;
+  const Option& option = *FindOption("max_running");
+  EXPECT_EQ(FormatValue(option, config), "auto");
+  ASSERT_TRUE(SetScalar(option, "12", &config).ok());
+  EXPECT_EQ(config.max_running, 12);
+  ASSERT_TRUE(SetScalar(option, "auto", &config).ok());
+  EXPECT_EQ(config.max_running, std::nullopt);
+  EXPECT_EQ(Set("max_running", "Auto"), "expected auto, or an integer in [1, 4096]");
+  EXPECT_EQ(Set("threads", "0"), "expected auto, or an integer in [1, 1024]");
+  EXPECT_EQ(Set("max_n", "auto"), "expected an integer in [1, 16]");
 }
 
 TEST(ConfigValueTest, WordsAndTruth) {

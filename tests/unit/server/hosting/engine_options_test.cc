@@ -18,14 +18,20 @@ class EngineOptionsTest : public ::testing::Test {
     model_.block_bytes = 1000;
     model_.feature_bytes_per_token = 8192;
     llava_.text.max_positions = 2048;
-    config_.kv_cache_bytes = 12'999;
+    chosen_ = {.kv_cache_bytes = 12'999,
+               .max_batch_tokens = 512,
+               .max_running = 64,
+               .max_images_per_step = 1,
+               .kv_cache_why = "set by kv_cache_bytes"};
+    config_.max_context_tokens = 190;
   }
 
   absl::StatusOr<engine::EngineOptions> Options() const {
-    return ToEngineOptions(config_, "cuda:1", model_, llava_);
+    return ToEngineOptions(config_, "cuda:1", chosen_, model_, llava_);
   }
 
   Config config_;
+  EngineDefaults chosen_;
   BackendModel model_;
   model::LlavaConfig llava_;
 };
@@ -33,10 +39,10 @@ class EngineOptionsTest : public ::testing::Test {
 TEST_F(EngineOptionsTest, EachSettingGoesToItsPlace) {
   config_.stream_tokens = 31;
   config_.queue_requests = 32;
-  config_.max_batch_tokens = 333;
-  config_.max_running = 34;
-  config_.max_images_per_step = 5;
-  config_.max_context_tokens = 360;
+  chosen_.max_batch_tokens = 333;
+  chosen_.max_running = 34;
+  chosen_.max_images_per_step = 5;
+  config_.max_context_tokens = 180;
   config_.image_cache_bytes = 37;
   config_.prefix_cache = false;
   const auto options = Options();
@@ -49,13 +55,14 @@ TEST_F(EngineOptionsTest, EachSettingGoesToItsPlace) {
   EXPECT_EQ(scheduler.max_batch_tokens, 333);
   EXPECT_EQ(scheduler.max_running, 34);
   EXPECT_EQ(scheduler.max_images_per_step, 5);
-  EXPECT_EQ(scheduler.max_context_tokens, 360);
+  EXPECT_EQ(scheduler.max_context_tokens, 180);
   EXPECT_EQ(scheduler.feature_cache_bytes, 37);
   EXPECT_EQ(scheduler.feature_bytes_per_token, 8192);
   EXPECT_FALSE(scheduler.prefix_cache);
 }
 
 TEST_F(EngineOptionsTest, NoLongerThanTheModelsPositions) {
+  chosen_.kv_cache_bytes = 128'000;
   config_.max_context_tokens = 4096;
   EXPECT_EQ(Options()->scheduler.max_context_tokens, 2048);
   config_.max_context_tokens = 2047;
@@ -64,21 +71,34 @@ TEST_F(EngineOptionsTest, NoLongerThanTheModelsPositions) {
 
 TEST_F(EngineOptionsTest, NoMoreBlocksThanASchedulerCounts) {
   model_.block_bytes = 1;
-  config_.kv_cache_bytes = std::int64_t{1} << 40;
+  chosen_.kv_cache_bytes = std::int64_t{1} << 40;
   EXPECT_EQ(Options()->scheduler.num_blocks, scheduling::kMaxBlocks);
 }
 
-TEST_F(EngineOptionsTest, ACacheOfLessThanOneBlockIsRefused) {
-  config_.kv_cache_bytes = 1000;
-  EXPECT_EQ(Options()->scheduler.num_blocks, 1);
-  config_.kv_cache_bytes = 999;
+TEST_F(EngineOptionsTest, ACacheOfLessThanOneConversationIsRefused) {
+  config_.max_context_tokens = 33;  // three blocks
+  chosen_.kv_cache_bytes = 3000;
+  EXPECT_EQ(Options()->scheduler.num_blocks, 3);
+  chosen_.kv_cache_bytes = 2999;
   EXPECT_EQ(Options().status(),
             absl::InvalidArgumentError(
-                "kv_cache_bytes: 999 is less than one block of this model, 1000 bytes"));
+                "kv_cache_bytes: 2999 on cuda:1 (set by kv_cache_bytes) hold 32 tokens of this "
+                "model, expected at least one conversation of max_context_tokens, 33: 3000 bytes, "
+                "or fewer max_context_tokens"));
+}
+
+TEST_F(EngineOptionsTest, ACacheOfLessThanTwoConversationsIsWarnedAbout) {
+  config_.max_context_tokens = 33;
+  chosen_.kv_cache_bytes = 6000;
+  EXPECT_EQ(KvCacheWarning(*Options()), "");
+  chosen_.kv_cache_bytes = 5999;
+  EXPECT_EQ(KvCacheWarning(*Options()),
+            "the KV cache of cuda:1 holds 80 tokens, which is less than two conversations of "
+            "max_context_tokens, 33: long ones wait for each other");
 }
 
 TEST_F(EngineOptionsTest, WhatTheSchedulerCannotDoIsRefused) {
-  config_.max_running = config_.max_batch_tokens + 1;
+  chosen_.max_running = chosen_.max_batch_tokens + 1;
   const absl::Status status = Options().status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("max_running is 513, expected 1 to 512"));
