@@ -2,7 +2,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/eye.h>
 #include <ATen/ops/mean.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
@@ -45,6 +47,10 @@ absl::Status CheckVocabulary(const model::Tokenizer& tokenizer, const model::Lla
 
 model::LlavaConfig HuggingFaceConfig(const model::LlavaConfig& original, int pieces) {
   model::LlavaConfig config = original;
+  if (original.projector.depth == 1) {
+    config.projector.depth = 2;
+    config.projector.activation = model::Activation::kIdentity;
+  }
   config.layout = model::Layout::kHuggingFace;
   config.image_token_id = pieces;
   config.pad_token_id = pieces + 1;
@@ -61,6 +67,18 @@ at::Tensor WithMeanRows(const at::Tensor& table, std::int64_t pieces, std::int64
 }
 
 using Weights = std::map<std::string, at::Tensor>;
+
+// The projector of the Hugging Face model always has two layers and fills a missing one with random
+// numbers. A second one that changes nothing makes it the single layer that it was, exactly.
+void AddIdentityLayer(const model::LlavaConfig& written, Weights& weights) {
+  const std::string first = absl::StrCat(model::kProjectorPrefix, "linear_1.weight");
+  const std::string second = absl::StrCat(model::kProjectorPrefix, "linear_2.");
+  const at::TensorOptions options = weights.at(first).options();
+  weights[second + "weight"] = at::eye(written.text.hidden_size, options);
+  if (written.projector.bias) {
+    weights[second + "bias"] = at::zeros({written.text.hidden_size}, options);
+  }
+}
 
 absl::StatusOr<Weights> ReadWeights(const model::LlavaConfig& original,
                                     const model::LlavaConfig& written,
@@ -79,6 +97,7 @@ absl::StatusOr<Weights> ReadWeights(const model::LlavaConfig& original,
     weights[name] =
         is_table ? WithMeanRows(tensor, written.image_token_id, written.text.vocab_size) : tensor;
   }
+  if (original.projector.depth == 1) AddIdentityLayer(written, weights);
   return weights;
 }
 

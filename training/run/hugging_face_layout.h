@@ -12,9 +12,9 @@ namespace llava::training {
 // Writes `folder`, which must not hold weights yet (ALREADY_EXISTS): the tensors of `checkpoint`
 // and of its vision tower (`vision_tower`, or what its configuration names) as they are, the
 // template that its name stands for, and <image> and <pad> behind the vocabulary, whose rows are
-// the mean of all others and whose number is a multiple of 64, as in llava-hf's conversions.
-// INVALID_ARGUMENT: not in the original layout. UNIMPLEMENTED: tokens that were added to the
-// vocabulary. Else the errors of the model's files.
+// the mean of all others and whose number is a multiple of 64, as in llava-hf's conversions. A
+// linear projector gets a second layer, the identity. INVALID_ARGUMENT: not in the original layout.
+// UNIMPLEMENTED: tokens that were added to the vocabulary. Else the errors of the model's files.
 absl::Status ConvertToHuggingFace(const std::string& checkpoint, const std::string& vision_tower,
                                   const std::string& folder);
 

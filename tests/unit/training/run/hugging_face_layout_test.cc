@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/attention/sdpa_attention.h"
@@ -41,7 +42,9 @@ constexpr int kPieces = 1000;
 // The golden checkpoint as the original code would have written it, its tower beside it.
 class OriginalLayoutTest : public testing::Test {
  protected:
-  void SetUp() override {
+  void SetUp() override { WriteOriginal(false); }
+
+  void WriteOriginal(bool linear_projector) {
     const auto golden = model::Checkpoint::Open(kGolden);
     ASSERT_TRUE(golden.ok()) << golden.status();
     std::vector<model::NamedTensor> decoder, tower;
@@ -54,11 +57,14 @@ class OriginalLayoutTest : public testing::Test {
       if (name.ends_with("embed_tokens.weight") || name.ends_with("lm_head.weight")) {
         tensor = tensor.narrow(0, 0, kPieces);
       }
+      if (linear_projector && name.starts_with("multi_modal_projector.linear_2")) continue;
       decoder.emplace_back(
-          absl::StrReplaceAll(name, {{"language_model.model.", "model."},
-                                     {"language_model.lm_head", "lm_head"},
-                                     {"multi_modal_projector.linear_1", "model.mm_projector.0"},
-                                     {"multi_modal_projector.linear_2", "model.mm_projector.2"}}),
+          absl::StrReplaceAll(name,
+                              {{"language_model.model.", "model."},
+                               {"language_model.lm_head", "lm_head"},
+                               {"multi_modal_projector.linear_1",
+                                linear_projector ? "model.mm_projector" : "model.mm_projector.0"},
+                               {"multi_modal_projector.linear_2", "model.mm_projector.2"}}),
           tensor);
     }
     std::filesystem::create_directories(original_);
@@ -66,16 +72,17 @@ class OriginalLayoutTest : public testing::Test {
     ASSERT_TRUE(model::SaveTensors(original_ + "/model.safetensors", decoder).ok());
     ASSERT_TRUE(model::SaveTensors(clip_ + "/model.safetensors", tower).ok());
     std::filesystem::copy_file(absl::StrCat(kGolden, "/tokenizer.model"),
-                               original_ + "/tokenizer.model");
-    WriteConfigs(*model::ReadConfig(kGolden));
+                               original_ + "/tokenizer.model",
+                               std::filesystem::copy_options::overwrite_existing);
+    WriteConfigs(*model::ReadConfig(kGolden), linear_projector ? "linear" : "mlp2x_gelu");
   }
 
-  void WriteConfigs(const model::LlavaConfig& config) const {
+  void WriteConfigs(const model::LlavaConfig& config, const std::string& projector) const {
     const model::TextConfig& text = config.text;
     std::ofstream(original_ + "/config.json")
         << R"({"model_type": "llava_llama", "architectures": ["LlavaLlamaForCausalLM"],)"
         << R"("_name_or_path": "lmsys/vicuna-7b-v1.5", "image_aspect_ratio": "pad",)"
-        << R"("mm_projector_type": "mlp2x_gelu", "mm_use_im_start_end": false,)"
+        << R"("mm_use_im_start_end": false, "mm_projector_type": ")" << projector << "\","
         << R"("mm_vision_select_feature": "patch", "mm_vision_tower": ")" << clip_ << "\","
         << "\"mm_vision_select_layer\": " << config.feature_layers[0]
         << ", \"vocab_size\": " << kPieces << ", \"hidden_size\": " << text.hidden_size
@@ -142,6 +149,22 @@ TEST_F(OriginalLayoutTest, BecomesAHuggingFaceCheckpointOfTheSameModel) {
             model::ChatTemplate::ForCheckpoint(original_, (*before)->config())->name());
   EXPECT_EQ(*model::ReadPreprocessSettings(converted_, config),
             *model::ReadPreprocessSettings(original_, (*before)->config()));
+}
+
+// The paper's first projector. The Hugging Face model has two layers, whatever the files hold.
+TEST_F(OriginalLayoutTest, ALinearProjectorGetsASecondLayerThatChangesNothing) {
+  WriteOriginal(true);
+  const absl::Status status = ConvertToHuggingFace(original_, "", converted_);
+  ASSERT_TRUE(status.ok()) << status;
+  const auto before = model::Llava::Load(original_, {});
+  const auto after = model::Llava::Load(converted_, {});
+  ASSERT_TRUE(before.ok()) << before.status();
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ((*before)->config().projector.depth, 1);
+  EXPECT_EQ((*after)->config().projector.depth, 2);
+  EXPECT_TRUE(at::equal(Answer(**before), Answer(**after)));
+  EXPECT_THAT(*ReadFile(converted_ + "/config.json", 1 << 20),
+              HasSubstr("\"projector_hidden_act\":\"linear\""));
 }
 
 TEST_F(OriginalLayoutTest, IsNotTrainedAsItIs) {
