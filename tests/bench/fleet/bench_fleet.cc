@@ -4,6 +4,7 @@
 //
 //   bench_fleet [policies|patterns|troubles|autoscaling|large ...]     all without arguments
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -50,15 +51,17 @@ void PrintRow(const std::string& name, const FleetResult& result, Duration windo
               1e3 * Seconds(result.FirstToken(0.5)), 1e3 * Seconds(result.FirstToken(0.99)),
               100 * result.Share(kGoal), 1e3 * Seconds(result.Gap(0.99)), answers / Seconds(window),
               100 * result.CachedShare(), result.EncodedPerQuestion(), dollars);
+  std::fflush(stdout);
 }
 
 // The highest rate a replica at which 99 % of first tokens come within the goal, to 5 %.
 double HighestRate(int replicas, Policy policy) {
-  double low = 1;
-  double high = 64;
+  constexpr Duration kMinute = std::chrono::minutes(1);
+  double low = 8;
+  double high = 40;
   while (high / low > 1.05) {
     const double rate = std::sqrt(low * high);
-    const FleetResult result = Fleet(Options(replicas, rate, policy)).Run(kWarmUp, kWindow);
+    const FleetResult result = Fleet(Options(replicas, rate, policy)).Run(kMinute / 2, kMinute);
     (result.Share(kGoal) >= 0.99 ? low : high) = rate;
   }
   return low;
@@ -74,6 +77,7 @@ void Policies() {
   std::printf("\nquestions a second and replica at 99 %% of first tokens within 0.5 s\n");
   for (const Policy policy : kPolicies) {
     std::printf("%-34s %9.1f\n", PolicyName(policy).c_str(), HighestRate(kReplicas, policy));
+    std::fflush(stdout);
   }
 }
 
