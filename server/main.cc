@@ -22,10 +22,10 @@ int main(int argc, char** argv) {
   llava::DescribeItself(&app);
   int exit_code = 0;
   llava::server::ServeCommand serve(&app);
+  llava::server::TorchBackend backend;
   llava::AddGenerateCommand(app, &exit_code);
-  llava::AddInspectCommand(app, &exit_code);
+  llava::AddInspectCommand(app, &backend, &exit_code);
   CLI11_PARSE(app, argc, argv);
   if (!app.get_subcommands().empty()) return exit_code;
-  llava::server::TorchBackend backend;
   return serve.Run(&backend);
 }

@@ -6,7 +6,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "base/status_macros.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/foreign_folder.h"
 #include "model/checkpoint/manifest.h"
@@ -23,6 +26,9 @@
 #include "model/network/llava.h"
 #include "model/text/chat_template.h"
 #include "model/text/tokenizer.h"
+#include "server/config/config.h"
+#include "server/hosting/device_defaults.h"
+#include "server/hosting/serving_plan.h"
 
 namespace llava {
 namespace {
@@ -248,18 +254,55 @@ Inspection Inspect(const InspectOptions& options) {
   return std::move(report).Finish();
 }
 
-void AddInspectCommand(CLI::App& app, int* exit_code) {
+namespace {
+
+// What --plan prints. Nothing for a checkpoint that could not be served anyway.
+absl::StatusOr<std::string> Plan(const InspectOptions& options,
+                                 const std::vector<std::int64_t>& gpu_gib,
+                                 server::Backend& backend) {
+  server::Config config;
+  config.vision_tower = options.vision_tower_dir;
+  std::vector<std::int64_t> gpu_bytes;
+  for (const std::int64_t gib : gpu_gib) gpu_bytes.push_back(gib << 30);
+  ASSIGN_OR_RETURN(const auto services,
+                   server::PlanServices(config, options.directory, backend, gpu_bytes));
+  ASSIGN_OR_RETURN(const model::LlavaConfig llava,
+                   model::ReadConfig(options.directory, options.vision_tower_dir));
+  return absl::StrCat("\n",
+                      server::ServingPlanText(services, server::ContextTokens(config, llava)));
+}
+
+}  // namespace
+
+void AddInspectCommand(CLI::App& app, server::Backend* backend, int* exit_code) {
+  constexpr std::int64_t kMostGiB = 4096;
   auto options = std::make_shared<InspectOptions>();
+  auto plan = std::make_shared<bool>(false);
+  auto gpu_gib =
+      std::make_shared<std::vector<std::int64_t>>(std::vector<std::int64_t>{24, 48, 80, 141});
   CLI::App* command = app.add_subcommand("inspect", "Say what a checkpoint is and what is wrong");
   command->add_option("DIR", options->directory, "Checkpoint directory")->required();
   command->add_option("--vision-tower", options->vision_tower_dir,
                       "CLIP directory of a checkpoint in the original layout");
   command->add_flag("--verify", options->verify,
                     "Read every file: its SHA-256 in the manifest, NaN and infinite weights");
-  command->callback([options, exit_code] {
+  command->add_flag("--plan", *plan,
+                    "Say what serving it takes and gives here and on GPUs: memory, conversations");
+  command->add_option("--gpu-gib", *gpu_gib, "Memory of the GPUs of --plan")
+      ->check(CLI::Range(std::int64_t{1}, kMostGiB))
+      ->capture_default_str();
+  command->callback([=] {
     const Inspection inspection = Inspect(*options);
     std::fputs(inspection.text.c_str(), stdout);
     if (!inspection.problems.empty()) *exit_code = 1;
+    if (!*plan || !inspection.problems.empty()) return;
+    const absl::StatusOr<std::string> planned = Plan(*options, *gpu_gib, *backend);
+    if (planned.ok()) {
+      std::fputs(planned->c_str(), stdout);
+    } else {
+      std::fprintf(stderr, "llavad inspect: %s\n", std::string(planned.status().message()).c_str());
+      *exit_code = 1;
+    }
   });
 }
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "server/hosting/backend.h"
+
 namespace llava {
 
 struct InspectOptions {
@@ -22,8 +24,9 @@ struct Inspection {
 // Reads headers and texts; the weights only with `verify`.
 Inspection Inspect(const InspectOptions& options);
 
-// The subcommand. It sets *exit_code to 1 when there are problems.
-void AddInspectCommand(CLI::App& app, int* exit_code);
+// The subcommand. It sets *exit_code to 1 when there are problems. `backend` is for --plan and
+// outlives the parsing.
+void AddInspectCommand(CLI::App& app, server::Backend* backend, int* exit_code);
 
 }  // namespace llava
 

@@ -66,7 +66,7 @@ ROOMS = {
                    "server/hosting", "server/observe", "server/registry", "server/scheduling",
                    "server/tracing"],
     "server/commands": ["base", "model/checkpoint", "model/config", "model/image",
-                        "model/network", "model/text"],
+                        "model/network", "model/text", "server/config", "server/hosting"],
     "server/torch": ["base", "base/machine", "model/attention", "model/checkpoint",
                      "model/config", "model/network", "server/engine", "server/hosting",
                      "server/scheduling"],

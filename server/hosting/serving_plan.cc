@@ -1,0 +1,85 @@
+#include "server/hosting/serving_plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/attention_limits.h"
+#include "base/status_macros.h"
+#include "server/config/config_table.h"
+
+namespace llava::server {
+namespace {
+
+absl::StatusOr<PlannedService> Plan(const Config& config, const std::string& dir, Backend& backend,
+                                    const std::string& device, std::int64_t memory) {
+  ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
+  // What a model looks like does not depend on the device that it will be on, which may not be
+  // here.
+  ASSIGN_OR_RETURN(const BackendModel model, backend.Describe(config, dir, "cpu"));
+  PlannedService plan = {.device = device,
+                         .memory = memory,
+                         .weights_format = config.weights,
+                         .weights = 0,
+                         .defaults = {},
+                         .tokens = 0,
+                         .conversations = 0};
+  ASSIGN_OR_RETURN(plan.weights, backend.MemoryFor(config, dir));
+  if (plan.weights > memory) return plan;
+  const DeviceFacts facts = {.device = device,
+                             .free = memory - plan.weights,
+                             .weights = plan.weights,
+                             .step = 0,
+                             .block = model.block_bytes,
+                             .context_tokens = ContextTokens(config, llava),
+                             .engines_there = 1};
+  plan.defaults = ChooseDefaults(config, facts);
+  plan.tokens = plan.defaults.kv_cache_bytes / model.block_bytes * kKvBlockTokens;
+  plan.conversations = plan.tokens / facts.context_tokens;
+  return plan;
+}
+
+std::string GiB(std::int64_t bytes) {
+  return absl::StrFormat("%.2f", std::ldexp(static_cast<double>(bytes), -30));
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<PlannedService>> PlanServices(const Config& config,
+                                                         const std::string& dir, Backend& backend,
+                                                         std::span<const std::int64_t> gpu_bytes) {
+  std::vector<PlannedService> services;
+  ASSIGN_OR_RETURN(const DeviceMemory here, backend.MemoryOf("cpu"));
+  Config one = config;
+  for (const absl::string_view weights : FindOption("weights")->choices) {
+    one.weights = std::string(weights);
+    ASSIGN_OR_RETURN(services.emplace_back(), Plan(one, dir, backend, "cpu", here.free));
+  }
+  one.weights = "auto";
+  for (const std::int64_t bytes : gpu_bytes) {
+    ASSIGN_OR_RETURN(services.emplace_back(), Plan(one, dir, backend, "cuda", bytes));
+  }
+  return services;
+}
+
+std::string ServingPlanText(std::span<const PlannedService> services, std::int64_t context_tokens) {
+  std::string text =
+      absl::StrFormat("%-6s %10s %-8s %11s %12s %10s %16s %8s  %s\n", "device", "free GiB",
+                      "weights", "their GiB", "KV cache GiB", "tokens",
+                      absl::StrCat("of ", context_tokens, " tokens"), "running", "second version");
+  for (const PlannedService& plan : services) {
+    absl::StrAppendFormat(&text, "%-6s %10s %-8s %11s ", plan.device, GiB(plan.memory),
+                          plan.weights_format, GiB(plan.weights));
+    if (plan.conversations == 0) {
+      text += "does not fit\n";
+      continue;
+    }
+    absl::StrAppendFormat(&text, "%12s %10d %16d %8d  %s\n", GiB(plan.defaults.kv_cache_bytes),
+                          plan.tokens, plan.conversations, plan.defaults.max_running,
+                          plan.defaults.second_version_fits ? "fits beside" : "only by swap");
+  }
+  return text;
+}
+
+}  // namespace llava::server
