@@ -240,7 +240,7 @@ class GrpcClientsTest(unittest.TestCase):
                 notes = " ".join(re.findall(r"# Auto: (.*)", printed))
                 chosen = int(re.search(r"cuda:0: (\d+), 92 % of", notes)[1])
                 self.assertTrue(least * gib <= chosen <= most * gib, chosen)
-                self.assertEqual("for a second version" in notes, second, notes)
+                self.assertEqual("GiB for a second version" in notes, second, notes)
                 self.assertEqual("only `reload: swap` will work" in notes, not second, notes)
                 self.assertIn("\n# kv_cache_bytes: auto\n", printed)
 

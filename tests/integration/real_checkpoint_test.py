@@ -98,7 +98,7 @@ class RealCheckpointTest(unittest.TestCase):
         self.assertGreater(cached["llava_prefix_cache_hit_tokens_total"], 1000)
         chunked = check("chunked", "max_batch_tokens: 19\nmax_running: 19\n")
         self.assertGreater(chunked['llava_step_tokens_count'], 200)
-        preempted = check("preempted", "", kv_cache="1MiB")
+        preempted = check("preempted", "max_running: 64\n", kv_cache="1MiB")
         self.assertGreater(preempted["llava_preemptions_total"], 0)
         two = check("two engines", "", flags=("--device", "cpu,cpu"))
         self.assertGreater(two["llava_prefix_cache_hit_tokens_total"], 1000)  # the second time where it was the first
