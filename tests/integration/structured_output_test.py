@@ -233,7 +233,7 @@ class StructuredOutputTest(unittest.TestCase):
     def test_preempted_answers_keep_their_form(self):
         schema = {"type": "array", "items": {"enum": ["one", 2, {"three": None}]}, "minItems": 20, "maxItems": 24}
         form = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
-        with Daemon(kv_cache="1MiB", config="max_n: 8\n") as daemon:
+        with Daemon(kv_cache="1MiB", config="max_n: 8\nmax_running: 64\n") as daemon:
             def answer(seed):
                 return self.ask(daemon, response_format=form, seed=seed, n=6, messages=[{"role": "user", "content": f"{seed}"}])
             with ThreadPoolExecutor(12) as pool:
