@@ -152,7 +152,7 @@ TEST(TextGoldenTest, TheCheckpointsTemplateMakesTheGoldenPrompt) {
   const LlavaConfig config = *ReadConfig(kCheckpoint);
   const auto chat_template = ChatTemplate::ForCheckpoint(kCheckpoint, config);
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
-  EXPECT_EQ(chat_template->name(), "hf_joined");
+  EXPECT_EQ(chat_template->name(), "chat_template.json");
   const std::vector<ChatMessage> messages = {
       {Role::kUser, {std::string("What is in the picture?"), ImagePart{0}}}};
   const auto prompt = BuildPrompt(messages, *chat_template, Load(), config, Layouts(config, 1));
