@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::ffi::CString;
 use std::fmt;
 
-use minijinja::value::{from_args, Kwargs, Rest, ValueOrKwargs};
+use minijinja::value::{from_args, Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{filters, functions, Environment, Error, State, Value};
 
 use crate::marks::{has_marks, plain};
@@ -136,6 +136,13 @@ fn add_tests(env: &mut Environment<'static>) {
                 Ok::<_, Error>(compare(state, a, b)?.is_some_and(holds))
             });
         }
+    }
+    // As in Python: none is neither, texts and mappings are both.
+    for name in ["iterable", "sequence"] {
+        env.add_test(name, |value: &Value| {
+            use ValueKind::{Iterable, Map, Seq, String, Undefined};
+            matches!(value.kind(), Iterable | Map | Seq | String | Undefined)
+        });
     }
     env.add_test("lower", |value: &Value| Ok::<_, Error>(methods::has_case(&text_of(value)?, false)));
     env.add_test("upper", |value: &Value| Ok::<_, Error>(methods::has_case(&text_of(value)?, true)));

@@ -120,6 +120,9 @@ TEST(JinjaTemplateTest, WhatChatTemplatesUse) {
             "TrueFalse1970");
   EXPECT_EQ(Text("{{ {'a': [1, true, none, 1.5]}|tojson }}{{ [1]|tojson(indent=2) }}"),
             "{\"a\": [1, true, null, 1.5]}[\n  1\n]");
+  EXPECT_EQ(
+      Text("{{ tools is iterable }}{{ x is iterable }}{{ [] is sequence }}{{ {} is mapping }}"),
+      "FalseTrueTrueTrue");
   // Lines of tags alone leave nothing, as transformers sets it.
   EXPECT_EQ(Text("a\n  {% if true %}\nb\n  {% endif %}\nc\n"), "a\nb\nc");
 }

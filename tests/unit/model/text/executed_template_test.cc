@@ -155,7 +155,7 @@ TEST(ExecutedTemplateTest, ATemplateThatFailsIsRefusedWithItsLine) {
   }
   // Nothing of the messages, no place for an image, no question without one.
   EXPECT_THAT(std::string(ExecutedTemplate::Make("hello", {}).status().message()),
-              HasSubstr("expected the texts of the messages"));
+              HasSubstr("expected the text \"Alpha one.\""));
   EXPECT_THAT(std::string(ExecutedTemplate::Make("{% for m in messages %}{% for c in m.content %}"
                                                  "{{ c.text }}{% endfor %}{% endfor %}",
                                                  {})
