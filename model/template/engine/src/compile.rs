@@ -7,7 +7,7 @@ use minijinja::machinery::{tokenize, CompiledTemplate, Instruction, Instructions
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Error, ErrorKind};
 
-use crate::environment::{CHECK, CONCAT, ITEM, KEEP};
+use crate::environment::{CHECK, CONCAT, ITEM, KEEP, MAP};
 use crate::marks::{GENERATION_END, GENERATION_START};
 
 const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
@@ -112,6 +112,7 @@ fn rewritten(instruction: Instruction<'static>) -> Vec<Instruction<'static>> {
         Instruction::Gt => vec![call(">", 2)],
         Instruction::Gte => vec![call(">=", 2)],
         Instruction::In => vec![call("in", 2)],
+        Instruction::BuildMap(pairs) if pairs <= MAX_TOKENS_OF_A_TAG => vec![call(MAP, 2 * pairs as u16)],
         Instruction::GetItem => vec![call(ITEM, 2)],
         Instruction::StringConcat => vec![call(CONCAT, 2)],
         Instruction::StoreLocal(GENERATION) => vec![instruction, Instruction::EmitRaw(GENERATION_START)],

@@ -15,6 +15,7 @@ use crate::{json, text};
 /// The names of what stands in for instructions (compile.rs): no name of a template can be one of them.
 pub const CHECK: &str = "=check";
 pub const KEEP: &str = "=keep";
+pub const MAP: &str = "=map";
 pub const CONCAT: &str = "=concat";
 pub const ITEM: &str = "=item";
 /// The seconds since 1970 that `strftime_now` means.
@@ -102,6 +103,12 @@ fn add_functions(env: &mut Environment<'static>) {
     env.add_function("==", |state: &State, a: &Value, b: &Value| equal(state, a, b));
     env.add_function("!=", |state: &State, a: &Value, b: &Value| Ok::<_, Error>(!equal(state, a, b)?));
     env.add_function("in", |state: &State, item: &Value, container: &Value| contains(state, container, item));
+    env.add_function(MAP, |args: Rest<Value>| {
+        if args.iter().step_by(2).any(|key| key.as_str().is_some_and(has_marks)) {
+            return Err(fail("expected keys of the template's own, found a text of a message"));
+        }
+        Ok(Value::from_pairs(args.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()))))
+    });
     env.add_function(ITEM, |state: &State, value: &Value, key: &Value| {
         pay(state, value.as_str().map_or(0, str::len))?;
         match key.as_str() {
@@ -166,6 +173,18 @@ fn add_text_filters(env: &mut Environment<'static>) {
         let limit = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
         pay_for_replacing(state, &value, &old, &new, limit)?;
         Ok::<_, Error>(text::replace(&value, &old, &new, limit))
+    });
+    env.add_filter("format", |state: &mut State, format: &Value, args: Rest<ValueOrKwargs>| {
+        let args = args.into_values();
+        let text = text_of(format)?.into_owned();
+        // "%r" and "%a".
+        let conversion = |place: &str| place.chars().find(|c| c.is_alphabetic() || *c == '%');
+        if text.split('%').skip(1).any(|place| matches!(conversion(place), Some('r' | 'a'))) {
+            return Err(fail("format: expected places for texts and numbers alone"));
+        }
+        methods::only_texts(&text, "", &args)?;
+        let (args,) = from_args(&args)?;
+        filters::format(state, format, args)
     });
     env.add_filter("indent", indent);
     env.add_filter("join", join);

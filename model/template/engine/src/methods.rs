@@ -139,6 +139,24 @@ where
     Ok(value)
 }
 
+/// A format of the template's own, without the characters that would print more than a text (a width would be paid
+/// for only once it is written, a representation would spell out marks), and values that have a text.
+pub fn only_texts(format: &str, without: &str, args: &[Value]) -> Result<(), Error> {
+    if format.chars().any(|c| is_marked(c) || without.contains(c)) {
+        return Err(fail("format: expected a text of the template's own with places for texts alone"));
+    }
+    for arg in args {
+        if !arg.is_kwargs() {
+            text_of(arg)?;
+            continue;
+        }
+        for name in arg.try_iter()?.checked() {
+            text_of(&arg.get_item(&name?)?)?;
+        }
+    }
+    Ok(())
+}
+
 fn of_text(state: &mut State, text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     match method {
         "strip" | "lstrip" | "rstrip" => {
@@ -168,10 +186,10 @@ fn of_text(state: &mut State, text: &str, method: &str, args: &[Value]) -> Resul
         },
         "count" => Ok(Value::from(plain(text).matches(plain(one(args)?).as_ref()).count())),
         "join" => join(state, text, &one(args)?),
-        "format" if text.chars().any(is_marked) => Err(fail("format: expected a text of the template's own")),
-        // A width would be paid for only once it is written.
-        "format" if text.contains(':') => Err(fail("format: expected places without a format of their own")),
-        "format" => format(FormatStyle::StrFormat, text, args).map(Value::from),
+        "format" => {
+            only_texts(text, ":!", args)?;
+            format(FormatStyle::StrFormat, text, args).map(Value::from)
+        }
         _ => without_arguments(text, method, args),
     }
 }

@@ -109,6 +109,19 @@ TEST(JinjaTemplateTest, PythonsStringMethods) {
   EXPECT_EQ(Text("{{ '{} {}'.format('a', 1) }}"), "a 1");
 }
 
+// Where origins could not be kept apart, or would be forgotten.
+TEST(JinjaTemplateTest, SomeOperationsTakeOnlyTheTemplatesOwnTexts) {
+  for (const char* source :
+       {"{{ [x, 'a'] | sort }}", "{{ [x] | unique | list }}", "{{ {x: 1} }}",
+        "{{ '%r' | format(x) }}", "{{ x.format(1) }}", "{{ '{!r}'.format(x) }}", "{{ x | pprint }}",
+        "{{ x | escape }}", "{{ '%s' | format([x]) }}", "{{ [x] | string }}", "{{ 'a' ~ [x] }}",
+        "{{ [x] | max }}"}) {
+    EXPECT_FALSE(Render(source, "a").ok()) << source;
+  }
+  EXPECT_THAT(Spans("{{ '<%s>' | format(x) }}{{ '({})'.format(x) }}", "a"),
+              ElementsAre(Own("<"), Said("a"), Own(">("), Said("a"), Own(")")));
+}
+
 TEST(JinjaTemplateTest, WhatChatTemplatesUse) {
   EXPECT_EQ(Text("{% set ns = namespace(n=0) %}{% for i in range(5) %}{% if i == 1 %}{% continue %}"
                  "{% endif %}{% if i == 4 %}{% break %}{% endif %}{% set ns.n = ns.n + i %}"
