@@ -82,7 +82,7 @@ fn with_generation(source: &str) -> String {
             rest = &rest[end..];
             continue;
         }
-        let Some(end) = rest[start..].find("%}").map(|end| start + end) else { break };
+        let Some(end) = rest[start + 2..].find("%}").map(|end| start + 2 + end) else { break };
         let inner = &rest[start + 2..end];
         let left = if inner.starts_with(['-', '+']) { &inner[..1] } else { "" };
         let right = if inner.len() > left.len() && inner.ends_with(['-', '+']) { &inner[inner.len() - 1..] } else { "" };

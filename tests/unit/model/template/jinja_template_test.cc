@@ -158,6 +158,9 @@ TEST(JinjaTemplateTest, ErrorsNameTheLine) {
   EXPECT_THAT(Error("a\n{{ x | nothing }}"), AllOf(StartsWith("line 2: "), HasSubstr("filter")));
   EXPECT_THAT(Error("a\n{% generation %}\nb\n{{ 1 // 0 }}{% endgeneration %}"),
               StartsWith("line 4: "));
+  for (const char* source : {"{%}", "a\n{%-%}", "{%+%}b", "{%", "{#", "{{"}) {
+    EXPECT_THAT(Error(source), AllOf(StartsWith("line "), HasSubstr("syntax error"))) << source;
+  }
   // A list has no text that a prompt could hold.
   EXPECT_THAT(Error("{{ [x] }}"), HasSubstr("expected a text to print"));
 }
