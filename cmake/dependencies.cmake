@@ -1,5 +1,5 @@
-# Every outside library, as imported targets. LibTorch, sentencepiece and llguidance come from
-# scripts/setup (.deps/).
+# Every outside library, as imported targets. LibTorch, sentencepiece and what is written in
+# Rust come from scripts/setup (.deps/).
 
 find_package(Threads REQUIRED)
 find_package(OpenSSL REQUIRED)
@@ -47,13 +47,17 @@ if(NOT EXISTS ${LLAVA_DEPS}/sentencepiece/lib/libsentencepiece.a)
   message(FATAL_ERROR "sentencepiece is not in .deps/: run scripts/setup first")
 endif()
 
-add_library(llguidance STATIC IMPORTED)
-set_target_properties(llguidance PROPERTIES
-  IMPORTED_LOCATION ${LLAVA_DEPS}/llguidance/lib/libllguidance_static.a
-  INTERFACE_INCLUDE_DIRECTORIES ${LLAVA_DEPS}/llguidance/include)
-target_link_libraries(llguidance INTERFACE Threads::Threads ${CMAKE_DL_LIBS})
-if(NOT EXISTS ${LLAVA_DEPS}/llguidance/lib/libllguidance_static.a)
-  message(FATAL_ERROR "llguidance is not in .deps/: run scripts/setup first")
+# llguidance and the engine of chat templates (model/template/engine).
+execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/crates/folder OUTPUT_VARIABLE crates
+  OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+cmake_path(GET crates FILENAME crates)
+add_library(rust_crates STATIC IMPORTED)
+set_target_properties(rust_crates PROPERTIES
+  IMPORTED_LOCATION ${LLAVA_DEPS}/${crates}/lib/libllava_crates.a
+  INTERFACE_INCLUDE_DIRECTORIES ${LLAVA_DEPS}/${crates}/include)
+target_link_libraries(rust_crates INTERFACE Threads::Threads ${CMAKE_DL_LIBS})
+if(NOT EXISTS ${LLAVA_DEPS}/${crates}/done)
+  message(FATAL_ERROR "${crates} is not in .deps/: run scripts/setup first")
 endif()
 
 include(precompiled)

@@ -32,7 +32,7 @@ struct ManifestFile {
 struct Probe {
   std::string prompt;               // the user's text, without template or placeholders
   std::vector<std::string> images;  // files of the manifest
-  std::string chat_template;        // a name of ChatTemplate::Names()
+  std::string chat_template;        // ChatTemplate::name()
   std::vector<int> greedy_ids;
 
   bool operator==(const Probe&) const = default;

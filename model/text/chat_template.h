@@ -3,41 +3,18 @@
 #ifndef LLAVA_MODEL_TEXT_CHAT_TEMPLATE_H_
 #define LLAVA_MODEL_TEXT_CHAT_TEMPLATE_H_
 
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/config/config.h"
-#include "model/text/tokenizer.h"
+#include "model/text/chat_message.h"
+#include "model/text/executed_template.h"
 
 namespace llava::model {
-
-enum class Role { kSystem, kUser, kAssistant };
-
-// The index-th image of the request.
-struct ImagePart {
-  int index = 0;
-  friend bool operator==(const ImagePart&, const ImagePart&) = default;
-};
-
-using MessagePart = std::variant<std::string, ImagePart>;
-
-struct ChatMessage {
-  Role role = Role::kUser;
-  std::vector<MessagePart> parts;
-};
-
-// A rendered prompt is text and images in turn. Text of the template is `control` (its "</s>" ends
-// a turn), text of a message is not: whatever a user types stays plain text, "</s>" and "<image>"
-// included.
-using PromptPart = std::variant<TextPart, ImagePart>;
-
-// The prompt as a string, "<image>" for every image: for logs and tests, not for tokenization.
-std::string PromptText(std::span<const PromptPart> parts);
 
 // An immutable value; any thread.
 class ChatTemplate {
@@ -51,50 +28,46 @@ class ChatTemplate {
   // hf_onevision (ChatML as LLaVA-OneVision has it).
   static std::vector<std::string> Names();
 
-  // The template of a checkpoint: the Hugging Face chat template in chat_template.jinja,
-  // chat_template.json or tokenizer_config.json, else by architecture and model name. Besides the
-  // errors of reading files: kUnimplemented for a chat template that is not a known one. It is
-  // never replaced by another, which would condition every answer on the wrong text; who knows
-  // better uses ByName (the daemon's setting chat_template).
+  // The template of a checkpoint: its Hugging Face chat template in chat_template.jinja,
+  // chat_template.json or tokenizer_config.json, which is executed, else one by architecture and
+  // model name. Besides the errors of reading files: kInvalidArgument for a chat template that
+  // fails (ExecutedTemplate::Make), with its file and line. It is never replaced by another, which
+  // would condition every answer on the wrong text; who knows better uses ByName (the daemon's
+  // setting chat_template).
   static absl::StatusOr<ChatTemplate> ForCheckpoint(const std::string& dir,
                                                     const LlavaConfig& config);
 
-  // The same template as the Jinja text of a Hugging Face checkpoint (chat_template.jinja), which
-  // ForCheckpoint recognises: a checkpoint that is written keeps the template it was trained with.
+  // The Jinja text of the template (chat_template.jinja): a checkpoint that is written keeps the
+  // template it was trained with. ForCheckpoint knows vicuna_v1, llava_v1, llava_llama_2,
+  // mistral_instruct and plain again by it.
   std::string Jinja() const;
 
+  // Of Names(); of a checkpoint's template that is executed, the name of its file.
   const std::string& name() const { return name_; }
+  bool is_executed() const { return executed_ != nullptr; }
   // The system text that is used when the conversation has none; may be empty.
   const std::string& default_system() const { return system_; }
 
   // The prompt that asks for the assistant's next turn; or, when the last message is the
   // assistant's, for the rest of it: its turn stays open.
-  // In a message, images come first ("<image>\n" each, as in training), then its texts. System
-  // messages may stand anywhere: the hf templates write each where it is, the others make one
-  // system text of those at the beginning and put later ones in front of what the user says next.
+  // A template that is executed (the hf ones are, too) gets the messages as they are. The others
+  // write the images of a message first ("<image>\n" each, as in training), then its texts; they
+  // make one system text of the system messages at the beginning and put later ones in front of
+  // what the user says next.
   // kInvalidArgument, with the path of the message (FieldOf): no message, an image in a message
-  // that is not the user's, a message with nothing in it.
+  // that is not the user's, a message with nothing in it, what ExecutedTemplate::Render says.
   absl::StatusOr<std::vector<PromptPart>> Render(std::span<const ChatMessage> messages) const;
 
  private:
-  enum class Style {
-    kVicuna,
-    kLlama2,
-    kPlain,
-    kHuggingFace,
-    kHuggingFaceJoined,
-    kNextMistral,
-    kNextLlama3,
-    kOnevision,
-  };
+  enum class Style { kVicuna, kLlama2, kPlain, kExecuted };
   ChatTemplate(std::string name, Style style, std::string system, std::string begin);
+  ChatTemplate(std::string name, std::shared_ptr<const ExecutedTemplate> executed);
 
   std::string name_;
   Style style_;
   std::string system_;
-  // kLlama2: what begins every turn after the first ("<s>"); kNextMistral: what ends the
-  // assistant's turns ("</s> ").
-  std::string begin_;
+  std::string begin_;  // kLlama2: what begins every turn after the first ("<s>")
+  std::shared_ptr<const ExecutedTemplate> executed_;  // kExecuted
 };
 
 }  // namespace llava::model

@@ -7,8 +7,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
-#include "base/digest.h"
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
@@ -56,43 +54,39 @@ absl::StatusOr<std::optional<Found>> FindTemplate(const std::filesystem::path& d
   return std::nullopt;
 }
 
-// Jinja without comments, without the generation marks that do not print, and without white space
-// outside of quotes; a line end inside quotes is written as \n.
-std::string Canonical(std::string_view jinja) {
-  std::string out;
-  char quote = 0;
-  for (std::size_t i = 0; i < jinja.size(); ++i) {
-    const char c = jinja[i];
-    if (quote == 0 && jinja.substr(i).starts_with("{#")) {
-      const std::size_t end = jinja.find("#}", i);
-      if (end == std::string_view::npos) break;
-      i = end + 1;
-    } else if (quote == 0 && absl::ascii_isspace(static_cast<unsigned char>(c))) {
-      continue;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else {
-      if (quote == 0 && (c == '\'' || c == '"')) {
-        quote = c;
-      } else if (c == quote) {
-        quote = 0;
-      }
-      out += c;
+// The special tokens' texts, as transformers gives them to templates.
+void ReadSpecialTokens(JsonReader& reader, std::map<std::string, std::string>& texts) {
+  for (const char* name : {"bos_token", "eos_token", "unk_token", "pad_token"}) {
+    const boost::json::value* value = reader.Find(name);
+    if (value == nullptr) continue;
+    // A text, or an added token with its content.
+    if (value->is_object()) value = value->get_object().if_contains("content");
+    if (value != nullptr && value->is_string()) {
+      texts.try_emplace(name, value->get_string().data(), value->get_string().size());
     }
   }
-  return absl::StrReplaceAll(out, {{"{%generation%}", ""}, {"{%endgeneration%}", ""}});
 }
 
-// Besides our own, a chat template is known by the SHA-256 of its canonical text.
-struct Known {
-  std::string_view sha256;
-  std::string_view name;
-};
-constexpr Known kKnown[] = {
-    {"bb1754c8bb89d03c5508969b5b36c262e9e3c2451aa5b9c217ffee1d23413ae8", "hf"},
-    {"9aead2babed758e533cf58d17583aff5e8e468c586f62048958dd0c17d9f04f6", "hf"},
-    {"6ff40ff205f5a6417de440ed847ee79ff1ab2918cc004d8fbd16a12139b36456", "hf_joined"},
-};
+absl::StatusOr<TemplateTexts> ReadTexts(const std::filesystem::path& dir) {
+  TemplateTexts texts;
+  for (const std::string_view name :
+       {"tokenizer_config.json", "special_tokens_map.json", "processor_config.json"}) {
+    const auto path = dir / name;
+    if (!IsThere(path.string())) continue;
+    ASSIGN_OR_RETURN(const auto object, ReadJsonObject(path.string()));
+    JsonReader reader(path.string(), object);
+    ReadSpecialTokens(reader, texts.special_tokens);
+    if (name == "processor_config.json") {
+      texts.image_token = reader.String("image_token", texts.image_token);
+      RETURN_IF_ERROR(reader.status());
+    }
+  }
+  return texts;
+}
+
+// Those of the original code, which checkpoints carry that were trained with them here.
+constexpr std::string_view kOriginal[] = {"vicuna_v1", "llava_v1", "llava_llama_2",
+                                          "mistral_instruct", "plain"};
 
 // llava/serve/cli.py chooses by the model's name; v1.5 is trained and evaluated with vicuna_v1.
 std::string_view ByArchitecture(const LlavaConfig& config) {
@@ -110,21 +104,17 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForCheckpoint(const std::string& dir,
                                                          const LlavaConfig& config) {
   ASSIGN_OR_RETURN(const std::optional<Found> found, FindTemplate(dir));
   if (!found.has_value()) return ByName(ByArchitecture(config));
-  const std::string canonical = Canonical(found->jinja);
-  const std::string digest = Sha256Of(canonical).Hex();
-  for (const Known& known : kKnown) {
-    if (known.sha256 == digest) return ByName(known.name);
+  for (const std::string_view name : kOriginal) {
+    ASSIGN_OR_RETURN(ChatTemplate original, ByName(name));
+    if (original.Jinja() == found->jinja) return original;
   }
-  for (const std::string& name : Names()) {
-    ASSIGN_OR_RETURN(ChatTemplate ours, ByName(name));
-    if (Canonical(ours.Jinja()) == canonical) return ours;
-  }
-  return absl::UnimplementedError(
-      absl::StrCat((std::filesystem::path(dir) / found->file).string(),
-                   ": chat_template: expected a known chat template, found another one (",
-                   found->jinja.size(), " bytes, SHA-256 ", digest.substr(0, 16),
-                   "...); the setting chat_template names one to use in its place: ",
-                   absl::StrJoin(Names(), ", ")));
+  ASSIGN_OR_RETURN(TemplateTexts texts, ReadTexts(dir));
+  auto executed = ExecutedTemplate::Make(found->jinja, std::move(texts));
+  if (executed.ok()) return ChatTemplate(found->file, *std::move(executed));
+  return absl::InvalidArgumentError(absl::StrCat(
+      (std::filesystem::path(dir) / found->file).string(),
+      ": chat_template: ", executed.status().message(),
+      "; the setting chat_template names one to use in its place: ", absl::StrJoin(Names(), ", ")));
 }
 
 }  // namespace llava::model

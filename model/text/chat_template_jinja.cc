@@ -1,4 +1,4 @@
-// ChatTemplate::Jinja: our templates in the language of Hugging Face checkpoints.
+// ChatTemplate::Jinja: the original code's templates in the language of Hugging Face checkpoints.
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "model/text/chat_template.h"
@@ -50,63 +50,6 @@ constexpr absl::string_view kPlain = R"({{- system -}}
 {%- for message in turns -%}{{- body(message['content']) + '\n' -}}{%- endfor -%}
 )";
 
-// For the templates of Hugging Face: the messages as they are.
-constexpr absl::string_view kHuggingFace = R"({%- for message in messages -%}
-{{- '' if message['role'] == 'system' else message['role'] | upper + ': ' -}}
-{%- for part in message['content'] if part['type'] == 'image' -%}{{- '<image>\n' -}}{%- endfor -%}
-{%- for part in message['content'] if part['type'] == 'text' -%}{{- part['text'] + ' ' -}}
-{%- endfor -%}
-{%- endfor -%}
-{{- 'ASSISTANT:' if add_generation_prompt else '' -}}
-)";
-
-constexpr absl::string_view kHuggingFaceJoined = R"({%- for message in messages -%}
-{{- message['role'] | upper + ': ' -}}
-{%- for part in message['content'] if part['type'] == 'image' -%}{{- '<image>\n' -}}{%- endfor -%}
-{%- for part in message['content'] if part['type'] == 'text' -%}{{- part['text'] -}}
-{%- endfor -%}
-{{- ' ' -}}
-{%- endfor -%}
-{{- 'ASSISTANT:' if add_generation_prompt else '' -}}
-)";
-
-// The hub's templates as they are written there, by which they are known: only white space outside
-// of quotes differs.
-constexpr absl::string_view kNextMistral =
-    R"({% for message in messages %}{% if message['role'] == 'system' %}
-{{ '<<SYS>>\n' + message['content'][0]['text'] + '\n<</SYS>>\n\n' }}
-{% elif message['role'] == 'user' %}{{ '[INST] ' }}
-{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}
-{% endfor %}{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}
-{{ content['text'] }}{% endfor %}{{' [/INST]' }}{% elif message['role'] == 'assistant' %}
-{{ ' ' + message['content'][0]['text'] + '@END@'}}
-{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}
-{% endif %}{% endfor %})";
-
-constexpr absl::string_view kNextLlama3 =
-    R"({% for message in messages %}
-{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'}}
-{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>' }}
-{% endfor %}{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}
-{{ '\n' + content['text'] + '<|eot_id|>' }}{% endfor %}{% endfor %}
-{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
-{% endif %})";
-
-constexpr absl::string_view kOnevision =
-    R"({% for message in messages %}{{'<|im_start|>' + message['role'] + ' '}}
-{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>' }}
-{% endfor %}{% for content in message['content'] | selectattr('type', 'equalto', 'video') %}
-{{ '<video>' }}{% endfor %}{% if message['role'] != 'assistant' %}
-{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}
-{{ '\n' + content['text'] }}{% endfor %}{% else %}
-{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}
-{% generation %}{{ '\n' + content['text'] }}{% endgeneration %}{% endfor %}{% endif %}
-{{'<|im_end|>'}}{% endfor %}
-{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %})";
-
-// The template without the white space between its parts, which would print.
-std::string OneLine(absl::string_view jinja) { return absl::StrReplaceAll(jinja, {{"\n", ""}}); }
-
 }  // namespace
 
 std::string ChatTemplate::Jinja() const {
@@ -120,16 +63,8 @@ std::string ChatTemplate::Jinja() const {
       return absl::StrCat(head, absl::StrReplaceAll(kLlama2, {{"@BEGIN@", begin_}}));
     case Style::kPlain:
       return absl::StrCat(head, kPlain);
-    case Style::kHuggingFace:
-      return std::string(kHuggingFace);
-    case Style::kHuggingFaceJoined:
-      return std::string(kHuggingFaceJoined);
-    case Style::kNextMistral:
-      return OneLine(absl::StrReplaceAll(kNextMistral, {{"@END@", begin_}}));
-    case Style::kNextLlama3:
-      return OneLine(kNextLlama3);
-    case Style::kOnevision:
-      return OneLine(kOnevision);
+    case Style::kExecuted:
+      return executed_->source();
   }
   return "";
 }

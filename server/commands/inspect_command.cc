@@ -184,7 +184,9 @@ void DescribeText(const InspectOptions& options, const model::LlavaConfig& confi
     if (!beyond.empty()) report.Line("warning", beyond);
   }
   const auto chat = report.Check(model::ChatTemplate::ForCheckpoint(options.directory, config));
-  if (chat.has_value()) report.Line("template", chat->name());
+  if (!chat.has_value()) return;
+  report.Line("template", chat->is_executed() ? absl::StrCat(chat->name(), ", executed")
+                                              : absl::StrCat(chat->name(), " (built in)"));
 }
 
 void DescribeImages(const InspectOptions& options, const model::LlavaConfig& config,

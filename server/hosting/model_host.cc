@@ -77,10 +77,21 @@ void LowerPriority() {
   static_cast<void>(setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice));
 }
 
+// By its name, or the checkpoint's own that is executed, whatever the setting chat_template says.
+absl::StatusOr<model::ChatTemplate> TemplateOfProbe(const std::string& dir,
+                                                    const model::Probe& probe,
+                                                    const model::LlavaConfig& config) {
+  absl::StatusOr<model::ChatTemplate> named = model::ChatTemplate::ByName(probe.chat_template);
+  if (named.ok()) return named;
+  ASSIGN_OR_RETURN(model::ChatTemplate own, model::ChatTemplate::ForCheckpoint(dir, config));
+  if (own.name() == probe.chat_template) return own;
+  return named.status();
+}
+
 absl::StatusOr<PreparedProbe> PrepareProbe(const std::string& dir, const model::Probe& probe,
                                            const Processor& processor) {
   ASSIGN_OR_RETURN(const model::ChatTemplate chat_template,
-                   model::ChatTemplate::ByName(probe.chat_template));
+                   TemplateOfProbe(dir, probe, processor.config()));
   const model::ImageLimits limits;
   std::vector<std::string> files;
   model::ChatMessage message;

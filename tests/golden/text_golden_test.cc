@@ -128,6 +128,34 @@ TEST(TextGoldenTest, RendersLikeTheChatTemplatesOfCheckpoints) {
   }
 }
 
+// Templates in the manners of many families, executed: the same prompts, and the same refusals.
+TEST(TextGoldenTest, ExecutesTemplatesLikeTransformers) {
+  std::ifstream file(kData + "/text/executed_templates.jsonl");
+  int prompts = 0;
+  int refusals = 0;
+  for (std::string line; std::getline(file, line);) {
+    const boost::json::object item = boost::json::parse(line).as_object();
+    TemplateTexts texts;
+    texts.special_tokens = {{"bos_token", "<s>"}, {"eos_token", "</s>"}};
+    const auto executed = ExecutedTemplate::Make(Text(item.at("template")), texts);
+    ASSERT_TRUE(executed.ok()) << executed.status() << line.substr(0, 400);
+    for (const auto& one : item.at("cases").as_array()) {
+      const auto parts = (*executed)->Render(Messages(one.at("messages")));
+      const boost::json::value* refused = one.as_object().if_contains("refused");
+      if (refused != nullptr) {
+        EXPECT_THAT(std::string(parts.status().message()), testing::HasSubstr(Text(*refused)));
+        ++refusals;
+        continue;
+      }
+      ASSERT_TRUE(parts.ok()) << parts.status() << one.at("messages");
+      EXPECT_EQ(PromptText(*parts), Text(one.at("prompt"))) << one.at("messages");
+      ++prompts;
+    }
+  }
+  EXPECT_GT(prompts, 100);
+  EXPECT_GT(refusals, 10);
+}
+
 TEST(TextGoldenTest, PromptsOfTheModelsGoldenData) {
   const auto config = ReadConfig(kCheckpoint);
   ASSERT_TRUE(config.ok()) << config.status();
@@ -152,7 +180,7 @@ TEST(TextGoldenTest, TheCheckpointsTemplateMakesTheGoldenPrompt) {
   const LlavaConfig config = *ReadConfig(kCheckpoint);
   const auto chat_template = ChatTemplate::ForCheckpoint(kCheckpoint, config);
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
-  EXPECT_EQ(chat_template->name(), "hf_joined");
+  EXPECT_EQ(chat_template->name(), "chat_template.json");
   const std::vector<ChatMessage> messages = {
       {Role::kUser, {std::string("What is in the picture?"), ImagePart{0}}}};
   const auto prompt = BuildPrompt(messages, *chat_template, Load(), config, Layouts(config, 1));

@@ -41,7 +41,8 @@ TEST_F(InspectTest, DescribesASoundCheckpoint) {
        {"Hugging Face layout", "4 layers", "56 px in patches of 14", "2 linear layers, 64 -> 64",
         "4 heads of 16 (2 for keys and values)", "16 for each picture, id 1000", "0.4 M",
         "BF16 (96 tensors)", "weights 821.9 kB; KV cache 256 bytes a token", "1002 tokens, BOS 1",
-        "template", "model.safetensors", "problems       none"}) {
+        "template       chat_template.json, executed", "model.safetensors",
+        "problems       none"}) {
     EXPECT_THAT(inspection.text, HasSubstr(words));
   }
 }

@@ -1,2 +1,0 @@
-// The functions of llguidance.h.
-pub use llguidance::ffi::*;
