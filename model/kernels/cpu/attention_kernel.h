@@ -102,7 +102,7 @@ struct AttentionTile {
       if (first_token + kKvBlockTokens > visible[r]) Mask(r, first_token);
       Vec largest = score[r][0];
       for (int i = 1; i < kScoreVecs; ++i) largest = Max(largest, score[r][i]);
-      const float block_top = MaxLane(largest);
+      const float block_top = MaxOfLanes(largest)[0];
       const float new_top = block_top > top[r] ? block_top : top[r];
       factor[r] = new_top == top[r] ? 1.0f : Exp2(Broadcast(top[r] - new_top))[0];
       top[r] = new_top;
