@@ -10,6 +10,13 @@
 #include "model/kernels/cpu/parallel.h"
 
 namespace llava::model {
+namespace {
+
+// Of a key and its value, for each dimension of a head. The arithmetic of a row with them takes
+// about as long as reading one byte.
+constexpr std::int64_t kBytesOfAToken = 8;
+
+}  // namespace
 
 PagedCpuAttention::PagedCpuAttention(KvCache& cache, const KernelTable& kernels)
     : cache_(cache), kernels_(kernels) {
@@ -20,7 +27,7 @@ void PagedCpuAttention::Refill(std::span<const PagedSequence> sequences) {
   sequences_.assign(sequences.begin(), sequences.end());
   FillSlots(sequences_, cache_, slots_);
   jobs_.clear();
-  visible_ = 0;
+  cost_ = 0;
 }
 
 void PagedCpuAttention::PlanJobs(std::int64_t group) {
@@ -37,7 +44,7 @@ void PagedCpuAttention::PlanJobs(std::int64_t group) {
   const auto visible = [&](const Job& job) {
     return sequences_[job.sequence].context + (job.first_row + job.rows) / group;
   };
-  for (const Job& job : jobs_) visible_ += visible(job);
+  for (const Job& job : jobs_) cost_ += visible(job) * (kBytesOfAToken + job.rows);
   std::stable_sort(jobs_.begin(), jobs_.end(),
                    [&](const Job& a, const Job& b) { return visible(a) > visible(b); });
 }
@@ -70,7 +77,7 @@ at::Tensor PagedCpuAttention::Forward(int layer, const at::Tensor& q_THD, const 
   base.bf16 = shape.dtype == at::kBFloat16;
   const float* queries = q.const_data_ptr<float>();
   float* outputs = out.mutable_data_ptr<float>();
-  const std::int64_t bytes = visible_ * shape.head_dim * 2 * 4;
+  const std::int64_t bytes = cost_ * shape.head_dim;
   ParallelJobs(static_cast<std::int64_t>(jobs_.size()), ThreadsFor(bytes), [&](std::int64_t i) {
     const Job& job = jobs_[i];
     const PagedSequence& s = sequences_[job.sequence];

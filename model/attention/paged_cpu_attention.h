@@ -39,8 +39,8 @@ class PagedCpuAttention final : public PagedAttention {
   const KernelTable& kernels_;
   std::vector<PagedSequence> sequences_;
   std::vector<std::int64_t> slots_;
-  std::vector<Job> jobs_;     // longest context first; made by a batch's first Forward
-  std::int64_t visible_ = 0;  // tokens that the jobs read, of one key/value head each
+  std::vector<Job> jobs_;  // longest context first; made by a batch's first Forward
+  std::int64_t cost_ = 0;  // of the jobs together: bytes that take as long to read, over head_dim
 };
 
 }  // namespace llava::model

@@ -12,6 +12,7 @@ namespace llava::model {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
 
 bool IsIn(std::span<const float> row_V, std::int32_t token) {
   return token >= 0 && static_cast<std::size_t>(token) < row_V.size();
@@ -22,7 +23,8 @@ bool IsIn(std::span<const float> row_V, std::int32_t token) {
 class Penalties final : public LogitsProcessor {
  public:
   explicit Penalties(const SamplingParams& params)
-      : repetition_(static_cast<float>(params.repetition_penalty)),
+      : repetition_(std::max(static_cast<float>(params.repetition_penalty),
+                             std::numeric_limits<float>::min())),
         presence_(params.presence_penalty),
         frequency_(params.frequency_penalty) {}
 
@@ -35,7 +37,8 @@ class Penalties final : public LogitsProcessor {
     for (const auto& [token, times_in_answer] : times_in_answer_) {
       if (!IsIn(row_V, token)) continue;
       float& logit = row_V[static_cast<std::size_t>(token)];
-      logit = logit > 0 ? logit / repetition_ : logit * repetition_;
+      // A penalty that is next to nothing would make it infinite, which is not a logit.
+      logit = std::min(logit > 0 ? logit / repetition_ : logit * repetition_, kLargest);
       if (times_in_answer > 0) {
         logit -= static_cast<float>(presence_ + frequency_ * times_in_answer);
       }

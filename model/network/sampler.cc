@@ -1,6 +1,7 @@
 #include "model/network/sampler.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -8,144 +9,243 @@
 
 #include "base/check.h"
 #include "base/rng.h"
+#include "model/kernels/cpu/parallel.h"
 
 namespace llava::model {
 namespace {
 
-constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNever = -kInfinity;
+constexpr float kLeastWeight = std::numeric_limits<float>::min();  // 2^-126
+constexpr double kLeastGoal = std::numeric_limits<double>::min();  // one token
 
-// The draw of one step: seeds and steps are hashed apart, so that neighbours share nothing.
-double UniformOf(std::uint64_t seed, std::uint64_t step) {
-  return Rng(Rng(seed).Next() ^ std::rotl(Rng(~step).Next(), 32)).Uniform();
+// So many tokens are sorted rather than looked for by another pass over the row.
+constexpr std::int64_t kFew = 128;
+
+// The least float that is not below x, which is in [0, 1].
+float RoundUp(double x) {
+  const auto rounded = static_cast<float>(x);
+  return rounded < x ? std::nextafter(rounded, kInfinity) : rounded;
 }
 
 }  // namespace
 
+// Seeds and steps are hashed apart, so that neighbours share nothing.
+double UniformOfDraw(std::uint64_t seed, std::uint64_t step) {
+  return Rng(Rng(seed).Next() ^ std::rotl(Rng(~step).Next(), 32)).Uniform();
+}
+
 bool Sampler::Likelier(const Candidate& a, const Candidate& b) {
-  return a.weight > b.weight || (a.weight == b.weight && a.token < b.token);
+  return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
 }
 
 absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits,
                                              const SampleContext& context) {
   const auto vocab_size = static_cast<std::int64_t>(logits.size());
   LLAVA_CHECK_GT(vocab_size, 0);
-  if (!std::isfinite(kernels_.max_of_row(logits.data(), vocab_size))) {
+  float top = kernels_.max_of_row(logits.data(), vocab_size);
+  if (!std::isfinite(top)) {
     return absl::InternalError("the model computed a logit that is not a finite number");
   }
-  row_.assign(logits.begin(), logits.end());
-  for (const auto& processor : context.processors) processor->Process(context.tokens, row_);
+  std::span<const float> row = logits;
+  if (!context.processors.empty()) {
+    row_.assign(logits.begin(), logits.end());
+    for (const auto& processor : context.processors) processor->Process(context.tokens, row_);
+    row = row_;
+    top = kernels_.max_of_row(row.data(), vocab_size);
+  }
   SampledToken chosen;
   const SamplingParams& params = *context.params;
-  const float top = kernels_.max_of_row(row_.data(), vocab_size);
   if (top == kNever && params.constraint != nullptr) {
     return absl::InvalidArgumentError(
         "no token can come next: the form that the answer has to have leaves none, or takes more "
         "work than one token may");
   }
-  if (params.temperature == 0.0) {
+  if (params.temperature > 0.0 && top != kNever) {
     chosen.token =
-        static_cast<std::int32_t>(std::find(row_.begin(), row_.end(), top) - row_.begin());
+        Draw(row, params, top, UniformOfDraw(context.seed, context.tokens.output_ids.size()));
   } else {
-    chosen.token = Draw(params, top, UniformOf(context.seed, context.tokens.output_ids.size()));
+    chosen.token = static_cast<std::int32_t>(
+        kernels_.find_in_row(row.data(), 0, vocab_size, top, std::nextafter(top, kInfinity)));
   }
   if (params.top_logprobs >= 0) AddLogprobs(logits, params.top_logprobs, chosen);
   return chosen;
 }
 
-std::int32_t Sampler::Draw(const SamplingParams& params, float top, double uniform) {
-  const auto vocab_size = static_cast<std::int64_t>(row_.size());
-  weights_.resize(row_.size());
-  if (top == kNever) return 0;  // every token is ruled out
-  const double total = kernels_.weights_of_row(
-      row_.data(), top, static_cast<float>(std::numbers::log2e / params.temperature), vocab_size,
-      weights_.data());
-  if (params.top_k > 0 || params.top_p < 1.0 || params.min_p > 0.0) {
-    KeepLikeliest(params, total);
-    return DrawFrom(candidates_, uniform);
+std::int32_t Sampler::Draw(std::span<const float> row, const SamplingParams& params, float top,
+                           double uniform) {
+  Weigh(row, top, std::numbers::log2e / params.temperature);
+  float least = kLeastWeight;
+  if (params.top_k > 0 && static_cast<std::size_t>(params.top_k) < row.size()) {
+    least = KeepLikeliest(row, {.counts_tokens = true, .amount = double(params.top_k)});
+    Cut(least);
   }
-  double left = uniform * total;
-  std::int32_t last = 0;
-  for (std::int32_t token = 0; token < vocab_size; ++token) {
-    if (weights_[token] == 0.0f) continue;
-    last = token;
-    left -= weights_[token];
-    if (left < 0) break;
+  if (params.top_p < 1.0) {
+    const double share = std::max(params.top_p * total_, kLeastGoal);
+    least = KeepLikeliest(row, {.counts_tokens = false, .amount = share});
   }
-  return last;
+  least = std::max(least, RoundUp(params.min_p));
+  if (params.top_p < 1.0 || params.min_p > 0.0) Cut(least);
+  return TokenAt(uniform * total_);
 }
 
-// Leaves in candidates_ the `count` largest numbers that are above `least`, in no order.
-void Sampler::KeepLargest(std::span<const float> row, std::size_t count, float least) {
+void Sampler::Weigh(std::span<const float> row, float top, double scale) {
+  weights_.resize(row.size());
+  block_sums_.resize((row.size() + kSumBlock - 1) / kSumBlock);
+  // 0 times a scale that is infinite would be no number.
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  total_ = kernels_.weights_of_row(row.data(), top, static_cast<float>(std::min(scale, kLargest)),
+                                   static_cast<std::int64_t>(row.size()), weights_.data(),
+                                   block_sums_.data());
+}
+
+void Sampler::Cut(float least) {
+  total_ = kernels_.cut_row(weights_.data(), least, static_cast<std::int64_t>(weights_.size()),
+                            block_sums_.data());
+}
+
+// Keeps the likeliest tokens, as many as it takes to reach the goal. Those that are kept are the
+// tokens of the weight that is returned or of more: of others of that weight it becomes 0.
+float Sampler::KeepLikeliest(std::span<const float> row, Goal goal) {
+  const auto vocab_size = static_cast<std::int64_t>(weights_.size());
+  Bracket bracket;
+  bracket.at_low = goal.counts_tokens ? kernels_.share_of(weights_.data(), kLeastWeight, vocab_size)
+                                      : RowShare{total_, vocab_size};
+  if (goal.Of(bracket.at_low) <= goal.amount) return kLeastWeight;
+  NarrowBySample(goal, bracket);
+  Narrow(goal, bracket);
+  const auto low = std::bit_cast<float>(bracket.low), above = std::bit_cast<float>(bracket.above);
+  const auto next = [&](std::int64_t from) {
+    return kernels_.find_in_row(weights_.data(), from, vocab_size, low, above);
+  };
   candidates_.clear();
-  for (std::size_t token = 0; token < row.size(); ++token) {
-    if (!(row[token] > least)) continue;
-    candidates_.push_back({row[token], static_cast<std::int32_t>(token)});
+  for (std::int64_t i = next(0); i < vocab_size; i = next(i + 1)) {
+    candidates_.push_back({row[i], static_cast<std::int32_t>(i)});
+  }
+  std::sort(candidates_.begin(), candidates_.end(), Likelier);
+  double missing = goal.amount - goal.Of(bracket.at_above);
+  for (const Candidate& c : candidates_) {
+    float& weight = weights_[static_cast<std::size_t>(c.token)];
+    const double part = goal.counts_tokens ? 1.0 : weight;
+    if (missing <= 0) weight = 0;
+    missing -= part;
+  }
+  return low;
+}
+
+// Looks where the goal would be if all of the row were like a sixteenth of it, and moves both ends
+// near to there. What lies below the goal is estimated, for that is many light tokens rather than
+// few heavy ones.
+void Sampler::NarrowBySample(Goal goal, Bracket& bracket) {
+  constexpr std::size_t kPart = kSumBlock / 16;
+  if (weights_.size() < 16 * kSumBlock) return;
+  sample_.clear();
+  for (std::size_t first = 0; first + kPart <= weights_.size(); first += kSumBlock) {
+    sample_.insert(sample_.end(), &weights_[first], &weights_[first] + kPart);
+  }
+  const double part = static_cast<double>(sample_.size()) / static_cast<double>(weights_.size());
+  Bracket guess;
+  guess.at_low = kernels_.share_of(sample_.data(), kLeastWeight, std::ssize(sample_));
+  const double below = (goal.Of(bracket.at_low) - goal.amount) * part;
+  Goal of_sample = goal;
+  of_sample.amount = std::max(goal.Of(guess.at_low) - below, kLeastGoal);
+  while (guess.IsWide(kFew / 4)) Move(sample_, of_sample, (guess.low + guess.above) / 2, guess);
+  const std::int32_t margin = (guess.above - guess.low) / 2;
+  Move(weights_, goal, guess.low - margin, bracket);
+  Move(weights_, goal, guess.above + margin, bracket);
+}
+
+// Narrows until few tokens are left, or those of one weight. Every other step goes to where the
+// goal would be if weight were spread evenly over the floats between, the others to the middle.
+void Sampler::Narrow(Goal goal, Bracket& bracket) const {
+  for (int step = 0; bracket.IsWide(kFew); ++step) {
+    const double reached = goal.Of(bracket.at_low), missed = goal.Of(bracket.at_above);
+    const double place = step % 2 == 0 ? (reached - goal.amount) / (reached - missed) : 0.5;
+    const double width = bracket.above - bracket.low - 2;
+    Move(weights_, goal, bracket.low + 1 + static_cast<std::int32_t>(place * width), bracket);
+  }
+}
+
+// Moves one end of the bracket to `middle`, if that lies within.
+void Sampler::Move(std::span<const float> weights, Goal goal, std::int32_t middle,
+                   Bracket& bracket) const {
+  if (middle <= bracket.low || middle >= bracket.above) return;
+  const RowShare share =
+      kernels_.share_of(weights.data(), std::bit_cast<float>(middle), std::ssize(weights));
+  const bool is_reached = goal.Of(share) >= goal.amount;
+  (is_reached ? bracket.low : bracket.above) = middle;
+  (is_reached ? bracket.at_low : bracket.at_above) = share;
+}
+
+// The token at `place` of [0, total_) when tokens lie side by side, each as wide as its weight.
+std::int32_t Sampler::TokenAt(double place) const {
+  std::size_t block = 0, last_block = 0;
+  for (; block < block_sums_.size(); ++block) {
+    if (block_sums_[block] == 0.0f) continue;
+    last_block = block;
+    if (place < block_sums_[block]) break;
+    place -= block_sums_[block];
+  }
+  const std::size_t first = last_block * kSumBlock;
+  std::size_t last = first;
+  for (std::size_t i = first; i < std::min(first + kSumBlock, weights_.size()); ++i) {
+    if (weights_[i] == 0.0f) continue;
+    last = i;
+    place -= weights_[i];
+    if (place < 0) break;
+  }
+  return static_cast<std::int32_t>(last);
+}
+
+// Leaves in candidates_ the `count` first tokens of the row's order, in that order.
+void Sampler::FindLargest(std::span<const float> row, std::size_t count) {
+  const auto vocab_size = static_cast<std::int64_t>(row.size());
+  candidates_.clear();
+  float least = kNever;
+  const auto next = [&](std::int64_t from) {
+    const float more = std::nextafter(least, kInfinity);
+    return kernels_.find_in_row(row.data(), from, vocab_size, more, kInfinity);
+  };
+  for (std::int64_t i = next(0); i < vocab_size; i = next(i + 1)) {
+    candidates_.push_back({row[i], static_cast<std::int32_t>(i)});
     std::push_heap(candidates_.begin(), candidates_.end(), Likelier);  // the least in front
     if (candidates_.size() > count) {
       std::pop_heap(candidates_.begin(), candidates_.end(), Likelier);
       candidates_.pop_back();
     }
-    if (candidates_.size() == count) least = candidates_.front().weight;
+    if (candidates_.size() == count) least = candidates_.front().logit;
   }
-}
-
-// Leaves in candidates_ the tokens to draw from.
-void Sampler::KeepLikeliest(const SamplingParams& params, double total) {
-  if (params.top_k > 0) {
-    KeepLargest(weights_, static_cast<std::size_t>(params.top_k), 0.0f);
-    total = 0;  // top-p is a share of what top-k left
-    for (const Candidate& c : candidates_) total += c.weight;
-  } else {
-    // Tokens up to this weight make less than 1 - top_p together, so top-p keeps none of them. The
-    // likeliest, whose weight is 1, stays, even of tokens that are all as likely.
-    const double negligible =
-        std::min(0.5, (1.0 - params.top_p) * total / static_cast<double>(weights_.size()));
-    candidates_.clear();
-    for (std::size_t token = 0; token < weights_.size(); ++token) {
-      if (weights_[token] > negligible) {
-        candidates_.push_back({weights_[token], static_cast<std::int32_t>(token)});
-      }
-    }
-  }
-  // Take the likeliest off a heap until they have their share or fall below min-p. The first is
-  // always taken: top_p 0 is the narrowest nucleus.
-  const auto less_likely = [](const Candidate& a, const Candidate& b) { return Likelier(b, a); };
-  std::make_heap(candidates_.begin(), candidates_.end(), less_likely);
-  auto end = candidates_.end();
-  double share = 0;
-  while (end != candidates_.begin() && (end == candidates_.end() || share < params.top_p * total)) {
-    if (candidates_.front().weight < params.min_p) break;  // the largest weight is 1
-    std::pop_heap(candidates_.begin(), end, less_likely);
-    share += (--end)->weight;
-  }
-  candidates_.erase(candidates_.begin(), end);
-}
-
-std::int32_t Sampler::DrawFrom(std::span<const Candidate> kept, double uniform) const {
-  LLAVA_CHECK(!kept.empty());
-  double total = 0;
-  for (const Candidate& c : kept) total += c.weight;
-  double left = uniform * total;
-  for (const Candidate& c : kept) {
-    left -= c.weight;
-    if (left < 0) return c.token;
-  }
-  return kept.back().token;
+  std::sort_heap(candidates_.begin(), candidates_.end(), Likelier);
 }
 
 void Sampler::AddLogprobs(std::span<const float> logits, int top, SampledToken& chosen) {
-  const auto vocab_size = static_cast<std::int64_t>(logits.size());
-  weights_.resize(logits.size());
-  const float largest = kernels_.max_of_row(logits.data(), vocab_size);
-  const double total = kernels_.weights_of_row(logits.data(), largest, std::numbers::log2e_v<float>,
-                                               vocab_size, weights_.data());
-  const double norm = largest + std::log(total);
+  const float largest =
+      kernels_.max_of_row(logits.data(), static_cast<std::int64_t>(logits.size()));
+  Weigh(logits, largest, std::numbers::log2e);
+  const double norm = largest + std::log(total_);
   const auto logprob = [&](std::int32_t token) { return static_cast<float>(logits[token] - norm); };
   chosen.logprob = logprob(chosen.token);
   if (top == 0) return;
-  KeepLargest(logits, static_cast<std::size_t>(top), kNever);
-  std::sort(candidates_.begin(), candidates_.end(), Likelier);
+  FindLargest(logits, static_cast<std::size_t>(top));
   for (const Candidate& c : candidates_) chosen.top.push_back({c.token, logprob(c.token)});
+}
+
+std::vector<absl::StatusOr<SampledToken>> BatchSampler::Sample(std::span<const SampleRow> rows) {
+  // What sampling reads: a greedy row twice, another about ten times.
+  std::size_t bytes = 0;
+  for (const SampleRow& row : rows) {
+    bytes += (row.context.params->temperature == 0.0 ? 2 : 10) * row.logits.size_bytes();
+  }
+  while (std::ssize(samplers_) < at::get_num_threads()) samplers_.emplace_back(kernels_);
+  std::vector<absl::StatusOr<SampledToken>> tokens(rows.size(), SampledToken{});
+  std::atomic<std::size_t> next_sampler = 0;
+  ParallelJobs(
+      std::ssize(rows), ThreadsFor(static_cast<std::int64_t>(bytes)),
+      [&] { return &samplers_[next_sampler++]; },
+      [&](std::int64_t i, Sampler* sampler) {
+        tokens[i] = sampler->Sample(rows[i].logits, rows[i].context);
+      });
+  return tokens;
 }
 
 }  // namespace llava::model

@@ -220,18 +220,22 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(const scheduling
   if (plan.samples.empty()) return result;
   version.UpdateProcessors(plan.samples);
   const at::Tensor logits_RV = ToHost(version.model->llava().Logits(hidden_RE));
-  const auto vocab_size = static_cast<std::size_t>(logits_RV.size(1));
+  const auto row_of = [&](std::int64_t row) -> std::span<const float> {
+    return {logits_RV.const_data_ptr<float>() + row * logits_RV.size(1),
+            static_cast<std::size_t>(logits_RV.size(1))};
+  };
+  std::vector<model::SampleRow> rows;
   for (std::size_t i = 0; i < plan.samples.size(); ++i) {
     const scheduling::Sample& sample = plan.samples[i];
-    const float* row =
-        logits_RV.const_data_ptr<float>() + inputs_.row_of_sample()[i] * logits_RV.size(1);
-    absl::StatusOr<SampledToken> token =
-        sampler_.Sample({row, vocab_size}, {.params = sample.params,
-                                            .tokens = {sample.prompt_ids, sample.output_ids},
-                                            .processors = version.processors.at(sample.sequence),
-                                            .seed = sample.seed});
+    rows.push_back({row_of(inputs_.row_of_sample()[i]),
+                    {.params = sample.params,
+                     .tokens = {sample.prompt_ids, sample.output_ids},
+                     .processors = version.processors.at(sample.sequence),
+                     .seed = sample.seed}});
+  }
+  for (absl::StatusOr<SampledToken>& token : sampler_.Sample(rows)) {
     if (absl::IsInvalidArgument(token.status())) {
-      result.failed.emplace_back(static_cast<int>(i), token.status());
+      result.failed.emplace_back(static_cast<int>(result.tokens.size()), token.status());
       token = SampledToken{};
     }
     RETURN_IF_ERROR(token.status());

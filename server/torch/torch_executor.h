@@ -93,7 +93,7 @@ class TorchExecutor final : public Executor {
   const std::unique_ptr<model::PagedAttention> attention_;
   std::map<Digest, Version> versions_;
   std::unordered_map<scheduling::FeatureId, at::Tensor> features_;  // [count, E]
-  model::Sampler sampler_;
+  model::BatchSampler sampler_;
 };
 
 }  // namespace llava::engine

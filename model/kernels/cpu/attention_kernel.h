@@ -1,10 +1,15 @@
-// Attention of a few query rows over cached keys and values in blocks, for one thread: softmax
-// computed online, block by block, in fp32 (Milakov and Gimelshein, arXiv 1805.02867; Dao et al.,
+// Attention of query rows over cached keys and values in blocks, for one thread: softmax computed
+// online, chunk of keys by chunk, in fp32 (Milakov and Gimelshein, arXiv 1805.02867; Dao et al.,
 // arXiv 2205.14135).
 //
-// A row is (query token, query head); rows of one key/value head share its blocks. Blocks are
-// walked in the sequence's order and each row's arithmetic depends on its own tokens only, so
-// neither the batch nor the cut into chunks changes a result.
+// A row is (query token, query head); rows of one key/value head share its blocks. Rows form tiles
+// whose sums are in registers, and the tiles of a call share each chunk of keys and values while it
+// is in the cache nearest to the core.
+//
+// Chunks begin at the same tokens of the sequence for all rows, and of a row's arithmetic each
+// score is one chain over the head's dimensions, each sum of values one chain over the tokens,
+// whatever the number of rows in the tile. So neither the batch nor the cut into chunks of a prompt
+// changes a result.
 #ifndef LLAVA_MODEL_KERNELS_CPU_ATTENTION_KERNEL_H_
 #define LLAVA_MODEL_KERNELS_CPU_ATTENTION_KERNEL_H_
 
@@ -15,160 +20,204 @@ namespace llava::model::LLAVA_ISA {
 
 // Registers that hold one row's scores of a block.
 constexpr int kScoreVecs = kKvBlockTokens / kLanes;
-// Rows that share a pass over the blocks: their scores fill 12 registers, which with the operands
-// fit into 16.
-constexpr int kAttentionRows = 12 / kScoreVecs;
+// Sums in registers: with the operands they fit into 16, or the 32 of AVX-512.
+constexpr int kSums = kLanes == 16 ? 24 : 12;
+// Rows of a tile, at most: of one block their scores fill 12 registers.
+constexpr int kQueryRows = 12 / kScoreVecs;
+constexpr int kQueryTiles = 8;  // of a call, at most
+constexpr int kAttentionRows = kQueryRows * kQueryTiles;
+
+// Keys and values that the tiles read together: 16 KiB of bf16 for heads of 64.
+constexpr int kChunkBlocks = 4;
+constexpr int kChunkTokens = kChunkBlocks * kKvBlockTokens;
+
+// The largest of 8, 4, 2 and 1 that is not above `most`.
+constexpr int PowerUpTo(int most) { return most >= 8 ? 8 : most >= 4 ? 4 : most >= 2 ? 2 : 1; }
+
+struct KeyChunk {
+  std::int64_t first = 0;  // token of the sequence
+  std::int64_t tokens = 0;
+  int blocks = 0;
+  const char* keys[kChunkBlocks] = {};
+  const char* values[kChunkBlocks] = {};
+};
+
+// How many tokens a row sees.
+LLAVA_INLINE std::int64_t VisibleTo(const AttentionArgs& a, std::int64_t row) {
+  return a.first_visible + (a.causal ? row / a.group : 0);
+}
 
 template <int kRows, bool kBf16>
 struct AttentionTile {
-  const AttentionArgs& a;
-  const int padded = PaddedHeadDim(a.head_dim);
-  std::int64_t visible[kRows];                 // how many tokens each row sees
+  static constexpr int kBlocksAtOnce = PowerUpTo(
+      kSums / (kRows * kScoreVecs) > kChunkBlocks ? kChunkBlocks : kSums / (kRows * kScoreVecs));
+  static constexpr int kVecsAtOnce = PowerUpTo(kSums / kRows);
+
+  std::int64_t visible[kRows];
   float query[kMaxHeadDim * kRows];            // [d][row], times scale and log2(e)
-  alignas(64) float sum[kRows * kMaxHeadDim];  // [row][d], weighted values so far
+  alignas(64) float sum[kRows * kMaxHeadDim];  // [row][padded head_dim], weighted values so far
   float top[kRows];                            // largest score so far
   float factor[kRows];                         // 2^(old top - new top): scales the sums so far
   Vec weight_sum[kRows];
-  Vec score[kRows][kScoreVecs];
-  float weight[kKvBlockTokens * kRows];  // [token][row]
 
-  explicit AttentionTile(const AttentionArgs& args) : a(args) {}
-
-  void Begin(std::int64_t kv_head, std::int64_t first_row) {
+  void Begin(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first_row) {
     for (int r = 0; r < kRows; ++r) {
       const std::int64_t token = (first_row + r) / a.group;
       const std::int64_t head = kv_head * a.group + (first_row + r) % a.group;
       const float* q = a.q + token * a.q_token_stride + head * a.head_dim;
       for (int d = 0; d < a.head_dim; ++d) query[d * kRows + r] = q[d] * a.scale_log2e;
-      visible[r] = a.first_visible + (a.causal ? token : 0);
+      visible[r] = VisibleTo(a, first_row + r);
       top[r] = -__builtin_inff();
       weight_sum[r] = Vec{};
     }
+    const int padded = PaddedHeadDim(a.head_dim);
     for (int i = 0; i < kRows * padded; ++i) sum[i] = 0.0f;
   }
 
-  // score = query . key for the tokens of a block.
-  LLAVA_INLINE_MEMBER void Score(const char* keys) {
-    Vec s[kRows][kScoreVecs] = {};
+  // score = query . key for the tokens of kBlocks blocks from `block` on; score is [row][token].
+  template <int kBlocks>
+  LLAVA_INLINE_MEMBER void Score(const KeyChunk& chunk, int head_dim, int block, float* score) {
+    constexpr int kVecs = kBlocks * kScoreVecs;
+    constexpr int kStep = kBf16 ? 2 : 1;
+    Vec s[kRows][kVecs] = {};
     const float* q = query;
-    if constexpr (kBf16) {
-      const auto* k = reinterpret_cast<const std::uint16_t*>(keys);
-      for (int d = 0; d < a.head_dim; d += 2, q += 2 * kRows, k += 2 * kKvBlockTokens) {
-#pragma GCC unroll 4
-        for (int i = 0; i < kScoreVecs; ++i) {
-          const VecBits pairs = LoadPairs(k + i * 2 * kLanes);
+    const auto add = [&](const Vec* column) __attribute__((always_inline)) {
 #pragma GCC unroll 12
-          for (int r = 0; r < kRows; ++r) {
-            s[r][i] = MulAdd(Broadcast(q[r]), LowHalf(pairs), s[r][i]);
-          }
-#pragma GCC unroll 12
-          for (int r = 0; r < kRows; ++r) {
-            s[r][i] = MulAdd(Broadcast(q[kRows + r]), HighHalf(pairs), s[r][i]);
-          }
-        }
+      for (int r = 0; r < kRows; ++r) {
+        const Vec x = Broadcast(q[r]);
+#pragma GCC unroll 16
+        for (int i = 0; i < kVecs; ++i) s[r][i] = MulAdd(x, column[i], s[r][i]);
       }
-    } else {
-      const auto* k = reinterpret_cast<const float*>(keys);
-      for (int d = 0; d < a.head_dim; ++d, q += kRows, k += kKvBlockTokens) {
-#pragma GCC unroll 4
-        for (int i = 0; i < kScoreVecs; ++i) {
-          const Vec column = Load(k + i * kLanes);
-#pragma GCC unroll 12
-          for (int r = 0; r < kRows; ++r) s[r][i] = MulAdd(Broadcast(q[r]), column, s[r][i]);
-        }
+      q += kRows;
+    };
+    for (int d = 0; d < head_dim; d += kStep) {
+      VecBits words[kVecs];
+      Vec column[kVecs];
+#pragma GCC unroll 16
+      for (int i = 0; i < kVecs; ++i) {
+        const char* at = chunk.keys[block + i / kScoreVecs] +
+                         (d / kStep * kScoreVecs + i % kScoreVecs) * kVecBytes;
+        words[i] = LoadPairs(reinterpret_cast<const std::uint16_t*>(at));
+        column[i] = kBf16 ? LowHalf(words[i]) : reinterpret_cast<Vec>(words[i]);
+      }
+      add(column);
+      if constexpr (kBf16) {
+#pragma GCC unroll 16
+        for (int i = 0; i < kVecs; ++i) column[i] = HighHalf(words[i]);
+        add(column);
       }
     }
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-      for (int i = 0; i < kScoreVecs; ++i) score[r][i] = s[r][i];
+#pragma GCC unroll 16
+      for (int i = 0; i < kVecs; ++i) {
+        Store(score + r * kChunkTokens + block * kKvBlockTokens + i * kLanes, s[r][i]);
+      }
     }
   }
 
   // The scores of tokens that row r may not see become -inf, whatever lies in their slots: even
   // NaN.
-  LLAVA_INLINE_MEMBER void Mask(int r, std::int64_t first_token) {
+  LLAVA_INLINE_MEMBER void Mask(int r, const KeyChunk& chunk, float* score) const {
     VecInt lane;
     for (int i = 0; i < kLanes; ++i) lane[i] = i;
-    for (int i = 0; i < kScoreVecs; ++i) {
-      const auto seen = static_cast<std::int32_t>(visible[r] - first_token - i * kLanes);
-      score[r][i] = lane < seen ? score[r][i] : Broadcast(-__builtin_inff());
+    for (int i = 0; i < chunk.blocks * kScoreVecs; ++i) {
+      const auto seen = static_cast<std::int32_t>(visible[r] - chunk.first - i * kLanes);
+      Store(score + i * kLanes,
+            lane < seen ? Load(score + i * kLanes) : Broadcast(-__builtin_inff()));
     }
   }
 
-  // Softmax weights of the block, relative to the largest score so far.
-  LLAVA_INLINE_MEMBER void Weigh(std::int64_t first_token) {
-    for (int r = 0; r < kRows; ++r) {
-      if (first_token + kKvBlockTokens > visible[r]) Mask(r, first_token);
-      Vec largest = score[r][0];
-      for (int i = 1; i < kScoreVecs; ++i) largest = Max(largest, score[r][i]);
-      const float block_top = MaxLane(largest);
-      const float new_top = block_top > top[r] ? block_top : top[r];
+  // Scores become the softmax weights of the chunk, relative to the largest score so far.
+  LLAVA_INLINE_MEMBER void Weigh(const KeyChunk& chunk, float* weight) {
+    const int vecs = chunk.blocks * kScoreVecs;
+    for (int r = 0; r < kRows; ++r, weight += kChunkTokens) {
+      if (chunk.first + chunk.blocks * kKvBlockTokens > visible[r]) Mask(r, chunk, weight);
+      Vec largest = Load(weight);
+      for (int i = 1; i < vecs; ++i) largest = Max(largest, Load(weight + i * kLanes));
+      const float chunk_top = MaxOfLanes(largest)[0];
+      const float new_top = chunk_top > top[r] ? chunk_top : top[r];
       factor[r] = new_top == top[r] ? 1.0f : Exp2(Broadcast(top[r] - new_top))[0];
       top[r] = new_top;
-      weight_sum[r] *= factor[r];
-      for (int i = 0; i < kScoreVecs; ++i) {
-        const Vec w = Exp2(score[r][i] - new_top);
-        weight_sum[r] += w;
-        for (int j = 0; j < kLanes; ++j) weight[(i * kLanes + j) * kRows + r] = w[j];
+      Vec weights = weight_sum[r] * factor[r];
+      for (int i = 0; i < vecs; ++i) {
+        const Vec w = Exp2(Load(weight + i * kLanes) - new_top);
+        weights += w;
+        Store(weight + i * kLanes, w);
       }
+      weight_sum[r] = weights;
     }
   }
 
-  // sum[d, d + kVecs * kLanes) = sum * factor + weight . value over the first `tokens` of a block.
+  // sum[d, d + kVecs * kLanes) = sum * factor + weight . value over the tokens of the chunk.
   template <int kVecs>
-  LLAVA_INLINE_MEMBER void AddValues(const char* values, int d, int tokens) {
+  LLAVA_INLINE_MEMBER void AddValues(const KeyChunk& chunk, int padded, int d,
+                                     const float* weight) {
     Vec s[kRows][kVecs];
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
       for (int i = 0; i < kVecs; ++i) s[r][i] = Load(sum + r * padded + d + i * kLanes) * factor[r];
     }
-    const float* w = weight;
-    constexpr int kStep = kBf16 ? 2 : 1;
-    const char* at = values + d * 4;  // two bf16, or one float
-    for (int t = 0; t < tokens; t += kStep, w += kStep * kRows, at += padded * 4) {
-      Vec value[kStep][kVecs];
-      for (int i = 0; i < kVecs; ++i) {
-        if constexpr (kBf16) {
-          const VecBits pairs =
-              LoadPairs(reinterpret_cast<const std::uint16_t*>(at) + i * 2 * kLanes);
-          value[0][i] = LowHalf(pairs);
-          value[1][i] = HighHalf(pairs);
-        } else {
-          value[0][i] = Load(reinterpret_cast<const float*>(at) + i * kLanes);
-        }
-      }
-      for (int step = 0; step < kStep && t + step < tokens; ++step) {
+    const auto add = [&](const float* w, const Vec* value) __attribute__((always_inline)) {
 #pragma GCC unroll 12
-        for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-          for (int i = 0; i < kVecs; ++i) {
-            s[r][i] = MulAdd(Broadcast(w[step * kRows + r]), value[step][i], s[r][i]);
-          }
+      for (int r = 0; r < kRows; ++r) {
+        const Vec x = Broadcast(w[r * kChunkTokens]);
+#pragma GCC unroll 8
+        for (int i = 0; i < kVecs; ++i) s[r][i] = MulAdd(x, value[i], s[r][i]);
+      }
+    };
+    constexpr int kStep = kBf16 ? 2 : 1;
+    for (int b = 0; b < chunk.blocks; ++b) {
+      const char* at = chunk.values[b] + d * 4;  // two bf16, or one float
+      const float* w = weight + b * kKvBlockTokens;
+      const std::int64_t tokens = SmallerOf(kKvBlockTokens, chunk.tokens - b * kKvBlockTokens);
+      for (std::int64_t t = 0; t < tokens; t += kStep, at += padded * 4) {
+        VecBits words[kVecs];
+        Vec value[kVecs];
+#pragma GCC unroll 8
+        for (int i = 0; i < kVecs; ++i) {
+          words[i] = LoadPairs(reinterpret_cast<const std::uint16_t*>(at + i * kVecBytes));
+          value[i] = kBf16 ? LowHalf(words[i]) : reinterpret_cast<Vec>(words[i]);
         }
+        add(w + t, value);
+        if (!kBf16 || t + 1 == tokens) continue;  // a slot without a token may hold anything
+#pragma GCC unroll 8
+        for (int i = 0; i < kVecs; ++i) value[i] = HighHalf(words[i]);
+        add(w + t + 1, value);
       }
     }
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
       for (int i = 0; i < kVecs; ++i) Store(sum + r * padded + d + i * kLanes, s[r][i]);
     }
   }
 
-  void Run(std::int64_t kv_head, std::int64_t first_row) {
-    Begin(kv_head, first_row);
-    const std::int64_t last_visible = visible[kRows - 1];
-    for (std::int64_t token = 0; token < last_visible; token += kKvBlockTokens) {
-      const std::int64_t tile = a.blocks[token / kKvBlockTokens] * a.kv_heads + kv_head;
-      Score(a.keys + tile * a.key_tile_bytes);
-      Weigh(token);
-      const char* values = a.values + tile * a.value_tile_bytes;
-      const int tokens = static_cast<int>(SmallerOf(kKvBlockTokens, last_visible - token));
-      int d = 0;
-      for (; d + 2 * kLanes <= padded; d += 2 * kLanes) AddValues<2>(values, d, tokens);
-      if (d < padded) AddValues<1>(values, d, tokens);
+  // The rows see no token of the chunk, or all of its first `tokens`, or some.
+  void Add(KeyChunk chunk, int head_dim) {
+    chunk.tokens = SmallerOf(chunk.tokens, visible[kRows - 1] - chunk.first);
+    if (chunk.tokens <= 0) return;
+    chunk.blocks = static_cast<int>((chunk.tokens + kKvBlockTokens - 1) / kKvBlockTokens);
+    alignas(64) float weight[kRows * kChunkTokens];
+    int block = 0;
+    for (; block + kBlocksAtOnce <= chunk.blocks; block += kBlocksAtOnce) {
+      Score<kBlocksAtOnce>(chunk, head_dim, block, weight);
     }
+    if constexpr (kBlocksAtOnce > 1) {
+      for (; block < chunk.blocks; ++block) Score<1>(chunk, head_dim, block, weight);
+    }
+    Weigh(chunk, weight);
+    const int padded = PaddedHeadDim(head_dim);
+    int d = 0;
+    for (; d + kVecsAtOnce * kLanes <= padded; d += kVecsAtOnce * kLanes) {
+      AddValues<kVecsAtOnce>(chunk, padded, d, weight);
+    }
+    for (; d < padded; d += kLanes) AddValues<1>(chunk, padded, d, weight);
+  }
+
+  void End(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first_row) const {
+    const int padded = PaddedHeadDim(a.head_dim);
     for (int r = 0; r < kRows; ++r) {
       const std::int64_t token = (first_row + r) / a.group;
       const std::int64_t head = kv_head * a.group + (first_row + r) % a.group;
@@ -179,14 +228,50 @@ struct AttentionTile {
   }
 };
 
-template <bool kBf16, int kRows = kAttentionRows>
+LLAVA_INLINE KeyChunk ChunkAt(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first,
+                              std::int64_t visible) {
+  KeyChunk chunk;
+  chunk.first = first;
+  chunk.tokens = SmallerOf(kChunkTokens, visible - first);
+  for (std::int64_t token = 0; token < chunk.tokens; token += kKvBlockTokens, ++chunk.blocks) {
+    const std::int64_t tile = a.blocks[(first + token) / kKvBlockTokens] * a.kv_heads + kv_head;
+    chunk.keys[chunk.blocks] = a.keys + tile * a.key_tile_bytes;
+    chunk.values[chunk.blocks] = a.values + tile * a.value_tile_bytes;
+  }
+  return chunk;
+}
+
+// `tiles` <= kTiles tiles of kRows rows each.
+template <int kRows, bool kBf16, int kTiles>
+void AttendTiles(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first_row,
+                 std::int64_t tiles) {
+  AttentionTile<kRows, kBf16> tile[kTiles];
+  for (std::int64_t i = 0; i < tiles; ++i) tile[i].Begin(a, kv_head, first_row + i * kRows);
+  const std::int64_t visible = VisibleTo(a, first_row + tiles * kRows - 1);
+  for (std::int64_t first = 0; first < visible; first += kChunkTokens) {
+    const KeyChunk chunk = ChunkAt(a, kv_head, first, visible);
+    for (std::int64_t i = 0; i < tiles; ++i) tile[i].Add(chunk, a.head_dim);
+  }
+  for (std::int64_t i = 0; i < tiles; ++i) tile[i].End(a, kv_head, first_row + i * kRows);
+}
+
+// The last rows, too few for a whole tile.
+template <bool kBf16, int kRows = kQueryRows - 1>
+void AttendRest(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first_row,
+                std::int64_t rows) {
+  if (rows == kRows) {
+    AttendTiles<kRows, kBf16, 1>(a, kv_head, first_row, 1);
+  } else if constexpr (kRows > 1) {
+    AttendRest<kBf16, kRows - 1>(a, kv_head, first_row, rows);
+  }
+}
+
+template <bool kBf16>
 void AttendOf(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first_row,
               std::int64_t rows) {
-  if (rows == kRows) {
-    AttentionTile<kRows, kBf16>(a).Run(kv_head, first_row);
-  } else if constexpr (kRows > 1) {
-    AttendOf<kBf16, kRows - 1>(a, kv_head, first_row, rows);
-  }
+  const std::int64_t tiles = rows / kQueryRows, rest = rows % kQueryRows;
+  if (tiles > 0) AttendTiles<kQueryRows, kBf16, kQueryTiles>(a, kv_head, first_row, tiles);
+  if (rest > 0) AttendRest<kBf16>(a, kv_head, first_row + tiles * kQueryRows, rest);
 }
 
 void Attend(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first_row,

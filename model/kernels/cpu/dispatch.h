@@ -81,6 +81,16 @@ struct AttentionArgs {
   const std::int32_t* blocks;  // the sequence's block table
 };
 
+// Numbers of a row that are added up in fp32; sums of more are in double, for a vocabulary has 10^5
+// of them, of which fp32 would lose the small ones.
+inline constexpr std::int64_t kSumBlock = 512;
+
+// What some numbers of a row make together.
+struct RowShare {
+  double sum;
+  std::int64_t count;
+};
+
 // One set of kernels. All are pure functions of their arguments; any thread.
 struct KernelTable {
   const char* name;
@@ -103,8 +113,17 @@ struct KernelTable {
                      std::int64_t head_dim);
   // The largest of n >= 1 numbers; NaN when one is NaN.
   float (*max_of_row)(const float* x, std::int64_t n);
-  // y = 2^((x - top) * scale); their sum. May be in place.
-  double (*weights_of_row)(const float* x, float top, float scale, std::int64_t n, float* y);
+  // y = 2^((x - top) * scale); their sum. May be in place. block_sums[i] becomes the sum of
+  // [i * kSumBlock, (i + 1) * kSumBlock).
+  double (*weights_of_row)(const float* x, float top, float scale, std::int64_t n, float* y,
+                           float* block_sums);
+  // The weights below `least` become 0; the sum of the others, and block_sums as above.
+  double (*cut_row)(float* weights, float least, std::int64_t n, float* block_sums);
+  // Of the weights, none of which is negative, that are `least` > 0 or more.
+  RowShare (*share_of)(const float* weights, float least, std::int64_t n);
+  // The first i in [from, n) with least <= x[i] < below; n when there is none.
+  std::int64_t (*find_in_row)(const float* x, std::int64_t from, std::int64_t n, float least,
+                              float below);
 };
 
 const KernelTable& BaselineKernels();

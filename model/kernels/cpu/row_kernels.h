@@ -53,45 +53,6 @@ void QuickGeluRow(const float* x, std::int64_t n, float* y) {
   });
 }
 
-// The largest of n >= 1 numbers; NaN when one is NaN.
-float MaxOfRow(const float* x, std::int64_t n) {
-  Vec best[2] = {Broadcast(x[0]), Broadcast(x[0])};
-  Vec nans = Vec{};
-  std::int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    for (int j = 0; j < 2; ++j) {
-      const Vec v = Load(x + i + j * kLanes);
-      best[j] = Max(best[j], v);
-      nans = v == v ? nans : v;
-    }
-  }
-  float result = MaxLane(Max(best[0], best[1]));
-  for (; i < n; ++i) {
-    if (x[i] != x[i]) return x[i];
-    result = x[i] > result ? x[i] : result;
-  }
-  for (int j = 0; j < kLanes; ++j) {
-    if (nans[j] != nans[j]) return nans[j];
-  }
-  return result;
-}
-
-// The weights are added up 16 to a lane in fp32 and from there on in double: a vocabulary has 10^5
-// of them, of which fp32 would lose the small ones.
-double WeightsOfRow(const float* x, float top, float scale, std::int64_t n, float* y) {
-  ForEachVec(n, y,
-             [&](auto at) __attribute__((always_inline)) { return Exp2((at(x) - top) * scale); });
-  double total = 0;
-  std::int64_t i = 0;
-  for (; i + 16 * kLanes <= n; i += 16 * kLanes) {
-    Vec sum{};
-    for (int j = 0; j < 16; ++j) sum += Load(y + i + j * kLanes);
-    total += SumLanes(sum);
-  }
-  for (; i < n; ++i) total += y[i];
-  return total;
-}
-
 void RotateRow(float* x, const float* cos, const float* sin, std::int64_t heads,
                std::int64_t head_dim) {
   const std::int64_t half = head_dim / 2;

@@ -103,20 +103,51 @@ LLAVA_INLINE Vec HighHalf(VecBits pairs) { return reinterpret_cast<Vec>(pairs & 
 LLAVA_INLINE Vec Max(Vec a, Vec b) { return a < b ? b : a; }
 LLAVA_INLINE Vec Min(Vec a, Vec b) { return b < a ? b : a; }
 
-LLAVA_INLINE float MaxLane(Vec v) {
-  float best = v[0];
-  for (int i = 1; i < kLanes; ++i) best = v[i] > best ? v[i] : best;
-  return best;
+// Lane i of the result is lane i ^ kDistance of v.
+template <int kDistance, typename V>
+LLAVA_INLINE V Exchanged(V v) {
+  constexpr int d = kDistance;
+  if constexpr (kLanes == 4) {
+    return __builtin_shufflevector(v, v, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d);
+  } else if constexpr (kLanes == 8) {
+    return __builtin_shufflevector(v, v, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d, 4 ^ d, 5 ^ d, 6 ^ d, 7 ^ d);
+  } else {
+    return __builtin_shufflevector(v, v, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d, 4 ^ d, 5 ^ d, 6 ^ d, 7 ^ d,
+                                   8 ^ d, 9 ^ d, 10 ^ d, 11 ^ d, 12 ^ d, 13 ^ d, 14 ^ d, 15 ^ d);
+  }
 }
 
-// Sums lanes pairwise, so that the order does not depend on the optimiser.
-LLAVA_INLINE float SumLanes(Vec v) {
-  float part[kLanes];
-  for (int i = 0; i < kLanes; ++i) part[i] = v[i];
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) part[i] += part[i + width];
-  }
-  return part[0];
+// The largest lane, in every lane. No lane may be NaN.
+LLAVA_INLINE Vec MaxOfLanes(Vec v) {
+  if constexpr (kLanes > 8) v = Max(v, Exchanged<8>(v));
+  if constexpr (kLanes > 4) v = Max(v, Exchanged<4>(v));
+  v = Max(v, Exchanged<2>(v));
+  return Max(v, Exchanged<1>(v));
+}
+
+// Adds lanes pairwise, so that the order does not depend on the optimiser.
+template <typename V>
+LLAVA_INLINE auto SumLanes(V v) {
+  if constexpr (kLanes > 8) v += Exchanged<8>(v);
+  if constexpr (kLanes > 4) v += Exchanged<4>(v);
+  v += Exchanged<2>(v);
+  v += Exchanged<1>(v);
+  return v[0];
+}
+
+// The first lane of a comparison's result that holds; kLanes when none does.
+LLAVA_INLINE int FirstLane(VecInt holds) {
+#if defined(__AVX512DQ__) && LLAVA_LANES == 16
+  const unsigned bits = _mm512_movepi32_mask(reinterpret_cast<__m512i>(holds));
+  return bits == 0 ? kLanes : __builtin_ctz(bits);
+#elif defined(__AVX2__) && LLAVA_LANES == 8
+  const auto bits = static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<Vec>(holds)));
+  return bits == 0 ? kLanes : __builtin_ctz(bits);
+#else
+  int lane = 0;
+  while (lane < kLanes && holds[lane] == 0) ++lane;
+  return lane;
+#endif
 }
 
 // 2^x with a relative error under 2e-7; exactly 0 below 2^-126 (and for -inf). x at most 127.

@@ -9,6 +9,7 @@
 #include "model/kernels/cpu/fp32_format.h"
 #include "model/kernels/cpu/gemm_kernel.h"
 #include "model/kernels/cpu/row_kernels.h"
+#include "model/kernels/cpu/sampling_kernels.h"
 
 namespace llava::model::LLAVA_ISA {
 
@@ -24,7 +25,10 @@ inline constexpr KernelTable MakeTable(const char* name) {
                        .quick_gelu_row = QuickGeluRow,
                        .rotate_row = RotateRow,
                        .max_of_row = MaxOfRow,
-                       .weights_of_row = WeightsOfRow};
+                       .weights_of_row = WeightsOfRow,
+                       .cut_row = CutRow,
+                       .share_of = ShareOf,
+                       .find_in_row = FindInRow};
   table.gemm[static_cast<int>(WeightFormat::kFp32)] = MakeGemmKernels<Fp32Format>();
   table.gemm[static_cast<int>(WeightFormat::kBlockFloat)] = MakeGemmKernels<BlockFloatFormat>();
   return table;

@@ -1,5 +1,7 @@
 #include "model/network/sampler.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -201,6 +203,86 @@ TEST(SamplerTest, LogprobsAreThoseOfTheModel) {
   EXPECT_EQ(Sample({1.0f, 3.0f}, p).top.size(), 2u);
   p.top_logprobs = 0;
   EXPECT_TRUE(Sample({1.0f, 3.0f}, p).top.empty());
+}
+
+TEST(SamplerTest, EqualLogitsAreKeptBySmallerId) {
+  SamplingParams p;
+  p.temperature = 1.0;
+  const std::vector<float> row(10'000, 0.25f);
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    p.top_k = 3;
+    p.top_p = 1.0;
+    EXPECT_LT(Sample(row, p, seed).token, 3);
+    p.top_k = 0;
+    p.top_p = 0.0005;  // exactly five of them
+    EXPECT_LT(Sample(row, p, seed).token, 5);
+  }
+}
+
+TEST(SamplerTest, ATemperatureNextToZeroIsGreedy) {
+  SamplingParams p;
+  for (const double temperature : {1e-10, 1e-40, 1e-300}) {
+    p.temperature = temperature;
+    EXPECT_EQ(Sample({1.0f, 3.0f, 2.9f}, p).token, 1) << temperature;
+  }
+}
+
+TEST(SamplerTest, APenaltyNextToNothingLeavesANumber) {
+  SamplingParams p;
+  p.repetition_penalty = 1e-300;
+  for (const double temperature : {0.0, 1.0}) {
+    p.temperature = temperature;
+    EXPECT_EQ(Sample({1.0f, 3.0f, 0.0f}, p, 0, {0, 2}).token, 0);
+  }
+}
+
+// Rows of all kinds, alone and as a step of many on several threads.
+TEST(BatchSamplerTest, ABatchGivesWhatItsRowsGiveAlone) {
+  constexpr int kRows = 40, kWords = 20'000;
+  Rng rng(12);
+  std::vector<std::vector<float>> logits;
+  std::vector<SamplingParams> params(kRows);
+  std::vector<LogitsProcessors> processors(kRows);
+  std::vector<std::int32_t> alone;
+  std::vector<SampleRow> rows;
+  for (int i = 0; i < kRows; ++i) {
+    logits.push_back(RandomRow(rng, kWords));
+    SamplingParams& p = params[i];
+    p.temperature = i % 4;
+    if (rng.Chance(0.7)) p.top_p = rng.Uniform();
+    if (rng.Chance(0.5)) p.top_k = static_cast<int>(rng.Between(1, kWords));
+    if (rng.Chance(0.3)) p.min_p = rng.Uniform();
+    alone.push_back(Sample(logits[i], p, i).token);
+  }
+  for (int i = 0; i < kRows; ++i) {
+    rows.push_back({logits[i],
+                    {.params = &params[i],
+                     .tokens = {},
+                     .processors = processors[i],
+                     .seed = static_cast<std::uint64_t>(i)}});
+  }
+  const int threads = at::get_num_threads();
+  BatchSampler sampler;
+  for (const int count : {1, 4, 2}) {
+    at::set_num_threads(count);
+    const auto tokens = sampler.Sample(rows);
+    ASSERT_EQ(std::ssize(tokens), kRows);
+    for (int i = 0; i < kRows; ++i) EXPECT_EQ(tokens[i]->token, alone[i]) << count << " " << i;
+  }
+  at::set_num_threads(threads);
+}
+
+TEST(BatchSamplerTest, ARowThatFailsIsThatRowsTrouble) {
+  const SamplingParams params;
+  const std::vector<float> good = {1.0f, 2.0f}, bad = {1.0f, NAN};
+  const SampleContext context{.params = &params, .tokens = {}, .processors = {}};
+  const std::vector<SampleRow> rows = {{good, context}, {bad, context}, {good, context}};
+  BatchSampler sampler;
+  const auto tokens = sampler.Sample(rows);
+  EXPECT_EQ(tokens[0]->token, 1);
+  EXPECT_EQ(tokens[1].status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(tokens[2]->token, 1);
+  EXPECT_TRUE(sampler.Sample({}).empty());
 }
 
 TEST(SamplerTest, LogitsThatAreNoNumbersAreAnError) {
