@@ -18,7 +18,7 @@ bool Engine::RunOnce() {
   PublishEnds(out, now);
   FreeVersions(out);
   wake_ = out.wake;
-  const bool has_work = !out.plan.chunks.empty();
+  const bool has_work = out.plan.has_work();
   if (has_work) RunStep(out.plan, schedule);
   UpdateStats();
   return has_work;
@@ -153,7 +153,7 @@ void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
                     .sequences = static_cast<int>(plan.chunks.size()),
                     .tokens = plan.total_tokens,
                     .decodes = 0,
-                    .images = static_cast<int>(plan.encodes.size()),
+                    .images = 0,
                     .schedule = schedule,
                     .encode = {},
                     .forward = {},
@@ -161,11 +161,15 @@ void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
   for (const scheduling::PlannedChunk& chunk : scheduler_.step()) {
     if (chunk.decode) ++report.decodes;
   }
+  for (const scheduling::EncodeImage& encode : plan.encodes) {
+    if (encode.is_last()) ++report.images;
+  }
   inbox_.StepBegins();
   const TimePoint start = clock_->Now();
   if (!plan.encodes.empty()) report.status = executor_->EncodeImages(plan);
   const TimePoint encoded = clock_->Now();
-  if (report.status.ok()) {
+  result_ = {};
+  if (report.status.ok() && !plan.chunks.empty()) {
     absl::StatusOr<scheduling::StepResult> result = executor_->Forward(plan);
     report.status = result.status();
     if (result.ok()) result_ = *std::move(result);

@@ -38,13 +38,15 @@ class Executor {
   // No step will name it again. Frees what belongs to it; its features were dropped before.
   virtual void RemoveVersion(const Digest& version) = 0;
 
-  // Forgets encoded images; unknown ids are skipped.
+  // Forgets encoded and half-encoded images; unknown ids are skipped.
   virtual void DropFeatures(std::span<const scheduling::FeatureId> features) = 0;
 
-  // plan.encodes, as one batch. Called before Forward and only when there are any.
+  // plan.encodes: the slices of one picture in their order; those that are whole tiles may be one
+  // batch. Keeps what is half encoded until its last slice or until it is dropped. Called before
+  // Forward and only when there are any.
   virtual absl::Status EncodeImages(const scheduling::StepPlan& plan) = 0;
 
-  // plan.copies, then the flattened batch, then plan.samples.
+  // plan.copies, then the flattened batch, then plan.samples. Called only when there are chunks.
   virtual absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) = 0;
 };
 

@@ -16,7 +16,7 @@ struct StepReport {
   int sequences = 0;    // chunks of the step
   int tokens = 0;       // rows of the flattened batch
   int decodes = 0;      // of these: single tokens after the first
-  int images = 0;       // encoded
+  int images = 0;       // whose encoding ended
   Duration schedule{};  // Tick
   Duration encode{};    // 0 without images
   Duration forward{};

@@ -23,7 +23,7 @@ double CostModel::Cost::At(TimePoint now) const {
   return seconds.Quantile(kQuantile) * std::exp2(-Seconds(now - last) / Seconds(kHalfLife));
 }
 
-void CostModel::StepDone(int prompt_tokens, int decodes, int images, Duration encode,
+void CostModel::StepDone(int prompt_tokens, int decodes, double images, Duration encode,
                          Duration forward, TimePoint now) {
   if (images > 0) image_.Add(Seconds(encode) / images, now);
   if (prompt_tokens >= kMinPromptTokens) {

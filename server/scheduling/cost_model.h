@@ -33,8 +33,9 @@ class CostModel {
   // of this is enough.
   static constexpr Duration kHalfLife = std::chrono::seconds(10);
 
-  // A step that ended at `now`. `prompt_tokens`: of its prompt chunks. `encode`: all its images.
-  void StepDone(int prompt_tokens, int decodes, int images, Duration encode, Duration forward,
+  // A step that ended at `now`. `prompt_tokens`: of its prompt chunks. `images`: tiles that it
+  // encoded; of one that goes through some of the layers, that share. `encode`: all of them.
+  void StepDone(int prompt_tokens, int decodes, double images, Duration encode, Duration forward,
                 TimePoint now);
 
   // A lower bound for the time that `work` takes, as it is believed at `now`. REQUIRES: `now` is

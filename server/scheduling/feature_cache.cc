@@ -4,10 +4,16 @@
 
 namespace llava::scheduling {
 
+bool FeatureCache::Has(const FeatureKey& key) const {
+  const auto found = ids_.find(key);
+  return found != ids_.end() && !entries_.at(found->second).progress.has_value();
+}
+
 std::optional<FeatureId> FeatureCache::Pin(const FeatureKey& key) {
   const auto found = ids_.find(key);
   if (found == ids_.end()) return std::nullopt;
   Entry& entry = entries_.at(found->second);
+  if (entry.progress.has_value()) return std::nullopt;
   if (entry.pins++ == 0) idle_.erase(entry.idle);
   return found->second;
 }
@@ -20,7 +26,8 @@ std::optional<FeatureId> FeatureCache::Insert(const FeatureKey& key, std::int64_
   }
   const FeatureId id(++last_id_);
   LLAVA_CHECK(ids_.emplace(key, id).second);
-  entries_[id] = Entry{.key = key, .bytes = bytes, .pins = 1, .valid = true, .idle = {}};
+  entries_[id] =
+      Entry{.key = key, .bytes = bytes, .pins = 1, .valid = true, .progress = {}, .idle = {}};
   bytes_ += bytes;
   return id;
 }
@@ -32,7 +39,20 @@ void FeatureCache::Unpin(FeatureId feature) {
   LLAVA_CHECK_GT(entry.pins, 0);
   if (--entry.pins > 0) return;
   entry.idle = idle_.insert(idle_.end(), feature);
-  if (!entry.valid) Drop(feature);
+  if (!entry.valid || entry.progress.has_value()) Drop(feature);
+}
+
+std::optional<EncodeProgress> FeatureCache::progress(FeatureId feature) const {
+  const auto found = entries_.find(feature);
+  return found == entries_.end() ? std::nullopt : found->second.progress;
+}
+
+void FeatureCache::SetProgress(FeatureId feature, std::optional<EncodeProgress> progress) {
+  Entry& entry = entries_.at(feature);
+  LLAVA_CHECK_EQ(entry.pins, 1);
+  if (entry.progress.has_value()) --unfinished_;
+  if (progress.has_value()) ++unfinished_;
+  entry.progress = progress;
 }
 
 void FeatureCache::Invalidate(FeatureId feature) {
@@ -68,6 +88,7 @@ void FeatureCache::Drop(FeatureId feature) {
   bytes_ -= found->second.bytes;
   idle_.erase(found->second.idle);
   if (found->second.valid) ids_.erase(found->second.key);
+  if (found->second.progress.has_value()) --unfinished_;
   entries_.erase(found);
   dropped_.push_back(feature);
 }

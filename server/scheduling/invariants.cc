@@ -126,11 +126,21 @@ absl::Status CheckFeatures(const Scheduler& scheduler) {
   for (const Sequence* sequence : scheduler.planner().running()) {
     for (const Pin& pin : sequence->pins) ++pins[pin.feature];
   }
+  std::size_t unfinished = 0;
   for (const auto& [feature, count] : pins) {
+    if (features.progress(feature).has_value()) {
+      ++unfinished;
+      if (count != 1) {
+        return Broken(6, "feature ", feature.value(), " is half encoded and has ", count, " pins");
+      }
+    }
     if (features.pins(feature) != count) {
       return Broken(6, "feature ", feature.value(), " is pinned ", features.pins(feature),
                     " times by ", count, " sequences");
     }
+  }
+  if (unfinished != features.unfinished() || unfinished > kMaxUnfinishedImages) {
+    return Broken(6, unfinished, " half-encoded features of ", features.unfinished());
   }
   return absl::OkStatus();
 }
@@ -161,10 +171,11 @@ absl::Status CheckDomains(const Scheduler& scheduler) {
 // 7, 8: the step.
 absl::Status CheckPlan(const Scheduler& scheduler, const StepPlan& plan) {
   const BlockPool& pool = scheduler.planner().kv().pool();
+  std::unordered_set<FeatureId> images;
+  for (const EncodeImage& encode : plan.encodes) images.insert(encode.feature);
   if (plan.total_tokens > scheduler.options().max_batch_tokens ||
-      static_cast<int>(plan.encodes.size()) > scheduler.options().max_images_per_step) {
-    return Broken(7, "the step has ", plan.total_tokens, " tokens and ", plan.encodes.size(),
-                  " images");
+      static_cast<int>(images.size()) > scheduler.options().max_images_per_step) {
+    return Broken(7, "the step has ", plan.total_tokens, " tokens and ", images.size(), " images");
   }
   int tokens = 0;
   std::unordered_set<int> written;
@@ -185,7 +196,7 @@ absl::Status CheckPlan(const Scheduler& scheduler, const StepPlan& plan) {
 
 // 10: somebody always gets on.
 absl::Status CheckProgress(const Scheduler& scheduler, const StepPlan& plan) {
-  if (!plan.chunks.empty()) return absl::OkStatus();
+  if (plan.has_work()) return absl::OkStatus();
   for (const auto& [id, request] : scheduler.requests()) {
     if (!request->paused) return Broken(10, "request ", id.value(), " could run and nothing does");
   }

@@ -30,6 +30,8 @@ inline constexpr int kMaxTenants = 4096;           // with a remembered token co
 inline constexpr int kMaxVersions = 8;             // model versions loaded at once
 inline constexpr int kMaxStreamTokens = 4096;      // buffered for a slow reader
 inline constexpr int kPriorities = 3;
+inline constexpr int kMaxUnfinishedImages = 3;  // half encoded; as many as there are priorities
+inline constexpr int kMaxEncoderParts = 1024;   // that a step can cut the vision tower into
 
 static_assert(kMaxRunning <= kMaxBatchTokens, "all decodes fit into one step");
 static_assert(kMaxContextTokens / kKvBlockTokens <= kMaxBlocks, "one sequence fits into the pool");
@@ -41,6 +43,9 @@ struct SchedulerOptions {
   int max_running = 64;         // sequences holding blocks; at most max_batch_tokens
   int max_images_per_step = 1;  // encoder budget; tiles, but a picture of more goes alone
   int max_context_tokens = 4096;
+  // What a step may take while somebody reads (step_clock.h); 0: any time.
+  Duration max_step_time{};
+  int encoder_parts = 1;  // that the executor cuts the vision tower into
   std::int64_t feature_cache_bytes = std::int64_t{256} << 20;
   std::int64_t feature_bytes_per_token = 0;  // hidden size x element size
   bool prefix_cache = true;

@@ -25,6 +25,11 @@ enum class Mark : std::uint8_t {
   kHeadBlockedElsewhere,  // ... and held back those of another version
   kChunkCutAtImage,       // a prompt waits for the encoder
   kChunkEndsInsideImage,  // the step's budget ended inside an image
+  kChunkCutByTime,        // somebody reads, and the step has no time for more of a prompt
+  kImageCutInsideTile,    // ... nor for more layers of a picture's tile
+  kImageCutBetweenTiles,  // ... nor for more tiles of a picture
+  kOnlyEncoded,           // a step encodes for a prompt and computes none of it
+  kEncoderTaken,          // a picture waits for the half-encoded one of a better sequence
   kFeatureHit,            // an image was encoded before
   kFeatureEvicted,        // an encoded image gave way to another
   kFeatureFull,           // pinned images left no room for another

@@ -10,6 +10,7 @@ void StepPlan::Clear() {
   image_rows.clear();
   samples.clear();
   total_tokens = 0;
+  total_keys = 0;
 }
 
 }  // namespace llava::scheduling

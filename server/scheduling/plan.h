@@ -19,11 +19,36 @@
 
 namespace llava::scheduling {
 
-// Run the vision tower and the projector on `image` and keep the result, [count, hidden], as
-// `feature` until it is named in StepPlan::drop_features.
+// A piece of the vision tower's work on one picture: tiles [first_tile, first_tile + tiles) through
+// the parts [first_part, first_part + parts) of the `of` parts that an executor cuts the tower and
+// the projector into. Only a single tile is cut between parts.
+struct EncodeSlice {
+  int first_tile = 0;
+  int tiles = 1;
+  int first_part = 0;
+  int parts = 1;
+  int of = 1;
+
+  std::int64_t work() const { return std::int64_t{tiles} * parts; }  // in parts of one tile
+};
+
+// Run the vision tower and the projector on `image`, as far as `slice` says, and after the last
+// slice keep the result, [count, hidden], as `feature` until it is named in
+// StepPlan::drop_features. The slices of a picture come in order, tile by tile, without gaps, in
+// one step or in several; what is half done is dropped like a feature. Its bits are those of one
+// slice of everything, as far as the device's kernels give a tile the same bits whatever stands
+// beside it (those of the CPU do).
 struct EncodeImage {
   FeatureId feature;
   const ImageInput* image;
+  EncodeSlice slice = {};
+
+  // Whether the slice is the picture's last one, or its first.
+  bool is_last() const {
+    return slice.first_tile + slice.tiles == image->tiles &&
+           slice.first_part + slice.parts == slice.of;
+  }
+  bool is_first() const { return slice.first_tile == 0 && slice.first_part == 0; }
 };
 
 // Copy keys and values of all layers of block `from` to block `to`, before the forward pass. A
@@ -77,9 +102,10 @@ struct StepPlan {
   std::vector<Chunk> chunks;  // disjoint slots
   std::vector<ImageRows> image_rows;
   std::vector<Sample> samples;
-  int total_tokens = 0;  // rows of the flattened batch
+  int total_tokens = 0;         // rows of the flattened batch
+  std::int64_t total_keys = 0;  // that these rows attend to, all rows together
 
-  bool empty() const { return chunks.empty() && drop_features.empty(); }
+  bool has_work() const { return !chunks.empty() || !encodes.empty(); }  // for an executor
   void Clear();
 };
 

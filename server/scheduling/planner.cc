@@ -1,16 +1,12 @@
 #include "server/scheduling/planner.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "base/check.h"
+#include "server/scheduling/planner_step.h"
 
 namespace llava::scheduling {
 namespace {
-
-auto RunningOrder(const Sequence& sequence) {
-  return std::make_tuple(sequence.rank_class, sequence.request->id, sequence.choice);
-}
 
 // Room for the longest answer, so that no tick moves what grows with it.
 void ReserveLongest(Sequence& sequence) {
@@ -41,15 +37,6 @@ std::size_t GivenClass(const Sequence& sequence) {
 
 }  // namespace
 
-struct Planner::Step {
-  TimePoint now;
-  int version;
-  int tokens_left;
-  int images_left;
-  StepPlan* plan;
-  std::vector<PlannedChunk>* chunks;
-};
-
 Planner::Planner(const SchedulerOptions& options, Marks* marks)
     : options_(options),
       marks_(marks),
@@ -59,7 +46,7 @@ Planner::Planner(const SchedulerOptions& options, Marks* marks)
 
 void Planner::Plan(TimePoint now, int version, StepBudget budget, StepPlan* plan,
                    std::vector<PlannedChunk>* chunks) {
-  Step step{now, version, budget.tokens, budget.images, plan, chunks};
+  Step step(now, version, budget, plan, chunks);
   StartUrgent(step);
   PlanDecodes(step);
   PlanPrompts(step);
@@ -107,10 +94,9 @@ Sequence* Planner::WorseClassVictim(const Step& step, int its_class) const {
 void Planner::PlanDecodes(Step& step) {
   for (std::size_t i = 0; i < running_.size() && step.tokens_left > 0; ++i) {
     Sequence& sequence = *running_[i];
-    if (sequence.request->paused || sequence.request->version != step.version ||
-        !sequence.is_decode()) {
-      continue;
-    }
+    if (sequence.request->paused || !sequence.is_decode()) continue;
+    step.time.HasReader();
+    if (sequence.request->version != step.version) continue;
     const std::size_t copies = step.plan->copies.size();
     if (!kv_.Grow(sequence, &step.plan->copies) && !PreemptToGrow(step, sequence, &i)) return;
     PlannedChunk& chunk = AddChunk(step, sequence, 1);
@@ -130,7 +116,7 @@ bool Planner::PreemptToGrow(Step& step, Sequence& sequence, std::size_t* positio
       Hit(marks_, victim == &sequence ? Mark::kPreemptedItself : Mark::kPreemptedForDecode);
     }
     LLAVA_CHECK(!victim->in_step);
-    if (RunningOrder(*victim) < RunningOrder(sequence)) --*position;
+    if (RunsBefore(*victim, sequence)) --*position;
     Preempt(*victim);
     if (victim == &sequence) return false;
   } while (!kv_.Grow(sequence, &step.plan->copies));
@@ -140,7 +126,7 @@ bool Planner::PreemptToGrow(Step& step, Sequence& sequence, std::size_t* positio
 void Planner::PlanPrompts(Step& step) {
   if (step.chunks->size() == running_.size()) return;  // nobody has a prompt to compute
   for (Sequence* sequence : running_) {
-    if (step.tokens_left == 0) return;
+    if (step.tokens_left == 0 || step.time.IsOver()) return;
     if (sequence->in_step || sequence->request->paused || sequence->is_decode() ||
         sequence->request->version != step.version) {
       continue;
@@ -150,7 +136,7 @@ void Planner::PlanPrompts(Step& step) {
 }
 
 void Planner::PlanStarts(Step& step) {
-  while (step.tokens_left > 0) {
+  while (step.tokens_left > 0 && !step.time.IsOver()) {
     Sequence* best = waiting_.Best(step.now, step.version);
     if (best == nullptr || IsHeldBack(step, *best)) return;
     if (!MakeRoom(step, *best)) {
@@ -216,7 +202,8 @@ Sequence* Planner::LastPaused() const {
   return nullptr;
 }
 
-// False when its next image waits for the encoder: what is before that runs now, if there is any.
+// False when the step's time is over, or when its next image waits for the encoder: what is before
+// that runs now, if there is any.
 bool Planner::AddPrompt(Step& step, Sequence& sequence) {
   const int before = sequence.computed;
   kv_.Adopt(sequence);
@@ -224,11 +211,20 @@ bool Planner::AddPrompt(Step& step, Sequence& sequence) {
   if (sequence.outputs() == 0 && sequence.request->usage.preemptions == 0) {
     sequence.request->usage.cached_tokens += sequence.computed - before;
   }
-  const int wanted = std::min(sequence.remaining(), step.tokens_left);
+  const int wanted =
+      std::min({sequence.remaining(), step.tokens_left, step.time.Tokens(sequence.computed)});
+  if (wanted < std::min(sequence.remaining(), step.tokens_left)) {
+    Hit(marks_, Mark::kChunkCutByTime);
+  }
+  if (wanted == 0) return false;
+  const std::size_t encodes = step.plan->encodes.size();
   const int count = FitImages(step, sequence, wanted);
-  if (count == 0) return false;
+  const bool encodes_only = count == 0 && step.plan->encodes.size() > encodes;
+  if (encodes_only) Hit(marks_, Mark::kOnlyEncoded);
+  if (count == 0 && !encodes_only) return false;
   AddImageRows(step, sequence, count);
   AddChunk(step, sequence, count);
+  step.time.PromptPlanned();
   // Its first token does not wait for the images of those behind it.
   if (count == sequence.remaining()) step.images_left = 0;
   return count == wanted;
@@ -236,89 +232,21 @@ bool Planner::AddPrompt(Step& step, Sequence& sequence) {
 
 PlannedChunk& Planner::AddChunk(Step& step, Sequence& sequence, int count) {
   StepPlan& plan = *step.plan;
-  const auto tokens =
-      std::span(sequence.tokens)
-          .subspan(static_cast<std::size_t>(sequence.computed), static_cast<std::size_t>(count));
-  plan.chunks.emplace_back(sequence.id, sequence.computed, plan.total_tokens, tokens,
-                           sequence.blocks);
+  if (count > 0) {
+    const auto tokens =
+        std::span(sequence.tokens)
+            .subspan(static_cast<std::size_t>(sequence.computed), static_cast<std::size_t>(count));
+    plan.chunks.emplace_back(sequence.id, sequence.computed, plan.total_tokens, tokens,
+                             sequence.blocks);
+  }
   plan.total_tokens += count;
+  plan.total_keys += KeysOf(sequence.computed, count);
   const auto first_sample = static_cast<int>(plan.samples.size());
   const bool last = count == sequence.remaining();
   const int samples = last ? AddSamples(sequence, plan.total_tokens - 1, &plan) : 0;
   step.tokens_left -= count;
   sequence.in_step = true;
   return step.chunks->emplace_back(&sequence, count, first_sample, samples);
-}
-
-// The longest part of the next `count` tokens whose images are encoded, or will be by this step.
-int Planner::FitImages(Step& step, Sequence& sequence, int count) {
-  const std::vector<ImageInput>& images = sequence.request->spec->images;
-  for (int i = 0; i < static_cast<int>(images.size()); ++i) {
-    const ImageInput& image = images[static_cast<std::size_t>(i)];
-    if (image.offset + image.count <= sequence.computed) continue;
-    if (image.offset >= sequence.computed + count) break;
-    if (!EnsureFeature(step, sequence, i)) {
-      Hit(marks_, Mark::kChunkCutAtImage);
-      return std::max(0, image.offset - sequence.computed);
-    }
-    if (image.offset + image.count > sequence.computed + count) {
-      Hit(marks_, Mark::kChunkEndsInsideImage);
-    }
-  }
-  return count;
-}
-
-bool Planner::EnsureFeature(Step& step, Sequence& sequence, int image) {
-  for (const Pin& pin : sequence.pins) {
-    if (pin.image == image) return true;
-  }
-  RequestState& request = *sequence.request;
-  const ImageInput& input = request.spec->images[static_cast<std::size_t>(image)];
-  const FeatureKey key{request.spec->version, request.spec->cache_domain, input.digest};
-  if (const auto feature = features_.Pin(key)) {
-    Hit(marks_, Mark::kFeatureHit);
-    ++counters_.images_needed;
-    sequence.pins.push_back({image, *feature});
-    return true;
-  }
-  if (step.images_left == 0) return false;
-  const std::uint64_t evictions = features_.evictions();
-  const auto feature = features_.Insert(key, options_.feature_bytes_per_token * input.count);
-  if (features_.evictions() > evictions) Hit(marks_, Mark::kFeatureEvicted);
-  if (!feature) {
-    Hit(marks_, Mark::kFeatureFull);
-    return false;
-  }
-  step.images_left -= std::min(step.images_left, input.tiles);
-  ++counters_.images_needed;
-  ++counters_.images_encoded;
-  ++request.usage.images_encoded;
-  sequence.pins.push_back({image, *feature});
-  step.plan->encodes.push_back({*feature, &input});
-  return true;
-}
-
-void Planner::AddImageRows(Step& step, const Sequence& sequence, int count) {
-  const std::vector<ImageInput>& images = sequence.request->spec->images;
-  for (const Pin& pin : sequence.pins) {
-    const ImageInput& image = images[static_cast<std::size_t>(pin.image)];
-    const int from = std::max(image.offset, sequence.computed);
-    const int to = std::min(image.offset + image.count, sequence.computed + count);
-    if (from >= to) continue;
-    step.plan->image_rows.push_back({step.plan->total_tokens + from - sequence.computed,
-                                     pin.feature, from - image.offset, to - from});
-  }
-}
-
-void Planner::ReleasePassedPins(Sequence& sequence) {
-  if (sequence.pins.empty()) return;
-  const std::vector<ImageInput>& images = sequence.request->spec->images;
-  std::erase_if(sequence.pins, [&](const Pin& pin) {
-    const ImageInput& image = images[static_cast<std::size_t>(pin.image)];
-    if (image.offset + image.count > sequence.computed) return false;
-    features_.Unpin(pin.feature);
-    return true;
-  });
 }
 
 void Planner::Fork(RequestState& request) {
@@ -364,15 +292,10 @@ void Planner::Finish(Sequence& sequence) {
   sequence.SetState(SequenceState::kFinished);
 }
 
-void Planner::ReleasePins(Sequence& sequence) {
-  for (const Pin& pin : sequence.pins) features_.Unpin(pin.feature);
-  sequence.pins.clear();
-}
-
 void Planner::InsertRunning(Sequence* sequence) {
-  const auto place = std::upper_bound(
-      running_.begin(), running_.end(), sequence,
-      [](const Sequence* a, const Sequence* b) { return RunningOrder(*a) < RunningOrder(*b); });
+  const auto place =
+      std::upper_bound(running_.begin(), running_.end(), sequence,
+                       [](const Sequence* a, const Sequence* b) { return RunsBefore(*a, *b); });
   running_.insert(place, sequence);
   ++running_of_[GivenClass(*sequence)];
 }

@@ -14,6 +14,7 @@
 #include "server/scheduling/marks.h"
 #include "server/scheduling/plan.h"
 #include "server/scheduling/sequence.h"
+#include "server/scheduling/step_times.h"
 #include "server/scheduling/waiting_queue.h"
 
 namespace llava::scheduling {
@@ -21,17 +22,20 @@ namespace llava::scheduling {
 // What a step does for one sequence, for when its results come.
 struct PlannedChunk {
   Sequence* sequence = nullptr;
-  int tokens = 0;
+  int tokens = 0;  // 0: its picture is encoded, and there is no chunk of it in the plan
   int first_sample = 0;
   int samples = 0;      // 0: the prompt goes on; n: the first tokens of n choices
   bool decode = false;  // its token comes after the first one
   bool copied = false;  // a block was copied for it
 };
 
-// What a step may use; below the configured maximum after the device ran out of memory.
+// What a step may use. Tokens and images are below the configured maximum after the device ran out
+// of memory.
 struct StepBudget {
   int tokens = 0;
   int images = 0;
+  StepTimes* times = nullptr;  // null: a step may take any time
+  Duration time{};             // see StepClock
 };
 
 // What the planner counts, from its beginning.
@@ -92,7 +96,11 @@ class Planner {
   int PeekCached(Sequence& sequence) { return kv_.PeekCached(sequence); }
 
  private:
-  struct Step;  // what is being planned
+  struct Step;       // what is being planned
+  struct Encoding {  // a half-encoded image, and the sequence that holds it
+    FeatureId feature;
+    const Sequence* sequence;
+  };
 
   void PlanDecodes(Step& step);
   void PlanPrompts(Step& step);
@@ -108,6 +116,11 @@ class Planner {
   PlannedChunk& AddChunk(Step& step, Sequence& sequence, int count);
   int FitImages(Step& step, Sequence& sequence, int count);
   bool EnsureFeature(Step& step, Sequence& sequence, int image);
+  static std::int64_t PartsFor(Step& step, const Sequence& sequence, const ImageInput& image);
+  bool MayBegin(Step& step, const Sequence& sequence, const ImageInput& image);
+  bool Encode(Step& step, const Sequence& sequence, const Pin& pin);
+  void ForgetEncoding(FeatureId feature);
+  void Unpin(const Pin& pin);
   void AddImageRows(Step& step, const Sequence& sequence, int count);
   void ReleasePassedPins(Sequence& sequence);
   void Charge(RequestState& request, int cached);
@@ -119,6 +132,7 @@ class Planner {
   Marks* const marks_;
   KvBlocks kv_;
   FeatureCache features_;
+  std::vector<Encoding> encoding_;
   WaitingQueue waiting_;
   std::vector<Sequence*> running_;
   std::array<int, kPriorities> running_of_{};  // by the class they were given

@@ -31,7 +31,7 @@ struct ImageInput {
   int count = 0;                  // of its tokens, at least 1 (576 for LLaVA-1.5 at 336 pixels)
   int height = 0;                 // pixels after preprocessing
   int width = 0;                  // pixels after preprocessing
-  int tiles = 1;                  // that the vision tower reads, all of them in one step
+  int tiles = 1;                  // that the vision tower reads
   int picture_height = 0;         // pixels before preprocessing
   int picture_width = 0;          // pixels before preprocessing
   std::vector<float> pixels_CHW;  // [tiles, 3, height, width], normalised

@@ -40,7 +40,10 @@ Scheduler::Scheduler(const SchedulerOptions& options, Marks* marks)
     : options_(options),
       marks_(marks),
       planner_(options_, marks),
-      budget_{options.max_batch_tokens, options.max_images_per_step} {
+      budget_{.tokens = options.max_batch_tokens,
+              .images = options.max_images_per_step,
+              .times = options.max_step_time > Duration(0) ? &step_times_ : nullptr,
+              .time = options.max_step_time} {
   LLAVA_CHECK(Validate(options).ok());
 }
 
@@ -82,7 +85,7 @@ void Scheduler::OnStep(std::span<Event> events) {
       FailStep(failed->status);
     }
   }
-  LLAVA_CHECK_EQ(results, out_.plan.chunks.empty() ? 0 : 1);
+  LLAVA_CHECK_EQ(results, out_.plan.has_work() ? 1 : 0);
   step_.clear();
 }
 
@@ -103,18 +106,24 @@ void Scheduler::MeasureStep(const StepDone& done) {
   for (const PlannedChunk& chunk : step_) {
     if (chunk.decode) ++decodes;
   }
-  int images = 0;
-  for (const EncodeImage& encode : out_.plan.encodes) images += encode.image->tiles;
-  cost_model_.StepDone(out_.plan.total_tokens - decodes, decodes, images, done.encode, done.forward,
-                       now_);
-  for (const EncodeImage& encode : out_.plan.encodes) {
-    for (const PlannedChunk& chunk : step_) {
-      if (chunk.decode) continue;
-      Request& request = *chunk.sequence->request->spec;
-      const bool its_own = !request.images.empty() && encode.image >= request.images.data() &&
-                           encode.image < request.images.data() + request.images.size();
-      if (its_own) chunk.sequence->request->usage.encode += done.encode;
-    }
+  const int prompt_tokens = out_.plan.total_tokens - decodes;
+  std::int64_t parts = 0;
+  for (const EncodeImage& encode : out_.plan.encodes) parts += encode.slice.work();
+  const double tiles = static_cast<double>(parts) / options_.encoder_parts;
+  cost_model_.StepDone(prompt_tokens, decodes, tiles, done.encode, done.forward, now_);
+  step_times_.Forwarded({out_.plan.total_tokens, out_.plan.total_keys}, prompt_tokens,
+                        done.forward);
+  step_times_.Encoded(parts, done.encode);
+  if (parts == 0) return;
+  for (const PlannedChunk& chunk : step_) {
+    const std::vector<ImageInput>& images = chunk.sequence->request->spec->images;
+    const bool its_own =
+        !chunk.decode && !images.empty() &&
+        std::any_of(
+            out_.plan.encodes.begin(), out_.plan.encodes.end(), [&](const EncodeImage& encode) {
+              return encode.image >= images.data() && encode.image < images.data() + images.size();
+            });
+    if (its_own) chunk.sequence->request->usage.encode += done.encode;
   }
 }
 
@@ -185,8 +194,10 @@ void Scheduler::ShrinkStep(const absl::Status& status) {
   Hit(marks_, Mark::kStepOutOfMemory);
   planner_.features().DropUnpinned();
   good_steps_ = 0;
-  const bool hopeless = ++short_steps_ >= kMemoryAttempts && out_.plan.total_tokens == 1;
-  budget_.tokens = std::max(1, out_.plan.total_tokens / 2);
+  // A single token, or a picture for which nothing else had to make way.
+  const bool smallest = out_.plan.total_tokens <= 1 && step_.size() == 1;
+  const bool hopeless = ++short_steps_ >= kMemoryAttempts && smallest;
+  if (out_.plan.total_tokens > 0) budget_.tokens = std::max(1, out_.plan.total_tokens / 2);
   budget_.images = std::max(1, budget_.images / 2);
   const bool only_one = step_.size() == 1;
   for (std::size_t i = step_.size(); i-- > 0;) {
@@ -241,6 +252,7 @@ SchedulerStats Scheduler::stats() const {
   stats.blocks_used = pool.used();
   stats.blocks_cached = pool.cached();
   stats.feature_bytes = planner_.features().bytes();
+  stats.unfinished_images = static_cast<int>(planner_.features().unfinished());
   stats.generated_tokens = generated_tokens_;
   stats.planner = planner_.counters();
   return stats;

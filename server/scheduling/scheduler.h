@@ -24,6 +24,7 @@
 #include "server/scheduling/planner.h"
 #include "server/scheduling/request.h"
 #include "server/scheduling/sequence.h"
+#include "server/scheduling/step_times.h"
 
 namespace llava::scheduling {
 
@@ -78,7 +79,7 @@ struct RequestEnd {
 };
 
 struct TickOutput {
-  StepPlan plan;  // to be run when it has chunks; then the next Tick gets StepDone or StepFailed
+  StepPlan plan;  // to be run when it has work; then the next Tick gets StepDone or StepFailed
   std::vector<TokenOut> tokens;  // in the order in which they are to be sent, before `ends`
   std::vector<RequestEnd> ends;
   std::vector<Digest> removed_versions;  // after plan.drop_features
@@ -95,6 +96,7 @@ struct SchedulerStats {
   int blocks_used = 0;             // by running sequences
   int blocks_cached = 0;           // by nobody, kept for the prefix cache
   std::int64_t feature_bytes = 0;  // encoded images
+  int unfinished_images = 0;       // half-encoded ones, whose bytes are those they will have
   std::uint64_t generated_tokens = 0;
   PlannerCounters planner;
 };
@@ -106,7 +108,7 @@ class Scheduler {
   explicit Scheduler(const SchedulerOptions& options, Marks* marks = nullptr);
 
   // REQUIRES: `now` does not go back; exactly one StepDone or StepFailed when the last plan had
-  // chunks, none otherwise. The output is valid until the next Tick.
+  // work, none otherwise. The output is valid until the next Tick.
   TickOutput& Tick(TimePoint now, std::span<Event> events);
 
   SchedulerStats stats() const;
@@ -161,6 +163,7 @@ class Scheduler {
   Planner planner_;
   FairShare fair_share_;
   CostModel cost_model_;
+  StepTimes step_times_;
   std::unordered_map<RequestId, std::unique_ptr<RequestState>> requests_;
   std::vector<Version> versions_;
   std::set<std::pair<TimePoint, RequestId>> deadlines_;

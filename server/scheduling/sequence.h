@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <tuple>
 #include <vector>
 
 #include "base/clock.h"
@@ -111,6 +112,12 @@ struct alignas(kCacheLine) RequestState {
   // Running sequences that `sequence` is or becomes.
   int seats(const Sequence& sequence) const { return sequence.choice == 0 ? 1 + pending : 1; }
 };
+
+// The order of the running sequences: the class they started with, then who came first.
+inline bool RunsBefore(const Sequence& a, const Sequence& b) {
+  return std::tie(a.rank_class, a.request->id, a.choice) <
+         std::tie(b.rank_class, b.request->id, b.choice);
+}
 
 std::unique_ptr<RequestState> MakeRequestState(std::unique_ptr<Request> request,
                                                std::uint64_t* last_sequence_id);

@@ -66,7 +66,7 @@ void BM_Tick(benchmark::State& state) {
     for (std::size_t i = 0; i < out.ends.size(); ++i) {
       events.emplace_back(Arrive{MakeRequest(++last_id, version, rng)});
     }
-    if (!out.plan.chunks.empty()) {
+    if (out.plan.has_work()) {
       events.emplace_back(StepDone{tokens, stopped, {}, std::chrono::milliseconds(1)});
     }
   };

@@ -79,10 +79,14 @@ absl::Status FakeExecutor::AddVersion(std::shared_ptr<const engine::LoadedModel>
 void FakeExecutor::RemoveVersion(const Digest& version) {
   LLAVA_CHECK_EQ(versions_.erase(version), 1u);
   for (const auto& [id, feature] : features_) LLAVA_CHECK_NE(feature.version, Word(version));
+  for (const auto& [id, half] : unfinished_) LLAVA_CHECK_NE(half.feature.version, Word(version));
 }
 
 void FakeExecutor::DropFeatures(std::span<const scheduling::FeatureId> features) {
-  for (const auto feature : features) features_.erase(feature);
+  for (const auto feature : features) {
+    features_.erase(feature);
+    unfinished_.erase(feature);
+  }
 }
 
 absl::Status FakeExecutor::EncodeImages(const scheduling::StepPlan& plan) {
@@ -94,17 +98,35 @@ absl::Status FakeExecutor::EncodeImages(const scheduling::StepPlan& plan) {
       return status;
     }
   }
-  for (const scheduling::EncodeImage& encode : plan.encodes) {
-    const Feature feature{Word(plan.version), Word(encode.image->digest)};
-    LLAVA_CHECK(features_.emplace(encode.feature, feature).second);
-    Spend(costs_.image);
-  }
+  for (const scheduling::EncodeImage& encode : plan.encodes) Encode(plan, encode);
   return absl::OkStatus();
+}
+
+void FakeExecutor::Encode(const scheduling::StepPlan& plan, const scheduling::EncodeImage& encode) {
+  const scheduling::EncodeSlice& slice = encode.slice;
+  const Feature feature{Word(plan.version), Word(encode.image->digest)};
+  LLAVA_CHECK(slice.tiles > 0 && slice.parts > 0 && slice.first_part + slice.parts <= slice.of);
+  LLAVA_CHECK(slice.tiles == 1 || slice.parts == slice.of);
+  LLAVA_CHECK(slice.first_tile + slice.tiles <= encode.image->tiles);
+  LLAVA_CHECK(!features_.contains(encode.feature));
+  const auto [half, begun] = unfinished_.emplace(encode.feature, Unfinished{.feature = feature});
+  LLAVA_CHECK_EQ(begun, encode.is_first());
+  LLAVA_CHECK(half->second.feature.version == feature.version);
+  LLAVA_CHECK(half->second.feature.image == feature.image);
+  LLAVA_CHECK_EQ(half->second.tile, slice.first_tile);
+  LLAVA_CHECK_EQ(half->second.part, slice.first_part);
+  Spend(costs_.image * slice.tiles * slice.parts / slice.of);
+  half->second.part = (slice.first_part + slice.parts) % slice.of;
+  half->second.tile += half->second.part == 0 ? slice.tiles : 0;
+  if (!encode.is_last()) return;
+  unfinished_.erase(half);
+  features_.emplace(encode.feature, feature);
 }
 
 absl::StatusOr<scheduling::StepResult> FakeExecutor::Forward(const scheduling::StepPlan& plan) {
   LLAVA_CHECK(versions_.contains(plan.version));
-  Spend(costs_.step + costs_.token * plan.total_tokens);
+  LLAVA_CHECK(!plan.chunks.empty());
+  Spend(costs_.step + costs_.token * plan.total_tokens + costs_.key * plan.total_keys);
   if (before_forward) {
     const absl::Status status = before_forward(plan);
     if (!status.ok()) {
@@ -176,6 +198,7 @@ void FakeExecutor::Scramble(const scheduling::StepPlan& plan) {
     }
   }
   for (const scheduling::EncodeImage& encode : plan.encodes) {
+    unfinished_.erase(encode.feature);
     features_[encode.feature] = Feature{Word(plan.version), 0xBAD};
   }
 }

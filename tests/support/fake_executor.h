@@ -38,7 +38,8 @@ std::vector<std::int32_t> FakeAnswer(const scheduling::Request& request, int cho
 struct FakeCosts {
   Duration step{};
   Duration token{};
-  Duration image{};
+  Duration image{};  // a tile, all parts of the vision tower
+  Duration key{};    // that a token attends to
 };
 
 // Engine thread only, like every executor. Aborts when the plan breaks the executor's contract.
@@ -59,7 +60,8 @@ class FakeExecutor final : public engine::Executor {
   absl::Status EncodeImages(const scheduling::StepPlan& plan) override;
   absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) override;
 
-  std::size_t features() const { return features_.size(); }
+  std::size_t features() const { return features_.size() + unfinished_.size(); }
+  std::size_t unfinished() const { return unfinished_.size(); }  // half-encoded images
   std::size_t versions() const { return versions_.size(); }
 
  private:
@@ -68,6 +70,14 @@ class FakeExecutor final : public engine::Executor {
     std::uint64_t image = 0;
   };
 
+  // How far a picture's encoding has come; the next slice has to begin there.
+  struct Unfinished {
+    Feature feature;
+    int tile = 0;
+    int part = 0;
+  };
+
+  void Encode(const scheduling::StepPlan& plan, const scheduling::EncodeImage& encode);
   std::uint64_t& Slot(std::span<const scheduling::BlockId> blocks, int position);
   void RunChunk(const scheduling::StepPlan& plan, const scheduling::Chunk& chunk);
   std::uint64_t InputAt(const scheduling::StepPlan& plan, const scheduling::Chunk& chunk, int i);
@@ -79,6 +89,7 @@ class FakeExecutor final : public engine::Executor {
   std::vector<std::uint64_t> slots_;  // [blocks, 16]
   std::set<Digest> versions_;
   std::unordered_map<scheduling::FeatureId, Feature> features_;
+  std::unordered_map<scheduling::FeatureId, Unfinished> unfinished_;
 };
 
 // Text of token 7 is " 7"; a stop string is a token id (or -1 for none).

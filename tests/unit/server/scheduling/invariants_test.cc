@@ -132,7 +132,12 @@ TEST_F(InvariantsTest, AStepThatIsTooLarge) {
 
 TEST_F(InvariantsTest, TooManyImagesInAStep) {
   out_->plan.encodes.resize(2);
+  out_->plan.encodes[0].feature = FeatureId(7);
+  out_->plan.encodes[1].feature = FeatureId(8);
   ExpectBroken(7);
+  out_->plan.encodes[1].feature = FeatureId(7);  // two slices of one image
+  const absl::Status status = CheckInvariants(scheduler_);
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 TEST_F(InvariantsTest, ChunksWithAGapOrNothingInThem) {

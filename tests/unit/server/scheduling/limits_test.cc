@@ -45,6 +45,8 @@ TEST(LimitsTest, EachSchedulerOptionHasBothEnds) {
   EXPECT_EQ(with(&O::max_running, 0), "max_running is 0, expected 1 to 512");
   EXPECT_EQ(with(&O::max_running, 512), "");
   EXPECT_EQ(with(&O::max_images_per_step, 64), "");
+  EXPECT_EQ(with(&O::encoder_parts, kMaxEncoderParts), "");
+  EXPECT_EQ(with(&O::encoder_parts, 0), "encoder_parts is 0, expected 1 to 1024");
   EXPECT_EQ(with(&O::max_images_per_step, 65), "max_images_per_step is 65, expected 1 to 64");
   EXPECT_EQ(with(&O::max_context_tokens, 1), "max_context_tokens is 1, expected 2 to 1048576");
   EXPECT_EQ(with(&O::max_context_tokens, 2), "");

@@ -61,7 +61,7 @@ class SchedulerHarness {
   // One tick; the step of the tick before succeeded, with `token` for every sample.
   const TickOutput& Tick(std::int32_t token = 1000) {
     const TickOutput& last = scheduler.output();
-    if (!last.plan.chunks.empty()) {
+    if (last.plan.has_work()) {
       tokens.assign(last.plan.samples.size(), SampledToken{token, 0, {}});
       stopped.assign(tokens.size(), 0);
       events.emplace_back(StepDone{tokens, stopped, encode_time, forward_time});
@@ -77,7 +77,7 @@ class SchedulerHarness {
   // Ticks until nothing is left to run.
   void Finish(int most = 2000) {
     for (int i = 0; i < most; ++i) {
-      if (Tick().plan.chunks.empty()) return;
+      if (!Tick().plan.has_work()) return;
     }
     FAIL() << "still running";
   }
