@@ -104,21 +104,40 @@ at::Tensor VisionTower::Embed(const at::Tensor& pixels) const {
   return pre_norm_->Forward(at::cat({class_token, patches}, 1) + position_embedding_);
 }
 
-at::Tensor VisionTower::Select(const at::Tensor& hidden_BSE) const {
-  return keeps_first_row_ ? hidden_BSE : hidden_BSE.slice(1, 1);
+// Keeps the hidden state where it is one of the layers that are read.
+void VisionTower::Select(Pass* pass) const {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (layers_[i] != pass->blocks) continue;
+    pass->selected[i] = keeps_first_row_ ? pass->hidden_BSE : pass->hidden_BSE.slice(1, 1);
+  }
+}
+
+VisionTower::Pass VisionTower::Begin(const at::Tensor& pixels) const {
+  Pass pass{.blocks = 0,
+            .hidden_BSE = Embed(pixels),
+            .selected = std::vector<at::Tensor>(layers_.size())};
+  Select(&pass);
+  return pass;
+}
+
+void VisionTower::Run(std::int64_t until, Pass* pass) const {
+  LLAVA_CHECK_LE(until, blocks());
+  while (pass->blocks < until) {
+    pass->hidden_BSE = blocks_[static_cast<std::size_t>(pass->blocks)].Forward(pass->hidden_BSE);
+    ++pass->blocks;
+    Select(pass);
+  }
+}
+
+at::Tensor VisionTower::Features(const Pass& pass) const {
+  LLAVA_CHECK_EQ(pass.blocks, blocks());
+  return pass.selected.size() == 1 ? pass.selected.front() : at::cat(pass.selected, -1);
 }
 
 at::Tensor VisionTower::Forward(const at::Tensor& pixels) const {
-  std::vector<at::Tensor> selected(layers_.size());
-  at::Tensor hidden_BSE = Embed(pixels);
-  for (std::size_t index = 0;; ++index) {
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      if (layers_[i] == static_cast<std::int64_t>(index)) selected[i] = Select(hidden_BSE);
-    }
-    if (index == blocks_.size()) break;
-    hidden_BSE = blocks_[index].Forward(hidden_BSE);
-  }
-  return selected.size() == 1 ? selected.front() : at::cat(selected, -1);
+  Pass pass = Begin(pixels);
+  Run(blocks(), &pass);
+  return Features(pass);
 }
 
 }  // namespace llava::model

@@ -45,6 +45,17 @@ class VisionTower {
   // projector reads: [B, tile_tokens, E * selected layers].
   at::Tensor Forward(const at::Tensor& pixels) const;
 
+  // Forward in pieces, which give the same bits: Begin, Run until `blocks` is blocks(), Features.
+  struct Pass {
+    std::int64_t blocks = 0;  // that are done
+    at::Tensor hidden_BSE;
+    std::vector<at::Tensor> selected;  // by place among the layers that LLaVA reads
+  };
+  Pass Begin(const at::Tensor& pixels) const;
+  void Run(std::int64_t until, Pass* pass) const;  // REQUIRES: pass->blocks <= until <= blocks()
+  at::Tensor Features(const Pass& pass) const;
+  std::int64_t blocks() const { return static_cast<std::int64_t>(blocks_.size()); }
+
   // The input of the first block (CLIP: after pre_layrnorm): [B, S, E].
   at::Tensor Embed(const at::Tensor& pixels) const;
 
@@ -52,7 +63,7 @@ class VisionTower {
   std::vector<std::string> DormantPrefixes() const;
 
  private:
-  at::Tensor Select(const at::Tensor& hidden_BSE) const;
+  void Select(Pass* pass) const;
   bool IsClip() const { return config_.tower == VisionConfig::Tower::kClip; }
 
   VisionConfig config_;

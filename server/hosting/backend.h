@@ -20,6 +20,7 @@ struct BackendModel {
   std::string dtype;                         // as it runs: float32, bfloat16
   std::int64_t block_bytes = 0;              // of one KV block, all layers
   std::int64_t feature_bytes_per_token = 0;  // of an encoded image
+  int encoder_parts = 1;                     // that a step can cut a tile's encoding into
 };
 
 // Bytes of one device; on CPUs what the machine and its control groups leave to this process.

@@ -132,6 +132,7 @@ absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const Load
                                                     .vision_tower_dir = config.vision_tower,
                                                     .pack = true}));
   BackendModel loaded = DescribeModel(llava->config().text, dtype, device);
+  loaded.encoder_parts = engine::ImageEncoder::Parts(*llava);
   loaded.model = std::make_shared<engine::TorchModel>(request.version, std::move(llava));
   return loaded;
 }

@@ -1,8 +1,6 @@
 #include "server/torch/torch_executor.h"
 
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
@@ -17,7 +15,6 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "model/attention/to_device.h"
-#include "model/config/image_layout.h"
 
 namespace llava::engine {
 namespace {
@@ -50,23 +47,6 @@ auto Guarded(absl::string_view what, F f) -> decltype(f()) {
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(absl::StrCat(what, ": out of memory"));
   }
-}
-
-// Of an image as it was prepared; an error when the model would give it other tokens.
-absl::StatusOr<model::ImageLayout> LayoutOf(const scheduling::ImageInput& image,
-                                            const model::LlavaConfig& config) {
-  const int side = config.vision.image_size;
-  const model::ImageLayout layout = model::LayoutOfTiles(
-      config, {std::max(image.picture_width, 1), std::max(image.picture_height, 1)}, image.tiles);
-  const std::size_t values = std::size_t{3} * image.tiles * image.height * image.width;
-  if (image.height == side && image.width == side && image.tiles == layout.tiles &&
-      image.count == layout.tokens && image.pixels_CHW.size() == values) {
-    return layout;
-  }
-  return absl::InternalError(absl::StrCat("a picture was prepared as ", image.tiles, " tiles of ",
-                                          image.width, "x", image.height, " pixels and ",
-                                          image.count, " tokens; the model takes ", layout.tiles,
-                                          " of ", side, " and gives ", layout.tokens));
 }
 
 }  // namespace
@@ -139,7 +119,7 @@ void TorchExecutor::RemoveVersion(const Digest& version) {
 }
 
 void TorchExecutor::DropFeatures(std::span<const scheduling::FeatureId> features) {
-  for (const scheduling::FeatureId feature : features) features_.erase(feature);
+  images_.Drop(features);
 }
 
 TorchExecutor::Version& TorchExecutor::VersionOf(const scheduling::StepPlan& plan) {
@@ -162,26 +142,7 @@ void TorchExecutor::Version::UpdateProcessors(std::span<const scheduling::Sample
 absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
   return Guarded("encoding images", [&]() -> absl::Status {
     const c10::InferenceMode inference;
-    const model::Llava& llava = VersionOf(plan).model->llava();
-    std::vector<at::Tensor> pixels;
-    std::vector<model::ImageLayout> layouts;
-    for (const scheduling::EncodeImage& encode : plan.encodes) {
-      const scheduling::ImageInput& image = *encode.image;
-      ASSIGN_OR_RETURN(layouts.emplace_back(), LayoutOf(image, llava.config()));
-      pixels.push_back(at::from_blob(const_cast<float*>(image.pixels_CHW.data()),
-                                     {image.tiles, 3, image.height, image.width}, at::kFloat));
-    }
-    const at::Tensor features_BIE = llava.EncodeImages(at::cat(pixels).to(llava.device()));
-    std::int64_t first = 0;
-    for (std::size_t i = 0; i < plan.encodes.size(); ++i) {
-      const std::int64_t tiles = layouts[i].tiles;
-      // A copy of its own, so that dropping one image of the batch frees its memory.
-      features_[plan.encodes[i].feature] =
-          llava.PackImage(features_BIE.narrow(0, first, tiles), layouts[i])
-              .to(llava.dtype(), /*non_blocking=*/false, /*copy=*/true);
-      first += tiles;
-    }
-    return absl::OkStatus();
+    return images_.Encode(plan.encodes, VersionOf(plan).model->llava());
   });
 }
 
@@ -189,7 +150,7 @@ at::Tensor TorchExecutor::Embeddings(const scheduling::StepPlan& plan,
                                      const model::Llava& llava) const {
   at::Tensor rows_TE = llava.Embed(inputs_.ids_T());
   for (const scheduling::ImageRows& rows : plan.image_rows) {
-    const at::Tensor& feature = features_.at(rows.feature);
+    const at::Tensor& feature = images_.feature(rows.feature);
     rows_TE.narrow(0, rows.first_row, rows.count)
         .copy_(feature.narrow(0, rows.feature_row, rows.count));
   }

@@ -19,6 +19,7 @@
 #include "model/network/logits_processor.h"
 #include "model/network/sampler.h"
 #include "server/engine/executor.h"
+#include "server/torch/image_encoder.h"
 #include "server/torch/step_inputs.h"
 
 namespace llava::engine {
@@ -92,7 +93,7 @@ class TorchExecutor final : public Executor {
   StepInputs inputs_;
   const std::unique_ptr<model::PagedAttention> attention_;
   std::map<Digest, Version> versions_;
-  std::unordered_map<scheduling::FeatureId, at::Tensor> features_;  // [count, E]
+  ImageEncoder images_;
   model::BatchSampler sampler_;
 };
 

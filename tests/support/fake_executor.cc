@@ -68,6 +68,19 @@ std::vector<std::int32_t> FakeAnswer(const scheduling::Request& request, int cho
   return answer;
 }
 
+Duration FakeCosts::OfEncodes(const scheduling::StepPlan& plan) const {
+  Duration all{};
+  for (const scheduling::EncodeImage& encode : plan.encodes) {
+    all += image * encode.slice.work() / encode.slice.of;
+  }
+  return all;
+}
+
+Duration FakeCosts::OfForward(const scheduling::StepPlan& plan) const {
+  if (plan.chunks.empty()) return {};
+  return step + token * plan.total_tokens + key * plan.total_keys;
+}
+
 FakeExecutor::FakeExecutor(int num_blocks, ManualClock* clock, FakeCosts costs)
     : clock_(clock), costs_(costs), slots_(static_cast<std::size_t>(num_blocks) * kKvBlockTokens) {}
 
@@ -99,6 +112,7 @@ absl::Status FakeExecutor::EncodeImages(const scheduling::StepPlan& plan) {
     }
   }
   for (const scheduling::EncodeImage& encode : plan.encodes) Encode(plan, encode);
+  Spend(costs_.OfEncodes(plan));
   return absl::OkStatus();
 }
 
@@ -115,7 +129,6 @@ void FakeExecutor::Encode(const scheduling::StepPlan& plan, const scheduling::En
   LLAVA_CHECK(half->second.feature.image == feature.image);
   LLAVA_CHECK_EQ(half->second.tile, slice.first_tile);
   LLAVA_CHECK_EQ(half->second.part, slice.first_part);
-  Spend(costs_.image * slice.tiles * slice.parts / slice.of);
   half->second.part = (slice.first_part + slice.parts) % slice.of;
   half->second.tile += half->second.part == 0 ? slice.tiles : 0;
   if (!encode.is_last()) return;
@@ -126,7 +139,7 @@ void FakeExecutor::Encode(const scheduling::StepPlan& plan, const scheduling::En
 absl::StatusOr<scheduling::StepResult> FakeExecutor::Forward(const scheduling::StepPlan& plan) {
   LLAVA_CHECK(versions_.contains(plan.version));
   LLAVA_CHECK(!plan.chunks.empty());
-  Spend(costs_.step + costs_.token * plan.total_tokens + costs_.key * plan.total_keys);
+  Spend(costs_.OfForward(plan));
   if (before_forward) {
     const absl::Status status = before_forward(plan);
     if (!status.ok()) {

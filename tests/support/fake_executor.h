@@ -40,6 +40,10 @@ struct FakeCosts {
   Duration token{};
   Duration image{};  // a tile, all parts of the vision tower
   Duration key{};    // that a token attends to
+
+  Duration OfEncodes(const scheduling::StepPlan& plan) const;
+  Duration OfForward(const scheduling::StepPlan& plan) const;
+  Duration Of(const scheduling::StepPlan& plan) const { return OfEncodes(plan) + OfForward(plan); }
 };
 
 // Engine thread only, like every executor. Aborts when the plan breaks the executor's contract.

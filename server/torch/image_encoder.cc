@@ -1,0 +1,133 @@
+#include "server/torch/image_encoder.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "model/config/image_layout.h"
+
+namespace llava::engine {
+namespace {
+
+using scheduling::EncodeImage;
+using scheduling::EncodeSlice;
+using scheduling::ImageInput;
+
+// Of an image as it was prepared.
+model::ImageLayout LayoutOf(const ImageInput& image, const model::LlavaConfig& config) {
+  return model::LayoutOfTiles(
+      config, {std::max(image.picture_width, 1), std::max(image.picture_height, 1)}, image.tiles);
+}
+
+// An error when the model would give it other tokens.
+absl::Status CheckLayout(const ImageInput& image, const model::LlavaConfig& config) {
+  const int side = config.vision.image_size;
+  const model::ImageLayout layout = LayoutOf(image, config);
+  const std::size_t values = std::size_t{3} * image.tiles * image.height * image.width;
+  if (image.height == side && image.width == side && image.tiles == layout.tiles &&
+      image.count == layout.tokens && image.pixels_CHW.size() == values) {
+    return absl::OkStatus();
+  }
+  return absl::InternalError(absl::StrCat("a picture was prepared as ", image.tiles, " tiles of ",
+                                          image.width, "x", image.height, " pixels and ",
+                                          image.count, " tokens; the model takes ", layout.tiles,
+                                          " of ", side, " and gives ", layout.tokens));
+}
+
+// [slice.tiles, 3, side, side], of the image's own memory.
+at::Tensor PixelsOf(const EncodeImage& encode) {
+  const ImageInput& image = *encode.image;
+  return at::from_blob(const_cast<float*>(image.pixels_CHW.data()),
+                       {image.tiles, 3, image.height, image.width}, at::kFloat)
+      .narrow(0, encode.slice.first_tile, encode.slice.tiles);
+}
+
+// A batch of tiles fills a GPU. On a CPU one tile does, and LibTorch's attention and convolution
+// give a tile other bits in a batch than alone: there its bits must not depend on its company.
+at::Tensor FeaturesOf(const at::Tensor& pixels, const model::Llava& llava) {
+  if (!pixels.is_cpu() || pixels.size(0) == 1) return llava.EncodeImages(pixels);
+  std::vector<at::Tensor> tiles_BIE;
+  for (const at::Tensor& tile : pixels.split(1)) tiles_BIE.push_back(llava.EncodeImages(tile));
+  return at::cat(tiles_BIE);
+}
+
+bool HasWholeTiles(const EncodeImage& encode) {
+  return encode.slice.first_part == 0 && encode.slice.parts == encode.slice.of;
+}
+
+}  // namespace
+
+int ImageEncoder::Parts(const model::Llava& llava) {
+  return static_cast<int>(llava.vision_tower().blocks()) + 1;
+}
+
+absl::Status ImageEncoder::Encode(std::span<const EncodeImage> encodes, const model::Llava& llava) {
+  for (const EncodeImage& encode : encodes) {
+    RETURN_IF_ERROR(CheckLayout(*encode.image, llava.config()));
+  }
+  while (!encodes.empty()) {
+    if (HasWholeTiles(encodes.front())) {
+      encodes = EncodeTiles(encodes, llava);
+    } else {
+      EncodeParts(encodes.front(), llava);
+      encodes = encodes.subspan(1);
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::span<const EncodeImage> ImageEncoder::EncodeTiles(std::span<const EncodeImage> encodes,
+                                                       const model::Llava& llava) {
+  const auto end = std::find_if_not(encodes.begin(), encodes.end(), HasWholeTiles);
+  const auto batch = encodes.first(static_cast<std::size_t>(end - encodes.begin()));
+  std::vector<at::Tensor> pixels;
+  for (const EncodeImage& encode : batch) pixels.push_back(PixelsOf(encode));
+  const at::Tensor features_BIE = FeaturesOf(at::cat(pixels).to(llava.device()), llava);
+  std::int64_t first = 0;
+  for (const EncodeImage& encode : batch) {
+    AddTiles(encode, features_BIE.narrow(0, first, encode.slice.tiles), llava);
+    first += encode.slice.tiles;
+  }
+  return encodes.subspan(batch.size());
+}
+
+// One tile, through some of its parts. The plan may count in other parts than this model has.
+void ImageEncoder::EncodeParts(const EncodeImage& encode, const model::Llava& llava) {
+  const EncodeSlice& slice = encode.slice;
+  const model::VisionTower& tower = llava.vision_tower();
+  model::VisionTower::Pass& pass = unfinished_[encode.feature].pass;
+  if (slice.first_part == 0) pass = tower.Begin(PixelsOf(encode).to(llava.device()));
+  const int until = Parts(llava) * (slice.first_part + slice.parts) / slice.of;
+  tower.Run(std::min<std::int64_t>(until, tower.blocks()), &pass);
+  if (slice.first_part + slice.parts < slice.of) return;
+  const at::Tensor tile_BIE = llava.projector().Forward(tower.Features(std::exchange(pass, {})));
+  AddTiles(encode, tile_BIE, llava);
+}
+
+void ImageEncoder::AddTiles(const EncodeImage& encode, at::Tensor tiles_BIE,
+                            const model::Llava& llava) {
+  std::vector<at::Tensor>& tiles = unfinished_[encode.feature].tiles_BIE;
+  const bool is_last = encode.is_last();
+  // What waits for the next step keeps no batch of others in memory.
+  tiles.push_back(is_last ? std::move(tiles_BIE) : tiles_BIE.clone());
+  if (!is_last) return;
+  const at::Tensor all_BIE = tiles.size() == 1 ? tiles.front() : at::cat(tiles);
+  // A copy of its own, so that dropping one image of a batch frees its memory.
+  features_[encode.feature] = llava.PackImage(all_BIE, LayoutOf(*encode.image, llava.config()))
+                                  .to(llava.dtype(), /*non_blocking=*/false, /*copy=*/true);
+  unfinished_.erase(encode.feature);
+}
+
+void ImageEncoder::Drop(std::span<const scheduling::FeatureId> features) {
+  for (const scheduling::FeatureId feature : features) {
+    features_.erase(feature);
+    unfinished_.erase(feature);
+  }
+}
+
+}  // namespace llava::engine
