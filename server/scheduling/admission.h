@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "base/clock.h"
+#include "server/scheduling/costs/measurements.h"
 #include "server/scheduling/limits.h"
-#include "server/scheduling/measurements.h"
 
 namespace llava::scheduling {
 

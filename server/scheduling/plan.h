@@ -35,8 +35,8 @@ struct EncodeSlice {
 // Run the vision tower and the projector on `image`, as far as `slice` says, and after the last
 // slice keep the result, [count, hidden], as `feature` until it is named in
 // StepPlan::drop_features. The slices of a picture come in order, tile by tile, without gaps, in
-// one step or in several; what is half done is dropped like a feature. On CPUs the bits are those of
-// one slice of everything; a GPU's kernels may round a tile differently in another batch.
+// one step or in several; what is half done is dropped like a feature. On CPUs the bits are those
+// of one slice of everything; a GPU's kernels may round a tile differently in another batch.
 struct EncodeImage {
   FeatureId feature;
   const ImageInput* image;

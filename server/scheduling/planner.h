@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "server/scheduling/costs/step_times.h"
 #include "server/scheduling/feature_cache.h"
 #include "server/scheduling/kv_blocks.h"
 #include "server/scheduling/limits.h"
 #include "server/scheduling/marks.h"
 #include "server/scheduling/plan.h"
 #include "server/scheduling/sequence.h"
-#include "server/scheduling/step_times.h"
 #include "server/scheduling/waiting_queue.h"
 
 namespace llava::scheduling {

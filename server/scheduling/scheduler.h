@@ -16,7 +16,8 @@
 #include "absl/status/status.h"
 #include "base/clock.h"
 #include "base/digest.h"
-#include "server/scheduling/cost_model.h"
+#include "server/scheduling/costs/cost_model.h"
+#include "server/scheduling/costs/step_times.h"
 #include "server/scheduling/fair_share.h"
 #include "server/scheduling/limits.h"
 #include "server/scheduling/marks.h"
@@ -24,7 +25,6 @@
 #include "server/scheduling/planner.h"
 #include "server/scheduling/request.h"
 #include "server/scheduling/sequence.h"
-#include "server/scheduling/step_times.h"
 
 namespace llava::scheduling {
 

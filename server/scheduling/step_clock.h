@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "base/clock.h"
+#include "server/scheduling/costs/step_times.h"
 #include "server/scheduling/plan.h"
-#include "server/scheduling/step_times.h"
 
 namespace llava::scheduling {
 

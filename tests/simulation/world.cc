@@ -16,7 +16,10 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
 constexpr int kPictures = 5;
-constexpr testing::FakeCosts kCosts{microseconds(500), microseconds(10), milliseconds(2)};
+constexpr testing::FakeCosts kCosts{.step = microseconds(500),
+                                    .token = microseconds(10),
+                                    .image = milliseconds(2),
+                                    .key = std::chrono::nanoseconds(100)};
 
 Digest NumberedDigest(const char* kind, int number) { return Sha256Of(absl::StrCat(kind, number)); }
 
@@ -30,7 +33,10 @@ scheduling::AdmissionOptions Bounds(int max_live) {
 }  // namespace
 
 World::World(std::uint64_t seed, scheduling::Marks* marks)
-    : rng_(seed), plan_(WorldPlan::Draw(rng_)), gate_(Bounds(plan_.max_live), &clock_) {
+    : rng_(seed),
+      plan_(WorldPlan::Draw(rng_)),
+      gate_(Bounds(plan_.max_live), &clock_),
+      watch_(kCosts) {
   auto executor =
       std::make_unique<testing::FakeExecutor>(plan_.engine.scheduler.num_blocks, &clock_, kCosts);
   executor_ = executor.get();
@@ -137,6 +143,10 @@ absl::Status World::Tick() {
     for (Client& client : clients_) client.last_progress = tick_;
   }
   if (gate_.held().requests > plan_.max_live) return absl::InternalError("admission bound");
+  if (executor_->unfinished() > scheduling::kMaxUnfinishedImages) {
+    return absl::InternalError("too many images are half encoded");
+  }
+  RETURN_IF_ERROR(watch_.Check(engine_->scheduler(), /*whole=*/!plan_.out_of_memory));
   return scheduling::CheckInvariants(engine_->scheduler());
 }
 
@@ -362,6 +372,8 @@ void World::AddImages(scheduling::Request& request) {
     image.digest = NumberedDigest("picture", picture);
     image.offset = position;
     image.count = count;
+    // A picture's tiles are a matter of the picture, as they are in a model.
+    image.tiles = plan_.tiles ? 1 + 9 * picture : 1;
     for (int p = position; p < position + count; ++p) {
       request.prompt_ids[static_cast<std::size_t>(p)] = 9999;
     }

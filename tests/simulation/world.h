@@ -19,6 +19,7 @@
 #include "server/scheduling/marks.h"
 #include "tests/simulation/cache_ledger.h"
 #include "tests/simulation/client.h"
+#include "tests/simulation/step_watch.h"
 #include "tests/support/fake_executor.h"
 
 namespace llava::simulation {
@@ -27,6 +28,7 @@ namespace llava::simulation {
 struct WorldPlan {
   bool images, cancels, deadlines, tenants, stalls, shortage, errors, out_of_memory, choices;
   bool priorities, versions, shared_prompts, sampling, tiny_device, stutters, domains;
+  bool step_time, tiles;
   int max_live = 0;     // admission bound
   double arrivals = 0;  // a tick, on average
   int max_prompt = 0;
@@ -54,6 +56,7 @@ class World {
   std::int64_t ticks() const { return tick_; }
   int longest_wait() const { return longest_wait_; }
   std::int64_t finished() const { return finished_; }
+  const StepWatch& watch() const { return watch_; }
 
  private:
   absl::Status Tick();
@@ -77,6 +80,7 @@ class World {
   const WorldPlan plan_;
   ManualClock clock_;
   engine::AdmissionGate gate_;
+  StepWatch watch_;
   testing::FakeExecutor* executor_ = nullptr;  // owned by engine_
   std::unique_ptr<engine::Engine> engine_;
   std::vector<Client> clients_;

@@ -15,7 +15,8 @@ WorldPlan WorldPlan::Draw(Rng& rng) {
   for (bool* trouble :
        {&plan.images, &plan.cancels, &plan.deadlines, &plan.tenants, &plan.stalls, &plan.shortage,
         &plan.errors, &plan.out_of_memory, &plan.choices, &plan.priorities, &plan.versions,
-        &plan.shared_prompts, &plan.sampling, &plan.tiny_device, &plan.stutters, &plan.domains}) {
+        &plan.shared_prompts, &plan.sampling, &plan.tiny_device, &plan.stutters, &plan.domains,
+        &plan.step_time, &plan.tiles}) {
     *trouble = rng.Chance(0.5);
   }
   plan.max_live = Pick(rng, 2, 24);
@@ -26,6 +27,8 @@ WorldPlan WorldPlan::Draw(Rng& rng) {
   options.max_batch_tokens = plan.tiny_device ? Pick(rng, 2, 20) : Pick(rng, 16, 128);
   options.max_running = Pick(rng, 1, std::min(24, options.max_batch_tokens));
   options.max_images_per_step = Pick(rng, 1, 3);
+  if (plan.step_time) options.max_step_time = std::chrono::microseconds(Pick(rng, 200, 6000));
+  options.encoder_parts = Pick(rng, 1, 12);
   options.max_context_tokens = Pick(rng, 24, 200);
   options.num_blocks = plan.shortage ? Pick(rng, 2, 16) : Pick(rng, 64, 256);
   options.feature_bytes_per_token = 2;
@@ -50,15 +53,17 @@ std::string WorldPlan::ToString() const {
       {choices, "choices"},     {priorities, "priorities"},
       {versions, "versions"},   {shared_prompts, "shared_prompts"},
       {sampling, "sampling"},   {tiny_device, "tiny_device"},
-      {stutters, "stutters"},   {domains, "domains"}};
+      {stutters, "stutters"},   {domains, "domains"},
+      {step_time, "step_time"}, {tiles, "tiles"}};
   for (const auto& [on, name] : all) {
     if (on) absl::StrAppend(&troubles, " ", name);
   }
   const scheduling::SchedulerOptions& o = engine.scheduler;
   return absl::StrCat("blocks ", o.num_blocks, ", batch ", o.max_batch_tokens, ", running ",
-                      o.max_running, ", context ", o.max_context_tokens, ", live ", max_live,
-                      ", prompt ", max_prompt, ", answer ", max_tokens, ", stream ",
-                      engine.stream_tokens, ", troubles:", troubles);
+                      o.max_running, ", step ", Seconds(o.max_step_time), " s in ", o.encoder_parts,
+                      " parts, context ", o.max_context_tokens, ", live ", max_live, ", prompt ",
+                      max_prompt, ", answer ", max_tokens, ", stream ", engine.stream_tokens,
+                      ", troubles:", troubles);
 }
 
 }  // namespace llava::simulation

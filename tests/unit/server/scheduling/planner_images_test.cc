@@ -1,6 +1,4 @@
-// What a step holds that may take only so long.
-#include "server/scheduling/planner_step.h"
-
+// What a step holds that may take only so long: slices of pictures, and chunks cut by time.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -30,9 +28,9 @@ SchedulerOptions Timed() {
 }
 
 // A device that takes 10 ms for a step, 1 ms for a row and 4 ms for a part of the vision tower.
-class PlannerStepTest : public ::testing::Test {
+class PlannerImagesTest : public ::testing::Test {
  protected:
-  explicit PlannerStepTest(const SchedulerOptions& options = Timed()) : harness_(options) {}
+  explicit PlannerImagesTest(const SchedulerOptions& options = Timed()) : harness_(options) {}
 
   const StepPlan& Tick() {
     harness_.encode_time = EncodeTime();
@@ -75,7 +73,7 @@ class PlannerStepTest : public ::testing::Test {
   SchedulerHarness harness_;
 };
 
-TEST_F(PlannerStepTest, ALoneRequestIsComputedInTheLargestSteps) {
+TEST_F(PlannerImagesTest, ALoneRequestIsComputedInTheLargestSteps) {
   const RequestId id = harness_.Arrives(harness_.MakeRequest(700, 2));
   Tick();
   EXPECT_EQ(harness_.Scheduled(id), 512);
@@ -83,7 +81,7 @@ TEST_F(PlannerStepTest, ALoneRequestIsComputedInTheLargestSteps) {
   EXPECT_EQ(harness_.Scheduled(id), 188);
 }
 
-TEST_F(PlannerStepTest, ALonePictureIsEncodedInOneGo) {
+TEST_F(PlannerImagesTest, ALonePictureIsEncodedInOneGo) {
   harness_.Arrives(WithPicture("many tiles", 20, 0));
   Tick();
   ASSERT_EQ(plan().encodes.size(), 1u);
@@ -92,7 +90,7 @@ TEST_F(PlannerStepTest, ALonePictureIsEncodedInOneGo) {
   EXPECT_EQ(plan().total_tokens, 60);
 }
 
-TEST_F(PlannerStepTest, ThoseWhoJoinALonePromptDoNotDelayItsFirstToken) {
+TEST_F(PlannerImagesTest, ThoseWhoJoinALonePromptDoNotDelayItsFirstToken) {
   Reader();
   harness_.events.emplace_back(Cancel{RequestId(5)});
   const RequestId first = harness_.Arrives(harness_.MakeRequest(50, 1));
@@ -102,7 +100,7 @@ TEST_F(PlannerStepTest, ThoseWhoJoinALonePromptDoNotDelayItsFirstToken) {
   EXPECT_NEAR(harness_.Scheduled(second), 40, 2);
 }
 
-TEST_F(PlannerStepTest, ALongPromptBesideAReaderIsCutByTime) {
+TEST_F(PlannerImagesTest, ALongPromptBesideAReaderIsCutByTime) {
   const RequestId reader = Reader();
   const RequestId prompt = harness_.Arrives(harness_.MakeRequest(300, 2));
   Tick();
@@ -119,7 +117,7 @@ TEST_F(PlannerStepTest, ALongPromptBesideAReaderIsCutByTime) {
   EXPECT_GT(harness_.marks.count(Mark::kChunkCutByTime), 0u);
 }
 
-TEST_F(PlannerStepTest, APictureBesideAReaderIsCutBetweenTilesAndLayers) {
+TEST_F(PlannerImagesTest, APictureBesideAReaderIsCutBetweenTilesAndLayers) {
   const RequestId reader = Reader();
   const RequestId picture = harness_.Arrives(WithPicture("picture", 5, 0));
   std::vector<EncodeSlice> slices;
@@ -148,7 +146,7 @@ TEST_F(PlannerStepTest, APictureBesideAReaderIsCutBetweenTilesAndLayers) {
   EXPECT_EQ(harness_.usage[picture].encode, milliseconds(4 * 5 * kParts)) << "all its slices";
 }
 
-TEST_F(PlannerStepTest, ACancelDropsWhatIsHalfEncoded) {
+TEST_F(PlannerImagesTest, ACancelDropsWhatIsHalfEncoded) {
   Reader();
   const RequestId picture = harness_.Arrives(WithPicture("picture", 5, 0));
   Tick();
@@ -163,7 +161,7 @@ TEST_F(PlannerStepTest, ACancelDropsWhatIsHalfEncoded) {
   EXPECT_THAT(plan().encodes, IsEmpty());
 }
 
-TEST_F(PlannerStepTest, AFailureDropsWhatIsHalfEncoded) {
+TEST_F(PlannerImagesTest, AFailureDropsWhatIsHalfEncoded) {
   const RequestId reader = Reader();
   const RequestId picture = harness_.Arrives(WithPicture("picture", 5, 0));
   Tick();
@@ -177,7 +175,7 @@ TEST_F(PlannerStepTest, AFailureDropsWhatIsHalfEncoded) {
   EXPECT_EQ(features().unfinished(), 0u);
 }
 
-TEST_F(PlannerStepTest, AReaderThatBecomesSlowLetsGoOfItsPicture) {
+TEST_F(PlannerImagesTest, AReaderThatBecomesSlowLetsGoOfItsPicture) {
   Reader();
   const RequestId picture = harness_.Arrives(WithPicture("picture", 5, 0));
   Tick();
@@ -192,7 +190,7 @@ TEST_F(PlannerStepTest, AReaderThatBecomesSlowLetsGoOfItsPicture) {
 }
 
 // The picture of a worse one is neither waited for nor lost.
-TEST_F(PlannerStepTest, ABetterClassEncodesBesideAHalfEncodedPicture) {
+TEST_F(PlannerImagesTest, ABetterClassEncodesBesideAHalfEncodedPicture) {
   Reader();
   const RequestId low = harness_.Arrives(WithPicture("low", 9, 0));
   Tick();
@@ -215,7 +213,7 @@ TEST_F(PlannerStepTest, ABetterClassEncodesBesideAHalfEncodedPicture) {
   EXPECT_TRUE(harness_.ended[other].ok());
 }
 
-TEST_F(PlannerStepTest, TwoThatAskAboutOnePictureEncodeItOnce) {
+TEST_F(PlannerImagesTest, TwoThatAskAboutOnePictureEncodeItOnce) {
   Reader();
   const RequestId first = harness_.Arrives(WithPicture("same", 5, 0));
   const RequestId second = harness_.Arrives(WithPicture("same", 5, 2000));
@@ -225,7 +223,7 @@ TEST_F(PlannerStepTest, TwoThatAskAboutOnePictureEncodeItOnce) {
   EXPECT_TRUE(harness_.ended[second].ok());
 }
 
-TEST_F(PlannerStepTest, APictureForWhichThereIsNoMemoryEndsItsRequest) {
+TEST_F(PlannerImagesTest, APictureForWhichThereIsNoMemoryEndsItsRequest) {
   const RequestId picture = harness_.Arrives(WithPicture("picture", 5, 0));
   Tick();
   for (int i = 0; i < 20 && !harness_.ended.contains(picture); ++i) {

@@ -1,4 +1,4 @@
-#include "server/scheduling/measurements.h"
+#include "server/scheduling/costs/measurements.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "server/scheduling/cost_model.h"
+#include "server/scheduling/costs/cost_model.h"
 
 #include <gtest/gtest.h>
 

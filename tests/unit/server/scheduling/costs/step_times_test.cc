@@ -1,4 +1,4 @@
-#include "server/scheduling/step_times.h"
+#include "server/scheduling/costs/step_times.h"
 
 #include <gtest/gtest.h>
 

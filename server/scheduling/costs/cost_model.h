@@ -5,13 +5,13 @@
 // heal by itself: a measurement that does not fit the others is not believed at all (a low quantile
 // of the last ones, not their mean), and what is not measured again is believed less and less.
 // Besides, the scheduler refuses nobody while the device is idle.
-#ifndef LLAVA_SERVER_SCHEDULING_COST_MODEL_H_
-#define LLAVA_SERVER_SCHEDULING_COST_MODEL_H_
+#ifndef LLAVA_SERVER_SCHEDULING_COSTS_COST_MODEL_H_
+#define LLAVA_SERVER_SCHEDULING_COSTS_COST_MODEL_H_
 
 #include <cstdint>
 
 #include "base/clock.h"
-#include "server/scheduling/measurements.h"
+#include "server/scheduling/costs/measurements.h"
 
 namespace llava::scheduling {
 
@@ -58,4 +58,4 @@ class CostModel {
 
 }  // namespace llava::scheduling
 
-#endif  // LLAVA_SERVER_SCHEDULING_COST_MODEL_H_
+#endif  // LLAVA_SERVER_SCHEDULING_COSTS_COST_MODEL_H_

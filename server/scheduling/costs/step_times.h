@@ -10,15 +10,15 @@
 // fitted to the last steps. Of a mean the machine's odd moments would be a part (a paused virtual
 // machine, a throttled container); relative errors are made small instead, and the relative error
 // of a step that took a hundred times too long is no greater than that of one that took twice.
-#ifndef LLAVA_SERVER_SCHEDULING_STEP_TIMES_H_
-#define LLAVA_SERVER_SCHEDULING_STEP_TIMES_H_
+#ifndef LLAVA_SERVER_SCHEDULING_COSTS_STEP_TIMES_H_
+#define LLAVA_SERVER_SCHEDULING_COSTS_STEP_TIMES_H_
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include "base/clock.h"
-#include "server/scheduling/measurements.h"
+#include "server/scheduling/costs/measurements.h"
 
 namespace llava::scheduling {
 
@@ -91,4 +91,4 @@ class StepTimes {
 
 }  // namespace llava::scheduling
 
-#endif  // LLAVA_SERVER_SCHEDULING_STEP_TIMES_H_
+#endif  // LLAVA_SERVER_SCHEDULING_COSTS_STEP_TIMES_H_

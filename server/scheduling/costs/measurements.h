@@ -2,8 +2,8 @@
 // together without the odd ones among them: a machine that stood still for a minute (a paused
 // virtual machine, a throttled container) makes one measurement of a minute, which no mean forgets
 // for long but which is never a middle one.
-#ifndef LLAVA_SERVER_SCHEDULING_MEASUREMENTS_H_
-#define LLAVA_SERVER_SCHEDULING_MEASUREMENTS_H_
+#ifndef LLAVA_SERVER_SCHEDULING_COSTS_MEASUREMENTS_H_
+#define LLAVA_SERVER_SCHEDULING_COSTS_MEASUREMENTS_H_
 
 #include <array>
 #include <cstddef>
@@ -35,4 +35,4 @@ class Measurements {
 
 }  // namespace llava::scheduling
 
-#endif  // LLAVA_SERVER_SCHEDULING_MEASUREMENTS_H_
+#endif  // LLAVA_SERVER_SCHEDULING_COSTS_MEASUREMENTS_H_
