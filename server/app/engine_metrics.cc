@@ -37,6 +37,8 @@ constexpr Row kGauges[] = {
      "state", "free"},
     {"llava_image_cache_bytes", "Bytes of cached image features.",
      [](const EngineStats& s) { return static_cast<double>(s.scheduler.feature_bytes); }},
+    {"llava_images_half_encoded", "Pictures whose encoding goes on in a later step.",
+     [](const EngineStats& s) -> double { return s.scheduler.unfinished_images; }},
 };
 
 constexpr Row kCounters[] = {

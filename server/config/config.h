@@ -62,6 +62,7 @@ struct Config {
   std::optional<std::int64_t> max_images_per_step;
   std::int64_t max_context_tokens = 4096;
   std::int64_t stream_tokens = 64;
+  std::optional<Duration> max_step_time;
 
   std::string listen = "127.0.0.1:50051";
   std::string http = "127.0.0.1:8080";

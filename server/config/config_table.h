@@ -20,7 +20,8 @@ namespace llava::server {
 // optional one is written `auto`.
 using Member =
     std::variant<bool Config::*, std::int64_t Config::*, std::optional<std::int64_t> Config::*,
-                 Duration Config::*, std::string Config::*, std::vector<std::string> Config::*>;
+                 Duration Config::*, std::optional<Duration> Config::*, std::string Config::*,
+                 std::vector<std::string> Config::*>;
 
 // What a number counts: kNone for options that are no numbers, kMilliseconds for durations.
 enum class Unit : std::uint8_t { kNone, kCount, kBytes, kPixels, kMilliseconds };

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/status_macros.h"
 #include "server/config/config_table.h"
 
 namespace llava::server {
@@ -109,6 +110,18 @@ absl::Status SetValue(const Option& option, const std::string& text, Duration* v
   return number.status();
 }
 
+absl::Status SetValue(const Option& option, const std::string& text,
+                      std::optional<Duration>* value) {
+  if (text == kAuto) {
+    value->reset();
+    return absl::OkStatus();
+  }
+  Duration set;
+  RETURN_IF_ERROR(SetValue(option, text, &set));
+  *value = set;
+  return absl::OkStatus();
+}
+
 absl::Status SetValue(const Option& option, const std::string& text, std::string* value) {
   if (!option.choices.empty()) {
     bool known = false;
@@ -136,6 +149,9 @@ struct Formatter {
   }
   std::string operator()(const Duration* value) const {
     return FormatDuration(Milliseconds(*value));
+  }
+  std::string operator()(const std::optional<Duration>* value) const {
+    return value->has_value() ? (*this)(&**value) : std::string(kAuto);
   }
   std::string operator()(const std::string* value) const {
     return option.choices.empty() ? Quote(*value) : *value;
@@ -167,6 +183,10 @@ struct Expectation {
     return absl::StrCat("a duration (such as 500ms, 30s, 5m or 1h) in [",
                         FormatDuration(option.range.min), ", ", FormatDuration(option.range.max),
                         "]");
+  }
+  std::string operator()(const std::optional<Duration>*) const {
+    constexpr const Duration* kDuration = nullptr;
+    return absl::StrCat(kAuto, ", or ", (*this)(kDuration));
   }
   std::string operator()(const std::string*) const {
     if (option.choices.empty()) return "text";

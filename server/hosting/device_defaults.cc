@@ -1,6 +1,7 @@
 #include "server/hosting/device_defaults.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <set>
 
@@ -145,6 +146,10 @@ absl::StatusOr<DeviceFacts> FactsBeforeLoading(const Config& config, Backend& ba
 
 }  // namespace
 
+Duration StepTime(const Config& config, const std::string& device) {
+  return config.max_step_time.value_or(std::chrono::milliseconds(IsCpu(device) ? 250 : 50));
+}
+
 int ChooseThreads(const Config& config) {
   if (config.threads.has_value()) return static_cast<int>(*config.threads);
   return absl::c_none_of(config.devices, IsCpu) ? 1 : ComputeThreads();
@@ -163,6 +168,10 @@ std::map<std::string, std::string> ExplainDefaults(const Config& config, Backend
     absl::StrAppend(&all, all.empty() ? "" : " ", note);
   };
   for (const std::string& device : std::set(config.devices.begin(), config.devices.end())) {
+    const auto step =
+        std::chrono::duration_cast<std::chrono::milliseconds>(StepTime(config, device));
+    add("max_step_time", !config.max_step_time.has_value(),
+        absl::StrCat(device, ": ", step.count(), "ms."));
     const auto facts = FactsBeforeLoading(config, backend, device);
     if (!facts.ok()) {
       add("kv_cache_bytes", !config.kv_cache_bytes.has_value(),

@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 
+#include "base/clock.h"
 #include "model/config/config.h"
 #include "server/config/config.h"
 #include "server/hosting/backend.h"
@@ -44,6 +45,11 @@ std::int64_t BatchTokens(const Config& config, const std::string& device);
 
 // What `config` says, and where it says `auto`, what is best on this device. Pure.
 EngineDefaults ChooseDefaults(const Config& config, const DeviceFacts& facts);
+
+// What a step may take while somebody reads; auto: on a CPU so long that a step does some work
+// besides reading the weights, on a GPU, which reads them in milliseconds, what a person hardly
+// sees.
+Duration StepTime(const Config& config, const std::string& device);
 
 // Threads that compute: those of `config`; auto: 1 when every device is a GPU, else what affinity
 // and quotas leave to the process.

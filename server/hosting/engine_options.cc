@@ -45,6 +45,7 @@ absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,
   scheduler.max_context_tokens = static_cast<int>(context);
   scheduler.feature_cache_bytes = config.image_cache_bytes;
   scheduler.feature_bytes_per_token = model.feature_bytes_per_token;
+  scheduler.max_step_time = StepTime(config, device);
   scheduler.encoder_parts = model.encoder_parts;
   scheduler.prefix_cache = config.prefix_cache;
   RETURN_IF_ERROR(scheduling::Validate(scheduler));

@@ -1,5 +1,6 @@
 // All of a small world: 3 requests on 4 KV blocks, every combination of arrival times, sizes,
 // cancels, slow readers and step failures from a fixed menu. Prints how many worlds there were.
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "server/scheduling/invariants.h"
 #include "server/scheduling/request_check.h"
 #include "tests/simulation/client.h"
+#include "tests/simulation/step_watch.h"
 #include "tests/support/fake_executor.h"
 
 namespace llava::simulation {
@@ -20,6 +22,10 @@ constexpr int kRequests = 3;
 constexpr int kBlocks = 4;
 constexpr int kContext = kBlocks * kKvBlockTokens;
 constexpr int kMaxTicks = 400;
+constexpr testing::FakeCosts kCosts{.step = std::chrono::microseconds(500),
+                                    .token = std::chrono::microseconds(10)};
+// So little that a prompt beside a reader is cut.
+constexpr Duration kStepTime = std::chrono::microseconds(600);
 
 // Enumerates every sequence of choices: each Pick(n) takes all of its n values, one run after the
 // other (the odometer's last digit first).
@@ -95,9 +101,11 @@ class SmallWorld {
     options.scheduler.max_running = 4;
     options.scheduler.max_context_tokens = kContext;
     options.stream_tokens = 2;
-    auto executor = std::make_unique<testing::FakeExecutor>(kBlocks);
+    if (all.Pick(2) == 1) options.scheduler.max_step_time = kStepTime;
+    auto executor = std::make_unique<testing::FakeExecutor>(kBlocks, &clock_, kCosts);
     fails_at_ = all.Pick(3) * 3 - 1;  // never, or at tick 2 or 5
     const bool memory = fails_at_ >= 0 && all.Pick(2) == 1;
+    whole_steps_ = !memory;
     executor->before_forward = [this, memory](const scheduling::StepPlan&) {
       if (tick_ != fails_at_) return absl::OkStatus();
       return memory ? absl::ResourceExhaustedError("memory") : absl::InternalError("failure");
@@ -120,6 +128,7 @@ class SmallWorld {
       clock_.Advance(std::chrono::milliseconds(1));
       engine_->RunOnce();
       RETURN_IF_ERROR(scheduling::CheckInvariants(engine_->scheduler()));
+      RETURN_IF_ERROR(watch_.Check(engine_->scheduler(), whole_steps_));
     }
     return absl::InternalError("not all requests ended");
   }
@@ -164,6 +173,8 @@ class SmallWorld {
   std::vector<std::optional<Client>> clients_;
   int tick_ = 0;
   int fails_at_ = -1;
+  bool whole_steps_ = true;
+  StepWatch watch_{kCosts};
 };
 
 int Main() {

@@ -39,6 +39,7 @@ class EngineMetricsTest : public ::testing::Test {
     planner.cached_prompt_tokens = 60u * static_cast<unsigned>(factor);
     planner.images_needed = 9u * static_cast<unsigned>(factor);
     planner.images_encoded = 2u * static_cast<unsigned>(factor);
+    stats.scheduler.unfinished_images = factor;
     return stats;
   }
 
@@ -66,6 +67,7 @@ TEST_F(EngineMetricsTest, TheSumOverAllEngines) {
   Expect("llava_kv_blocks{state=\"free\"}", "210");
   Expect("llava_kv_cache_usage_ratio", "0.1");
   Expect("llava_image_cache_bytes", "12288");
+  Expect("llava_images_half_encoded", "3");
   Expect("llava_preemptions_total", "12");
   Expect("llava_prefix_cache_queried_tokens_total", "1500");
   Expect("llava_prefix_cache_hit_tokens_total", "180");

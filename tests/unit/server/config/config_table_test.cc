@@ -58,7 +58,9 @@ TEST(ConfigTableTest, TheUnitIsThatOfTheMember) {
                         option->unit == Unit::kPixels;
     EXPECT_EQ(Holds<std::int64_t>(*option) || Holds<std::optional<std::int64_t>>(*option), counts)
         << option->name;
-    EXPECT_EQ(Holds<Duration>(*option), option->unit == Unit::kMilliseconds) << option->name;
+    EXPECT_EQ(Holds<Duration>(*option) || Holds<std::optional<Duration>>(*option),
+              option->unit == Unit::kMilliseconds)
+        << option->name;
     EXPECT_EQ(option->unit != Unit::kNone, option->range.max > option->range.min) << option->name;
     EXPECT_TRUE(option->choices.empty() || Holds<std::string>(*option)) << option->name;
   }

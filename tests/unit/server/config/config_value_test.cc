@@ -97,6 +97,22 @@ TEST(ConfigValueTest, DurationsAreCountedInMilliseconds) {
   }
 }
 
+TEST(ConfigValueTest, ADurationMayBeAuto) {
+  Config config;
+  const Option& option = *FindOption("max_step_time");
+  EXPECT_EQ(FormatValue(option, config), "auto");
+  ASSERT_TRUE(SetScalar(option, "80ms", &config).ok());
+  EXPECT_EQ(config.max_step_time, std::chrono::milliseconds(80));
+  EXPECT_EQ(FormatValue(option, config), "80ms");
+  EXPECT_EQ(Set("max_step_time", "0s"),
+            "expected auto, or a duration (such as 500ms, 30s, 5m or 1h) in [1ms, 10m]");
+  EXPECT_EQ(config.max_step_time, std::chrono::milliseconds(80));
+  ASSERT_TRUE(SetScalar(option, "auto", &config).ok());
+  EXPECT_FALSE(config.max_step_time.has_value());
+  EXPECT_EQ(Set("drain_timeout", "auto"),
+            "expected a duration (such as 500ms, 30s, 5m or 1h) in [0s, 24h]");
+}
+
 TEST(ConfigValueTest, BytesAreCountedInPowersOfTwo) {
   Config config;
   const Option& option = *FindOption("max_message_bytes");

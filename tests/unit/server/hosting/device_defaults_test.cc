@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -165,6 +166,7 @@ TEST(DeviceDefaultsTest, ExplainsWhatIsAutomaticAndNothingElse) {
   EXPECT_THAT(notes.at("kv_cache_bytes"), HasSubstr("cuda:0: "));
   EXPECT_THAT(notes.at("kv_cache_bytes"), HasSubstr("92 % of 23.00 GiB"));
   EXPECT_EQ(notes.at("max_batch_tokens"), "cuda:0: 2048.");
+  EXPECT_EQ(notes.at("max_step_time"), "cuda:0: 50ms.");
   EXPECT_EQ(notes.at("threads"), "Here 1.");
 }
 
@@ -174,6 +176,15 @@ TEST(DeviceDefaultsTest, WithoutACheckpointItIsNotKnownYet) {
   EXPECT_EQ(notes.at("kv_cache_bytes"),
             "cpu: chosen when a model is loaded, because now there is no checkpoint in this "
             "configuration.");
+  EXPECT_EQ(notes.at("max_step_time"), "cpu: 250ms.");
+}
+
+TEST(DeviceDefaultsTest, AStepTakesLongerOnACpu) {
+  Config config;
+  EXPECT_EQ(StepTime(config, "cpu"), std::chrono::milliseconds(250));
+  EXPECT_EQ(StepTime(config, "cuda:0"), std::chrono::milliseconds(50));
+  config.max_step_time = std::chrono::milliseconds(7);
+  EXPECT_EQ(StepTime(config, "cpu"), std::chrono::milliseconds(7));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
 
 #include "server/scheduling/limits.h"
@@ -17,6 +18,7 @@ class EngineOptionsTest : public ::testing::Test {
   EngineOptionsTest() {
     model_.block_bytes = 1000;
     model_.feature_bytes_per_token = 8192;
+    model_.encoder_parts = 25;
     llava_.text.max_positions = 2048;
     chosen_ = {.kv_cache_bytes = 12'999,
                .max_batch_tokens = 512,
@@ -45,6 +47,7 @@ TEST_F(EngineOptionsTest, EachSettingGoesToItsPlace) {
   config_.max_context_tokens = 180;
   config_.image_cache_bytes = 37;
   config_.prefix_cache = false;
+  config_.max_step_time = std::chrono::milliseconds(123);
   const auto options = Options();
   ASSERT_TRUE(options.ok()) << options.status();
   EXPECT_EQ(options->name, "cuda:1");
@@ -59,6 +62,8 @@ TEST_F(EngineOptionsTest, EachSettingGoesToItsPlace) {
   EXPECT_EQ(scheduler.feature_cache_bytes, 37);
   EXPECT_EQ(scheduler.feature_bytes_per_token, 8192);
   EXPECT_FALSE(scheduler.prefix_cache);
+  EXPECT_EQ(scheduler.encoder_parts, 25);
+  EXPECT_EQ(scheduler.max_step_time, std::chrono::milliseconds(123));
 }
 
 TEST_F(EngineOptionsTest, NoLongerThanTheModelsPositions) {
