@@ -1,6 +1,7 @@
 // Paged attention against attention without a cache, on random shapes, block tables and cuts of the
 // prompts into chunks. Slots that hold no token yet hold NaN: nobody may read them.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <cstdlib>
 #include <limits>
@@ -133,6 +134,19 @@ at::Tensor RunInChunks(const World& w, KvCache& cache, Backend backend, Rng& rng
   return out;
 }
 
+// Runs the only sequence in chunks of so many tokens.
+at::Tensor RunInChunksOf(const World& w, KvCache& cache, Backend backend, std::int64_t tokens) {
+  const std::unique_ptr<PagedAttention> attention = Make(backend, cache);
+  std::vector<at::Tensor> chunks;
+  for (std::int64_t done = 0; done < w.lengths[0]; done += tokens) {
+    const PagedSequence chunk{0, std::min(tokens, w.lengths[0] - done), done, w.tables[0]};
+    const auto rows = [&](const at::Tensor& x) { return x.narrow(0, done, chunk.tokens); };
+    attention->Refill({&chunk, 1});
+    chunks.push_back(attention->Forward(1, rows(w.q), rows(w.k), rows(w.v)));
+  }
+  return at::cat(chunks);
+}
+
 class PagedAttentionTest : public testing::TestWithParam<Backend> {
  protected:
   void SetUp() override {
@@ -172,6 +186,33 @@ TEST_P(PagedAttentionTest, TheCutIntoChunksChangesNoBit) {
     const at::Tensor whole = RunInChunks(w, cache, GetParam(), rng, 1000);
     ASSERT_TRUE(at::equal(whole, RunInChunks(w, cache, GetParam(), rng, 1)));
     ASSERT_TRUE(at::equal(whole, RunInChunks(w, cache, GetParam(), rng, 7)));
+  }
+}
+
+// The same for chunks that fill tiles of rows, are one row short of it, or have many tiles, and for
+// one thread and four.
+TEST_P(PagedAttentionTest, ChunksOfAnySizeAndAnyNumberOfThreadsChangeNoBit) {
+  if (GetParam() == kAten) GTEST_SKIP() << "promised by the kernels only";
+  const int threads = at::get_num_threads();
+  const std::uint64_t first = FirstSeed();
+  for (std::uint64_t seed = first; seed < first + 3; ++seed) {
+    SCOPED_TRACE("LLAVA_SEED=" + std::to_string(seed));
+    Rng rng(seed);
+    World w = RandomWorld(rng, at::kBFloat16);
+    const std::int64_t length = 550;  // of one sequence
+    w.lengths = {length};
+    w.tables = {{}};
+    for (std::int32_t i = 0; i < 35; ++i) w.tables[0].push_back(34 - i);
+    w.q = at::randn({length, w.heads, w.head_dim});
+    w.k = at::randn({length, w.kv_heads, w.head_dim}).to(at::kBFloat16).to(at::kFloat);
+    w.v = at::randn({length, w.kv_heads, w.head_dim}).to(at::kBFloat16).to(at::kFloat);
+    KvCache cache = PoisonedCache(w, at::kBFloat16, KvLayout::kTiles);
+    const at::Tensor whole = RunInChunksOf(w, cache, GetParam(), length);
+    for (const std::int64_t chunk : {1, 6, 7, 64, 512}) {
+      at::set_num_threads(chunk % 2 == 0 ? 1 : 4);
+      EXPECT_TRUE(at::equal(whole, RunInChunksOf(w, cache, GetParam(), chunk))) << chunk;
+    }
+    at::set_num_threads(threads);
   }
 }
 

@@ -34,6 +34,27 @@ constexpr int kChunkTokens = kChunkBlocks * kKvBlockTokens;
 // The largest of 8, 4, 2 and 1 that is not above `most`.
 constexpr int PowerUpTo(int most) { return most >= 8 ? 8 : most >= 4 ? 4 : most >= 2 ? 2 : 1; }
 
+// A vector of numbers from the cache: of bf16 the first or the second of each pair.
+template <bool kBf16>
+LLAVA_INLINE Vec FirstHalf(const char* at) {
+  const VecBits words = LoadPairs(reinterpret_cast<const std::uint16_t*>(at));
+  return kBf16 ? LowHalf(words) : reinterpret_cast<Vec>(words);
+}
+LLAVA_INLINE Vec SecondHalf(const char* at) {
+  return HighHalf(LoadPairs(reinterpret_cast<const std::uint16_t*>(at)));
+}
+
+// Between the two halves of a pair: they are loaded twice rather than kept in registers, of which
+// the sums need all. A sum in memory waits for its own store at each step.
+LLAVA_INLINE void ForgetLoads() { __asm__ volatile("" ::: "memory"); }
+
+// GCC prefers to keep what it broadcasts, and some of the sums in memory.
+LLAVA_INLINE void KeepInRegister([[maybe_unused]] Vec& v) {
+#if defined(__AVX__)
+  __asm__("" : "+v"(v));
+#endif
+}
+
 struct KeyChunk {
   std::int64_t first = 0;  // token of the sequence
   std::int64_t tokens = 0;
@@ -78,34 +99,33 @@ struct AttentionTile {
   template <int kBlocks>
   LLAVA_INLINE_MEMBER void Score(const KeyChunk& chunk, int head_dim, int block, float* score) {
     constexpr int kVecs = kBlocks * kScoreVecs;
-    constexpr int kStep = kBf16 ? 2 : 1;
     Vec s[kRows][kVecs] = {};
-    const float* q = query;
-    const auto add = [&](const Vec* column) __attribute__((always_inline)) {
+    const char* keys[kBlocks];
+    for (int b = 0; b < kBlocks; ++b) keys[b] = chunk.keys[block + b];
+    const auto add = [&](auto half, std::int64_t row,
+                         const float* q) __attribute__((always_inline)) {
+      Vec column[kVecs];
+#pragma GCC unroll 16
+      for (int i = 0; i < kVecs; ++i) {
+        column[i] = half(keys[i / kScoreVecs] + (row * kScoreVecs + i % kScoreVecs) * kVecBytes);
+      }
 #pragma GCC unroll 12
       for (int r = 0; r < kRows; ++r) {
         const Vec x = Broadcast(q[r]);
 #pragma GCC unroll 16
-        for (int i = 0; i < kVecs; ++i) s[r][i] = MulAdd(x, column[i], s[r][i]);
+        for (int i = 0; i < kVecs; ++i) {
+          s[r][i] = MulAdd(x, column[i], s[r][i]);
+          KeepInRegister(s[r][i]);
+        }
       }
-      q += kRows;
     };
-    for (int d = 0; d < head_dim; d += kStep) {
-      VecBits words[kVecs];
-      Vec column[kVecs];
-#pragma GCC unroll 16
-      for (int i = 0; i < kVecs; ++i) {
-        const char* at = chunk.keys[block + i / kScoreVecs] +
-                         (d / kStep * kScoreVecs + i % kScoreVecs) * kVecBytes;
-        words[i] = LoadPairs(reinterpret_cast<const std::uint16_t*>(at));
-        column[i] = kBf16 ? LowHalf(words[i]) : reinterpret_cast<Vec>(words[i]);
-      }
-      add(column);
-      if constexpr (kBf16) {
-#pragma GCC unroll 16
-        for (int i = 0; i < kVecs; ++i) column[i] = HighHalf(words[i]);
-        add(column);
-      }
+    const float* q = query;
+    for (int row = 0; row < head_dim / (kBf16 ? 2 : 1); ++row, q += kBf16 ? 2 * kRows : kRows) {
+      add(FirstHalf<kBf16>, row, q);
+      if constexpr (!kBf16) continue;
+      ForgetLoads();
+      add(SecondHalf, row, q + kRows);
+      ForgetLoads();
     }
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
@@ -159,7 +179,10 @@ struct AttentionTile {
 #pragma GCC unroll 8
       for (int i = 0; i < kVecs; ++i) s[r][i] = Load(sum + r * padded + d + i * kLanes) * factor[r];
     }
-    const auto add = [&](const float* w, const Vec* value) __attribute__((always_inline)) {
+    const auto add = [&](auto half, const char* at, const float* w) __attribute__((always_inline)) {
+      Vec value[kVecs];
+#pragma GCC unroll 8
+      for (int i = 0; i < kVecs; ++i) value[i] = half(at + i * kVecBytes);
 #pragma GCC unroll 12
       for (int r = 0; r < kRows; ++r) {
         const Vec x = Broadcast(w[r * kChunkTokens]);
@@ -167,24 +190,15 @@ struct AttentionTile {
         for (int i = 0; i < kVecs; ++i) s[r][i] = MulAdd(x, value[i], s[r][i]);
       }
     };
-    constexpr int kStep = kBf16 ? 2 : 1;
     for (int b = 0; b < chunk.blocks; ++b) {
       const char* at = chunk.values[b] + d * 4;  // two bf16, or one float
       const float* w = weight + b * kKvBlockTokens;
-      const std::int64_t tokens = SmallerOf(kKvBlockTokens, chunk.tokens - b * kKvBlockTokens);
-      for (std::int64_t t = 0; t < tokens; t += kStep, at += padded * 4) {
-        VecBits words[kVecs];
-        Vec value[kVecs];
-#pragma GCC unroll 8
-        for (int i = 0; i < kVecs; ++i) {
-          words[i] = LoadPairs(reinterpret_cast<const std::uint16_t*>(at + i * kVecBytes));
-          value[i] = kBf16 ? LowHalf(words[i]) : reinterpret_cast<Vec>(words[i]);
-        }
-        add(w + t, value);
-        if (!kBf16 || t + 1 == tokens) continue;  // a slot without a token may hold anything
-#pragma GCC unroll 8
-        for (int i = 0; i < kVecs; ++i) value[i] = HighHalf(words[i]);
-        add(w + t + 1, value);
+      const float* end = w + SmallerOf(kKvBlockTokens, chunk.tokens - b * kKvBlockTokens);
+      for (; w < end; at += padded * 4) {
+        add(FirstHalf<kBf16>, at, w++);
+        if (!kBf16 || w == end) continue;  // a slot without a token may hold anything
+        ForgetLoads();
+        add(SecondHalf, at, w++);
       }
     }
 #pragma GCC unroll 12
