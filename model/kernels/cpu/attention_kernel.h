@@ -121,6 +121,8 @@ struct AttentionTile {
     };
     const float* q = query;
     for (int row = 0; row < head_dim / (kBf16 ? 2 : 1); ++row, q += kBf16 ? 2 * kRows : kRows) {
+      // AddValues reads a line here and a line there, which the hardware does not foresee.
+      for (int b = 0; b < kBlocks; ++b) __builtin_prefetch(chunk.values[block + b] + row * 64);
       add(FirstHalf<kBf16>, row, q);
       if constexpr (!kBf16) continue;
       ForgetLoads();
