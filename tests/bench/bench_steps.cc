@@ -38,7 +38,9 @@ class Times final : public Observer {
 
 double Quantile(std::vector<double> values, double share) {
   std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[static_cast<std::size_t>(share * (values.size() - 1.0))];
+  if (values.empty()) return 0;
+  const auto last = static_cast<double>(values.size() - 1);
+  return values[static_cast<std::size_t>(share * last)];
 }
 
 scheduling::Request Ask(int number, const Digest& version, TimePoint arrival, int tiles) {
