@@ -8,12 +8,14 @@
 #include "base/machine/openmp_environment.h"
 #include "model/kernels/cpu/dispatch.h"
 #include "training/commands/check_command.h"
+#include "training/commands/compare_command.h"
 #include "training/commands/convert_command.h"
 #include "training/commands/evaluate_command.h"
 #include "training/commands/export_command.h"
 #include "training/commands/generate_command.h"
 #include "training/commands/pin_command.h"
 #include "training/commands/plan_command.h"
+#include "training/commands/quantize_command.h"
 #include "training/commands/run_command.h"
 #include "training/commands/scenes_command.h"
 #include "training/commands/serve_command.h"
@@ -30,6 +32,7 @@ int main(int argc, char** argv) {
   llava::DescribeItself(&app);
   int exit_code = 0;
   llava::training::AddCheckCommand(app, &exit_code);
+  llava::training::AddCompareCommand(app, &exit_code);
   llava::training::AddConvertCommand(app, &exit_code);
   llava::training::AddEvaluateCommand(app, &exit_code);
   llava::training::AddExportCommand(app, &exit_code);
@@ -37,6 +40,7 @@ int main(int argc, char** argv) {
   llava::training::AddGenerateCommand(app, &exit_code);
   llava::training::AddPinCommands(app, &exit_code);
   llava::training::AddPlanCommand(app, &exit_code);
+  llava::training::AddQuantizeCommand(app, &exit_code);
   llava::training::AddRunCommand(app, &exit_code);
   llava::training::AddScenesCommand(app, &exit_code);
   llava::training::AddServeCommand(app, &exit_code);

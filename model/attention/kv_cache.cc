@@ -9,7 +9,7 @@
 #include "model/attention/to_device.h"
 #include "model/kernels/cpu/dispatch.h"
 #include "model/kernels/cpu/large_pages.h"
-#include "model/kernels/cpu/parallel.h"
+#include "model/kernels/cpu/worker_pool.h"
 #include "model/kernels/cuda/tensors.h"
 
 namespace llava::model {

@@ -7,7 +7,7 @@
 #include <numbers>
 
 #include "base/check.h"
-#include "model/kernels/cpu/parallel.h"
+#include "model/kernels/cpu/worker_pool.h"
 
 namespace llava::model {
 namespace {

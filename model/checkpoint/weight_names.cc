@@ -53,7 +53,8 @@ bool IsVisionTail(std::string_view rest) {
 }
 
 bool IsLanguageTail(std::string_view rest) {
-  return rest == "embed_tokens.weight" || rest == "norm.weight" || StartsWith(rest, "layers.");
+  return rest == "embed_tokens.weight" || rest == "embed_tokens.weight_scale" ||
+         rest == "norm.weight" || StartsWith(rest, "layers.");
 }
 
 // "0.weight" of the original nn.Sequential, where activations have the odd numbers, is
@@ -80,6 +81,23 @@ std::optional<std::string> ProjectorName(std::string_view rest) {
 
 }  // namespace
 
+bool IsDecoderProduct(std::string_view name) {
+  return TakePrefix(name, kLanguagePrefix) && StartsWith(name, "layers.") &&
+         absl::EndsWith(AbslView(name), "_proj.weight");
+}
+
+bool IsProduct(std::string_view name) {
+  if (IsDecoderProduct(name) || name == kLmHeadName) return true;
+  if (TakePrefix(name, kLanguagePrefix)) return name == "embed_tokens.weight";
+  if (TakePrefix(name, kProjectorPrefix)) {
+    return StartsWith(name, "linear_") && absl::EndsWith(AbslView(name), ".weight");
+  }
+  if (!TakePrefix(name, kVisionPrefix) || !StartsWith(name, "encoder.layers.")) return false;
+  return absl::EndsWith(AbslView(name), "_proj.weight") ||
+         absl::EndsWith(AbslView(name), ".fc1.weight") ||
+         absl::EndsWith(AbslView(name), ".fc2.weight");
+}
+
 const char* NameLayoutText(NameLayout layout) {
   switch (layout) {
     case NameLayout::kOriginal:
@@ -102,6 +120,7 @@ std::optional<std::string> CanonicalName(std::string_view key) {
     if (auto name = ProjectorName(peeled.rest)) return name;
     if (peeled.rest == kImageNewlineName) return std::string(kImageNewlineName);
     if (peeled.rest == "lm_head.weight") return std::string(kLmHeadName);
+    if (peeled.rest == "lm_head.weight_scale") return absl::StrCat(kLmHeadName, kScaleSuffix);
     if (IsLanguageTail(peeled.rest)) {
       return absl::StrCat(kLanguagePrefix, AbslView(peeled.rest));
     }

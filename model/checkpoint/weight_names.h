@@ -18,7 +18,16 @@ inline constexpr char kVisionPrefix[] = "vision_tower.vision_model.";
 inline constexpr char kProjectorPrefix[] = "multi_modal_projector.";
 inline constexpr char kLanguagePrefix[] = "language_model.model.";
 inline constexpr char kImageNewlineName[] = "image_newline";
+inline constexpr char kLmHeadPrefix[] = "language_model.lm_head";
 inline constexpr char kLmHeadName[] = "language_model.lm_head.weight";
+
+// The scales of a matrix of codes: the matrix's name and this.
+inline constexpr char kScaleSuffix[] = "_scale";
+
+// Whether a weight, by its name, is multiplied with as a matrix of the decoder's layers; and
+// whether it is such a matrix anywhere, or the table of embeddings.
+bool IsDecoderProduct(std::string_view name);
+bool IsProduct(std::string_view name);
 
 // How a checkpoint spells its names.
 enum class NameLayout {

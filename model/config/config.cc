@@ -213,7 +213,7 @@ LlavaConfig ReadHuggingFace(JsonReader& reader) {
   config.dtype = ReadDtype(reader);
   if (config.dtype.empty()) config.dtype = ReadDtype(text);
   config.base_model = text.String("_name_or_path", reader.String("_name_or_path", ""));
-  OnlyAbsent(reader, "quantization_config");
+  config.quantization = ReadQuantization(reader);
   return config;
 }
 
@@ -324,6 +324,25 @@ std::string_view ModelType(Architecture architecture) {
   }
   LLAVA_CHECK(false);
   return "";
+}
+
+const char* QuantizationName(Quantization quantization) {
+  switch (quantization) {
+    case Quantization::kNone:
+      return "none";
+    case Quantization::kInt8:
+      return "int8";
+    case Quantization::kInt4:
+      return "int4";
+  }
+  LLAVA_CHECK(false);
+}
+
+std::optional<Quantization> QuantizationOf(std::string_view name) {
+  for (const Quantization known : {Quantization::kNone, Quantization::kInt8, Quantization::kInt4}) {
+    if (name == QuantizationName(known)) return known;
+  }
+  return std::nullopt;
 }
 
 absl::StatusOr<LlavaConfig> ParseConfig(std::string_view json, std::string_view vision_json) {

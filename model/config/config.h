@@ -8,6 +8,7 @@
 #ifndef LLAVA_MODEL_CONFIG_CONFIG_H_
 #define LLAVA_MODEL_CONFIG_CONFIG_H_
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -157,6 +158,19 @@ struct AnyresConfig {
   friend bool operator==(const AnyresConfig&, const AnyresConfig&) = default;
 };
 
+// How a checkpoint's weights are stored, or are to be held: as numbers, or as codes of so many bits
+// with scales. kInt4: 4 bits in the decoder's layers, 8 elsewhere.
+enum class Quantization { kNone, kInt8, kInt4 };
+
+// "int8", "int4"; "none" for kNone.
+const char* QuantizationName(Quantization quantization);
+// The inverse; nothing for any other name.
+std::optional<Quantization> QuantizationOf(std::string_view name);
+
+// The key of config.json, and its "quant_method" of weights that this software quantised.
+inline constexpr char kQuantizationKey[] = "quantization_config";
+inline constexpr char kQuantizationMethod[] = "llavad";
+
 // The original code's placeholder for an image token: no row of the embedding.
 inline constexpr int kOriginalImageTokenId = -200;
 
@@ -178,6 +192,7 @@ struct LlavaConfig {
   ImageAspect image_aspect = ImageAspect::kCrop;
   bool image_start_end = false;  // original mm_use_im_start_end: <im_start><image><im_end>
   int tokenizer_max_length = 0;  // tokens, original tokenizer_model_max_length; 0: not given
+  Quantization quantization = Quantization::kNone;  // as stored
   std::string dtype;             // "float16", "bfloat16", "float32" or empty: how it was saved
   std::string name;              // model/config/checkpoint_name.h; empty from ParseConfig
   std::string base_model;        // _name_or_path (of text_config too), as written

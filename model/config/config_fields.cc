@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/check.h"
 
 namespace llava::model {
@@ -38,6 +39,26 @@ void OnlyFalse(JsonReader& reader, std::string_view key) {
 
 void OnlyAbsent(JsonReader& reader, std::string_view key) {
   if (reader.Has(key)) reader.Fail(key, "nothing (this setting is not supported)");
+}
+
+Quantization ReadQuantization(JsonReader& reader) {
+  if (!reader.Has(kQuantizationKey)) return Quantization::kNone;
+  const boost::json::value* const given = reader.Find(kQuantizationKey);
+  JsonReader quantization = reader.Object(kQuantizationKey);
+  const std::string method =
+      given->is_object() ? quantization.String("quant_method", "") : std::string();
+  if (method != kQuantizationMethod) {
+    reader.Fail(kQuantizationKey,
+                absl::StrCat("nothing, or the method \"", kQuantizationMethod,
+                             "\" of `llava-train quantize`: weights that ",
+                             method.empty() ? "another method" : absl::StrCat("\"", method, "\""),
+                             " quantised are not supported"));
+    return Quantization::kNone;
+  }
+  const auto format = QuantizationOf(quantization.String("format", ""));
+  if (format && *format != Quantization::kNone) return *format;
+  quantization.Fail("format", "int8 or int4");
+  return Quantization::kNone;
 }
 
 Activation ActivationOf(JsonReader& reader, std::string_view key, std::string otherwise) {

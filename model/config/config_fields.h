@@ -30,6 +30,10 @@ std::vector<int> IntsOf(JsonReader& reader, std::string_view key, std::vector<in
 void OnlyFalse(JsonReader& reader, std::string_view key);
 void OnlyAbsent(JsonReader& reader, std::string_view key);
 
+// What quantization_config says of how the weights are stored. Fails where a method that is not
+// ours made them, and names it.
+Quantization ReadQuantization(JsonReader& reader);
+
 // The activation that the key names; fails where it names none that is supported.
 Activation ActivationOf(JsonReader& reader, std::string_view key, std::string otherwise);
 

@@ -160,6 +160,10 @@ std::string ConfigJson(const LlavaConfig& config) {
                           {"text_config", Text(config)},
                           {"vision_config", Vision(config.vision)}};
   if (!config.dtype.empty()) out["torch_dtype"] = config.dtype;
+  if (config.quantization != Quantization::kNone) {
+    out[kQuantizationKey] = {{"quant_method", kQuantizationMethod},
+                             {"format", QuantizationName(config.quantization)}};
+  }
   PutArchitecture(config, out);
   if (config.projector.depth == 1) out["mm_projector_type"] = "linear";
   if (config.projector.depth > 2) {

@@ -1,19 +1,23 @@
 #include "model/network/checkpoint_writer.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cerrno>
 #include <filesystem>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/durable_file.h"
 #include "base/status_macros.h"
-#include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/mapped_file.h"
+#include "model/checkpoint/safetensors_writer.h"
 #include "model/checkpoint/weight_files.h"
 #include "model/network/tensor_files.h"
+#include "model/network/weights.h"
 
 namespace llava::model {
 namespace {
@@ -115,6 +119,74 @@ absl::Status WriteShards(const std::vector<Shard>& shards, at::ScalarType dtype,
   return WriteFile(Join(directory, "model.safetensors.index.json"), json::serialize(index) + "\n");
 }
 
+std::string_view BytesOf(const at::Tensor& dense) {
+  return {static_cast<const char*>(dense.const_data_ptr()), dense.nbytes()};
+}
+
+// What a matrix becomes; nothing for other weights.
+std::optional<WeightFormat> FormatOf(const std::string& name, const Packing& packing) {
+  if (!IsProduct(name)) return std::nullopt;
+  return IsDecoderProduct(name) ? packing.layers : packing.others;
+}
+
+// The names in order with what will be written of each.
+absl::StatusOr<std::vector<TensorSpec>> QuantizedSpecs(const Checkpoint& source,
+                                                       const Packing& packing, bool tied) {
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, tensor] : source.tensors()) {
+    if (tied && name == kLmHeadName) continue;
+    const StoredTensor& stored = tensor.stored;
+    const auto format = FormatOf(name, packing);
+    if (!format) {
+      specs.push_back({name, stored.dtype, stored.shape});
+      continue;
+    }
+    if (stored.shape.size() != 2) {
+      return absl::InvalidArgumentError(absl::StrCat(tensor.file->path(), ": \"", tensor.key,
+                                                     "\" has the shape ", ShapeText(stored.shape),
+                                                     ", expected that of a matrix"));
+    }
+    const std::int64_t out = stored.shape[0], in = stored.shape[1];
+    const bool int4 = *format == WeightFormat::kInt4;
+    specs.push_back({name, int4 ? DType::kUint8 : DType::kInt8, {out, int4 ? (in + 1) / 2 : in}});
+    specs.push_back({absl::StrCat(name, kScaleSuffix),
+                     DType::kFloat32,
+                     {out, (in + GroupOf(*format) - 1) / GroupOf(*format)}});
+  }
+  return specs;
+}
+
+absl::Status WriteQuantized(const Checkpoint& source, const Packing& packing, bool tied,
+                            const std::string& path) {
+  ASSIGN_OR_RETURN(std::vector<TensorSpec> specs, QuantizedSpecs(source, packing, tied));
+  ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(path, std::move(specs)));
+  CheckpointWeights weights(source, {.dtype = std::nullopt, .verify = true});
+  for (const auto& [name, tensor] : source.tensors()) {
+    if (tied && name == kLmHeadName) continue;
+    const at::Tensor numbers = weights.Take(name, tensor.stored.shape);
+    RETURN_IF_ERROR(weights.status());
+    const auto format = FormatOf(name, packing);
+    if (!format) {
+      RETURN_IF_ERROR(writer.Append(BytesOf(numbers)));
+      continue;
+    }
+    const QuantizedMatrix matrix = QuantizeMatrix(numbers, *format);
+    RETURN_IF_ERROR(writer.Append(BytesOf(matrix.codes)));
+    RETURN_IF_ERROR(writer.Append(BytesOf(matrix.scales)));
+  }
+  return writer.Close();
+}
+
+// Of a matrix [out, in] in a format of codes.
+std::int64_t CodeBytes(WeightFormat format, std::int64_t out, std::int64_t in) {
+  const std::int64_t row = format == WeightFormat::kInt4 ? (in + 1) / 2 : in;
+  return out * (row + (in + GroupOf(format) - 1) / GroupOf(format) * 4);
+}
+
+bool IsCodes(const StoredTensor& stored) {
+  return stored.dtype == DType::kInt8 || stored.dtype == DType::kUint8;
+}
+
 absl::Status PrepareDirectory(const std::string& directory) {
   std::error_code error;
   fs::create_directories(directory, error);
@@ -153,6 +225,53 @@ absl::Status SaveCheckpoint(const LlavaConfig& config,
 absl::Status SaveCheckpoint(const Llava& model, const std::string& directory,
                             const SaveOptions& options) {
   return SaveCheckpoint(model.config(), model.weights(), directory, options);
+}
+
+absl::Status SaveQuantized(const std::string& source_dir, Quantization quantization,
+                           const std::string& directory) {
+  ASSIGN_OR_RETURN(LlavaConfig config, ReadConfig(source_dir));
+  if (config.layout != Layout::kHuggingFace) {
+    return absl::UnimplementedError(
+        absl::StrCat(source_dir,
+                     ": a checkpoint in the original layout is not quantised, expected "
+                     "the Hugging Face layout (llava-train convert writes it)"));
+  }
+  if (config.quantization != Quantization::kNone) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(source_dir, ": the weights are ", QuantizationName(config.quantization),
+                     " already, expected those that they were made from"));
+  }
+  ASSIGN_OR_RETURN(const Checkpoint source, Checkpoint::Open(source_dir));
+  config.text.tie_embeddings = source.IsHeadTied(config.text.tie_embeddings);
+  config.quantization = quantization;
+  RETURN_IF_ERROR(PrepareDirectory(directory));
+  RETURN_IF_ERROR(WriteConfig(config, directory));
+  RETURN_IF_ERROR(CarryFiles({.source_dir = source_dir}, directory));
+  RETURN_IF_ERROR(WriteQuantized(source, Packing(quantization, at::kFloat),
+                                 config.text.tie_embeddings, Join(directory, "model.safetensors")));
+  return SyncFolder(directory);
+}
+
+WeightMemory ServedMemory(const Checkpoint& checkpoint, Quantization quantization,
+                          at::ScalarType dtype) {
+  const Packing packing(quantization, dtype);
+  WeightMemory memory;
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    const StoredTensor& stored = tensor.stored;
+    const auto bytes = static_cast<std::int64_t>(stored.bytes.size());
+    if (IsCodes(stored) || absl::EndsWith(name, kScaleSuffix)) {
+      memory.all += bytes;
+      memory.largest = std::max(memory.largest, bytes);
+      continue;
+    }
+    const auto element = static_cast<std::int64_t>(ElementSize(stored.dtype));
+    const auto wide = bytes / element * static_cast<std::int64_t>(c10::elementSize(dtype));
+    const WeightFormat format = IsDecoderProduct(name) ? packing.layers : packing.others;
+    const bool codes = IsProduct(name) && GroupOf(format) > 0 && stored.shape.size() == 2;
+    memory.all += codes ? CodeBytes(format, stored.shape[0], stored.shape[1]) : wide;
+    memory.largest = std::max(memory.largest, wide);
+  }
+  return memory;
 }
 
 }  // namespace llava::model

@@ -1,4 +1,5 @@
-// Writes a model as a Hugging Face LLaVA directory, which transformers and this software load.
+// Writes a model as a Hugging Face LLaVA directory, which transformers and this software load, or
+// as one of codes, which only this software loads; and what either will take in memory.
 #ifndef LLAVA_MODEL_NETWORK_CHECKPOINT_WRITER_H_
 #define LLAVA_MODEL_NETWORK_CHECKPOINT_WRITER_H_
 
@@ -10,6 +11,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
 #include "model/network/llava.h"
 
@@ -37,6 +39,24 @@ absl::Status SaveCheckpoint(const Llava& model, const std::string& directory,
 absl::Status SaveCheckpoint(const LlavaConfig& config,
                             const std::map<std::string, at::Tensor>& weights,
                             const std::string& directory, const SaveOptions& options);
+
+// The checkpoint in `source_dir` (Hugging Face layout) with its matrices as codes, as Packing makes
+// them while loading, tensor by tensor: NAME holds codes and NAME_scale their scales
+// (QuantizedMatrix), all other tensors are as they were. Into `directory` as above, one file of
+// weights. INVALID_ARGUMENT when it is quantised already; the errors of CheckpointWeights, NaN
+// among them. REQUIRES: not kNone.
+absl::Status SaveQuantized(const std::string& source_dir, Quantization quantization,
+                           const std::string& directory);
+
+struct WeightMemory {
+  std::int64_t all = 0;      // bytes, but for what panels have beyond the last column
+  std::int64_t largest = 0;  // bytes in `dtype` of the largest tensor, which is read beside them
+};
+
+// Of every tensor of the checkpoint, also those that are not needed for answers. Quantised as
+// asked, or as it is stored; the others of `dtype`.
+WeightMemory ServedMemory(const Checkpoint& checkpoint, Quantization quantization,
+                          at::ScalarType dtype);
 
 }  // namespace llava::model
 

@@ -1,7 +1,6 @@
 #include "model/network/decoder.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/rsqrt.h>
@@ -18,14 +17,6 @@ namespace llava::model {
 namespace {
 
 std::string LayerPrefix(int index) { return absl::StrCat(kLanguagePrefix, "layers.", index, "."); }
-
-// Packed, a copy: what it was read into, the largest buffer, is free for the next weights.
-at::Tensor TakeEmbedding(WeightSource& source, const TextConfig& config) {
-  const at::Tensor rows_VE = source.Take(absl::StrCat(kLanguagePrefix, "embed_tokens.weight"),
-                                         {config.vocab_size, config.hidden_size});
-  const auto format = source.pack();
-  return format ? rows_VE.to(DtypeOf(*format), /*non_blocking=*/false, /*copy=*/true) : rows_VE;
-}
 
 }  // namespace
 
@@ -67,7 +58,7 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
   gate_ = linear("mlp.gate_proj", config.intermediate_size, hidden, config.mlp_bias);
   up_ = linear("mlp.up_proj", config.intermediate_size, hidden, config.mlp_bias);
   down_ = linear("mlp.down_proj", hidden, config.intermediate_size, config.mlp_bias);
-  if (const auto format = source.pack()) Pack(*format);
+  if (const auto packing = source.pack()) Pack(packing->layers);
 }
 
 at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
@@ -136,23 +127,16 @@ at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& ang
 }
 
 Decoder::Decoder(const TextConfig& config, WeightSource& source)
-    : embedding_VE_(TakeEmbedding(source, config)),
-      rotary_(config, embedding_VE_.device()),
+    : embedding_(source, absl::StrCat(kLanguagePrefix, "embed_tokens.weight"), config.vocab_size,
+                 config.hidden_size),
+      rotary_(config, embedding_.device()),
       norm_(source, absl::StrCat(kLanguagePrefix, "norm.weight"), config.hidden_size,
             config.rms_norm_eps) {
   for (int i = 0; i < config.num_layers; ++i) layers_.emplace_back(config, source, i);
-  head_ = Linear(config.tie_embeddings
-                     ? embedding_VE_
-                     : source.Take(kLmHeadName, {config.vocab_size, config.hidden_size}));
-  if (const auto format = source.pack()) {
-    head_.Pack(*format);
-    packed_ = embedding_VE_.is_cpu();
-  }
-}
-
-at::Tensor Decoder::Embed(const at::Tensor& ids_T) const {
-  const at::Tensor rows_TE = at::embedding(embedding_VE_, ids_T);
-  return packed_ ? rows_TE.to(at::kFloat) : rows_TE;
+  head_ = config.tie_embeddings ? embedding_.AsLinear()
+                                : source.TakeLinear(kLmHeadPrefix, config.vocab_size,
+                                                    config.hidden_size, /*bias=*/false);
+  if (const auto packing = source.pack()) head_.Pack(packing->others);
 }
 
 void Decoder::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {

@@ -14,6 +14,7 @@
 
 #include "model/attention/attention.h"
 #include "model/config/config.h"
+#include "model/network/embedding.h"
 #include "model/network/linear.h"
 #include "model/network/rotary.h"
 #include "model/network/weights.h"
@@ -66,11 +67,11 @@ class Decoder {
  public:
   Decoder(const TextConfig& config, WeightSource& source);
 
-  at::ScalarType dtype() const { return embedding_VE_.scalar_type(); }  // of the weights
-  at::Device device() const { return embedding_VE_.device(); }
+  at::ScalarType dtype() const { return embedding_.dtype(); }
+  at::Device device() const { return embedding_.device(); }
 
   // ids_T: int64 in [0, V) -> [T, E].
-  at::Tensor Embed(const at::Tensor& ids_T) const;
+  at::Tensor Embed(const at::Tensor& ids_T) const { return embedding_.Rows(ids_T); }
 
   // embeddings_TE, positions_T (int64, place within the sequence) -> hidden states after the final
   // norm, [T, E]; with rows_R (int64, in [0, T), any number of them) of those rows alone, [R, E]:
@@ -92,12 +93,11 @@ class Decoder {
   void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);
 
  private:
-  at::Tensor embedding_VE_;
+  Embedding embedding_;
   Rotary rotary_;
   std::vector<DecoderLayer> layers_;
   RmsNorm norm_;
   Linear head_;
-  bool packed_ = false;  // and on the CPU
   bool recompute_ = false;
 };
 

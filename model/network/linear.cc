@@ -18,17 +18,41 @@ Linear::Linear(at::Tensor weight_OI, at::Tensor bias_O)
   if (bias_O_.defined()) LLAVA_CHECK_EQ(bias_O_.size(0), weight_OI_.size(0));
 }
 
+Linear::Linear(QuantizedMatrix weight, at::Tensor bias_O)
+    : bias_O_(std::move(bias_O)), codes_(std::move(weight)) {
+  if (bias_O_.defined()) LLAVA_CHECK_EQ(bias_O_.size(0), codes_->out());
+}
+
+std::int64_t Linear::in_features() const {
+  if (packed_ != nullptr) return packed_->in();
+  return codes_ ? codes_->in : weight_OI_.size(1);
+}
+
+std::int64_t Linear::out_features() const {
+  if (packed_ != nullptr) return packed_->out();
+  return codes_ ? codes_->out() : weight_OI_.size(0);
+}
+
 Linear Linear::Packed(std::vector<Linear> layers, WeightFormat format) {
   std::vector<at::Tensor> weights, biases;
+  std::vector<QuantizedMatrix> codes;
   for (Linear& layer : layers) {
     LLAVA_CHECK(layer.packed_ == nullptr && layer.lora_ == nullptr);
-    weights.push_back(std::move(layer.weight_OI_));
+    if (layer.codes_) {
+      LLAVA_CHECK(layer.codes_->format == format);
+      codes.push_back(*std::exchange(layer.codes_, std::nullopt));
+    } else {
+      weights.push_back(std::move(layer.weight_OI_));
+    }
     if (layer.bias_O_.defined()) biases.push_back(std::move(layer.bias_O_));
   }
-  LLAVA_CHECK(biases.empty() || biases.size() == weights.size());
-  const bool for_kernels = weights.front().is_cpu();
+  LLAVA_CHECK(codes.empty() || weights.empty());
+  LLAVA_CHECK(biases.empty() || biases.size() == layers.size());
+  const bool for_kernels = !codes.empty() || weights.front().is_cpu();
   Linear result;
-  if (for_kernels) {
+  if (!codes.empty()) {
+    result.packed_ = std::make_shared<const PackedMatrix>(codes);
+  } else if (for_kernels) {
     result.packed_ = std::make_shared<const PackedMatrix>(weights, format);
   } else {
     result.weight_OI_ =

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -22,13 +23,16 @@ class Linear {
   // weight_OI: [out, in] floating point; bias_O: [out] or undefined. Shared, not copied: training
   // updates the tensors in place.
   explicit Linear(at::Tensor weight_OI, at::Tensor bias_O = {});
+  // A layer of codes, to be packed before anything else.
+  explicit Linear(QuantizedMatrix weight, at::Tensor bias_O = {});
 
   // x: [..., in] -> [..., out], in the dtype of x. Differentiable.
   at::Tensor Forward(const at::Tensor& x) const;
 
   // The layers of one input as one layer for inference only, with weights as `format`; its outputs
-  // are theirs, one after the other. All with a bias or all without; none packed. A PackedMatrix on
-  // the CPU, elsewhere a tensor of DtypeOf(format). Copies, and lets go of the originals.
+  // are theirs, one after the other. All with a bias or all without, all of codes, which are then
+  // of `format`, or none; none packed. A PackedMatrix on the CPU, elsewhere a tensor of
+  // DtypeOf(format). Copies, and lets go of the originals.
   static Linear Packed(std::vector<Linear> layers, WeightFormat format);
   void Pack(WeightFormat format) { *this = Packed({std::move(*this)}, format); }
 
@@ -38,15 +42,16 @@ class Linear {
   // Takes the adapter off again, having added what it learned to the weight.
   void MergeLora();
 
-  std::int64_t in_features() const { return packed_ ? packed_->in() : weight_OI_.size(1); }
-  std::int64_t out_features() const { return packed_ ? packed_->out() : weight_OI_.size(0); }
-  // Undefined when packed for our kernels.
+  std::int64_t in_features() const;
+  std::int64_t out_features() const;
+  // Undefined when packed for our kernels, and of codes.
   const at::Tensor& weight() const { return weight_OI_; }
   const at::Tensor& bias() const { return bias_O_; }
 
  private:
   at::Tensor weight_OI_;
   at::Tensor bias_O_;
+  std::optional<QuantizedMatrix> codes_;  // in place of the weight
   std::shared_ptr<const PackedMatrix> packed_;
   std::shared_ptr<const Lora> lora_;
 };

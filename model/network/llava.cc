@@ -25,13 +25,38 @@ Llava::Llava(const LlavaConfig& config, WeightSource& source)
                          : at::Tensor()),
       weights_(source.pack() ? std::map<std::string, at::Tensor>() : source.taken()),
       dtype_(decoder_.dtype()),
-      device_(decoder_.device()) {
+      device_(decoder_.device()),
+      quantization_(source.pack() ? source.pack()->quantization : Quantization::kNone) {
   // For all of the process. cuDNN's attention prepares itself for each shape that it has not seen
   // yet, and contexts change their shapes with each token.
   at::globalContext().setSDPUseCuDNN(false);
 }
 
+absl::Status CheckQuantization(const std::string& directory, const LlavaConfig& config,
+                               Quantization asked) {
+  const Quantization stored = config.quantization;
+  if (stored == Quantization::kNone || asked == Quantization::kNone || asked == stored) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      directory, ": the weights are stored as ", QuantizationName(stored),
+      " and cannot be served as ", QuantizationName(asked), "; expected weights: auto"));
+}
+
 namespace {
+
+// As stored, or as asked where the checkpoint holds numbers.
+absl::StatusOr<Quantization> ChooseQuantization(const std::string& directory,
+                                                const LlavaConfig& config,
+                                                const LoadOptions& options) {
+  const Quantization asked = options.quantization;
+  if (asked == Quantization::kNone) return config.quantization;
+  RETURN_IF_ERROR(CheckQuantization(directory, config, asked));
+  if (options.device.is_cpu()) return asked;
+  return absl::UnimplementedError(absl::StrCat(
+      "weights: ", QuantizationName(asked), " is not supported on the device ",
+      options.device.str(), " yet, only CPUs multiply with such weights; expected auto there"));
+}
 
 absl::StatusOr<std::unique_ptr<Llava>> LoadFrom(const std::string& directory,
                                                 const LoadOptions& options) {
@@ -39,6 +64,7 @@ absl::StatusOr<std::unique_ptr<Llava>> LoadFrom(const std::string& directory,
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                    Checkpoint::Open(directory, config.vision_tower_dir));
   config.text.tie_embeddings = checkpoint.IsHeadTied(config.text.tie_embeddings);
+  ASSIGN_OR_RETURN(const Quantization quantization, ChooseQuantization(directory, config, options));
   // What is packed on the CPU is converted then, tensor by tensor.
   const bool as_stored = options.pack && options.device.is_cpu();
   CheckpointWeights source(
@@ -46,7 +72,8 @@ absl::StatusOr<std::unique_ptr<Llava>> LoadFrom(const std::string& directory,
       {.dtype = as_stored ? std::nullopt : std::optional(options.dtype),
        .device = options.device,
        .verify = options.verify,
-       .pack = options.pack ? std::optional(WeightFormatOf(options.dtype)) : std::nullopt});
+       .pack = options.pack ? std::optional(Packing(quantization, options.dtype)) : std::nullopt,
+       .stored = config.quantization});
   auto model = std::make_unique<Llava>(config, source);
   RETURN_IF_ERROR(source.status());
   std::vector<std::string> dormant = model->vision_tower().DormantPrefixes();

@@ -29,10 +29,16 @@ struct LoadOptions {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
   std::string vision_tower_dir =
-      {};               // of checkpoints in the original layout; empty: as the config says
-  bool pack = false;    // for serving: see WeightSource::pack; needs the weights' memory only once
+      {};             // of checkpoints in the original layout; empty: as the config says
+  bool pack = false;  // for serving: see WeightSource::pack; needs the weights' memory only once
+  // For serving on CPUs: quantised tensor by tensor while reading, where they are not stored so.
+  Quantization quantization = Quantization::kNone;
   bool verify = false;  // refuse NaN and infinite weights; reads all of them
 };
+
+// INVALID_ARGUMENT where the weights are stored in another format of codes than is asked for.
+absl::Status CheckQuantization(const std::string& directory, const LlavaConfig& config,
+                               Quantization asked);
 
 // Owned by whoever loaded it. Every method but Load is const and may run on several
 // threads at once; none sets a grad mode: serving calls them under c10::InferenceMode, training
@@ -41,7 +47,8 @@ struct LoadOptions {
 class Llava {
  public:
   // Reads config.json and the weights of a checkpoint directory. The errors are those of
-  // ReadConfig, Checkpoint::Open and CheckpointWeights.
+  // ReadConfig, Checkpoint::Open, CheckpointWeights and CheckQuantization; UNIMPLEMENTED for codes
+  // on a GPU.
   static absl::StatusOr<std::unique_ptr<Llava>> Load(const std::string& directory,
                                                      const LoadOptions& options);
 
@@ -57,8 +64,10 @@ class Llava {
   // The weights by their names (model/checkpoint/weight_names.h). The handles are those that the
   // modules hold: requires_grad_() and in-place updates act on the model. Empty when packed.
   const std::map<std::string, at::Tensor>& weights() const { return weights_; }
-  at::ScalarType dtype() const { return dtype_; }  // of the weights
+  // Of the weights; where they are codes, as LoadOptions said.
+  at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return device_; }
+  Quantization quantization() const { return quantization_; }  // as held
 
   // pixels: [B, 3, image_size, image_size] -> projected features [B, config().tile_tokens(), E].
   at::Tensor EncodeImages(const at::Tensor& pixels) const;
@@ -91,6 +100,7 @@ class Llava {
   std::map<std::string, at::Tensor> weights_;
   at::ScalarType dtype_;
   at::Device device_;
+  Quantization quantization_;
 };
 
 }  // namespace llava::model

@@ -15,7 +15,7 @@ Projector::Projector(const LlavaConfig& config, WeightSource& source)
   for (int i = 1; i <= config.projector.depth; ++i) {
     layers_.push_back(source.TakeLinear(absl::StrCat(kProjectorPrefix, "linear_", i),
                                         config.text.hidden_size, in, config.projector.bias));
-    if (const auto format = source.pack()) layers_.back().Pack(*format);
+    if (const auto packing = source.pack()) layers_.back().Pack(packing->others);
     in = config.text.hidden_size;
   }
 }

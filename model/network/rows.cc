@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "model/kernels/cpu/dispatch.h"
-#include "model/kernels/cpu/parallel.h"
+#include "model/kernels/cpu/worker_pool.h"
 #include "model/kernels/cuda/tensors.h"
 
 namespace llava::model {

@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 #include "base/rng.h"
-#include "model/kernels/cpu/parallel.h"
+#include "model/kernels/cpu/worker_pool.h"
 
 namespace llava::model {
 namespace {

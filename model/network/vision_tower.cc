@@ -36,9 +36,9 @@ VisionBlock::VisionBlock(const VisionConfig& config, WeightSource& source,
   out_ = attention("out_proj");
   fc1_ = source.TakeLinear(prefix + "mlp.fc1", config.intermediate_size, size, true);
   fc2_ = source.TakeLinear(prefix + "mlp.fc2", size, config.intermediate_size, true);
-  const auto format = source.pack();
-  if (!format) return;
-  for (Linear* linear : {&q_, &k_, &v_, &out_, &fc1_, &fc2_}) linear->Pack(*format);
+  const auto packing = source.pack();
+  if (!packing) return;
+  for (Linear* linear : {&q_, &k_, &v_, &out_, &fc1_, &fc2_}) linear->Pack(packing->others);
 }
 
 at::Tensor VisionBlock::Attention(const at::Tensor& x_BSE) const {

@@ -15,7 +15,7 @@
 #include "base/status_macros.h"
 #include "model/checkpoint/finite.h"
 #include "model/kernels/cpu/large_pages.h"
-#include "model/kernels/cpu/parallel.h"
+#include "model/kernels/cpu/worker_pool.h"
 
 namespace llava::model {
 namespace {
@@ -84,6 +84,14 @@ at::Tensor View(const CheckpointTensor& tensor, at::ScalarType type) {
 
 }  // namespace
 
+Packing::Packing(Quantization wanted, at::ScalarType activations)
+    : Packing(WeightFormatOf(activations)) {
+  if (wanted == Quantization::kNone) return;
+  quantization = wanted;
+  others = WeightFormat::kInt8;
+  layers = wanted == Quantization::kInt4 ? WeightFormat::kInt4 : WeightFormat::kInt8;
+}
+
 void WeightSource::Keep(const std::string& name, const at::Tensor& tensor) {
   LLAVA_CHECK(taken_.emplace(name, pack() ? at::Tensor() : tensor).second);
 }
@@ -97,9 +105,13 @@ at::Tensor WeightSource::TakeSmall(const std::string& name,
 
 Linear WeightSource::TakeLinear(const std::string& prefix, std::int64_t out, std::int64_t in,
                                 bool bias) {
-  at::Tensor weight_OI = Take(absl::StrCat(prefix, ".weight"), {out, in});
-  return Linear(std::move(weight_OI),
-                bias ? Take(absl::StrCat(prefix, ".bias"), {out}) : at::Tensor());
+  const std::string name = absl::StrCat(prefix, ".weight");
+  const auto bias_O = [&] {
+    return bias ? Take(absl::StrCat(prefix, ".bias"), {out}) : at::Tensor();
+  };
+  if (auto codes = TakeCodes(name, out, in)) return Linear(*std::move(codes), bias_O());
+  at::Tensor weight_OI = Take(name, {out, in});
+  return Linear(std::move(weight_OI), bias_O());
 }
 
 absl::StatusOr<at::ScalarType> ScalarTypeOf(DType dtype) {
@@ -171,8 +183,8 @@ absl::StatusOr<at::Tensor> CheckpointWeights::Read(const CheckpointTensor& tenso
                                 : elements.as_strided(stored.shape, stored.strides);
 }
 
-absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
-                                                   const std::vector<std::int64_t>& shape) {
+absl::StatusOr<const CheckpointTensor*> CheckpointWeights::Find(
+    const std::string& name, const std::vector<std::int64_t>& shape) const {
   const auto at = checkpoint_.tensors().find(name);
   if (at == checkpoint_.tensors().end()) {
     return absl::NotFoundError(absl::StrCat(absl::StrJoin(checkpoint_.files(), ", "),
@@ -185,6 +197,60 @@ absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
                                                    ShapeText(stored.stored.shape), ", expected ",
                                                    ShapeText(shape), " by config.json"));
   }
+  return &stored;
+}
+
+absl::StatusOr<at::Tensor> CheckpointWeights::LoadPart(const std::string& name,
+                                                       const std::vector<std::int64_t>& shape,
+                                                       DType dtype) {
+  ASSIGN_OR_RETURN(const CheckpointTensor* const found, Find(name, shape));
+  if (found->stored.dtype != dtype) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Place(*found), " has the dtype ", DTypeName(found->stored.dtype),
+                     ", expected ", DTypeName(dtype), " by quantization_config in config.json"));
+  }
+  if (options_.verify && IsFloatingPoint(dtype)) RETURN_IF_ERROR(CheckFinite(*found));
+  if (options_.device.is_meta()) return Placeholder(shape);
+  ASSIGN_OR_RETURN(const at::Tensor part, Read(*found));
+  return part.contiguous();
+}
+
+absl::StatusOr<QuantizedMatrix> CheckpointWeights::LoadCodes(const std::string& name,
+                                                             std::int64_t out, std::int64_t in) {
+  if (!options_.device.is_meta() && !(options_.pack && options_.device.is_cpu())) {
+    return absl::UnimplementedError(
+        absl::StrCat(absl::StrJoin(checkpoint_.files(), ", "), ": \"", name, "\" is of ",
+                     QuantizationName(options_.stored),
+                     ", which can be served on CPUs only: for GPUs and for training, take the "
+                     "checkpoint that it was quantised from"));
+  }
+  const bool int4 = options_.stored == Quantization::kInt4 && IsDecoderProduct(name);
+  QuantizedMatrix matrix{.format = int4 ? WeightFormat::kInt4 : WeightFormat::kInt8, .in = in};
+  const std::int64_t groups = (in + GroupOf(matrix.format) - 1) / GroupOf(matrix.format);
+  ASSIGN_OR_RETURN(matrix.codes, LoadPart(name, {out, int4 ? (in + 1) / 2 : in},
+                                          int4 ? DType::kUint8 : DType::kInt8));
+  ASSIGN_OR_RETURN(matrix.scales,
+                   LoadPart(absl::StrCat(name, kScaleSuffix), {out, groups}, DType::kFloat32));
+  return matrix;
+}
+
+std::optional<QuantizedMatrix> CheckpointWeights::TakeCodes(const std::string& name,
+                                                            std::int64_t out, std::int64_t in) {
+  if (options_.stored == Quantization::kNone || !status_.ok()) return std::nullopt;
+  absl::StatusOr<QuantizedMatrix> codes = LoadCodes(name, out, in);
+  if (!codes.ok()) {
+    status_ = codes.status();
+    return std::nullopt;
+  }
+  Keep(name, codes->codes);
+  Keep(absl::StrCat(name, kScaleSuffix), codes->scales);
+  return *std::move(codes);
+}
+
+absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
+                                                   const std::vector<std::int64_t>& shape) {
+  ASSIGN_OR_RETURN(const CheckpointTensor* const found, Find(name, shape));
+  const CheckpointTensor& stored = *found;
   if (!IsFloatingPoint(stored.stored.dtype)) {
     return absl::InvalidArgumentError(absl::StrCat(Place(stored), " has the dtype ",
                                                    DTypeName(stored.stored.dtype),

@@ -15,9 +15,25 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/checkpoint/checkpoint.h"
+#include "model/config/config.h"
 #include "model/network/linear.h"
 
 namespace llava::model {
+
+// How the modules hold what they took once they are packed.
+struct Packing {
+  WeightFormat layers;   // of the matrices of the decoder's layers
+  WeightFormat others;   // of all other matrices, and where it has codes of the embeddings
+  at::ScalarType dtype;  // of what is no weight: the KV cache, features of pictures
+  Quantization quantization = Quantization::kNone;  // what these formats are as a whole
+
+  // All alike. REQUIRES: not a format of codes.
+  Packing(WeightFormat all) : layers(all), others(all), dtype(DtypeOf(all)) {}
+  // For activations of `dtype`, which is also that of the weights without quantisation.
+  Packing(Quantization wanted, at::ScalarType activations);
+
+  friend bool operator==(const Packing&, const Packing&) = default;
+};
 
 // The modules' constructors are the one table of names and shapes: each takes what it needs.
 // Single-threaded. After a failure Take goes on with placeholders, and status() says what was
@@ -33,10 +49,17 @@ class WeightSource {
   const std::map<std::string, at::Tensor>& taken() const { return taken_; }
 
   // Serving: the modules put what they took into the form in which this machine multiplies fastest
-  // (Linear::Packed), with weights in this format. They copy, and let go of what they took, one
+  // (Linear::Packed), with weights in these formats. They copy, and let go of what they took, one
   // layer after the other. They can do inference only then, and their activations on the CPU are
   // fp32.
-  virtual std::optional<WeightFormat> pack() const { return std::nullopt; }
+  virtual std::optional<Packing> pack() const { return std::nullopt; }
+
+  // Like Take, of a matrix that is stored as codes; nothing where it is stored as numbers. The
+  // codes may lie in memory that is used again once nobody holds them.
+  virtual std::optional<QuantizedMatrix> TakeCodes(const std::string&, std::int64_t /*out*/,
+                                                   std::int64_t /*in*/) {
+    return std::nullopt;
+  }
 
   // Like Take, of a weight that no matrix product reads: packed, it is fp32 on the CPU.
   at::Tensor TakeSmall(const std::string& name, const std::vector<std::int64_t>& shape);
@@ -56,7 +79,8 @@ struct WeightOptions {
   std::optional<at::ScalarType> dtype = at::kFloat;  // nothing: as stored
   at::Device device = at::kCPU;
   bool verify = false;  // look for NaN and infinite values, which reads all of the weights
-  std::optional<WeightFormat> pack = {};  // see WeightSource; no tensor lies in a mapping then
+  std::optional<Packing> pack = {};           // see WeightSource; no tensor lies in a mapping then
+  Quantization stored = Quantization::kNone;  // what config.json says of the checkpoint
 };
 
 // Takes from a checkpoint: without a copy when dtype and device are those of the file, so that the
@@ -69,6 +93,8 @@ class CheckpointWeights final : public WeightSource {
       : checkpoint_(checkpoint), options_(options) {}
 
   at::Tensor Take(const std::string& name, const std::vector<std::int64_t>& shape) override;
+  std::optional<QuantizedMatrix> TakeCodes(const std::string& name, std::int64_t out,
+                                           std::int64_t in) override;
 
   // What was wrong first: a missing tensor (NOT_FOUND), another shape or a dtype that is not
   // floating point (INVALID_ARGUMENT), NaN (DATA_LOSS, with `verify`). Names file, key, expected
@@ -76,7 +102,7 @@ class CheckpointWeights final : public WeightSource {
   const absl::Status& status() const { return status_; }
 
   // Nothing after a failure: there is no point in packing placeholders.
-  std::optional<WeightFormat> pack() const override {
+  std::optional<Packing> pack() const override {
     return status_.ok() ? options_.pack : std::nullopt;
   }
 
@@ -86,6 +112,14 @@ class CheckpointWeights final : public WeightSource {
 
  private:
   absl::StatusOr<at::Tensor> Load(const std::string& name, const std::vector<std::int64_t>& shape);
+  // The tensor of that name, of that shape.
+  absl::StatusOr<const CheckpointTensor*> Find(const std::string& name,
+                                               const std::vector<std::int64_t>& shape) const;
+  absl::StatusOr<QuantizedMatrix> LoadCodes(const std::string& name, std::int64_t out,
+                                            std::int64_t in);
+  // As stored, which must be `dtype`, where the codes are to be: on the CPU or nowhere.
+  absl::StatusOr<at::Tensor> LoadPart(const std::string& name,
+                                      const std::vector<std::int64_t>& shape, DType dtype);
   absl::StatusOr<at::Tensor> Read(const CheckpointTensor& tensor);
   at::Tensor Buffer(std::int64_t bytes);
 

@@ -39,6 +39,14 @@ absl::StatusOr<at::ScalarType> ParseDtype(const std::string& name) {
       absl::StrCat("--dtype is \"", name, "\", expected float32 or bfloat16"));
 }
 
+absl::StatusOr<model::Quantization> ParseWeights(const std::string& name) {
+  if (name == "auto") return model::Quantization::kNone;
+  const auto known = model::QuantizationOf(name);
+  if (known && *known != model::Quantization::kNone) return *known;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--weights is \"", name, "\", expected auto, int8 or int4"));
+}
+
 struct Images {
   std::vector<model::ImageLayout> layouts;
   at::Tensor pixels;  // [tiles of all images, 3, height, width]; undefined without images
@@ -151,11 +159,13 @@ std::string Json(const T& value) {
 
 absl::Status Run(const GenerateOptions& options, const TextSink& out) {
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ParseDtype(options.dtype));
+  ASSIGN_OR_RETURN(const model::Quantization quantization, ParseWeights(options.weights));
   ASSIGN_OR_RETURN(
       const std::unique_ptr<model::Llava> model,
       model::Llava::Load(options.directory, {.dtype = dtype,
                                              .vision_tower_dir = options.vision_tower_dir,
                                              .pack = true,
+                                             .quantization = quantization,
                                              .verify = options.verify}));
   const model::LlavaConfig& config = model->config();
   ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,
@@ -213,6 +223,9 @@ void AddGenerateCommand(CLI::App& app, int* exit_code) {
                       "CLIP directory of a checkpoint in the original layout");
   command->add_option("--dtype", options->dtype, "Precision of the computation")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  command->add_option("--weights", options->weights, "Bits of the weights")
+      ->check(CLI::IsMember({"auto", "int8", "int4"}))
       ->capture_default_str();
   command->add_option("--max-tokens", options->max_tokens, "Longest answer")
       ->check(CLI::Range(1, 1'000'000))

@@ -20,6 +20,7 @@ struct GenerateOptions {
   std::string template_name;  // empty: the checkpoint's
   std::string vision_tower_dir;
   std::string dtype = "float32";  // or bfloat16
+  std::string weights = "auto";   // or int8, int4
   int max_tokens = 256;           // at least 1; fewer where the context ends
   bool ignore_eos = false;
   bool verify = false;  // refuse NaN and infinite weights

@@ -23,6 +23,7 @@
 #include "model/config/config.h"
 #include "model/config/image_layout.h"
 #include "model/image/preprocess.h"
+#include "model/network/checkpoint_writer.h"
 #include "model/network/llava.h"
 #include "model/text/chat_template.h"
 #include "model/text/tokenizer.h"
@@ -135,6 +136,35 @@ void DescribeArchitecture(const model::LlavaConfig& config, Report& report) {
   DescribeTokens(config, report);
 }
 
+// The memory of the weights by the setting `weights`.
+std::string ServedText(const model::LlavaConfig& config, const model::Checkpoint& checkpoint) {
+  const at::ScalarType dtype = config.dtype == "float32" ? at::kFloat : at::kBFloat16;
+  const auto memory = [&](model::Quantization quantization) {
+    return Bytes(model::ServedMemory(checkpoint, quantization, dtype).all);
+  };
+  if (config.quantization != model::Quantization::kNone) {
+    return absl::StrCat("weights as stored, ", model::QuantizationName(config.quantization), ", ",
+                        memory(config.quantization), "; on CPUs only");
+  }
+  return absl::StrCat("weights auto (", dtype == at::kFloat ? "float32" : "bfloat16", ") ",
+                      memory(model::Quantization::kNone), ", int8 ",
+                      memory(model::Quantization::kInt8), ", int4 ",
+                      memory(model::Quantization::kInt4));
+}
+
+// Whether they can be served as asked.
+void CheckServedAs(const InspectOptions& options, const model::LlavaConfig& config,
+                   Report& report) {
+  if (options.weights == "auto") return;
+  const auto asked = model::QuantizationOf(options.weights);
+  if (!asked || *asked == model::Quantization::kNone) {
+    return report.Problem(
+        absl::StrCat("--weights is \"", options.weights, "\", expected auto, int8 or int4"));
+  }
+  const absl::Status fits = model::CheckQuantization(options.directory, config, *asked);
+  if (!fits.ok()) report.Problem(std::string(fits.message()));
+}
+
 // Parameters by part and dtype, and the memory of weights and cache.
 void DescribeWeights(const model::LlavaConfig& config, const model::Checkpoint& checkpoint,
                      Report& report) {
@@ -168,6 +198,7 @@ void DescribeWeights(const model::LlavaConfig& config, const model::Checkpoint& 
       absl::StrCat("weights ", Bytes(bytes), "; KV cache ", token_bytes, " bytes a token, ",
                    Bytes(token_bytes * static_cast<std::uint64_t>(config.text.max_positions)),
                    " for a full context (bfloat16)"));
+  report.Line("served", ServedText(config, checkpoint));
   report.Line("names", model::NameLayoutText(checkpoint.layout()));
   report.Line("files", absl::StrJoin(checkpoint.files(), "\n               "));
 }
@@ -220,6 +251,7 @@ void DescribeCheckpoint(const InspectOptions& options, const model::LlavaConfig&
                 "config.json: tie_word_embeddings is true, but the weights have an lm_head that "
                 "differs from the embedding: both are used, as if it were false");
   }
+  CheckServedAs(options, config, report);
   CheckWeights(options, report);
 }
 
@@ -286,6 +318,9 @@ void AddInspectCommand(CLI::App& app, server::Backend* backend, int* exit_code) 
   command->add_option("DIR", options->directory, "Checkpoint directory")->required();
   command->add_option("--vision-tower", options->vision_tower_dir,
                       "CLIP directory of a checkpoint in the original layout");
+  command->add_option("--weights", options->weights, "Bits that the weights are to be served with")
+      ->check(CLI::IsMember({"auto", "int8", "int4"}))
+      ->capture_default_str();
   command->add_flag("--verify", options->verify,
                     "Read every file: its SHA-256 in the manifest, NaN and infinite weights");
   command->add_flag("--plan", *plan,

@@ -34,6 +34,7 @@ struct Config {
   std::string chat_template;
   std::vector<std::string> devices = {"cpu"};
   std::string dtype = "auto";
+  std::string weights = "auto";
   std::optional<std::int64_t> threads;
 
   std::string watch;

@@ -51,9 +51,13 @@ absl::StatusOr<std::vector<PlannedService>> PlanServices(const Config& config,
                                                          std::span<const std::int64_t> gpu_bytes) {
   std::vector<PlannedService> services;
   ASSIGN_OR_RETURN(const DeviceMemory here, backend.MemoryOf("cpu"));
+  ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
   Config one = config;
   for (const absl::string_view weights : FindOption("weights")->choices) {
     one.weights = std::string(weights);
+    const auto quantization = model::QuantizationOf(one.weights);
+    // What is stored with few bits is not quantised once more.
+    if (quantization && !model::CheckQuantization(dir, llava, *quantization).ok()) continue;
     ASSIGN_OR_RETURN(services.emplace_back(), Plan(one, dir, backend, "cpu", here.free));
   }
   one.weights = "auto";

@@ -5,13 +5,13 @@
 #include <c10/util/Exception.h>
 #include <omp.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
+#include "model/network/checkpoint_writer.h"
 #include "model/network/llava.h"
 #include "server/hosting/device_defaults.h"
 #include "server/torch/device_memory.h"
@@ -59,6 +59,10 @@ BackendModel DescribeModel(const model::TextConfig& text, at::ScalarType dtype, 
           .feature_bytes_per_token = engine::FeatureBytesPerToken(text, dtype)};
 }
 
+model::Quantization ChooseQuantization(const Config& config) {
+  return model::QuantizationOf(config.weights).value_or(model::Quantization::kNone);
+}
+
 // The calling thread computes with `threads` for a while; others as before.
 class ThreadLimit {
  public:
@@ -91,16 +95,9 @@ absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const
   ASSIGN_OR_RETURN(const model::Checkpoint checkpoint,
                    model::Checkpoint::Open(dir, llava.vision_tower_dir));
   // Beside the packed weights: what a layer is read into, and a copy of it in another dtype.
-  std::int64_t all = 0;
-  std::int64_t largest = 0;
-  for (const auto& [name, tensor] : checkpoint.tensors()) {
-    const auto elements = static_cast<std::int64_t>(tensor.stored.bytes.size() /
-                                                    model::ElementSize(tensor.stored.dtype));
-    const std::int64_t bytes = elements * static_cast<std::int64_t>(c10::elementSize(dtype));
-    all += bytes;
-    largest = std::max(largest, bytes);
-  }
-  return all + 2 * largest;
+  const model::WeightMemory memory =
+      model::ServedMemory(checkpoint, ChooseQuantization(config), dtype);
+  return memory.all + 2 * memory.largest;
 }
 
 absl::StatusOr<DeviceMemory> TorchBackend::MemoryOf(const std::string& device) {
@@ -130,8 +127,11 @@ absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const Load
                    model::Llava::Load(request.dir, {.dtype = dtype,
                                                     .device = device,
                                                     .vision_tower_dir = config.vision_tower,
-                                                    .pack = true}));
+                                                    .pack = true,
+                                                    .quantization = ChooseQuantization(config)}));
   BackendModel loaded = DescribeModel(llava->config().text, dtype, device);
+  const model::Quantization held = llava->quantization();
+  if (held != model::Quantization::kNone) loaded.dtype = model::QuantizationName(held);
   loaded.encoder_parts = engine::ImageEncoder::Parts(*llava);
   loaded.model = std::make_shared<engine::TorchModel>(request.version, std::move(llava));
   return loaded;

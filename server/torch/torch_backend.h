@@ -18,7 +18,8 @@ class TorchBackend final : public Backend {
   absl::StatusOr<BackendModel> Describe(const Config& config, const std::string& dir,
                                         const std::string& device) override;
   absl::StatusOr<std::int64_t> MeasureStep(const engine::LoadedModel& model, int tokens) override;
-  // dtype auto: bfloat16 for weights that were saved in half precision, else float32.
+  // weights int8 and int4: UNIMPLEMENTED on GPUs. dtype auto: bfloat16 for weights that were saved
+  // in half precision, else float32.
   absl::StatusOr<BackendModel> Load(const Config& config, const LoadRequest& request) override;
   absl::StatusOr<std::unique_ptr<engine::Executor>> MakeExecutor(const Config& config,
                                                                  const std::string& device,

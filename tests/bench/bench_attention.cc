@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "model/attention/paged_cpu_attention.h"
-#include "model/kernels/cpu/parallel.h"
+#include "model/kernels/cpu/worker_pool.h"
 
 namespace llava::model {
 namespace {

@@ -1,7 +1,10 @@
 #include "training/run/answerer.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
@@ -104,17 +107,40 @@ Answer Answerer::Generate(const model::PromptTokens& prompt, int max_tokens) con
   return answer;
 }
 
-absl::StatusOr<Answer> Answerer::Ask(const std::vector<std::string>& images,
-                                     const std::string& question, int max_tokens) {
+absl::StatusOr<model::PromptTokens> Answerer::PromptOf(const std::vector<std::string>& images,
+                                                       const std::string& question) {
   model::ChatMessage message;
   for (int i = 0; i < std::ssize(images); ++i) message.parts.emplace_back(model::ImagePart{i});
   message.parts.emplace_back(question);
+  RETURN_IF_ERROR(Encode(images));
+  return model::BuildPrompt({&message, 1}, template_, tokenizer_, model_->config(), layouts_);
+}
+
+absl::StatusOr<at::Tensor> Answerer::LogProbs(const std::vector<std::string>& images,
+                                              const std::string& question,
+                                              const std::vector<int>& ids) {
   try {
     const c10::InferenceMode inference;
-    RETURN_IF_ERROR(Encode(images));
-    ASSIGN_OR_RETURN(
-        const model::PromptTokens prompt,
-        model::BuildPrompt({&message, 1}, template_, tokenizer_, model_->config(), layouts_));
+    ASSIGN_OR_RETURN(const model::PromptTokens prompt, PromptOf(images, question));
+    const std::vector<std::int64_t> given(ids.begin(), ids.end() - 1);
+    const at::Tensor rows =
+        at::cat({model::EmbedPrompt(*model_, prompt, features_),
+                 model_->Embed(at::tensor(given, at::TensorOptions().dtype(at::kLong)))});
+    model::Session session(*model_);
+    const at::Tensor hidden = session.Append(rows);
+    const auto count = static_cast<std::int64_t>(ids.size());
+    return at::log_softmax(model_->Logits(hidden.narrow(0, hidden.size(0) - count, count)), 1,
+                           at::kFloat);
+  } catch (const c10::Error& error) {
+    return absl::ResourceExhaustedError(error.what_without_backtrace());
+  }
+}
+
+absl::StatusOr<Answer> Answerer::Ask(const std::vector<std::string>& images,
+                                     const std::string& question, int max_tokens) {
+  try {
+    const c10::InferenceMode inference;
+    ASSIGN_OR_RETURN(const model::PromptTokens prompt, PromptOf(images, question));
     return Generate(prompt, max_tokens);
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(error.what_without_backtrace());

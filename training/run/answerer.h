@@ -40,6 +40,11 @@ class Answerer {
   absl::StatusOr<Answer> Ask(const std::vector<std::string>& images, const std::string& question,
                              int max_tokens);
 
+  // What the model would have said in the place of each of `ids`, an answer to the question (at
+  // least one id): logarithms of probabilities, fp32 [ids, vocabulary]. The errors of Ask.
+  absl::StatusOr<at::Tensor> LogProbs(const std::vector<std::string>& images,
+                                      const std::string& question, const std::vector<int>& ids);
+
   const std::string& template_name() const { return template_.name(); }
 
  private:
@@ -47,6 +52,9 @@ class Answerer {
            const model::PreprocessSettings& settings);
 
   absl::Status Encode(const std::vector<std::string>& images);
+  // After encoding its images.
+  absl::StatusOr<model::PromptTokens> PromptOf(const std::vector<std::string>& images,
+                                               const std::string& question);
   Answer Generate(const model::PromptTokens& prompt, int max_tokens) const;
 
   const model::Llava* model_;

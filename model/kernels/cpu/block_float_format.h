@@ -16,40 +16,54 @@
 
 namespace llava::model::LLAVA_ISA {
 
+// Writes `steps` numbers as integers of kBits bits and a sign, at most 15, times a power of two,
+// whose bits as a float it returns: NaN when a number is not finite. The largest of them becomes
+// 2^(kBits - 1) or more. Rounds to nearest, the largest down.
+template <int kBits>
+std::uint32_t RoundToBlock(const float* x, std::int64_t steps, std::int16_t* rounded) {
+  constexpr std::int32_t kLargest = (1 << kBits) - 1;
+  std::int32_t top = 0;  // bits of the largest magnitude: floats are ordered as their bits are
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const std::int32_t size = __builtin_bit_cast(std::int32_t, x[i]) & 0x7FFFFFFF;
+    top = top > size ? top : size;
+  }
+  // Biased exponents: that of infinity and NaN, and the smallest whose scale is a normal float.
+  constexpr std::int32_t kNotFinite = 0xFF, kSmallest = kBits;
+  const std::int32_t exponent = top >> 23 > kSmallest ? top >> 23 : kSmallest;
+  // Adding 1.5 * 2^23 rounds to an integer, in the low bits.
+  const float factor = __builtin_bit_cast(float, (253 + kBits - exponent) << 23);
+  constexpr float kRounder = 12582912.0f;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const float shifted = x[i] * factor + kRounder;
+    const std::int32_t n =
+        __builtin_bit_cast(std::int32_t, shifted) - __builtin_bit_cast(std::int32_t, kRounder);
+    rounded[i] = static_cast<std::int16_t>(n > kLargest ? kLargest : n < -kLargest ? -kLargest : n);
+  }
+  return exponent < kNotFinite ? static_cast<std::uint32_t>(exponent + 1 - kBits) << 23
+                               : 0x7FC00000u;
+}
+
 struct BlockFloatFormat {
   // The longest block whose sums are exact in 32 bits, see above.
   static constexpr std::int64_t kChunk = 128;
-  static constexpr std::int64_t kChunkWords = 1 + kChunk / 2;
-  static constexpr std::int32_t kLargest = 4095;
+  static constexpr std::int64_t kRowWords = 1 + kChunk / 2;
+  static constexpr std::int64_t kColumnWords = kRowWords;
+  static constexpr bool kQuantized = false;
 
-  static std::int64_t U32PerRow(std::int64_t in) {
+  static std::int64_t RowWords(std::int64_t in) {
     return (in + kChunk - 1) / kChunk + (in + 1) / 2;
   }
+  static std::int64_t ColumnWords(std::int64_t in) { return RowWords(in); }
 
-  static void PackChunk(const float* x, std::int64_t steps, std::int64_t width, std::uint32_t* to) {
-    std::int32_t top = 0;  // bits of the largest magnitude: floats are ordered as their bits are
-    for (std::int64_t i = 0; i < steps; ++i) {
-      const std::int32_t size = __builtin_bit_cast(std::int32_t, x[i]) & 0x7FFFFFFF;
-      top = top > size ? top : size;
-    }
-    // Biased exponents: that of infinity and NaN, and the smallest whose scale is a normal float.
-    constexpr std::int32_t kNotFinite = 0xFF, kSmallest = 12;
-    const std::int32_t exponent = top >> 23 > kSmallest ? top >> 23 : kSmallest;
-    to[0] = exponent < kNotFinite ? static_cast<std::uint32_t>(exponent - 11) << 23 : 0x7FC00000u;
-    // The largest becomes 2048 to 4095. Adding 1.5 * 2^23 rounds to an integer, in the low bits.
-    const float factor = __builtin_bit_cast(float, (265 - exponent) << 23);
-    constexpr float kRounder = 12582912.0f;
+  static void PackRow(const float* x, std::int64_t steps, std::int64_t width, std::uint32_t* to) {
     std::int16_t rounded[kChunk] = {};
-    for (std::int64_t i = 0; i < steps; ++i) {
-      const float shifted = x[i] * factor + kRounder;
-      const std::int32_t n =
-          __builtin_bit_cast(std::int32_t, shifted) - __builtin_bit_cast(std::int32_t, kRounder);
-      rounded[i] = static_cast<std::int16_t>(n > kLargest    ? kLargest
-                                             : n < -kLargest ? -kLargest
-                                                             : n);
-    }
+    to[0] = RoundToBlock<12>(x, steps, rounded);
     const auto* pairs = reinterpret_cast<const Word*>(rounded);
     for (std::int64_t i = 0; i < (steps + 1) / 2; ++i) to[(1 + i) * width] = pairs[i].bits;
+  }
+  static void PackColumn(const float* w, std::int64_t steps, std::int64_t width,
+                         std::uint32_t* to) {
+    PackRow(w, steps, width, to);
   }
 
   template <int kRows, int kPanels, bool kFromMemory>

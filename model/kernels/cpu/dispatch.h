@@ -16,7 +16,8 @@ struct GemmArgs {
   std::int64_t rows;
   std::int64_t in;
   std::int64_t out;
-  std::int64_t u32_per_row;  // 32-bit words of a packed row of x or column of W
+  std::int64_t u32_per_row;     // 32-bit words of a packed row of x
+  std::int64_t u32_per_column;  // of a packed column of W
   const std::uint32_t* panels;
   const float* bias;        // [out] or null
   std::uint32_t* packed_x;  // [rows * u32_per_row]: working memory for the rows of x in tiles
@@ -29,18 +30,25 @@ struct GemmArgs {
 enum class WeightFormat {
   kFp32,        // fp32_format.h
   kBlockFloat,  // block_float_format.h: of 16-bit weights
+  kInt8,        // int8_format.h
+  kInt4,        // int4_format.h
 };
-inline constexpr int kWeightFormats = 2;
+inline constexpr int kWeightFormats = 4;
 
 // Products with weights of one format.
 struct GemmKernels {
-  // 32-bit words of a packed row or column of `in` numbers.
+  // 32-bit words of a packed row of x and column of W of `in` numbers.
   std::int64_t (*u32_per_row)(std::int64_t in);
+  std::int64_t (*u32_per_column)(std::int64_t in);
   // Fills a panel from `count` <= KernelTable::panel columns of W, each `in` numbers, one after the
   // other. Columns may also come part by part, each part but the last of a multiple of 256 numbers:
-  // a part then goes to the panel's word u32_per_row(numbers of a column before it) * panel.
+  // a part then goes to the panel's word u32_per_column(numbers of a column before it) * panel.
+  // Does nothing for formats of codes.
   void (*pack_columns)(const float* columns, std::int64_t count, std::int64_t in,
                        std::uint32_t* to);
+  // The same for formats of codes, from codes [count][in] and scales [count][groups] (quantize.h).
+  void (*pack_codes)(const std::int8_t* codes, const float* scales, std::int64_t count,
+                     std::int64_t in, std::uint32_t* to);
   // Fills packed_x, which few_rows and many_rows read.
   void (*pack_rows)(const GemmArgs&, std::int64_t first_tile, std::int64_t last_tile);
   // All rows times the panels [first_panel, last_panel). For a few tiles, where reading W from

@@ -12,14 +12,21 @@ struct Fp32Format {
   // One chunk of a panel is 256 x (8 to 32) floats, 8 to 32 KiB: it stays in the nearest cache
   // while all tiles of a job pass over it.
   static constexpr std::int64_t kChunk = 256;
-  static constexpr std::int64_t kChunkWords = kChunk;
+  static constexpr std::int64_t kRowWords = kChunk;
+  static constexpr std::int64_t kColumnWords = kChunk;
+  static constexpr bool kQuantized = false;
 
-  static std::int64_t U32PerRow(std::int64_t in) { return in; }
+  static std::int64_t RowWords(std::int64_t in) { return in; }
+  static std::int64_t ColumnWords(std::int64_t in) { return in; }
 
-  static void PackChunk(const float* x, std::int64_t steps, std::int64_t width, std::uint32_t* to) {
+  static void PackRow(const float* x, std::int64_t steps, std::int64_t width, std::uint32_t* to) {
     for (std::int64_t k = 0; k < steps; ++k) {
       to[k * width] = reinterpret_cast<const Word*>(x + k)->bits;
     }
+  }
+  static void PackColumn(const float* w, std::int64_t steps, std::int64_t width,
+                         std::uint32_t* to) {
+    PackRow(w, steps, width, to);
   }
 
   template <int kRows, int kPanels, bool kFromMemory>

@@ -3,11 +3,14 @@
 // Both operands lie in strips: a panel is a strip of kPanel weight columns, a tile a strip of up to
 // kTileRows rows of x. A chunk's product is added to fp32 sums in the order of k, whatever the
 // number of rows and however the work is cut, so a row's result does not depend on the other rows
-// of the batch. A Format (fp32_format.h, block_float_format.h) says how numbers lie in a strip and
-// multiplies them:
-//   kChunk, kChunkWords  steps of k that are multiplied at a time; 32-bit words of a vector's chunk
-//   U32PerRow(in)            words of a vector (a row or column) of `in` numbers
-//   PackChunk(x, steps, width, to)  writes a vector's chunk of a strip of `width`
+// of the batch. A Format (fp32_format.h, block_float_format.h, int8_format.h, int4_format.h) says
+// how numbers lie in a strip and multiplies them:
+//   kChunk               steps of k that are multiplied at a time
+//   kRowWords, kColumnWords  32-bit words of a chunk of a row of x, and of a column of weights
+//   RowWords(in), ColumnWords(in)  words of a whole row and column of `in` numbers
+//   PackRow(x, steps, width, to)  writes a row's chunk of a strip of `width`
+//   PackColumn           the same of a column: from numbers, or, where kQuantized, from codes and
+//                        their scale (quantize.h)
 //   AddChunk<kRows, kPanels, kFromMemory>(x, w, panel_words, steps, sums, stride)
 //                        adds chunk x of a tile times chunk w of kPanels panels, panel_words apart,
 //                        to sums [kRows][stride]; kFromMemory: asks for the weights ahead of time
@@ -27,7 +30,7 @@ constexpr int kPanel = 2 * kLanes;
 constexpr int kTileRows = kLanes >= 16 ? 12 : 6;
 
 LLAVA_INLINE const std::uint32_t* PanelAt(const GemmArgs& g, std::int64_t panel) {
-  return g.panels + panel * kPanel * g.u32_per_row;
+  return g.panels + panel * kPanel * g.u32_per_column;
 }
 
 // The first row of a tile: tile t holds the rows [TileBegin(rows, t), TileBegin(rows, t + 1)).
@@ -51,24 +54,34 @@ LLAVA_INLINE void StoreOutputs(const GemmArgs& g, std::int64_t row, std::int64_t
   for (int i = 0; i < count; ++i) y[i] = bias != nullptr ? sums[i] + bias[i] : sums[i];
 }
 
-// Fills a strip of `width` vectors from `count` of them, each `in` numbers, which lie `distance`
-// apart. It goes chunk by chunk, so that the part of the strip that is written stays in the nearest
+// Both fill a strip chunk by chunk, so that the part of it that is written stays in the nearest
 // cache until it is complete.
 template <typename Format>
-void PackStrip(const float* x, std::int64_t distance, std::int64_t in, std::int64_t count,
-               std::int64_t width, std::uint32_t* to) {
-  for (std::int64_t k = 0; k < in; k += Format::kChunk, to += Format::kChunkWords * width) {
-    const std::int64_t steps = SmallerOf(Format::kChunk, in - k);
-    for (std::int64_t i = 0; i < count; ++i) {
-      Format::PackChunk(x + i * distance + k, steps, width, to + i);
+void GemmPackColumns(const float* columns, std::int64_t count, std::int64_t in,
+                     std::uint32_t* panel) {
+  if constexpr (!Format::kQuantized) {
+    for (std::int64_t k = 0; k < in; k += Format::kChunk, panel += Format::kColumnWords * kPanel) {
+      const std::int64_t steps = SmallerOf(Format::kChunk, in - k);
+      for (std::int64_t i = 0; i < count; ++i) {
+        Format::PackColumn(columns + i * in + k, steps, kPanel, panel + i);
+      }
     }
   }
 }
 
 template <typename Format>
-void GemmPackColumns(const float* columns, std::int64_t count, std::int64_t in,
-                     std::uint32_t* panel) {
-  PackStrip<Format>(columns, in, in, count, kPanel, panel);
+void GemmPackCodes(const std::int8_t* codes, const float* scales, std::int64_t count,
+                   std::int64_t in, std::uint32_t* panel) {
+  if constexpr (Format::kQuantized) {
+    const std::int64_t chunks = (in + Format::kChunk - 1) / Format::kChunk;
+    for (std::int64_t c = 0; c < chunks; ++c, panel += Format::kColumnWords * kPanel) {
+      const std::int64_t k = c * Format::kChunk;
+      const std::int64_t steps = SmallerOf(Format::kChunk, in - k);
+      for (std::int64_t i = 0; i < count; ++i) {
+        Format::PackColumn(codes + i * in + k, scales[i * chunks + c], steps, kPanel, panel + i);
+      }
+    }
+  }
 }
 
 template <typename Format>
@@ -76,8 +89,13 @@ void GemmPackRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_
   for (std::int64_t tile = first_tile; tile < last_tile; ++tile) {
     const std::int64_t begin = TileBegin(g.rows, tile);
     const std::int64_t rows = TileBegin(g.rows, tile + 1) - begin;
-    PackStrip<Format>(g.x + begin * g.ldx, g.ldx, g.in, rows, rows,
-                      g.packed_x + begin * g.u32_per_row);
+    std::uint32_t* to = g.packed_x + begin * g.u32_per_row;
+    for (std::int64_t k = 0; k < g.in; k += Format::kChunk, to += Format::kRowWords * rows) {
+      const std::int64_t steps = SmallerOf(Format::kChunk, g.in - k);
+      for (std::int64_t i = 0; i < rows; ++i) {
+        Format::PackRow(g.x + (begin + i) * g.ldx + k, steps, rows, to + i);
+      }
+    }
   }
 }
 
@@ -90,10 +108,10 @@ void TileTimesPanels(const GemmArgs& g, std::int64_t row, std::int64_t panel) {
   const std::uint32_t* w = PanelAt(g, panel);
   for (std::int64_t k = 0; k < g.in; k += Format::kChunk) {
     const std::int64_t steps = SmallerOf(Format::kChunk, g.in - k);
-    Format::template AddChunk<kRows, kPanels, true>(x, w, kPanel * g.u32_per_row, steps, sums,
+    Format::template AddChunk<kRows, kPanels, true>(x, w, kPanel * g.u32_per_column, steps, sums,
                                                     kStride);
-    x += kRows * Format::kChunkWords;
-    w += kPanel * Format::kChunkWords;
+    x += kRows * Format::kRowWords;
+    w += kPanel * Format::kColumnWords;
   }
   for (int r = 0; r < kRows; ++r) {
     for (int p = 0; p < kPanels; ++p) {
@@ -146,15 +164,17 @@ void GemmManyRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_
   const std::int64_t height = TileBegin(g.rows, last_tile) - top;
   const std::int64_t stride = (last - first) * kPanel;
   for (std::int64_t i = 0; i < height * stride; i += kLanes) Store(sums + i, Vec{});
-  std::int64_t at = 0;  // 32-bit words of a column or row before the chunk
-  for (std::int64_t k = 0; k < g.in; k += Format::kChunk, at += Format::kChunkWords) {
+  for (std::int64_t k = 0; k < g.in; k += Format::kChunk) {
+    const std::int64_t chunk = k / Format::kChunk;
     const std::int64_t steps = SmallerOf(Format::kChunk, g.in - k);
     for (std::int64_t panel = first; panel < last; ++panel) {
-      const std::uint32_t* w = PanelAt(g, panel) + at * kPanel;
+      const std::uint32_t* w = PanelAt(g, panel) + chunk * Format::kColumnWords * kPanel;
       for (std::int64_t tile = first_tile; tile < last_tile; ++tile) {
         const std::int64_t begin = TileBegin(g.rows, tile);
         const std::int64_t rows = TileBegin(g.rows, tile + 1) - begin;
-        AddChunkOf<Format>(rows, g.packed_x + begin * g.u32_per_row + at * rows, w, steps,
+        const std::uint32_t* x =
+            g.packed_x + begin * g.u32_per_row + chunk * Format::kRowWords * rows;
+        AddChunkOf<Format>(rows, x, w, steps,
                            sums + (begin - top) * stride + (panel - first) * kPanel, stride);
       }
     }
@@ -168,8 +188,10 @@ void GemmManyRows(const GemmArgs& g, std::int64_t first_tile, std::int64_t last_
 
 template <typename Format>
 inline constexpr GemmKernels MakeGemmKernels() {
-  return {.u32_per_row = Format::U32PerRow,
+  return {.u32_per_row = Format::RowWords,
+          .u32_per_column = Format::ColumnWords,
           .pack_columns = GemmPackColumns<Format>,
+          .pack_codes = GemmPackCodes<Format>,
           .pack_rows = GemmPackRows<Format>,
           .few_rows = GemmFewRows<Format>,
           .many_rows = GemmManyRows<Format>};

@@ -8,7 +8,8 @@
 
 #include "base/check.h"
 #include "model/kernels/cpu/large_pages.h"
-#include "model/kernels/cpu/parallel.h"
+#include "model/kernels/cpu/quantize.h"
+#include "model/kernels/cpu/worker_pool.h"
 
 namespace llava::model {
 namespace {
@@ -53,6 +54,7 @@ WeightFormat WeightFormatOf(at::ScalarType dtype) {
 }
 
 at::ScalarType DtypeOf(WeightFormat format) {
+  LLAVA_CHECK_EQ(GroupOf(format), 0);
   return format == WeightFormat::kFp32 ? at::kFloat : at::kBFloat16;
 }
 
@@ -63,36 +65,91 @@ PackedMatrix::PackedMatrix(std::span<const at::Tensor> parts, WeightFormat forma
     LLAVA_CHECK(part.is_cpu() && part.size(1) == in_);
     out_ += part.size(0);
   }
-  panels_ = EmptyInLargePages(
-      {CeilDiv(out_, kernels.panel), gemm().u32_per_row(in_) * kernels.panel}, at::kInt);
-  panels_[-1].zero_();  // the columns that the last panel has beyond the matrix
-  const auto room = [] { return std::vector<float>(); };
-  ParallelJobs(panels(), ThreadsFor(out_ * in_ * 4), room,
-               [&](std::int64_t panel, auto& columns) { Fill(parts, panel, columns); });
+  MakePanels([&](std::int64_t panel, Room& room) { Fill(parts, panel, room); });
 }
 
-void PackedMatrix::Fill(std::span<const at::Tensor> parts, std::int64_t panel,
-                        std::vector<float>& columns) {
+PackedMatrix::PackedMatrix(std::span<const QuantizedMatrix> parts, const KernelTable& kernels)
+    : kernels_(&kernels), format_(parts.front().format), in_(parts.front().in), out_(0) {
+  for (const QuantizedMatrix& part : parts) {
+    LLAVA_CHECK(part.format == format_ && part.in == in_);
+    out_ += part.out();
+  }
+  MakePanels([&](std::int64_t panel, Room& room) { Fill(parts, panel, room); });
+}
+
+template <typename FillPanel>
+void PackedMatrix::MakePanels(const FillPanel& fill) {
+  panels_ = EmptyInLargePages(
+      {CeilDiv(out_, kernels_->panel), gemm().u32_per_column(in_) * kernels_->panel}, at::kInt);
+  panels_[-1].zero_();  // the columns that the last panel has beyond the matrix
+  ParallelJobs(panels(), ThreadsFor(out_ * in_ * 4), [] { return Room(); }, fill);
+}
+
+std::int64_t PackedMatrix::Columns(std::int64_t panel) const {
+  return std::min<std::int64_t>(kernels_->panel, out_ - panel * kernels_->panel);
+}
+
+std::uint32_t* PackedMatrix::Panel(std::int64_t panel) {
+  return static_cast<std::uint32_t*>(panels_.mutable_data_ptr()) + panel * panels_.size(1);
+}
+
+template <typename Part, typename Copy>
+void PackedMatrix::ForEachPart(std::span<const Part> parts, std::int64_t panel,
+                               const Copy& copy) const {
   const std::int64_t begin = panel * kernels_->panel;
-  const std::int64_t end = std::min(out_, begin + kernels_->panel);
-  auto* const to =
-      static_cast<std::uint32_t*>(panels_.mutable_data_ptr()) + panel * panels_.size(1);
+  const std::int64_t end = begin + Columns(panel);
+  std::int64_t part_begin = 0;
+  for (const Part& part : parts) {
+    const std::int64_t part_end = part_begin + part.size(0);
+    const std::int64_t first = std::max(begin, part_begin);
+    const std::int64_t last = std::min(end, part_end);
+    if (first < last) copy(part, first - part_begin, last - first, first - begin);
+    part_begin = part_end;
+  }
+}
+
+void PackedMatrix::Fill(std::span<const at::Tensor> parts, std::int64_t panel, Room& room) {
+  const std::int64_t columns = Columns(panel);
+  const std::int64_t group = GroupOf(format_);
   for (std::int64_t k = 0; k < in_; k += kFillSteps) {
     const std::int64_t steps = std::min(kFillSteps, in_ - k);
-    columns.resize((end - begin) * steps);
-    std::int64_t part_begin = 0;
-    for (const at::Tensor& part : parts) {
-      const std::int64_t first = std::max(begin, part_begin);
-      const std::int64_t last = std::min(end, part_begin + part.size(0));
-      if (first < last) {
-        at::from_blob(columns.data() + (first - begin) * steps, {last - first, steps}, at::kFloat)
-            .copy_(part.narrow(0, first - part_begin, last - first).narrow(1, k, steps));
-      }
-      part_begin += part.size(0);
+    room.numbers.resize(columns * steps);
+    ForEachPart(
+        parts, panel,
+        [&](const at::Tensor& part, std::int64_t row, std::int64_t rows, std::int64_t at) {
+          const at::Tensor numbers = part.narrow(0, row, rows).narrow(1, k, steps);
+          at::from_blob(room.numbers.data() + at * steps, {rows, steps}, at::kFloat).copy_(numbers);
+        });
+    std::uint32_t* const to = Panel(panel) + gemm().u32_per_column(k) * kernels_->panel;
+    if (group == 0) {
+      gemm().pack_columns(room.numbers.data(), columns, steps, to);
+      continue;
     }
-    gemm().pack_columns(columns.data(), end - begin, steps,
-                        to + gemm().u32_per_row(k) * kernels_->panel);
+    const std::int64_t groups = CeilDiv(steps, group);
+    room.codes.resize(columns * steps);
+    room.scales.resize(columns * groups);
+    for (std::int64_t i = 0; i < columns; ++i) {
+      Quantize(format_, std::span(room.numbers).subspan(i * steps, steps),
+               room.codes.data() + i * steps, room.scales.data() + i * groups);
+    }
+    gemm().pack_codes(room.codes.data(), room.scales.data(), columns, steps, to);
   }
+}
+
+void PackedMatrix::Fill(std::span<const QuantizedMatrix> parts, std::int64_t panel, Room& room) {
+  const std::int64_t columns = Columns(panel);
+  const std::int64_t groups = CeilDiv(in_, GroupOf(format_));
+  room.codes.resize(columns * in_);
+  room.scales.resize(columns * groups);
+  ForEachPart(
+      parts, panel,
+      [&](const QuantizedMatrix& part, std::int64_t row, std::int64_t rows, std::int64_t at) {
+        for (std::int64_t i = 0; i < rows; ++i) {
+          part.ReadRow(row + i, room.codes.data() + (at + i) * in_,
+                       room.scales.data() + (at + i) * groups);
+        }
+      });
+  gemm().pack_codes(room.codes.data(), room.scales.data(), columns, in_, Panel(panel));
 }
 
 at::Tensor PackedMatrix::Multiply(const at::Tensor& x_TI, const at::Tensor& bias_O) const {
@@ -107,6 +164,7 @@ at::Tensor PackedMatrix::Multiply(const at::Tensor& x_TI, const at::Tensor& bias
                 .in = in_,
                 .out = out_,
                 .u32_per_row = gemm().u32_per_row(in_),
+                .u32_per_column = gemm().u32_per_column(in_),
                 .panels = static_cast<const std::uint32_t*>(panels_.const_data_ptr()),
                 .bias = bias_O.defined() ? bias_O.const_data_ptr<float>() : nullptr,
                 .packed_x = nullptr,
@@ -123,14 +181,14 @@ at::Tensor PackedMatrix::Multiply(const at::Tensor& x_TI, const at::Tensor& bias
   return y;
 }
 
-std::int64_t PackedMatrix::WeightBytes() const {
+std::int64_t PackedMatrix::bytes() const {
   return panels() * panels_.size(1) * static_cast<std::int64_t>(sizeof(std::uint32_t));
 }
 
 void PackedMatrix::MultiplyFew(const GemmArgs& args) const {
   const std::int64_t job_panels =
       std::max<std::int64_t>(kLeastJobPanels, kJobBytes / (panels_.size(1) * 4));
-  ParallelJobs(CeilDiv(panels(), job_panels), ThreadsFor(WeightBytes()), [&](std::int64_t job) {
+  ParallelJobs(CeilDiv(panels(), job_panels), ThreadsFor(bytes()), [&](std::int64_t job) {
     gemm().few_rows(args, job * job_panels, std::min(panels(), (job + 1) * job_panels));
   });
 }
@@ -141,7 +199,7 @@ void PackedMatrix::MultiplyMany(const GemmArgs& args) const {
   const std::int64_t job_panels = std::max<std::int64_t>(1, kJobColumns / kernels_->panel);
   const std::int64_t panel_jobs = CeilDiv(panels(), job_panels);
   const auto room = [] { return std::vector<float>(); };
-  const std::int64_t threads = ThreadsFor(WeightBytes() * CeilDiv(tiles, kFewTiles));
+  const std::int64_t threads = ThreadsFor(bytes() * CeilDiv(tiles, kFewTiles));
   ParallelJobs(
       row_jobs * panel_jobs, threads, room, [&](std::int64_t job, std::vector<float>& sums) {
         // Neighbouring jobs differ in their rows, so that threads share the weights that they read.

@@ -29,6 +29,7 @@ constexpr int kVecBytes = kLanes * 4;
 
 typedef float Vec __attribute__((vector_size(kVecBytes)));
 typedef std::int32_t VecInt __attribute__((vector_size(kVecBytes)));
+typedef std::int16_t VecShort __attribute__((vector_size(kVecBytes)));
 typedef std::uint32_t VecBits __attribute__((vector_size(kVecBytes)));
 // The same vectors at any address that is a multiple of 2, whatever the declared type there.
 typedef float VecAt __attribute__((vector_size(kVecBytes), aligned(2), may_alias));
@@ -88,6 +89,58 @@ LLAVA_INLINE VecInt AddPairProducts(VecInt sum, VecInt a, VecInt b) {
                    _mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
 #else
   return sum + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
+#endif
+}
+
+// Computes v here and now, in a register. Sums of a tile fill the registers; a compiler that
+// computes products of the next steps before it adds these has to move sums to memory and back.
+LLAVA_INLINE void Settle(VecInt& v) {
+#if defined(__AVX512F__) && LLAVA_LANES == 16
+  asm volatile("" : "+v"(v));
+#elif defined(__SSE2__)
+  asm volatile("" : "+x"(v));
+#else
+  static_cast<void>(v);
+#endif
+}
+
+// The signed bytes 0 and 2, and 1 and 3, of each 32-bit word as its halves.
+LLAVA_INLINE VecInt EvenBytes(VecInt v) {
+  return reinterpret_cast<VecInt>(reinterpret_cast<VecShort>(v) << 8 >> 8);
+}
+LLAVA_INLINE VecInt OddBytes(VecInt v) {
+  return reinterpret_cast<VecInt>(reinterpret_cast<VecShort>(v) >> 8);
+}
+
+// Sums of products of the bytes of u, 0 to 15, and the signed bytes of x, -127 to 127: a chain of
+// at most kByteProducts additions that begins with zeros, and its end, the sum of each word's four
+// products. Where an instruction sums into 16 bits, more than 8 times 2 * 15 * 127 would not fit.
+constexpr int kByteProducts = 8;
+LLAVA_INLINE VecInt AddByteProducts(VecInt chain, VecInt u, VecInt x) {
+#if defined(__AVX512VNNI__) && LLAVA_LANES == 16
+  return reinterpret_cast<VecInt>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(chain),
+                                                      reinterpret_cast<__m512i>(u),
+                                                      reinterpret_cast<__m512i>(x)));
+#elif defined(__AVX512BW__) && LLAVA_LANES == 16
+  return reinterpret_cast<VecInt>(_mm512_add_epi16(
+      reinterpret_cast<__m512i>(chain),
+      _mm512_maddubs_epi16(reinterpret_cast<__m512i>(u), reinterpret_cast<__m512i>(x))));
+#elif defined(__AVX2__) && LLAVA_LANES == 8
+  return reinterpret_cast<VecInt>(_mm256_add_epi16(
+      reinterpret_cast<__m256i>(chain),
+      _mm256_maddubs_epi16(reinterpret_cast<__m256i>(u), reinterpret_cast<__m256i>(x))));
+#else
+  return AddPairProducts(AddPairProducts(chain, EvenBytes(u), EvenBytes(x)), OddBytes(u),
+                         OddBytes(x));
+#endif
+}
+LLAVA_INLINE VecInt EndByteProducts(VecInt chain) {
+#if defined(__AVX512VNNI__) && LLAVA_LANES == 16
+  return chain;
+#elif (defined(__AVX512BW__) && LLAVA_LANES == 16) || (defined(__AVX2__) && LLAVA_LANES == 8)
+  return AddPairProducts(VecInt{}, chain, VecInt{} + 0x00010001);
+#else
+  return chain;
 #endif
 }
 

@@ -8,6 +8,8 @@
 #include "model/kernels/cpu/dispatch.h"
 #include "model/kernels/cpu/fp32_format.h"
 #include "model/kernels/cpu/gemm_kernel.h"
+#include "model/kernels/cpu/int4_format.h"
+#include "model/kernels/cpu/int8_format.h"
 #include "model/kernels/cpu/row_kernels.h"
 #include "model/kernels/cpu/sampling_kernels.h"
 
@@ -31,6 +33,8 @@ inline constexpr KernelTable MakeTable(const char* name) {
                        .find_in_row = FindInRow};
   table.gemm[static_cast<int>(WeightFormat::kFp32)] = MakeGemmKernels<Fp32Format>();
   table.gemm[static_cast<int>(WeightFormat::kBlockFloat)] = MakeGemmKernels<BlockFloatFormat>();
+  table.gemm[static_cast<int>(WeightFormat::kInt8)] = MakeGemmKernels<Int8Format>();
+  table.gemm[static_cast<int>(WeightFormat::kInt4)] = MakeGemmKernels<Int4Format>();
   return table;
 }
 

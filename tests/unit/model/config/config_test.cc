@@ -388,5 +388,26 @@ TEST(ConfigTest, WhatIsWrittenIsReadAgain) {
   EXPECT_FALSE(WriteConfig(config, dir.path() + "/absent").ok());
 }
 
+// What other tools quantised is named, not misread.
+TEST(ConfigTest, KnowsItsOwnQuantisationOnly) {
+  const auto of = [](const std::string& settings) {
+    return ParseConfig(HuggingFace("\"quantization_config\": " + settings), "");
+  };
+  for (const std::string method : {"awq", "gptq", "bitsandbytes", "fp8", "compressed-tensors"}) {
+    const absl::Status status = of("{\"quant_method\": \"" + method + "\", \"bits\": 4}").status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr("quantization_config"),
+                      HasSubstr("weights that \"" + method + "\" quantised")));
+  }
+  EXPECT_FALSE(of(R"({"quant_method": "llavad", "format": "int2"})").ok());
+  const auto own = of(R"({"quant_method": "llavad", "format": "int4"})");
+  ASSERT_TRUE(own.ok()) << own.status();
+  EXPECT_EQ(own->quantization, Quantization::kInt4);
+  const auto again = ParseConfig(ConfigJson(*own), "");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->quantization, Quantization::kInt4);
+}
+
 }  // namespace
 }  // namespace llava::model

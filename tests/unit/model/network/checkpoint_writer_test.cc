@@ -98,5 +98,22 @@ TEST_F(CheckpointWriterTest, NamesWhatCannotBeWritten) {
   EXPECT_EQ(SaveCheckpoint(*model_, out_, options_).code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(WeightMemory, FallsWithTheBits) {
+  const auto checkpoint = Checkpoint::Open(GoldenCheckpointDir());
+  ASSERT_TRUE(checkpoint.ok());
+  const auto bytes = [&](Quantization quantization) {
+    return static_cast<double>(ServedMemory(*checkpoint, quantization, at::kBFloat16).all);
+  };
+  EXPECT_LT(bytes(Quantization::kInt8), 0.65 * bytes(Quantization::kNone));
+  EXPECT_LT(bytes(Quantization::kInt4), bytes(Quantization::kInt8));
+  TempDir dir;
+  const std::string folder = absl::StrCat(dir.path(), "/codes");
+  ASSERT_TRUE(SaveQuantized(GoldenCheckpointDir(), Quantization::kInt4, folder).ok());
+  const auto stored = Checkpoint::Open(folder);
+  ASSERT_TRUE(stored.ok());
+  EXPECT_EQ(ServedMemory(*stored, Quantization::kInt4, at::kBFloat16).all,
+            bytes(Quantization::kInt4));
+}
+
 }  // namespace
 }  // namespace llava::model

@@ -3,6 +3,7 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
@@ -20,6 +21,7 @@
 #include "absl/strings/str_replace.h"
 #include "model/attention/sdpa_attention.h"
 #include "model/checkpoint/mapped_file.h"
+#include "model/network/checkpoint_writer.h"
 #include "tests/support/checkpoint_fixture.h"
 #include "tests/support/temp_dir.h"
 
@@ -27,6 +29,7 @@ namespace llava::model {
 namespace {
 
 using test::TempDir;
+using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr char kNorm[] = "language_model.model.norm.weight";
@@ -342,6 +345,111 @@ TEST_F(LlavaTest, AModelThatIsNoLlava) {
   WriteBytes(absl::StrCat(dir.path(), "/config.json"), R"({"model_type":"gpt2"})");
   ExpectLoadError(dir.path(), {}, absl::StatusCode::kInvalidArgument,
                   {absl::StrCat(dir.path(), "/config.json"), "gpt2"});
+}
+
+constexpr Quantization kFormats[] = {Quantization::kInt8, Quantization::kInt4};
+
+at::Tensor Ids(std::int64_t first, std::int64_t count) {
+  return at::arange(first, first + count, at::TensorOptions().dtype(at::kLong));
+}
+
+// Logits of prompts of text, one after the other in one batch.
+at::Tensor BatchLogits(const Llava& model, const std::vector<at::Tensor>& prompts) {
+  const c10::InferenceMode inference;
+  std::vector<std::int64_t> lengths;
+  std::vector<at::Tensor> positions;
+  for (const at::Tensor& ids : prompts) {
+    lengths.push_back(ids.size(0));
+    positions.push_back(Ids(0, ids.size(0)));
+  }
+  SdpaAttention attention(lengths);
+  return model.Logits(model.Forward(model.Embed(at::cat(prompts)), at::cat(positions), attention));
+}
+
+std::unique_ptr<Llava> LoadPacked(const std::string& directory, Quantization quantization) {
+  auto model = Llava::Load(directory, {.pack = true, .quantization = quantization});
+  EXPECT_TRUE(model.ok()) << model.status();
+  return model.ok() ? *std::move(model) : nullptr;
+}
+
+double Distance(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).norm() / b.norm()).item<double>();
+}
+
+TEST(Quantization, AnswersAlmostTheSame) {
+  const c10::InferenceMode inference;
+  const auto exact = LoadPacked(GoldenCheckpointDir(), Quantization::kNone);
+  const std::vector<at::Tensor> prompt = {Ids(3, 40)};
+  for (const Quantization format : kFormats) {
+    const auto model = LoadPacked(GoldenCheckpointDir(), format);
+    EXPECT_EQ(model->quantization(), format);
+    EXPECT_EQ(model->dtype(), at::kFloat);
+    EXPECT_TRUE(model->weights().empty());
+    const bool int8 = format == Quantization::kInt8;
+    const double logits = Distance(BatchLogits(*model, prompt), BatchLogits(*exact, prompt));
+    EXPECT_LT(logits, int8 ? 0.05 : 0.4);
+    EXPECT_GT(logits, int8 ? 1e-4 : 0.01);
+    // The tower has 8 bits in both.
+    EXPECT_LT(Distance(model->EncodeImages(Pixels(*model)), exact->EncodeImages(Pixels(*model))),
+              0.02);
+  }
+}
+
+TEST(Quantization, APromptIsTheSameBitsInAnyBatch) {
+  for (const Quantization format : kFormats) {
+    const auto model = LoadPacked(GoldenCheckpointDir(), format);
+    const at::Tensor alone = BatchLogits(*model, {Ids(3, 17)});
+    const at::Tensor batch = BatchLogits(*model, {Ids(100, 30), Ids(3, 17), Ids(50, 5)});
+    EXPECT_TRUE(batch.narrow(0, 30, 17).equal(alone));
+  }
+}
+
+TEST(Quantization, StoredItIsTheSameBitsAsWhileLoading) {
+  const c10::InferenceMode inference;
+  for (const Quantization format : kFormats) {
+    TempDir dir;
+    const std::string folder = absl::StrCat(dir.path(), "/codes");
+    ASSERT_TRUE(SaveQuantized(GoldenCheckpointDir(), format, folder).ok());
+    const auto stored = LoadPacked(folder, Quantization::kNone);
+    const auto loaded = LoadPacked(GoldenCheckpointDir(), format);
+    EXPECT_EQ(stored->quantization(), format);
+    EXPECT_TRUE(BatchLogits(*stored, {Ids(3, 40)}).equal(BatchLogits(*loaded, {Ids(3, 40)})));
+    EXPECT_TRUE(stored->EncodeImages(Pixels(*stored)).equal(loaded->EncodeImages(Pixels(*stored))));
+    EXPECT_TRUE(Llava::Load(folder, {.device = at::kMeta, .verify = true}).ok());
+    EXPECT_LT(std::filesystem::file_size(folder + "/model.safetensors"),
+              (format == Quantization::kInt8 ? 0.65 : 0.6) *
+                  static_cast<double>(
+                      std::filesystem::file_size(GoldenCheckpointDir() + "/model.safetensors")));
+  }
+}
+
+TEST(Quantization, StoredCodesAreRefusedWhereTheyCannotBeUsed) {
+  TempDir dir;
+  const std::string folder = absl::StrCat(dir.path(), "/codes");
+  ASSERT_TRUE(SaveQuantized(GoldenCheckpointDir(), Quantization::kInt8, folder).ok());
+  const absl::Status other =
+      Llava::Load(folder, {.pack = true, .quantization = Quantization::kInt4}).status();
+  EXPECT_EQ(other.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(other.message()), AllOf(HasSubstr(folder), HasSubstr("int8")));
+  const absl::Status training = Llava::Load(folder, {}).status();
+  EXPECT_EQ(training.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(training.message()), HasSubstr("quantised from"));
+  const absl::Status gpu =
+      Llava::Load(GoldenCheckpointDir(),
+                  {.device = at::kCUDA, .pack = true, .quantization = Quantization::kInt8})
+          .status();
+  EXPECT_EQ(gpu.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(gpu.message()), AllOf(HasSubstr("int8"), HasSubstr("CPU")));
+  const absl::Status twice =
+      SaveQuantized(folder, Quantization::kInt8, absl::StrCat(dir.path(), "/twice"));
+  EXPECT_EQ(twice.code(), absl::StatusCode::kInvalidArgument);
+  // Numbers where config.json promises codes.
+  std::filesystem::copy_file(GoldenCheckpointDir() + "/model.safetensors",
+                             folder + "/model.safetensors",
+                             std::filesystem::copy_options::overwrite_existing);
+  const absl::Status numbers = Llava::Load(folder, {.pack = true}).status();
+  EXPECT_EQ(numbers.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(numbers.message()), AllOf(HasSubstr("BF16"), HasSubstr("I8")));
 }
 
 }  // namespace

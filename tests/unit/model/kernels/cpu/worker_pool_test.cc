@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "base/mutex.h"
-#include "model/kernels/cpu/parallel.h"
 
 namespace llava::model {
 namespace {

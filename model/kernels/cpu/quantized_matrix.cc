@@ -1,0 +1,87 @@
+#include "model/kernels/cpu/quantized_matrix.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/check.h"
+#include "model/kernels/cpu/large_pages.h"
+#include "model/kernels/cpu/worker_pool.h"
+
+namespace llava::model {
+namespace {
+
+std::int64_t CodeBytes(WeightFormat format, std::int64_t in) {
+  return format == WeightFormat::kInt4 ? (in + 1) / 2 : in;
+}
+
+// A row's numbers and codes.
+struct Room {
+  std::vector<float> numbers;
+  std::vector<std::int8_t> codes;
+};
+
+}  // namespace
+
+void QuantizedMatrix::ReadRow(std::int64_t row, std::int8_t* to, float* row_scales) const {
+  const std::int64_t bytes = CodeBytes(format, in);
+  const auto* from = static_cast<const std::uint8_t*>(codes.const_data_ptr()) + row * bytes;
+  if (format == WeightFormat::kInt4) {
+    for (std::int64_t k = 0; k < in; ++k) {
+      to[k] = static_cast<std::int8_t>((from[k / 2] >> (k % 2 * 4) & 15) - 8);
+    }
+  } else {
+    std::copy_n(reinterpret_cast<const std::int8_t*>(from), in, to);
+  }
+  const std::int64_t groups = scales.size(1);
+  std::copy_n(scales.const_data_ptr<float>() + row * groups, groups, row_scales);
+}
+
+at::Tensor QuantizedMatrix::Rows(const at::Tensor& rows) const {
+  const std::int64_t count = rows.numel();
+  const at::Tensor places = rows.contiguous();
+  const auto* place = places.const_data_ptr<std::int64_t>();
+  at::Tensor result = at::empty({count, in}, at::kFloat);
+  std::vector<std::int8_t> row_codes(in);
+  std::vector<float> row_scales(scales.size(1));
+  for (std::int64_t i = 0; i < count; ++i) {
+    LLAVA_CHECK(place[i] >= 0 && place[i] < out());
+    ReadRow(place[i], row_codes.data(), row_scales.data());
+    Dequantize(format, row_codes, row_scales.data(), result.mutable_data_ptr<float>() + i * in);
+  }
+  return result;
+}
+
+QuantizedMatrix QuantizeMatrix(const at::Tensor& weight_OI, WeightFormat format) {
+  const std::int64_t out = weight_OI.size(0), in = weight_OI.size(1);
+  const std::int64_t bytes = CodeBytes(format, in);
+  const std::int64_t groups = (in + GroupOf(format) - 1) / GroupOf(format);
+  QuantizedMatrix result{.format = format,
+                         .in = in,
+                         .codes = EmptyInLargePages(
+                             {out, bytes}, format == WeightFormat::kInt4 ? at::kByte : at::kChar),
+                         .scales = EmptyInLargePages({out, groups}, at::kFloat)};
+  auto* const codes = static_cast<std::uint8_t*>(result.codes.mutable_data_ptr());
+  float* const scales = result.scales.mutable_data_ptr<float>();
+  const auto room = [] { return Room(); };
+  ParallelJobs(out, ThreadsFor(out * in * 4), room, [&](std::int64_t row, Room& use) {
+    use.numbers.resize(in);
+    use.codes.resize(in);
+    at::from_blob(use.numbers.data(), {in}, at::kFloat).copy_(weight_OI[row]);
+    Quantize(format, use.numbers, use.codes.data(), scales + row * groups);
+    std::uint8_t* const to = codes + row * bytes;
+    if (format != WeightFormat::kInt4) {
+      std::copy_n(reinterpret_cast<const std::uint8_t*>(use.codes.data()), in, to);
+      return;
+    }
+    std::fill_n(to, bytes, std::uint8_t{0});
+    for (std::int64_t k = 0; k < in; ++k) {
+      to[k / 2] |= static_cast<std::uint8_t>((use.codes[k] + 8) << (k % 2 * 4));
+    }
+  });
+  return result;
+}
+
+}  // namespace llava::model

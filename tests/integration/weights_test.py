@@ -1,0 +1,102 @@
+"""Weights of 8 and 4 bits: llavad with `weights`, and with a folder that `llava-train quantize` wrote, over gRPC and HTTP."""
+import base64
+import concurrent.futures
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from daemon_process import CHECKPOINT, IMAGES, PROGRAM, Daemon, generated_client
+from http_requests import CHAT, http
+
+TRAIN = os.environ["LLAVA_TRAIN"]
+QUESTIONS = [("What is in the picture?", ["landscape.png"]), ("Say something.", []), ("And these?", ["rgba.png", "landscape.png"])]
+TOKENS = 12
+pb, pb_grpc = generated_client()
+
+
+def generated(folder, question, images, *flags):
+    command = [PROGRAM, "generate", folder, "--prompt", question, "--json", "--ignore-eos", "--max-tokens", str(TOKENS),
+               "--dtype", "bfloat16", *flags]
+    for image in images:
+        command += ["--image", IMAGES / image]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)["answer_ids"]
+
+
+def over_grpc(stub, question, images):
+    parts = [pb.MessagePart(image=(IMAGES / image).read_bytes()) for image in images]
+    parts.append(pb.MessagePart(text=question))
+    answer = stub.Chat(pb.ChatRequest(
+        return_token_ids=True, messages=[pb.ChatMessage(role=pb.ROLE_USER, parts=parts)],
+        sampling=pb.SamplingOptions(max_tokens=TOKENS, temperature=0, ignore_eos=True)))
+    return list(answer.choices[0].token_ids), answer.choices[0].text
+
+
+def over_http(daemon, question, images):
+    content = [{"type": "image_url", "image_url": {
+        "url": "data:image/png;base64," + base64.b64encode((IMAGES / image).read_bytes()).decode()}} for image in images]
+    content.append({"type": "text", "text": question})
+    status, _, body = http(daemon, CHAT, {"messages": [{"role": "user", "content": content}], "temperature": 0,
+                                          "max_tokens": TOKENS, "ignore_eos": True})
+    assert status == 200, body
+    return json.loads(body)["choices"][0]["message"]["content"]
+
+
+class WeightsTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def stored(self, format):
+        out = Path(self.folder.name) / format
+        subprocess.run([TRAIN, "quantize", CHECKPOINT, "--format", format, "--out", out], check=True)
+        return out
+
+    def serves(self, expected, **daemon_arguments):
+        """The same answers alone and in a batch, over both protocols; those of `llavad generate`."""
+        with Daemon(kv_cache="8MiB", **daemon_arguments) as daemon, daemon.channel() as channel, \
+                concurrent.futures.ThreadPoolExecutor(8) as pool:
+            stub = pb_grpc.ChatServiceStub(channel)
+            alone = [over_grpc(stub, *question) for question in QUESTIONS]
+            self.assertEqual([ids for ids, _ in alone], expected)
+            again = [(pool.submit(over_grpc, stub, *question), pool.submit(over_http, daemon, *question))
+                     for question in QUESTIONS * 2]
+            for (ids, text), (of_grpc, of_http) in zip(alone * 2, again):
+                self.assertEqual(of_grpc.result(), (ids, text))
+                self.assertEqual(of_http.result(), text)
+
+    def check(self, format):
+        plain = [generated(CHECKPOINT, *question) for question in QUESTIONS]
+        expected = [generated(CHECKPOINT, *question, "--weights", format) for question in QUESTIONS]
+        config = f"weights: {format}\ndtype: bfloat16\nmax_batch_tokens: 64\nprefix_cache: false\n"
+        self.serves(expected, config=config)
+        if format == "int4":  # else the setting would not be seen to do anything
+            self.assertNotEqual(expected, plain)
+        stored = self.stored(format)
+        self.assertEqual([generated(stored, *question) for question in QUESTIONS], expected)
+        self.serves(expected, checkpoint=stored, config="dtype: bfloat16\nmax_batch_tokens: 64\n")
+
+    def test_int8(self):
+        self.check("int8")
+
+    def test_int4(self):
+        self.check("int4")
+
+    def test_a_stored_format_is_no_other(self):
+        stored = self.stored("int8")
+        result = subprocess.run([PROGRAM, "generate", stored, "--prompt", "x", "--weights", "int4"], text=True,
+                                stderr=subprocess.PIPE)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("stored as int8", result.stderr)
+
+    def test_inspect_says_the_memory_of_each(self):
+        said = subprocess.run([PROGRAM, "inspect", CHECKPOINT], text=True, stdout=subprocess.PIPE, check=True).stdout
+        self.assertRegex(said, r"served +weights auto \(bfloat16\) \d.*, int8 \d.*, int4 \d")
+        stored = subprocess.run([PROGRAM, "inspect", self.stored("int4"), "--verify"], text=True, stdout=subprocess.PIPE, check=True)
+        self.assertRegex(stored.stdout, r"served +weights as stored, int4, \d")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
