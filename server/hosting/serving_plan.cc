@@ -55,9 +55,8 @@ absl::StatusOr<std::vector<PlannedService>> PlanServices(const Config& config,
   Config one = config;
   for (const absl::string_view weights : FindOption("weights")->choices) {
     one.weights = std::string(weights);
-    const auto quantization = model::QuantizationOf(one.weights);
-    // What is stored with few bits is not quantised once more.
-    if (quantization && !model::CheckQuantization(dir, llava, *quantization).ok()) continue;
+    // What is stored with few bits is served as it is.
+    if (llava.quantization != model::Quantization::kNone && weights != "auto") continue;
     ASSIGN_OR_RETURN(services.emplace_back(), Plan(one, dir, backend, "cpu", here.free));
   }
   one.weights = "auto";
