@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <optional>
 #include <variant>
 
 #include "absl/strings/str_join.h"
@@ -31,6 +32,7 @@ std::string ValueName(const Option& option) {
     std::string operator()(std::int64_t Config::*) const { return "N"; }
     std::string operator()(std::optional<std::int64_t> Config::*) const { return "N|auto"; }
     std::string operator()(Duration Config::*) const { return "DURATION"; }
+    std::string operator()(std::optional<Duration> Config::*) const { return "DURATION|auto"; }
     std::string operator()(std::string Config::*) const { return "TEXT"; }
     std::string operator()(std::vector<std::string> Config::*) const { return "A,B,..."; }
   };

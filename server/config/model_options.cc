@@ -32,7 +32,7 @@ constexpr Option kModelOptions[] = {
      kDtypeChoices},
     {"weights",
      &Config::weights,
-     "Bits of the weights, on CPUs: int8 halves their memory and a lone answer's time a token, "
+     "Bits of the weights, on CPUs: int8 halves their memory and what each token reads, "
      "int4 quarters them in the language model's layers (int8 elsewhere) and costs accuracy; both "
      "are made while the checkpoint is read. auto: as it holds them, its numbers in dtype.",
      Unit::kNone,

@@ -165,10 +165,7 @@ void Fleet::Step(std::size_t index) {
   replicas_[index]->Advance(&done);
   for (AnswerRecord& answer : done) Finish(std::move(answer));
   ScheduleStep(index);
-  if (!ready_[index] && paid_[index] && replicas_[index]->outstanding() == 0) {
-    Pay();
-    paid_[index] = false;  // it has drained
-  }
+  Release(index);
 }
 
 void Fleet::Finish(AnswerRecord answer) {
@@ -220,6 +217,18 @@ void Fleet::Reload(std::size_t index) {
   if (replicas_[index] == nullptr) return;
   replicas_[index]->Reload(now_);
   ScheduleStep(index);
+}
+
+void Fleet::Drain(std::size_t index) {
+  ready_[index] = false;
+  Release(index);
+}
+
+// A drained replica that has nothing left is paid for no more.
+void Fleet::Release(std::size_t index) {
+  if (ready_[index] || !paid_[index] || sent_[index] > 0) return;
+  Pay();
+  paid_[index] = false;
 }
 
 void Fleet::Lose(std::size_t index) {

@@ -58,7 +58,7 @@ class Fleet {
   // All that was under way there is asked again elsewhere.
   void Lose(std::size_t index);
   // Takes no more; ends what it has.
-  void Drain(std::size_t index) { ready_[index] = false; }
+  void Drain(std::size_t index);
   // One more replica, which is ready after `start` and is paid for from now.
   void Add(Duration start, double slowness = 1);
 
@@ -87,6 +87,7 @@ class Fleet {
   std::vector<ReplicaView> Views();
   void Scrape();
   void Pay();
+  void Release(std::size_t index);
 
   const FleetOptions options_;
   Traffic traffic_;
