@@ -195,7 +195,7 @@ class ChatAnswersTest(ChatPageCase):
             page = browser.new_page()
             page.goto(self.daemon.http)
             page.click("#camera-open")
-            page.wait_for_function("document.querySelector('#camera-view').videoWidth > 0")
+            expect(page.locator("#camera-view")).to_have_js_property("readyState", 4)  # it has pictures
             page.click("#camera-take")
             expect(page.locator("#pictures img")).to_have_attribute("alt", "camera.jpg")
             expect(page.locator("#camera")).to_be_hidden()

@@ -13,6 +13,7 @@ REASONS = re.compile("|".join([
     r"top_logprobs: needs logprobs: true$",
     r"(logit_bias\[\d+\]|stop_token_ids\[\d+\]): \d+ is no token id, expected 0 to ",
     r"tokens\[\d+\]: expected a token id in ",
+    r"messages: expected characters of Unicode, found U\+",  # of planes that have none
     r"(response_format|structured_outputs)\b.*: ",  # of schemas, regular expressions and grammars
     r"(min_tokens|ignore_eos): cannot be used with (response_format|structured_outputs)",
     r".+: (a \w+ picture|the picture|not a picture)",  # a part of a form
