@@ -51,6 +51,8 @@ NOT_RUN = {
     ("docs/evaluation.md", "endpoint:"): "evaluate_test's judge is such a file",
     ("docs/evaluation.md", "output: gen"): "generate_test runs such plans",
     ("docs/demo-model.md", "build/release/bin/llava-train run demo/recipe.yaml"): "takes hours",
+    ("docs/scaling.md", "ninja -C build/release"): "is a part of the build",
+    ("docs/scaling.md", "build/release/bin/bench_"): "the models of benches, minutes of computing; no program that is shipped",
     ("docs/architecture.md", "base/               what everyone"): "a picture of the folders",
     ("docs/architecture.md", "base                          <- -"): "rules.py prints it and compares",
     ("docs/architecture.md", "bytes -> api"): "a picture of a request's way",
@@ -284,7 +286,7 @@ class DocumentedCommandsTest(unittest.TestCase):
         ("", r"^llava jobs", job),
         ("", r"^llavad --config \S+ --check", shell), ("", r"^llavad (inspect|generate)", shell),
         ("", r"^llavad |^llava-train serve", server),
-        ("", r"llava-train (check|plan|run|evaluate|scenes|convert)", shell),
+        ("", r"llava-train (check|plan|run|evaluate|scenes|convert|quantize|compare)", shell),
         ("", r"^source <\(llava |^llava --man|^token=", shell),
     ]
 
