@@ -29,7 +29,7 @@ constexpr Option kEngineOptions[] = {
     {"max_running",
      &Config::max_running,
      "Answers that are computed at the same time, at most max_batch_tokens. auto: one for 512 "
-     "tokens of the KV cache, at least 8, at most 256 on a GPU and 64 on CPUs.",
+     "tokens of the KV cache, at least max_n, at most 256 on a GPU and 64 on CPUs.",
      Unit::kCount,
      {1, scheduling::kMaxRunning}},
     {"max_images_per_step",

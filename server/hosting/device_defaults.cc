@@ -123,25 +123,34 @@ EngineDefaults ChooseDefaults(const Config& config, const DeviceFacts& facts) {
   return chosen;
 }
 
+absl::StatusOr<DeviceFacts> FactsBeforeLoading(const Config& config, const std::string& dir,
+                                               Backend& backend, const std::string& device,
+                                               std::int64_t memory) {
+  ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
+  // A KV block is as large on any device, also on one that is not here.
+  ASSIGN_OR_RETURN(const BackendModel model, backend.Describe(config, dir, "cpu"));
+  ASSIGN_OR_RETURN(const std::int64_t weights, backend.MemoryFor(config, dir));
+  return DeviceFacts{.device = device,
+                     .free = std::max<std::int64_t>(0, memory - weights),
+                     .weights = weights,
+                     .step = 0,
+                     .block = model.block_bytes,
+                     .context_tokens = ContextTokens(config, llava)};
+}
+
 namespace {
 
-absl::StatusOr<DeviceFacts> FactsBeforeLoading(const Config& config, Backend& backend,
-                                               const std::string& device) {
+// Of the configured checkpoint, with the memory that is free now.
+absl::StatusOr<DeviceFacts> FactsNow(const Config& config, Backend& backend,
+                                     const std::string& device) {
   if (config.checkpoint.empty()) {
     return absl::NotFoundError("there is no checkpoint in this configuration");
   }
   ASSIGN_OR_RETURN(const DeviceMemory memory, backend.MemoryOf(device));
-  ASSIGN_OR_RETURN(const model::LlavaConfig llava,
-                   model::ReadConfig(config.checkpoint, config.vision_tower));
-  ASSIGN_OR_RETURN(const BackendModel model, backend.Describe(config, config.checkpoint, device));
-  ASSIGN_OR_RETURN(const std::int64_t weights, backend.MemoryFor(config, config.checkpoint));
-  return DeviceFacts{.device = device,
-                     .free = std::max<std::int64_t>(0, memory.free - weights),
-                     .weights = weights,
-                     .step = 0,
-                     .block = model.block_bytes,
-                     .context_tokens = ContextTokens(config, llava),
-                     .engines_there = absl::c_count(config.devices, device)};
+  ASSIGN_OR_RETURN(DeviceFacts facts,
+                   FactsBeforeLoading(config, config.checkpoint, backend, device, memory.free));
+  facts.engines_there = absl::c_count(config.devices, device);
+  return facts;
 }
 
 }  // namespace
@@ -172,7 +181,7 @@ std::map<std::string, std::string> ExplainDefaults(const Config& config, Backend
         std::chrono::duration_cast<std::chrono::milliseconds>(StepTime(config, device));
     add("max_step_time", !config.max_step_time.has_value(),
         absl::StrCat(device, ": ", step.count(), "ms."));
-    const auto facts = FactsBeforeLoading(config, backend, device);
+    const auto facts = FactsNow(config, backend, device);
     if (!facts.ok()) {
       add("kv_cache_bytes", !config.kv_cache_bytes.has_value(),
           absl::StrCat(device, ": chosen when a model is loaded, because now ",

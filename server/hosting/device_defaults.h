@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "model/config/config.h"
 #include "server/config/config.h"
@@ -39,6 +40,12 @@ bool IsCpu(const std::string& device);
 
 // The longest conversation: prompt and answer, as the settings and the model's positions allow.
 std::int64_t ContextTokens(const Config& config, const model::LlavaConfig& llava);
+
+// What is known of serving the checkpoint in `dir` on a device with `memory` bytes free, before
+// anything is loaded: no step is measured. The errors are those of the files.
+absl::StatusOr<DeviceFacts> FactsBeforeLoading(const Config& config, const std::string& dir,
+                                               Backend& backend, const std::string& device,
+                                               std::int64_t memory);
 
 // Rows of the step that Backend::MeasureStep is to measure: max_batch_tokens.
 std::int64_t BatchTokens(const Config& config, const std::string& device);

@@ -14,28 +14,18 @@ namespace {
 
 absl::StatusOr<PlannedService> Plan(const Config& config, const std::string& dir, Backend& backend,
                                     const std::string& device, std::int64_t memory) {
-  ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
-  // What a model looks like does not depend on the device that it will be on, which may not be
-  // here.
-  ASSIGN_OR_RETURN(const BackendModel model, backend.Describe(config, dir, "cpu"));
+  ASSIGN_OR_RETURN(const DeviceFacts facts,
+                   FactsBeforeLoading(config, dir, backend, device, memory));
   PlannedService plan = {.device = device,
                          .memory = memory,
                          .weights_format = config.weights,
-                         .weights = 0,
+                         .weights = facts.weights,
                          .defaults = {},
                          .tokens = 0,
                          .conversations = 0};
-  ASSIGN_OR_RETURN(plan.weights, backend.MemoryFor(config, dir));
   if (plan.weights > memory) return plan;
-  const DeviceFacts facts = {.device = device,
-                             .free = memory - plan.weights,
-                             .weights = plan.weights,
-                             .step = 0,
-                             .block = model.block_bytes,
-                             .context_tokens = ContextTokens(config, llava),
-                             .engines_there = 1};
   plan.defaults = ChooseDefaults(config, facts);
-  plan.tokens = plan.defaults.kv_cache_bytes / model.block_bytes * kKvBlockTokens;
+  plan.tokens = plan.defaults.kv_cache_bytes / facts.block * kKvBlockTokens;
   plan.conversations = plan.tokens / facts.context_tokens;
   return plan;
 }
