@@ -127,7 +127,7 @@ absl::StatusOr<DeviceFacts> FactsBeforeLoading(const Config& config, const std::
                                                Backend& backend, const std::string& device,
                                                std::int64_t memory) {
   ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
-  // A KV block is as large on any device, also on one that is not here.
+  // As on CPUs, whose values are padded to whole vectors: the device need not be here.
   ASSIGN_OR_RETURN(const BackendModel model, backend.Describe(config, dir, "cpu"));
   ASSIGN_OR_RETURN(const std::int64_t weights, backend.MemoryFor(config, dir));
   return DeviceFacts{.device = device,
