@@ -38,6 +38,7 @@
 #include "server/observe/health.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
+#include "server/observe/open_metrics.h"
 #include "server/observe/process_metrics.h"
 #include "server/observe/vllm_names.h"
 #include "server/registry/latest_watcher.h"
@@ -97,7 +98,7 @@ struct App::Parts {
                    : log->Debug("grpc", std::move(fields));
         }) {}
 
-  std::string Scrape();
+  std::string Scrape(bool open_metrics);
   bool HasStalled() const;
   observe::Health::State Readiness() const;
   void OnChange(const registry::VersionInfo& info, const std::string& cause);
@@ -141,7 +142,7 @@ struct App::Parts {
   std::optional<bool> all_answered;  // by Stop
 };
 
-std::string App::Parts::Scrape() {
+std::string App::Parts::Scrape(bool open_metrics) {
   const observe::Health::State state = Readiness();
   metrics.ready.Set(state.ready ? 1 : 0);
   host.WithEngines([this](const auto& engines) {
@@ -154,7 +155,8 @@ std::string App::Parts::Scrape() {
   families.insert(families.end(), std::make_move_iterator(process.begin()),
                   std::make_move_iterator(process.end()));
   if (config.metrics_dialect == "vllm") observe::AddVllmNames(model_name, &families);
-  return prometheus::TextSerializer().Serialize(families);
+  if (!open_metrics) return prometheus::TextSerializer().Serialize(families);
+  return observe::OpenMetricsText(families, metrics.exemplars());
 }
 
 bool App::Parts::HasStalled() const {
@@ -275,7 +277,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   p->auth = std::move(auth);
   p->metrics.SetBuildInfo(std::string(Version()), std::string(Commit()));
   p->metrics.certificate_expiry.Set(static_cast<double>(tls.expires));
-  const api::StatusSources sources{[p] { return p->Scrape(); }, [p] { return p->Readiness(); }};
+  const api::StatusSources sources{[p](bool open_metrics) { return p->Scrape(open_metrics); },
+                                   [p] { return p->Readiness(); }};
   api::AddStatusRoutes(sources, std::nullopt, &p->metrics_router);
   api::AddStatusRoutes(sources, rpc::Role::kAdmin, &p->api_router);
   api::AddModelRoutes(&p->runner, &p->api_router);

@@ -74,7 +74,10 @@ void CallRecord::End(absl::Status status, const scheduling::Usage& usage) {
   const Duration total = now - arrival_;
   Count(status, usage, total);
   Log(status, usage, total);
-  if (sinks_.traces != nullptr && trace_->sampled) Trace(status, usage, total);
+  if (sinks_.traces != nullptr && trace_->sampled) {
+    Trace(status, usage, total);
+    NoteExemplars(usage, total);
+  }
   if (!watched_) return;
   const auto observation = watch_.Observe(status, usage);
   if (observation) sinks_.models->Observe(*watched_, *observation);
@@ -153,6 +156,16 @@ void CallRecord::Trace(const absl::Status& status, const scheduling::Usage& usag
                    {"llava.images", images}};
   if (IsError(status)) trace.error = Utf8Repair(StdView(status.message()));
   sinks_.traces->Add(std::move(trace));
+}
+
+void CallRecord::NoteExemplars(const scheduling::Usage& usage, Duration total) {
+  observe::Metrics& metrics = *sinks_.metrics;
+  const double now = static_cast<double>(sinks_.clock->UnixMillis()) / 1000;
+  const std::string trace_id = tracing::Hex(trace_->trace_id);
+  metrics.request_exemplars.Note({Seconds(total), trace_id, now});
+  if (usage.generated_tokens == 0) return;
+  const Duration first_token = usage.queue + usage.encode + usage.prefill;
+  metrics.time_to_first_token_exemplars.Note({Seconds(first_token), trace_id, now});
 }
 
 }  // namespace llava::api

@@ -63,6 +63,8 @@ class CallRecord {
   void Count(const absl::Status& status, const scheduling::Usage& usage, Duration total);
   void Log(const absl::Status& status, const scheduling::Usage& usage, Duration total);
   void Trace(const absl::Status& status, const scheduling::Usage& usage, Duration total);
+  // Of a request whose trace the collector gets.
+  void NoteExemplars(const scheduling::Usage& usage, Duration total);
 
   const Sinks sinks_;
   const std::string protocol_;

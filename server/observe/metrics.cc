@@ -36,7 +36,9 @@ Metrics::Metrics(prometheus::Registry* registry)
       model_info_(prometheus::BuildGauge()
                       .Name("llava_model_info")
                       .Help("The live model version.")
-                      .Register(*registry)) {}
+                      .Register(*registry)),
+      time_to_first_token_exemplars("llava_time_to_first_token_seconds", SecondBuckets()),
+      request_exemplars("llava_request_seconds", SecondBuckets()) {}
 
 prometheus::Histogram& Metrics::Values(const char* name, const char* help, const Buckets& buckets) {
   return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_).Add({}, buckets);

@@ -12,10 +12,12 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
+#include <array>
 #include <set>
 #include <string>
 
 #include "base/mutex.h"
+#include "server/observe/exemplars.h"
 
 namespace llava::observe {
 
@@ -86,6 +88,13 @@ class Metrics {
       ShortTimes("llava_inter_token_seconds", "From one token of an answer to the next.");
   prometheus::Histogram& request_seconds =
       Times("llava_request_seconds", "From arrival to the end.");
+
+  // Of requests whose spans were sent to a collector.
+  Exemplars time_to_first_token_exemplars;
+  Exemplars request_exemplars;
+  std::array<const Exemplars*, 2> exemplars() const {
+    return {&time_to_first_token_exemplars, &request_exemplars};
+  }
 
   // What it asks for.
   prometheus::Histogram& request_prompt_tokens =

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "server/observe/open_metrics.h"
+
 namespace llava::api {
 namespace {
 
@@ -34,7 +36,11 @@ void AddStatusRoutes(const StatusSources& sources, std::optional<rpc::Role> role
                }});
   router->Add({http::verb::get, "/metrics", role,
                [metrics = sources.metrics](HttpExchange& exchange) -> awaitable<void> {
-                 HttpResponse response = MakeResponse(http::status::ok, kExposition, metrics());
+                 const bool open =
+                     observe::WantsOpenMetrics(HeaderOf(exchange.request(), "accept"));
+                 HttpResponse response =
+                     MakeResponse(http::status::ok, open ? observe::kOpenMetricsType : kExposition,
+                                  metrics(open));
                  co_await exchange.Send(std::move(response));
                }});
 }

@@ -12,7 +12,8 @@
 namespace llava::api {
 
 struct StatusSources {
-  std::function<std::string()> metrics;  // the exposition text
+  // The exposition: Prometheus' text, or OpenMetrics where the scraper prefers it.
+  std::function<std::string(bool open_metrics)> metrics;
   std::function<observe::Health::State()> ready;
 };
 
