@@ -14,9 +14,9 @@
 namespace llava::observe {
 
 struct Exemplar {
-  double value = 0;          // what was observed
-  std::string trace_id;      // 32 hex digits
-  double unix_seconds = 0;   // when
+  double value = 0;         // what was observed
+  std::string trace_id;     // 32 hex digits
+  double unix_seconds = 0;  // when
 };
 
 // Thread-safe. Memory is one exemplar a bucket.

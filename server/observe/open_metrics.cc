@@ -18,15 +18,15 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Places = std::vector<std::optional<Exemplar>>;
 
-constexpr std::string_view kTotal = "_total";
+constexpr absl::string_view kTotal = "_total";
 
 // Of a media type in Accept; 0 where it is not named. RFC 9110, 12.5.1.
-double Weight(std::string_view accept, std::string_view type) {
-  for (std::string_view range : absl::StrSplit(accept, ',')) {
-    const std::vector<std::string_view> parts = absl::StrSplit(range, ';');
+double Weight(absl::string_view accept, absl::string_view type) {
+  for (absl::string_view range : absl::StrSplit(accept, ',')) {
+    const std::vector<absl::string_view> parts = absl::StrSplit(range, ';');
     if (!absl::EqualsIgnoreCase(absl::StripAsciiWhitespace(parts.front()), type)) continue;
     double weight = 1;
-    for (std::string_view part : parts) {
+    for (absl::string_view part : parts) {
       part = absl::StripAsciiWhitespace(part);
       if (absl::ConsumePrefix(&part, "q=") && !absl::SimpleAtod(part, &weight)) weight = 0;
     }
@@ -50,7 +50,7 @@ std::string Bound(double value) {
   return text;
 }
 
-std::string Escaped(std::string_view text) {
+std::string Escaped(absl::string_view text) {
   std::string out;
   for (const char c : text) {
     if (c == '\\' || c == '"') out += '\\';
@@ -65,9 +65,9 @@ std::string Escaped(std::string_view text) {
 
 // {a="1",le="0.5"}; nothing without labels.
 std::string Labels(const ClientMetric& metric, const char* extra = nullptr,
-                   std::string_view value = {}) {
+                   absl::string_view value = {}) {
   std::string out;
-  const auto add = [&out](std::string_view name, std::string_view text) {
+  const auto add = [&out](absl::string_view name, absl::string_view text) {
     absl::StrAppend(&out, out.empty() ? "{" : ",", name, "=\"", Escaped(text), "\"");
   };
   for (const ClientMetric::Label& label : metric.label) add(label.name, label.value);
@@ -87,8 +87,8 @@ void AppendHistogram(const std::string& name, const ClientMetric& metric, const 
   const auto& buckets = metric.histogram.bucket;
   for (std::size_t i = 0; i < buckets.size(); ++i) {
     absl::StrAppend(out, name, "_bucket", Labels(metric, "le", Bound(buckets[i].upper_bound)), " ",
-                    buckets[i].cumulative_count,
-                    i < places.size() ? ExemplarText(places[i]) : "", "\n");
+                    buckets[i].cumulative_count, i < places.size() ? ExemplarText(places[i]) : "",
+                    "\n");
   }
   absl::StrAppend(out, name, "_count", Labels(metric), " ", metric.histogram.sample_count, "\n");
   absl::StrAppend(out, name, "_sum", Labels(metric), " ", Number(metric.histogram.sample_sum),
@@ -112,7 +112,7 @@ double Value(MetricType type, const ClientMetric& metric) {
 
 // The family's name is that of a counter's samples without _total.
 void AppendFamily(const MetricFamily& family, const Places& places, std::string* out) {
-  std::string_view name = family.name;
+  absl::string_view name = family.name;
   const char* type = "unknown";
   if (family.type == MetricType::Counter && absl::ConsumeSuffix(&name, kTotal)) type = "counter";
   if (family.type == MetricType::Gauge) type = "gauge";
@@ -141,7 +141,7 @@ Places PlacesOf(const std::string& family, std::span<const Exemplars* const> exe
 
 }  // namespace
 
-bool WantsOpenMetrics(std::string_view accept) {
+bool WantsOpenMetrics(absl::string_view accept) {
   const double open = Weight(accept, "application/openmetrics-text");
   return open > 0 && open >= Weight(accept, "text/plain");
 }

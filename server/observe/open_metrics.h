@@ -2,11 +2,11 @@
 #ifndef LLAVA_SERVER_OBSERVE_OPEN_METRICS_H_
 #define LLAVA_SERVER_OBSERVE_OPEN_METRICS_H_
 
+#include <absl/strings/string_view.h>
 #include <prometheus/metric_family.h>
 
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "server/observe/exemplars.h"
@@ -18,7 +18,7 @@ inline constexpr const char* kOpenMetricsType =
 
 // Whether a scraper whose header Accept is `accept` prefers it to Prometheus' text: it names it,
 // and gives the other no higher weight.
-bool WantsOpenMetrics(std::string_view accept);
+bool WantsOpenMetrics(absl::string_view accept);
 
 // Counters whose names do not end in _total become `unknown`, for the format has no other place
 // for them. Of histograms, those that `exemplars` names have theirs.

@@ -187,7 +187,7 @@ class ChatPageTest(ChatPageCase):
                     self.ask("What are\nthese\nthree?")
                     failed = self.page.locator(".message.failed").last
                     expect(failed).to_contain_text("The server cannot use this picture, broken.png: ", timeout=30_000)
-                    expect(failed).to_have_attribute("role", "alert")
+                    expect(failed.locator(".bubble")).to_have_attribute("role", "alert")
                     expect(self.page.locator("#pictures img")).to_have_count(2)
                     expect(self.page.locator("#question")).to_have_value("What are\nthese\nthree?")
                     self.page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")

@@ -1,5 +1,6 @@
 """Spans of requests at a collector, by the protocol's own messages; and vLLM's names of metrics."""
 import json
+import re
 import threading
 import unittest
 import urllib.request
@@ -55,6 +56,21 @@ def ask(daemon, number, tokens=5, flags="01", **changes):
         return json.load(answer)
 
 
+def exemplars_of(daemon):
+    """{histogram: [trace id]}, from /metrics as a scraper that prefers OpenMetrics gets it."""
+    request = urllib.request.Request(daemon.addresses["metrics"], headers={
+        "Accept": "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5"})
+    with urllib.request.urlopen(request) as reply:
+        assert reply.headers["Content-Type"].startswith("application/openmetrics-text"), reply.headers["Content-Type"]
+        text = reply.read().decode()
+    assert text.endswith("\n# EOF\n"), text[-80:]
+    found = {}
+    for name, trace, value in re.findall(r'^(\w+)_bucket\{.*\} \d+ # \{trace_id="(\w+)"\} (\S+) \S+$', text, re.M):
+        assert float(value) > 0, value
+        found.setdefault(name, []).append(trace)
+    return found
+
+
 class TracesTest(unittest.TestCase):
     def test_a_request_by_either_protocol_is_a_trace(self):
         with Collector() as collector, Daemon("--step-ms", "3", config=f"otlp_endpoint: {collector.address}\n") as daemon:
@@ -81,10 +97,17 @@ class TracesTest(unittest.TestCase):
                 self.assertEqual(values["gen_ai.usage.input_tokens"].int_value, answer["usage"]["prompt_tokens"])
             logged = [json.loads(line) for line in daemon.logged().splitlines() if '"trace_id"' in line]
             self.assertEqual({line["trace_id"] for line in logged}, {f"{number:032x}" for number in (1, 2)})
+            exemplars = exemplars_of(daemon)
+            self.assertEqual(set(exemplars), {"llava_request_seconds", "llava_time_to_first_token_seconds"})
+            for family in exemplars.values():
+                self.assertLessEqual(set(family), {f"{number:032x}" for number in (1, 2)})
             ask(daemon, 3, flags="00")  # its caller does not record it
             ask(daemon, 4)
             wait_until(lambda: collector.of(4), "a later one is there")
             self.assertEqual(collector.of(3), [])
+            noted = {trace for family in exemplars_of(daemon).values() for trace in family}
+            self.assertIn(f"{4:032x}", noted)
+            self.assertNotIn(f"{3:032x}", noted)  # nobody could look it up
 
     def test_a_collector_that_hangs_or_is_away_delays_nobody(self):
         with Collector() as collector, Daemon(config=f"otlp_endpoint: {collector.address}\n") as daemon:

@@ -7,7 +7,7 @@ import { allowInstalling } from "./install.js";
 import { clear, follow, Message, pair } from "./messages.js";
 import { chosenModels, loadModels } from "./models.js";
 import { Pictures } from "./pictures.js";
-import { listenForSettings, remember, remembered, toggleSettings } from "./settings.js";
+import { hasForm, listenForSettings, remember, remembered, settingsAreGood, toggleSettings } from "./settings.js";
 import { listenForKeys } from "./shortcuts.js";
 import { Store } from "./store.js";
 import { chooseLanguage, listenForLanguage, t } from "./texts.js";
@@ -64,7 +64,7 @@ function offer({ turn, view, rival }, last) {
   view.offer({
     edit: turn.role === "user" ? () => view.edit((text) => editQuestion(turn, text)) : null,
     regenerate: turn.role === "assistant" && !rival ? () => regenerate(turn) : null,
-    proceed: turn.role === "assistant" && last && !rival ? () => proceed(turn, view) : null,
+    proceed: turn.role === "assistant" && last && !rival && !turn.form ? () => proceed(turn, view) : null,
     keep: rival ? () => { switchTo(turn); question.focus(); } : null,
     branches: rival ? 0 : all.length, place: all.indexOf(turn),
     onBranch: (place) => switchTo(all[place]),
@@ -107,12 +107,13 @@ async function underWay(ask) {
 async function answerTo(conversation, parent) {
   const models = chosenModels();
   const place = models.length > 1 ? pair() : undefined;
-  const views = models.map(() => new Message("assistant").appendTo(place));
+  const form = hasForm();
+  const views = models.map(() => new Message("assistant", { form }).appendTo(place));
   const turns = path(conversation, parent.id);
   const said = await underWay((signal) => Promise.all(views.map((view, i) => answer(view, turns, models[i], signal))));
   const answers = said.flatMap(({ text }, i) => (text ? [{ text, view: views[i] }] : []));
   const added = answers.map(({ text, view }) => ({
-    turn: add(conversation, parent.id, { role: "assistant", text, facts: view.facts.textContent }), view, rival: models.length > 1 }));
+    turn: add(conversation, parent.id, { role: "assistant", text, facts: view.facts.textContent, form }), view, rival: models.length > 1 }));
   if (added.length === 0) return { kept: false, views, bad: said[0].bad };
   conversation.tip = added[0].turn.id;
   if (conversation === current) {
@@ -230,7 +231,7 @@ function resize() {
 $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = question.value.trim();
-  if (!text || running) return;
+  if (!text || running || !settingsAreGood()) return;
   say("");
   question.value = "";
   resize();

@@ -1,6 +1,7 @@
 // A conversation is a tree of turns, since a question may be edited and an answer be given again:
 //   {id, title, updated, turns: {id: turn}, tip}     tip: the last turn of what is shown, or null
-//   turn: {id, parent, role, text, images, facts}    parent: a turn's id, or null; the elder comes first in `turns`
+//   turn: {id, parent, role, text, images, facts, form}    parent: a turn's id, or null; the elder comes first in `turns`
+//         form: whether the text is JSON that was asked for
 //   image: {name, dataUrl} or {name, url}
 
 const ID = /^c[0-9a-f]{20}$/;  // begins with a letter, so that `turns` keeps its order
@@ -32,8 +33,8 @@ export function titleFrom(text) {
 }
 
 // Adds a turn below `parent` (an id or null) and shows it.
-export function add(conversation, parent, { role, text, images = [], facts = "" }) {
-  const turn = { id: newId(), parent, role, text, images, facts };
+export function add(conversation, parent, { role, text, images = [], facts = "", form = false }) {
+  const turn = { id: newId(), parent, role, text, images, facts, form };
   conversation.turns[turn.id] = turn;
   conversation.tip = turn.id;
   conversation.title ||= titleFrom(text);
@@ -84,7 +85,7 @@ function readTurn(turn, known) {
     ["user", "assistant"].includes(turn.role) && typeof turn.text === "string" && Array.isArray(turn.images);
   const images = good ? turn.images.map(readImage) : [null];
   if (images.includes(null)) return null;
-  return { id: turn.id, parent: turn.parent, role: turn.role, text: turn.text, images, facts: String(turn.facts ?? "") };
+  return { id: turn.id, parent: turn.parent, role: turn.role, text: turn.text, images, facts: String(turn.facts ?? ""), form: turn.form === true };
 }
 
 // `value` as a conversation with nothing else in it, or null if it is none.

@@ -2,6 +2,7 @@
 import { $, copy, el, iconButton } from "./dom.js";
 import { markdown } from "./markdown.js";
 import { thumbnail } from "./pictures.js";
+import { jsonTable } from "./table.js";
 import { t } from "./texts.js";
 
 const log = $("log");
@@ -50,17 +51,25 @@ function copyButton(text) {
   return button;
 }
 
+// JSON as a table; as code as long as it is not complete.
+function formed(text) {
+  const table = jsonTable(text);
+  return table ? [table] : markdown("```json\n" + text + "\n```");
+}
+
 // One message. Its text may be set again and again; what a model says is markdown, what a person says is not.
 export class Message {
   #text = "";
   #drawn = 0;  // of an animation frame
 
-  constructor(role, { text = "", images = [], facts = "" } = {}) {
+  constructor(role, { text = "", images = [], facts = "", form = false } = {}) {
     this.role = role;
+    this.form = form;  // whether the text is to be JSON
     this.bubble = el("div", { class: "bubble" });
     this.facts = el("p", { class: "facts" }, facts);
     this.actions = el("div", { class: "actions" });
-    this.node = el("article", { class: `message ${role}`, "aria-label": t(role) });
+    // The heading is for who hears the page and goes from message to message.
+    this.node = el("article", { class: `message ${role}`, "aria-label": t(role) }, el("h2", { class: "off-screen" }, t(role)));
     if (images.length) {
       const strip = el("div", { class: images.length > 1 ? "strip several" : "strip" }, ...images.map(thumbnail));
       strip.querySelectorAll("img").forEach((picture) => picture.addEventListener("load", follow));
@@ -92,7 +101,7 @@ export class Message {
     cancelAnimationFrame(this.#drawn);
     this.#drawn = 0;
     if (this.role === "user") this.bubble.textContent = this.#text;
-    else this.bubble.replaceChildren(...markdown(this.#text.trim()));
+    else this.bubble.replaceChildren(...(this.form ? formed : markdown)(this.#text.trim()));
     for (const code of this.bubble.querySelectorAll("figure.code")) {
       code.querySelector("figcaption").append(copyButton(() => code.querySelector("code").textContent));
     }
@@ -108,7 +117,7 @@ export class Message {
     const said = this.#text.trimStart();
     cancelAnimationFrame(this.#drawn);
     this.node.classList.add("failed");
-    this.node.setAttribute("role", "alert");
+    this.bubble.setAttribute("role", "alert");
     this.bubble.textContent = said ? `${said}\n\n${why}` : why;
     followAgain();  // also for those who were reading further up
   }

@@ -5,7 +5,7 @@ const HTML = new Set(["a", "blockquote", "br", "code", "del", "em", "figcaption"
   "li", "ol", "p", "pre", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul", "div"]);
 const MATH = new Set(["math", "mfrac", "mi", "mn", "mo", "mover", "mroot", "mrow", "mspace", "msqrt", "msub", "msubsup",
   "msup", "mtable", "mtd", "mtext", "mtr", "munder", "munderover"]);
-const ATTRIBUTES = new Set(["class", "start", "display", "stretchy", "width", "tabindex", "mathvariant"]);
+const ATTRIBUTES = new Set(["class", "start", "display", "stretchy", "width", "tabindex", "mathvariant", "scope"]);
 
 // The address if a person may follow it, otherwise null: http, https and mailto, spelt out.
 export function safeAddress(text) {

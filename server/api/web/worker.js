@@ -4,7 +4,7 @@
 const CACHE = "page";
 const FILES = ["./", "answers.js", "api.js", "app.js", "camera.js", "conversation.js", "conversations.js", "dom.js", "formula.js",
   "icon.svg", "install.js", "manifest.webmanifest", "markdown.js", "messages.js", "models.js", "pictures.js", "safe.js",
-  "settings.js", "shortcuts.js", "store.js", "style.css", "texts.js", "zoom.js"];
+  "settings.js", "shortcuts.js", "store.js", "style.css", "table.js", "texts.js", "zoom.js"];
 const ADDRESSES = new Set(FILES.map((name) => new URL(name, self.registration.scope).href));
 
 self.addEventListener("install", (event) => {

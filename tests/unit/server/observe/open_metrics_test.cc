@@ -56,9 +56,10 @@ TEST(OpenMetricsTest, SummariesHaveQuantiles) {
 
 TEST(OpenMetricsTest, BucketsHaveTheirExemplars) {
   prometheus::Registry registry;
-  auto& histogram =
-      prometheus::BuildHistogram().Name("h_seconds").Register(registry).Add({{"k", "v"}},
-                                                                            std::vector{0.5, 2.0});
+  auto& histogram = prometheus::BuildHistogram()
+                        .Name("h_seconds")
+                        .Register(registry)
+                        .Add({{"k", "v"}}, std::vector{0.5, 2.0});
   histogram.Observe(0.25);
   histogram.Observe(9);
   Exemplars exemplars("h_seconds", {0.5, 2});
@@ -66,16 +67,17 @@ TEST(OpenMetricsTest, BucketsHaveTheirExemplars) {
   Exemplars others("another_seconds", {0.5, 2});
   others.Note({0.25, "ffff", 1});
   const std::array<const Exemplars*, 2> all = {&others, &exemplars};
-  EXPECT_EQ(OpenMetricsText(registry.Collect(), all),
-            "# TYPE h_seconds histogram\n"
-            "# HELP h_seconds \n"
-            "h_seconds_bucket{k=\"v\",le=\"0.5\"} 1\n"
-            "h_seconds_bucket{k=\"v\",le=\"2.0\"} 1\n"
-            "h_seconds_bucket{k=\"v\",le=\"+Inf\"} 2 # {trace_id=\"0123456789abcdef0123456789abcdef\"}"
-            " 9 1764400000.125\n"
-            "h_seconds_count{k=\"v\"} 2\n"
-            "h_seconds_sum{k=\"v\"} 9.25\n"
-            "# EOF\n");
+  EXPECT_EQ(
+      OpenMetricsText(registry.Collect(), all),
+      "# TYPE h_seconds histogram\n"
+      "# HELP h_seconds \n"
+      "h_seconds_bucket{k=\"v\",le=\"0.5\"} 1\n"
+      "h_seconds_bucket{k=\"v\",le=\"2.0\"} 1\n"
+      "h_seconds_bucket{k=\"v\",le=\"+Inf\"} 2 # {trace_id=\"0123456789abcdef0123456789abcdef\"}"
+      " 9 1764400000.125\n"
+      "h_seconds_count{k=\"v\"} 2\n"
+      "h_seconds_sum{k=\"v\"} 9.25\n"
+      "# EOF\n");
 }
 
 // A place is found by its number: the bounds that exemplars are sorted by are the histogram's own.
@@ -93,7 +95,7 @@ TEST(OpenMetricsTest, TheDaemonsExemplarsLieInTheirBuckets) {
     const auto line = [&](const std::string& le, const std::string& rest) {
       return "\n" + std::string(name) + "_bucket{le=\"" + le + "\"} " + rest + "\n";
     };
-    EXPECT_NE(text.find(line("0.001", "1 # {trace_id=\"ab\"} 0.0004 1")), std::string::npos);
+    EXPECT_NE(text.find(line("0.001", "1 # {trace_id=\"ab\"} 4e-04 1")), std::string::npos);
     EXPECT_NE(text.find(line("0.0015", "2 # {trace_id=\"ab\"} 0.0015 1")), std::string::npos);
     EXPECT_NE(text.find(line("0.75", "3 # {trace_id=\"ab\"} 0.7 1")), std::string::npos);
     EXPECT_NE(text.find(line("1.0", "3")), std::string::npos);
