@@ -33,7 +33,9 @@ stop_engine() { [ -z "$engine" ] || { kill "$engine" && wait "$engine" || true; 
 image_arguments=()
 prepare_images() { # WORK-FOLDER BASE PROGRAMS
   image_arguments=(--build-arg "REVISION=$(git rev-parse HEAD)")
-  [ -z "$2" ] || docker import -c 'CMD ["bash"]' "$2" debian:bookworm-slim >/dev/null
+  # As Debian's own image has them; not every runtime has a path of its own.
+  [ -z "$2" ] || docker import -c 'CMD ["bash"]' -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+    "$2" debian:bookworm-slim >/dev/null
   if [ -n "$3" ]; then
     cmake --install build/release --prefix "$1/tree/out" --strip >/dev/null
     tar -C "$1/tree" -c out | docker import - llava-programs >/dev/null

@@ -5,7 +5,6 @@ NetworkPolicies, storage classes, a metrics API. Needs root; the programs are th
 """
 import csv
 import hashlib
-import ipaddress
 import json
 import os
 import secrets
@@ -13,8 +12,8 @@ import shutil
 import socket
 import subprocess
 import tarfile
+import threading
 import time
-import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,14 +26,14 @@ UP_SECONDS = 180
 
 def until(what, condition, seconds=UP_SECONDS):
     """Calls condition until it returns something true, and returns that; raises TimeoutError that names what."""
-    give_up = time.monotonic() + seconds
+    give_up, nothing = time.monotonic() + seconds, threading.Event()
     while True:
         result = condition()
         if result:
             return result
         if time.monotonic() > give_up:
             raise TimeoutError(f"{what}: not after {seconds} s")
-        time.sleep(0.5)
+        nothing.wait(0.5)
 
 
 def free_port():
@@ -190,6 +189,7 @@ class Cluster:
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
             pause = write_pause_image(self.folder / "pause")
             self.nodes = [Node(self, number, [pause, *images]) for number in range(1, nodes + 1)]
+            until("all nodes", lambda: len(self.get("nodes")["items"]) == nodes)
             self.wait("nodes", "--all", "condition=Ready")
         except BaseException:
             self.stop()
