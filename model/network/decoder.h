@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "model/adapter/adapter.h"
 #include "model/attention/attention.h"
 #include "model/config/config.h"
-#include "model/network/adapter.h"
 #include "model/network/embedding.h"
 #include "model/network/linear.h"
 #include "model/network/rotary.h"

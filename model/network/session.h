@@ -10,8 +10,8 @@
 #include <span>
 #include <vector>
 
+#include "model/adapter/adapter.h"
 #include "model/attention/attention.h"
-#include "model/network/adapter.h"
 #include "model/network/llava.h"
 #include "model/text/prompt.h"
 

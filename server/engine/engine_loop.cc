@@ -131,8 +131,9 @@ void Engine::PublishEnds(scheduling::TickOutput& out, TimePoint now) {
       if (answer.cancelled) observer_->OnCancelled(counters_.steps - *answer.cancelled);
     }
     load_ -= answer.load;
-    answer.ticket.Release();         // before the client can know
-    end.request->adapter = nullptr;  // the ended requests stay until the next tick
+    answer.ticket.Release();  // before the client can know
+    // The requests that have ended stay until the next tick, which may be long.
+    end.request->adapter.reset();
     answer.sink.PushEnd({std::move(end.status), end.usage, end.request->version});
     answers_.erase(found);
     in_flight_.Leave();

@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 #include "base/digest.h"
-#include "model/network/adapter.h"
+#include "model/adapter/adapter.h"
 #include "server/scheduling/adapter.h"
 
 namespace llava::engine {

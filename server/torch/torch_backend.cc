@@ -11,10 +11,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/adapter/adapter_weights.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
 #include "model/config/decoder_products.h"
-#include "model/network/adapter_weights.h"
 #include "model/network/checkpoint_writer.h"
 #include "model/network/llava.h"
 #include "server/hosting/device_defaults.h"

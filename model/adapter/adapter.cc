@@ -1,36 +1,46 @@
-#include "model/network/adapter.h"
+#include "model/adapter/adapter.h"
 
+#include <ATen/ops/cat.h>
+#include <ATen/ops/linear.h>
 #include <c10/core/InferenceMode.h>
 
 #include <map>
 #include <string>
 #include <utility>
 
-#include "base/check.h"
-
 namespace llava::model {
 
+ProductDelta::Matrix::Matrix(const at::Tensor& weight_OI) {
+  if (weight_OI.is_cpu()) {
+    packed_.emplace(std::span(&weight_OI, 1), WeightFormat::kFp32);
+  } else {
+    plain_OI_ = weight_OI;
+  }
+}
+
+at::Tensor ProductDelta::Matrix::Multiply(const at::Tensor& x_TI) const {
+  return packed_ ? packed_->Multiply(x_TI, /*bias_O=*/{}) : at::linear(x_TI, plain_OI_);
+}
+
 ProductDelta::ProductDelta(std::span<const Part> parts, at::Device device) {
-  std::vector<Linear> narrow;
+  std::vector<at::Tensor> narrow;
   std::int64_t first_rank = 0;
   for (const Part& part : parts) {
     const std::int64_t rank = part.weights->a_RI.size(0);
-    narrow.emplace_back(part.weights->a_RI.to(device));
-    Linear wide(part.weights->b_OR.to(device));
-    wide.Pack(WeightFormat::kFp32);
-    parts_.push_back({first_rank, rank, part.first_out, std::move(wide)});
+    narrow.push_back(part.weights->a_RI);
+    parts_.push_back({first_rank, rank, part.first_out, Matrix(part.weights->b_OR.to(device))});
     first_rank += rank;
   }
-  a_ = Linear::Packed(std::move(narrow), WeightFormat::kFp32);
+  a_.emplace(at::cat(narrow).to(device));
 }
 
 void ProductDelta::AddTo(const at::Tensor& y_TO, const at::Tensor& x_TI,
                          const at::Tensor& rows_N) const {
   if (rows_N.defined() && rows_N.numel() == 0) return;
   const at::Tensor x = rows_N.defined() ? x_TI.index_select(0, rows_N) : x_TI;
-  const at::Tensor narrow = a_.Forward(x.to(at::kFloat));
+  const at::Tensor narrow = a_->Multiply(x.to(at::kFloat));
   for (const Wide& part : parts_) {
-    const at::Tensor delta = part.b.Forward(narrow.narrow(1, part.first_rank, part.rank));
+    const at::Tensor delta = part.b.Multiply(narrow.narrow(1, part.first_rank, part.rank));
     at::Tensor y = y_TO.narrow(1, part.first_out, delta.size(1));
     if (rows_N.defined()) {
       y.index_add_(0, rows_N, delta.to(y.scalar_type()));

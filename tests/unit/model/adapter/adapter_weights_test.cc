@@ -1,4 +1,4 @@
-#include "model/network/adapter_weights.h"
+#include "model/adapter/adapter_weights.h"
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/full.h>

@@ -1,8 +1,8 @@
 // A LoRA adapter in the memory of one device, beside a packed model: for some rows of a batch,
 // scale B A x is added to what the decoder's products give. Many adapters serve in one batch.
 // Shape letters: T rows of the batch, N those of one adapter, R rows of the result.
-#ifndef LLAVA_MODEL_NETWORK_ADAPTER_H_
-#define LLAVA_MODEL_NETWORK_ADAPTER_H_
+#ifndef LLAVA_MODEL_ADAPTER_ADAPTER_H_
+#define LLAVA_MODEL_ADAPTER_ADAPTER_H_
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
@@ -12,9 +12,9 @@
 #include <span>
 #include <vector>
 
+#include "model/adapter/adapter_weights.h"
 #include "model/config/config.h"
-#include "model/network/adapter_weights.h"
-#include "model/network/linear.h"
+#include "model/kernels/cpu/packed_matrix.h"
 
 namespace llava::model {
 
@@ -33,11 +33,21 @@ class ProductDelta {
   void AddTo(const at::Tensor& y_TO, const at::Tensor& x_TI, const at::Tensor& rows_N) const;
 
  private:
+  // In fp32: packed on the CPU, elsewhere as it is.
+  class Matrix {
+   public:
+    explicit Matrix(const at::Tensor& weight_OI);
+    at::Tensor Multiply(const at::Tensor& x_TI) const;  // fp32
+
+   private:
+    std::optional<PackedMatrix> packed_;
+    at::Tensor plain_OI_;
+  };
   struct Wide {
     std::int64_t first_rank, rank, first_out;
-    Linear b;
+    Matrix b;
   };
-  Linear a_;  // of all parts, one below the other
+  std::optional<Matrix> a_;  // of all parts, one below the other
   std::vector<Wide> parts_;
 };
 
@@ -68,4 +78,4 @@ struct AdapterRows {
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_NETWORK_ADAPTER_H_
+#endif  // LLAVA_MODEL_ADAPTER_ADAPTER_H_

@@ -1,7 +1,7 @@
 // A LoRA adapter in PEFT's layout as tensors: its folder's adapter_config.json and
 // adapter_model.safetensors, checked against each other.
-#ifndef LLAVA_MODEL_NETWORK_ADAPTER_WEIGHTS_H_
-#define LLAVA_MODEL_NETWORK_ADAPTER_WEIGHTS_H_
+#ifndef LLAVA_MODEL_ADAPTER_ADAPTER_WEIGHTS_H_
+#define LLAVA_MODEL_ADAPTER_ADAPTER_WEIGHTS_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -35,12 +35,12 @@ struct AdapterWeights {
 
 // Reads and checks: names, shapes, ranks, pairs, finite values, that the configuration targets what
 // there is, and that what it targets in the decoder is there. No base is looked at: see CheckFits.
-// The errors are those of AdapterConfig::Read and LoadTensors; besides RESOURCE_EXHAUSTED for more
-// than `max_bytes`, INVALID_ARGUMENT for a tensor that does not fit, DATA_LOSS for NaN,
+// The errors are those of AdapterConfig::Read and ReadSafetensors; besides RESOURCE_EXHAUSTED for
+// more than `max_bytes`, INVALID_ARGUMENT for a tensor that does not fit, DATA_LOSS for NaN,
 // UNIMPLEMENTED for tensors of other parts than the decoder's layers (vision tower, projector,
 // embeddings, head).
 absl::StatusOr<AdapterWeights> ReadAdapter(const std::string& dir, std::int64_t max_bytes);
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_NETWORK_ADAPTER_WEIGHTS_H_
+#endif  // LLAVA_MODEL_ADAPTER_ADAPTER_WEIGHTS_H_

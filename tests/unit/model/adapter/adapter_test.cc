@@ -1,4 +1,4 @@
-#include "model/network/adapter.h"
+#include "model/adapter/adapter.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/allclose.h>
