@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "model/network/tensor_files.h"
 #include "tests/support/temp_dir.h"
 
@@ -36,7 +37,7 @@ class AdapterWeightsTest : public ::testing::Test {
   }
 
   static std::string Name(const std::string& module, const std::string& side) {
-    return kLayer + module + ".lora_" + side + ".weight";
+    return absl::StrCat(kLayer, module, ".lora_", side, ".weight");
   }
   void Configure(const std::string& settings) {
     std::ofstream(folder_.path() + "/adapter_config.json")
@@ -92,7 +93,7 @@ TEST_F(AdapterWeightsTest, NamesOfOtherLayoutsAreTheSame) {
   std::map<std::string, at::Tensor> older;
   for (const auto& [name, tensor] : tensors_) {
     const std::string rest = name.substr(std::string(kLayer).size());
-    older["base_model.model.language_model.model.layers.1." + rest] = tensor;
+    older[absl::StrCat("base_model.model.language_model.model.layers.1.", rest)] = tensor;
   }
   tensors_ = older;
   const auto weights = Read();
