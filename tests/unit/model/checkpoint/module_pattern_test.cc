@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
+
 namespace llava::model {
 namespace {
 
@@ -39,7 +41,7 @@ TEST(ModulePatternTest, WhatIsNoExpressionIsRefused) {
 TEST(ModulePatternTest, AMatchOfTooManyStepsIsNone) {
   const auto slow = ModulePattern::Expression("(a+)+b");
   ASSERT_TRUE(slow.ok());
-  EXPECT_FALSE(slow->Matches(std::string(64, 'a') + "c"));
+  EXPECT_FALSE(slow->Matches(absl::StrCat(std::string(64, 'a'), "c")));
 }
 
 }  // namespace
