@@ -2,7 +2,6 @@
 #ifndef LLAVA_TESTS_UNIT_SERVER_REGISTRY_ADAPTER_FIXTURE_H_
 #define LLAVA_TESTS_UNIT_SERVER_REGISTRY_ADAPTER_FIXTURE_H_
 
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -19,10 +18,9 @@ namespace llava::registry {
 
 // The golden checkpoint's, or with `inner` another inner size of the layers.
 inline std::shared_ptr<const Processor> ProcessorOf(int inner = 0) {
-  static const test::TempDir folders;
   if (inner == 0) return *Processor::Load(model::GoldenCheckpointDir(), "");
-  const std::string folder = absl::StrCat(folders.path(), "/", inner);
-  std::filesystem::create_directory(folder);
+  const test::TempDir temporary;
+  const std::string& folder = temporary.path();
   model::CopyGoldenFiles(folder);
   const int golden = static_cast<int>(ProcessorOf()->config().text.intermediate_size);
   model::EditFile(folder + "/config.json", absl::StrCat("\"intermediate_size\": ", golden),
