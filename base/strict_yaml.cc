@@ -150,6 +150,27 @@ void StrictYaml::Optional(std::string_view key, std::vector<std::string>* value)
   }
 }
 
+void StrictYaml::Optional(std::string_view key, std::map<std::string, std::string>* value) {
+  const YAML::Node node = Get(key);
+  if (!node.IsDefined()) return;
+  const std::string path = Join(path_, key);
+  if (!node.IsMap()) {
+    FailAt(node, path, absl::StrCat("is ", TypeText(node), ", expected a mapping"));
+    return;
+  }
+  value->clear();
+  for (const auto& item : node) {
+    if (!item.first.IsScalar() || !item.second.IsScalar()) {
+      FailAt(item.second, path, "expected a text for each name");
+      return;
+    }
+    if (!value->emplace(item.first.Scalar(), item.second.Scalar()).second) {
+      FailAt(item.first, path, absl::StrCat("has '", item.first.Scalar(), "' twice"));
+      return;
+    }
+  }
+}
+
 void StrictYaml::Nested(const YAML::Node& node, std::string path,
                         const std::function<void(StrictYaml&)>& read) {
   if (!node.IsMap()) {

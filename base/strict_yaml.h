@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -38,6 +39,7 @@ class StrictYaml {
   void Optional(std::string_view key, std::int64_t* value);
   void Optional(std::string_view key, double* value);
   void Optional(std::string_view key, std::vector<std::string>* value);
+  void Optional(std::string_view key, std::map<std::string, std::string>* value);
 
   // A scalar as it is written, for who reads values of their own; nothing when it is absent or a
   // mistake. `expected` says what in a mistake. What is no text must not be quoted.

@@ -24,6 +24,7 @@ struct Arguments {
   Connection connection;
   std::string path;
   std::string version;
+  std::string adapter;
   std::string reason;
   double percent = 0;
   bool events = false;
@@ -57,6 +58,17 @@ std::string Line(const v1::ModelVersion& version) {
   return line;
 }
 
+std::string Line(const v1::ModelAdapter& adapter) {
+  std::string state = v1::AdapterState_Name(adapter.state());
+  state = absl::AsciiStrToLower(state.substr(state.find("STATE_") + 6));
+  std::string line = absl::StrFormat("adapter %s  %-8s  %s  rank %d  %.1f MB  of %s  %s",
+                                     adapter.name(), state, TimeText(adapter.state_time()),
+                                     adapter.rank(), static_cast<double>(adapter.bytes()) / 1e6,
+                                     adapter.base().empty() ? "?" : adapter.base(), adapter.path());
+  if (!adapter.reason().empty()) absl::StrAppend(&line, "  (", adapter.reason(), ")");
+  return line;
+}
+
 void Print(const v1::ModelEvent& event) {
   std::printf("%s  %s  %s%s%s\n", TimeText(event.time()).c_str(),
               event.version().substr(0, kShownDigits).c_str(), StateName(event.state()).c_str(),
@@ -80,6 +92,9 @@ int List(const Arguments& arguments, Stub& stub, grpc::ClientContext* context) {
   const grpc::Status status = stub.List(context, {}, &response);
   for (const v1::ModelVersion& version : response.versions()) {
     std::printf("%s\n", Line(version).c_str());
+  }
+  for (const v1::ModelAdapter& adapter : response.adapters()) {
+    std::printf("%s\n", Line(adapter).c_str());
   }
   if (arguments.events) {
     for (const v1::ModelEvent& event : response.events()) Print(event);
@@ -127,6 +142,23 @@ int Unload(const Arguments& arguments, Stub& stub, grpc::ClientContext* context)
   return Report(stub.Unload(context, request, &response));
 }
 
+int LoadAdapter(const Arguments& arguments, Stub& stub, grpc::ClientContext* context) {
+  v1::LoadAdapterRequest request;
+  request.set_name(arguments.adapter);
+  request.set_path(arguments.path);
+  v1::LoadAdapterResponse response;
+  const grpc::Status status = stub.LoadAdapter(context, request, &response);
+  if (status.ok()) std::printf("%s\n", Line(response.adapter()).c_str());
+  return Report(status);
+}
+
+int UnloadAdapter(const Arguments& arguments, Stub& stub, grpc::ClientContext* context) {
+  v1::UnloadAdapterRequest request;
+  request.set_name(arguments.adapter);
+  v1::UnloadAdapterResponse response;
+  return Report(stub.UnloadAdapter(context, request, &response));
+}
+
 int Watch(const Arguments&, Stub& stub, grpc::ClientContext* context) {
   const auto reader = stub.Watch(context, {});
   v1::WatchResponse response;
@@ -166,7 +198,7 @@ void AddModelsCommand(CLI::App* app, int* exit_code) {
     command->callback([arguments, exit_code, action] { *exit_code = Run(*arguments, action); });
     return command;
   };
-  add("list", "Versions, their state and their share of the traffic", List)
+  add("list", "Versions, their state and their share of the traffic, and adapters", List)
       ->add_flag("--events", arguments->events, "Also what happened to them");
   add("load", "Take a checkpoint's folder in, and wait until it answers or is rejected", Load)
       ->add_option("dir", arguments->path, "The folder, as the daemon sees it")
@@ -180,6 +212,13 @@ void AddModelsCommand(CLI::App* app, int* exit_code) {
       ->add_option("reason", arguments->reason, "For the log");
   add("unload", "Free the kept version, or take the canary back", Unload)
       ->add_option("version", arguments->version, "Its first digits, 8 or more")
+      ->required();
+  CLI::App* load_adapter =
+      add("load-adapter", "Take a LoRA adapter in, and wait until MODEL:NAME answers", LoadAdapter);
+  load_adapter->add_option("name", arguments->adapter, "What it is called")->required();
+  load_adapter->add_option("dir", arguments->path, "Its folder, as the daemon sees it")->required();
+  add("unload-adapter", "Take a LoRA adapter away", UnloadAdapter)
+      ->add_option("name", arguments->adapter, "What it is called")
       ->required();
   add("watch", "What happens, as it happens", Watch);
 }

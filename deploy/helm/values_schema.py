@@ -36,6 +36,8 @@ def option_schema(expected):
         return {"type": "string"}
     if expected == "a list of text":
         return {"type": "array", "items": {"type": "string"}}
+    if expected.startswith("a mapping of names to text"):
+        return {"type": "object", "additionalProperties": {"type": "string"}}
     if expected == "true or false":
         return {"type": "boolean"}
     if expected.startswith("one of "):

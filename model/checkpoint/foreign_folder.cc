@@ -71,8 +71,9 @@ std::string DescribeAdapter(const fs::path& folder) {
     if (!named.empty()) base = absl::StrCat("\"", named, "\"");
     kind = absl::StrCat(reader.String("peft_type", ""), " adapter");
   }
-  return absl::StrCat(folder.string(), ": is a ", kind, " for ", base,
-                      ", not a whole checkpoint: merge it into that model first");
+  return absl::StrCat(
+      folder.string(), ": is a ", kind, " for ", base,
+      ", not a whole checkpoint: serve it beside that model, or merge it into it first");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "model/checkpoint/weight_names.h"
 #include "model/network/recompute.h"
 #include "model/network/rows.h"
@@ -61,11 +62,23 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
   if (const auto packing = source.pack()) Pack(packing->layers);
 }
 
+void DecoderLayer::AddAdapted(std::optional<ProductDelta> Adapter::Layer::* product,
+                              std::span<const AdapterRows> adapters, bool wanted,
+                              const at::Tensor& x, const at::Tensor& y) const {
+  for (const AdapterRows& rows : adapters) {
+    const std::optional<ProductDelta>& delta = rows.adapter->layer(index_).*product;
+    if (delta) delta->AddTo(y, x, wanted ? rows.wanted_N : rows.rows_N);
+  }
+}
+
 at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
-                                   AttentionBackend& attention) const {
+                                   AttentionBackend& attention,
+                                   std::span<const AdapterRows> adapters) const {
   const std::int64_t tokens = x_TE.size(0);
   if (packed_) {
-    const at::Tensor qkv_THD = qkv_.Forward(x_TE).view({tokens, -1, head_dim_});
+    const at::Tensor qkv = qkv_.Forward(x_TE);
+    AddAdapted(&Adapter::Layer::qkv, adapters, /*wanted=*/false, x_TE, qkv);
+    const at::Tensor qkv_THD = qkv.view({tokens, -1, head_dim_});
     const std::int64_t queries = o_.in_features() / head_dim_;
     const std::int64_t keys = (qkv_THD.size(1) - queries) / 2;
     const at::Tensor v_TKD = qkv_THD.narrow(1, queries + keys, keys);
@@ -89,12 +102,18 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
   return attention.Forward(index_, q_THD, k_TKD, heads(v_)).view({tokens, -1});
 }
 
-at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE) const {
+at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE, std::span<const AdapterRows> adapters,
+                             bool wanted) const {
   if (!packed_) return down_.Forward(at::silu(gate_.Forward(y_TE)) * up_.Forward(y_TE));
   const at::Tensor gate_up = gate_up_.Forward(y_TE);
-  if (HasRowKernels(gate_up)) return down_.Forward(SiluTimesRows(gate_up));
+  AddAdapted(&Adapter::Layer::gate_up, adapters, wanted, y_TE, gate_up);
   const std::int64_t inner = gate_up.size(1) / 2;
-  return down_.Forward(at::silu(gate_up.narrow(1, 0, inner)) * gate_up.narrow(1, inner, inner));
+  const at::Tensor gated = HasRowKernels(gate_up) ? SiluTimesRows(gate_up)
+                                                  : at::silu(gate_up.narrow(1, 0, inner)) *
+                                                        gate_up.narrow(1, inner, inner);
+  const at::Tensor down = down_.Forward(gated);
+  AddAdapted(&Adapter::Layer::down, adapters, wanted, gated, down);
+  return down;
 }
 
 void DecoderLayer::Pack(WeightFormat format) {
@@ -117,13 +136,19 @@ void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Li
 }
 
 at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
-                                 AttentionBackend& attention, const at::Tensor& rows_R) const {
+                                 AttentionBackend& attention, const at::Tensor& rows_R,
+                                 std::span<const AdapterRows> adapters) const {
+  LLAVA_CHECK(packed_ || adapters.empty());
+  const bool fewer = rows_R.defined();
   const auto wanted = [&rows_R](const at::Tensor& all) {
     return rows_R.defined() ? all.index_select(0, rows_R) : all;
   };
-  const at::Tensor mixed = wanted(Attention(input_norm_.Forward(x_TE), angles, attention));
-  const at::Tensor x = wanted(x_TE) + o_.Forward(mixed);
-  return x + Mlp(post_attention_norm_.Forward(x));
+  const at::Tensor mixed =
+      wanted(Attention(input_norm_.Forward(x_TE), angles, attention, adapters));
+  const at::Tensor output = o_.Forward(mixed);
+  AddAdapted(&Adapter::Layer::o, adapters, fewer, mixed, output);
+  const at::Tensor x = wanted(x_TE) + output;
+  return x + Mlp(post_attention_norm_.Forward(x), adapters, fewer);
 }
 
 Decoder::Decoder(const TextConfig& config, WeightSource& source)
@@ -145,14 +170,15 @@ void Decoder::ForEachLinear(const std::function<void(const std::string&, Linear&
 
 at::Tensor Decoder::Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
                             AttentionBackend& attention, const at::Tensor& rows_R,
-                            std::vector<at::Tensor>* trace) const {
+                            std::vector<at::Tensor>* trace,
+                            std::span<const AdapterRows> adapters) const {
   const RotaryAngles angles = rotary_.Angles(positions_T);
   at::Tensor x = embeddings_TE;
   for (const DecoderLayer& layer : layers_) {
     if (trace != nullptr) trace->push_back(x);
     const at::Tensor rows = &layer == &layers_.back() ? rows_R : at::Tensor();
-    const auto forward = [&layer, angles, &attention, rows](const at::Tensor& input) {
-      return layer.Forward(input, angles, attention, rows);
+    const auto forward = [&layer, angles, &attention, rows, adapters](const at::Tensor& input) {
+      return layer.Forward(input, angles, attention, rows, adapters);
     };
     x = recompute_ && at::GradMode::is_enabled() ? Recomputed(forward, x) : forward(x);
   }

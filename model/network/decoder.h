@@ -9,9 +9,11 @@
 
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "model/adapter/adapter.h"
 #include "model/attention/attention.h"
 #include "model/config/config.h"
 #include "model/network/embedding.h"
@@ -35,16 +37,23 @@ class DecoderLayer {
   DecoderLayer(const TextConfig& config, WeightSource& source, int index);
 
   // [T, E] -> [T, E], or with rows_R (see Decoder::Forward) -> [R, E].
+  // With adapters only when packed.
   at::Tensor Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
-                     AttentionBackend& attention, const at::Tensor& rows_R) const;
+                     AttentionBackend& attention, const at::Tensor& rows_R,
+                     std::span<const AdapterRows> adapters) const;
   void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);  // see Decoder
 
  private:
   void Pack(WeightFormat format);
   // Before the output projection: [T, H * D].
   at::Tensor Attention(const at::Tensor& x_TE, const RotaryAngles& angles,
-                       AttentionBackend& attention) const;
-  at::Tensor Mlp(const at::Tensor& y_TE) const;
+                       AttentionBackend& attention, std::span<const AdapterRows> adapters) const;
+  // `wanted`: the rows are those of the result.
+  at::Tensor Mlp(const at::Tensor& y_TE, std::span<const AdapterRows> adapters, bool wanted) const;
+  // y += what the adapters add to one of the layer's products of x.
+  void AddAdapted(std::optional<ProductDelta> Adapter::Layer::* product,
+                  std::span<const AdapterRows> adapters, bool wanted, const at::Tensor& x,
+                  const at::Tensor& y) const;
   // The heads of queries or of keys, normed where the family does that.
   static at::Tensor Normed(const std::optional<RmsNorm>& norm, const at::Tensor& x_THD) {
     return norm ? norm->Forward(x_THD) : x_THD;
@@ -76,10 +85,12 @@ class Decoder {
   // embeddings_TE, positions_T (int64, place within the sequence) -> hidden states after the final
   // norm, [T, E]; with rows_R (int64, in [0, T), any number of them) of those rows alone, [R, E]:
   // of the others the last layer computes no more than keys and values. With `trace`, every
-  // layer's input and the result are appended to it.
+  // layer's input and the result are appended to it. The rows of `adapters` (disjoint, their
+  // wanted_N places in rows_R) are computed with them: of packed models only.
   at::Tensor Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
                      AttentionBackend& attention, const at::Tensor& rows_R = {},
-                     std::vector<at::Tensor>* trace = nullptr) const;
+                     std::vector<at::Tensor>* trace = nullptr,
+                     std::span<const AdapterRows> adapters = {}) const;
 
   // Any rows of Forward's result, [R, E] -> [R, V].
   at::Tensor Logits(const at::Tensor& hidden_RE) const;

@@ -86,8 +86,10 @@ class Llava {
 
   // See Decoder::Forward and Decoder::Logits.
   at::Tensor Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
-                     AttentionBackend& attention, const at::Tensor& rows_R = {}) const {
-    return decoder_.Forward(embeddings_TE, positions_T, attention, rows_R);
+                     AttentionBackend& attention, const at::Tensor& rows_R = {},
+                     std::span<const AdapterRows> adapters = {}) const {
+    return decoder_.Forward(embeddings_TE, positions_T, attention, rows_R, /*trace=*/nullptr,
+                            adapters);
   }
   at::Tensor Logits(const at::Tensor& hidden_RE) const { return decoder_.Logits(hidden_RE); }
 

@@ -44,7 +44,10 @@ at::Tensor Session::Append(const at::Tensor& embeddings_TE, std::vector<at::Tens
   const std::int64_t first = length_;
   length_ += embeddings_TE.size(0);
   const at::Tensor positions = at::arange(first, length_, embeddings_TE.options().dtype(at::kLong));
-  return model_.decoder().Forward(embeddings_TE, positions, attention_, /*rows_R=*/{}, trace);
+  const AdapterRows all_rows{.adapter = adapter_};
+  return model_.decoder().Forward(
+      embeddings_TE, positions, attention_, /*rows_R=*/{}, trace,
+      {&all_rows, adapter_ == nullptr ? std::size_t{0} : std::size_t{1}});
 }
 
 at::Tensor Session::Step(std::int64_t id) {

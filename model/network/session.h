@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "model/adapter/adapter.h"
 #include "model/attention/attention.h"
 #include "model/network/llava.h"
 #include "model/text/prompt.h"
@@ -29,12 +30,13 @@ class SequenceAttention final : public AttentionBackend {
   std::vector<at::Tensor> values_;
 };
 
-// Not thread-safe; the model outlives it. Calls run under c10::InferenceMode and throw c10::Error
-// as Llava does.
+// Not thread-safe; model and adapter outlive it. Calls run under c10::InferenceMode and throw
+// c10::Error as Llava does.
 class Session {
  public:
-  explicit Session(const Llava& model)
-      : model_(model), attention_(model.config().text.num_layers) {}
+  // `adapter`: what is added to the model's products, which must be packed then; may be null.
+  explicit Session(const Llava& model, const Adapter* adapter = nullptr)
+      : model_(model), adapter_(adapter), attention_(model.config().text.num_layers) {}
 
   // ids of tokens, [T, E] rows for them (see Llava::Embed and PlaceImages) -> hidden states after
   // the final norm, [T, E]. `trace` as in Decoder::Forward.
@@ -47,6 +49,7 @@ class Session {
 
  private:
   const Llava& model_;
+  const Adapter* const adapter_;
   SequenceAttention attention_;
   std::int64_t length_ = 0;
 };

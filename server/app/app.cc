@@ -41,6 +41,8 @@
 #include "server/observe/open_metrics.h"
 #include "server/observe/process_metrics.h"
 #include "server/observe/vllm_names.h"
+#include "server/registry/adapter_directory.h"
+#include "server/registry/adapter_table.h"
 #include "server/registry/latest_watcher.h"
 #include "server/registry/registry.h"
 #include "server/tracing/trace_exporter.h"
@@ -76,6 +78,11 @@ struct App::Parts {
                [this](const registry::VersionInfo& info, const std::string& cause) {
                  OnChange(info, cause);
                }),
+        adapters({.max_adapters = static_cast<std::size_t>(config.max_adapters),
+                  .max_bytes = config.adapter_bytes},
+                 &host, &models.directory(), clock,
+                 [this](const registry::AdapterInfo& info) { OnChange(info); }),
+        directory(&models.directory(), &adapters),
         io(static_cast<int>(config.http_threads)),
         prepare(ChoosePrepareThreads(config, AvailableCpus()),
                 2 * static_cast<std::size_t>(config.queue_requests)),  // half may be one tenant's
@@ -83,13 +90,13 @@ struct App::Parts {
                    ? nullptr
                    : std::make_unique<tracing::TraceExporter>(
                          config.otlp_endpoint, std::string(Version()), &metric_registry)),
-        runner(ToRunnerOptions(config), &models.directory(), &admission, &prepare, &metrics,
-               log.get(), clock, traces.get()),
+        runner(ToRunnerOptions(config), &directory, &admission, &prepare, &metrics, log.get(),
+               clock, traces.get()),
         fetcher(std::move(fetch), clock),
         guard(&auth, ToGuardLimits(config)),
         chat(&runner, &io, &guard),
-        model_service({model_name, config.checkpoint, config.watch}, &models, &guard, log.get(),
-                      clock),
+        model_service({model_name, config.checkpoint, config.watch}, &models, &adapters, &guard,
+                      log.get(), clock),
         api_router(&auth),
         metrics_router(&no_auth),
         grpc_log([this](bool is_error, const std::string& place, const std::string& message) {
@@ -102,6 +109,7 @@ struct App::Parts {
   bool HasStalled() const;
   observe::Health::State Readiness() const;
   void OnChange(const registry::VersionInfo& info, const std::string& cause);
+  void OnChange(const registry::AdapterInfo& info) const;
   absl::Status Watch();
   void LogDrain(Duration took) const;
 
@@ -121,6 +129,8 @@ struct App::Parts {
   engine::AdmissionGate admission;
   ModelHost host;
   registry::Registry models;
+  registry::AdapterTable adapters;  // asks `models`, which tells it of changes while it is served
+  registry::AdapterDirectory directory;
   api::IoPool io;
   api::PreparePool prepare;
   const std::unique_ptr<tracing::TraceExporter> traces;
@@ -145,6 +155,14 @@ struct App::Parts {
 std::string App::Parts::Scrape(bool open_metrics) {
   const observe::Health::State state = Readiness();
   metrics.ready.Set(state.ready ? 1 : 0);
+  int serving = 0;
+  std::int64_t adapter_bytes = 0;
+  for (const registry::AdapterInfo& info : adapters.List()) {
+    serving += info.state == registry::AdapterState::kServing ? 1 : 0;
+    adapter_bytes += info.bytes;
+  }
+  metrics.adapters.Set(serving);
+  metrics.adapter_bytes.Set(static_cast<double>(adapter_bytes));
   host.WithEngines([this](const auto& engines) {
     std::vector<engine::EngineStats> stats;
     for (const engine::Engine* engine : engines) stats.push_back(engine->stats());
@@ -205,10 +223,28 @@ void App::Parts::OnChange(const registry::VersionInfo& info, const std::string& 
         absl::StrCat("waiting for a version: ", info.dir, " was rejected: ", info.reason));
   }
   if (info.state != registry::VersionState::kLive) return;
+  adapters.BaseChanged();
   metrics.SetModelInfo(model_name, info.identity.digest.Hex(), host.dtype(),
                        config.devices.front());
   health.SetReady();
   if (!std::exchange(was_ready, true) && on_ready) on_ready();
+}
+
+// Under the lock of the adapters.
+void App::Parts::OnChange(const registry::AdapterInfo& info) const {
+  boost::json::object fields = {
+      {"adapter", info.name}, {"state", registry::StateName(info.state)}, {"dir", info.dir}};
+  if (!info.digest.empty()) {
+    fields["digest"] = info.digest;
+    fields["rank"] = info.rank;
+    fields["bytes"] = info.bytes;
+  }
+  if (!info.reason.empty()) fields["reason"] = info.reason;
+  if (info.reason.empty()) {
+    log->Info("adapter", std::move(fields));
+  } else {
+    log->Warning("adapter", std::move(fields));
+  }
 }
 
 absl::Status App::Parts::Watch() {
@@ -317,6 +353,10 @@ absl::Status App::Serve() {
   p.health.SetNotReady(wanted);
   p.log->Info("not ready", {{"reason", wanted}});
   p.models.Start();
+  p.adapters.Start();
+  for (const auto& [name, dir] : p.config.adapters) {
+    RETURN_IF_ERROR(p.adapters.Load(name, dir).status());
+  }
   if (!p.config.checkpoint.empty()) {
     ASSIGN_OR_RETURN(p.first, p.models.Load(p.config.checkpoint, registry::Origin::kOperator));
   }
@@ -362,6 +402,7 @@ bool App::Stop() {
   if (p.metrics_http) p.metrics_http->Stop(cut_off);
   p.runner.WaitUntilEmpty(TimePoint::max());
   p.io.Stop();
+  p.adapters.Stop();
   p.models.Stop();
   p.log->Info("stopped", {{"all_answered", *p.all_answered},
                           {"drain_seconds", Seconds(drained - begin)},

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/config/checkpoint_name.h"
+#include "server/registry/adapter_loader.h"
 
 namespace llava::server {
 
@@ -44,6 +45,14 @@ std::string ModelName(const Config& config) {
 }
 
 absl::Status CheckModelNames(const Config& config) {
+  for (const auto& [adapter, dir] : config.adapters) {
+    RETURN_IF_ERROR(Annotate(registry::CheckAdapterName(adapter), "adapters"));
+  }
+  if (std::ssize(config.adapters) > config.max_adapters) {
+    return absl::InvalidArgumentError(absl::StrCat("max_adapters: ", config.max_adapters,
+                                                   " is less than adapters has, ",
+                                                   config.adapters.size()));
+  }
   std::set<absl::string_view> taken;
   const std::string name = ModelName(config);
   for (const std::string& alias : config.model_aliases) {

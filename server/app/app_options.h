@@ -25,7 +25,7 @@
 namespace llava::server {
 
 std::string ModelName(const Config& config);
-// Whether each alias is a name, and one that nothing else has.
+// Whether each alias is a name, and one that nothing else has, and each adapter's is one.
 absl::Status CheckModelNames(const Config& config);
 absl::StatusOr<rpc::TlsFiles> ReadTls(const Config& config);
 absl::StatusOr<rpc::Auth> ReadAuth(const Config& config);

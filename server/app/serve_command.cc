@@ -35,6 +35,9 @@ std::string ValueName(const Option& option) {
     std::string operator()(std::optional<Duration> Config::*) const { return "DURATION|auto"; }
     std::string operator()(std::string Config::*) const { return "TEXT"; }
     std::string operator()(std::vector<std::string> Config::*) const { return "A,B,..."; }
+    std::string operator()(std::map<std::string, std::string> Config::*) const {
+      return "NAME=TEXT,...";
+    }
   };
   if (!option.choices.empty()) return absl::StrJoin(option.choices, "|");
   const std::string name = std::visit(Name(), option.member);
@@ -113,7 +116,7 @@ void ServeCommand::AddFlag(const Section& section, const Option& option, CLI::Ap
       std::string(option.help));
   flag->type_name(ValueName(option))->group(std::string(section.name));
   const std::string value = FormatValue(option, Config());
-  if (value != "\"\"" && value != "[]") flag->default_str(value);
+  if (value != "\"\"" && value != "[]" && value != "{}") flag->default_str(value);
 }
 
 absl::StatusOr<Config> ServeCommand::MakeConfig(Origins* origins) const {

@@ -91,6 +91,9 @@ void CallRecord::Count(const absl::Status& status, const scheduling::Usage& usag
   if (usage.prompt_tokens == 0) return;
   metrics.request_images.Observe(images);
   metrics.CountTenantTokens(tenant, usage.prompt_tokens, usage.generated_tokens);
+  if (!adapter.empty()) {
+    metrics.CountAdapterTokens(adapter, usage.prompt_tokens, usage.generated_tokens);
+  }
 }
 
 void CallRecord::Log(const absl::Status& status, const scheduling::Usage& usage, Duration total) {

@@ -54,6 +54,7 @@ class CallRecord {
   std::string tenant;
   std::string model;
   std::string version;
+  std::string adapter;  // empty: none
   std::optional<TimePoint> deadline;
   Duration prepare_time{};
   int images = 0;

@@ -221,6 +221,7 @@ absl::Status ChatRunner::Bind(Job& job) const {
   job.model = *std::move(model);
   job.record->model = job.model->name;
   job.record->version = job.model->version;
+  job.record->adapter = job.model->adapter_name;
   return absl::OkStatus();
 }
 
@@ -319,6 +320,7 @@ engine::Submission ChatRunner::ToSubmission(Job& job) const {
   request.arrival = call.arrival;
   request.deadline = call.deadline;
   request.version = job.model->digest;
+  request.adapter = job.model->adapter;
   request.cache_domain = CacheDomain(options_.caches_by_tenant ? call.tenant : "", call.cache_salt);
   request.prompt_ids = std::move(job.prompt->prompt_ids);
   request.images = std::move(job.prompt->images);

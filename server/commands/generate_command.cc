@@ -12,11 +12,15 @@
 #include <cstdio>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "model/adapter/adapter.h"
+#include "model/adapter/adapter_weights.h"
+#include "model/config/decoder_products.h"
 #include "model/image/image.h"
 #include "model/image/preprocess.h"
 #include "model/network/llava.h"
@@ -31,6 +35,7 @@ namespace llava {
 namespace {
 
 constexpr std::size_t kMaxImageBytes = std::size_t{32} << 20;
+constexpr std::int64_t kMaxAdapterBytes = std::int64_t{16} << 30;
 
 absl::StatusOr<at::ScalarType> ParseDtype(const std::string& name) {
   if (name == "float32") return at::kFloat;
@@ -157,6 +162,18 @@ std::string Json(const T& value) {
   return boost::json::serialize(boost::json::value_from(value));
 }
 
+// Beside the weights as they are, whatever they are.
+absl::StatusOr<std::optional<model::Adapter>> LoadAdapter(const GenerateOptions& options,
+                                                          const model::Llava& model) {
+  if (options.adapter.empty()) return std::nullopt;
+  ASSIGN_OR_RETURN(const model::AdapterWeights weights,
+                   model::ReadAdapter(options.adapter, kMaxAdapterBytes));
+  const model::TextConfig& text = model.config().text;
+  const absl::Status fits = model::CheckFits(weights.adapted(), text);
+  if (!fits.ok()) return Annotate(fits, options.adapter);
+  return model::Adapter(weights, text, model.device());
+}
+
 absl::Status Run(const GenerateOptions& options, const TextSink& out) {
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ParseDtype(options.dtype));
   ASSIGN_OR_RETURN(const model::Quantization quantization, ParseWeights(options.weights));
@@ -175,8 +192,9 @@ absl::Status Run(const GenerateOptions& options, const TextSink& out) {
   ASSIGN_OR_RETURN(const model::PromptTokens prompt,
                    MakePrompt(options, config, tokenizer, images.layouts));
 
+  ASSIGN_OR_RETURN(const std::optional<model::Adapter> adapter, LoadAdapter(options, *model));
   const c10::InferenceMode inference;
-  model::Session session(*model);
+  model::Session session(*model, adapter ? &*adapter : nullptr);
   const Stages stages = RunPrompt(*model, session, prompt, std::move(images));
   if (!options.dump_stages.empty()) {
     RETURN_IF_ERROR(DumpStages(options.dump_stages, *model, stages));
@@ -221,6 +239,8 @@ void AddGenerateCommand(CLI::App& app, int* exit_code) {
       ->check(CLI::IsMember(model::ChatTemplate::Names()));
   command->add_option("--vision-tower", options->vision_tower_dir,
                       "CLIP directory of a checkpoint in the original layout");
+  command->add_option("--adapter", options->adapter,
+                      "LoRA adapter in PEFT's layout to answer with");
   command->add_option("--dtype", options->dtype, "Precision of the computation")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();

@@ -19,6 +19,7 @@ struct GenerateOptions {
   bool raw = false;           // `prompt` is the whole prompt, "<image>" marks the places
   std::string template_name;  // empty: the checkpoint's
   std::string vision_tower_dir;
+  std::string adapter;            // folder of a LoRA adapter to answer with; empty: none
   std::string dtype = "float32";  // or bfloat16
   std::string weights = "auto";   // or int8, int4
   int max_tokens = 256;           // at least 1; fewer where the context ends

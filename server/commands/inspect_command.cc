@@ -1,12 +1,15 @@
 #include "server/commands/inspect_command.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -17,9 +20,12 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
+#include "model/adapter/adapter_weights.h"
+#include "model/checkpoint/adapter_config.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/foreign_folder.h"
 #include "model/checkpoint/manifest.h"
+#include "model/checkpoint/weight_files.h"
 #include "model/config/config.h"
 #include "model/config/image_layout.h"
 #include "model/image/preprocess.h"
@@ -34,6 +40,7 @@
 namespace llava {
 namespace {
 
+constexpr std::int64_t kMaxAdapterBytes = std::int64_t{16} << 30;
 constexpr int kCacheElementBytes = 2;  // the KV cache is bf16
 
 // Text with lines "name  value", and the problems met on the way.
@@ -267,11 +274,43 @@ void DescribeVersion(const InspectOptions& options, Report& report) {
   report.Line("files", absl::StrCat(version->manifest.files.size(), ", as the manifest says"));
 }
 
+// Not beside weights of a whole model: then the folder is one.
+bool IsAdapter(const std::string& directory) {
+  std::error_code error;
+  return std::filesystem::exists(absl::StrCat(directory, "/", model::kAdapterConfigName), error) &&
+         !model::FindWeightFiles(directory).ok();
+}
+
+void DescribeAdapter(const std::string& directory, Report& report) {
+  const auto adapter = report.Check(model::ReadAdapter(directory, kMaxAdapterBytes));
+  if (!adapter.has_value()) return;
+  report.Line("adapter", "LoRA, in PEFT's layout");
+  report.Line("base", adapter->base.empty() ? "not named" : adapter->base);
+  report.Line("rank", absl::StrCat("rank ", adapter->rank, ", the greatest of ",
+                                   adapter->products.size(), " matrices"));
+  report.Line("targets", adapter->targets);
+  std::map<std::string, std::string> shapes;
+  int layers = 0;
+  for (const model::AdaptedWeights& one : adapter->products) {
+    shapes[one.product.name] = absl::StrCat("[", one.product.out, ", ", one.product.in, "]");
+    layers = std::max(layers, one.product.layer + 1);
+  }
+  report.Line("for", absl::StrCat(layers, " layers or more, ",
+                                  absl::StrJoin(shapes, ", ", absl::PairFormatter(" "))));
+  report.Line("memory", absl::StrCat(Bytes(static_cast<std::uint64_t>(adapter->bytes)),
+                                     " served, in float32"));
+  report.Line("digest", adapter->digest.Hex());
+}
+
 }  // namespace
 
 Inspection Inspect(const InspectOptions& options) {
   Report report;
-  report.Line("checkpoint", options.directory);
+  report.Line(IsAdapter(options.directory) ? "folder" : "checkpoint", options.directory);
+  if (IsAdapter(options.directory)) {
+    DescribeAdapter(options.directory, report);
+    return std::move(report).Finish();
+  }
   const std::vector<std::string> foreign = model::DescribeForeignFolder(options.directory);
   for (const std::string& what : foreign) report.Problem(what);
   auto read = model::ReadConfig(options.directory, options.vision_tower_dir);

@@ -17,12 +17,17 @@ namespace {
 constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20;
 
 using List = std::vector<std::string> Config::*;
+using Map = std::map<std::string, std::string> Config::*;
 using Text = std::string Config::*;
 
 void ReadOption(const Option& option, StrictYaml& yaml, Config* config) {
   const std::string_view name(option.name.data(), option.name.size());
   if (const List* list = std::get_if<List>(&option.member)) {
     yaml.Optional(name, &(config->**list));
+    return;
+  }
+  if (const Map* map = std::get_if<Map>(&option.member)) {
+    yaml.Optional(name, &(config->**map));
     return;
   }
   const bool is_text = std::holds_alternative<Text>(option.member);
@@ -63,6 +68,10 @@ absl::Status SetOption(absl::string_view name, const std::string& text, absl::st
   std::vector<std::string> items = {text};
   if (const List* list = std::get_if<List>(&option->member)) {
     (config->**list).clear();
+    items = absl::StrSplit(text, ',', absl::SkipEmpty());
+  }
+  if (const Map* map = std::get_if<Map>(&option->member)) {
+    (config->**map).clear();
     items = absl::StrSplit(text, ',', absl::SkipEmpty());
   }
   for (const std::string& item : items) {

@@ -4,6 +4,7 @@
 #define LLAVA_SERVER_CONFIG_CONFIG_TABLE_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,7 +22,7 @@ namespace llava::server {
 using Member =
     std::variant<bool Config::*, std::int64_t Config::*, std::optional<std::int64_t> Config::*,
                  Duration Config::*, std::optional<Duration> Config::*, std::string Config::*,
-                 std::vector<std::string> Config::*>;
+                 std::vector<std::string> Config::*, std::map<std::string, std::string> Config::*>;
 
 // What a number counts: kNone for options that are no numbers, kMilliseconds for durations.
 enum class Unit : std::uint8_t { kNone, kCount, kBytes, kPixels, kMilliseconds };
@@ -59,8 +60,8 @@ std::string FlagOf(const Option& option);
 // "an integer in [1, 64]", "true or false", "one of auto, float32", ...
 std::string Expected(const Option& option);
 
-// Reads one scalar into the option; a list gets one more item. The error says what was expected,
-// without a place.
+// Reads one scalar into the option; a list gets one more item, a mapping one more NAME=VALUE. The
+// error says what was expected, without a place.
 absl::Status SetScalar(const Option& option, const std::string& text, Config* config);
 
 // As YAML: 30s, 64MiB, "text", [a, b].

@@ -137,6 +137,17 @@ absl::Status SetValue(const Option&, const std::string& text, std::vector<std::s
   return absl::OkStatus();
 }
 
+absl::Status SetValue(const Option& option, const std::string& text,
+                      std::map<std::string, std::string>* value) {
+  const std::size_t at = text.find('=');
+  if (at == text.npos || at == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("expected ", Expected(option)));
+  }
+  const auto [item, is_new] = value->emplace(text.substr(0, at), text.substr(at + 1));
+  if (is_new) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("\"", item->first, "\" comes twice"));
+}
+
 struct Formatter {
   const Option& option;
   std::string operator()(const bool* value) const { return *value ? "true" : "false"; }
@@ -160,6 +171,13 @@ struct Formatter {
     std::vector<std::string> quoted;
     for (const std::string& item : *value) quoted.push_back(Quote(item));
     return absl::StrCat("[", absl::StrJoin(quoted, ", "), "]");
+  }
+  std::string operator()(const std::map<std::string, std::string>* value) const {
+    std::vector<std::string> items;
+    for (const auto& [name, text] : *value) {
+      items.push_back(absl::StrCat(Quote(name), ": ", Quote(text)));
+    }
+    return absl::StrCat("{", absl::StrJoin(items, ", "), "}");
   }
 };
 
@@ -193,6 +211,9 @@ struct Expectation {
     return absl::StrCat("one of ", absl::StrJoin(option.choices, ", "));
   }
   std::string operator()(const std::vector<std::string>*) const { return "a list of text"; }
+  std::string operator()(const std::map<std::string, std::string>*) const {
+    return "a mapping of names to text (NAME=TEXT, with commas, in a flag or variable)";
+  }
 };
 
 }  // namespace

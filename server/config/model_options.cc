@@ -38,6 +38,20 @@ constexpr Option kModelOptions[] = {
      Unit::kNone,
      {},
      kWeightsChoices},
+    {"adapters", &Config::adapters,
+     "LoRA adapters in PEFT's layout (adapter_config.json, adapter_model.safetensors) to serve "
+     "beside the checkpoint, by the name that clients ask for as MODEL:NAME."},
+    {"max_adapters",
+     &Config::max_adapters,
+     "Adapters that may be loaded at once, those of ModelService too.",
+     Unit::kCount,
+     {1, 4096}},
+    {"adapter_bytes",
+     &Config::adapter_bytes,
+     "Memory that adapters may take, of all devices; those that were removed count until their "
+     "last request has ended. Where adapters names some, an automatic KV cache leaves it free.",
+     Unit::kBytes,
+     {std::int64_t{1} << 20, std::int64_t{1} << 40}},
     {"threads",
      &Config::threads,
      "Threads that compute on the CPU. auto: as many as its affinity and the CPU quota of its "

@@ -132,6 +132,8 @@ void Engine::PublishEnds(scheduling::TickOutput& out, TimePoint now) {
     }
     load_ -= answer.load;
     answer.ticket.Release();  // before the client can know
+    // The requests that have ended stay until the next tick, which may be long.
+    end.request->adapter.reset();
     answer.sink.PushEnd({std::move(end.status), end.usage, end.request->version});
     answers_.erase(found);
     in_flight_.Leave();

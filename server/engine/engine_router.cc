@@ -25,6 +25,7 @@ std::uint64_t KeyOf(const scheduling::Request& request) {
     key ^= key >> 29;
   };
   add(std::hash<Digest>()(request.cache_domain));
+  add(std::hash<Digest>()(scheduling::AdapterDigest(request)));
   if (!request.images.empty()) {
     add(std::hash<Digest>()(request.images.front().digest));
     return key;

@@ -11,6 +11,7 @@
 #include "base/digest.h"
 #include "server/config/config.h"
 #include "server/engine/executor.h"
+#include "server/registry/adapter_loader.h"
 
 namespace llava::server {
 
@@ -36,7 +37,7 @@ struct LoadRequest {
   int threads = 0;  // that compute meanwhile; 0: as many as serve
 };
 
-// Called by one thread at a time, which is no engine's.
+// Called by one thread at a time, which is no engine's, unless said otherwise.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -65,6 +66,15 @@ class Backend {
 
   // The errors are those of the files; RESOURCE_EXHAUSTED for memory.
   virtual absl::StatusOr<BackendModel> Load(const Config& config, const LoadRequest& request) = 0;
+
+  // A LoRA adapter in PEFT's layout for models with these products, on every device of the
+  // configuration. Beside any other call, in another thread. Besides the files' errors,
+  // FAILED_PRECONDITION when it is for other products, RESOURCE_EXHAUSTED for more than `max_bytes`
+  // or no memory.
+  virtual absl::StatusOr<registry::LoadedAdapter> LoadAdapter(const Config& config,
+                                                              const std::string& dir,
+                                                              const model::TextConfig& text,
+                                                              std::int64_t max_bytes) = 0;
 
   // With memory for `num_blocks` KV blocks of models of this kind. RESOURCE_EXHAUSTED when there is
   // not so much.

@@ -49,9 +49,14 @@ struct KvCacheChoice {
   bool beside = false;  // whether a second version was thought of
 };
 
+// What is left to adapters where the configuration names some.
+std::int64_t AdapterBytes(const Config& config) {
+  return config.adapters.empty() ? 0 : config.adapter_bytes;
+}
+
 KvCacheChoice ChooseKvCache(const Config& config, const DeviceFacts& facts, bool beside) {
   const double share = IsCpu(facts.device) ? kCpuShare : kGpuShare;
-  const std::int64_t others = facts.step + config.image_cache_bytes +
+  const std::int64_t others = facts.step + config.image_cache_bytes + AdapterBytes(config) +
                               (IsCpu(facts.device) ? config.memory_reserve_bytes : 0) +
                               (beside ? facts.weights : 0);
   const auto available = static_cast<std::int64_t>(share * static_cast<double>(facts.free));
@@ -73,6 +78,9 @@ std::string Why(const Config& config, const DeviceFacts& facts, bool wants_secon
     absl::StrAppend(&why, ", ", GiB(config.memory_reserve_bytes), " of memory_reserve_bytes");
   }
   if (facts.step > 0) absl::StrAppend(&why, ", ", GiB(facts.step), " for a step");
+  if (AdapterBytes(config) > 0) {
+    absl::StrAppend(&why, ", ", GiB(AdapterBytes(config)), " of adapter_bytes");
+  }
   if (second) absl::StrAppend(&why, ", ", GiB(facts.weights), " for a second version");
   if (facts.engines_there > 1) {
     absl::StrAppend(&why, ", for each of ", facts.engines_there, " engines");

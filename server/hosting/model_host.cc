@@ -375,6 +375,17 @@ void ModelHost::Release(LoadedVersion version) {
   malloc_trim(0);  // what a version leaves behind is large, and lies between what others use
 }
 
+// Beside what is served on CPUs memory_reserve_bytes stay free; a GPU says itself when it is full.
+absl::StatusOr<registry::LoadedAdapter> ModelHost::LoadAdapter(const std::string& dir,
+                                                               const model::TextConfig& text,
+                                                               std::int64_t max_bytes) {
+  const bool on_cpu =
+      std::find(config_.devices.begin(), config_.devices.end(), "cpu") != config_.devices.end();
+  const std::int64_t spare = AvailableMemory() - config_.memory_reserve_bytes;
+  if (on_cpu && spare < max_bytes) max_bytes = std::max<std::int64_t>(0, spare);
+  return backend_->LoadAdapter(config_, dir, text, max_bytes);
+}
+
 void ModelHost::WithEngines(
     const std::function<void(const std::vector<engine::Engine*>&)>& look) const {
   MutexLock lock(&mutex_);

@@ -22,13 +22,14 @@
 #include "server/hosting/backend.h"
 #include "server/hosting/device_defaults.h"
 #include "server/observe/log.h"
+#include "server/registry/adapter_loader.h"
 #include "server/registry/model_loader.h"
 
 namespace llava::server {
 
 // Owns the engines, one a device; they are made for the first version, because the size of their KV
 // blocks is the model's. The ModelLoader's methods are for the registry's thread alone.
-class ModelHost final : public registry::ModelLoader {
+class ModelHost final : public registry::ModelLoader, public registry::AdapterLoader {
  public:
   // All pointers outlive the host.
   ModelHost(const Config& config, Backend* backend, const Clock* clock, const observe::Log* log,
@@ -43,6 +44,11 @@ class ModelHost final : public registry::ModelLoader {
   absl::StatusOr<std::vector<engine::Engine*>> EnginesFor(const registry::LoadedVersion& version,
                                                           bool beside) override;
   void Release(registry::LoadedVersion version) override;
+
+  // Any thread, one at a time.
+  absl::StatusOr<registry::LoadedAdapter> LoadAdapter(const std::string& dir,
+                                                      const model::TextConfig& text,
+                                                      std::int64_t max_bytes) override;
 
   // Any thread. `look` sees the engines there are, which stay while it runs.
   void WithEngines(const std::function<void(const std::vector<engine::Engine*>&)>& look) const;

@@ -77,13 +77,33 @@ void Metrics::CountRejection(const std::string& reason) {
   rejections_.Add({{"reason", reason}}).Increment();
 }
 
-void Metrics::CountTenantTokens(const std::string& tenant, double prompt, double generated) {
-  std::string label = Utf8Repair(tenant);
+namespace {
+
+// `name` if it is among the first `most` that came, else "other".
+std::string LabelOf(const std::string& name, int most, std::set<std::string>* known) {
+  std::string label = Utf8Repair(name);
+  if (known->size() < static_cast<std::size_t>(most)) known->insert(label);
+  return known->contains(label) ? label : "other";
+}
+
+}  // namespace
+
+void Metrics::CountAdapterTokens(const std::string& adapter, double prompt, double generated) {
+  std::string label;
   {
     MutexLock lock(&mutex_);
-    const bool has_room = tenants_.size() < static_cast<std::size_t>(kMaxTenantLabels);
-    if (has_room) tenants_.insert(label);
-    if (!tenants_.contains(label)) label = "other";
+    label = LabelOf(adapter, kMaxAdapterLabels, &adapters_);
+  }
+  adapter_requests_.Add({{"adapter", label}}).Increment();
+  adapter_tokens_.Add({{"adapter", label}, {"kind", "prompt"}}).Increment(prompt);
+  adapter_tokens_.Add({{"adapter", label}, {"kind", "generated"}}).Increment(generated);
+}
+
+void Metrics::CountTenantTokens(const std::string& tenant, double prompt, double generated) {
+  std::string label;
+  {
+    MutexLock lock(&mutex_);
+    label = LabelOf(tenant, kMaxTenantLabels, &tenants_);
   }
   tenant_tokens_.Add({{"tenant", label}, {"kind", "prompt"}}).Increment(prompt);
   tenant_tokens_.Add({{"tenant", label}, {"kind", "generated"}}).Increment(generated);

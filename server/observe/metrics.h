@@ -2,7 +2,7 @@
 // guidelines want them.
 //
 // Cardinality is bounded: label values come from fixed sets, except tenants, of which the first
-// kMaxTenantLabels have their own series and the others share "other".
+// kMaxTenantLabels have their own series and the others share "other"; so it is with adapters.
 #ifndef LLAVA_SERVER_OBSERVE_METRICS_H_
 #define LLAVA_SERVER_OBSERVE_METRICS_H_
 
@@ -22,6 +22,7 @@
 namespace llava::observe {
 
 inline constexpr int kMaxTenantLabels = 100;
+inline constexpr int kMaxAdapterLabels = 100;
 
 // Thread-safe. The registry owns the metrics and outlives this.
 class Metrics {
@@ -38,6 +39,9 @@ class Metrics {
 
   // llava_tenant_tokens_total. What is not UTF-8 in a name becomes U+FFFD: the exposition is UTF-8.
   void CountTenantTokens(const std::string& tenant, double prompt, double generated);
+
+  // llava_adapter_requests_total and llava_adapter_tokens_total, of a request that was computed.
+  void CountAdapterTokens(const std::string& adapter, double prompt, double generated);
 
   // llava_model_info: one series for the live version, none for the one before.
   void SetModelInfo(const std::string& model, const std::string& version, const std::string& dtype,
@@ -63,9 +67,14 @@ class Metrics {
       Totals("llava_rejections_total", "Requests refused before they reached an engine.");
   prometheus::Family<prometheus::Counter>& tenant_tokens_ =
       Totals("llava_tenant_tokens_total", "Tokens by tenant.");
+  prometheus::Family<prometheus::Counter>& adapter_requests_ =
+      Totals("llava_adapter_requests_total", "Requests computed with an adapter.");
+  prometheus::Family<prometheus::Counter>& adapter_tokens_ =
+      Totals("llava_adapter_tokens_total", "Tokens of requests with an adapter.");
   prometheus::Family<prometheus::Gauge>& model_info_;
   Mutex mutex_;
-  std::set<std::string> tenants_ ABSL_GUARDED_BY(mutex_);  // that have series of their own
+  std::set<std::string> adapters_ ABSL_GUARDED_BY(mutex_);  // that have series of their own
+  std::set<std::string> tenants_ ABSL_GUARDED_BY(mutex_);   // that have series of their own
   prometheus::Gauge* live_model_ ABSL_GUARDED_BY(mutex_) = nullptr;
 
  public:
@@ -132,6 +141,9 @@ class Metrics {
       "llava_kv_cache_usage_ratio", "Share of the KV cache's blocks that answers hold, 0 to 1.");
   prometheus::Gauge& preparing =
       Now("llava_requests_preparing", "Requests in or before the prepare pool.");
+  prometheus::Gauge& adapters = Now("llava_adapters", "Adapters that are served.");
+  prometheus::Gauge& adapter_bytes =
+      Now("llava_adapter_bytes", "Memory of adapters, those that drain too.");
   prometheus::Gauge& ready = Now("llava_ready", "1 when the daemon wants requests.");
   prometheus::Gauge& draining =
       Now("llava_draining", "1 while accepted requests are finished and new ones are refused.");

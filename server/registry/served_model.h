@@ -14,6 +14,7 @@
 #include "server/engine/engine.h"
 #include "server/registry/canary.h"
 #include "server/registry/processor.h"
+#include "server/scheduling/adapter.h"
 
 namespace llava::registry {
 
@@ -26,6 +27,11 @@ struct ServedModel {
   Digest digest;                     // what cache keys carry
   std::shared_ptr<const Processor> processor;
   std::vector<engine::Engine*> engines;  // at least one; outlive the model
+
+  // Of a model with an adapter, whose name and aliases end with ":" and the adapter's name.
+  std::string adapter_name = {};
+  std::shared_ptr<const scheduling::Adapter> adapter = nullptr;  // null: the version as it is
+  std::shared_ptr<const ServedModel> base = nullptr;             // that version
 
   // By its name or by an alias.
   bool IsNamed(absl::string_view asked) const {

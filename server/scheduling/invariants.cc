@@ -145,7 +145,8 @@ absl::Status CheckFeatures(const Scheduler& scheduler) {
   return absl::OkStatus();
 }
 
-// 16: whoever shares a block or an encoded image is of one version and one cache domain.
+// 16: whoever shares a block or an encoded image is of one version and one cache domain; a block
+// also of one adapter.
 absl::Status CheckDomains(const Scheduler& scheduler) {
   std::unordered_map<BlockId, const Request*> blocks;
   std::unordered_map<FeatureId, const Request*> features;
@@ -155,8 +156,9 @@ absl::Status CheckDomains(const Scheduler& scheduler) {
   for (const Sequence* sequence : scheduler.planner().running()) {
     const Request* request = sequence->request->spec.get();
     for (const BlockId block : sequence->blocks) {
-      if (!same(*blocks.emplace(block, request).first->second, *request)) {
-        return Broken(16, "block ", block.value(), " is shared across cache domains");
+      const Request& first = *blocks.emplace(block, request).first->second;
+      if (!same(first, *request) || AdapterDigest(first) != AdapterDigest(*request)) {
+        return Broken(16, "block ", block.value(), " is shared across cache domains or adapters");
       }
     }
     for (const Pin& pin : sequence->pins) {

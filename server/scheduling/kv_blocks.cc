@@ -130,7 +130,8 @@ const Digest& KvBlocks::NameOf(Sequence& sequence, int block) {
   while (static_cast<int>(sequence.names.size()) <= block) {
     const int next = static_cast<int>(sequence.names.size());
     const Digest parent =
-        next == 0 ? namer_.Root(request.version, request.cache_domain) : sequence.names.back();
+        next == 0 ? namer_.Root(request.version, AdapterDigest(request), request.cache_domain)
+                  : sequence.names.back();
     // Images are in the prompt: behind it nobody looks at the request.
     const bool in_prompt = next * kKvBlockTokens < sequence.prompt_tokens;
     const auto images = in_prompt ? std::span(request.images) : std::span<const ImageInput>();

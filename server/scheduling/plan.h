@@ -67,7 +67,8 @@ struct Chunk {
   int start = 0;
   int first_token = 0;  // row of its first token in the flattened batch
   std::span<const std::int32_t> token_ids;
-  std::span<const BlockId> blocks;  // covers at least start + token_ids.size() tokens
+  std::span<const BlockId> blocks;   // covers at least start + token_ids.size() tokens
+  const Adapter* adapter = nullptr;  // that its rows are computed with; null: none
 };
 
 // Rows [first_row, first_row + count) of the flattened batch are not looked up in the embedding

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "server/scheduling/planner_step.h"
+#include "server/scheduling/step_clock.h"
 
 namespace llava::scheduling {
 namespace {
@@ -237,7 +237,7 @@ PlannedChunk& Planner::AddChunk(Step& step, Sequence& sequence, int count) {
         std::span(sequence.tokens)
             .subspan(static_cast<std::size_t>(sequence.computed), static_cast<std::size_t>(count));
     plan.chunks.emplace_back(sequence.id, sequence.computed, plan.total_tokens, tokens,
-                             sequence.blocks);
+                             sequence.blocks, sequence.request->spec->adapter.get());
   }
   plan.total_tokens += count;
   plan.total_keys += KeysOf(sequence.computed, count);

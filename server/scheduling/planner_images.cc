@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "server/scheduling/planner_step.h"
+#include "server/scheduling/step_clock.h"
 
 namespace llava::scheduling {
 namespace {

@@ -18,8 +18,8 @@ std::string_view Bytes(const void* data, std::size_t size) {
 
 }  // namespace
 
-Digest BlockNamer::Root(const Digest& version, const Digest& cache_domain) {
-  return sha_.Update(version).Update(cache_domain).Finish();
+Digest BlockNamer::Root(const Digest& version, const Digest& adapter, const Digest& cache_domain) {
+  return sha_.Update(version).Update(adapter).Update(cache_domain).Finish();
 }
 
 Digest BlockNamer::Name(const Digest& parent, int block, std::span<const std::int32_t> tokens,

@@ -1,7 +1,7 @@
 // Which block holds which tokens of which prompt. A block's name is a SHA-256 over the name of the
-// block before it (at the start: the model version and the cache domain), its tokens, and for
-// images their digest and the offset inside them, so that equal names mean equal keys and values,
-// and that nobody finds a block of another domain.
+// block before it (at the start: the model version, its adapter and the cache domain), its tokens,
+// and for images their digest and the offset inside them, so that equal names mean equal keys and
+// values, and that nobody finds a block of another domain.
 #ifndef LLAVA_SERVER_SCHEDULING_PREFIX_INDEX_H_
 #define LLAVA_SERVER_SCHEDULING_PREFIX_INDEX_H_
 
@@ -18,8 +18,8 @@ namespace llava::scheduling {
 // Names blocks, one after the other. Not thread-safe.
 class BlockNamer {
  public:
-  // What stands for the block before block 0.
-  Digest Root(const Digest& version, const Digest& cache_domain);
+  // What stands for the block before block 0. `adapter`: AdapterDigest.
+  Digest Root(const Digest& version, const Digest& adapter, const Digest& cache_domain);
 
   // The name of block number `block` (tokens [16 block, 16 block + 16)) of `tokens`, whose images
   // are `images`. `parent` is the name of the block before, or Root for block 0.

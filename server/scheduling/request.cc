@@ -13,6 +13,10 @@ std::uint64_t Mix(std::uint64_t z) {  // the finalizer of SplitMix64
 
 }  // namespace
 
+Digest AdapterDigest(const Request& request) {
+  return request.adapter == nullptr ? Digest() : request.adapter->digest();
+}
+
 bool IsEndToken(const Request& request, std::int32_t token, int index) {
   const SamplingParams& sampling = request.sampling;
   if (index + 1 < sampling.min_tokens) return false;

@@ -13,6 +13,7 @@
 #include "base/digest.h"
 #include "base/sampling_params.h"
 #include "base/strong_id.h"
+#include "server/scheduling/adapter.h"
 
 namespace llava::scheduling {
 
@@ -45,6 +46,7 @@ struct Request {
   TimePoint arrival;                        // when the front door saw it
   std::optional<TimePoint> deadline;        // of the whole answer
   Digest version;                           // of the model, from admission to the last token
+  std::shared_ptr<const Adapter> adapter;   // of the language model; null: none
   Digest cache_domain;                      // what was computed for another one is not reused
   std::vector<std::int32_t> prompt_ids;     // one id per image token (their value does not matter)
   std::vector<ImageInput> images;           // by offset, disjoint, inside prompt_ids
@@ -52,6 +54,9 @@ struct Request {
   int n = 1;                                // choices, at most kMaxChoices (limits.h)
   std::vector<std::int32_t> end_token_ids;  // of the model; they end an answer unless ignore_eos
 };
+
+// The adapter's name for caches; zeros without one.
+Digest AdapterDigest(const Request& request);
 
 // True when `token`, as output token number `index` (from 0), ends the answer: an end token of the
 // model or a stop token id, from sampling.min_tokens on. Such a token counts as generated and is

@@ -1,12 +1,14 @@
-// How much of its time a step that is being planned has left.
+// What is left of a step that is being planned: its time, its tokens, its images.
 #ifndef LLAVA_SERVER_SCHEDULING_STEP_CLOCK_H_
 #define LLAVA_SERVER_SCHEDULING_STEP_CLOCK_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "base/clock.h"
 #include "server/scheduling/costs/step_times.h"
 #include "server/scheduling/plan.h"
+#include "server/scheduling/planner.h"
 
 namespace llava::scheduling {
 
@@ -51,6 +53,27 @@ class StepClock {
   bool worked_ = false;  // something besides decodes is planned
   double limit_ = -1;    // seconds of the whole step; below 0: not computed yet
   double encode_ = 0;    // seconds of the planned parts
+};
+
+// What the planner keeps of the step that it is planning.
+struct Planner::Step {
+  Step(TimePoint time_now, int of_version, const StepBudget& budget, StepPlan* to_plan,
+       std::vector<PlannedChunk>* to_chunks)
+      : now(time_now),
+        version(of_version),
+        tokens_left(budget.tokens),
+        images_left(budget.images),
+        plan(to_plan),
+        chunks(to_chunks),
+        time(budget.times, budget.time, to_plan) {}
+
+  TimePoint now;
+  int version;
+  int tokens_left;
+  int images_left;
+  StepPlan* plan;
+  std::vector<PlannedChunk>* chunks;
+  StepClock time;
 };
 
 }  // namespace llava::scheduling

@@ -35,12 +35,29 @@ class StepInputs {
   // The chunks; their block tables are here.
   std::span<const model::PagedSequence> sequences() const { return sequences_; }
 
+  // The rows of one adapter. Both undefined: all of them.
+  struct Adapted {
+    const scheduling::Adapter* adapter;
+    at::Tensor rows_N;    // int64, of the batch
+    at::Tensor wanted_N;  // int64, of rows_R
+  };
+  // Of each adapter of the plan.
+  std::span<const Adapted> adapted() const { return adapted_; }
+
  private:
   void FillSequences(const scheduling::StepPlan& plan);
   void FindRows(const scheduling::StepPlan& plan);
+  void FindAdapted(const scheduling::StepPlan& plan);
 
-  model::StepBuffer numbers_;  // ids, positions and rows, one after the other
+  struct RowsOfAdapter {
+    const scheduling::Adapter* adapter;
+    std::vector<std::int64_t> rows, wanted;
+  };
+
+  model::StepBuffer numbers_;  // ids, positions, rows and those of adapters, one after the other
   at::Tensor ids_T_, positions_T_, rows_R_;
+  std::vector<RowsOfAdapter> rows_of_adapters_;
+  std::vector<Adapted> adapted_;
   std::vector<std::int64_t> rows_;
   std::vector<std::int64_t> row_of_sample_;
   std::vector<std::int32_t> tables_;  // block tables, one after the other

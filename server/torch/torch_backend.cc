@@ -5,16 +5,21 @@
 #include <c10/util/Exception.h>
 #include <omp.h>
 
+#include <set>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/adapter/adapter_weights.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
+#include "model/config/decoder_products.h"
 #include "model/network/checkpoint_writer.h"
 #include "model/network/llava.h"
 #include "server/hosting/device_defaults.h"
 #include "server/torch/device_memory.h"
+#include "server/torch/torch_adapter.h"
 #include "server/torch/torch_executor.h"
 
 namespace llava::server {
@@ -135,6 +140,35 @@ absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const Load
   loaded.encoder_parts = engine::ImageEncoder::Parts(*llava);
   loaded.model = std::make_shared<engine::TorchModel>(request.version, std::move(llava));
   return loaded;
+}
+
+absl::StatusOr<registry::LoadedAdapter> TorchBackend::LoadAdapter(const Config& config,
+                                                                  const std::string& dir,
+                                                                  const model::TextConfig& text,
+                                                                  std::int64_t max_bytes) {
+  const ThreadLimit limit(static_cast<int>(config.load_threads));
+  // Several engines on one device share it.
+  const std::set<std::string> names(config.devices.begin(), config.devices.end());
+  const auto devices = static_cast<std::int64_t>(names.size());
+  try {
+    ASSIGN_OR_RETURN(const model::AdapterWeights weights,
+                     model::ReadAdapter(dir, max_bytes / devices));
+    RETURN_IF_ERROR(Annotate(model::CheckFits(weights.adapted(), text), dir));
+    std::vector<engine::TorchAdapter::OnDevice> on_devices;
+    for (const std::string& name : names) {
+      ASSIGN_OR_RETURN(const at::Device device, OpenDevice(name));
+      on_devices.emplace_back(device, model::Adapter(weights, text, device));
+    }
+    return registry::LoadedAdapter{
+        .adapter = std::make_shared<engine::TorchAdapter>(weights.digest, std::move(on_devices)),
+        .base = weights.base,
+        .targets = weights.targets,
+        .rank = weights.rank,
+        .bytes = weights.bytes * devices};
+  } catch (const c10::Error& error) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("loading ", dir, ": ", error.what_without_backtrace()));
+  }
 }
 
 absl::StatusOr<std::unique_ptr<engine::Executor>> TorchBackend::MakeExecutor(

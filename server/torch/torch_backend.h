@@ -21,6 +21,9 @@ class TorchBackend final : public Backend {
   // weights int8 and int4: UNIMPLEMENTED on GPUs. dtype auto: bfloat16 for weights that were saved
   // in half precision, else float32.
   absl::StatusOr<BackendModel> Load(const Config& config, const LoadRequest& request) override;
+  absl::StatusOr<registry::LoadedAdapter> LoadAdapter(const Config& config, const std::string& dir,
+                                                      const model::TextConfig& text,
+                                                      std::int64_t max_bytes) override;
   absl::StatusOr<std::unique_ptr<engine::Executor>> MakeExecutor(const Config& config,
                                                                  const std::string& device,
                                                                  const engine::LoadedModel& model,

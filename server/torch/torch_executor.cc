@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "model/attention/to_device.h"
+#include "server/torch/torch_adapter.h"
 
 namespace llava::engine {
 namespace {
@@ -168,8 +169,13 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::
     const model::Llava& llava = version.model->llava();
     inputs_.Refill(plan);
     attention_->Refill(inputs_.sequences());
+    std::vector<model::AdapterRows> adapters;
+    for (const StepInputs::Adapted& one : inputs_.adapted()) {
+      const auto& adapter = static_cast<const TorchAdapter&>(*one.adapter);
+      adapters.push_back({&adapter.on(cache_.shape().device), one.rows_N, one.wanted_N});
+    }
     const at::Tensor hidden_RE = llava.Forward(Embeddings(plan, llava), inputs_.positions_T(),
-                                               *attention_, inputs_.rows_R());
+                                               *attention_, inputs_.rows_R(), adapters);
     return SampleAll(plan, version, hidden_RE);
   });
 }

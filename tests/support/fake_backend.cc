@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/mutex.h"
+#include "base/status_macros.h"
 #include "model/grammar/token_constraint.h"
 #include "tests/support/fake_executor.h"
 
@@ -96,6 +98,18 @@ absl::StatusOr<server::BackendModel> FakeBackend::Load(const server::Config& con
   auto model = Describe(config, request.dir, request.device);
   model->model = std::make_shared<FakeModel>(request.version);
   return model;
+}
+
+absl::StatusOr<registry::LoadedAdapter> FakeBackend::LoadAdapter(const server::Config&,
+                                                                 const std::string& dir,
+                                                                 const model::TextConfig&,
+                                                                 std::int64_t) {
+  ASSIGN_OR_RETURN(const std::string config, ReadFile(dir + "/adapter_config.json", 1 << 20));
+  return registry::LoadedAdapter{.adapter = std::make_shared<FakeAdapter>(Sha256Of(config)),
+                                 .base = "fake",
+                                 .targets = "q_proj",
+                                 .rank = 8,
+                                 .bytes = 1 << 10};
 }
 
 absl::StatusOr<std::unique_ptr<engine::Executor>> FakeBackend::MakeExecutor(

@@ -41,6 +41,11 @@ class FakeBackend final : public server::Backend {
   }
   absl::StatusOr<server::BackendModel> Load(const server::Config& config,
                                             const server::LoadRequest& request) override;
+  // The adapter is named by what adapter_config.json holds.
+  absl::StatusOr<registry::LoadedAdapter> LoadAdapter(const server::Config& config,
+                                                      const std::string& dir,
+                                                      const model::TextConfig& text,
+                                                      std::int64_t max_bytes) override;
   absl::StatusOr<std::unique_ptr<engine::Executor>> MakeExecutor(const server::Config& config,
                                                                  const std::string& device,
                                                                  const engine::LoadedModel& model,

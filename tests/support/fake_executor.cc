@@ -24,6 +24,11 @@ std::uint64_t Word(const Digest& digest) {
   return word;
 }
 
+// Of a version with an adapter, or without one.
+std::uint64_t Mixed(const Digest& version, const scheduling::Adapter* adapter) {
+  return adapter == nullptr ? Word(version) : Mix(Word(version) ^ Word(adapter->digest()));
+}
+
 std::uint64_t TokenInput(std::uint64_t version, std::int32_t token) {
   return Mix(version + kFold * static_cast<std::uint64_t>(token + 1));
 }
@@ -45,6 +50,7 @@ std::int32_t TokenFrom(std::uint64_t folded, double temperature, std::uint64_t s
 
 std::vector<std::int32_t> FakeAnswer(const scheduling::Request& request, int choice, int tokens) {
   const std::uint64_t version = Word(request.version);
+  const std::uint64_t adapted = Mixed(request.version, request.adapter.get());
   const std::uint64_t seed = scheduling::ChoiceSeed(request, choice);
   std::uint64_t last = 0;
   std::uint64_t folded = 0;
@@ -58,12 +64,12 @@ std::vector<std::int32_t> FakeAnswer(const scheduling::Request& request, int cho
     if (image != request.images.end() && position >= image->offset + image->count) ++image;
     const bool in_image = image != request.images.end() && position >= image->offset;
     feed(in_image ? ImageInputAt(version, Word(image->digest), position - image->offset)
-                  : TokenInput(version, id));
+                  : TokenInput(adapted, id));
   }
   std::vector<std::int32_t> answer;
   while (static_cast<int>(answer.size()) < tokens) {
     answer.push_back(TokenFrom(folded, request.sampling.temperature, seed));
-    feed(TokenInput(version, answer.back()));
+    feed(TokenInput(adapted, answer.back()));
   }
   return answer;
 }
@@ -197,7 +203,8 @@ std::uint64_t FakeExecutor::InputAt(const scheduling::StepPlan& plan,
     LLAVA_CHECK_EQ(feature.version, version);
     return ImageInputAt(version, feature.image, rows.feature_row + row - rows.first_row);
   }
-  return TokenInput(version, chunk.token_ids[static_cast<std::size_t>(i)]);
+  return TokenInput(Mixed(plan.version, chunk.adapter),
+                    chunk.token_ids[static_cast<std::size_t>(i)]);
 }
 
 // After an error the content of the step's own blocks and features is undefined.

@@ -31,6 +31,16 @@ class FakeModel final : public engine::LoadedModel {
   const Digest version_;
 };
 
+// Changes every token that is computed with it.
+class FakeAdapter final : public scheduling::Adapter {
+ public:
+  explicit FakeAdapter(const Digest& digest) : digest_(digest) {}
+  const Digest& digest() const override { return digest_; }
+
+ private:
+  const Digest digest_;
+};
+
 // The answer of one choice, one token after the other, without stop rules.
 std::vector<std::int32_t> FakeAnswer(const scheduling::Request& request, int choice, int tokens);
 

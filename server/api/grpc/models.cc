@@ -77,11 +77,31 @@ void Fill(const registry::VersionEvent& event, v1::ModelEvent* proto) {
   proto->set_reason(Utf8Repair(event.reason));
 }
 
+void Fill(const registry::AdapterInfo& info, v1::ModelAdapter* proto) {
+  proto->set_name(info.name);
+  proto->set_path(Utf8Repair(info.dir));
+  // The same order, after ADAPTER_STATE_UNSPECIFIED.
+  proto->set_state(static_cast<v1::AdapterState>(static_cast<int>(info.state) + 1));
+  SetTime(info.since_ms, proto->mutable_state_time());
+  proto->set_reason(Utf8Repair(info.reason));
+  proto->set_digest(info.digest);
+  proto->set_base(Utf8Repair(info.base));
+  proto->set_targets(Utf8Repair(info.targets));
+  proto->set_rank(info.rank);
+  proto->set_bytes(info.bytes);
+}
+
 }  // namespace
 
-GrpcModels::GrpcModels(Options options, registry::Registry* registry, rpc::CallGuard* guard,
+GrpcModels::GrpcModels(Options options, registry::Registry* registry,
+                       registry::AdapterTable* adapters, rpc::CallGuard* guard,
                        const observe::Log* log, const Clock* clock)
-    : options_(std::move(options)), registry_(registry), guard_(guard), log_(log), clock_(clock) {
+    : options_(std::move(options)),
+      registry_(registry),
+      adapters_(adapters),
+      guard_(guard),
+      log_(log),
+      clock_(clock) {
   AddBlockingMethod("/llava.v1.ModelService/Load", [this](Call* call) { return Load(call); });
   AddBlockingMethod("/llava.v1.ModelService/Reload", [this](Call* call) { return Reload(call); });
   AddBlockingMethod("/llava.v1.ModelService/SetTraffic",
@@ -92,6 +112,10 @@ GrpcModels::GrpcModels(Options options, registry::Registry* registry, rpc::CallG
   AddBlockingMethod("/llava.v1.ModelService/Unload", [this](Call* call) { return Unload(call); });
   AddBlockingMethod("/llava.v1.ModelService/List", [this](Call* call) { return List(call); });
   AddBlockingMethod("/llava.v1.ModelService/Watch", [this](Call* call) { return Watch(call); });
+  AddBlockingMethod("/llava.v1.ModelService/LoadAdapter",
+                    [this](Call* call) { return LoadAdapter(call); });
+  AddBlockingMethod("/llava.v1.ModelService/UnloadAdapter",
+                    [this](Call* call) { return UnloadAdapter(call); });
 }
 
 grpc::Status GrpcModels::Command(Call* call, const char* name, google::protobuf::Message* request,
@@ -229,9 +253,47 @@ grpc::Status GrpcModels::List(Call* call) {
         response.set_model(options_.model_name);
         for (const VersionInfo& info : now.versions) Fill(info, response.add_versions());
         for (const auto& event : now.events) Fill(event, response.add_events());
+        for (const auto& adapter : adapters_->List()) Fill(adapter, response.add_adapters());
         return absl::OkStatus();
       },
       /*only_reads=*/true);
+}
+
+absl::Status GrpcModels::AwaitAdapter(const Call& call,
+                                      const registry::AdapterTable::Ticket& ticket) const {
+  for (;;) {
+    if (const auto status = adapters_->Await(ticket, clock_->Now() + kCancelPoll)) return *status;
+    if (stopping_) return absl::UnavailableError("the server is stopping");
+    if (call.IsCancelled()) return absl::CancelledError("the caller has gone; it goes on");
+  }
+}
+
+grpc::Status GrpcModels::LoadAdapter(Call* call) {
+  v1::LoadAdapterRequest request;
+  v1::LoadAdapterResponse response;
+  return Command(
+      call, "load adapter", &request, &response, [&](const std::string&) -> absl::Status {
+        if (request.path().empty()) {
+          return FieldError("path", "is empty, expected an adapter's folder");
+        }
+        const WaitingSlot slot(&waiting_);
+        RETURN_IF_ERROR(slot.status());
+        ASSIGN_OR_RETURN(const auto ticket, adapters_->Load(request.name(), request.path()));
+        RETURN_IF_ERROR(AwaitAdapter(*call, ticket));
+        for (const registry::AdapterInfo& info : adapters_->List()) {
+          if (info.name == request.name() && info.state == registry::AdapterState::kServing) {
+            Fill(info, response.mutable_adapter());
+          }
+        }
+        return absl::OkStatus();
+      });
+}
+
+grpc::Status GrpcModels::UnloadAdapter(Call* call) {
+  v1::UnloadAdapterRequest request;
+  v1::UnloadAdapterResponse response;
+  return Command(call, "unload adapter", &request, &response,
+                 [&](const std::string&) { return adapters_->Remove(request.name()); });
 }
 
 grpc::Status GrpcModels::Watch(Call* call) {

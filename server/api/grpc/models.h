@@ -13,6 +13,7 @@
 #include "rpc/call_guard.h"
 #include "rpc/raw_service.h"
 #include "server/observe/log.h"
+#include "server/registry/adapter_table.h"
 #include "server/registry/registry.h"
 
 namespace llava::api {
@@ -27,8 +28,8 @@ class GrpcModels final : public rpc::RawService {
     std::string watched;     // folder of published versions; may be empty
   };
 
-  GrpcModels(Options options, registry::Registry* registry, rpc::CallGuard* guard,
-             const observe::Log* log, const Clock* clock);
+  GrpcModels(Options options, registry::Registry* registry, registry::AdapterTable* adapters,
+             rpc::CallGuard* guard, const observe::Log* log, const Clock* clock);
 
   // Ends every call that waits: they would block a shutdown.
   void Stop() { stopping_ = true; }
@@ -44,6 +45,8 @@ class GrpcModels final : public rpc::RawService {
   grpc::Status Unload(Call* call);
   grpc::Status List(Call* call);
   grpc::Status Watch(Call* call);
+  grpc::Status LoadAdapter(Call* call);
+  grpc::Status UnloadAdapter(Call* call);
 
   // Checks the role, reads the message into `request`, runs `act` with the caller's name, writes
   // that down, and sends `response` unless it is null.
@@ -52,15 +55,17 @@ class GrpcModels final : public rpc::RawService {
                        const std::function<absl::Status(const std::string& caller)>& act,
                        bool only_reads = false);
   absl::Status LoadAndWait(const Call& call, const std::string& dir, v1::ModelVersion* version);
+  absl::Status AwaitAdapter(const Call& call, const registry::AdapterTable::Ticket& ticket) const;
   absl::StatusOr<Digest> FindVersion(const std::string& name) const;
   absl::Status WatchChanges(Call* call);
 
   const Options options_;
   registry::Registry* const registry_;
+  registry::AdapterTable* const adapters_;
   rpc::CallGuard* const guard_;
   const observe::Log* const log_;
   const Clock* const clock_;
-  std::atomic<int> waiting_ = 0;  // loads and watchers
+  std::atomic<int> waiting_ = 0;  // loads, of adapters too, and watchers
   std::atomic<bool> stopping_ = false;
 };
 

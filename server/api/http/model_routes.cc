@@ -30,15 +30,18 @@ HttpResponse JsonResponse(const json::object& body) {
   return MakeResponse(http::status::ok, "application/json", json::serialize(body));
 }
 
-// `id` is the model's name or an alias; "root" is always its name.
+// `id` is the model's name or an alias; "root" is always its name. An adapter has its model as
+// "parent".
 json::object ToModel(const registry::ServedModel& model, const std::string& id) {
-  return {{"id", id},
-          {"object", "model"},
-          {"created", 0},
-          {"owned_by", "llavad"},
-          {"root", model.name},
-          {"version", model.version},
-          {"max_model_len", model.processor->config().text.max_positions}};
+  json::object entry = {{"id", id},
+                        {"object", "model"},
+                        {"created", 0},
+                        {"owned_by", "llavad"},
+                        {"root", model.name},
+                        {"version", model.version},
+                        {"max_model_len", model.processor->config().text.max_positions}};
+  if (model.base != nullptr) entry["parent"] = model.base->name;
+  return entry;
 }
 
 // By their own names first: clients that take any model take the first.

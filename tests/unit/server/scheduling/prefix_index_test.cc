@@ -46,12 +46,13 @@ TEST_F(BlockNamerTest, DependsOnParentAndTokens) {
 
 TEST_F(BlockNamerTest, TheRootDependsOnVersionAndDomain) {
   const Digest v1 = Sha256Of("v1"), alice = Sha256Of("alice");
-  const Digest root = namer_.Root(v1, alice);
-  EXPECT_EQ(root, namer_.Root(v1, alice));
-  EXPECT_NE(root, namer_.Root(Sha256Of("v2"), alice));
-  EXPECT_NE(root, namer_.Root(v1, Sha256Of("bob")));
-  EXPECT_NE(root, namer_.Root(v1, Digest{}));
-  EXPECT_NE(root, namer_.Root(alice, v1));
+  const Digest root = namer_.Root(v1, Digest{}, alice);
+  EXPECT_EQ(root, namer_.Root(v1, Digest{}, alice));
+  EXPECT_NE(root, namer_.Root(v1, Sha256Of("adapter"), alice));
+  EXPECT_NE(root, namer_.Root(Sha256Of("v2"), Digest{}, alice));
+  EXPECT_NE(root, namer_.Root(v1, Digest{}, Sha256Of("bob")));
+  EXPECT_NE(root, namer_.Root(v1, Digest{}, Digest{}));
+  EXPECT_NE(root, namer_.Root(alice, Digest{}, v1));
 }
 
 TEST_F(BlockNamerTest, DependsOnTheImageAndThePlaceInIt) {

@@ -58,6 +58,37 @@ TEST_F(StepInputsTest, AreTheNumbersOfThePlan) {
   EXPECT_THAT(decode.blocks, ElementsAre(3));
 }
 
+class Named final : public scheduling::Adapter {
+ public:
+  const Digest& digest() const override { return digest_; }
+
+ private:
+  const Digest digest_;
+};
+
+TEST_F(StepInputsTest, FindTheRowsOfEachAdapter) {
+  const Named one, other;
+  scheduling::StepPlan plan = TwoChunks();
+  plan.chunks[0].adapter = &one;
+  inputs_.Refill(plan);
+  ASSERT_EQ(inputs_.adapted().size(), 1u);
+  EXPECT_EQ(inputs_.adapted()[0].adapter, &one);
+  EXPECT_THAT(Values(inputs_.adapted()[0].rows_N), ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(Values(inputs_.adapted()[0].wanted_N), ElementsAre(0));
+  EXPECT_THAT(Values(inputs_.rows_R()), ElementsAre(3, 4));
+  plan.chunks[1].adapter = &other;
+  inputs_.Refill(plan);
+  ASSERT_EQ(inputs_.adapted().size(), 2u);
+  EXPECT_THAT(Values(inputs_.adapted()[1].rows_N), ElementsAre(4));
+  EXPECT_THAT(Values(inputs_.adapted()[1].wanted_N), ElementsAre(1));
+  plan.chunks[1].adapter = &one;
+  inputs_.Refill(plan);
+  ASSERT_EQ(inputs_.adapted().size(), 1u);
+  EXPECT_FALSE(inputs_.adapted()[0].rows_N.defined()) << "all rows need not be picked out";
+  inputs_.Refill(TwoChunks());
+  EXPECT_THAT(inputs_.adapted(), IsEmpty());
+}
+
 TEST_F(StepInputsTest, KeepNothingOfTheStepBefore) {
   inputs_.Refill(TwoChunks());
   scheduling::StepPlan plan;

@@ -1,0 +1,260 @@
+#include "model/adapter/adapter_weights.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/status_macros.h"
+#include "model/checkpoint/adapter_config.h"
+#include "model/checkpoint/mapped_file.h"
+#include "model/checkpoint/safetensors.h"
+#include "model/checkpoint/stored_tensor.h"
+#include "model/checkpoint/weight_names.h"
+
+namespace llava::model {
+namespace {
+
+constexpr absl::string_view kWrapper = "base_model.model.";
+constexpr absl::string_view kA = ".lora_A.weight";
+constexpr absl::string_view kB = ".lora_B.weight";
+constexpr const char* kFileName = "adapter_model.safetensors";
+constexpr int kMaxLayers = 10'000;
+
+constexpr std::array<absl::string_view, kDecoderProducts> kProducts = {
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+
+std::optional<std::size_t> ProductNumber(absl::string_view name) {
+  const auto found = std::find(kProducts.begin(), kProducts.end(), name);
+  if (found == kProducts.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - kProducts.begin());
+}
+
+// A place in the decoder, and what the file calls it.
+struct Place {
+  int layer = 0;
+  std::size_t product = 0;
+  friend auto operator<=>(const Place&, const Place&) = default;
+};
+
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+absl::StatusOr<at::ScalarType> FloatTypeOf(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat16:
+      return at::kHalf;
+    case DType::kBfloat16:
+      return at::kBFloat16;
+    case DType::kFloat32:
+      return at::kFloat;
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("has the dtype ", DTypeName(dtype), ", expected F16, BF16 or F32"));
+  }
+}
+
+// In memory of their own.
+absl::StatusOr<std::vector<NamedTensor>> LoadTensors(const std::string& path) {
+  ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
+  const absl::StatusOr<TensorMap> map = ReadSafetensors(*file);
+  if (!map.ok()) return Annotate(map.status(), path);
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, stored] : *map) {
+    const absl::StatusOr<at::ScalarType> type = FloatTypeOf(stored.dtype);
+    if (!type.ok()) return Annotate(type.status(), absl::StrCat(path, ": \"", name, "\""));
+    at::Tensor tensor = at::empty(stored.shape, *type);
+    RETURN_IF_ERROR(file->Read(stored.bytes, tensor.mutable_data_ptr()));
+    tensors.push_back({name, std::move(tensor)});
+  }
+  return tensors;
+}
+
+struct Pair {
+  std::string module;  // as PEFT names it, without the wrapper
+  at::Tensor a, b;
+};
+
+std::string ShapeOf(const at::Tensor& tensor) { return ShapeText(tensor.sizes().vec()); }
+
+// "layers.3.mlp.up_proj", of a module of the decoder by its one name.
+std::optional<Place> PlaceOf(const std::string& module) {
+  const auto name = CanonicalName(absl::StrCat(module, ".weight"));
+  if (!name) return std::nullopt;
+  absl::string_view rest = *name;
+  if (!absl::ConsumePrefix(&rest, absl::StrCat(kLanguagePrefix, "layers."))) return std::nullopt;
+  absl::ConsumeSuffix(&rest, ".weight");
+  const std::size_t dot = rest.find('.');
+  int layer = 0;
+  if (dot == rest.npos || !absl::SimpleAtoi(rest.substr(0, dot), &layer)) return std::nullopt;
+  const auto product = ProductNumber(rest.substr(dot + 1));
+  if (!product || layer < 0 || layer >= kMaxLayers) return std::nullopt;
+  return Place{layer, *product};
+}
+
+class AdapterFile {
+ public:
+  AdapterFile(std::string path, const AdapterConfig& config)
+      : path_(std::move(path)), config_(config) {}
+
+  absl::Status Add(const NamedTensor& tensor) {
+    absl::string_view key = tensor.name;
+    const bool is_a = absl::ConsumeSuffix(&key, kA);
+    if (!is_a && !absl::ConsumeSuffix(&key, kB)) {
+      return absl::UnimplementedError(absl::StrCat(
+          Name(tensor), " is not supported, expected tensors that end with ", kA, " and ", kB));
+    }
+    absl::ConsumePrefix(&key, kWrapper);
+    const std::string module(key);
+    const auto place = PlaceOf(module);
+    if (!place) {
+      return absl::UnimplementedError(
+          absl::StrCat(Name(tensor),
+                       " adapts another part than the linear layers of the language model's "
+                       "layers, which is not supported: not the vision tower, the projector, the "
+                       "embeddings or the head"));
+    }
+    if (!config_.Targets(module)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Name(tensor), " is not among target_modules of ", kAdapterConfigName));
+    }
+    if (tensor.tensor.dim() != 2) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          Name(tensor), " has the shape ", ShapeOf(tensor.tensor), ", expected a matrix"));
+    }
+    if (!tensor.tensor.isfinite().all().item<bool>()) {
+      return absl::DataLossError(
+          absl::StrCat(Name(tensor), " has values that are NaN or infinite"));
+    }
+    Pair& pair = pairs_[*place];
+    at::Tensor& side = is_a ? pair.a : pair.b;
+    if (side.defined()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Name(tensor), " comes twice, as ", pair.module, " too"));
+    }
+    pair.module = module;
+    side = tensor.tensor;
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<AdapterWeights> Finish() {
+    if (pairs_.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(path_, ": has no tensor of an adapter"));
+    }
+    RETURN_IF_ERROR(CheckComplete());
+    AdapterWeights weights;
+    weights.base = config_.base();
+    weights.targets = config_.targets_text();
+    Sha256 sha;
+    for (const auto& [place, pair] : pairs_) {
+      ASSIGN_OR_RETURN(AdaptedWeights one, Make(place, pair));
+      const int rank = static_cast<int>(one.a_RI.size(0));
+      weights.rank = std::max(weights.rank, rank);
+      weights.bytes += static_cast<std::int64_t>(one.a_RI.nbytes() + one.b_OR.nbytes());
+      sha.Update(absl::StrCat(place.layer, " ", one.product.name, " ", ShapeOf(one.a_RI), "\n"));
+      for (const at::Tensor& side : {one.a_RI, one.b_OR}) {
+        sha.Update({static_cast<const char*>(side.const_data_ptr()), side.nbytes()});
+      }
+      weights.products.push_back(std::move(one));
+    }
+    weights.digest = sha.Finish();
+    return weights;
+  }
+
+ private:
+  std::string Name(const NamedTensor& tensor) const {
+    return absl::StrCat(path_, ": \"", tensor.name, "\"");
+  }
+
+  absl::StatusOr<AdaptedWeights> Make(const Place& place, const Pair& pair) const {
+    const std::string where = absl::StrCat(path_, ": ", pair.module);
+    if (!pair.a.defined() || !pair.b.defined()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, " has only one of ", kA, " and ", kB, ", expected both"));
+    }
+    const std::int64_t rank = config_.RankOf(pair.module);
+    if (pair.a.size(0) != rank || pair.b.size(1) != rank) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, " has lora_A of ", ShapeOf(pair.a), " and lora_B of ",
+                       ShapeOf(pair.b), ", expected the rank ", rank, " by ", kAdapterConfigName));
+    }
+    return AdaptedWeights{
+        .product = {.layer = place.layer,
+                    .name = std::string(kProducts[place.product]),
+                    .out = pair.b.size(0),
+                    .in = pair.a.size(1)},
+        .a_RI = pair.a.to(at::kFloat).contiguous(),
+        .b_OR = (pair.b.to(at::kFloat) * config_.ScaleOf(pair.module)).contiguous()};
+  }
+
+  // What the configuration targets among the decoder's products is there, in every layer up to the
+  // last one that is adapted. Names are made as those of the file are.
+  absl::Status CheckComplete() const {
+    const auto& [last, any] = *pairs_.rbegin();
+    const std::string tail = absl::StrCat("layers.", last.layer, ".", kProducts[last.product]);
+    const std::string prefix = any.module.substr(0, any.module.size() - tail.size());
+    for (int layer = 0; layer <= last.layer; ++layer) {
+      for (std::size_t product = 0; product < kProducts.size(); ++product) {
+        const std::string module = absl::StrCat(prefix, "layers.", layer, ".", kProducts[product]);
+        if (pairs_.contains(Place{layer, product}) || !config_.Targets(module)) continue;
+        return absl::InvalidArgumentError(absl::StrCat(path_, ": the tensors of ", module,
+                                                       " are missing, which target_modules of ",
+                                                       kAdapterConfigName, " names"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  const std::string path_;
+  const AdapterConfig& config_;
+  std::map<Place, Pair> pairs_;
+};
+
+}  // namespace
+
+std::vector<AdaptedProduct> AdapterWeights::adapted() const {
+  std::vector<AdaptedProduct> all;
+  all.reserve(products.size());
+  for (const AdaptedWeights& one : products) all.push_back(one.product);
+  return all;
+}
+
+absl::StatusOr<AdapterWeights> ReadAdapter(const std::string& dir, std::int64_t max_bytes) {
+  ASSIGN_OR_RETURN(const AdapterConfig config, AdapterConfig::Read(dir));
+  const std::string path = absl::StrCat(dir, "/", kFileName);
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(path, error);
+  if (error) {
+    return absl::NotFoundError(
+        absl::StrCat(path, ": ", error.message(), "; expected the tensors of an adapter there"));
+  }
+  if (size > static_cast<std::uintmax_t>(max_bytes)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(path, " has ", size, " bytes, expected at most ", max_bytes));
+  }
+  ASSIGN_OR_RETURN(const std::vector<NamedTensor> tensors, LoadTensors(path));
+  AdapterFile file(path, config);
+  for (const NamedTensor& tensor : tensors) RETURN_IF_ERROR(file.Add(tensor));
+  ASSIGN_OR_RETURN(AdapterWeights weights, file.Finish());
+  if (weights.bytes > max_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        path, " takes ", weights.bytes, " bytes in float32, expected at most ", max_bytes));
+  }
+  return weights;
+}
+
+}  // namespace llava::model

@@ -1,0 +1,140 @@
+#include "model/adapter/adapter.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "model/attention/sdpa_attention.h"
+#include "model/network/llava.h"
+#include "tests/support/checkpoint_fixture.h"
+
+namespace llava::model {
+namespace {
+
+at::Tensor Delta(const AdaptedWeights& one, const at::Tensor& x) {
+  return at::matmul(at::matmul(x, one.a_RI.t()), one.b_OR.t());
+}
+
+AdaptedWeights Random(int layer, const DecoderProduct& product, std::int64_t rank) {
+  return {.product = {layer, std::string(product.name), product.out, product.in},
+          .a_RI = at::randn({rank, product.in}) * 0.2,
+          .b_OR = at::randn({product.out, rank}) * 0.2};
+}
+
+TEST(ProductDeltaTest, AddsToItsRowsAndItsPartOfTheOutput) {
+  const c10::InferenceMode inference;
+  const AdaptedWeights q = Random(0, {"q", 40, 24}, 3), v = Random(0, {"v", 16, 24}, 5);
+  const std::vector<ProductDelta::Part> parts = {{&q, 0}, {&v, 56}};
+  const ProductDelta delta(parts, at::kCPU);
+  const at::Tensor x = at::randn({7, 24}), before = at::randn({7, 72});
+  at::Tensor all = before.clone();
+  delta.AddTo(all, x, {});
+  at::Tensor expected = before.clone();
+  expected.narrow(1, 0, 40).add_(Delta(q, x));
+  expected.narrow(1, 56, 16).add_(Delta(v, x));
+  EXPECT_TRUE(at::allclose(all, expected, 1e-5, 1e-5));
+
+  // The same bits for a row alone, among others, and in any order.
+  const at::Tensor some = at::tensor({5, 2}, at::kLong),
+                   none = at::tensor(std::vector<std::int64_t>(), at::kLong);
+  at::Tensor picked = before.clone();
+  delta.AddTo(picked, x, some);
+  EXPECT_TRUE(at::equal(picked.index_select(0, some), all.index_select(0, some)));
+  EXPECT_TRUE(at::equal(picked[3], before[3]));
+  at::Tensor untouched = before.clone();
+  delta.AddTo(untouched, x, none);
+  EXPECT_TRUE(at::equal(untouched, before));
+}
+
+class AdapterTest : public ::testing::Test {
+ protected:
+  static std::unique_ptr<Llava> Load(bool pack) {
+    return *Llava::Load(GoldenCheckpointDir(), {.pack = pack});
+  }
+  // Of all products of each layer, or of some.
+  AdapterWeights Weights(int every) const {
+    AdapterWeights weights;
+    int number = 0;
+    for (int layer = 0; layer < model_->config().text.num_layers; ++layer) {
+      for (const DecoderProduct& product : DecoderProducts(model_->config().text)) {
+        if (number++ % every == 0) weights.products.push_back(Random(layer, product, 4));
+      }
+    }
+    return weights;
+  }
+  at::Tensor Hidden(const Llava& model, std::span<const AdapterRows> adapters,
+                    const at::Tensor& rows = {}) const {
+    const c10::InferenceMode inference;
+    SdpaAttention attention({kTokens, kTokens});
+    const at::Tensor positions = at::cat({at::arange(kTokens), at::arange(kTokens)});
+    return model.Forward(model.Embed(at::arange(3, 3 + 2 * kTokens, at::kLong)), positions,
+                         attention, rows, adapters);
+  }
+  static std::unique_ptr<Llava> Merged(const AdapterWeights& weights) {
+    auto model = Load(/*pack=*/false);
+    const at::NoGradGuard no_grad;
+    for (const AdaptedWeights& one : weights.products) {
+      const std::string name = absl::StrCat("language_model.model.layers.", one.product.layer, ".",
+                                            one.product.name, ".weight");
+      at::Tensor weight = model->weights().at(name);
+      weight.add_(at::matmul(one.b_OR, one.a_RI));
+    }
+    return model;
+  }
+
+  static constexpr std::int64_t kTokens = 5;
+  const std::unique_ptr<Llava> model_ = Load(/*pack=*/true);
+};
+
+TEST_F(AdapterTest, IsTheMergedModelForItsRowsAlone) {
+  for (const int every : {1, 3}) {
+    const AdapterWeights weights = Weights(every);
+    const Adapter adapter(weights, model_->config().text, at::kCPU);
+    const at::Tensor merged = Hidden(*Merged(weights), {});
+    const at::Tensor plain = Hidden(*model_, {});
+    EXPECT_FALSE(at::allclose(merged, plain, 1e-2, 1e-2));
+    const AdapterRows all{.adapter = &adapter};
+    EXPECT_TRUE(at::allclose(Hidden(*model_, {&all, 1}), merged, 1e-3, 1e-4));
+
+    // The second sequence of two, and of its rows and the first's some are wanted.
+    const AdapterRows second{.adapter = &adapter,
+                             .rows_N = at::arange(kTokens, 2 * kTokens),
+                             .wanted_N = at::tensor({1, 2}, at::kLong)};
+    const at::Tensor rows = at::tensor({4, 6, 9}, at::kLong);
+    const at::Tensor mixed = Hidden(*model_, {&second, 1}, rows);
+    EXPECT_TRUE(at::equal(mixed[0], plain[4])) << "the other sequence has the same bits";
+    EXPECT_TRUE(at::allclose(mixed[1], merged[6], 1e-3, 1e-4));
+    EXPECT_TRUE(at::allclose(mixed[2], merged[9], 1e-3, 1e-4));
+  }
+}
+
+TEST_F(AdapterTest, ManyServeInOneBatch) {
+  const AdapterWeights one = Weights(1), other = Weights(2);
+  const Adapter first(one, model_->config().text, at::kCPU);
+  const Adapter second(other, model_->config().text, at::kCPU);
+  const std::vector<AdapterRows> both = {
+      {.adapter = &first, .rows_N = at::arange(kTokens), .wanted_N = at::tensor({0}, at::kLong)},
+      {.adapter = &second,
+       .rows_N = at::arange(kTokens, 2 * kTokens),
+       .wanted_N = at::tensor({1}, at::kLong)}};
+  const at::Tensor mixed = Hidden(*model_, both, at::tensor({4, 9}, at::kLong));
+  EXPECT_TRUE(at::allclose(mixed[0], Hidden(*Merged(one), {})[4], 1e-3, 1e-4));
+  EXPECT_TRUE(at::allclose(mixed[1], Hidden(*Merged(other), {})[9], 1e-3, 1e-4));
+}
+
+}  // namespace
+}  // namespace llava::model

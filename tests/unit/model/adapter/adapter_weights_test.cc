@@ -1,0 +1,146 @@
+#include "model/adapter/adapter_weights.h"
+
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "model/network/tensor_files.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava::model {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr std::int64_t kAny = std::int64_t{1} << 40;
+constexpr char kLayer[] = "base_model.model.model.language_model.layers.1.";
+
+class AdapterWeightsTest : public ::testing::Test {
+ protected:
+  AdapterWeightsTest() {
+    Configure(R"("target_modules": ["q_proj", "up_proj"], "exclude_modules": ".*layers.0.*",
+                 "r": 2, "lora_alpha": 4)");
+    for (const char* module : {"self_attn.q_proj", "mlp.up_proj"}) {
+      tensors_[Name(module, "A")] = at::full({2, 6}, 0.5);
+      tensors_[Name(module, "B")] = at::full({8, 2}, 0.25).to(at::kBFloat16);
+    }
+  }
+
+  static std::string Name(const std::string& module, const std::string& side) {
+    return absl::StrCat(kLayer, module, ".lora_", side, ".weight");
+  }
+  void Configure(const std::string& settings) {
+    std::ofstream(folder_.path() + "/adapter_config.json")
+        << R"({"peft_type": "LORA", "base_model_name_or_path": "base", )" << settings << "}";
+  }
+  absl::StatusOr<AdapterWeights> Read(std::int64_t max_bytes = kAny) {
+    std::vector<NamedTensor> named;
+    for (const auto& [name, tensor] : tensors_) named.push_back({name, tensor});
+    EXPECT_TRUE(SaveTensors(folder_.path() + "/adapter_model.safetensors", named).ok());
+    return ReadAdapter(folder_.path(), max_bytes);
+  }
+  std::string Refusal(absl::StatusCode code) {
+    const auto weights = Read();
+    EXPECT_EQ(weights.status().code(), code) << weights.status();
+    return std::string(weights.status().message());
+  }
+
+  test::TempDir folder_;
+  std::map<std::string, at::Tensor> tensors_;
+};
+
+TEST_F(AdapterWeightsTest, AreInFp32WithTheScaleInB) {
+  const auto weights = Read();
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(weights->base, "base");
+  EXPECT_EQ(weights->rank, 2);
+  EXPECT_EQ(weights->bytes, 2 * 4 * (2 * 6 + 8 * 2));
+  ASSERT_EQ(weights->products.size(), 2u);
+  const AdaptedWeights& q = weights->products[0];
+  EXPECT_EQ(q.product.layer, 1);
+  EXPECT_EQ(q.product.name, "self_attn.q_proj");
+  EXPECT_EQ(q.product.out, 8);
+  EXPECT_EQ(q.product.in, 6);
+  EXPECT_EQ(q.b_OR.scalar_type(), at::kFloat);
+  EXPECT_TRUE(at::allclose(q.a_RI, at::full({2, 6}, 0.5)));
+  EXPECT_TRUE(at::allclose(q.b_OR, at::full({8, 2}, 0.5)));
+  EXPECT_EQ(weights->adapted()[1].name, "mlp.up_proj");
+}
+
+TEST_F(AdapterWeightsTest, TheDigestIsOfWhatIsComputed) {
+  const Digest digest = Read()->digest;
+  EXPECT_EQ(Read()->digest, digest);
+  tensors_[Name("mlp.up_proj", "A")][1][3] = 0.75;
+  EXPECT_NE(Read()->digest, digest);
+  tensors_[Name("mlp.up_proj", "A")][1][3] = 0.5;
+  Configure(R"("target_modules": ["q_proj", "up_proj"], "exclude_modules": ".*layers.0.*",
+               "r": 2, "lora_alpha": 5)");
+  EXPECT_NE(Read()->digest, digest) << "another scale";
+}
+
+TEST_F(AdapterWeightsTest, NamesOfOtherLayoutsAreTheSame) {
+  const Digest digest = Read()->digest;
+  std::map<std::string, at::Tensor> older;
+  for (const auto& [name, tensor] : tensors_) {
+    const std::string rest = name.substr(std::string(kLayer).size());
+    older[absl::StrCat("base_model.model.language_model.model.layers.1.", rest)] = tensor;
+  }
+  tensors_ = older;
+  const auto weights = Read();
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(weights->digest, digest);
+}
+
+TEST_F(AdapterWeightsTest, WhatDoesNotFitTheConfigurationIsRefused) {
+  const auto whole = tensors_;
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  tensors_.erase(Name("mlp.up_proj", "B"));
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("only one of"));
+  tensors_.erase(Name("mlp.up_proj", "A"));
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("target_modules"));
+  tensors_ = whole;
+  tensors_[Name("mlp.down_proj", "A")] = at::ones({2, 8});
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("down_proj"));
+  tensors_ = whole;
+  tensors_[Name("mlp.up_proj", "A")] = at::ones({3, 6});
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("expected the rank 2"));
+  tensors_[Name("mlp.up_proj", "A")] = at::ones({2, 3, 2});
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("expected a matrix"));
+  tensors_ = {};
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("no tensor"));
+}
+
+TEST_F(AdapterWeightsTest, OtherPartsOfTheModelAreRefused) {
+  const auto whole = tensors_;
+  for (const char* name :
+       {"base_model.model.model.vision_tower.encoder.layers.0.self_attn.q_proj.lora_A.weight",
+        "base_model.model.lm_head.lora_A.weight",
+        "base_model.model.model.multi_modal_projector.linear_1.lora_A.weight",
+        "base_model.model.model.language_model.embed_tokens.lora_embedding_A",
+        "base_model.model.model.language_model.layers.0.self_attn.q_proj.weight"}) {
+    tensors_ = whole;
+    tensors_[name] = at::ones({2, 6});
+    EXPECT_THAT(Refusal(absl::StatusCode::kUnimplemented), HasSubstr(name));
+  }
+}
+
+TEST_F(AdapterWeightsTest, NumbersAreFiniteAndNotTooMany) {
+  EXPECT_EQ(Read(100).status().code(), absl::StatusCode::kResourceExhausted);
+  tensors_[Name("mlp.up_proj", "A")][1][3] = std::numeric_limits<float>::infinity();
+  EXPECT_THAT(Refusal(absl::StatusCode::kDataLoss), HasSubstr("up_proj"));
+  EXPECT_EQ(ReadAdapter(folder_.path() + "/nowhere", kAny).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace llava::model

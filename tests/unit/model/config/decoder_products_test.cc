@@ -1,0 +1,59 @@
+#include "model/config/decoder_products.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace llava::model {
+namespace {
+
+using ::testing::HasSubstr;
+
+TextConfig Text() {
+  TextConfig text;
+  text.num_layers = 2;
+  text.hidden_size = 12;
+  text.intermediate_size = 20;
+  text.num_heads = 4;
+  text.num_kv_heads = 2;
+  text.head_dim = 5;
+  return text;
+}
+
+std::string Misfit(const AdaptedProduct& product) {
+  const absl::Status fits = CheckFits({&product, 1}, Text());
+  EXPECT_EQ(fits.code(), absl::StatusCode::kFailedPrecondition);
+  return std::string(fits.message());
+}
+
+TEST(DecoderProductsTest, AnAdapterFitsLayersAndShapes) {
+  const std::vector<AdaptedProduct> fitting = {
+      {0, "self_attn.q_proj", 20, 12}, {1, "self_attn.k_proj", 10, 12},
+      {1, "self_attn.v_proj", 10, 12}, {1, "self_attn.o_proj", 12, 20},
+      {0, "mlp.gate_proj", 20, 12},    {0, "mlp.up_proj", 20, 12},
+      {1, "mlp.down_proj", 12, 20}};
+  EXPECT_TRUE(CheckFits(fitting, Text()).ok());
+  EXPECT_THAT(Misfit({2, "mlp.up_proj", 20, 12}), HasSubstr("has 2 layers"));
+  EXPECT_THAT(Misfit({1, "mlp.up_proj", 20, 16}),
+              HasSubstr("layers.1.mlp.up_proj of [20, 16], the model's is [20, 12]"));
+  EXPECT_THAT(Misfit({1, "mlp.up_proj", 16, 12}), HasSubstr("[16, 12]"));
+  EXPECT_THAT(Misfit({1, "mlp.side_proj", 20, 12}), HasSubstr("does not have"));
+}
+
+TEST(DecoderProductsTest, VersionsOfTheSameProductsAreAlike) {
+  TextConfig other = Text();
+  other.vocab_size += 10;
+  other.max_positions *= 2;
+  EXPECT_TRUE(CheckSameProducts(Text(), other).ok());
+  other.num_layers = 3;
+  EXPECT_THAT(std::string(CheckSameProducts(Text(), other).message()), HasSubstr("3"));
+  other = Text();
+  other.intermediate_size = 24;
+  EXPECT_THAT(std::string(CheckSameProducts(Text(), other).message()),
+              HasSubstr("mlp.gate_proj of [20, 12], this version's is [24, 12]"));
+}
+
+}  // namespace
+}  // namespace llava::model
