@@ -95,11 +95,10 @@ bool ToolCallReader::Step(Output* out) {
   return false;
 }
 
-// What is pending is text. After calls, white space is none.
+// What is pending is text. Behind a call, white space is none.
 void ToolCallReader::Pass(Output* out) {
-  if (calls_ > 0 && out->content.empty()) {
-    pending_.erase(0, pending_.find_first_not_of(" \n\r\t"));
-  }
+  if (is_behind_call_) pending_.erase(0, pending_.find_first_not_of(" \n\r\t"));
+  is_behind_call_ = is_behind_call_ && pending_.empty();
   out->content += std::exchange(pending_, "");
 }
 
@@ -175,6 +174,7 @@ bool ToolCallReader::Call(Output* out) {
   if (!named_) return GiveUp(out);
   state_ = calls_ >= options_.max_calls ? State::kDropped : State::kBetween;
   before_.clear();
+  is_behind_call_ = true;
   return true;
 }
 

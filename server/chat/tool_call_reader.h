@@ -73,8 +73,9 @@ class ToolCallReader {
   std::string pending_;  // not looked at yet
   std::string before_;   // what stands in front of a call, in case that it is none
   JsonCall call_;
-  bool named_ = false;  // the call under way has been told of
-  int calls_ = 0;       // that were begun
+  bool named_ = false;           // the call under way has been told of
+  bool is_behind_call_ = false;  // no text since the last one but white space
+  int calls_ = 0;                // that were begun
 };
 
 }  // namespace llava::api
