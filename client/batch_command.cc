@@ -1,25 +1,38 @@
 #include "client/batch_command.h"
 
 #include <CLI/CLI.hpp>
+#include <cstddef>
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/file.h"
+#include "base/json_reader.h"
+#include "base/status_macros.h"
 #include "client/batch/output.h"
 #include "client/batch/progress.h"
 #include "client/batch/run.h"
 #include "client/connection.h"
 #include "client/exit_code.h"
+#include "client/own_server.h"
 
 namespace llava::client {
 namespace {
+
+constexpr std::size_t kMaxSchemaBytes = std::size_t{1} << 16;  // as the server has it
+constexpr std::size_t kMaxSchemaDepth = 48;
 
 struct Arguments {
   Connection connection;
   BatchOptions batch;
   std::string output;
   std::string system;
+  std::string schema;      // a file with a JSON Schema
+  std::string checkpoint;  // served by a child, instead of a server that is there
+  std::string llavad = "llavad";
   int max_tokens = 256;
   double temperature = 0;
 };
@@ -31,8 +44,22 @@ int ExitCodeOf(const absl::Status& status, const BatchProgress& progress,
   return client::ExitCodeOf(grpc::Status(static_cast<grpc::StatusCode>(status.code()), ""));
 }
 
+// A million rows do not fail for what can be seen before the first.
+absl::Status SetSchema(const std::string& path, v1::ChatRequest* request) {
+  if (path.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::string schema, ReadFile(path, kMaxSchemaBytes));
+  const auto parsed = ParseJson(schema, kMaxSchemaDepth);
+  if (!parsed.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", parsed.status().message()));
+  }
+  request->mutable_format()->set_json_schema(std::move(schema));
+  return absl::OkStatus();
+}
+
 int Run(Arguments& arguments) {
   v1::ChatRequest& common = arguments.batch.defaults.request;
+  const absl::Status schema = SetSchema(arguments.schema, &common);
+  if (!schema.ok()) return ExitCodeOf(schema, {}, 0);
   common.set_priority(v1::PRIORITY_LOW);
   common.mutable_sampling()->set_max_tokens(arguments.max_tokens);
   common.mutable_sampling()->set_temperature(arguments.temperature);
@@ -40,6 +67,14 @@ int Run(Arguments& arguments) {
     v1::ChatMessage* message = common.add_messages();
     message->set_role(v1::ROLE_SYSTEM);
     message->add_parts()->set_text(arguments.system);
+  }
+  std::unique_ptr<OwnServer> own;
+  if (!arguments.checkpoint.empty()) {
+    auto started = OwnServer::Start(arguments.llavad, arguments.checkpoint);
+    if (!started.ok()) return ExitCodeOf(started.status(), {}, 0);
+    own = *std::move(started);
+    arguments.connection = Connection();
+    arguments.connection.server = own->address();
   }
   const auto stub = arguments.connection.Stub();
   if (!stub.ok()) return ExitCodeOf(stub.status(), {}, 0);
@@ -76,6 +111,14 @@ void AddBatchCommand(CLI::App* app, int* exit_code) {
   command->add_option("--model", *batch.defaults.request.mutable_model(),
                       "Model to ask; without it: the rows', or the server's");
   command->add_option("--system", arguments->system, "Instructions before every prompt");
+  command->add_option("--schema", arguments->schema,
+                      "File with a JSON Schema that every answer has to have");
+  command
+      ->add_option("--checkpoint", arguments->checkpoint,
+                   "Folder of a checkpoint to ask, without a server: llavad is started for it")
+      ->excludes("--server");
+  command->add_option("--llavad", arguments->llavad, "Program that serves --checkpoint")
+      ->capture_default_str();
   command->add_option("--max-tokens", arguments->max_tokens, "Tokens of an answer at most")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "model/text/chat_message.h"
+
 namespace llava::model {
 
 struct AnswerFormat {
@@ -15,12 +17,17 @@ struct AnswerFormat {
     kRegex,       // all of it matches the regular expression `text`
     kChoice,      // one of `choices`
     kGrammar,     // a sentence of the grammar `text`
+    // A list of calls, [{"name": ..., "arguments": {...}}], of `functions`, whose parameters
+    // describe the arguments.
+    kCalls,
   };
 
   Kind kind = Kind::kJsonObject;
   std::string text = {};
   std::vector<std::string> choices = {};
-  std::string field = {};  // its path in the request, for errors
+  std::string field = {};                    // its path in the request, for errors
+  std::vector<ToolFunction> functions = {};  // at least one
+  int max_calls = 1;
 };
 
 }  // namespace llava::model

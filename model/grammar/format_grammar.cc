@@ -84,6 +84,49 @@ absl::StatusOr<FormatGrammar> FromChoices(const std::vector<std::string>& choice
   return FormatGrammar{"regex", std::move(regex)};
 }
 
+// The schema of a function's arguments, an object whether or not it says so.
+absl::StatusOr<json::value> ArgumentsOf(const ToolFunction& function, const std::string& root) {
+  RETURN_IF_ERROR(CheckText(function.parameters));
+  ASSIGN_OR_RETURN(json::value schema, CheckedJsonSchema(function.parameters, root));
+  json::object* object = schema.if_object();
+  if (object == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(root, ": expected a schema of an object"));
+  }
+  const json::value* type = object->if_contains("type");
+  if (type == nullptr && !object->contains("$ref")) (*object)["type"] = "object";
+  if (type != nullptr && *type != json::value("object")) {
+    return absl::InvalidArgumentError(absl::StrCat(root, "/type: expected \"object\""));
+  }
+  return schema;
+}
+
+// A list of 1 to max_calls calls. The name comes first, so that arguments can be passed on as they
+// are written.
+absl::StatusOr<FormatGrammar> FromCalls(const AnswerFormat& format) {
+  json::array calls;
+  json::object arguments;
+  std::size_t bytes = 0;
+  for (const ToolFunction& function : format.functions) {
+    bytes += function.parameters.size();
+    if (bytes > kMaxFormatBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("has more than ", kMaxFormatBytes, " bytes of parameters"));
+    }
+    const std::string root = absl::StrCat("#/$defs/", function.name);
+    ASSIGN_OR_RETURN(arguments[function.name], ArgumentsOf(function, root));
+    calls.push_back(
+        {{"type", "object"},
+         {"properties", {{"name", {{"const", function.name}}}, {"arguments", {{"$ref", root}}}}},
+         {"required", {"name", "arguments"}},
+         {"additionalProperties", false}});
+  }
+  return FromSchema({{"$defs", std::move(arguments)},
+                     {"type", "array"},
+                     {"minItems", 1},
+                     {"maxItems", format.max_calls},
+                     {"items", {{"anyOf", std::move(calls)}}}});
+}
+
 absl::StatusOr<FormatGrammar> FromGrammar(const std::string& text) {
   RETURN_IF_ERROR(CheckNesting(text));
   if (std::count(text.begin(), text.end(), '\n') >= kMaxGrammarLines) {
@@ -105,6 +148,7 @@ absl::StatusOr<FormatGrammar> FromGrammar(const std::string& text) {
 absl::StatusOr<FormatGrammar> GrammarOf(const AnswerFormat& format) {
   if (format.kind == AnswerFormat::Kind::kJsonObject) return FromSchema({{"type", "object"}});
   if (format.kind == AnswerFormat::Kind::kChoice) return FromChoices(format.choices);
+  if (format.kind == AnswerFormat::Kind::kCalls) return FromCalls(format);
   RETURN_IF_ERROR(CheckText(format.text));
   if (format.kind == AnswerFormat::Kind::kGrammar) return FromGrammar(format.text);
   if (format.kind == AnswerFormat::Kind::kRegex) {

@@ -131,32 +131,41 @@ absl::Status CheckValue(absl::string_view name, const json::value& value, const 
   return absl::OkStatus();
 }
 
-absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const std::string& place);
+// JSON pointers: of the schema as a whole, and of what is looked at.
+struct Place {
+  std::string root;
+  std::string path;
 
-absl::StatusOr<json::value> CheckedSchemas(const json::value& list, const std::string& place) {
-  if (!list.is_array()) return Wrong(place, "expected a list of schemas");
+  template <typename Name>
+  Place Below(const Name& name) const {
+    return {root, absl::StrCat(path, "/", name)};
+  }
+};
+
+absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place& place);
+
+absl::StatusOr<json::value> CheckedSchemas(const json::value& list, const Place& place) {
+  if (!list.is_array()) return Wrong(place.path, "expected a list of schemas");
   json::array checked;
   for (std::size_t i = 0; i < list.as_array().size(); ++i) {
-    ASSIGN_OR_RETURN(json::value schema,
-                     CheckedSchema(list.as_array()[i], absl::StrCat(place, "/", i)));
+    ASSIGN_OR_RETURN(json::value schema, CheckedSchema(list.as_array()[i], place.Below(i)));
     checked.push_back(std::move(schema));
   }
   return json::value(std::move(checked));
 }
 
-absl::StatusOr<json::value> CheckedNamed(const json::value& object, const std::string& place) {
-  if (!object.is_object()) return Wrong(place, "expected an object of schemas");
+absl::StatusOr<json::value> CheckedNamed(const json::value& object, const Place& place) {
+  if (!object.is_object()) return Wrong(place.path, "expected an object of schemas");
   json::object checked;
   for (const auto& [name, schema] : object.as_object()) {
-    ASSIGN_OR_RETURN(
-        checked[name],
-        CheckedSchema(schema, absl::StrCat(place, "/", Shown({name.data(), name.size()}))));
+    ASSIGN_OR_RETURN(checked[name],
+                     CheckedSchema(schema, place.Below(Shown({name.data(), name.size()}))));
   }
   return json::value(std::move(checked));
 }
 
 absl::StatusOr<json::value> CheckedKeyword(const Keyword& keyword, const json::value& value,
-                                           const json::object& all, const std::string& place) {
+                                           const json::object& all, const Place& place) {
   switch (keyword.holds) {
     case Holds::kSchema:
       return CheckedSchema(value, place);
@@ -170,22 +179,23 @@ absl::StatusOr<json::value> CheckedKeyword(const Keyword& keyword, const json::v
     case Holds::kAnnotation:
       break;
   }
-  RETURN_IF_ERROR(CheckValue(keyword.name, value, all, place));
-  return value;
+  RETURN_IF_ERROR(CheckValue(keyword.name, value, all, place.path));
+  if (keyword.name != "$ref") return value;
+  return json::value(absl::StrCat(place.root, View(value.as_string()).substr(1)));
 }
 
-absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const std::string& place) {
+absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place& place) {
   if (schema.is_bool()) return schema;
-  if (!schema.is_object()) return Wrong(place, "expected a schema: an object, true or false");
+  if (!schema.is_object()) return Wrong(place.path, "expected a schema: an object, true or false");
   json::object checked;
   for (const auto& [key, value] : schema.as_object()) {
     const absl::string_view name(key.data(), key.size());
     const auto* keyword = std::find_if(std::begin(kKeywords), std::end(kKeywords),
                                        [name](const Keyword& other) { return other.name == name; });
-    const std::string there = absl::StrCat(place, "/", Shown(name));
+    const Place there = place.Below(Shown(name));
     if (keyword == std::end(kKeywords)) {
-      return Wrong(there, absl::StrCat("the keyword is not supported, expected one of ",
-                                       SupportedKeywords()));
+      return Wrong(there.path, absl::StrCat("the keyword is not supported, expected one of ",
+                                            SupportedKeywords()));
     }
     if (keyword->holds == Holds::kAnnotation) continue;
     ASSIGN_OR_RETURN(json::value kept, CheckedKeyword(*keyword, value, schema.as_object(), there));
@@ -196,9 +206,9 @@ absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const std::
 
 }  // namespace
 
-absl::StatusOr<json::value> CheckedJsonSchema(std::string_view text) {
+absl::StatusOr<json::value> CheckedJsonSchema(std::string_view text, const std::string& root) {
   ASSIGN_OR_RETURN(const json::value schema, ParseJson(text, kMaxSchemaDepth));
-  return CheckedSchema(schema, "#");
+  return CheckedSchema(schema, {root, root});
 }
 
 }  // namespace llava::model

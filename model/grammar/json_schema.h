@@ -20,8 +20,10 @@ inline constexpr int kMaxSchemaDepth = 48;
 //   additionalItems minItems maxItems, minLength maxLength pattern format, minimum maximum
 //   exclusiveMinimum exclusiveMaximum multipleOf.
 // $ref refers to the schema itself ("#", "#/$defs/name"); minProperties is at most the number of
-// required properties. INVALID_ARGUMENT "<place>: ..." with the place as a JSON pointer.
-absl::StatusOr<boost::json::value> CheckedJsonSchema(std::string_view text);
+// required properties. `root`: where it will stand in a larger schema, as a JSON pointer, below
+// which its $refs go then. INVALID_ARGUMENT "<place>: ..." with the place as a JSON pointer.
+absl::StatusOr<boost::json::value> CheckedJsonSchema(std::string_view text,
+                                                     const std::string& root = "#");
 
 }  // namespace llava::model
 

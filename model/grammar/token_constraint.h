@@ -33,6 +33,12 @@ class TokenConstraint {
 
   // An answer that has no token yet. Quick: it may be called between two steps.
   virtual std::unique_ptr<ConstrainedAnswer> Begin() const = 0;
+
+  // The same of one of a request's choices, which its seed tells from the others.
+  virtual std::unique_ptr<ConstrainedAnswer> BeginChoice(std::uint64_t seed) const {
+    static_cast<void>(seed);
+    return Begin();
+  }
 };
 
 }  // namespace llava::model

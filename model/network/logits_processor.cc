@@ -108,7 +108,8 @@ class MinTokens final : public LogitsProcessor {
 // Rules out what the answer's form does not allow.
 class Form final : public LogitsProcessor {
  public:
-  explicit Form(const TokenConstraint& constraint) : answer_(constraint.Begin()) {}
+  Form(const TokenConstraint& constraint, std::uint64_t seed)
+      : answer_(constraint.BeginChoice(seed)) {}
 
   void Process(const ChoiceTokens& tokens, std::span<float> row_V) override {
     LLAVA_CHECK_LE(outputs_read_, tokens.output_ids.size());
@@ -146,13 +147,13 @@ class Form final : public LogitsProcessor {
 }  // namespace
 
 LogitsProcessors MakeLogitsProcessors(const SamplingParams& params,
-                                      std::span<const std::int32_t> end_ids) {
+                                      std::span<const std::int32_t> end_ids, std::uint64_t seed) {
   LogitsProcessors processors;
   if (Penalties::AreWanted(params)) processors.push_back(std::make_unique<Penalties>(params));
   if (!params.logit_bias.empty()) processors.push_back(std::make_unique<LogitBias>(params));
   if (params.min_tokens > 0) processors.push_back(std::make_unique<MinTokens>(params, end_ids));
   if (params.constraint != nullptr) {
-    processors.push_back(std::make_unique<Form>(*params.constraint));
+    processors.push_back(std::make_unique<Form>(*params.constraint, seed));
   }
   return processors;
 }

@@ -37,9 +37,10 @@ using LogitsProcessors = std::vector<std::unique_ptr<LogitsProcessor>>;
 // Those that `params` (validated) asks for, in the order in which they are to run: penalties, logit
 // bias, minimum length, the form of the answer; none for default parameters. Where the form leaves
 // no token, or takes too much work, everything is ruled out. `end_ids` are the model's tokens that
-// end an answer. What is needed of the arguments is copied.
+// end an answer, `seed` is that of the choice. What is needed of the arguments is copied.
 LogitsProcessors MakeLogitsProcessors(const SamplingParams& params,
-                                      std::span<const std::int32_t> end_ids);
+                                      std::span<const std::int32_t> end_ids,
+                                      std::uint64_t seed = 0);
 
 }  // namespace llava::model
 

@@ -11,7 +11,8 @@
 
 namespace llava::model {
 
-enum class Role { kSystem, kUser, kAssistant };
+// kTool: what a function that the assistant had called gave back.
+enum class Role { kSystem, kUser, kAssistant, kTool };
 
 // The index-th image of the request.
 struct ImagePart {
@@ -21,9 +22,25 @@ struct ImagePart {
 
 using MessagePart = std::variant<std::string, ImagePart>;
 
+// A function that the assistant may call. Texts are the client's.
+struct ToolFunction {
+  std::string name;         // letters, digits, "_" and "-"
+  std::string description;  // may be empty
+  std::string parameters;   // a JSON Schema of an object, as JSON text
+};
+
+// A call of one that the assistant has made.
+struct ToolCall {
+  std::string id;
+  std::string name;
+  std::string arguments;  // a JSON object, as text
+};
+
 struct ChatMessage {
   Role role = Role::kUser;
-  std::vector<MessagePart> parts;
+  std::vector<MessagePart> parts = {};    // text alone, but for the user's
+  std::vector<ToolCall> tool_calls = {};  // kAssistant
+  std::string tool_call_id = {};          // kTool: which call it answers
 };
 
 // A rendered prompt is text and images in turn. Text of the template is `control` (its "</s>" ends

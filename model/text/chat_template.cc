@@ -62,7 +62,9 @@ absl::Status CheckMessage(const ChatMessage& message, std::size_t index) {
   const auto fail = [&](absl::string_view what) {
     return FieldError(absl::StrCat("messages[", index, "]"), what);
   };
-  if (message.parts.empty()) return fail("expected text or an image, found nothing");
+  if (message.parts.empty() && message.tool_calls.empty()) {
+    return fail("expected text or an image, found nothing");
+  }
   if (message.role != Role::kUser && !content.images.empty()) {
     return fail("expected text only, found an image (only a user's message may have images)");
   }
@@ -75,7 +77,9 @@ absl::Status CheckMessages(std::span<const ChatMessage> messages) {
     const absl::Status status = CheckMessage(messages[i], i);
     if (!status.ok()) return status;
   }
-  return absl::OkStatus();
+  if (messages.back().tool_calls.empty()) return absl::OkStatus();
+  return FieldError(absl::StrCat("messages[", messages.size() - 1, "]"),
+                    "has calls of functions, expected a message after it with what they gave back");
 }
 
 bool IsEmpty(const ChatMessage& message) {
@@ -222,10 +226,19 @@ std::vector<std::string> ChatTemplate::Names() {
           "hf_onevision"};
 }
 
+CallFormat ChatTemplate::call_format() const {
+  const bool writes_tools = executed_ != nullptr && executed_->writes_tools();
+  return writes_tools ? CallFormatOf(executed_->source()) : CallFormat::kUnknown;
+}
+
 absl::StatusOr<std::vector<PromptPart>> ChatTemplate::Render(
-    std::span<const ChatMessage> messages) const {
+    std::span<const ChatMessage> messages, std::span<const ToolFunction> functions) const {
   const absl::Status valid = CheckMessages(messages);
   if (!valid.ok()) return valid;
+  const bool writes_tools = executed_ != nullptr && executed_->writes_tools();
+  if (!writes_tools && (!functions.empty() || HasToolMessages(messages))) {
+    return Render(PlainToolMessages(messages, functions));
+  }
   // The assistant's turn that has no text yet is the one that is asked for anyway.
   if (messages.back().role == Role::kAssistant && IsEmpty(messages.back())) {
     messages = messages.first(messages.size() - 1);
@@ -242,7 +255,7 @@ absl::StatusOr<std::vector<PromptPart>> ChatTemplate::Render(
       WritePlain(ToDialogue(messages, system_), out);
       break;
     case Style::kExecuted:
-      return executed_->Render(messages);
+      return executed_->Render(messages, functions);
   }
   return out.Take();
 }

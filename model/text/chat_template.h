@@ -13,6 +13,7 @@
 #include "model/config/config.h"
 #include "model/text/chat_message.h"
 #include "model/text/executed_template.h"
+#include "model/text/tool_prompt.h"
 
 namespace llava::model {
 
@@ -54,9 +55,16 @@ class ChatTemplate {
   // write the images of a message first ("<image>\n" each, as in training), then its texts; they
   // make one system text of the system messages at the beginning and put later ones in front of
   // what the user says next.
+  // `functions` may be called by the assistant. Those, its calls and their results are written as
+  // the template has it, and as plain text (PlainToolMessages) by one that has no place for them.
   // kInvalidArgument, with the path of the message (FieldOf): no message, an image in a message
-  // that is not the user's, a message with nothing in it, what ExecutedTemplate::Render says.
-  absl::StatusOr<std::vector<PromptPart>> Render(std::span<const ChatMessage> messages) const;
+  // that is not the user's, a message with nothing in it, calls without an answer at the end, what
+  // ExecutedTemplate::Render says.
+  absl::StatusOr<std::vector<PromptPart>> Render(
+      std::span<const ChatMessage> messages, std::span<const ToolFunction> functions = {}) const;
+
+  // How the model writes calls of its own accord; kUnknown where the template tells it of none.
+  CallFormat call_format() const;
 
  private:
   enum class Style { kVicuna, kLlama2, kPlain, kExecuted };

@@ -13,6 +13,7 @@
 #include "boost/json/array.hpp"
 #include "boost/json/object.hpp"
 #include "boost/json/value.hpp"
+#include "model/text/tool_prompt.h"
 #include "model/text/white_space.h"
 
 namespace llava::model {
@@ -32,6 +33,8 @@ boost::json::string_view NameOf(Role role) {
       return "user";
     case Role::kAssistant:
       return "assistant";
+    case Role::kTool:
+      return "tool";
   }
   return "";
 }
@@ -142,14 +145,27 @@ absl::StatusOr<std::shared_ptr<const ExecutedTemplate>> ExecutedTemplate::Make(
   // A lone question is what every template has to take.
   const absl::Status alone = made->Try(std::vector{question}, forms);
   if (!alone.ok()) return absl::InvalidArgumentError(alone.message());
+  made->TryTools();
   return std::shared_ptr<const ExecutedTemplate>(std::move(made));
+}
+
+ExecutedTemplate::Form& ExecutedTemplate::Forms::Of(Role role) {
+  switch (role) {
+    case Role::kSystem:
+      return system;
+    case Role::kUser:
+      return user;
+    case Role::kAssistant:
+      return assistant;
+    case Role::kTool:
+      break;
+  }
+  return tool;
 }
 
 absl::Status ExecutedTemplate::FindForm(Role role, std::span<const ChatMessage> messages,
                                         Forms& forms) const {
-  Form& form = role == Role::kUser        ? forms.user
-               : role == Role::kAssistant ? forms.assistant
-                                          : forms.system;
+  Form& form = forms.Of(role);
   absl::Status first;
   std::optional<Form> refused;  // the first that the template takes well enough to refuse it
   for (const Form candidate : {Form::kParts, Form::kOneText, Form::kString}) {
@@ -169,6 +185,25 @@ absl::Status ExecutedTemplate::Try(std::span<const ChatMessage> messages,
   ASSIGN_OR_RETURN(const std::vector<TextSpan> spans, Spans(messages, forms));
   RETURN_IF_ERROR(CheckWhole(spans, messages.size()));
   return Parts(spans, messages).status();
+}
+
+void ExecutedTemplate::TryTools() {
+  if (source_.find("tool") == std::string::npos) return;
+  const std::vector<ToolFunction> functions = {
+      {.name = "probe", .description = kProbeTexts[0], .parameters = R"({"type": "object"})"}};
+  ChatMessage call{.role = Role::kAssistant};
+  call.tool_calls.push_back({.id = "abcdefgh1", .name = "probe", .arguments = R"({"a": "b"})"});
+  ChatMessage result = ProbeMessage(Role::kTool, false);
+  result.tool_call_id = call.tool_calls[0].id;
+  ChatMessage question{.role = Role::kUser, .parts = {std::string(kProbeTexts[1])}};
+  for (const Form form : {Form::kString, Form::kParts}) {
+    forms_.tool = form;
+    // The first text stands in the description and in the result, the second in the question and
+    // in the result.
+    const auto spans = Spans(std::vector{question, call, result}, forms_, functions);
+    writes_tools_ = spans.ok() && CheckWhole(*spans, 2).ok();
+    if (writes_tools_) return;
+  }
 }
 
 boost::json::value ExecutedTemplate::Content(const ChatMessage& message, Form form,
@@ -203,21 +238,51 @@ boost::json::value ExecutedTemplate::Content(const ChatMessage& message, Form fo
   return parts;
 }
 
-absl::StatusOr<std::vector<TextSpan>> ExecutedTemplate::Spans(std::span<const ChatMessage> messages,
-                                                              const Forms& forms) const {
+// A message as the template gets it.
+absl::StatusOr<boost::json::value> ExecutedTemplate::Variable(std::span<const ChatMessage> messages,
+                                                              std::size_t i, Forms forms) const {
+  const ChatMessage& message = messages[i];
+  const bool open = i + 1 == messages.size() && IsOpen(messages);
+  boost::json::object variable = {{"role", NameOf(message.role)}};
+  variable["content"] = message.parts.empty() && !open
+                            ? boost::json::value("")
+                            : Content(message, forms.Of(message.role), open);
+  if (!message.tool_calls.empty()) {
+    auto calls = CallsVariable(message);
+    if (!calls.ok()) {
+      return FieldError(absl::StrCat("messages[", i, "].tool_calls"), calls.status().message());
+    }
+    variable["tool_calls"] = *std::move(calls);
+  }
+  if (message.role == Role::kTool) {
+    const std::string name = NameOfCall(messages.first(i), message.tool_call_id);
+    const auto written = [](const std::string& text) {
+      return SpansValue(std::vector<TextSpan>{{.text = Utf8Repair(text), .from_message = true}});
+    };
+    variable["name"] = written(name);
+    variable["tool_call_id"] = written(message.tool_call_id);
+  }
+  return boost::json::value(std::move(variable));
+}
+
+absl::StatusOr<std::vector<TextSpan>> ExecutedTemplate::Spans(
+    std::span<const ChatMessage> messages, const Forms& forms,
+    std::span<const ToolFunction> functions) const {
   const bool open = IsOpen(messages);
   boost::json::array items;
-  for (const ChatMessage& message : messages) {
-    const Form form = message.role == Role::kUser        ? forms.user
-                      : message.role == Role::kAssistant ? forms.assistant
-                                                         : forms.system;
-    const bool is_open = open && &message == &messages.back();
-    items.push_back(boost::json::object{{"role", NameOf(message.role)},
-                                        {"content", Content(message, form, is_open)}});
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    ASSIGN_OR_RETURN(boost::json::value item, Variable(messages, i, forms));
+    items.push_back(std::move(item));
+  }
+  boost::json::value tools;
+  if (!functions.empty()) {
+    auto variable = ToolsVariable(functions);
+    if (!variable.ok()) return FieldError("tools", variable.status().message());
+    tools = *std::move(variable);
   }
   boost::json::object variables = {{"messages", std::move(items)},
                                    {"add_generation_prompt", !open},
-                                   {"tools", nullptr},
+                                   {"tools", std::move(tools)},
                                    {"documents", nullptr}};
   for (const auto& [name, text] : texts_.special_tokens) variables[name] = text;
   ASSIGN_OR_RETURN(std::vector<TextSpan> spans,
@@ -252,8 +317,8 @@ absl::StatusOr<std::vector<PromptPart>> ExecutedTemplate::Parts(
 }
 
 absl::StatusOr<std::vector<PromptPart>> ExecutedTemplate::Render(
-    std::span<const ChatMessage> messages) const {
-  const absl::StatusOr<std::vector<TextSpan>> spans = Spans(messages, forms_);
+    std::span<const ChatMessage> messages, std::span<const ToolFunction> functions) const {
+  const absl::StatusOr<std::vector<TextSpan>> spans = Spans(messages, forms_, functions);
   if (!spans.ok()) {
     return FieldOf(spans.status()).empty() ? RequestError(spans.status()) : spans.status();
   }

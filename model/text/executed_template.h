@@ -35,10 +35,14 @@ class ExecutedTemplate {
 
   const std::string& source() const { return source_; }
 
-  // As ChatTemplate::Render, of messages that are not empty. kInvalidArgument about the field
-  // "messages": the template refuses them, with its own words, or fails on them, or leaves out the
-  // open turn of the assistant.
-  absl::StatusOr<std::vector<PromptPart>> Render(std::span<const ChatMessage> messages) const;
+  // Whether it has a place for functions, for calls of them and for what they gave back.
+  bool writes_tools() const { return writes_tools_; }
+
+  // As ChatTemplate::Render, of messages that are not empty; functions, calls and their results
+  // only where writes_tools(). kInvalidArgument about the field "messages": the template refuses
+  // them, with its own words, or fails on them, or leaves out the open turn of the assistant.
+  absl::StatusOr<std::vector<PromptPart>> Render(
+      std::span<const ChatMessage> messages, std::span<const ToolFunction> functions = {}) const;
 
  private:
   // The forms of a message's content.
@@ -51,6 +55,9 @@ class ExecutedTemplate {
     Form user = Form::kParts;
     Form assistant = Form::kParts;
     Form system = Form::kParts;
+    Form tool = Form::kString;
+
+    Form& Of(Role role);
   };
 
   ExecutedTemplate(JinjaTemplate jinja, std::string source, TemplateTexts texts);
@@ -58,10 +65,15 @@ class ExecutedTemplate {
   // The first form of `role` in which the messages come out whole is kept.
   absl::Status FindForm(Role role, std::span<const ChatMessage> messages, Forms& forms) const;
   absl::Status Try(std::span<const ChatMessage> messages, const Forms& forms) const;
+  // Finds out writes_tools_ and the form of kTool.
+  void TryTools();
 
   boost::json::value Content(const ChatMessage& message, Form form, bool open) const;
+  absl::StatusOr<boost::json::value> Variable(std::span<const ChatMessage> messages, std::size_t i,
+                                              Forms forms) const;
   absl::StatusOr<std::vector<TextSpan>> Spans(std::span<const ChatMessage> messages,
-                                              const Forms& forms) const;
+                                              const Forms& forms,
+                                              std::span<const ToolFunction> functions = {}) const;
   // The prompt's parts; the k-th token of an image that the template wrote is the k-th image.
   absl::StatusOr<std::vector<PromptPart>> Parts(std::span<const TextSpan> spans,
                                                 std::span<const ChatMessage> messages) const;
@@ -70,6 +82,7 @@ class ExecutedTemplate {
   std::string source_;
   TemplateTexts texts_;
   Forms forms_;
+  bool writes_tools_ = false;
 };
 
 }  // namespace llava::model

@@ -1,4 +1,5 @@
-// The Jinja texts of LLaVA checkpoints on the hub, for checkpoints that lost theirs.
+// The Jinja texts of LLaVA checkpoints on the hub, for checkpoints that lost theirs. (Those of the
+// original code are ChatTemplate::Jinja, in the same source.)
 #ifndef LLAVA_MODEL_TEXT_HUB_TEMPLATES_H_
 #define LLAVA_MODEL_TEXT_HUB_TEMPLATES_H_
 

@@ -168,8 +168,9 @@ absl::StatusOr<PromptTokens> BuildPrompt(std::span<const PromptPart> parts,
 absl::StatusOr<PromptTokens> BuildPrompt(std::span<const ChatMessage> messages,
                                          const ChatTemplate& chat_template,
                                          const Tokenizer& tokenizer, const LlavaConfig& config,
-                                         std::span<const ImageLayout> images) {
-  ASSIGN_OR_RETURN(const std::vector<PromptPart> parts, chat_template.Render(messages));
+                                         std::span<const ImageLayout> images,
+                                         std::span<const ToolFunction> functions) {
+  ASSIGN_OR_RETURN(const std::vector<PromptPart> parts, chat_template.Render(messages, functions));
   return BuildPrompt(parts, tokenizer, config, images);
 }
 

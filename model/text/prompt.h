@@ -44,11 +44,12 @@ PromptTokens EncodeParts(std::span<const PromptPart> parts, const Tokenizer& tok
 absl::Status CheckTokenIds(std::span<const int> ids, const Tokenizer& tokenizer,
                            const LlavaConfig& config);
 
-// Renders with the template first.
+// Renders with the template first. `functions` may be called by the assistant.
 absl::StatusOr<PromptTokens> BuildPrompt(std::span<const ChatMessage> messages,
                                          const ChatTemplate& chat_template,
                                          const Tokenizer& tokenizer, const LlavaConfig& config,
-                                         std::span<const ImageLayout> images);
+                                         std::span<const ImageLayout> images,
+                                         std::span<const ToolFunction> functions = {});
 
 // `text` is the whole prompt: "<image>" marks the places of the images in order, and special tokens
 // in the text count, as in transformers. A text that begins with BOS gets no second one.

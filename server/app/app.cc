@@ -318,7 +318,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   api::AddStatusRoutes(sources, std::nullopt, &p->metrics_router);
   api::AddStatusRoutes(sources, rpc::Role::kAdmin, &p->api_router);
   api::AddModelRoutes(&p->runner, &p->api_router);
-  api::AddChatRoute(&p->runner, &p->fetcher, &p->api_router);
+  api::AddChatRoute(&p->runner, &p->fetcher, std::string(Commit()), &p->api_router);
   api::AddPageRoutes(&p->api_router);
   auto app = std::unique_ptr<App>(new App(std::move(parts)));
   ASSIGN_OR_RETURN(p->grpc, rpc::GrpcServer::Start(ToGrpcOptions(config, tls),

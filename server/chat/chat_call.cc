@@ -1,5 +1,9 @@
 #include "server/chat/chat_call.h"
 
+#include <algorithm>
+#include <string>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
@@ -11,6 +15,21 @@ namespace {
 
 absl::Status Wrong(const ChatCall& call, absl::string_view field, absl::string_view message) {
   return FieldError(absl::StrCat(call.field_prefix, field), message);
+}
+
+absl::Status CheckContinuations(const ChatCall& call) {
+  const auto count = static_cast<int>(call.continuations.size());
+  if (count > kMaxContinuations) {
+    return FieldError("choices",
+                      absl::StrCat(count, " choices, expected at most ", kMaxContinuations));
+  }
+  for (int i = 0; i < count; ++i) {
+    const std::string& text = call.continuations[static_cast<std::size_t>(i)];
+    if (!text.empty() && IsValidUtf8(text)) continue;
+    return FieldError(absl::StrCat("choices[", i, "]"),
+                      text.empty() ? "is empty, expected text" : "is not UTF-8");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckCounts(const ChatCall& call, const CallLimits& limits) {
@@ -25,7 +44,9 @@ absl::Status CheckCounts(const ChatCall& call, const CallLimits& limits) {
     return Wrong(call, "messages",
                  absl::StrCat(images, " images, expected at most ", limits.max_images));
   }
-  if (call.n < 1 || call.n > limits.max_n) {
+  if (!call.continuations.empty()) {
+    RETURN_IF_ERROR(CheckContinuations(call));
+  } else if (call.n < 1 || call.n > limits.max_n) {
     return Wrong(call, "n", absl::StrCat(call.n, " is not in [1, ", limits.max_n, "]"));
   }
   if (call.cache_salt.size() > kMaxCacheSaltBytes) {
@@ -39,10 +60,11 @@ absl::Status CheckCounts(const ChatCall& call, const CallLimits& limits) {
 
 // A form says itself when an answer may end.
 absl::Status CheckFormat(const ChatCall& call) {
-  if (!call.format.has_value()) return absl::OkStatus();
+  if (!call.format.has_value() && !call.tools.is_forced()) return absl::OkStatus();
   const auto conflict = [&](absl::string_view field) {
     return Wrong(call, absl::StrCat(call.sampling_field, field),
-                 absl::StrCat("cannot be used with ", call.format->field,
+                 absl::StrCat("cannot be used with ",
+                              call.format ? call.format->field : call.tools.choice_field,
                               ", which says itself when the answer ends"));
   };
   if (call.sampling.min_tokens > 0) return conflict("min_tokens");
@@ -58,6 +80,15 @@ absl::StatusOr<std::int64_t> TextBytes(const ChatCall& call, const CallLimits& l
         bytes += static_cast<std::int64_t>(text->size());
       }
     }
+    for (const model::ToolCall& tool_call : message.tool_calls) {
+      bytes += static_cast<std::int64_t>(tool_call.arguments.size());
+    }
+  }
+  for (const std::string& text : call.continuations) {
+    bytes += static_cast<std::int64_t>(text.size());
+  }
+  for (const model::ToolFunction& function : call.tools.functions) {
+    bytes += static_cast<std::int64_t>(function.description.size() + function.parameters.size());
   }
   if (bytes > limits.max_text_bytes) {
     return Wrong(call, "messages",
@@ -84,11 +115,27 @@ absl::StatusOr<std::int64_t> CheckImage(const CallImage& image, const CallLimits
 
 }  // namespace
 
+void SetContinuations(std::vector<std::string> continuations, ChatCall* call) {
+  call->n = static_cast<int>(continuations.size());
+  call->sampling.seed = 0;          // tells the choices apart
+  call->sampling.top_logprobs = 0;  // each token's own
+  call->sampling.max_tokens = 1;
+  // A token is a byte at the least; what is before the text may become one more token. The real
+  // number is known once they are tokens.
+  for (const std::string& text : continuations) {
+    call->sampling.max_tokens =
+        std::max(call->sampling.max_tokens, static_cast<int>(text.size()) + 2);
+  }
+  call->continuations = std::move(continuations);
+}
+
 absl::StatusOr<CallWeight> CheckCall(const ChatCall& call, const CallLimits& limits) {
   RETURN_IF_ERROR(CheckCounts(call, limits));
   RETURN_IF_ERROR(
       UnderField(absl::StrCat(call.field_prefix, call.sampling_field), Validate(call.sampling)));
   RETURN_IF_ERROR(CheckFormat(call));
+  RETURN_IF_ERROR(CheckToolUse(call.tools, call.format));
+  RETURN_IF_ERROR(UnderField(call.field_prefix, CheckToolMessages(call.messages)));
   CallWeight weight;
   ASSIGN_OR_RETURN(weight.bytes, TextBytes(call, limits));
   for (const CallImage& image : call.images) {

@@ -16,6 +16,8 @@
 #include "base/sampling_params.h"
 #include "model/grammar/answer_format.h"
 #include "model/text/chat_template.h"
+#include "server/chat/tool_use.h"
+#include "server/scheduling/limits.h"
 #include "server/scheduling/request.h"
 
 namespace llava::api {
@@ -37,6 +39,9 @@ struct ChatCall {
   std::vector<CallImage> images;              // what the messages' ImageParts index
   SamplingParams sampling;                    // without its constraint, which is made of `format`
   std::optional<model::AnswerFormat> format;  // the form that the answer has to have
+  ToolUse tools;
+  // Not empty: answers are not made, but these are scored, each as one of n choices.
+  std::vector<std::string> continuations;
   // What stands before a path in the protocol: "request." or nothing; and, after that, before a
   // sampling parameter: "sampling." or nothing.
   std::string field_prefix;
@@ -50,6 +55,10 @@ struct ChatCall {
 };
 
 inline constexpr std::size_t kMaxCacheSaltBytes = 256;
+inline constexpr int kMaxContinuations = scheduling::kMaxChoices;
+
+// Makes of a call one that scores. REQUIRES: call.sampling and call.n are as they were made.
+void SetContinuations(std::vector<std::string> continuations, ChatCall* call);
 
 // Bounds of one request; from the configuration.
 struct CallLimits {

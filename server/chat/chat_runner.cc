@@ -12,6 +12,7 @@
 #include "base/digest.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
+#include "model/grammar/forced_tokens.h"
 #include "server/chat/api_error.h"
 #include "server/chat/cache_domain.h"
 #include "server/chat/model_choice.h"
@@ -74,6 +75,16 @@ absl::Status InImage(const CallImage& image, const absl::Status& status) {
   return WithField(Annotate(status, image.field), image.field);
 }
 
+// Whether the model knows how to call functions where nothing forces it to.
+absl::Status CheckCanCall(const ChatCall& call, model::CallFormat format) {
+  if (!call.tools.is_offered() || call.tools.is_forced() || format != model::CallFormat::kUnknown) {
+    return absl::OkStatus();
+  }
+  return FieldError(call.tools.choice_field,
+                    "auto is not supported with this model, whose chat template has no functions: "
+                    "expected none, required or a function");
+}
+
 }  // namespace
 
 struct ChatRunner::Job {
@@ -86,6 +97,7 @@ struct ChatRunner::Job {
   engine::AdmissionTicket ticket;
   std::optional<registry::PreparedPrompt> prompt;  // once the text is prepared
   std::size_t next_image = 0;                      // of the prompt's
+  std::vector<int> scored_tokens;                  // of each continuation
 
   bool is_prepared() const { return next_image == prompt->images.size(); }
 };
@@ -258,23 +270,69 @@ absl::Status ChatRunner::PrepareText(Job& job) const {
   std::vector<absl::string_view> images;
   images.reserve(call.images.size());
   for (const CallImage& image : call.images) images.push_back(image.bytes);
+  RETURN_IF_ERROR(CheckCanCall(call, job.model->processor->call_format()));
+  if (!call.continuations.empty()) return PrepareScores(job, images);
   int bad_image = -1;
-  auto prompt = job.model->processor->PrepareText(call.messages, images, &bad_image);
+  const auto functions =
+      call.tools.is_offered() ? std::span(call.tools.functions) : std::span<model::ToolFunction>();
+  auto prompt =
+      job.model->processor->PrepareText(call.messages, images, &bad_image, nullptr, functions);
   if (!prompt.ok() && bad_image < 0) return InMessages(call, prompt.status());
   if (!prompt.ok()) {
     return InImage(call.images[static_cast<std::size_t>(bad_image)], prompt.status());
   }
   job.prompt = *std::move(prompt);
-  if (call.format.has_value()) {
-    auto constraint = job.model->processor->Constrain(*call.format);
-    if (absl::IsInvalidArgument(constraint.status())) {
-      return FieldError(call.format->field, constraint.status().message());
-    }
-    RETURN_IF_ERROR(constraint.status());
-    call.sampling.constraint = *std::move(constraint);
-  }
+  RETURN_IF_ERROR(Constrain(job));
   const auto tokens = static_cast<std::int64_t>(job.prompt->prompt_ids.size());
   return InMessages(call, job.ticket.Add({.tokens = tokens}));
+}
+
+// What is scored becomes the only answers that can be.
+absl::Status ChatRunner::PrepareScores(Job& job,
+                                       const std::vector<absl::string_view>& images) const {
+  ChatCall& call = job.call;
+  const registry::Processor& processor = *job.model->processor;
+  int bad_image = -1;
+  int bad_continuation = -1;
+  std::vector<std::vector<std::int32_t>> forced;
+  auto prompt = processor.PrepareContinuations(call.messages, call.continuations, images,
+                                               &bad_image, &bad_continuation, &forced);
+  if (!prompt.ok() && bad_image >= 0) {
+    return InImage(call.images[static_cast<std::size_t>(bad_image)], prompt.status());
+  }
+  if (!prompt.ok() && bad_continuation >= 0 && absl::IsInvalidArgument(prompt.status())) {
+    return FieldError(absl::StrCat("choices[", bad_continuation, "]"), prompt.status().message());
+  }
+  if (!prompt.ok()) return InMessages(call, prompt.status());
+  job.prompt = *std::move(prompt);
+  scheduling::Request request;
+  request.sampling.seed = call.sampling.seed;
+  model::TokensOfChoices tokens;
+  call.sampling.max_tokens = 1;
+  for (std::size_t i = 0; i < forced.size(); ++i) {
+    const auto length = static_cast<int>(forced[i].size());
+    call.sampling.max_tokens = std::max(call.sampling.max_tokens, length);
+    job.scored_tokens.push_back(length);
+    tokens.emplace(scheduling::ChoiceSeed(request, static_cast<int>(i)), std::move(forced[i]));
+  }
+  call.sampling.constraint = model::ForceTokens(std::move(tokens), processor.end_token_ids(),
+                                                processor.config().text.vocab_size);
+  const auto in_prompt = static_cast<std::int64_t>(job.prompt->prompt_ids.size());
+  return InMessages(call, job.ticket.Add({.tokens = in_prompt}));
+}
+
+// To the form that the answer has to have.
+absl::Status ChatRunner::Constrain(Job& job) const {
+  ChatCall& call = job.call;
+  if (call.tools.is_forced()) call.format = FormatOfCalls(call.tools);
+  if (!call.format.has_value()) return absl::OkStatus();
+  auto constraint = job.model->processor->Constrain(*call.format);
+  if (absl::IsInvalidArgument(constraint.status())) {
+    return FieldError(call.format->field, constraint.status().message());
+  }
+  RETURN_IF_ERROR(constraint.status());
+  call.sampling.constraint = *std::move(constraint);
+  return absl::OkStatus();
 }
 
 // The next one. A client that goes, or a deadline that passes, ends the decoding.
@@ -297,10 +355,18 @@ void ChatRunner::Submit(Job& job) {
   // From here on the prompt's tokens stand for the bytes of text and images.
   job.ticket.GiveBack({.bytes = job.bytes});
   engine::Submission submission = ToSubmission(job);
-  job.record->Watch(job.model->digest, submission.request.sampling.top_logprobs >= 0);
+  // Answers that are given say nothing of the version that gives them.
+  if (job.scored_tokens.empty()) {
+    job.record->Watch(job.model->digest, submission.request.sampling.top_logprobs >= 0);
+  }
   auto stream = Route(job.model->engines, submission.request)->Submit(std::move(submission));
   if (!stream.ok()) return Refuse(job, InMessages(job.call, stream.status()));
-  job.done(Answer(std::move(job.model), *std::move(stream), std::move(job.record)));
+  std::optional<ToolCallReader::Options> calls;
+  if (job.call.tools.is_offered()) {
+    calls = ReaderOptions(job.call.tools, job.model->processor->call_format());
+  }
+  job.done(Answer(std::move(job.model), *std::move(stream), std::move(job.record), std::move(calls),
+                  std::move(job.scored_tokens)));
 }
 
 engine::Engine* ChatRunner::Route(const std::vector<engine::Engine*>& engines,

@@ -86,6 +86,8 @@ class ChatRunner {
   absl::Status SendToPool(const std::shared_ptr<Job>& job);
   void Run(const std::shared_ptr<Job>& job);
   absl::Status PrepareText(Job& job) const;
+  absl::Status Constrain(Job& job) const;
+  absl::Status PrepareScores(Job& job, const std::vector<absl::string_view>& images) const;
   absl::Status PrepareImage(Job& job) const;
   void Submit(Job& job);
   engine::Submission ToSubmission(Job& job) const;

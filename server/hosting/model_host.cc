@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <new>
 #include <optional>
+#include <set>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -18,6 +20,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "base/attention_limits.h"
 #include "base/check.h"
 #include "base/digest.h"
@@ -287,6 +290,9 @@ absl::StatusOr<LoadedVersion> ModelHost::LoadModels(const std::string& dir, cons
     loaded.models.push_back(model.model);
     last_.push_back({nullptr, model.dtype, model.block_bytes, model.feature_bytes_per_token});
   }
+  std::set<std::string> formats;
+  for (const BackendModel& model : last_) formats.insert(model.dtype);
+  loaded.number_format = absl::StrJoin(formats, "+");
   ASSIGN_OR_RETURN(loaded.bytes, backend_->MemoryFor(config_, dir));
   return loaded;
 }

@@ -1,5 +1,7 @@
 #include "server/registry/processor.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -105,13 +107,14 @@ absl::StatusOr<PreparedPrompt> Processor::Prepare(std::span<const model::ChatMes
 
 absl::StatusOr<PreparedPrompt> Processor::PrepareText(
     std::span<const model::ChatMessage> messages, std::span<const absl::string_view> images,
-    int* bad_image, const model::ChatTemplate* chat_template) const {
+    int* bad_image, const model::ChatTemplate* chat_template,
+    std::span<const model::ToolFunction> functions) const {
   ASSIGN_OR_RETURN(const std::vector<model::ImageLayout> layouts,
                    LayoutsOf(parts_->config, images, bad_image));
   ASSIGN_OR_RETURN(model::PromptTokens prompt,
                    model::BuildPrompt(
                        messages, chat_template != nullptr ? *chat_template : parts_->chat_template,
-                       parts_->tokenizer, parts_->config, layouts));
+                       parts_->tokenizer, parts_->config, layouts, functions));
   PreparedPrompt prepared;
   for (const ImageSpan& span : prompt.image_spans) {
     prepared.files.push_back(span.image);
@@ -122,6 +125,44 @@ absl::StatusOr<PreparedPrompt> Processor::PrepareText(
   }
   prepared.prompt_ids.assign(prompt.ids.begin(), prompt.ids.end());
   return prepared;
+}
+
+absl::StatusOr<PreparedPrompt> Processor::PrepareContinuations(
+    std::span<const model::ChatMessage> messages, std::span<const std::string> continuations,
+    std::span<const absl::string_view> images, int* bad_image, int* bad_continuation,
+    std::vector<std::vector<std::int32_t>>* forced) const {
+  ASSIGN_OR_RETURN(PreparedPrompt prompt, PrepareText(messages, images, bad_image));
+  std::vector<std::int32_t>& shared = prompt.prompt_ids;
+  for (std::size_t i = 0; i < continuations.size(); ++i) {
+    *bad_continuation = static_cast<int>(i);
+    std::vector<model::ChatMessage> whole(messages.begin(), messages.end());
+    if (whole.back().role != model::Role::kAssistant) {
+      whole.push_back({.role = model::Role::kAssistant});
+    }
+    whole.back().parts.emplace_back(continuations[i]);
+    ASSIGN_OR_RETURN(PreparedPrompt ended, PrepareText(whole, images, bad_image));
+    const auto end = std::mismatch(shared.begin(), shared.end(), ended.prompt_ids.begin(),
+                                   ended.prompt_ids.end());
+    shared.erase(end.first, shared.end());
+    forced->push_back(std::move(ended.prompt_ids));
+  }
+  for (std::size_t i = 0; i < forced->size(); ++i) {
+    *bad_continuation = static_cast<int>(i);
+    std::vector<std::int32_t>& ids = (*forced)[i];
+    if (ids.size() == shared.size()) {
+      return absl::InvalidArgumentError("adds no token to the prompt, expected text");
+    }
+    ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(shared.size()));
+  }
+  *bad_continuation = -1;
+  const auto in_prompt = [&](const scheduling::ImageInput& image) {
+    return image.offset + image.count <= static_cast<int>(shared.size());
+  };
+  if (!shared.empty() && std::all_of(prompt.images.begin(), prompt.images.end(), in_prompt)) {
+    return prompt;
+  }
+  return absl::InvalidArgumentError(
+      "the chat template writes another prompt before each of the choices");
 }
 
 absl::Status Processor::PrepareImage(absl::string_view file, const model::ImageLimits& limits,
@@ -163,6 +204,7 @@ engine::TextDecoderFactory Processor::MakeDecoderFactory(std::vector<std::string
 
 const model::LlavaConfig& Processor::config() const { return parts_->config; }
 const model::Tokenizer& Processor::tokenizer() const { return parts_->tokenizer; }
+model::CallFormat Processor::call_format() const { return parts_->chat_template.call_format(); }
 const std::vector<std::string>& Processor::warnings() const { return parts_->warnings; }
 
 std::vector<std::int32_t> Processor::end_token_ids() const {

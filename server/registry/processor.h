@@ -53,12 +53,23 @@ class Processor {
                                          const model::ChatTemplate* chat_template = nullptr) const;
 
   // The same in two parts. First the text and the headers of the images, whose digest, size and
-  // pixels are left out; then, for each image, its file.
+  // pixels are left out; then, for each image, its file. `functions` may be called by the
+  // assistant.
   absl::StatusOr<PreparedPrompt> PrepareText(
       std::span<const model::ChatMessage> messages, std::span<const absl::string_view> images,
-      int* bad_image, const model::ChatTemplate* chat_template = nullptr) const;
+      int* bad_image, const model::ChatTemplate* chat_template = nullptr,
+      std::span<const model::ToolFunction> functions = {}) const;
   absl::Status PrepareImage(absl::string_view file, const model::ImageLimits& limits,
                             scheduling::ImageInput* image) const;
+
+  // Prompts that end with each of `continuations` as the answer, or as the rest of it where the
+  // last message is the assistant's, have what all of them begin with as their prompt here;
+  // `forced` gets what is left of each, at least one token. INVALID_ARGUMENT as for PrepareText;
+  // that of a continuation, such as one that is too long, has its index in `bad_continuation`.
+  absl::StatusOr<PreparedPrompt> PrepareContinuations(
+      std::span<const model::ChatMessage> messages, std::span<const std::string> continuations,
+      std::span<const absl::string_view> images, int* bad_image, int* bad_continuation,
+      std::vector<std::vector<std::int32_t>>* forced) const;
 
   // What an answer of that form may consist of. Takes milliseconds, the first time longer: not for
   // an RPC thread. Errors are those of GrammarCompiler.
@@ -70,6 +81,8 @@ class Processor {
 
   const model::LlavaConfig& config() const;
   const model::Tokenizer& tokenizer() const;
+  // How the model writes calls of functions of its own accord.
+  model::CallFormat call_format() const;
   std::vector<std::int32_t> end_token_ids() const;
   // What an operator should know of how the checkpoint was read, a sentence each.
   const std::vector<std::string>& warnings() const;

@@ -25,6 +25,7 @@ struct ServedModel {
   std::vector<std::string> aliases;  // further names that clients may ask for
   std::string version;               // as answers show it: the digest in hexadecimal
   Digest digest;                     // what cache keys carry
+  std::string number_format;         // LoadedVersion::number_format
   std::shared_ptr<const Processor> processor;
   std::vector<engine::Engine*> engines;  // at least one; outlive the model
 

@@ -209,6 +209,7 @@ std::shared_ptr<const ServedModel> VersionWorker::MakeServed(const Digest& versi
   model->aliases = model_aliases_;
   model->version = version.Hex();
   model->digest = version;
+  model->number_format = loaded.version.number_format;
   model->processor = loaded.version.processor;
   model->engines = loaded.engines;
   const auto last_user = [on_last_user = on_last_user_, version](const ServedModel* unused) {

@@ -134,9 +134,10 @@ void TorchExecutor::Version::UpdateProcessors(std::span<const scheduling::Sample
   ProcessorsOfChoices before = std::exchange(processors, {});
   for (const scheduling::Sample& sample : samples) {
     const auto kept = before.find(sample.sequence);
-    processors.emplace(sample.sequence, kept != before.end()
-                                            ? std::move(kept->second)
-                                            : model::MakeLogitsProcessors(*sample.params, end_ids));
+    processors.emplace(sample.sequence,
+                       kept != before.end()
+                           ? std::move(kept->second)
+                           : model::MakeLogitsProcessors(*sample.params, end_ids, sample.seed));
   }
 }
 

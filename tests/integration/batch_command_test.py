@@ -8,7 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from daemon_process import Daemon, wait_until
+from daemon_process import CHECKPOINT, PROGRAM, Daemon, wait_until
 
 LLAVA = os.environ["LLAVA"]
 PICTURES = Path(__file__).resolve().parents[2] / "demo/pictures"
@@ -53,6 +53,36 @@ class BatchCommandTest(unittest.TestCase):
             self.assertEqual(again.returncode, 0, again.stderr)
             self.assertEqual(self.rows(), rows)
             self.assertEqual(daemon.counted_requests(), len(names))
+
+    def test_answers_of_a_schema(self):
+        schema = self.folder / "schema.json"
+        schema.write_text(json.dumps({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1, "maximum": 99}},
+                                      "required": ["n"], "additionalProperties": False}))
+        source = self.write_rows(5)
+        with Daemon() as daemon:
+            done = self.batch(daemon.addresses["grpc"], source, "--schema", str(schema))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            for row in self.rows().values():
+                self.assertEqual((list(json.loads(row["answer"])), row["finish_reason"]), (["n"], "stop"))
+            schema.write_text("{")
+            wrong = self.batch(daemon.addresses["grpc"], source, "--schema", str(schema))
+            self.assertEqual(wrong.returncode, 1)
+            self.assertIn("schema.json: expected JSON, found a fault at line 1", wrong.stderr)
+
+    def test_a_checkpoint_without_a_server(self):
+        source = self.write_rows(3)
+        def run(checkpoint):
+            return subprocess.run([LLAVA, "batch", str(source), "--checkpoint", str(checkpoint), "--llavad", PROGRAM, "--out", str(self.out),
+                                   "--max-tokens", "4"], capture_output=True, text=True, timeout=120)
+        done = run(CHECKPOINT)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual({row["completion_tokens"] for row in self.rows().values()}, {4})
+        served = [line for line in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout.splitlines()
+                  if line.startswith(PROGRAM) and str(CHECKPOINT) in line and "--checkpoint" in line]
+        self.assertEqual(served, [])
+        nothing = run(self.folder / "nothing")
+        self.assertNotEqual(nothing.returncode, 0)
+        self.assertIn("nothing", nothing.stderr)
 
     def test_csv_and_rows_that_fail(self):
         source = self.folder / "rows.jsonl"

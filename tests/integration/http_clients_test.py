@@ -63,7 +63,7 @@ class HttpClientsTest(unittest.TestCase):
                     part(image=(IMAGES / "landscape.png").read_bytes()), part(text="What is this?")])],
                 sampling=pb.SamplingOptions(max_tokens=16)))
         self.assertEqual(answer.choices[0].text, text)
-        self.assertEqual(answer.model_version, whole.system_fingerprint)
+        self.assertRegex(whole.system_fingerprint, f"^{answer.model_version}-.+-fake$")
         self.assertGreater(self.complete(question("Which colours?", "landscape.png"), max_tokens=2)
                            .usage.prompt_tokens_details.cached_tokens, 0)
 
@@ -139,7 +139,7 @@ class HttpClientsTest(unittest.TestCase):
             "min_tokens": [999], "seed": ["x"], "n": [0, 99], "stream": [1], "ignore_eos": ["no"], "return_token_ids": [1],
             "logprobs": [1], "top_logprobs": [2, -1], "stop": [1, ["x"] * 17], "priority": ["urgent"], "user": [7, "u" * 300],
             "model": [1], "no_such": [1], "stream_options": [1], "logit_bias": [1], "messages": ["x", []],
-            "tools": [[{}]], "tool_choice": ["required"], "functions": [[{}]], "function_call": [{"name": "f"}], "audio": [{"voice": "x"}],
+            "tools": [7], "tool_choice": ["required", 7, "f"], "parallel_tool_calls": ["no"], "functions": [[{}]], "function_call": [{"name": "f"}], "audio": [{"voice": "x"}],
             "response_format": ["json", {}], "modalities": [["audio"]], "prediction": [{"type": "content"}],
             "web_search_options": [{}], "reasoning_effort": ["high"], "verbosity": ["low"], "best_of": [2], "cache_salt": [7, "s" * 257],
             "moderation": [{}], "stop_token_ids": [1, [1] * 1025], "continue_final_message": [True], "skip_special_tokens": [False]}
@@ -156,8 +156,9 @@ class HttpClientsTest(unittest.TestCase):
             ({"messages": hello, "stream_options": {"x": 1}}, 400, "stream_options.x"),
             ({"messages": [{"content": "x"}]}, 400, "messages[0].role"), ({"messages": [{"role": "user"}]}, 400, "messages[0].content"),
             ({"messages": [{"role": "user", "content": []}]}, 400, "messages[0].content"),
-            ({"messages": [{**hello[0], "tool_calls": [{}]}]}, 400, "messages[0].tool_calls"),
-            ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].role"),
+            ({"messages": [{**hello[0], "tool_calls": [{}]}]}, 400, "messages[0].tool_calls[0]"),
+            ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].tool_call_id"),
+            ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages[0].role"),
             (b'{"messages": [], "stop_token_ids": [' + b"1," * 400_000 + b"1]}", 400, None),
             ({"messages": [{"role": "user", "content": "word " * 5000}]}, 400, "messages"),
             ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, 400, "messages[0].content[0]"),

@@ -15,7 +15,11 @@ REASONS = re.compile("|".join([
     r"tokens\[\d+\]: expected a token id in ",
     r"messages: expected characters of Unicode, found U\+",  # of planes that have none
     r"(response_format|structured_outputs)\b.*: ",  # of schemas, regular expressions and grammars
-    r"(min_tokens|ignore_eos): cannot be used with (response_format|structured_outputs)",
+    r"(min_tokens|ignore_eos): cannot be used with (response_format|structured_outputs|tool_choice)",
+    r"tool_choice: (needs tools|auto is not supported|\"[^\"]*\" is not among tools)",
+    r"tools(\[\d+\])?: (the name|cannot be used together|#|parameters: |has more than)",  # names that are there twice, forms
+    r"messages\[\d+\]\.(content: expected text|tool_calls|tool_call_id: )",  # of which role, and which were made
+    r"choices\[\d+\]: (adds no token|has \d+ tokens, but|prompt: expected fewer than)",
     r".+: (a \w+ picture|the picture|not a picture)",  # a part of a form
     r"the form: a part has no name, ",
 ]))

@@ -95,7 +95,7 @@ ROOMS = {
                      "training/data/scenes", "training/distributed", "training/evaluate",
                      "training/objective", "training/optim", "training/publish",
                      "training/recipe"],
-    "training/service": ["base", "model/checkpoint", "proto", "rpc", "training/publish"],
+    "training/service": ["base", "base/machine", "model/checkpoint", "proto", "rpc", "training/publish"],
     "training/commands": ["base", "model/checkpoint", "rpc", "server/app",
                           "server/config", "server/torch", "training/data",
                           "training/data/scenes", "training/distributed", "training/endpoint",
@@ -104,7 +104,7 @@ ROOMS = {
                           "training/recipe", "training/run", "training/service"],
     "training": ["base/command_line", "base/machine", "model/kernels/cpu", "training/commands"],
     "client/batch": ["base", "proto"],
-    "client": ["base", "base/command_line", "client/batch", "proto"],
+    "client": ["base", "base/command_line", "base/machine", "client/batch", "proto"],
 }
 CODE = (".cc", ".h", ".cu", ".cuh")
 BANNED = [  # (pattern, what to do instead, files that may)

@@ -8,7 +8,9 @@
 #include "base/file.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
+#include "model/config/config.h"
 #include "model/grammar/token_constraint.h"
+#include "model/text/tokenizer.h"
 #include "tests/support/fake_executor.h"
 
 namespace llava::testing {
@@ -31,7 +33,8 @@ constexpr std::int32_t kFirstWord = 300;
 
 class WordExecutor final : public engine::Executor {
  public:
-  WordExecutor(int num_blocks, Duration step_time) : fake_(num_blocks), step_time_(step_time) {}
+  WordExecutor(int num_blocks, Duration step_time, std::vector<std::int32_t> answer)
+      : fake_(num_blocks), step_time_(step_time), answer_(std::move(answer)) {}
 
   absl::Status AddVersion(std::shared_ptr<const engine::LoadedModel> model) override {
     return fake_.AddVersion(std::move(model));
@@ -52,6 +55,8 @@ class WordExecutor final : public engine::Executor {
       for (TokenLogprob& top : token.top) top.token += kFirstWord;
     }
     for (std::size_t i = 0; i < plan.samples.size(); ++i) {
+      const std::size_t said = plan.samples[i].output_ids.size();
+      if (said < answer_.size()) result->tokens[i].token = answer_[said];
       if (plan.samples[i].params->constraint != nullptr) Constrain(plan.samples[i], i, *result);
     }
     return result;
@@ -62,7 +67,7 @@ class WordExecutor final : public engine::Executor {
   // beginning each time: there is no state to lose.
   static void Constrain(const scheduling::Sample& sample, std::size_t i,
                         scheduling::StepResult& result) {
-    const auto answer = sample.params->constraint->Begin();
+    const auto answer = sample.params->constraint->BeginChoice(sample.seed);
     absl::Status status;
     for (const std::int32_t token : sample.output_ids) status.Update(answer->Append(token));
     const auto allowed = answer->Allowed();
@@ -83,6 +88,7 @@ class WordExecutor final : public engine::Executor {
 
   FakeExecutor fake_;
   const Duration step_time_;
+  const std::vector<std::int32_t> answer_;
 };
 
 }  // namespace
@@ -97,6 +103,13 @@ absl::StatusOr<server::BackendModel> FakeBackend::Load(const server::Config& con
                                                        const server::LoadRequest& request) {
   auto model = Describe(config, request.dir, request.device);
   model->model = std::make_shared<FakeModel>(request.version);
+  if (answer.empty()) return model;
+  ASSIGN_OR_RETURN(const model::LlavaConfig checkpoint, model::ReadConfig(request.dir, ""));
+  ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,
+                   model::Tokenizer::Load(request.dir, checkpoint.layout));
+  const std::vector<int> ids = tokenizer.Encode(std::vector{model::TextPart{answer, false}}, true);
+  answer_ids_.assign(ids.begin(), ids.end());
+  answer_ids_.push_back(checkpoint.text.eos_token_ids.at(0));
   return model;
 }
 
@@ -114,7 +127,7 @@ absl::StatusOr<registry::LoadedAdapter> FakeBackend::LoadAdapter(const server::C
 
 absl::StatusOr<std::unique_ptr<engine::Executor>> FakeBackend::MakeExecutor(
     const server::Config&, const std::string&, const engine::LoadedModel&, int num_blocks) {
-  return std::make_unique<WordExecutor>(num_blocks, step_time_);
+  return std::make_unique<WordExecutor>(num_blocks, step_time_, answer_ids_);
 }
 
 }  // namespace llava::testing

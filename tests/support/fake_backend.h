@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/machine/memory.h"
@@ -22,6 +23,7 @@ class FakeBackend final : public server::Backend {
   // Of each device that is no CPU: free and in all.
   std::int64_t device_memory = std::int64_t{8} << 30;
   std::int64_t block_bytes = 4096;
+  std::string answer;  // not empty: what every answer says, unless a form says something else
 
   absl::StatusOr<server::DeviceMemory> MemoryOf(const std::string& device) override {
     const std::int64_t bytes = device == "cpu" ? AvailableMemory() : device_memory;
@@ -53,6 +55,7 @@ class FakeBackend final : public server::Backend {
 
  private:
   const Duration step_time_;
+  std::vector<std::int32_t> answer_ids_;  // and the end
 };
 
 }  // namespace llava::testing

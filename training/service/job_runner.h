@@ -14,8 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
+#include "base/machine/child_process.h"
 #include "base/mutex.h"
-#include "training/service/child_process.h"
 #include "training/service/job.h"
 #include "training/service/job_store.h"
 

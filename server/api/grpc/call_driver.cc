@@ -40,7 +40,7 @@ void CallDriver::Pump() {
     auto event = answer_.TryPop([this] { io_->Post([this] { Pump(); }); });
     if (!event.has_value()) return;
     if (const auto* end = std::get_if<engine::End>(&*event)) return OnEnd(&answer_, *end);
-    if (!OnDelta(answer_, std::get<engine::Delta>(*std::move(event)))) return;
+    if (!OnDelta(answer_, std::get<AnswerDelta>(*std::move(event)))) return;
   }
 }
 

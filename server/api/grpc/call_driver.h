@@ -37,7 +37,7 @@ class CallDriver {
   virtual void OnPrepared() = 0;
 
   // False: the next event waits for Resume(), which may come at once from another thread.
-  virtual bool OnDelta(const Answer& answer, engine::Delta delta) = 0;
+  virtual bool OnDelta(const Answer& answer, AnswerDelta delta) = 0;
 
   // `answer` is null when the call was refused. The driver may be destroyed from here on.
   virtual void OnEnd(const Answer* answer, const engine::End& end) = 0;

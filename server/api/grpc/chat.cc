@@ -1,6 +1,7 @@
 #include "server/api/grpc/chat.h"
 
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +20,8 @@ using llava::v1::ChatRequest;
 using llava::v1::ChatResponse;
 using llava::v1::ChatStreamRequest;
 using llava::v1::ChatStreamResponse;
+using llava::v1::ScoreRequest;
+using llava::v1::ScoreResponse;
 
 struct Edge {
   ChatRunner* runner;
@@ -29,8 +32,16 @@ struct Edge {
 const ChatRequest& RequestOf(const ChatRequest& request) { return request; }
 const ChatRequest& RequestOf(const ChatStreamRequest& request) { return request.request(); }
 
-// One call: its token, its message, then its answer. `Request` is ChatRequest or
-// ChatStreamRequest. Deletes itself when gRPC is done with it.
+const ChatRequest& RequestOf(const ScoreRequest& request) { return request.request(); }
+
+absl::StatusOr<ChatCall> CallOf(const ChatRequest& request) { return ToCall(request, ""); }
+absl::StatusOr<ChatCall> CallOf(const ChatStreamRequest& request) {
+  return ToCall(request.request(), "request.");
+}
+absl::StatusOr<ChatCall> CallOf(const ScoreRequest& request) { return ToScoreCall(request); }
+
+// One call: its token, its message, then its answer. `Request` is ChatRequest, ChatStreamRequest or
+// ScoreRequest. Deletes itself when gRPC is done with it.
 template <typename Request>
 class Reactor : public rpc::RawReactor, protected CallDriver {
  protected:
@@ -64,9 +75,8 @@ class Reactor : public rpc::RawReactor, protected CallDriver {
       return scheduling::WithRetryAfter(parsed, std::chrono::seconds(1));
     }
     RETURN_IF_ERROR(parsed);
-    const ChatRequest& request = RequestOf(message_);
-    options_ = OptionsOf(request);
-    ASSIGN_OR_RETURN(ChatCall call, ToCall(request, prefix_));
+    options_ = OptionsOf(RequestOf(message_));
+    ASSIGN_OR_RETURN(ChatCall call, CallOf(message_));
     RETURN_IF_ERROR(Complete(*std::move(head_), absl::StrCat(prefix_, "tenant"), &call));
     return call;
   }
@@ -96,7 +106,7 @@ class UnaryReactor final : public Reactor<ChatRequest> {
       : Reactor(edge, context, "") {}
 
  private:
-  bool OnDelta(const Answer& answer, engine::Delta delta) override {
+  bool OnDelta(const Answer& answer, AnswerDelta delta) override {
     while (response_.choices_size() <= delta.choice) {
       response_.add_choices()->set_index(response_.choices_size() - 1);
     }
@@ -117,6 +127,36 @@ class UnaryReactor final : public Reactor<ChatRequest> {
   grpc::ByteBuffer sent_;
 };
 
+// Collects how likely the given answers are.
+class ScoreReactor final : public Reactor<ScoreRequest> {
+ public:
+  ScoreReactor(const Edge& edge, grpc::CallbackServerContext* context)
+      : Reactor(edge, context, "request.") {}
+
+ private:
+  bool OnDelta(const Answer& answer, AnswerDelta delta) override {
+    if (!scores_.has_value()) scores_.emplace(answer.scored_tokens());
+    scores_->Add(delta);
+    return true;
+  }
+
+  void OnEnd(const Answer* answer, const engine::End& end) override {
+    absl::Status status = end.status;
+    if (status.ok()) status = scores_->Check();
+    if (answer == nullptr || !status.ok()) return Finish(ToGrpcStatus(status));
+    ScoreResponse response;
+    response.set_model(answer->model().name);
+    response.set_model_version(answer->model().version);
+    FillScores(*scores_, answer->model().processor->tokenizer(), &response);
+    FillUsage(end, answer->prepare_time(), answer->images(), response.mutable_usage());
+    sent_ = rpc::ToBytes(response);
+    StartWriteAndFinish(&sent_, grpc::WriteOptions(), grpc::Status::OK);
+  }
+
+  std::optional<Scores> scores_;  // from the first delta on
+  grpc::ByteBuffer sent_;
+};
+
 // Sends the answer as it comes, one write at a time.
 class StreamReactor final : public Reactor<ChatStreamRequest> {
  public:
@@ -124,7 +164,7 @@ class StreamReactor final : public Reactor<ChatStreamRequest> {
       : Reactor(edge, context, "request.") {}
 
  private:
-  bool OnDelta(const Answer& answer, engine::Delta delta) override {
+  bool OnDelta(const Answer& answer, AnswerDelta delta) override {
     if (broken_) return true;  // nobody listens: only the end still matters
     event_.Clear();
     Name(answer);
@@ -170,6 +210,9 @@ GrpcChat::GrpcChat(ChatRunner* runner, IoPool* io, rpc::CallGuard* guard) {
   });
   AddMethod("/llava.v1.ChatService/ChatStream", [edge](grpc::CallbackServerContext* context) {
     return new StreamReactor(edge, context);
+  });
+  AddMethod("/llava.v1.ChatService/Score", [edge](grpc::CallbackServerContext* context) {
+    return new ScoreReactor(edge, context);
   });
 }
 

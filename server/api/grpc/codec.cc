@@ -28,9 +28,12 @@ absl::StatusOr<model::Role> ToRole(llava::v1::Role role, const std::string& fiel
       return model::Role::kUser;
     case llava::v1::ROLE_ASSISTANT:
       return model::Role::kAssistant;
+    case llava::v1::ROLE_TOOL:
+      return model::Role::kTool;
     default:
-      return FieldError(field, absl::StrCat(static_cast<int>(role),
-                                            ", expected ROLE_SYSTEM, ROLE_USER or ROLE_ASSISTANT"));
+      return FieldError(
+          field, absl::StrCat(static_cast<int>(role),
+                              ", expected ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT or ROLE_TOOL"));
   }
 }
 
@@ -99,7 +102,11 @@ absl::Status AddMessage(const llava::v1::ChatMessage& message, const std::string
                         ChatCall* call) {
   model::ChatMessage neutral;
   ASSIGN_OR_RETURN(neutral.role, ToRole(message.role(), absl::StrCat(field, ".role")));
-  if (message.parts().empty()) {
+  neutral.tool_call_id = message.tool_call_id();
+  for (const llava::v1::ToolCall& tool_call : message.tool_calls()) {
+    neutral.tool_calls.push_back({tool_call.id(), tool_call.name(), tool_call.arguments()});
+  }
+  if (message.parts().empty() && message.tool_calls().empty()) {
     return FieldError(absl::StrCat(field, ".parts"), "is empty, expected text or an image");
   }
   for (int i = 0; i < message.parts_size(); ++i) {
@@ -108,6 +115,40 @@ absl::Status AddMessage(const llava::v1::ChatMessage& message, const std::string
   }
   call->messages.push_back(std::move(neutral));
   return absl::OkStatus();
+}
+
+absl::StatusOr<ToolUse> ToToolUse(const llava::v1::ChatRequest& request, absl::string_view prefix) {
+  ToolUse use{.field = absl::StrCat(prefix, "tools"),
+              .choice_field = absl::StrCat(prefix, "tool_choice")};
+  for (const llava::v1::Tool& tool : request.tools()) {
+    use.functions.push_back(
+        {tool.name(), tool.description(),
+         tool.parameters().empty() ? std::string(kNoParameters) : tool.parameters()});
+  }
+  if (request.has_parallel_tool_calls()) use.parallel = request.parallel_tool_calls();
+  const llava::v1::ToolChoice& choice = request.tool_choice();
+  if (choice.has_function()) {
+    use.choice = ToolUse::Choice::kRequired;
+    use.function = choice.function();
+    if (!use.function.empty()) return use;
+    return FieldError(absl::StrCat(use.choice_field, ".function"), "is empty, expected a name");
+  }
+  switch (choice.mode()) {
+    case llava::v1::TOOL_CHOICE_MODE_UNSPECIFIED:
+    case llava::v1::TOOL_CHOICE_MODE_AUTO:
+      return use;
+    case llava::v1::TOOL_CHOICE_MODE_NONE:
+      use.choice = ToolUse::Choice::kNone;
+      return use;
+    case llava::v1::TOOL_CHOICE_MODE_REQUIRED:
+      use.choice = ToolUse::Choice::kRequired;
+      return use;
+    default:
+      return FieldError(absl::StrCat(use.choice_field, ".mode"),
+                        absl::StrCat(static_cast<int>(choice.mode()),
+                                     ", expected auto, none or "
+                                     "required"));
+  }
 }
 
 SamplingParams ToSampling(const SamplingOptions& from) {
@@ -130,10 +171,10 @@ SamplingParams ToSampling(const SamplingOptions& from) {
   return to;
 }
 
-llava::v1::FinishReason ToFinishReason(scheduling::FinishReason reason) {
+llava::v1::FinishReason ToFinishReason(scheduling::FinishReason reason, bool has_calls) {
   switch (reason) {
     case scheduling::FinishReason::kStop:
-      return llava::v1::FINISH_REASON_STOP;
+      return has_calls ? llava::v1::FINISH_REASON_TOOL_CALLS : llava::v1::FINISH_REASON_STOP;
     case scheduling::FinishReason::kLength:
       return llava::v1::FINISH_REASON_LENGTH;
     case scheduling::FinishReason::kNone:
@@ -189,6 +230,7 @@ absl::StatusOr<ChatCall> ToCall(const llava::v1::ChatRequest& request, absl::str
   if (request.has_format()) {
     ASSIGN_OR_RETURN(call.format, ToFormat(request.format(), absl::StrCat(prefix, "format")));
   }
+  ASSIGN_OR_RETURN(call.tools, ToToolUse(request, prefix));
   for (int i = 0; i < request.messages_size(); ++i) {
     RETURN_IF_ERROR(
         AddMessage(request.messages(i), absl::StrCat(prefix, "messages[", i, "]"), &call));
@@ -196,25 +238,70 @@ absl::StatusOr<ChatCall> ToCall(const llava::v1::ChatRequest& request, absl::str
   return call;
 }
 
+absl::StatusOr<ChatCall> ToScoreCall(const llava::v1::ScoreRequest& request) {
+  const llava::v1::ChatRequest& chat = request.request();
+  const std::pair<const char*, bool> useless[] = {
+      {"sampling", chat.has_sampling()},
+      {"n", chat.n() != 0},
+      {"return_token_ids", chat.return_token_ids()},
+      {"format", chat.has_format()},
+      {"tools", !chat.tools().empty()},
+      {"tool_choice", chat.has_tool_choice()},
+      {"parallel_tool_calls", chat.has_parallel_tool_calls()}};
+  for (const auto& [name, is_there] : useless) {
+    if (is_there) return FieldError(absl::StrCat("request.", name), "is of no use for scores");
+  }
+  ASSIGN_OR_RETURN(ChatCall call, ToCall(chat, "request."));
+  if (request.choices().empty()) return FieldError("choices", "is empty, expected texts");
+  SetContinuations({request.choices().begin(), request.choices().end()}, &call);
+  return call;
+}
+
+void FillScores(const Scores& scores, const model::Tokenizer& tokenizer,
+                llava::v1::ScoreResponse* response) {
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    llava::v1::ScoredChoice* choice = response->add_choices();
+    choice->set_logprob(scores.LogprobOf(i));
+    for (const SampledToken& token : scores.TokensOf(i)) {
+      FillLogprob(token.token, token.logprob, tokenizer, choice->add_tokens());
+    }
+  }
+  response->set_best(static_cast<int>(scores.Best()));
+}
+
 AnswerOptions OptionsOf(const llava::v1::ChatRequest& request) {
   return {.token_ids = request.return_token_ids(),
           .logprobs = request.sampling().has_top_logprobs()};
 }
 
-void FillDelta(const engine::Delta& delta, const AnswerOptions& options,
+void FillDelta(const AnswerDelta& delta, const AnswerOptions& options,
                const model::Tokenizer& tokenizer, llava::v1::ChatStreamResponse* event) {
   event->set_index(delta.choice);
   event->set_text_delta(delta.text);
-  event->set_finish_reason(ToFinishReason(delta.finish));
+  event->set_finish_reason(ToFinishReason(delta.finish, delta.has_calls));
+  for (const CallDelta& call : delta.calls) {
+    llava::v1::ToolCallDelta* out = event->add_tool_calls();
+    out->set_index(call.index);
+    out->set_id(call.id);
+    out->set_name(call.name);
+    out->set_arguments_delta(call.arguments);
+  }
   AddTokens(delta, options, tokenizer, event->mutable_token_ids(), event->mutable_logprobs());
 }
 
-void AppendDelta(const engine::Delta& delta, const AnswerOptions& options,
+void AppendDelta(const AnswerDelta& delta, const AnswerOptions& options,
                  const model::Tokenizer& tokenizer, llava::v1::ChatResponse* response) {
   llava::v1::ChatChoice* choice = response->mutable_choices(delta.choice);
   choice->mutable_text()->append(delta.text);
   if (delta.finish != scheduling::FinishReason::kNone) {
-    choice->set_finish_reason(ToFinishReason(delta.finish));
+    choice->set_finish_reason(ToFinishReason(delta.finish, delta.has_calls));
+  }
+  for (const CallDelta& call : delta.calls) {
+    while (choice->tool_calls_size() <= call.index) choice->add_tool_calls();
+    llava::v1::ToolCall* out = choice->mutable_tool_calls(call.index);
+    if (!call.id.empty()) out->set_id(call.id);
+    if (!call.name.empty()) out->set_name(call.name);
+    out->mutable_arguments()->append(call.arguments);
   }
   AddTokens(delta, options, tokenizer, choice->mutable_token_ids(), choice->mutable_logprobs());
 }

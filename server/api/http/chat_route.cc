@@ -4,6 +4,7 @@
 #include <boost/json/serialize.hpp>
 #include <memory>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -37,11 +38,15 @@ absl::Status Explained(const absl::Status& status) {
   return absl::IsCancelled(status) ? ClientHasGone() : status;
 }
 
-// One POST of /v1/chat/completions. Lives in the coroutine's frame.
+// What is asked for: answers, or how likely given ones are.
+enum class Kind { kChat, kScore };
+
+// One POST of /v1/chat/completions or /v1/score. Lives in the coroutine's frame.
 class Completion {
  public:
-  Completion(ChatRunner* runner, ImageFetcher* fetcher, HttpExchange* exchange)
-      : runner_(runner), fetcher_(fetcher), exchange_(exchange) {}
+  Completion(ChatRunner* runner, ImageFetcher* fetcher, const std::string& build, Kind kind,
+             HttpExchange* exchange)
+      : runner_(runner), fetcher_(fetcher), build_(build), kind_(kind), exchange_(exchange) {}
 
   awaitable<void> Run() {
     arrival_ = runner_->clock().Now();
@@ -63,7 +68,9 @@ class Completion {
       co_return;
     }
     Begin();
-    if (parsed_.stream) {
+    if (kind_ == Kind::kScore) {
+      co_await SendScores();
+    } else if (parsed_.stream) {
       co_await SendStream();
     } else {
       co_await SendWhole();
@@ -73,8 +80,9 @@ class Completion {
  private:
   // Here or in a prepare thread.
   void Parse() {
-    auto parsed = ParseOpenAiRequest(HeaderOf(exchange_->request(), "content-type"),
-                                     exchange_->request().body());
+    const auto parse = kind_ == Kind::kChat ? ParseOpenAiRequest : ParseScoreRequest;
+    auto parsed =
+        parse(HeaderOf(exchange_->request(), "content-type"), exchange_->request().body());
     status_ = parsed.status();
     if (parsed.ok()) parsed_ = *std::move(parsed);
     n_ = parsed_.call.n;
@@ -169,17 +177,20 @@ class Completion {
   void Begin() {
     started_ = true;
     if (cancelled_->load()) answer_.Cancel();
-    head_ = {.id = absl::StrCat("chatcmpl-", exchange_->request_id()),
-             .created = runner_->clock().UnixMillis() / 1000,
-             .model = answer_.model().name,
-             .version = answer_.model().version,
-             .token_ids = parsed_.token_ids,
-             .logprobs = parsed_.logprobs,
-             .usage = parsed_.include_usage};
+    head_ = {
+        .id = absl::StrCat(kind_ == Kind::kChat ? "chatcmpl-" : "score-", exchange_->request_id()),
+        .created = runner_->clock().UnixMillis() / 1000,
+        .model = answer_.model().name,
+        .version = answer_.model().version,
+        .fingerprint =
+            absl::StrCat(answer_.model().version, "-", build_, "-", answer_.model().number_format),
+        .token_ids = parsed_.token_ids,
+        .logprobs = parsed_.logprobs,
+        .usage = parsed_.include_usage};
   }
 
-  awaitable<engine::StreamEvent> Next() {
-    std::optional<engine::StreamEvent> event;
+  awaitable<AnswerEvent> Next() {
+    std::optional<AnswerEvent> event;
     while (!event.has_value()) {
       std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
         event = answer_.TryPop(done);
@@ -195,8 +206,8 @@ class Completion {
   awaitable<void> SendWhole() {
     OpenAiAnswer whole(head_, n_);
     for (;;) {
-      engine::StreamEvent event = co_await Next();
-      if (const auto* delta = std::get_if<engine::Delta>(&event)) {
+      AnswerEvent event = co_await Next();
+      if (const auto* delta = std::get_if<AnswerDelta>(&event)) {
         whole.Add(*delta, tokenizer());
         continue;
       }
@@ -209,9 +220,25 @@ class Completion {
     }
   }
 
+  awaitable<void> SendScores() {
+    Scores scores(answer_.scored_tokens());
+    AnswerEvent event = co_await Next();
+    while (const auto* delta = std::get_if<AnswerDelta>(&event)) {
+      scores.Add(*delta);
+      event = co_await Next();
+    }
+    const auto& end = std::get<engine::End>(event);
+    const absl::Status status = end.status.ok() ? scores.Check() : Explained(end.status);
+    HttpResponse response = status.ok()
+                                ? JsonResponse(ToScores(head_, scores, end.usage, tokenizer()))
+                                : ErrorResponse(status);
+    response.set("X-Model-Version", head_.version);
+    co_await exchange_->Send(std::move(response));
+  }
+
   // An answer that cannot even begin is an error response; later errors are events.
   awaitable<void> SendStream() {
-    engine::StreamEvent event = co_await Next();
+    AnswerEvent event = co_await Next();
     if (const auto* end = std::get_if<engine::End>(&event); end && !end->status.ok()) {
       HttpResponse response = ErrorResponse(Explained(end->status));
       co_await exchange_->Send(std::move(response));
@@ -222,8 +249,8 @@ class Completion {
     head.set("X-Accel-Buffering", "no");  // or nginx keeps events until it has a buffer full
     head.set("X-Model-Version", head_.version);
     bool reached = co_await exchange_->StartStream(std::move(head));
-    while (std::holds_alternative<engine::Delta>(event)) {
-      const auto& delta = std::get<engine::Delta>(event);
+    while (std::holds_alternative<AnswerDelta>(event)) {
+      const auto& delta = std::get<AnswerDelta>(event);
       const bool first = begun_.insert(delta.choice).second;
       std::string text = ServerSentEvent(ToChunk(head_, delta, first, tokenizer()));
       if (reached) reached = co_await exchange_->SendChunk(std::move(text));
@@ -247,6 +274,8 @@ class Completion {
 
   ChatRunner* const runner_;
   ImageFetcher* const fetcher_;
+  const std::string& build_;
+  const Kind kind_;
   HttpExchange* const exchange_;
   TimePoint arrival_;
   OpenAiRequest parsed_;
@@ -263,12 +292,17 @@ class Completion {
 
 }  // namespace
 
-void AddChatRoute(ChatRunner* runner, ImageFetcher* fetcher, HttpRouter* router) {
-  router->Add({http::verb::post, "/v1/chat/completions", rpc::Role::kChat,
-               [runner, fetcher](HttpExchange& exchange) -> awaitable<void> {
-                 Completion completion(runner, fetcher, &exchange);
-                 co_await completion.Run();
-               }});
+void AddChatRoute(ChatRunner* runner, ImageFetcher* fetcher, const std::string& build,
+                  HttpRouter* router) {
+  const auto add = [&](const char* path, Kind kind) {
+    router->Add({http::verb::post, path, rpc::Role::kChat,
+                 [runner, fetcher, build, kind](HttpExchange& exchange) -> awaitable<void> {
+                   Completion completion(runner, fetcher, build, kind, &exchange);
+                   co_await completion.Run();
+                 }});
+  };
+  add("/v1/chat/completions", Kind::kChat);
+  add("/v1/score", Kind::kScore);
 }
 
 }  // namespace llava::api

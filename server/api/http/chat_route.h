@@ -1,6 +1,9 @@
-// OpenAI's chat completions over HTTP: POST /v1/chat/completions.
+// Over HTTP: OpenAI's chat completions, POST /v1/chat/completions, and the log probabilities of
+// given answers, POST /v1/score.
 #ifndef LLAVA_SERVER_API_HTTP_CHAT_ROUTE_H_
 #define LLAVA_SERVER_API_HTTP_CHAT_ROUTE_H_
+
+#include <string>
 
 #include "server/api/http/image_fetcher.h"
 #include "server/api/http/router.h"
@@ -9,7 +12,9 @@
 namespace llava::api {
 
 // All outlive the router. Large bodies are read in the prepare pool, so that io threads stay free.
-void AddChatRoute(ChatRunner* runner, ImageFetcher* fetcher, HttpRouter* router);
+// `build`: which build of the daemon this is, for the fingerprint of answers.
+void AddChatRoute(ChatRunner* runner, ImageFetcher* fetcher, const std::string& build,
+                  HttpRouter* router);
 
 }  // namespace llava::api
 

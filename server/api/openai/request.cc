@@ -17,6 +17,7 @@
 #include "server/api/openai/json_body.h"
 #include "server/api/openai/multipart.h"
 #include "server/api/openai/neutral_fields.h"
+#include "server/api/openai/tools.h"
 
 namespace llava::api {
 namespace {
@@ -183,18 +184,51 @@ absl::StatusOr<model::Role> ToRole(const std::string& name, const std::string& f
   if (name == "user") return model::Role::kUser;
   if (name == "assistant") return model::Role::kAssistant;
   if (name == "system" || name == "developer") return model::Role::kSystem;
-  return FieldError(field, absl::StrCat(name, ": expected system, developer, user or assistant"));
+  if (name == "tool") return model::Role::kTool;
+  return FieldError(field,
+                    absl::StrCat(name, ": expected system, developer, user, assistant or tool"));
 }
 
 // What other fields of a message may say: nothing that would be lost.
 absl::Status CheckMessageField(absl::string_view name, const json::value& value,
                                const std::string& field) {
   if (name == "role" || name == "content" || name == "name" || name == "refusal" ||
-      value.is_null() || (value.is_array() && value.as_array().empty()) ||
+      name == "tool_calls" || name == "tool_call_id" || value.is_null() ||
+      (value.is_array() && value.as_array().empty()) ||
       (value.is_string() && value.as_string().empty())) {
     return absl::OkStatus();
   }
   return FieldError(absl::StrCat(field, ".", Shown(std::string(name))), "is not supported");
+}
+
+absl::Status ReadContent(const json::value* content, const std::string& place, Reading* request,
+                         model::ChatMessage* message) {
+  const bool empty = content == nullptr || content->is_null() ||
+                     (content->is_array() && content->as_array().empty());
+  if (empty && !message->tool_calls.empty()) return absl::OkStatus();
+  if (!empty && content->is_string()) {
+    message->parts.emplace_back(std::string(StdView(content->as_string())));
+    return absl::OkStatus();
+  }
+  if (empty || !content->is_array()) return Wrong(place, "text or a list of parts");
+  for (std::size_t i = 0; i < content->as_array().size(); ++i) {
+    RETURN_IF_ERROR(
+        ReadPart(content->as_array()[i], absl::StrCat(place, "[", i, "]"), request, message));
+  }
+  return absl::OkStatus();
+}
+
+// What a message says of calls of functions.
+absl::Status ReadCalls(const json::object& object, const std::string& field,
+                       model::ChatMessage* message) {
+  const json::value* calls = object.if_contains("tool_calls");
+  if (calls != nullptr && !calls->is_null()) {
+    const std::string place = absl::StrCat(field, ".tool_calls");
+    RETURN_IF_ERROR(ReadToolCalls(*calls, place, &message->tool_calls));
+  }
+  const json::value* id = object.if_contains("tool_call_id");
+  if (id == nullptr || id->is_null()) return absl::OkStatus();
+  return Read(*id, absl::StrCat(field, ".tool_call_id"), &message->tool_call_id);
 }
 
 absl::Status ReadMessage(const json::value& value, const std::string& field, Reading* request) {
@@ -209,18 +243,9 @@ absl::Status ReadMessage(const json::value& value, const std::string& field, Rea
   if (role_value == nullptr) return Wrong(absl::StrCat(field, ".role"), "a role");
   RETURN_IF_ERROR(Read(*role_value, absl::StrCat(field, ".role"), &role));
   ASSIGN_OR_RETURN(message.role, ToRole(role, absl::StrCat(field, ".role")));
-  const json::value* content = object->if_contains("content");
-  const std::string place = absl::StrCat(field, ".content");
-  if (content != nullptr && content->is_string()) {
-    message.parts.emplace_back(std::string(StdView(content->as_string())));
-  } else if (content != nullptr && content->is_array() && !content->as_array().empty()) {
-    for (std::size_t i = 0; i < content->as_array().size(); ++i) {
-      RETURN_IF_ERROR(
-          ReadPart(content->as_array()[i], absl::StrCat(place, "[", i, "]"), request, &message));
-    }
-  } else {
-    return Wrong(place, "text or a list of parts");
-  }
+  RETURN_IF_ERROR(ReadCalls(*object, field, &message));
+  RETURN_IF_ERROR(ReadContent(object->if_contains("content"), absl::StrCat(field, ".content"),
+                              request, &message));
   request->call.messages.push_back(std::move(message));
   return absl::OkStatus();
 }
@@ -322,6 +347,11 @@ std::map<std::string, Reader> AllReaders() {
        [](Value v, Field f, Reading* r) { return ReadResponseFormat(v, f, &r->call.format); }},
       {"structured_outputs",
        [](Value v, Field f, Reading* r) { return ReadStructuredOutputs(v, f, &r->call.format); }},
+      {"tools", [](Value v, Field f, Reading* r) { return ReadTools(v, f, &r->call.tools); }},
+      {"tool_choice",
+       [](Value v, Field f, Reading* r) { return ReadToolChoice(v, f, &r->call.tools); }},
+      {"parallel_tool_calls",
+       [](Value v, Field f, Reading* r) { return Read(v, f, &r->call.tools.parallel); }},
       {"user", [](Value v, Field f, Reading* r) { return Read(v, f, &r->call.tenant); }},
   });
   return readers;
@@ -363,6 +393,21 @@ absl::Status ReadField(const std::string& field, const json::value& value, Readi
   return FieldError(Shown(field), "is not a known field");
 }
 
+// Of a request for scores.
+absl::Status ReadScoreField(const std::string& field, const json::value& value, Reading* request) {
+  if (field == "choices") {
+    std::vector<std::string> choices;
+    if (!value.is_array() || value.as_array().empty()) return Wrong(field, "a list of texts");
+    RETURN_IF_ERROR(ReadStop(value, field, &choices));
+    SetContinuations(std::move(choices), &request->call);
+    return absl::OkStatus();
+  }
+  for (const absl::string_view name : {"model", "messages", "priority", "user", "cache_salt"}) {
+    if (name == field) return ReadField(field, value, request);
+  }
+  return FieldError(Shown(field), "is not a known field");
+}
+
 absl::StatusOr<absl::string_view> RequestPart(const std::vector<FormPart>& parts) {
   for (const FormPart& part : parts) {
     if (part.name == kRequestPart) return part.content;
@@ -370,10 +415,10 @@ absl::StatusOr<absl::string_view> RequestPart(const std::vector<FormPart>& parts
   return FieldError(kRequestPart, "the form has no such part, expected the request as JSON");
 }
 
-}  // namespace
+using FieldReader = absl::Status (*)(const std::string&, const json::value&, Reading*);
 
-absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
-                                                 absl::string_view body) {
+absl::StatusOr<Reading> ReadBody(absl::string_view content_type, absl::string_view body,
+                                 FieldReader read) {
   std::vector<FormPart> parts;
   if (IsForm(content_type)) {
     ASSIGN_OR_RETURN(parts, ParseForm(content_type, body));
@@ -383,11 +428,27 @@ absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
   Reading request;
   request.call.protocol = "http";
   for (const auto& [key, value] : object) {
-    RETURN_IF_ERROR(ReadField(std::string(key), value, &request));
+    RETURN_IF_ERROR(read(std::string(key), value, &request));
   }
   RETURN_IF_ERROR(SettleLogprobs(&request));
   RETURN_IF_ERROR(CheckContinuing(request));
   RETURN_IF_ERROR(ResolveImages(request.image_urls, parts, &request));
+  return request;
+}
+
+}  // namespace
+
+absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
+                                                 absl::string_view body) {
+  ASSIGN_OR_RETURN(Reading request, ReadBody(content_type, body, ReadField));
+  return OpenAiRequest(std::move(request));
+}
+
+absl::StatusOr<OpenAiRequest> ParseScoreRequest(absl::string_view content_type,
+                                                absl::string_view body) {
+  ASSIGN_OR_RETURN(Reading request, ReadBody(content_type, body, ReadScoreField));
+  if (request.call.continuations.empty()) return Wrong("choices", "a list of texts");
+  request.call.sampling.top_logprobs = 0;  // each token's own
   return OpenAiRequest(std::move(request));
 }
 

@@ -36,6 +36,11 @@ struct OpenAiRequest {
 // The part of a form that holds the JSON.
 inline constexpr absl::string_view kRequestPart = "request";
 
+// The same for POST /v1/score: what is to be scored, and of the other fields those that say of what
+// and for whom.
+absl::StatusOr<OpenAiRequest> ParseScoreRequest(absl::string_view content_type,
+                                                absl::string_view body);
+
 // The body is JSON or, as its Content-Type says, a form with the JSON and images as raw bytes.
 // INVALID_ARGUMENT with the path of the field; values are checked later (CheckCall). The body must
 // outlive the request.

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/utf8_stream.h"
+#include "server/api/openai/tools.h"
 
 namespace llava::api {
 namespace {
@@ -15,13 +16,13 @@ json::object Begin(const OpenAiHead& head, const char* kind) {
           {"object", kind},
           {"created", head.created},
           {"model", head.model},
-          {"system_fingerprint", head.version}};
+          {"system_fingerprint", head.fingerprint}};
 }
 
-json::value FinishName(scheduling::FinishReason reason) {
+json::value FinishName(scheduling::FinishReason reason, bool has_calls) {
   switch (reason) {
     case scheduling::FinishReason::kStop:
-      return "stop";
+      return has_calls ? "tool_calls" : "stop";
     case scheduling::FinishReason::kLength:
       return "length";
     case scheduling::FinishReason::kNone:
@@ -72,17 +73,18 @@ json::object ToUsage(const scheduling::Usage& usage) {
 
 }  // namespace
 
-json::object ToChunk(const OpenAiHead& head, const engine::Delta& delta, bool first,
+json::object ToChunk(const OpenAiHead& head, const AnswerDelta& delta, bool first,
                      const model::Tokenizer& tokenizer) {
   json::object content;
   if (first) content["role"] = "assistant";
-  content["content"] = delta.text;
+  if (!delta.calls.empty()) content["tool_calls"] = ToToolCallDeltas(delta.calls);
+  if (!delta.may_call || !delta.text.empty()) content["content"] = delta.text;
   json::array ids, logprobs;
   AddTokens(head, delta, tokenizer, &ids, &logprobs);
   json::object choice = {{"index", delta.choice},
                          {"delta", std::move(content)},
                          {"logprobs", LogprobsOrNull(head, std::move(logprobs))},
-                         {"finish_reason", FinishName(delta.finish)}};
+                         {"finish_reason", FinishName(delta.finish, delta.has_calls)}};
   if (head.token_ids) choice["token_ids"] = std::move(ids);
   json::object chunk = Begin(head, "chat.completion.chunk");
   chunk["choices"] = json::array{std::move(choice)};
@@ -97,9 +99,30 @@ json::object UsageChunk(const OpenAiHead& head, const scheduling::Usage& usage) 
   return chunk;
 }
 
-void OpenAiAnswer::Add(const engine::Delta& delta, const model::Tokenizer& tokenizer) {
+json::object ToScores(const OpenAiHead& head, const Scores& scores, const scheduling::Usage& usage,
+                      const model::Tokenizer& tokenizer) {
+  json::array choices;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    json::array tokens;
+    for (const SampledToken& token : scores.TokensOf(i)) {
+      json::object entry = ToLogprob(token.token, token.logprob, tokenizer);
+      entry["token_id"] = token.token;
+      tokens.push_back(std::move(entry));
+    }
+    choices.push_back(
+        {{"index", i}, {"logprob", scores.LogprobOf(i)}, {"tokens", std::move(tokens)}});
+  }
+  json::object answer = Begin(head, "score");
+  answer["choices"] = std::move(choices);
+  answer["best"] = scores.Best();
+  answer["usage"] = ToUsage(usage);
+  return answer;
+}
+
+void OpenAiAnswer::Add(const AnswerDelta& delta, const model::Tokenizer& tokenizer) {
   Choice& choice = choices_[static_cast<std::size_t>(delta.choice)];
   choice.text += delta.text;
+  choice.calls.insert(choice.calls.end(), delta.calls.begin(), delta.calls.end());
   if (delta.finish != scheduling::FinishReason::kNone) choice.finish = delta.finish;
   AddTokens(head_, delta, tokenizer, &choice.token_ids, &choice.logprobs);
 }
@@ -108,11 +131,14 @@ json::object OpenAiAnswer::Finish(const scheduling::Usage& usage) const {
   json::array choices;
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     const Choice& choice = choices_[i];
-    json::object object = {
-        {"index", i},
-        {"message", {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}}},
-        {"logprobs", LogprobsOrNull(head_, choice.logprobs)},
-        {"finish_reason", FinishName(choice.finish)}};
+    json::object message = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+    const bool has_calls = !choice.calls.empty();
+    if (has_calls) message["tool_calls"] = ToToolCalls(choice.calls);
+    if (has_calls && choice.text.empty()) message["content"] = nullptr;
+    json::object object = {{"index", i},
+                           {"message", std::move(message)},
+                           {"logprobs", LogprobsOrNull(head_, choice.logprobs)},
+                           {"finish_reason", FinishName(choice.finish, has_calls)}};
     if (head_.token_ids) object["token_ids"] = choice.token_ids;
     choices.push_back(std::move(object));
   }

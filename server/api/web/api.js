@@ -93,7 +93,7 @@ export async function streamChat(body, { token, signal, onText }) {
       throw pictureError(response.status, message, param) ?? new ApiError(response.status, message);
     }
     result.model = event.model ?? result.model;
-    result.version = event.system_fingerprint ?? result.version;
+    result.version = event.system_fingerprint?.split("-")[0] ?? result.version;
     result.usage = event.usage ?? result.usage;
     const choice = event.choices?.[0];
     if (choice?.delta?.content) onText(choice.delta.content);

@@ -37,6 +37,34 @@ TEST(FormatGrammar, ChoicesAreTheirOwnCharacters) {
               HasSubstr("has 1025 texts"));
 }
 
+TEST(FormatGrammar, CallsNameTheirFunctionFirstAndKeepTheirReferences) {
+  AnswerFormat calls{.kind = Kind::kCalls, .max_calls = 3};
+  calls.functions = {{"f", "",
+                      R"({"$defs": {"x": {"type": "null"}}, "properties": )"
+                      R"({"a": {"$ref": "#/$defs/x"}, "b": {"$ref": "#"}}})"},
+                     {"g", "", R"({"type": "object"})"}};
+  const std::string grammar = Grammar(calls);
+  EXPECT_THAT(grammar, HasSubstr(R"("f":{"$defs":{"x":{"type":"null"}},"properties":)"
+                                 R"({"a":{"$ref":"#/$defs/f/$defs/x"},"b":{"$ref":"#/$defs/f"}},)"
+                                 R"("type":"object"})"));
+  EXPECT_THAT(grammar, HasSubstr(R"("minItems":1,"maxItems":3)"));
+  EXPECT_THAT(grammar, HasSubstr(R"("properties":{"name":{"const":"g"},"arguments":)"
+                                 R"({"$ref":"#/$defs/g"}},"required":["name","arguments"])"));
+}
+
+TEST(FormatGrammar, ParametersOfAFunctionAreAnObject) {
+  AnswerFormat calls{.kind = Kind::kCalls};
+  const auto grammar = [&](const std::string& parameters) {
+    calls.functions = {{"f", "", parameters}};
+    return Grammar(calls);
+  };
+  EXPECT_THAT(grammar(R"({"type": "string"})"), HasSubstr("#/$defs/f/type: expected \"object\""));
+  EXPECT_THAT(grammar("true"), HasSubstr("#/$defs/f: expected a schema of an object"));
+  EXPECT_THAT(grammar(R"({"properties": {"a": {"not": {}}}})"),
+              HasSubstr("#/$defs/f/properties/a/not: the keyword is not supported"));
+  EXPECT_THAT(grammar(std::string(70'000, ' ')), HasSubstr("bytes of parameters"));
+}
+
 TEST(FormatGrammar, IsBounded) {
   EXPECT_THAT(Grammar({.kind = Kind::kRegex, .text = std::string(kMaxFormatBytes + 1, 'a')}),
               HasSubstr("has 65537 bytes, expected at most 65536"));

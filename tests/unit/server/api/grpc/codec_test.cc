@@ -163,8 +163,8 @@ TEST(CodecTest, TokensAndLogprobsComeWhenAskedFor) {
   EXPECT_TRUE(OptionsOf(request).logprobs);
 }
 
-engine::Delta Word() {
-  engine::Delta delta;
+AnswerDelta Word() {
+  AnswerDelta delta;
   delta.choice = 1;
   delta.text = "hi";
   delta.tokens.push_back({.token = 300, .logprob = -0.5f, .top = {{.token = 301, .logprob = -1}}});

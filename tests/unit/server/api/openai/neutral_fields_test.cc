@@ -16,8 +16,8 @@ absl::Status Check(const char* name, const char* value) {
 
 TEST(NeutralFieldsTest, WhatAsksForNothingPasses) {
   const std::pair<const char*, const char*> passes[] = {
-      {"tools", "[]"},
-      {"tool_choice", "\"auto\""},
+      {"functions", "[]"},
+      {"function_call", "\"auto\""},
       {"modalities", R"(["text"])"},
       {"reasoning_effort", "\"none\""},
       {"moderation", "null"},
@@ -40,8 +40,8 @@ TEST(NeutralFieldsTest, WhatAsksForNothingPasses) {
 
 TEST(NeutralFieldsTest, WhatWouldChangeTheAnswerIsRefusedByName) {
   const std::pair<const char*, const char*> refused[] = {
-      {"tools", "[{}]"},
-      {"tool_choice", "\"required\""},
+      {"functions", "[{}]"},
+      {"function_call", R"({"name": "f"})"},
       {"modalities", R"(["audio"])"},
       {"reasoning_effort", "\"high\""},
       {"verbosity", "\"low\""},

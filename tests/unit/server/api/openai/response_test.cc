@@ -10,9 +10,9 @@ namespace {
 
 class OpenAiResponseTest : public ::testing::Test {
  protected:
-  static engine::Delta Word(int choice, const std::string& text,
-                            scheduling::FinishReason finish = scheduling::FinishReason::kNone) {
-    engine::Delta delta;
+  static AnswerDelta Word(int choice, const std::string& text,
+                          scheduling::FinishReason finish = scheduling::FinishReason::kNone) {
+    AnswerDelta delta;
     delta.choice = choice;
     delta.text = text;
     delta.tokens.push_back(
@@ -23,14 +23,15 @@ class OpenAiResponseTest : public ::testing::Test {
 
   const model::Tokenizer tokenizer_ =
       *model::Tokenizer::Load(model::GoldenCheckpointDir(), model::Layout::kHuggingFace);
-  OpenAiHead head_{.id = "chatcmpl-1", .created = 7, .model = "m", .version = "v"};
+  OpenAiHead head_{
+      .id = "chatcmpl-1", .created = 7, .model = "m", .version = "v", .fingerprint = "v-b-float32"};
 };
 
 TEST_F(OpenAiResponseTest, OnlyTheFirstChunkOfAChoiceNamesTheRole) {
   const auto first = ToChunk(head_, Word(1, "a"), true, tokenizer_);
   EXPECT_EQ(first.at("object").as_string(), "chat.completion.chunk");
   EXPECT_EQ(first.at("id").as_string(), "chatcmpl-1");
-  EXPECT_EQ(first.at("system_fingerprint").as_string(), "v");
+  EXPECT_EQ(first.at("system_fingerprint").as_string(), "v-b-float32");
   const auto& choice = first.at("choices").at(0);
   EXPECT_EQ(choice.at("index").as_int64(), 1);
   EXPECT_EQ(choice.at("delta").at("role").as_string(), "assistant");

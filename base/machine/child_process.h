@@ -1,7 +1,7 @@
-// A child process with its output in a file. It ends with its parent, whatever ends that: a job
-// that the service would start again can never still be running.
-#ifndef LLAVA_TRAINING_SERVICE_CHILD_PROCESS_H_
-#define LLAVA_TRAINING_SERVICE_CHILD_PROCESS_H_
+// A child process with its output in a file. It ends with its parent, whatever ends that: what a
+// parent would start again can never still be running.
+#ifndef LLAVA_BASE_MACHINE_CHILD_PROCESS_H_
+#define LLAVA_BASE_MACHINE_CHILD_PROCESS_H_
 
 #include <sys/types.h>
 
@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace llava::training {
+namespace llava {
 
 // Used by one thread, which must live as long as the child (PR_SET_PDEATHSIG watches the thread).
 class ChildProcess {
@@ -38,6 +38,6 @@ class ChildProcess {
   int pidfd_ = -1;
 };
 
-}  // namespace llava::training
+}  // namespace llava
 
-#endif  // LLAVA_TRAINING_SERVICE_CHILD_PROCESS_H_
+#endif  // LLAVA_BASE_MACHINE_CHILD_PROCESS_H_

@@ -1,4 +1,4 @@
-#include "training/service/child_process.h"
+#include "base/machine/child_process.h"
 
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -12,7 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace llava::training {
+namespace llava {
 namespace {
 
 // In the child, between fork and exec: only calls that are safe there.
@@ -95,4 +95,4 @@ void ChildProcess::Signal(int number) {
   if (pid_ > 0) ::kill(-pid_, number);
 }
 
-}  // namespace llava::training
+}  // namespace llava

@@ -1,0 +1,155 @@
+#include "server/api/openai/tools.h"
+
+#include <algorithm>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <initializer_list>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/field_error.h"
+#include "base/status_macros.h"
+#include "base/utf8_stream.h"
+
+namespace llava::api {
+namespace {
+
+namespace json = boost::json;
+
+absl::Status Wrong(const std::string& field, absl::string_view expected) {
+  return FieldError(field, absl::StrCat("expected ", expected));
+}
+
+// An object that has no other members than those that are null.
+absl::Status CheckMembers(const json::object& object, const std::string& field,
+                          std::initializer_list<json::string_view> names) {
+  for (const auto& [key, value] : object) {
+    const json::string_view name = key;
+    if (value.is_null() || std::find(names.begin(), names.end(), name) != names.end()) continue;
+    const std::string shown(name.data(), std::min<std::size_t>(name.size(), 64));
+    return FieldError(absl::StrCat(field, ".", Utf8Repair(shown)), "is not a known field");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadText(const json::object& object, const char* name, const std::string& field,
+                      bool needed, std::string* out) {
+  const json::value* value = object.if_contains(name);
+  if (!needed && (value == nullptr || value->is_null())) return absl::OkStatus();
+  if (value == nullptr || !value->is_string()) return Wrong(absl::StrCat(field, ".", name), "text");
+  *out = std::string(value->as_string().data(), value->as_string().size());
+  return absl::OkStatus();
+}
+
+// {"type": "function", "function": {...}}, whose function is returned; `more`: another member.
+absl::StatusOr<const json::object*> FunctionIn(const json::value& value, const std::string& field,
+                                               json::string_view more) {
+  const json::object* object = value.if_object();
+  const json::value* function = object == nullptr ? nullptr : object->if_contains("function");
+  const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
+  const bool typed = type == nullptr || *type == json::value("function");
+  if (function == nullptr || !function->is_object() || !typed) {
+    return Wrong(field, R"({"type": "function", "function": {"name": ...}})");
+  }
+  RETURN_IF_ERROR(CheckMembers(*object, field, {"type", "function", more}));
+  return &function->as_object();
+}
+
+absl::StatusOr<model::ToolFunction> ReadFunction(const json::object& object,
+                                                 const std::string& field) {
+  RETURN_IF_ERROR(CheckMembers(object, field, {"name", "description", "parameters", "strict"}));
+  model::ToolFunction function;
+  RETURN_IF_ERROR(ReadText(object, "name", field, true, &function.name));
+  RETURN_IF_ERROR(ReadText(object, "description", field, false, &function.description));
+  const json::value* strict = object.if_contains("strict");
+  if (strict != nullptr && !strict->is_bool() && !strict->is_null()) {
+    return Wrong(absl::StrCat(field, ".strict"), "true or false");
+  }
+  const json::value* parameters = object.if_contains("parameters");
+  if (parameters == nullptr || parameters->is_null()) {
+    function.parameters = kNoParameters;
+  } else if (parameters->is_object()) {
+    function.parameters = json::serialize(*parameters);
+  } else {
+    return Wrong(absl::StrCat(field, ".parameters"), "a JSON Schema of an object");
+  }
+  return function;
+}
+
+json::object Begun(const CallDelta& delta) {
+  return {{"id", delta.id},
+          {"type", "function"},
+          {"function", {{"name", delta.name}, {"arguments", delta.arguments}}}};
+}
+
+}  // namespace
+
+absl::Status ReadTools(const json::value& value, const std::string& field, ToolUse* use) {
+  if (!value.is_array()) return Wrong(field, "a list of functions");
+  for (std::size_t i = 0; i < value.as_array().size(); ++i) {
+    const std::string place = absl::StrCat(field, "[", i, "]");
+    ASSIGN_OR_RETURN(const json::object* object, FunctionIn(value.as_array()[i], place, ""));
+    ASSIGN_OR_RETURN(model::ToolFunction function,
+                     ReadFunction(*object, absl::StrCat(place, ".function")));
+    use->functions.push_back(std::move(function));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadToolChoice(const json::value& value, const std::string& field, ToolUse* use) {
+  if (value == json::value("none")) {
+    use->choice = ToolUse::Choice::kNone;
+  } else if (value == json::value("auto")) {
+    use->choice = ToolUse::Choice::kAuto;
+  } else if (value == json::value("required")) {
+    use->choice = ToolUse::Choice::kRequired;
+  } else if (value.is_object()) {
+    ASSIGN_OR_RETURN(const json::object* function, FunctionIn(value, field, ""));
+    RETURN_IF_ERROR(CheckMembers(*function, absl::StrCat(field, ".function"), {"name"}));
+    use->choice = ToolUse::Choice::kRequired;
+    return ReadText(*function, "name", absl::StrCat(field, ".function"), true, &use->function);
+  } else {
+    return Wrong(field, R"("none", "auto", "required" or {"type": "function", "function": ...})");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadToolCalls(const json::value& value, const std::string& field,
+                           std::vector<model::ToolCall>* calls) {
+  if (!value.is_array()) return Wrong(field, "a list of calls");
+  for (std::size_t i = 0; i < value.as_array().size(); ++i) {
+    const json::value& item = value.as_array()[i];
+    const std::string place = absl::StrCat(field, "[", i, "]");
+    ASSIGN_OR_RETURN(const json::object* function, FunctionIn(item, place, "id"));
+    model::ToolCall call;
+    RETURN_IF_ERROR(ReadText(item.as_object(), "id", place, true, &call.id));
+    const std::string there = absl::StrCat(place, ".function");
+    RETURN_IF_ERROR(CheckMembers(*function, there, {"name", "arguments"}));
+    RETURN_IF_ERROR(ReadText(*function, "name", there, true, &call.name));
+    RETURN_IF_ERROR(ReadText(*function, "arguments", there, true, &call.arguments));
+    calls->push_back(std::move(call));
+  }
+  return absl::OkStatus();
+}
+
+json::array ToToolCallDeltas(const std::vector<CallDelta>& deltas) {
+  json::array calls;
+  for (const CallDelta& delta : deltas) {
+    json::object call = {{"index", delta.index}};
+    if (delta.name.empty()) {
+      call["function"] = {{"arguments", delta.arguments}};
+    } else {
+      for (auto& [key, value] : Begun(delta)) call[key] = std::move(value);
+    }
+    calls.push_back(std::move(call));
+  }
+  return calls;
+}
+
+json::array ToToolCalls(const std::vector<CallDelta>& deltas) {
+  json::array calls;
+  for (const CallDelta& call : Joined(deltas)) calls.push_back(Begun(call));
+  return calls;
+}
+
+}  // namespace llava::api

@@ -1,0 +1,97 @@
+#include "server/api/openai/tools.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/field_error.h"
+
+namespace llava::api {
+namespace {
+
+namespace json = boost::json;
+
+TEST(ReadToolsTest, FunctionsAreRead) {
+  ToolUse use;
+  const absl::Status status =
+      ReadTools(json::parse(R"([{"type": "function", "function": {"name": "f", "description": "d",
+                      "strict": true, "parameters": {"type": "object"}}},
+                      {"type": "function", "function": {"name": "g", "description": null}}])"),
+                "tools", &use);
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_EQ(use.functions.size(), 2u);
+  EXPECT_EQ(use.functions[0].name, "f");
+  EXPECT_EQ(use.functions[0].description, "d");
+  EXPECT_EQ(use.functions[0].parameters, R"({"type":"object"})");
+  EXPECT_EQ(use.functions[1].parameters, kNoParameters);
+}
+
+TEST(ReadToolsTest, WhatIsWrongIsNamed) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"{}", "tools"},
+      {"[1]", "tools[0]"},
+      {R"([{"type": "custom", "custom": {}}])", "tools[0]"},
+      {R"([{"type": "function", "function": {}}])", "tools[0].function.name"},
+      {R"([{"type": "function", "function": {"name": "f"}, "x": 1}])", "tools[0].x"},
+      {R"([{"type": "function", "function": {"name": "f", "y": 1}}])", "tools[0].function.y"},
+      {R"([{"type": "function", "function": {"name": "f", "strict": 1}}])",
+       "tools[0].function.strict"},
+      {R"([{"type": "function", "function": {"name": "f", "parameters": []}}])",
+       "tools[0].function.parameters"},
+  };
+  for (const auto& [text, field] : cases) {
+    ToolUse use;
+    EXPECT_EQ(FieldOf(ReadTools(json::parse(text), "tools", &use)), field) << text;
+  }
+}
+
+TEST(ReadToolChoiceTest, WordsAndAFunction) {
+  const auto read = [](const char* text) {
+    ToolUse use;
+    const absl::Status status = ReadToolChoice(json::parse(text), "tool_choice", &use);
+    return std::pair(FieldOf(status), use);
+  };
+  EXPECT_EQ(read("\"none\"").second.choice, ToolUse::Choice::kNone);
+  EXPECT_EQ(read("\"auto\"").second.choice, ToolUse::Choice::kAuto);
+  EXPECT_EQ(read("\"required\"").second.choice, ToolUse::Choice::kRequired);
+  const auto named = read(R"({"type": "function", "function": {"name": "f"}})").second;
+  EXPECT_EQ(named.choice, ToolUse::Choice::kRequired);
+  EXPECT_EQ(named.function, "f");
+  EXPECT_EQ(read("\"f\"").first, "tool_choice");
+  EXPECT_EQ(read(R"({"type": "function", "function": {}})").first, "tool_choice.function.name");
+  EXPECT_EQ(read(R"({"type": "allowed_tools", "allowed_tools": {}})").first, "tool_choice");
+}
+
+TEST(ReadToolCallsTest, CallsAreReadStrictly) {
+  std::vector<model::ToolCall> calls;
+  const char text[] =
+      R"([{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}])";
+  ASSERT_TRUE(ReadToolCalls(json::parse(text), "c", &calls).ok());
+  ASSERT_EQ(calls.size(), 1u);
+  EXPECT_EQ(calls[0].id, "1");
+  EXPECT_EQ(calls[0].arguments, "{}");
+  EXPECT_EQ(FieldOf(ReadToolCalls(json::parse("[{}]"), "c", &calls)), "c[0]");
+  EXPECT_EQ(FieldOf(ReadToolCalls(
+                json::parse(R"([{"function": {"name": "f", "arguments": "{}"}}])"), "c", &calls)),
+            "c[0].id");
+}
+
+TEST(ToToolCallsTest, DeltasAndWholeCalls) {
+  const std::vector<CallDelta> deltas = {{.index = 0, .id = "a", .name = "f"},
+                                         {.index = 0, .arguments = "{\"x\""},
+                                         {.index = 0, .arguments = ": 1}"},
+                                         {.index = 1, .id = "b", .name = "g", .arguments = "{}"}};
+  EXPECT_EQ(json::serialize(ToToolCallDeltas({deltas[0], deltas[1]})),
+            R"([{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}},)"
+            R"({"index":0,"function":{"arguments":"{\"x\""}}])");
+  EXPECT_EQ(json::serialize(ToToolCalls(deltas)),
+            R"([{"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\": 1}"}},)"
+            R"({"id":"b","type":"function","function":{"name":"g","arguments":"{}"}}])");
+}
+
+}  // namespace
+}  // namespace llava::api
