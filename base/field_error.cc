@@ -4,10 +4,12 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "base/utf8_stream.h"
 
 namespace llava {
 namespace {
 constexpr absl::string_view kFieldPayload = "llava/field";
+constexpr absl::string_view kCut = "...";
 }  // namespace
 
 absl::Status FieldError(absl::string_view field, absl::string_view message) {
@@ -19,9 +21,19 @@ absl::Status WithField(absl::Status status, absl::string_view field) {
   return status;
 }
 
+std::string MessageOf(const absl::Status& status) {
+  const absl::string_view message = status.message();
+  std::string text = Utf8Repair(StdView(message.substr(0, kMaxMessageBytes + 1)));
+  if (text.size() <= kMaxMessageBytes) return text;
+  // Up to the last whole character that fits.
+  std::size_t end = kMaxMessageBytes - kCut.size();
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return absl::StrCat(text.substr(0, end), kCut);
+}
+
 std::string FieldOf(const absl::Status& status) {
   const auto payload = status.GetPayload(kFieldPayload);
-  return payload.has_value() ? std::string(*payload) : "";
+  return payload.has_value() ? Utf8Repair(std::string(*payload)) : "";
 }
 
 absl::Status UnderField(absl::string_view prefix, const absl::Status& status) {

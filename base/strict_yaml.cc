@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 
@@ -15,6 +16,11 @@ constexpr std::size_t kLongestName = 100;
 
 std::string Join(const std::string& path, std::string_view key) {
   return path.empty() ? std::string(key) : absl::StrCat(path, ".", std::string(key));
+}
+
+// A text that is read may be no UTF-8, and as long as its file; what is said of it is a line.
+absl::Status Mistake(const std::string& what) {
+  return absl::InvalidArgumentError(MessageOf(absl::InvalidArgumentError(what)));
 }
 
 std::string TypeText(const YAML::Node& node) {
@@ -71,12 +77,12 @@ absl::StatusOr<StrictYaml> StrictYaml::Parse(const std::string& text, const std:
   try {
     const YAML::Node root = YAML::Load(text);
     if (root.IsMap() || root.IsNull()) return StrictYaml(source, "", root);
-    return absl::InvalidArgumentError(absl::StrCat(source, ":", root.Mark().line + 1, ": is ",
-                                                   TypeText(root), ", expected a mapping"));
+    return Mistake(absl::StrCat(source, ":", root.Mark().line + 1, ": is ", TypeText(root),
+                                ", expected a mapping"));
   } catch (const YAML::Exception& e) {
-    return absl::InvalidArgumentError(absl::StrCat(source, ":", e.mark.line + 1, ": ", e.msg));
+    return Mistake(absl::StrCat(source, ":", e.mark.line + 1, ": ", e.msg));
   } catch (const std::exception& e) {
-    return absl::InvalidArgumentError(absl::StrCat(source, ": ", e.what()));
+    return Mistake(absl::StrCat(source, ": ", e.what()));
   }
 }
 
@@ -210,8 +216,8 @@ void StrictYaml::Fail(std::string_view key, std::string_view what) {
 
 void StrictYaml::FailAt(const YAML::Node& node, const std::string& path, std::string_view what) {
   if (!status_.ok()) return;
-  status_ = absl::InvalidArgumentError(
-      absl::StrCat(file_, ":", node.Mark().line + 1, ": ", path, ": ", std::string(what)));
+  status_ =
+      Mistake(absl::StrCat(file_, ":", node.Mark().line + 1, ": ", path, ": ", std::string(what)));
 }
 
 absl::Status StrictYaml::Finish() {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <set>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -116,6 +117,17 @@ absl::StatusOr<const Auth::Token*> Auth::Find(const std::vector<Token>& tokens,
   }
   if (match == nullptr) return absl::UnauthenticatedError("authorization: the token is not known");
   return match;
+}
+
+bool Auth::has_several_tenants() const {
+  const std::shared_ptr<const List> list = tokens_->Get();
+  if (!list->has_value()) return false;
+  std::set<std::string> names;
+  for (const Token& token : **list) {
+    if (token.tenants) return true;
+    if (token.chat) names.insert(token.name);
+  }
+  return names.size() > 1;
 }
 
 absl::StatusOr<Caller> Auth::CheckAny(absl::string_view authorization) const {

@@ -61,6 +61,10 @@ class Auth {
   // Whether everybody may do everything.
   bool open() const { return !tokens_->Get()->has_value(); }
 
+  // Whether requests may be accounted to more than one tenant that is known by its token: tokens
+  // with several names, or one with the role `tenants`. False when open.
+  bool has_several_tenants() const;
+
   // For calls that come from now on: the tokens of `other`.
   void Replace(const Auth& other) { tokens_->Set(other.tokens_->Get()); }
 

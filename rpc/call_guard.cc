@@ -20,11 +20,17 @@ constexpr std::int64_t kWorthTrimming = std::int64_t{4} << 20;
 
 absl::StatusOr<Caller> CallGuard::Authenticate(const grpc::ServerContextBase& context,
                                                Role role) const {
-  return auth_->Check(MetadataOf(context, "authorization"), role);
+  return Told(context, auth_->Check(MetadataOf(context, "authorization"), role));
 }
 
 absl::StatusOr<Caller> CallGuard::AuthenticateAny(const grpc::ServerContextBase& context) const {
-  return auth_->CheckAny(MetadataOf(context, "authorization"));
+  return Told(context, auth_->CheckAny(MetadataOf(context, "authorization")));
+}
+
+absl::StatusOr<Caller> CallGuard::Told(const grpc::ServerContextBase& context,
+                                       absl::StatusOr<Caller> caller) const {
+  if (caller.ok() && tell_ != nullptr) tell_(context.peer());
+  return caller;
 }
 
 absl::Status CallGuard::Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* message,

@@ -9,12 +9,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "rpc/auth.h"
+#include "rpc/message_waits.h"
 #include "rpc/wire_check.h"
 
 namespace llava::rpc {
@@ -24,6 +26,7 @@ class CallGuard {
  public:
   struct Limits {
     WireLimits wire;
+    MessageWaits::Limits waits{};
     // Of all messages that are being parsed or turned into requests: their bytes, and
     // kBytesOfField for each of their fields.
     std::int64_t max_parsing_bytes = std::int64_t{256} << 20;
@@ -53,7 +56,17 @@ class CallGuard {
 
   // `auth` outlives the guard.
   explicit CallGuard(const Auth* auth) : CallGuard(auth, Limits{}) {}
-  CallGuard(const Auth* auth, const Limits& limits) : auth_(auth), limits_(limits) {}
+  CallGuard(const Auth* auth, const Limits& limits)
+      : auth_(auth), limits_(limits), waits_(limits.waits) {}
+
+  // Told the peer, as gRPC names it, of each call that is authenticated. Set before the first one;
+  // any thread calls it.
+  void WhenAuthenticated(std::function<void(const std::string& peer)> tell) {
+    tell_ = std::move(tell);
+  }
+
+  // Where calls wait for their message.
+  MessageWaits& waits() { return waits_; }
 
   // Errors are those of Auth::Check.
   absl::StatusOr<Caller> Authenticate(const grpc::ServerContextBase& context, Role role) const;
@@ -71,11 +84,15 @@ class CallGuard {
   absl::Status Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* message, Share* share);
 
  private:
+  absl::StatusOr<Caller> Told(const grpc::ServerContextBase& context,
+                              absl::StatusOr<Caller> caller) const;
   absl::Status Charge(std::int64_t bytes, Share* share);
   void Release(std::int64_t bytes);
 
   const Auth* const auth_;
   const Limits limits_;
+  std::function<void(const std::string& peer)> tell_;
+  MessageWaits waits_;
   std::atomic<std::int64_t> parsing_bytes_ = 0;
 };
 

@@ -1,7 +1,6 @@
 #include "rpc/connection_acceptor.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,12 +21,9 @@ namespace {
 
 // After an accept() that failed. What it lacks comes back when somebody closes something.
 constexpr auto kPause = std::chrono::milliseconds(100);
-
-// Of a socket; 0 when the descriptor is closed. No two open sockets share one.
-std::uint64_t InodeOf(int fd) {
-  struct stat info = {};
-  return fstat(fd, &info) == 0 ? info.st_ino : 0;
-}
+constexpr auto kTick = std::chrono::seconds(1);
+// Between two looks at what newcomers send, as long as there are any.
+constexpr auto kLook = std::chrono::milliseconds(20);
 
 int OpenSpare() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
@@ -58,6 +54,8 @@ void ConnectionTable::ForgetClosed(const asio::ip::address* peer) {
 ConnectionAcceptor::ConnectionAcceptor(const AcceptorOptions& options)
     : socket_(io_),
       pause_(io_),
+      second_(io_),
+      look_(io_),
       table_(options.max_connections, options.max_per_address),
       spare_(OpenSpare()) {}
 
@@ -87,9 +85,11 @@ absl::Status ConnectionAcceptor::Bind(const std::string& listen) {
   return absl::OkStatus();
 }
 
-void ConnectionAcceptor::Start(HandOver hand_over) {
+void ConnectionAcceptor::Start(HandOver hand_over, std::function<void()> tick) {
   hand_over_ = std::move(hand_over);
+  tick_ = std::move(tick);
   Accept();
+  Tick();
   thread_ = std::jthread([this] { io_.run(); });
 }
 
@@ -115,6 +115,8 @@ void ConnectionAcceptor::OnAccepted(const boost::system::error_code& error, tcp:
     socket.non_blocking(true, gone);
     const int fd = socket.release(gone);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
+    newcomers_.Add(fd, peer);
+    if (!looks_) WatchNewcomers();
     hand_over_(fd);
   }
   Accept();
@@ -132,11 +134,33 @@ void ConnectionAcceptor::RefuseOne() {
   spare_ = OpenSpare();
 }
 
+void ConnectionAcceptor::Tick() {
+  second_.expires_after(kTick);
+  second_.async_wait([this](const boost::system::error_code& error) {
+    if (error || !socket_.is_open()) return;
+    tick_();
+    Tick();
+  });
+}
+
+void ConnectionAcceptor::WatchNewcomers() {
+  looks_ = true;
+  look_.expires_after(kLook);
+  look_.async_wait([this](const boost::system::error_code& error) {
+    looks_ = false;
+    if (error || !socket_.is_open()) return;
+    newcomers_.Look(clock_.Now());
+    if (!newcomers_.empty()) WatchNewcomers();
+  });
+}
+
 void ConnectionAcceptor::Stop() {
   asio::post(io_, [this] {
     boost::system::error_code ignored;
     socket_.close(ignored);
     pause_.cancel();
+    second_.cancel();
+    look_.cancel();
   });
   if (thread_.joinable()) thread_.join();
   if (spare_ >= 0) ::close(std::exchange(spare_, -1));

@@ -15,6 +15,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/clock.h"
+#include "rpc/bytes_arrived.h"
+#include "rpc/newcomers.h"
 
 namespace llava::rpc {
 
@@ -64,8 +68,12 @@ class ConnectionAcceptor {
   int port() const { return port_; }
   int listening_fd() { return socket_.native_handle(); }
 
-  // Accepts from now on. `hand_over` is called by the acceptor's thread and must not block.
-  void Start(HandOver hand_over);
+  // Accepts from now on. Both are called by the acceptor's thread and must not block; `tick` once a
+  // second.
+  void Start(HandOver hand_over, std::function<void()> tick);
+
+  // A call on the connection of this peer, as gRPC names it, has shown a token. Any thread.
+  void Prove(absl::string_view peer) { newcomers_.Prove(peer); }
 
   // Closes the listening socket. After it `hand_over` is not called any more.
   void Stop();
@@ -76,12 +84,20 @@ class ConnectionAcceptor {
   void Accept();
   void OnAccepted(const boost::system::error_code& error, boost::asio::ip::tcp::socket socket);
   void RefuseOne();
+  void Tick();
+  void WatchNewcomers();
 
   boost::asio::io_context io_;
   boost::asio::ip::tcp::acceptor socket_;
   boost::asio::steady_timer pause_;
+  boost::asio::steady_timer second_;
+  boost::asio::steady_timer look_;
+  bool looks_ = false;  // look_ is set
   ConnectionTable table_;
+  Newcomers newcomers_{{}, BytesArrived};
+  const RealClock clock_;
   HandOver hand_over_;
+  std::function<void()> tick_;
   int port_ = 0;
   int spare_ = -1;  // a descriptor to give up when there is no other
   std::jthread thread_;

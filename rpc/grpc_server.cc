@@ -65,6 +65,7 @@ GrpcServer::GrpcServer(const GrpcOptions& options, std::unique_ptr<ConnectionAcc
                        CallGuard* guard)
     : health_(options.service_names),
       reflection_(Reflected(options.service_names), guard),
+      guard_(guard),
       acceptor_(std::move(acceptor)) {}
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
@@ -101,12 +102,14 @@ absl::Status GrpcServer::Build(const GrpcOptions& options,
     return absl::UnavailableError(absl::StrCat(
         "listen: ", options.listen, ": gRPC does not start, probably for its TLS files"));
   }
-  acceptor_->Start([this](int fd) {
+  guard_->WhenAuthenticated([this](const std::string& peer) { acceptor_->Prove(peer); });
+  const auto hand_over = [this](int fd) {
     grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
     connection.listener_fd = acceptor_->listening_fd();
     connection.fd = fd;
     connections_->HandleNewConnection(&connection);
-  });
+  };
+  acceptor_->Start(hand_over, [this] { guard_->waits().EndOverdue(RealClock().Now()); });
   return absl::OkStatus();
 }
 

@@ -69,6 +69,7 @@ class GrpcServer {
 
   HealthService health_;
   ReflectionService reflection_;
+  CallGuard* const guard_;
   std::shared_ptr<TlsCredentials> tls_;  // null: plain text
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections_;

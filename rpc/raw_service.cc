@@ -15,9 +15,16 @@ constexpr auto kType = grpc::internal::RpcMethod::BIDI_STREAMING;
 
 }  // namespace
 
-absl::Status BlockingCall::Read(CallGuard* guard, google::protobuf::Message* message) {
+absl::Status BlockingCall::Read(const std::string& caller, CallGuard* guard,
+                                google::protobuf::Message* message) {
+  const auto place = guard->waits().Enter(caller, RealClock().Now(),
+                                          [this](const absl::Status&) { context_->TryCancel(); });
   grpc::ByteBuffer bytes;
-  if (!stream_->Read(&bytes)) return absl::InvalidArgumentError("the call has no message");
+  const bool has_message = stream_->Read(&bytes);
+  if (!guard->waits().Leave(place)) {
+    return absl::CancelledError("the call's message was not waited for any longer");
+  }
+  if (!has_message) return absl::InvalidArgumentError("the call has no message");
   return guard->Parse(&bytes, message, &share_);
 }
 

@@ -25,21 +25,21 @@ class BlockingCall {
  public:
   using Stream = grpc::ServerReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>;
 
-  BlockingCall(const grpc::ServerContext* context, Stream* stream)
-      : context_(context), stream_(stream) {}
+  BlockingCall(grpc::ServerContext* context, Stream* stream) : context_(context), stream_(stream) {}
 
   const grpc::ServerContext& context() const { return *context_; }
   bool IsCancelled() const { return context_->IsCancelled(); }
 
-  // Waits for the message of the call. Errors are those of CallGuard::Parse; INVALID_ARGUMENT when
-  // there is none. Call once.
-  absl::Status Read(CallGuard* guard, google::protobuf::Message* message);
+  // Waits for the message of the call of `caller`. Errors are those of CallGuard::Parse;
+  // INVALID_ARGUMENT when there is none, CANCELLED when it takes too long. Call once.
+  absl::Status Read(const std::string& caller, CallGuard* guard,
+                    google::protobuf::Message* message);
 
   // False when the client has gone.
   bool Write(const google::protobuf::Message& message) { return stream_->Write(ToBytes(message)); }
 
  private:
-  const grpc::ServerContext* const context_;
+  grpc::ServerContext* const context_;
   Stream* const stream_;
   CallGuard::Share share_;
 };

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "grpc/reflection/v1/reflection.pb.h"
 
 namespace llava::rpc {
@@ -78,7 +79,7 @@ class ReflectionService::Call final : public RawReactor {
     if (known.ok()) {
       StartRead(&bytes_);
     } else {
-      End({static_cast<grpc::StatusCode>(known.code()), std::string(known.message())});
+      End({static_cast<grpc::StatusCode>(known.code()), MessageOf(known)});
     }
   }
 
@@ -91,7 +92,7 @@ class ReflectionService::Call final : public RawReactor {
             ? absl::InvalidArgumentError(absl::StrCat("at most ", kMaxMessageBytes, " bytes"))
             : service_->guard_->Parse(&bytes_, &request, &share);
     if (!status.ok()) {
-      return End({static_cast<grpc::StatusCode>(status.code()), std::string(status.message())});
+      return End({static_cast<grpc::StatusCode>(status.code()), MessageOf(status)});
     }
     ServerReflectionResponse response;
     Answer(request, service_->services_, &response);

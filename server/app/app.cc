@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/command_line/version.h"
+#include "base/field_error.h"
 #include "base/machine/cpu_count.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
@@ -253,7 +254,7 @@ absl::Status App::Parts::Watch() {
         models.Load(dir, replaced ? registry::Origin::kOperator : registry::Origin::kPublished);
     if (queued.ok()) return;
     log->Warning("a published version is not taken in",
-                 {{"dir", dir}, {"reason", std::string(queued.status().message())}});
+                 {{"dir", dir}, {"reason", MessageOf(queued.status())}});
   };
   ASSIGN_OR_RETURN(watcher,
                    registry::LatestWatcher::Start(config.watch, config.watch_interval, on_latest));
@@ -311,6 +312,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
       std::make_unique<Parts>(config, std::move(fetch), backend, clock, std::move(on_ready));
   Parts* const p = parts.get();
   p->auth = std::move(auth);
+  p->admission.LeaveRoom(p->auth.has_several_tenants());
   p->metrics.SetBuildInfo(std::string(Version()), std::string(Commit()));
   p->metrics.certificate_expiry.Set(static_cast<double>(tls.expires));
   const api::StatusSources sources{[p](bool open_metrics) { return p->Scrape(open_metrics); },
@@ -373,7 +375,8 @@ bool App::HasStalled() const { return parts_->HasStalled(); }
 
 void App::OnHangUp(const absl::StatusOr<Config>& now) {
   Parts& p = *parts_;
-  ReadAgain(p.config, now, {&*p.log, &p.metrics, &p.auth, p.grpc.get(), p.http.get()});
+  ReadAgain(p.config, now,
+            {&*p.log, &p.metrics, &p.auth, &p.admission, p.grpc.get(), p.http.get()});
 }
 
 bool App::Stop() {

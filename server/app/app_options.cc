@@ -114,6 +114,7 @@ api::ChatRunner::Options ToRunnerOptions(const Config& config) {
 rpc::CallGuard::Limits ToGuardLimits(const Config& config) {
   // Two of the largest messages, or all that may wait anyway.
   return {.wire = {},
+          .waits = {.patience = config.grpc_message_timeout},
           .max_parsing_bytes = std::max(config.queue_bytes, 2 * config.max_message_bytes)};
 }
 

@@ -4,6 +4,7 @@
 #include <boost/json/array.hpp>
 
 #include "absl/strings/string_view.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "rpc/tls_files.h"
 #include "server/app/app_options.h"
@@ -48,6 +49,7 @@ absl::Status ReadTokensAgain(const Config& started, const Config& now,
       NeedsRestart("tokens_file", !started.tokens_file.empty(), !now.tokens_file.empty()));
   ASSIGN_OR_RETURN(const rpc::Auth auth, ReadAuth(now));
   targets.auth->Replace(auth);
+  targets.admission->LeaveRoom(auth.has_several_tenants());
   return absl::OkStatus();
 }
 
@@ -56,7 +58,7 @@ void Tell(const RereadTargets& targets, const char* what, const absl::Status& st
     targets.log->Info("read again", {{"what", what}});
   } else {
     targets.log->Error("not read again, what was there stays",
-                       {{"what", what}, {"reason", std::string(status.message())}});
+                       {{"what", what}, {"reason", MessageOf(status)}});
   }
 }
 

@@ -10,6 +10,7 @@
 #include "rpc/grpc_server.h"
 #include "server/api/http/server.h"
 #include "server/config/config.h"
+#include "server/engine/admission_gate.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
 
@@ -20,6 +21,7 @@ struct RereadTargets {
   const observe::Log* log;
   observe::Metrics* metrics;
   rpc::Auth* auth;
+  engine::AdmissionGate* admission;
   rpc::GrpcServer* grpc;
   api::HttpServer* http;  // null: none
 };

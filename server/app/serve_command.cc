@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "base/clock.h"
+#include "base/field_error.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
 #include "server/app/app.h"
@@ -45,7 +46,7 @@ std::string ValueName(const Option& option) {
 }
 
 int Fail(const absl::Status& status) {
-  std::fprintf(stderr, "llavad: %s\n", std::string(status.message()).c_str());
+  std::fprintf(stderr, "llavad: %s\n", MessageOf(status).c_str());
   return kCannotStart;
 }
 

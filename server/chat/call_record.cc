@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/field_error.h"
 #include "base/utf8_stream.h"
 #include "server/chat/api_error.h"
 
@@ -120,7 +121,7 @@ void CallRecord::Log(const absl::Status& status, const scheduling::Usage& usage,
     sinks_.log->Info("request ended", std::move(line));
     return;
   }
-  line["message"] = Utf8Repair(StdView(status.message()));
+  line["message"] = MessageOf(status);
   const bool ours = status.code() == absl::StatusCode::kInternal;
   if (ours) {
     sinks_.log->Error("request failed", std::move(line));
@@ -157,7 +158,7 @@ void CallRecord::Trace(const absl::Status& status, const scheduling::Usage& usag
                    {"gen_ai.usage.output_tokens", usage.generated_tokens},
                    {"llava.cached_tokens", usage.cached_tokens},
                    {"llava.images", images}};
-  if (IsError(status)) trace.error = Utf8Repair(StdView(status.message()));
+  if (IsError(status)) trace.error = MessageOf(status);
   sinks_.traces->Add(std::move(trace));
 }
 

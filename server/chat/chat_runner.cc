@@ -69,6 +69,15 @@ absl::Status InMessages(const ChatCall& call, const absl::Status& status) {
   return FieldError(call.field_prefix + "messages", status.message());
 }
 
+// What the pictures will be once they are prepared; the engine keeps that until the request ends.
+std::int64_t PreparedBytes(const registry::PreparedPrompt& prompt,
+                           const model::LlavaConfig& config) {
+  const std::int64_t side = config.vision.image_size;
+  std::int64_t tiles = 0;
+  for (const scheduling::ImageInput& image : prompt.images) tiles += image.tiles;
+  return tiles * 3 * side * side * static_cast<std::int64_t>(sizeof(float));
+}
+
 // What is wrong with an image names it; that nobody waits for it is not its fault.
 absl::Status InImage(const CallImage& image, const absl::Status& status) {
   if (!absl::IsInvalidArgument(status)) return status;
@@ -284,7 +293,8 @@ absl::Status ChatRunner::PrepareText(Job& job) const {
   job.prompt = *std::move(prompt);
   RETURN_IF_ERROR(Constrain(job));
   const auto tokens = static_cast<std::int64_t>(job.prompt->prompt_ids.size());
-  return InMessages(call, job.ticket.Add({.tokens = tokens}));
+  const std::int64_t bytes = PreparedBytes(*job.prompt, job.model->processor->config());
+  return InMessages(call, job.ticket.Add({.tokens = tokens, .bytes = bytes}));
 }
 
 // What is scored becomes the only answers that can be.

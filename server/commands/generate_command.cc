@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "model/adapter/adapter.h"
@@ -261,7 +262,7 @@ void AddGenerateCommand(CLI::App& app, int* exit_code) {
       std::fflush(stdout);
     });
     if (status.ok()) return;
-    std::fprintf(stderr, "llavad generate: %s\n", std::string(status.message()).c_str());
+    std::fprintf(stderr, "llavad generate: %s\n", MessageOf(status).c_str());
     *exit_code = 1;
   });
 }

@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "model/adapter/adapter_weights.h"
 #include "model/checkpoint/adapter_config.h"
@@ -56,7 +57,7 @@ class Report {
   template <typename T>
   std::optional<T> Check(absl::StatusOr<T> value) {
     if (value.ok()) return *std::move(value);
-    Problem(std::string(value.status().message()));
+    Problem(MessageOf(value.status()));
     return std::nullopt;
   }
 
@@ -169,7 +170,7 @@ void CheckServedAs(const InspectOptions& options, const model::LlavaConfig& conf
         absl::StrCat("--weights is \"", options.weights, "\", expected auto, int8 or int4"));
   }
   const absl::Status fits = model::CheckQuantization(options.directory, config, *asked);
-  if (!fits.ok()) report.Problem(std::string(fits.message()));
+  if (!fits.ok()) report.Problem(MessageOf(fits));
 }
 
 // Parameters by part and dtype, and the memory of weights and cache.
@@ -244,7 +245,7 @@ void CheckWeights(const InspectOptions& options, Report& report) {
                                              .device = at::kMeta,
                                              .vision_tower_dir = options.vision_tower_dir,
                                              .verify = options.verify});
-  if (!model.ok()) report.Problem(std::string(model.status().message()));
+  if (!model.ok()) report.Problem(MessageOf(model.status()));
 }
 
 void DescribeCheckpoint(const InspectOptions& options, const model::LlavaConfig& config,
@@ -266,11 +267,11 @@ void DescribeCheckpoint(const InspectOptions& options, const model::LlavaConfig&
 void DescribeVersion(const InspectOptions& options, Report& report) {
   const auto version = model::ReadManifest(options.directory);
   if (absl::IsNotFound(version.status())) return report.Line("version", "none: no manifest.json");
-  if (!version.ok()) return report.Problem(std::string(version.status().message()));
+  if (!version.ok()) return report.Problem(MessageOf(version.status()));
   report.Line("version", version->version);
   if (!options.verify) return;
   const absl::Status files = model::VerifyFiles(version->manifest, options.directory);
-  if (!files.ok()) return report.Problem(std::string(files.message()));
+  if (!files.ok()) return report.Problem(MessageOf(files));
   report.Line("files", absl::StrCat(version->manifest.files.size(), ", as the manifest says"));
 }
 
@@ -376,7 +377,7 @@ void AddInspectCommand(CLI::App& app, server::Backend* backend, int* exit_code) 
     if (planned.ok()) {
       std::fputs(planned->c_str(), stdout);
     } else {
-      std::fprintf(stderr, "llavad inspect: %s\n", std::string(planned.status().message()).c_str());
+      std::fprintf(stderr, "llavad inspect: %s\n", MessageOf(planned.status()).c_str());
       *exit_code = 1;
     }
   });

@@ -81,6 +81,7 @@ struct Config {
   std::int64_t http_max_connections = 16384;
   Duration http_idle_timeout = std::chrono::seconds(60);
   Duration http_request_timeout = std::chrono::seconds(30);
+  Duration grpc_message_timeout = std::chrono::seconds(30);
   std::int64_t http_min_body_rate = 16 << 10;
 
   std::string tls_certificate;

@@ -15,7 +15,7 @@ AdmissionTicket& AdmissionTicket::operator=(AdmissionTicket&& other) noexcept {
 
 absl::Status AdmissionTicket::Add(const scheduling::AdmissionCost& cost) {
   LLAVA_CHECK(gate_ != nullptr);
-  const absl::Status status = gate_->Add(tenant_, cost);
+  const absl::Status status = gate_->Add(tenant_, cost, cost_);
   if (status.ok()) scheduling::Accumulate(cost_, cost, 1);
   return status;
 }
@@ -40,6 +40,11 @@ absl::StatusOr<AdmissionTicket> AdmissionGate::Enter(const std::string& tenant,
   return AdmissionTicket(this, tenant, cost);
 }
 
+void AdmissionGate::LeaveRoom(bool leave) {
+  MutexLock lock(&mutex_);
+  admission_.LeaveRoom(leave);
+}
+
 void AdmissionGate::Close() {
   MutexLock lock(&mutex_);
   closed_ = true;
@@ -50,9 +55,10 @@ scheduling::AdmissionCost AdmissionGate::held() const {
   return admission_.held();
 }
 
-absl::Status AdmissionGate::Add(const std::string& tenant, const scheduling::AdmissionCost& cost) {
+absl::Status AdmissionGate::Add(const std::string& tenant, const scheduling::AdmissionCost& cost,
+                                const scheduling::AdmissionCost& already) {
   MutexLock lock(&mutex_);
-  return admission_.Reserve(tenant, cost, clock_->Now());
+  return admission_.Reserve(tenant, cost, clock_->Now(), already);
 }
 
 void AdmissionGate::Release(const std::string& tenant, const scheduling::AdmissionCost& cost) {

@@ -55,6 +55,9 @@ class AdmissionGate {
   absl::StatusOr<AdmissionTicket> Enter(const std::string& tenant,
                                         const scheduling::AdmissionCost& cost);
 
+  // Of scheduling::Admission: whether tenants leave room for others, from now on.
+  void LeaveRoom(bool leave);
+
   // Nothing enters any more (drain).
   void Close();
 
@@ -62,7 +65,8 @@ class AdmissionGate {
 
  private:
   friend class AdmissionTicket;
-  absl::Status Add(const std::string& tenant, const scheduling::AdmissionCost& cost);
+  absl::Status Add(const std::string& tenant, const scheduling::AdmissionCost& cost,
+                   const scheduling::AdmissionCost& already);
   void Release(const std::string& tenant, const scheduling::AdmissionCost& cost);
 
   const Clock* const clock_;

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 
 namespace llava::scheduling {
 namespace {
@@ -52,6 +53,24 @@ absl::Status CheckFits(const AdmissionCost& held, const AdmissionCost& cost,
   return absl::OkStatus();
 }
 
+// OK when `tenant`, which holds `own`, has no other request than the one that holds `already`, or
+// leaves others as much as it then holds.
+absl::Status CheckRoom(const AdmissionCost& held, const AdmissionCost& own,
+                       const AdmissionCost& cost, const AdmissionCost& already,
+                       const AdmissionBounds& total, const std::string& tenant) {
+  for (const Bound& bound : kBounds) {
+    const std::int64_t wanted = cost.*bound.value;
+    const std::int64_t mine = own.*bound.value;
+    const std::int64_t free = total.*bound.value - held.*bound.value;
+    if (wanted == 0 || mine == already.*bound.value || mine + wanted <= free) continue;
+    return absl::ResourceExhaustedError(
+        absl::StrCat("too many ", bound.name, " in progress for tenant \"", tenant, "\": it holds ",
+                     mine, ", the request needs ", wanted, ", and of the ", free,
+                     " that are free others must find ", "as many"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void Accumulate(AdmissionCost& sum, const AdmissionCost& cost, int sign) {
@@ -75,13 +94,19 @@ std::optional<Duration> RetryAfter(const absl::Status& status) {
   return Duration(count);
 }
 
-absl::Status Admission::Reserve(const std::string& tenant, const AdmissionCost& cost,
-                                TimePoint now) {
-  absl::Status status = CheckFits(held_, cost, options_.total, "in total");
-  if (status.ok()) {
-    status = CheckFits(held_by(tenant), cost, options_.per_tenant,
-                       absl::StrCat("for tenant \"", tenant, "\""));
-  }
+absl::Status Admission::CheckAll(const std::string& tenant, const AdmissionCost& cost,
+                                 const AdmissionCost& already) const {
+  const AdmissionCost own = held_by(tenant);
+  RETURN_IF_ERROR(CheckFits(held_, cost, options_.total, "in total"));
+  RETURN_IF_ERROR(
+      CheckFits(own, cost, options_.per_tenant, absl::StrCat("for tenant \"", tenant, "\"")));
+  if (!leave_room_) return absl::OkStatus();
+  return CheckRoom(held_, own, cost, already, options_.total, tenant);
+}
+
+absl::Status Admission::Reserve(const std::string& tenant, const AdmissionCost& cost, TimePoint now,
+                                const AdmissionCost& already) {
+  const absl::Status status = CheckAll(tenant, cost, already);
   if (absl::IsResourceExhausted(status)) return WithRetryAfter(status, EstimateRetry(now));
   if (!status.ok()) return status;
   if (IsZero(held_)) since_ = now;

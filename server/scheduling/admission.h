@@ -26,8 +26,10 @@ using AdmissionCost = AdmissionBounds;
 void Accumulate(AdmissionCost& sum, const AdmissionCost& cost, int sign);
 
 // Thread-compatible (engine/admission_gate.h is the thread-safe door).
-// Invariant: the sum of what is held never exceeds a bound; tenants that hold nothing are
-// forgotten.
+// Invariants: the sum of what is held never exceeds a bound; tenants that hold nothing are
+// forgotten. Where room is left for others, no tenant's second request makes it hold more than is
+// free afterwards: one that takes all it can get has half of each bound, two of them a third each,
+// and whoever comes next finds room.
 class Admission {
  public:
   // REQUIRES: Validate(options) is OK.
@@ -35,19 +37,26 @@ class Admission {
 
   // OK and held, or nothing changed: RESOURCE_EXHAUSTED naming the bound, with RetryAfter; or
   // INVALID_ARGUMENT when `cost` alone is over a bound and waiting cannot help.
-  // Time does not go back from call to call.
-  absl::Status Reserve(const std::string& tenant, const AdmissionCost& cost, TimePoint now);
+  // Time does not go back from call to call. `already`: what the same request holds.
+  absl::Status Reserve(const std::string& tenant, const AdmissionCost& cost, TimePoint now,
+                       const AdmissionCost& already = {});
 
   // REQUIRES: `cost` is held by `tenant`.
   void Release(const std::string& tenant, const AdmissionCost& cost, TimePoint now);
+
+  // Whether tenants leave room for others, from now on; at first they do not.
+  void LeaveRoom(bool leave) { leave_room_ = leave; }
 
   const AdmissionCost& held() const { return held_; }
   AdmissionCost held_by(const std::string& tenant) const;
 
  private:
+  absl::Status CheckAll(const std::string& tenant, const AdmissionCost& cost,
+                        const AdmissionCost& already) const;
   Duration EstimateRetry(TimePoint now) const;
 
   const AdmissionOptions options_;
+  bool leave_room_ = false;
   AdmissionCost held_;
   std::unordered_map<std::string, AdmissionCost> tenants_;
   // How fast places become free: the time from one end of a request to the next one, as long as

@@ -72,7 +72,7 @@ absl::Status Validate(const SchedulerOptions& options);
 struct AdmissionBounds {
   std::int64_t requests = 0;
   std::int64_t tokens = 0;  // prompt tokens plus n x max_tokens
-  std::int64_t bytes = 0;   // of the request as received, images included
+  std::int64_t bytes = 0;   // of the request as received, then of its images as prepared
   std::int64_t pixels = 0;  // width x height from the image headers, before decoding
 
   bool operator==(const AdmissionBounds&) const = default;

@@ -141,7 +141,8 @@ def many_objects(t):
 
 def watchers(t):
     with http2.Connection(t.grpc) as client:
-        for i in range(1000):
+        client.show_token("mallory")
+        for i in range(1, 1000):
             client.send(http2.frame(http2.HEADERS, http2.END_HEADERS, 2 * i + 1, http2.headers(WATCH)),
                         http2.frame(http2.DATA, http2.END_STREAM, 2 * i + 1, http2.message(b"")))
             if i % 100 == 99:

@@ -54,7 +54,8 @@ class Connection:
                     return seen
             self.socket.settimeout(max(0.01, end - time.monotonic()))
             data = self.socket.recv(1 << 16)
-            assert data, f"closed after {[kind for kind, *_ in seen]}"
+            if not data:
+                raise ConnectionResetError(f"closed after {[kind for kind, *_ in seen]}")
             self.buffer += data
 
     def send_data(self, stream, data):
@@ -76,6 +77,12 @@ class Connection:
                 connection_window += more
             else:
                 stream_window += more
+
+    def show_token(self, token, stream=1):
+        """By a call without a message. What a connection that has shown none may send is little."""
+        self.send(frame(HEADERS, END_HEADERS, stream, headers("/llava.v1.ChatService/Chat", authorization=f"Bearer {token}")),
+                  frame(DATA, END_STREAM, stream))
+        self.frames(lambda f: f[0] == HEADERS and f[2] == stream and f[1] & END_STREAM)
 
     def ping(self):
         """Waits until the peer has seen what was sent before."""

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "rpc/auth.h"
@@ -43,7 +44,7 @@ std::string OwnProgram() {
 }
 
 void Warn(const absl::Status& status) {
-  if (!status.ok()) std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+  if (!status.ok()) std::fprintf(stderr, "%s\n", MessageOf(status).c_str());
 }
 
 // A line of JSON, as all others of the service.
@@ -146,7 +147,7 @@ void AddServeCommand(CLI::App& app, int* exit_code) {
     ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     const absl::Status status = Serve(*file, signals);
     if (status.ok()) return;
-    std::fprintf(stderr, "llava-train serve: %s\n", std::string(status.message()).c_str());
+    std::fprintf(stderr, "llava-train serve: %s\n", MessageOf(status).c_str());
     *exit_code = 1;
   });
 }

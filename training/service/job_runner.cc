@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 
 namespace llava::training {
@@ -204,7 +205,7 @@ void JobRunner::StartQueued() {
       if (static_cast<int>(running_.size()) >= options_.max_running) return;
       if (job.state != state || running_.count(job.id) != 0 || job.cancel_requested) continue;
       const absl::Status status = Start(job);
-      if (!status.ok()) Finish(job, JobState::kFailed, std::string(status.message()));
+      if (!status.ok()) Finish(job, JobState::kFailed, MessageOf(status));
     }
   }
 }

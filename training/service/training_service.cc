@@ -5,6 +5,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 
@@ -17,7 +18,7 @@ constexpr Duration kProgressInterval = std::chrono::seconds(1);
 
 // The codes have the same numbers.
 grpc::Status ToGrpc(const absl::Status& status) {
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), MessageOf(status));
 }
 
 absl::StatusOr<std::int64_t> ParseId(const std::string& id, const char* field) {
@@ -83,7 +84,7 @@ absl::StatusOr<std::string> TrainingServiceImpl::Receive(Call* call,
                                                          google::protobuf::Message* request) {
   ASSIGN_OR_RETURN(const rpc::Caller caller,
                    guard_.Authenticate(call->context(), rpc::Role::kAdmin));
-  RETURN_IF_ERROR(call->Read(&guard_, request));
+  RETURN_IF_ERROR(call->Read(caller.name, &guard_, request));
   return caller.name;
 }
 

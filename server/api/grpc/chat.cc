@@ -50,6 +50,9 @@ class Reactor : public rpc::RawReactor, protected CallDriver {
       : CallDriver(edge.runner, edge.io), edge_(edge), prefix_(prefix) {
     head_ = ReadHead(context, *edge.guard, rpc::Role::kChat, edge.runner->clock());
     if (head_.ok()) {
+      place_ =
+          edge.guard->waits().Enter(head_->caller.name, head_->arrival,
+                                    [this](const absl::Status& why) { Finish(ToGrpcStatus(why)); });
       StartRead(&bytes_);
     } else {
       Finish(ToGrpcStatus(head_.status()));
@@ -60,6 +63,7 @@ class Reactor : public rpc::RawReactor, protected CallDriver {
 
  private:
   void OnReadDone(bool ok) override {
+    if (!edge_.guard->waits().Leave(place_)) return;  // which has finished the call
     absl::StatusOr<ChatCall> call = absl::InvalidArgumentError("the call has no message");
     if (ok) call = MakeCall();
     if (call.ok()) {
@@ -93,6 +97,7 @@ class Reactor : public rpc::RawReactor, protected CallDriver {
   const Edge edge_;
   const char* const prefix_;
   absl::StatusOr<CallHead> head_;
+  rpc::MessageWaits::Place place_;  // until the message was read
   grpc::ByteBuffer bytes_;
   Request message_;  // holds the images of the call, which are read while it is prepared
   rpc::CallGuard::Share share_;

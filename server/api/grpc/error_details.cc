@@ -72,7 +72,7 @@ std::string BadRequest(const std::string& field, const std::string& description)
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  const std::string message(status.message());
+  const std::string message = MessageOf(status);
   std::string details;
   if (const auto delay = scheduling::RetryAfter(status)) details += Field(3, RetryInfo(*delay));
   const std::string field = FieldOf(status);

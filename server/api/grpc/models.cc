@@ -125,12 +125,12 @@ grpc::Status GrpcModels::Command(Call* call, const char* name, google::protobuf:
   const auto known = guard_->Authenticate(call->context(), rpc::Role::kAdmin);
   if (!known.ok()) return ToGrpcStatus(known.status());
   const std::string& caller = known->name;
-  absl::Status status = call->Read(guard_, request);
+  absl::Status status = call->Read(caller, guard_, request);
   if (status.ok()) status = act(caller);
   boost::json::object line = {{"command", name},
                               {"caller", caller},
                               {"status", absl::StatusCodeToString(status.code())},
-                              {"message", std::string(status.message())}};
+                              {"message", MessageOf(status)}};
   if (only_reads) {
     log_->Debug("model command", std::move(line));
   } else {

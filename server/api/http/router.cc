@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
-#include "base/utf8_stream.h"
 #include "server/chat/api_error.h"
 #include "server/scheduling/admission.h"
 
@@ -84,10 +83,9 @@ absl::Status ClientHasGone() {
 HttpResponse ErrorResponse(const absl::Status& status) {
   const http::status code = HttpStatusOf(status);
   boost::json::object error;
-  // JSON is UTF-8, and a message may quote whatever a client sent.
-  error["message"] = Utf8Repair(StdView(status.message()));
+  error["message"] = MessageOf(status);
   error["type"] = TypeOf(code);
-  error["param"] = TextOrNull(Utf8Repair(FieldOf(status)));
+  error["param"] = TextOrNull(FieldOf(status));
   error["code"] = ReasonOf(status);
   HttpResponse response =
       MakeResponse(code, "application/json",

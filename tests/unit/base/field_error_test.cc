@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "absl/strings/cord.h"
+#include "base/utf8_stream.h"
 
 namespace llava {
 namespace {
@@ -33,6 +36,29 @@ TEST(FieldErrorTest, UnderPutsTheWholeInFront) {
   EXPECT_TRUE(UnderField("request.", absl::OkStatus()).ok());
   const absl::Status nameless = absl::UnavailableError("draining: come again");
   EXPECT_EQ(UnderField("request.", nameless), nameless);
+}
+
+TEST(MessageOfTest, IsValidUtf8WhateverItQuotes) {
+  EXPECT_EQ(MessageOf(absl::NotFoundError("caf\xC3\xA9: no such file")),
+            "caf\xC3\xA9: no such file");
+  EXPECT_EQ(MessageOf(absl::NotFoundError("a\xFF\xC3: no such file")),
+            "a\xEF\xBF\xBD\xEF\xBF\xBD: no such file");
+  EXPECT_EQ(FieldOf(FieldError("x\xFF", "is unknown")), "x\xEF\xBF\xBD");
+  EXPECT_EQ(MessageOf(absl::OkStatus()), "");
+}
+
+TEST(MessageOfTest, IsALineEvenWhereAFileIsQuoted) {
+  const std::string most(kMaxMessageBytes, 'x');
+  EXPECT_EQ(MessageOf(absl::InternalError(most)), most);
+  for (const std::string piece : {"x", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x98\x80", "\xFF"}) {
+    std::string text;
+    while (text.size() <= 2 * kMaxMessageBytes) text += piece;
+    const std::string message = MessageOf(absl::InternalError(text));
+    EXPECT_LE(message.size(), kMaxMessageBytes);
+    EXPECT_GT(message.size(), kMaxMessageBytes - 8);
+    EXPECT_TRUE(IsValidUtf8(message));
+    EXPECT_EQ(message.substr(message.size() - 3), "...");
+  }
 }
 
 }  // namespace

@@ -10,6 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/durable_file.h"
+#include "base/field_error.h"
+#include "base/utf8_stream.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava {
@@ -130,6 +132,33 @@ TEST(StrictYaml, WhatIsNoMappingIsRefusedAndAnEmptyTextIsOne) {
             "f:1: is a list, expected a mapping");
   EXPECT_THAT(std::string(StrictYaml::Parse("a: [1\nb: 2\n", "f").status().message()),
               HasSubstr("f:"));
+}
+
+TEST(StrictYaml, AMistakeIsALineOfUtf8) {
+  for (const std::string bad : {"\xFF", "a\xC3", "\xED\xA0\x80"}) {
+    const auto read = [](StrictYaml& yaml) {
+      std::int64_t number = 0;
+      yaml.Optional("x", &number);
+    };
+    for (const std::string& text :
+         {absl::StrCat("x: \"", bad, "\"\n"), absl::StrCat(bad, ": 1\n"),
+          absl::StrCat("[", bad, "]"), absl::StrCat("? ", bad, bad, "\n: 1\n"), bad}) {
+      auto yaml = StrictYaml::Parse(text, absl::StrCat("f", bad, ".yaml"));
+      absl::Status status = yaml.status();
+      if (yaml.ok()) {
+        read(*yaml);
+        status = yaml->Finish();
+      }
+      EXPECT_TRUE(absl::IsInvalidArgument(status)) << text;
+      EXPECT_TRUE(IsValidUtf8(StdView(status.message()))) << status;
+    }
+  }
+  const std::string mistake =
+      MistakeIn(absl::StrCat("x: ", std::string(1 << 20, 'y')), [](StrictYaml& yaml) {
+        bool flag = false;
+        yaml.Optional("x", &flag);
+      });
+  EXPECT_LE(mistake.size(), kMaxMessageBytes);
 }
 
 TEST(StrictYaml, LoadNamesTheFile) {

@@ -63,6 +63,17 @@ TEST(AuthTest, ATenantIsTheTokenUnlessItMayNameOthers) {
   EXPECT_FALSE(auth->CheckAny("Bearer x").ok());
 }
 
+TEST(AuthTest, KnowsWhetherThereIsMoreThanOneTenant) {
+  const auto several = [](const std::string& text) {
+    return Auth::FromText(text, "tokens")->has_several_tenants();
+  };
+  EXPECT_FALSE(Auth().has_several_tenants());
+  EXPECT_FALSE(several(Line("alice", "chat", "a") + Line("root", "admin", "r")));
+  EXPECT_FALSE(several(Line("alice", "chat", "a") + Line("alice", "chat", "b")));
+  EXPECT_TRUE(several(Line("alice", "chat", "a") + Line("bob", "chat", "b")));
+  EXPECT_TRUE(several(Line("proxy", "chat,tenants", "p")));
+}
+
 TEST(AuthTest, ANameIsTextThatMayStandInMetricsAndLogs) {
   EXPECT_TRUE(CheckName("Zo\u00eb / team-7").ok());
   EXPECT_TRUE(CheckName(std::string(kMaxNameBytes, 'x')).ok());

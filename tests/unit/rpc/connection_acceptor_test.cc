@@ -59,11 +59,13 @@ class Server {
   explicit Server(AcceptorOptions options) {
     options.listen = "127.0.0.1:0";
     acceptor_ = *ConnectionAcceptor::Listen(options);
-    acceptor_->Start([this](int fd) {
-      MutexLock lock(&mutex_);
-      fds_.push_back(fd);
-      changed_.NotifyAll();
-    });
+    acceptor_->Start(
+        [this](int fd) {
+          MutexLock lock(&mutex_);
+          fds_.push_back(fd);
+          changed_.NotifyAll();
+        },
+        [] {});
   }
   ~Server() {
     acceptor_->Stop();

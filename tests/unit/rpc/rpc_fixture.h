@@ -34,7 +34,7 @@ class EchoService final : public RawService {
     const auto caller = guard->Authenticate(call->context(), Role::kChat);
     if (!caller.ok()) return caller.status();
     grpc::health::v1::HealthCheckRequest request;
-    const absl::Status read = call->Read(guard, &request);
+    const absl::Status read = call->Read("somebody", guard, &request);
     if (!read.ok()) return read;
     ++parsed_;
     grpc::health::v1::HealthCheckResponse response;

@@ -86,6 +86,44 @@ TEST_F(ChatRunnerTest, BytesAreGivenBackOnceThePromptIsMade) {
   ReadAll(*answer);
 }
 
+// The engine keeps them until the request has ended.
+TEST_F(ChatRunnerTest, PicturesAreChargedAsTheyWillBePrepared) {
+  constexpr std::int64_t kValues = 3 * 56 * 56 * 4;  // bytes
+  const auto about = [this](int pictures, const char* tenant) {
+    ChatCall call = AboutAPicture();
+    call.tenant = tenant;
+    for (int i = 1; i < pictures; ++i) {
+      call.messages[0].parts.emplace_back(model::ImagePart{.index = i});
+      call.images.push_back(call.images[0]);
+    }
+    return call;
+  };
+  Promise<absl::StatusOr<Answer>> two;
+  {
+    const auto busy = Busy::WithAPicture(pool_);
+    runner_.Start(about(2, "alice"), [&](absl::StatusOr<Answer> got) { two.Set(std::move(got)); });
+    while (admission_.held().bytes < 2 * kValues) std::this_thread::yield();
+    const absl::Status refused = Ask(about(4, "bob")).status();
+    EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("bytes"));
+    EXPECT_EQ(Decoded(), 0u);
+  }
+  auto answer = two.Wait();
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  ReadAll(*answer);
+  while (admission_.held().bytes > 0) std::this_thread::yield();  // all is given back
+}
+
+TEST_F(ChatRunnerTest, PicturesThatNeedMoreThanThereIsAreRefusedUndecoded) {
+  ChatCall call = AboutAPicture();
+  for (int i = 1; i < 6; ++i) {
+    call.messages[0].parts.emplace_back(model::ImagePart{.index = i});
+    call.images.push_back(call.images[0]);
+  }
+  ExpectRefused(std::move(call), "request.messages");
+  EXPECT_EQ(Decoded(), 0u);
+}
+
 TEST_F(ChatRunnerTest, WhatAClientSaysWrongIsNamedByItsPath) {
   ChatCall call = Hello();
   call.sampling.top_p = 2;
@@ -327,7 +365,7 @@ TEST_F(ChatRunnerTest, WhatIsAskedBesideChatGoesThroughTheSameDoors) {
   EXPECT_EQ(during, 100);
   done.Wait();
   const auto never = [] { ADD_FAILURE(); };
-  EXPECT_TRUE(absl::IsInvalidArgument(runner_.RunBeside("alice", 6000, never, never)));
+  EXPECT_TRUE(absl::IsInvalidArgument(runner_.RunBeside("alice", 300'000, never, never)));
   {
     const Busy busy(pool_);
     EXPECT_TRUE(pool_.TrySubmit("alice", [] {}));  // her one place to wait

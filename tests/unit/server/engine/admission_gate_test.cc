@@ -49,6 +49,17 @@ TEST_F(AdmissionGateTest, APartMayBeGivenBackBefore) {
   EXPECT_EQ(gate_.held(), AdmissionCost{});
 }
 
+TEST_F(AdmissionGateTest, MoreOfARequestIsNotAnotherOne) {
+  gate_.LeaveRoom(true);
+  AdmissionTicket first = Enter({.requests = 1, .tokens = 60});
+  EXPECT_TRUE(first.Add({.tokens = 30}).ok());
+  first.GiveBack({.tokens = 60});
+  AdmissionTicket second = Enter({.tokens = 10});
+  EXPECT_TRUE(absl::IsResourceExhausted(second.Add({.tokens = 30})));
+  first.Release();
+  EXPECT_TRUE(second.Add({.tokens = 30}).ok());
+}
+
 TEST_F(AdmissionGateTest, WhatIsRefusedIsNotAdded) {
   AdmissionTicket ticket = Enter({.requests = 1, .tokens = 90});
   EXPECT_EQ(ticket.Add({.tokens = 11}).code(), absl::StatusCode::kResourceExhausted);

@@ -64,6 +64,56 @@ TEST(AdmissionTest, RefusalChangesNothing) {
   EXPECT_EQ(admission.held().requests, 1);
 }
 
+TEST(AdmissionTest, ATenantLeavesRoomForOthers) {
+  AdmissionOptions options;
+  options.total = {.requests = 16, .tokens = 1000, .bytes = 1000, .pixels = 1000};
+  options.per_tenant = options.total;
+  Admission admission(options);
+  admission.LeaveRoom(true);
+  const auto flood = [&](const std::string& tenant) {
+    absl::Status status;
+    while (status.ok()) status = admission.Reserve(tenant, One(), TimePoint{});
+    EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("for tenant \"" + tenant + "\""));
+    EXPECT_TRUE(RetryAfter(status).has_value());
+    return admission.held_by(tenant).requests;
+  };
+  EXPECT_EQ(flood("a"), 8);  // half of it
+  EXPECT_EQ(flood("b"), 4);
+  EXPECT_EQ(flood("c"), 2);
+  EXPECT_TRUE(admission.Reserve("d", One(), TimePoint{}).ok());
+  admission.LeaveRoom(false);
+  EXPECT_TRUE(admission.Reserve("a", One(), TimePoint{}).ok());
+}
+
+TEST(AdmissionTest, RoomIsLeftOfEachBound) {
+  for (const auto& [cost, name] :
+       {std::pair{One(400), "tokens"}, std::pair{One(0, 400), "bytes"},
+        std::pair{One(0, 0, 400), "pixels"}}) {
+    AdmissionOptions options;
+    options.total = {.requests = 16, .tokens = 1000, .bytes = 1000, .pixels = 1000};
+    options.per_tenant = options.total;
+    Admission admission(options);
+    admission.LeaveRoom(true);
+    ASSERT_TRUE(admission.Reserve("a", cost, TimePoint{}).ok());
+    const absl::Status refused = admission.Reserve("a", cost, TimePoint{});
+    EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+    EXPECT_THAT(std::string(refused.message()), HasSubstr(name));
+    EXPECT_TRUE(admission.Reserve("a", One(), TimePoint{}).ok()) << "what needs none of it";
+    EXPECT_TRUE(admission.Reserve("b", cost, TimePoint{}).ok());
+  }
+}
+
+TEST(AdmissionTest, OneRequestMayHoldAllThereIs) {
+  Admission admission({.total = {.requests = 4, .tokens = 100, .bytes = 100, .pixels = 100},
+                       .per_tenant = {.requests = 4, .tokens = 100, .bytes = 100, .pixels = 100}});
+  admission.LeaveRoom(true);
+  ASSERT_TRUE(admission.Reserve("a", One(80), TimePoint{}).ok());
+  // More of the same request, and nothing of another one.
+  EXPECT_TRUE(admission.Reserve("a", {.tokens = 20}, TimePoint{}, One(80)).ok());
+  EXPECT_EQ(admission.held_by("a").tokens, 100);
+}
+
 class RetryHintTest : public ::testing::Test {
  protected:
   void Reserve(const char* tenant = "b") {

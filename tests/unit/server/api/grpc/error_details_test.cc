@@ -31,6 +31,13 @@ TEST(ErrorDetailsTest, AFieldIsNeverReadFromAMessage) {
   EXPECT_EQ(status.error_details(), "");
 }
 
+TEST(ErrorDetailsTest, WhatAnErrorQuotesIsMadeValidUtf8) {
+  const grpc::Status status = ToGrpcStatus(FieldError("x\xFF", "is '\xC3'"));
+  EXPECT_EQ(status.error_message(), "x\xEF\xBF\xBD: is '\xEF\xBF\xBD'");
+  EXPECT_THAT(status.error_details(), HasSubstr("x\xEF\xBF\xBD"));
+  EXPECT_THAT(status.error_details(), Not(HasSubstr("\xC3'")));
+}
+
 TEST(ErrorDetailsTest, ARefusalMaySayWhenToComeAgain) {
   const grpc::Status status = ToGrpcStatus(scheduling::WithRetryAfter(
       absl::ResourceExhaustedError("full"), std::chrono::milliseconds(1500)));
