@@ -64,13 +64,15 @@ std::vector<int> AnswerIds(const model::Tokenizer& tokenizer, const std::string&
 }  // namespace
 
 absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name) {
-  if (name == "plain" || name == "llava_llama_2") return model::ChatTemplate::ByName(name);
+  if (name == "plain" || name == "llava_llama_2" || name == "chatml")
+    return model::ChatTemplate::ByName(name);
   if (name == "v1" || name == "vicuna_v1") return model::ChatTemplate::ByName("vicuna_v1");
   if (name == "mistral" || name == "mistral_instruct") {
     return model::ChatTemplate::ByName("mistral_instruct");
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "template is '", AbslView(name), "', expected plain, v1, llava_llama_2, mistral or serving"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("template is '", AbslView(name),
+                   "', expected plain, v1, llava_llama_2, mistral, chatml or serving"));
 }
 
 ConversationBuilder::ConversationBuilder(model::LlavaConfig config, model::Tokenizer tokenizer,

@@ -24,8 +24,8 @@ namespace llava::training {
 // prompt that llavad makes of it, in the checkpoint's own template.
 inline constexpr char kServingTemplate[] = "serving";
 
-// "plain", "v1" (vicuna_v1), "llava_llama_2", "mistral" (mistral_instruct), as recipes and the
-// reference's --version name them. INVALID_ARGUMENT lists them.
+// "plain", "v1" (vicuna_v1), "llava_llama_2", "mistral" (mistral_instruct), "chatml", as recipes
+// and the reference's --version name them. INVALID_ARGUMENT lists them.
 absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name);
 
 struct ConversationOptions {
