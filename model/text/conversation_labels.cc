@@ -235,8 +235,9 @@ namespace {
 
 absl::StatusOr<LabelledTokens> Label(std::span<const TrainingTurn> turns,
                                      const ChatTemplate& chat_template, const Tokenizer& tokenizer,
-                                     const LlavaConfig& config,
-                                     std::span<const ImageLayout> images) {
+                                     const LlavaConfig& config, std::span<const ImageLayout> images,
+                                     const std::string& own_system) {
+  const std::string& system = own_system.empty() ? chat_template.default_system() : own_system;
   const int num_images = static_cast<int>(images.size());
   ASSIGN_OR_RETURN(const Family family, FamilyOf(chat_template));
   RETURN_IF_ERROR(CheckTurns(turns, num_images));
@@ -257,15 +258,13 @@ absl::StatusOr<LabelledTokens> Label(std::span<const TrainingTurn> turns,
     texts.push_back(num_images > 0 ? ImagesFirst(turn.text) : turn.text);
   }
   if (family == Family::kVicuna) {
-    return labeller.Rounds(VicunaText(chat_template.default_system(), texts), " ASSISTANT: ");
+    return labeller.Rounds(VicunaText(system, texts), " ASSISTANT: ");
   }
   if (family == Family::kChatml) {
-    const std::string& system = chat_template.default_system();
     return labeller.ChatmlTurns(ChatmlText(system, texts), system.empty() ? 0 : 1, texts.size());
   }
-  return labeller.Rounds(Llama2Text(chat_template.default_system(),
-                                    chat_template.name() == "llava_llama_2" ? "<s>" : "", texts),
-                         "[/INST] ");
+  return labeller.Rounds(
+      Llama2Text(system, chat_template.name() == "llava_llama_2" ? "<s>" : "", texts), "[/INST] ");
 }
 
 }  // namespace
@@ -274,8 +273,10 @@ absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> t
                                                  const ChatTemplate& chat_template,
                                                  const Tokenizer& tokenizer,
                                                  const LlavaConfig& config,
-                                                 std::span<const ImageLayout> images) {
-  ASSIGN_OR_RETURN(LabelledTokens labelled, Label(turns, chat_template, tokenizer, config, images));
+                                                 std::span<const ImageLayout> images,
+                                                 const std::string& system) {
+  ASSIGN_OR_RETURN(LabelledTokens labelled,
+                   Label(turns, chat_template, tokenizer, config, images, system));
   RETURN_IF_ERROR(CheckTokenIds(labelled.ids, tokenizer, config));
   return labelled;
 }

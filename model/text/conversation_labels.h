@@ -37,8 +37,9 @@ struct LabelledTokens {
 };
 
 // Templates: vicuna_v1, llava_v1, llava_llama_2, mistral_instruct, chatml and plain; the system
-// text is the template's own. Of chatml the answers and the <|im_end|> behind them are supervised.
-// Turns alternate and begin with the human's. A turn with k places for images becomes k lines
+// text is `system`, or the template's own when that is empty. Of chatml the answers and the
+// <|im_end|> behind them are supervised. Turns alternate and begin with the human's. A turn with k
+// places for images becomes k lines
 // "<image>" and its text (all places first), as in the reference; plain keeps nothing of the
 // human's turn but its images. `images` are the layouts of the images, in the order of their
 // places. Without images "<image>" is plain text. Special tokens in texts count, as in the
@@ -51,7 +52,8 @@ absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> t
                                                  const ChatTemplate& chat_template,
                                                  const Tokenizer& tokenizer,
                                                  const LlavaConfig& config,
-                                                 std::span<const ImageLayout> images);
+                                                 std::span<const ImageLayout> images,
+                                                 const std::string& system = "");
 
 }  // namespace llava::model
 

@@ -160,6 +160,18 @@ TEST_F(ConversationLabelsTest, ChatmlNeedsItsTokens) {
   EXPECT_EQ(CodeOf({{true, "x"}, {false, "y"}}, "chatml", 0), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(ConversationLabelsTest, ARowsOwnSystemTextTakesThePlaceOfTheTemplates) {
+  const std::vector<TrainingTurn> turns = {{true, "of"}, {false, "the"}};
+  for (const std::string name : {"vicuna_v1", "llava_llama_2"}) {
+    const auto own =
+        LabelConversation(turns, *ChatTemplate::ByName(name), tokenizer_, config_, {}, "of the of");
+    ASSERT_TRUE(own.ok()) << own.status();
+    EXPECT_FALSE(own->mismatch);
+    EXPECT_EQ(Supervised(*own), Supervised(Label(turns, name, {})));
+    EXPECT_LT(own->ids.size(), Label(turns, name, {}).ids.size());
+  }
+}
+
 // As in the reference: what does not measure right teaches nothing.
 TEST_F(ConversationLabelsTest, ATextThatHoldsATurnsEndIsAMismatch) {
   const LabelledTokens tokens =

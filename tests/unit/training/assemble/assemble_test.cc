@@ -2,11 +2,11 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/item.h>
 #include <ATen/ops/max.h>
 #include <ATen/ops/mean.h>
 #include <ATen/ops/min.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/std.h>
 
 #include "base/file.h"
