@@ -7,6 +7,7 @@
 #include "base/command_line/version.h"
 #include "base/machine/openmp_environment.h"
 #include "model/kernels/cpu/dispatch.h"
+#include "training/commands/assemble_command.h"
 #include "training/commands/check_command.h"
 #include "training/commands/compare_command.h"
 #include "training/commands/convert_command.h"
@@ -31,6 +32,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   llava::DescribeItself(&app);
   int exit_code = 0;
+  llava::training::AddAssembleCommand(app, &exit_code);
   llava::training::AddCheckCommand(app, &exit_code);
   llava::training::AddCompareCommand(app, &exit_code);
   llava::training::AddConvertCommand(app, &exit_code);

@@ -252,6 +252,7 @@ std::string ManifestJson(const Manifest& manifest) {
                      {"scores", ScoresJson(exam.scores)}});
   }
   if (!exams.empty()) object["evaluations"] = std::move(exams);
+  if (!manifest.selection.empty()) object["selection"] = manifest.selection;
   if (!manifest.rejected.empty()) object["rejected"] = manifest.rejected;
   return json::serialize(object);
 }
@@ -280,6 +281,9 @@ absl::StatusOr<Manifest> ParseManifest(std::string_view text) {
   manifest.step = step->as_int64();
   ASSIGN_OR_RETURN(manifest.evaluation, ParseScores(object, "evaluation", ""));
   RETURN_IF_ERROR(ParseExams(object, &manifest));
+  if (object.contains("selection")) {
+    ASSIGN_OR_RETURN(manifest.selection, String(object, "selection", ""));
+  }
   if (object.contains("rejected")) {
     ASSIGN_OR_RETURN(manifest.rejected, String(object, "rejected", ""));
   }

@@ -59,6 +59,8 @@ struct Manifest {
   std::int64_t step = 0;            // of training, when it was written
   std::map<std::string, double> evaluation;  // the first exam's scores: "colour": 0.98, ...
   std::vector<Evaluation> evaluations;       // all exams; empty in older manifests
+  // Which of the weights that its training went through these are; empty: the last ones.
+  std::string selection;
   std::string rejected;  // why the publisher did not make it the latest; mostly empty
   std::vector<Probe> probes;
 

@@ -86,8 +86,8 @@ at::Tensor Linear::Forward(const at::Tensor& x) const {
   }
   std::optional<at::Tensor> bias;
   if (bias_O_.defined()) bias = bias_O_.to(x.scalar_type());
-  const at::Tensor y = at::linear(x, weight_OI_.to(x.scalar_type()), bias);
-  return lora_ == nullptr ? y : y + lora_->Forward(x);
+  at::Tensor y = at::linear(x, weight_OI_.to(x.scalar_type()), bias);
+  return lora_ == nullptr ? y : y.add_(lora_->Forward(x));
 }
 
 }  // namespace llava::model

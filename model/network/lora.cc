@@ -1,28 +1,142 @@
 #include "model/network/lora.h"
 
-#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <utility>
 
 namespace llava::model {
 namespace {
 
-at::Tensor Dropped(const at::Tensor& x, double share, std::uint64_t seed) {
-  const at::NoGradGuard no_grad;
-  at::Tensor keep = at::empty(x.sizes(), at::kFloat);
-  keep.bernoulli_(1.0 - share, at::detail::createCPUGenerator(seed));
-  return keep.div_(1.0 - share).to(x.device(), x.scalar_type());
+using torch::autograd::Node;
+using torch::autograd::SavedVariable;
+using torch::autograd::variable_list;
+
+// SplitMix64's last step: 64 bits that depend on each bit of `z`.
+std::uint64_t Mixed(std::uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
 }
+
+// Which elements stay depends on the seed and their places alone, so that the backward pass drops
+// the same ones without anything being kept; 16 bits decide about each.
+template <typename T>
+void Drop(const T* x, T* y, std::int64_t count, double share, std::uint64_t seed) {
+  constexpr std::int64_t kPerDraw = 4;
+  constexpr double kOnes = 65536.0;
+  const auto dropped = static_cast<std::uint64_t>(std::lround(share * kOnes));
+  const auto factor = static_cast<float>(kOnes / (kOnes - static_cast<double>(dropped)));
+  const std::int64_t draws = (count + kPerDraw - 1) / kPerDraw;
+  at::parallel_for(0, draws, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t draw = begin; draw < end; ++draw) {
+      const auto place = static_cast<std::uint64_t>(draw) + 1;
+      std::uint64_t bits = Mixed(seed + place * 0x9E3779B97F4A7C15u);
+      const std::int64_t last = std::min(count, (draw + 1) * kPerDraw);
+      for (std::int64_t i = draw * kPerDraw; i < last; ++i, bits >>= 16) {
+        const bool stays = (bits & 0xFFFF) >= dropped;
+        y[i] = static_cast<T>(stays ? static_cast<float>(x[i]) * factor : 0.0F);
+      }
+    }
+  });
+}
+
+at::Tensor Dropped(const at::Tensor& x, double share, std::uint64_t seed) {
+  if (share <= 0.0) return x;
+  if (!x.is_cpu()) {
+    const at::Tensor keep = at::ones(x.sizes(), at::kFloat);
+    return x * Dropped(keep, share, seed).to(x.device(), x.scalar_type());
+  }
+  const at::Tensor dense = x.contiguous();
+  at::Tensor y = at::empty_like(dense);
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "Drop", [&] {
+    Drop(dense.const_data_ptr<scalar_t>(), y.mutable_data_ptr<scalar_t>(), dense.numel(), share,
+         seed);
+  });
+  return y;
+}
+
+struct Settings {
+  double scale;
+  double dropout;
+  std::uint64_t seed;
+};
+
+// Keeps the layer's input, which other layers keep too, and computes the rest again: what is
+// dropped and the narrow product are cheap beside a full layer, and large beside its gradient.
+class LoraNode final : public Node {
+ public:
+  LoraNode(const at::Tensor& x, const at::Tensor& a_RI, const at::Tensor& b_OR,
+           const Settings& settings)
+      : x_(x, /*is_output=*/false),
+        a_RI_(a_RI, /*is_output=*/false),
+        b_OR_(b_OR, /*is_output=*/false),
+        settings_(settings) {}
+
+  variable_list apply(variable_list&& gradients) override {
+    const at::NoGradGuard no_grad;
+    const at::Tensor x = x_.unpack();
+    const at::Tensor a_RI = a_RI_.unpack();
+    const at::Tensor b_OR = b_OR_.unpack();
+    const auto [scale, dropout, seed] = settings_;
+    const at::Tensor seen_NI = Dropped(x, dropout, seed).reshape({-1, a_RI.size(1)});
+    const at::Tensor gradient_NO = gradients[0].reshape({-1, b_OR.size(0)});
+    const at::Tensor narrow_NR = at::linear(seen_NI, a_RI.to(x.scalar_type()));
+    const at::Tensor back_NR = at::matmul(gradient_NO, b_OR.to(x.scalar_type())).mul_(scale);
+    variable_list result(3);
+    if (task_should_compute_output(0)) {
+      const at::Tensor wide = at::matmul(back_NR, a_RI.to(x.scalar_type())).view(x.sizes());
+      result[0] = Dropped(wide, dropout, seed);
+    }
+    result[1] = at::matmul(back_NR.t(), seen_NI).to(a_RI.scalar_type());
+    result[2] = at::matmul(gradient_NO.t(), narrow_NR).mul_(scale).to(b_OR.scalar_type());
+    return result;
+  }
+
+  void release_variables() override {
+    x_.reset_data();
+    a_RI_.reset_data();
+    b_OR_.reset_data();
+  }
+
+  std::string name() const override { return "Lora"; }
+
+ private:
+  SavedVariable x_;
+  SavedVariable a_RI_;
+  SavedVariable b_OR_;
+  const Settings settings_;
+};
 
 }  // namespace
 
 at::Tensor Lora::Forward(const at::Tensor& x) const {
-  const at::Tensor seen = dropout > 0.0 ? x * Dropped(x, dropout, seed) : x;
-  const at::Tensor narrow = at::linear(seen, a_RI.to(x.scalar_type()));
-  return at::linear(narrow, b_OR.to(x.scalar_type())) * scale;
+  at::Tensor y;
+  {
+    const at::NoGradGuard no_grad;
+    const at::Tensor narrow = at::linear(Dropped(x, dropout, seed), a_RI.to(x.scalar_type()));
+    y = at::linear(narrow, b_OR.to(x.scalar_type())).mul_(scale);
+  }
+  const bool learns = x.requires_grad() || a_RI.requires_grad() || b_OR.requires_grad();
+  if (!at::GradMode::is_enabled() || !learns) return y;
+  const auto node = std::shared_ptr<LoraNode>(new LoraNode(x, a_RI, b_OR, {scale, dropout, seed}),
+                                              torch::autograd::deleteNode);
+  node->set_next_edges(torch::autograd::collect_next_edges(x, a_RI, b_OR));
+  torch::autograd::set_history(y, node);
+  return y;
 }
 
 at::Tensor Lora::Product() const {

@@ -24,6 +24,7 @@ constexpr std::string_view kSystemLlama2 =
     "You are a helpful language and vision assistant. You are able to understand the visual "
     "content that the user provides, and assist the user with a variety of tasks using natural "
     "language.";
+constexpr std::string_view kSystemChatml = "You are a helpful assistant.";
 
 // A message taken apart.
 struct Content {
@@ -173,6 +174,25 @@ void WriteLlama2(Dialogue dialogue, std::string_view begin, PromptWriter& out) {
   }
 }
 
+// ChatML, as Qwen has it.
+void WriteChatml(const Dialogue& dialogue, PromptWriter& out) {
+  const auto begin = [&out](const char* role) {
+    out.Control(absl::StrCat("<|im_start|>", role, "\n"));
+  };
+  const bool open = IsOpen(dialogue.turns);
+  if (!dialogue.system.empty()) {
+    begin("system");
+    out.Literal(dialogue.system);
+    out.Control("<|im_end|>\n");
+  }
+  for (const ChatMessage& turn : dialogue.turns) {
+    begin(turn.role == Role::kUser ? "user" : "assistant");
+    WriteBody(turn, out);
+    if (!open || &turn != &dialogue.turns.back()) out.Control("<|im_end|>\n");
+  }
+  if (!open) begin("assistant");
+}
+
 // conversation.py, SeparatorStyle.PLAIN.
 void WritePlain(const Dialogue& dialogue, PromptWriter& out) {
   const bool open = IsOpen(dialogue.turns);
@@ -203,6 +223,7 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ByName(std::string_view name) {
       {"llava_v1", Style::kVicuna, kSystemHuman, ""},
       {"llava_llama_2", Style::kLlama2, kSystemLlama2, "<s>"},
       {"mistral_instruct", Style::kLlama2, "", ""},
+      {"chatml", Style::kChatml, kSystemChatml, ""},
       {"plain", Style::kPlain, "", ""},
   };
   for (const Entry& entry : kTable) {
@@ -221,9 +242,9 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ByName(std::string_view name) {
 }
 
 std::vector<std::string> ChatTemplate::Names() {
-  return {"vicuna_v1",   "llava_v1",  "llava_llama_2",   "mistral_instruct",  "plain",
-          "hf",          "hf_joined", "hf_next_mistral", "hf_next_mistral_s", "hf_next_llama3",
-          "hf_onevision"};
+  return {"vicuna_v1",      "llava_v1",    "llava_llama_2", "mistral_instruct", "chatml",
+          "plain",          "hf",          "hf_joined",     "hf_next_mistral",  "hf_next_mistral_s",
+          "hf_next_llama3", "hf_onevision"};
 }
 
 CallFormat ChatTemplate::call_format() const {
@@ -250,6 +271,9 @@ absl::StatusOr<std::vector<PromptPart>> ChatTemplate::Render(
       break;
     case Style::kLlama2:
       WriteLlama2(ToDialogue(messages, system_), begin_, out);
+      break;
+    case Style::kChatml:
+      WriteChatml(ToDialogue(messages, system_), out);
       break;
     case Style::kPlain:
       WritePlain(ToDialogue(messages, system_), out);

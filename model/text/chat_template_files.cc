@@ -85,8 +85,8 @@ absl::StatusOr<TemplateTexts> ReadTexts(const std::filesystem::path& dir) {
 }
 
 // Those of the original code, which checkpoints carry that were trained with them here.
-constexpr std::string_view kOriginal[] = {"vicuna_v1", "llava_v1", "llava_llama_2",
-                                          "mistral_instruct", "plain"};
+constexpr std::string_view kOriginal[] = {"vicuna_v1",        "llava_v1", "llava_llama_2",
+                                          "mistral_instruct", "chatml",   "plain"};
 
 // llava/serve/cli.py chooses by the model's name; v1.5 is trained and evaluated with vicuna_v1.
 std::string_view ByArchitecture(const LlavaConfig& config) {

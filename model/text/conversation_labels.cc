@@ -15,18 +15,21 @@ namespace {
 
 constexpr absl::string_view kImageMark = "<image>";
 constexpr absl::string_view kTurnEnd = "</s>";
+constexpr absl::string_view kChatmlStart = "<|im_start|>";
+constexpr absl::string_view kChatmlEnd = "<|im_end|>";
 
 // How a template writes a conversation, and what stands between question and answer in a round.
-enum class Family { kVicuna, kLlama2, kPlain };
+enum class Family { kVicuna, kLlama2, kChatml, kPlain };
 
 absl::StatusOr<Family> FamilyOf(const ChatTemplate& chat_template) {
   const std::string& name = chat_template.name();
   if (name == "vicuna_v1" || name == "llava_v1") return Family::kVicuna;
   if (name == "llava_llama_2" || name == "mistral_instruct") return Family::kLlama2;
+  if (name == "chatml") return Family::kChatml;
   if (name == "plain") return Family::kPlain;
   return absl::InvalidArgumentError(
       absl::StrCat("template: expected one with training labels (vicuna_v1, llava_v1, "
-                   "llava_llama_2, mistral_instruct, plain), found \"",
+                   "llava_llama_2, mistral_instruct, chatml, plain), found \"",
                    name, "\""));
 }
 
@@ -93,6 +96,18 @@ std::string Llama2Text(const std::string& system, absl::string_view begin,
   return text;
 }
 
+std::string ChatmlText(const std::string& system, std::span<const std::string> turns) {
+  std::string text;
+  if (!system.empty()) {
+    absl::StrAppend(&text, kChatmlStart, "system\n", system, kChatmlEnd, "\n");
+  }
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    absl::StrAppend(&text, kChatmlStart, i % 2 == 0 ? "user\n" : "assistant\n", turns[i],
+                    kChatmlEnd, "\n");
+  }
+  return text;
+}
+
 // The text as prompt parts: "<image>" is a place of the next image from `image` on, or plain text
 // in a conversation without images.
 std::vector<PromptPart> PartsOf(absl::string_view text, bool has_images, int image) {
@@ -120,11 +135,12 @@ class Labeller {
   LabelledTokens Masked(absl::string_view text) const {
     PromptTokens prompt = Encode(text, /*at_start=*/true, /*first_image=*/0);
     LabelledTokens out;
-    out.ids.push_back(tokenizer_.bos_id());
+    if (tokenizer_.adds_bos()) out.ids.push_back(tokenizer_.bos_id());
+    const auto begin = static_cast<std::int32_t>(out.ids.size());
     out.ids.insert(out.ids.end(), prompt.ids.begin(), prompt.ids.end());
     out.labels.assign(out.ids.size(), kIgnoreLabel);
     out.image_spans = std::move(prompt.image_spans);
-    for (ImageSpan& span : out.image_spans) ++span.offset;
+    for (ImageSpan& span : out.image_spans) span.offset += begin;
     return out;
   }
 
@@ -134,13 +150,14 @@ class Labeller {
     // The reference counts what is not padding, and pads with <unk>.
     const auto total = static_cast<std::size_t>(std::count_if(
         out.ids.begin(), out.ids.end(), [&](int id) { return id != tokenizer_.unk_id(); }));
-    std::size_t at = 1;
+    const std::size_t begin = tokenizer_.adds_bos() ? 1 : 0;
+    std::size_t at = begin;
     int image = 0;  // that stands first in the round
     for (const absl::string_view round : absl::StrSplit(text, kTurnEnd)) {
       if (round.empty()) break;
       const std::vector<absl::string_view> sides = absl::StrSplit(round, separator);
       if (sides.size() != 2) break;
-      const bool first = at == 1;
+      const bool first = at == begin;
       const std::size_t length = Length(round, first, image) + 1;  // and "</s>"
       // The separator's last space belongs to the answer's first token.
       const std::size_t question = Length(absl::StrCat(sides[0], separator), first, image) - 1;
@@ -160,10 +177,39 @@ class Labeller {
     return out;
   }
 
+  // Turns of ChatML, `turns` of them behind `before` others (the system's): each begins with a
+  // token of its own, so that the answers are found among the ids.
+  absl::StatusOr<LabelledTokens> ChatmlTurns(absl::string_view text, std::size_t before,
+                                             std::size_t turns) const {
+    const auto start = tokenizer_.IdOf(std::string(kChatmlStart));
+    const auto end = tokenizer_.IdOf(std::string(kChatmlEnd));
+    if (!start || !end) {
+      return absl::InvalidArgumentError(
+          "template: chatml needs a tokenizer with <|im_start|> and <|im_end|>, which this one "
+          "lacks");
+    }
+    LabelledTokens out = Masked(text);
+    const std::size_t head = Length(absl::StrCat(kChatmlStart, "assistant\n"), false, 0);
+    const auto is_start = [&](int id) { return id == *start; };
+    const auto starts = std::count_if(out.ids.begin(), out.ids.end(), is_start);
+    out.mismatch = static_cast<std::size_t>(starts) != before + turns;
+    if (out.mismatch) return out;
+    std::size_t turn = 0;
+    for (std::size_t i = 0; i < out.ids.size(); ++i) {
+      if (out.ids[i] != *start || turn++ < before || (turn - before) % 2 != 0) continue;
+      for (std::size_t k = i + head; k < out.ids.size(); ++k) {
+        out.labels[k] = out.ids[k];
+        if (out.ids[k] == *end) break;
+      }
+    }
+    return out;
+  }
+
   // preprocess_plain: everything after the images is supervised.
   LabelledTokens Caption(absl::string_view marks, absl::string_view caption) const {
     LabelledTokens out = Masked(absl::StrCat(marks, caption, "\n"));
-    const auto head = static_cast<std::ptrdiff_t>(1 + Length(marks, true, 0));
+    const auto head =
+        static_cast<std::ptrdiff_t>((tokenizer_.adds_bos() ? 1 : 0) + Length(marks, true, 0));
     std::copy(out.ids.begin() + head, out.ids.end(), out.labels.begin() + head);
     return out;
   }
@@ -189,8 +235,9 @@ namespace {
 
 absl::StatusOr<LabelledTokens> Label(std::span<const TrainingTurn> turns,
                                      const ChatTemplate& chat_template, const Tokenizer& tokenizer,
-                                     const LlavaConfig& config,
-                                     std::span<const ImageLayout> images) {
+                                     const LlavaConfig& config, std::span<const ImageLayout> images,
+                                     const std::string& own_system) {
+  const std::string& system = own_system.empty() ? chat_template.default_system() : own_system;
   const int num_images = static_cast<int>(images.size());
   ASSIGN_OR_RETURN(const Family family, FamilyOf(chat_template));
   RETURN_IF_ERROR(CheckTurns(turns, num_images));
@@ -211,11 +258,13 @@ absl::StatusOr<LabelledTokens> Label(std::span<const TrainingTurn> turns,
     texts.push_back(num_images > 0 ? ImagesFirst(turn.text) : turn.text);
   }
   if (family == Family::kVicuna) {
-    return labeller.Rounds(VicunaText(chat_template.default_system(), texts), " ASSISTANT: ");
+    return labeller.Rounds(VicunaText(system, texts), " ASSISTANT: ");
   }
-  return labeller.Rounds(Llama2Text(chat_template.default_system(),
-                                    chat_template.name() == "llava_llama_2" ? "<s>" : "", texts),
-                         "[/INST] ");
+  if (family == Family::kChatml) {
+    return labeller.ChatmlTurns(ChatmlText(system, texts), system.empty() ? 0 : 1, texts.size());
+  }
+  return labeller.Rounds(
+      Llama2Text(system, chat_template.name() == "llava_llama_2" ? "<s>" : "", texts), "[/INST] ");
 }
 
 }  // namespace
@@ -224,8 +273,10 @@ absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> t
                                                  const ChatTemplate& chat_template,
                                                  const Tokenizer& tokenizer,
                                                  const LlavaConfig& config,
-                                                 std::span<const ImageLayout> images) {
-  ASSIGN_OR_RETURN(LabelledTokens labelled, Label(turns, chat_template, tokenizer, config, images));
+                                                 std::span<const ImageLayout> images,
+                                                 const std::string& system) {
+  ASSIGN_OR_RETURN(LabelledTokens labelled,
+                   Label(turns, chat_template, tokenizer, config, images, system));
   RETURN_IF_ERROR(CheckTokenIds(labelled.ids, tokenizer, config));
   return labelled;
 }

@@ -27,7 +27,8 @@ struct TrainingTurn {
 // As many labels as ids, not shifted: labels[t] is ids[t] or kIgnoreLabel. Answers and the "</s>"
 // that ends them are supervised; BOS, system text, questions, role names and images are not.
 struct LabelledTokens {
-  std::vector<int> ids;  // BOS first; one id per image token, see PromptTokens
+  std::vector<int>
+      ids;  // BOS first, where the tokenizer has it; one id per image token, see PromptTokens
   std::vector<int> labels;
   std::vector<ImageSpan> image_spans;
   // The text does not have the template's shape (it contains "</s>" or a role's name, say): as in
@@ -35,21 +36,24 @@ struct LabelledTokens {
   bool mismatch = false;
 };
 
-// Templates: vicuna_v1, llava_v1, llava_llama_2, mistral_instruct and plain; the system text is the
-// template's own. Turns alternate and begin with the human's.
-// A turn with k places for images becomes k lines "<image>" and its text (all places first), as
-// in the reference; plain keeps nothing of the human's turn but its images. `images` are the
-// layouts of the images, in the order of their places. Without images "<image>" is plain text.
-// Special tokens in texts count, as in the reference. In one thing this is better than the
-// reference: rounds after the first are measured as they stand in the text, so that a tokenizer
-// with `legacy: false` masks right whatever its vocabulary. kInvalidArgument: a template without
-// labels, turns that do not alternate, an empty text, another number of places than images, plain
+// Templates: vicuna_v1, llava_v1, llava_llama_2, mistral_instruct, chatml and plain; the system
+// text is `system`, or the template's own when that is empty. Of chatml the answers and the
+// <|im_end|> behind them are supervised. Turns alternate and begin with the human's. A turn with k
+// places for images becomes k lines
+// "<image>" and its text (all places first), as in the reference; plain keeps nothing of the
+// human's turn but its images. `images` are the layouts of the images, in the order of their
+// places. Without images "<image>" is plain text. Special tokens in texts count, as in the
+// reference. In one thing this is better than the reference: rounds after the first are measured as
+// they stand in the text, so that a tokenizer with `legacy: false` masks right whatever its
+// vocabulary. kInvalidArgument: a template without labels, chatml with a tokenizer that lacks its
+// tokens, turns that do not alternate, an empty text, another number of places than images, plain
 // with other than two turns or without an image.
 absl::StatusOr<LabelledTokens> LabelConversation(std::span<const TrainingTurn> turns,
                                                  const ChatTemplate& chat_template,
                                                  const Tokenizer& tokenizer,
                                                  const LlavaConfig& config,
-                                                 std::span<const ImageLayout> images);
+                                                 std::span<const ImageLayout> images,
+                                                 const std::string& system = "");
 
 }  // namespace llava::model
 

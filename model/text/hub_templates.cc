@@ -103,6 +103,14 @@ constexpr absl::string_view kLlama2 = R"({%- for message in turns -%}
 {%- endfor -%}
 )";
 
+constexpr absl::string_view kChatml =
+    R"({{- '<|im_start|>system\n' + system + '<|im_end|>\n' if system else '' -}}
+{%- for message in turns -%}
+{{- '<|im_start|>' + message['role'] + '\n' + body(message['content']) + '<|im_end|>\n' -}}
+{%- endfor -%}
+{{- '<|im_start|>assistant\n' if add_generation_prompt else '' -}}
+)";
+
 constexpr absl::string_view kPlain = R"({{- system -}}
 {%- for message in turns -%}{{- body(message['content']) + '\n' -}}{%- endfor -%}
 )";
@@ -135,6 +143,8 @@ std::string ChatTemplate::Jinja() const {
       return absl::StrCat(head, kVicuna);
     case Style::kLlama2:
       return absl::StrCat(head, absl::StrReplaceAll(kLlama2, {{"@BEGIN@", begin_}}));
+    case Style::kChatml:
+      return absl::StrCat(head, kChatml);
     case Style::kPlain:
       return absl::StrCat(head, kPlain);
     case Style::kExecuted:

@@ -57,7 +57,15 @@ void PrintBar(const StepReport& report) {
   std::fflush(stdout);
 }
 
-void PrintLine(const StepReport& report) {
+void PrintValidation(const ValidationReport& report) {
+  std::printf("\r\033[K%s, step %lld: validation loss %.4f, right %.1f %%%s\n",
+              report.stage.c_str(), static_cast<long long>(report.step), report.loss,
+              100.0 * report.accuracy, report.best ? ", the best so far" : "");
+  std::fflush(stdout);
+}
+
+template <typename Report>
+void PrintLine(const Report& report) {
   std::printf("%s\n", ToJson(report).c_str());
   std::fflush(stdout);
 }
@@ -87,6 +95,10 @@ absl::StatusOr<FinishedRun> Run(const Arguments& arguments) {
   options.on_step = [&metrics, terminal](const StepReport& report) {
     metrics.Add(report);
     terminal ? PrintBar(report) : PrintLine(report);
+  };
+  options.on_validation = [&metrics, terminal](const ValidationReport& report) {
+    metrics.Add(report);
+    terminal ? PrintValidation(report) : PrintLine(report);
   };
   const std::string before =
       absl::StrCat(terminal ? "\r\033[K" : "",  // over the bar

@@ -64,13 +64,15 @@ std::vector<int> AnswerIds(const model::Tokenizer& tokenizer, const std::string&
 }  // namespace
 
 absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name) {
-  if (name == "plain" || name == "llava_llama_2") return model::ChatTemplate::ByName(name);
+  if (name == "plain" || name == "llava_llama_2" || name == "chatml")
+    return model::ChatTemplate::ByName(name);
   if (name == "v1" || name == "vicuna_v1") return model::ChatTemplate::ByName("vicuna_v1");
   if (name == "mistral" || name == "mistral_instruct") {
     return model::ChatTemplate::ByName("mistral_instruct");
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "template is '", AbslView(name), "', expected plain, v1, llava_llama_2, mistral or serving"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("template is '", AbslView(name),
+                   "', expected plain, v1, llava_llama_2, mistral, chatml or serving"));
 }
 
 ConversationBuilder::ConversationBuilder(model::LlavaConfig config, model::Tokenizer tokenizer,
@@ -107,6 +109,7 @@ absl::StatusOr<ConversationBuilder> ConversationBuilder::Make(const std::string&
     return absl::InvalidArgumentError(
         absl::StrCat("max_length is ", options.max_length, ", expected at least 2"));
   }
+  if (options.aspect.has_value()) preprocess.aspect = *options.aspect;
   ConversationBuilder builder(std::move(config), std::move(tokenizer), std::move(chat_template),
                               preprocess, options);
   builder.warnings_ = std::move(warnings);
@@ -161,7 +164,7 @@ absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelTurns(
     const Row& row, std::span<const model::ImageLayout> images) const {
   std::vector<model::TrainingTurn> turns;
   for (const Turn& turn : row.turns) turns.push_back({turn.speaker == Speaker::kHuman, turn.text});
-  return model::LabelConversation(turns, chat_template_, tokenizer_, config_, images);
+  return model::LabelConversation(turns, chat_template_, tokenizer_, config_, images, row.system);
 }
 
 // Of a row of one question: its answer's tokens and EOS are labelled, all else is masked.
@@ -171,9 +174,11 @@ absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelServedAnswer(
   model::ChatMessage message;
   for (int i = 0; i < std::ssize(images); ++i) message.parts.emplace_back(model::ImagePart{i});
   message.parts.emplace_back(images.empty() ? question : WithoutPlaceholders(question));
-  ASSIGN_OR_RETURN(
-      model::PromptTokens prompt,
-      model::BuildPrompt(std::vector{message}, chat_template_, tokenizer_, config_, images));
+  std::vector<model::ChatMessage> messages;
+  if (!row.system.empty()) messages.push_back({model::Role::kSystem, {row.system}});
+  messages.push_back(std::move(message));
+  ASSIGN_OR_RETURN(model::PromptTokens prompt,
+                   model::BuildPrompt(messages, chat_template_, tokenizer_, config_, images));
   model::LabelledTokens tokens;
   tokens.ids = std::move(prompt.ids);
   tokens.labels.assign(tokens.ids.size(), kIgnoreLabel);
@@ -198,7 +203,7 @@ absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& pa
 std::vector<Row> SplitTurns(const Row& row) {
   std::vector<Row> rows;
   for (std::size_t i = 0; i + 1 < row.turns.size(); i += 2) {
-    Row one{row.id, row.images, {row.turns[i], row.turns[i + 1]}};
+    Row one{row.id, row.images, {row.turns[i], row.turns[i + 1]}, row.system};
     if (!row.images.empty()) one.turns[0].text = ImagesFirst(row.images.size(), one.turns[0].text);
     rows.push_back(std::move(one));
   }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,8 +25,8 @@ namespace llava::training {
 // prompt that llavad makes of it, in the checkpoint's own template.
 inline constexpr char kServingTemplate[] = "serving";
 
-// "plain", "v1" (vicuna_v1), "llava_llama_2", "mistral" (mistral_instruct), as recipes and the
-// reference's --version name them. INVALID_ARGUMENT lists them.
+// "plain", "v1" (vicuna_v1), "llava_llama_2", "mistral" (mistral_instruct), "chatml", as recipes
+// and the reference's --version name them. INVALID_ARGUMENT lists them.
 absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name);
 
 struct ConversationOptions {
@@ -34,6 +35,7 @@ struct ConversationOptions {
   std::int64_t max_length = 2048;    // tokens of a sample, images expanded
   bool split_turns = false;          // every question with the row's images is a sample of its own;
                                      // always with kServingTemplate
+  std::optional<model::ImageAspect> aspect = std::nullopt;  // nothing: as the checkpoint says
   model::ImageLimits limits = {};
   std::shared_ptr<PictureRecord> pictures = nullptr;  // asked about each picture that is read
 };

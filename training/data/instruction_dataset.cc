@@ -146,6 +146,11 @@ absl::StatusOr<Row> InstructionDataset::Read(std::int64_t index) const {
                    ": the file has changed since it was opened: ", std::get<RowIssue>(parsed).why));
 }
 
+std::size_t InstructionDataset::FileOf(std::int64_t index) const {
+  LLAVA_CHECK(index >= 0 && index < size());
+  return impl_->places[static_cast<std::size_t>(index)].file;
+}
+
 std::string InstructionDataset::Describe(std::int64_t index) const {
   LLAVA_CHECK(index >= 0 && index < size());
   const Place& place = impl_->places[static_cast<std::size_t>(index)];

@@ -5,6 +5,7 @@
 #ifndef LLAVA_TRAINING_DATA_INSTRUCTION_DATASET_H_
 #define LLAVA_TRAINING_DATA_INSTRUCTION_DATASET_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -50,6 +51,9 @@ class InstructionDataset {
   // The row, and for messages where it stands ("data.json:17"). REQUIRES: 0 <= index < size().
   absl::StatusOr<Row> Read(std::int64_t index) const;
   std::string Describe(std::int64_t index) const;
+
+  // The number of its file, as Open() got them.
+  std::size_t FileOf(std::int64_t index) const;
 
   // The row's bytes as they stand in the file, with the fields that Row does not have.
   absl::StatusOr<std::string> ReadText(std::int64_t index) const;

@@ -32,14 +32,21 @@ std::vector<Indices> Cut(const Indices& rows, std::int64_t size) {
 
 LengthGroupedSampler::LengthGroupedSampler(std::vector<std::int32_t> lengths,
                                            SamplerOptions options)
-    : lengths_(std::move(lengths)), options_(options) {
+    : lengths_(std::move(lengths)), options_(std::move(options)) {
   LLAVA_CHECK(!lengths_.empty());
   LLAVA_CHECK_GT(options_.global_batch, 0);
   for (const std::int32_t length : lengths_) LLAVA_CHECK_NE(length, 0);
+  std::int64_t begin = 0;
+  for (const RowShare& share : options_.shares) {
+    LLAVA_CHECK_GT(share.end, begin);
+    LLAVA_CHECK_GT(share.count, 0);
+    begin = share.end;
+  }
+  LLAVA_CHECK(options_.shares.empty() || begin == std::ssize(lengths_));
 }
 
 std::int64_t LengthGroupedSampler::steps_per_epoch() const {
-  const auto rows = static_cast<std::int64_t>(lengths_.size());
+  const std::int64_t rows = RowsPerEpoch();
   return (rows + options_.global_batch - 1) / options_.global_batch;
 }
 
@@ -54,13 +61,37 @@ const std::vector<std::int64_t>& LengthGroupedSampler::Batch(std::int64_t step) 
   return batches_[static_cast<std::size_t>(step % steps_per_epoch())];
 }
 
+std::int64_t LengthGroupedSampler::RowsPerEpoch() const {
+  if (options_.shares.empty()) return std::ssize(lengths_);
+  std::int64_t rows = 0;
+  for (const RowShare& share : options_.shares) rows += share.count;
+  return rows;
+}
+
+// An epoch's rows in random order.
+Indices LengthGroupedSampler::RowsOf(Rng& rng) const {
+  Indices rows(lengths_.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  if (!options_.shares.empty()) {
+    Indices chosen;
+    auto begin = rows.begin();
+    for (const RowShare& share : options_.shares) {
+      Indices own(begin, rows.begin() + share.end);
+      rng.Shuffle(own);
+      for (std::int64_t i = 0; i < share.count; ++i) chosen.push_back(own[i % std::ssize(own)]);
+      begin = rows.begin() + share.end;
+    }
+    rows = std::move(chosen);
+  }
+  rng.Shuffle(rows);
+  return rows;
+}
+
 // Random order within a modality, cut into pools of 50 batches that are sorted by length and cut
 // into batches. What is left over of each modality ends up in the mixed batches at the end.
 std::vector<Indices> LengthGroupedSampler::MakeEpoch(std::int64_t epoch) const {
   Rng rng = EpochRng(options_.seed, epoch);
-  Indices rows(lengths_.size());
-  std::iota(rows.begin(), rows.end(), 0);
-  rng.Shuffle(rows);
+  Indices rows = RowsOf(rng);
   if (options_.grouping == Grouping::kNone) return Cut(rows, options_.global_batch);
 
   const auto length = [this](std::int64_t row) {

@@ -8,18 +8,29 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/rng.h"
+
 namespace llava::training {
 
 enum class Grouping { kNone, kLengthAndModality };
+
+// Rows that come more or less often than once an epoch: all from the end of the share before up to
+// `end`, `count` of them an epoch, each as often as any other or once more. Which ones come once
+// more changes with the epoch.
+struct RowShare {
+  std::int64_t end = 0;
+  std::int64_t count = 0;
+};
 
 struct SamplerOptions {
   std::int64_t global_batch = 1;  // rows a step, over all ranks and accumulation passes
   Grouping grouping = Grouping::kNone;
   std::uint64_t seed = 0;
+  std::vector<RowShare> shares = {};  // empty: every row once; none of them is
 };
 
-// Not thread-safe (it keeps the permutation of the last epoch asked for). Every epoch has each row
-// exactly once; its last batch may be smaller than the others.
+// Not thread-safe (it keeps the permutation of the last epoch asked for). Without shares every
+// epoch has each row exactly once; its last batch may be smaller than the others.
 class LengthGroupedSampler {
  public:
   // `lengths`: one entry a row, negative for rows without images, never 0; not empty.
@@ -31,6 +42,8 @@ class LengthGroupedSampler {
   const std::vector<std::int64_t>& Batch(std::int64_t step);
 
  private:
+  std::int64_t RowsPerEpoch() const;
+  std::vector<std::int64_t> RowsOf(Rng& rng) const;
   std::vector<std::vector<std::int64_t>> MakeEpoch(std::int64_t epoch) const;
 
   const std::vector<std::int32_t> lengths_;

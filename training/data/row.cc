@@ -217,47 +217,120 @@ std::optional<RowIssue> ReadImages(const json::object& object, Row* row) {
   return std::nullopt;
 }
 
-std::optional<RowIssue> AddTurn(const json::value& value, const std::string& field, Row* row) {
+// How the two formats call the same things.
+struct TurnFormat {
+  const char* list;
+  const char* speaker;
+  const char* text;
+  const char* human;
+  const char* gpt;
+};
+constexpr TurnFormat kConversations = {"conversations", "from", "value", "human", "gpt"};
+constexpr TurnFormat kMessages = {"messages", "role", "content", "user", "assistant"};
+
+// The path in a part of a content: {"type": "image", "image": PATH}, or OpenAI's "image_url".
+const json::value* ImageOfPart(const json::object& part, const std::string& type) {
+  const json::value* image = part.if_contains(type);
+  if (image != nullptr && image->is_object()) image = image->as_object().if_contains("url");
+  return image;
+}
+
+// The text of a content in parts, with a mark for each picture, which is added to the row.
+std::optional<RowIssue> ReadParts(const json::array& parts, const std::string& field, Row* row,
+                                  std::string* text) {
+  bool after_text = false;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::string place = absl::StrCat(field, "[", i, "]");
+    const json::object* part = parts[i].if_object();
+    const json::value* type = part == nullptr ? nullptr : part->if_contains("type");
+    const std::string name =
+        type != nullptr && type->is_string() ? std::string(type->as_string()) : "";
+    if (name == "image" || name == "image_url") {
+      const json::value* image = ImageOfPart(*part, name);
+      if (image == nullptr) return Issue(row->id, place + "." + name, "is missing");
+      if (auto issue = AddImage(*image, place + "." + name, row)) return issue;
+      absl::StrAppend(text, after_text ? "\n" : "", "<image>\n");
+      after_text = false;
+      continue;
+    }
+    const json::value* said = part == nullptr ? nullptr : part->if_contains("text");
+    if (name != "text" || said == nullptr || !said->is_string()) {
+      return Issue(row->id, place,
+                   absl::StrCat("is ", Show(parts[i]),
+                                ", expected a part of type text, image or image_url"));
+    }
+    absl::StrAppend(text, after_text ? "\n" : "", std::string(said->as_string()));
+    after_text = true;
+  }
+  return std::nullopt;
+}
+
+// The text of a turn; empty when it is none.
+std::optional<RowIssue> ReadTurnText(const json::value* value, const std::string& field,
+                                     const TurnFormat& format, Row* row, std::string* text) {
+  if (value != nullptr && value->is_string()) *text = std::string(value->as_string());
+  if (value != nullptr && value->is_array() && &format == &kMessages) {
+    if (auto issue = ReadParts(value->as_array(), field, row, text)) return issue;
+  }
+  if (!text->empty()) return std::nullopt;
+  return Issue(row->id, field,
+               absl::StrCat("is ", value == nullptr ? "missing" : Show(*value),
+                            ", expected a text that is not empty"));
+}
+
+std::optional<RowIssue> AddTurn(const json::value& value, const std::string& field,
+                                const TurnFormat& format, Row* row) {
   if (!value.is_object()) {
     return Issue(row->id, field, absl::StrCat("is ", Show(value), ", expected an object"));
   }
-  const json::value* from = value.as_object().if_contains("from");
-  const json::value* text = value.as_object().if_contains("value");
+  const json::value* from = value.as_object().if_contains(format.speaker);
+  const json::value* text = value.as_object().if_contains(format.text);
   if (auto issue = CheckKeys(value.as_object(), field + ".", /*read=*/false, row->id)) return issue;
-  if (from == nullptr || !from->is_string() ||
-      (from->as_string() != "human" && from->as_string() != "gpt")) {
-    return Issue(row->id, field + ".from",
-                 absl::StrCat("is ", from == nullptr ? "missing" : Show(*from),
-                              ", expected \"human\" or \"gpt\""));
+  const std::string speaker_field = absl::StrCat(field, ".", format.speaker);
+  const std::string name =
+      from != nullptr && from->is_string() ? std::string(from->as_string()) : "";
+  if (name != format.human && name != format.gpt && name != "system") {
+    return Issue(row->id, speaker_field,
+                 absl::StrCat("is ", from == nullptr ? "missing" : Show(*from), ", expected \"",
+                              format.human, "\" or \"", format.gpt, "\", or \"system\" at first"));
   }
-  if (text == nullptr || !text->is_string() || text->as_string().empty()) {
-    return Issue(row->id, field + ".value",
-                 absl::StrCat("is ", text == nullptr ? "missing" : Show(*text),
-                              ", expected a text that is not empty"));
+  std::string said;
+  if (auto issue = ReadTurnText(text, absl::StrCat(field, ".", format.text), format, row, &said)) {
+    return issue;
   }
-  const Speaker speaker = from->as_string() == "human" ? Speaker::kHuman : Speaker::kGpt;
+  if (name == "system") {
+    if (!row->turns.empty() || !row->system.empty()) {
+      return Issue(row->id, speaker_field, "is \"system\" after the first turn");
+    }
+    row->system = std::move(said);
+    return std::nullopt;
+  }
+  const Speaker speaker = name == format.human ? Speaker::kHuman : Speaker::kGpt;
   if (row->turns.empty() && speaker == Speaker::kGpt) return std::nullopt;  // dropped
   if (!row->turns.empty() && row->turns.back().speaker == speaker) {
-    return Issue(row->id, field + ".from",
+    return Issue(row->id, speaker_field,
                  absl::StrCat("is ", Show(*from), " twice in a row, expected the other speaker"));
   }
-  row->turns.push_back({speaker, std::string(text->as_string())});
+  row->turns.push_back({speaker, std::move(said)});
   return std::nullopt;
 }
 
 std::optional<RowIssue> ReadTurns(const json::object& object, Row* row) {
-  const json::value* turns = object.if_contains("conversations");
+  const bool messages = object.contains("messages") && !object.contains("conversations");
+  const TurnFormat& format = messages ? kMessages : kConversations;
+  const json::value* turns = object.if_contains(format.list);
   if (turns == nullptr || !turns->is_array()) {
-    return Issue(row->id, "conversations",
+    return Issue(row->id, format.list,
                  absl::StrCat("is ", turns == nullptr ? "missing" : Show(*turns),
                               ", expected a list of turns"));
   }
   std::size_t index = 0;
   for (const json::value& turn : turns->as_array()) {
-    if (auto issue = AddTurn(turn, absl::StrCat("conversations[", index++, "]"), row)) return issue;
+    const std::string field = absl::StrCat(format.list, "[", index++, "]");
+    if (auto issue = AddTurn(turn, field, format, row)) return issue;
   }
   if (row->turns.empty() || row->turns.back().speaker == Speaker::kHuman) {
-    return Issue(row->id, "conversations",
+    return Issue(row->id, format.list,
                  row->turns.empty() ? "has no turn of the human followed by one of gpt"
                                     : "ends with the human, expected an answer of gpt at the end");
   }
@@ -265,6 +338,9 @@ std::optional<RowIssue> ReadTurns(const json::object& object, Row* row) {
 }
 
 std::optional<RowIssue> CheckPlaceholders(const Row& row) {
+  if (CountPlaceholders(row.system) > 0) {
+    return Issue(row.id, "conversations", "has <image> in what the system says");
+  }
   std::size_t human = 0;
   for (std::size_t i = 0; i < row.turns.size(); ++i) {
     const std::size_t count = CountPlaceholders(row.turns[i].text);

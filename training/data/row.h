@@ -1,7 +1,9 @@
 // One row of LLaVA instruction data, and what can be wrong with it. The format is the one of the
-// reference (LLaVA, train.py): {"id", "image", "conversations": [{"from", "value"}, ...]}; fields
-// we do not know are ignored, unless they look like pictures, sounds or films that nobody would
-// read.
+// reference (LLaVA, train.py): {"id", "image", "conversations": [{"from", "value"}, ...]}, or that
+// of OpenAI's chats: {"id", "messages": [{"role", "content"}, ...]}, whose contents are texts or
+// lists of the parts {"type": "text", "text": ...} and {"type": "image", "image": PATH} (or
+// "image_url"); fields we do not know are ignored, unless they look like pictures, sounds or films
+// that nobody would read.
 #ifndef LLAVA_TRAINING_DATA_ROW_H_
 #define LLAVA_TRAINING_DATA_ROW_H_
 
@@ -36,6 +38,7 @@ struct Row {
   std::string id;                   // may be empty; not unique in published data
   std::vector<std::string> images;  // relative to the images folder; never leaves it
   std::vector<Turn> turns;
+  std::string system = {};  // said before the first turn; empty: what the template says there
 
   bool operator==(const Row&) const = default;
 };

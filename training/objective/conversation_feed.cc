@@ -1,5 +1,7 @@
 #include "training/objective/conversation_feed.h"
 
+#include <algorithm>
+#include <cmath>
 #include <optional>
 #include <set>
 #include <utility>
@@ -17,14 +19,49 @@ std::int64_t MostBad(const StageOptions& stage, const InstructionDataset& datase
   return static_cast<std::int64_t>(stage.data.max_bad_share * rows);
 }
 
+// So many rows are held back at most.
+std::int64_t HeldBack(const ValidateOptions& validate, const InstructionDataset& dataset) {
+  if (!validate.wanted() || !validate.file.empty()) return 0;
+  if (validate.rows > 0) return validate.rows;
+  const double rows = validate.share * static_cast<double>(dataset.size());
+  return std::max<std::int64_t>(1, std::llround(rows));
+}
+
+std::vector<std::int32_t> LengthsOf(const InstructionDataset& dataset,
+                                    const std::vector<std::int64_t>& rows) {
+  std::vector<std::int32_t> lengths;
+  lengths.reserve(rows.size());
+  for (const std::int64_t row : rows) lengths.push_back(dataset.lengths()[row]);
+  return lengths;
+}
+
+// How often the rows of each file come, where the recipe weighs them.
+std::vector<RowShare> SharesOf(const std::vector<double>& weights,
+                               const InstructionDataset& dataset,
+                               const std::vector<std::int64_t>& rows) {
+  std::vector<RowShare> shares;
+  std::int64_t begin = 0;
+  for (std::size_t file = 0; file < weights.size(); ++file) {
+    std::int64_t end = begin;
+    while (end < std::ssize(rows) && dataset.FileOf(rows[end]) == file) ++end;
+    if (end == begin) continue;  // no good row in it
+    const double count = weights[file] * static_cast<double>(end - begin);
+    shares.push_back({end, std::max<std::int64_t>(1, std::llround(count))});
+    begin = end;
+  }
+  return shares;
+}
+
 }  // namespace
 
-ConversationFeed::ConversationFeed(InstructionDataset dataset,
+ConversationFeed::ConversationFeed(InstructionDataset dataset, HoldOut split,
                                    std::unique_ptr<SampleBuilder> builder,
                                    const SamplerOptions& sampler, const FeedPosition& position)
-    : dataset_(std::move(dataset)),
+    : dataset_(std::make_shared<const InstructionDataset>(std::move(dataset))),
       builder_(std::move(builder)),
-      sampler_(dataset_.lengths(), sampler),
+      split_(std::move(split)),
+      lengths_(LengthsOf(*dataset_, split_.train)),
+      sampler_(lengths_, sampler),
       position_(position) {}
 
 absl::StatusOr<InstructionDataset> OpenRows(const StageOptions& stage,
@@ -61,11 +98,13 @@ absl::StatusOr<std::unique_ptr<ConversationFeed>> ConversationFeed::Open(
     on_bad(absl::StrCat("stage ", stage.name, ": ", dataset.bad_rows(), " of ",
                         dataset.size() + dataset.bad_rows(), " rows are bad and left out"));
   }
+  ASSIGN_OR_RETURN(HoldOut split,
+                   HoldOutRows(dataset, HeldBack(stage.validate, dataset), position.seed));
   const SamplerOptions sampler{
       stage.batch, stage.data.group_by_length ? Grouping::kLengthAndModality : Grouping::kNone,
-      position.seed};
-  std::unique_ptr<ConversationFeed> feed(
-      new ConversationFeed(std::move(dataset), std::move(builder), sampler, position));
+      position.seed, SharesOf(stage.data.weights, dataset, split.train)};
+  std::unique_ptr<ConversationFeed> feed(new ConversationFeed(
+      std::move(dataset), std::move(split), std::move(builder), sampler, position));
   PrefetcherOptions prefetch;
   prefetch.workers = static_cast<int>(stage.data.workers);
   prefetch.ahead = 2 * prefetch.workers;
@@ -73,7 +112,7 @@ absl::StatusOr<std::unique_ptr<ConversationFeed>> ConversationFeed::Open(
   prefetch.most_bad = most_bad;
   prefetch.on_bad = std::move(on_bad);
   feed->prefetcher_ = std::make_unique<Prefetcher>(
-      feed->dataset_, *feed->builder_,
+      *feed->dataset_, *feed->builder_,
       [raw = feed.get()](std::int64_t pass) { return std::optional(raw->Rows(pass)); }, prefetch);
   return feed;
 }
@@ -81,8 +120,11 @@ absl::StatusOr<std::unique_ptr<ConversationFeed>> ConversationFeed::Open(
 std::vector<std::int64_t> ConversationFeed::Rows(std::int64_t pass) {
   const std::int64_t step = position_.first_step + pass / position_.passes;
   const std::int64_t part = position_.rank * position_.passes + pass % position_.passes;
-  return SplitEvenly(sampler_.Batch(step), dataset_.lengths(),
-                     position_.ranks * position_.passes)[static_cast<std::size_t>(part)];
+  std::vector<std::int64_t> rows =
+      SplitEvenly(sampler_.Batch(step), lengths_,
+                  position_.ranks * position_.passes)[static_cast<std::size_t>(part)];
+  for (std::int64_t& row : rows) row = split_.train[static_cast<std::size_t>(row)];
+  return rows;
 }
 
 }  // namespace llava::training

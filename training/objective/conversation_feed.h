@@ -7,9 +7,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "training/data/collator.h"
+#include "training/data/holdout.h"
 #include "training/data/instruction_dataset.h"
 #include "training/data/length_grouped_sampler.h"
 #include "training/data/prefetcher.h"
@@ -35,7 +37,8 @@ absl::StatusOr<InstructionDataset> OpenRows(const StageOptions& stage,
 class ConversationFeed {
  public:
   // `on_bad` gets a line for each row that is left out (of rows without the same picture, for the
-  // first), from any thread, one call at a time. The errors of OpenRows.
+  // first), from any thread, one call at a time. Rows that stage.validate holds back are not fed.
+  // The errors of OpenRows and HoldOutRows.
   static absl::StatusOr<std::unique_ptr<ConversationFeed>> Open(
       const StageOptions& stage, std::unique_ptr<SampleBuilder> builder,
       const FeedPosition& position, std::function<void(const std::string&)> on_bad);
@@ -44,16 +47,22 @@ class ConversationFeed {
   absl::StatusOr<Batch> Next() { return prefetcher_->Next(); }
 
   std::int64_t steps_per_epoch() const { return sampler_.steps_per_epoch(); }
-  const InstructionDataset& dataset() const { return dataset_; }
+  // Shared with a validation of the rows that are held back.
+  const std::shared_ptr<const InstructionDataset>& dataset() const { return dataset_; }
+  const std::shared_ptr<const SampleBuilder>& builder() const { return builder_; }
+  const std::vector<std::int64_t>& held_out() const { return split_.held_out; }
 
  private:
-  ConversationFeed(InstructionDataset dataset, std::unique_ptr<SampleBuilder> builder,
-                   const SamplerOptions& sampler, const FeedPosition& position);
+  ConversationFeed(InstructionDataset dataset, HoldOut split,
+                   std::unique_ptr<SampleBuilder> builder, const SamplerOptions& sampler,
+                   const FeedPosition& position);
 
   std::vector<std::int64_t> Rows(std::int64_t pass);
 
-  const InstructionDataset dataset_;
-  const std::unique_ptr<SampleBuilder> builder_;
+  const std::shared_ptr<const InstructionDataset> dataset_;
+  const std::shared_ptr<const SampleBuilder> builder_;
+  const HoldOut split_;
+  const std::vector<std::int32_t> lengths_;  // of the rows that are trained with
   LengthGroupedSampler sampler_;
   const FeedPosition position_;
   std::unique_ptr<Prefetcher> prefetcher_;

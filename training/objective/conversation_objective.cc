@@ -13,12 +13,13 @@ namespace llava::training {
 
 ConversationObjective::ConversationObjective(const model::Llava& model, BatchSource batches,
                                              std::int64_t steps_per_epoch, bool tower_is_frozen,
-                                             std::int64_t cache_bytes)
+                                             std::int64_t cache_bytes, const Clock* clock)
     : model_(model),
       batches_(std::move(batches)),
       steps_per_epoch_(steps_per_epoch),
       tower_is_frozen_(tower_is_frozen),
-      cache_(model, cache_bytes) {}
+      cache_(model, cache_bytes),
+      clock_(clock) {}
 
 // The projected features of the images, one row an image token.
 at::Tensor ConversationObjective::Features(const Batch& batch,
@@ -30,8 +31,10 @@ at::Tensor ConversationObjective::Features(const Batch& batch,
 }
 
 absl::StatusOr<Pass> ConversationObjective::Next() {
+  const TimePoint asked = clock_ != nullptr ? clock_->Now() : TimePoint();
   ASSIGN_OR_RETURN(const Batch batch, batches_());
   Pass pass;
+  if (clock_ != nullptr) pass.waited_seconds = Seconds(clock_->Now() - asked);
   pass.stats = batch.stats;
   pass.sample_ids = batch.sample_ids;
   if (batch.empty()) return pass;

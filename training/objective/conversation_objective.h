@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 
+#include "base/clock.h"
 #include "model/network/llava.h"
 #include "training/objective/feature_cache.h"
 #include "training/objective/objective.h"
@@ -18,10 +19,11 @@ class ConversationObjective final : public Objective {
   // Gives the batches in order: empty() ones count as passes without targets.
   using BatchSource = std::function<absl::StatusOr<Batch>()>;
 
-  // `model` outlives this. With a frozen tower its features are cached, up to `cache_bytes`.
+  // `model` and `clock` outlive this. With a frozen tower its features are cached, up to
+  // `cache_bytes`. With a clock each pass says how long it waited for its batch.
   ConversationObjective(const model::Llava& model, BatchSource batches,
                         std::int64_t steps_per_epoch, bool tower_is_frozen,
-                        std::int64_t cache_bytes);
+                        std::int64_t cache_bytes, const Clock* clock = nullptr);
 
   absl::StatusOr<Pass> Next() override;
   std::int64_t steps_per_epoch() const override { return steps_per_epoch_; }
@@ -34,6 +36,7 @@ class ConversationObjective final : public Objective {
   const std::int64_t steps_per_epoch_;
   const bool tower_is_frozen_;
   FeatureCache cache_;
+  const Clock* const clock_;
 };
 
 }  // namespace llava::training

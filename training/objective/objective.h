@@ -22,6 +22,7 @@ struct Pass {
   std::shared_ptr<const void> inputs = {};  // what the backward pass still reads
   std::int64_t targets = 0;                 // terms of the sum
   std::int64_t correct = 0;                 // targets that were the most likely choice
+  double waited_seconds = 0.0;              // for data that was not ready
   BatchStats stats;
   std::vector<std::string> sample_ids;  // for the message when the loss is not finite
 };

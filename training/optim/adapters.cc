@@ -20,7 +20,7 @@ bool IsTarget(const std::string& name, const LoraOptions& options) {
 }
 
 Adapters::Adapters(model::Llava& model, const LoraOptions& options, std::uint64_t seed)
-    : model_(model) {
+    : model_(model), dropout_(options.dropout) {
   model.decoder().ForEachLinear([&](const std::string& name, model::Linear& layer) {
     if (!IsTarget(name, options)) return;
     auto lora = std::make_shared<model::Lora>();
@@ -41,6 +41,10 @@ Adapters::Adapters(model::Llava& model, const LoraOptions& options, std::uint64_
 void Adapters::BeginPass(std::uint64_t seed) {
   Rng rng(seed);
   for (const auto& lora : loras_) lora->seed = rng.Next();
+}
+
+void Adapters::UseDropout(bool use) {
+  for (const auto& lora : loras_) lora->dropout = use ? dropout_ : 0.0;
 }
 
 void Adapters::Merge() {

@@ -29,12 +29,16 @@ class Adapters {
   // Before a forward pass: the same seed drops the same inputs.
   void BeginPass(std::uint64_t seed);
 
+  // Whether forward passes drop inputs, as they do at first.
+  void UseDropout(bool use);
+
   // Adds what was learned to the weights and takes the adapters off.
   void Merge();
 
  private:
   model::Llava& model_;
   std::vector<std::string> layers_;
+  const double dropout_;
   std::vector<std::shared_ptr<model::Lora>> loras_;
   std::vector<model::NamedTensor> parameters_;
 };

@@ -8,6 +8,7 @@
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
+#include <boost/json/value_from.hpp>
 #include <boost/json/value_to.hpp>
 #include <cerrno>
 #include <cstdio>
@@ -33,6 +34,31 @@ constexpr char kStateFile[] = "/state.json";
 constexpr char kChecksumSuffix[] = ".crc32";
 constexpr std::size_t kMaxStateBytes = std::size_t{16} << 20;
 
+std::string StateName(std::int64_t total_steps, std::int64_t stage) {
+  return absl::StrFormat("%s%012d-%03d", kStatePrefix, total_steps, stage);
+}
+
+boost::json::object ToJson(const ValidationProgress& validation) {
+  return {{"last_step", validation.last_step},
+          {"best_step", validation.best_step},
+          {"best_total_steps", validation.best_total_steps},
+          {"best_loss", validation.best_loss},
+          {"since_best", validation.since_best}};
+}
+
+// States of versions before there was validation have none.
+ValidationProgress ValidationOf(const boost::json::object& state) {
+  ValidationProgress validation;
+  const boost::json::value* json = state.if_contains("validation");
+  if (json == nullptr) return validation;
+  validation.last_step = json->at("last_step").to_number<std::int64_t>();
+  validation.best_step = json->at("best_step").to_number<std::int64_t>();
+  validation.best_total_steps = json->at("best_total_steps").to_number<std::int64_t>();
+  validation.best_loss = json->at("best_loss").to_number<double>();
+  validation.since_best = json->at("since_best").to_number<std::int64_t>();
+  return validation;
+}
+
 std::string ToJson(const Progress& progress, int shards) {
   boost::json::object json;
   json["stage"] = progress.stage;
@@ -42,6 +68,8 @@ std::string ToJson(const Progress& progress, int shards) {
   json["recipe_digest"] = progress.recipe_digest;
   json["shards"] = shards;
   json["random"] = boost::json::array(progress.random.begin(), progress.random.end());
+  json["validation"] = ToJson(progress.validation);
+  json["kept_weights"] = boost::json::value_from(progress.kept_weights);
   return boost::json::serialize(json);
 }
 
@@ -63,6 +91,10 @@ absl::StatusOr<StateJson> FromJson(const std::string& text) {
     progress.recipe_digest = boost::json::value_to<std::string>(json.at("recipe_digest"));
     for (std::size_t i = 0; i < progress.random.size(); ++i) {
       progress.random[i] = json.at("random").at(i).to_number<std::uint64_t>();
+    }
+    progress.validation = ValidationOf(json.as_object());
+    if (const auto* kept = json.as_object().if_contains("kept_weights")) {
+      progress.kept_weights = boost::json::value_to<std::vector<std::string>>(*kept);
     }
     if (const auto* shards = json.as_object().if_contains("shards")) {
       state.shards = shards->to_number<int>();
@@ -156,8 +188,7 @@ absl::Status StateStore::Save(const Progress& progress,
                               const std::vector<model::NamedTensor>& tensors) {
   std::error_code error;
   fs::create_directories(folder_, error);
-  const std::string name =
-      absl::StrFormat("%s%012d-%03d", kStatePrefix, progress.total_steps, progress.stage);
+  const std::string name = StateName(progress.total_steps, progress.stage);
   const std::string unfinished = absl::StrCat(folder_, "/", kUnfinishedPrefix, name);
   const std::string finished = absl::StrCat(folder_, "/", name);
   for (const std::string& damaged : std::exchange(damaged_, {})) {
@@ -183,13 +214,14 @@ absl::Status StateStore::Save(const Progress& progress,
   if (!ranks_.is_first()) return absl::OkStatus();
   RETURN_IF_ERROR(WriteFile(unfinished + kStateFile, ToJson(progress, ranks_.size())));
   RETURN_IF_ERROR(RenameFile(unfinished, finished));
-  RemoveOld();
+  RemoveOld(StateName(progress.validation.best_total_steps, progress.stage));
   return absl::OkStatus();
 }
 
-void StateStore::RemoveOld() const {
+void StateStore::RemoveOld(const std::string& but) const {
   std::error_code error;
   std::vector<std::string> names = CompleteStates(folder_);
+  std::erase(names, but);
   const std::int64_t surplus = std::ssize(names) - keep_;
   for (std::int64_t i = 0; i < surplus; ++i) {
     // Renamed first: a removal that is cut short must not leave half a state behind.
@@ -201,6 +233,10 @@ void StateStore::RemoveOld() const {
       fs::remove_all(entry.path(), error);
     }
   }
+}
+
+absl::StatusOr<SavedState> StateStore::LoadAt(std::int64_t total_steps, std::int64_t stage) const {
+  return Load(absl::StrCat(folder_, "/", StateName(total_steps, stage)));
 }
 
 absl::StatusOr<std::optional<SavedState>> StateStore::LoadNewest() {

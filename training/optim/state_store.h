@@ -17,6 +17,17 @@
 
 namespace llava::training {
 
+// What validations of the current stage have said so far.
+struct ValidationProgress {
+  std::int64_t last_step = 0;          // of the stage, after which the last one was
+  std::int64_t best_step = -1;         // of the stage, with the least loss; -1: none yet
+  std::int64_t best_total_steps = -1;  // the same over all stages
+  double best_loss = 0.0;
+  std::int64_t since_best = 0;  // validations
+
+  bool operator==(const ValidationProgress&) const = default;
+};
+
 // Where a run stands. The sampler's position is a function of stage and step.
 struct Progress {
   std::int64_t stage = 0;            // index into the recipe's stages
@@ -25,6 +36,9 @@ struct Progress {
   std::int64_t optimizer_steps = 0;  // of that stage: steps with a label
   std::string recipe_digest;         // hex; a changed recipe does not resume
   Rng::State random{};               // what dropout draws from
+  ValidationProgress validation;
+  // For people: which weights the stages that have ended kept, where not simply their last ones.
+  std::vector<std::string> kept_weights;
 };
 
 // How many stages the weights depend on.
@@ -50,15 +64,19 @@ class StateStore {
 
   // Called by every rank with its share of the tensors, which becomes a file of its own; a later
   // run may have another number of ranks. Durable when it returns. Removes what is older than the
-  // `keep` newest, and leftovers of writes that were cut short. The error names the file.
+  // `keep` newest, but not the state of the best validation, and leftovers of writes that were cut
+  // short. The error names the file.
   absl::Status Save(const Progress& progress, const std::vector<model::NamedTensor>& tensors);
 
   // The newest state that is as it was saved, or nothing in a fresh folder. Damaged ones are passed
   // over and make room for the next states; an error when all are damaged.
   absl::StatusOr<std::optional<SavedState>> LoadNewest();
 
+  // The state after so many steps, in that stage. DATA_LOSS: damaged. NOT_FOUND: not there.
+  absl::StatusOr<SavedState> LoadAt(std::int64_t total_steps, std::int64_t stage) const;
+
  private:
-  void RemoveOld() const;
+  void RemoveOld(const std::string& but) const;
 
   const std::string folder_;
   const std::int64_t keep_;

@@ -2,9 +2,12 @@
 
 #include <unistd.h>
 
+#include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <boost/json/value_from.hpp>
 #include <fstream>
+#include <utility>
 
 namespace llava::training {
 
@@ -27,9 +30,34 @@ std::string ToJson(const StepReport& report) {
   json["seconds"] = report.seconds;
   json["tokens_per_second"] = report.tokens_per_second();
   json["samples_per_second"] = report.samples_per_second();
+  json["data_wait_share"] = report.data_wait_share();
   json["padding_share"] = report.padding_share();
   json["seconds_left"] = report.seconds_left;
   json["memory_bytes"] = report.memory_bytes;
+  return boost::json::serialize(json);
+}
+
+std::string ToJson(const ValidationReport& report) {
+  boost::json::array samples;
+  for (const SampleAnswer& sample : report.samples) {
+    samples.push_back({{"images", boost::json::value_from(sample.images)},
+                       {"question", sample.question},
+                       {"expected", sample.expected},
+                       {"answer", sample.answer},
+                       {"right", sample.right}});
+  }
+  boost::json::object json;
+  json["stage"] = report.stage;
+  json["step"] = report.step;
+  json["total_step"] = report.total_step;
+  json["validation_loss"] = report.loss;
+  json["validation_accuracy"] = report.accuracy;
+  json["rows"] = report.rows;
+  json["targets"] = report.targets;
+  json["best"] = report.best;
+  json["since_best"] = report.since;
+  json["seconds"] = report.seconds;
+  json["samples_asked"] = std::move(samples);
   return boost::json::serialize(json);
 }
 

@@ -106,6 +106,7 @@ struct Trainer::Stage {
   const StageOptions& options;
   std::int64_t steps = 0;
   std::unique_ptr<Objective> objective;
+  std::unique_ptr<Validation> validation;  // nullptr: none
   std::optional<Adapters> adapters;
   std::vector<model::NamedTensor> extra;  // trained beside the model's own weights
   std::vector<ParameterGroup> groups;     // all that is trained
@@ -118,6 +119,7 @@ struct Trainer::StepTotals {
   std::int64_t targets = 0;
   std::int64_t correct = 0;
   BatchStats stats;
+  double waited_seconds = 0.0;          // of this rank
   std::vector<std::string> sample_ids;  // of this rank
   bool stop = false;
 };
@@ -153,6 +155,18 @@ absl::Status RestoreWeights(const SavedState& saved, const Recipe& recipe,
   return AddAdapters(WithPrefix(saved, kStageState), recipe.stages[stage].lora, model);
 }
 
+std::vector<model::NamedTensor> AdaptersOf(const SavedState& saved) {
+  std::vector<model::NamedTensor> tensors = WithPrefix(saved, kStageState);
+  std::erase_if(tensors, [](const model::NamedTensor& tensor) {
+    return !tensor.name.ends_with(".lora_A.weight") && !tensor.name.ends_with(".lora_B.weight");
+  });
+  return tensors;
+}
+
+std::vector<model::NamedTensor> WeightsOf(const SavedState& saved) {
+  return WithPrefix(saved, kWeight);
+}
+
 absl::Status Trainer::Run() {
   std::vector<model::NamedTensor> stage_state;
   RETURN_IF_ERROR(Restore(&stage_state));
@@ -168,6 +182,7 @@ absl::Status Trainer::Run() {
     ++progress_.stage;
     progress_.step = 0;
     progress_.optimizer_steps = 0;
+    progress_.validation = {};
     RETURN_IF_ERROR(Save(nullptr));
   }
   return absl::OkStatus();
@@ -213,6 +228,7 @@ absl::StatusOr<std::unique_ptr<Trainer::Stage>> Trainer::Begin(
     const StageOptions& options, const std::vector<model::NamedTensor>& stage_state) {
   auto stage = std::make_unique<Stage>(options);
   ASSIGN_OR_RETURN(stage->objective, hooks_.make_objective(options, progress_.step));
+  ASSIGN_OR_RETURN(stage->validation, hooks_.make_validation(options));
   stage->steps =
       options.steps > 0 ? options.steps : options.epochs * stage->objective->steps_per_epoch();
   stage->extra = stage->objective->extra_parameters();
@@ -243,14 +259,90 @@ absl::Status Trainer::RunStage(const StageOptions& options,
   ASSIGN_OR_RETURN(const std::unique_ptr<Stage> stage, Begin(options, stage_state));
   stage_time_ = Duration::zero();
   stage_timed_ = 0;
-  while (progress_.step < stage->steps) RETURN_IF_ERROR(RunStep(*stage));
+  for (;;) {
+    if (IsValidationDue(*stage)) RETURN_IF_ERROR(Validate(*stage));
+    const std::int64_t patience = options.validate.patience;
+    if (patience > 0 && progress_.validation.since_best >= patience) break;
+    if (progress_.step >= stage->steps) break;
+    RETURN_IF_ERROR(RunStep(*stage));
+  }
   if (progress_.optimizer_steps == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("stage ", options.name, ": nothing was learnt in its ", stage->steps,
                      " steps: all rows are bad, or every label is masked: see llava-train check"));
   }
-  if (stage->adapters) stage->adapters->Merge();
+  RETURN_IF_ERROR(TakeBest(*stage));
+  if (stage->adapters) {
+    RETURN_IF_ERROR(hooks_.on_adapters(options, stage->adapters->parameters()));
+    stage->adapters->Merge();
+  }
   return absl::OkStatus();
+}
+
+bool Trainer::IsValidationDue(const Stage& stage) const {
+  if (stage.validation == nullptr || progress_.step == 0) return false;
+  const bool is_due = progress_.step % stage.options.validate.every == 0 ||  // or the stage ends
+                      progress_.step == stage.steps;
+  return is_due && progress_.validation.last_step < progress_.step;
+}
+
+absl::Status Trainer::Validate(Stage& stage) {
+  const TimePoint start = clock_.Now();
+  if (stage.adapters) stage.adapters->UseDropout(false);
+  ASSIGN_OR_RETURN(const ValidationSums here, stage.validation->Run(hooks_.stop));
+  StepTotals totals;
+  totals.loss_sum = here.loss;
+  totals.targets = here.targets;
+  totals.correct = here.correct;
+  totals.stats.samples = here.rows;
+  totals.stop = here.stopped;
+  RETURN_IF_ERROR(Pool(&totals));
+  if (totals.stop) {  // it is done again
+    RETURN_IF_ERROR(Save(&stage));
+    return absl::CancelledError("stopped and saved");
+  }
+  const auto targets = static_cast<double>(totals.targets);
+  ValidationReport report;
+  report.stage = stage.options.name;
+  report.step = progress_.step;
+  report.total_step = progress_.total_steps;
+  report.loss = totals.loss_sum / targets;
+  report.accuracy = static_cast<double>(totals.correct) / targets;
+  report.rows = totals.stats.samples;
+  report.targets = totals.targets;
+  if (!std::isfinite(report.loss)) {
+    return absl::DataLossError(absl::StrCat(
+        "stage ", report.stage, ", validation after step ", report.step, ": the loss is ",
+        report.loss, " over ", totals.targets, " label tokens of ", report.rows, " rows"));
+  }
+  ValidationProgress& validation = progress_.validation;
+  report.best = validation.best_step < 0 || report.loss < validation.best_loss;
+  validation.last_step = progress_.step;
+  if (report.best) {
+    validation.best_loss = report.loss;
+    validation.best_step = progress_.step;
+    validation.best_total_steps = progress_.total_steps;
+  }
+  report.since = validation.since_best = report.best ? 0 : validation.since_best + 1;
+  report.seconds = Seconds(clock_.Now() - start);
+  hooks_.on_validation(report);
+  if (stage.adapters) stage.adapters->UseDropout(true);
+  if (report.best && stage.options.validate.keep_best) return Save(&stage);
+  return absl::OkStatus();
+}
+
+// Of a stage that is validated: the weights of its best validation, instead of the last ones.
+absl::Status Trainer::TakeBest(const Stage& stage) {
+  const ValidationProgress& validation = progress_.validation;
+  if (!stage.options.validate.keep_best || validation.best_step < 0) return absl::OkStatus();
+  progress_.kept_weights.push_back(absl::StrCat(
+      "stage ", stage.options.name, ": the weights after step ", validation.best_step, " of ",
+      progress_.step, ", of the least validation loss ", validation.best_loss));
+  if (validation.best_step == progress_.step) return absl::OkStatus();
+  auto best = store_.LoadAt(validation.best_total_steps, progress_.stage);
+  if (!best.ok()) return Annotate(best.status(), "the state of the best validation");
+  RETURN_IF_ERROR(CopyInto(WithPrefix(*best, kWeight), TrainedWeights()));
+  return CopyInto(WithPrefix(*best, kStageState), stage.extra);
 }
 
 absl::StatusOr<Trainer::StepTotals> Trainer::RunPasses(Stage& stage) {
@@ -265,6 +357,7 @@ absl::StatusOr<Trainer::StepTotals> Trainer::RunPasses(Stage& stage) {
     stage.sync->BeginPass(i + 1 == passes);
     ASSIGN_OR_RETURN(Pass pass, stage.objective->Next());
     totals.stats += pass.stats;
+    totals.waited_seconds += pass.waited_seconds;
     if (pass.loss_sum.defined()) {
       const double loss = pass.loss_sum.item<double>();
       if (!std::isfinite(loss)) {
@@ -355,6 +448,7 @@ StepReport Trainer::Report(const Stage& stage, const StepTotals& totals, double 
   report.gradient_norm = norm;
   report.rate = stage.groups.front().rate * factor;
   report.seconds = Seconds(took);
+  report.waited_seconds = totals.waited_seconds;
   report.seconds_left = Seconds(stage_time_) / static_cast<double>(stage_timed_) *
                         static_cast<double>(stage.steps - progress_.step);
   report.memory_bytes = ResidentBytes();

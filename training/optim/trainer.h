@@ -15,6 +15,7 @@
 #include "model/network/llava.h"
 #include "training/distributed/ranks.h"
 #include "training/objective/objective.h"
+#include "training/objective/validation.h"
 #include "training/optim/adamw.h"
 #include "training/optim/state_store.h"
 #include "training/optim/step_report.h"
@@ -28,7 +29,20 @@ struct TrainerHooks {
   std::function<absl::StatusOr<std::unique_ptr<Objective>>(const StageOptions& stage,
                                                            std::int64_t first_step)>
       make_objective;
+  // What the stage is validated with, this rank's part of it; nullptr: it is not. Called after
+  // make_objective.
+  std::function<absl::StatusOr<std::unique_ptr<Validation>>(const StageOptions& stage)>
+      make_validation = [](const StageOptions&) -> absl::StatusOr<std::unique_ptr<Validation>> {
+    return nullptr;
+  };
   std::function<void(const StepReport&)> on_step;
+  // After a validation, on every rank, while the model is as it was validated: without dropout.
+  std::function<void(const ValidationReport&)> on_validation = [](const ValidationReport&) {};
+  // Before the adapters of a stage are merged at its end, on every rank. An error ends the run.
+  std::function<absl::Status(const StageOptions& stage, const std::vector<model::NamedTensor>&)>
+      on_adapters = [](const StageOptions&, const std::vector<model::NamedTensor>&) {
+        return absl::OkStatus();
+      };
   // Before a state is saved: what must be on the disk with it. An error ends the run.
   std::function<absl::Status()> before_save = [] { return absl::OkStatus(); };
   // Asked in every step; true on any rank finishes it, saves and ends the run with CANCELLED.
@@ -42,7 +56,9 @@ class Trainer {
   Trainer(const Recipe& recipe, model::Llava& model, StateStore& store, Ranks& ranks,
           const Clock& clock, TrainerHooks hooks);
 
-  // Goes on from the newest saved state, or from the beginning, to the end of the last stage.
+  // Goes on from the newest saved state, or from the beginning, to the end of the last stage. A
+  // stage that is validated ends early when its patience is at an end, and with the weights of its
+  // best validation, which are a saved state.
   // FAILED_PRECONDITION: the saved state belongs to another recipe. DATA_LOSS: loss or gradients
   // that are not finite (names stage, step and samples), or a damaged state. UNAVAILABLE: a rank is
   // gone (names it). INVALID_ARGUMENT: a stage in which nothing was learnt (every row bad or
@@ -63,6 +79,9 @@ class Trainer {
   absl::StatusOr<std::unique_ptr<Stage>> Begin(const StageOptions& options,
                                                const std::vector<model::NamedTensor>& stage_state);
   absl::Status RunStep(Stage& stage);
+  bool IsValidationDue(const Stage& stage) const;
+  absl::Status Validate(Stage& stage);
+  absl::Status TakeBest(const Stage& stage);
   absl::StatusOr<StepTotals> RunPasses(Stage& stage);
   absl::Status Pool(StepTotals* totals) const;
   absl::Status Update(Stage& stage, const StepTotals& totals, double norm, double factor) const;
@@ -86,6 +105,11 @@ class Trainer {
 // Copies the weights of a saved state of `recipe` into the model, the adapters' share included.
 absl::Status RestoreWeights(const SavedState& saved, const Recipe& recipe,
                             const model::Llava& model);
+
+// The adapters of the stage in which a state was saved, by PEFT's names; and the weights of the
+// model that it has.
+std::vector<model::NamedTensor> AdaptersOf(const SavedState& saved);
+std::vector<model::NamedTensor> WeightsOf(const SavedState& saved);
 
 // Micro batches of a step on one of `ranks` ranks.
 std::int64_t PassesPerStep(const StageOptions& stage, std::int64_t ranks);

@@ -94,17 +94,26 @@ class Reader {
   void ReadData(StrictYaml& yaml, DataOptions& data) const {
     std::vector<std::string> files;
     yaml.Optional("files", &files);
-    if (!files.empty()) data.files.clear();
+    if (!files.empty()) {
+      data.files.clear();
+      data.weights.clear();
+    }
     for (const std::string& file : files) {
       data.files.push_back((folder_ / file).lexically_normal().string());
     }
+    ReadMixture(yaml, data);
     yaml.Section("scenes", [&](StrictYaml& scenes) { ReadScenes(scenes, data.scenes); });
-    if (yaml.Has("scenes") && yaml.Has("files")) {
+    if (yaml.Has("scenes") && (yaml.Has("files") || yaml.Has("mixture"))) {
       yaml.Fail("scenes", "takes the place of files: give one of them");
     }
     Path(yaml, "images", &data.images);
     Path(yaml, "labels", &data.labels);
     yaml.Optional("template", &data.chat_template);
+    yaml.Choice<PictureAspect>("aspect",
+                               {{"model", PictureAspect::kOfModel},
+                                {"crop", PictureAspect::kCrop},
+                                {"pad", PictureAspect::kPad}},
+                               &data.aspect);
     yaml.Optional("split_turns", &data.split_turns);
     yaml.Optional("max_length", &data.max_length);
     yaml.Optional("group_by_length", &data.group_by_length);
@@ -114,6 +123,21 @@ class Reader {
     yaml.Optional("workers", &data.workers);
     CheckAtLeast(yaml, "max_length", static_cast<double>(data.max_length), 1);
     CheckAtLeast(yaml, "workers", static_cast<double>(data.workers), 1);
+  }
+
+  void ReadMixture(StrictYaml& yaml, DataOptions& data) const {
+    if (!yaml.Has("mixture")) return;
+    if (yaml.Has("files")) yaml.Fail("mixture", "takes the place of files: give one of them");
+    data.files.clear();
+    data.weights.clear();
+    yaml.List("mixture", [&](StrictYaml& part) {
+      part.Require("file");
+      Path(part, "file", &data.files.emplace_back());
+      double& weight = data.weights.emplace_back(1.0);
+      part.Optional("weight", &weight);
+      CheckWithin(part, "weight", weight, 1e-6, 1000.0);
+    });
+    if (data.files.empty()) yaml.Fail("mixture", "is empty, expected at least one file");
   }
 
   void ReadEvaluation(StrictYaml& yaml, Recipe& recipe) const {
@@ -183,6 +207,10 @@ class Reader {
                                &stage.objective);
     ReadParts(yaml, stage);
     yaml.Section("data", [&](StrictYaml& data) { ReadData(data, stage.data); });
+    yaml.Section("validate", [&](StrictYaml& section) { ReadValidate(section, stage.validate); });
+    if (yaml.Has("validate") && stage.objective == ObjectiveKind::kPatchLabels) {
+      yaml.Fail("validate", "is for the objective conversation");
+    }
     ReadLength(yaml, stage);
     ReadOptimizer(yaml, stage);
     if (stage.objective == ObjectiveKind::kPatchLabels) {
@@ -219,6 +247,27 @@ class Reader {
     if (yaml.Has("lora") && !stage.train_decoder) {
       yaml.Fail("lora", "adapts the decoder, which this stage does not train");
     }
+  }
+
+  void ReadValidate(StrictYaml& yaml, ValidateOptions& validate) const {
+    yaml.Optional("share", &validate.share);
+    yaml.Optional("rows", &validate.rows);
+    Path(yaml, "file", &validate.file);
+    Path(yaml, "images", &validate.images);
+    const int sources = static_cast<int>(yaml.Has("share")) + static_cast<int>(yaml.Has("rows")) +
+                        static_cast<int>(yaml.Has("file"));
+    if (sources != 1) yaml.Fail("share", "expected exactly one of share, rows and file");
+    if (yaml.Has("share")) CheckWithin(yaml, "share", validate.share, 1e-6, 0.9);
+    if (yaml.Has("rows")) CheckAtLeast(yaml, "rows", static_cast<double>(validate.rows), 1);
+    if (yaml.Has("images") && !yaml.Has("file")) yaml.Fail("images", "goes with file");
+    yaml.Require("every_steps");
+    yaml.Optional("every_steps", &validate.every);
+    yaml.Optional("samples", &validate.samples);
+    yaml.Optional("patience", &validate.patience);
+    CheckAtLeast(yaml, "every_steps", static_cast<double>(validate.every), 1);
+    CheckWithin(yaml, "samples", static_cast<double>(validate.samples), 0, 100);
+    CheckAtLeast(yaml, "patience", static_cast<double>(validate.patience), 0);
+    yaml.Choice<bool>("keep", {{"best", true}, {"last", false}}, &validate.keep_best);
   }
 
   void ReadLora(StrictYaml& yaml, LoraOptions& lora) const {

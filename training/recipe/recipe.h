@@ -32,18 +32,27 @@ struct ScenesOptions {
   std::int64_t comparisons = 0;  // and so many about the places of two things, at most
 };
 
+// What becomes of pictures that are not square.
+enum class PictureAspect {
+  kOfModel,  // what the checkpoint says
+  kCrop,     // their middle
+  kPad,      // padded with the mean colour
+};
+
 struct DataOptions {
   ScenesOptions scenes;              // takes the place of files, images and labels
   std::vector<std::string> files;    // LLaVA JSON or JSONL, gzip'd or not
+  std::vector<double> weights;       // for each file: rows an epoch, over its rows; empty: all 1
   std::string images;                // the folder that rows name images in
   std::string labels;                // what lies under each patch (objective patch_labels)
   std::string chat_template = "v1";  // see ConversationOptions
-  bool split_turns = false;          // each question of a row is a sample of its own
-  std::int64_t max_length = 2048;    // tokens, images expanded
-  bool group_by_length = false;      // batches of one modality and similar length
-  bool stop_on_bad_row = false;      // otherwise bad rows are skipped and counted
-  double max_bad_share = 0.01;       // of a stage's rows; more of them end the run
-  std::int64_t workers = 2;          // threads that decode images ahead
+  PictureAspect aspect = PictureAspect::kOfModel;
+  bool split_turns = false;        // each question of a row is a sample of its own
+  std::int64_t max_length = 2048;  // tokens, images expanded
+  bool group_by_length = false;    // batches of one modality and similar length
+  bool stop_on_bad_row = false;    // otherwise bad rows are skipped and counted
+  double max_bad_share = 0.01;     // of a stage's rows; more of them end the run
+  std::int64_t workers = 2;        // threads that decode images ahead
 };
 
 // What a stage learns from.
@@ -62,6 +71,21 @@ struct LoraOptions {
                                       "gate_proj", "up_proj", "down_proj"};
 };
 
+// Rows that a stage is not trained with, with which it is validated now and then.
+struct ValidateOptions {
+  // Exactly one of these three says which.
+  double share = 0.0;         // of the stage's rows are held back, by whole pictures
+  std::int64_t rows = 0;      // so many of them at most
+  std::string file;           // LLaVA rows of their own
+  std::string images;         // with `file`; "": those of the stage
+  std::int64_t every = 0;     // steps; 0: never
+  std::int64_t samples = 4;   // questions that the model answers then
+  std::int64_t patience = 0;  // validations without a new best end the stage; 0: none do
+  bool keep_best = true;      // the stage ends with the weights of the least loss
+
+  bool wanted() const { return every > 0; }
+};
+
 struct StageOptions {
   std::string name;
   ObjectiveKind objective = ObjectiveKind::kConversation;
@@ -71,6 +95,7 @@ struct StageOptions {
   LoraOptions lora;                     // with train_decoder
   bool gradient_checkpointing = false;  // of the decoder's layers: memory for time
   DataOptions data;
+  ValidateOptions validate;
 
   std::int64_t epochs = 1;
   std::int64_t steps = 0;        // when given, instead of epochs

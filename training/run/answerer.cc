@@ -98,7 +98,7 @@ Answer Answerer::Generate(const model::PromptTokens& prompt, int max_tokens) con
   Answer answer;
   const std::int64_t room =
       std::min<std::int64_t>(max_tokens, text.max_positions - session.length());
-  while (static_cast<std::int64_t>(answer.ids.size()) < room) {
+  while (static_cast<std::int64_t>(answer.ids.size()) < room && !stop_()) {
     if (!answer.ids.empty()) logits = session.Step(answer.ids.back());
     answer.ids.push_back(static_cast<int>(logits.argmax().item<std::int64_t>()));
     if (std::count(text.eos_token_ids.begin(), text.eos_token_ids.end(), answer.ids.back())) break;

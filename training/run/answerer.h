@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -40,6 +41,9 @@ class Answerer {
   absl::StatusOr<Answer> Ask(const std::vector<std::string>& images, const std::string& question,
                              int max_tokens);
 
+  // Asked between tokens; true ends answers where they are.
+  void set_stop(std::function<bool()> stop) { stop_ = std::move(stop); }
+
   // What the model would have said in the place of each of `ids`, an answer to the question (at
   // least one id): logarithms of probabilities, fp32 [ids, vocabulary]. The errors of Ask.
   absl::StatusOr<at::Tensor> LogProbs(const std::vector<std::string>& images,
@@ -64,6 +68,7 @@ class Answerer {
   std::vector<std::string> encoded_;  // the images of features_
   std::vector<model::ImageLayout> layouts_;
   at::Tensor features_;  // [images, tokens, hidden]
+  std::function<bool()> stop_ = [] { return false; };
 };
 
 // Asks every item; images are below `images_dir`. `on_wrong` gets each wrong answer.

@@ -84,8 +84,21 @@ absl::Status EventFile::Write(const StepReport& report) {
   Add("tokens_per_second", report.tokens_per_second(), &event);
   Add("samples_per_second", report.samples_per_second(), &event);
   Add("padding_share", report.padding_share(), &event);
+  Add("data_wait_share", report.data_wait_share(), &event);
   Add("memory_bytes", static_cast<double>(report.memory_bytes), &event);
-  Append(event.SerializeAsString());
+  return Finish(event.SerializeAsString());
+}
+
+absl::Status EventFile::Write(const ValidationReport& report) {
+  if (!out_.is_open()) RETURN_IF_ERROR(Open(report.total_step + 1));
+  Event event = At(clock_, report.total_step);
+  Add("validation/loss", report.loss, &event);
+  Add("validation/accuracy", report.accuracy, &event);
+  return Finish(event.SerializeAsString());
+}
+
+absl::Status EventFile::Finish(const std::string& event) {
+  Append(event);
   out_.flush();
   if (!out_) return absl::UnavailableError(absl::StrCat("writing into ", folder_));
   return absl::OkStatus();

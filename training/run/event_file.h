@@ -23,10 +23,12 @@ class EventFile {
 
   // UNAVAILABLE: the file cannot be written.
   absl::Status Write(const StepReport& report);
+  absl::Status Write(const ValidationReport& report);
 
  private:
   absl::Status Open(std::int64_t first_step);
   void Append(const std::string& event);
+  absl::Status Finish(const std::string& event);
 
   const std::string folder_;
   const Clock& clock_;

@@ -1,19 +1,15 @@
 #include "training/run/hugging_face_layout.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/eye.h>
-#include <ATen/ops/mean.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <boost/json.hpp>
 #include <cstdint>
 #include <map>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/durable_file.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/weight_names.h"
@@ -23,14 +19,12 @@
 #include "model/network/weights.h"
 #include "model/text/chat_template.h"
 #include "model/text/tokenizer.h"
+#include "training/assemble/processor_files.h"
+#include "training/assemble/vocabulary_rows.h"
 #include "training/data/train_tokenizer.h"
 
 namespace llava::training {
 namespace {
-
-namespace json = boost::json;
-
-constexpr int kRowsMultiple = 64;
 
 absl::Status CheckVocabulary(const model::Tokenizer& tokenizer, const model::LlavaConfig& config) {
   const int pieces = tokenizer.base().size();
@@ -54,16 +48,9 @@ model::LlavaConfig HuggingFaceConfig(const model::LlavaConfig& original, int pie
   config.layout = model::Layout::kHuggingFace;
   config.image_token_id = pieces;
   config.pad_token_id = pieces + 1;
-  const int rows = (pieces + 2 + kRowsMultiple - 1) / kRowsMultiple * kRowsMultiple;
+  const int rows = PaddedRows(pieces + 2);
   config.text.vocab_size = std::max(original.text.vocab_size, rows);
   return config;
-}
-
-// `table` with the mean of its first `pieces` rows in all rows behind them, `rows` in all.
-at::Tensor WithMeanRows(const at::Tensor& table, std::int64_t pieces, std::int64_t rows) {
-  const at::Tensor known = table.narrow(0, 0, pieces);
-  const at::Tensor mean = known.to(at::kFloat).mean(0, /*keepdim=*/true).to(table.scalar_type());
-  return at::cat({known, mean.expand({rows - pieces, table.size(1)})});
 }
 
 using Weights = std::map<std::string, at::Tensor>;
@@ -94,44 +81,12 @@ absl::StatusOr<Weights> ReadWeights(const model::LlavaConfig& original,
       return absl::InvalidArgumentError(
           absl::StrCat(checkpoint, ": ", name, " has fewer rows than the tokenizer has pieces"));
     }
-    weights[name] =
-        is_table ? WithMeanRows(tensor, written.image_token_id, written.text.vocab_size) : tensor;
+    weights[name] = is_table ? WithMeanRows(tensor.narrow(0, 0, written.image_token_id),
+                                            written.text.vocab_size)
+                             : tensor;
   }
   if (original.projector.depth == 1) AddIdentityLayer(written, weights);
   return weights;
-}
-
-std::string PreprocessorJson(const model::PreprocessSettings& settings) {
-  const bool pads = settings.aspect == model::ImageAspect::kPad;
-  json::object size = {{"height", settings.image_size}, {"width", settings.image_size}};
-  if (settings.shortest_edge != 0) size = {{"shortest_edge", settings.shortest_edge}};
-  json::object object = {
-      {"image_processor_type", pads ? "LlavaImageProcessor" : "CLIPImageProcessor"},
-      {"processor_class", "LlavaProcessor"},
-      {"do_convert_rgb", true},
-      {"do_pad", pads},
-      {"do_resize", true},
-      {"size", size},
-      {"resample", 3},
-      {"do_center_crop", true},
-      {"crop_size", {{"height", settings.image_size}, {"width", settings.image_size}}},
-      {"do_rescale", settings.rescale_factor != 1.0},
-      {"rescale_factor", settings.rescale_factor},
-      {"do_normalize", settings.normalize},
-      {"image_mean", json::array(settings.mean.begin(), settings.mean.end())},
-      {"image_std", json::array(settings.std.begin(), settings.std.end())}};
-  return json::serialize(object) + "\n";
-}
-
-std::string ProcessorJson(const model::LlavaConfig& config) {
-  const bool drop = config.select == model::SelectStrategy::kDropClassToken;
-  return json::serialize(
-             json::value{{"processor_class", "LlavaProcessor"},
-                         {"image_token", "<image>"},
-                         {"patch_size", config.vision.patch_size},
-                         {"num_additional_image_tokens", 1},
-                         {"vision_feature_select_strategy", drop ? "default" : "full"}}) +
-         "\n";
 }
 
 }  // namespace
@@ -160,8 +115,7 @@ absl::Status ConvertToHuggingFace(const std::string& checkpoint, const std::stri
   save.dtype = weights.begin()->second.scalar_type();
   RETURN_IF_ERROR(model::SaveCheckpoint(written, weights, folder, save));
   RETURN_IF_ERROR(WriteTokenizerFiles(folder, pieces));
-  RETURN_IF_ERROR(WriteFile(folder + "/preprocessor_config.json", PreprocessorJson(preprocess)));
-  return WriteFile(folder + "/processor_config.json", ProcessorJson(written));
+  return WriteProcessorFiles(written, preprocess, folder);
 }
 
 }  // namespace llava::training

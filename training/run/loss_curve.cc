@@ -43,7 +43,8 @@ std::vector<Point> ReadPoints(const std::string& file) {
   for (std::string line; std::getline(in, line);) {
     boost::system::error_code error;
     const boost::json::value json = boost::json::parse(line, error);
-    if (error || !json.is_object()) continue;  // a line that was cut short
+    if (error || !json.is_object()) continue;          // a line that was cut short
+    if (!json.as_object().contains("loss")) continue;  // of a validation
     points.push_back({json.at("total_step").to_number<double>(),
                       json.at("loss").to_number<double>(),
                       boost::json::value_to<std::string>(json.at("stage"))});

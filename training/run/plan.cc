@@ -81,7 +81,10 @@ absl::StatusOr<StagePlan> TryStage(const Recipe& recipe, StageOptions stage, mod
                                    const std::function<void(const std::string&)>& on_message) {
   const std::int64_t drawn = stage.data.scenes.count;
   const std::int64_t needed = kTriedBatches * stage.batch;
-  if (drawn > 0) stage.data.scenes.count = std::min(drawn, needed);
+  if (drawn > 0) {
+    stage.data.scenes.count = std::min(drawn, needed);
+    stage.validate = {};  // its share would be of these few
+  }
   Recipe one = recipe;
   one.stages = {stage};
   one.stage_digests.clear();
@@ -91,7 +94,7 @@ absl::StatusOr<StagePlan> TryStage(const Recipe& recipe, StageOptions stage, mod
   StateStore nowhere(one.output + "/none", 1, alone);
   TrainerHooks hooks;
   hooks.make_objective = [&](const StageOptions& options, std::int64_t first_step) {
-    return MakeObjective(one, model, alone, options, first_step, on_message);
+    return MakeObjective(one, model, alone, options, first_step, clock, on_message);
   };
   hooks.on_step = [&plan](const StepReport& report) {
     plan.steps = report.stage_steps;

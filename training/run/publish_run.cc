@@ -14,11 +14,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/weight_names.h"
+#include "model/image/preprocess.h"
 #include "model/network/checkpoint_writer.h"
 #include "model/text/chat_template.h"
+#include "training/assemble/processor_files.h"
 #include "training/data/conversation_builder.h"
 #include "training/evaluate/gate.h"
 #include "training/evaluate/score.h"
@@ -223,7 +226,26 @@ absl::StatusOr<std::string> TrainedTemplate(const Recipe& recipe) {
   return jinja;
 }
 
+// How the last stage with pictures of its own shape has taught to read them: the folder's files say
+// the same then.
+absl::Status WriteTrainedAspect(const Recipe& recipe, const model::LlavaConfig& config,
+                                const std::string& folder) {
+  PictureAspect aspect = PictureAspect::kOfModel;
+  for (const StageOptions& stage : recipe.stages) {
+    if (stage.objective == ObjectiveKind::kConversation) aspect = stage.data.aspect;
+  }
+  if (aspect == PictureAspect::kOfModel) return absl::OkStatus();
+  ASSIGN_OR_RETURN(model::PreprocessSettings settings,
+                   model::ReadPreprocessSettings(ModelFolder(recipe), config));
+  settings.aspect = AspectOf(aspect);
+  return WriteProcessorFiles(config, settings, folder);
+}
+
 }  // namespace
+
+model::ImageAspect AspectOf(PictureAspect aspect) {
+  return aspect == PictureAspect::kPad ? model::ImageAspect::kPad : model::ImageAspect::kCrop;
+}
 
 absl::Status SaveTrainedModel(const Recipe& recipe, const model::Llava& model,
                               const std::string& folder) {
@@ -238,7 +260,8 @@ absl::Status SaveTrainedModel(const Recipe& recipe, const model::Llava& model,
     weights.emplace(absl::StrCat(norm, "weight"), at::ones({width}, model.dtype()));
     weights.emplace(absl::StrCat(norm, "bias"), at::zeros({width}, model.dtype()));
   }
-  return model::SaveCheckpoint(model.config(), weights, folder, save);
+  RETURN_IF_ERROR(model::SaveCheckpoint(model.config(), weights, folder, save));
+  return WriteTrainedAspect(recipe, model.config(), folder);
 }
 
 absl::Status CheckPublishing(const Recipe& recipe, int patch) {
@@ -252,7 +275,7 @@ absl::Status CheckPublishing(const Recipe& recipe, int patch) {
 }
 
 absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
-                                       const model::Llava& model, std::int64_t step,
+                                       const model::Llava& model, const Progress& progress,
                                        const std::function<void(const std::string&)>& on_message) {
   const std::string checkpoint = recipe.output + "/checkpoint";
   std::error_code error;
@@ -262,9 +285,10 @@ absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& in
   manifest.recipe = recipe.text;
   manifest.data_fingerprint = TrainedDataFingerprint(inputs);
   manifest.parent = inputs.parent;
-  manifest.step = step;
+  manifest.step = progress.total_steps;
+  manifest.selection = absl::StrJoin(progress.kept_weights, "; ");
   Gate gate(recipe, on_message);
-  RETURN_IF_ERROR(gate.Judge(checkpoint, step, model.device(), &manifest));
+  RETURN_IF_ERROR(gate.Judge(checkpoint, progress.total_steps, model.device(), &manifest));
   FinishedRun finished{"", "", manifest.rejected};
   if (finished.rejected.empty() || recipe.keep_rejected) {
     RealFiles files;

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "model/network/llava.h"
+#include "training/optim/state_store.h"
 #include "training/publish/publish.h"
 #include "training/recipe/recipe.h"
 #include "training/run/run_inputs.h"
@@ -16,8 +17,8 @@ namespace llava::training {
 
 // Saves the weights in bf16 beside the run's state, asks them what the recipe's `evaluate` section
 // says, and publishes them in recipe.publish, where old versions beyond recipe.keep_published are
-// deleted then. What the manifest says of model and data is what `inputs` say. `step`: steps of
-// training so far.
+// deleted then. What the manifest says of model and data is what `inputs` say. `progress`: where
+// training has come to.
 //
 // The version becomes the latest when every exam's required shares are reached and it is not worse
 // than the live version, which is what recipe.publish/latest names and is asked the same questions.
@@ -26,8 +27,11 @@ namespace llava::training {
 //
 // Idempotent, and may be ended at any moment: answers that were given are not asked for again.
 absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
-                                       const model::Llava& model, std::int64_t step,
+                                       const model::Llava& model, const Progress& progress,
                                        const std::function<void(const std::string&)>& on_message);
+
+// REQUIRES: not kOfModel.
+model::ImageAspect AspectOf(PictureAspect aspect);
 
 // Opens everything that PublishRun will need besides the weights: the questions, their pictures,
 // the folder of versions. `patch`: pixels of a patch of drawn scenes. The error names what is

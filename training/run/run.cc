@@ -3,36 +3,34 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/core/DeviceGuard.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/durable_file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
-#include "model/image/preprocess.h"
-#include "training/data/conversation_builder.h"
+#include "model/checkpoint/weight_names.h"
+#include "model/network/tensor_files.h"
 #include "training/data/picture_record.h"
 #include "training/data/trainable.h"
-#include "training/objective/conversation_feed.h"
-#include "training/objective/conversation_objective.h"
-#include "training/objective/patch_label_objective.h"
 #include "training/objective/random_weights.h"
 #include "training/optim/state_store.h"
 #include "training/optim/trainer.h"
 #include "training/run/device.h"
-#include "training/run/drawn_scenes.h"
 #include "training/run/opened_run.h"
 #include "training/run/publish_run.h"
 #include "training/run/run_folder.h"
+#include "training/run/sample_answers.h"
+#include "training/run/stage_data.h"
 
 namespace llava::training {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::int64_t kFeatureCacheBytes = std::int64_t{2} << 30;
 
 at::ScalarType DTypeOf(Precision precision) {
   return precision == Precision::kFloat32 ? at::kFloat : at::kBFloat16;
@@ -49,142 +47,11 @@ absl::Status CheckLayout(const std::string& folder) {
                    folder, " --out FOLDER, then model.checkpoint: FOLDER"));
 }
 
-// Makes the data of stages for one run.
-class StageData {
- public:
-  StageData(const OpenedRun& run, const model::Llava& model, Ranks& ranks,
-            const RunOptions& options, std::shared_ptr<PictureRecord> pictures)
-      : run_(run),
-        recipe_(run.recipe),
-        model_(model),
-        ranks_(ranks),
-        options_(options),
-        pictures_(std::move(pictures)) {}
-
-  // What would end the run later: rows or labels that cannot be read, another template, questions
-  // for the published version. The stage that comes first, number `next`, is about to be opened.
-  // The first rank looks for all.
-  absl::Status CheckAll(std::int64_t next) const {
-    if (!ranks_.is_first()) return absl::OkStatus();
-    for (std::int64_t i = next; i < std::ssize(recipe_.stages); ++i) {
-      const StageOptions& stage = recipe_.stages[i];
-      const absl::Status status = Check(stage, i == next);
-      if (!status.ok()) return Annotate(status, absl::StrCat("stage ", stage.name));
-    }
-    return CheckPublishing(recipe_, model_.config().vision.patch_size);
-  }
-
-  absl::StatusOr<std::unique_ptr<Objective>> Make(StageOptions stage, std::int64_t first_step) {
-    if (stage.data.scenes.count > 0) RETURN_IF_ERROR(UseScenes(&stage.data));
-    if (stage.objective == ObjectiveKind::kPatchLabels) return MakePatchLabels(stage, first_step);
-    return MakeConversation(stage, first_step);
-  }
-
- private:
-  absl::Status Check(const StageOptions& stage, bool is_opened_next) const {
-    if (stage.objective == ObjectiveKind::kConversation) {
-      RETURN_IF_ERROR(MakeBuilder(stage.data).status());
-    }
-    if (stage.data.scenes.count > 0) return absl::OkStatus();
-    std::error_code error;
-    if (!stage.data.images.empty() && !fs::is_directory(stage.data.images, error)) {
-      return absl::NotFoundError(
-          absl::StrCat("data.images: ", stage.data.images, ": no such folder"));
-    }
-    if (is_opened_next) return absl::OkStatus();
-    if (stage.objective == ObjectiveKind::kPatchLabels) return MakePatchLabels(stage, 0).status();
-    return OpenRows(stage, nullptr).status();
-  }
-
-  // The rows that are about to be trained are those that were recorded.
-  absl::Status CheckRecorded(const std::vector<std::string>& files,
-                             const std::vector<Digest>& digests) const {
-    for (std::size_t i = 0; i < files.size(); ++i) {
-      for (const RunInput& input : run_.inputs.inputs) {
-        if (input.kind != InputKind::kData || input.name != files[i]) continue;
-        if (input.value == digests[i].Hex()) break;
-        return absl::FailedPreconditionError(
-            absl::StrCat(files[i], ": has changed since this run was started: SHA-256 was ",
-                         input.value, ", is ", digests[i].Hex()));
-      }
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status UseScenes(DataOptions* data) const {
-    const auto draw = [&] {
-      return DrawScenes(recipe_.output, data->scenes, scenes::Split::kTrain,
-                        model_.config().vision.patch_size);
-    };
-    if (ranks_.is_first()) {
-      options_.on_message(absl::StrCat("scenes: ", data->scenes.count, " pictures"));
-      RETURN_IF_ERROR(draw().status());
-    }
-    RETURN_IF_ERROR(ranks_.Barrier());
-    ASSIGN_OR_RETURN(const std::string folder, draw());  // there by now
-    data->files = {folder + "/instruct.jsonl"};
-    data->images = folder + "/images";
-    data->labels = folder;
-    return absl::OkStatus();
-  }
-
-  absl::StatusOr<std::unique_ptr<Objective>> MakePatchLabels(const StageOptions& stage,
-                                                             std::int64_t first_step) const {
-    PatchLabelOptions options;
-    options.folder = stage.data.labels;
-    options.global_batch = stage.batch;
-    options.rank = ranks_.rank();
-    options.passes = PassesPerStep(stage, ranks_.size());
-    options.parts = ranks_.size() * options.passes;
-    options.first_step = first_step;
-    options.seed = recipe_.seed;
-    options.pictures = pictures_;
-    ASSIGN_OR_RETURN(const model::PreprocessSettings settings,
-                     model::ReadPreprocessSettings(ModelFolder(recipe_), model_.config()));
-    return PatchLabelObjective::Create(model_, model::Preprocessor(settings), options);
-  }
-
-  absl::StatusOr<std::unique_ptr<Objective>> MakeConversation(const StageOptions& stage,
-                                                              std::int64_t first_step) const {
-    ASSIGN_OR_RETURN(std::unique_ptr<ConversationBuilder> builder, MakeBuilder(stage.data));
-    for (const std::string& warning : builder->warnings()) options_.on_message(warning);
-    const FeedPosition position{.seed = recipe_.seed,
-                                .first_step = first_step,
-                                .rank = ranks_.rank(),
-                                .ranks = ranks_.size(),
-                                .passes = PassesPerStep(stage, ranks_.size())};
-    ASSIGN_OR_RETURN(
-        std::shared_ptr<ConversationFeed> feed,
-        ConversationFeed::Open(stage, std::move(builder), position, options_.on_message));
-    if (stage.data.scenes.count == 0) {
-      RETURN_IF_ERROR(CheckRecorded(stage.data.files, feed->dataset().digests()));
-    }
-    return std::make_unique<ConversationObjective>(
-        model_, [feed] { return feed->Next(); }, feed->steps_per_epoch(), !stage.train_vision_tower,
-        kFeatureCacheBytes);
-  }
-
-  absl::StatusOr<std::unique_ptr<ConversationBuilder>> MakeBuilder(const DataOptions& data) const {
-    ConversationOptions conversation;
-    conversation.images_dir = data.images;
-    conversation.chat_template = data.chat_template;
-    conversation.max_length = data.max_length;
-    conversation.split_turns = data.split_turns;
-    conversation.pictures = pictures_;
-    ASSIGN_OR_RETURN(ConversationBuilder builder,
-                     ConversationBuilder::Make(ModelFolder(recipe_), "", conversation));
-    return std::make_unique<ConversationBuilder>(std::move(builder));
-  }
-
-  const OpenedRun& run_;
-  const Recipe& recipe_;
-  const model::Llava& model_;
-  Ranks& ranks_;
-  const RunOptions& options_;
-  const std::shared_ptr<PictureRecord> pictures_;
-};
-
 }  // namespace
+
+std::string AdaptersFile(const Recipe& recipe, std::int64_t stage) {
+  return absl::StrCat(recipe.output, "/adapters/stage-", stage, ".safetensors");
+}
 
 const std::string& ModelFolder(const Recipe& recipe) {
   return recipe.model.checkpoint.empty() ? recipe.model.from_scratch : recipe.model.checkpoint;
@@ -262,24 +129,57 @@ void Say(const FinishedRun& finished, const RunOptions& options) {
                    finished.dir.empty() ? "" : absl::StrCat("; kept in ", finished.dir)));
 }
 
-// Trains; how many steps there were in all.
-absl::StatusOr<std::int64_t> Train(const OpenedRun& run, model::Llava& model, const Clock& clock,
-                                   const RunOptions& options, Ranks& ranks) {
+// Writes what the adapters of a stage have learned, with the projector where it was trained too.
+absl::Status KeepAdapters(const Recipe& recipe, std::int64_t stage,
+                          std::vector<model::NamedTensor> learned, const model::Llava& model) {
+  const auto end = recipe.stages.begin() + stage + 1;
+  const bool projector = std::any_of(recipe.stages.begin(), end, [](const StageOptions& earlier) {
+    return earlier.train_projector;
+  });
+  for (const auto& [name, weight] : model.weights()) {
+    if (projector && name.starts_with(model::kProjectorPrefix)) learned.push_back({name, weight});
+  }
+  const std::string file = AdaptersFile(recipe, stage);
+  std::error_code error;
+  std::filesystem::create_directories(std::filesystem::path(file).parent_path(), error);
+  RETURN_IF_ERROR(model::SaveTensors(file + ".new", learned));
+  return RenameFile(file + ".new", file);
+}
+
+// Trains; where it ended.
+absl::StatusOr<Progress> Train(const OpenedRun& run, model::Llava& model, const Clock& clock,
+                               const RunOptions& options, Ranks& ranks) {
   const Recipe& recipe = run.recipe;
   ASSIGN_OR_RETURN(
       std::shared_ptr<PictureRecord> pictures,
       PictureRecord::Open(PicturesFolder(recipe), ranks.rank(), options.accept_changed_data));
-  StageData data(run, model, ranks, options, pictures);
+  StageData data(run, model, ranks, clock, options.on_message, pictures);
   const std::optional<Progress> before = NewestProgress(StateFolder(recipe));
   RETURN_IF_ERROR(data.CheckAll(before ? before->stage : 0));
   StateStore store(StateFolder(recipe), recipe.keep, ranks, options.on_message);
-  RunFolder folder(recipe.output, clock, options.on_message);
+  RunFolder folder(recipe.name, recipe.output, clock, options.on_message);
   TrainerHooks hooks;
   hooks.make_objective = [&](const StageOptions& stage, std::int64_t first_step) {
     options.on_steps(false);  // opening data may take long, and nothing is lost by ending it
     absl::StatusOr<std::unique_ptr<Objective>> objective = data.Make(stage, first_step);
     options.on_steps(true);
     return objective;
+  };
+  hooks.make_validation = [&](const StageOptions& stage) {
+    options.on_steps(false);
+    absl::StatusOr<std::unique_ptr<Validation>> validation = data.MakeValidation(stage);
+    options.on_steps(true);
+    return validation;
+  };
+  hooks.on_validation = [&](ValidationReport report) {
+    if (!ranks.is_first()) return;
+    report.samples = AskSamples(model, ModelFolder(recipe), data.questions(), options.stop);
+    folder.Add(report);
+    options.on_validation(report);
+  };
+  hooks.on_adapters = [&](const StageOptions& stage, std::vector<model::NamedTensor> learned) {
+    if (!ranks.is_first()) return absl::OkStatus();
+    return KeepAdapters(recipe, &stage - recipe.stages.data(), std::move(learned), model);
   };
   hooks.before_save = [&pictures] { return pictures->Save(); };
   hooks.on_step = [&](const StepReport& report) {
@@ -294,7 +194,7 @@ absl::StatusOr<std::int64_t> Train(const OpenedRun& run, model::Llava& model, co
   options.on_steps(false);
   if (ranks.is_first()) folder.DrawLoss();
   RETURN_IF_ERROR(trained);
-  return trainer.progress().total_steps;
+  return trainer.progress();
 }
 
 absl::StatusOr<FinishedRun> RunOnRank(const Recipe& recipe, const Clock& clock,
@@ -308,10 +208,10 @@ absl::StatusOr<FinishedRun> RunOnRank(const Recipe& recipe, const Clock& clock,
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model,
                    LoadTrainingModel(run.recipe, device));
-  ASSIGN_OR_RETURN(const std::int64_t steps, Train(run, *model, clock, options, ranks));
+  ASSIGN_OR_RETURN(const Progress progress, Train(run, *model, clock, options, ranks));
   if (!ranks.is_first()) return FinishedRun();
   ASSIGN_OR_RETURN(const FinishedRun finished,
-                   PublishRun(run.recipe, run.inputs, *model, steps, options.on_message));
+                   PublishRun(run.recipe, run.inputs, *model, progress, options.on_message));
   RETURN_IF_ERROR(WriteFinishedRun(finished, run.recipe.output));
   Say(finished, options);
   return finished;
@@ -321,12 +221,11 @@ absl::StatusOr<FinishedRun> RunOnRank(const Recipe& recipe, const Clock& clock,
 
 absl::StatusOr<std::unique_ptr<Objective>> MakeObjective(
     const Recipe& recipe, const model::Llava& model, Ranks& ranks, const StageOptions& stage,
-    std::int64_t first_step, const std::function<void(const std::string&)>& on_message) {
+    std::int64_t first_step, const Clock& clock,
+    const std::function<void(const std::string&)>& on_message) {
   OpenedRun run;
   run.recipe = recipe;
-  RunOptions options;
-  options.on_message = on_message;
-  return StageData(run, model, ranks, options, nullptr).Make(stage, first_step);
+  return StageData(run, model, ranks, clock, on_message, nullptr).Make(stage, first_step);
 }
 
 absl::StatusOr<FinishedRun> RunRecipe(const Recipe& recipe, const Clock& clock,

@@ -26,6 +26,8 @@ struct RunOptions {
   RankPlace place;  // of a run on several ranks: rank 0 reports the steps and publishes
   // After metrics.jsonl has the step; on the training thread.
   std::function<void(const StepReport&)> on_step = [](const StepReport&) {};
+  // The same of a validation.
+  std::function<void(const ValidationReport&)> on_validation = [](const ValidationReport&) {};
   // Human-readable lines: rows left out (of this rank), files written. From any thread, one call at
   // a time.
   std::function<void(const std::string&)> on_message = [](const std::string&) {};
@@ -51,14 +53,18 @@ absl::StatusOr<FinishedRun> RunRecipe(const Recipe& recipe, const Clock& clock,
 absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& recipe,
                                                                 at::Device device);
 
-// What a stage of `recipe` learns from, from `first_step` on; this rank's part of it. The model
-// outlives it. The errors of the data.
+// What a stage of `recipe` learns from, from `first_step` on; this rank's part of it. Model and
+// clock outlive it. The errors of the data.
 absl::StatusOr<std::unique_ptr<Objective>> MakeObjective(
     const Recipe& recipe, const model::Llava& model, Ranks& ranks, const StageOptions& stage,
-    std::int64_t first_step, const std::function<void(const std::string&)>& on_message);
+    std::int64_t first_step, const Clock& clock,
+    const std::function<void(const std::string&)>& on_message);
 
 // The folder of config.json, tokenizer and preprocessor.
 const std::string& ModelFolder(const Recipe& recipe);
+
+// Where the adapters of a stage lie once it has ended, counted from 0.
+std::string AdaptersFile(const Recipe& recipe, std::int64_t stage);
 
 // The model with the weights of the newest saved state, on the CPU. NOT_FOUND when there is none.
 // `recipe`: that of an opened run (training/run/opened_run.h).

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "training/report/run_report.h"
 #include "training/run/loss_curve.h"
 
 namespace llava::training {
@@ -12,9 +13,10 @@ constexpr Duration kBetweenDrawings = std::chrono::minutes(1);
 
 }  // namespace
 
-RunFolder::RunFolder(const std::string& folder, const Clock& clock,
+RunFolder::RunFolder(const std::string& name, const std::string& folder, const Clock& clock,
                      std::function<void(const std::string&)> on_message)
-    : folder_(folder),
+    : name_(name),
+      folder_(folder),
       clock_(clock),
       on_message_(std::move(on_message)),
       log_(folder + "/metrics.jsonl"),
@@ -31,8 +33,14 @@ void RunFolder::Add(const StepReport& report) {
   if (clock_.Now() >= next_drawing_) DrawLoss();
 }
 
+void RunFolder::Add(const ValidationReport& report) {
+  Warn(log_.Write(report));
+  Warn(events_.Write(report));
+}
+
 void RunFolder::DrawLoss() {
   Warn(DrawLossCurve(folder_ + "/metrics.jsonl", folder_ + "/loss.png"));
+  Warn(WriteRunReport(name_, folder_));
   next_drawing_ = clock_.Now() + kBetweenDrawings;
 }
 

@@ -1,5 +1,6 @@
 // What a run leaves in its folder for people and tools to look at: metrics.jsonl, TensorBoard's
-// events and the image of the loss.
+// events, the image of the loss and the
+// report as a page.
 #ifndef LLAVA_TRAINING_RUN_RUN_FOLDER_H_
 #define LLAVA_TRAINING_RUN_RUN_FOLDER_H_
 
@@ -17,17 +18,20 @@ namespace llava::training {
 // so.
 class RunFolder {
  public:
-  RunFolder(const std::string& folder, const Clock& clock,
+  // `name`: of the run, for the report's title.
+  RunFolder(const std::string& name, const std::string& folder, const Clock& clock,
             std::function<void(const std::string&)> on_message);
 
   void Add(const StepReport& report);
+  void Add(const ValidationReport& report);
 
-  // Draws the loss as it stands.
+  // Draws the loss as it stands, and writes the report.
   void DrawLoss();
 
  private:
   void Warn(const absl::Status& status);
 
+  const std::string name_;
   const std::string folder_;
   const Clock& clock_;
   const std::function<void(const std::string&)> on_message_;

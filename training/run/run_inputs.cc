@@ -91,6 +91,11 @@ absl::Status AddDataFiles(const Recipe& recipe, std::vector<RunInput>* inputs) {
       }
       inputs->push_back({InputKind::kData, stage, file, digests[file]});
     }
+    const std::string& held_out = recipe.stages[stage].validate.file;
+    if (held_out.empty()) continue;
+    absl::StatusOr<std::string> digest = DigestOf(held_out);
+    if (!digest.ok()) return Annotate(digest.status(), "validate");
+    inputs->push_back({InputKind::kData, stage, held_out, *std::move(digest)});
   }
   return absl::OkStatus();
 }

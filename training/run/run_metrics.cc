@@ -15,6 +15,11 @@ prometheus::Gauge& Measure(prometheus::Registry* registry, const std::string& na
   return prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add({});
 }
 
+prometheus::Family<prometheus::Gauge>& Family(prometheus::Registry* registry,
+                                              const std::string& name, const std::string& help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(*registry);
+}
+
 }  // namespace
 
 RunMetrics::RunMetrics(prometheus::Registry* registry)
@@ -43,7 +48,20 @@ RunMetrics::RunMetrics(prometheus::Registry* registry)
       left_seconds_(Measure(registry, "llava_training_stage_left_seconds",
                             "Until the end of the stage, at the pace so far")),
       memory_bytes_(Measure(registry, "llava_training_resident_memory_bytes",
-                            "Resident memory of this process")) {}
+                            "Resident memory of this process")),
+      data_wait_seconds_(Count(registry, "llava_training_data_wait_seconds_total",
+                               "Time that steps waited for data that was not ready")),
+      data_wait_ratio_(Measure(registry, "llava_training_data_wait_ratio",
+                               "Share of the last step that it waited for data")),
+      validation_loss_(Family(registry, "llava_training_validation_loss",
+                              "Mean over the label tokens of held-out rows, last validation")),
+      validation_accuracy_(Family(registry, "llava_training_validation_accuracy_ratio",
+                                  "Share of label tokens that were the most likely choice")) {}
+
+void RunMetrics::Add(const ValidationReport& report) {
+  validation_loss_.Add({}).Set(report.loss);
+  validation_accuracy_.Add({}).Set(report.accuracy);
+}
 
 void RunMetrics::Add(const StepReport& report) {
   rows_left_out_.Add({{"reason", "bad"}}).Increment(static_cast<double>(report.stats.bad));
@@ -59,6 +77,8 @@ void RunMetrics::Add(const StepReport& report) {
   progress_ratio_.Set(static_cast<double>(report.step) / static_cast<double>(report.stage_steps));
   left_seconds_.Set(report.seconds_left);
   memory_bytes_.Set(static_cast<double>(report.memory_bytes));
+  data_wait_seconds_.Increment(report.waited_seconds);
+  data_wait_ratio_.Set(report.data_wait_share());
 }
 
 }  // namespace llava::training

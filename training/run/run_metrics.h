@@ -18,6 +18,7 @@ class RunMetrics {
   explicit RunMetrics(prometheus::Registry* registry);
 
   void Add(const StepReport& report);
+  void Add(const ValidationReport& report);
 
  private:
   prometheus::Family<prometheus::Counter>& rows_left_out_;
@@ -32,6 +33,11 @@ class RunMetrics {
   prometheus::Gauge& progress_ratio_;
   prometheus::Gauge& left_seconds_;
   prometheus::Gauge& memory_bytes_;
+  prometheus::Counter& data_wait_seconds_;
+  prometheus::Gauge& data_wait_ratio_;
+  // Without a value until there is one.
+  prometheus::Family<prometheus::Gauge>& validation_loss_;
+  prometheus::Family<prometheus::Gauge>& validation_accuracy_;
 };
 
 }  // namespace llava::training

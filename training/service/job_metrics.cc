@@ -34,7 +34,8 @@ void Add(const std::string& label, const std::string& value, double number, Metr
 std::vector<MetricFamily> JobMetrics::Collect() const {
   const auto counts = store_.CountByState();
   const auto unfinished = store_.Unfinished();
-  if (!counts.ok() || !unfinished.ok()) return {};
+  const auto succeeded = store_.LastSuccessMillis();
+  if (!counts.ok() || !unfinished.ok() || !succeeded.ok()) return {};
   MetricFamily jobs = Gauge("llava_training_jobs", "Jobs by state");
   for (const auto& [state, name] : kStates) {
     const auto found = counts->find(state);
@@ -54,7 +55,13 @@ std::vector<MetricFamily> JobMetrics::Collect() const {
       Add("job", absl::StrCat(job.id), value->to_number<double>(), family);
     }
   }
-  return {std::move(jobs), std::move(step), std::move(loss)};
+  MetricFamily success =
+      Gauge("llava_training_last_success_timestamp_seconds",
+            "When a job last succeeded: what it trained is published and the latest; 0: never");
+  ClientMetric at;
+  at.gauge.value = static_cast<double>(*succeeded) / 1000.0;
+  success.metric.push_back(std::move(at));
+  return {std::move(jobs), std::move(step), std::move(loss), std::move(success)};
 }
 
 }  // namespace llava::training

@@ -12,7 +12,8 @@
 
 namespace llava::training {
 
-// Thread-safe. llava_training_jobs by state, and the progress of those that run. A store that does
+// Thread-safe. llava_training_jobs by state, the progress of those that run, and when one
+// succeeded last. A store that does
 // not answer gives no metrics.
 class JobMetrics final : public prometheus::Collectable {
  public:

@@ -207,6 +207,13 @@ absl::StatusOr<std::map<JobState, std::int64_t>> JobStore::CountByState() {
   }
 }
 
+absl::StatusOr<std::int64_t> JobStore::LastSuccessMillis() {
+  MutexLock lock(&mutex_);
+  Statement statement(database_, "SELECT COALESCE(MAX(ended_ms), 0) FROM jobs WHERE state = 3");
+  RETURN_IF_ERROR(statement.Step().status());
+  return statement.Int(0);
+}
+
 absl::StatusOr<std::optional<Job>> JobStore::FindFingerprint(const std::string& fingerprint) {
   MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(

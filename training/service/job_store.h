@@ -45,6 +45,9 @@ class JobStore {
 
   absl::StatusOr<std::map<JobState, std::int64_t>> CountByState();
 
+  // When the last job succeeded, in milliseconds since 1970; 0: none has that is still there.
+  absl::StatusOr<std::int64_t> LastSuccessMillis();
+
   // The newest job with this fingerprint.
   absl::StatusOr<std::optional<Job>> FindFingerprint(const std::string& fingerprint);
 

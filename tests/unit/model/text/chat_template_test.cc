@@ -48,6 +48,9 @@ TEST(ChatTemplateTest, OneTurn) {
   EXPECT_EQ(Rendered("llava_llama_2", kQuestion),
             "[INST] <<SYS>>\n" + kLlama2System + "\n<</SYS>>\n\n<image>\nWhat is it? [/INST]");
   EXPECT_EQ(Rendered("mistral_instruct", kQuestion), "[INST] <image>\nWhat is it? [/INST]");
+  EXPECT_EQ(Rendered("chatml", kQuestion),
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+            "<|im_start|>user\n<image>\nWhat is it?<|im_end|>\n<|im_start|>assistant\n");
   EXPECT_EQ(Rendered("plain", kQuestion), "<image>\nWhat is it?\n");
   EXPECT_EQ(Rendered("hf", kQuestion), "USER: <image>\nWhat is it? ASSISTANT:");
   EXPECT_EQ(Rendered("hf_joined", kQuestion), "USER: <image>\nWhat is it? ASSISTANT:");
@@ -64,6 +67,13 @@ TEST(ChatTemplateTest, FurtherTurns) {
             "[INST] <image>\nWhat is it? [/INST] A cat. </s>[INST] Sure? [/INST]");
   EXPECT_EQ(Rendered("hf", kTwoTurns),
             "USER: <image>\nWhat is it? ASSISTANT: A cat. USER: Sure? ASSISTANT:");
+}
+
+TEST(ChatTemplateTest, TurnsOfChatmlEnd) {
+  EXPECT_EQ(Rendered("chatml", {System(""), User({std::string("Hi")}), Assistant("Yes."),
+                                User({std::string("Sure?")}), Assistant("I")}),
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n"
+            "<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\nI");
 }
 
 TEST(ChatTemplateTest, SystemMessagesReplaceTheTemplatesOwn) {
@@ -169,7 +179,7 @@ TEST(ChatTemplateTest, RefusesWhatIsNoConversation) {
 }
 
 TEST(ChatTemplateTest, UnknownNamesAreListed) {
-  const auto chat_template = ChatTemplate::ByName("chatml");
+  const auto chat_template = ChatTemplate::ByName("alpaca");
   EXPECT_EQ(chat_template.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(chat_template.status().message()), HasSubstr("vicuna_v1, llava_v1"));
   for (const std::string& name : ChatTemplate::Names()) {

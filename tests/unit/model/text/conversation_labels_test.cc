@@ -106,6 +106,72 @@ TEST_F(ConversationLabelsTest, ACaptionIsSupervisedToItsEnd) {
   EXPECT_EQ(tokens.ids.size(), 1 + 16 + Ids("of the\n").size());
 }
 
+// Of a family whose turns are tokens of their own.
+class ChatmlLabelsTest : public testing::Test {
+ protected:
+  absl::StatusOr<LabelledTokens> Label(const std::vector<TrainingTurn>& turns,
+                                       std::size_t images) const {
+    return LabelConversation(turns, *ChatTemplate::ByName("chatml"), tokenizer_, config_,
+                             Layouts(config_, images));
+  }
+
+  const std::string folder_ = "tests/golden/data/families/llava_qwen2/checkpoint";
+  const LlavaConfig config_ = *ReadConfig(folder_);
+  const Tokenizer tokenizer_ = *Tokenizer::Load(folder_, Layout::kHuggingFace);
+};
+
+TEST_F(ChatmlLabelsTest, AnswersAndTheEndsOfTheirTurnsAreSupervised) {
+  const auto tokens = Label(
+      {{true, "<image>\nWhat is it?"}, {false, "a cat"}, {true, "Sure?"}, {false, "\nyes\n"}}, 1);
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  EXPECT_FALSE(tokens->mismatch);
+  const int end = *tokenizer_.IdOf("<|im_end|>");
+  std::vector<int> expected = tokenizer_.Encode("a cat");
+  expected.push_back(end);
+  expected = std::move(expected) + tokenizer_.Encode("\nyes\n") + std::vector<int>{end};
+  EXPECT_EQ(Supervised(*tokens), expected);
+  EXPECT_EQ(tokens->ids[0], *tokenizer_.IdOf("<|im_start|>"));  // no BOS
+  ASSERT_EQ(tokens->image_spans.size(), 1u);
+  EXPECT_EQ(tokens->ids[tokens->image_spans[0].offset], config_.image_token_id);
+}
+
+// What is learnt behind a question is what serving puts there.
+TEST_F(ChatmlLabelsTest, ThePromptIsThatOfServing) {
+  const auto tokens = Label({{true, "<image>\nWhat is it?"}, {false, "a cat"}}, 1);
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  const ChatMessage message{Role::kUser, {ImagePart{0}, std::string("What is it?")}};
+  const auto prompt = BuildPrompt(std::vector{message}, *ChatTemplate::ByName("chatml"), tokenizer_,
+                                  config_, Layouts(config_, 1));
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  ASSERT_LT(prompt->ids.size(), tokens->ids.size());
+  EXPECT_TRUE(std::equal(prompt->ids.begin(), prompt->ids.end(), tokens->ids.begin()));
+  EXPECT_EQ(tokens->labels[prompt->ids.size() - 1], kIgnoreLabel);
+  EXPECT_NE(tokens->labels[prompt->ids.size()], kIgnoreLabel);
+}
+
+TEST_F(ChatmlLabelsTest, ATextThatBeginsATurnIsAMismatch) {
+  const auto tokens = Label({{true, "of"}, {false, "a <|im_start|> b"}}, 0);
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  EXPECT_TRUE(tokens->mismatch);
+  EXPECT_TRUE(Supervised(*tokens).empty());
+}
+
+TEST_F(ConversationLabelsTest, ChatmlNeedsItsTokens) {
+  EXPECT_EQ(CodeOf({{true, "x"}, {false, "y"}}, "chatml", 0), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ConversationLabelsTest, ARowsOwnSystemTextTakesThePlaceOfTheTemplates) {
+  const std::vector<TrainingTurn> turns = {{true, "of"}, {false, "the"}};
+  for (const std::string name : {"vicuna_v1", "llava_llama_2"}) {
+    const auto own =
+        LabelConversation(turns, *ChatTemplate::ByName(name), tokenizer_, config_, {}, "of the of");
+    ASSERT_TRUE(own.ok()) << own.status();
+    EXPECT_FALSE(own->mismatch);
+    EXPECT_EQ(Supervised(*own), Supervised(Label(turns, name, {})));
+    EXPECT_LT(own->ids.size(), Label(turns, name, {}).ids.size());
+  }
+}
+
 // As in the reference: what does not measure right teaches nothing.
 TEST_F(ConversationLabelsTest, ATextThatHoldsATurnsEndIsAMismatch) {
   const LabelledTokens tokens =

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -44,6 +45,26 @@ TEST(LengthGroupedSamplerTest, EveryEpochHasEveryRowOnce) {
       EXPECT_EQ(std::set<std::int64_t>(seen.begin(), seen.end()).size(), seen.size());
     }
   }
+}
+
+// New data twice, old data for a quarter, which is another one in each epoch.
+TEST(LengthGroupedSamplerTest, SharesSayHowOftenRowsCome) {
+  const SamplerOptions options{.global_batch = 7, .seed = 3, .shares = {{10, 20}, {50, 10}}};
+  LengthGroupedSampler sampler(std::vector<std::int32_t>(50, 1), options);
+  ASSERT_EQ(sampler.steps_per_epoch(), 5);  // of 30 rows
+  std::set<std::int64_t> old;
+  for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
+    std::map<std::int64_t, int> times;
+    for (std::int64_t step = 0; step < 5; ++step) {
+      for (const std::int64_t row : sampler.Batch(5 * epoch + step)) ++times[row];
+    }
+    ASSERT_EQ(times.size(), 20u);
+    for (const auto& [row, count] : times) {
+      EXPECT_EQ(count, row < 10 ? 2 : 1) << row;
+      if (row >= 10) old.insert(row);
+    }
+  }
+  EXPECT_GT(old.size(), 15u);
 }
 
 TEST(LengthGroupedSamplerTest, AStepIsAPositionThatNeedsNoHistory) {

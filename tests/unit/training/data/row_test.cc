@@ -73,6 +73,68 @@ TEST(RowTest, NamesTheFieldThatIsWrong) {
   }
 }
 
+TEST(RowTest, ReadsMessages) {
+  const auto parsed = ParseRow(R"({"id": "m", "messages": [
+      {"role": "system", "content": "Be brief."},
+      {"role": "user", "content": [{"type": "image", "image": "a.png"},
+                                   {"type": "text", "text": "What?"},
+                                   {"type": "text", "text": "Sure?"},
+                                   {"type": "image_url", "image_url": {"url": "b.png"}}]},
+      {"role": "assistant", "content": "A cat."},
+      {"role": "user", "content": "Why?"},
+      {"role": "assistant", "content": [{"type": "text", "text": "Whiskers."}]}]})");
+  ASSERT_TRUE(std::holds_alternative<Row>(parsed)) << std::get<RowIssue>(parsed).ToString();
+  const Row& row = std::get<Row>(parsed);
+  EXPECT_EQ(row.system, "Be brief.");
+  EXPECT_THAT(row.images, testing::ElementsAre("a.png", "b.png"));
+  EXPECT_THAT(row.turns,
+              testing::ElementsAre(Turn{Speaker::kHuman, "<image>\nWhat?\nSure?\n<image>\n"},
+                                   Turn{Speaker::kGpt, "A cat."}, Turn{Speaker::kHuman, "Why?"},
+                                   Turn{Speaker::kGpt, "Whiskers."}));
+}
+
+TEST(RowTest, ASystemTurnComesFirst) {
+  const auto parsed = ParseRow(R"({"conversations": [{"from": "system", "value": "Be brief."},
+      {"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]})");
+  EXPECT_EQ(std::get<Row>(parsed).system, "Be brief.");
+  EXPECT_EQ(std::get<Row>(parsed).turns.size(), 2u);
+}
+
+TEST(RowTest, NamesWhatIsWrongWithAMessage) {
+  const struct {
+    const char* json;
+    const char* field;
+    const char* why;
+  } cases[] = {
+      {R"({"messages": 1})", "messages", "expected a list"},
+      {R"({"messages": [{"role": "tool", "content": "a"}]})", "messages[0].role", "user"},
+      {R"({"messages": [{"role": "user", "content": []}]})", "messages[0].content", "empty"},
+      {R"({"messages": [{"role": "user", "content": [{"type": "video", "video": "a"}]}]})",
+       "messages[0].content[0]", "expected a part of type"},
+      {R"({"messages": [{"role": "user", "content": [{"type": "image"}]}]})",
+       "messages[0].content[0].image", "missing"},
+      {R"({"messages": [{"role": "user", "content": [{"type": "image_url",
+          "image_url": {"url": "/etc/passwd"}}]}]})",
+       "messages[0].content[0].image_url", "inside the images folder"},
+      {R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+          {"role": "system", "content": "c"}]})",
+       "messages[2].role", "after the first turn"},
+      {R"({"messages": [{"role": "user", "content": "<image>"},
+          {"role": "assistant", "content": "b"}]})",
+       "conversations", "1 <image> for 0 pictures"},
+      {R"({"conversations": [{"from": "system", "value": "<image>"},
+          {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]})",
+       "conversations", "what the system says"},
+      {R"({"conversations": [{"from": "human", "value": [{"type": "text", "text": "a"}]}]})",
+       "conversations[0].value", "expected a text"},
+  };
+  for (const auto& c : cases) {
+    const RowIssue issue = IssueOf(c.json);
+    EXPECT_EQ(issue.field, c.field) << c.json;
+    EXPECT_THAT(issue.why, HasSubstr(c.why)) << c.json;
+  }
+}
+
 TEST(RowTest, KeepsTheIdOfABadRow) {
   RowIssue issue = IssueOf(R"({"id": "42", "image": 1})");
   issue.file = "d.json";

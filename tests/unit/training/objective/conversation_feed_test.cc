@@ -81,7 +81,7 @@ TEST_F(ConversationFeedTest, AnEpochHasEveryRowOnce) {
   const auto feed = Open({.seed = 5});
   ASSERT_TRUE(feed.ok()) << feed.status();
   EXPECT_EQ((*feed)->steps_per_epoch(), 4);  // of 6, 6, 6 and 2 rows
-  EXPECT_EQ((*feed)->dataset().size(), 20);
+  EXPECT_EQ((*feed)->dataset()->size(), 20);
   Ids seen;
   for (int step = 0; step < 4; ++step) {
     const Ids ids = (*feed)->Next()->sample_ids;
@@ -91,6 +91,43 @@ TEST_F(ConversationFeedTest, AnEpochHasEveryRowOnce) {
   for (int i = 0; i < 20; ++i) all.push_back(absl::StrCat(i));
   EXPECT_EQ(Sorted(seen), Sorted(all));
   EXPECT_TRUE(lines_.empty());
+}
+
+TEST_F(ConversationFeedTest, RowsThatAreHeldBackAreNotFed) {
+  stage_.validate.share = 0.2;
+  stage_.validate.every = 1;
+  const auto feed = Open({.seed = 5});
+  ASSERT_TRUE(feed.ok()) << feed.status();
+  ASSERT_EQ((*feed)->held_out().size(), 4u);
+  EXPECT_EQ((*feed)->steps_per_epoch(), 3);  // of 6, 6 and 4 rows
+  Ids seen;
+  for (int step = 0; step < 3; ++step) {
+    const Ids ids = (*feed)->Next()->sample_ids;
+    seen.insert(seen.end(), ids.begin(), ids.end());
+  }
+  for (const std::int64_t row : (*feed)->held_out())
+    seen.push_back((*feed)->dataset()->Read(row)->id);
+  Ids all;
+  for (int i = 0; i < 20; ++i) all.push_back(absl::StrCat(i));
+  EXPECT_EQ(Sorted(seen), Sorted(all));
+}
+
+TEST_F(ConversationFeedTest, FilesAreWeighed) {
+  const std::string other = dir_.path() + "/other.jsonl";
+  std::ofstream(other) << R"({"id": "old", "conversations": [{"from": "human", "value": "q"},)"
+                       << R"( {"from": "gpt", "value": "a"}]})" << "\n";
+  stage_.data.files.push_back(other);
+  stage_.data.weights = {0.5, 4.0};
+  const auto feed = Open({.seed = 5});
+  ASSERT_TRUE(feed.ok()) << feed.status();
+  ASSERT_EQ((*feed)->steps_per_epoch(), 3);  // of 10 and 4 rows
+  Ids seen;
+  for (int step = 0; step < 3; ++step) {
+    const Ids ids = (*feed)->Next()->sample_ids;
+    seen.insert(seen.end(), ids.begin(), ids.end());
+  }
+  EXPECT_EQ(seen.size(), 14u);
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), "old"), 4);
 }
 
 // However many ranks and passes share a step, it has the same rows.

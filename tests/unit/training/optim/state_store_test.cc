@@ -104,6 +104,33 @@ TEST_F(StateStoreTest, TheOneBeforeADamagedStateIsTaken) {
   EXPECT_EQ(Entries(), 2u);
 }
 
+TEST_F(StateStoreTest, TheStateOfTheBestValidationIsKeptAndRead) {
+  StateStore store(folder_, 1, alone_);
+  Progress progress = At(1);
+  progress.validation = {.last_step = 1,
+                         .best_step = 1,
+                         .best_total_steps = 101,
+                         .best_loss = 0.1 + 0.2,
+                         .since_best = 0};
+  progress.kept_weights = {"stage align: its last ones"};
+  ASSERT_TRUE(store.Save(progress, {{"x", at::full({4}, 1.0)}}).ok());
+  for (const std::int64_t step : {2, 3, 4}) {
+    Progress later = At(step);
+    later.validation = progress.validation;
+    ASSERT_TRUE(store.Save(later, {{"x", at::full({4}, 1.0 * static_cast<double>(step))}}).ok());
+  }
+  EXPECT_EQ(Entries(), 2u);
+  EXPECT_EQ((*store.LoadNewest())->progress.step, 4);
+  EXPECT_EQ((*store.LoadNewest())->progress.validation, progress.validation);
+  const auto best = store.LoadAt(101, 1);
+  ASSERT_TRUE(best.ok()) << best.status();
+  EXPECT_TRUE(at::equal(best->tensors[0].tensor, at::full({4}, 1.0)));
+  EXPECT_EQ(best->progress.kept_weights, progress.kept_weights);
+  EXPECT_FALSE(store.LoadAt(102, 1).ok());
+  ASSERT_TRUE(store.Save(At(5), {{"x", at::full({4}, 5.0)}}).ok());  // of the next stage: no best
+  EXPECT_EQ(Entries(), 1u);
+}
+
 TEST_F(StateStoreTest, TheNewestProgressIsReadAlone) {
   EXPECT_FALSE(NewestProgress(folder_).has_value());
   StateStore store(folder_, 2, alone_);

@@ -20,6 +20,7 @@ StepReport Report() {
   report.gradient_norm = 1e-7;
   report.rate = 3e-4;
   report.seconds = 0.5;
+  report.waited_seconds = 0.125;
   report.seconds_left = 3.5;
   report.memory_bytes = std::int64_t{5} << 30;
   report.targets = 40;
@@ -62,6 +63,7 @@ TEST(StepReportTest, JsonIsOneLineThatKeepsEveryDigit) {
   EXPECT_EQ(json.at("tokens_per_second").to_number<double>(), 1200.0);
   EXPECT_EQ(json.at("samples_per_second").to_number<double>(), 16.0);
   EXPECT_EQ(json.at("padding_share").to_number<double>(), 0.25);
+  EXPECT_EQ(json.at("data_wait_share").to_number<double>(), 0.25);
 }
 
 TEST(StepReportTest, JsonCountsEachThingUnderItsName) {
@@ -70,6 +72,26 @@ TEST(StepReportTest, JsonCountsEachThingUnderItsName) {
       {"step", 3},     {"stage_steps", 10}, {"total_step", 13}, {"targets", 40}, {"samples", 8},
       {"tokens", 600}, {"truncated", 1},    {"masked", 2},      {"bad", 4}};
   for (const auto& [name, count] : counts) EXPECT_EQ(json.at(name).to_number<int>(), count) << name;
+}
+
+TEST(StepReportTest, AValidationIsALineWithItsSamples) {
+  ValidationReport report;
+  report.stage = "tune";
+  report.total_step = 13;
+  report.loss = 0.1 + 0.2;
+  report.best = true;
+  report.samples = {{{"/a.png"}, "q\n", "e", "<a>", true}};
+  const std::string line = ToJson(report);
+  EXPECT_EQ(line.find('\n'), std::string::npos);
+  const boost::json::value json = boost::json::parse(line);
+  EXPECT_EQ(json.at("validation_loss").as_double(), report.loss);
+  EXPECT_TRUE(json.at("best").as_bool());
+  EXPECT_FALSE(json.as_object().contains("loss"));  // which is a step's
+  const boost::json::value& sample = json.at("samples_asked").at(0);
+  EXPECT_EQ(sample.at("images").at(0), "/a.png");
+  EXPECT_EQ(sample.at("question"), "q\n");
+  EXPECT_EQ(sample.at("answer"), "<a>");
+  EXPECT_TRUE(sample.at("right").as_bool());
 }
 
 TEST(StepReportTest, ResidentMemoryGrowsWithWhatIsTouched) {

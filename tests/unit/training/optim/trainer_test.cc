@@ -7,7 +7,9 @@
 
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,6 +36,19 @@ StageOptions Stage(const std::string& name, std::int64_t steps) {
   stage.schedule.warmup_ratio = 0.1;
   return stage;
 }
+
+// A validation of one label whose loss the test says.
+class ToldValidation final : public Validation {
+ public:
+  explicit ToldValidation(std::function<double()> loss) : loss_(std::move(loss)) {}
+
+  absl::StatusOr<ValidationSums> Run(const std::function<bool()>& stop) override {
+    return ValidationSums{loss_(), 1, 1, 1, stop()};
+  }
+
+ private:
+  const std::function<double()> loss_;
+};
 
 class TrainerTest : public ::testing::Test {
  protected:
@@ -72,6 +87,16 @@ class TrainerTest : public ::testing::Test {
       losses.push_back(report.loss);
       last_ = report;
     };
+    if (validation_loss_) {
+      hooks.make_validation =
+          [&](const StageOptions&) -> absl::StatusOr<std::unique_ptr<Validation>> {
+        return std::make_unique<ToldValidation>([&] { return validation_loss_(*model); });
+      };
+    }
+    hooks.on_validation = [&](const ValidationReport& report) {
+      validations_.push_back(report);
+      if (report.best) best_weights_ = Copies(*model);
+    };
     hooks.stop = [&] { return save_on_stop && std::ssize(losses) == stop_after; };
     Trainer trainer(recipe_, *model, store, alone, clock, hooks);
     *status = trainer.Run();
@@ -79,6 +104,15 @@ class TrainerTest : public ::testing::Test {
     return losses;
   }
 
+  static std::map<std::string, at::Tensor> Copies(const model::Llava& model) {
+    std::map<std::string, at::Tensor> copies;
+    for (const auto& [name, weight] : model.weights()) copies[name] = weight.detach().clone();
+    return copies;
+  }
+
+  std::function<double(const model::Llava&)> validation_loss_;  // none: no validation
+  std::vector<ValidationReport> validations_;
+  std::map<std::string, at::Tensor> best_weights_;
   const test::TempDir temporary_;
   const std::string folder_ = temporary_.path();
   Recipe recipe_;
@@ -246,6 +280,130 @@ TEST_F(LoraTrainerTest, ASavedStateInTheMiddleHasTheAdaptersShare) {
   });
   for (const auto& [name, weight] : model_->weights()) {
     EXPECT_TRUE(at::allclose(weight, restored->weights().at(name), 1e-6, 1e-6)) << name;
+  }
+}
+
+class ValidatedTrainerTest : public TrainerTest {
+ protected:
+  ValidatedTrainerTest() {
+    for (StageOptions& stage : recipe_.stages) stage.validate.every = 4;
+    // Depends on every step before, and is least in the middle.
+    validation_loss_ = [](const model::Llava& model) {
+      const at::Tensor weight = model.weights().at("multi_modal_projector.linear_1.weight");
+      return std::cos(100.0 * weight.detach().to(at::kDouble).sum().item<double>());
+    };
+  }
+
+  std::vector<double> ValidationLosses() const {
+    std::vector<double> losses;
+    for (const ValidationReport& report : validations_) losses.push_back(report.loss);
+    return losses;
+  }
+};
+
+TEST_F(ValidatedTrainerTest, AStageEndsWithTheWeightsOfItsBestValidation) {
+  absl::Status status;
+  recipe_.stages = {recipe_.stages[1]};
+  int asked = 0;
+  validation_loss_ = [&](const model::Llava&) { return ++asked == 3 ? 0.5 : 1.0; };
+  Run("state", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_EQ(validations_.size(), 8u);  // every 4 of 30 steps, and after the last one
+  EXPECT_EQ(validations_.back().step, 30);
+  EXPECT_TRUE(validations_[2].best);
+  EXPECT_EQ(validations_[2].step, 12);
+  EXPECT_EQ(validations_.back().since, 5);
+  for (const auto& [name, weight] : best_weights_) {
+    EXPECT_TRUE(at::equal(weight, model_->weights().at(name))) << name;
+  }
+  const auto progress = NewestProgress(folder_ + "/state");
+  ASSERT_EQ(progress->kept_weights.size(), 1u);
+  EXPECT_THAT(progress->kept_weights[0], HasSubstr("tune: the weights after step 12 of 30"));
+  EXPECT_THAT(progress->kept_weights[0], HasSubstr("0.5"));
+}
+
+TEST_F(ValidatedTrainerTest, TheLastWeightsAreKeptWhereTheRecipeSaysSo) {
+  absl::Status status;
+  recipe_.stages = {recipe_.stages[1]};
+  recipe_.stages[0].validate.keep_best = false;
+  int asked = 0;
+  validation_loss_ = [&](const model::Llava&) { return ++asked == 3 ? 0.5 : 1.0; };
+  Run("state", -1, &status);
+  const auto last = Copies(*model_);
+  validation_loss_ = nullptr;
+  Run("plain", -1, &status);
+  for (const auto& [name, weight] : last) {
+    EXPECT_TRUE(at::equal(weight, model_->weights().at(name))) << name;
+  }
+}
+
+TEST_F(ValidatedTrainerTest, PatienceEndsAStage) {
+  absl::Status status;
+  recipe_.stages[1].validate.patience = 2;
+  int asked = 0;
+  validation_loss_ = [&](const model::Llava&) { return static_cast<double>(++asked); };
+  const std::vector<double> losses = Run("state", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(losses.size(), 12u + 12u);  // 4 is the best of the second stage, 8 and 12 are worse
+}
+
+TEST_F(ValidatedTrainerTest, GoesOnToTheSameBitsWhereverItIsKilled) {
+  absl::Status status;
+  const std::vector<double> whole = Run("whole", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  const auto weights = Copies(*model_);
+  const std::vector<double> validated = ValidationLosses();
+  for (std::int64_t kill = 1; kill < std::ssize(whole); kill += 5) {
+    const std::string state = "killed-" + std::to_string(kill);
+    Run(state, kill, &status);
+    ASSERT_EQ(status.code(), absl::StatusCode::kAborted);
+    validations_.clear();
+    const std::vector<double> rest = Run(state, -1, &status);
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_TRUE(std::equal(rest.rbegin(), rest.rend(), whole.rbegin())) << "killed at " << kill;
+    const std::vector<double> again = ValidationLosses();
+    EXPECT_TRUE(std::equal(again.rbegin(), again.rend(), validated.rbegin())) << kill;
+    for (const auto& [name, weight] : weights) {
+      ASSERT_TRUE(at::equal(weight, model_->weights().at(name))) << name << ", killed at " << kill;
+    }
+  }
+}
+
+TEST_F(ValidatedTrainerTest, AValidationThatWasStoppedIsDoneAgain) {
+  absl::Status status;
+  const std::vector<double> whole = Run("whole", -1, &status);
+  const std::vector<double> validated = ValidationLosses();
+  validations_.clear();
+  // Asked to stop once the fourth step is done: its validation is the first that hears it.
+  Run("stopped", 4, &status, /*save_on_stop=*/true);
+  ASSERT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_TRUE(validations_.empty());
+  const std::vector<double> rest = Run("stopped", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(rest, std::vector<double>(whole.begin() + 4, whole.end()));
+  EXPECT_EQ(ValidationLosses(), validated);
+}
+
+// Nor does validation disturb what dropout draws.
+TEST_F(ValidatedTrainerTest, TheAdaptersOfTheBestValidationAreMerged) {
+  absl::Status status;
+  recipe_.stages = {recipe_.stages[1]};
+  StageOptions& stage = recipe_.stages[0];
+  stage.schedule = {};
+  stage.schedule.kind = ScheduleKind::kConstant;
+  stage.lora.rank = 4;
+  stage.lora.dropout = 0.2;
+  int asked = 0;
+  validation_loss_ = [&](const model::Llava&) { return ++asked == 3 ? 0.5 : 1.0; };
+  Run("validated", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  const auto best = Copies(*model_);
+  validation_loss_ = nullptr;
+  stage.steps = 12;
+  Run("plain", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  for (const auto& [name, weight] : best) {
+    EXPECT_TRUE(at::equal(weight, model_->weights().at(name))) << name;
   }
 }
 

@@ -133,6 +133,61 @@ TEST_F(RecipeTest, OneOfTwoAndNotBoth) {
               "12: stages[0].train: patch_labels trains the vision_tower and nothing else");
 }
 
+TEST_F(RecipeTest, ReadsHowAStageIsValidated) {
+  const auto recipe = Read(Changed("    steps: 20\n",
+                                   "    steps: 20\n    validate: {rows: 50, every_steps: 5, "
+                                   "samples: 2, patience: 3, keep: last}\n"));
+  ASSERT_TRUE(recipe.ok()) << recipe.status();
+  const ValidateOptions& validate = recipe->stages[0].validate;
+  EXPECT_TRUE(validate.wanted());
+  EXPECT_EQ(validate.rows, 50);
+  EXPECT_EQ(validate.every, 5);
+  EXPECT_EQ(validate.samples, 2);
+  EXPECT_EQ(validate.patience, 3);
+  EXPECT_FALSE(validate.keep_best);
+  EXPECT_FALSE(recipe->stages[1].validate.wanted());
+  const auto validated = [&](const std::string& section) {
+    return Changed("    steps: 20\n", "    steps: 20\n    validate: " + section + "\n");
+  };
+  const auto file = Read(validated("{file: held-out.json, images: others, every_steps: 5}"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->stages[0].validate.file, folder_ + "/held-out.json");
+  EXPECT_EQ(file->stages[0].validate.images, folder_ + "/others");
+  EXPECT_TRUE(file->stages[0].validate.keep_best);
+  ExpectError(validated("{share: 0.1}"), "14: stages[0].validate.every_steps: is missing");
+  ExpectError(validated("{every_steps: 5}"), "14: stages[0].validate.share: expected exactly one");
+  ExpectError(validated("{share: 0.1, rows: 3, every_steps: 5}"),
+              "14: stages[0].validate.share: expected exactly one");
+  ExpectError(validated("{share: 1.5, every_steps: 5}"), "14: stages[0].validate.share: is 1.5");
+  ExpectError(validated("{rows: 5, images: x, every_steps: 5}"),
+              "14: stages[0].validate.images: goes with file");
+}
+
+TEST_F(RecipeTest, FilesMayBeWeighed) {
+  const auto recipe = Read(Changed(
+      "  files: [rows.json]\n", "  mixture: [{file: new.json}, {file: /old.json, weight: 0.2}]\n"));
+  ASSERT_TRUE(recipe.ok()) << recipe.status();
+  const DataOptions& data = recipe->stages[1].data;
+  EXPECT_EQ(data.files, (std::vector<std::string>{folder_ + "/new.json", "/old.json"}));
+  EXPECT_EQ(data.weights, (std::vector<double>{1.0, 0.2}));
+  const auto own = Read(Changed("{template: plain", "{files: [own.json], template: plain"));
+  ASSERT_TRUE(own.ok()) << own.status();
+  EXPECT_TRUE(own->stages[1].data.weights.empty());
+  ExpectError(
+      Changed("  files: [rows.json]\n", "  files: [rows.json]\n  mixture: [{file: new.json}]\n"),
+      "8: data.mixture: takes the place of files");
+  ExpectError(Changed("  files: [rows.json]\n", "  mixture: [{file: a.json, weight: 0}]\n"),
+              "7: data.mixture[0].weight: is 0");
+}
+
+TEST_F(RecipeTest, AStageSaysHowPicturesAreMadeSquare) {
+  EXPECT_EQ(Read(kGood)->stages[0].data.aspect, PictureAspect::kOfModel);
+  const auto pads = Read(Changed("{template: plain", "{aspect: pad, template: plain"));
+  ASSERT_TRUE(pads.ok()) << pads.status();
+  EXPECT_EQ(pads->stages[0].data.aspect, PictureAspect::kOfModel);
+  EXPECT_EQ(pads->stages[1].data.aspect, PictureAspect::kPad);
+}
+
 TEST_F(RecipeTest, AStagesFilesTakeThePlaceOfTheRecipes) {
   const auto recipe =
       Read(Changed("{template: plain", "{files: [a.json, b.json], template: plain"));

@@ -76,6 +76,7 @@ StepReport Report(std::int64_t step) {
   report.gradient_norm = 2.5;
   report.rate = 0.125;
   report.seconds = 2.0;
+  report.waited_seconds = 0.5;
   report.memory_bytes = 1 << 20;
   report.stats.samples = 8;
   report.stats.tokens = 96;
@@ -141,10 +142,25 @@ TEST_F(EventFileTest, ACurveANumber) {
                                                          {"tokens_per_second", 48.0F},
                                                          {"samples_per_second", 4.0F},
                                                          {"padding_share", 0.25F},
+                                                         {"data_wait_share", 0.25F},
                                                          {"memory_bytes", 1048576.0F}}));
   for (const auto& value : event.summary().value()) {
     EXPECT_TRUE(value.has_simple_value()) << value.tag();  // a zero is a value too
   }
+}
+
+TEST_F(EventFileTest, AValidationHasCurvesOfItsOwn) {
+  EventFile file(Folder(), clock_);
+  ValidationReport report;
+  report.total_step = 7;
+  report.loss = 0.5;
+  report.accuracy = 0.75;
+  ASSERT_TRUE(file.Write(report).ok());
+  const std::vector<Event> events = ReadEvents(Files()[0]);
+  EXPECT_EQ(events[1].step(), 8);  // that begins: step 7 stays
+  EXPECT_EQ(events.back().step(), 7);
+  EXPECT_EQ(Values(events.back()), (std::map<std::string, float>{{"validation/loss", 0.5F},
+                                                                 {"validation/accuracy", 0.75F}}));
 }
 
 // TensorBoard reads files in the order of their names: a run that went on comes last.

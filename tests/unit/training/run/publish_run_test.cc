@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "model/checkpoint/manifest.h"
+#include "model/image/preprocess.h"
 #include "tests/support/temp_dir.h"
 #include "training/run/run.h"
 
@@ -39,7 +40,7 @@ class PublishRunTest : public ::testing::Test {
   FinishedRun Publish(std::int64_t step) {
     inputs_.data_fingerprint = "feed";
     const auto published =
-        PublishRun(recipe_, inputs_, *model_, step,
+        PublishRun(recipe_, inputs_, *model_, {.total_steps = step},
                    [this](const std::string& message) { messages_.push_back(message); });
     EXPECT_TRUE(published.ok()) << published.status();
     return published.ok() ? *published : FinishedRun();
@@ -70,6 +71,28 @@ TEST_F(PublishRunTest, TheManifestSaysWhereTheWeightsAreFrom) {
   const std::string name = "multi_modal_projector.linear_1.weight";
   const at::Tensor expected = model_->weights().at(name).to(at::kBFloat16).to(at::kFloat);
   EXPECT_TRUE(expected.equal((*served)->weights().at(name)));
+}
+
+// A stage that pads pictures makes a model that wants them padded.
+TEST_F(PublishRunTest, TheFolderSaysHowPicturesWereMadeSquare) {
+  recipe_.stages[0].data.aspect = PictureAspect::kPad;
+  const FinishedRun finished = Publish(7);
+  const auto settings = model::ReadPreprocessSettings(finished.dir, model_->config());
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->aspect, model::ImageAspect::kPad);
+  const auto before = model::ReadPreprocessSettings("demo/architecture", model_->config());
+  EXPECT_EQ(settings->image_size, before->image_size);
+  EXPECT_EQ(settings->mean, before->mean);
+}
+
+TEST_F(PublishRunTest, TheManifestSaysWhichWeightsItHas) {
+  Progress progress;
+  progress.total_steps = 9;
+  progress.kept_weights = {"stage a: these", "stage b: those"};
+  const auto published = PublishRun(recipe_, inputs_, *model_, progress, [](const std::string&) {});
+  ASSERT_TRUE(published.ok()) << published.status();
+  EXPECT_EQ(model::ReadManifest(published->dir)->manifest.selection,
+            "stage a: these; stage b: those");
 }
 
 TEST_F(PublishRunTest, PublishingAgainIsTheSameVersion) {

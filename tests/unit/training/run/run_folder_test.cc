@@ -27,7 +27,7 @@ class RunFolderTest : public ::testing::Test {
   }
 
   RunFolder Open(const std::string& folder) {
-    return RunFolder(folder, clock_,
+    return RunFolder("flags", folder, clock_,
                      [this](const std::string& message) { messages_.push_back(message); });
   }
 

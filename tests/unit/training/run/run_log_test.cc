@@ -60,6 +60,33 @@ TEST_F(RunLogTest, StepsThatAreDoneAgainTakeThePlaceOfTheOldOnes) {
   EXPECT_FALSE(std::filesystem::exists(path_ + ".new"));
 }
 
+ValidationReport Validated(std::int64_t step, double loss) {
+  ValidationReport report;
+  report.stage = "tune";
+  report.total_step = step;
+  report.loss = loss;
+  return report;
+}
+
+// Saved after step 2 before its validation was done: that is repeated, the step is not.
+TEST_F(RunLogTest, AValidationThatIsDoneAgainTakesThePlaceOfTheOldOne) {
+  {
+    RunLog log(path_);
+    for (int step = 1; step <= 3; ++step) ASSERT_TRUE(log.Write(Report(step, 5.0 - step)).ok());
+    ASSERT_TRUE(log.Write(Validated(2, 1.0)).ok());
+  }
+  {
+    RunLog log(path_);
+    ASSERT_TRUE(log.Write(Validated(2, 3.0)).ok());
+    EXPECT_THAT(Lines(), ElementsAre(ToJson(Report(1, 4.0)), ToJson(Report(2, 3.0)),
+                                     ToJson(Validated(2, 3.0))));
+  }
+  RunLog log(path_);
+  ASSERT_TRUE(log.Write(Report(3, 9.0)).ok());
+  EXPECT_THAT(Lines(), ElementsAre(ToJson(Report(1, 4.0)), ToJson(Report(2, 3.0)),
+                                   ToJson(Validated(2, 3.0)), ToJson(Report(3, 9.0))));
+}
+
 TEST_F(RunLogTest, ARunFromTheStartDropsEverything) {
   std::ofstream(path_) << ToJson(Report(1, 1.0)) << "\n7\n{\"step\": 1}\n{\"total_step\": \"x\"}\n";
   RunLog log(path_);

@@ -25,6 +25,7 @@ class RunMetricsTest : public ::testing::Test {
     report.gradient_norm = 2.5;
     report.rate = 0.125;
     report.seconds = 2.0;
+    report.waited_seconds = 0.5;
     report.seconds_left = 18.0;
     report.memory_bytes = 4096;
     report.stats = {.samples = 8, .tokens = 96, .masked = 2, .bad = 3, .padding = 32};
@@ -42,8 +43,8 @@ TEST_F(RunMetricsTest, CountsAddUpOverSteps) {
        {"llava_training_steps_total 2", "llava_training_tokens_total 192",
         "llava_training_samples_total 16", "llava_training_rows_left_out_total{reason=\"bad\"} 6",
         "llava_training_rows_left_out_total{reason=\"masked\"} 4",
-        "llava_training_step_seconds_count 2", "llava_training_step_seconds_sum 4",
-        "llava_training_step_seconds_bucket{le=\"1\"} 0",
+        "llava_training_step_seconds_count 2", "llava_training_data_wait_seconds_total 1",
+        "llava_training_step_seconds_sum 4", "llava_training_step_seconds_bucket{le=\"1\"} 0",
         "llava_training_step_seconds_bucket{le=\"3\"} 2"}) {
     EXPECT_TRUE(Has(line)) << line;
   }
@@ -58,9 +59,20 @@ TEST_F(RunMetricsTest, MeasuresAreThoseOfTheLastStep) {
   for (const char* line :
        {"llava_training_loss 1.25", "llava_training_gradient_norm 2.5", "llava_training_rate 0.125",
         "llava_training_padding_ratio 0.25", "llava_training_stage_progress_ratio 0.5",
-        "llava_training_stage_left_seconds 18", "llava_training_resident_memory_bytes 4096"}) {
+        "llava_training_stage_left_seconds 18", "llava_training_data_wait_ratio 0.25",
+        "llava_training_resident_memory_bytes 4096"}) {
     EXPECT_TRUE(Has(line)) << line;
   }
+}
+
+TEST_F(RunMetricsTest, ValidationHasNoValueBeforeTheFirstOne) {
+  EXPECT_FALSE(Has("llava_training_validation_loss 0"));
+  ValidationReport report;
+  report.loss = 0.5;
+  report.accuracy = 0.75;
+  metrics_.Add(report);
+  EXPECT_TRUE(Has("llava_training_validation_loss 0.5"));
+  EXPECT_TRUE(Has("llava_training_validation_accuracy_ratio 0.75"));
 }
 
 // An alert on a rate needs the series before the first row is bad.

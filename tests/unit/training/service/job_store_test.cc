@@ -92,6 +92,16 @@ TEST_F(JobStoreTest, ListsTheNewestFirstInPages) {
               ElementsAre(Pair(JobState::kQueued, 3), Pair(JobState::kSucceeded, 2)));
 }
 
+TEST_F(JobStoreTest, SaysWhenAJobSucceededLast) {
+  EXPECT_EQ(*store_->LastSuccessMillis(), 0);
+  for (const std::int64_t ended : {2000, 9000, 5000}) {
+    Job job = Insert(ended == 9000 ? JobState::kFailed : JobState::kSucceeded);
+    job.ended_ms = ended;
+    ASSERT_TRUE(store_->Update(job).ok());
+  }
+  EXPECT_EQ(*store_->LastSuccessMillis(), 5000);
+}
+
 TEST_F(JobStoreTest, FindsTheNewestJobOfItsData) {
   Insert(JobState::kFailed, "a");
   EXPECT_EQ(store_->FindFingerprint("a")->value().state, JobState::kFailed);

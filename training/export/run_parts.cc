@@ -1,0 +1,163 @@
+#include "training/export/run_parts.h"
+
+#include <ATen/core/Dict.h>
+#include <ATen/core/ivalue.h>
+#include <caffe2/serialize/inline_container.h>
+#include <torch/csrc/jit/serialization/pickler.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/durable_file.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+#include "model/checkpoint/weight_names.h"
+#include "model/network/llava.h"
+#include "model/network/tensor_files.h"
+#include "training/distributed/ranks.h"
+#include "training/export/peft_adapter.h"
+#include "training/optim/state_store.h"
+#include "training/optim/trainer.h"
+#include "training/run/opened_run.h"
+#include "training/run/run.h"
+
+namespace llava::training {
+namespace {
+
+using model::NamedTensor;
+
+absl::StatusOr<SavedState> NewestState(const Recipe& recipe) {
+  Ranks alone;
+  ASSIGN_OR_RETURN(std::optional<SavedState> saved,
+                   StateStore(StateFolder(recipe), recipe.keep, alone).LoadNewest());
+  if (saved.has_value()) return *std::move(saved);
+  return absl::NotFoundError(absl::StrCat(StateFolder(recipe), ": no saved state"));
+}
+
+// The last stage with adapters that has begun.
+absl::StatusOr<std::int64_t> FindStage(const Recipe& recipe, const Progress& progress) {
+  for (std::int64_t i = StagesBegun(progress) - 1; i >= 0; --i) {
+    if (recipe.stages[i].lora.rank > 0) return i;
+  }
+  return absl::NotFoundError(
+      absl::StrCat(recipe.output, ": no stage with lora has begun, so there are no adapters"));
+}
+
+// Adapters change the weights that the run began with, and nothing else of the decoder.
+absl::Status CheckBase(const Recipe& recipe, std::int64_t stage) {
+  if (recipe.model.checkpoint.empty()) {
+    return absl::FailedPreconditionError(
+        "model.from_scratch: adapters need a base model that others have too");
+  }
+  for (std::int64_t i = 0; i <= stage; ++i) {
+    const StageOptions& earlier = recipe.stages[i];
+    const bool decoder = i < stage && earlier.train_decoder;
+    if (!decoder && !earlier.train_vision_tower) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("stage ", earlier.name, " trains the ", decoder ? "decoder" : "vision tower",
+                     ", so that adapters over ", recipe.model.checkpoint,
+                     " would not be what was trained; --out writes the whole checkpoint"));
+  }
+  return absl::OkStatus();
+}
+
+bool IsProjector(const NamedTensor& tensor) {
+  return absl::StartsWith(tensor.name, model::kProjectorPrefix);
+}
+
+// Adapters and projector of a stage, in one list.
+absl::StatusOr<std::vector<NamedTensor>> Learned(const Recipe& recipe, const SavedState& saved,
+                                                 std::int64_t stage) {
+  if (saved.progress.stage != stage) {
+    const std::string file = AdaptersFile(recipe, stage);
+    auto tensors = model::LoadTensors(file);
+    if (!absl::IsNotFound(tensors.status())) return tensors;
+    return absl::NotFoundError(absl::StrCat(
+        file, ": the stage ", recipe.stages[stage].name,
+        " ended in a version of llava-train that did not keep its adapters: run it again"));
+  }
+  std::vector<NamedTensor> tensors = AdaptersOf(saved);
+  for (NamedTensor& weight : WeightsOf(saved)) {
+    if (IsProjector(weight)) tensors.push_back(std::move(weight));
+  }
+  return tensors;
+}
+
+// "linear_1.weight" of ours is "0.weight" in nn.Sequential, or "weight" when it is alone.
+absl::StatusOr<std::string> OriginalName(const std::string& name, int layers) {
+  for (int layer = 1; layer <= layers; ++layer) {
+    const std::string prefix = absl::StrCat(model::kProjectorPrefix, "linear_", layer, ".");
+    if (!absl::StartsWith(name, prefix)) continue;
+    const std::string field = name.substr(prefix.size());
+    if (layers == 1) return absl::StrCat("model.mm_projector.", field);
+    return absl::StrCat("model.mm_projector.", 2 * (layer - 1), ".", field);
+  }
+  return absl::UnimplementedError(
+      absl::StrCat("\"", name, "\" has no place in a projector of the original code"));
+}
+
+absl::StatusOr<std::vector<NamedTensor>> OriginalProjector(const model::Llava& model) {
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, weight] : model.weights()) {
+    if (!absl::StartsWith(name, model::kProjectorPrefix)) continue;
+    ASSIGN_OR_RETURN(std::string original, OriginalName(name, model.config().projector.depth));
+    tensors.push_back({std::move(original), weight.detach().to(at::kFloat).contiguous()});
+  }
+  return tensors;
+}
+
+// What torch.save writes of a dictionary: no types of TorchScript, which others do not read.
+std::string Pickled(const std::vector<NamedTensor>& tensors) {
+  c10::Dict<std::string, at::Tensor> dictionary;
+  for (const NamedTensor& tensor : tensors) dictionary.insert(tensor.name, tensor.tensor);
+  std::string pickled;
+  torch::jit::Pickler pickler(
+      [&pickled](const char* data, std::size_t size) { pickled.append(data, size); }, nullptr,
+      nullptr, nullptr, nullptr, /*tag_aggregates=*/false);
+  pickler.protocol();
+  pickler.pushIValue(dictionary);
+  pickler.stop();
+  std::string archive;
+  caffe2::serialize::PyTorchStreamWriter writer([&archive](const void* data, std::size_t size) {
+    archive.append(static_cast<const char*>(data), size);
+    return size;
+  });
+  std::int64_t number = 0;
+  for (const at::Tensor& tensor : pickler.tensorData()) {
+    writer.writeRecord(absl::StrCat("data/", number++), tensor.const_data_ptr(), tensor.nbytes());
+  }
+  writer.writeRecord("data.pkl", pickled.data(), pickled.size());
+  writer.writeEndOfFile();
+  return archive;
+}
+
+}  // namespace
+
+absl::Status ExportPeft(const Recipe& recipe, const std::string& folder) {
+  ASSIGN_OR_RETURN(const SavedState saved, NewestState(recipe));
+  ASSIGN_OR_RETURN(const std::int64_t stage, FindStage(recipe, saved.progress));
+  RETURN_IF_ERROR(CheckBase(recipe, stage));
+  ASSIGN_OR_RETURN(std::vector<NamedTensor> learned, Learned(recipe, saved, stage));
+  PeftAdapter adapter;
+  adapter.base = recipe.model.checkpoint;
+  adapter.options = recipe.stages[stage].lora;
+  for (NamedTensor& tensor : learned) {
+    (IsProjector(tensor) ? adapter.projector : adapter.adapters).push_back(std::move(tensor));
+  }
+  return WritePeftAdapter(adapter, folder);
+}
+
+absl::Status ExportProjector(const Recipe& recipe, const std::string& file) {
+  if (IsThere(file)) return absl::AlreadyExistsError(absl::StrCat(file, ": is there already"));
+  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, LoadTrainedModel(recipe));
+  ASSIGN_OR_RETURN(const std::vector<NamedTensor> tensors, OriginalProjector(*model));
+  if (absl::EndsWith(file, ".safetensors")) return model::SaveTensors(file, tensors);
+  return WriteFile(file, Pickled(tensors));
+}
+
+}  // namespace llava::training

@@ -1,0 +1,26 @@
+// What a run has learned, in parts: its adapters, its projector.
+#ifndef LLAVA_TRAINING_EXPORT_RUN_PARTS_H_
+#define LLAVA_TRAINING_EXPORT_RUN_PARTS_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "training/recipe/recipe.h"
+
+namespace llava::training {
+
+// The adapters of the last LoRA stage that has begun: from the newest saved state while the stage
+// runs, else as they were when it ended. With them goes the projector as it was then, when this
+// stage or one before has trained it. `recipe`: that of an opened run. NOT_FOUND: no such stage, no
+// state, or a stage that ended before its adapters were kept. FAILED_PRECONDITION: stages have
+// changed other weights of the base model, which adapters cannot say; the message names them.
+absl::Status ExportPeft(const Recipe& recipe, const std::string& folder);
+
+// The projector of the newest saved state as the original code has it (mm_projector.bin, which
+// torch.load reads), or a safetensors file where the name ends in ".safetensors", in fp32 with the
+// original code's names. ALREADY_EXISTS: the file is there. NOT_FOUND: no saved state.
+absl::Status ExportProjector(const Recipe& recipe, const std::string& file);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_EXPORT_RUN_PARTS_H_

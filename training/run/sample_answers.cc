@@ -1,0 +1,44 @@
+#include "training/run/sample_answers.h"
+
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "base/utf8_stream.h"
+#include "training/evaluate/score.h"
+#include "training/run/answerer.h"
+
+namespace llava::training {
+namespace {
+
+constexpr int kSampleTokens = 64;
+
+}  // namespace
+
+std::string TextOf(std::string_view turn) {
+  const std::string bare = absl::StrReplaceAll(AbslView(turn), {{"<image>", ""}});
+  return std::string(absl::StripAsciiWhitespace(bare));
+}
+
+std::vector<SampleAnswer> AskSamples(const model::Llava& model, const std::string& folder,
+                                     const SampleQuestions& questions,
+                                     const std::function<bool()>& stop) {
+  std::vector<SampleAnswer> asked;
+  if (questions.questions.empty()) return asked;
+  absl::StatusOr<Answerer> answerer = Answerer::Make(model, folder, questions.chat_template);
+  for (SampleAnswer sample : questions.questions) {
+    if (stop()) break;
+    absl::StatusOr<Answer> answer = answerer.status();
+    if (answerer.ok()) {
+      answerer->set_stop(stop);
+      answer = answerer->Ask(sample.images, sample.question, kSampleTokens);
+    }
+    sample.answer = answer.ok() ? Utf8Repair(answer->text)
+                                : absl::StrCat("cannot be asked: ", answer.status().message());
+    sample.right = answer.ok() && IsRight(sample.expected, sample.answer);
+    asked.push_back(std::move(sample));
+  }
+  return asked;
+}
+
+}  // namespace llava::training
