@@ -147,13 +147,14 @@ state = "{self.folder}/state"
         until(f"{self.name}: containerd", self.socket.exists)
 
     def _start_kubelet(self):
-        # The default thresholds of eviction are shares of a disk that others fill too.
+        # The default thresholds of eviction are shares of a disk that others fill too, and a kubelet clears the folder of logs of
+        # pods that it does not know.
         settings = {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "address": self.address,
                     "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
                     "authorization": {"mode": "AlwaysAllow"}, "cgroupDriver": "cgroupfs", "cgroupRoot": f"/{self.name}",
                     "failSwapOn": False, "failCgroupV1": False, "containerRuntimeEndpoint": f"unix://{self.socket}",
                     "clusterDNS": [DNS], "clusterDomain": "cluster.local", "resolvConf": "/etc/resolv.conf", "oomScoreAdj": 0,
-                    "healthzPort": 0, "imageGCHighThresholdPercent": 100,
+                    "healthzPort": 0, "podLogsDir": str(self.folder / "pods"), "imageGCHighThresholdPercent": 100,
                     "evictionHard": {"nodefs.available": "1Gi", "imagefs.available": "1Gi", "memory.available": "100Mi",
                                      "nodefs.inodesFree": "1%", "imagefs.inodesFree": "1%"}}
         (self.folder / "kubelet.json").write_text(json.dumps(settings))
@@ -219,7 +220,7 @@ class Cluster:
     def _start_control_plane(self):
         pki, start = self.folder / "pki", self.processes.start
         token = secrets.token_hex(16)
-        os.umask(0o077)
+        pki.chmod(0o700)
         with open(pki / "tokens.csv", "w", newline="") as file:
             csv.writer(file).writerow([token, "admin", "admin", "system:masters"])
         openssl = lambda *words: subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=pki)
@@ -237,6 +238,7 @@ class Cluster:
               "--service-account-key-file", pki / "sa.pub", "--service-account-signing-key-file", pki / "sa.key",
               "--endpoint-reconciler-type", "none", "--allow-privileged=true", "--kubelet-preferred-address-types", "InternalIP")
         # The server's certificate is its own and new each time, so that nobody signed it; it is on loopback.
+        self.kubeconfig.touch(0o600)
         self.kubeconfig.write_text(json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": f"https://{server}", "insecure-skip-tls-verify": True}}],

@@ -154,7 +154,8 @@ SimulatedWorker::Result SimulatedWorker::PollAnswers(const registry::StageWork& 
 
 std::shared_ptr<const registry::ServedModel> SimulatedWorker::MakeServed(
     const Digest& version) const {
-  auto* model = new registry::ServedModel{"llava", {}, version.Hex(), version, nullptr, engines_};
+  auto* model =
+      new registry::ServedModel{"llava", {}, version.Hex(), version, "float32", nullptr, engines_};
   return std::shared_ptr<const registry::ServedModel>(
       model, [on_last_user = on_last_user_, version](const registry::ServedModel* unused) {
         delete unused;

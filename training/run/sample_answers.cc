@@ -4,6 +4,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "training/evaluate/score.h"
 #include "training/run/answerer.h"
@@ -26,13 +27,14 @@ std::vector<SampleAnswer> AskSamples(const model::Llava& model, const std::strin
   std::vector<SampleAnswer> asked;
   if (questions.questions.empty()) return asked;
   absl::StatusOr<Answerer> answerer = Answerer::Make(model, folder, questions.chat_template);
+  const auto ask = [&](const SampleAnswer& sample) -> absl::StatusOr<Answer> {
+    RETURN_IF_ERROR(answerer.status());
+    answerer->set_stop(stop);
+    return answerer->Ask(sample.images, sample.question, kSampleTokens);
+  };
   for (SampleAnswer sample : questions.questions) {
     if (stop()) break;
-    absl::StatusOr<Answer> answer = answerer.status();
-    if (answerer.ok()) {
-      answerer->set_stop(stop);
-      answer = answerer->Ask(sample.images, sample.question, kSampleTokens);
-    }
+    const absl::StatusOr<Answer> answer = ask(sample);
     sample.answer = answer.ok() ? Utf8Repair(answer->text)
                                 : absl::StrCat("cannot be asked: ", answer.status().message());
     sample.right = answer.ok() && IsRight(sample.expected, sample.answer);

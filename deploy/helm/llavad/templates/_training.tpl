@@ -78,3 +78,16 @@ podFailurePolicy:
 {{- end -}}
 /etc/llava-train/recipes/{{ .recipe }}
 {{- end -}}
+
+{{/* Makes the folder of a run as the user that writes there: Kubernetes makes what a subPath lacks as root, which only volumes
+with fsGroup mend. Takes (dict "root" $ "folder" "..." "env" list). */}}
+{{- define "llavad.trainFolder" -}}
+- name: folder
+  {{- include "llavad.trainContainer" . | nindent 2 }}
+  command: [mkdir, -p, {{ printf "/training/%s" .folder | quote }}]
+  {{- with .env }}
+  env: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  volumeMounts:
+    - {name: work, mountPath: /training}
+{{- end -}}

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,9 @@ std::string AnotherValue(const Option& option) {
   }
   for (const absl::string_view choice : option.choices) {
     if (choice != now) return std::string(choice);
+  }
+  if (std::holds_alternative<std::map<std::string, std::string> Config::*>(option.member)) {
+    return "name=folder";
   }
   if (option.unit == Unit::kNone) return "127.0.0.1:1";
   const std::string suffix = option.unit == Unit::kMilliseconds ? "ms" : "";

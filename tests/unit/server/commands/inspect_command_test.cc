@@ -77,6 +77,7 @@ TEST_F(InspectTest, WarnsOfATokenBeyondTheEmbedding) {
                                        .raw = true,
                                        .template_name = "",
                                        .vision_tower_dir = "",
+                                       .adapter = "",
                                        .dump_stages = ""},
                                       [](std::string_view) {});
   EXPECT_EQ(asked.code(), absl::StatusCode::kInvalidArgument) << asked;
@@ -91,6 +92,7 @@ TEST_F(InspectTest, SaysWhenTheVocabularyIsLargerThanTheEmbedding) {
                                         .prompt = "Hi",
                                         .template_name = "",
                                         .vision_tower_dir = "",
+                                        .adapter = "",
                                         .dump_stages = ""},
                                        [](std::string_view) {});
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;

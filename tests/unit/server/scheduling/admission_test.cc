@@ -87,9 +87,8 @@ TEST(AdmissionTest, ATenantLeavesRoomForOthers) {
 }
 
 TEST(AdmissionTest, RoomIsLeftOfEachBound) {
-  for (const auto& [cost, name] :
-       {std::pair{One(400), "tokens"}, std::pair{One(0, 400), "bytes"},
-        std::pair{One(0, 0, 400), "pixels"}}) {
+  for (const auto& [cost, name] : {std::pair{One(400), "tokens"}, std::pair{One(0, 400), "bytes"},
+                                   std::pair{One(0, 0, 400), "pixels"}}) {
     AdmissionOptions options;
     options.total = {.requests = 16, .tokens = 1000, .bytes = 1000, .pixels = 1000};
     options.per_tenant = options.total;

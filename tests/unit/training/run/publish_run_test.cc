@@ -39,8 +39,10 @@ class PublishRunTest : public ::testing::Test {
 
   FinishedRun Publish(std::int64_t step) {
     inputs_.data_fingerprint = "feed";
+    Progress progress;
+    progress.total_steps = step;
     const auto published =
-        PublishRun(recipe_, inputs_, *model_, {.total_steps = step},
+        PublishRun(recipe_, inputs_, *model_, progress,
                    [this](const std::string& message) { messages_.push_back(message); });
     EXPECT_TRUE(published.ok()) << published.status();
     return published.ok() ? *published : FinishedRun();
