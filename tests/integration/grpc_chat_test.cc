@@ -279,10 +279,17 @@ TEST(GrpcChatTest, AMistakeIsKnownForEveryFieldThatCanBeWrong) {
     }
     fields.erase(field);
   }
-  EXPECT_THAT(fields,
-              ::testing::ElementsAre("messages.parts.text",  // counted together, as `messages`
-                                     "model",                // NOT_FOUND, below
-                                     "return_token_ids", "sampling.ignore_eos", "sampling.seed"));
+  EXPECT_THAT(
+      fields,
+      ::testing::ElementsAre(
+          "messages.parts.text",  // counted together, as `messages`
+                                  // Functions and their calls have a test of their own, tools.
+          "messages.tool_call_id", "messages.tool_calls.arguments", "messages.tool_calls.id",
+          "messages.tool_calls.name",
+          "model",  // NOT_FOUND, below
+          "parallel_tool_calls", "return_token_ids", "sampling.ignore_eos", "sampling.seed",
+          "tool_choice.function", "tool_choice.mode", "tools.description", "tools.name",
+          "tools.parameters"));
 }
 
 TEST(GrpcChatTest, EachMistakeNamesItsField) {

@@ -57,7 +57,7 @@ class HostilePicturesTest(unittest.TestCase):
         for who in ("mallory", "bob"):
             tokens.write(f"{who} chat sha256:{hashlib.sha256(who.encode()).hexdigest()}\n")
         tokens.flush()
-        daemon = Daemon(config=f"tokens_file: {tokens.name}\n{config}")
+        daemon = Daemon(config=f"tokens_file: {tokens.name}\nqueue_pixels: 1000000000\ntenant_pixels: 1000000000\n{config}")
         self.addCleanup(daemon.__exit__)
         return daemon
 

@@ -3,6 +3,7 @@ import json
 import resource
 import select
 import socket
+import threading
 import unittest
 
 from daemon_process import Daemon, wait_until
@@ -76,6 +77,21 @@ class ConnectionsTest(unittest.TestCase):
         self.assertEqual(answers.count(b"HTTP/1.1 200 OK"), 2)
         self.assertLess(answers.index(b"[DONE]"), answers.index(b'"chat.completion"'))
         self.assertLess(answers.index(b'"chat.completion"'), answers.index(b"405 Method Not Allowed"))
+
+    def test_a_next_request_that_begins_during_an_answer(self):
+        """Its first bytes come while the client is watched, the others when the answer is there: one read at a time."""
+        nothing = threading.Event()
+        for _ in range(5):
+            with connect(self.daemon) as connection:
+                connection.sendall(post(CHAT, {**HELLO, "max_tokens": 30, "stream": True}))
+                connection.recv(10)
+                next_one = post(CHAT, {**HELLO, "max_tokens": 3}, "Connection: close")
+                connection.sendall(next_one[:1])
+                nothing.wait(0.05)
+                connection.sendall(next_one[1:20])
+                nothing.wait(0.3)
+                connection.sendall(next_one[20:])
+                self.assertIn(b'"chat.completion"', read_all(connection))
 
     def test_slowloris_ends_within_the_request_timeout(self):
         endless = b"GET /healthz HTTP/1.1\r\n" + b"X-Slow: y\r\n" * 1000

@@ -44,7 +44,7 @@ class TwoVersionsTest(unittest.TestCase):
         self.assertEqual(status, 200, body)
         answer = json.loads(body)
         version, build, numbers = answer["system_fingerprint"].split("-", 1)[0], *answer["system_fingerprint"].split("-", 1)[1].rsplit("-", 1)
-        self.assertEqual((headers["X-Model-Version"], numbers), (version, "float32"))
+        self.assertEqual((headers["X-Model-Version"], numbers), (version, "bfloat16"))
         self.assertTrue(build)
         return version, answer["choices"][0]["message"]["content"]
 

@@ -221,7 +221,8 @@ asio::awaitable<bool> Session<Stream>::WaitForBytes(std::size_t count) {
 }
 
 // One read that is not tied to a request: it waits for the next one, or notices that the client has
-// gone while the answer to the last one is made.
+// gone while the answer to the last one is made. It is not repeated when the next request has begun
+// to come: that one is read by its own reads, and a stream has one read at a time.
 template <typename Stream>
 void Session<Stream>::ReadAhead() {
   const std::size_t room = std::min(kReadBytes, kMaxReadAhead - buffer_.size());
@@ -234,8 +235,6 @@ void Session<Stream>::ReadAhead() {
     if (error) {
       gone_ = true;
       if (on_gone_) std::exchange(on_gone_, nullptr)();
-    } else if (busy_ && on_gone_) {
-      ReadAhead();
     }
     wake_.cancel();
   });
