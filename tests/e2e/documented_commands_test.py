@@ -49,6 +49,9 @@ NOT_RUN = {
     ("docs/deploying.md", "# my-values.yaml"): "values of the chart; chart_test renders such ones",
     ("docs/deploying.md", "--total-queued"): "flags of another program",
     ("docs/training.md", "evaluate:\n  file: held-out.jsonl\n  images: pictures\n  require"): "a part of a recipe: training_records_test runs such",
+    ("docs/training.md", "llava-train assemble"): "needs a language model and a tower; assemble makes LLaVAs of small ones",
+    ("docs/training.md", "  - name: tune\n    validate:"): "a part of a recipe: training_validation runs such",
+    ("docs/training.md", "peft.PeftModel"): "another library; training_parts compares its logits where it is installed",
     ("docs/evaluation.md", "llava-train evaluate"): "data of others; evaluate_test has small files in the same formats",
     ("docs/evaluation.md", "endpoint:"): "evaluate_test's judge is such a file",
     ("docs/evaluation.md", "output: gen"): "generate_test runs such plans",
@@ -228,6 +231,9 @@ class DocumentedCommandsTest(unittest.TestCase):
     def curl(self, command):
         self.assertIn('"finish_reason":"stop"', self.shell(command))
 
+    def score(self, command):
+        self.assertIn('"best":', self.shell(command))
+
     def readyz(self, command):
         self.assertEqual(self.shell(command), "ready\n")
 
@@ -282,7 +288,7 @@ class DocumentedCommandsTest(unittest.TestCase):
         ("python", r"", python), ("cpp", r"", cpp),
         ("yaml", r"^checkpoint:", config), ("yaml", r"^stages:", recipe), ("yaml", r"^triggers:", service),
         ("json", r'"conversations"', row),
-        ("", r"^curl .*completions", curl), ("", r"^curl .*readyz", readyz),
+        ("", r"^curl .*completions", curl), ("", r"^curl .*score", score), ("", r"^curl .*readyz", readyz),
         ("", r"^llava chat", client), ("", r"^llava models", models), ("", r"^llava bench", bench),
         ("", r"^llava batch", batch),
         ("", r"^llava jobs", job),
