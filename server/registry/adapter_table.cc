@@ -104,6 +104,7 @@ std::optional<model::TextConfig> AdapterTable::BaseText() {
 
 void AdapterTable::LoadNow(const std::string& name) {
   const std::optional<model::TextConfig> text = BaseText();
+  std::shared_ptr<std::optional<absl::Status>> job;
   std::string dir;
   std::int64_t room = 0;
   {
@@ -112,9 +113,10 @@ void AdapterTable::LoadNow(const std::string& name) {
       has_base_ = false;  // until BaseChanged says otherwise
       return;
     }
-    jobs_.pop_front();
+    std::erase(jobs_, name);  // it may have been removed, and another one be the first
     const auto entry = entries_.find(name);
     if (entry == entries_.end() || entry->second.job == nullptr) return;  // was removed
+    job = entry->second.job;
     dir = entry->second.info.dir;
     room = options_.max_bytes - Bytes();
   }
@@ -127,14 +129,15 @@ void AdapterTable::LoadNow(const std::string& name) {
     loaded =
         absl::InternalError(absl::StrCat("unexpected while reading an adapter: ", error.what()));
   }
-  Finish(name, dir, std::move(loaded), *text);
+  Finish(name, job, dir, std::move(loaded), *text);
 }
 
-void AdapterTable::Finish(const std::string& name, const std::string& dir,
+void AdapterTable::Finish(const std::string& name, const Ticket& job, const std::string& dir,
                           absl::StatusOr<LoadedAdapter> loaded, const model::TextConfig& text) {
   MutexLock lock(&mutex_);
   const auto found = entries_.find(name);
-  if (found == entries_.end() || found->second.job == nullptr) return;  // was removed meanwhile
+  // It was removed meanwhile, and perhaps asked for again from elsewhere.
+  if (found == entries_.end() || found->second.job != job) return;
   Entry& entry = found->second;
   *std::exchange(entry.job, nullptr) = loaded.status();
   changed_.NotifyAll();

@@ -116,8 +116,8 @@ class AdapterTable {
   void Run();
   std::optional<std::string> AwaitJob();
   void LoadNow(const std::string& name);
-  void Finish(const std::string& name, const std::string& dir, absl::StatusOr<LoadedAdapter> loaded,
-              const model::TextConfig& text);
+  void Finish(const std::string& name, const Ticket& job, const std::string& dir,
+              absl::StatusOr<LoadedAdapter> loaded, const model::TextConfig& text);
   void SetState(Entry& entry, AdapterState state, std::string reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Retire(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
