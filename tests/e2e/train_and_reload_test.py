@@ -23,7 +23,7 @@ SEED = 7
 STAGE = """
 stages:
   - {{name: answers, train: [projector, decoder], steps: {steps}, batch: 8, rate: {rate}, warmup_ratio: 0.1,
-     data: {{template: serving, workers: 1, {data}}}}}
+     data: {{template: serving, split_turns: true, workers: 1, {data}}}}}
 """
 
 

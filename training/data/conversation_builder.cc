@@ -61,6 +61,46 @@ std::vector<int> AnswerIds(const model::Tokenizer& tokenizer, const std::string&
   return both;
 }
 
+// A question as the daemon gets it: its images first, the next of all from `shown` on.
+model::ChatMessage AsMessage(const std::string& text, std::size_t images, std::size_t* shown) {
+  model::ChatMessage message;
+  if (images == 0) {
+    message.parts.emplace_back(text);
+    return message;
+  }
+  std::size_t places = 0;
+  for (std::size_t at = text.find(kImagePlaceholder); at != text.npos;
+       at = text.find(kImagePlaceholder, at + kImagePlaceholder.size())) {
+    ++places;
+  }
+  for (std::size_t i = 0; i < places; ++i) {
+    message.parts.emplace_back(model::ImagePart{static_cast<int>((*shown)++)});
+  }
+  message.parts.emplace_back(WithoutPlaceholders(text));
+  return message;
+}
+
+bool BeginsWith(const std::vector<int>& ids, const std::vector<int>& beginning) {
+  return ids.size() >= beginning.size() &&
+         std::equal(beginning.begin(), beginning.end(), ids.begin());
+}
+
+// Each answer is one run of labels; those that are not learned from are taken back.
+void MaskUnlearned(const Row& row, std::vector<int>* labels) {
+  std::size_t answer = 0;
+  for (std::size_t i = 0; i < labels->size();) {
+    if ((*labels)[i] == kIgnoreLabel) {
+      ++i;
+      continue;
+    }
+    const std::size_t turn = 2 * answer++ + 1;
+    const bool is_learned = turn >= row.turns.size() || row.turns[turn].is_learned;
+    for (; i < labels->size() && (*labels)[i] != kIgnoreLabel; ++i) {
+      if (!is_learned) (*labels)[i] = kIgnoreLabel;
+    }
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name) {
@@ -136,26 +176,33 @@ absl::StatusOr<std::vector<Sample>> ConversationBuilder::BuildWithoutPixels(cons
 absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(
     const Row& row, const std::vector<SampleImage>& images) const {
   std::vector<Sample> samples;
-  const bool split = options_.split_turns || options_.chat_template == kServingTemplate;
-  const std::vector<Row> rows = split ? SplitTurns(row) : std::vector<Row>{row};
+  const std::vector<Row> rows = options_.split_turns ? SplitTurns(row) : std::vector<Row>{row};
+  const std::vector<model::ImageLayout> layouts = LayoutsOf(images);
   for (const Row& one : rows) {
-    ASSIGN_OR_RETURN(Sample sample, BuildOne(one, images));
-    samples.push_back(std::move(sample));
+    std::vector<model::LabelledTokens> labelled;
+    if (options_.chat_template == kServingTemplate) {
+      ASSIGN_OR_RETURN(labelled, LabelServedAnswers(one, layouts));
+    } else {
+      ASSIGN_OR_RETURN(model::LabelledTokens tokens, LabelTurns(one, layouts));
+      labelled.push_back(std::move(tokens));
+    }
+    for (model::LabelledTokens& tokens : labelled) {
+      samples.push_back(AsSample(one, std::move(tokens), images));
+    }
   }
   return samples;
 }
 
-absl::StatusOr<Sample> ConversationBuilder::BuildOne(const Row& row,
-                                                     const std::vector<SampleImage>& images) const {
-  ASSIGN_OR_RETURN(model::LabelledTokens tokens, options_.chat_template == kServingTemplate
-                                                     ? LabelServedAnswer(row, LayoutsOf(images))
-                                                     : LabelTurns(row, LayoutsOf(images)));
+// With those of the images that its part of the conversation has shown.
+Sample ConversationBuilder::AsSample(const Row& row, model::LabelledTokens tokens,
+                                     const std::vector<SampleImage>& images) const {
   Sample sample;
   sample.id = row.id;
   sample.ids = std::move(tokens.ids);
   sample.labels = std::move(tokens.labels);
   sample.image_spans = std::move(tokens.image_spans);
   sample.images = images;
+  sample.images.resize(sample.image_spans.size());
   Truncate(options_.max_length, &sample);
   return sample;
 }
@@ -164,30 +211,45 @@ absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelTurns(
     const Row& row, std::span<const model::ImageLayout> images) const {
   std::vector<model::TrainingTurn> turns;
   for (const Turn& turn : row.turns) turns.push_back({turn.speaker == Speaker::kHuman, turn.text});
-  return model::LabelConversation(turns, chat_template_, tokenizer_, config_, images, row.system);
+  ASSIGN_OR_RETURN(
+      model::LabelledTokens tokens,
+      model::LabelConversation(turns, chat_template_, tokenizer_, config_, images, row.system));
+  MaskUnlearned(row, &tokens.labels);
+  return tokens;
 }
 
-// Of a row of one question: its answer's tokens and EOS are labelled, all else is masked.
-absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelServedAnswer(
+// Of a conversation as llavad would hold it: each learned answer's tokens and the EOS behind it are
+// labelled, all else is masked. One sample, where the template repeats what was answered token by
+// token; where it does not (LLaVA-1.5's in Hugging Face's layout drops the EOS), a new one begins
+// with the next answer.
+absl::StatusOr<std::vector<model::LabelledTokens>> ConversationBuilder::LabelServedAnswers(
     const Row& row, std::span<const model::ImageLayout> images) const {
-  const std::string& question = row.turns[0].text;
-  model::ChatMessage message;
-  for (int i = 0; i < std::ssize(images); ++i) message.parts.emplace_back(model::ImagePart{i});
-  message.parts.emplace_back(images.empty() ? question : WithoutPlaceholders(question));
   std::vector<model::ChatMessage> messages;
   if (!row.system.empty()) messages.push_back({model::Role::kSystem, {row.system}});
-  messages.push_back(std::move(message));
-  ASSIGN_OR_RETURN(model::PromptTokens prompt,
-                   model::BuildPrompt(messages, chat_template_, tokenizer_, config_, images));
-  model::LabelledTokens tokens;
-  tokens.ids = std::move(prompt.ids);
-  tokens.labels.assign(tokens.ids.size(), kIgnoreLabel);
-  tokens.image_spans = std::move(prompt.image_spans);
-  std::vector<int> answer = AnswerIds(tokenizer_, row.turns[1].text);
-  answer.push_back(config_.text.eos_token_ids.front());
-  tokens.ids.insert(tokens.ids.end(), answer.begin(), answer.end());
-  tokens.labels.insert(tokens.labels.end(), answer.begin(), answer.end());
-  return tokens;
+  std::size_t shown = 0;
+  std::vector<model::LabelledTokens> samples(1);
+  for (std::size_t i = 0; i + 1 < row.turns.size(); i += 2) {
+    messages.push_back(AsMessage(row.turns[i].text, images.size(), &shown));
+    ASSIGN_OR_RETURN(
+        model::PromptTokens prompt,
+        model::BuildPrompt(messages, chat_template_, tokenizer_, config_, images.first(shown)));
+    if (!BeginsWith(prompt.ids, samples.back().ids)) samples.emplace_back();
+    model::LabelledTokens& tokens = samples.back();
+    tokens.labels.resize(prompt.ids.size(), kIgnoreLabel);
+    tokens.ids = std::move(prompt.ids);
+    tokens.image_spans = std::move(prompt.image_spans);
+    std::vector<int> answer = AnswerIds(tokenizer_, row.turns[i + 1].text);
+    answer.push_back(config_.text.eos_token_ids.front());
+    tokens.ids.insert(tokens.ids.end(), answer.begin(), answer.end());
+    if (!row.turns[i + 1].is_learned) answer.assign(answer.size(), kIgnoreLabel);
+    tokens.labels.insert(tokens.labels.end(), answer.begin(), answer.end());
+    messages.push_back({model::Role::kAssistant, {row.turns[i + 1].text}});
+  }
+  std::erase_if(samples, [](const model::LabelledTokens& tokens) {
+    return std::all_of(tokens.labels.begin(), tokens.labels.end(),
+                       [](int label) { return label == kIgnoreLabel; });
+  });
+  return samples;
 }
 
 absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& path) const {

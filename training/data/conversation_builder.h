@@ -21,8 +21,8 @@
 
 namespace llava::training {
 
-// The template under which every question is a sample of its own that begins with exactly the
-// prompt that llavad makes of it, in the checkpoint's own template.
+// The template under which every answer stands behind exactly the prompt that llavad makes of the
+// turns before it, in the checkpoint's own template.
 inline constexpr char kServingTemplate[] = "serving";
 
 // "plain", "v1" (vicuna_v1), "llava_llama_2", "mistral" (mistral_instruct), "chatml", as recipes
@@ -33,8 +33,7 @@ struct ConversationOptions {
   std::string images_dir = {};
   std::string chat_template = "v1";  // see TrainingTemplate, or kServingTemplate
   std::int64_t max_length = 2048;    // tokens of a sample, images expanded
-  bool split_turns = false;          // every question with the row's images is a sample of its own;
-                                     // always with kServingTemplate
+  bool split_turns = false;          // every question with the row's images is a sample of its own
   std::optional<model::ImageAspect> aspect = std::nullopt;  // nothing: as the checkpoint says
   model::ImageLimits limits = {};
   std::shared_ptr<PictureRecord> pictures = nullptr;  // asked about each picture that is read
@@ -67,10 +66,11 @@ class ConversationBuilder : public SampleBuilder {
 
   absl::StatusOr<std::vector<Sample>> Build(const Row& row,
                                             const std::vector<SampleImage>& images) const;
-  absl::StatusOr<Sample> BuildOne(const Row& row, const std::vector<SampleImage>& images) const;
+  Sample AsSample(const Row& row, model::LabelledTokens tokens,
+                  const std::vector<SampleImage>& images) const;
   absl::StatusOr<model::LabelledTokens> LabelTurns(
       const Row& row, std::span<const model::ImageLayout> images) const;
-  absl::StatusOr<model::LabelledTokens> LabelServedAnswer(
+  absl::StatusOr<std::vector<model::LabelledTokens>> LabelServedAnswers(
       const Row& row, std::span<const model::ImageLayout> images) const;
   absl::StatusOr<SampleImage> ReadImage(const std::string& path) const;
 

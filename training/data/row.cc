@@ -278,6 +278,21 @@ std::optional<RowIssue> ReadTurnText(const json::value* value, const std::string
                             ", expected a text that is not empty"));
 }
 
+// The "weight" of a turn: 0 or 1, which only an answer may have.
+std::optional<RowIssue> ReadWeight(const json::object& turn, const std::string& field,
+                                   bool is_answer, const std::string& id, bool* is_learned) {
+  const json::value* weight = turn.if_contains("weight");
+  if (weight == nullptr || weight->is_null()) return std::nullopt;
+  const double value = weight->is_number() ? weight->to_number<double>() : -1.0;
+  if (is_answer ? value != 0.0 && value != 1.0 : value != 0.0) {
+    return Issue(id, field + ".weight",
+                 absl::StrCat("is ", Show(*weight), ", expected 0 or 1",
+                              is_answer ? "" : " of an answer, which this is not"));
+  }
+  *is_learned = value != 0.0;
+  return std::nullopt;
+}
+
 std::optional<RowIssue> AddTurn(const json::value& value, const std::string& field,
                                 const TurnFormat& format, Row* row) {
   if (!value.is_object()) {
@@ -311,7 +326,12 @@ std::optional<RowIssue> AddTurn(const json::value& value, const std::string& fie
     return Issue(row->id, speaker_field,
                  absl::StrCat("is ", Show(*from), " twice in a row, expected the other speaker"));
   }
-  row->turns.push_back({speaker, std::move(said)});
+  bool is_learned = true;
+  if (auto issue =
+          ReadWeight(value.as_object(), field, speaker == Speaker::kGpt, row->id, &is_learned)) {
+    return issue;
+  }
+  row->turns.push_back({speaker, std::move(said), is_learned || speaker == Speaker::kHuman});
   return std::nullopt;
 }
 
@@ -333,6 +353,11 @@ std::optional<RowIssue> ReadTurns(const json::object& object, Row* row) {
     return Issue(row->id, format.list,
                  row->turns.empty() ? "has no turn of the human followed by one of gpt"
                                     : "ends with the human, expected an answer of gpt at the end");
+  }
+  if (std::none_of(row->turns.begin(), row->turns.end(), [](const Turn& turn) {
+        return turn.speaker == Speaker::kGpt && turn.is_learned;
+      })) {
+    return Issue(row->id, format.list, "has no answer of a weight other than 0 to learn from");
   }
   return std::nullopt;
 }

@@ -27,6 +27,9 @@ enum class Speaker { kHuman, kGpt };
 struct Turn {
   Speaker speaker = Speaker::kHuman;
   std::string text;  // not empty, valid UTF-8
+  // False of an answer of weight 0, as OpenAI's fine-tuning has it: part of the conversation, but
+  // nothing is learned from it.
+  bool is_learned = true;
 
   bool operator==(const Turn&) const = default;
 };

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/strict_yaml.h"
+#include "base/utf8_stream.h"
 #include "training/data/scenes/scene.h"
 
 namespace llava::training {
@@ -188,13 +189,21 @@ class Reader {
     yaml.Optional("level", &scenes.level);
     yaml.Optional("turns", &scenes.turns);
     yaml.Optional("comparisons", &scenes.comparisons);
+    yaml.Optional("conversations", &scenes.conversations);
     CheckAtLeast(yaml, "count", static_cast<double>(scenes.count), 1);
     CheckAtLeast(yaml, "seed", static_cast<double>(scenes.seed), 0);
     CheckAtLeast(yaml, "turns", static_cast<double>(scenes.turns), 1);
     CheckAtLeast(yaml, "comparisons", static_cast<double>(scenes.comparisons), 0);
+    if (scenes.conversations && scenes.turns < 2) {
+      yaml.Fail("turns",
+                absl::StrCat("is ", scenes.turns, ", expected 2 or more of a conversation"));
+    }
     if (!scenes::ParseLevel(scenes.level).has_value()) {
       yaml.Fail("level",
-                absl::StrCat("is '", scenes.level, "', expected one, few, full or crowded"));
+                absl::StrCat("is '", scenes.level, "', expected ",
+                             absl::StrJoin(scenes::kLevels, ", ", [](std::string* out, auto name) {
+                               absl::StrAppend(out, AbslView(name));
+                             })));
     }
   }
 

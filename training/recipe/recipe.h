@@ -30,6 +30,7 @@ struct ScenesOptions {
   std::string level = "full";
   std::int64_t turns = 8;        // questions an image, at most
   std::int64_t comparisons = 0;  // and so many about the places of two things, at most
+  bool conversations = false;    // of up to `turns` turns, instead of questions that stand alone
 };
 
 // What becomes of pictures that are not square.

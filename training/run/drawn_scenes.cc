@@ -14,7 +14,8 @@ absl::StatusOr<std::string> DrawScenes(const std::string& output, const ScenesOp
                                        scenes::Split split, int patch) {
   const std::string folder = absl::StrCat(
       output, "/scenes/", split == scenes::Split::kHeldOut ? "held-out-" : "", wanted.level, "-",
-      wanted.count, "-", wanted.turns, "-", wanted.comparisons, "-", wanted.seed);
+      wanted.count, "-", wanted.turns, wanted.conversations ? "-conversations" : "", "-",
+      wanted.comparisons, "-", wanted.seed);
   std::error_code error;
   if (std::filesystem::exists(folder, error)) return folder;
   scenes::WriteOptions write;
@@ -24,6 +25,7 @@ absl::StatusOr<std::string> DrawScenes(const std::string& output, const ScenesOp
   write.split = split;
   write.turns = static_cast<int>(wanted.turns);
   write.comparisons = static_cast<int>(wanted.comparisons);
+  write.conversations = wanted.conversations;
   write.patch = patch;
   const std::string unfinished = folder + ".unfinished";
   std::filesystem::remove_all(unfinished, error);

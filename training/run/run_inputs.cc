@@ -140,7 +140,8 @@ absl::StatusOr<std::string> DataFingerprint(const Recipe& recipe) {
     const ScenesOptions& scenes = stage.data.scenes;
     if (scenes.count > 0) {
       sha.Update(absl::StrCat("scenes ", scenes.level, " ", scenes.count, " ", scenes.turns, " ",
-                              scenes.comparisons, " ", scenes.seed, "\n"));
+                              scenes.comparisons, " ", scenes.seed,
+                              scenes.conversations ? " conversations\n" : "\n"));
     }
     for (const std::string& file : FilesOf(stage)) {
       if (std::find(seen.begin(), seen.end(), file) != seen.end()) continue;

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "opencv2/imgproc.hpp"
+#include "training/data/scenes/free_draw.h"
 
 namespace llava::training::scenes {
 namespace {
@@ -13,7 +14,7 @@ constexpr int kScale = 4;  // drawn larger and scaled down, for smooth edges
 constexpr int kCanvas = kPictureSize * kScale;
 
 // Blue, green, red: OpenCV's order.
-constexpr std::array<std::array<int, 3>, kColours.size()> kBgr = {
+constexpr std::array<std::array<int, 3>, kGrey> kBgr = {
     {{35, 35, 215}, {50, 165, 40}, {220, 85, 35}, {30, 215, 240}, {165, 45, 140}}};
 
 double Jitter(Rng& rng, double most) { return (2 * rng.Uniform() - 1) * most; }
@@ -122,12 +123,6 @@ Box DrawObject(Rng& rng, const Object& object, Layers* layers) {
   return ToBox(cv::boundingRect(points));
 }
 
-int WhatClass(const Text& text) {
-  if (text.is_digit()) return kDigitClass + (text.value[0] - '0');
-  const auto word = std::find(kWords.begin(), kWords.end(), text.value);
-  return kWordClass + static_cast<int>(word - kWords.begin());
-}
-
 Box DrawText(Rng& rng, const Text& text, double background, Layers* layers) {
   constexpr std::array<int, 4> kFonts = {cv::FONT_HERSHEY_SIMPLEX, cv::FONT_HERSHEY_DUPLEX,
                                          cv::FONT_HERSHEY_COMPLEX, cv::FONT_HERSHEY_TRIPLEX};
@@ -171,16 +166,27 @@ std::vector<std::uint8_t> Bytes(const cv::Mat& mat) {
 
 }  // namespace
 
+int WhatClass(const Text& text) {
+  if (text.is_digit()) return kDigitClass + (text.value[0] - '0');
+  const auto word = std::find(kWords.begin(), kWords.end(), text.value);
+  return kWordClass + static_cast<int>(word - kWords.begin());
+}
+
 Picture Draw(const Scene& scene) {
+  if (scene.is_free) return DrawFree(scene);
   Rng rng(scene.style_seed);
   const Background background = DrawBackground(rng);
   Layers layers{background.canvas};
   Picture picture;
+  picture.width = picture.height = kPictureSize;
   for (const Object& object : scene.objects) {
     picture.boxes.push_back(DrawObject(rng, object, &layers));
   }
   if (scene.text) {
     picture.boxes.push_back(DrawText(rng, *scene.text, background.luminance, &layers));
+  }
+  for (const Box& box : picture.boxes) {
+    picture.middles.push_back({(box[0] + box[2]) / 2, (box[1] + box[3]) / 2});
   }
   const auto shrink = [](const cv::Mat& layer, int interpolation) {
     cv::Mat small;

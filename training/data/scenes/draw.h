@@ -18,14 +18,20 @@ inline constexpr int kDigitClass = 1 + static_cast<int>(kShapes.size());
 inline constexpr int kWordClass = kDigitClass + 10;
 
 struct Picture {
-  std::vector<std::uint8_t> bgr;  // [kPictureSize, kPictureSize, 3]
+  int width = 0;  // pixels
+  int height = 0;
+  std::vector<std::uint8_t> bgr;  // [height, width, 3]
   std::vector<Box> boxes;         // one for each object, then one for the text if there is one
-  // [kPictureSize, kPictureSize], for each pixel: a class as above; 1 + colour of a shape, else 0;
-  // 1 + size of a shape, else 0.
+  std::vector<std::array<double, 2>> middles;  // of the same things: x and y in [0, 1]
+  // [kPictureSize, kPictureSize], whatever the picture's shape, for each place: a class as above;
+  // 1 + colour of a shape, else 0; 1 + size of a shape, else 0.
   std::vector<std::uint8_t> what;
   std::vector<std::uint8_t> colour;
   std::vector<std::uint8_t> size;
 };
+
+// The class of a digit or a word.
+int WhatClass(const Text& text);
 
 // The same bytes for the same scene.
 Picture Draw(const Scene& scene);

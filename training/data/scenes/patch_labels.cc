@@ -28,18 +28,32 @@ std::uint8_t Majority(const std::vector<std::uint8_t>& pixels, int top, int left
   return *best * kLeastShare >= patch * patch ? static_cast<std::uint8_t>(best - count.begin()) : 0;
 }
 
+void AppendMiddles(const Picture& picture, int side, std::vector<std::uint8_t>* labels) {
+  std::vector<std::uint8_t> middles(static_cast<std::size_t>(side * side));
+  const auto index = [side](double share) {
+    return std::clamp(static_cast<int>(share * side), 0, side - 1);
+  };
+  for (const auto& [x, y] : picture.middles) {
+    middles[static_cast<std::size_t>(index(y) * side + index(x))] = 1;
+  }
+  labels->insert(labels->end(), middles.begin(), middles.end());
+}
+
 }  // namespace
 
 std::vector<LabelPlane> PatchPlanes() {
-  std::vector<LabelPlane> planes = {
-      {"what", {"nothing"}}, {"colour", {"nothing"}}, {"size", {"nothing"}}, {"place", {}}};
+  std::vector<LabelPlane> planes = {{"what", {"nothing"}},
+                                    {"colour", {"nothing"}},
+                                    {"size", {"nothing"}},
+                                    {"middle", {"nothing", "something"}},
+                                    {"place", {}}};
   Append(kShapes, "", &planes[0].classes);
   Append(std::array{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, "digit ",
          &planes[0].classes);
   Append(kWords, "word ", &planes[0].classes);
   Append(kColours, "", &planes[1].classes);
   Append(kSizes, "", &planes[2].classes);
-  Append(kPlaces, "", &planes[3].classes);
+  Append(kPlaces, "", &planes[4].classes);
   return planes;
 }
 
@@ -54,6 +68,7 @@ std::vector<std::uint8_t> LabelPatches(const Picture& picture, int patch) {
       }
     }
   }
+  AppendMiddles(picture, kPictureSize / patch, &labels);
   for (int y = patch / 2; y < kPictureSize; y += patch) {
     for (int x = patch / 2; x < kPictureSize; x += patch) {
       labels.push_back(static_cast<std::uint8_t>(y / kCell * 3 + x / kCell));

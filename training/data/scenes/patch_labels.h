@@ -12,7 +12,8 @@
 namespace llava::training::scenes {
 
 // Of every picture, in this order: "what" (nothing, a shape, a digit, a word), "colour" and "size"
-// (of the shape, or nothing), "place" (of the patch itself).
+// (of the shape, or nothing), "middle" (whether that of a shape or a text lies here, so that each
+// of them stands in one patch, however many it covers), "place" (of the patch itself).
 std::vector<LabelPlane> PatchPlanes();
 
 // [planes, rows, columns]: what covers most of a patch of `patch` x `patch` pixels if that is at

@@ -1,6 +1,7 @@
 #include "training/data/scenes/questions.h"
 
 #include <algorithm>
+#include <cmath>
 #include <initializer_list>
 #include <set>
 
@@ -48,13 +49,41 @@ struct Direction {
 constexpr std::array<Direction, 4> kDirections = {
     {{"left of", -1, 0}, {"right of", 1, 0}, {"above", 0, -1}, {"below", 0, 1}}};
 
+// Two things this near along a direction stand level: neither is asked to be ahead of the other.
+constexpr double kLevel = 0.12;
+
+// How much further `one` stands in the direction, in shares of the picture.
+template <typename Thing, typename Other>
+double Ahead(const Thing& one, const Other& other, const Direction& direction) {
+  return (one.x - other.x) * direction.dx + (one.y - other.y) * direction.dy;
+}
+
+// A thing that is ahead by less than this is not ahead in anybody's eyes.
+constexpr double kAlmost = 0.03;
+
+bool AreLevel(double ahead) { return std::abs(ahead) < kLevel; }
+
+// Of a text in a scene of cells, too.
+struct Spot {
+  double x, y;
+};
+
+Spot SpotOf(const Scene& scene, const Text& text) {
+  if (scene.is_free) return {text.x, text.y};
+  return {(text.cell % 3 + 0.5) / 3, (text.cell / 3 + 0.5) / 3};
+}
+
 // Collects the questions of one scene.
 class Asker {
  public:
   Asker(const Scene& scene, Rng& rng) : scene_(scene), rng_(rng) {}
 
   std::vector<Question> All() {
-    for (const Object& object : scene_.objects) AskAbout(object);
+    for (const Object& object : scene_.objects) {
+      subject_ = static_cast<int>(&object - scene_.objects.data());
+      if (IsUnique(object)) AskAbout(object);
+    }
+    subject_ = -1;
     AskCounts();
     AskCells();
     AskText();
@@ -65,7 +94,7 @@ class Asker {
 
  private:
   void Add(const char* kind, std::string text, std::string answer) {
-    questions_.push_back({kind, std::move(text), std::move(answer)});
+    questions_.push_back({kind, std::move(text), std::move(answer), subject_});
   }
   void AddYesNo(std::string text, bool yes) { Add("yes/no", std::move(text), yes ? "yes" : "no"); }
 
@@ -79,9 +108,18 @@ class Asker {
   int CountColour(int colour) const {
     return Count([colour](const Object& o) { return o.colour == colour; });
   }
-  bool Has(int colour, int shape) const {
-    return Count([=](const Object& o) { return o.colour == colour && o.shape == shape; }) > 0;
+  int CountBoth(int colour, int shape) const {
+    return Count([=](const Object& o) { return o.colour == colour && o.shape == shape; });
   }
+  bool Has(int colour, int shape) const { return CountBoth(colour, shape) > 0; }
+  // Also of texts: a word takes its whole row.
+  bool IsAloneInCell(const Object& object) const {
+    const std::optional<Text>& text = scene_.text;
+    const bool beside_text = text && (text->cell == object.cell ||
+                                      (!text->is_digit() && text->cell / 3 == object.row()));
+    return !beside_text && Count([&](const Object& o) { return o.cell == object.cell; }) == 1;
+  }
+  bool IsUnique(const Object& object) const { return CountBoth(object.colour, object.shape) == 1; }
 
   void AskAbout(const Object& object);
   void AskAttributes(const Object& object);
@@ -95,6 +133,7 @@ class Asker {
 
   const Scene& scene_;
   Rng& rng_;
+  int subject_ = -1;  // of the questions that are added
   std::vector<Question> questions_;
 };
 
@@ -150,46 +189,46 @@ void Asker::AskAttributes(const Object& object) {
   }
 }
 
-// Asked only when one object and no text lies further in that direction, wherever across it.
+// Asked only when one object and no text lies further in that direction, wherever across it, and
+// nothing stands nearly level.
 void Asker::AskRelations(const Object& object) {
+  const int asked = subject_;
   for (const Direction& direction : kDirections) {
-    const auto beyond = [&](int cell) {
-      return (cell % 3 - object.column()) * direction.dx +
-                 (cell / 3 - object.row()) * direction.dy >
-             0;
-    };
     // A word is as wide as the picture: it lies to the left and to the right of everything.
-    if (scene_.text &&
-        (beyond(scene_.text->cell) || (direction.dx != 0 && !scene_.text->is_digit()))) {
-      continue;
-    }
-    const Object* found = nullptr;
+    if (scene_.text && (direction.dx != 0 && !scene_.text->is_digit())) continue;
+    if (scene_.text && Ahead(SpotOf(scene_, *scene_.text), object, direction) > kAlmost) continue;
+    int found = -1;
     int count = 0;
+    bool doubtful = false;
     for (const Object& other : scene_.objects) {
-      if (!beyond(other.cell)) continue;
-      found = &other;
+      const double ahead = Ahead(other, object, direction);
+      doubtful |= ahead > kAlmost && AreLevel(ahead);
+      if (ahead < kLevel) continue;
+      found = static_cast<int>(&other - scene_.objects.data());
       ++count;
     }
-    if (count != 1) continue;
+    if (count != 1 || doubtful) continue;
+    subject_ = found;
     Add("relation",
         Say(rng_,
             {"What is $0 the $1?", "Which object is $0 the $1?", "What do you see $0 the $1?",
              "What stands $0 the $1?"},
             direction.words, object.Name()),
-        absl::StrCat("a ", found->Name()));
+        absl::StrCat("a ", scene_.objects[static_cast<std::size_t>(found)].Name()));
+    subject_ = asked;
   }
 }
 
 void Asker::AskRelationYesNo(const Object& object) {
   for (const Object& other : scene_.objects) {
     const bool across = rng_.Chance(0.5);
-    const int difference = across ? other.column() - object.column() : other.row() - object.row();
-    if (difference == 0) continue;
     const bool positive = rng_.Chance(0.5);  // "right of" or "below"
     const Direction& direction = kDirections[(across ? 0u : 2u) + (positive ? 1u : 0u)];
+    const double ahead = Ahead(object, other, direction);
+    if (AreLevel(ahead) || !IsUnique(other)) continue;
     AddYesNo(Say(rng_, {"Is the $0 $1?"}, object.Name(),
                  absl::StrCat(direction.words, " the ", other.Name())),
-             (difference < 0) == positive);
+             ahead > 0);
   }
 }
 
@@ -220,6 +259,8 @@ void Asker::AskCounts() {
 
 void Asker::AskCells() {
   for (const Object& object : scene_.objects) {
+    if (!IsAloneInCell(object)) continue;
+    subject_ = static_cast<int>(&object - scene_.objects.data());
     const std::string place = At(object.cell);
     Add("what",
         Say(rng_, {"What is $0?", "What do you see $0?", "Which object is $0?", "What stands $0?"},
@@ -231,6 +272,7 @@ void Asker::AskCells() {
     Add("shape", Say(rng_, {"What shape is the object $0?", "Which shape is $0?"}, place),
         Shape(object.shape));
   }
+  subject_ = -1;
 }
 
 void Asker::AskText() {
@@ -321,18 +363,35 @@ void Asker::AskForDescriptions() {
 
 }  // namespace
 
+std::vector<Question> QuestionsAboutIt(const Scene& scene, int subject, Rng& rng) {
+  const Object& it = scene.objects[static_cast<std::size_t>(subject)];
+  return {{"colour",
+           Say(rng, {"What colour is it?", "What color is it?", "Which colour does it have?"}),
+           Colour(it.colour), subject},
+          {"shape", Say(rng, {"What shape is it?", "Which shape does it have?"}), Shape(it.shape),
+           subject},
+          {"size", Say(rng, {"Is it big or small?", "How big is it?", "What size is it?"}),
+           std::string(kSizes[static_cast<std::size_t>(it.size)]), subject},
+          {"place", Say(rng, {"Where is it?", "Where in the picture is it?", "And where is it?"}),
+           Place(it.cell), subject}};
+}
+
 std::vector<Question> Comparisons(const Scene& scene, int count, Rng& rng) {
   std::vector<Question> all;
+  const auto is_unique = [&scene](const Object& object) {
+    return std::count_if(scene.objects.begin(), scene.objects.end(),
+                         [&](const Object& other) { return other.Name() == object.Name(); }) == 1;
+  };
   for (const Object& one : scene.objects) {
     for (const Object& other : scene.objects) {
+      if (!is_unique(one) || !is_unique(other)) continue;
       for (const Direction& direction : kDirections) {
-        const int ahead = (one.column() - other.column()) * direction.dx +
-                          (one.row() - other.row()) * direction.dy;
-        if (ahead == 0) continue;
+        const double ahead = Ahead(one, other, direction);
+        if (AreLevel(ahead)) continue;
         all.push_back(
             {"yes/no",
              absl::StrCat("Is the ", one.Name(), " ", direction.words, " the ", other.Name(), "?"),
-             ahead > 0 ? "yes" : "no"});
+             ahead > 0 ? "yes" : "no", static_cast<int>(&one - scene.objects.data())});
       }
     }
   }

@@ -1,6 +1,6 @@
 // What can be asked about a scene, with the true answers, in varied wording. Only questions with
 // one right answer are asked: "the circle" only where there is one circle, "left of" only where
-// exactly one thing stands further left.
+// exactly one thing stands further left, and nothing that is a little further left only.
 #ifndef LLAVA_TRAINING_DATA_SCENES_QUESTIONS_H_
 #define LLAVA_TRAINING_DATA_SCENES_QUESTIONS_H_
 
@@ -24,6 +24,8 @@ struct Question {
   std::string text;
   std::string
       answer;  // the whole expected answer; equal texts about equal scenes have equal answers
+  // Into Scene::objects: what "it" would mean after the answer; -1 for nothing in particular.
+  int subject = -1;
 
   bool operator==(const Question&) const = default;
 };
@@ -38,6 +40,9 @@ std::vector<Question> SomeQuestions(const Scene& scene, int count, Rng& rng);
 // "Is the red circle left of the blue square?": at most `count` different questions about two
 // things that do not stand level, as often true as false.
 std::vector<Question> Comparisons(const Scene& scene, int count, Rng& rng);
+
+// What can be asked about a thing that "it" means: its colour, shape, size and place.
+std::vector<Question> QuestionsAboutIt(const Scene& scene, int subject, Rng& rng);
 
 // "There is a big red circle at the top left and the word CAT in the bottom row."
 std::string Caption(const Scene& scene);

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/utf8_stream.h"
+#include "training/data/scenes/free_scene.h"
 
 namespace llava::training::scenes {
 namespace {
@@ -20,10 +21,17 @@ int TakeCell(Rng& rng, std::vector<int>* cells) {
 }
 
 Text MakeText(Rng& rng, std::vector<int>* free_cells) {
-  if (rng.Chance(0.5)) return {std::to_string(rng.Below(10)), TakeCell(rng, free_cells)};
+  Text text;
+  if (rng.Chance(0.5)) {
+    text.value = std::to_string(rng.Below(10));
+    text.cell = TakeCell(rng, free_cells);
+    return text;
+  }
   const int row = Pick(rng, 3);
   std::erase_if(*free_cells, [row](int cell) { return cell / 3 == row; });
-  return {std::string(kWords[rng.Below(kWords.size())]), row * 3 + 1};
+  text.value = std::string(kWords[rng.Below(kWords.size())]);
+  text.cell = row * 3 + 1;
+  return text;
 }
 
 struct Plan {
@@ -39,10 +47,9 @@ Plan MakePlan(Rng& rng, Level level) {
       return {1 + Pick(rng, 2), rng.Chance(0.3)};
     case Level::kFull:
       return {1 + Pick(rng, 3), rng.Chance(0.5)};
-    case Level::kCrowded:
+    default:
       return {3 + Pick(rng, 6), true};
   }
-  return {1, false};
 }
 
 Scene Compose(Rng& rng, Level level) {
@@ -52,14 +59,14 @@ Scene Compose(Rng& rng, Level level) {
   for (int cell = 0; cell < kCells; ++cell) free_cells[static_cast<std::size_t>(cell)] = cell;
   if (plan.text) scene.text = MakeText(rng, &free_cells);
   while (static_cast<int>(scene.objects.size()) < plan.objects && !free_cells.empty()) {
-    Object object{Pick(rng, kColours.size()), Pick(rng, kShapes.size()), Pick(rng, kSizes.size())};
-    const bool taken =
-        std::any_of(scene.objects.begin(), scene.objects.end(), [&](const Object& other) {
-          return other.colour == object.colour && other.shape == object.shape;
-        });
+    const int colour = Pick(rng, kGrey);
+    const int shape = Pick(rng, kShapes.size());
+    const int size = Pick(rng, kSizes.size());
+    const bool taken = std::any_of(
+        scene.objects.begin(), scene.objects.end(),
+        [&](const Object& other) { return other.colour == colour && other.shape == shape; });
     if (taken) continue;
-    object.cell = TakeCell(rng, &free_cells);
-    scene.objects.push_back(object);
+    scene.objects.push_back(InCell(colour, shape, size, TakeCell(rng, &free_cells)));
   }
   std::sort(scene.objects.begin(), scene.objects.end(),
             [](const Object& a, const Object& b) { return a.cell < b.cell; });
@@ -67,7 +74,34 @@ Scene Compose(Rng& rng, Level level) {
   return scene;
 }
 
+Scene ComposeAny(Rng& rng, Level level, std::int64_t index) {
+  const bool in_cells = index % 3 == 0;
+  switch (level) {
+    case Level::kFree:
+      return ComposeFree(rng, /*crowded=*/false);
+    case Level::kFreeCrowded:
+      return ComposeFree(rng, /*crowded=*/true);
+    case Level::kMixed:
+      return in_cells ? Compose(rng, Level::kFull) : ComposeFree(rng, /*crowded=*/false);
+    case Level::kMixedCrowded:
+      return in_cells ? Compose(rng, Level::kCrowded) : ComposeFree(rng, /*crowded=*/true);
+    default:
+      return Compose(rng, level);
+  }
+}
+
 }  // namespace
+
+Object InCell(int colour, int shape, int size, int cell) {
+  Object object;
+  object.colour = colour;
+  object.shape = shape;
+  object.size = size;
+  object.cell = cell;
+  object.x = (object.column() + 0.5) / 3;
+  object.y = (object.row() + 0.5) / 3;
+  return object;
+}
 
 std::string Object::Name() const {
   return absl::StrCat(AbslView(kColours[static_cast<std::size_t>(colour)]), " ",
@@ -90,11 +124,9 @@ std::string Scene::Signature() const {
 }
 
 std::optional<Level> ParseLevel(std::string_view name) {
-  if (name == "one") return Level::kOne;
-  if (name == "few") return Level::kFew;
-  if (name == "full") return Level::kFull;
-  if (name == "crowded") return Level::kCrowded;
-  return std::nullopt;
+  const auto found = std::find(kLevels.begin(), kLevels.end(), name);
+  if (found == kLevels.end()) return std::nullopt;
+  return static_cast<Level>(found - kLevels.begin());
 }
 
 bool IsHeldOut(const Scene& scene) { return Sha256Of(scene.Signature()).bytes[0] % 8 == 0; }
@@ -107,7 +139,7 @@ Scene MakeScene(std::uint64_t seed, Split split, Level level, std::int64_t index
     scene_seed = scene_seed << 8 | digest.bytes[static_cast<std::size_t>(i)];
   Rng rng(scene_seed);
   for (;;) {
-    Scene scene = Compose(rng, level);
+    Scene scene = ComposeAny(rng, level, index);
     if (IsHeldOut(scene) == (split == Split::kHeldOut)) return scene;
   }
 }

@@ -11,6 +11,7 @@
 #include "boost/json.hpp"
 #include "model/image/encode.h"
 #include "training/data/dense_labels.h"
+#include "training/data/scenes/conversation.h"
 #include "training/data/scenes/draw.h"
 #include "training/data/scenes/patch_labels.h"
 #include "training/data/scenes/questions.h"
@@ -23,6 +24,10 @@ namespace json = boost::json;
 // Of JPEG, in percent.
 constexpr int kLowestQuality = 75;
 constexpr int kHighestQuality = 98;
+
+// Of the conversations.
+constexpr double kTwoPictures = 0.3;
+constexpr std::uint64_t kSecondSet = 0x2d5ecu;
 
 std::string Name(std::string_view name) { return std::string(name); }
 
@@ -66,6 +71,22 @@ json::object InstructRow(const std::string& id, const std::string& image,
   return {{"id", id}, {"image", image}, {"conversations", turns}, {"kinds", kinds}};
 }
 
+json::object ConversationRow(const std::string& id, const std::vector<std::string>& images,
+                             const std::vector<SpokenTurn>& spoken) {
+  json::array turns, kinds, paths;
+  for (const SpokenTurn& turn : spoken) {
+    std::string marks;
+    for (int i = 0; i < turn.pictures; ++i) marks += "<image>\n";
+    turns.push_back(Turn("human", marks + turn.question.text));
+    json::object answer = Turn("gpt", turn.question.answer);
+    if (turn.is_wrong) answer["weight"] = 0;
+    turns.push_back(std::move(answer));
+    kinds.push_back(json::value(turn.question.kind));
+  }
+  for (const std::string& image : images) paths.push_back(json::value(image));
+  return {{"id", id}, {"image", paths}, {"conversations", turns}, {"kinds", kinds}};
+}
+
 json::object CaptionRow(const std::string& id, const std::string& image, const Scene& scene) {
   return {{"id", id},
           {"image", image},
@@ -95,24 +116,21 @@ class Writer {
 
   absl::Status Add(std::int64_t index) {
     const Scene scene = MakeScene(options_.seed, options_.split, options_.level, index);
-    const Picture picture = Draw(scene);
     const std::string id = absl::StrFormat("%06d", index);
     const std::string image = id + ".jpg";
     Rng rng(scene.style_seed ^ 0x5157u);
-    const auto quality = static_cast<int>(rng.Between(kLowestQuality, kHighestQuality));
-    RETURN_IF_ERROR(WritePicture(picture, quality, image));
+    ASSIGN_OR_RETURN(const Picture picture, DrawTo(image, scene, rng));
+    captions_ << CaptionRow(id, image, scene) << "\n";
+    scenes_ << SceneJson(scene, picture, image) << "\n";
+    AddLabels(picture, image);
+    corpus_ << Caption(scene) << "\n";
+    if (options_.conversations) return AddConversation(index, scene, rng);
     std::vector<Question> questions = SomeQuestions(scene, options_.turns, rng);
     for (Question& comparison : Comparisons(scene, options_.comparisons, rng)) {
       questions.push_back(std::move(comparison));
     }
     instruct_ << InstructRow(id, image, questions) << "\n";
-    captions_ << CaptionRow(id, image, scene) << "\n";
-    scenes_ << SceneJson(scene, picture, image) << "\n";
-    for (const Question& question : questions) {
-      corpus_ << question.text << "\n" << question.answer << "\n";
-    }
-    corpus_ << Caption(scene) << "\n";
-    AddLabels(picture, image);
+    for (const Question& question : questions) AddToCorpus(question);
     return absl::OkStatus();
   }
 
@@ -127,9 +145,37 @@ class Writer {
   }
 
  private:
-  absl::Status WritePicture(const Picture& picture, int quality, const std::string& image) {
+  absl::StatusOr<Picture> DrawTo(const std::string& image, const Scene& scene, Rng& rng) const {
+    Picture picture = Draw(scene);
+    const auto quality = static_cast<int>(rng.Between(kLowestQuality, kHighestQuality));
+    RETURN_IF_ERROR(WritePicture(picture, quality, image));
+    return picture;
+  }
+
+  // The second picture of some is a scene of a set of its own.
+  absl::Status AddConversation(std::int64_t index, const Scene& scene, Rng& rng) {
+    const std::string id = absl::StrFormat("%06d", index);
+    std::vector<Scene> scenes = {scene};
+    std::vector<std::string> images = {id + ".jpg"};
+    if (rng.Chance(kTwoPictures)) {
+      scenes.push_back(
+          MakeScene(options_.seed ^ kSecondSet, options_.split, options_.level, index));
+      images.push_back(id + "-second.jpg");
+      RETURN_IF_ERROR(DrawTo(images[1], scenes[1], rng).status());
+    }
+    const std::vector<SpokenTurn> spoken = MakeConversation(scenes, options_.turns, rng);
+    instruct_ << ConversationRow(id, images, spoken) << "\n";
+    for (const SpokenTurn& turn : spoken) AddToCorpus(turn.question);
+    return absl::OkStatus();
+  }
+
+  void AddToCorpus(const Question& question) {
+    corpus_ << question.text << "\n" << question.answer << "\n";
+  }
+
+  absl::Status WritePicture(const Picture& picture, int quality, const std::string& image) const {
     const std::string path = absl::StrCat(folder_, "/images/", image);
-    model::RgbImage rgb{kPictureSize, kPictureSize, picture.bgr};
+    model::RgbImage rgb{picture.width, picture.height, picture.bgr};
     for (std::size_t i = 0; i < rgb.pixels.size(); i += 3) {
       std::swap(rgb.pixels[i], rgb.pixels[i + 2]);
     }
@@ -163,6 +209,10 @@ absl::Status WriteScenes(const WriteOptions& options, const std::string& folder)
   if (options.turns < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("turns is ", options.turns, ", expected 1 or more"));
+  }
+  if (options.conversations && options.turns < 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("turns is ", options.turns, ", expected 2 or more of a conversation"));
   }
   if (options.comparisons < 0) {
     return absl::InvalidArgumentError(

@@ -1,6 +1,8 @@
 // Writes a set of scenes as training data:
 //   images/000000.jpg ...    the pictures
-//   instruct.jsonl           LLaVA rows, several turns a picture; "kinds" names each answer's kind
+//   instruct.jsonl           LLaVA rows, several turns a picture; "kinds" names each answer's kind.
+//                            Conversations: turns that build on one another, of one picture or two,
+//                            with answers of weight 0 that are wrong
 //   captions.jsonl           LLaVA rows of one caption each (template plain)
 //   scenes.jsonl             what is where: objects, text, boxes, captions
 //   patches.json, patches.u8 what lies under each patch (training/data/dense_labels.h)
@@ -23,7 +25,9 @@ struct WriteOptions {
   Split split = Split::kTrain;
   int turns = 6;        // questions a picture, at most
   int comparisons = 0;  // and so many about the places of two things, at most
-  int patch = 8;        // pixels of a patch label; divides kPictureSize
+  // Conversations of two to `turns` turns instead of questions that stand alone.
+  bool conversations = false;
+  int patch = 8;  // pixels of a patch label; divides kPictureSize
 };
 
 // The same bytes for the same options. `folder` is made; files of the same name are replaced.

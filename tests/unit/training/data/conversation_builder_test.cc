@@ -82,7 +82,8 @@ TEST(ConversationBuilderTest, BeginsWithTheServingPrompt) {
 // Under the template "serving" every question is asked as llavad would ask it, in the checkpoint's
 // own template, and its answer ends where generation ends.
 TEST(ConversationBuilderTest, AsksEachQuestionAsItIsServed) {
-  const ConversationBuilder builder = Make({.chat_template = kServingTemplate});
+  const ConversationBuilder builder =
+      Make({.chat_template = kServingTemplate, .split_turns = true});
   const auto own = model::ChatTemplate::ForCheckpoint(kCheckpoint, builder.config());
   Row row = TwoQuestions();
   row.images = {"gray.png", "gray.png"};
@@ -109,6 +110,72 @@ TEST(ConversationBuilderTest, AsksEachQuestionAsItIsServed) {
   }
   const Row text{"t", {}, {{Speaker::kHuman, "Write <image>."}, {Speaker::kGpt, "Done."}}};
   EXPECT_TRUE((*builder.Build(text))[0].image_spans.empty());
+}
+
+// The prompt of the second question, asked after the first as llavad would ask it.
+std::vector<int> SecondPrompt(const ConversationBuilder& builder,
+                              const model::ChatTemplate& chat_template) {
+  const std::vector<model::ChatMessage> messages = {
+      {model::Role::kUser, {model::ImagePart{0}, std::string("What is it?")}},
+      {model::Role::kAssistant, {std::string("A grey picture.")}},
+      {model::Role::kUser, {std::string("Sure?")}}};
+  return model::BuildPrompt(messages, chat_template, builder.tokenizer(), builder.config(),
+                            model::Layouts(builder.config(), 1))
+      ->ids;
+}
+
+// The template of this checkpoint, as LLaVA-1.5's, has no EOS behind the answers of before: the
+// second is a sample of its own, whose beginning is what will be served.
+TEST(ConversationBuilderTest, AServedConversationHasTheHistoryThatIsServed) {
+  const ConversationBuilder builder = Make({.chat_template = kServingTemplate});
+  const auto own = model::ChatTemplate::ForCheckpoint(kCheckpoint, builder.config());
+  const auto samples = builder.Build(TwoQuestions());
+  ASSERT_TRUE(samples.ok()) << samples.status();
+  ASSERT_EQ(samples->size(), 2u);
+  const std::vector<int> prompt = SecondPrompt(builder, *own);
+  const Sample& second = (*samples)[1];
+  ASSERT_GT(second.ids.size(), prompt.size());
+  EXPECT_TRUE(std::equal(prompt.begin(), prompt.end(), second.ids.begin()));
+  EXPECT_EQ(LabelledText(builder, (*samples)[0]), "A grey picture.");
+  EXPECT_EQ(LabelledText(builder, second), "Yes.");
+}
+
+// Where the template repeats what was answered, with its EOS, one sample teaches every answer.
+TEST(ConversationBuilderTest, OneSampleOfAConversationWhoseHistoryIsWhatWasAnswered) {
+  test::TempDir dir;
+  std::filesystem::copy(kCheckpoint, dir.path(), std::filesystem::copy_options::recursive);
+  std::ofstream(dir.path() + "/chat_template.json")
+      << R"j({"chat_template": "{% for m in messages %}{{ m['role'].upper() + ': ' }})j"
+      << R"j({% if m['content'] is string %}{{ m['content'] }}{% else %})j"
+      << R"j({% for p in m['content'] %}{% if p['type'] == 'image' %}<image>)j"
+      << R"j({% else %}{{ p['text'] }}{% endif %}{% endfor %}{% endif %})j"
+      << R"j({{ eos_token if m['role'] == 'assistant' else ' ' }}{% endfor %})j"
+      << R"j({% if add_generation_prompt %}ASSISTANT:{% endif %}"})j";
+  ConversationOptions options{.images_dir = kImages, .chat_template = kServingTemplate};
+  const auto builder = ConversationBuilder::Make(dir.path(), "", options);
+  ASSERT_TRUE(builder.ok()) << builder.status();
+  const auto own = model::ChatTemplate::ForCheckpoint(dir.path(), builder->config());
+  ASSERT_TRUE(own.ok()) << own.status();
+  Row row = TwoQuestions();
+  auto samples = builder->Build(row);
+  ASSERT_TRUE(samples.ok()) << samples.status();
+  ASSERT_EQ(samples->size(), 1u);
+  const std::vector<int> prompt = SecondPrompt(*builder, *own);
+  EXPECT_TRUE(std::equal(prompt.begin(), prompt.end(), (*samples)[0].ids.begin()));
+  EXPECT_EQ(LabelledText(*builder, (*samples)[0]), "A grey picture. Yes.");
+  row.turns[1].is_learned = false;
+  samples = builder->Build(row);
+  ASSERT_TRUE(samples.ok()) << samples.status();
+  EXPECT_EQ(LabelledText(*builder, (*samples)[0]), "Yes.");
+}
+
+TEST(ConversationBuilderTest, AnAnswerThatIsNotLearnedIsMaskedInEveryTemplate) {
+  const ConversationBuilder builder = Make();
+  Row row = TwoQuestions();
+  row.turns[1].is_learned = false;
+  const auto samples = builder.Build(row);
+  ASSERT_TRUE(samples.ok()) << samples.status();
+  EXPECT_EQ(LabelledText(builder, (*samples)[0]), "Yes.");
 }
 
 TEST(ConversationBuilderTest, SplitsTurnsWithTheImageBeforeEach) {

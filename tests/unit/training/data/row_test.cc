@@ -100,6 +100,23 @@ TEST(RowTest, ASystemTurnComesFirst) {
   EXPECT_EQ(std::get<Row>(parsed).turns.size(), 2u);
 }
 
+// As OpenAI's fine-tuning: an answer of weight 0 is said, and nothing is learned from it.
+TEST(RowTest, AnAnswerOfWeight0IsNotLearned) {
+  for (const char* json : {R"({"messages": [{"role": "user", "content": "a", "weight": 0},
+            {"role": "assistant", "content": "b", "weight": 0}, {"role": "user", "content": "c"},
+            {"role": "assistant", "content": "d", "weight": 1}]})",
+                           R"({"conversations": [{"from": "human", "value": "a"},
+            {"from": "gpt", "value": "b", "weight": 0.0}, {"from": "human", "value": "c"},
+            {"from": "gpt", "value": "d", "weight": null}]})"}) {
+    const auto parsed = ParseRow(json);
+    ASSERT_TRUE(std::holds_alternative<Row>(parsed)) << std::get<RowIssue>(parsed).ToString();
+    const Row& row = std::get<Row>(parsed);
+    ASSERT_EQ(row.turns.size(), 4u);
+    EXPECT_FALSE(row.turns[1].is_learned);
+    EXPECT_TRUE(row.turns[3].is_learned);
+  }
+}
+
 TEST(RowTest, NamesWhatIsWrongWithAMessage) {
   const struct {
     const char* json;
@@ -127,6 +144,15 @@ TEST(RowTest, NamesWhatIsWrongWithAMessage) {
        "conversations", "what the system says"},
       {R"({"conversations": [{"from": "human", "value": [{"type": "text", "text": "a"}]}]})",
        "conversations[0].value", "expected a text"},
+      {R"({"messages": [{"role": "user", "content": "a"},
+          {"role": "assistant", "content": "b", "weight": 0.5}]})",
+       "messages[1].weight", "is 5E-1, expected 0 or 1"},
+      {R"({"messages": [{"role": "user", "content": "a", "weight": 1},
+          {"role": "assistant", "content": "b"}]})",
+       "messages[0].weight", "of an answer"},
+      {R"({"messages": [{"role": "user", "content": "a"},
+          {"role": "assistant", "content": "b", "weight": 0}]})",
+       "messages", "a weight other than 0"},
   };
   for (const auto& c : cases) {
     const RowIssue issue = IssueOf(c.json);

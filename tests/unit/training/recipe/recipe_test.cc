@@ -128,6 +128,12 @@ TEST_F(RecipeTest, OneOfTwoAndNotBoth) {
               "9: evaluate.file: expected exactly one");
   ExpectError(Changed("  images: /pictures", "  scenes: {count: 2}"),
               "8: data.scenes: takes the place of files");
+  ExpectError(Changed("  images: /pictures", "  scenes: {count: 2, level: huge}"),
+              "8: data.scenes.level: is 'huge', expected one, few, full, crowded, free, "
+              "free_crowded, mixed, mixed_crowded");
+  const char* one_turn = "  scenes: {count: 2, turns: 1, conversations: true}";
+  ExpectError(Changed("  images: /pictures", one_turn),
+              "8: data.scenes.turns: is 1, expected 2 or more of a conversation");
   ExpectError(Changed("    train: [projector]\n",
                       "    train: [vision_tower, projector]\n    objective: patch_labels\n"),
               "12: stages[0].train: patch_labels trains the vision_tower and nothing else");

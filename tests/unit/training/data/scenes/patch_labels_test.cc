@@ -12,7 +12,7 @@ namespace {
 
 TEST(PatchLabelsTest, PatchLabelsNameWhatLiesUnderThem) {
   Scene scene;
-  scene.objects = {{0, 1, 1, 4}};
+  scene.objects = {InCell(0, 1, 1, 4)};
   scene.text = Text{"7", 0};
   const std::vector<LabelPlane> planes = PatchPlanes();
   for (const int patch : {16, 32}) {
@@ -25,11 +25,16 @@ TEST(PatchLabelsTest, PatchLabelsNameWhatLiesUnderThem) {
     EXPECT_EQ(at(0, side / 2, side / 2), "square");
     EXPECT_EQ(at(1, side / 2, side / 2), "red");
     EXPECT_EQ(at(2, side / 2, side / 2), "big");
-    EXPECT_EQ(at(3, side / 2, side / 2), "middle");
+    EXPECT_EQ(at(4, side / 2, side / 2), "middle");
     EXPECT_EQ(at(0, 0, 0), "digit 7");
     EXPECT_EQ(at(1, 0, 0), "nothing");
     EXPECT_EQ(at(0, side - 1, side - 1), "nothing");
-    EXPECT_EQ(at(3, side - 1, 0), "bottom left");
+    EXPECT_EQ(at(4, side - 1, 0), "bottom left");
+    // Each thing has its middle in one patch, and the ground has none.
+    std::size_t middles = 0;
+    for (std::size_t i = 0; i < side * side; ++i) middles += labels[3 * side * side + i];
+    EXPECT_EQ(middles, 2u);
+    EXPECT_EQ(at(3, side - 1, side - 1), "nothing");
   }
 }
 
@@ -48,6 +53,22 @@ TEST(PatchLabelsTest, APatchOfACellNamesWhateverStandsThere) {
     const auto text = static_cast<std::size_t>(scene.text->cell);
     EXPECT_EQ(PatchPlanes()[0].classes[labels[text]], scene.text->Name());
   }
+}
+
+TEST(PatchLabelsTest, OfAFreeSceneEveryMiddleIsInAPatchOfItsThing) {
+  int seen = 0;
+  for (int i = 0; i < 200; ++i) {
+    const Scene scene = MakeScene(kSeed, Split::kTrain, Level::kFree, i);
+    if (scene.objects.size() != 1 || scene.text) continue;
+    const std::vector<std::uint8_t> labels = LabelPatches(Draw(scene), 16);
+    for (std::size_t patch = 0; patch < 36; ++patch) {
+      if (labels[3 * 36 + patch] == 0) continue;
+      ++seen;
+      EXPECT_EQ(labels[4 * 36 + patch], scene.objects[0].cell) << scene.Signature();
+      EXPECT_EQ(labels[36 + patch], 1 + scene.objects[0].colour) << scene.Signature();
+    }
+  }
+  EXPECT_GT(seen, 30);
 }
 
 }  // namespace

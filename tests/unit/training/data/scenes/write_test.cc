@@ -45,7 +45,7 @@ TEST(WriteTest, WritesWhatTheDatasetReadsAndTheSameBytesAgain) {
   ASSERT_TRUE(labels.ok()) << labels.status();
   EXPECT_EQ(labels->images.size(), 20u);
   EXPECT_EQ(labels->rows, 12);
-  EXPECT_EQ(labels->labels.size(), 20u * 4 * 144);
+  EXPECT_EQ(labels->labels.size(), 20u * 5 * 144);
 }
 
 TEST(WriteTest, WhatStandsInItsFiles) {
@@ -76,6 +76,32 @@ TEST(WriteTest, WhatStandsInItsFiles) {
   }
 }
 
+// Rows that training takes, with as many pictures as they show.
+TEST(WriteTest, WritesConversations) {
+  test::TempDir dir;
+  WriteOptions options{.count = 60, .seed = 4, .level = Level::kFree, .turns = 8};
+  options.conversations = true;
+  ASSERT_TRUE(WriteScenes(options, dir.path()).ok());
+  DatasetOptions dataset;
+  dataset.images_dir = dir.path() + "/images";
+  dataset.on_bad_row = OnBadRow::kStop;
+  const auto data = InstructionDataset::Open({dir.path() + "/instruct.jsonl"}, dataset);
+  ASSERT_TRUE(data.ok()) << data.status();
+  ASSERT_EQ(data->size(), 60);
+  int two = 0, wrong = 0;
+  for (std::int64_t i = 0; i < data->size(); ++i) {
+    const auto row = data->Read(i);
+    ASSERT_TRUE(row.ok()) << row.status();
+    EXPECT_GE(row->turns.size(), 4u);
+    EXPECT_LE(row->turns.size(), 16u);
+    EXPECT_TRUE(row->turns.back().is_learned);
+    two += row->images.size() == 2 ? 1 : 0;
+    for (const Turn& turn : row->turns) wrong += turn.is_learned ? 0 : 1;
+  }
+  EXPECT_GT(two, 5);
+  EXPECT_GT(wrong, 5);
+}
+
 TEST(WriteTest, RefusesWhatItCannotDo) {
   test::TempDir dir;
   EXPECT_EQ(WriteScenes({.count = 0}, dir.path()).code(), absl::StatusCode::kInvalidArgument);
@@ -83,6 +109,9 @@ TEST(WriteTest, RefusesWhatItCannotDo) {
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(WriteScenes({.count = 1, .patch = 7}, dir.path()).code(),
             absl::StatusCode::kInvalidArgument);
+  WriteOptions one_turn{.count = 1, .turns = 1};
+  one_turn.conversations = true;
+  EXPECT_EQ(WriteScenes(one_turn, dir.path()).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(WriteScenes({.count = 1}, "/proc/none").code(), absl::StatusCode::kUnavailable);
 }
 
