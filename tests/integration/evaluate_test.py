@@ -97,6 +97,26 @@ class EvaluateTest(unittest.TestCase):
                 if submission:
                     self.assertTrue(json.loads((self.out / "submission" / submission).read_text()))
 
+    def test_a_multiple_choice_by_scores(self):
+        """A model that babbles has an answer to each question: the letter that it finds likeliest."""
+        picture = base64.b64encode((IMAGES / "portrait.jpg").read_bytes()).decode()
+        (self.data / "mmbench_dev_20230712.tsv").write_text(
+            "index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage\n"
+            + "".join(f"{n}\tWhich {n}?\t\tred\tblue\tgreen\t\tA\tcolour\t{picture}\n" for n in range(5)))
+        self.ask("mmbench", "--choices-by", "score")
+        letters = [answer["text"] for answer in lines(self.out / "answers.jsonl")]
+        self.assertEqual(len(letters), 5)
+        self.assertLessEqual(set(letters), {"A", "B", "C"})
+        # Answers of the other kind are not taken for these.
+        said = self.evaluate("mmbench", "--data", self.data, "--images", self.data / "images", "--checkpoint", CHECKPOINT,
+                             "--template", "vicuna_v1", "--max-tokens", 4, code=2)
+        self.assertIn("choose another --out", said)
+        write_lines(self.data / "coco" / "coco_pope_random.json",
+                    [{"question_id": 1, "image": "gray.png", "text": "Is it?", "label": "yes"}])
+        said = self.evaluate("pope", "--data", self.data, "--images", self.data / "images", "--checkpoint", CHECKPOINT,
+                             "--choices-by", "score", code=2)
+        self.assertIn("--choices-by score: pope has no multiple choice", said)
+
     def test_mmbench(self):
         picture = base64.b64encode((IMAGES / "portrait.jpg").read_bytes()).decode()
         (self.data / "mmbench_dev_20230712.tsv").write_text(

@@ -70,6 +70,11 @@ void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options) {
   command.add_option("--answers", request.answers, "Score these answers instead of asking");
   command.add_option("--max-tokens", request.max_tokens,
                      "Of an answer; the benchmark's without it");
+  command
+      .add_option("--choices-by", options->choices_by,
+                  "Multiple choice: answer, what the model says; or score, the letter that it "
+                  "finds likeliest (of a llavad)")
+      ->check(CLI::IsMember({"answer", "score"}));
   command.add_option("--out", request.out,
                      "The folder for answers, scores and the page of mistakes");
   command.add_flag("--dry-run", request.dry_run, "Only write what would be asked");
@@ -88,6 +93,7 @@ void CompleteOptions(EvaluateOptions* options) {
     options->local.checkpoint = request.bench;
     request.bench = "rows";
   }
+  request.scores_choices = options->choices_by == "score";
   const std::string& server = options->through.base_url;
   const std::string& checkpoint = options->local.checkpoint;
   request.model = server.empty() ? IdentityOf(checkpoint)

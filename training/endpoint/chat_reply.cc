@@ -80,8 +80,34 @@ void FillUsage(const json::value& body, std::int64_t prompt_bytes, ChatReply* re
   reply->completion_tokens = std::ssize(reply->text) / kBytesOfAToken + 1;
 }
 
-Attempt ReadCompletion(const HttpAnswer& answer, const std::string& model, bool any_model,
-                       std::int64_t prompt_bytes) {
+// Of /chat/completions: the first choice's text.
+std::string ReadText(const json::value& body, ChatReply* reply) {
+  const json::value* choices = Find(body, "choices");
+  const json::array* list = choices == nullptr ? nullptr : choices->if_array();
+  if (list == nullptr || list->empty()) return "has no choices";
+  const json::value* message = Find(list->front(), "message");
+  const json::value* content = message == nullptr ? nullptr : Find(*message, "content");
+  reply->text = Text(content);
+  reply->finish_reason = Text(Find(list->front(), "finish_reason"));
+  if (content == nullptr || !content->is_string()) {
+    return absl::StrCat("has no text, and ended with '", reply->finish_reason, "'");
+  }
+  return reply->text.find('\0') == std::string::npos ? "" : "has a NUL in its text";
+}
+
+// Of /score: the likeliest of the given answers.
+std::string ReadBest(const json::value& body, const std::vector<std::string>& choices,
+                     ChatReply* reply) {
+  const json::value* best = Find(body, "best");
+  const std::int64_t index = best == nullptr ? -1 : Count(best);
+  if (index < 0 || index >= std::ssize(choices)) {
+    return absl::StrCat("has no index of one of ", choices.size(), " choices as 'best'");
+  }
+  reply->text = choices[static_cast<std::size_t>(index)];
+  return "";
+}
+
+Attempt ReadCompletion(const HttpAnswer& answer, const AskedFor& asked) {
   if (!answer.content_encoding.empty() && answer.content_encoding != "identity") {
     return Malformed(answer.status,
                      absl::StrCat("is encoded as ", answer.content_encoding, ", expected plain"));
@@ -89,28 +115,17 @@ Attempt ReadCompletion(const HttpAnswer& answer, const std::string& model, bool 
   boost::system::error_code error;
   const json::value body = json::parse(answer.body, error);
   if (error) return Malformed(answer.status, absl::StrCat("is no JSON: ", answer.body));
-  const json::value* choices = Find(body, "choices");
-  const json::array* list = choices == nullptr ? nullptr : choices->if_array();
-  if (list == nullptr || list->empty()) return Malformed(answer.status, "has no choices");
-  const json::value* message = Find(list->front(), "message");
-  const json::value* content = message == nullptr ? nullptr : Find(*message, "content");
   Attempt attempt;
   attempt.http = answer.status;
-  attempt.reply.text = Text(content);
-  attempt.reply.finish_reason = Text(Find(list->front(), "finish_reason"));
+  std::string wrong = asked.choices.empty() ? ReadText(body, &attempt.reply)
+                                            : ReadBest(body, asked.choices, &attempt.reply);
+  if (!wrong.empty()) return Malformed(answer.status, std::move(wrong));
   attempt.reply.model = Text(Find(body, "model"));
-  if (content == nullptr || !content->is_string()) {
-    return Malformed(answer.status, absl::StrCat("has no text, and ended with '",
-                                                 attempt.reply.finish_reason, "'"));
-  }
-  if (attempt.reply.text.find('\0') != std::string::npos) {
-    return Malformed(answer.status, "has a NUL in its text");
-  }
-  if (!any_model && !IsModel(attempt.reply.model, model)) {
+  if (!asked.any_model && !IsModel(attempt.reply.model, asked.model)) {
     return Malformed(answer.status, absl::StrCat("is of the model '", attempt.reply.model,
-                                                 "', expected '", model, "'"));
+                                                 "', expected '", asked.model, "'"));
   }
-  FillUsage(body, prompt_bytes, &attempt.reply);
+  FillUsage(body, asked.prompt_bytes, &attempt.reply);
   attempt.verdict = Verdict::kGood;
   attempt.paid = true;
   return attempt;
@@ -126,9 +141,8 @@ Verdict VerdictOf(int status) {
 
 }  // namespace
 
-Attempt ReadAnswer(const HttpAnswer& answer, const std::string& model, bool any_model,
-                   std::int64_t unix_seconds, std::int64_t prompt_bytes) {
-  if (answer.status == 200) return ReadCompletion(answer, model, any_model, prompt_bytes);
+Attempt ReadAnswer(const HttpAnswer& answer, const AskedFor& asked, std::int64_t unix_seconds) {
+  if (answer.status == 200) return ReadCompletion(answer, asked);
   Attempt attempt;
   attempt.http = answer.status;
   attempt.verdict = VerdictOf(answer.status);

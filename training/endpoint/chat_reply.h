@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 
@@ -49,10 +50,16 @@ struct HttpAnswer {
   std::string body{};
 };
 
-// Judges an answer. `model` is what was asked for: "gpt-4" is also "gpt-4-0613". `now` is seconds
-// since 1970, for a Retry-After that is a date. `prompt_bytes`: to guess tokens from.
-Attempt ReadAnswer(const HttpAnswer& answer, const std::string& model, bool any_model,
-                   std::int64_t unix_seconds, std::int64_t prompt_bytes);
+// What an answer is judged by.
+struct AskedFor {
+  const std::string& model;  // "gpt-4" is also "gpt-4-0613"
+  bool any_model = false;
+  std::int64_t prompt_bytes = 0;            // to guess tokens from
+  const std::vector<std::string>& choices;  // ChatRequest::choices
+};
+
+// Judges an answer. `unix_seconds` is the time, for a Retry-After that is a date.
+Attempt ReadAnswer(const HttpAnswer& answer, const AskedFor& asked, std::int64_t unix_seconds);
 
 // "12", "Wed, 21 Oct 2015 07:28:00 GMT"; nothing for anything else.
 std::optional<Duration> ParseRetryAfter(std::string_view value, std::int64_t unix_seconds);

@@ -59,16 +59,25 @@ absl::StatusOr<json::value> Content(const EndpointMessage& message) {
 
 }  // namespace
 
+std::string RequestPath(const ChatRequest& request) {
+  return request.choices.empty() ? "/chat/completions" : "/score";
+}
+
 absl::StatusOr<std::string> RequestBody(const std::string& model, const ChatRequest& request) {
   json::array messages;
   for (const EndpointMessage& message : request.messages) {
     ASSIGN_OR_RETURN(json::value content, Content(message));
     messages.push_back(json::object{{"role", message.role}, {"content", std::move(content)}});
   }
-  json::object body{{"model", model},
-                    {"messages", std::move(messages)},
-                    {"temperature", request.temperature},
-                    {"max_tokens", request.max_tokens}};
+  json::object body{{"model", model}, {"messages", std::move(messages)}};
+  if (!request.choices.empty()) {
+    json::array choices;
+    for (const std::string& choice : request.choices) choices.push_back(json::string(choice));
+    body["choices"] = std::move(choices);
+    return json::serialize(body);
+  }
+  body["temperature"] = request.temperature;
+  body["max_tokens"] = request.max_tokens;
   if (request.seed.has_value()) body["seed"] = *request.seed;
   return json::serialize(body);
 }

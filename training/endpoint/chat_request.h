@@ -1,4 +1,5 @@
-// One question to a language model, as the bytes of POST /chat/completions.
+// One question to a language model, as the bytes of POST /chat/completions, or of POST /score where
+// answers are given and asked how likely they are.
 #ifndef LLAVA_TRAINING_ENDPOINT_CHAT_REQUEST_H_
 #define LLAVA_TRAINING_ENDPOINT_CHAT_REQUEST_H_
 
@@ -23,7 +24,13 @@ struct ChatRequest {
   double temperature = 0;
   std::int64_t max_tokens = 1024;
   std::optional<std::int64_t> seed{};
+  // Of these answers the likeliest is wanted, as llavad's /v1/score says; empty: one that the model
+  // writes. Then nothing is sampled, and the reply's text is one of these.
+  std::vector<std::string> choices{};
 };
+
+// Behind the service's base URL: "/chat/completions" or "/score".
+std::string RequestPath(const ChatRequest& request);
 
 // The JSON of the request, with the pictures in it as data: URIs. Equal requests give equal bytes.
 // The errors of ReadFile; INVALID_ARGUMENT names a picture whose format nobody knows by its first

@@ -45,7 +45,9 @@ asio::ssl::context ClientTls() {
 // One question on its way.
 struct Question {
   std::int64_t index = 0;
+  std::string path;
   std::string body;
+  std::vector<std::string> choices;  // of which the likeliest is the answer
   Digest key;
   TokenCount worst;
   std::int64_t failures = 0;  // that count
@@ -123,8 +125,10 @@ class Endpoint::Parts {
   absl::Status Prepare(Job* job, Question* question) {
     ASSIGN_OR_RETURN(const ChatRequest request, (*job->make)(question->index));
     ASSIGN_OR_RETURN(question->body, RequestBody(options_.model, request));
+    question->path = RequestPath(request);
     question->key = RequestKey(question->body);
-    question->worst = {MostPromptTokens(request), request.max_tokens};
+    question->worst = {MostPromptTokens(request), request.choices.empty() ? request.max_tokens : 0};
+    question->choices = request.choices;
     return absl::OkStatus();
   }
 
@@ -196,13 +200,17 @@ class Endpoint::Parts {
   }
 
   awaitable<Attempt> Send(Job* job, const Question& question) {
-    const HttpPost post{question.body, authorization_, options_.allow_plain,
+    const HttpPost post{question.path,
+                        question.body,
+                        authorization_,
+                        options_.allow_plain,
                         FromSeconds(options_.idle_seconds),
                         clock_->Now() + FromSeconds(options_.total_seconds)};
     const HttpResult result = co_await PostOnce(job->executor, &tls_, &target_, &post, clock_);
     if (result.failure.status.ok()) {
-      co_return ReadAnswer(result.answer, options_.model, options_.any_model,
-                           clock_->UnixMillis() / kMillisOfASecond, question.worst.prompt);
+      const AskedFor asked{options_.model, options_.any_model, question.worst.prompt,
+                           question.choices};
+      co_return ReadAnswer(result.answer, asked, clock_->UnixMillis() / kMillisOfASecond);
     }
     Attempt attempt;
     attempt.verdict =

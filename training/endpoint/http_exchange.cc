@@ -137,7 +137,8 @@ class Exchange {
   }
 
   http::request<http::span_body<const char>> Request() const {
-    http::request<http::span_body<const char>> request(http::verb::post, target_->path, 11);
+    http::request<http::span_body<const char>> request(http::verb::post,
+                                                       target_->path + post_->path, 11);
     request.set(http::field::host, target_->authority);
     request.set(http::field::user_agent, "llava-train");
     request.set(http::field::content_type, "application/json");
@@ -215,7 +216,7 @@ absl::StatusOr<HttpTarget> ParseTarget(const std::string& base_url) {
   target.authority = std::string(url.encoded_host_and_port());
   std::string path(url.encoded_path());
   while (!path.empty() && path.back() == '/') path.pop_back();
-  target.path = absl::StrCat(path, "/chat/completions");
+  target.path = std::move(path);
   return target;
 }
 

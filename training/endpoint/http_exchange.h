@@ -21,14 +21,14 @@ struct HttpTarget {
   std::string address;  // to look up: the host without the brackets of an IPv6 address
   std::string port;
   std::string authority;  // of the Host header
-  std::string path;       // with a slash at its beginning
+  std::string path;       // what stands before that of a request; empty, or with a slash at first
 };
 
-// Of "https://host:port/v1", with "/chat/completions" behind its path. INVALID_ARGUMENT names what
-// is wrong with it.
+// Of "https://host:port/v1". INVALID_ARGUMENT names what is wrong with it.
 absl::StatusOr<HttpTarget> ParseTarget(const std::string& base_url);
 
 struct HttpPost {
+  const std::string& path;  // behind the target's
   const std::string& body;
   const std::string& authorization;  // the header's value; empty: none
   bool allow_public = true;          // without TLS to an address that is not of this machine or net

@@ -20,8 +20,10 @@ constexpr std::int64_t kManyQuestions = std::int64_t{1} << 40;
 constexpr std::size_t kIdDigits = 22;  // as many characters as the original's
 
 std::string Header(const Asker& asker) {
-  return json::serialize(json::object{
-      {"model", asker.model}, {"questions", asker.fingerprint}, {"max_tokens", asker.max_tokens}});
+  json::object header{
+      {"model", asker.model}, {"questions", asker.fingerprint}, {"max_tokens", asker.max_tokens}};
+  if (asker.scores_choices) header["choices_by"] = "score";
+  return json::serialize(header);
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ struct Asker {
   std::string model;        // what identifies it: a version, or a name and where it answers
   std::string fingerprint;  // of the benchmark
   std::int64_t max_tokens = 0;
+  bool scores_choices = false;  // see AskOptions
 };
 
 // Not thread-safe.

@@ -8,9 +8,12 @@
 
 namespace llava::training {
 
-ChatRequest RequestOf(const BenchQuestion& question, std::int64_t max_tokens) {
+ChatRequest RequestOf(const BenchQuestion& question, const AskOptions& options) {
   ChatRequest request;
-  request.max_tokens = max_tokens;
+  request.max_tokens = options.max_tokens;
+  for (int i = 0; options.scores_choices && i < question.choices; ++i) {
+    request.choices.emplace_back(1, static_cast<char>('A' + i));
+  }
   for (const auto& [asked, answered] : question.history) {
     request.messages.push_back({"user", {}, asked});
     request.messages.push_back({"assistant", {}, answered});
@@ -20,7 +23,7 @@ ChatRequest RequestOf(const BenchQuestion& question, std::int64_t max_tokens) {
   return request;
 }
 
-absl::Status AskAll(const Benchmark& benchmark, std::int64_t max_tokens, Endpoint& endpoint,
+absl::Status AskAll(const Benchmark& benchmark, const AskOptions& options, Endpoint& endpoint,
                     AnswerStore* store, const OnAsked& on_asked, const std::atomic<bool>* stop) {
   const std::vector<std::size_t> open = store->Unanswered();
   const auto all = static_cast<std::int64_t>(benchmark.questions.size());
@@ -29,7 +32,7 @@ absl::Status AskAll(const Benchmark& benchmark, std::int64_t max_tokens, Endpoin
     return open[static_cast<std::size_t>(index)];
   };
   const auto make = [&](std::int64_t index) -> absl::StatusOr<ChatRequest> {
-    return RequestOf(benchmark.questions[question_of(index)], max_tokens);
+    return RequestOf(benchmark.questions[question_of(index)], options);
   };
   const auto keep = [&](std::int64_t index, const absl::StatusOr<ChatReply>& reply) {
     absl::Status kept;

@@ -14,16 +14,24 @@
 
 namespace llava::training {
 
+// How a model answers.
+struct AskOptions {
+  std::int64_t max_tokens = 0;  // of an answer
+  // Of a multiple choice the likeliest of its letters is the answer, whatever the model would say.
+  // Only of a service that scores, as llavad does.
+  bool scores_choices = false;
+};
+
 // What is sent for a question: greedy, with what was said before it; pictures belong to the first
 // message.
-ChatRequest RequestOf(const BenchQuestion& question, std::int64_t max_tokens);
+ChatRequest RequestOf(const BenchQuestion& question, const AskOptions& options);
 
 // After each answer: how many there are, of how many.
 using OnAsked = std::function<void(std::int64_t done, std::int64_t all)>;
 
 // Asks what `store` does not answer yet. A question that the model refuses (too long for it) is
 // answered with that error; one that could not be asked stays open. The errors of Endpoint::Run.
-absl::Status AskAll(const Benchmark& benchmark, std::int64_t max_tokens, Endpoint& endpoint,
+absl::Status AskAll(const Benchmark& benchmark, const AskOptions& options, Endpoint& endpoint,
                     AnswerStore* store, const OnAsked& on_asked, const std::atomic<bool>* stop);
 
 }  // namespace llava::training

@@ -163,15 +163,17 @@ class Evaluation {
       return absl::OkStatus();
     }
     ASSIGN_OR_RETURN(report_.fingerprint, FingerprintOf(bench_));
-    const std::int64_t max_tokens =
-        request_.max_tokens > 0 ? request_.max_tokens : bench_.max_tokens;
-    const Asker asker{request_.model_id, request_.model, report_.fingerprint, max_tokens};
+    RETURN_IF_ERROR(CheckChoices());
+    const AskOptions ask{request_.max_tokens > 0 ? request_.max_tokens : bench_.max_tokens,
+                         request_.scores_choices};
+    const Asker asker{request_.model_id, request_.model, report_.fingerprint, ask.max_tokens,
+                      ask.scores_choices};
     AnswerStore store(bench_.questions.size());
     if (!request_.out.empty()) {
       const std::string file = absl::StrCat(request_.out, "/answers.journal.jsonl");
       ASSIGN_OR_RETURN(store, AnswerStore::Open(file, asker, bench_.questions.size()));
     }
-    if (!store.Unanswered().empty()) RETURN_IF_ERROR(Ask(max_tokens, &store));
+    if (!store.Unanswered().empty()) RETURN_IF_ERROR(Ask(ask, &store));
     answers_ = store.Texts();
     for (std::size_t i = 0; i < answers_.size(); ++i) {
       const std::optional<GivenAnswer>& answer = store.Get(i);
@@ -180,7 +182,15 @@ class Evaluation {
     return Write("answers.jsonl", AnswerLines(bench_, store, asker));
   }
 
-  absl::Status Ask(std::int64_t max_tokens, AnswerStore* store) {
+  absl::Status CheckChoices() const {
+    const bool has_choices = std::any_of(bench_.questions.begin(), bench_.questions.end(),
+                                         [](const BenchQuestion& q) { return q.choices > 0; });
+    if (!request_.scores_choices || has_choices) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("--choices-by score: ", bench_.name, " has no multiple choice"));
+  }
+
+  absl::Status Ask(const AskOptions& ask, AnswerStore* store) {
     ASSIGN_OR_RETURN(EndpointOptions options, start_model_());
     ASSIGN_OR_RETURN(const std::unique_ptr<Endpoint> endpoint,
                      Endpoint::Make(std::move(options), Ledger(), &clock_));
@@ -188,7 +198,7 @@ class Evaluation {
       if (done % kQuestionsOfAReport != 0 && done != all) return;
       on_progress_(absl::StrCat(done, " of ", all, " questions"));
     };
-    return AskAll(bench_, max_tokens, *endpoint, store, progress, stop_);
+    return AskAll(bench_, ask, *endpoint, store, progress, stop_);
   }
 
   absl::StatusOr<std::vector<Grade>> Judged(Judge& judge) {

@@ -32,6 +32,7 @@ struct EvaluationRequest {
   bool as_published = false;
   bool dry_run = false;         // write what would be asked
   std::int64_t max_tokens = 0;  // of an answer; 0: the benchmark's
+  bool scores_choices = false;  // see AskOptions
   std::string model_id;         // what the model is called in files
   std::string model;            // what identifies it
 };

@@ -71,6 +71,10 @@ absl::StatusOr<BenchQuestion> QuestionOf(const json::object& line, const json::o
                            : absl::StrCat("SEED-Bench-image/", data);
   }
   question.recorded = question.prompt;
+  for (const char* key : {"choice_a", "choice_b", "choice_c", "choice_d"}) {
+    if (TextOr(line, key).empty()) break;
+    ++question.choices;
+  }
   const std::string folder = options.images.empty() ? options.data : options.images;
   question.images = {absl::StrCat(folder, "/", question.image)};
   question.more = {{"written_id", line.at("question_id")}};

@@ -14,7 +14,12 @@ Attempt Read(const std::string& body, int status = 200, const std::string& model
   HttpAnswer answer;
   answer.status = status;
   answer.body = body;
-  return ReadAnswer(answer, model, /*any_model=*/false, kNow, /*prompt_bytes=*/30);
+  const std::vector<std::string> written;
+  return ReadAnswer(answer, {model, /*any_model=*/false, /*prompt_bytes=*/30, written}, kNow);
+}
+
+Attempt Read(const HttpAnswer& answer, const std::string& model, bool any_model) {
+  return ReadAnswer(answer, {model, any_model, 0, {}}, kNow);
 }
 
 std::string Body(const std::string& message, const std::string& rest = "") {
@@ -32,6 +37,27 @@ TEST(ChatReply, ReadsACompletion) {
   EXPECT_EQ(attempt.reply.prompt_tokens, 12);
   EXPECT_EQ(attempt.reply.completion_tokens, 4);
   EXPECT_FALSE(attempt.reply.estimated);
+}
+
+TEST(ChatReply, TheLikeliestOfTheGivenAnswersIsTheText) {
+  const std::string model = "llava";
+  const std::vector<std::string> choices = {"A", "B"};
+  const auto read = [&](const std::string& body) {
+    HttpAnswer answer;
+    answer.status = 200;
+    answer.body = body;
+    return ReadAnswer(answer, {model, false, 0, choices}, kNow);
+  };
+  const Attempt attempt = read(
+      R"({"object":"score","model":"llava","choices":[{"index":0,"logprob":-3.0},)"
+      R"({"index":1,"logprob":-0.5}],"best":1,"usage":{"prompt_tokens":9,"completion_tokens":2}})");
+  EXPECT_EQ(attempt.verdict, Verdict::kGood) << attempt.message;
+  EXPECT_EQ(attempt.reply.text, "B");
+  EXPECT_EQ(attempt.reply.prompt_tokens, 9);
+  for (const char* wrong : {R"({"best":2})", R"({"best":-1})", R"({"best":"A"})", "{}",
+                            R"({"choices":[{"message":{"content":"B"}}]})"}) {
+    EXPECT_EQ(read(wrong).verdict, Verdict::kMalformed) << wrong;
+  }
 }
 
 TEST(ChatReply, TokensThatNobodyCountedAreEstimated) {
@@ -55,12 +81,12 @@ TEST(ChatReply, WhatIsNoAnswerMayHaveCost) {
     EXPECT_FALSE(attempt.message.empty()) << body;
   }
   HttpAnswer packed{.status = 200, .content_encoding = "gzip", .body = Body(R"({"content":"x"})")};
-  EXPECT_EQ(ReadAnswer(packed, "gpt-4", true, kNow, 0).verdict, Verdict::kMalformed);
+  EXPECT_EQ(Read(packed, "gpt-4", true).verdict, Verdict::kMalformed);
 }
 
 TEST(ChatReply, AnyModelIsTakenWhereThatIsAllowed) {
   HttpAnswer other{.status = 200, .body = Body(R"({"content":"x"})", R"(,"model":"llava")")};
-  EXPECT_EQ(ReadAnswer(other, "gpt-4", true, kNow, 0).verdict, Verdict::kGood);
+  EXPECT_EQ(Read(other, "gpt-4", true).verdict, Verdict::kGood);
   EXPECT_EQ(Read(Body(R"({"content":"x"})", R"(,"model":"gpt-40")")).verdict,
             Verdict::kMalformed);  // another model, not a version of this
 }
@@ -82,7 +108,7 @@ TEST(ChatReply, StatusesSayWhatToDo) {
   EXPECT_EQ(Read("<html>no</html>", 500).message, "<html>no</html>");
   EXPECT_FALSE(Read(body, 429).paid);
   const HttpAnswer moved{.status = 301, .location = "http://elsewhere/"};
-  EXPECT_THAT(ReadAnswer(moved, "m", false, kNow, 0).message, HasSubstr("http://elsewhere/"));
+  EXPECT_THAT(Read(moved, "m", false).message, HasSubstr("http://elsewhere/"));
 }
 
 TEST(ChatReply, WaitsAreSecondsOrDates) {
@@ -99,7 +125,7 @@ TEST(ChatReply, WaitsAreSecondsOrDates) {
   EXPECT_EQ(ParseReset("-1s"), std::nullopt);
   EXPECT_EQ(ParseReset(""), std::nullopt);
   const HttpAnswer limited{.status = 429, .rate_limit_reset = "2s"};
-  EXPECT_EQ(ReadAnswer(limited, "m", false, kNow, 0).retry_after, std::chrono::seconds(2));
+  EXPECT_EQ(Read(limited, "m", false).retry_after, std::chrono::seconds(2));
 }
 
 TEST(ChatReply, PeopleSeeNoKeyAndNoControlCharacters) {

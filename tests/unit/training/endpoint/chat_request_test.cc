@@ -20,6 +20,16 @@ TEST(ChatRequest, EqualQuestionsHaveEqualKeysAndOthersHaveOthers) {
             R"("max_tokens":5})");
 }
 
+TEST(ChatRequest, OfGivenAnswersNothingIsSampled) {
+  ChatRequest request;
+  request.messages = {{"user", {}, "Which?"}};
+  EXPECT_EQ(RequestPath(request), "/chat/completions");
+  request.choices = {"A", "B"};
+  EXPECT_EQ(RequestPath(request), "/score");
+  EXPECT_EQ(*RequestBody("m", request),
+            R"({"model":"m","messages":[{"role":"user","content":"Which?"}],"choices":["A","B"]})");
+}
+
 TEST(ChatRequest, PicturesComeBeforeTheText) {
   const test::TempDir dir;
   const std::string picture = dir.path() + "/a.png";

@@ -15,7 +15,8 @@ HttpResult Post(const std::string& url, Duration idle = std::chrono::seconds(20)
   const RealClock clock;
   const std::string body = "{}";
   const std::string key = "Bearer k";
-  const HttpPost post{body, key, false, idle, clock.Now() + std::chrono::seconds(60)};
+  const std::string path = "/chat/completions";
+  const HttpPost post{path, body, key, false, idle, clock.Now() + std::chrono::seconds(60)};
   boost::asio::io_context context;
   boost::asio::ssl::context tls(boost::asio::ssl::context::tls_client);
   HttpResult result;
@@ -32,7 +33,7 @@ TEST(HttpExchange, TargetsAreUrlsOfAService) {
   EXPECT_TRUE(target->tls);
   EXPECT_EQ(target->host, "api.example.com");
   EXPECT_EQ(target->port, "443");
-  EXPECT_EQ(target->path, "/v1/chat/completions");
+  EXPECT_EQ(target->path, "/v1");
   EXPECT_EQ(ParseTarget("http://[::1]:8080")->address, "::1");
   EXPECT_EQ(ParseTarget("http://[::1]:8080")->authority, "[::1]:8080");
   for (const char* wrong : {"", "ftp://h/v1", "http://user:pw@h/v1", "http:///v1", "h:80",

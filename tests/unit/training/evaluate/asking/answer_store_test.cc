@@ -47,8 +47,9 @@ TEST(AnswerStore, AnswersOfAnotherModelOrExamAreRefused) {
   const test::TempDir dir;
   const Asker asker{"m", "version", "print", 10};
   ASSERT_TRUE(AnswerStore::Open(dir.path() + kFile, asker, 3)->Put(2, {"x", ""}).ok());
-  for (const Asker& other : {Asker{"m", "other", "print", 10}, Asker{"m", "version", "else", 10},
-                             Asker{"m", "version", "print", 20}}) {
+  for (const Asker& other :
+       {Asker{"m", "other", "print", 10}, Asker{"m", "version", "else", 10},
+        Asker{"m", "version", "print", 20}, Asker{"m", "version", "print", 10, true}}) {
     EXPECT_TRUE(
         absl::IsFailedPrecondition(AnswerStore::Open(dir.path() + kFile, other, 3).status()));
   }

@@ -11,7 +11,7 @@ TEST(Ask, PicturesBelongToTheFirstMessage) {
   question.prompt = "And now?";
   question.images = {"a.png"};
   question.history = {{"What?", "This."}};
-  const ChatRequest request = RequestOf(question, 7);
+  const ChatRequest request = RequestOf(question, {7});
   ASSERT_EQ(request.messages.size(), 3u);
   EXPECT_EQ(request.messages[0].images.size(), 1u);
   EXPECT_EQ(request.messages[1].role, "assistant");
@@ -39,13 +39,39 @@ TEST(Ask, AsksWhatIsOpenAndKeepsWhatIsRefused) {
   auto endpoint = Endpoint::Make(options, Ledger(), &clock);
   std::int64_t last = 0;
   const absl::Status status = AskAll(
-      bench, 5, **endpoint, &store, [&](std::int64_t done, std::int64_t) { last = done; }, nullptr);
+      bench, {5}, **endpoint, &store, [&](std::int64_t done, std::int64_t) { last = done; },
+      nullptr);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(last, 3);
   EXPECT_EQ(store.Get(0)->text, "before");
   EXPECT_EQ(store.Get(1)->text, "fine");
   EXPECT_EQ(store.Get(2)->error, "HTTP 400: too long");
   EXPECT_EQ(server.bodies().size(), 2u);
+}
+
+TEST(Ask, ALetterOfAMultipleChoiceIsScoredWhereThatIsWanted) {
+  test::ScriptedServer server([](std::size_t, const std::string& body) {
+    return body.find(R"("choices":["A","B","C"])") != body.npos
+               ? test::HttpText(200, R"({"object":"score","best":2})")
+               : test::Completion("free");
+  });
+  Benchmark bench;
+  bench.questions.resize(2);
+  bench.questions[0].prompt = "Which?";
+  bench.questions[0].choices = 3;
+  bench.questions[1].prompt = "What?";
+  AnswerStore store(2);
+  EndpointOptions options;
+  options.base_url = server.url();
+  options.model = "m";
+  options.any_model = true;
+  const RealClock clock;
+  auto endpoint = Endpoint::Make(options, Ledger(), &clock);
+  const AskOptions ask{5, /*scores_choices=*/true};
+  const absl::Status status = AskAll(bench, ask, **endpoint, &store, nullptr, nullptr);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(store.Get(0)->text, "C");
+  EXPECT_EQ(store.Get(1)->text, "free");
 }
 
 }  // namespace
