@@ -103,7 +103,7 @@ class EvaluateTest(unittest.TestCase):
         (self.data / "mmbench_dev_20230712.tsv").write_text(
             "index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage\n"
             + "".join(f"{n}\tWhich {n}?\t\tred\tblue\tgreen\t\tA\tcolour\t{picture}\n" for n in range(5)))
-        self.ask("mmbench", "--choices-by", "score")
+        self.ask("mmbench", "--score-choices")
         letters = [answer["text"] for answer in lines(self.out / "answers.jsonl")]
         self.assertEqual(len(letters), 5)
         self.assertLessEqual(set(letters), {"A", "B", "C"})
@@ -114,8 +114,8 @@ class EvaluateTest(unittest.TestCase):
         write_lines(self.data / "coco" / "coco_pope_random.json",
                     [{"question_id": 1, "image": "gray.png", "text": "Is it?", "label": "yes"}])
         said = self.evaluate("pope", "--data", self.data, "--images", self.data / "images", "--checkpoint", CHECKPOINT,
-                             "--choices-by", "score", code=2)
-        self.assertIn("--choices-by score: pope has no multiple choice", said)
+                             "--score-choices", code=2)
+        self.assertIn("--score-choices: pope has no multiple choice", said)
 
     def test_mmbench(self):
         picture = base64.b64encode((IMAGES / "portrait.jpg").read_bytes()).decode()

@@ -15,16 +15,14 @@ void AddModel(CLI::App& command, EvaluateOptions* options) {
   EndpointOptions& through = options->through;
   command.add_option("--checkpoint", local.checkpoint, "Ask this LLaVA checkpoint");
   command.add_option("--template", local.chat_template,
-                     "Its conversation template; its own without it");
-  command.add_option("--vision-tower", local.vision_tower,
-                     "The CLIP folder of a checkpoint in the original layout");
+                     "Its conversation template, if not its own");
+  command.add_option("--vision-tower", local.vision_tower, "CLIP folder of the original layout");
   command.add_option("--device", local.device, "cpu, cuda or cuda:N");
   command.add_option("--through", through.base_url,
                      "Ask an OpenAI-compatible server instead: http://127.0.0.1:8080/v1");
   command.add_option("--model", through.model, "What that server calls the model")
       ->default_val("llava");
-  command.add_option("--api-key-env", through.api_key_env,
-                     "The environment variable with that server's key");
+  command.add_option("--api-key-env", through.api_key_env, "Environment variable of its key");
   command.add_option("--in-flight", through.max_in_flight, "Requests to it at a time")
       ->default_val(8);
 }
@@ -70,11 +68,8 @@ void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options) {
   command.add_option("--answers", request.answers, "Score these answers instead of asking");
   command.add_option("--max-tokens", request.max_tokens,
                      "Of an answer; the benchmark's without it");
-  command
-      .add_option("--choices-by", options->choices_by,
-                  "Multiple choice: answer, what the model says; or score, the letter that it "
-                  "finds likeliest (of a llavad)")
-      ->check(CLI::IsMember({"answer", "score"}));
+  command.add_flag("--score-choices", request.scores_choices,
+                   "Multiple choice: take the letter that a llavad finds likeliest");
   command.add_option("--out", request.out,
                      "The folder for answers, scores and the page of mistakes");
   command.add_flag("--dry-run", request.dry_run, "Only write what would be asked");
@@ -93,7 +88,6 @@ void CompleteOptions(EvaluateOptions* options) {
     options->local.checkpoint = request.bench;
     request.bench = "rows";
   }
-  request.scores_choices = options->choices_by == "score";
   const std::string& server = options->through.base_url;
   const std::string& checkpoint = options->local.checkpoint;
   request.model = server.empty() ? IdentityOf(checkpoint)

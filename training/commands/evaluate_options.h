@@ -18,7 +18,6 @@ struct EvaluateOptions {
   EndpointOptions through;           // base_url is empty without a server
   std::vector<std::string> require;  // "colour=0.95"
   std::string record;                // the folder of versions to publish in
-  std::string choices_by;            // "score", or anything else
 };
 
 // Fills in `options`, which outlives the parsing.

@@ -187,7 +187,7 @@ class Evaluation {
                                          [](const BenchQuestion& q) { return q.choices > 0; });
     if (!request_.scores_choices || has_choices) return absl::OkStatus();
     return absl::InvalidArgumentError(
-        absl::StrCat("--choices-by score: ", bench_.name, " has no multiple choice"));
+        absl::StrCat("--score-choices: ", bench_.name, " has no multiple choice"));
   }
 
   absl::Status Ask(const AskOptions& ask, AnswerStore* store) {
