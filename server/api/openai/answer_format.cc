@@ -10,6 +10,7 @@
 #include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "server/api/openai/json_body.h"
 
 namespace llava::api {
 namespace {
@@ -23,10 +24,6 @@ constexpr absl::string_view kOptions[] = {"disable_fallback", "disable_any_white
                                           "structural_tag"};
 
 std::string TextOf(const json::string& text) { return {text.data(), text.size()}; }
-
-absl::Status Wrong(const std::string& field, absl::string_view expected) {
-  return FieldError(field, absl::StrCat("expected ", expected));
-}
 
 // Of a name that a client has made up, enough to know it by.
 std::string Below(const std::string& field, const json::object::const_iterator& member) {
@@ -44,7 +41,7 @@ absl::Status Set(model::AnswerFormat made, std::optional<model::AnswerFormat>* f
 
 absl::Status ReadSchema(const json::value& value, const std::string& field,
                         std::optional<model::AnswerFormat>* format) {
-  if (!value.is_object() && !value.is_bool()) return Wrong(field, "a JSON Schema");
+  if (!value.is_object() && !value.is_bool()) return Wrong(field, value, "a JSON Schema");
   return Set({.kind = Kind::kJsonSchema, .text = json::serialize(value), .field = field}, format);
 }
 
@@ -72,7 +69,7 @@ absl::Status ReadNamedSchema(const json::value* value, const std::string& field,
 
 absl::Status ReadChoices(const json::value& value, const std::string& field,
                          std::optional<model::AnswerFormat>* format) {
-  if (!value.is_array()) return Wrong(field, "a list of text");
+  if (!value.is_array()) return Wrong(field, value, "a list of text");
   model::AnswerFormat made{.kind = Kind::kChoice, .field = field};
   for (std::size_t i = 0; i < value.as_array().size(); ++i) {
     const json::string* text = value.as_array()[i].if_string();
@@ -84,7 +81,7 @@ absl::Status ReadChoices(const json::value& value, const std::string& field,
 
 absl::Status ReadText(Kind kind, const json::value& value, const std::string& field,
                       std::optional<model::AnswerFormat>* format) {
-  if (!value.is_string()) return Wrong(field, "text");
+  if (!value.is_string()) return Wrong(field, value, "text");
   return Set({.kind = kind, .text = TextOf(value.as_string()), .field = field}, format);
 }
 
@@ -109,7 +106,7 @@ absl::Status ReadOutput(absl::string_view key, const json::value& value, const s
     return value.is_string() ? ReadText(Kind::kJsonSchema, value, field, format)
                              : ReadSchema(value, field, format);
   }
-  if (!value.is_bool()) return Wrong(field, "true or false");
+  if (!value.is_bool()) return Wrong(field, value, "true or false");
   if (!value.as_bool()) return absl::OkStatus();
   return Set({.kind = Kind::kJsonObject, .field = field}, format);
 }
@@ -121,7 +118,7 @@ absl::Status ReadResponseFormat(const json::value& value, const std::string& fie
   const json::object* object = value.if_object();
   const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
   if (type == nullptr || !type->is_string()) {
-    return Wrong(field, R"({"type": ...} with text, json_object or json_schema)");
+    return Wrong(field, value, R"({"type": ...} with text, json_object or json_schema)");
   }
   const std::string name = TextOf(type->as_string());
   for (auto member = object->begin(); member != object->end(); ++member) {
@@ -146,7 +143,7 @@ absl::Status ReadStructuredOutputs(const json::value& value, const std::string& 
                                    std::optional<model::AnswerFormat>* format) {
   const json::object* object = value.if_object();
   if (object == nullptr) {
-    return Wrong(field, "an object with json, json_object, regex, choice or grammar");
+    return Wrong(field, value, "an object with json, json_object, regex, choice or grammar");
   }
   for (auto member = object->begin(); member != object->end(); ++member) {
     RETURN_IF_ERROR(ReadOutput({member->key().data(), member->key().size()}, member->value(),

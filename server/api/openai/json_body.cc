@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <boost/json/parser.hpp>
+#include <boost/json/serialize.hpp>
 #include <cmath>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/json_reader.h"
 #include "base/utf8_stream.h"
 
@@ -65,6 +68,30 @@ std::optional<std::int64_t> WholeNumber(const json::value& value) {
     return std::nullopt;
   }
   return static_cast<std::int64_t>(*number);
+}
+
+absl::Status Wrong(const std::string& field, absl::string_view expected) {
+  return FieldError(field, absl::StrCat("expected ", expected));
+}
+
+absl::Status Wrong(const std::string& field, const boost::json::value& value,
+                   absl::string_view expected) {
+  constexpr std::size_t kMost = 40;  // bytes of a text
+  std::string shown;
+  if (value.is_array()) {
+    shown = "a list";
+  } else if (value.is_object()) {
+    shown = "an object";
+  } else if (value.is_string()) {
+    const boost::json::string& text = value.get_string();
+    const bool cut = text.size() > kMost;
+    shown =
+        absl::StrCat("'", Utf8Repair(std::string_view(text.data(), std::min(text.size(), kMost))),
+                     cut ? "...'" : "'");
+  } else {
+    shown = boost::json::serialize(value);
+  }
+  return FieldError(field, absl::StrCat("is ", shown, ", expected ", expected));
 }
 
 }  // namespace llava::api

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -21,6 +22,14 @@ absl::StatusOr<boost::json::object> ParseJsonObject(absl::string_view json);
 
 // To JSON Schema, 5.0 and 1e2 are integers too.
 std::optional<std::int64_t> WholeNumber(const boost::json::value& value);
+
+// The error of a field that is missing, or whose fault is not its value alone.
+absl::Status Wrong(const std::string& field, absl::string_view expected);
+
+// "max_tokens: is 1E12, expected an integer from ...": of a text its beginning, of a list or an
+// object that it is one.
+absl::Status Wrong(const std::string& field, const boost::json::value& value,
+                   absl::string_view expected);
 
 }  // namespace llava::api
 

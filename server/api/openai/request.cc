@@ -27,18 +27,14 @@ namespace json = boost::json;
 // Of a name that a client has made up, enough to know it by.
 std::string Shown(const std::string& name) { return Utf8Repair(name.substr(0, 64)); }
 
-absl::Status Wrong(const std::string& field, absl::string_view expected) {
-  return FieldError(field, absl::StrCat("expected ", expected));
-}
-
 absl::Status Read(const json::value& value, const std::string& field, bool* out) {
-  if (!value.is_bool()) return Wrong(field, "true or false");
+  if (!value.is_bool()) return Wrong(field, value, "true or false");
   *out = value.as_bool();
   return absl::OkStatus();
 }
 
 absl::Status Read(const json::value& value, const std::string& field, double* out) {
-  if (!value.is_number()) return Wrong(field, "a number");
+  if (!value.is_number()) return Wrong(field, value, "a number");
   *out = value.to_number<double>();
   return absl::OkStatus();
 }
@@ -47,21 +43,23 @@ absl::Status Read(const json::value& value, const std::string& field, int* out) 
   const std::optional<std::int64_t> number = WholeNumber(value);
   if (!number || *number < std::numeric_limits<int>::min() ||
       *number > std::numeric_limits<int>::max()) {
-    return Wrong(field, "an integer");
+    return Wrong(field, value,
+                 absl::StrCat("an integer from ", std::numeric_limits<int>::min(), " to ",
+                              std::numeric_limits<int>::max()));
   }
   *out = static_cast<int>(*number);
   return absl::OkStatus();
 }
 
 absl::Status Read(const json::value& value, const std::string& field, std::string* out) {
-  if (!value.is_string()) return Wrong(field, "text");
+  if (!value.is_string()) return Wrong(field, value, "text");
   *out = std::string(StdView(value.as_string()));
   return absl::OkStatus();
 }
 
 absl::Status ReadCount(const json::value& value, const std::string& field, int* out) {
   RETURN_IF_ERROR(Read(value, field, out));
-  return *out < 0 ? Wrong(field, "at least 0") : absl::OkStatus();
+  return *out < 0 ? Wrong(field, value, "at least 0") : absl::OkStatus();
 }
 
 // One text, or a list of them.
@@ -71,7 +69,7 @@ absl::Status ReadStop(const json::value& value, const std::string& field,
     out->emplace_back();
     return Read(value, field, &out->back());
   }
-  if (!value.is_array()) return Wrong(field, "text or a list of text");
+  if (!value.is_array()) return Wrong(field, value, "text or a list of text");
   for (std::size_t i = 0; i < value.as_array().size(); ++i) {
     out->emplace_back();
     RETURN_IF_ERROR(Read(value.as_array()[i], absl::StrCat(field, "[", i, "]"), &out->back()));
@@ -81,7 +79,7 @@ absl::Status ReadStop(const json::value& value, const std::string& field,
 
 absl::Status ReadIds(const json::value& value, const std::string& field,
                      std::vector<std::int32_t>* out) {
-  if (!value.is_array()) return Wrong(field, "a list of token ids");
+  if (!value.is_array()) return Wrong(field, value, "a list of token ids");
   for (std::size_t i = 0; i < value.as_array().size(); ++i) {
     out->push_back(0);
     RETURN_IF_ERROR(Read(value.as_array()[i], absl::StrCat(field, "[", i, "]"), &out->back()));
@@ -91,7 +89,7 @@ absl::Status ReadIds(const json::value& value, const std::string& field,
 
 absl::Status ReadBias(const json::value& value, const std::string& field,
                       std::map<std::int32_t, double>* out) {
-  if (!value.is_object()) return Wrong(field, "an object of token ids to numbers");
+  if (!value.is_object()) return Wrong(field, value, "an object of token ids to numbers");
   for (const auto& [key, bias] : value.as_object()) {
     std::int32_t token = 0;
     const std::string place = absl::StrCat(field, ".", std::string(key));
@@ -108,7 +106,7 @@ absl::Status ReadSeed(const json::value& value, const std::string& field,
     return absl::OkStatus();
   }
   const std::optional<std::int64_t> number = WholeNumber(value);
-  if (!number) return Wrong(field, "an integer");
+  if (!number) return Wrong(field, value, "an integer of 64 bits");
   *out = static_cast<std::uint64_t>(*number);
   return absl::OkStatus();
 }
@@ -116,7 +114,7 @@ absl::Status ReadSeed(const json::value& value, const std::string& field,
 // Of tokens, checked whether or not another name of the field counts.
 absl::Status ReadMost(const json::value& value, const std::string& field, int* out) {
   RETURN_IF_ERROR(Read(value, field, out));
-  return *out < 1 ? Wrong(field, "at least 1") : absl::OkStatus();
+  return *out < 1 ? Wrong(field, value, "at least 1") : absl::OkStatus();
 }
 
 absl::Status ReadPriority(const json::value& value, const std::string& field,
@@ -129,7 +127,7 @@ absl::Status ReadPriority(const json::value& value, const std::string& field,
   std::string name;
   RETURN_IF_ERROR(Read(value, field, &name));
   const auto found = names.find(name);
-  if (found == names.end()) return Wrong(field, "high, normal or low");
+  if (found == names.end()) return Wrong(field, value, "high, normal or low");
   *out = found->second;
   return absl::OkStatus();
 }
@@ -233,7 +231,7 @@ absl::Status ReadCalls(const json::object& object, const std::string& field,
 
 absl::Status ReadMessage(const json::value& value, const std::string& field, Reading* request) {
   const json::object* object = value.if_object();
-  if (object == nullptr) return Wrong(field, "an object with role and content");
+  if (object == nullptr) return Wrong(field, value, "an object with role and content");
   for (const auto& [key, other] : *object) {
     RETURN_IF_ERROR(CheckMessageField(AbslView(key), other, field));
   }
@@ -251,7 +249,7 @@ absl::Status ReadMessage(const json::value& value, const std::string& field, Rea
 }
 
 absl::Status ReadMessages(const json::value& value, const std::string& field, Reading* request) {
-  if (!value.is_array()) return Wrong(field, "a list of messages");
+  if (!value.is_array()) return Wrong(field, value, "a list of messages");
   for (std::size_t i = 0; i < value.as_array().size(); ++i) {
     RETURN_IF_ERROR(ReadMessage(value.as_array()[i], absl::StrCat(field, "[", i, "]"), request));
   }
@@ -260,7 +258,7 @@ absl::Status ReadMessages(const json::value& value, const std::string& field, Re
 
 absl::Status ReadStreamOptions(const json::value& value, const std::string& field,
                                Reading* request) {
-  if (!value.is_object()) return Wrong(field, "an object");
+  if (!value.is_object()) return Wrong(field, value, "an object");
   for (const auto& [key, option] : value.as_object()) {
     const std::string place = absl::StrCat(field, ".", std::string(key));
     if (key == "include_usage") {
@@ -397,7 +395,8 @@ absl::Status ReadField(const std::string& field, const json::value& value, Readi
 absl::Status ReadScoreField(const std::string& field, const json::value& value, Reading* request) {
   if (field == "choices") {
     std::vector<std::string> choices;
-    if (!value.is_array() || value.as_array().empty()) return Wrong(field, "a list of texts");
+    if (!value.is_array() || value.as_array().empty())
+      return Wrong(field, value, "a list of texts");
     RETURN_IF_ERROR(ReadStop(value, field, &choices));
     SetContinuations(std::move(choices), &request->call);
     return absl::OkStatus();

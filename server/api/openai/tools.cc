@@ -10,15 +10,12 @@
 #include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "server/api/openai/json_body.h"
 
 namespace llava::api {
 namespace {
 
 namespace json = boost::json;
-
-absl::Status Wrong(const std::string& field, absl::string_view expected) {
-  return FieldError(field, absl::StrCat("expected ", expected));
-}
 
 // An object that has no other members than those that are null.
 absl::Status CheckMembers(const json::object& object, const std::string& field,
@@ -49,7 +46,7 @@ absl::StatusOr<const json::object*> FunctionIn(const json::value& value, const s
   const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
   const bool typed = type == nullptr || *type == json::value("function");
   if (function == nullptr || !function->is_object() || !typed) {
-    return Wrong(field, R"({"type": "function", "function": {"name": ...}})");
+    return Wrong(field, value, R"({"type": "function", "function": {"name": ...}})");
   }
   RETURN_IF_ERROR(CheckMembers(*object, field, {"type", "function", more}));
   return &function->as_object();
@@ -85,7 +82,7 @@ json::object Begun(const CallDelta& delta) {
 }  // namespace
 
 absl::Status ReadTools(const json::value& value, const std::string& field, ToolUse* use) {
-  if (!value.is_array()) return Wrong(field, "a list of functions");
+  if (!value.is_array()) return Wrong(field, value, "a list of functions");
   for (std::size_t i = 0; i < value.as_array().size(); ++i) {
     const std::string place = absl::StrCat(field, "[", i, "]");
     ASSIGN_OR_RETURN(const json::object* object, FunctionIn(value.as_array()[i], place, ""));
@@ -109,14 +106,15 @@ absl::Status ReadToolChoice(const json::value& value, const std::string& field, 
     use->choice = ToolUse::Choice::kRequired;
     return ReadText(*function, "name", absl::StrCat(field, ".function"), true, &use->function);
   } else {
-    return Wrong(field, R"("none", "auto", "required" or {"type": "function", "function": ...})");
+    return Wrong(field, value,
+                 R"("none", "auto", "required" or {"type": "function", "function": ...})");
   }
   return absl::OkStatus();
 }
 
 absl::Status ReadToolCalls(const json::value& value, const std::string& field,
                            std::vector<model::ToolCall>* calls) {
-  if (!value.is_array()) return Wrong(field, "a list of calls");
+  if (!value.is_array()) return Wrong(field, value, "a list of calls");
   for (std::size_t i = 0; i < value.as_array().size(); ++i) {
     const json::value& item = value.as_array()[i];
     const std::string place = absl::StrCat(field, "[", i, "]");

@@ -61,5 +61,18 @@ TEST(JsonBodyTest, DepthIsBounded) {
               HasSubstr("too deep"));
 }
 
+TEST(JsonBody, AWrongValueIsNamedAndALongOneCut) {
+  const auto said = [](const boost::json::value& value) {
+    return std::string(Wrong("field", value, "text").message());
+  };
+  EXPECT_EQ(said(1e12), "field: is 1E12, expected text");
+  EXPECT_EQ(said(nullptr), "field: is null, expected text");
+  EXPECT_EQ(said(boost::json::array{1, 2}), "field: is a list, expected text");
+  EXPECT_EQ(said(boost::json::object{{"a", 1}}), "field: is an object, expected text");
+  EXPECT_EQ(said("short"), "field: is 'short', expected text");
+  EXPECT_EQ(said(boost::json::string(std::string(50, 'x'))),
+            "field: is '" + std::string(40, 'x') + "...', expected text");
+}
+
 }  // namespace
 }  // namespace llava::api
