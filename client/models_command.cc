@@ -59,8 +59,11 @@ std::string Line(const v1::ModelVersion& version) {
 }
 
 std::string Line(const v1::ModelAdapter& adapter) {
+  // A newer daemon may have states that have no name here.
   std::string state = v1::AdapterState_Name(adapter.state());
-  state = absl::AsciiStrToLower(state.substr(state.find("STATE_") + 6));
+  const std::size_t stem = state.find("STATE_");
+  state = stem == state.npos ? absl::StrCat("state ", static_cast<int>(adapter.state()))
+                             : absl::AsciiStrToLower(state.substr(stem + 6));
   std::string line = absl::StrFormat("adapter %s  %-8s  %s  rank %d  %.1f MB  of %s  %s",
                                      adapter.name(), state, TimeText(adapter.state_time()),
                                      adapter.rank(), static_cast<double>(adapter.bytes()) / 1e6,
