@@ -318,7 +318,8 @@ class AdapterCanaryTest : public AdapterTableTest {
                          &base_,
                          &clock_,
                          [this](const AdapterInfo& info) {
-                           if (info.state == AdapterState::kServing) served_.Push(std::string(info.dir));
+                           if (info.state == AdapterState::kServing)
+                             served_.Push(std::string(info.dir));
                          }};
 };
 
