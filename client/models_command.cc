@@ -30,9 +30,15 @@ struct Arguments {
   bool events = false;
 };
 
+// "live" of VERSION_STATE_LIVE. A newer daemon may have states that have no name here.
+std::string StateName(const std::string& name, int number) {
+  const std::size_t stem = name.find("STATE_");
+  if (stem == name.npos) return absl::StrCat("state ", number);
+  return absl::AsciiStrToLower(name.substr(stem + 6));
+}
+
 std::string StateName(v1::VersionState state) {
-  const std::string name = v1::VersionState_Name(state);
-  return absl::AsciiStrToLower(name.substr(name.find("STATE_") + 6));
+  return StateName(v1::VersionState_Name(state), static_cast<int>(state));
 }
 
 // 2026-01-31T12:00:00Z
@@ -59,8 +65,8 @@ std::string Line(const v1::ModelVersion& version) {
 }
 
 std::string Line(const v1::ModelAdapter& adapter) {
-  std::string state = v1::AdapterState_Name(adapter.state());
-  state = absl::AsciiStrToLower(state.substr(state.find("STATE_") + 6));
+  const std::string state =
+      StateName(v1::AdapterState_Name(adapter.state()), static_cast<int>(adapter.state()));
   std::string line = absl::StrFormat("adapter %s  %-8s  %s  rank %d  %.1f MB  of %s  %s",
                                      adapter.name(), state, TimeText(adapter.state_time()),
                                      adapter.rank(), static_cast<double>(adapter.bytes()) / 1e6,

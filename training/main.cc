@@ -16,6 +16,7 @@
 #include "training/commands/generate_command.h"
 #include "training/commands/pin_command.h"
 #include "training/commands/plan_command.h"
+#include "training/commands/merge_command.h"
 #include "training/commands/quantize_command.h"
 #include "training/commands/run_command.h"
 #include "training/commands/scenes_command.h"
@@ -42,6 +43,7 @@ int main(int argc, char** argv) {
   llava::training::AddGenerateCommand(app, &exit_code);
   llava::training::AddPinCommands(app, &exit_code);
   llava::training::AddPlanCommand(app, &exit_code);
+  llava::training::AddMergeCommand(app, &exit_code);
   llava::training::AddQuantizeCommand(app, &exit_code);
   llava::training::AddRunCommand(app, &exit_code);
   llava::training::AddScenesCommand(app, &exit_code);

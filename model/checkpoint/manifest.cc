@@ -243,6 +243,7 @@ std::string ManifestJson(const Manifest& manifest) {
                       {"evaluation", ScoresJson(manifest.evaluation)},
                       {"probes", probes}};
   if (!manifest.name.empty()) object["name"] = manifest.name;
+  if (!manifest.adapter.empty()) object["adapter"] = manifest.adapter;
   json::array exams;
   for (const Evaluation& exam : manifest.evaluations) {
     exams.push_back({{"benchmark", exam.benchmark},
@@ -272,6 +273,9 @@ absl::StatusOr<Manifest> ParseManifest(std::string_view text) {
   }
   if (object.contains("name")) {
     ASSIGN_OR_RETURN(manifest.name, String(object, "name", ""));
+  }
+  if (object.contains("adapter")) {
+    ASSIGN_OR_RETURN(manifest.adapter, String(object, "adapter", ""));
   }
   ASSIGN_OR_RETURN(manifest.parent, String(object, "parent", ""));
   ASSIGN_OR_RETURN(manifest.recipe, String(object, "recipe", ""));

@@ -54,9 +54,10 @@ struct Manifest {
   std::vector<ManifestFile> files;  // every file of the folder but the manifest, by path
   std::string name;                 // what the model is called; may be empty
   std::string parent;               // version of the weights it was trained from; may be empty
-  std::string recipe;               // the recipe's text; may be empty
-  std::string data_fingerprint;     // hex; may be empty
-  std::int64_t step = 0;            // of training, when it was written
+  std::string adapter;  // the digest of one that was added to the parent's weights; mostly empty
+  std::string recipe;   // the recipe's text; may be empty
+  std::string data_fingerprint;              // hex; may be empty
+  std::int64_t step = 0;                     // of training, when it was written
   std::map<std::string, double> evaluation;  // the first exam's scores: "colour": 0.98, ...
   std::vector<Evaluation> evaluations;       // all exams; empty in older manifests
   // Which of the weights that its training went through these are; empty: the last ones.

@@ -67,10 +67,11 @@ struct VisionConfig {
 struct RopeConfig {
   enum class Scaling {
     kNone,
-    kLinear,   // positions divided by `factor`
-    kDynamic,  // none within max_positions, which is not above original_max_positions
-    kLlama3,   // frequencies rescaled by wavelength
-    kYarn,     // the same by turns within original_max_positions; angles' cos and sin scaled
+    kLinear,    // positions divided by `factor`
+    kDynamic,   // none within max_positions, which is not above original_max_positions
+    kLlama3,    // frequencies rescaled by wavelength
+    kYarn,      // the same by turns within original_max_positions; angles' cos and sin scaled
+    kLongrope,  // each frequency divided by its own factor; cos and sin scaled
   };
   double theta = 10000.0;
   Scaling scaling = Scaling::kNone;
@@ -81,19 +82,34 @@ struct RopeConfig {
   // kYarn only.
   double beta_fast = 0;
   double beta_slow = 0;
-  double attention_factor = 1.0;
   bool truncate = true;
+  // kLongrope only: what frequency i is divided by up to original_max_positions, and beyond, where
+  // it is not used (see TextConfig::context_bound).
+  std::vector<double> short_factors = {};
+  std::vector<double> long_factors = {};
+  // kYarn and kLongrope: of cos and sin.
+  double attention_factor = 1.0;
+  // How many dimensions of a head are rotated, the first ones; even, 0: all.
+  int rotated = 0;
   // What the model was made for before it was scaled; 0 without scaling.
   int original_max_positions = 0;
 
   friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
 };
 
+// What the context ends at.
+enum class ContextBound {
+  kPositions,  // what the model was made for
+  kWindow,     // the sliding window, within which attention is full attention
+  kDynamic,    // where the scalings so called begin: beyond, a token's angles would depend on how
+  kLongrope,   // much is said after it
+};
+
 // A decoder of Llama's shape; what the families differ in are the settings below. SiLU-gated MLP.
 // num_heads is divisible by num_kv_heads; head_dim is even and at most kMaxHeadDim
 // (base/attention_limits.h).
 struct TextConfig {
-  std::string model_type = "llama";  // "llama", "mistral", "qwen2" or "qwen3"
+  std::string model_type = "llama";  // "llama", "mistral", "qwen2", "qwen3" or "phi3"
   int vocab_size = 0;                // rows of the embedding
   int hidden_size = 0;
   int intermediate_size = 0;
@@ -101,15 +117,17 @@ struct TextConfig {
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;
-  // Tokens, image tokens included: what max_position_embeddings and linear scaling make of it, not
+  // Tokens, image tokens included: what max_position_embeddings and the scaling make of it, not
   // above a sliding window.
   int max_positions = 0;
+  ContextBound context_bound = ContextBound::kPositions;
   double rms_norm_eps = 1e-6;
   RopeConfig rope;
   bool tie_embeddings = false;  // lm_head is the embedding table
   bool qkv_bias = false;        // of the projections to queries, keys and values
   bool output_bias = false;     // of attention's output projection
   bool mlp_bias = false;
+  bool fused = false;    // one matrix of queries, keys and values, one of gate and up
   bool qk_norm = false;  // RMSNorm of each head's query and key before their rotation
   int bos_token_id = 1;
   std::vector<int> eos_token_ids = {2};  // any of them ends an answer; empty: none does
@@ -235,6 +253,9 @@ absl::Status WriteConfig(const LlavaConfig& config, const std::string& dir);
 
 // The JSON text of config.json that WriteConfig writes.
 std::string ConfigJson(const LlavaConfig& config);
+
+// Why the context is no longer, for people: "its sliding window: ...", "" where nothing is to say.
+std::string_view ContextBoundText(ContextBound bound);
 
 // The name of the architecture in Hugging Face configurations: "llava_next".
 std::string_view ModelType(Architecture architecture);

@@ -54,6 +54,15 @@ boost::json::value RopeScaling(const RopeConfig& rope) {
                                  {"beta_slow", rope.beta_slow},
                                  {"truncate", rope.truncate},
                                  {"original_max_position_embeddings", rope.original_max_positions}};
+    case RopeConfig::Scaling::kLongrope:
+      return boost::json::object{
+          {"rope_type", "longrope"},
+          {"factor", rope.factor},
+          {"attention_factor", rope.attention_factor},
+          {"short_factor",
+           boost::json::array(rope.short_factors.begin(), rope.short_factors.end())},
+          {"long_factor", boost::json::array(rope.long_factors.begin(), rope.long_factors.end())},
+          {"original_max_position_embeddings", rope.original_max_positions}};
     case RopeConfig::Scaling::kLlama3:
       return boost::json::object{{"rope_type", "llama3"},
                                  {"factor", rope.factor},
@@ -69,6 +78,17 @@ boost::json::value RopeScaling(const RopeConfig& rope) {
 int UnscaledPositions(const TextConfig& t) {
   const bool linear = t.rope.scaling == RopeConfig::Scaling::kLinear;
   return linear ? t.rope.original_max_positions : t.max_positions;
+}
+
+// Without the key, some families have a window of 4096.
+void PutWindow(const TextConfig& t, boost::json::object& out) {
+  if (t.model_type != "llama") out["sliding_window"] = nullptr;
+  if (t.context_bound != ContextBound::kWindow) return;
+  out["sliding_window"] = t.max_positions;
+  if (t.model_type.starts_with("qwen")) {
+    out["use_sliding_window"] = true;
+    out["max_window_layers"] = 0;
+  }
 }
 
 boost::json::object Text(const LlavaConfig& config) {
@@ -92,8 +112,15 @@ boost::json::object Text(const LlavaConfig& config) {
                           {"bos_token_id", t.bos_token_id},
                           {"eos_token_id", Ids(t.eos_token_ids)},
                           {"pad_token_id", config.pad_token_id}};
-  if (t.model_type != "llama") out["sliding_window"] = nullptr;
-  if (UnscaledPositions(t) != t.max_positions) out["sliding_window"] = t.max_positions;
+  PutWindow(t, out);
+  if (t.rope.rotated != 0) {
+    // A little more: readers round head_dim times it down.
+    const double part = static_cast<double>(t.rope.rotated) / t.head_dim;
+    out["partial_rotary_factor"] = std::nextafter(part, 1.0);
+  }
+  if (t.rope.scaling == RopeConfig::Scaling::kLongrope) {
+    out["original_max_position_embeddings"] = t.rope.original_max_positions;
+  }
   if (!config.base_model.empty()) out["_name_or_path"] = config.base_model;
   return out;
 }

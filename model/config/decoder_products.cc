@@ -27,6 +27,11 @@ absl::Status CheckFits(std::span<const AdaptedProduct> adapted, const TextConfig
       return absl::FailedPreconditionError(absl::StrCat(
           "the adapter changes ", place, ", the model has ", text.num_layers, " layers"));
     }
+    if (text.fused && one.name != "self_attn.o_proj" && one.name != "mlp.down_proj") {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the adapter changes ", place, ", which the model, a ", text.model_type,
+          ", does not have: it has qkv_proj and gate_up_proj, which adapters cannot change here"));
+    }
     const auto found =
         absl::c_find_if(products, [&](const DecoderProduct& p) { return p.name == one.name; });
     if (found == products.end()) {

@@ -1,12 +1,12 @@
 #include "model/config/text_config.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/attention_limits.h"
 #include "model/config/config_fields.h"
+#include "model/config/rope_config.h"
 
 namespace llava::model {
 namespace {
@@ -21,119 +21,88 @@ struct Family {
   int num_kv_heads;  // 0: as many as heads
   int head_dim;      // 0: hidden_size / num_attention_heads
   int max_positions;
-  bool qkv_bias;         // always, whatever attention_bias says
-  bool qk_norm;          // always
-  int end_token;         // -1: none
-  bool asks_for_window;  // sliding_window counts only with use_sliding_window
+  bool qkv_bias;           // always, whatever attention_bias says
+  bool qk_norm;            // always
+  int end_token;           // -1: none
+  bool asks_for_window;    // sliding_window counts only with use_sliding_window
+  int window;              // 0: none
+  int original_positions;  // 0: as many as max_position_embeddings
+  bool fused;
 };
 constexpr Family kFamilies[] = {
-    {"llama", 32000, 11008, 0, 0, 2048, false, false, 2, false},
-    {"mistral", 32000, 14336, 8, 0, 4096 * 32, false, false, 2, false},
-    {"qwen2", 151936, 22016, 32, 0, 32768, true, false, -1, true},
-    {"qwen3", 151936, 22016, 32, 128, 32768, false, true, -1, true},
+    {"llama", 32000, 11008, 0, 0, 2048, false, false, 2, false, 0, 0, false},
+    {"mistral", 32000, 14336, 8, 0, 4096 * 32, false, false, 2, false, 4096, 0, false},
+    {"qwen2", 151936, 22016, 32, 0, 32768, true, false, -1, true, 4096, 0, false},
+    {"qwen3", 151936, 22016, 32, 128, 32768, false, true, -1, true, 4096, 0, false},
+    {"phi3", 32064, 8192, 0, 0, 4096, false, false, 32000, false, 0, 4096, true},
 };
 
 Family FamilyOf(JsonReader& reader, std::string_view model_type) {
   for (const Family& family : kFamilies) {
     if (family.model_type == model_type) return family;
   }
-  reader.Fail("model_type", "a supported language model (llama, mistral, qwen2, qwen3)");
+  reader.Fail("model_type", "a supported language model (llama, mistral, qwen2, qwen3, phi3)");
   return kFamilies[0];
 }
 
-void ReadLlama3(JsonReader& reader, RopeConfig& rope) {
-  rope.scaling = RopeConfig::Scaling::kLlama3;
-  rope.low_freq_factor = reader.Double("low_freq_factor", 0, 1e-6, 1e6);
-  rope.high_freq_factor = reader.Double("high_freq_factor", 0, 1e-6, 1e6);
-  if (rope.low_freq_factor <= 0) reader.Fail("low_freq_factor", "a positive number");
-  if (rope.high_freq_factor <= rope.low_freq_factor) {
-    reader.Fail("high_freq_factor", "a number above low_freq_factor");
+// Whether one of the layers that `layer_types` lists has the window.
+bool ListsWindow(JsonReader& reader) {
+  const boost::json::value& listed = *reader.Find("layer_types");
+  bool window = false;
+  bool known = listed.is_array();
+  for (std::size_t i = 0; known && i < listed.get_array().size(); ++i) {
+    const boost::json::value& type = listed.get_array()[i];
+    window = window || type == "sliding_attention";
+    known = type == "sliding_attention" || type == "full_attention";
   }
-}
-
-// modeling_rope_utils.py, _compute_yarn_parameters.
-void ReadYarn(JsonReader& reader, RopeConfig& rope) {
-  rope.scaling = RopeConfig::Scaling::kYarn;
-  rope.beta_fast = reader.Double("beta_fast", 32, 1e-6, 1e6);
-  rope.beta_slow = reader.Double("beta_slow", 1, 1e-6, 1e6);
-  rope.truncate = reader.Bool("truncate", true);
-  const auto scale = [&rope](double by) {
-    return rope.factor <= 1 ? 1.0 : 0.1 * by * std::log(rope.factor) + 1.0;
-  };
-  const double one = reader.Double("mscale", 0, 0, 1e6);
-  const double all = reader.Double("mscale_all_dim", 0, 0, 1e6);
-  const double otherwise = one != 0 && all != 0 ? scale(one) / scale(all) : scale(1);
-  rope.attention_factor = reader.Double("attention_factor", otherwise, 1e-6, 1e6);
-}
-
-void ReadRopeScaling(JsonReader reader, int max_positions, RopeConfig& rope) {
-  const std::string_view key = reader.Has("rope_type") ? "rope_type" : "type";
-  const std::string type = reader.String(key, "default");
-  if (type == "default") return;
-  rope.factor = reader.Double("factor", 1.0, 1.0, 1e6);
-  rope.original_max_positions =
-      IntOf(reader, "original_max_position_embeddings", max_positions, 1, kMaxPositions);
-  if (type == "linear") {
-    rope.scaling = RopeConfig::Scaling::kLinear;
-    rope.original_max_positions = max_positions;
-  } else if (type == "dynamic") {
-    rope.scaling = RopeConfig::Scaling::kDynamic;
-  } else if (type == "llama3") {
-    ReadLlama3(reader, rope);
-  } else if (type == "yarn") {
-    ReadYarn(reader, rope);
-  } else {
-    reader.Fail(key, "a supported scaling (default, linear, dynamic, llama3, yarn)");
-  }
-  if (!reader.Has("factor")) reader.Fail("factor", "a number");
-}
-
-// transformers 4: rope_theta and rope_scaling. transformers 5: both inside rope_parameters.
-RopeConfig ReadRope(JsonReader& reader, int max_positions) {
-  RopeConfig rope;
-  rope.theta = reader.Double("rope_theta", 10000.0, 1.0, 1e12);
-  if (reader.Has("rope_scaling"))
-    ReadRopeScaling(reader.Object("rope_scaling"), max_positions, rope);
-  if (reader.Has("rope_parameters")) {
-    JsonReader nested = reader.Object("rope_parameters");
-    rope.theta = nested.Double("rope_theta", rope.theta, 1.0, 1e12);
-    if (nested.Double("partial_rotary_factor", 1, 0, 1) != 1) {
-      nested.Fail("partial_rotary_factor", "1");
-    }
-    ReadRopeScaling(nested, max_positions, rope);
-  }
-  if (reader.Double("partial_rotary_factor", 1, 0, 1) != 1)
-    reader.Fail("partial_rotary_factor", "1");
-  return rope;
+  if (!known) reader.Fail("layer_types", "a list of full_attention and sliding_attention");
+  return window;
 }
 
 // Whether some layer attends to no more than the last `sliding_window` tokens.
 bool HasWindow(JsonReader& reader, const Family& family, int layers) {
   if (!family.asks_for_window) return true;
-  return reader.Bool("use_sliding_window", false) &&
-         IntOf(reader, "max_window_layers", 28, 0, kMaxLayers) < layers;
+  const bool may = reader.Bool("use_sliding_window", false);
+  if (reader.Has("layer_types")) {
+    const bool listed = ListsWindow(reader);
+    if (listed && !may) reader.Fail("layer_types", "full_attention without use_sliding_window");
+    return listed;
+  }
+  return may && IntOf(reader, "max_window_layers", 28, 0, kMaxLayers) < layers;
+}
+
+// Within its window, sliding-window attention is full attention: the window is kept by allowing no
+// longer context.
+void BoundByWindow(JsonReader& reader, const Family& family, TextConfig& t) {
+  if (!HasWindow(reader, family, t.num_layers)) return;
+  const bool by_default = !reader.Contains("sliding_window") && family.window != 0;
+  if (!by_default && !reader.Has("sliding_window")) return;
+  const int window = IntOf(reader, "sliding_window", family.window, 1, kMaxPositions);
+  if (window > t.max_positions) return;
+  t.max_positions = window;
+  t.context_bound = ContextBound::kWindow;
 }
 
 // Linear scaling makes the model see `factor` times the positions that its configuration counts
 // (vLLM, _get_and_verify_max_len), and yarn as many times what it was made for. Dynamic scaling
-// changes nothing up to what the configuration counts, and is used no further: beyond, the angles
-// of a token would depend on how much was said after it. Within its window, sliding-window
-// attention is full attention: the window is kept by allowing no longer context. Where the key is
-// missing, it is 4096, but for Llama, which has none.
-int MaxPositions(JsonReader& reader, bool has_window, bool is_llama, int unscaled,
-                 const RopeConfig& rope) {
+// changes nothing up to what the configuration counts, and longrope has one set of factors up to
+// what the model was made for; they are used no further: beyond, the angles of a token would
+// depend on how much was said after it.
+void SetContext(JsonReader& reader, const Family& family, int unscaled, TextConfig& t) {
+  const RopeConfig& rope = t.rope;
   double positions = unscaled;
   if (rope.scaling == RopeConfig::Scaling::kLinear) positions = unscaled * rope.factor;
-  if (rope.scaling == RopeConfig::Scaling::kDynamic) {
-    positions = std::min(unscaled, rope.original_max_positions);
-  }
   if (rope.scaling == RopeConfig::Scaling::kYarn) {
     positions = std::max(positions, rope.original_max_positions * rope.factor);
   }
-  const int bounded = static_cast<int>(std::min<double>(positions, kMaxPositions));
-  if (!has_window) return bounded;
-  const int no_window = is_llama || reader.Contains("sliding_window") ? kMaxPositions : 4096;
-  return std::min(bounded, IntOf(reader, "sliding_window", no_window, 1, kMaxPositions));
+  if (rope.scaling == RopeConfig::Scaling::kDynamic ||
+      rope.scaling == RopeConfig::Scaling::kLongrope) {
+    positions = std::min(unscaled, rope.original_max_positions);
+    t.context_bound = rope.scaling == RopeConfig::Scaling::kDynamic ? ContextBound::kDynamic
+                                                                    : ContextBound::kLongrope;
+  }
+  t.max_positions = static_cast<int>(std::min<double>(positions, kMaxPositions));
+  BoundByWindow(reader, family, t);
 }
 
 // The kernels of every device refuse other heads, so that a checkpoint with one is wrong here
@@ -171,6 +140,8 @@ void ReadBiases(JsonReader& reader, const Family& family, TextConfig& t) {
   t.output_bias = all;
   t.mlp_bias = reader.Bool("mlp_bias", false);
   t.qk_norm = family.qk_norm;
+  t.fused = family.fused;
+  if (t.fused && (all || t.mlp_bias)) reader.Fail(all ? "attention_bias" : "mlp_bias", "false");
 }
 
 void ReadEndTokens(JsonReader& reader, const Family& family, TextConfig& t) {
@@ -181,6 +152,20 @@ void ReadEndTokens(JsonReader& reader, const Family& family, TextConfig& t) {
 }
 
 }  // namespace
+
+std::string_view ContextBoundText(ContextBound bound) {
+  switch (bound) {
+    case ContextBound::kPositions:
+      return "";
+    case ContextBound::kWindow:
+      return "its sliding window, beyond which it is not computed";
+    case ContextBound::kDynamic:
+      return "where its dynamic scaling begins, beyond which it is not computed";
+    case ContextBound::kLongrope:
+      return "what it was made for before longrope, beyond which it is not computed";
+  }
+  return "";
+}
 
 TextConfig ReadTextConfig(JsonReader reader, std::string model_type) {
   TextConfig t;
@@ -194,9 +179,12 @@ TextConfig ReadTextConfig(JsonReader reader, std::string model_type) {
   const int unscaled =
       IntOf(reader, "max_position_embeddings", family.max_positions, 1, kMaxPositions);
   t.rms_norm_eps = reader.Double("rms_norm_eps", 1e-6, 1e-12, 1);
-  t.rope = ReadRope(reader, unscaled);
-  t.max_positions = MaxPositions(reader, HasWindow(reader, family, t.num_layers),
-                                 t.model_type == "llama", unscaled, t.rope);
+  const bool partial = t.model_type == "phi3";
+  t.rope = ReadRope(reader, {.positions = unscaled,
+                             .original_positions = family.original_positions,
+                             .head_dim = t.head_dim,
+                             .may_be_partial = partial});
+  SetContext(reader, family, unscaled, t);
   t.tie_embeddings = reader.Bool("tie_word_embeddings", false);
   ReadBiases(reader, family, t);
   ReadEndTokens(reader, family, t);

@@ -10,9 +10,9 @@
 
 namespace llava::model {
 
-// A text_config of `model_type`: llama, mistral, qwen2 or qwen3, the defaults those of its class in
-// transformers. Fails for another type, naming those that are supported, and for a setting that
-// the decoder does not have.
+// A text_config of `model_type`: llama, mistral, qwen2, qwen3 or phi3, the defaults those of its
+// class in transformers. Fails for another type, naming those that are supported, and for a setting
+// that the decoder does not have.
 TextConfig ReadTextConfig(JsonReader reader, std::string model_type);
 
 }  // namespace llava::model

@@ -52,13 +52,24 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
   const std::int64_t hidden = config.hidden_size;
   const std::int64_t queries = std::int64_t{config.num_heads} * config.head_dim;
   const std::int64_t keys = std::int64_t{config.num_kv_heads} * config.head_dim;
-  q_ = linear("self_attn.q_proj", queries, hidden, config.qkv_bias);
-  k_ = linear("self_attn.k_proj", keys, hidden, config.qkv_bias);
-  v_ = linear("self_attn.v_proj", keys, hidden, config.qkv_bias);
+  const std::int64_t inner = config.intermediate_size;
+  if (config.fused) {
+    const Linear qkv = linear("self_attn.qkv_proj", queries + 2 * keys, hidden, /*bias=*/false);
+    q_ = qkv.Rows(0, queries);
+    k_ = qkv.Rows(queries, keys);
+    v_ = qkv.Rows(queries + keys, keys);
+    const Linear gate_up = linear("mlp.gate_up_proj", 2 * inner, hidden, /*bias=*/false);
+    gate_ = gate_up.Rows(0, inner);
+    up_ = gate_up.Rows(inner, inner);
+  } else {
+    q_ = linear("self_attn.q_proj", queries, hidden, config.qkv_bias);
+    k_ = linear("self_attn.k_proj", keys, hidden, config.qkv_bias);
+    v_ = linear("self_attn.v_proj", keys, hidden, config.qkv_bias);
+    gate_ = linear("mlp.gate_proj", inner, hidden, config.mlp_bias);
+    up_ = linear("mlp.up_proj", inner, hidden, config.mlp_bias);
+  }
   o_ = linear("self_attn.o_proj", hidden, queries, config.output_bias);
-  gate_ = linear("mlp.gate_proj", config.intermediate_size, hidden, config.mlp_bias);
-  up_ = linear("mlp.up_proj", config.intermediate_size, hidden, config.mlp_bias);
-  down_ = linear("mlp.down_proj", hidden, config.intermediate_size, config.mlp_bias);
+  down_ = linear("mlp.down_proj", hidden, inner, config.mlp_bias);
   if (const auto packing = source.pack()) Pack(packing->layers);
 }
 

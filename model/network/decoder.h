@@ -1,7 +1,7 @@
 // The decoder of Llama (Touvron et al., arXiv 2302.13971; transformers' modeling_llama.py) and of
-// the families that differ from it in settings only (Mistral, Qwen2, Qwen3), over one flattened
-// batch: T tokens of any number of sequences, one after the other. Shape letters: T tokens, E
-// hidden size, H query heads, K key/value heads, D head size, V vocabulary.
+// the families that differ from it in settings only (Mistral, Qwen2, Qwen3, Phi-3), over one
+// flattened batch: T tokens of any number of sequences, one after the other. Shape letters: T
+// tokens, E hidden size, H query heads, K key/value heads, D head size, V vocabulary.
 #ifndef LLAVA_MODEL_NETWORK_DECODER_H_
 #define LLAVA_MODEL_NETWORK_DECODER_H_
 

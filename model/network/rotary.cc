@@ -3,6 +3,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/pow.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 
 #include <algorithm>
@@ -26,9 +27,9 @@ at::Tensor Llama3Scaled(const at::Tensor& frequencies, const RopeConfig& rope) {
 
 // YaRN (Peng et al., arXiv 2309.00071): as above, with a ramp over the dimensions between those
 // that turn beta_fast and beta_slow times within the original positions.
-at::Tensor YarnScaled(const at::Tensor& frequencies, const RopeConfig& rope, int head_dim) {
+at::Tensor YarnScaled(const at::Tensor& frequencies, const RopeConfig& rope, int rotated) {
   const auto dimension_of = [&](double turns) {
-    return head_dim * std::log(rope.original_max_positions / (turns * 2 * std::numbers::pi)) /
+    return rotated * std::log(rope.original_max_positions / (turns * 2 * std::numbers::pi)) /
            (2 * std::log(rope.theta));
   };
   double low = dimension_of(rope.beta_fast);
@@ -38,18 +39,18 @@ at::Tensor YarnScaled(const at::Tensor& frequencies, const RopeConfig& rope, int
     high = std::ceil(high);
   }
   low = std::max(low, 0.0);
-  high = std::min(high, head_dim - 1.0);
+  high = std::min(high, rotated - 1.0);
   if (low == high) high += 0.001;
   const at::Tensor ramp =
-      ((at::arange(head_dim / 2, at::TensorOptions().dtype(at::kFloat)) - low) / (high - low))
+      ((at::arange(rotated / 2, at::TensorOptions().dtype(at::kFloat)) - low) / (high - low))
           .clamp(0.0, 1.0);
   return frequencies * ((1 - ramp) + ramp / rope.factor);
 }
 
 at::Tensor Frequencies(const TextConfig& config) {
+  const int rotated = config.rope.rotated != 0 ? config.rope.rotated : config.head_dim;
   const at::Tensor exponents =
-      at::arange(0, config.head_dim, 2, at::TensorOptions().dtype(at::kLong)).to(at::kFloat) /
-      config.head_dim;
+      at::arange(0, rotated, 2, at::TensorOptions().dtype(at::kLong)).to(at::kFloat) / rotated;
   const at::Tensor frequencies = at::pow(config.rope.theta, exponents).reciprocal();
   switch (config.rope.scaling) {
     case RopeConfig::Scaling::kLinear:
@@ -57,7 +58,9 @@ at::Tensor Frequencies(const TextConfig& config) {
     case RopeConfig::Scaling::kLlama3:
       return Llama3Scaled(frequencies, config.rope);
     case RopeConfig::Scaling::kYarn:
-      return YarnScaled(frequencies, config.rope, config.head_dim);
+      return YarnScaled(frequencies, config.rope, rotated);
+    case RopeConfig::Scaling::kLongrope:
+      return frequencies / at::tensor(config.rope.short_factors, at::kFloat);
     case RopeConfig::Scaling::kNone:
     case RopeConfig::Scaling::kDynamic:  // none up to text.max_positions
       break;
@@ -77,8 +80,11 @@ RotaryAngles Rotary::Angles(const at::Tensor& positions_T) const {
 }
 
 at::Tensor Rotary::Rotate(const at::Tensor& x_THD, const RotaryAngles& angles) {
+  const std::int64_t half = angles.cos.size(-1);
+  if (x_THD.size(-1) > 2 * half) {
+    return at::cat({Rotate(x_THD.slice(-1, 0, 2 * half), angles), x_THD.slice(-1, 2 * half)}, -1);
+  }
   const at::Tensor x = x_THD.to(at::kFloat);
-  const std::int64_t half = x.size(-1) / 2;
   const at::Tensor first = x.slice(-1, 0, half);
   const at::Tensor second = x.slice(-1, half);
   return at::cat(
@@ -88,6 +94,11 @@ at::Tensor Rotary::Rotate(const at::Tensor& x_THD, const RotaryAngles& angles) {
 }
 
 void Rotary::RotateInPlace(const at::Tensor& x_THD, const RotaryAngles& angles) {
+  if (x_THD.size(-1) > 2 * angles.cos.size(-1)) {
+    const at::Tensor turned = x_THD.slice(-1, 0, 2 * angles.cos.size(-1));
+    turned.copy_(Rotate(turned, angles));
+    return;
+  }
   if (HasRowKernels(x_THD)) return RotateRows(x_THD, angles.cos, angles.sin);
   x_THD.copy_(Rotate(x_THD, angles));
 }

@@ -10,7 +10,8 @@
 
 namespace llava::model {
 
-// cos and sin of each token's angles, [T, 1, D / 2], fp32.
+// cos and sin of each token's angles, [T, 1, R / 2], fp32: of the first R dimensions of a head,
+// which are all but where RopeConfig::rotated says fewer. The others stay as they are.
 struct RotaryAngles {
   at::Tensor cos;
   at::Tensor sin;
@@ -31,7 +32,7 @@ class Rotary {
   static void RotateInPlace(const at::Tensor& x_THD, const RotaryAngles& angles);
 
  private:
-  at::Tensor frequencies_;  // [D / 2], fp32
+  at::Tensor frequencies_;  // [R / 2], fp32
   double scale_;            // of cos and sin
 };
 

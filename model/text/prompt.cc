@@ -156,11 +156,12 @@ absl::StatusOr<PromptTokens> BuildPrompt(std::span<const PromptPart> parts,
   RETURN_IF_ERROR(CheckTokenIds(prompt.ids, tokenizer, config));
   const std::int64_t size = std::max(least, static_cast<std::int64_t>(prompt.ids.size()));
   if (size >= config.text.max_positions) {
+    const std::string_view why = ContextBoundText(config.text.context_bound);
     return absl::InvalidArgumentError(
         absl::StrCat("prompt: expected fewer than ", config.text.max_positions,
-                     " tokens (the model's context, with room for an answer), found ",
-                     prompt.ids.empty() ? "at least " : "", size, ", of which ", image_tokens,
-                     " for ", images.size(), " images"));
+                     " tokens (the model's context", why.empty() ? "" : ": ", AbslView(why),
+                     ", with room for an answer), found ", prompt.ids.empty() ? "at least " : "",
+                     size, ", of which ", image_tokens, " for ", images.size(), " images"));
   }
   return prompt;
 }

@@ -80,7 +80,8 @@ struct App::Parts {
                  OnChange(info, cause);
                }),
         adapters({.max_adapters = static_cast<std::size_t>(config.max_adapters),
-                  .max_bytes = config.adapter_bytes},
+                  .max_bytes = config.adapter_bytes,
+                  .canary = ToRegistryOptions(config).canary},
                  &host, &models.directory(), clock,
                  [this](const registry::AdapterInfo& info) { OnChange(info); }),
         directory(&models.directory(), &adapters),
@@ -244,6 +245,7 @@ void App::Parts::OnChange(const registry::AdapterInfo& info) const {
   if (info.reason.empty()) {
     log->Info("adapter", std::move(fields));
   } else {
+    metrics.adapter_rejections.Increment();
     log->Warning("adapter", std::move(fields));
   }
 }

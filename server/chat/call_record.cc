@@ -54,8 +54,10 @@ void CallRecord::Add(const engine::Delta& delta) {
   watch_.Add(delta);
 }
 
-void CallRecord::Watch(const Digest& digest, bool has_logprobs) {
+void CallRecord::Watch(const Digest& digest, const std::optional<Digest>& with_adapter,
+                       bool has_logprobs) {
   watched_ = digest;
+  watched_adapter_ = with_adapter;
   watch_.set_has_logprobs(has_logprobs);
 }
 
@@ -80,8 +82,10 @@ void CallRecord::End(absl::Status status, const scheduling::Usage& usage) {
     NoteExemplars(usage, total);
   }
   if (!watched_) return;
-  const auto observation = watch_.Observe(status, usage);
-  if (observation) sinks_.models->Observe(*watched_, *observation);
+  auto observation = watch_.Observe(status, usage);
+  if (!observation) return;
+  observation->adapter = watched_adapter_;
+  sinks_.models->Observe(*watched_, *observation);
 }
 
 void CallRecord::Count(const absl::Status& status, const scheduling::Usage& usage, Duration total) {

@@ -47,8 +47,9 @@ class CallRecord {
   // A client that gives up at its deadline has not cancelled: that counts as DEADLINE_EXCEEDED.
   void End(absl::Status status, const scheduling::Usage& usage);
 
-  // The request has gone to an engine, and from here on its end tells something of the version.
-  void Watch(const Digest& digest, bool has_logprobs);
+  // The request has gone to an engine, and from here on its end tells something of the version, and
+  // of the adapter.
+  void Watch(const Digest& digest, const std::optional<Digest>& with_adapter, bool has_logprobs);
 
   // Filled in as they become known.
   std::string tenant;
@@ -75,6 +76,7 @@ class CallRecord {
   std::string reason_ = "none";  // how the last choice finished
   std::string text_;             // of the answers, when content is logged
   std::optional<Digest> watched_;
+  std::optional<Digest> watched_adapter_;
   AnswerWatch watch_;
   bool ended_ = false;
 };

@@ -367,7 +367,10 @@ void ChatRunner::Submit(Job& job) {
   engine::Submission submission = ToSubmission(job);
   // Answers that are given say nothing of the version that gives them.
   if (job.scored_tokens.empty()) {
-    job.record->Watch(job.model->digest, submission.request.sampling.top_logprobs >= 0);
+    const scheduling::Adapter* const adapter = job.model->adapter.get();
+    job.record->Watch(job.model->digest,
+                      adapter == nullptr ? std::nullopt : std::optional(adapter->digest()),
+                      submission.request.sampling.top_logprobs >= 0);
   }
   auto stream = Route(job.model->engines, submission.request)->Submit(std::move(submission));
   if (!stream.ok()) return Refuse(job, InMessages(job.call, stream.status()));

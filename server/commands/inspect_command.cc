@@ -135,12 +135,14 @@ void DescribeArchitecture(const model::LlavaConfig& config, Report& report) {
                        : " without the class token"));
   report.Line("projector", absl::StrCat(config.projector.depth, " linear layers, ",
                                         config.projector_input_size(), " -> ", text.hidden_size));
+  const std::string_view why = model::ContextBoundText(text.context_bound);
   report.Line(
       "language model",
       absl::StrCat(text.model_type, ", ", text.num_layers, " layers, ", text.hidden_size, " wide, ",
                    text.num_heads, " heads of ", text.head_dim, " (", text.num_kv_heads,
                    " for keys and values), inner ", text.intermediate_size, ", vocabulary ",
-                   text.vocab_size, ", context ", text.max_positions, " tokens"));
+                   text.vocab_size, ", context ", text.max_positions, " tokens",
+                   why.empty() ? "" : ": ", std::string(why)));
   DescribeTokens(config, report);
 }
 

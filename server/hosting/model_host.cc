@@ -91,10 +91,16 @@ absl::StatusOr<model::ChatTemplate> TemplateOfProbe(const std::string& dir,
   return named.status();
 }
 
+// An adapter is asked in the words of its model.
+absl::StatusOr<model::ChatTemplate> TemplateOfProbe(const Processor& processor,
+                                                    const model::Probe& probe) {
+  if (probe.chat_template == processor.chat_template().name()) return processor.chat_template();
+  return model::ChatTemplate::ByName(probe.chat_template);
+}
+
 absl::StatusOr<PreparedProbe> PrepareProbe(const std::string& dir, const model::Probe& probe,
-                                           const Processor& processor) {
-  ASSIGN_OR_RETURN(const model::ChatTemplate chat_template,
-                   TemplateOfProbe(dir, probe, processor.config()));
+                                           const Processor& processor,
+                                           const model::ChatTemplate& chat_template) {
   const model::ImageLimits limits;
   std::vector<std::string> files;
   model::ChatMessage message;
@@ -241,14 +247,18 @@ absl::Status ModelHost::CheckMemory(const std::string& dir, bool beside) const {
       " are available", beside ? "; with `reload: swap` the old version would go first" : ""));
 }
 
-absl::StatusOr<std::vector<PreparedProbe>> ModelHost::ReadProbes(const std::string& dir,
-                                                                 const Processor& processor) const {
+absl::StatusOr<std::vector<PreparedProbe>> ModelHost::ReadProbes(
+    const std::string& dir, const Processor& processor, const TemplateOf& template_of) const {
   std::vector<PreparedProbe> probes;
   ASSIGN_OR_RETURN(const auto manifest, ReadOptionalManifest(dir));
   if (!manifest) return probes;
   for (const model::Probe& probe : manifest->manifest.probes) {
     if (probe.greedy_ids.empty()) continue;
-    auto prepared = PrepareProbe(dir, probe, processor);
+    const auto prepare = [&]() -> absl::StatusOr<PreparedProbe> {
+      ASSIGN_OR_RETURN(const model::ChatTemplate chat_template, template_of(probe));
+      return PrepareProbe(dir, probe, processor, chat_template);
+    };
+    auto prepared = prepare();
     if (!prepared.ok()) {
       return Annotate(prepared.status(), absl::StrCat("probe \"", probe.prompt, "\""));
     }
@@ -275,7 +285,10 @@ absl::StatusOr<LoadedVersion> ModelHost::LoadModels(const std::string& dir, cons
   if (lease.ok()) loaded.claim = std::make_shared<model::VersionLease>(*std::move(lease));
   ASSIGN_OR_RETURN(loaded.processor,
                    Processor::Load(dir, config_.vision_tower, config_.chat_template));
-  ASSIGN_OR_RETURN(loaded.probes, ReadProbes(dir, *loaded.processor));
+  const auto template_of = [&](const model::Probe& probe) {
+    return TemplateOfProbe(dir, probe, loaded.processor->config());
+  };
+  ASSIGN_OR_RETURN(loaded.probes, ReadProbes(dir, *loaded.processor, template_of));
   last_.clear();
   for (const std::string& device : config_.devices) {
     const auto same = std::find(config_.devices.begin(), config_.devices.end(), device);
@@ -382,14 +395,25 @@ void ModelHost::Release(LoadedVersion version) {
 }
 
 // Beside what is served on CPUs memory_reserve_bytes stay free; a GPU says itself when it is full.
-absl::StatusOr<registry::LoadedAdapter> ModelHost::LoadAdapter(const std::string& dir,
-                                                               const model::TextConfig& text,
-                                                               std::int64_t max_bytes) {
+absl::StatusOr<registry::LoadedAdapter> ModelHost::LoadAdapter(
+    const std::string& dir, const Processor& processor, std::int64_t max_bytes,
+    const registry::ShouldContinue& should_continue) {
   const bool on_cpu =
       std::find(config_.devices.begin(), config_.devices.end(), "cpu") != config_.devices.end();
   const std::int64_t spare = AvailableMemory() - config_.memory_reserve_bytes;
   if (on_cpu && spare < max_bytes) max_bytes = std::max<std::int64_t>(0, spare);
-  return backend_->LoadAdapter(config_, dir, text, max_bytes);
+  ASSIGN_OR_RETURN(const auto manifest, ReadOptionalManifest(dir));
+  if (manifest) {
+    RETURN_IF_ERROR(model::VerifyFiles(
+        manifest->manifest, dir, [&should_continue](std::uint64_t) { return should_continue(); }));
+  }
+  ASSIGN_OR_RETURN(registry::LoadedAdapter loaded,
+                   backend_->LoadAdapter(config_, dir, processor.config().text, max_bytes));
+  const auto template_of = [&](const model::Probe& probe) {
+    return TemplateOfProbe(processor, probe);
+  };
+  ASSIGN_OR_RETURN(loaded.probes, ReadProbes(dir, processor, template_of));
+  return loaded;
 }
 
 void ModelHost::WithEngines(

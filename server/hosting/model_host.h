@@ -16,6 +16,8 @@
 #include "base/bounded_queue.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "model/checkpoint/manifest.h"
+#include "model/text/chat_template.h"
 #include "server/config/config.h"
 #include "server/engine/engine.h"
 #include "server/engine/observer.h"
@@ -46,9 +48,9 @@ class ModelHost final : public registry::ModelLoader, public registry::AdapterLo
   void Release(registry::LoadedVersion version) override;
 
   // Any thread, one at a time.
-  absl::StatusOr<registry::LoadedAdapter> LoadAdapter(const std::string& dir,
-                                                      const model::TextConfig& text,
-                                                      std::int64_t max_bytes) override;
+  absl::StatusOr<registry::LoadedAdapter> LoadAdapter(
+      const std::string& dir, const registry::Processor& processor, std::int64_t max_bytes,
+      const registry::ShouldContinue& should_continue) override;
 
   // Any thread. `look` sees the engines there are, which stay while it runs.
   void WithEngines(const std::function<void(const std::vector<engine::Engine*>&)>& look) const;
@@ -67,8 +69,10 @@ class ModelHost final : public registry::ModelLoader, public registry::AdapterLo
   bool Serving() const;
   absl::Status CheckIsThere(const std::string& dir, const Digest& version);
   absl::Status CheckMemory(const std::string& dir, bool beside) const;
+  using TemplateOf = std::function<absl::StatusOr<model::ChatTemplate>(const model::Probe&)>;
   absl::StatusOr<std::vector<registry::PreparedProbe>> ReadProbes(
-      const std::string& dir, const registry::Processor& processor) const;
+      const std::string& dir, const registry::Processor& processor,
+      const TemplateOf& template_of) const;
   // For the device of this index in the settings.
   absl::StatusOr<EngineDefaults> Choose(const registry::LoadedVersion& version,
                                         std::size_t index) const;

@@ -135,6 +135,9 @@ class Metrics {
              "Steps that began after a request was cancelled, or its client had gone, and before "
              "its KV blocks were free.",
              {0, 1, 2, 5, 10});
+  prometheus::Counter& adapter_rejections =
+      Total("llava_adapter_rejections_total",
+            "Adapters that could not be loaded, failed their probes or were worse as canaries.");
   prometheus::Counter& failed_steps = Total("llava_failed_steps_total", "Steps that failed.");
 
   prometheus::Gauge& kv_cache_usage = Now(

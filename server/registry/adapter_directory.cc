@@ -36,7 +36,7 @@ absl::StatusOr<Model> AdapterDirectory::Find(absl::string_view name, absl::strin
   absl::StatusOr<Model> model = base_->Find(name.substr(0, colon), key);
   if (!model.ok()) return model;
   const absl::string_view adapter = name.substr(colon + 1);
-  const auto serving = adapters_->Find(adapter);
+  const auto serving = adapters_->Find(adapter, key);
   if (!serving.ok()) return serving.status();
   const absl::Status follows = Follows(*serving, **model);
   if (follows.ok()) return With(*model, adapter, *serving);

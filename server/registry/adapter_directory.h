@@ -30,8 +30,9 @@ class AdapterDirectory final : public ModelDirectory {
                                                           absl::string_view key) override;
   std::vector<std::shared_ptr<const ServedModel>> List() override;
   bool AfterSwap(std::function<void()> then) override { return base_->AfterSwap(std::move(then)); }
-  bool IsJudging() override { return base_->IsJudging(); }
+  bool IsJudging() override { return base_->IsJudging() || adapters_->IsJudging(); }
   void Observe(const Digest& version, const Observation& observation) override {
+    if (observation.adapter) adapters_->Observe(*observation.adapter, observation);
     base_->Observe(version, observation);
   }
 

@@ -9,14 +9,19 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/status_macros.h"
 #include "model/config/decoder_products.h"
+#include "server/registry/probes.h"
 #include "server/registry/processor.h"
+#include "server/registry/version_directory.h"
 #include "server/scheduling/admission.h"
 
 namespace llava::registry {
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 64;
+// How often a canary is looked at that nobody asks.
+constexpr Duration kTimePasses = std::chrono::seconds(1);
 // How soon it is worth to ask again for an adapter that is being loaded: most take less.
 constexpr Duration kRetry = std::chrono::seconds(1);
 
@@ -46,6 +51,8 @@ const char* StateName(AdapterState state) {
       return "failed";
     case AdapterState::kDraining:
       return "draining";
+    case AdapterState::kCanary:
+      return "canary";
   }
   return "";
 }
@@ -90,26 +97,33 @@ void AdapterTable::Run() {
 
 std::optional<std::string> AdapterTable::AwaitJob() {
   MutexLock lock(&mutex_);
-  while (!stopping_ && (jobs_.empty() || !has_base_)) changed_.Wait(&mutex_);
+  while (!stopping_ && (jobs_.empty() || !has_base_)) {
+    const TimePoint now = clock_->Now();
+    JudgeAll(now);
+    if (HasCanary()) {
+      changed_.WaitUntil(&mutex_, now + kTimePasses);
+    } else {
+      changed_.Wait(&mutex_);
+    }
+  }
   if (stopping_) return std::nullopt;
   return jobs_.front();
 }
 
-// Of the live version. Without the lock, because letting go of a version may take the registry's.
-std::optional<model::TextConfig> AdapterTable::BaseText() {
+// The live version, or none. Not to be let go of under the lock: that may take the registry's.
+std::shared_ptr<const ServedModel> AdapterTable::Base() {
   const auto models = base_->List();
-  if (models.empty()) return std::nullopt;
-  return models.front()->processor->config().text;
+  return models.empty() ? nullptr : models.front();
 }
 
 void AdapterTable::LoadNow(const std::string& name) {
-  const std::optional<model::TextConfig> text = BaseText();
-  std::shared_ptr<std::optional<absl::Status>> job;
+  const std::shared_ptr<const ServedModel> base = Base();
+  Job job;
   std::string dir;
   std::int64_t room = 0;
   {
     MutexLock lock(&mutex_);
-    if (!text) {
+    if (base == nullptr) {
       has_base_ = false;  // until BaseChanged says otherwise
       return;
     }
@@ -117,22 +131,38 @@ void AdapterTable::LoadNow(const std::string& name) {
     const auto entry = entries_.find(name);
     if (entry == entries_.end() || entry->second.job == nullptr) return;  // was removed
     job = entry->second.job;
-    dir = entry->second.info.dir;
+    dir = entry->second.asked;
     room = options_.max_bytes - Bytes();
   }
   absl::StatusOr<LoadedAdapter> loaded = absl::InternalError("not loaded");
   try {
-    loaded = loader_->LoadAdapter(dir, *text, room);
+    loaded = LoadAndProbe(dir, *base, room, job);
   } catch (const std::bad_alloc&) {
     loaded = absl::ResourceExhaustedError("out of memory while reading an adapter");
   } catch (const std::exception& error) {
     loaded =
         absl::InternalError(absl::StrCat("unexpected while reading an adapter: ", error.what()));
   }
-  Finish(name, job, dir, std::move(loaded), *text);
+  Finish(name, job, std::move(loaded), base->processor->config().text);
 }
 
-void AdapterTable::Finish(const std::string& name, const Ticket& job, const std::string& dir,
+absl::StatusOr<LoadedAdapter> AdapterTable::LoadAndProbe(const std::string& dir,
+                                                         const ServedModel& base, std::int64_t room,
+                                                         const Job& job) {
+  const ShouldContinue should_continue = [this, &job]() -> absl::Status {
+    MutexLock lock(&mutex_);
+    if (stopping_) return Stopping();
+    return job->value_or(absl::OkStatus());
+  };
+  ASSIGN_OR_RETURN(LoadedAdapter loaded,
+                   loader_->LoadAdapter(dir, *base.processor, room, should_continue));
+  const ProbeRunner runner(clock_, &should_continue);
+  RETURN_IF_ERROR(runner.Run(loaded.probes, base.engines, base.digest, loaded.adapter));
+  loaded.probes.clear();
+  return loaded;
+}
+
+void AdapterTable::Finish(const std::string& name, const Job& job,
                           absl::StatusOr<LoadedAdapter> loaded, const model::TextConfig& text) {
   MutexLock lock(&mutex_);
   const auto found = entries_.find(name);
@@ -142,37 +172,105 @@ void AdapterTable::Finish(const std::string& name, const Ticket& job, const std:
   *std::exchange(entry.job, nullptr) = loaded.status();
   changed_.NotifyAll();
   if (!loaded.ok()) {
-    const bool has_old = entry.serving.loaded != nullptr;
-    SetState(entry, has_old ? AdapterState::kServing : AdapterState::kFailed,
-             has_old ? absl::StrCat("the one before is still served: ", dir, ": ",
-                                    loaded.status().message())
-                     : std::string(loaded.status().message()));
-    return;
+    return Reject(entry, entry.asked, std::string(loaded.status().message()));
   }
-  if (entry.serving.loaded != nullptr) Retire(entry);
-  entry.info.digest = loaded->adapter->digest().Hex();
-  entry.info.base = loaded->base;
-  entry.info.targets = loaded->targets;
-  entry.info.rank = loaded->rank;
-  entry.info.bytes = loaded->bytes;
-  entry.serving = {std::make_shared<const LoadedAdapter>(*std::move(loaded)), text};
-  SetState(entry, AdapterState::kServing, "");
+  Take(entry, *std::move(loaded), text);
 }
 
-void AdapterTable::SetState(Entry& entry, AdapterState state, std::string reason) {
-  entry.info.state = state;
-  entry.info.since_ms = clock_->UnixMillis();
-  entry.info.reason = std::move(reason);
-  if (on_change_) on_change_(entry.info);
+// It is served, or the canary of what is served and computes something else.
+void AdapterTable::Take(Entry& entry, LoadedAdapter loaded, const model::TextConfig& text) {
+  AdapterInfo info;
+  info.name = entry.info.name;
+  info.dir = entry.asked;
+  info.digest = loaded.adapter->digest().Hex();
+  info.base = loaded.base;
+  info.targets = loaded.targets;
+  info.rank = loaded.rank;
+  info.bytes = loaded.bytes;
+  if (entry.canary) {
+    Retire(entry.canary->info, entry.canary->serving);
+    entry.canary.reset();
+  }
+  const bool is_other = entry.serving.loaded != nullptr && info.digest != entry.info.digest;
+  Serving serving = {std::make_shared<const LoadedAdapter>(std::move(loaded)), text};
+  if (is_other && options_.canary.traffic > 0) {
+    entry.canary.emplace(
+        Canary{std::move(info), std::move(serving), CanaryJudge(options_.canary, clock_->Now())});
+    return SetState(entry.canary->info, AdapterState::kCanary, "");
+  }
+  if (entry.serving.loaded != nullptr) Retire(entry.info, entry.serving);
+  entry.info = std::move(info);
+  entry.serving = std::move(serving);
+  SetState(entry.info, AdapterState::kServing, "");
 }
 
-// What it has loaded drains.
-void AdapterTable::Retire(Entry& entry) {
-  Draining draining{entry.info, entry.serving.loaded->adapter};
-  draining.info.state = AdapterState::kDraining;
-  draining.info.since_ms = clock_->UnixMillis();
-  if (on_change_) on_change_(draining.info);
-  entry.serving = {};
+// What was to come is not served.
+void AdapterTable::Reject(Entry& entry, const std::string& dir, const std::string& reason) {
+  if (entry.serving.loaded == nullptr) {
+    return SetState(entry.info, AdapterState::kFailed, reason);
+  }
+  SetState(entry.info, AdapterState::kServing,
+           absl::StrCat("the one before is still served: ", dir, ": ", reason));
+}
+
+// REQUIRES: it has a canary.
+void AdapterTable::Judge(Entry& entry, TimePoint now) {
+  const Judgement judgement = entry.canary->judge.Judge(now);
+  if (judgement.verdict == Verdict::kWait) return;
+  Canary canary = *std::move(entry.canary);
+  entry.canary.reset();
+  if (judgement.verdict == Verdict::kRollBack) {
+    const std::string dir = canary.info.dir;
+    Retire(std::move(canary.info), canary.serving);
+    return Reject(entry, dir, judgement.reason);
+  }
+  Retire(entry.info, entry.serving);
+  entry.info = std::move(canary.info);
+  entry.serving = std::move(canary.serving);
+  SetState(entry.info, AdapterState::kServing, "");
+}
+
+void AdapterTable::JudgeAll(TimePoint now) {
+  for (auto& [name, entry] : entries_) {
+    if (entry.canary) Judge(entry, now);
+  }
+}
+
+bool AdapterTable::HasCanary() const {
+  return absl::c_any_of(entries_, [](const auto& one) { return one.second.canary.has_value(); });
+}
+
+bool AdapterTable::IsJudging() {
+  MutexLock lock(&mutex_);
+  return HasCanary();
+}
+
+void AdapterTable::Observe(const Digest& adapter, const Observation& observation) {
+  MutexLock lock(&mutex_);
+  for (auto& [name, entry] : entries_) {
+    if (!entry.canary) continue;
+    if (entry.canary->serving.loaded->adapter->digest() == adapter) {
+      entry.canary->judge.AddCanary(observation);
+    } else if (entry.serving.loaded->adapter->digest() == adapter) {
+      entry.canary->judge.AddLive(observation);
+    }
+    Judge(entry, clock_->Now());
+  }
+}
+
+void AdapterTable::SetState(AdapterInfo& info, AdapterState state, std::string reason) {
+  info.state = state;
+  info.since_ms = clock_->UnixMillis();
+  info.reason = std::move(reason);
+  if (on_change_) on_change_(info);
+}
+
+// It drains.
+void AdapterTable::Retire(AdapterInfo info, Serving& serving) {
+  info.reason.clear();
+  Draining draining{std::move(info), serving.loaded->adapter};
+  SetState(draining.info, AdapterState::kDraining, "");
+  serving = {};
   draining_.push_back(std::move(draining));
   DropDrained();
 }
@@ -186,6 +284,7 @@ std::int64_t AdapterTable::Bytes() {
   std::int64_t bytes = 0;
   for (const auto& [name, entry] : entries_) {
     if (entry.serving.loaded != nullptr) bytes += entry.info.bytes;
+    if (entry.canary) bytes += entry.canary->info.bytes;
   }
   for (const Draining& one : draining_) bytes += one.info.bytes;
   return bytes;
@@ -214,7 +313,7 @@ absl::StatusOr<AdapterTable::Ticket> AdapterTable::Load(const std::string& name,
   auto found = entries_.find(name);
   if (found != entries_.end() && found->second.job != nullptr) {
     return absl::FailedPreconditionError(
-        absl::StrCat("adapter: ", name, " is being loaded already, from ", found->second.info.dir));
+        absl::StrCat("adapter: ", name, " is being loaded already, from ", found->second.asked));
   }
   if (found == entries_.end()) {
     absl::Status room = MakeRoom();
@@ -223,9 +322,12 @@ absl::StatusOr<AdapterTable::Ticket> AdapterTable::Load(const std::string& name,
     found->second.info.name = name;
   }
   Entry& entry = found->second;
-  entry.info.dir = dir;
+  entry.asked = dir;
   entry.job = std::make_shared<std::optional<absl::Status>>();
-  if (entry.serving.loaded == nullptr) SetState(entry, AdapterState::kLoading, "");
+  if (entry.serving.loaded == nullptr) {
+    entry.info.dir = dir;
+    SetState(entry.info, AdapterState::kLoading, "");
+  }
   jobs_.push_back(name);
   changed_.NotifyAll();
   return Ticket(entry.job);
@@ -240,7 +342,7 @@ std::optional<absl::Status> AdapterTable::Await(const Ticket& ticket, TimePoint 
 }
 
 absl::Status AdapterTable::Remove(const std::string& name) {
-  Serving gone;  // dropped without the lock: that may free its memory
+  Serving gone, canary;  // dropped without the lock: that may free their memory
   MutexLock lock(&mutex_);
   const auto found = entries_.find(name);
   if (found == entries_.end()) {
@@ -252,30 +354,39 @@ absl::Status AdapterTable::Remove(const std::string& name) {
     std::erase(jobs_, name);
   }
   gone = entry.serving;
-  if (entry.serving.loaded != nullptr) Retire(entry);
+  if (entry.canary) {
+    canary = entry.canary->serving;
+    Retire(entry.canary->info, entry.canary->serving);
+  }
+  if (entry.serving.loaded != nullptr) Retire(entry.info, entry.serving);
   entries_.erase(found);
   changed_.NotifyAll();
   return absl::OkStatus();
 }
 
 std::vector<AdapterInfo> AdapterTable::List() {
-  const std::optional<model::TextConfig> text = BaseText();
+  const std::shared_ptr<const ServedModel> base = Base();
   MutexLock lock(&mutex_);
   DropDrained();
   std::vector<AdapterInfo> all;
   for (const auto& [name, entry] : entries_) {
     AdapterInfo& info = all.emplace_back(entry.info);
-    if (entry.serving.loaded == nullptr || !text) continue;
-    const absl::Status follows = model::CheckSameProducts(entry.serving.text, *text);
-    if (follows.ok()) continue;
-    info.state = AdapterState::kFailed;
-    info.reason = std::string(follows.message());
+    if (entry.serving.loaded != nullptr && base != nullptr) {
+      const absl::Status follows =
+          model::CheckSameProducts(entry.serving.text, base->processor->config().text);
+      if (!follows.ok()) {
+        info.state = AdapterState::kFailed;
+        info.reason = std::string(follows.message());
+      }
+    }
+    if (entry.canary) all.push_back(entry.canary->info);
   }
   for (const Draining& one : draining_) all.push_back(one.info);
   return all;
 }
 
-absl::StatusOr<AdapterTable::Serving> AdapterTable::Find(absl::string_view name) {
+absl::StatusOr<AdapterTable::Serving> AdapterTable::Find(absl::string_view name,
+                                                         absl::string_view key) {
   MutexLock lock(&mutex_);
   const auto found = entries_.find(std::string_view(name.data(), name.size()));
   if (found == entries_.end()) {
@@ -285,6 +396,7 @@ absl::StatusOr<AdapterTable::Serving> AdapterTable::Find(absl::string_view name)
                                             there.empty() ? "none: no adapter is served" : there));
   }
   const Entry& entry = found->second;
+  if (entry.canary && TrafficBucket(key) < options_.canary.traffic) return entry.canary->serving;
   if (entry.serving.loaded != nullptr) return entry.serving;
   if (entry.info.state == AdapterState::kFailed) {
     return absl::FailedPreconditionError(absl::StrCat(

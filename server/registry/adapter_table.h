@@ -30,6 +30,7 @@ enum class AdapterState : std::uint8_t {
   kServing,   // answers
   kFailed,    // could not be loaded
   kDraining,  // was removed or replaced, and still computes what it began
+  kCanary,    // answers some, beside the one in whose place it is to come
 };
 
 // "serving".
@@ -56,6 +57,8 @@ class AdapterTable {
   struct Options {
     std::size_t max_adapters = 64;                   // loaded or being loaded
     std::int64_t max_bytes = std::int64_t{1} << 30;  // in memory, draining ones too
+    // How one that replaces another is judged; with traffic 0 it replaces it at once.
+    CanaryOptions canary = {.traffic = 0};
   };
   using Ticket = std::shared_ptr<const std::optional<absl::Status>>;
   // Tells every change of a state under the table's lock: it must neither call back nor block.
@@ -78,8 +81,9 @@ class AdapterTable {
   // A version of the model may answer now that did not before. Does not block.
   void BaseChanged();
 
-  // Takes the adapter in `dir` in as `name`; of one that is served the new one takes the place when
-  // it is loaded, and if it cannot be, the old one stays. INVALID_ARGUMENT for a name that is none;
+  // Takes the adapter in `dir` in as `name`; of one that is served the new one is the canary when
+  // it is loaded and has answered its probes, and takes its place when it was not worse; else, and
+  // if it cannot be loaded, the old one stays. INVALID_ARGUMENT for a name that is none;
   // FAILED_PRECONDITION when it is being loaded already; RESOURCE_EXHAUSTED for too many;
   // UNAVAILABLE after Stop.
   absl::StatusOr<Ticket> Load(const std::string& name, const std::string& dir);
@@ -90,37 +94,61 @@ class AdapterTable {
   // From here on no request finds it; those that run on it end on it. NOT_FOUND.
   absl::Status Remove(const std::string& name);
 
-  // By name; draining ones last. What is served is failed here while the model's live version is
-  // one that it does not follow to: see AdapterDirectory.
+  // By name, a canary after the one in whose place it is to come; draining ones last. What is
+  // served is failed here while the model's live version is one that it does not follow to: see
+  // AdapterDirectory.
   std::vector<AdapterInfo> List();
 
   // NOT_FOUND names those that there are; UNAVAILABLE, with scheduling::RetryAfter, while it is
   // being loaded; FAILED_PRECONDITION when that failed. The reason is for operators: it has paths.
-  absl::StatusOr<Serving> Find(absl::string_view name);
+  // `key` decides who sees a canary, as in ModelDirectory.
+  absl::StatusOr<Serving> Find(absl::string_view name, absl::string_view key);
+
+  // Whether some adapter is compared with the one in whose place it is to come.
+  bool IsJudging();
+  // One finished answer of an adapter.
+  void Observe(const Digest& adapter, const Observation& observation);
 
   // Of those that are served.
   std::map<std::string, Serving> All();
 
  private:
+  using Job = std::shared_ptr<std::optional<absl::Status>>;
+  struct Canary {
+    AdapterInfo info;
+    Serving serving;
+    CanaryJudge judge;
+  };
   struct Entry {
     AdapterInfo info;
-    Serving serving;                                   // of nothing, until it is loaded
-    std::shared_ptr<std::optional<absl::Status>> job;  // while it is loaded
+    Serving serving;    // of nothing, until it is loaded
+    Job job;            // while one is loaded
+    std::string asked;  // its folder
+    std::optional<Canary> canary;
   };
   struct Draining {
     AdapterInfo info;
     std::weak_ptr<const scheduling::Adapter> adapter;
   };
 
-  std::optional<model::TextConfig> BaseText();
+  std::shared_ptr<const ServedModel> Base();
   void Run();
   std::optional<std::string> AwaitJob();
   void LoadNow(const std::string& name);
-  void Finish(const std::string& name, const Ticket& job, const std::string& dir,
-              absl::StatusOr<LoadedAdapter> loaded, const model::TextConfig& text);
-  void SetState(Entry& entry, AdapterState state, std::string reason)
+  absl::StatusOr<LoadedAdapter> LoadAndProbe(const std::string& dir, const ServedModel& base,
+                                             std::int64_t room, const Job& job);
+  void Finish(const std::string& name, const Job& job, absl::StatusOr<LoadedAdapter> loaded,
+              const model::TextConfig& text);
+  void Take(Entry& entry, LoadedAdapter loaded, const model::TextConfig& text)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Retire(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Reject(Entry& entry, const std::string& dir, const std::string& reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Judge(Entry& entry, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void JudgeAll(TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasCanary() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetState(AdapterInfo& info, AdapterState state, std::string reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Retire(AdapterInfo info, Serving& serving) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropDrained() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::int64_t Bytes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/digest.h"
 
 namespace llava::registry {
 
@@ -23,6 +24,7 @@ struct Observation {
   double first_token_seconds = 0;  // 0: none, or mostly spared by the prefix cache
   double next_token_seconds = 0;   // the mean of the answer's inter-token times; 0: none
   std::optional<double> mean_logprob = std::nullopt;  // of its tokens as the model saw them
+  std::optional<Digest> adapter = std::nullopt;       // that it was computed with
 };
 
 struct CanaryOptions {

@@ -4,7 +4,6 @@
 #define LLAVA_SERVER_REGISTRY_MODEL_LOADER_H_
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,18 +13,11 @@
 #include "base/digest.h"
 #include "server/engine/engine.h"
 #include "server/engine/executor.h"
+#include "server/registry/probes.h"
 #include "server/registry/processor.h"
 #include "server/registry/version_state.h"
-#include "server/scheduling/request.h"
 
 namespace llava::registry {
-
-// A question of the manifest, ready for an engine, and the ids that its answer must begin with.
-struct PreparedProbe {
-  std::string name;
-  scheduling::Request request;  // greedy; max_tokens is the number of expected ids
-  std::vector<std::int32_t> expected;
-};
 
 struct LoadedVersion {
   std::shared_ptr<const Processor> processor;
@@ -36,9 +28,6 @@ struct LoadedVersion {
   // What stays claimed while the version is loaded, such as a lease on its folder.
   std::shared_ptr<const void> claim;
 };
-
-// OK, or why to give up; asked now and then during something slow.
-using ShouldContinue = std::function<absl::Status()>;
 
 // Called by the registry's thread only, never by an engine's.
 class ModelLoader {

@@ -204,6 +204,8 @@ engine::TextDecoderFactory Processor::MakeDecoderFactory(std::vector<std::string
 
 const model::LlavaConfig& Processor::config() const { return parts_->config; }
 const model::Tokenizer& Processor::tokenizer() const { return parts_->tokenizer; }
+const model::ChatTemplate& Processor::chat_template() const { return parts_->chat_template; }
+
 model::CallFormat Processor::call_format() const { return parts_->chat_template.call_format(); }
 const std::vector<std::string>& Processor::warnings() const { return parts_->warnings; }
 

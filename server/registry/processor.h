@@ -81,6 +81,7 @@ class Processor {
 
   const model::LlavaConfig& config() const;
   const model::Tokenizer& tokenizer() const;
+  const model::ChatTemplate& chat_template() const;
   // How the model writes calls of functions of its own accord.
   model::CallFormat call_format() const;
   std::vector<std::int32_t> end_token_ids() const;

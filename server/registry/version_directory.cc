@@ -18,15 +18,14 @@ namespace {
 constexpr Duration kShortestRetry = std::chrono::seconds(1);
 constexpr Duration kLongestRetry = std::chrono::minutes(1);
 
-// Where a key stands between 0 and 1, always the same: keys below the canary's share see it.
+}  // namespace
+
 double TrafficBucket(absl::string_view key) {
   const Digest digest = Sha256Of({key.data(), key.size()});
   std::uint64_t bits;
   std::memcpy(&bits, digest.bytes.data(), sizeof(bits));
   return static_cast<double>(bits >> 11) * 0x1.0p-53;
 }
-
-}  // namespace
 
 VersionDirectory::VersionDirectory(std::string model_name, std::vector<std::string> model_aliases,
                                    const Clock* clock, OnAnswer on_answer)

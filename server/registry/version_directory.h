@@ -29,6 +29,9 @@ struct Routes {
   std::optional<Swap> swap = std::nullopt;
 };
 
+// Where a key stands between 0 and 1, always the same: keys below a canary's share see it.
+double TrafficBucket(absl::string_view key);
+
 // Thread-safe.
 class VersionDirectory final : public ModelDirectory {
  public:

@@ -8,7 +8,6 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
@@ -16,9 +15,6 @@
 
 namespace llava::registry {
 namespace {
-
-// A probe that takes longer says that the version cannot serve.
-constexpr Duration kProbeTimeout = std::chrono::minutes(2);
 
 // The status that an engine's thread gives to a Done.
 class EngineReply {
@@ -42,13 +38,6 @@ class EngineReply {
   std::optional<absl::Status> status_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Probes compare token ids, so nobody needs their text.
-class NoText final : public engine::TextDecoder {
- public:
-  Delta Push(std::int32_t) override { return {}; }
-  Delta Finish() override { return {}; }
-};
-
 // What has come of work that did not end by itself.
 WorkResult Failed(const Work& work, const absl::Status& status) {
   if (std::holds_alternative<IdentifyWork>(work)) return Identified{status, std::nullopt};
@@ -69,6 +58,7 @@ VersionWorker::VersionWorker(const RegistryOptions& options, ModelLoader* loader
       loader_(loader),
       clock_(clock),
       should_continue_(std::move(should_continue)),
+      probes_(clock_, &should_continue_),
       on_last_user_(std::move(on_last_user)) {}
 
 WorkResult VersionWorker::Perform(const Work& work) {
@@ -114,7 +104,8 @@ WorkResult VersionWorker::Do(const StageWork& work) {
       return StageDone{WarmUp(work.version, loaded->second), 0, nullptr};
     default: {
       LLAVA_CHECK(work.stage == VersionState::kProbing);
-      const absl::Status status = RunProbes(work.version, loaded->second);
+      const absl::Status status = probes_.Run(loaded->second.version.probes, loaded->second.engines,
+                                              work.version, /*adapter=*/nullptr);
       return StageDone{status, 0, status.ok() ? MakeServed(work.version, loaded->second) : nullptr};
     }
   }
@@ -161,45 +152,9 @@ absl::Status VersionWorker::WarmUp(const Digest& version, const Loaded& loaded) 
     request.version = version;
     request.prompt_ids = {1};
     request.sampling.max_tokens = 2;
-    RETURN_IF_ERROR(RunGreedy(*engine, std::move(request)).status());
+    RETURN_IF_ERROR(probes_.RunGreedy(*engine, std::move(request)).status());
   }
   return absl::OkStatus();
-}
-
-absl::Status VersionWorker::RunProbes(const Digest& version, const Loaded& loaded) {
-  for (engine::Engine* engine : loaded.engines) {
-    for (const PreparedProbe& probe : loaded.version.probes) {
-      scheduling::Request request = probe.request;
-      request.version = version;
-      ASSIGN_OR_RETURN(auto ids, RunGreedy(*engine, std::move(request)));
-      if (ids.size() > probe.expected.size()) ids.resize(probe.expected.size());
-      if (ids == probe.expected) continue;
-      return absl::FailedPreconditionError(absl::StrCat("probe \"", probe.name, "\" answered ids [",
-                                                        absl::StrJoin(ids, ", "), "], expected [",
-                                                        absl::StrJoin(probe.expected, ", "), "]"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<std::int32_t>> VersionWorker::RunGreedy(engine::Engine& engine,
-                                                                   scheduling::Request request) {
-  RETURN_IF_ERROR(should_continue_());
-  request.arrival = clock_->Now();
-  request.deadline = request.arrival + kProbeTimeout;
-  request.priority = scheduling::Priority::kLow;  // those who are being served go first
-  ASSIGN_OR_RETURN(
-      auto stream,
-      engine.Submit({std::move(request), {}, [] { return std::make_unique<NoText>(); }}));
-  std::vector<std::int32_t> ids;
-  while (auto event = stream.Pop()) {
-    if (auto* end = std::get_if<engine::End>(&*event)) {
-      if (!end->status.ok()) return end->status;
-      break;
-    }
-    for (const auto& token : std::get<engine::Delta>(*event).tokens) ids.push_back(token.token);
-  }
-  return ids;
 }
 
 std::shared_ptr<const ServedModel> VersionWorker::MakeServed(const Digest& version,

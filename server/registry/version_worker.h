@@ -15,6 +15,7 @@
 #include "base/digest.h"
 #include "server/engine/engine.h"
 #include "server/registry/model_loader.h"
+#include "server/registry/probes.h"
 #include "server/registry/version_loader.h"
 
 namespace llava::registry {
@@ -49,9 +50,6 @@ class VersionWorker {
   absl::Status AddToEngines(const Digest& version, Loaded* loaded);
   static void RemoveFromEngines(const Digest& version, Loaded* loaded);
   absl::Status WarmUp(const Digest& version, const Loaded& loaded);
-  absl::Status RunProbes(const Digest& version, const Loaded& loaded);
-  absl::StatusOr<std::vector<std::int32_t>> RunGreedy(engine::Engine& engine,
-                                                      scheduling::Request request);
   std::shared_ptr<const ServedModel> MakeServed(const Digest& version, const Loaded& loaded) const;
 
   const std::string model_name_;
@@ -60,6 +58,7 @@ class VersionWorker {
   ModelLoader* const loader_;
   const Clock* const clock_;
   const ShouldContinue should_continue_;
+  const ProbeRunner probes_;
   const OnLastUser on_last_user_;
   std::map<Digest, Loaded> loaded_;  // what engines hold
 };

@@ -22,7 +22,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import (AutoTokenizer, CLIPImageProcessorPil, CLIPVisionConfig, LlamaConfig, LlavaConfig,
                           LlavaForConditionalGeneration, LlavaNextConfig, LlavaNextForConditionalGeneration,
                           LlavaNextImageProcessorPil, LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration,
-                          LlavaOnevisionImageProcessorPil, MistralConfig, PreTrainedTokenizerFast, Qwen2Config,
+                          LlavaOnevisionImageProcessorPil, MistralConfig, Phi3Config, PreTrainedTokenizerFast, Qwen2Config,
                           Qwen3Config, SiglipVisionConfig, VipLlavaConfig, VipLlavaForConditionalGeneration)
 
 NEW_TOKENS = 32
@@ -38,6 +38,11 @@ CLIP = dict(hidden_size=40, intermediate_size=64, num_hidden_layers=4, num_atten
 SIGLIP = dict(hidden_size=36, intermediate_size=60, num_hidden_layers=3, num_attention_heads=3, image_size=SIDE,
               patch_size=14, vision_use_head=False)
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256, "rope_theta": 10000.0}
+# Every prompt with a picture, and what is generated after one without, is beyond the original context.
+YARN_BEYOND = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 32, "rope_theta": 10000.0}
+LINEAR_BEYOND = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
+LONGROPE = {"rope_type": "longrope", "short_factor": [1.0, 1.05, 1.3, 1.9, 2.6, 3.1],
+            "long_factor": [1.1, 2.0, 4.0, 8.0, 12.0, 16.0], "partial_rotary_factor": 0.75, "rope_theta": 10000.0}
 DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64, "rope_theta": 500000.0}
@@ -69,11 +74,13 @@ QUESTION = "What is in the picture?"
 
 def text_config(kind, **more):
     base = {**TEXT, **more}
-    if kind in ("llama", "mistral"):
+    if kind in ("llama", "mistral", "phi3"):
         base = {"vocab_size": 1024, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 1001, **base}
         if kind == "mistral":
             base["sliding_window"] = None
-        return {"llama": LlamaConfig, "mistral": MistralConfig}[kind](**base)
+        if kind == "phi3":  # has no head_dim of its own
+            del base["head_dim"]
+        return {"llama": LlamaConfig, "mistral": MistralConfig, "phi3": Phi3Config}[kind](**base)
     base = {"vocab_size": 416, "bos_token_id": 400, "eos_token_id": 402, "pad_token_id": 400, **base}
     return {"qwen2": Qwen2Config, "qwen3": Qwen3Config}[kind](**base)
 
@@ -100,6 +107,19 @@ def families():
         "llava_dynamic": (LlavaForConditionalGeneration,
                           LlavaConfig(vision_config=clip(), text_config=text_config("llama", rope_parameters=DYNAMIC),
                                       vision_feature_select_strategy="full", **wide)),
+        "llava_linear_beyond": (LlavaForConditionalGeneration,
+                                LlavaConfig(vision_config=clip(), vision_feature_layer=-2,
+                                            text_config=text_config("llama", rope_parameters=LINEAR_BEYOND,
+                                                                    max_position_embeddings=64), **wide)),
+        "llava_yarn_beyond": (LlavaForConditionalGeneration,
+                              LlavaConfig(vision_config=clip(), vision_feature_layer=-2,
+                                          text_config=text_config("llama", rope_parameters=YARN_BEYOND,
+                                                                  max_position_embeddings=256), **wide)),
+        "llava_phi3": (LlavaForConditionalGeneration,
+                       LlavaConfig(vision_config=clip(), vision_feature_layer=-2,
+                                   text_config=text_config("phi3", num_attention_heads=3, num_key_value_heads=1,
+                                                           rope_parameters=LONGROPE, max_position_embeddings=2048,
+                                                           original_max_position_embeddings=512), **wide)),
         "llava_qwen2": (LlavaForConditionalGeneration,
                         LlavaConfig(vision_config=siglip(), text_config=text_config("qwen2", tie_word_embeddings=True), vision_feature_layer=-1,
                                     vision_feature_select_strategy="full", tie_word_embeddings=True, **qwen)),

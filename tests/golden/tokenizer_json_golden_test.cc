@@ -4,6 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_join.h"
+#include "base/digest.h"
 #include "base/json_reader.h"
 #include "boost/json/parse.hpp"
 #include "boost/json/value_to.hpp"
@@ -93,6 +96,26 @@ TEST(TokenizerJsonGoldenTest, EncodesAndDecodesLikeTheReference) {
 TEST(TokenizerJsonGoldenTest, EncodesAndDecodesBytesLikeTheReference) {
   EXPECT_GT(Compare("/families/llava_qwen2/checkpoint/tokenizer.json", "/text/byte_level.jsonl"),
             1000);
+}
+
+// Scripts, code, emoji, white space and broken UTF-8 (scripts/tokenizer-corpus --golden), by the
+// golden checkpoint's tokenizer and by that of a Qwen2.
+TEST(TokenizerJsonGoldenTest, EncodesTheCorpusLikeTheReference) {
+  const Tokenizer marks = Build(*ReadJsonObject(kData + "/checkpoint/tokenizer.json"));
+  const Tokenizer byte_level =
+      Build(*ReadJsonObject(kData + "/families/llava_qwen2/checkpoint/tokenizer.json"));
+  const auto digest = [](const Tokenizer& tokenizer, const std::string& text) {
+    return Sha256Of(absl::StrJoin(tokenizer.Encode(text), " ")).Hex().substr(0, 16);
+  };
+  std::ifstream in(kData + "/text/corpus.jsonl");
+  int compared = 0;
+  for (std::string text; std::getline(in, text); ++compared) {
+    const json::object line = json::parse(text).as_object();
+    const std::string bytes = absl::HexStringToBytes(Text(line.at("bytes")));
+    EXPECT_EQ(digest(marks, bytes), Text(line.at("marks"))) << text;
+    EXPECT_EQ(digest(byte_level, bytes), Text(line.at("byte_level"))) << text;
+  }
+  EXPECT_EQ(compared, 2000);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 """LoRA adapters beside their model through llavad: the tokens of the merged model, alone and in a batch with others, over
 gRPC, HTTP and `generate`; how they come and go; what is refused."""
 import concurrent.futures
+import hashlib
 import json
 import os
 import shutil
@@ -137,7 +138,7 @@ class Adapters(unittest.TestCase):
         case = golden("llava_qwen2")["attention"][0]
         other = next(c for c in golden("llava_qwen2")["patterns"] if c["name"] == case["name"])
         own = next(c for c in base_cases("llava_qwen2") if c["name"] == case["name"])
-        with Daemon(checkpoint=folder, config=CONFIG + "max_adapters: 2\n", kv_cache="8MiB") as daemon, \
+        with Daemon(checkpoint=folder, config=CONFIG + "max_adapters: 2\ncanary_percent: 0\n", kv_cache="8MiB") as daemon, \
                 daemon.channel() as channel:
             stub = pb_grpc.ChatServiceStub(channel)
             with self.assertRaises(grpc.RpcError) as refused:
@@ -178,6 +179,91 @@ class Adapters(unittest.TestCase):
             self.assertIn("max_adapters", self.llava(daemon, "load-adapter", "c", str(path), code=2))
             totals = daemon.metrics()
             self.assertEqual(totals['llava_adapter_requests_total{adapter="first"}'], 4)
+
+    def published(self, name, probes, family="llava_qwen2"):
+        """The adapter with a manifest; `probes`: (case, ids that it is to begin with)."""
+        folder = self.copied(family, name)
+        (folder / "probes").mkdir()
+        listed = []
+        for case, ids in probes:
+            for image in case["images"]:
+                shutil.copy(FAMILIES / "images" / image, folder / "probes" / image)
+            listed.append({"prompt": case["question"], "images": [f"probes/{image}" for image in case["images"]],
+                           "chat_template": "chat_template.jinja", "greedy_ids": ids})
+        files = [{"path": str(file.relative_to(folder)), "size": file.stat().st_size,
+                  "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+                 for file in sorted(folder.rglob("*")) if file.is_file()]
+        manifest = {"format": 1, "files": files, "parent": "", "recipe": "", "data_fingerprint": "", "step": 0,
+                    "evaluation": {}, "probes": listed}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return folder
+
+    def test_probes_and_hashes(self):
+        cases = golden("llava_qwen2")
+        right = [(case, case["answer_ids"][:8]) for case in cases["attention"]]
+        wrong = right[:-1] + [(right[-1][0], [5] + right[-1][1][1:])]
+        with Daemon(checkpoint=hub_folder(self.root, "llava_qwen2"), config=CONFIG, kv_cache="8MiB") as daemon, \
+                daemon.channel() as channel:
+            models, stub = models_grpc.ModelServiceStub(channel), pb_grpc.ChatServiceStub(channel)
+
+            def load(path):
+                return models.LoadAdapter(models_pb.LoadAdapterRequest(name="a", path=str(path))).adapter
+
+            def refusal(path):
+                with self.assertRaises(grpc.RpcError) as refused:
+                    load(path)
+                return refused.exception.code(), refused.exception.details()
+
+            code, details = refusal(self.published("attention", wrong))
+            self.assertEqual(code, CODE.FAILED_PRECONDITION, details)
+            self.assertIn("probe", details)
+            self.assertIn("answered ids", details)
+            listed = models.List(models_pb.ListRequest()).adapters[0]
+            self.assertEqual(listed.state, models_pb.ADAPTER_STATE_FAILED)
+            self.assertIn("answered ids", listed.reason)
+            self.assertIn("answered ids", daemon.logged())
+            torn = self.published("attention", right)
+            with open(torn / "adapter_model.safetensors", "r+b") as file:
+                file.seek(-1, os.SEEK_END)
+                file.write(b"\x00")
+            self.assertEqual(refusal(torn)[0], CODE.DATA_LOSS)
+            self.assertEqual(daemon.metrics()["llava_adapter_rejections_total"], 2)
+            self.assertEqual(load(self.published("attention", right)).state, models_pb.ADAPTER_STATE_SERVING)
+            # What is served stays while another one is refused, and answers beside the canary of a good one.
+            self.assertEqual(refusal(self.published("patterns", wrong))[0], CODE.FAILED_PRECONDITION)
+            case = cases["attention"][0]
+            self.assertEqual(over_grpc(stub, case, "golden:a")[0], case["answer_ids"])
+
+    def test_a_canary(self):
+        cases = golden("llava_qwen2")
+        case = cases["attention"][0]
+        other = next(c for c in cases["patterns"] if c["name"] == case["name"])
+        config = CONFIG + "canary_percent: 50\ncanary_min_answers: 4\ncanary_answers: 6\ncanary_endless_percent: 100\n" \
+            "canary_slower_percent: 10000\ncanary_less_sure_percent: 99\n"
+        with Daemon(checkpoint=hub_folder(self.root, "llava_qwen2"), config=config, kv_cache="8MiB") as daemon, \
+                daemon.channel() as channel:
+            models, stub = models_grpc.ModelServiceStub(channel), pb_grpc.ChatServiceStub(channel)
+            path = str(FAMILIES / "llava_qwen2/adapters")
+            models.LoadAdapter(models_pb.LoadAdapterRequest(name="a", path=path + "/attention"))
+            taken = models.LoadAdapter(models_pb.LoadAdapterRequest(name="a", path=path + "/patterns")).adapter
+            self.assertEqual((taken.state, taken.path), (models_pb.ADAPTER_STATE_CANARY, path + "/patterns"))
+            self.assertIn("canary", self.llava(daemon, "list"))
+
+            def ask(number):
+                ids = over_grpc(stub, dict(case, question=case["question"] + " " * number), "golden:a")[0]
+                return len(ids)
+
+            def judged():
+                for number in range(8):
+                    ask(number + 8 * judged.rounds)
+                judged.rounds += 1
+                return [a.state for a in models.List(models_pb.ListRequest()).adapters] == [models_pb.ADAPTER_STATE_SERVING]
+
+            judged.rounds = 0
+            wait_until(judged, "the canary takes the place")
+            listed = models.List(models_pb.ListRequest()).adapters
+            self.assertEqual([a.path for a in listed], [path + "/patterns"])
+            self.assertEqual(over_grpc(stub, other, "golden:a")[0], other["answer_ids"])
 
     def test_what_is_refused(self):
         whole = self.copied()

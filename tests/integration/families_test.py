@@ -36,6 +36,45 @@ def hub_folder(root, name):
     return snapshot
 
 
+def chat_request(case):
+    """The case's question with its pictures, over gRPC."""
+    parts = [pb.MessagePart(image=png(image)) for image in case["images"]]
+    parts.append(pb.MessagePart(text=case["question"]))
+    return pb.ChatRequest(
+        return_token_ids=True,
+        messages=[pb.ChatMessage(role=pb.ROLE_USER, parts=parts)],
+        sampling=pb.SamplingOptions(max_tokens=len(case["answer_ids"]), temperature=0, ignore_eos=True))
+
+
+def ask_over_http(daemon, case):
+    """(status, answer)"""
+    content = [{"type": "image_url", "image_url": {
+        "url": "data:image/png;base64," + base64.b64encode(png(image)).decode()}} for image in case["images"]]
+    content.append({"type": "text", "text": case["question"]})
+    status, _, body = http(daemon, CHAT, {"messages": [{"role": "user", "content": content}], "temperature": 0,
+                                          "max_tokens": len(case["answer_ids"]), "ignore_eos": True})
+    return status, json.loads(body)
+
+
+def over_grpc(stub, case):
+    answer = stub.Chat(chat_request(case))
+    return list(answer.choices[0].token_ids), answer.usage.prompt_tokens, answer.choices[0].text
+
+
+def over_http(daemon, case):
+    status, answer = ask_over_http(daemon, case)
+    assert status == 200, answer
+    return answer["choices"][0]["message"]["content"], answer["usage"]["prompt_tokens"]
+
+
+def generate_command(folder, case):
+    command = [PROGRAM, "generate", folder, "--prompt", case["question"], "--json", "--ignore-eos",
+               "--dtype", "float32", "--max-tokens", str(len(case["answer_ids"]))]
+    for image in case["images"]:
+        command += ["--image", FAMILIES / "images" / image]
+    return command
+
+
 class FamiliesTest(unittest.TestCase):
     def check(self, name):
         with tempfile.TemporaryDirectory() as temporary:
@@ -50,11 +89,7 @@ class FamiliesTest(unittest.TestCase):
                 self.serves(daemon, name, cases)
 
     def generates(self, folder, case):
-        command = [PROGRAM, "generate", folder, "--prompt", case["question"], "--json", "--ignore-eos",
-                   "--dtype", "float32", "--max-tokens", str(len(case["answer_ids"]))]
-        for image in case["images"]:
-            command += ["--image", FAMILIES / "images" / image]
-        answer = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        answer = json.loads(subprocess.run(generate_command(folder, case), stdout=subprocess.PIPE, check=True).stdout)
         self.assertEqual(answer["prompt_ids"], case["prompt_ids"])
         self.assertEqual(answer["answer_ids"], case["answer_ids"])
 
@@ -64,7 +99,7 @@ class FamiliesTest(unittest.TestCase):
             for how in ("alone", "batched"):
                 asked = []
                 for case in cases:
-                    both = [pool.submit(self.over_grpc, stub, case), pool.submit(self.over_http, daemon, case)]
+                    both = [pool.submit(over_grpc, stub, case), pool.submit(over_http, daemon, case)]
                     if how == "alone":
                         concurrent.futures.wait(both)
                     asked.append((case, *both))
@@ -74,26 +109,6 @@ class FamiliesTest(unittest.TestCase):
                         self.assertEqual(ids, case["answer_ids"])
                         self.assertEqual(tokens, len(case["prompt_ids"]))
                         self.assertEqual(of_http.result(), (text, tokens))
-
-    def over_grpc(self, stub, case):
-        parts = [pb.MessagePart(image=png(image)) for image in case["images"]]
-        parts.append(pb.MessagePart(text=case["question"]))
-        request = pb.ChatRequest(
-            return_token_ids=True,
-            messages=[pb.ChatMessage(role=pb.ROLE_USER, parts=parts)],
-            sampling=pb.SamplingOptions(max_tokens=len(case["answer_ids"]), temperature=0, ignore_eos=True))
-        answer = stub.Chat(request)
-        return list(answer.choices[0].token_ids), answer.usage.prompt_tokens, answer.choices[0].text
-
-    def over_http(self, daemon, case):
-        content = [{"type": "image_url", "image_url": {
-            "url": "data:image/png;base64," + base64.b64encode(png(image)).decode()}} for image in case["images"]]
-        content.append({"type": "text", "text": case["question"]})
-        status, _, body = http(daemon, CHAT, {"messages": [{"role": "user", "content": content}], "temperature": 0,
-                                              "max_tokens": len(case["answer_ids"]), "ignore_eos": True})
-        answer = json.loads(body)
-        self.assertEqual(status, 200, answer)
-        return answer["choices"][0]["message"]["content"], answer["usage"]["prompt_tokens"]
 
 
 for family in sorted(path.parent.name for path in FAMILIES.glob("*/golden.json")):

@@ -281,9 +281,9 @@ grpc::Status GrpcModels::LoadAdapter(Call* call) {
         ASSIGN_OR_RETURN(const auto ticket, adapters_->Load(request.name(), request.path()));
         RETURN_IF_ERROR(AwaitAdapter(*call, ticket));
         for (const registry::AdapterInfo& info : adapters_->List()) {
-          if (info.name == request.name() && info.state == registry::AdapterState::kServing) {
-            Fill(info, response.mutable_adapter());
-          }
+          const bool answers = info.state == registry::AdapterState::kServing ||
+                               info.state == registry::AdapterState::kCanary;  // after it
+          if (info.name == request.name() && answers) Fill(info, response.mutable_adapter());
         }
         return absl::OkStatus();
       });

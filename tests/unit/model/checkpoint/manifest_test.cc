@@ -25,6 +25,7 @@ class ManifestTest : public ::testing::Test {
     manifest_.files = *DescribeFiles(dir_.path());
     manifest_.parent = std::string(64, 'a');
     manifest_.name = "llava-x";
+    manifest_.adapter = std::string(64, 'b');
     manifest_.recipe = "name: \"x\"\n";
     manifest_.data_fingerprint = "ff";
     manifest_.step = 12;

@@ -1,5 +1,6 @@
 // What config.h says of WriteConfig and ConfigJson.
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
@@ -55,6 +56,34 @@ TEST(ConfigWriteTest, MistralWithoutAWindowStaysSo) {
   LlavaConfig config = Golden();
   config.text.model_type = "mistral";
   config.text.max_positions = 10'000;
+  EXPECT_EQ(Reread(config), config);
+}
+
+TEST(ConfigWriteTest, AWindowStaysOne) {
+  LlavaConfig config = Golden();
+  for (const char* type : {"mistral", "qwen2"}) {
+    config.text.model_type = type;
+    config.text.qkv_bias = config.text.model_type == "qwen2";
+    config.text.max_positions = 30;
+    config.text.context_bound = ContextBound::kWindow;
+    EXPECT_EQ(Reread(config), config) << type;
+  }
+}
+
+TEST(ConfigWriteTest, LongropeIsReadAgain) {
+  LlavaConfig config = Golden();
+  config.text.model_type = "phi3";
+  config.text.fused = true;
+  config.text.max_positions = 30;
+  config.text.context_bound = ContextBound::kLongrope;
+  const int rotated = config.text.head_dim / 2;
+  config.text.rope = {.scaling = RopeConfig::Scaling::kLongrope,
+                      .factor = 3,
+                      .short_factors = std::vector<double>(rotated / 2, 1.5),
+                      .long_factors = std::vector<double>(rotated / 2, 2.5),
+                      .attention_factor = 1.25,
+                      .rotated = rotated,
+                      .original_max_positions = 30};
   EXPECT_EQ(Reread(config), config);
 }
 

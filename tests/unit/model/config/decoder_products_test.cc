@@ -42,6 +42,18 @@ TEST(DecoderProductsTest, AnAdapterFitsLayersAndShapes) {
   EXPECT_THAT(Misfit({1, "mlp.side_proj", 20, 12}), HasSubstr("does not have"));
 }
 
+TEST(DecoderProductsTest, PartsOfAFusedMatrixAreNotAdapted) {
+  TextConfig phi3 = Text();
+  phi3.model_type = "phi3";
+  phi3.fused = true;
+  const AdaptedProduct query = {0, "self_attn.q_proj", 20, 12};
+  const absl::Status fits = CheckFits({&query, 1}, phi3);
+  EXPECT_EQ(fits.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(fits.message()), HasSubstr("qkv_proj"));
+  const AdaptedProduct output = {0, "self_attn.o_proj", 12, 20};
+  EXPECT_TRUE(CheckFits({&output, 1}, phi3).ok());
+}
+
 TEST(DecoderProductsTest, VersionsOfTheSameProductsAreAlike) {
   TextConfig other = Text();
   other.vocab_size += 10;

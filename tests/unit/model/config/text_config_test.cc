@@ -1,6 +1,5 @@
 #include "model/config/text_config.h"
 
-#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -76,42 +75,49 @@ TEST(TextConfigTest, AWindowBoundsTheContextWhereLayersHaveOne) {
   EXPECT_EQ(positions("qwen2", R"("sliding_window": 100, "use_sliding_window": true,
                                   "max_window_layers": 32)"),
             900);  // no layer has it
+  const std::string listed = R"("sliding_window": 100, "use_sliding_window": true,
+                                "max_window_layers": 32, "layer_types": )";
+  EXPECT_EQ(positions("qwen2", (listed + R"(["full_attention", "sliding_attention"])").c_str()),
+            100);
+  EXPECT_EQ(positions("qwen3", (listed + R"(["full_attention"])").c_str()), 900);
+  EXPECT_EQ(positions("phi3", R"("sliding_window": 100)"), 100);
+  EXPECT_EQ(Config("phi3", R"({"max_position_embeddings": 9000})").max_positions, 9000);
 }
 
-TEST(TextConfigTest, ReadsEveryScalingOfPositions) {
-  const auto with = [](const char* scaling) {
-    return Config("llama", absl::StrCat(R"({"max_position_embeddings": 100, "rope_scaling": )",
-                                        scaling, "}"));
+TEST(TextConfigTest, SaysWhatTheContextEndsAt) {
+  const auto bound = [](const char* type, const char* json) {
+    return Config(type, json).context_bound;
   };
-  const TextConfig linear = with(R"({"type": "linear", "factor": 2.5})");
-  EXPECT_EQ(linear.rope.scaling, RopeConfig::Scaling::kLinear);
-  EXPECT_EQ(linear.max_positions, 250);
-  const TextConfig dynamic = with(R"({"rope_type": "dynamic", "factor": 4})");
-  EXPECT_EQ(dynamic.rope.scaling, RopeConfig::Scaling::kDynamic);
-  EXPECT_EQ(dynamic.max_positions, 100);
-  const TextConfig yarn = with(R"({"rope_type": "yarn", "factor": 4,
-                                   "original_max_position_embeddings": 50})");
-  EXPECT_EQ(yarn.rope.scaling, RopeConfig::Scaling::kYarn);
-  EXPECT_EQ(yarn.rope.original_max_positions, 50);
-  EXPECT_EQ(yarn.rope.beta_fast, 32);
-  EXPECT_EQ(yarn.rope.beta_slow, 1);
-  EXPECT_NEAR(yarn.rope.attention_factor, 0.1 * std::log(4.0) + 1, 1e-12);
-  EXPECT_EQ(yarn.max_positions, 200);
-  const TextConfig scaled = with(R"({"rope_type": "yarn", "factor": 4, "mscale": 2.0,
-                                     "mscale_all_dim": 0.5})");
-  EXPECT_NEAR(scaled.rope.attention_factor, (0.2 * std::log(4.0) + 1) / (0.05 * std::log(4.0) + 1),
-              1e-12);
-  EXPECT_EQ(
-      with(R"({"rope_type": "yarn", "factor": 4, "attention_factor": 1.5})").rope.attention_factor,
-      1.5);
+  EXPECT_EQ(bound("llama", "{}"), ContextBound::kPositions);
+  EXPECT_EQ(bound("mistral", R"({"sliding_window": null})"), ContextBound::kPositions);
+  EXPECT_EQ(bound("mistral", R"({"sliding_window": 9})"), ContextBound::kWindow);
+  EXPECT_EQ(bound("mistral", R"({"sliding_window": 99, "max_position_embeddings": 9})"),
+            ContextBound::kPositions);
+  EXPECT_EQ(bound("llama", R"({"rope_scaling": {"type": "dynamic", "factor": 2}})"),
+            ContextBound::kDynamic);
+  EXPECT_EQ(ContextBoundText(ContextBound::kPositions), "");
+  EXPECT_THAT(std::string(ContextBoundText(ContextBound::kWindow)), HasSubstr("sliding window"));
+}
+
+TEST(TextConfigTest, LayersThatSlideWithoutAWindowAreRefused) {
+  EXPECT_THAT(ReadOf("qwen2", R"({"layer_types": ["sliding_attention"]})").error,
+              HasSubstr("use_sliding_window"));
+  EXPECT_THAT(ReadOf("qwen3", R"({"layer_types": ["chunked_attention"]})").error,
+              HasSubstr("layer_types"));
+}
+
+TEST(TextConfigTest, Phi3HasFusedMatricesWithoutBiases) {
+  const TextConfig phi3 = Config("phi3", R"({"hidden_size": 3072})");
+  EXPECT_TRUE(phi3.fused);
+  EXPECT_EQ(phi3.vocab_size, 32064);
+  EXPECT_EQ(phi3.head_dim, 96);
+  EXPECT_THAT(phi3.eos_token_ids, ElementsAre(32000));
+  EXPECT_FALSE(Config("llama", "{}").fused);
+  EXPECT_THAT(ReadOf("phi3", R"({"attention_bias": true})").error, HasSubstr("attention_bias"));
 }
 
 TEST(TextConfigTest, WhatIsNotSupportedIsNamedWithWhatIs) {
-  EXPECT_THAT(ReadOf("phi3", "{}").error, HasSubstr("llama, mistral, qwen2, qwen3"));
-  EXPECT_THAT(ReadOf("llama", R"({"rope_scaling": {"rope_type": "longrope"}})").error,
-              HasSubstr("default, linear, dynamic, llama3, yarn"));
-  EXPECT_THAT(ReadOf("llama", R"({"rope_scaling": {"rope_type": "yarn"}})").error,
-              HasSubstr("factor"));
+  EXPECT_THAT(ReadOf("gemma", "{}").error, HasSubstr("llama, mistral, qwen2, qwen3, phi3"));
   EXPECT_THAT(ReadOf("qwen2", R"({"hidden_act": "gelu"})").error, HasSubstr("silu"));
   EXPECT_THAT(ReadOf("qwen2", R"({"num_key_value_heads": 5})").error,
               HasSubstr("num_key_value_heads"));

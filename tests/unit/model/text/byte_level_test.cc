@@ -67,6 +67,18 @@ TEST(ByteLevelTest, ComposesWhereTheFileSaysSo) {
   EXPECT_THAT(Ids(Make(false), decomposed), ElementsAre('e', 0xCC, 0x81));
 }
 
+// U+0C3C came with Unicode 14, U+11938 and its parts with 13.
+TEST(ByteLevelTest, WhatTheReferencesTablesDoNotHaveIsLeftAsItIs) {
+  const std::string iota = "\xCD\x85", acute = "\xCC\x81", nukta = "\xE0\xB0\xBC";
+  const ByteLevel vocabulary = Make(true);
+  EXPECT_EQ(Ids(vocabulary, iota + acute), Ids(vocabulary, acute + iota)) << "are put in order";
+  EXPECT_THAT(Ids(vocabulary, iota + nukta), ElementsAre(0xCD, 0x85, 0xE0, 0xB0, 0xBC));
+  EXPECT_THAT(Ids(vocabulary, "e" + nukta + acute),
+              ElementsAre('e', 0xE0, 0xB0, 0xBC, 0xCC, 0x81));
+  const std::string parts = "\xF0\x91\xA4\xB5\xF0\x91\xA4\xB0";
+  EXPECT_EQ(Ids(vocabulary, parts).size(), 8u);
+}
+
 TEST(ByteLevelTest, PiecesAreTheBytesTheyStandFor) {
   const ByteLevel vocabulary = Make(false);
   for (int byte = 0; byte < 256; ++byte) {

@@ -162,7 +162,7 @@ TEST_F(CallRecordTest, TheVersionIsJudgedOnlyOnWhatItGot) {
   Record()->End(absl::InternalError("before an engine had it"), {});
   EXPECT_TRUE(directory_.observed.empty());
   const auto record = Record();
-  record->Watch(Sha256Of("v1"), /*has_logprobs=*/false);
+  record->Watch(Sha256Of("v1"), Sha256Of("adapter"), /*has_logprobs=*/false);
   record->Add(Text("fine", scheduling::FinishReason::kLength));
   record->End(absl::OkStatus(), {.prompt_tokens = 7, .generated_tokens = 1});
   ASSERT_EQ(directory_.observed.size(), 1u);

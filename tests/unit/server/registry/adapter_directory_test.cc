@@ -65,6 +65,24 @@ TEST_F(AdapterDirectoryTest, AModelsOwnNameMayHaveAColon) {
   EXPECT_EQ(Found("llava:7b:blue")->name, "llava:7b:blue");
 }
 
+TEST_F(AdapterDirectoryTest, AnswersAreOfTheVersionAndOfTheAdapter) {
+  AdapterTable table({.canary = {.traffic = 1, .min_answers = 1, .enough_answers = 2}}, &loader_,
+                     &base_, &clock_, nullptr);
+  table.Start();
+  AdapterDirectory directory(&base_, &table);
+  for (const char* dir : {"old", "new"}) {
+    EXPECT_TRUE(table.Await(*table.Load("blue", dir), TimePoint::max())->ok());
+  }
+  EXPECT_EQ((*directory.Find("llava:blue", "any"))->adapter->digest(), Sha256Of("new"));
+  EXPECT_TRUE(directory.IsJudging());
+  for (int i = 0; i < 2; ++i) {
+    directory.Observe(Sha256Of("a"), {.adapter = Sha256Of("old")});
+    directory.Observe(Sha256Of("a"), {.adapter = Sha256Of("new")});
+  }
+  EXPECT_FALSE(directory.IsJudging());
+  EXPECT_EQ(base_.observed.size(), 4u);
+}
+
 TEST_F(AdapterDirectoryTest, FollowsToVersionsOfTheSameProducts) {
   base_.models = {ModelOf("b", ProcessorOf())};
   EXPECT_EQ(Found("llava:blue")->digest, Sha256Of("b"));

@@ -48,20 +48,25 @@ class FakeDirectory final : public ModelDirectory {
     if (!name.empty() && !models[0]->IsNamed(name)) return absl::NotFoundError("not served");
     return key == "canary" ? models.back() : models.front();
   }
-  std::vector<std::shared_ptr<const ServedModel>> List() override { return models; }
+  std::vector<std::shared_ptr<const ServedModel>> List() override {
+    if (before_list) before_list();
+    return models;
+  }
   bool AfterSwap(std::function<void()>) override { return false; }
   bool IsJudging() override { return models.size() > 1; }
   void Observe(const Digest& version, const Observation&) override { observed.push_back(version); }
 
   std::vector<std::shared_ptr<const ServedModel>> models;
   std::vector<Digest> observed;
+  std::function<void()> before_list;
 };
 
 // An adapter of 100 bytes, named by its folder; an error for the folder "bad".
 class FakeAdapterLoader final : public AdapterLoader {
  public:
-  absl::StatusOr<LoadedAdapter> LoadAdapter(const std::string& dir, const model::TextConfig&,
-                                            std::int64_t max_bytes) override {
+  absl::StatusOr<LoadedAdapter> LoadAdapter(const std::string& dir, const Processor&,
+                                            std::int64_t max_bytes,
+                                            const ShouldContinue&) override {
     if (before_load) before_load();
     if (dir == "bad") return absl::DataLossError("bad: is torn");
     if (max_bytes < 100) return absl::ResourceExhaustedError("too large");
@@ -69,10 +74,12 @@ class FakeAdapterLoader final : public AdapterLoader {
                          .base = "base",
                          .targets = "q_proj",
                          .rank = 4,
-                         .bytes = 100};
+                         .bytes = 100,
+                         .probes = probes};
   }
 
   std::function<void()> before_load;
+  std::vector<PreparedProbe> probes;  // of each
 };
 
 }  // namespace llava::registry
