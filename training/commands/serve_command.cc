@@ -26,6 +26,7 @@
 #include "rpc/tls_files.h"
 #include "training/commands/expose.h"
 #include "training/recipe/recipe.h"
+#include "training/service/job_inputs.h"
 #include "training/service/job_metrics.h"
 #include "training/service/job_runner.h"
 #include "training/service/job_store.h"
@@ -47,31 +48,59 @@ void Warn(const absl::Status& status) {
   if (!status.ok()) std::fprintf(stderr, "%s\n", MessageOf(status).c_str());
 }
 
+void Log(const boost::json::object& line) {
+  std::fprintf(stderr, "%s\n", boost::json::serialize(line).c_str());
+}
+
 // A line of JSON, as all others of the service.
 void LogGrpc(bool is_error, const std::string& place, const std::string& message) {
   if (!is_error) return;
-  const boost::json::object line = {
-      {"event", "grpc"}, {"place", place}, {"message", Utf8Repair(message)}};
-  std::fprintf(stderr, "%s\n", boost::json::serialize(line).c_str());
+  Log({{"event", "grpc"}, {"place", place}, {"message", Utf8Repair(message)}});
+}
+
+TriggerJobs JobsOf(const std::string& name, JobStore& store, JobRunner& runner) {
+  TriggerJobs jobs;
+  jobs.find = [&store](const std::string& fingerprint) {
+    return store.FindFingerprint(fingerprint);
+  };
+  jobs.newest = [&store, name] { return store.FindNewest(name); };
+  jobs.create = [&runner](const Job& job) { return runner.Create(job).status(); };
+  jobs.retry = [&runner](std::int64_t id) { return runner.Retry(id); };
+  jobs.handled = [&store, name] { return store.HandledMillis(name); };
+  jobs.set_handled = [&store, name](std::int64_t ms) { return store.SetHandledMillis(name, ms); };
+  jobs.known = [&store, name] { return store.KnownShards(name); };
+  jobs.quarantine = [&store, name](const std::string& sha256, const KnownShard& known) {
+    return store.RecordShard(name, sha256, known);
+  };
+  jobs.say = [name](const std::string& message) {
+    Log({{"event", "trigger"}, {"trigger", name}, {"message", message}});
+  };
+  return jobs;
 }
 
 // One look of every trigger; on the runner's thread.
 std::function<void(JobRunner&)> LookOfTriggers(const ServiceConfig& config, JobStore& store,
                                                const Clock& clock) {
-  auto triggers = std::make_shared<std::vector<Trigger>>();
-  for (const TriggerOptions& options : config.triggers) triggers->emplace_back(options);
+  auto triggers = std::make_shared<std::vector<std::pair<std::string, Trigger>>>();
+  for (const TriggerOptions& options : config.triggers) {
+    triggers->emplace_back(options.name, Trigger(options));
+  }
   return [triggers, &store, &clock](JobRunner& runner) {
-    TriggerJobs jobs;
-    jobs.find = [&store](const std::string& fingerprint) {
-      return store.FindFingerprint(fingerprint);
-    };
-    jobs.create = [&runner](const std::string& recipe, const std::string& creator,
-                            const std::string& fingerprint) {
-      return runner.Create(recipe, creator, fingerprint).status();
-    };
-    jobs.retry = [&runner](std::int64_t id) { return runner.Retry(id); };
-    for (Trigger& trigger : *triggers) Warn(trigger.Look(jobs, clock.UnixMillis()));
+    for (auto& [name, trigger] : *triggers) {
+      Warn(trigger.Look(JobsOf(name, store, runner), clock.UnixMillis()));
+    }
   };
+}
+
+// What a job of a trigger has learned is no longer new to that trigger.
+void RecordShards(const Job& job, JobStore& store) {
+  if (job.state != JobState::kSucceeded) return;
+  const auto inputs = ParseJobInputs(job.inputs);
+  Warn(inputs.status());
+  if (!inputs.ok()) return;
+  for (const Shard& shard : inputs->shards) {
+    if (shard.is_new) Warn(store.RecordShard(job.creator, shard.sha256, {}));
+  }
 }
 
 absl::StatusOr<rpc::Auth> ReadAuth(const ServiceConfig& config) {
@@ -109,6 +138,7 @@ absl::Status Serve(const std::string& file, const sigset_t& signals) {
   options.check_recipe = [](const std::string& recipe) {
     return ParseRecipe(recipe, "recipe").status();
   };
+  options.on_end = [&store](const Job& job) { RecordShards(job, *store); };
   JobRunner runner(*store, clock, std::move(options));
 
   rpc::CallGuard guard(&auth);

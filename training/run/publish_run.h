@@ -21,7 +21,7 @@ namespace llava::training {
 // training has come to.
 //
 // The version becomes the latest when every exam's required shares are reached and it is not worse
-// than the live version, which is what recipe.publish/latest names and is asked the same questions.
+// than the live version (LiveVersion(recipe.publish)), which is asked the same questions.
 // Else FinishedRun::rejected says why: it is published beside the others, `latest` stays, or (with
 // `on_fail: drop`) nothing is published and `version` is "".
 //

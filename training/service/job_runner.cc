@@ -19,6 +19,8 @@ namespace llava::training {
 namespace {
 
 constexpr std::size_t kMaxRecipeBytes = std::size_t{1} << 20;
+constexpr int kRejectedExitCode = 3;  // of llava-train run: trained, but not good enough
+constexpr char kLate[] = "was not done by its deadline";
 constexpr std::int64_t kProgressBytes = 16384;  // of the log's end that are searched for progress
 
 std::string LastLines(const std::string& path, std::int64_t bytes) {
@@ -95,8 +97,8 @@ void JobRunner::WaitForChange(std::int64_t seen, TimePoint deadline) {
   }
 }
 
-absl::StatusOr<Job> JobRunner::Create(const std::string& recipe, const std::string& creator,
-                                      const std::string& data_fingerprint) {
+absl::StatusOr<Job> JobRunner::Create(const Job& wanted) {
+  const std::string& recipe = wanted.recipe;
   if (recipe.empty() || recipe.size() > kMaxRecipeBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("recipe: has ", recipe.size(), " bytes, expected 1 to ", kMaxRecipeBytes));
@@ -110,9 +112,11 @@ absl::StatusOr<Job> JobRunner::Create(const std::string& recipe, const std::stri
   }
   Job job;
   job.recipe = recipe;
-  job.creator = creator;
+  job.creator = wanted.creator;
   job.created_ms = clock_.UnixMillis();
-  job.data_fingerprint = data_fingerprint;
+  job.data_fingerprint = wanted.data_fingerprint;
+  job.deadline_ms = wanted.deadline_ms;
+  job.inputs = wanted.inputs;
   auto stored = store_.Insert(std::move(job));
   Changed();
   Wake();
@@ -160,6 +164,22 @@ std::string JobRunner::Progress(std::int64_t id) const {
   });
 }
 
+std::int64_t JobRunner::LogSize(std::int64_t id) const {
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(JobFolder(id) + "/log", error);
+  return error ? 0 : static_cast<std::int64_t>(size);
+}
+
+std::string JobRunner::ReadLog(std::int64_t id, std::int64_t offset, std::int64_t most) const {
+  const std::int64_t size = std::min(LogSize(id) - offset, most);
+  std::ifstream file(JobFolder(id) + "/log", std::ios::binary);
+  if (size <= 0 || !file.seekg(offset)) return "";
+  std::string text(static_cast<std::size_t>(size), '\0');
+  file.read(text.data(), size);
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  return text;
+}
+
 void JobRunner::Loop() {
   for (;;) {
     {
@@ -167,7 +187,7 @@ void JobRunner::Loop() {
       if (stopping_) break;
     }
     Reap();
-    EndCancelled();
+    EndCancelledAndLate();
     StartQueued();
     if (options_.on_tick && clock_.Now() >= next_tick_) {
       options_.on_tick(*this);
@@ -237,7 +257,7 @@ void JobRunner::Reap() {
     if (clock_.Now() >= at->second.kill_at) at->second.process.Signal(SIGKILL);
     const std::optional<std::string> ended = at->second.process.Ended();
     if (ended) {
-      Ended(at->first, *ended);
+      Ended(at->first, at->second, *ended);
       at = running_.erase(at);
     } else {
       ++at;
@@ -245,31 +265,41 @@ void JobRunner::Reap() {
   }
 }
 
-void JobRunner::Ended(std::int64_t id, const std::string& how) {
+void JobRunner::Ended(std::int64_t id, const Running& running, const std::string& how) {
   const auto job = store_.Get(id);
   if (!job.ok()) return;
   if (how.empty()) {
     Finish(*job, JobState::kSucceeded, "");
   } else if (job->cancel_requested) {
     Finish(*job, JobState::kCancelled, "was cancelled");
+  } else if (running.is_late) {
+    Finish(*job, JobState::kFailed, kLate);
   } else if (!ending_) {  // else it goes on when the service is back
     const std::string last = LastLine(LastLines(JobFolder(id) + "/log", kProgressBytes),
                                       [](const std::string& line) { return !line.empty(); });
-    Finish(*job, JobState::kFailed, absl::StrCat(how, last.empty() ? "" : ": ", last));
+    const bool rejected = running.process.exit_code() == kRejectedExitCode;
+    Finish(*job, rejected ? JobState::kRejected : JobState::kFailed,
+           absl::StrCat(rejected ? "" : how, rejected || last.empty() ? "" : ": ", last));
   }
 }
 
-void JobRunner::EndCancelled() {
+void JobRunner::EndCancelledAndLate() {
   const auto unfinished = store_.Unfinished();
   if (!unfinished.ok()) return;
   for (const Job& job : *unfinished) {
-    if (!job.cancel_requested) continue;
+    const bool late = job.deadline_ms != 0 && clock_.UnixMillis() >= job.deadline_ms;
+    if (!job.cancel_requested && !late) continue;
     const auto found = running_.find(job.id);
     if (found == running_.end()) {
-      Finish(job, JobState::kCancelled, "was cancelled");
+      if (job.cancel_requested) {
+        Finish(job, JobState::kCancelled, "was cancelled");
+      } else {
+        Finish(job, JobState::kFailed, kLate);
+      }
     } else if (found->second.kill_at == TimePoint::max()) {
       found->second.process.Signal(SIGTERM);
       found->second.kill_at = clock_.Now() + options_.grace;
+      found->second.is_late = late;
     }
   }
 }
@@ -278,6 +308,7 @@ void JobRunner::Finish(Job job, JobState state, const std::string& message) {
   job.state = state;
   job.message = message;
   job.ended_ms = clock_.UnixMillis();
+  if (options_.on_end) options_.on_end(job);
   // Should this fail, the job stays as it was and is run once more after a restart.
   static_cast<void>(store_.Update(job));
   Changed();

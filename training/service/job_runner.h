@@ -33,10 +33,14 @@ struct JobRunnerOptions {
   std::function<void(JobRunner&)> on_tick = nullptr;  // on the runner's thread, every interval
   // Whether a job may be made of this text; its error is Create's. Any thread.
   std::function<absl::Status(const std::string& recipe)> check_recipe = nullptr;
+  // A job has ended and is about to be stored so; on the runner's thread. After a crash it may come
+  // again.
+  std::function<void(const Job& job)> on_end = nullptr;
 };
 
 // Create to Delete are thread-safe. Jobs that ran when the process ended start again, before those
-// that wait: their training goes on from its last save.
+// that wait: their training goes on from its last save. A job that is past its deadline is ended at
+// the next tick at the latest, and fails.
 class JobRunner {
  public:
   // `store` and `clock` outlive this. Starts the thread.
@@ -44,10 +48,10 @@ class JobRunner {
   // Ends the children (SIGTERM, then SIGKILL) but not their jobs, and joins.
   ~JobRunner();
 
+  // Stores a job of `wanted`'s recipe, creator, fingerprint, inputs and deadline.
   // RESOURCE_EXHAUSTED: too many unfinished jobs. INVALID_ARGUMENT: an empty or too long recipe, or
   // one that check_recipe refuses.
-  absl::StatusOr<Job> Create(const std::string& recipe, const std::string& creator,
-                             const std::string& data_fingerprint);
+  absl::StatusOr<Job> Create(const Job& wanted);
   absl::StatusOr<Job> Cancel(std::int64_t id);
   // Queues a failed job again. FAILED_PRECONDITION: it did not fail.
   absl::Status Retry(std::int64_t id);
@@ -58,6 +62,11 @@ class JobRunner {
   std::string Progress(std::int64_t id) const;
   std::string JobFolder(std::int64_t id) const;
 
+  // What the job's processes have printed: its size in bytes, and at most `most` bytes from
+  // `offset` on; 0 and "" where there is nothing (yet).
+  std::int64_t LogSize(std::int64_t id) const;
+  std::string ReadLog(std::int64_t id, std::int64_t offset, std::int64_t most) const;
+
   // Counts changes of jobs. WaitForChange returns when the count is no longer `seen`, or at
   // `deadline`, or when the runner stops.
   std::int64_t changes();
@@ -67,14 +76,15 @@ class JobRunner {
   struct Running {
     ChildProcess process;
     TimePoint kill_at = TimePoint::max();  // after it was asked to end
+    bool is_late = false;                  // that was because of its deadline
   };
 
   void Loop();
   void StartQueued();
   absl::Status Start(Job job);
   void Reap();
-  void Ended(std::int64_t id, const std::string& how);
-  void EndCancelled();
+  void Ended(std::int64_t id, const Running& running, const std::string& how);
+  void EndCancelledAndLate();
   void Poll();
   void StopChildren();
   void Finish(Job job, JobState state, const std::string& message);

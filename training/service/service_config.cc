@@ -2,11 +2,42 @@
 
 #include <filesystem>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/strict_yaml.h"
 
 namespace llava::training {
 namespace {
+
+// A duration such as 30m, at least a second and at most a year.
+void ReadDuration(StrictYaml& yaml, const char* key, std::int64_t* ms) {
+  std::string text;
+  yaml.Optional(key, &text);
+  if (!yaml.Has(key)) return;
+  absl::Duration duration;
+  if (!absl::ParseDuration(text, &duration) || duration < absl::Seconds(1) ||
+      duration > absl::Hours(366 * 24)) {
+    yaml.Fail(key, absl::StrCat("is '", text, "', expected a duration such as 90s, 30m or 5h"));
+    return;
+  }
+  *ms = absl::ToInt64Milliseconds(duration);
+}
+
+void ReadSchedule(StrictYaml& yaml, TriggerOptions* trigger) {
+  std::string cron;
+  std::string time_zone = "UTC";
+  yaml.Optional("cron", &cron);
+  yaml.Optional("time_zone", &time_zone);
+  if (!yaml.Has("cron")) {
+    if (yaml.Has("time_zone")) yaml.Fail("time_zone", "has no meaning without cron");
+    return;
+  }
+  auto schedule = CronSchedule::Parse(cron, time_zone);
+  if (!schedule.ok()) return yaml.Fail("cron", MessageOf(schedule.status()));
+  trigger->schedule = *std::move(schedule);
+}
 
 void ReadTrigger(StrictYaml& yaml, ServiceConfig* config) {
   TriggerOptions trigger;
@@ -17,9 +48,17 @@ void ReadTrigger(StrictYaml& yaml, ServiceConfig* config) {
   yaml.Optional("trigger_file", &trigger.trigger_file);
   yaml.Optional("published", &trigger.published);
   yaml.Optional("retries", &trigger.retries);
-  yaml.Optional("retry_seconds", &trigger.retry_seconds);
+  yaml.Optional("min_new_rows", &trigger.min_new_rows);
   if (trigger.retries < 0) yaml.Fail("retries", "expected at least 0");
-  if (trigger.retry_seconds < 1) yaml.Fail("retry_seconds", "expected at least 1");
+  if (trigger.min_new_rows < 0) yaml.Fail("min_new_rows", "expected at least 0");
+  ReadDuration(yaml, "backoff", &trigger.backoff_ms);
+  ReadDuration(yaml, "deadline", &trigger.deadline_ms);
+  ReadSchedule(yaml, &trigger);
+  for (const TriggerOptions& other : config->triggers) {
+    if (other.name == trigger.name) {
+      yaml.Fail("name", absl::StrCat("is '", trigger.name, "', as that of another trigger"));
+    }
+  }
   config->triggers.push_back(std::move(trigger));
 }
 
@@ -65,6 +104,7 @@ absl::StatusOr<ServiceConfig> ReadServiceConfig(const std::string& file) {
     MakeAbsolute(folder, path);
   }
   for (TriggerOptions& trigger : config.triggers) {
+    trigger.scratch = config.folder;
     for (std::string* path :
          {&trigger.watch, &trigger.recipe, &trigger.trigger_file, &trigger.published}) {
       MakeAbsolute(folder, path);
