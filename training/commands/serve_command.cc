@@ -26,10 +26,10 @@
 #include "rpc/tls_files.h"
 #include "training/commands/expose.h"
 #include "training/recipe/recipe.h"
-#include "training/service/job_inputs.h"
 #include "training/service/job_metrics.h"
 #include "training/service/job_runner.h"
 #include "training/service/job_store.h"
+#include "training/service/nights.h"
 #include "training/service/service_config.h"
 #include "training/service/training_service.h"
 
@@ -92,17 +92,6 @@ std::function<void(JobRunner&)> LookOfTriggers(const ServiceConfig& config, JobS
   };
 }
 
-// What a job of a trigger has learned is no longer new to that trigger.
-void RecordShards(const Job& job, JobStore& store) {
-  if (job.state != JobState::kSucceeded) return;
-  const auto inputs = ParseJobInputs(job.inputs);
-  Warn(inputs.status());
-  if (!inputs.ok()) return;
-  for (const Shard& shard : inputs->shards) {
-    if (shard.is_new) Warn(store.RecordShard(job.creator, shard.sha256, {}));
-  }
-}
-
 absl::StatusOr<rpc::Auth> ReadAuth(const ServiceConfig& config) {
   if (config.tokens.empty()) return rpc::Auth();
   return rpc::Auth::FromFile(config.tokens);
@@ -127,6 +116,8 @@ absl::Status Serve(const std::string& file, const sigset_t& signals) {
   ASSIGN_OR_RETURN(const std::unique_ptr<JobStore> store,
                    JobStore::Open(config.folder + "/jobs.db"));
   const RealClock clock;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Nights> nights,
+                   Nights::Start(config, OwnProgram(), *store, clock, Warn));
   JobRunnerOptions options;
   options.folder = config.folder;
   options.command = {OwnProgram(), "run"};
@@ -138,7 +129,8 @@ absl::Status Serve(const std::string& file, const sigset_t& signals) {
   options.check_recipe = [](const std::string& recipe) {
     return ParseRecipe(recipe, "recipe").status();
   };
-  options.on_end = [&store](const Job& job) { RecordShards(job, *store); };
+  options.steps_of = [&nights](const Job& job) { return nights->StepsOf(job); };
+  options.on_end = [&nights](const Job& job) { nights->OnEnd(job); };
   JobRunner runner(*store, clock, std::move(options));
 
   rpc::CallGuard guard(&auth);

@@ -257,6 +257,27 @@ absl::Status WriteTrainedAspect(const Recipe& recipe, const model::LlavaConfig& 
   return WriteProcessorFiles(config, settings, folder);
 }
 
+std::string CheckpointFolder(const Recipe& recipe) { return recipe.output + "/checkpoint"; }
+
+// The weights in CheckpointFolder, judged.
+absl::StatusOr<model::Manifest> Judge(const Recipe& recipe, const RunInputs& inputs,
+                                      const model::Llava& model, const Progress& progress,
+                                      const std::function<void(const std::string&)>& on_message) {
+  const std::string checkpoint = CheckpointFolder(recipe);
+  std::error_code error;
+  fs::remove_all(checkpoint, error);
+  RETURN_IF_ERROR(SaveTrainedModel(recipe, model, checkpoint));
+  model::Manifest manifest;
+  manifest.recipe = recipe.text;
+  manifest.data_fingerprint = TrainedDataFingerprint(inputs);
+  manifest.parent = inputs.parent;
+  manifest.step = progress.total_steps;
+  manifest.selection = absl::StrJoin(progress.kept_weights, "; ");
+  Gate gate(recipe, on_message);
+  RETURN_IF_ERROR(gate.Judge(checkpoint, progress.total_steps, model.device(), &manifest));
+  return manifest;
+}
+
 }  // namespace
 
 model::ImageAspect AspectOf(PictureAspect aspect) {
@@ -290,21 +311,19 @@ absl::Status CheckPublishing(const Recipe& recipe, int patch) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<FinishedRun> JudgeRun(const Recipe& recipe, const RunInputs& inputs,
+                                     const model::Llava& model, const Progress& progress,
+                                     const std::function<void(const std::string&)>& on_message) {
+  ASSIGN_OR_RETURN(const model::Manifest manifest,
+                   Judge(recipe, inputs, model, progress, on_message));
+  return FinishedRun{"", "", manifest.rejected};
+}
+
 absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
                                        const model::Llava& model, const Progress& progress,
                                        const std::function<void(const std::string&)>& on_message) {
-  const std::string checkpoint = recipe.output + "/checkpoint";
-  std::error_code error;
-  fs::remove_all(checkpoint, error);
-  RETURN_IF_ERROR(SaveTrainedModel(recipe, model, checkpoint));
-  model::Manifest manifest;
-  manifest.recipe = recipe.text;
-  manifest.data_fingerprint = TrainedDataFingerprint(inputs);
-  manifest.parent = inputs.parent;
-  manifest.step = progress.total_steps;
-  manifest.selection = absl::StrJoin(progress.kept_weights, "; ");
-  Gate gate(recipe, on_message);
-  RETURN_IF_ERROR(gate.Judge(checkpoint, progress.total_steps, model.device(), &manifest));
+  const std::string checkpoint = CheckpointFolder(recipe);
+  ASSIGN_OR_RETURN(model::Manifest manifest, Judge(recipe, inputs, model, progress, on_message));
   FinishedRun finished{"", "", manifest.rejected};
   if (finished.rejected.empty() || recipe.keep_rejected) {
     RealFiles files;
@@ -315,6 +334,7 @@ absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& in
     finished.dir = published.dir;
     if (finished.rejected.empty()) RETURN_IF_ERROR(DeleteOld(recipe, files, on_message));
   }
+  std::error_code error;
   fs::remove_all(checkpoint, error);  // what is left of it
   return finished;
 }

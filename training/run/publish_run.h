@@ -30,6 +30,11 @@ absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& in
                                        const model::Llava& model, const Progress& progress,
                                        const std::function<void(const std::string&)>& on_message);
 
+// The same up to the gate's decision: nothing is published, `version` is "".
+absl::StatusOr<FinishedRun> JudgeRun(const Recipe& recipe, const RunInputs& inputs,
+                                     const model::Llava& model, const Progress& progress,
+                                     const std::function<void(const std::string&)>& on_message);
+
 // REQUIRES: not kOfModel.
 model::ImageAspect AspectOf(PictureAspect aspect);
 

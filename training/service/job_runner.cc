@@ -244,8 +244,25 @@ absl::Status JobRunner::Start(Job job) {
   ++job.attempts;
   if (job.started_ms == 0) job.started_ms = clock_.UnixMillis();
   RETURN_IF_ERROR(store_.Update(job));  // before it runs: it must never run unknown to the store
+  return StartProcess(job);
+}
+
+JobSteps* JobRunner::StepsOf(const Job& job) const {
+  return options_.steps_of ? options_.steps_of(job) : nullptr;
+}
+
+absl::Status JobRunner::StartProcess(const Job& job) {
+  const std::string folder = JobFolder(job.id);
   std::vector<std::string> arguments = options_.command;
-  arguments.push_back(recipe);
+  arguments.push_back(folder + "/recipe.yaml");
+  if (JobSteps* const steps = StepsOf(job)) {
+    ASSIGN_OR_RETURN(JobStep step, steps->Next(job, folder));
+    if (step.command.empty()) {
+      Finish(job, step.state, step.message);
+      return absl::OkStatus();
+    }
+    arguments = std::move(step.command);
+  }
   ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(arguments, folder, folder + "/log"));
   running_.emplace(job.id, Running{std::move(process)});
   Changed();
@@ -253,33 +270,49 @@ absl::Status JobRunner::Start(Job job) {
 }
 
 void JobRunner::Reap() {
-  for (auto at = running_.begin(); at != running_.end();) {
-    if (clock_.Now() >= at->second.kill_at) at->second.process.Signal(SIGKILL);
-    const std::optional<std::string> ended = at->second.process.Ended();
-    if (ended) {
-      Ended(at->first, at->second, *ended);
-      at = running_.erase(at);
-    } else {
-      ++at;
-    }
+  std::vector<std::pair<std::int64_t, std::string>> ended;
+  for (auto& [id, job] : running_) {
+    if (clock_.Now() >= job.kill_at) job.process.Signal(SIGKILL);
+    if (std::optional<std::string> how = job.process.Ended()) ended.emplace_back(id, *how);
+  }
+  for (const auto& [id, how] : ended) {
+    const auto process = running_.extract(id);
+    Ended(id, process.mapped(), how);
   }
 }
 
 void JobRunner::Ended(std::int64_t id, const Running& running, const std::string& how) {
   const auto job = store_.Get(id);
   if (!job.ok()) return;
-  if (how.empty()) {
-    Finish(*job, JobState::kSucceeded, "");
+  const bool asked_to = job->cancel_requested || running.is_late || ending_;
+  if (how.empty() && (!asked_to || StepsOf(*job) == nullptr)) {
+    GoOn(*job, 0, how, "");
   } else if (job->cancel_requested) {
     Finish(*job, JobState::kCancelled, "was cancelled");
   } else if (running.is_late) {
     Finish(*job, JobState::kFailed, kLate);
   } else if (!ending_) {  // else it goes on when the service is back
-    const std::string last = LastLine(LastLines(JobFolder(id) + "/log", kProgressBytes),
-                                      [](const std::string& line) { return !line.empty(); });
-    const bool rejected = running.process.exit_code() == kRejectedExitCode;
-    Finish(*job, rejected ? JobState::kRejected : JobState::kFailed,
-           absl::StrCat(rejected ? "" : how, rejected || last.empty() ? "" : ": ", last));
+    GoOn(*job, running.process.exit_code(), how,
+         LastLine(LastLines(JobFolder(id) + "/log", kProgressBytes),
+                  [](const std::string& line) { return !line.empty(); }));
+  }
+}
+
+// A process has ended by itself.
+void JobRunner::GoOn(const Job& job, int exit_code, const std::string& how,
+                     const std::string& last) {
+  const std::string why = absl::StrCat(how, how.empty() || last.empty() ? "" : ": ", last);
+  const bool rejected = exit_code == kRejectedExitCode;
+  if (JobSteps* const steps = StepsOf(job)) {
+    absl::Status status = steps->Ended(job, exit_code, rejected ? last : why);
+    if (status.ok()) status = StartProcess(job);
+    if (!status.ok()) Finish(job, JobState::kFailed, MessageOf(status));
+  } else if (exit_code == 0) {
+    Finish(job, JobState::kSucceeded, "");
+  } else if (rejected) {
+    Finish(job, JobState::kRejected, last);
+  } else {
+    Finish(job, JobState::kFailed, why);
   }
 }
 

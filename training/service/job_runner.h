@@ -23,6 +23,25 @@ namespace llava::training {
 
 class JobRunner;
 
+// A process of a job, or how the job ends: without a command.
+struct JobStep {
+  std::vector<std::string> command;
+  JobState state = JobState::kSucceeded;
+  std::string message;
+};
+
+// A job that is several processes, one after the other. On the runner's thread.
+class JobSteps {
+ public:
+  virtual ~JobSteps() = default;
+
+  // What comes next, in the job's folder.
+  virtual absl::StatusOr<JobStep> Next(const Job& job, const std::string& folder) = 0;
+
+  // A process has ended, with the last line that it printed. Not OK: the job fails with that.
+  virtual absl::Status Ended(const Job& job, int exit_code, const std::string& why) = 0;
+};
+
 struct JobRunnerOptions {
   std::string folder;                // jobs live in folder/<id>
   std::vector<std::string> command;  // the recipe's path is appended: llava-train run
@@ -33,6 +52,8 @@ struct JobRunnerOptions {
   std::function<void(JobRunner&)> on_tick = nullptr;  // on the runner's thread, every interval
   // Whether a job may be made of this text; its error is Create's. Any thread.
   std::function<absl::Status(const std::string& recipe)> check_recipe = nullptr;
+  // The processes of a job; nullptr: it is the one of `command`.
+  std::function<JobSteps*(const Job& job)> steps_of = nullptr;
   // A job has ended and is about to be stored so; on the runner's thread. After a crash it may come
   // again.
   std::function<void(const Job& job)> on_end = nullptr;
@@ -82,8 +103,11 @@ class JobRunner {
   void Loop();
   void StartQueued();
   absl::Status Start(Job job);
+  absl::Status StartProcess(const Job& job);
+  void GoOn(const Job& job, int exit_code, const std::string& how, const std::string& last);
   void Reap();
   void Ended(std::int64_t id, const Running& running, const std::string& how);
+  JobSteps* StepsOf(const Job& job) const;
   void EndCancelledAndLate();
   void Poll();
   void StopChildren();

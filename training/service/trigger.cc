@@ -150,9 +150,11 @@ absl::Status Trigger::Look(const TriggerJobs& jobs, std::int64_t now_ms) {
   const std::string look = LookOf(files);
   const bool stable = std::exchange(seen_, look) == look;
   if (IsToBeRetried(newest, now_ms)) return jobs.retry(newest->id);
+  const bool waits = options_.schedule || options_.one_at_a_time;
+  if (waits && newest && !HasEnded(newest->state)) return absl::OkStatus();
   if (options_.schedule) {
     ASSIGN_OR_RETURN(const bool due, IsTime(jobs, now_ms));
-    if (!due || !stable || (newest && !HasEnded(newest->state))) return absl::OkStatus();
+    if (!due || !stable) return absl::OkStatus();
   } else if (shards.empty() || !stable || look == handled_) {
     return absl::OkStatus();
   }

@@ -31,8 +31,9 @@ struct TriggerOptions {
   std::int64_t backoff_ms = 300'000;  // after the first failure; then twice as long each time
   std::int64_t deadline_ms = 0;       // a job is ended so long after it was made; 0: never
   Mix mix = {};                       // of new and old rows
-  bool always = false;                // jobs are made of no new shards too: rows will be generated
-  std::string scratch = {};           // folder for unpacked shards
+  bool one_at_a_time = false;  // a job waits for the end of the one before, as with a schedule
+  bool always = false;         // jobs are made of no new shards too: rows will be generated
+  std::string scratch = {};    // folder for unpacked shards
 };
 
 // What a trigger needs of the service. Everything may fail: the next look tries again.

@@ -20,7 +20,7 @@ namespace llava::training {
 struct WebhookOptions {
   std::string url = {};         // http: only to this machine or its own network
   std::string token_file = {};  // sent as `Authorization: Bearer TOKEN`; read for each attempt
-  int attempts = 12;            // then the message is given up
+  int attempts = 24;            // then the message is given up
   Duration first_wait = std::chrono::seconds(2);  // then twice as long each time ...
   Duration longest_wait = std::chrono::minutes(10);
   Duration timeout = std::chrono::seconds(20);  // of an attempt

@@ -52,7 +52,35 @@ TEST_F(ServiceConfigTest, ATriggerWithoutATimeLooksAlways) {
   EXPECT_EQ(config->triggers.at(0).deadline_ms, 0);
 }
 
+TEST_F(ServiceConfigTest, ATriggerHasAPipelineAndAWebhook) {
+  std::ofstream(dir_.path() + "/plan.yaml") << "output: generated\nname: n\n";
+  const auto config = Read(
+      ", pipeline: {generate: plan.yaml, if_generate_fails: train, images: p, max_bad_share: 0.1,"
+      " judge: [rows, --data, /d], gate_optional: true, mix: {new: 0.75, old: 0.25}},"
+      " webhook: {url: 'https://example.com/x', token_file: secret}");
+  ASSERT_TRUE(config.ok()) << config.status();
+  const PipelineOptions& pipeline = config->pipelines.at("nightly");
+  EXPECT_EQ(pipeline.generate, dir_.path() + "/plan.yaml");
+  EXPECT_TRUE(pipeline.train_without_generated);
+  EXPECT_EQ(pipeline.images, dir_.path() + "/p");
+  EXPECT_EQ(pipeline.judged.size(), 3u);
+  EXPECT_TRUE(pipeline.gate_optional);
+  EXPECT_EQ(config->triggers[0].mix.old, 0.25);
+  EXPECT_TRUE(config->triggers[0].one_at_a_time);
+  EXPECT_FALSE(config->triggers[0].always);  // without a schedule, shards make the nights
+  EXPECT_EQ(config->webhooks.at("nightly").url, "https://example.com/x");
+  EXPECT_EQ(config->webhooks.at("nightly").token_file, dir_.path() + "/secret");
+}
+
 TEST_F(ServiceConfigTest, BadValuesAreRefusedByName) {
+  EXPECT_THAT(Mistake(", pipeline: {mix: {new: 0.5, old: 0.6}}"),
+              HasSubstr("triggers[0].pipeline.mix.new: expected two shares"));
+  EXPECT_THAT(Mistake(", pipeline: {if_generate_fails: weep}"), HasSubstr("if_generate_fails: is"));
+  EXPECT_THAT(Mistake(", pipeline: {max_bad_share: 2}"), HasSubstr("max_bad_share: expected"));
+  EXPECT_THAT(Mistake(", pipeline: {generate: none.yaml}"), HasSubstr("none.yaml"));
+  std::ofstream(dir_.path() + "/plan.yaml") << "output: elsewhere\n";
+  EXPECT_THAT(Mistake(", pipeline: {generate: plan.yaml}"), HasSubstr("is 'elsewhere', expected"));
+  EXPECT_THAT(Mistake(", webhook: {url: 'ftp://x'}"), HasSubstr("webhook.url: expected http"));
   EXPECT_THAT(Mistake(", cron: '0 2 * *'"),
               AllOf(HasSubstr("serve.yaml:3: triggers[0].cron: "), HasSubstr("expected 5")));
   EXPECT_THAT(Mistake(", cron: '0 2 * * *', time_zone: Nowhere"),
