@@ -14,10 +14,23 @@ namespace llava::training {
 
 namespace asio = boost::asio;
 
+namespace {
+
+// "" for none.
+absl::StatusOr<std::string> Token(const WebhookOptions& options) {
+  EndpointOptions secret;
+  secret.api_key_file = options.token_file;
+  return LoadApiKey(secret);
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Webhook>> Webhook::Start(WebhookOptions options, const Clock& clock,
                                                         OnEnd on_end) {
   absl::StatusOr<HttpTarget> target = ParseUrl(options.url);
   if (!target.ok()) return Annotate(target.status(), "webhook.url");
+  const absl::Status token = Token(options).status();
+  if (!token.ok()) return Annotate(token, "webhook.token_file");
   return std::unique_ptr<Webhook>(
       new Webhook(std::move(options), *std::move(target), clock, std::move(on_end)));
 }
@@ -79,9 +92,7 @@ absl::Status Webhook::Deliver(const WebhookMessage& message) {
 }
 
 absl::Status Webhook::Attempt(const WebhookMessage& message) {
-  EndpointOptions secret;
-  secret.api_key_file = options_.token_file;
-  ASSIGN_OR_RETURN(const std::string token, LoadApiKey(secret));
+  ASSIGN_OR_RETURN(const std::string token, Token(options_));
   const std::string authorization = token.empty() ? "" : absl::StrCat("Bearer ", token);
   const std::string nothing;  // behind the URL's own path
   const HttpPost post{nothing, message.body,     authorization,

@@ -37,7 +37,8 @@ class Webhook {
   // On the thread, for each message: OK, or why it was given up.
   using OnEnd = std::function<void(const WebhookMessage& message, const absl::Status& status)>;
 
-  // INVALID_ARGUMENT: what is wrong with the URL. The clock outlives it.
+  // INVALID_ARGUMENT: what is wrong with the URL. The errors of a token that cannot be read. The
+  // clock outlives it.
   static absl::StatusOr<std::unique_ptr<Webhook>> Start(WebhookOptions options, const Clock& clock,
                                                         OnEnd on_end);
   // Leaves what is not delivered: on_end does not hear of it.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <vector>
 
@@ -72,10 +73,16 @@ TEST_F(WebhookTest, GivesUpAndGoesOnWithTheNext) {
 TEST_F(WebhookTest, WithoutItsSecretNothingIsSent) {
   test::ScriptedServer server({test::HttpText(200, "")});
   const std::string file = dir_.path() + "/token";
+  EXPECT_THAT(std::string(Webhook::Start({.url = server.url(), .token_file = file}, clock_, nullptr)
+                              .status()
+                              .message()),
+              HasSubstr(absl::StrCat("webhook.token_file: ", file)));
+  std::ofstream(file) << "secret\n";
   const auto hook = Start(server.url(), file);
+  std::filesystem::remove(file);
   hook->Post({1, "{}"});
   EXPECT_THAT(WaitForEnds(1), ElementsAre(HasSubstr(file)));
-  std::ofstream(file) << "secret\n";
+  std::ofstream(file) << "another\n";
   hook->Post({2, "{}"});
   EXPECT_EQ(WaitForEnds(2).back(), "2: ");
 }
