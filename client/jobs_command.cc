@@ -5,10 +5,13 @@
 #include <memory>
 #include <string>
 #include <tuple>
+#include <vector>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "client/connection.h"
 #include "client/exit_code.h"
+#include "client/jobs_table.h"
 #include "llava/v1/training.grpc.pb.h"
 
 namespace llava::client {
@@ -22,12 +25,8 @@ struct Arguments {
   Connection connection;
   std::string id;
   std::string recipe;
+  bool follow = false;
 };
-
-std::string StateName(v1::JobState state) {
-  const std::string name = v1::JobState_Name(state);
-  return name.substr(name.find("STATE_") + 6);
-}
 
 void Print(const v1::Job& job) {
   std::printf("%s  %-9s  %s  %s%s%s\n", job.id().c_str(), StateName(job.state()).c_str(),
@@ -72,7 +71,8 @@ int Create(const Arguments& arguments, Stub& stub, grpc::ClientContext* context)
 int List(const Arguments&, Stub& stub, grpc::ClientContext* context) {
   v1::ListJobsResponse response;
   const grpc::Status status = stub.ListJobs(context, {}, &response);
-  for (const v1::Job& job : response.jobs()) Print(job);
+  const std::vector<v1::Job> jobs(response.jobs().begin(), response.jobs().end());
+  std::printf("%s", JobsTable(jobs, RealClock().UnixMillis()).c_str());
   return Report(status);
 }
 
@@ -87,6 +87,17 @@ int Watch(const Arguments& arguments, Stub& stub, grpc::ClientContext* context) 
   const int code = Report(reader->Finish());
   if (code != kOk) return code;
   return response.job().state() == v1::JOB_STATE_SUCCEEDED ? kOk : kRequestError;
+}
+
+int Logs(const Arguments& arguments, Stub& stub, grpc::ClientContext* context) {
+  auto request = WithId<v1::ReadLogRequest>(arguments.id);
+  request.set_follow(arguments.follow);
+  const auto reader = stub.ReadLog(context, request);
+  for (v1::ReadLogResponse piece; reader->Read(&piece);) {
+    std::fwrite(piece.text().data(), 1, piece.text().size(), stdout);
+    std::fflush(stdout);
+  }
+  return Report(reader->Finish());
 }
 
 int Cancel(const Arguments& arguments, Stub& stub, grpc::ClientContext* context) {
@@ -128,7 +139,10 @@ void AddJobsCommand(CLI::App* app, int* exit_code) {
   add("create", "Queue a recipe", Create)
       ->add_option("recipe", arguments->recipe, "The recipe's YAML file")
       ->required();
-  add("list", "The newest jobs", List);
+  add("list", "The newest jobs, in columns", List);
+  CLI::App* logs = add("logs", "What a job has printed", Logs);
+  logs->add_option("id", arguments->id, "The job's number")->required();
+  logs->add_flag("--follow,-f", arguments->follow, "Go on until the job has ended");
   for (const auto& [name, help, action] :
        {std::tuple("get", "One job", &Get), std::tuple("watch", "One job until it ends", &Watch),
         std::tuple("cancel", "End a job", &Cancel),

@@ -65,11 +65,14 @@ absl::StatusOr<ChildProcess> ChildProcess::Start(const std::vector<std::string>&
 }
 
 ChildProcess::ChildProcess(ChildProcess&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), pidfd_(std::exchange(other.pidfd_, -1)) {}
+    : pid_(std::exchange(other.pid_, -1)),
+      pidfd_(std::exchange(other.pidfd_, -1)),
+      exit_code_(other.exit_code_) {}
 
 ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
   std::swap(pid_, other.pid_);
   std::swap(pidfd_, other.pidfd_);
+  std::swap(exit_code_, other.exit_code_);
   return *this;
 }
 
@@ -87,8 +90,8 @@ std::optional<std::string> ChildProcess::Ended() {
   ::kill(-pid_, SIGKILL);  // whatever it left behind in its group
   pid_ = -1;
   if (WIFSIGNALED(status)) return absl::StrCat("was killed by signal ", WTERMSIG(status));
-  if (WEXITSTATUS(status) == 0) return "";
-  return absl::StrCat("ended with exit code ", WEXITSTATUS(status));
+  exit_code_ = WEXITSTATUS(status);
+  return exit_code_ == 0 ? "" : absl::StrCat("ended with exit code ", exit_code_);
 }
 
 void ChildProcess::Signal(int number) {

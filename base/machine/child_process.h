@@ -29,6 +29,9 @@ class ChildProcess {
   // How it ended, in words; "" for exit code 0. Nothing while it runs.
   std::optional<std::string> Ended();
 
+  // Once it has ended; -1 when a signal ended it.
+  int exit_code() const { return exit_code_; }
+
   void Signal(int number);
 
  private:
@@ -36,6 +39,7 @@ class ChildProcess {
 
   pid_t pid_ = -1;  // -1: ended and waited for
   int pidfd_ = -1;
+  int exit_code_ = -1;
 };
 
 }  // namespace llava

@@ -39,6 +39,7 @@ NOT_RUN = {
     ("README.md", "helm install"): "needs a cluster; chart_test renders it",
     ("docs/operating.md", "llava models load-adapter"): "needs an adapter of the model; adapters_test loads and removes one",
     ("docs/operating.md", "llava models unload-adapter"): "needs an adapter of the model; adapters_test loads and removes one",
+    ("docs/training.md", "pipeline:"): "a part of a trigger, with services of others; the unit tests of training/service read and run its like",
     ("docs/deploying.md", "apt install"): "writes into the system; scripts/package-check does it in another root",
     ("docs/deploying.md", "mkdir -p /etc/llavad"): "writes into the system",
     ("docs/deploying.md", "systemctl enable"): "needs systemd; systemd_test has its verdict on the unit",

@@ -131,7 +131,7 @@ class TrainingServiceTest(unittest.TestCase):
         self.assertIn(f'llava_training_job_step{{job="{jobs[0]}"}}', metrics)
         self.service.end(signal.SIGKILL)
         self.service = Service(self.folder)
-        self.assertEqual(len(self.service.ask("list").stdout.splitlines()), 3)
+        self.assertEqual(len(self.service.ask("list").stdout.splitlines()), 4)  # with the heading
         self.service.wait_for_step(jobs[0])
         self.assertEqual(self.service.end(signal.SIGTERM), 0)  # and once more, politely
         self.service = Service(self.folder)
@@ -145,6 +145,15 @@ class TrainingServiceTest(unittest.TestCase):
         weights = [published(self.folder, job) for job in jobs]
         self.assertEqual(len(weights[2]), 1)  # never disturbed
         self.assertEqual(weights, [weights[2]] * 3)
+
+    def test_the_log_is_followed_to_the_end_of_the_job(self):
+        job = self.service.create(recipe(20))
+        followed = self.service.ask("logs", job, "--follow")
+        self.assertEqual(followed.returncode, 0, followed.stderr)
+        self.assertEqual(followed.stdout, (self.folder / "jobs" / job / "log").read_text())
+        self.assertIn('"total_step":20', followed.stdout.replace(" ", ""))
+        self.assertEqual(self.service.ask("logs", job).stdout, followed.stdout)
+        self.assertRegex(self.service.ask("list").stdout, r"JOB +STATE +CREATOR .*\n1 +SUCCEEDED +boss ")
 
     def test_a_job_may_be_cancelled_and_deleted(self):
         job = self.service.create(recipe(100000))

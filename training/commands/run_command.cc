@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -75,6 +76,7 @@ struct Arguments {
   std::string metrics;  // HOST:PORT, or nothing
   bool accept_changed_data = false;
   bool accept_changed_code = false;
+  RunUntil until = RunUntil::kPublished;
 };
 
 absl::StatusOr<FinishedRun> Run(const Arguments& arguments) {
@@ -107,6 +109,7 @@ absl::StatusOr<FinishedRun> Run(const Arguments& arguments) {
     std::fprintf(stderr, "%s%s\n", before.c_str(), line.c_str());
   };
   options.stop = [] { return stop_requested != 0; };
+  options.until = arguments.until;
   const RealClock clock;
   options.accept_changed_data = arguments.accept_changed_data;
   options.accept_changed_code = arguments.accept_changed_code;
@@ -141,6 +144,15 @@ void AddRunCommand(CLI::App& app, int* exit_code) {
                     "Go on although rows or pictures have changed since the run was stopped");
   command->add_flag("--accept-changed-code", arguments->accept_changed_code,
                     "Go on although this is another version of llava-train or LibTorch");
+  command
+      ->add_option(
+          "--until", arguments->until,
+          "End before the version is published: train (the last step is saved) or evaluate "
+          "(the gate has decided, in output/gate.json); run again it goes on")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, RunUntil>{{"train", RunUntil::kTrained},
+                                          {"evaluate", RunUntil::kEvaluated},
+                                          {"publish", RunUntil::kPublished}}));
   command->callback([arguments, exit_code] {
     const int code = ExitCode(Run(*arguments));
     if (code != 0) *exit_code = code;

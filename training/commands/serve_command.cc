@@ -29,6 +29,7 @@
 #include "training/service/job_metrics.h"
 #include "training/service/job_runner.h"
 #include "training/service/job_store.h"
+#include "training/service/nights.h"
 #include "training/service/service_config.h"
 #include "training/service/training_service.h"
 
@@ -47,30 +48,47 @@ void Warn(const absl::Status& status) {
   if (!status.ok()) std::fprintf(stderr, "%s\n", MessageOf(status).c_str());
 }
 
+void Log(const boost::json::object& line) {
+  std::fprintf(stderr, "%s\n", boost::json::serialize(line).c_str());
+}
+
 // A line of JSON, as all others of the service.
 void LogGrpc(bool is_error, const std::string& place, const std::string& message) {
   if (!is_error) return;
-  const boost::json::object line = {
-      {"event", "grpc"}, {"place", place}, {"message", Utf8Repair(message)}};
-  std::fprintf(stderr, "%s\n", boost::json::serialize(line).c_str());
+  Log({{"event", "grpc"}, {"place", place}, {"message", Utf8Repair(message)}});
+}
+
+TriggerJobs JobsOf(const std::string& name, JobStore& store, JobRunner& runner) {
+  TriggerJobs jobs;
+  jobs.find = [&store](const std::string& fingerprint) {
+    return store.FindFingerprint(fingerprint);
+  };
+  jobs.newest = [&store, name] { return store.FindNewest(name); };
+  jobs.create = [&runner](const Job& job) { return runner.Create(job).status(); };
+  jobs.retry = [&runner](std::int64_t id) { return runner.Retry(id); };
+  jobs.handled = [&store, name] { return store.HandledMillis(name); };
+  jobs.set_handled = [&store, name](std::int64_t ms) { return store.SetHandledMillis(name, ms); };
+  jobs.known = [&store, name] { return store.KnownShards(name); };
+  jobs.quarantine = [&store, name](const std::string& sha256, const KnownShard& known) {
+    return store.RecordShard(name, sha256, known);
+  };
+  jobs.say = [name](const std::string& message) {
+    Log({{"event", "trigger"}, {"trigger", name}, {"message", message}});
+  };
+  return jobs;
 }
 
 // One look of every trigger; on the runner's thread.
 std::function<void(JobRunner&)> LookOfTriggers(const ServiceConfig& config, JobStore& store,
                                                const Clock& clock) {
-  auto triggers = std::make_shared<std::vector<Trigger>>();
-  for (const TriggerOptions& options : config.triggers) triggers->emplace_back(options);
+  auto triggers = std::make_shared<std::vector<std::pair<std::string, Trigger>>>();
+  for (const TriggerOptions& options : config.triggers) {
+    triggers->emplace_back(options.name, Trigger(options));
+  }
   return [triggers, &store, &clock](JobRunner& runner) {
-    TriggerJobs jobs;
-    jobs.find = [&store](const std::string& fingerprint) {
-      return store.FindFingerprint(fingerprint);
-    };
-    jobs.create = [&runner](const std::string& recipe, const std::string& creator,
-                            const std::string& fingerprint) {
-      return runner.Create(recipe, creator, fingerprint).status();
-    };
-    jobs.retry = [&runner](std::int64_t id) { return runner.Retry(id); };
-    for (Trigger& trigger : *triggers) Warn(trigger.Look(jobs, clock.UnixMillis()));
+    for (auto& [name, trigger] : *triggers) {
+      Warn(trigger.Look(JobsOf(name, store, runner), clock.UnixMillis()));
+    }
   };
 }
 
@@ -98,6 +116,8 @@ absl::Status Serve(const std::string& file, const sigset_t& signals) {
   ASSIGN_OR_RETURN(const std::unique_ptr<JobStore> store,
                    JobStore::Open(config.folder + "/jobs.db"));
   const RealClock clock;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Nights> nights,
+                   Nights::Start(config, OwnProgram(), *store, clock, Warn));
   JobRunnerOptions options;
   options.folder = config.folder;
   options.command = {OwnProgram(), "run"};
@@ -109,6 +129,8 @@ absl::Status Serve(const std::string& file, const sigset_t& signals) {
   options.check_recipe = [](const std::string& recipe) {
     return ParseRecipe(recipe, "recipe").status();
   };
+  options.steps_of = [&nights](const Job& job) { return nights->StepsOf(job); };
+  options.on_end = [&nights](const Job& job) { nights->OnEnd(job); };
   JobRunner runner(*store, clock, std::move(options));
 
   rpc::CallGuard guard(&auth);

@@ -33,15 +33,6 @@ Duration FromSeconds(double seconds) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
 
-asio::ssl::context ClientTls() {
-  asio::ssl::context tls(asio::ssl::context::tls_client);
-  SSL_CTX_set_min_proto_version(tls.native_handle(), TLS1_2_VERSION);
-  boost::system::error_code ignored;  // without authorities no certificate is good
-  tls.set_default_verify_paths(ignored);
-  tls.set_verify_mode(asio::ssl::verify_peer);
-  return tls;
-}
-
 // One question on its way.
 struct Question {
   std::int64_t index = 0;

@@ -18,6 +18,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/status_macros.h"
 
 namespace llava::training {
 namespace {
@@ -192,11 +193,18 @@ class Exchange {
 
 }  // namespace
 
-absl::StatusOr<HttpTarget> ParseTarget(const std::string& base_url) {
-  const auto wrong = [&](absl::string_view what) {
-    return absl::InvalidArgumentError(absl::StrCat("base_url: ", what));  // it may hold a password
-  };
-  const auto parsed = boost::urls::parse_uri(base_url);
+asio::ssl::context ClientTls() {
+  asio::ssl::context tls(asio::ssl::context::tls_client);
+  SSL_CTX_set_min_proto_version(tls.native_handle(), TLS1_2_VERSION);
+  boost::system::error_code ignored;  // without authorities no certificate is good
+  tls.set_default_verify_paths(ignored);
+  tls.set_verify_mode(asio::ssl::verify_peer);
+  return tls;
+}
+
+absl::StatusOr<HttpTarget> ParseUrl(const std::string& text) {
+  const auto wrong = [](absl::string_view what) { return absl::InvalidArgumentError(what); };
+  const auto parsed = boost::urls::parse_uri(text);
   if (!parsed.has_value()) return wrong("is no URL, expected one like https://host:port/v1");
   const boost::urls::url_view url = *parsed;
   HttpTarget target;
@@ -204,7 +212,8 @@ absl::StatusOr<HttpTarget> ParseTarget(const std::string& base_url) {
   if (!target.tls && url.scheme_id() != boost::urls::scheme::http) {
     return wrong("expected http: or https:");
   }
-  if (url.has_userinfo()) return wrong("expected no user name, keys come from api_key_env");
+  if (url.has_userinfo())
+    return wrong("expected no user name, keys come from files and the environment");
   if (url.has_query() || url.has_fragment()) return wrong("expected nothing behind the path");
   target.host = url.host();
   target.address = url.host_address();
@@ -214,9 +223,14 @@ absl::StatusOr<HttpTarget> ParseTarget(const std::string& base_url) {
   }
   target.port = url.has_port() ? std::string(url.port()) : (target.tls ? "443" : "80");
   target.authority = std::string(url.encoded_host_and_port());
-  std::string path(url.encoded_path());
-  while (!path.empty() && path.back() == '/') path.pop_back();
-  target.path = std::move(path);
+  target.path = url.encoded_path().empty() ? "/" : std::string(url.encoded_path());
+  return target;
+}
+
+absl::StatusOr<HttpTarget> ParseTarget(const std::string& base_url) {
+  absl::StatusOr<HttpTarget> target = ParseUrl(base_url);
+  if (!target.ok()) return Annotate(target.status(), "base_url");
+  while (!target->path.empty() && target->path.back() == '/') target->path.pop_back();
   return target;
 }
 

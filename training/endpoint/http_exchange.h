@@ -24,8 +24,16 @@ struct HttpTarget {
   std::string path;       // what stands before that of a request; empty, or with a slash at first
 };
 
-// Of "https://host:port/v1". INVALID_ARGUMENT names what is wrong with it.
+// Of "https://host:port/path". INVALID_ARGUMENT says what is wrong with it, without a word of it:
+// it may hold a secret.
+absl::StatusOr<HttpTarget> ParseUrl(const std::string& url);
+
+// Of "https://host:port/v1", with no slash at the end of its path. INVALID_ARGUMENT names what is
+// wrong with it.
 absl::StatusOr<HttpTarget> ParseTarget(const std::string& base_url);
+
+// TLS 1.2 or later with the machine's authorities.
+boost::asio::ssl::context ClientTls();
 
 struct HttpPost {
   const std::string& path;  // behind the target's

@@ -23,6 +23,20 @@ struct GateOptions {
 double ChanceOfLoss(const std::vector<bool>& before, const std::vector<bool>& after,
                     double min_delta);
 
+// A share and its 95 % interval (percentiles of a bootstrap of 4000 draws, the same for the same
+// answers). All 0 without questions.
+struct Estimate {
+  double value = 0.0;
+  double low = 0.0;
+  double high = 0.0;
+};
+
+// Of right answers.
+Estimate EstimateShare(const std::vector<bool>& right);
+
+// Of the change of that share from `before` to `after`: the same questions in the same order.
+Estimate EstimateChange(const std::vector<bool>& before, const std::vector<bool>& after);
+
 // Why shares do not suffice: "colour is 0.4, required is 0.9"; "" when they do. A kind that nobody
 // was asked about does not.
 std::string BelowRequired(const GateOptions& options, const std::map<std::string, double>& shares);

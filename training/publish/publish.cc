@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/check.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/version_lease.h"
 
@@ -28,6 +29,7 @@ constexpr char kDeleting[] = "/.deleting";
 constexpr char kRolledBack[] = "/.rolled-back";
 constexpr char kPinned[] = "/.pinned";
 constexpr std::size_t kNameDigits = 12;
+constexpr std::size_t kMaxNoteBytes = std::size_t{1} << 16;
 
 // One publisher (or deleter) at a time; the lock goes with the process.
 class RootLock {
@@ -141,6 +143,25 @@ absl::StatusOr<PublishedVersion> LatestVersion(const std::string& root) {
   const std::string dir = absl::StrCat(root, "/", target.filename().string());
   ASSIGN_OR_RETURN(const model::CheckpointVersion read, model::ReadManifest(dir));
   return PublishedVersion{read.version, dir};
+}
+
+std::optional<std::string> RollbackNote(const std::string& root, const std::string& version) {
+  auto note = ReadFile(absl::StrCat(root, kRolledBack, "/", version), kMaxNoteBytes);
+  if (note.ok()) return *std::move(note);
+  if (absl::IsNotFound(note.status())) return std::nullopt;
+  return "";  // it is there, whatever it says
+}
+
+absl::StatusOr<PublishedVersion> LiveVersion(const std::string& root) {
+  ASSIGN_OR_RETURN(const PublishedVersion latest, LatestVersion(root));
+  ASSIGN_OR_RETURN(std::vector<PublishedVersion> versions, ListVersions(root));
+  const auto after = std::find_if(versions.begin(), versions.end(),
+                                  [&](const auto& other) { return other.dir == latest.dir; });
+  if (after != versions.end()) versions.erase(after + 1, versions.end());
+  for (auto version = versions.rbegin(); version != versions.rend(); ++version) {
+    if (!RollbackNote(root, version->version)) return *version;
+  }
+  return absl::NotFoundError(absl::StrCat(root, ": all its versions were taken back"));
 }
 
 absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifest manifest,

@@ -10,6 +10,7 @@
 #define LLAVA_TRAINING_PUBLISH_PUBLISH_H_
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,13 @@ absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifes
 
 // What `root`/latest names; NOT_FOUND before the first version.
 absl::StatusOr<PublishedVersion> LatestVersion(const std::string& root);
+
+// Why a server or a gate has taken `version` back; nothing when none has.
+std::optional<std::string> RollbackNote(const std::string& root, const std::string& version);
+
+// What servers answer with: the latest, or when that was taken back, the newest version before it
+// that was not. NOT_FOUND: there is none.
+absl::StatusOr<PublishedVersion> LiveVersion(const std::string& root);
 
 // All complete versions, oldest first.
 absl::StatusOr<std::vector<PublishedVersion>> ListVersions(const std::string& root);

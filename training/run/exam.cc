@@ -111,6 +111,7 @@ absl::StatusOr<ExamResult> TakeExam(Answerer& answerer, const Exam& exam,
     score.right += right ? 1 : 0;
     result.right.push_back(right);
   }
+  result.answers = std::move(answers);
   return result;
 }
 

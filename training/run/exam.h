@@ -29,7 +29,8 @@ absl::StatusOr<Exam> OpenExam(const std::string& file, const std::string& images
 
 struct ExamResult {
   Scores scores;
-  std::vector<bool> right;  // of each question
+  std::vector<bool> right;           // of each question
+  std::vector<std::string> answers;  // to each
 };
 
 // Asks what `answers_file` (JSON lines, one a question in order; made when it is not there) does

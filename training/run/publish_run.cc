@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/durable_file.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/weight_names.h"
@@ -24,6 +25,7 @@
 #include "training/assemble/processor_files.h"
 #include "training/data/conversation_builder.h"
 #include "training/evaluate/gate.h"
+#include "training/evaluate/gate_record.h"
 #include "training/evaluate/score.h"
 #include "training/run/answerer.h"
 #include "training/run/drawn_scenes.h"
@@ -34,6 +36,8 @@ namespace llava::training {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr char kGateRecord[] = "/gate.json";
 
 // The first exam, whose scores are the manifest's `evaluation`, and what must not be forgotten.
 std::vector<EvaluationOptions> ExamsOf(const Recipe& recipe) {
@@ -84,6 +88,13 @@ class Gate {
                      model::Manifest* manifest) {
     if (wanted_.empty()) return absl::OkStatus();
     RETURN_IF_ERROR(AskNew(checkpoint, step, device, manifest));
+    RETURN_IF_ERROR(Decide(device, manifest));
+    const std::string record = GateRecordJson(manifest->rejected, live_, records_);
+    return WriteFile(recipe_.output + kGateRecord, record);
+  }
+
+ private:
+  absl::Status Decide(at::Device device, model::Manifest* manifest) {
     for (std::size_t i = 0; i < exams_.size(); ++i) {
       const std::string low = BelowRequired(OptionsOf(i), manifest->evaluations[i].scores);
       if (!low.empty()) return Reject(i, low, manifest);
@@ -91,7 +102,6 @@ class Gate {
     return CompareWithLive(device, manifest);
   }
 
- private:
   GateOptions OptionsOf(std::size_t exam) const {
     const EvaluationOptions& wanted = wanted_[exam];
     return {wanted.require, wanted.min_delta, wanted.confidence};
@@ -123,7 +133,8 @@ class Gate {
       on_message_(absl::StrCat(NameOf(i), ":\n", ToText(result.scores)));
       manifest->evaluations.push_back({kRowsBenchmark, exams_[i].fingerprint, kExactJudge,
                                        std::ssize(result.right), Shares(result.scores)});
-      right_.push_back(std::move(result.right));
+      records_.push_back(
+          {NameOf(i), exams_[i].items, std::move(result.answers), std::move(result.right), {}, {}});
       RETURN_IF_ERROR(AddProbes(answerer, i, checkpoint, manifest));
     }
     manifest->evaluation = manifest->evaluations[0].scores;
@@ -143,10 +154,10 @@ class Gate {
     return absl::OkStatus();
   }
 
-  absl::Status CompareWithLive(at::Device device, model::Manifest* manifest) const {
+  absl::Status CompareWithLive(at::Device device, model::Manifest* manifest) {
     const auto against = [](const EvaluationOptions& exam) { return exam.against_live; };
     if (std::none_of(wanted_.begin(), wanted_.end(), against)) return absl::OkStatus();
-    const auto live = LatestVersion(recipe_.publish);
+    const auto live = LiveVersion(recipe_.publish);
     if (absl::IsNotFound(live.status())) return absl::OkStatus();  // the first version
     RETURN_IF_ERROR(live.status());
     const auto model = model::Llava::Load(live->dir, {.device = device});
@@ -155,12 +166,16 @@ class Gate {
     if (!answerer.ok()) return CannotAsk(*live, answerer.status());
     for (std::size_t i = 0; i < exams_.size(); ++i) {
       if (!wanted_[i].against_live) continue;
-      const absl::StatusOr<ExamResult> result =
+      absl::StatusOr<ExamResult> result =
           TakeExam(*answerer, exams_[i], AnswersFile(live->version.substr(0, 12), exams_[i]));
       if (!result.ok()) return CannotAsk(*live, result.status());
       on_message_(
           absl::StrCat(NameOf(i), ", the live version ", live->dir, ":\n", ToText(result->scores)));
-      const std::string worse = WorseThanLive(OptionsOf(i), result->right, right_[i]);
+      live_ = live->version;
+      records_[i].live_answers = std::move(result->answers);
+      records_[i].live_right = std::move(result->right);
+      const std::string worse =
+          WorseThanLive(OptionsOf(i), records_[i].live_right, records_[i].right);
       if (!worse.empty()) return Reject(i, worse, manifest);
     }
     return absl::OkStatus();
@@ -175,7 +190,8 @@ class Gate {
   const std::function<void(const std::string&)>& on_message_;
   const std::vector<EvaluationOptions> wanted_;
   std::vector<Exam> exams_;
-  std::vector<std::vector<bool>> right_;  // of each exam, by the new version
+  std::vector<ExamRecord> records_;  // of each exam
+  std::string live_;                 // the version that was asked too
 };
 
 // Moves the files of the checkpoint, or copies them to another file system.
@@ -241,6 +257,27 @@ absl::Status WriteTrainedAspect(const Recipe& recipe, const model::LlavaConfig& 
   return WriteProcessorFiles(config, settings, folder);
 }
 
+std::string CheckpointFolder(const Recipe& recipe) { return recipe.output + "/checkpoint"; }
+
+// The weights in CheckpointFolder, judged.
+absl::StatusOr<model::Manifest> Judge(const Recipe& recipe, const RunInputs& inputs,
+                                      const model::Llava& model, const Progress& progress,
+                                      const std::function<void(const std::string&)>& on_message) {
+  const std::string checkpoint = CheckpointFolder(recipe);
+  std::error_code error;
+  fs::remove_all(checkpoint, error);
+  RETURN_IF_ERROR(SaveTrainedModel(recipe, model, checkpoint));
+  model::Manifest manifest;
+  manifest.recipe = recipe.text;
+  manifest.data_fingerprint = TrainedDataFingerprint(inputs);
+  manifest.parent = inputs.parent;
+  manifest.step = progress.total_steps;
+  manifest.selection = absl::StrJoin(progress.kept_weights, "; ");
+  Gate gate(recipe, on_message);
+  RETURN_IF_ERROR(gate.Judge(checkpoint, progress.total_steps, model.device(), &manifest));
+  return manifest;
+}
+
 }  // namespace
 
 model::ImageAspect AspectOf(PictureAspect aspect) {
@@ -274,21 +311,19 @@ absl::Status CheckPublishing(const Recipe& recipe, int patch) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<FinishedRun> JudgeRun(const Recipe& recipe, const RunInputs& inputs,
+                                     const model::Llava& model, const Progress& progress,
+                                     const std::function<void(const std::string&)>& on_message) {
+  ASSIGN_OR_RETURN(const model::Manifest manifest,
+                   Judge(recipe, inputs, model, progress, on_message));
+  return FinishedRun{"", "", manifest.rejected};
+}
+
 absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
                                        const model::Llava& model, const Progress& progress,
                                        const std::function<void(const std::string&)>& on_message) {
-  const std::string checkpoint = recipe.output + "/checkpoint";
-  std::error_code error;
-  fs::remove_all(checkpoint, error);
-  RETURN_IF_ERROR(SaveTrainedModel(recipe, model, checkpoint));
-  model::Manifest manifest;
-  manifest.recipe = recipe.text;
-  manifest.data_fingerprint = TrainedDataFingerprint(inputs);
-  manifest.parent = inputs.parent;
-  manifest.step = progress.total_steps;
-  manifest.selection = absl::StrJoin(progress.kept_weights, "; ");
-  Gate gate(recipe, on_message);
-  RETURN_IF_ERROR(gate.Judge(checkpoint, progress.total_steps, model.device(), &manifest));
+  const std::string checkpoint = CheckpointFolder(recipe);
+  ASSIGN_OR_RETURN(model::Manifest manifest, Judge(recipe, inputs, model, progress, on_message));
   FinishedRun finished{"", "", manifest.rejected};
   if (finished.rejected.empty() || recipe.keep_rejected) {
     RealFiles files;
@@ -299,6 +334,7 @@ absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& in
     finished.dir = published.dir;
     if (finished.rejected.empty()) RETURN_IF_ERROR(DeleteOld(recipe, files, on_message));
   }
+  std::error_code error;
   fs::remove_all(checkpoint, error);  // what is left of it
   return finished;
 }

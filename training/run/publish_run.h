@@ -21,7 +21,7 @@ namespace llava::training {
 // training has come to.
 //
 // The version becomes the latest when every exam's required shares are reached and it is not worse
-// than the live version, which is what recipe.publish/latest names and is asked the same questions.
+// than the live version (LiveVersion(recipe.publish)), which is asked the same questions.
 // Else FinishedRun::rejected says why: it is published beside the others, `latest` stays, or (with
 // `on_fail: drop`) nothing is published and `version` is "".
 //
@@ -29,6 +29,11 @@ namespace llava::training {
 absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
                                        const model::Llava& model, const Progress& progress,
                                        const std::function<void(const std::string&)>& on_message);
+
+// The same up to the gate's decision: nothing is published, `version` is "".
+absl::StatusOr<FinishedRun> JudgeRun(const Recipe& recipe, const RunInputs& inputs,
+                                     const model::Llava& model, const Progress& progress,
+                                     const std::function<void(const std::string&)>& on_message);
 
 // REQUIRES: not kOfModel.
 model::ImageAspect AspectOf(PictureAspect aspect);

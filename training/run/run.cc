@@ -209,7 +209,14 @@ absl::StatusOr<FinishedRun> RunOnRank(const Recipe& recipe, const Clock& clock,
   ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model,
                    LoadTrainingModel(run.recipe, device));
   ASSIGN_OR_RETURN(const Progress progress, Train(run, *model, clock, options, ranks));
-  if (!ranks.is_first()) return FinishedRun();
+  if (!ranks.is_first() || options.until == RunUntil::kTrained) return FinishedRun();
+  if (options.until == RunUntil::kEvaluated) {
+    ASSIGN_OR_RETURN(const FinishedRun judged,
+                     JudgeRun(run.recipe, run.inputs, *model, progress, options.on_message));
+    options.on_message(judged.rejected.empty() ? "good enough to be published"
+                                               : absl::StrCat("rejected: ", judged.rejected));
+    return judged;
+  }
   ASSIGN_OR_RETURN(const FinishedRun finished,
                    PublishRun(run.recipe, run.inputs, *model, progress, options.on_message));
   RETURN_IF_ERROR(WriteFinishedRun(finished, run.recipe.output));

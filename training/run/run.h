@@ -22,6 +22,13 @@
 
 namespace llava::training {
 
+// How far a run goes; the same recipe run again goes on from there.
+enum class RunUntil {
+  kTrained,    // the last step is saved
+  kEvaluated,  // and its gate has decided: output/gate.json, with the weights in output/checkpoint
+  kPublished,
+};
+
 struct RunOptions {
   RankPlace place;  // of a run on several ranks: rank 0 reports the steps and publishes
   // After metrics.jsonl has the step; on the training thread.
@@ -39,10 +46,12 @@ struct RunOptions {
   std::function<void(bool)> on_steps = [](bool) {};
   bool accept_changed_data = false;  // see OpenRunOptions
   bool accept_changed_code = false;
+  RunUntil until = RunUntil::kPublished;
 };
 
 // Opens the run (training/run/opened_run.h), trains to the end of the last stage and publishes the
-// result (training/run/publish_run.h), which ranks other than the first do not learn. Draws the
+// result (training/run/publish_run.h), which ranks other than the first do not learn; of a run that
+// ends before that, `version` is "". Draws the
 // scenes that the recipe asks for. All that the recipe names is opened before the first step.
 // Errors are those of OpenRun, the model's files, the data, Ranks::Join and Trainer::Run; all name
 // what is wrong.

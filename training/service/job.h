@@ -8,7 +8,14 @@
 namespace llava::training {
 
 // The numbers stand in the database: never change one.
-enum class JobState { kQueued = 1, kRunning = 2, kSucceeded = 3, kFailed = 4, kCancelled = 5 };
+enum class JobState {
+  kQueued = 1,
+  kRunning = 2,
+  kSucceeded = 3,
+  kFailed = 4,
+  kCancelled = 5,
+  kRejected = 6,  // trained, but not good enough to become the latest version
+};
 
 inline bool HasEnded(JobState state) {
   return state != JobState::kQueued && state != JobState::kRunning;
@@ -26,6 +33,8 @@ struct Job {
   bool cancel_requested = false;      // outlives the service
   std::string message = {};           // why it failed
   std::string data_fingerprint = {};  // of what a trigger saw
+  std::int64_t deadline_ms = 0;       // since 1970, then it is ended; 0: none
+  std::string inputs = {};            // of a trigger's job (JobInputsJson); "" of others
 
   bool operator==(const Job&) const = default;
 };

@@ -12,11 +12,10 @@ namespace {
 using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 
-constexpr std::pair<JobState, const char*> kStates[] = {{JobState::kQueued, "queued"},
-                                                        {JobState::kRunning, "running"},
-                                                        {JobState::kSucceeded, "succeeded"},
-                                                        {JobState::kFailed, "failed"},
-                                                        {JobState::kCancelled, "cancelled"}};
+constexpr std::pair<JobState, const char*> kStates[] = {
+    {JobState::kQueued, "queued"},       {JobState::kRunning, "running"},
+    {JobState::kSucceeded, "succeeded"}, {JobState::kFailed, "failed"},
+    {JobState::kCancelled, "cancelled"}, {JobState::kRejected, "rejected"}};
 
 MetricFamily Gauge(const std::string& name, const std::string& help) {
   return MetricFamily{name, help, prometheus::MetricType::Gauge, {}};

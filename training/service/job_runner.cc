@@ -19,6 +19,8 @@ namespace llava::training {
 namespace {
 
 constexpr std::size_t kMaxRecipeBytes = std::size_t{1} << 20;
+constexpr int kRejectedExitCode = 3;  // of llava-train run: trained, but not good enough
+constexpr char kLate[] = "was not done by its deadline";
 constexpr std::int64_t kProgressBytes = 16384;  // of the log's end that are searched for progress
 
 std::string LastLines(const std::string& path, std::int64_t bytes) {
@@ -95,8 +97,8 @@ void JobRunner::WaitForChange(std::int64_t seen, TimePoint deadline) {
   }
 }
 
-absl::StatusOr<Job> JobRunner::Create(const std::string& recipe, const std::string& creator,
-                                      const std::string& data_fingerprint) {
+absl::StatusOr<Job> JobRunner::Create(const Job& wanted) {
+  const std::string& recipe = wanted.recipe;
   if (recipe.empty() || recipe.size() > kMaxRecipeBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("recipe: has ", recipe.size(), " bytes, expected 1 to ", kMaxRecipeBytes));
@@ -110,9 +112,11 @@ absl::StatusOr<Job> JobRunner::Create(const std::string& recipe, const std::stri
   }
   Job job;
   job.recipe = recipe;
-  job.creator = creator;
+  job.creator = wanted.creator;
   job.created_ms = clock_.UnixMillis();
-  job.data_fingerprint = data_fingerprint;
+  job.data_fingerprint = wanted.data_fingerprint;
+  job.deadline_ms = wanted.deadline_ms;
+  job.inputs = wanted.inputs;
   auto stored = store_.Insert(std::move(job));
   Changed();
   Wake();
@@ -160,6 +164,22 @@ std::string JobRunner::Progress(std::int64_t id) const {
   });
 }
 
+std::int64_t JobRunner::LogSize(std::int64_t id) const {
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(JobFolder(id) + "/log", error);
+  return error ? 0 : static_cast<std::int64_t>(size);
+}
+
+std::string JobRunner::ReadLog(std::int64_t id, std::int64_t offset, std::int64_t most) const {
+  const std::int64_t size = std::min(LogSize(id) - offset, most);
+  std::ifstream file(JobFolder(id) + "/log", std::ios::binary);
+  if (size <= 0 || !file.seekg(offset)) return "";
+  std::string text(static_cast<std::size_t>(size), '\0');
+  file.read(text.data(), size);
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  return text;
+}
+
 void JobRunner::Loop() {
   for (;;) {
     {
@@ -167,7 +187,7 @@ void JobRunner::Loop() {
       if (stopping_) break;
     }
     Reap();
-    EndCancelled();
+    EndCancelledAndLate();
     StartQueued();
     if (options_.on_tick && clock_.Now() >= next_tick_) {
       options_.on_tick(*this);
@@ -224,8 +244,25 @@ absl::Status JobRunner::Start(Job job) {
   ++job.attempts;
   if (job.started_ms == 0) job.started_ms = clock_.UnixMillis();
   RETURN_IF_ERROR(store_.Update(job));  // before it runs: it must never run unknown to the store
+  return StartProcess(job);
+}
+
+JobSteps* JobRunner::StepsOf(const Job& job) const {
+  return options_.steps_of ? options_.steps_of(job) : nullptr;
+}
+
+absl::Status JobRunner::StartProcess(const Job& job) {
+  const std::string folder = JobFolder(job.id);
   std::vector<std::string> arguments = options_.command;
-  arguments.push_back(recipe);
+  arguments.push_back(folder + "/recipe.yaml");
+  if (JobSteps* const steps = StepsOf(job)) {
+    ASSIGN_OR_RETURN(JobStep step, steps->Next(job, folder));
+    if (step.command.empty()) {
+      Finish(job, step.state, step.message);
+      return absl::OkStatus();
+    }
+    arguments = std::move(step.command);
+  }
   ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(arguments, folder, folder + "/log"));
   running_.emplace(job.id, Running{std::move(process)});
   Changed();
@@ -233,43 +270,69 @@ absl::Status JobRunner::Start(Job job) {
 }
 
 void JobRunner::Reap() {
-  for (auto at = running_.begin(); at != running_.end();) {
-    if (clock_.Now() >= at->second.kill_at) at->second.process.Signal(SIGKILL);
-    const std::optional<std::string> ended = at->second.process.Ended();
-    if (ended) {
-      Ended(at->first, *ended);
-      at = running_.erase(at);
-    } else {
-      ++at;
-    }
+  std::vector<std::pair<std::int64_t, std::string>> ended;
+  for (auto& [id, job] : running_) {
+    if (clock_.Now() >= job.kill_at) job.process.Signal(SIGKILL);
+    if (std::optional<std::string> how = job.process.Ended()) ended.emplace_back(id, *how);
+  }
+  for (const auto& [id, how] : ended) {
+    const auto process = running_.extract(id);
+    Ended(id, process.mapped(), how);
   }
 }
 
-void JobRunner::Ended(std::int64_t id, const std::string& how) {
+void JobRunner::Ended(std::int64_t id, const Running& running, const std::string& how) {
   const auto job = store_.Get(id);
   if (!job.ok()) return;
-  if (how.empty()) {
-    Finish(*job, JobState::kSucceeded, "");
+  const bool asked_to = job->cancel_requested || running.is_late || ending_;
+  if (how.empty() && (!asked_to || StepsOf(*job) == nullptr)) {
+    GoOn(*job, 0, how, "");
   } else if (job->cancel_requested) {
     Finish(*job, JobState::kCancelled, "was cancelled");
+  } else if (running.is_late) {
+    Finish(*job, JobState::kFailed, kLate);
   } else if (!ending_) {  // else it goes on when the service is back
-    const std::string last = LastLine(LastLines(JobFolder(id) + "/log", kProgressBytes),
-                                      [](const std::string& line) { return !line.empty(); });
-    Finish(*job, JobState::kFailed, absl::StrCat(how, last.empty() ? "" : ": ", last));
+    GoOn(*job, running.process.exit_code(), how,
+         LastLine(LastLines(JobFolder(id) + "/log", kProgressBytes),
+                  [](const std::string& line) { return !line.empty(); }));
   }
 }
 
-void JobRunner::EndCancelled() {
+// A process has ended by itself.
+void JobRunner::GoOn(const Job& job, int exit_code, const std::string& how,
+                     const std::string& last) {
+  const std::string why = absl::StrCat(how, how.empty() || last.empty() ? "" : ": ", last);
+  const bool rejected = exit_code == kRejectedExitCode;
+  if (JobSteps* const steps = StepsOf(job)) {
+    absl::Status status = steps->Ended(job, exit_code, rejected ? last : why);
+    if (status.ok()) status = StartProcess(job);
+    if (!status.ok()) Finish(job, JobState::kFailed, MessageOf(status));
+  } else if (exit_code == 0) {
+    Finish(job, JobState::kSucceeded, "");
+  } else if (rejected) {
+    Finish(job, JobState::kRejected, last);
+  } else {
+    Finish(job, JobState::kFailed, why);
+  }
+}
+
+void JobRunner::EndCancelledAndLate() {
   const auto unfinished = store_.Unfinished();
   if (!unfinished.ok()) return;
   for (const Job& job : *unfinished) {
-    if (!job.cancel_requested) continue;
+    const bool late = job.deadline_ms != 0 && clock_.UnixMillis() >= job.deadline_ms;
+    if (!job.cancel_requested && !late) continue;
     const auto found = running_.find(job.id);
     if (found == running_.end()) {
-      Finish(job, JobState::kCancelled, "was cancelled");
+      if (job.cancel_requested) {
+        Finish(job, JobState::kCancelled, "was cancelled");
+      } else {
+        Finish(job, JobState::kFailed, kLate);
+      }
     } else if (found->second.kill_at == TimePoint::max()) {
       found->second.process.Signal(SIGTERM);
       found->second.kill_at = clock_.Now() + options_.grace;
+      found->second.is_late = late;
     }
   }
 }
@@ -278,6 +341,7 @@ void JobRunner::Finish(Job job, JobState state, const std::string& message) {
   job.state = state;
   job.message = message;
   job.ended_ms = clock_.UnixMillis();
+  if (options_.on_end) options_.on_end(job);
   // Should this fail, the job stays as it was and is run once more after a restart.
   static_cast<void>(store_.Update(job));
   Changed();

@@ -23,6 +23,25 @@ namespace llava::training {
 
 class JobRunner;
 
+// A process of a job, or how the job ends: without a command.
+struct JobStep {
+  std::vector<std::string> command;
+  JobState state = JobState::kSucceeded;
+  std::string message;
+};
+
+// A job that is several processes, one after the other. On the runner's thread.
+class JobSteps {
+ public:
+  virtual ~JobSteps() = default;
+
+  // What comes next, in the job's folder.
+  virtual absl::StatusOr<JobStep> Next(const Job& job, const std::string& folder) = 0;
+
+  // A process has ended, with the last line that it printed. Not OK: the job fails with that.
+  virtual absl::Status Ended(const Job& job, int exit_code, const std::string& why) = 0;
+};
+
 struct JobRunnerOptions {
   std::string folder;                // jobs live in folder/<id>
   std::vector<std::string> command;  // the recipe's path is appended: llava-train run
@@ -33,10 +52,16 @@ struct JobRunnerOptions {
   std::function<void(JobRunner&)> on_tick = nullptr;  // on the runner's thread, every interval
   // Whether a job may be made of this text; its error is Create's. Any thread.
   std::function<absl::Status(const std::string& recipe)> check_recipe = nullptr;
+  // The processes of a job; nullptr: it is the one of `command`.
+  std::function<JobSteps*(const Job& job)> steps_of = nullptr;
+  // A job has ended and is about to be stored so; on the runner's thread. After a crash it may come
+  // again.
+  std::function<void(const Job& job)> on_end = nullptr;
 };
 
 // Create to Delete are thread-safe. Jobs that ran when the process ended start again, before those
-// that wait: their training goes on from its last save.
+// that wait: their training goes on from its last save. A job that is past its deadline is ended at
+// the next tick at the latest, and fails.
 class JobRunner {
  public:
   // `store` and `clock` outlive this. Starts the thread.
@@ -44,10 +69,10 @@ class JobRunner {
   // Ends the children (SIGTERM, then SIGKILL) but not their jobs, and joins.
   ~JobRunner();
 
+  // Stores a job of `wanted`'s recipe, creator, fingerprint, inputs and deadline.
   // RESOURCE_EXHAUSTED: too many unfinished jobs. INVALID_ARGUMENT: an empty or too long recipe, or
   // one that check_recipe refuses.
-  absl::StatusOr<Job> Create(const std::string& recipe, const std::string& creator,
-                             const std::string& data_fingerprint);
+  absl::StatusOr<Job> Create(const Job& wanted);
   absl::StatusOr<Job> Cancel(std::int64_t id);
   // Queues a failed job again. FAILED_PRECONDITION: it did not fail.
   absl::Status Retry(std::int64_t id);
@@ -58,6 +83,11 @@ class JobRunner {
   std::string Progress(std::int64_t id) const;
   std::string JobFolder(std::int64_t id) const;
 
+  // What the job's processes have printed: its size in bytes, and at most `most` bytes from
+  // `offset` on; 0 and "" where there is nothing (yet).
+  std::int64_t LogSize(std::int64_t id) const;
+  std::string ReadLog(std::int64_t id, std::int64_t offset, std::int64_t most) const;
+
   // Counts changes of jobs. WaitForChange returns when the count is no longer `seen`, or at
   // `deadline`, or when the runner stops.
   std::int64_t changes();
@@ -67,14 +97,18 @@ class JobRunner {
   struct Running {
     ChildProcess process;
     TimePoint kill_at = TimePoint::max();  // after it was asked to end
+    bool is_late = false;                  // that was because of its deadline
   };
 
   void Loop();
   void StartQueued();
   absl::Status Start(Job job);
+  absl::Status StartProcess(const Job& job);
+  void GoOn(const Job& job, int exit_code, const std::string& how, const std::string& last);
   void Reap();
-  void Ended(std::int64_t id, const std::string& how);
-  void EndCancelled();
+  void Ended(std::int64_t id, const Running& running, const std::string& how);
+  JobSteps* StepsOf(const Job& job) const;
+  void EndCancelledAndLate();
   void Poll();
   void StopChildren();
   void Finish(Job job, JobState state, const std::string& message);

@@ -18,10 +18,22 @@ constexpr char kSchema[] =
     " recipe TEXT NOT NULL, creator TEXT NOT NULL, created_ms INTEGER NOT NULL,"
     " started_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL, attempts INTEGER NOT NULL,"
     " cancel_requested INTEGER NOT NULL, message TEXT NOT NULL, data_fingerprint TEXT NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS schedules (name TEXT PRIMARY KEY, handled_ms INTEGER NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS shards (name TEXT NOT NULL, sha256 TEXT NOT NULL,"
+    " version TEXT NOT NULL, quarantined TEXT NOT NULL, PRIMARY KEY (name, sha256));"
+    "CREATE TABLE IF NOT EXISTS steps (job INTEGER NOT NULL, name TEXT NOT NULL,"
+    " state INTEGER NOT NULL, began_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL,"
+    " message TEXT NOT NULL, PRIMARY KEY (job, name));"
     "COMMIT;";
+// What later versions have added to a table: the first one is what version 1 lacks.
+constexpr const char* kMigrations[] = {
+    "BEGIN IMMEDIATE;"
+    "ALTER TABLE jobs ADD COLUMN deadline_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN inputs TEXT NOT NULL DEFAULT '';"
+    "PRAGMA user_version=1; COMMIT;"};
 constexpr char kColumns[] =
     "id, state, recipe, creator, created_ms, started_ms, ended_ms, attempts, cancel_requested,"
-    " message, data_fingerprint";
+    " message, data_fingerprint, deadline_ms, inputs";
 
 absl::Status SqlError(sqlite3* database, int code) {
   const std::string text = absl::StrCat("job database: ", sqlite3_errmsg(database));
@@ -88,7 +100,9 @@ Job ReadJob(const Statement& row) {
              .attempts = static_cast<int>(row.Int(7)),
              .cancel_requested = row.Int(8) != 0,
              .message = row.Text(9),
-             .data_fingerprint = row.Text(10)};
+             .data_fingerprint = row.Text(10),
+             .deadline_ms = row.Int(11),
+             .inputs = row.Text(12)};
 }
 
 std::vector<Value> Values(const Job& job) {
@@ -101,7 +115,9 @@ std::vector<Value> Values(const Job& job) {
           std::int64_t{job.attempts},
           std::int64_t{job.cancel_requested ? 1 : 0},
           job.message,
-          job.data_fingerprint};
+          job.data_fingerprint,
+          job.deadline_ms,
+          job.inputs};
 }
 
 absl::StatusOr<std::vector<Job>> Select(sqlite3* database, const std::string& rest,
@@ -114,6 +130,21 @@ absl::StatusOr<std::vector<Job>> Select(sqlite3* database, const std::string& re
     if (!row) return jobs;
     jobs.push_back(ReadJob(statement));
   }
+}
+
+// The columns that a database of an earlier version lacks.
+absl::Status Migrate(sqlite3* database) {
+  std::int64_t version = 0;
+  {
+    Statement statement(database, "PRAGMA user_version");
+    RETURN_IF_ERROR(statement.Step().status());
+    version = statement.Int(0);
+  }
+  for (std::int64_t i = version; i < std::ssize(kMigrations); ++i) {
+    const int code = sqlite3_exec(database, kMigrations[i], nullptr, nullptr, nullptr);
+    if (code != SQLITE_OK) return SqlError(database, code);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Missing(std::int64_t id) {
@@ -129,6 +160,8 @@ absl::StatusOr<std::unique_ptr<JobStore>> JobStore::Open(const std::string& path
   std::unique_ptr<JobStore> store(new JobStore(database));
   if (code == SQLITE_OK) code = sqlite3_exec(database, kSchema, nullptr, nullptr, nullptr);
   if (code != SQLITE_OK) return Annotate(SqlError(database, code), path);
+  const absl::Status migrated = Migrate(database);
+  if (!migrated.ok()) return Annotate(migrated, path);
   return store;
 }
 
@@ -138,8 +171,8 @@ absl::StatusOr<Job> JobStore::Insert(Job job) {
   MutexLock lock(&mutex_);
   Statement statement(database_,
                       "INSERT INTO jobs (state, recipe, creator, created_ms, started_ms, ended_ms,"
-                      " attempts, cancel_requested, message, data_fingerprint)"
-                      " VALUES (?,?,?,?,?,?,?,?,?,?)");
+                      " attempts, cancel_requested, message, data_fingerprint,"
+                      " deadline_ms, inputs) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)");
   statement.Bind(Values(job));
   RETURN_IF_ERROR(statement.Step().status());
   job.id = sqlite3_last_insert_rowid(database_);
@@ -158,7 +191,7 @@ absl::Status JobStore::Update(const Job& job) {
   Statement statement(database_,
                       "UPDATE jobs SET state=?, recipe=?, creator=?, created_ms=?, started_ms=?,"
                       " ended_ms=?, attempts=?, cancel_requested=max(cancel_requested, ?),"
-                      " message=?, data_fingerprint=?"
+                      " message=?, data_fingerprint=?, deadline_ms=?, inputs=?"
                       " WHERE id=?");
   std::vector<Value> values = Values(job);
   values.emplace_back(job.id);
@@ -179,6 +212,9 @@ absl::Status JobStore::RequestCancel(std::int64_t id) {
 
 absl::Status JobStore::Delete(std::int64_t id) {
   MutexLock lock(&mutex_);
+  Statement steps(database_, "DELETE FROM steps WHERE job=?");
+  steps.Bind({id});
+  RETURN_IF_ERROR(steps.Step().status());
   Statement statement(database_, "DELETE FROM jobs WHERE id=?");
   statement.Bind({id});
   RETURN_IF_ERROR(statement.Step().status());
@@ -221,6 +257,88 @@ absl::StatusOr<std::optional<Job>> JobStore::FindFingerprint(const std::string& 
       Select(database_, "WHERE data_fingerprint = ? ORDER BY id DESC LIMIT 1", {fingerprint}));
   if (jobs.empty()) return std::optional<Job>();
   return std::optional<Job>(std::move(jobs[0]));
+}
+
+absl::StatusOr<std::map<std::string, StepRecord>> JobStore::Steps(std::int64_t job) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_,
+                      "SELECT name, state, began_ms, ended_ms, message FROM steps WHERE job = ?");
+  statement.Bind({job});
+  std::map<std::string, StepRecord> steps;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, statement.Step());
+    if (!row) return steps;
+    steps[statement.Text(0)] = {static_cast<StepState>(statement.Int(1)), statement.Int(2),
+                                statement.Int(3), statement.Text(4)};
+  }
+}
+
+absl::Status JobStore::RecordStep(std::int64_t job, const std::string& name,
+                                  const StepRecord& step) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_,
+                      "REPLACE INTO steps (job, name, state, began_ms, ended_ms, message)"
+                      " VALUES (?, ?, ?, ?, ?, ?)");
+  statement.Bind({job, name, std::int64_t{static_cast<int>(step.state)}, step.began_ms,
+                  step.ended_ms, step.message});
+  return statement.Step().status();
+}
+
+absl::StatusOr<std::vector<WaitingStep>> JobStore::Begun(const std::string& name) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_,
+                      "SELECT job, message FROM steps WHERE name = ? AND state = 1 ORDER BY job");
+  statement.Bind({name});
+  std::vector<WaitingStep> waiting;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, statement.Step());
+    if (!row) return waiting;
+    waiting.push_back({statement.Int(0), statement.Text(1)});
+  }
+}
+
+absl::StatusOr<std::optional<Job>> JobStore::FindNewest(const std::string& creator) {
+  MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(std::vector<Job> jobs,
+                   Select(database_, "WHERE creator = ? ORDER BY id DESC LIMIT 1", {creator}));
+  if (jobs.empty()) return std::optional<Job>();
+  return std::optional<Job>(std::move(jobs[0]));
+}
+
+absl::StatusOr<std::int64_t> JobStore::HandledMillis(const std::string& name) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_, "SELECT handled_ms FROM schedules WHERE name = ?");
+  statement.Bind({name});
+  ASSIGN_OR_RETURN(const bool row, statement.Step());
+  return row ? statement.Int(0) : 0;
+}
+
+absl::Status JobStore::SetHandledMillis(const std::string& name, std::int64_t ms) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_, "REPLACE INTO schedules (name, handled_ms) VALUES (?, ?)");
+  statement.Bind({name, ms});
+  return statement.Step().status();
+}
+
+absl::StatusOr<std::map<std::string, KnownShard>> JobStore::KnownShards(const std::string& name) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_, "SELECT sha256, version, quarantined FROM shards WHERE name = ?");
+  statement.Bind({name});
+  std::map<std::string, KnownShard> shards;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, statement.Step());
+    if (!row) return shards;
+    shards[statement.Text(0)] = {statement.Text(1), statement.Text(2)};
+  }
+}
+
+absl::Status JobStore::RecordShard(const std::string& name, const std::string& sha256,
+                                   const KnownShard& known) {
+  MutexLock lock(&mutex_);
+  Statement statement(
+      database_, "REPLACE INTO shards (name, sha256, version, quarantined) VALUES (?, ?, ?, ?)");
+  statement.Bind({name, sha256, known.version, known.quarantined});
+  return statement.Step().status();
 }
 
 }  // namespace llava::training

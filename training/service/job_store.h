@@ -18,6 +18,32 @@ struct sqlite3;
 
 namespace llava::training {
 
+// What became of a shard that a trigger made a job of.
+struct KnownShard {
+  std::string version;      // the first that learned it; "" when it is not known
+  std::string quarantined;  // why no later job learns it; "" when they do
+
+  bool operator==(const KnownShard&) const = default;
+};
+
+// The numbers stand in the database: never change one.
+enum class StepState { kBegun = 1, kDone = 2, kFailed = 3, kSkipped = 4, kRejected = 5 };
+
+// A step of a job's pipeline.
+struct StepRecord {
+  StepState state = StepState::kBegun;
+  std::int64_t began_ms = 0;  // since 1970
+  std::int64_t ended_ms = 0;  // 0: not yet
+  std::string message;
+
+  bool operator==(const StepRecord&) const = default;
+};
+
+struct WaitingStep {
+  std::int64_t job = 0;
+  std::string message;
+};
+
 // Thread-safe. One process at a time: a second one gets UNAVAILABLE from Open.
 class JobStore {
  public:
@@ -50,6 +76,26 @@ class JobStore {
 
   // The newest job with this fingerprint.
   absl::StatusOr<std::optional<Job>> FindFingerprint(const std::string& fingerprint);
+
+  // The newest job of this creator.
+  absl::StatusOr<std::optional<Job>> FindNewest(const std::string& creator);
+
+  // The steps of a job that have begun, by name. A step is recorded before it begins and when it
+  // has ended.
+  absl::StatusOr<std::map<std::string, StepRecord>> Steps(std::int64_t job);
+  absl::Status RecordStep(std::int64_t job, const std::string& name, const StepRecord& step);
+
+  // The steps of this name, of all jobs, that have begun and not ended.
+  absl::StatusOr<std::vector<WaitingStep>> Begun(const std::string& name);
+
+  // Until when the schedule of a trigger has been looked after; 0: never.
+  absl::StatusOr<std::int64_t> HandledMillis(const std::string& name);
+  absl::Status SetHandledMillis(const std::string& name, std::int64_t ms);
+
+  // The shards of a trigger's jobs that have ended, by SHA-256; they outlive the jobs.
+  absl::StatusOr<std::map<std::string, KnownShard>> KnownShards(const std::string& name);
+  absl::Status RecordShard(const std::string& name, const std::string& sha256,
+                           const KnownShard& known);
 
  private:
   explicit JobStore(sqlite3* database) : database_(database) {}

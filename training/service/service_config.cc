@@ -2,13 +2,97 @@
 
 #include <filesystem>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/strict_yaml.h"
+#include "training/endpoint/http_exchange.h"
 
 namespace llava::training {
 namespace {
 
-void ReadTrigger(StrictYaml& yaml, ServiceConfig* config) {
+void MakeAbsolute(const std::string& folder, std::string* path) {
+  if (!path->empty()) *path = (std::filesystem::path(folder) / *path).lexically_normal().string();
+}
+
+// A duration such as 30m, at least a second and at most a year.
+void ReadDuration(StrictYaml& yaml, const char* key, std::int64_t* ms) {
+  std::string text;
+  yaml.Optional(key, &text);
+  if (!yaml.Has(key)) return;
+  absl::Duration duration;
+  if (!absl::ParseDuration(text, &duration) || duration < absl::Seconds(1) ||
+      duration > absl::Hours(366 * 24)) {
+    yaml.Fail(key, absl::StrCat("is '", text, "', expected a duration such as 90s, 30m or 5h"));
+    return;
+  }
+  *ms = absl::ToInt64Milliseconds(duration);
+}
+
+void ReadSchedule(StrictYaml& yaml, TriggerOptions* trigger) {
+  std::string cron;
+  std::string time_zone = "UTC";
+  yaml.Optional("cron", &cron);
+  yaml.Optional("time_zone", &time_zone);
+  if (!yaml.Has("cron")) {
+    if (yaml.Has("time_zone")) yaml.Fail("time_zone", "has no meaning without cron");
+    return;
+  }
+  auto schedule = CronSchedule::Parse(cron, time_zone);
+  if (!schedule.ok()) return yaml.Fail("cron", MessageOf(schedule.status()));
+  trigger->schedule = *std::move(schedule);
+}
+
+void ReadMix(StrictYaml& yaml, Mix* mix) {
+  yaml.Section("mix", [mix](StrictYaml& shares) {
+    for (const char* key : {"new", "old"}) shares.Require(key);
+    shares.Optional("new", &mix->fresh);
+    shares.Optional("old", &mix->old);
+    const double sum = mix->fresh + mix->old;
+    if (!(mix->fresh > 0.0 && mix->old > 0.0 && sum > 0.999 && sum < 1.001)) {
+      shares.Fail("new", "expected two shares above 0 that make 1 together");
+    }
+  });
+}
+
+// Each job has the plan in its own folder, where the pipeline looks for the rows.
+void CheckPlan(StrictYaml& yaml, const std::string& plan) {
+  if (plan.empty()) return;
+  absl::StatusOr<StrictYaml> read = StrictYaml::Load(plan);
+  if (!read.ok()) return yaml.Fail("generate", MessageOf(read.status()));
+  std::string output;
+  read->Optional("output", &output);
+  if (output == "generated") return;
+  yaml.Fail("generate", absl::StrCat("the plan's output is '", output, "', expected 'generated'"));
+}
+
+void ReadPipeline(StrictYaml& yaml, const std::string& folder, TriggerOptions* trigger,
+                  ServiceConfig* config) {
+  yaml.Section("pipeline", [&](StrictYaml& section) {
+    PipelineOptions options;
+    section.Optional("generate", &options.generate);
+    section.Choice("if_generate_fails", {{"skip", false}, {"train", true}},
+                   &options.train_without_generated);
+    section.Optional("images", &options.images);
+    section.Optional("max_bad_share", &options.max_bad_share);
+    section.Optional("judge", &options.judged);
+    section.Optional("gate_optional", &options.gate_optional);
+    ReadMix(section, &options.mix);
+    if (!(options.max_bad_share >= 0.0 && options.max_bad_share <= 1.0)) {
+      section.Fail("max_bad_share", "expected a share from 0 to 1");
+    }
+    MakeAbsolute(folder, &options.generate);
+    MakeAbsolute(folder, &options.images);
+    CheckPlan(section, options.generate);
+    trigger->mix = options.mix;
+    trigger->one_at_a_time = true;
+    trigger->always = !options.generate.empty() && trigger->schedule;
+    config->pipelines[trigger->name] = std::move(options);
+  });
+}
+
+void ReadTrigger(StrictYaml& yaml, const std::string& folder, ServiceConfig* config) {
   TriggerOptions trigger;
   for (const char* key : {"name", "watch", "recipe"}) yaml.Require(key);
   yaml.Optional("name", &trigger.name);
@@ -17,18 +101,33 @@ void ReadTrigger(StrictYaml& yaml, ServiceConfig* config) {
   yaml.Optional("trigger_file", &trigger.trigger_file);
   yaml.Optional("published", &trigger.published);
   yaml.Optional("retries", &trigger.retries);
-  yaml.Optional("retry_seconds", &trigger.retry_seconds);
+  yaml.Optional("min_new_rows", &trigger.min_new_rows);
   if (trigger.retries < 0) yaml.Fail("retries", "expected at least 0");
-  if (trigger.retry_seconds < 1) yaml.Fail("retry_seconds", "expected at least 1");
+  if (trigger.min_new_rows < 0) yaml.Fail("min_new_rows", "expected at least 0");
+  ReadDuration(yaml, "backoff", &trigger.backoff_ms);
+  ReadDuration(yaml, "deadline", &trigger.deadline_ms);
+  ReadSchedule(yaml, &trigger);
+  for (const TriggerOptions& other : config->triggers) {
+    if (other.name == trigger.name) {
+      yaml.Fail("name", absl::StrCat("is '", trigger.name, "', as that of another trigger"));
+    }
+  }
+  ReadPipeline(yaml, folder, &trigger, config);
+  yaml.Section("webhook", [&](StrictYaml& hook) {
+    WebhookOptions options;
+    hook.Require("url");
+    hook.Optional("url", &options.url);
+    hook.Optional("token_file", &options.token_file);
+    MakeAbsolute(folder, &options.token_file);
+    const auto target = ParseUrl(options.url);
+    if (!target.ok()) hook.Fail("url", MessageOf(target.status()));
+    config->webhooks[trigger.name] = std::move(options);
+  });
   config->triggers.push_back(std::move(trigger));
 }
 
 void CheckRange(StrictYaml& yaml, const char* key, std::int64_t value, std::int64_t low) {
   if (value < low) yaml.Fail(key, "expected at least " + std::to_string(low));
-}
-
-void MakeAbsolute(const std::string& folder, std::string* path) {
-  if (!path->empty()) *path = (std::filesystem::path(folder) / *path).lexically_normal().string();
 }
 
 }  // namespace
@@ -53,18 +152,19 @@ absl::StatusOr<ServiceConfig> ReadServiceConfig(const std::string& file) {
     tls.Optional("key", &config.tls_key);
     tls.Optional("client_ca", &config.tls_client_ca);
   });
-  yaml.List("triggers", [&config](StrictYaml& trigger) { ReadTrigger(trigger, &config); });
+  const std::string folder = std::filesystem::absolute(file).parent_path().string();
+  yaml.List("triggers", [&](StrictYaml& trigger) { ReadTrigger(trigger, folder, &config); });
   CheckRange(yaml, "max_running", config.max_running, 1);
   CheckRange(yaml, "max_unfinished", config.max_unfinished, 1);
   CheckRange(yaml, "grace_seconds", config.grace_seconds, 0);
   CheckRange(yaml, "trigger_seconds", config.trigger_seconds, 1);
   RETURN_IF_ERROR(yaml.Finish());
-  const std::string folder = std::filesystem::absolute(file).parent_path().string();
   for (std::string* path : {&config.folder, &config.tokens, &config.tls_certificate,
                             &config.tls_key, &config.tls_client_ca}) {
     MakeAbsolute(folder, path);
   }
   for (TriggerOptions& trigger : config.triggers) {
+    trigger.scratch = config.folder;
     for (std::string* path :
          {&trigger.watch, &trigger.recipe, &trigger.trigger_file, &trigger.published}) {
       MakeAbsolute(folder, path);

@@ -3,11 +3,14 @@
 #define LLAVA_TRAINING_SERVICE_SERVICE_CONFIG_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "training/service/pipeline.h"
 #include "training/service/trigger.h"
+#include "training/service/webhook.h"
 
 namespace llava::training {
 
@@ -23,6 +26,8 @@ struct ServiceConfig {
   bool reflection = true;
   std::string metrics;  // HOST:PORT of Prometheus metrics; "": none
   std::vector<TriggerOptions> triggers;
+  std::map<std::string, PipelineOptions> pipelines;  // by the name of their trigger
+  std::map<std::string, WebhookOptions> webhooks;    // likewise
 };
 
 // NOT_FOUND or INVALID_ARGUMENT with file, line, key and what was expected. Paths in the file are

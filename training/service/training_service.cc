@@ -1,5 +1,6 @@
 #include "training/service/training_service.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -14,6 +15,7 @@ namespace {
 
 constexpr int kMaxWatchers = 64;
 constexpr int kMaxPage = 1000;
+constexpr std::int64_t kLogPiece = std::int64_t{64} << 10;
 constexpr Duration kProgressInterval = std::chrono::seconds(1);
 
 // The codes have the same numbers.
@@ -26,6 +28,11 @@ absl::StatusOr<std::int64_t> ParseId(const std::string& id, const char* field) {
   if (absl::SimpleAtoi(id, &number) && number > 0) return number;
   return absl::InvalidArgumentError(
       absl::StrCat(field, ": is '", id, "', expected the number of a job"));
+}
+
+absl::Status TooManyWatchers() {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("there are ", kMaxWatchers, " watchers already"));
 }
 
 void SetTime(std::int64_t ms, google::protobuf::Timestamp* time) {
@@ -71,6 +78,7 @@ TrainingServiceImpl::TrainingServiceImpl(JobRunner& runner, JobStore& store, rpc
   Add("/llava.v1.TrainingService/GetJob", &TrainingServiceImpl::GetJob);
   Add("/llava.v1.TrainingService/ListJobs", &TrainingServiceImpl::ListJobs);
   Add("/llava.v1.TrainingService/WatchJob", &TrainingServiceImpl::WatchJob);
+  Add("/llava.v1.TrainingService/ReadLog", &TrainingServiceImpl::ReadLog);
   Add("/llava.v1.TrainingService/CancelJob", &TrainingServiceImpl::CancelJob);
   Add("/llava.v1.TrainingService/DeleteJob", &TrainingServiceImpl::DeleteJob);
 }
@@ -91,7 +99,7 @@ absl::StatusOr<std::string> TrainingServiceImpl::Receive(Call* call,
 absl::Status TrainingServiceImpl::CreateJob(Call* call) {
   v1::CreateJobRequest request;
   ASSIGN_OR_RETURN(const std::string caller, Receive(call, &request));
-  ASSIGN_OR_RETURN(const Job job, runner_.Create(request.recipe(), caller, ""));
+  ASSIGN_OR_RETURN(const Job job, runner_.Create({.recipe = request.recipe(), .creator = caller}));
   v1::CreateJobResponse response;
   *response.mutable_job() = ToProto(job);
   call->Write(response);
@@ -133,10 +141,7 @@ absl::Status TrainingServiceImpl::WatchJob(Call* call) {
   RETURN_IF_ERROR(Receive(call, &request).status());
   ASSIGN_OR_RETURN(const std::int64_t id, ParseId(request.id(), "id"));
   const WatcherSlot slot(&watchers_);
-  if (!slot.ok()) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("there are ", kMaxWatchers, " watchers already"));
-  }
+  if (!slot.ok()) return TooManyWatchers();
   return Watch(call, id);
 }
 
@@ -155,6 +160,38 @@ absl::Status TrainingServiceImpl::Watch(Call* call, std::int64_t id) {
     runner_.WaitForChange(seen, clock_.Now() + kProgressInterval);
   }
   return absl::CancelledError("the watcher is gone");
+}
+
+absl::Status TrainingServiceImpl::ReadLog(Call* call) {
+  v1::ReadLogRequest request;
+  RETURN_IF_ERROR(Receive(call, &request).status());
+  ASSIGN_OR_RETURN(const std::int64_t id, ParseId(request.id(), "id"));
+  const WatcherSlot slot(&watchers_);
+  if (!slot.ok()) return TooManyWatchers();
+  std::int64_t offset = request.offset();
+  if (offset < 0) offset = std::max<std::int64_t>(0, runner_.LogSize(id) + offset);
+  return SendLog(call, id, request.follow(), offset);
+}
+
+absl::Status TrainingServiceImpl::SendLog(Call* call, std::int64_t id, bool follow,
+                                          std::int64_t offset) {
+  while (!call->IsCancelled()) {
+    const std::int64_t seen = runner_.changes();
+    ASSIGN_OR_RETURN(const Job job, store_.Get(id));  // before its log is read to the end
+    const std::int64_t end = runner_.LogSize(id);
+    while (offset < end) {
+      v1::ReadLogResponse response;
+      response.set_text(runner_.ReadLog(id, offset, std::min(end - offset, kLogPiece)));
+      response.set_offset(offset);
+      offset += static_cast<std::int64_t>(response.text().size());
+      if (response.text().empty()) break;  // somebody has cut the file
+      if (!call->Write(response)) return absl::CancelledError("the reader is gone");
+    }
+    if (!follow || HasEnded(job.state)) return absl::OkStatus();
+    if (stopping_) return absl::UnavailableError("the service goes down; the job will go on later");
+    runner_.WaitForChange(seen, clock_.Now() + kProgressInterval);
+  }
+  return absl::CancelledError("the reader is gone");
 }
 
 absl::Status TrainingServiceImpl::CancelJob(Call* call) {

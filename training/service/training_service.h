@@ -32,6 +32,7 @@ class TrainingServiceImpl final : public rpc::RawService {
   absl::Status GetJob(Call* call);
   absl::Status ListJobs(Call* call);
   absl::Status WatchJob(Call* call);
+  absl::Status ReadLog(Call* call);
   absl::Status CancelJob(Call* call);
   absl::Status DeleteJob(Call* call);
 
@@ -40,6 +41,7 @@ class TrainingServiceImpl final : public rpc::RawService {
   absl::StatusOr<std::string> Receive(Call* call, google::protobuf::Message* request);
   v1::Job ToProto(const Job& job) const;
   absl::Status Watch(Call* call, std::int64_t id);
+  absl::Status SendLog(Call* call, std::int64_t id, bool follow, std::int64_t offset);
 
   JobRunner& runner_;
   JobStore& store_;

@@ -2,16 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
-#include "base/digest.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "boost/json.hpp"
 #include "model/checkpoint/manifest.h"
 #include "training/publish/publish.h"
 
@@ -21,6 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxRecipeBytes = std::size_t{1} << 20;
+constexpr std::int64_t kDayMs = std::int64_t{24} * 3600 * 1000;
 
 // Names, sizes and times: cheap, and different whenever something changed.
 std::string LookOf(const std::vector<std::string>& files) {
@@ -33,44 +29,7 @@ std::string LookOf(const std::vector<std::string>& files) {
   return look;
 }
 
-// Paths as a YAML list; JSON strings are YAML.
-std::string YamlList(const std::vector<std::string>& paths) {
-  return absl::StrCat("[",
-                      absl::StrJoin(paths, ", ",
-                                    [](std::string* out, const std::string& path) {
-                                      absl::StrAppend(
-                                          out, boost::json::serialize(boost::json::value(path)));
-                                    }),
-                      "]");
-}
-
 }  // namespace
-
-absl::StatusOr<std::vector<std::string>> ListShards(const std::string& folder) {
-  std::error_code error;
-  std::vector<std::string> shards;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string extension = entry.path().extension().string();
-    const bool shard = extension == ".json" || extension == ".jsonl" || extension == ".gz";
-    if (shard && entry.is_regular_file()) shards.push_back(fs::absolute(entry.path()).string());
-  }
-  if (error) return absl::ErrnoToStatus(error.value(), folder);
-  std::sort(shards.begin(), shards.end());
-  return shards;
-}
-
-absl::StatusOr<std::string> FingerprintOf(const std::vector<std::string>& shards) {
-  Sha256 hash;
-  std::string buffer(std::size_t{1} << 20, '\0');
-  for (const std::string& shard : shards) {
-    std::ifstream file(shard, std::ios::binary);
-    if (!file) return absl::NotFoundError(absl::StrCat(shard, ": cannot be opened"));
-    while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || file.gcount()) {
-      hash.Update(std::string_view(buffer.data(), static_cast<std::size_t>(file.gcount())));
-    }
-  }
-  return hash.Finish().Hex();
-}
 
 absl::StatusOr<bool> Trigger::WasTrainedOn(const std::string& fingerprint) const {
   if (options_.published.empty() || !fs::exists(options_.published)) return false;
@@ -83,21 +42,106 @@ absl::StatusOr<bool> Trigger::WasTrainedOn(const std::string& fingerprint) const
 }
 
 // A job that failed for the n-th time waits 2^(n-1) times as long.
-bool Trigger::IsDue(const Job& failed, std::int64_t now_ms) const {
-  if (failed.attempts > options_.retries) return false;
-  const int doubled = std::clamp(failed.attempts - 1, 0, 20);
-  return now_ms >= failed.ended_ms + (options_.retry_seconds * 1000 << doubled);
+bool Trigger::IsToBeRetried(const std::optional<Job>& newest, std::int64_t now_ms) const {
+  if (!newest || newest->state != JobState::kFailed) return false;
+  if (newest->attempts > options_.retries) return false;
+  if (newest->deadline_ms != 0 && now_ms >= newest->deadline_ms) return false;
+  const int doubled = std::clamp(newest->attempts - 1, 0, 20);
+  return now_ms >= newest->ended_ms + (options_.backoff_ms << doubled);
 }
 
-absl::Status Trigger::Create(const TriggerJobs& jobs,
-                             const std::vector<std::string>& shards) const {
-  ASSIGN_OR_RETURN(const std::string recipe, ReadFile(options_.recipe, kMaxRecipeBytes));
-  return jobs.create(absl::StrReplaceAll(recipe, {{"${SHARDS}", YamlList(shards)}}), options_.name,
-                     fingerprint_);
+// Whether a time of the schedule has passed that nobody looked after. At the very first look none
+// has.
+absl::StatusOr<bool> Trigger::IsTime(const TriggerJobs& jobs, std::int64_t now_ms) const {
+  ASSIGN_OR_RETURN(const std::int64_t handled, jobs.handled());
+  if (handled == 0 || handled > now_ms + kDayMs) {
+    RETURN_IF_ERROR(jobs.set_handled(now_ms));
+    return false;
+  }
+  return options_.schedule->Next(handled) <= now_ms;
+}
+
+// Why shards make no job; "" when they do.
+absl::StatusOr<std::string> Trigger::WhyNot(const TriggerJobs& jobs, const std::string& fingerprint,
+                                            const std::vector<Shard>& shards) const {
+  if (options_.always) return "";
+  if (shards.empty()) return "there are no shards";
+  std::int64_t new_rows = 0;
+  for (const Shard& shard : shards) new_rows += shard.is_new ? shard.rows : 0;
+  if (new_rows < options_.min_new_rows) {
+    return absl::StrCat(new_rows, " new rows, at least ", options_.min_new_rows, " are wanted");
+  }
+  ASSIGN_OR_RETURN(const std::optional<Job> job, jobs.find(fingerprint));
+  const bool in_vain =
+      job && (job->state == JobState::kFailed || job->state == JobState::kCancelled);
+  if (job && !(options_.schedule && in_vain)) {
+    return absl::StrCat("the same shards as those of job ", job->id);
+  }
+  ASSIGN_OR_RETURN(const bool trained, WasTrainedOn(fingerprint));
+  return trained ? "a published version has learned these shards" : "";
+}
+
+// Notes of servers and operators come at any time, also long after the job.
+absl::Status Trigger::Quarantine(const TriggerJobs& jobs,
+                                 std::map<std::string, KnownShard>* known) const {
+  if (options_.published.empty()) return absl::OkStatus();
+  for (auto& [sha256, shard] : *known) {
+    if (shard.version.empty() || !shard.quarantined.empty()) continue;
+    const std::optional<std::string> note = RollbackNote(options_.published, shard.version);
+    if (!note) continue;
+    shard.quarantined = absl::StrCat("version ", shard.version.substr(0, 12),
+                                     " was taken back: ", note->empty() ? "no reason" : *note);
+    RETURN_IF_ERROR(jobs.quarantine(sha256, shard));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<JobInputs> Trigger::Inputs(const TriggerJobs& jobs,
+                                          const std::vector<std::string>& paths) const {
+  ASSIGN_OR_RETURN(auto known, jobs.known());
+  RETURN_IF_ERROR(Quarantine(jobs, &known));
+  JobInputs inputs;
+  for (const std::string& path : paths) {
+    ASSIGN_OR_RETURN(Shard shard, DescribeShard(path, options_.scratch));
+    const auto found = known.find(shard.sha256);
+    shard.is_new = found == known.end();
+    if (shard.is_new || found->second.quarantined.empty()) {
+      inputs.shards.push_back(std::move(shard));
+    } else {
+      jobs.say(absl::StrCat(path, " is in quarantine: ", found->second.quarantined));
+    }
+  }
+  ASSIGN_OR_RETURN(inputs.recipe, ReadFile(options_.recipe, kMaxRecipeBytes));
+  if (options_.published.empty()) return inputs;
+  const auto live = LiveVersion(options_.published);
+  if (!live.ok() && !absl::IsNotFound(live.status())) return live.status();
+  if (live.ok()) {
+    inputs.base = fs::absolute(live->dir).string();
+    inputs.base_version = live->version;
+  }
+  return inputs;
+}
+
+absl::Status Trigger::MakeJob(const TriggerJobs& jobs, const std::vector<std::string>& paths,
+                              std::int64_t now_ms) const {
+  ASSIGN_OR_RETURN(const JobInputs inputs, Inputs(jobs, paths));
+  std::vector<std::string> learned;
+  for (const Shard& shard : inputs.shards) learned.push_back(shard.path);
+  Job job{.creator = options_.name, .inputs = JobInputsJson(inputs)};
+  ASSIGN_OR_RETURN(job.data_fingerprint, FingerprintOf(learned));
+  ASSIGN_OR_RETURN(const std::string why_not, WhyNot(jobs, job.data_fingerprint, inputs.shards));
+  if (!why_not.empty()) {
+    if (options_.schedule) jobs.say(absl::StrCat("no job: ", why_not));
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(job.recipe, RenderRecipe(inputs, options_.mix, std::nullopt));
+  if (options_.deadline_ms != 0) job.deadline_ms = now_ms + options_.deadline_ms;
+  return jobs.create(job);
 }
 
 absl::Status Trigger::Look(const TriggerJobs& jobs, std::int64_t now_ms) {
   ASSIGN_OR_RETURN(const std::vector<std::string> shards, ListShards(options_.watch));
+  ASSIGN_OR_RETURN(const std::optional<Job> newest, jobs.newest());
   std::vector<std::string> files = shards;
   if (!options_.trigger_file.empty()) {
     if (!fs::exists(options_.trigger_file)) return absl::OkStatus();
@@ -105,19 +149,18 @@ absl::Status Trigger::Look(const TriggerJobs& jobs, std::int64_t now_ms) {
   }
   const std::string look = LookOf(files);
   const bool stable = std::exchange(seen_, look) == look;
-  if (shards.empty() || !stable) return absl::OkStatus();
-  const bool is_new = look != handled_;
-  if (is_new) {
-    ASSIGN_OR_RETURN(fingerprint_, FingerprintOf(shards));
+  if (IsToBeRetried(newest, now_ms)) return jobs.retry(newest->id);
+  const bool waits = options_.schedule || options_.one_at_a_time;
+  if (waits && newest && !HasEnded(newest->state)) return absl::OkStatus();
+  if (options_.schedule) {
+    ASSIGN_OR_RETURN(const bool due, IsTime(jobs, now_ms));
+    if (!due || !stable) return absl::OkStatus();
+  } else if (shards.empty() || !stable || look == handled_) {
+    return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const std::optional<Job> job, jobs.find(fingerprint_));
-  const bool failed = job && job->state == JobState::kFailed;
-  if (failed ? IsDue(*job, now_ms) : is_new && !job) {
-    ASSIGN_OR_RETURN(const bool trained, WasTrainedOn(fingerprint_));
-    if (!trained) RETURN_IF_ERROR(failed ? jobs.retry(job->id) : Create(jobs, shards));
-  }
+  RETURN_IF_ERROR(MakeJob(jobs, shards, now_ms));
   handled_ = look;
-  return absl::OkStatus();
+  return options_.schedule ? jobs.set_handled(now_ms) : absl::OkStatus();
 }
 
 }  // namespace llava::training

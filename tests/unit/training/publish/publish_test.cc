@@ -237,5 +237,25 @@ TEST_F(PublishTest, ALeaseOnWhatIsBeingDeletedIsRefused) {
             absl::StatusCode::kNotFound);
 }
 
+TEST_F(PublishTest, TheLiveVersionIsTheNewestUpToLatestThatWasNotTakenBack) {
+  EXPECT_TRUE(absl::IsNotFound(LiveVersion(Root()).status()));
+  const PublishedVersion first = PublishOrDie(1);
+  const PublishedVersion second = PublishOrDie(2);
+  const PublishedVersion third = PublishOrDie(3);
+  EXPECT_EQ(LiveVersion(Root())->version, third.version);
+  EXPECT_FALSE(RollbackNote(Root(), third.version).has_value());
+  const auto take_back = [&](const PublishedVersion& version) {
+    fs::create_directories(Root() + "/.rolled-back");
+    std::ofstream(Root() + "/.rolled-back/" + version.version) << "slow";
+  };
+  take_back(third);
+  EXPECT_EQ(*RollbackNote(Root(), third.version), "slow");
+  EXPECT_EQ(LiveVersion(Root())->version, second.version);
+  PublishOrDie(1);  // `latest` goes back: what lies behind it is not live
+  EXPECT_EQ(LiveVersion(Root())->version, first.version);
+  take_back(first);
+  EXPECT_TRUE(absl::IsNotFound(LiveVersion(Root()).status()));
+}
+
 }  // namespace
 }  // namespace llava::training

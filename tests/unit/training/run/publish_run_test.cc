@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -150,6 +151,38 @@ TEST_F(PublishRunTest, TheLiveVersionIsAskedTheSameQuestions) {
   EXPECT_EQ(LatestVersion(recipe_.publish)->version, first.version);
   recipe_.evaluation.against_live = false;
   EXPECT_EQ(Publish(3).rejected, "");
+}
+
+TEST_F(PublishRunTest, JudgingPublishesNothingAndSaysWhatItHeard) {
+  const FinishedRun live = Publish(1);
+  recipe_.evaluation.scenes = {.count = 2, .seed = 7, .level = "one", .turns = 2};
+  recipe_.evaluation.require = {{"total", 0.5}};
+  Progress progress;
+  progress.total_steps = 2;
+  const auto judged = JudgeRun(recipe_, inputs_, *model_, progress, [](const std::string&) {});
+  ASSERT_TRUE(judged.ok()) << judged.status();
+  EXPECT_THAT(judged->rejected, testing::HasSubstr("total is 0, required is 0.5"));
+  EXPECT_EQ(judged->version, "");
+  EXPECT_EQ(ListVersions(recipe_.publish)->size(), 1u);
+  EXPECT_TRUE(fs::exists(recipe_.output + "/checkpoint/model.safetensors"));  // for other judges
+  recipe_.evaluation.require = {};
+  ASSERT_TRUE(JudgeRun(recipe_, inputs_, *model_, progress, [](const std::string&) {}).ok());
+  std::ifstream file(recipe_.output + "/gate.json");
+  const std::string record(std::istreambuf_iterator<char>(file), {});
+  EXPECT_THAT(record, testing::HasSubstr(live.version));
+  EXPECT_THAT(record, testing::HasSubstr("\"change\":"));
+}
+
+// A server has taken the latest back: what is compared is what it answers with.
+TEST_F(PublishRunTest, WhatWasTakenBackIsNotTheLiveVersion) {
+  recipe_.evaluation.scenes = {.count = 2, .seed = 7, .level = "one", .turns = 2};
+  const FinishedRun good = Publish(1);
+  const FinishedRun bad = Publish(2);
+  fs::create_directories(recipe_.publish + "/.rolled-back");
+  std::ofstream(recipe_.publish + "/.rolled-back/" + bad.version) << "slow";
+  messages_.clear();
+  Publish(3);
+  EXPECT_THAT(messages_, testing::Contains(testing::HasSubstr("the live version " + good.dir)));
 }
 
 TEST_F(PublishRunTest, ChecksWhatItWillNeed) {

@@ -1,5 +1,6 @@
 #include "training/service/job_runner.h"
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -39,7 +40,7 @@ class JobRunnerTest : public ::testing::Test {
   }
 
   std::int64_t Create(const std::string& script) {
-    const auto job = runner_->Create(script, "me", "");
+    const auto job = runner_->Create({.recipe = script, .creator = "me"});
     EXPECT_TRUE(job.ok()) << job.status();
     return job->id;
   }
@@ -91,12 +92,45 @@ TEST_F(JobRunnerTest, RunsAJobInItsFolderAndKeepsItsOutput) {
 
 TEST_F(JobRunnerTest, SaysWhyAJobFailed) {
   StartRunner();
-  const Job failed = WaitForEnd(Create("echo starting\necho 'no such data' >&2\nexit 3\n"));
+  const Job failed = WaitForEnd(Create("echo starting\necho 'no such data' >&2\nexit 4\n"));
   EXPECT_EQ(failed.state, JobState::kFailed);
-  EXPECT_EQ(failed.message, "ended with exit code 3: no such data");
+  EXPECT_EQ(failed.message, "ended with exit code 4: no such data");
   const Job killed = WaitForEnd(Create("kill -9 $$\n"));
   EXPECT_EQ(killed.state, JobState::kFailed);
   EXPECT_EQ(killed.message, "was killed by signal 9");
+}
+
+TEST_F(JobRunnerTest, WhatIsNotGoodEnoughIsRejected) {
+  StartRunner();
+  const Job job = WaitForEnd(Create("echo 'rejected: colour is 0.4'\nexit 3\n"));
+  EXPECT_EQ(job.state, JobState::kRejected);
+  EXPECT_EQ(job.message, "rejected: colour is 0.4");
+  EXPECT_EQ(runner_->Retry(job.id).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(JobRunnerTest, AJobIsEndedAtItsDeadline) {
+  std::atomic<int> ended = 0;
+  JobRunnerOptions options;
+  options.folder = dir_.path();
+  options.command = {"/bin/sh"};
+  options.grace = std::chrono::seconds(20);
+  options.tick_interval = std::chrono::milliseconds(10);
+  options.on_tick = [](JobRunner&) {};
+  options.on_end = [&ended](const Job& job) { ended += job.state == JobState::kFailed ? 1 : 0; };
+  runner_ = std::make_unique<JobRunner>(*store_, clock_, options);
+  const std::int64_t far = clock_.UnixMillis() + 1'000'000;
+  const std::int64_t running = runner_->Create({.recipe = kBlocks, .deadline_ms = far})->id;
+  WaitForProgress(running);
+  const std::int64_t waiting = runner_->Create({.recipe = "exit 0\n", .deadline_ms = 1})->id;
+  EXPECT_EQ(WaitForEnd(waiting).message, "was not done by its deadline");
+  EXPECT_EQ(store_->Get(waiting)->attempts, 0);
+  Job now = *store_->Get(running);
+  now.deadline_ms = clock_.UnixMillis();
+  ASSERT_TRUE(store_->Update(now).ok());
+  const Job late = WaitForEnd(running);
+  EXPECT_EQ(late.state, JobState::kFailed);
+  EXPECT_EQ(late.message, "was not done by its deadline");
+  EXPECT_EQ(ended, 2);
 }
 
 TEST_F(JobRunnerTest, RunsOnlySoManyAtATimeOldestFirst) {
@@ -114,8 +148,8 @@ TEST_F(JobRunnerTest, RunsOnlySoManyAtATimeOldestFirst) {
 TEST_F(JobRunnerTest, RefusesTooManyJobsAndBadRecipes) {
   StartRunner();
   for (int i = 0; i < 5; ++i) Create(kBlocks);
-  EXPECT_EQ(runner_->Create("x", "me", "").status().code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(runner_->Create("", "me", "").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(runner_->Create({.recipe = "x"}).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(runner_->Create({.recipe = ""}).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(JobRunnerTest, CancelsWaitingAndRunningJobs) {
@@ -184,10 +218,10 @@ TEST_F(JobRunnerTest, MakesNoJobOfARecipeThatIsRefused) {
     return recipe == "bad" ? absl::InvalidArgumentError("recipe:1: is bad") : absl::OkStatus();
   };
   runner_ = std::make_unique<JobRunner>(*store_, clock_, options);
-  EXPECT_EQ(runner_->Create("bad", "me", "").status(),
+  EXPECT_EQ(runner_->Create({.recipe = "bad"}).status(),
             absl::InvalidArgumentError("recipe:1: is bad"));
   EXPECT_TRUE(store_->List(0, 10)->empty());
-  EXPECT_TRUE(runner_->Create("exit 0\n", "me", "").ok());
+  EXPECT_TRUE(runner_->Create({.recipe = "exit 0\n"}).ok());
 }
 
 TEST_F(JobRunnerTest, TheStoreKeepsEverythingAndBelongsToOneProcess) {

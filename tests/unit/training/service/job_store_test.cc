@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include <filesystem>
 
 #include "tests/support/temp_dir.h"
 
@@ -46,7 +49,9 @@ TEST_F(JobStoreTest, KeepsEveryFieldOverARestart) {
           .attempts = 3,
           .cancel_requested = true,
           .message = std::string("a\0b", 3),
-          .data_fingerprint = "f"};
+          .data_fingerprint = "f",
+          .deadline_ms = 5,
+          .inputs = "{}"};
   const Job stored = *store_->Insert(job);
   EXPECT_EQ(stored.id, 1);
   job.id = 1;
@@ -108,6 +113,54 @@ TEST_F(JobStoreTest, FindsTheNewestJobOfItsData) {
   Insert(JobState::kCancelled, "a");
   EXPECT_EQ(store_->FindFingerprint("a")->value().state, JobState::kCancelled);
   EXPECT_FALSE(store_->FindFingerprint("b")->has_value());
+}
+
+TEST_F(JobStoreTest, TakesOverTheDatabaseOfAnEarlierVersion) {
+  store_.reset();
+  std::filesystem::remove(path_);
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &database), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(database,
+                         "CREATE TABLE jobs (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+                         " state INTEGER NOT NULL, recipe TEXT NOT NULL, creator TEXT NOT NULL,"
+                         " created_ms INTEGER NOT NULL, started_ms INTEGER NOT NULL,"
+                         " ended_ms INTEGER NOT NULL, attempts INTEGER NOT NULL,"
+                         " cancel_requested INTEGER NOT NULL, message TEXT NOT NULL,"
+                         " data_fingerprint TEXT NOT NULL);"
+                         "INSERT INTO jobs VALUES (7, 1, 'r', 'c', 1, 2, 3, 4, 0, 'm', 'f')",
+                         nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  sqlite3_close(database);
+  Open();
+  const Job job = *store_->Get(7);
+  EXPECT_EQ(job.recipe, "r");
+  EXPECT_EQ(job.deadline_ms, 0);
+  EXPECT_EQ(job.inputs, "");
+  Open();  // and once more, as its own
+  EXPECT_EQ(*store_->Get(7), job);
+}
+
+TEST_F(JobStoreTest, KnowsTheNewestJobOfACreator) {
+  EXPECT_FALSE(store_->FindNewest("a")->has_value());
+  store_->Insert(Job{.creator = "a"}).IgnoreError();
+  store_->Insert(Job{.creator = "a"}).IgnoreError();
+  store_->Insert(Job{.creator = "b"}).IgnoreError();
+  EXPECT_EQ(store_->FindNewest("a")->value().id, 2);
+}
+
+TEST_F(JobStoreTest, RemembersSchedulesAndShardsOverARestart) {
+  EXPECT_EQ(*store_->HandledMillis("nightly"), 0);
+  ASSERT_TRUE(store_->SetHandledMillis("nightly", 5).ok());
+  ASSERT_TRUE(store_->SetHandledMillis("nightly", 4).ok());
+  EXPECT_TRUE(store_->KnownShards("nightly")->empty());
+  ASSERT_TRUE(store_->RecordShard("nightly", "aa", {}).ok());
+  ASSERT_TRUE(store_->RecordShard("nightly", "aa", {"v", "was rolled back"}).ok());
+  ASSERT_TRUE(store_->RecordShard("weekly", "bb", {}).ok());
+  Open();
+  EXPECT_EQ(*store_->HandledMillis("nightly"), 4);
+  EXPECT_EQ(*store_->HandledMillis("weekly"), 0);
+  EXPECT_THAT(*store_->KnownShards("nightly"),
+              ElementsAre(Pair("aa", KnownShard{"v", "was rolled back"})));
 }
 
 TEST_F(JobStoreTest, IsForOneProcess) {

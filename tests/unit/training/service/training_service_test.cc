@@ -4,7 +4,9 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include <fstream>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -67,6 +69,21 @@ class TrainingServiceTest : public ::testing::Test {
     return jobs;
   }
 
+  // What is there now, and how the stream ended.
+  std::pair<std::string, grpc::Status> ReadLog(const std::string& id, std::int64_t offset) {
+    v1::ReadLogRequest request;
+    request.set_id(id);
+    request.set_offset(offset);
+    const auto context = Context();
+    const auto reader = stub_->ReadLog(context.get(), request);
+    std::string text;
+    for (v1::ReadLogResponse piece; reader->Read(&piece);) {
+      EXPECT_LE(piece.text().size(), 65536u);
+      text += piece.text();
+    }
+    return {text, reader->Finish()};
+  }
+
   test::TempDir dir_;
   RealClock clock_;
   rpc::Auth auth_;
@@ -117,6 +134,38 @@ TEST_F(TrainingServiceTest, TimesAreToldToTheMillisecond) {
   EXPECT_EQ(got.job().end_time().seconds(), 61);
   EXPECT_EQ(got.job().end_time().nanos(), 234'000'000);
   EXPECT_FALSE(got.job().has_start_time());
+}
+
+TEST_F(TrainingServiceTest, ALogIsReadFromWhereOneWantsAndFollowedToTheEnd) {
+  const v1::Job job = Create("mkfifo pipe\necho first\nread line < pipe\necho $line\n");
+  const auto opened = Context();
+  v1::ReadLogRequest request;
+  request.set_id(job.id());
+  request.set_follow(true);
+  const auto reader = stub_->ReadLog(opened.get(), request);
+  v1::ReadLogResponse piece;
+  ASSERT_TRUE(reader->Read(&piece));
+  EXPECT_EQ(piece.text(), "first\n");
+  EXPECT_EQ(piece.offset(), 0);
+  EXPECT_EQ(ReadLog(job.id(), -4).first, "rst\n");  // what is there, while it runs
+  std::ofstream(runner_->JobFolder(1) + "/pipe") << "second\n";
+  ASSERT_TRUE(reader->Read(&piece));
+  EXPECT_EQ(piece.text(), "second\n");
+  EXPECT_EQ(piece.offset(), 6);
+  EXPECT_FALSE(reader->Read(&piece));
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(ReadLog(job.id(), 0).first, "first\nsecond\n");
+  EXPECT_EQ(ReadLog(job.id(), 6).first, "second\n");
+  EXPECT_EQ(ReadLog(job.id(), 99).first, "");
+  EXPECT_EQ(ReadLog(job.id(), -99).first, "first\nsecond\n");
+  EXPECT_EQ(ReadLog("7", 0).second.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(ReadLog("../1", 0).second.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(TrainingServiceTest, ALongLogComesInPieces) {
+  const v1::Job job = Create("head -c 200000 /dev/zero | tr '\\0' x\n");
+  Watch(job.id());
+  EXPECT_EQ(ReadLog(job.id(), 0).first, std::string(200'000, 'x'));
 }
 
 TEST_F(TrainingServiceTest, CancelEndsAWatch) {

@@ -7,11 +7,13 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "base/digest.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/temp_dir.h"
 #include "training/data/instruction_dataset.h"
 #include "training/publish/publish.h"
+#include "training/service/job_inputs.h"
 
 namespace llava::training {
 namespace {
@@ -22,6 +24,9 @@ using ::testing::HasSubstr;
 constexpr char kRow[] =
     R"({"id":"1","conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]})";
 
+constexpr std::int64_t kHour = 3'600'000;
+constexpr std::int64_t kNoon = 1'767'268'800'000;
+
 class TriggerTest : public ::testing::Test {
  protected:
   TriggerTest() {
@@ -31,7 +36,8 @@ class TriggerTest : public ::testing::Test {
                 .watch = Path("shards"),
                 .recipe = Path("recipe.yaml"),
                 .trigger_file = "",
-                .published = Path("models")};
+                .published = Path("models"),
+                .scratch = dir_.path()};
   }
 
   std::string Path(const std::string& name) { return dir_.path() + "/" + name; }
@@ -45,18 +51,54 @@ class TriggerTest : public ::testing::Test {
       const auto found = jobs_.find(fingerprint);
       return found == jobs_.end() ? std::optional<Job>() : std::optional<Job>(found->second);
     };
-    jobs.create = [this](const std::string& recipe, const std::string& creator,
-                         const std::string& fingerprint) {
-      EXPECT_EQ(creator, "nightly");
-      recipes_.push_back(recipe);
-      jobs_[fingerprint] = {.id = std::ssize(recipes_), .attempts = 1};
+    jobs.newest = [this] {
+      std::optional<Job> newest;
+      for (const auto& [fingerprint, job] : jobs_) {
+        if (!newest || job.id > newest->id) newest = job;
+      }
+      return newest;
+    };
+    jobs.create = [this](const Job& job) {
+      EXPECT_EQ(job.creator, "nightly");
+      recipes_.push_back(job.recipe);
+      Job created = job;
+      created.id = std::ssize(recipes_);
+      created.attempts = 1;
+      jobs_[job.data_fingerprint] = created;
       return absl::OkStatus();
     };
+    jobs.handled = [this] { return handled_ms_; };
+    jobs.set_handled = [this](std::int64_t ms) {
+      handled_ms_ = ms;
+      return absl::OkStatus();
+    };
+    jobs.known = [this] { return known_; };
+    jobs.quarantine = [this](const std::string& sha256, const KnownShard& known) {
+      known_[sha256] = known;
+      return absl::OkStatus();
+    };
+    jobs.say = [this](const std::string& line) { said_.push_back(line); };
     jobs.retry = [this](std::int64_t id) {
       retried_.push_back(id);
       return absl::OkStatus();
     };
     return trigger.Look(jobs, now_ms_);
+  }
+  // At 02:00 each night, UTC; it is noon of the first of January 2026.
+  Trigger Nightly() {
+    options_.schedule = *CronSchedule::Parse("0 2 * * *", "UTC");
+    now_ms_ = kNoon;
+    return Trigger(options_);
+  }
+  void End(JobState state) {
+    for (auto& [fingerprint, job] : jobs_) {
+      if (HasEnded(job.state)) continue;
+      job.state = state;
+      job.ended_ms = now_ms_;
+      if (state != JobState::kSucceeded) continue;
+      const JobInputs inputs = ParseJobInputs(job.inputs).value();
+      for (const Shard& shard : inputs.shards) known_[shard.sha256] = {};
+    }
   }
   void LookThrice(Trigger& trigger) {
     for (int i = 0; i < 3; ++i) ASSERT_TRUE(Look(trigger).ok());
@@ -67,6 +109,9 @@ class TriggerTest : public ::testing::Test {
   std::map<std::string, Job> jobs_;  // by fingerprint
   std::vector<std::int64_t> retried_;
   std::int64_t now_ms_ = 1'000'000;
+  std::int64_t handled_ms_ = 0;
+  std::map<std::string, KnownShard> known_;
+  std::vector<std::string> said_;
   std::vector<std::string> recipes_;
 };
 
@@ -116,7 +161,7 @@ TEST_F(TriggerTest, DoesNotTrainTwiceOnTheSameShards) {
 
 TEST_F(TriggerTest, AFailedJobIsTriedAgainLaterAndLater) {
   options_.retries = 2;
-  options_.retry_seconds = 60;
+  options_.backoff_ms = 60'000;
   Write("shards/a.jsonl", std::string(kRow) + "\n");
   Trigger trigger(options_);
   LookThrice(trigger);
@@ -137,7 +182,6 @@ TEST_F(TriggerTest, AFailedJobIsTriedAgainLaterAndLater) {
   EXPECT_EQ(retried_.size(), 1u);
   now_ms_ += 1;
   Trigger after_a_restart(options_);  // remembers nothing
-  ASSERT_TRUE(Look(after_a_restart).ok());
   ASSERT_TRUE(Look(after_a_restart).ok());
   EXPECT_EQ(retried_.size(), 2u);
   job.attempts = 3;
@@ -162,6 +206,180 @@ TEST_F(TriggerTest, WhatWasPublishedOfOtherShardsDoesNotCount) {
   EXPECT_EQ(recipes_.size(), 1u);
 }
 
+TEST_F(TriggerTest, MakesJobsAtItsTimeOnly) {
+  Trigger trigger = Nightly();
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  LookThrice(trigger);
+  now_ms_ += 14 * kHour - 1;
+  LookThrice(trigger);
+  EXPECT_TRUE(recipes_.empty());  // a millisecond before 02:00
+  now_ms_ += 1;
+  LookThrice(trigger);
+  ASSERT_EQ(recipes_.size(), 1u);
+  EXPECT_THAT(jobs_.begin()->second.inputs, HasSubstr("\"new\":true"));
+  End(JobState::kSucceeded);
+  Write("shards/b.jsonl", std::string(kRow) + "\n\n");
+  now_ms_ += 23 * kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);
+  now_ms_ += kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 2u);
+  EXPECT_THAT(said_, ElementsAre());
+}
+
+TEST_F(TriggerTest, ATimeThatItMissedIsMadeUpForOnce) {
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  {
+    Trigger trigger = Nightly();
+    LookThrice(trigger);
+  }
+  now_ms_ += 100 * kHour;  // the service was down for four nights
+  Trigger after(options_);
+  LookThrice(after);
+  EXPECT_EQ(recipes_.size(), 1u);
+  End(JobState::kFailed);
+  now_ms_ += kHour;
+  options_.retries = 0;
+  Trigger later(options_);
+  LookThrice(later);
+  EXPECT_EQ(recipes_.size(), 1u);
+}
+
+TEST_F(TriggerTest, AClockThatIsSetBackRepeatsNothingAndLosesNothing) {
+  Trigger trigger = Nightly();
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  LookThrice(trigger);
+  now_ms_ += 14 * kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);
+  End(JobState::kSucceeded);
+  Write("shards/b.jsonl", std::string(kRow) + "\n\n");
+  now_ms_ -= kHour;  // 01:00 again, then 02:00 again
+  LookThrice(trigger);
+  now_ms_ += kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);
+  now_ms_ += 24 * kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 2u);
+  // Ten years ahead, by mistake, for one night, and back again: the nights go on.
+  End(JobState::kSucceeded);
+  now_ms_ += 87'600 * kHour;
+  LookThrice(trigger);
+  now_ms_ -= 87'600 * kHour;
+  LookThrice(trigger);
+  Write("shards/c.jsonl", std::string(kRow) + "\n\n\n");
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 2u);
+  now_ms_ += 24 * kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 3u);
+}
+
+TEST_F(TriggerTest, ANightWaitsForTheJobBeforeAndForTheFolderToBeStill) {
+  Trigger trigger = Nightly();
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  LookThrice(trigger);
+  now_ms_ += 14 * kHour;
+  LookThrice(trigger);
+  Write("shards/b.jsonl", std::string(kRow) + "\n\n");
+  now_ms_ += 24 * kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);  // the first job still runs
+  End(JobState::kSucceeded);
+  Write("shards/c.jsonl", std::string(kRow) + "\n\n\n");
+  ASSERT_TRUE(Look(trigger).ok());
+  EXPECT_EQ(recipes_.size(), 1u);
+  ASSERT_TRUE(Look(trigger).ok());
+  EXPECT_EQ(recipes_.size(), 2u);
+  EXPECT_THAT(recipes_[1], HasSubstr("c.jsonl"));
+}
+
+TEST_F(TriggerTest, TooFewNewRowsMakeNoJobAndThatIsSaid) {
+  options_.min_new_rows = 2;
+  Trigger trigger = Nightly();
+  Write("shards/a.jsonl", std::string(kRow) + "\n" + kRow + "\n");
+  LookThrice(trigger);
+  now_ms_ += 14 * kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);
+  End(JobState::kSucceeded);
+  Write("shards/b.jsonl", std::string(kRow) + "\n");
+  now_ms_ += 24 * kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);
+  EXPECT_THAT(said_, ElementsAre("no job: 1 new rows, at least 2 are wanted"));
+  Write("shards/c.jsonl", std::string(kRow) + "\n\n");
+  now_ms_ += 24 * kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 2u);
+}
+
+TEST_F(TriggerTest, ANightThatFailedIsANewJobTheNextNight) {
+  options_.retries = 0;
+  Trigger trigger = Nightly();
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  LookThrice(trigger);
+  for (const JobState end : {JobState::kFailed, JobState::kRejected, JobState::kFailed}) {
+    now_ms_ += 24 * kHour;
+    LookThrice(trigger);
+    End(end);
+  }
+  EXPECT_EQ(recipes_.size(), 2u);
+  EXPECT_THAT(said_, ElementsAre("no job: the same shards as those of job 2"));
+}
+
+TEST_F(TriggerTest, AJobHasADeadlineAndIsNotRetriedBehindIt) {
+  options_.deadline_ms = 2 * kHour;
+  options_.backoff_ms = kHour;
+  options_.retries = 9;
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  Trigger trigger(options_);
+  LookThrice(trigger);
+  ASSERT_EQ(jobs_.size(), 1u);
+  EXPECT_EQ(jobs_.begin()->second.deadline_ms, now_ms_ + 2 * kHour);
+  End(JobState::kFailed);
+  now_ms_ += 2 * kHour;
+  LookThrice(trigger);
+  EXPECT_TRUE(retried_.empty());
+  now_ms_ -= 1;
+  ASSERT_TRUE(Look(trigger).ok());
+  EXPECT_EQ(retried_.size(), 1u);
+}
+
+TEST_F(TriggerTest, WhatWasNewToAVersionThatWasTakenBackIsLearnedByNobodyElse) {
+  RealFiles files;
+  const auto write = [](const std::string& dir) {
+    std::ofstream(dir + "/config.json") << "{}";
+    return absl::OkStatus();
+  };
+  model::Manifest manifest;
+  const auto good = Publish(Path("models"), manifest, write, files);
+  manifest.name = "bad";
+  const auto bad = Publish(Path("models"), manifest, write, files);
+  ASSERT_TRUE(good.ok() && bad.ok());
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  Write("shards/b.jsonl", std::string(kRow) + "\n\n");
+  Write("shards/c.jsonl", std::string(kRow) + "\n\n\n");
+  known_[Sha256Of(std::string(kRow) + "\n").Hex()] = {good->version, ""};
+  known_[Sha256Of(std::string(kRow) + "\n\n").Hex()] = {bad->version, ""};
+  std::filesystem::create_directory(Path("models/.rolled-back"));
+  Write("models/.rolled-back/" + bad->version, "endless answers");
+  Write("recipe.yaml", "model: {checkpoint: ${BASE}}\ndata: {mixture: ${MIXTURE}}\n");
+  options_.mix = {0.5, 0.5};
+  Trigger trigger(options_);
+  LookThrice(trigger);
+  ASSERT_EQ(recipes_.size(), 1u);
+  EXPECT_EQ(recipes_[0],
+            absl::StrCat("model: {checkpoint: \"", good->dir, "\"}\ndata: {mixture: [{file: \"",
+                         Path("shards/a.jsonl"), "\", weight: 1}, {file: \"",
+                         Path("shards/c.jsonl"), "\", weight: 1}]}\n"));
+  EXPECT_THAT(jobs_.begin()->second.inputs, HasSubstr(good->version));  // `latest` is the bad one
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("b.jsonl is in quarantine: version ")));
+  EXPECT_THAT(said_[0], HasSubstr("endless answers"));
+}
+
 TEST_F(TriggerTest, WaitsForItsTriggerFile) {
   options_.trigger_file = Path("READY");
   Write("shards/a.jsonl", std::string(kRow) + "\n");
@@ -184,7 +402,7 @@ TEST_F(TriggerTest, TriesAgainAfterAnError) {
   std::filesystem::remove(Path("recipe.yaml"));
   Trigger trigger(options_);
   ASSERT_TRUE(Look(trigger).ok());
-  EXPECT_THAT(Look(trigger).message(), HasSubstr("recipe.yaml"));
+  EXPECT_THAT(std::string(Look(trigger).message()), HasSubstr("recipe.yaml"));
   Write("recipe.yaml", "x");
   ASSERT_TRUE(Look(trigger).ok());
   EXPECT_THAT(recipes_, ElementsAre("x"));

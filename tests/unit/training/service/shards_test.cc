@@ -1,0 +1,53 @@
+#include "training/service/shards.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/digest.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava::training {
+namespace {
+
+using ::testing::ElementsAre;
+
+class ShardsTest : public ::testing::Test {
+ protected:
+  std::string Write(const std::string& name, const std::string& text) {
+    const std::string path = dir_.path() + "/" + name;
+    std::ofstream(path, std::ios::binary) << text;
+    return path;
+  }
+
+  test::TempDir dir_;
+};
+
+TEST_F(ShardsTest, AreTheDataFilesOfAFolderByName) {
+  const std::string b = Write("b.jsonl", "");
+  const std::string a = Write("a.json", "");
+  const std::string c = Write("c.gz", "");
+  Write("d.txt", "");
+  std::filesystem::create_directory(dir_.path() + "/e.json");
+  EXPECT_THAT(*ListShards(dir_.path()), ElementsAre(a, b, c));
+  EXPECT_TRUE(absl::IsNotFound(ListShards(dir_.path() + "/none").status()));
+}
+
+TEST_F(ShardsTest, AreCountedAndDigestedAsTheyLieThere) {
+  const std::string text = "{\"id\": 1}\n{\"id\": 2}\n";
+  const auto lines = DescribeShard(Write("a.jsonl", text), dir_.path());
+  ASSERT_TRUE(lines.ok()) << lines.status();
+  EXPECT_EQ(lines->rows, 2);
+  EXPECT_EQ(lines->sha256, Sha256Of(text).Hex());
+  EXPECT_EQ(DescribeShard(Write("b.json", "[{}, {}, {}]"), dir_.path())->rows, 3);
+  const std::string torn = "[{}] {\"id\": 1}";
+  const auto damaged = DescribeShard(Write("c.jsonl", torn), dir_.path());
+  EXPECT_EQ(damaged->rows, 1);
+  EXPECT_EQ(damaged->sha256, Sha256Of(torn).Hex());
+  EXPECT_TRUE(absl::IsNotFound(DescribeShard(dir_.path() + "/none", dir_.path()).status()));
+}
+
+}  // namespace
+}  // namespace llava::training

@@ -1,0 +1,94 @@
+#include "training/service/job_inputs.h"
+
+#include <boost/json.hpp>
+#include <cstdint>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+
+namespace llava::training {
+namespace {
+
+namespace json = boost::json;
+
+json::array ToJson(const std::vector<Shard>& shards) {
+  json::array list;
+  for (const Shard& shard : shards) {
+    list.push_back(json::object{{"path", shard.path},
+                                {"sha256", shard.sha256},
+                                {"rows", shard.rows},
+                                {"new", shard.is_new}});
+  }
+  return list;
+}
+
+// JSON strings are YAML.
+std::string Quoted(const std::string& text) { return json::serialize(json::value(text)); }
+
+std::string PathList(const std::vector<Shard>& shards) {
+  const auto add = [](std::string* out, const Shard& shard) {
+    absl::StrAppend(out, Quoted(shard.path));
+  };
+  return absl::StrCat("[", absl::StrJoin(shards, ", ", add), "]");
+}
+
+std::string MixtureList(const std::vector<Shard>& shards, const Mix& mix) {
+  double fresh = 0.0;
+  double old = 0.0;
+  for (const Shard& shard : shards) {
+    (shard.is_new ? fresh : old) += static_cast<double>(shard.rows);
+  }
+  double weight = 1.0;
+  if (mix.wanted() && fresh > 0.0 && old > 0.0) weight = fresh / mix.fresh * mix.old / old;
+  const auto add = [weight](std::string* out, const Shard& shard) {
+    absl::StrAppend(out, "{file: ", Quoted(shard.path), ", weight: ", shard.is_new ? 1.0 : weight,
+                    "}");
+  };
+  return absl::StrCat("[", absl::StrJoin(shards, ", ", add), "]");
+}
+
+}  // namespace
+
+std::string JobInputsJson(const JobInputs& inputs) {
+  return json::serialize(json::object{{"shards", ToJson(inputs.shards)},
+                                      {"recipe", inputs.recipe},
+                                      {"base", inputs.base},
+                                      {"base_version", inputs.base_version}});
+}
+
+absl::StatusOr<JobInputs> ParseJobInputs(const std::string& text) {
+  JobInputs inputs;
+  if (text.empty()) return inputs;
+  try {
+    const json::value object = json::parse(text);
+    for (const json::value& item : object.at("shards").as_array()) {
+      inputs.shards.push_back({json::value_to<std::string>(item.at("path")),
+                               json::value_to<std::string>(item.at("sha256")),
+                               json::value_to<std::int64_t>(item.at("rows")),
+                               item.at("new").as_bool()});
+    }
+    inputs.recipe = json::value_to<std::string>(object.at("recipe"));
+    inputs.base = json::value_to<std::string>(object.at("base"));
+    inputs.base_version = json::value_to<std::string>(object.at("base_version"));
+  } catch (const std::exception& e) {
+    return absl::DataLossError(absl::StrCat("a job's inputs are '", text, "': ", e.what()));
+  }
+  return inputs;
+}
+
+absl::StatusOr<std::string> RenderRecipe(const JobInputs& inputs, const Mix& mix,
+                                         const std::optional<Shard>& generated) {
+  if (absl::StrContains(inputs.recipe, "${BASE}") && inputs.base.empty()) {
+    return absl::FailedPreconditionError(
+        "the recipe begins with ${BASE}, and there is no live version in `published`");
+  }
+  std::vector<Shard> shards = inputs.shards;
+  if (generated) shards.push_back(*generated);
+  return absl::StrReplaceAll(inputs.recipe, {{"${SHARDS}", PathList(shards)},
+                                             {"${MIXTURE}", MixtureList(shards, mix)},
+                                             {"${BASE}", Quoted(inputs.base)}});
+}
+
+}  // namespace llava::training

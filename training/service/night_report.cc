@@ -1,0 +1,258 @@
+#include "training/service/night_report.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <fstream>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "absl/time/time.h"
+#include "base/file.h"
+#include "training/recipe/recipe.h"
+#include "training/service/job_inputs.h"
+#include "training/service/pipeline.h"
+
+namespace llava::training {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::size_t kMaxFileBytes = std::size_t{64} << 20;
+
+std::string StateText(JobState state) {
+  switch (state) {
+    case JobState::kQueued:
+      return "QUEUED";
+    case JobState::kRunning:
+      return "RUNNING";
+    case JobState::kSucceeded:
+      return "SUCCEEDED";
+    case JobState::kFailed:
+      return "FAILED";
+    case JobState::kCancelled:
+      return "CANCELLED";
+    case JobState::kRejected:
+      return "REJECTED";
+  }
+  return "";
+}
+
+std::string StateText(StepState state) {
+  switch (state) {
+    case StepState::kBegun:
+      return "begun";
+    case StepState::kDone:
+      return "done";
+    case StepState::kFailed:
+      return "failed";
+    case StepState::kSkipped:
+      return "skipped";
+    case StepState::kRejected:
+      return "rejected";
+  }
+  return "";
+}
+
+// An object of a file; an empty one when there is none.
+json::object ReadObject(const std::string& path) {
+  const auto text = ReadFile(path, kMaxFileBytes);
+  if (!text.ok()) return {};
+  boost::system::error_code error;
+  json::value value = json::parse(*text, error);
+  return error || !value.is_object() ? json::object() : std::move(value.as_object());
+}
+
+std::string Text(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->as_string()) : "";
+}
+
+double Number(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_number() ? value->to_number<double>() : 0.0;
+}
+
+json::object Object(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_object() ? value->as_object() : json::object();
+}
+
+std::vector<json::object> Objects(const json::object& object, std::string_view key) {
+  std::vector<json::object> list;
+  const json::value* value = object.if_contains(key);
+  if (value == nullptr || !value->is_array()) return list;
+  for (const json::value& item : value->as_array()) {
+    if (item.is_object()) list.push_back(item.as_object());
+  }
+  return list;
+}
+
+// A job's run; "" when its recipe cannot be read.
+std::string OutputOf(const Job& job, const std::string& folder) {
+  const auto recipe = ParseRecipe(job.recipe, folder + "/recipe.yaml");
+  return recipe.ok() ? recipe->output : "";
+}
+
+// The losses of the first and of the last step.
+std::optional<std::pair<double, double>> Losses(const std::string& output) {
+  std::ifstream file(output + "/metrics.jsonl");
+  std::optional<std::pair<double, double>> losses;
+  for (std::string line; std::getline(file, line);) {
+    boost::system::error_code error;
+    const json::value value = json::parse(line, error);
+    if (error || !value.is_object() || !value.as_object().contains("loss")) continue;
+    const double loss = Number(value.as_object(), "loss");
+    losses = losses ? std::pair(losses->first, loss) : std::pair(loss, loss);
+  }
+  return losses;
+}
+
+struct Rows {
+  std::int64_t fresh = 0;
+  std::int64_t old = 0;
+};
+
+Rows CountRows(const JobInputs& inputs) {
+  Rows rows;
+  for (const Shard& shard : inputs.shards) (shard.is_new ? rows.fresh : rows.old) += shard.rows;
+  return rows;
+}
+
+JobInputs InputsOf(const Job& job) {
+  auto inputs = ParseJobInputs(job.inputs);
+  return inputs.ok() ? *std::move(inputs) : JobInputs();
+}
+
+// For a cell of a table: one line.
+std::string Cell(std::string_view text) {
+  return absl::StrReplaceAll(std::string(text), {{"\n", " "}, {"|", "\\|"}});
+}
+
+std::string Share(const json::object& share) {
+  if (share.empty()) return "-";
+  return absl::StrFormat("%.1f %% (%.1f to %.1f)", 100 * Number(share, "share"),
+                         100 * Number(share, "low"), 100 * Number(share, "high"));
+}
+
+void AddData(const Job& job, const std::string& folder, std::string* page) {
+  const JobInputs inputs = InputsOf(job);
+  const Rows rows = CountRows(inputs);
+  absl::StrAppend(page, "\n## Data\n\n- ", rows.fresh, " new rows, ", rows.old, " old ones, in ",
+                  inputs.shards.size(), " files\n");
+  const json::object generated = ReadObject(folder + "/generated/report.json");
+  if (!generated.empty()) {
+    const auto sum = [&generated](std::string_view key) {
+      double all = 0;
+      const json::object counts = Object(generated, key);
+      for (const auto& count : counts) all += Number(counts, count.key());
+      return all;
+    };
+    absl::StrAppendFormat(page, "- generated: %.0f accepted, %.0f rejected; cost %.2f\n",
+                          sum("accepted"), sum("rejected"), Number(generated, "cost"));
+  }
+  const std::string base = inputs.base_version.empty() ? "none" : inputs.base_version;
+  absl::StrAppend(page, "- begins with version: ", base, "\n");
+}
+
+void AddSteps(const std::map<std::string, StepRecord>& steps, std::string* page) {
+  if (steps.empty()) return;
+  absl::StrAppend(page, "\n## Steps\n\n| step | | took | |\n|---|---|---|---|\n");
+  for (const std::string& name : StepNames()) {
+    const auto found = steps.find(name);
+    if (found == steps.end()) continue;
+    const StepRecord& step = found->second;
+    const auto took = absl::Milliseconds(std::max<std::int64_t>(0, step.ended_ms - step.began_ms));
+    absl::StrAppend(page, "| ", name, " | ", StateText(step.state), " | ",
+                    step.ended_ms == 0 ? "" : absl::FormatDuration(took), " | ", Cell(step.message),
+                    " |\n");
+  }
+}
+
+void AddScores(const json::object& gate, std::string* page) {
+  const std::vector<json::object> exams = Objects(gate, "exams");
+  if (exams.empty()) return;
+  absl::StrAppend(page,
+                  "\n## Right answers, with 95 % intervals\n\n| exam | questions | live | new | "
+                  "change |\n|---|---|---|---|---|\n");
+  for (const json::object& exam : exams) {
+    absl::StrAppend(page, "| ", Cell(Text(exam, "name")), " | ", Number(exam, "questions"), " | ",
+                    Share(Object(exam, "live")), " | ", Share(Object(exam, "new")), " | ",
+                    Share(Object(exam, "change")), " |\n");
+  }
+}
+
+void AddChanged(const json::object& gate, std::string* page) {
+  std::string lines;
+  for (const json::object& exam : Objects(gate, "exams")) {
+    for (const json::object& answer : Objects(exam, "changed")) {
+      absl::StrAppend(&lines, "| ", Cell(Text(answer, "question")), " | ",
+                      Cell(Text(answer, "expected")), " | ", Cell(Text(answer, "live")), " | ",
+                      Cell(Text(answer, "new")), " |\n");
+    }
+  }
+  if (lines.empty()) return;
+  absl::StrAppend(page, "\n## Answers that changed\n\n| question | expected | live | new |\n",
+                  "|---|---|---|---|\n", lines);
+}
+
+}  // namespace
+
+std::string PublishedBy(const Job& job, const std::string& folder) {
+  const std::string output = OutputOf(job, folder);
+  return output.empty() ? "" : Text(ReadObject(output + "/finished.json"), "version");
+}
+
+std::string NightReport(const Job& job, const std::map<std::string, StepRecord>& steps,
+                        const std::string& folder) {
+  const std::string output = OutputOf(job, folder);
+  const std::string version = PublishedBy(job, folder);
+  std::string page =
+      absl::StrCat("# ", job.creator, ", job ", job.id, ": ", StateText(job.state), "\n\n");
+  if (!job.message.empty()) absl::StrAppend(&page, Cell(job.message), "\n\n");
+  absl::StrAppend(&page,
+                  version.empty() ? "Nothing was published: the live version stays.\n"
+                  : job.state == JobState::kSucceeded
+                      ? absl::StrCat("Published as the latest: ", version, "\n")
+                      : absl::StrCat("Kept beside the live version, which stays: ", version, "\n"));
+  AddData(job, folder, &page);
+  AddSteps(steps, &page);
+  if (const auto losses = Losses(output)) {
+    absl::StrAppendFormat(&page, "\n## Loss\n\n%.4f at the first step, %.4f at the last\n",
+                          losses->first, losses->second);
+  }
+  const json::object gate = ReadObject(output + "/gate.json");
+  AddScores(gate, &page);
+  AddChanged(gate, &page);
+  return page;
+}
+
+std::string NightMessage(const Job& job, const std::string& folder) {
+  const std::string output = OutputOf(job, folder);
+  const JobInputs inputs = InputsOf(job);
+  const Rows rows = CountRows(inputs);
+  json::object message = {{"job", job.id},
+                          {"trigger", job.creator},
+                          {"state", StateText(job.state)},
+                          {"message", job.message},
+                          {"version", PublishedBy(job, folder)},
+                          {"base", inputs.base_version},
+                          {"new_rows", rows.fresh},
+                          {"old_rows", rows.old}};
+  if (const auto losses = Losses(output)) message["loss"] = losses->second;
+  json::array exams;
+  for (const json::object& exam : Objects(ReadObject(output + "/gate.json"), "exams")) {
+    json::object entry = {{"name", Text(exam, "name")}, {"questions", Number(exam, "questions")}};
+    entry["new"] = Number(Object(exam, "new"), "share");
+    if (exam.contains("live")) entry["live"] = Number(Object(exam, "live"), "share");
+    exams.push_back(std::move(entry));
+  }
+  message["exams"] = std::move(exams);
+  message["report"] = folder + "/report.md";
+  return json::serialize(message);
+}
+
+}  // namespace llava::training

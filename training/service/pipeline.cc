@@ -1,0 +1,160 @@
+#include "training/service/pipeline.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/durable_file.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+#include "training/recipe/recipe.h"
+
+namespace llava::training {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kGenerated[] = "generated/instruct.jsonl";  // in the job's folder
+constexpr std::size_t kMaxPlanBytes = std::size_t{1} << 20;
+constexpr int kBelow = 1;     // of llava-train evaluate: a required score is not reached
+constexpr int kRejected = 3;  // of llava-train run
+
+bool Is(const std::map<std::string, StepRecord>& steps, const std::string& name, StepState state) {
+  const auto found = steps.find(name);
+  return found != steps.end() && found->second.state == state;
+}
+
+// Has ended, and the next one may begin.
+bool IsPassed(const std::map<std::string, StepRecord>& steps, const std::string& name) {
+  return Is(steps, name, StepState::kDone) || Is(steps, name, StepState::kSkipped) ||
+         Is(steps, name, StepState::kRejected);
+}
+
+}  // namespace
+
+const std::vector<std::string>& StepNames() {
+  static const std::vector<std::string> names = {"generate", "check", "train",
+                                                 "evaluate", "gate",  "publish"};
+  return names;
+}
+
+absl::StatusOr<JobStep> Pipeline::Next(const Job& job, const std::string& folder) {
+  for (const std::string& name : StepNames()) {
+    ASSIGN_OR_RETURN(const Steps steps, store_.Steps(job.id));
+    if (IsPassed(steps, name)) continue;
+    StepRecord record{StepState::kBegun, clock_.UnixMillis(), 0, ""};
+    ASSIGN_OR_RETURN(Command command, CommandOf(name, job, folder, steps));
+    if (!command.empty()) {
+      RETURN_IF_ERROR(store_.RecordStep(job.id, name, record));
+      return JobStep{std::move(command), JobState::kRunning, ""};
+    }
+    const bool rejected = name == "gate" && Is(steps, "evaluate", StepState::kRejected);
+    record.state = rejected ? StepState::kRejected : StepState::kSkipped;
+    if (rejected) record.message = steps.at("evaluate").message;
+    record.ended_ms = record.began_ms;
+    RETURN_IF_ERROR(store_.RecordStep(job.id, name, record));
+  }
+  ASSIGN_OR_RETURN(const Steps steps, store_.Steps(job.id));
+  for (const std::string& name : StepNames()) {
+    if (!Is(steps, name, StepState::kRejected)) continue;
+    return JobStep{{}, JobState::kRejected, steps.at(name).message};
+  }
+  return JobStep{{}, JobState::kSucceeded, ""};
+}
+
+// Empty: there is nothing to do.
+absl::StatusOr<Pipeline::Command> Pipeline::CommandOf(const std::string& step, const Job& job,
+                                                      const std::string& folder,
+                                                      const Steps& steps) const {
+  const auto until = [&](const char* end) {
+    return Command{program_, "run", absl::StrCat(folder, "/recipe.yaml"), "--until", end};
+  };
+  if (step == "generate") {
+    if (options_.generate.empty()) return Command();
+    ASSIGN_OR_RETURN(const std::string plan, ReadFile(options_.generate, kMaxPlanBytes));
+    RETURN_IF_ERROR(WriteFile(absl::StrCat(folder, "/plan.yaml"), plan));
+    return Command{program_, "generate", absl::StrCat(folder, "/plan.yaml")};
+  }
+  const bool generated = Is(steps, "generate", StepState::kDone);
+  ASSIGN_OR_RETURN(const JobInputs inputs, ParseJobInputs(job.inputs));
+  RETURN_IF_ERROR(WriteRecipe(inputs, generated, folder));
+  if (step == "check") {
+    return CheckCommand(inputs, generated ? absl::StrCat(folder, "/", kGenerated) : "");
+  }
+  if (step == "train") return until("train");
+  if (step == "evaluate") return until("evaluate");
+  const bool failed_exam = Is(steps, "evaluate", StepState::kRejected);
+  if (step == "gate") {
+    if (options_.judged.empty() || failed_exam) return Command();
+    return GateCommand(job, folder);
+  }
+  // What the exam rejects is kept beside the others by `run`, or dropped, as the recipe says.
+  const bool rejected = Is(steps, "gate", StepState::kRejected) && !failed_exam;
+  return rejected ? Command() : until("publish");
+}
+
+absl::Status Pipeline::WriteRecipe(const JobInputs& inputs, bool generated,
+                                   const std::string& folder) const {
+  std::optional<Shard> made;
+  if (generated) {
+    ASSIGN_OR_RETURN(made, DescribeShard(absl::StrCat(folder, "/", kGenerated), folder));
+    made->is_new = true;
+  }
+  ASSIGN_OR_RETURN(const std::string recipe, RenderRecipe(inputs, options_.mix, made));
+  return WriteFile(absl::StrCat(folder, "/recipe.yaml"), recipe);
+}
+
+absl::StatusOr<Pipeline::Command> Pipeline::CheckCommand(const JobInputs& inputs,
+                                                         const std::string& generated) const {
+  Command command = {program_, "check"};
+  for (const Shard& shard : inputs.shards) {
+    if (shard.is_new) command.push_back(shard.path);
+  }
+  if (!generated.empty()) command.push_back(generated);
+  if (command.size() == 2) return Command();
+  command.emplace_back("--max-bad-share");
+  command.push_back(absl::StrCat(options_.max_bad_share));
+  if (options_.images.empty()) return command;
+  command.emplace_back("--images");
+  command.push_back(options_.images);
+  return command;
+}
+
+absl::StatusOr<Pipeline::Command> Pipeline::GateCommand(const Job& job,
+                                                        const std::string& folder) const {
+  ASSIGN_OR_RETURN(const Recipe recipe,
+                   ParseRecipe(job.recipe, absl::StrCat(folder, "/recipe.yaml")));
+  Command command = {program_, "evaluate"};
+  command.insert(command.end(), options_.judged.begin(), options_.judged.end());
+  command.insert(command.end(), {"--checkpoint", absl::StrCat(recipe.output, "/checkpoint"),
+                                 "--out", absl::StrCat(folder, "/judged")});
+  return command;
+}
+
+StepState Pipeline::StateAfter(const std::string& step, int exit_code) const {
+  if (exit_code == 0) return StepState::kDone;
+  if (step == "gate" && exit_code == kBelow) return StepState::kRejected;
+  if (step == "gate" && options_.gate_optional) return StepState::kSkipped;
+  if (step == "generate" && options_.train_without_generated) return StepState::kSkipped;
+  const bool exam = step == "evaluate" || step == "publish";
+  return exam && exit_code == kRejected ? StepState::kRejected : StepState::kFailed;
+}
+
+absl::Status Pipeline::Ended(const Job& job, int exit_code, const std::string& why) {
+  ASSIGN_OR_RETURN(const Steps steps, store_.Steps(job.id));
+  for (const std::string& name : StepNames()) {
+    if (!Is(steps, name, StepState::kBegun)) continue;
+    StepRecord record = steps.at(name);
+    record.state = StateAfter(name, exit_code);
+    record.ended_ms = clock_.UnixMillis();
+    record.message = why;
+    RETURN_IF_ERROR(store_.RecordStep(job.id, name, record));
+    if (record.state != StepState::kFailed) return absl::OkStatus();
+    return absl::AbortedError(absl::StrCat(name, ": ", why));
+  }
+  return absl::InternalError(absl::StrCat("job ", job.id, " has no step that had begun"));
+}
+
+}  // namespace llava::training

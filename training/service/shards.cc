@@ -1,0 +1,61 @@
+#include "training/service/shards.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "base/digest.h"
+#include "base/status_macros.h"
+#include "training/data/byte_source.h"
+#include "training/data/row_scanner.h"
+
+namespace llava::training {
+
+namespace fs = std::filesystem;
+
+absl::StatusOr<std::vector<std::string>> ListShards(const std::string& folder) {
+  std::error_code error;
+  std::vector<std::string> shards;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string extension = entry.path().extension().string();
+    const bool shard = extension == ".json" || extension == ".jsonl" || extension == ".gz";
+    if (shard && entry.is_regular_file()) shards.push_back(fs::absolute(entry.path()).string());
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), folder);
+  std::sort(shards.begin(), shards.end());
+  return shards;
+}
+
+absl::StatusOr<std::string> FingerprintOf(const std::vector<std::string>& shards) {
+  Sha256 hash;
+  std::string buffer(std::size_t{1} << 20, '\0');
+  for (const std::string& shard : shards) {
+    std::ifstream file(shard, std::ios::binary);
+    if (!file) return absl::NotFoundError(absl::StrCat(shard, ": cannot be opened"));
+    while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || file.gcount()) {
+      hash.Update(std::string_view(buffer.data(), static_cast<std::size_t>(file.gcount())));
+    }
+  }
+  return hash.Finish().Hex();
+}
+
+absl::StatusOr<Shard> DescribeShard(const std::string& path, const std::string& scratch) {
+  Shard shard{.path = path, .sha256 = ""};
+  RowScanner scanner([&shard](const RowPlace&, std::string_view) {
+    ++shard.rows;
+    return absl::OkStatus();
+  });
+  Sha256 hash;
+  absl::Status rows;
+  const auto on_bytes = [&](std::string_view bytes) {
+    if (rows.ok()) rows = scanner.Feed(bytes);
+    return absl::OkStatus();  // the rest belongs to the digest all the same
+  };
+  RETURN_IF_ERROR(ReadOnce(path, scratch, &hash, on_bytes).status());
+  shard.sha256 = hash.Finish().Hex();
+  return shard;
+}
+
+}  // namespace llava::training

@@ -1,0 +1,35 @@
+// The files of rows in a folder that is watched for new data.
+#ifndef LLAVA_TRAINING_SERVICE_SHARDS_H_
+#define LLAVA_TRAINING_SERVICE_SHARDS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace llava::training {
+
+struct Shard {
+  std::string path;    // absolute
+  std::string sha256;  // of its bytes, hex
+  std::int64_t rows = 0;
+  bool is_new = false;  // no job that succeeded has learned it
+
+  bool operator==(const Shard&) const = default;
+};
+
+// The paths of *.json, *.jsonl and *.gz in `folder`, sorted by name.
+absl::StatusOr<std::vector<std::string>> ListShards(const std::string& folder);
+
+// SHA-256 over the bytes of all shards in order: InstructionDataset's fingerprint.
+absl::StatusOr<std::string> FingerprintOf(const std::vector<std::string>& shards);
+
+// Reads the whole file; of a gzip'd one the unpacked bytes lie in a file without a name in
+// `scratch` meanwhile. Rows are counted up to where the file is no longer JSON. Errors are those of
+// ReadOnce.
+absl::StatusOr<Shard> DescribeShard(const std::string& path, const std::string& scratch);
+
+}  // namespace llava::training
+
+#endif  // LLAVA_TRAINING_SERVICE_SHARDS_H_
