@@ -88,18 +88,34 @@ class Gate {
                      model::Manifest* manifest) {
     if (wanted_.empty()) return absl::OkStatus();
     RETURN_IF_ERROR(AskNew(checkpoint, step, device, manifest));
-    RETURN_IF_ERROR(Decide(device, manifest));
+    RETURN_IF_ERROR(Decide(checkpoint, device, manifest));
+    if (is_live_) return absl::OkStatus();  // gate.json has what was decided before it was
     const std::string record = GateRecordJson(manifest->rejected, live_, records_);
     return WriteFile(recipe_.output + kGateRecord, record);
   }
 
  private:
-  absl::Status Decide(at::Device device, model::Manifest* manifest) {
+  absl::Status Decide(const std::string& checkpoint, at::Device device, model::Manifest* manifest) {
     for (std::size_t i = 0; i < exams_.size(); ++i) {
       const std::string low = BelowRequired(OptionsOf(i), manifest->evaluations[i].scores);
       if (!low.empty()) return Reject(i, low, manifest);
     }
-    return CompareWithLive(device, manifest);
+    return CompareWithLive(checkpoint, device, manifest);
+  }
+
+  // Whether `live` is what would be published now: a run that was ended between the two is asked to
+  // go on, and would be compared with itself.
+  static absl::StatusOr<bool> IsSame(const PublishedVersion& live, const std::string& checkpoint,
+                                     const model::Manifest& now) {
+    ASSIGN_OR_RETURN(const model::CheckpointVersion read, model::ReadManifest(live.dir));
+    const model::Manifest& was = read.manifest;
+    if (was.recipe != now.recipe || was.step != now.step || was.parent != now.parent ||
+        was.data_fingerprint != now.data_fingerprint) {
+      return false;
+    }
+    ASSIGN_OR_RETURN(const std::vector<model::ManifestFile> files,
+                     model::DescribeFiles(checkpoint));
+    return files == was.files;
   }
 
   GateOptions OptionsOf(std::size_t exam) const {
@@ -154,12 +170,15 @@ class Gate {
     return absl::OkStatus();
   }
 
-  absl::Status CompareWithLive(at::Device device, model::Manifest* manifest) {
+  absl::Status CompareWithLive(const std::string& checkpoint, at::Device device,
+                               model::Manifest* manifest) {
     const auto against = [](const EvaluationOptions& exam) { return exam.against_live; };
     if (std::none_of(wanted_.begin(), wanted_.end(), against)) return absl::OkStatus();
     const auto live = LiveVersion(recipe_.publish);
     if (absl::IsNotFound(live.status())) return absl::OkStatus();  // the first version
     RETURN_IF_ERROR(live.status());
+    ASSIGN_OR_RETURN(is_live_, IsSame(*live, checkpoint, *manifest));
+    if (is_live_) return absl::OkStatus();
     const auto model = model::Llava::Load(live->dir, {.device = device});
     if (!model.ok()) return CannotAsk(*live, model.status());
     absl::StatusOr<Answerer> answerer = Answerer::Make(**model, live->dir, "");
@@ -191,6 +210,7 @@ class Gate {
   const std::vector<EvaluationOptions> wanted_;
   std::vector<Exam> exams_;
   std::vector<ExamRecord> records_;  // of each exam
+  bool is_live_ = false;             // the new version is the live one already
   std::string live_;                 // the version that was asked too
 };
 

@@ -173,6 +173,22 @@ TEST_F(PublishRunTest, JudgingPublishesNothingAndSaysWhatItHeard) {
   EXPECT_THAT(record, testing::HasSubstr("\"change\":"));
 }
 
+// A run that was ended between publishing and its record goes on: it is not compared with itself.
+TEST_F(PublishRunTest, WhatIsTheLiveVersionAlreadyKeepsWhatItsGateHeard) {
+  recipe_.evaluation.scenes = {.count = 2, .seed = 7, .level = "one", .turns = 2};
+  const FinishedRun first = Publish(1);
+  const auto record = [this] {
+    std::ifstream file(recipe_.output + "/gate.json");
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const FinishedRun second = Publish(2);
+  EXPECT_THAT(record(), testing::HasSubstr(first.version));
+  messages_.clear();
+  EXPECT_EQ(Publish(2).dir, second.dir);
+  EXPECT_THAT(record(), testing::HasSubstr(first.version));
+  EXPECT_THAT(messages_, testing::Not(testing::Contains(testing::HasSubstr("the live version"))));
+}
+
 // A server has taken the latest back: what is compared is what it answers with.
 TEST_F(PublishRunTest, WhatWasTakenBackIsNotTheLiveVersion) {
   recipe_.evaluation.scenes = {.count = 2, .seed = 7, .level = "one", .turns = 2};
