@@ -101,6 +101,13 @@ HttpResponse ErrorResponse(const absl::Status& status) {
   return response;
 }
 
+const HttpRoute* HttpRouter::RouteOf(http::verb method, const std::string& path) const {
+  for (const HttpRoute& route : routes_) {
+    if (route.method == method && route.path == path) return &route;
+  }
+  return nullptr;
+}
+
 const HttpRoute* HttpRouter::Find(const HttpRequest& request, rpc::Caller* caller,
                                   HttpResponse* refusal) const {
   const std::string path = PathOf(request).value_or("*");

@@ -37,6 +37,9 @@ class HttpRouter {
 
   void Add(HttpRoute route) { routes_.push_back(std::move(route)); }
 
+  // Null when there is none. REQUIRES: a path without variables.
+  const HttpRoute* RouteOf(boost::beast::http::verb method, const std::string& path) const;
+
   // The route of a request whose body may not be there yet; or the refusal: 404, 405 with Allow,
   // 401, 403. `caller` becomes who asks.
   const HttpRoute* Find(const HttpRequest& request, rpc::Caller* caller,
