@@ -332,6 +332,10 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   }
   api::AddBatchRoutes(p->batches.get(), &p->api_router);
   api::AddPageRoutes(&p->api_router);
+  if (p->batches) {  // before HTTP, whose requests wait for it
+    p->batches->Start(api::MakeRowAsker(&p->io, &p->api_router),
+                      [p] { return p->health.state().ready; });
+  }
   auto app = std::unique_ptr<App>(new App(std::move(parts)));
   ASSIGN_OR_RETURN(p->grpc, rpc::GrpcServer::Start(ToGrpcOptions(config, tls),
                                                    {&p->chat, &p->model_service}, &p->guard));
@@ -345,10 +349,6 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   }
   ASSIGN_OR_RETURN(p->ports, rpc::PortProbe::Start(ToProbedPorts(config, app->ports()), {}));
   p->health.Listen([p](const observe::Health::State& state) { p->grpc->SetServing(state.ready); });
-  if (p->batches) {
-    p->batches->Start(api::MakeRowAsker(&p->io, &p->api_router),
-                      [p] { return p->health.state().ready; });
-  }
   return app;
 }
 

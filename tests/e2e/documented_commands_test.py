@@ -39,6 +39,8 @@ NOT_RUN = {
     ("README.md", "helm install"): "needs a cluster; chart_test renders it",
     ("docs/operating.md", "llava models load-adapter"): "needs an adapter of the model; adapters_test loads and removes one",
     ("docs/operating.md", "llava models unload-adapter"): "needs an adapter of the model; adapters_test loads and removes one",
+    ("docs/api.md", "file = client.files.create"): "needs batch_dir and minutes; batches_test does the same with rows of its own",
+    ("docs/api.md", "llava replay"): "needs an answer and its request in files; replay_test has them",
     ("docs/deploying.md", "apt install"): "writes into the system; scripts/package-check does it in another root",
     ("docs/deploying.md", "mkdir -p /etc/llavad"): "writes into the system",
     ("docs/deploying.md", "systemctl enable"): "needs systemd; systemd_test has its verdict on the unit",

@@ -111,7 +111,7 @@ ROOMS = {
                           "training/recipe", "training/run", "training/service"],
     "training": ["base/command_line", "base/machine", "model/kernels/cpu", "training/commands"],
     "client/batch": ["base", "proto"],
-    "client": ["base", "base/command_line", "base/machine", "client/batch", "proto"],
+    "client": ["base", "base/command_line", "base/machine", "client/batch", "proto", "training/endpoint"],
 }
 CODE = (".cc", ".h", ".cu", ".cuh")
 BANNED = [  # (pattern, what to do instead, files that may)
