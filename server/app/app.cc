@@ -326,7 +326,11 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   api::AddModelRoutes(&p->runner, &p->api_router);
   api::AddChatRoute(&p->runner, &p->fetcher, std::string(Commit()), &p->api_router);
   if (!config.batch_dir.empty()) {
-    auto batches = batches::BatchService::Open(ToBatchOptions(config), clock);
+    batches::BatchService::Options options = ToBatchOptions(config);
+    options.on_problem = [p](const std::string& batch, const absl::Status& problem) {
+      p->log->Warning("files of batches", {{"batch", batch}, {"reason", MessageOf(problem)}});
+    };
+    auto batches = batches::BatchService::Open(options, clock);
     if (!batches.ok()) return Annotate(batches.status(), "batch_dir");
     p->batches = *std::move(batches);
   }

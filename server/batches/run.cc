@@ -47,7 +47,7 @@ void BatchRun::Enter(BatchState state) {
   batch_.entered[state] = store_->Now();
   // The next start finds the state before it and comes here again.
   const absl::Status saved = store_->SaveBatch(batch_);
-  if (!saved.ok() && !HasEnded(state)) Fail("storage_error", saved);
+  if (!saved.ok() && !HasEnded(state)) FailForStorage(saved);
 }
 
 void BatchRun::AddError(std::string code, const absl::Status& status, std::int64_t line) {
@@ -61,6 +61,12 @@ void BatchRun::AddError(std::string code, const absl::Status& status, std::int64
 void BatchRun::Fail(std::string code, const absl::Status& status) {
   AddError(std::move(code), status, 0);
   end_ = BatchState::kFailed;
+}
+
+// Clients need not know the server's paths.
+void BatchRun::FailForStorage(const absl::Status& status) {
+  problem_ = status;
+  Fail("storage_error", absl::InternalError("the server could not read or write its files"));
 }
 
 bool BatchRun::Work() {
@@ -89,13 +95,13 @@ void BatchRun::Open() {
   OpenInput();
   if (batch_.state == BatchState::kValidating || end_ == BatchState::kFailed) return;
   const absl::Status opened = OpenOutputs();
-  if (!opened.ok()) return Fail("storage_error", opened);
+  if (!opened.ok()) return FailForStorage(opened);
   if (batch_.state == BatchState::kCancelling) end_ = BatchState::kCancelled;
 }
 
 void BatchRun::OpenInput() {
   auto reader = LineReader::Open(store_->DataPath(batch_.input));
-  if (!reader.ok()) return Fail("storage_error", reader.status());
+  if (!reader.ok()) return FailForStorage(reader.status());
   input_ = *std::move(reader);
 }
 
@@ -124,7 +130,7 @@ absl::Status BatchRun::OpenOutput(const std::string& file, std::optional<LineApp
 void BatchRun::Validate() {
   for (std::int64_t bytes = 0; bytes < kSliceBytes;) {
     auto line = input_->Next();
-    if (!line.ok()) return Fail("storage_error", line.status());
+    if (!line.ok()) return FailForStorage(line.status());
     if (!line->has_value() || batch_.errors.size() >= kMaxErrors) return FinishValidation();
     bytes += (*line)->bytes;
     if (!IsBlank(**line)) CheckLine(**line);
@@ -165,7 +171,7 @@ void BatchRun::FinishValidation() {
   Enter(BatchState::kInProgress);
   OpenInput();
   const absl::Status opened = OpenOutputs();
-  if (!opened.ok()) Fail("storage_error", opened);
+  if (!opened.ok()) FailForStorage(opened);
 }
 
 std::optional<Row> BatchRun::NextRow() {
@@ -179,7 +185,7 @@ std::optional<Row> BatchRun::ReadRow() {
   for (std::int64_t bytes = 0; bytes < kSliceBytes && input_.has_value();) {
     auto line = input_->Next();
     if (!line.ok()) {
-      Fail("storage_error", line.status());
+      FailForStorage(line.status());
       return std::nullopt;
     }
     if (!line->has_value()) {
@@ -208,7 +214,7 @@ std::optional<Row> BatchRun::ReadAgain() {
   again_.pop_front();
   absl::Status status = FillBody(&row);
   if (status.ok()) return row;
-  Fail("storage_error", status);
+  FailForStorage(status);
   return std::nullopt;
 }
 
@@ -243,7 +249,7 @@ void BatchRun::Write(const std::string& line, bool is_failure) {
   const absl::Status written = out.Append(line);
   if (!written.ok()) {
     store_->SetGrown(batch_, file, out.size());
-    return Fail("storage_error", written);
+    return FailForStorage(written);
   }
   (is_failure ? batch_.failed : batch_.completed) += 1;
 }
@@ -269,7 +275,7 @@ void BatchRun::Sync() {
   for (std::optional<LineAppender>* file : {&output_, &failures_}) {
     if (!file->has_value() || has_ended()) continue;
     const absl::Status synced = (*file)->Sync();
-    if (!synced.ok()) Fail("storage_error", synced);
+    if (!synced.ok()) FailForStorage(synced);
   }
 }
 
@@ -285,7 +291,7 @@ void BatchRun::End() {
   batch_.has_output = output.value_or(false);
   batch_.has_failures = failures.value_or(false);
   for (const absl::Status& status : {output.status(), failures.status()}) {
-    if (!status.ok()) AddError("storage_error", status, 0);
+    if (!status.ok()) problem_ = status;
   }
   Enter(end);
 }

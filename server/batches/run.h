@@ -63,6 +63,9 @@ class BatchRun {
   // Whether NextRow may have one now or after a slice.
   bool has_rows() const;
 
+  // Why the batch failed, if it is the disk's fault: for the operator, with paths.
+  const absl::Status& problem() const { return problem_; }
+
   // What was recorded survives the machine.
   void Sync();
 
@@ -87,6 +90,7 @@ class BatchRun {
   void Enter(BatchState state);
   void AddError(std::string code, const absl::Status& status, std::int64_t line);
   void Fail(std::string code, const absl::Status& status);
+  void FailForStorage(const absl::Status& status);
   std::string RequestIdOf(std::int64_t line) const;
 
   BatchStore* const store_;
@@ -101,6 +105,7 @@ class BatchRun {
   std::optional<LineAppender> failures_;
   std::deque<Row> again_;  // without their bodies
   std::optional<BatchState> end_;
+  absl::Status problem_;
   int in_flight_ = 0;
 };
 

@@ -74,6 +74,12 @@ void BatchService::Stop() {
   thread_.join();
 }
 
+absl::Status BatchService::ForClients(const absl::Status& status) const {
+  if (!absl::IsInternal(status)) return status;
+  if (options_.on_problem) options_.on_problem("", status);
+  return absl::InternalError("the server could not read or write its files");
+}
+
 absl::StatusOr<Batch> BatchService::Create(Batch batch) {
   ASSIGN_OR_RETURN(Batch created, store_->AddBatch(std::move(batch)));
   waiting_.push_back(created.id);
@@ -151,6 +157,10 @@ bool BatchService::Turn() {
   }
   has_more |= AskRows();
   for (const auto& run : runs_) run->Sync();
+  for (const auto& run : runs_) {
+    if (!run->has_ended() || run->problem().ok() || !options_.on_problem) continue;
+    options_.on_problem(run->batch().id, run->problem());
+  }
   const auto ended = std::erase_if(runs_, [](const auto& run) { return run->has_ended(); });
   return has_more || ended > 0;
 }

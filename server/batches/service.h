@@ -43,8 +43,12 @@ using RowAsker =
 
 class BatchService {
  public:
+  // Of which batch (empty: of none), and what the disk did.
+  using OnProblem = std::function<void(const std::string& batch, const absl::Status& problem)>;
+
   struct Options {
     BatchStore::Options store;
+    OnProblem on_problem = nullptr;  // in the service's thread
     int in_flight = 64;
     std::int64_t max_line = std::int64_t{64} << 20;
     std::int64_t in_flight_bytes = std::int64_t{64} << 20;  // of lines; one may always be asked
@@ -71,6 +75,8 @@ class BatchService {
   void Stop();
 
   // The service's thread only.
+  // What a client may be told of an error: of the disk's (INTERNAL) nothing but that it is one.
+  absl::Status ForClients(const absl::Status& status) const;
   BatchStore& store() { return *store_; }
   // Errors of BatchStore::AddBatch.
   absl::StatusOr<Batch> Create(Batch batch);

@@ -46,6 +46,11 @@ absl::StatusOr<std::vector<std::string>> NamesIn(const std::string& folder) {
   return names;
 }
 
+// What the disk does is no answer to a client: neither its request nor its file is at fault.
+absl::Status AsInternal(const absl::Status& status) {
+  return status.ok() ? status : absl::InternalError(status.message());
+}
+
 std::int64_t SizeOf(const std::string& path) {
   std::error_code error;
   const auto size = fs::file_size(path, error);
@@ -186,7 +191,7 @@ absl::StatusOr<File> BatchStore::AddFile(File file, absl::string_view content,
   if (written.ok()) written = WriteRecord(kFiles, file.id, ToRecord(file));
   if (!written.ok()) {
     unlink(path.c_str());
-    return written;
+    return AsInternal(written);
   }
   Count(file.tenant, file.bytes, 1);
   files_[file.id] = file;
@@ -233,7 +238,7 @@ absl::StatusOr<Batch> BatchStore::AddBatch(Batch batch) {
   batch.output = NewId("file-");
   batch.failures = NewId("file-");
   batch.created = Now();
-  RETURN_IF_ERROR(WriteRecord(kBatches, batch.id, ToRecord(batch)));
+  RETURN_IF_ERROR(AsInternal(WriteRecord(kBatches, batch.id, ToRecord(batch))));
   Count(batch.tenant, 0, 1);
   batches_[batch.id] = batch;
   return batch;

@@ -41,7 +41,7 @@ class BatchStore {
   std::int64_t retention() const { return options_.retention; }
 
   // Fills in id, bytes and times; `lifetime`: in seconds, 0 for as long as files are kept.
-  // INVALID_ARGUMENT: no room.
+  // INVALID_ARGUMENT: no room; INTERNAL: the disk.
   absl::StatusOr<File> AddFile(File file, absl::string_view content, std::int64_t lifetime);
 
   // NOT_FOUND: the tenant has none of this id. Valid until the next change.
@@ -53,7 +53,8 @@ class BatchStore {
   // By id; ids grow with time.
   const std::map<std::string, File>& files() const { return files_; }
 
-  // Fills in the ids and the time. NOT_FOUND: the tenant does not have the input.
+  // Fills in the ids and the time. NOT_FOUND: the tenant does not have the input;
+  // INTERNAL: the disk.
   absl::StatusOr<Batch> AddBatch(Batch batch);
   absl::StatusOr<const Batch*> FindBatch(const std::string& tenant, const std::string& id) const;
   // REQUIRES: there is one. It stays where it is until it has ended.

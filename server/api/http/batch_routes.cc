@@ -58,6 +58,7 @@ awaitable<void> AnswerJson(batches::BatchService* service, Maker make, HttpExcha
     std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
       service->Post([&, done] {
         answer = make(*service, exchange.request(), *tenant);
+        if (!answer.ok()) answer = service->ForClients(answer.status());
         done();
       });
     };
@@ -242,6 +243,7 @@ class Content {
     std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
       service_->Post([this, done] {
         piece_ = Read();
+        if (!piece_.ok()) piece_ = service_->ForClients(piece_.status());
         done();
       });
     };
@@ -253,11 +255,13 @@ class Content {
     if (!file_.is_open()) {
       ASSIGN_OR_RETURN(const batches::File* const file, service_->store().FindFile(tenant_, id_));
       bytes_ = file->bytes;
-      ASSIGN_OR_RETURN(file_, OpenRegularFile(path));
+      auto opened = OpenRegularFile(path);
+      if (!opened.ok()) return absl::InternalError(opened.status().message());
+      file_ = *std::move(opened);
     }
-    ASSIGN_OR_RETURN(std::string piece,
-                     batches::ReadBytes(file_, path, offset_, std::min(kPiece, bytes_ - offset_)));
-    offset_ += static_cast<std::int64_t>(piece.size());
+    auto piece = batches::ReadBytes(file_, path, offset_, std::min(kPiece, bytes_ - offset_));
+    if (!piece.ok()) return absl::InternalError(piece.status().message());
+    offset_ += static_cast<std::int64_t>(piece->size());
     return piece;
   }
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -203,6 +204,16 @@ TEST_F(BatchRunTest, RowsThatCameTooLateSaySo) {
   EXPECT_EQ(batch.completed, 1);
   EXPECT_EQ(batch.failed, 2);
   EXPECT_THAT(Output(batch.failures), HasSubstr("not answered within 1h"));
+}
+
+TEST_F(BatchRunTest, ADiskThatFailsIsSaidToTheOperatorAlone) {
+  Make(Line("a"));
+  std::filesystem::remove(store_->DataPath(run_->batch().input));
+  WorkOn();
+  EXPECT_EQ(run_->batch().state, BatchState::kFailed);
+  EXPECT_EQ(run_->batch().errors.front().code, "storage_error");
+  EXPECT_THAT(run_->batch().errors.front().message, ::testing::Not(HasSubstr(dir_.path())));
+  EXPECT_THAT(std::string(run_->problem().message()), HasSubstr(dir_.path()));
 }
 
 TEST_F(BatchRunTest, WithoutRoomItFails) {

@@ -7,6 +7,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/json/parse.hpp>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -87,6 +88,19 @@ TEST_F(BatchRoutesTest, ContentComesWholeOrInPieces) {
     EXPECT_EQ(body_, content);
     EXPECT_EQ(Ask(http::verb::get, absl::StrCat("/v1/files/", id, "/content"), "", "bob"), 404u);
   }
+}
+
+TEST_F(BatchRoutesTest, OfTheDiskNothingIsSaid) {
+  Start();
+  const std::string id = Upload("x");
+  std::filesystem::remove_all(dir_.path() + "/b/files");
+  EXPECT_EQ(Ask(http::verb::get, absl::StrCat("/v1/files/", id, "/content")), 500u);
+  EXPECT_THAT(body_, ::testing::Not(::testing::HasSubstr(dir_.path())));
+  const std::string form =
+      "--b\r\nContent-Disposition: form-data; name=purpose\r\n\r\nbatch\r\n"
+      "--b\r\nContent-Disposition: form-data; name=file; filename=r\r\n\r\nx\r\n--b--";
+  EXPECT_EQ(Ask(http::verb::post, "/v1/files", form), 500u);
+  EXPECT_THAT(body_, ::testing::Not(::testing::HasSubstr(dir_.path())));
 }
 
 TEST_F(BatchRoutesTest, ListsArePagedBothWays) {
