@@ -54,7 +54,9 @@ absl::StatusOr<json::object> Ask(const Arguments& arguments, const std::string& 
   ASSIGN_OR_RETURN(asio::ssl::context tls, TlsOf(arguments.ca));
   const RealClock clock;
   const std::string authorization = arguments.token.empty() ? "" : "Bearer " + arguments.token;
-  const training::HttpPost post{.body = body,
+  const std::string path = "/chat/completions";
+  const training::HttpPost post{.path = path,
+                                .body = body,
                                 .authorization = authorization,
                                 .idle = kLongest,
                                 .deadline = clock.Now() + kLongest};
