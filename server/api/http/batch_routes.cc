@@ -14,7 +14,6 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
 #include "server/api/http/awaiting.h"
@@ -34,9 +33,10 @@ constexpr char kBatchPath[] = "/v1/batches/";
 constexpr char kContent[] = "/content";
 constexpr char kCancel[] = "/cancel";
 
-// What is behind the folder of a route.
-std::string Rest(const HttpRequest& request, absl::string_view folder) {
-  return PathOf(request)->substr(folder.size());
+// What is between the folder of a route and its end.
+std::string Rest(const HttpRequest& request, absl::string_view folder, absl::string_view end = "") {
+  const std::string path = *PathOf(request);
+  return path.substr(folder.size(), path.size() - folder.size() - end.size());
 }
 
 // One request that the service's thread answers.
@@ -125,13 +125,8 @@ absl::StatusOr<json::object> GetBatch(batches::BatchService& service, const Http
 
 absl::StatusOr<json::object> CancelBatch(batches::BatchService& service, const HttpRequest& request,
                                          const std::string& tenant) {
-  const std::string rest = Rest(request, kBatchPath);
-  absl::string_view id = rest;
-  if (!absl::ConsumeSuffix(&id, kCancel)) {
-    return absl::NotFoundError(absl::StrCat(kBatchPath, rest, ": there is no such path, expected ",
-                                            kBatchPath, "ID", kCancel));
-  }
-  ASSIGN_OR_RETURN(const batches::Batch batch, service.Cancel(tenant, std::string(id)));
+  const std::string id = Rest(request, kBatchPath, kCancel);
+  ASSIGN_OR_RETURN(const batches::Batch batch, service.Cancel(tenant, id));
   return ToObject(batch);
 }
 
@@ -275,21 +270,14 @@ class Content {
   absl::StatusOr<std::string> piece_ = "";
 };
 
-// GET of a file, or of its content.
-awaitable<void> GetFileOrContent(batches::BatchService* service, HttpExchange& exchange) {
-  std::string id = Rest(exchange.request(), kFilePath);
-  if (!id.ends_with(kContent)) {
-    co_await AnswerJson(service, GetFile, exchange);
-    co_return;
-  }
+awaitable<void> GetContent(batches::BatchService* service, HttpExchange& exchange) {
   const auto tenant = Tenant(service, exchange);
   if (!tenant.ok()) {
     HttpResponse refusal = ErrorResponse(tenant.status());
     co_await exchange.Send(std::move(refusal));
     co_return;
   }
-  id.resize(id.size() - (sizeof(kContent) - 1));
-  Content content(service, *tenant, std::move(id), &exchange);
+  Content content(service, *tenant, Rest(exchange.request(), kFilePath, kContent), &exchange);
   co_await content.Run();
 }
 
@@ -305,14 +293,15 @@ void AddBatchRoutes(batches::BatchService* service, HttpRouter* router) {
   add(http::verb::post, "/v1/files", Upload);
   add(http::verb::get, "/v1/files", ListFiles);
   add(http::verb::delete_, absl::StrCat(kFilePath, "{id}"), DeleteFile);
-  router->Add({http::verb::get, absl::StrCat(kFilePath, "{id}"), rpc::Role::kChat,
+  add(http::verb::get, absl::StrCat(kFilePath, "{id}"), GetFile);
+  router->Add({http::verb::get, absl::StrCat(kFilePath, "{id}", kContent), rpc::Role::kChat,
                [service](HttpExchange& exchange) -> awaitable<void> {
-                 co_await GetFileOrContent(service, exchange);
+                 co_await GetContent(service, exchange);
                }});
   add(http::verb::post, "/v1/batches", CreateBatch);
   add(http::verb::get, "/v1/batches", ListBatches);
   add(http::verb::get, absl::StrCat(kBatchPath, "{id}"), GetBatch);
-  add(http::verb::post, absl::StrCat(kBatchPath, "{id}"), CancelBatch);
+  add(http::verb::post, absl::StrCat(kBatchPath, "{id}", kCancel), CancelBatch);
 }
 
 }  // namespace llava::api

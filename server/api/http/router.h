@@ -16,7 +16,9 @@ namespace llava::api {
 
 struct HttpRoute {
   boost::beast::http::verb method;
-  std::string path;  // or "/a/{name}": everything below /a/, whose handler looks at the rest
+  // Or "/a/{name}", "/a/{name}/b": one that has no slash, or "/a/{name*}": everything below /a/.
+  // The handler looks at what is there.
+  std::string path;
   std::optional<rpc::Role> role;  // nothing: anybody
   std::function<boost::asio::awaitable<void>(HttpExchange&)> handle;
 };

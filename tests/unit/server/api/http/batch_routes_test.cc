@@ -136,7 +136,9 @@ TEST_F(BatchRoutesTest, BatchesAreMadeFoundAndCancelled) {
   EXPECT_EQ(Ask(http::verb::post, "/v1/batches", wanted(Upload(line))), 200u);
   const std::string id(json::parse(body_).at("id").as_string());
   EXPECT_EQ(Ask(http::verb::get, "/v1/batches/" + id), 200u);
-  EXPECT_EQ(Ask(http::verb::post, "/v1/batches/" + id), 404u);
+  EXPECT_EQ(Ask(http::verb::post, "/v1/batches/" + id), 405u);
+  EXPECT_EQ(Ask(http::verb::get, absl::StrCat("/v1/batches/", id, "/cancel")), 405u);
+  EXPECT_EQ(Ask(http::verb::get, absl::StrCat("/v1/batches/", id, "/x")), 404u);
   EXPECT_EQ(Ask(http::verb::post, absl::StrCat("/v1/batches/", id, "/cancel")), 200u);
   EXPECT_EQ(Ask(http::verb::delete_, "/v1/batches/" + id), 405u);
 }
