@@ -10,6 +10,7 @@
 #include "client/health_command.h"
 #include "client/jobs_command.h"
 #include "client/models_command.h"
+#include "client/replay_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Client of llavad", "llava");
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
   llava::client::AddHealthCommand(&app, &exit_code);
   llava::client::AddJobsCommand(&app, &exit_code);
   llava::client::AddModelsCommand(&app, &exit_code);
+  llava::client::AddReplayCommand(&app, &exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -22,15 +22,18 @@
 #include "rpc/port_probe.h"
 #include "server/api/grpc/chat.h"
 #include "server/api/grpc/models.h"
+#include "server/api/http/batch_routes.h"
 #include "server/api/http/chat_route.h"
 #include "server/api/http/model_routes.h"
 #include "server/api/http/page_routes.h"
+#include "server/api/http/row_asker.h"
 #include "server/api/http/server.h"
 #include "server/api/http/status_routes.h"
 #include "server/app/app_options.h"
 #include "server/app/engine_metrics.h"
 #include "server/app/hang_up.h"
 #include "server/app/model_metrics.h"
+#include "server/batches/service.h"
 #include "server/chat/chat_runner.h"
 #include "server/chat/io_pool.h"
 #include "server/chat/prepare_pool.h"
@@ -133,6 +136,7 @@ struct App::Parts {
   registry::Registry models;
   registry::AdapterTable adapters;  // asks `models`, which tells it of changes while it is served
   registry::AdapterDirectory directory;
+  std::unique_ptr<batches::BatchService> batches;  // null: off. The io threads call it
   api::IoPool io;
   api::PreparePool prepare;
   const std::unique_ptr<tracing::TraceExporter> traces;
@@ -323,7 +327,21 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   api::AddStatusRoutes(sources, rpc::Role::kAdmin, &p->api_router);
   api::AddModelRoutes(&p->runner, &p->api_router);
   api::AddChatRoute(&p->runner, &p->fetcher, std::string(Commit()), &p->api_router);
+  if (!config.batch_dir.empty()) {
+    batches::BatchService::Options options = ToBatchOptions(config);
+    options.on_problem = [p](const std::string& batch, const absl::Status& problem) {
+      p->log->Warning("files of batches", {{"batch", batch}, {"reason", MessageOf(problem)}});
+    };
+    auto batches = batches::BatchService::Open(options, clock);
+    if (!batches.ok()) return Annotate(batches.status(), "batch_dir");
+    p->batches = *std::move(batches);
+  }
+  api::AddBatchRoutes(p->batches.get(), &p->api_router);
   api::AddPageRoutes(&p->api_router);
+  if (p->batches) {  // before HTTP, whose requests wait for it
+    p->batches->Start(api::MakeRowAsker(&p->io, &p->api_router),
+                      [p] { return p->health.state().ready; });
+  }
   auto app = std::unique_ptr<App>(new App(std::move(parts)));
   ASSIGN_OR_RETURN(p->grpc, rpc::GrpcServer::Start(ToGrpcOptions(config, tls),
                                                    {&p->chat, &p->model_service}, &p->guard));
@@ -390,6 +408,7 @@ bool App::Stop() {
   p.models.BeginStop();
   p.health.Drain();
   p.metrics.draining.Set(1);
+  if (p.batches) p.batches->Drain();
   p.runner.Drain();
   p.all_answered = p.runner.WaitUntilEmpty(begin + p.config.drain_timeout);
   const TimePoint drained = p.clock->Now();
@@ -406,6 +425,7 @@ bool App::Stop() {
   if (p.http) p.http->Stop(cut_off);
   if (p.metrics_http) p.metrics_http->Stop(cut_off);
   p.runner.WaitUntilEmpty(TimePoint::max());
+  if (p.batches) p.batches->Stop();
   p.io.Stop();
   p.adapters.Stop();
   p.models.Stop();

@@ -170,6 +170,17 @@ absl::StatusOr<api::FetchOptions> ToFetchOptions(const Config& config) {
                            .timeout = config.image_url_timeout};
 }
 
+batches::BatchService::Options ToBatchOptions(const Config& config) {
+  const auto retention = std::chrono::duration_cast<std::chrono::seconds>(config.batch_retention);
+  return {.store = {.dir = config.batch_dir,
+                    .bytes = config.batch_bytes,
+                    .tenant_bytes = config.batch_tenant_bytes,
+                    .retention = retention.count()},
+          .in_flight = static_cast<int>(config.batch_in_flight),
+          .max_line = config.max_message_bytes,
+          .in_flight_bytes = config.max_message_bytes};
+}
+
 registry::RegistryOptions ToRegistryOptions(const Config& config) {
   const auto share = [](std::int64_t percent) { return static_cast<double>(percent) / 100; };
   const bool swap = config.reload == "swap";

@@ -17,6 +17,7 @@
 #include "server/api/http/image_fetcher.h"
 #include "server/api/http/server.h"
 #include "server/app/app.h"
+#include "server/batches/service.h"
 #include "server/chat/chat_runner.h"
 #include "server/config/config.h"
 #include "server/registry/registry.h"
@@ -50,6 +51,7 @@ std::vector<rpc::ProbedPort> ToProbedPorts(const Config& config, const App::Port
 // INVALID_ARGUMENT names the wrong host or network.
 absl::StatusOr<api::FetchOptions> ToFetchOptions(const Config& config);
 
+batches::BatchService::Options ToBatchOptions(const Config& config);
 registry::RegistryOptions ToRegistryOptions(const Config& config);
 
 }  // namespace llava::server

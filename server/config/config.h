@@ -112,6 +112,12 @@ struct Config {
   std::int64_t max_text_bytes = std::int64_t{1} << 20;
   std::int64_t max_n = 8;
 
+  std::string batch_dir;
+  std::int64_t batch_bytes = std::int64_t{16} << 30;
+  std::int64_t batch_tenant_bytes = std::int64_t{4} << 30;
+  Duration batch_retention = std::chrono::hours(30 * 24);
+  std::int64_t batch_in_flight = 64;
+
   std::string log_level = "info";
   bool log_content = false;
   std::string otlp_endpoint;

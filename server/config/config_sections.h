@@ -21,6 +21,7 @@ std::span<const Option> NetworkOptions();
 std::span<const Option> SecurityOptions();
 std::span<const Option> RequestOptions();
 std::span<const Option> QueueOptions();
+std::span<const Option> BatchOptions();
 std::span<const Option> LogOptions();
 
 }  // namespace llava::server

@@ -18,6 +18,7 @@ std::span<const Section> Sections() {
       Section{"Security", SecurityOptions()},
       Section{"Requests", RequestOptions()},
       Section{"Queue", QueueOptions()},
+      Section{"Batches", BatchOptions()},
       Section{"Log, traces, metrics", LogOptions()},
   };
   return kSections;

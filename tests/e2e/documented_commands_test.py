@@ -40,6 +40,8 @@ NOT_RUN = {
     ("docs/operating.md", "llava models load-adapter"): "needs an adapter of the model; adapters_test loads and removes one",
     ("docs/operating.md", "llava models unload-adapter"): "needs an adapter of the model; adapters_test loads and removes one",
     ("docs/training.md", "pipeline:"): "a part of a trigger, with services of others; the unit tests of training/service read and run its like",
+    ("docs/api.md", "file = client.files.create"): "needs batch_dir and minutes; batches_test does the same with rows of its own",
+    ("docs/api.md", "llava replay"): "needs an answer and its request in files; replay_test has them",
     ("docs/deploying.md", "apt install"): "writes into the system; scripts/package-check does it in another root",
     ("docs/deploying.md", "mkdir -p /etc/llavad"): "writes into the system",
     ("docs/deploying.md", "systemctl enable"): "needs systemd; systemd_test has its verdict on the unit",

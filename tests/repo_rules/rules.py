@@ -58,14 +58,15 @@ ROOMS = {
                         "server/scheduling"],
     "server/api/openai": ["base", "model/grammar", "model/text", "server/chat", "server/engine"],
     "server/api/web": [],
-    "server/api/http": ["base", "rpc", "server/api/openai", "server/api/web", "server/chat",
+    "server/batches": ["base", "server/api/openai", "server/chat"],
+    "server/api/http": ["base", "rpc", "server/api/openai", "server/api/web", "server/batches", "server/chat",
                         "server/observe", "server/scheduling"],
     "server/config": ["base", "server/scheduling"],
     "server/hosting": ["base", "base/machine", "model/checkpoint", "model/config",
                        "model/image", "model/text", "server/config", "server/engine",
                        "server/observe", "server/registry", "server/scheduling"],
     "server/app": ["base", "base/command_line", "base/machine", "model/config", "rpc",
-                   "server/api/grpc", "server/api/http", "server/chat", "server/config", "server/engine",
+                   "server/api/grpc", "server/api/http", "server/batches", "server/chat", "server/config", "server/engine",
                    "server/hosting", "server/observe", "server/registry", "server/scheduling",
                    "server/tracing"],
     "server/commands": ["base", "model/adapter", "model/checkpoint", "model/config", "model/image",
@@ -113,7 +114,7 @@ ROOMS = {
                           "training/recipe", "training/run", "training/service"],
     "training": ["base/command_line", "base/machine", "model/kernels/cpu", "training/commands"],
     "client/batch": ["base", "proto"],
-    "client": ["base", "base/command_line", "base/machine", "client/batch", "proto"],
+    "client": ["base", "base/command_line", "base/machine", "client/batch", "proto", "training/endpoint"],
 }
 CODE = (".cc", ".h", ".cu", ".cuh")
 BANNED = [  # (pattern, what to do instead, files that may)

@@ -178,7 +178,7 @@ void AddModelRoutes(ChatRunner* runner, HttpRouter* router) {
                  HttpResponse response = JsonResponse(ListModels(*runner));
                  co_await exchange.Send(std::move(response));
                }});
-  router->Add({http::verb::get, absl::StrCat(kModelPath, "{model}"), rpc::Role::kChat,
+  router->Add({http::verb::get, absl::StrCat(kModelPath, "{model*}"), rpc::Role::kChat,
                [runner](HttpExchange& exchange) -> awaitable<void> {
                  HttpResponse response = OneModel(*runner, exchange.request());
                  co_await exchange.Send(std::move(response));

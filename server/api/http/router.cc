@@ -35,7 +35,14 @@ const char* TypeOf(http::status status) {
 bool Matches(const std::string& route, const std::string& path) {
   const std::size_t variable = route.find('{');
   if (variable == route.npos) return route == path;
-  return path.size() > variable && path.compare(0, variable, route, 0, variable) == 0;
+  const std::size_t end = route.find('}');
+  const std::string suffix = route.substr(end + 1);
+  if (path.size() <= variable + suffix.size() || !path.starts_with(route.substr(0, variable)) ||
+      !path.ends_with(suffix)) {
+    return false;
+  }
+  const bool is_deep = route[end - 1] == '*';
+  return is_deep || path.find('/', variable) >= path.size() - suffix.size();
 }
 
 boost::json::value TextOrNull(const std::string& text) {
@@ -99,6 +106,13 @@ HttpResponse ErrorResponse(const absl::Status& status) {
     response.set(http::field::www_authenticate, "Bearer");
   }
   return response;
+}
+
+const HttpRoute* HttpRouter::RouteOf(http::verb method, const std::string& path) const {
+  for (const HttpRoute& route : routes_) {
+    if (route.method == method && route.path == path) return &route;
+  }
+  return nullptr;
 }
 
 const HttpRoute* HttpRouter::Find(const HttpRequest& request, rpc::Caller* caller,

@@ -16,7 +16,9 @@ namespace llava::api {
 
 struct HttpRoute {
   boost::beast::http::verb method;
-  std::string path;  // or "/a/{name}": everything below /a/, whose handler looks at the rest
+  // Or "/a/{name}", "/a/{name}/b": one that has no slash, or "/a/{name*}": everything below /a/.
+  // The handler looks at what is there.
+  std::string path;
   std::optional<rpc::Role> role;  // nothing: anybody
   std::function<boost::asio::awaitable<void>(HttpExchange&)> handle;
 };
@@ -36,6 +38,9 @@ class HttpRouter {
   explicit HttpRouter(const rpc::Auth* auth) : auth_(auth) {}
 
   void Add(HttpRoute route) { routes_.push_back(std::move(route)); }
+
+  // Null when there is none. REQUIRES: a path without variables.
+  const HttpRoute* RouteOf(boost::beast::http::verb method, const std::string& path) const;
 
   // The route of a request whose body may not be there yet; or the refusal: 404, 405 with Allow,
   // 401, 403. `caller` becomes who asks.

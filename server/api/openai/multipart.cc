@@ -46,12 +46,12 @@ std::optional<absl::string_view> Parameter(absl::string_view header, absl::strin
   return std::nullopt;
 }
 
-// The name in a part's header lines.
-std::optional<absl::string_view> NameOf(absl::string_view headers) {
+// The line of a part's header that has its name; empty: none.
+absl::string_view DispositionOf(absl::string_view headers) {
   for (const absl::string_view line : absl::StrSplit(headers, "\r\n")) {
-    if (absl::StartsWithIgnoreCase(line, "content-disposition:")) return Parameter(line, "name");
+    if (absl::StartsWithIgnoreCase(line, "content-disposition:")) return line;
   }
-  return std::nullopt;
+  return "";
 }
 
 // One part, after its boundary: CRLF, header lines, an empty line, the content. `rest` goes on
@@ -61,14 +61,17 @@ absl::StatusOr<FormPart> NextPart(absl::string_view separator, absl::string_view
     return Malformed("expected a line's end after a boundary");
   const std::size_t header_end = rest->substr(0, kMaxPartHeader).find("\r\n\r\n");
   if (header_end == rest->npos) return Malformed("a part's header has no end");
-  const auto name = NameOf(rest->substr(0, header_end));
+  const absl::string_view disposition = DispositionOf(rest->substr(0, header_end));
+  const auto name = Parameter(disposition, "name");
   if (!name.has_value() || name->empty()) {
     return Malformed("a part has no name, expected Content-Disposition: form-data; name=\"...\"");
   }
   rest->remove_prefix(header_end + 4);
   const std::size_t content_end = rest->find(separator);
   if (content_end == rest->npos) return Malformed("ends before its last boundary");
-  const FormPart part{.name = *name, .content = rest->substr(0, content_end)};
+  const FormPart part{.name = *name,
+                      .content = rest->substr(0, content_end),
+                      .file_name = Parameter(disposition, "filename").value_or("")};
   rest->remove_prefix(content_end + separator.size());
   return part;
 }

@@ -9,10 +9,11 @@
 
 namespace llava::api {
 
-// Both point into the body.
+// All point into the body.
 struct FormPart {
   absl::string_view name;
   absl::string_view content;
+  absl::string_view file_name;  // empty: none
 };
 
 // Whether a Content-Type says that the body is a form.

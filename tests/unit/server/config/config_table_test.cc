@@ -32,7 +32,7 @@ TEST(ConfigTableTest, TheSectionsInTheOrderOfThePage) {
   std::vector<std::string> names;
   for (const Section& section : Sections()) names.emplace_back(section.name);
   EXPECT_THAT(names, ElementsAre("Model", "Reload", "Canary", "Engine", "Network", "Security",
-                                 "Requests", "Queue", "Log, traces, metrics"));
+                                 "Requests", "Queue", "Batches", "Log, traces, metrics"));
 }
 
 TEST(ConfigTableTest, EveryOptionIsListedOnceWithItsHelp) {

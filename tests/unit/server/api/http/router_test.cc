@@ -32,7 +32,9 @@ class RouterTest : public ::testing::Test {
         router_(&auth_) {
     router_.Add({http::verb::get, "/open", std::nullopt, nullptr});
     router_.Add({http::verb::get, "/v1/models", rpc::Role::kChat, nullptr});
-    router_.Add({http::verb::get, "/v1/models/{model}", rpc::Role::kChat, nullptr});
+    router_.Add({http::verb::get, "/v1/models/{model*}", rpc::Role::kChat, nullptr});
+    router_.Add({http::verb::get, "/files/{id}", rpc::Role::kChat, nullptr});
+    router_.Add({http::verb::get, "/files/{id}/content", rpc::Role::kChat, nullptr});
     router_.Add({http::verb::post, "/both", rpc::Role::kChat, nullptr});
     router_.Add({http::verb::get, "/both", rpc::Role::kAdmin, nullptr});
     router_.Add({http::verb::post, "/chat", std::nullopt, nullptr});
@@ -66,9 +68,17 @@ TEST_F(RouterTest, PathsWithoutQueryAndDecoded) {
 TEST_F(RouterTest, APathMayHaveAName) {
   EXPECT_EQ(Found(Request(http::verb::get, "/v1/models", "a")), "/v1/models");
   for (const char* path : {"/v1/models/m", "/v1/models/org/m", "/v1/models/m@abcd"}) {
-    EXPECT_EQ(Found(Request(http::verb::get, path, "a")), "/v1/models/{model}") << path;
+    EXPECT_EQ(Found(Request(http::verb::get, path, "a")), "/v1/models/{model*}") << path;
   }
   EXPECT_EQ(Refusal(Request(http::verb::get, "/v1/models/", "a")), 404);
+}
+
+TEST_F(RouterTest, OtherVariablesHaveNoSlash) {
+  EXPECT_EQ(Found(Request(http::verb::get, "/files/a", "a")), "/files/{id}");
+  EXPECT_EQ(Found(Request(http::verb::get, "/files/a/content", "a")), "/files/{id}/content");
+  for (const char* path : {"/files/", "/files/a/b", "/files//content", "/files/a/b/content"}) {
+    EXPECT_EQ(Refusal(Request(http::verb::get, path, "a")), 404) << path;
+  }
 }
 
 TEST_F(RouterTest, WhoMayAsk) {

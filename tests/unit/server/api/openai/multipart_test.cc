@@ -85,6 +85,16 @@ TEST(MultipartTest, TheBoundaryHasOneTo70Characters) {
               HasSubstr(expected));
 }
 
+TEST(MultipartTest, APartMayHaveAFileName) {
+  const std::string body =
+      absl::StrCat(Part("Content-Disposition: form-data; name=a; filename=\"x y\"", "1"),
+                   Named("b", "2"), "--b--");
+  const auto parts = ParseForm(kType, body);
+  ASSERT_TRUE(parts.ok()) << parts.status();
+  EXPECT_EQ(parts->at(0).file_name, "x y");
+  EXPECT_EQ(parts->at(1).file_name, "");
+}
+
 TEST(MultipartTest, SomeFormsAreCutOrWrong) {
   EXPECT_THAT(ErrorOf(kType, ""), HasSubstr("expected to begin with its boundary"));
   EXPECT_THAT(ErrorOf(kType, "text --b--"), HasSubstr("expected to begin with its boundary"));

@@ -1,0 +1,66 @@
+// A request without a connection, for tests of routes.
+#ifndef LLAVA_TESTS_UNIT_SERVER_API_HTTP_FAKE_EXCHANGE_H_
+#define LLAVA_TESTS_UNIT_SERVER_API_HTTP_FAKE_EXCHANGE_H_
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "server/api/http/exchange.h"
+
+namespace llava::api {
+
+class FakeExchange final : public HttpExchange {
+ public:
+  FakeExchange(boost::asio::io_context* io, boost::beast::http::verb method,
+               const std::string& target)
+      : io_(io) {
+    request_.method(method);
+    request_.target(target);
+  }
+
+  HttpRequest& request() override { return request_; }
+  const std::string& request_id() const override { return request_id_; }
+  const rpc::Caller& caller() const override { return caller_; }
+  const BodyOwner& owner() const override { return owner_; }
+  boost::asio::any_io_executor executor() override { return io_->get_executor(); }
+  void DropBody() override { request_.body().clear(); }
+
+  boost::asio::awaitable<bool> Send(HttpResponse response) override {
+    status = response.result_int();
+    body = response.body();
+    co_return true;
+  }
+  boost::asio::awaitable<bool> StartStream(HttpResponse head) override {
+    status = head.result_int();
+    co_return true;
+  }
+  boost::asio::awaitable<bool> SendChunk(std::string chunk) override {
+    body += chunk;
+    co_return true;
+  }
+  boost::asio::awaitable<bool> EndStream() override {
+    has_end = true;
+    co_return true;
+  }
+  void WatchClient(std::function<void()>) override {}
+
+  void set_caller(rpc::Caller caller) { caller_ = std::move(caller); }
+
+  // What was sent.
+  unsigned status = 0;
+  std::string body;
+  bool has_end = false;
+
+ private:
+  boost::asio::io_context* const io_;
+  HttpRequest request_;
+  const std::string request_id_ = "r";
+  rpc::Caller caller_;
+  BodyOwner owner_;
+};
+
+}  // namespace llava::api
+
+#endif  // LLAVA_TESTS_UNIT_SERVER_API_HTTP_FAKE_EXCHANGE_H_
