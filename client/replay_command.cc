@@ -17,7 +17,7 @@
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "client/exit_code.h"
-#include "client/replay.h"
+#include "client/replay/replay.h"
 #include "training/endpoint/http_exchange.h"
 
 namespace llava::client {

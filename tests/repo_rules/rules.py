@@ -114,7 +114,9 @@ ROOMS = {
                           "training/recipe", "training/run", "training/service"],
     "training": ["base/command_line", "base/machine", "model/kernels/cpu", "training/commands"],
     "client/batch": ["base", "proto"],
-    "client": ["base", "base/command_line", "base/machine", "client/batch", "proto", "training/endpoint"],
+    "client/replay": ["base"],
+    "client": ["base", "base/command_line", "base/machine", "client/batch", "client/replay",
+               "proto", "training/endpoint"],
 }
 CODE = (".cc", ".h", ".cu", ".cuh")
 BANNED = [  # (pattern, what to do instead, files that may)

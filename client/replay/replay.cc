@@ -1,4 +1,4 @@
-#include "client/replay.h"
+#include "client/replay/replay.h"
 
 #include <algorithm>
 #include <array>

@@ -3,8 +3,8 @@
 // An answer depends on the model's version, the build, the numbers of its weights, the prompt with
 // its pictures, and the sampling with its seed, and on nothing else. So what is needed is the
 // request as it was sent and the response as it came; a server keeps neither.
-#ifndef LLAVA_CLIENT_REPLAY_H_
-#define LLAVA_CLIENT_REPLAY_H_
+#ifndef LLAVA_CLIENT_REPLAY_REPLAY_H_
+#define LLAVA_CLIENT_REPLAY_REPLAY_H_
 
 #include <boost/json/object.hpp>
 #include <string>
@@ -43,4 +43,4 @@ absl::StatusOr<Replay> CompareReplay(const boost::json::object& recorded,
 
 }  // namespace llava::client
 
-#endif  // LLAVA_CLIENT_REPLAY_H_
+#endif  // LLAVA_CLIENT_REPLAY_REPLAY_H_
