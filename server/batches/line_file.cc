@@ -15,6 +15,7 @@ namespace llava::batches {
 namespace {
 
 constexpr std::size_t kPiece = std::size_t{256} << 10;
+constexpr std::size_t kMostKept = 4 * kPiece;  // of a buffer, after a long line
 
 absl::Status ErrnoError(const char* doing, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", doing, " ", path));
@@ -50,6 +51,10 @@ absl::StatusOr<std::optional<Line>> LineReader::Next() {
   line.bytes = static_cast<std::int64_t>(size) + (line.has_end ? 1 : 0);
   begin_ += static_cast<std::size_t>(line.bytes);
   offset_ += line.bytes;
+  if (buffer_.capacity() > kMostKept && buffer_.size() - begin_ <= kPiece) {
+    buffer_ = buffer_.substr(std::exchange(begin_, 0));
+    buffer_.shrink_to_fit();
+  }
   return line;
 }
 

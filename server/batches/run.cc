@@ -14,6 +14,7 @@ namespace llava::batches {
 namespace {
 
 constexpr std::int64_t kSliceBytes = std::int64_t{1} << 20;
+constexpr std::size_t kShownId = 64;  // of a custom id, enough to know it by
 
 bool IsBlank(const Line& line) { return absl::StripAsciiWhitespace(line.text).empty(); }
 
@@ -45,9 +46,10 @@ void BatchRun::StopFor(BatchState end) {
 void BatchRun::Enter(BatchState state) {
   batch_.state = state;
   batch_.entered[state] = store_->Now();
-  // The next start finds the state before it and comes here again.
   const absl::Status saved = store_->SaveBatch(batch_);
-  if (!saved.ok() && !HasEnded(state)) FailForStorage(saved);
+  if (saved.ok()) return;
+  if (state != BatchState::kFinalizing && !HasEnded(state)) return FailForStorage(saved);
+  problem_ = saved;  // the next start finds the state before it and comes here again
 }
 
 void BatchRun::AddError(std::string code, const absl::Status& status, std::int64_t line) {
@@ -153,7 +155,8 @@ void BatchRun::CheckLine(const Line& line) {
   if (!seen_.insert(KeyOf(row->custom_id)).second) {
     AddError(
         "duplicate_custom_id",
-        FieldError("custom_id", absl::StrCat("'", row->custom_id, "' is that of another line too")),
+        FieldError("custom_id", absl::StrCat("'", Utf8Repair(row->custom_id.substr(0, kShownId)),
+                                             "' is that of another line too")),
         line.number);
   }
 }
@@ -288,12 +291,14 @@ void BatchRun::End() {
   }
   const auto output = store_->KeepGrown(batch_, batch_.output, batch_.id + "_output.jsonl");
   const auto failures = store_->KeepGrown(batch_, batch_.failures, batch_.id + "_error.jsonl");
-  batch_.has_output = output.value_or(false);
-  batch_.has_failures = failures.value_or(false);
-  for (const absl::Status& status : {output.status(), failures.status()}) {
-    if (!status.ok()) problem_ = status;
-  }
-  Enter(end);
+  batch_.has_output = output.value_or(true);
+  batch_.has_failures = failures.value_or(true);
+  if (output.ok() && failures.ok()) return Enter(end);
+  // Were the end on the disk, the next start would take a file without a record for a stray one and
+  // remove it. So it finds the state before it and comes here again.
+  problem_ = output.ok() ? failures.status() : output.status();
+  batch_.state = end;
+  batch_.entered[end] = store_->Now();
 }
 
 }  // namespace llava::batches

@@ -37,7 +37,8 @@ struct RowAnswer {
   std::string body = {};  // JSON without line ends
 };
 
-// Not thread-safe. No call does more than a slice of work, some milliseconds.
+// Not thread-safe. No call does more than a slice of work, some milliseconds; but after a restart
+// the first reads all that was answered before.
 class BatchRun {
  public:
   // `batch` and `store` outlive the run. A line longer than `max_line` is a faulty one.
@@ -63,7 +64,8 @@ class BatchRun {
   // Whether NextRow may have one now or after a slice.
   bool has_rows() const;
 
-  // Why the batch failed, if it is the disk's fault: for the operator, with paths.
+  // Why the batch failed, or what the next start has to do again, if it is the disk's fault: for
+  // the operator, with paths.
   const absl::Status& problem() const { return problem_; }
 
   // What was recorded survives the machine.

@@ -45,7 +45,6 @@ BatchService::~BatchService() { Stop(); }
 void BatchService::Start(RowAsker ask, std::function<bool()> is_ready) {
   ask_ = std::move(ask);
   is_ready_ = std::move(is_ready);
-  window_ = options_.in_flight;
   thread_ = std::jthread([this] { Run(); });
   pthread_setname_np(thread_.native_handle(), "batches");
 }
@@ -134,6 +133,7 @@ bool BatchService::TakeWork(bool wait, std::vector<std::function<void()>>* work)
 
 TimePoint BatchService::WakeAt() const {
   TimePoint wake = next_expiry_;
+  if (draining_) return wake;  // no row is asked again: pauses end unseen
   if (next_look_ > clock_->Now() && !runs_.empty()) wake = std::min(wake, next_look_);
   for (const auto& [tenant, until] : paused_until_) wake = std::min(wake, until);
   return wake;
@@ -162,16 +162,18 @@ bool BatchService::Turn() {
     options_.on_problem(run->batch().id, run->problem());
   }
   const auto ended = std::erase_if(runs_, [](const auto& run) { return run->has_ended(); });
+  if (runs_.empty()) windows_.clear();
   return has_more || ended > 0;
 }
 
-// The oldest batches that wait, but not many of one tenant.
+// The oldest batches that wait, but not many of one tenant, unless all that is left is to say that
+// they have expired.
 void BatchService::Activate() {
   for (auto it = waiting_.begin(); it != waiting_.end() && runs_.size() < kMaxRuns;) {
     Batch* const batch = store_->MutableBatch(*it);
     const auto of_tenant = absl::c_count_if(
         runs_, [&](const auto& run) { return run->batch().tenant == batch->tenant; });
-    if (of_tenant >= kMaxRunsOfTenant) {
+    if (of_tenant >= kMaxRunsOfTenant && store_->Now() < batch->expires) {
       ++it;
       continue;
     }
@@ -185,6 +187,11 @@ BatchRun* BatchService::RunOf(const std::string& id) {
   return found == runs_.end() ? nullptr : found->get();
 }
 
+int BatchService::WindowOf(const std::string& tenant) const {
+  const auto found = windows_.find(tenant);
+  return found == windows_.end() ? options_.in_flight : found->second;
+}
+
 // Of those that have rows the one whose tenant has the fewest in flight.
 BatchRun* BatchService::NextRun(const std::vector<BatchRun*>& without) {
   std::map<std::string, int> of_tenants;
@@ -194,8 +201,9 @@ BatchRun* BatchService::NextRun(const std::vector<BatchRun*>& without) {
     return std::tuple(of_tenants[run.batch().tenant], run.in_flight());
   };
   for (const auto& run : runs_) {
-    const bool is_paused = paused_until_.contains(run->batch().tenant);
-    if (is_paused || !run->has_rows() || absl::c_linear_search(without, run.get())) continue;
+    const std::string& tenant = run->batch().tenant;
+    if (paused_until_.contains(tenant) || of_tenants[tenant] >= WindowOf(tenant)) continue;
+    if (!run->has_rows() || absl::c_linear_search(without, run.get())) continue;
     if (best == nullptr || load(*run) < load(*best)) best = run.get();
   }
   return best;
@@ -210,7 +218,7 @@ bool BatchService::AskRows() {
     return false;
   }
   std::vector<BatchRun*> without;
-  while (std::ssize(flights_) < window_ &&
+  while (std::ssize(flights_) < options_.in_flight &&
          (flights_.empty() || bytes_in_flight_ < options_.in_flight_bytes)) {
     BatchRun* const run = NextRun(without);
     if (run == nullptr) break;
@@ -245,14 +253,15 @@ void BatchService::Landed(std::uint64_t ticket, const RowResponse& response) {
   Flight flight = std::move(found->second);
   flights_.erase(found);
   bytes_in_flight_ -= flight.row.bytes;
+  const std::string& tenant = flight.run->batch().tenant;
   if (!IsToBeAskedAgain(response.answer.status)) {
-    window_ = std::min(options_.in_flight, window_ + 1);
+    windows_[tenant] = std::min(options_.in_flight, WindowOf(tenant) + 1);
     return flight.run->Record(flight.row, response.answer);
   }
   flight.run->Return(std::move(flight.row));
-  if (response.answer.status == 429) window_ = std::max(1, window_ / 2);
+  if (response.answer.status == 429) windows_[tenant] = std::max(1, WindowOf(tenant) / 2);
   const Duration pause = std::min(response.retry_after.value_or(kPause), kLongestPause);
-  paused_until_[flight.run->batch().tenant] = clock_->Now() + pause;
+  paused_until_[tenant] = clock_->Now() + pause;
 }
 
 // Null: of all runs.

@@ -96,6 +96,7 @@ class BatchService {
   bool Turn();
   void Activate();
   BatchRun* RunOf(const std::string& id);
+  int WindowOf(const std::string& tenant) const;
   BatchRun* NextRun(const std::vector<BatchRun*>& without);
   bool AskRows();
   void Ask(BatchRun* run, Row row);
@@ -117,7 +118,9 @@ class BatchService {
   std::int64_t bytes_in_flight_ = 0;
   std::map<std::string, TimePoint> paused_until_;  // tenants for whom the server had no room
   TimePoint next_look_{};                          // whether the server is ready
-  int window_ = 1;  // rows that may be in flight: less after a refusal, more after an answer
+  // Rows of a tenant that may be in flight; none: as many as of all. Less after a refusal, more
+  // after an answer, so that a tenant that is over its own limits slows down nobody else.
+  std::map<std::string, int> windows_;
   TimePoint next_expiry_{};
   bool draining_ = false;
 

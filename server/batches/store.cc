@@ -143,8 +143,10 @@ std::string BatchStore::DataPath(const std::string& file) const {
 absl::Status BatchStore::WriteRecord(const std::string& folder, const std::string& id,
                                      const std::string& record) const {
   const std::string path = absl::StrCat(options_.dir, "/", folder, "/", id);
-  RETURN_IF_ERROR(WriteFile(path + ".new", record));
-  return RenameFile(path + ".new", path + kRecord);
+  absl::Status written = WriteFile(path + ".new", record);
+  if (written.ok()) written = RenameFile(path + ".new", path + kRecord);
+  if (!written.ok()) unlink((path + ".new").c_str());
+  return written;
 }
 
 std::string BatchStore::NewId(const char* kind) const {
@@ -273,9 +275,13 @@ void BatchStore::SetGrown(const Batch& batch, const std::string& file, std::int6
 
 absl::StatusOr<bool> BatchStore::KeepGrown(const Batch& batch, const std::string& file,
                                            const std::string& name) {
-  if (files_.contains(file)) return true;  // before a crash
   const std::int64_t bytes = SizeOf(DataPath(file));
   SetGrown(batch, file, 0);
+  // Kept before a crash, after which the batch may have gone on: it may be longer now.
+  if (const auto before = files_.find(file); before != files_.end()) {
+    Count(batch.tenant, -before->second.bytes, -1);
+    files_.erase(before);
+  }
   if (bytes == 0) {
     unlink(DataPath(file).c_str());
     return false;

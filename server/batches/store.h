@@ -70,7 +70,8 @@ class BatchStore {
   absl::Status Grow(const Batch& batch, const std::string& file, std::int64_t more);
   // How long it is.
   void SetGrown(const Batch& batch, const std::string& file, std::int64_t bytes);
-  // It is a file like others from now on; an empty one goes, and the result is false.
+  // It is a file like others from now on; an empty one goes, and the result is false. On an error
+  // its record was not written: after a restart it is what it was before.
   absl::StatusOr<bool> KeepGrown(const Batch& batch, const std::string& file,
                                  const std::string& name);
 

@@ -27,7 +27,8 @@ namespace json = boost::json;
 using boost::asio::awaitable;
 
 constexpr std::int64_t kPiece = std::int64_t{256} << 10;
-constexpr std::int64_t kMaxPage = 10'000;
+constexpr std::int64_t kMaxFilePage = 10'000;
+constexpr std::int64_t kMaxBatchPage = 100;  // each may name 100 faults
 constexpr char kFilePath[] = "/v1/files/";
 constexpr char kBatchPath[] = "/v1/batches/";
 constexpr char kContent[] = "/content";
@@ -138,7 +139,7 @@ struct Page {
   bool is_ascending = false;
 };
 
-absl::StatusOr<Page> PageOf(const HttpRequest& request, std::int64_t limit) {
+absl::StatusOr<Page> PageOf(const HttpRequest& request, std::int64_t limit, std::int64_t most) {
   Page page{.limit = limit, .after = "", .purpose = "", .is_ascending = false};
   const auto url = boost::urls::parse_uri_reference(request.target());
   if (!url.has_value()) return page;
@@ -151,8 +152,8 @@ absl::StatusOr<Page> PageOf(const HttpRequest& request, std::int64_t limit) {
       page.is_ascending = value == "asc";
     }
     if (parameter.key != "limit") continue;
-    if (!absl::SimpleAtoi(value, &page.limit) || page.limit < 1 || page.limit > kMaxPage) {
-      return FieldError("limit", absl::StrCat("expected a number in [1, ", kMaxPage, "]"));
+    if (!absl::SimpleAtoi(value, &page.limit) || page.limit < 1 || page.limit > most) {
+      return FieldError("limit", absl::StrCat("expected a number in [1, ", most, "]"));
     }
   }
   return page;
@@ -184,7 +185,7 @@ json::object List(const std::map<std::string, Entry>& entries, const Page& page,
 
 absl::StatusOr<json::object> ListFiles(batches::BatchService& service, const HttpRequest& request,
                                        const std::string& tenant) {
-  ASSIGN_OR_RETURN(const Page page, PageOf(request, kMaxPage));
+  ASSIGN_OR_RETURN(const Page page, PageOf(request, kMaxFilePage, kMaxFilePage));
   return List(service.store().files(), page, [&](const batches::File& file) {
     return file.tenant == tenant && (page.purpose.empty() || file.purpose == page.purpose);
   });
@@ -192,7 +193,7 @@ absl::StatusOr<json::object> ListFiles(batches::BatchService& service, const Htt
 
 absl::StatusOr<json::object> ListBatches(batches::BatchService& service, const HttpRequest& request,
                                          const std::string& tenant) {
-  ASSIGN_OR_RETURN(const Page page, PageOf(request, 20));
+  ASSIGN_OR_RETURN(const Page page, PageOf(request, 20, kMaxBatchPage));
   return List(service.store().batches(), page,
               [&](const batches::Batch& batch) { return batch.tenant == tenant; });
 }

@@ -53,7 +53,7 @@ std::optional<HttpResponse> Cors::Preflight(const HttpRequest& request) const {
     return std::nullopt;
   }
   HttpResponse response(http::status::no_content, 11);
-  response.set(http::field::access_control_allow_methods, "GET, POST");
+  response.set(http::field::access_control_allow_methods, "GET, POST, DELETE");
   response.set(http::field::access_control_allow_headers, AllowedHeaders(request));
   response.set(http::field::access_control_max_age, "600");
   return response;

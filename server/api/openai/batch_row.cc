@@ -41,7 +41,7 @@ absl::Status CheckKeys(const json::object& row) {
 }  // namespace
 
 absl::StatusOr<BatchRow> ParseBatchRow(absl::string_view line, absl::string_view endpoint) {
-  ASSIGN_OR_RETURN(json::object row, ParseJsonObject(line));
+  ASSIGN_OR_RETURN(json::object row, ParseJsonObject(line, kMaxJsonDepth + 1));
   RETURN_IF_ERROR(CheckKeys(row));
   BatchRow result;
   ASSIGN_OR_RETURN(result.custom_id, TextOf(row, "custom_id"));

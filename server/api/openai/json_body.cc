@@ -18,8 +18,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kMaxDepth = 16;
-
 // The end of the string that begins before `at`: after its closing quote, or the end of the text.
 std::size_t SkipString(absl::string_view text, std::size_t at) {
   while (at < text.size() && text[at] != '"') at += text[at] == '\\' ? 2 : 1;
@@ -44,13 +42,13 @@ absl::Status FaultAt(absl::string_view text, std::size_t at, absl::string_view w
 
 }  // namespace
 
-absl::StatusOr<json::object> ParseJsonObject(absl::string_view text) {
+absl::StatusOr<json::object> ParseJsonObject(absl::string_view text, std::size_t max_depth) {
   if (CountValues(text) > kMaxJsonValues) {
     return absl::InvalidArgumentError(
         absl::StrCat("the body: expected at most ", kMaxJsonValues, " JSON values"));
   }
   json::parse_options options;
-  options.max_depth = kMaxDepth;
+  options.max_depth = max_depth;
   json::parser parser({}, options);
   json::error_code error;
   const std::size_t read = parser.write(text.data(), text.size(), error);

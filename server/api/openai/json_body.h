@@ -17,8 +17,12 @@ namespace llava::api {
 // A value takes many times the two bytes that it needs in the text. No request of use has so many.
 inline constexpr std::size_t kMaxJsonValues = std::size_t{1} << 18;
 
+// Objects and lists within each other.
+inline constexpr std::size_t kMaxJsonDepth = 16;
+
 // INVALID_ARGUMENT unless the text is one JSON object; says in which line and column the fault is.
-absl::StatusOr<boost::json::object> ParseJsonObject(absl::string_view json);
+absl::StatusOr<boost::json::object> ParseJsonObject(absl::string_view json,
+                                                    std::size_t max_depth = kMaxJsonDepth);
 
 // To JSON Schema, 5.0 and 1e2 are integers too.
 std::optional<std::int64_t> WholeNumber(const boost::json::value& value);

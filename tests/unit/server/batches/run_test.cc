@@ -216,6 +216,46 @@ TEST_F(BatchRunTest, ADiskThatFailsIsSaidToTheOperatorAlone) {
   EXPECT_THAT(std::string(run_->problem().message()), HasSubstr(dir_.path()));
 }
 
+TEST_F(BatchRunTest, AnEndThatTheDiskDoesNotTakeComesAgainAfterARestart) {
+  Make(Line("a"));
+  const std::vector<Row> rows = Rows();
+  run_->Record(rows[0], {.status = 200, .body = "{}"});
+  const std::string output = run_->batch().output;
+  const std::string blocks_file = absl::StrCat(dir_.path(), "/b/files/", output, ".new");
+  const std::string blocks_batch = absl::StrCat(dir_.path(), "/b/batches/", id_, ".new");
+  std::filesystem::create_directory(blocks_file);
+  std::filesystem::create_directory(blocks_batch);
+  WorkOn();
+  EXPECT_EQ(run_->batch().state, BatchState::kCompleted);
+  EXPECT_TRUE(run_->batch().has_output);
+  EXPECT_TRUE(run_->batch().errors.empty());
+  EXPECT_FALSE(run_->problem().ok());
+  std::filesystem::remove(blocks_file);
+  std::filesystem::remove(blocks_batch);
+  Restart();
+  EXPECT_TRUE(Rows().empty());
+  WorkOn();
+  EXPECT_EQ(run_->batch().state, BatchState::kCompleted);
+  EXPECT_THAT(Output(output), HasSubstr(R"("custom_id":"a")"));
+  EXPECT_TRUE(store_->FindFile("ann", output).ok());
+}
+
+TEST_F(BatchRunTest, OutputWithoutARecordDoesNotBelongToABatchThatEndedOnDisk) {
+  Make(Line("a"));
+  const std::vector<Row> rows = Rows();
+  run_->Record(rows[0], {.status = 200, .body = "{}"});
+  const std::string output = run_->batch().output;
+  const std::string blocks = absl::StrCat(dir_.path(), "/b/files/", output, ".new");
+  std::filesystem::create_directory(blocks);
+  WorkOn();
+  std::filesystem::remove(blocks);
+  Restart();
+  EXPECT_TRUE(Rows().empty());
+  WorkOn();
+  EXPECT_THAT(Output(output), HasSubstr(R"("custom_id":"a")"));
+  EXPECT_TRUE(store_->FindFile("ann", output).ok());
+}
+
 TEST_F(BatchRunTest, WithoutRoomItFails) {
   bytes_ = 400;
   Restart();

@@ -105,7 +105,7 @@ class BatchServiceTest : public ::testing::Test {
     return *std::move(result);
   }
 
-  std::string Make(const std::string& tenant, int rows) {
+  std::string Make(const std::string& tenant, int rows, std::int64_t lifetime = 3600) {
     std::string content;
     for (int i = 0; i < rows; ++i) {
       absl::StrAppend(&content, R"({"custom_id":")", i,
@@ -118,7 +118,7 @@ class BatchServiceTest : public ::testing::Test {
                     .endpoint = "/v1/score",
                     .window = "1h",
                     .input = file.id,
-                    .expires = service_->store().Now() + 3600})
+                    .expires = service_->store().Now() + lifetime})
           .value()
           .id;
     });
@@ -174,6 +174,25 @@ TEST_F(BatchServiceTest, WhatTheServerHasNoRoomForIsAskedAgain) {
   const Batch batch = AwaitEnd(id);
   EXPECT_EQ(batch.completed, 4);
   EXPECT_EQ(batch.failed, 0);
+}
+
+TEST_F(BatchServiceTest, ATenantThatIsRefusedSlowsDownNobodyElse) {
+  ready_ = false;
+  Start(4);
+  const std::string ann = Make("ann", 10);
+  Make("bob", 10);
+  ready_ = true;
+  server_.WaitForCalls(4);
+  for (const char* row : {".1", ".2"}) server_.Answer(ann + row, 429);
+  server_.WaitForCalls(4);
+}
+
+TEST_F(BatchServiceTest, BehindOthersOfItsTenantABatchExpiresToo) {
+  Start(1);
+  for (int i = 0; i < 4; ++i) Make("ann", 1);
+  const std::string waiting = Make("ann", 1);
+  EXPECT_EQ(AwaitEnd(Make("ann", 1, 0)).state, BatchState::kExpired);
+  EXPECT_EQ(Get(waiting).state, BatchState::kValidating);
 }
 
 TEST_F(BatchServiceTest, CancellingEndsWhatIsInFlight) {

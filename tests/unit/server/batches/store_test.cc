@@ -87,6 +87,22 @@ TEST_F(BatchStoreTest, WhatABatchWritesCounts) {
   EXPECT_EQ(store->FindFile("ann", batch.output).value()->name, "out");
 }
 
+TEST_F(BatchStoreTest, WhatWasKeptBeforeACrashCountsOnceAndMayHaveGrown) {
+  auto store = Open();
+  const File file = store->AddFile(Named("ann"), "x", 0).value();
+  const Batch batch = store->AddBatch(Of(file)).value();
+  ASSERT_TRUE(WriteFile(store->DataPath(batch.output), "0123456789").ok());
+  EXPECT_TRUE(store->KeepGrown(batch, batch.output, "out").value());
+  store.reset();
+  store = Open();  // the batch's record does not say that it has ended
+  store->SetGrown(batch, batch.output, 10);
+  ASSERT_TRUE(store->Grow(batch, batch.output, 2).ok());
+  ASSERT_TRUE(WriteFile(store->DataPath(batch.output), "0123456789ab").ok());
+  EXPECT_TRUE(store->KeepGrown(batch, batch.output, "out").value());
+  EXPECT_EQ(store->FindFile("ann", batch.output).value()->bytes, 12);
+  EXPECT_EQ(store->used_bytes(), 13);
+}
+
 TEST_F(BatchStoreTest, AnInputStaysWhileItIsRead) {
   const auto store = Open();
   const File file = store->AddFile(Named("ann"), "x", 0).value();

@@ -119,6 +119,7 @@ TEST_F(BatchRoutesTest, ListsArePagedBothWays) {
   EXPECT_EQ(Ask(http::verb::get, "/v1/files?limit=1"), 200u);
   EXPECT_EQ(json::parse(body_).at("first_id"), json::value(ids[2]));
   EXPECT_EQ(Ask(http::verb::get, "/v1/files?limit=x"), 400u);
+  EXPECT_EQ(Ask(http::verb::get, "/v1/batches?limit=101"), 400u);
   EXPECT_EQ(Ask(http::verb::get, "/v1/files?order=up"), 400u);
   EXPECT_EQ(Ask(http::verb::get, "/v1/files", "", "bob"), 200u);
   EXPECT_EQ(json::parse(body_).at("last_id"), json::value(nullptr));

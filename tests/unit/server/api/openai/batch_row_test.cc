@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
+#include "server/api/openai/json_body.h"
 
 namespace llava::api {
 namespace {
@@ -24,6 +25,17 @@ TEST(BatchRowTest, ARowIsItsNameAndABodyOfLowPriority) {
   ASSERT_TRUE(row.ok()) << row.status();
   EXPECT_EQ(row->custom_id, "a");
   EXPECT_EQ(row->body, R"({"n":2,"stream":false,"priority":"low"})");
+}
+
+TEST(BatchRowTest, ABodyMayBeAsDeepAsThatOfARequest) {
+  const auto body = [](std::size_t depth) {
+    return absl::StrCat(R"({"x":)", std::string(depth - 1, '['), std::string(depth - 1, ']'), "}");
+  };
+  for (const std::size_t depth : {kMaxJsonDepth, kMaxJsonDepth + 1}) {
+    const auto row = ParseBatchRow(Line(R"("custom_id":"a","body":)" + body(depth)), kChat);
+    EXPECT_EQ(row.ok(), depth == kMaxJsonDepth) << row.status();
+    EXPECT_EQ(ParseJsonObject(body(depth)).ok(), depth == kMaxJsonDepth);
+  }
 }
 
 TEST(BatchRowTest, TheWrongFieldIsNamed) {
