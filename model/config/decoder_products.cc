@@ -53,6 +53,11 @@ absl::Status CheckSameProducts(const TextConfig& loaded_for, const TextConfig& t
         absl::StrCat("the adapter was loaded for a model of ", loaded_for.num_layers,
                      " layers, this version has ", text.num_layers));
   }
+  if (loaded_for.fused != text.fused) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the adapter was loaded for a ", loaded_for.model_type, ", this version is a ",
+                     text.model_type, ", whose layers have other products"));
+  }
   const auto before = DecoderProducts(loaded_for), now = DecoderProducts(text);
   for (std::size_t i = 0; i < now.size(); ++i) {
     if (before[i].out == now[i].out && before[i].in == now[i].in) continue;

@@ -79,11 +79,12 @@ int OriginalPositions(JsonReader& outer, JsonReader& reader, const RopeContext& 
 void ReadScaling(JsonReader& outer, JsonReader reader, const RopeContext& context,
                  RopeConfig& rope) {
   const std::string_view key = reader.Has("rope_type") ? "rope_type" : "type";
-  const std::string type = reader.String(key, "default");
+  std::string type = reader.String(key, "default");
   if (type == "default") return;
+  if (type == "su" || (type == "yarn" && context.yarn_is_longrope)) type = "longrope";
   rope.original_max_positions = OriginalPositions(outer, reader, context);
   // What transformers takes instead of a factor that is not given, for these two.
-  const bool has_ratio = type == "yarn" || type == "longrope" || type == "su";
+  const bool has_ratio = type == "yarn" || type == "longrope";
   const double ratio = static_cast<double>(context.positions) / rope.original_max_positions;
   rope.factor = reader.Double("factor", has_ratio ? std::max(ratio, 1.0) : 1.0, 1.0, 1e6);
   if (type == "linear") {
@@ -95,7 +96,7 @@ void ReadScaling(JsonReader& outer, JsonReader reader, const RopeContext& contex
     ReadLlama3(reader, rope);
   } else if (type == "yarn") {
     ReadYarn(reader, rope);
-  } else if (type == "longrope" || type == "su") {
+  } else if (type == "longrope") {
     ReadLongrope(reader, context.head_dim, rope);
   } else {
     reader.Fail(key, "a supported scaling (default, linear, dynamic, llama3, yarn, longrope)");

@@ -12,7 +12,8 @@ struct RopeContext {
   int positions = 0;           // max_position_embeddings
   int original_positions = 0;  // of families that have them beside the scaling; 0: as `positions`
   int head_dim = 0;
-  bool may_be_partial = false;  // partial_rotary_factor may be below 1
+  bool may_be_partial = false;    // partial_rotary_factor may be below 1
+  bool yarn_is_longrope = false;  // Phi-3's older files call it so (configuration_phi3.py)
 };
 
 // transformers 4: rope_theta and rope_scaling. transformers 5: both inside rope_parameters, which

@@ -17,6 +17,7 @@ constexpr std::size_t kMaxEosIds = 16;
 struct Family {
   std::string_view model_type;
   int vocab_size;
+  int hidden_size;
   int intermediate_size;
   int num_kv_heads;  // 0: as many as heads
   int head_dim;      // 0: hidden_size / num_attention_heads
@@ -27,14 +28,15 @@ struct Family {
   bool asks_for_window;    // sliding_window counts only with use_sliding_window
   int window;              // 0: none
   int original_positions;  // 0: as many as max_position_embeddings
+  double rms_norm_eps;
   bool fused;
 };
 constexpr Family kFamilies[] = {
-    {"llama", 32000, 11008, 0, 0, 2048, false, false, 2, false, 0, 0, false},
-    {"mistral", 32000, 14336, 8, 0, 4096 * 32, false, false, 2, false, 4096, 0, false},
-    {"qwen2", 151936, 22016, 32, 0, 32768, true, false, -1, true, 4096, 0, false},
-    {"qwen3", 151936, 22016, 32, 128, 32768, false, true, -1, true, 4096, 0, false},
-    {"phi3", 32064, 8192, 0, 0, 4096, false, false, 32000, false, 0, 4096, true},
+    {"llama", 32000, 4096, 11008, 0, 0, 2048, false, false, 2, false, 0, 0, 1e-6, false},
+    {"mistral", 32000, 4096, 14336, 8, 0, 4096 * 32, false, false, 2, false, 4096, 0, 1e-6, false},
+    {"qwen2", 151936, 4096, 22016, 32, 0, 32768, true, false, -1, true, 4096, 0, 1e-6, false},
+    {"qwen3", 151936, 4096, 22016, 32, 128, 32768, false, true, -1, true, 4096, 0, 1e-6, false},
+    {"phi3", 32064, 3072, 8192, 0, 0, 4096, false, false, 32000, false, 0, 4096, 1e-5, true},
 };
 
 Family FamilyOf(JsonReader& reader, std::string_view model_type) {
@@ -172,18 +174,19 @@ TextConfig ReadTextConfig(JsonReader reader, std::string model_type) {
   t.model_type = std::move(model_type);
   const Family family = FamilyOf(reader, t.model_type);
   t.vocab_size = IntOf(reader, "vocab_size", family.vocab_size, 1, kMaxVocab);
-  t.hidden_size = IntOf(reader, "hidden_size", 4096, 1, kMaxWidth);
+  t.hidden_size = IntOf(reader, "hidden_size", family.hidden_size, 1, kMaxWidth);
   t.intermediate_size = IntOf(reader, "intermediate_size", family.intermediate_size, 1, kMaxInner);
   t.num_layers = IntOf(reader, "num_hidden_layers", 32, 1, kMaxLayers);
   ReadHeads(reader, family, t);
   const int unscaled =
       IntOf(reader, "max_position_embeddings", family.max_positions, 1, kMaxPositions);
-  t.rms_norm_eps = reader.Double("rms_norm_eps", 1e-6, 1e-12, 1);
-  const bool partial = t.model_type == "phi3";
+  t.rms_norm_eps = reader.Double("rms_norm_eps", family.rms_norm_eps, 1e-12, 1);
+  const bool is_phi3 = t.model_type == "phi3";
   t.rope = ReadRope(reader, {.positions = unscaled,
                              .original_positions = family.original_positions,
                              .head_dim = t.head_dim,
-                             .may_be_partial = partial});
+                             .may_be_partial = is_phi3,
+                             .yarn_is_longrope = is_phi3});
   SetContext(reader, family, unscaled, t);
   t.tie_embeddings = reader.Bool("tie_word_embeddings", false);
   ReadBiases(reader, family, t);

@@ -69,7 +69,11 @@ constexpr Range kSinceUnicode9[] = {
     {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136},
     {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
 
-bool IsSinceUnicode9(char32_t character) {
+// HANGUL JUNGSEONG O-YAE joins with nothing, but utf8proc drops it behind a syllable.
+constexpr char32_t kDroppedVowel = 0x11A7;
+
+bool StandsAlone(char32_t character) {
+  if (character == kDroppedVowel) return true;
   const auto after = std::ranges::upper_bound(kSinceUnicode9, character, {}, &Range::first);
   return after != std::begin(kSinceUnicode9) && character <= std::prev(after)->last;
 }
@@ -96,7 +100,7 @@ std::string Nfc(std::string_view text) {
                          static_cast<utf8proc_ssize_t>(text.size() - at), &character);
     LLAVA_CHECK_GE(bytes, 1);
     const std::size_t next = at + static_cast<std::size_t>(bytes);
-    if (IsSinceUnicode9(static_cast<char32_t>(character))) {
+    if (StandsAlone(static_cast<char32_t>(character))) {
       AppendComposed(text.substr(from, at - from), out);
       out.append(text.substr(at, next - at));
       from = next;

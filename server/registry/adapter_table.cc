@@ -107,6 +107,7 @@ std::optional<std::string> AdapterTable::AwaitJob() {
     }
   }
   if (stopping_) return std::nullopt;
+  has_base_ = false;  // until one is found, or BaseChanged tells of one that came too late for that
   return jobs_.front();
 }
 
@@ -123,10 +124,8 @@ void AdapterTable::LoadNow(const std::string& name) {
   std::int64_t room = 0;
   {
     MutexLock lock(&mutex_);
-    if (base == nullptr) {
-      has_base_ = false;  // until BaseChanged says otherwise
-      return;
-    }
+    if (base == nullptr) return;
+    has_base_ = true;
     std::erase(jobs_, name);  // it may have been removed, and another one be the first
     const auto entry = entries_.find(name);
     if (entry == entries_.end() || entry->second.job == nullptr) return;  // was removed
@@ -177,7 +176,7 @@ void AdapterTable::Finish(const std::string& name, const Job& job,
   Take(entry, *std::move(loaded), text);
 }
 
-// It is served, or the canary of what is served and computes something else.
+// It is served, or the canary of what answers and computes something else.
 void AdapterTable::Take(Entry& entry, LoadedAdapter loaded, const model::TextConfig& text) {
   AdapterInfo info;
   info.name = entry.info.name;
@@ -191,7 +190,9 @@ void AdapterTable::Take(Entry& entry, LoadedAdapter loaded, const model::TextCon
     Retire(entry.canary->info, entry.canary->serving);
     entry.canary.reset();
   }
-  const bool is_other = entry.serving.loaded != nullptr && info.digest != entry.info.digest;
+  // One that cannot answer beside this version leaves nothing to compare with, nor to wait for.
+  const bool is_other = entry.serving.loaded != nullptr && info.digest != entry.info.digest &&
+                        model::CheckSameProducts(entry.serving.text, text).ok();
   Serving serving = {std::make_shared<const LoadedAdapter>(std::move(loaded)), text};
   if (is_other && options_.canary.traffic > 0) {
     entry.canary.emplace(
@@ -396,7 +397,10 @@ absl::StatusOr<AdapterTable::Serving> AdapterTable::Find(absl::string_view name,
                                             there.empty() ? "none: no adapter is served" : there));
   }
   const Entry& entry = found->second;
-  if (entry.canary && TrafficBucket(key) < options_.canary.traffic) return entry.canary->serving;
+  // Others than those who see a version's canary, so that neither is judged by the other's answers.
+  if (entry.canary && TrafficBucket(absl::StrCat(name, ":", key)) < options_.canary.traffic) {
+    return entry.canary->serving;
+  }
   if (entry.serving.loaded != nullptr) return entry.serving;
   if (entry.info.state == AdapterState::kFailed) {
     return absl::FailedPreconditionError(absl::StrCat(

@@ -13,6 +13,7 @@
 #include "model/adapter/adapter_weights.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/manifest.h"
+#include "model/checkpoint/stored_tensor.h"
 #include "model/checkpoint/weight_names.h"
 #include "model/config/config.h"
 #include "model/network/checkpoint_writer.h"
@@ -33,6 +34,11 @@ absl::StatusOr<std::map<std::string, at::Tensor>> Merged(const model::Checkpoint
       return absl::NotFoundError(absl::StrCat("the checkpoint has no tensor ", name));
     }
     ASSIGN_OR_RETURN(const at::Tensor weight, model::TensorOf(found->second));
+    if (weight.sizes() != at::IntArrayRef({one.product.out, one.product.in})) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, " has the shape ", model::ShapeText(weight.sizes().vec()),
+                       ", expected [", one.product.out, ", ", one.product.in, "]"));
+    }
     merged[name] = at::addmm(weight.to(at::kFloat), one.b_OR, one.a_RI);
   }
   return merged;

@@ -62,6 +62,9 @@ TEST(DecoderProductsTest, VersionsOfTheSameProductsAreAlike) {
   other.num_layers = 3;
   EXPECT_THAT(std::string(CheckSameProducts(Text(), other).message()), HasSubstr("3"));
   other = Text();
+  other.fused = true;
+  EXPECT_FALSE(CheckSameProducts(Text(), other).ok());
+  other = Text();
   other.intermediate_size = 24;
   EXPECT_THAT(std::string(CheckSameProducts(Text(), other).message()),
               HasSubstr("mlp.gate_proj of [20, 12], this version's is [24, 12]"));

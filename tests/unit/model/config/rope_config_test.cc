@@ -99,6 +99,12 @@ TEST(RopeConfigTest, LongropeHasFactorsOfItsOwnUpToTheOriginalContext) {
   EXPECT_EQ(phi3.context_bound, ContextBound::kLongrope);
 }
 
+TEST(RopeConfigTest, WhatPhi3CallsYarnIsLongrope) {
+  std::string yarn = kLongrope;
+  yarn.replace(yarn.find("\"su\""), 4, "\"yarn\"");
+  EXPECT_EQ(Config("phi3", yarn), Config("phi3", kLongrope));
+}
+
 TEST(RopeConfigTest, WhatIsNotSupportedIsNamed) {
   EXPECT_THAT(ErrorOf("llama", R"({"rope_scaling": {"rope_type": "axial"}})"),
               HasSubstr("default, linear, dynamic, llama3, yarn, longrope"));

@@ -107,10 +107,12 @@ TEST(TextConfigTest, LayersThatSlideWithoutAWindowAreRefused) {
 }
 
 TEST(TextConfigTest, Phi3HasFusedMatricesWithoutBiases) {
-  const TextConfig phi3 = Config("phi3", R"({"hidden_size": 3072})");
+  const TextConfig phi3 = Config("phi3", "{}");
   EXPECT_TRUE(phi3.fused);
   EXPECT_EQ(phi3.vocab_size, 32064);
+  EXPECT_EQ(phi3.hidden_size, 3072);
   EXPECT_EQ(phi3.head_dim, 96);
+  EXPECT_EQ(phi3.rms_norm_eps, 1e-5);
   EXPECT_THAT(phi3.eos_token_ids, ElementsAre(32000));
   EXPECT_FALSE(Config("llama", "{}").fused);
   EXPECT_THAT(ReadOf("phi3", R"({"attention_bias": true})").error, HasSubstr("attention_bias"));

@@ -73,10 +73,14 @@ TEST(ByteLevelTest, WhatTheReferencesTablesDoNotHaveIsLeftAsItIs) {
   const ByteLevel vocabulary = Make(true);
   EXPECT_EQ(Ids(vocabulary, iota + acute), Ids(vocabulary, acute + iota)) << "are put in order";
   EXPECT_THAT(Ids(vocabulary, iota + nukta), ElementsAre(0xCD, 0x85, 0xE0, 0xB0, 0xBC));
-  EXPECT_THAT(Ids(vocabulary, "e" + nukta + acute),
-              ElementsAre('e', 0xE0, 0xB0, 0xBC, 0xCC, 0x81));
+  EXPECT_THAT(Ids(vocabulary, "e" + nukta + acute), ElementsAre('e', 0xE0, 0xB0, 0xBC, 0xCC, 0x81));
   const std::string parts = "\xF0\x91\xA4\xB5\xF0\x91\xA4\xB0";
   EXPECT_EQ(Ids(vocabulary, parts).size(), 8u);
+}
+
+TEST(ByteLevelTest, AnOldVowelStaysBehindASyllable) {
+  const std::string syllable = "\xEA\xB0\x80", vowel = "\xE1\x86\xA7";
+  EXPECT_THAT(Ids(Make(true), syllable + vowel), ElementsAre(0xEA, 0xB0, 0x80, 0xE1, 0x86, 0xA7));
 }
 
 TEST(ByteLevelTest, PiecesAreTheBytesTheyStandFor) {

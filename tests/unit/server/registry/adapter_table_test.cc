@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/bounded_queue.h"
 #include "server/engine/engine.h"
+#include "server/registry/version_directory.h"
 #include "server/scheduling/admission.h"
 #include "tests/unit/server/registry/adapter_fixture.h"
 
@@ -98,6 +99,17 @@ TEST_F(AdapterTableTest, WaitsForAVersionOfTheModel) {
   base_.models = model;
   table_.BaseChanged();
   EXPECT_TRUE(Await(*ticket).ok());
+}
+
+TEST_F(AdapterTableTest, AVersionThatComesWhileItIsLookedForIsFound) {
+  const auto models = std::exchange(base_.models, {});
+  int looked = 0;
+  base_.before_list = [&] {
+    ++looked == 1 ? table_.BaseChanged() : void(base_.models = models);  // too late for the first
+  };
+  Start();
+  EXPECT_TRUE(Load("one", "dir").ok());
+  table_.Stop();
 }
 
 TEST_F(AdapterTableTest, AFailureIsListedAndCanBeTriedAgain) {
@@ -366,6 +378,28 @@ TEST_F(AdapterCanaryTest, WhatComputesTheSameNeedsNoCanary) {
   EXPECT_EQ(States(), "old serving") << "and what was to come is superseded";
   EXPECT_TRUE(canaries_.Remove("one").ok());
   EXPECT_EQ(States(), "");
+}
+
+TEST_F(AdapterCanaryTest, TakesThePlaceAtOnceOfOneThatCannotAnswer) {
+  EXPECT_TRUE(canaries_.Remove("one").ok());
+  EXPECT_TRUE(Await("one", "old").ok());
+  base_.models = {ModelOf("b", ProcessorOf(1000))};
+  EXPECT_EQ(States(), "old failed");
+  EXPECT_TRUE(Await("one", "new").ok());
+  EXPECT_EQ(States(), "new serving");
+  EXPECT_EQ(SeeTheNewOne(), 100);
+}
+
+TEST_F(AdapterCanaryTest, IsSeenByOthersThanAVersionsCanary) {
+  int both = 0;
+  for (int i = 0; i < 100; ++i) {
+    const std::string key = absl::StrCat(i);
+    const auto found = canaries_.Find("one", key);
+    const bool sees = found->loaded->adapter->digest() == Sha256Of("new");
+    both += sees && TrafficBucket(key) < 0.5 ? 1 : 0;
+  }
+  EXPECT_GT(both, 10);
+  EXPECT_LT(both, 40);
 }
 
 TEST_F(AdapterCanaryTest, IsRemovedWithTheOldOne) {
