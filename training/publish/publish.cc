@@ -121,12 +121,13 @@ absl::Status NoteRejection(const std::string& root, const std::string& version,
 absl::StatusOr<std::vector<PublishedVersion>> ListVersions(const std::string& root) {
   std::error_code error;
   std::vector<std::pair<int, PublishedVersion>> found;
-  for (const auto& entry : fs::directory_iterator(root, error)) {
-    const int number = NumberOf(entry.path().filename().string());
-    if (number == 0 || entry.is_symlink()) continue;
-    const auto read = model::ReadManifest(entry.path().string());
+  for (fs::directory_iterator at(root, error), end; !error && at != end; at.increment(error)) {
+    const int number = NumberOf(at->path().filename().string());
+    std::error_code ignored;  // then its manifest cannot be read either
+    if (number == 0 || at->is_symlink(ignored)) continue;
+    const auto read = model::ReadManifest(at->path().string());
     if (!read.ok()) continue;  // not complete, or not ours
-    found.push_back({number, {read->version, entry.path().string()}});
+    found.push_back({number, {read->version, at->path().string()}});
   }
   if (error) return absl::ErrnoToStatus(error.value(), root);
   std::sort(found.begin(), found.end(),

@@ -65,6 +65,7 @@ bool AddPart(const Field& field, const std::string& part, std::bitset<kSize>* va
   int step = 1;
   if (stepped.size() > 2) return false;
   if (stepped.size() == 2 && (!absl::SimpleAtoi(stepped[1], &step) || step < 1)) return false;
+  step = std::min(step, high - low + 1);  // `value` never overflows
   for (int value = low; value <= high; value += step) {
     values->set(static_cast<std::size_t>(value) % values->size());  // Sunday is 0 and 7
   }

@@ -20,6 +20,9 @@ struct Mix {
   bool wanted() const { return fresh > 0.0 || old > 0.0; }
 };
 
+// What a pipeline generates, in the job's folder.
+inline constexpr char kGeneratedRows[] = "generated/instruct.jsonl";
+
 struct JobInputs {
   std::vector<Shard> shards;
   std::string recipe;        // the template

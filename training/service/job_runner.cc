@@ -218,37 +218,42 @@ void JobRunner::Poll() {
 }
 
 void JobRunner::StartQueued() {
-  const auto unfinished = store_.Unfinished();
+  auto unfinished = store_.Unfinished();
   if (!unfinished.ok()) return;  // said to whoever asks for jobs; tried again at the next wake-up
   for (const JobState state : {JobState::kRunning, JobState::kQueued}) {
-    for (const Job& job : *unfinished) {
+    for (Job& job : *unfinished) {
       if (static_cast<int>(running_.size()) >= options_.max_running) return;
       if (job.state != state || running_.count(job.id) != 0 || job.cancel_requested) continue;
-      const absl::Status status = Start(job);
+      const absl::Status status = Start(&job);
       if (!status.ok()) Finish(job, JobState::kFailed, MessageOf(status));
     }
   }
 }
 
-absl::Status JobRunner::Start(Job job) {
-  const std::string folder = JobFolder(job.id);
+// What goes wrong is an attempt too: *job counts it, for who ends the job.
+absl::Status JobRunner::Start(Job* job) {
+  job->state = JobState::kRunning;
+  ++job->attempts;
+  if (job->started_ms == 0) job->started_ms = clock_.UnixMillis();
+  const std::string folder = JobFolder(job->id);
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) return absl::ErrnoToStatus(error.value(), folder);
   const std::string recipe = folder + "/recipe.yaml";
   std::ofstream file(recipe, std::ios::binary);
-  file << job.recipe;
+  file << job->recipe;
   file.close();
   if (!file) return absl::ResourceExhaustedError(absl::StrCat(recipe, ": cannot be written"));
-  job.state = JobState::kRunning;
-  ++job.attempts;
-  if (job.started_ms == 0) job.started_ms = clock_.UnixMillis();
-  RETURN_IF_ERROR(store_.Update(job));  // before it runs: it must never run unknown to the store
-  return StartProcess(job);
+  RETURN_IF_ERROR(store_.Update(*job));  // before it runs: it must never run unknown to the store
+  return StartProcess(*job);
 }
 
 JobSteps* JobRunner::StepsOf(const Job& job) const {
   return options_.steps_of ? options_.steps_of(job) : nullptr;
+}
+
+bool JobRunner::IsLate(const Job& job) const {
+  return job.deadline_ms != 0 && clock_.UnixMillis() >= job.deadline_ms;
 }
 
 absl::Status JobRunner::StartProcess(const Job& job) {
@@ -261,6 +266,7 @@ absl::Status JobRunner::StartProcess(const Job& job) {
       Finish(job, step.state, step.message);
       return absl::OkStatus();
     }
+    if (job.cancel_requested || IsLate(job)) return absl::OkStatus();  // is ended at the next look
     arguments = std::move(step.command);
   }
   ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(arguments, folder, folder + "/log"));
@@ -284,8 +290,8 @@ void JobRunner::Reap() {
 void JobRunner::Ended(std::int64_t id, const Running& running, const std::string& how) {
   const auto job = store_.Get(id);
   if (!job.ok()) return;
-  const bool asked_to = job->cancel_requested || running.is_late || ending_;
-  if (how.empty() && (!asked_to || StepsOf(*job) == nullptr)) {
+  // What was done in spite of being asked to end is done: the last step has published.
+  if (how.empty() && (!ending_ || StepsOf(*job) == nullptr)) {
     GoOn(*job, 0, how, "");
   } else if (job->cancel_requested) {
     Finish(*job, JobState::kCancelled, "was cancelled");
@@ -320,7 +326,7 @@ void JobRunner::EndCancelledAndLate() {
   const auto unfinished = store_.Unfinished();
   if (!unfinished.ok()) return;
   for (const Job& job : *unfinished) {
-    const bool late = job.deadline_ms != 0 && clock_.UnixMillis() >= job.deadline_ms;
+    const bool late = IsLate(job);
     if (!job.cancel_requested && !late) continue;
     const auto found = running_.find(job.id);
     if (found == running_.end()) {

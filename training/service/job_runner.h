@@ -102,12 +102,13 @@ class JobRunner {
 
   void Loop();
   void StartQueued();
-  absl::Status Start(Job job);
+  absl::Status Start(Job* job);
   absl::Status StartProcess(const Job& job);
   void GoOn(const Job& job, int exit_code, const std::string& how, const std::string& last);
   void Reap();
   void Ended(std::int64_t id, const Running& running, const std::string& how);
   JobSteps* StepsOf(const Job& job) const;
+  bool IsLate(const Job& job) const;
   void EndCancelledAndLate();
   void Poll();
   void StopChildren();

@@ -12,7 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "base/file.h"
-#include "training/recipe/recipe.h"
+#include "base/utf8_stream.h"
 #include "training/service/job_inputs.h"
 #include "training/service/pipeline.h"
 
@@ -93,8 +93,7 @@ std::vector<json::object> Objects(const json::object& object, std::string_view k
 
 // A job's run; "" when its recipe cannot be read.
 std::string OutputOf(const Job& job, const std::string& folder) {
-  const auto recipe = ParseRecipe(job.recipe, folder + "/recipe.yaml");
-  return recipe.ok() ? recipe->output : "";
+  return RunFolder(job, folder).value_or("");
 }
 
 // The losses of the first and of the last step.
@@ -237,7 +236,7 @@ std::string NightMessage(const Job& job, const std::string& folder) {
   json::object message = {{"job", job.id},
                           {"trigger", job.creator},
                           {"state", StateText(job.state)},
-                          {"message", job.message},
+                          {"message", Utf8Repair(job.message)},
                           {"version", PublishedBy(job, folder)},
                           {"base", inputs.base_version},
                           {"new_rows", rows.fresh},

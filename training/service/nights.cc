@@ -1,5 +1,6 @@
 #include "training/service/nights.h"
 
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,6 +8,7 @@
 #include "base/field_error.h"
 #include "base/status_macros.h"
 #include "training/service/night_report.h"
+#include "training/service/trigger.h"
 
 namespace llava::training {
 namespace {
@@ -39,7 +41,8 @@ absl::Status Nights::StartWebhooks() {
   ASSIGN_OR_RETURN(const std::vector<WaitingStep> waiting, store_.Begun(kWebhookStep));
   for (const WaitingStep& step : waiting) {
     const auto job = store_.Get(step.job);
-    const auto hook = job.ok() ? webhooks_.find(job->creator) : webhooks_.end();
+    const bool ended = job.ok() && HasEnded(job->state);  // else its end is about to come again
+    const auto hook = ended ? webhooks_.find(job->creator) : webhooks_.end();
     if (hook != webhooks_.end()) hook->second->Post({step.job, step.message});
   }
   return absl::OkStatus();
@@ -57,10 +60,8 @@ JobSteps* Nights::StepsOf(const Job& job) {
 }
 
 bool Nights::WillBeRetried(const Job& job) const {
-  if (job.state != JobState::kFailed) return false;
-  if (job.deadline_ms != 0 && job.ended_ms >= job.deadline_ms) return false;
   for (const TriggerOptions& trigger : config_.triggers) {
-    if (trigger.name == job.creator) return job.attempts <= trigger.retries;
+    if (trigger.name == job.creator) return RetryTime(trigger, job).has_value();
   }
   return false;
 }
@@ -81,6 +82,8 @@ absl::Status Nights::RecordShards(const Job& job, const std::string& folder) {
 
 absl::Status Nights::Report(const Job& job, const std::string& folder) {
   ASSIGN_OR_RETURN(const auto steps, store_.Steps(job.id));
+  std::error_code ignored;                               // shows when the page is written
+  std::filesystem::create_directories(folder, ignored);  // of a job that never ran
   return WriteFile(folder + "/report.md", NightReport(job, steps, folder));
 }
 
@@ -94,10 +97,12 @@ void Nights::OnEnd(const Job& job) {
   const auto hook = webhooks_.find(job.creator);
   if (hook == webhooks_.end()) return;
   const std::string body = NightMessage(job, folder);
-  // Recorded first: after a crash it is posted again.
-  Expect(
-      store_.RecordStep(job.id, kWebhookStep, {StepState::kBegun, clock_.UnixMillis(), 0, body}));
-  hook->second->Post({job.id, body});
+  // Recorded first: after a crash it is posted again. Where that fails the job's end cannot be
+  // stored either, and comes again.
+  const absl::Status recorded =
+      store_.RecordStep(job.id, kWebhookStep, {StepState::kBegun, clock_.UnixMillis(), 0, body});
+  Expect(recorded);
+  if (recorded.ok()) hook->second->Post({job.id, body});
 }
 
 }  // namespace llava::training

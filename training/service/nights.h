@@ -30,8 +30,8 @@ class Nights {
       const ServiceConfig& config, const std::string& program, JobStore& store, const Clock& clock,
       std::function<void(const absl::Status&)> on_error);
 
-  // nullptr: the job is one process. While the job lives, retention leaves alone the version that
-  // it begins with.
+  // nullptr: the job is one process. From then on until its end, retention leaves alone the version
+  // that it begins with.
   JobSteps* StepsOf(const Job& job);
 
   // Writes report.md into the job's folder. A job that its trigger will try again is no end yet: no

@@ -16,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kGenerated[] = "generated/instruct.jsonl";  // in the job's folder
 constexpr std::size_t kMaxPlanBytes = std::size_t{1} << 20;
 constexpr int kBelow = 1;     // of llava-train evaluate: a required score is not reached
 constexpr int kRejected = 3;  // of llava-train run
@@ -38,6 +37,18 @@ const std::vector<std::string>& StepNames() {
   static const std::vector<std::string> names = {"generate", "check", "train",
                                                  "evaluate", "gate",  "publish"};
   return names;
+}
+
+absl::StatusOr<std::string> RunFolder(const Job& job, const std::string& folder) {
+  ASSIGN_OR_RETURN(const Recipe recipe,
+                   ParseRecipe(job.recipe, absl::StrCat(folder, "/recipe.yaml")));
+  std::string newest = recipe.output;
+  for (int number = 2;; ++number) {
+    std::string next = absl::StrCat(recipe.output, "/anew-", number);
+    std::error_code ignored;
+    if (!fs::exists(next, ignored)) return newest;
+    newest = std::move(next);
+  }
 }
 
 absl::StatusOr<JobStep> Pipeline::Next(const Job& job, const std::string& folder) {
@@ -81,7 +92,7 @@ absl::StatusOr<Pipeline::Command> Pipeline::CommandOf(const std::string& step, c
   ASSIGN_OR_RETURN(const JobInputs inputs, ParseJobInputs(job.inputs));
   RETURN_IF_ERROR(WriteRecipe(inputs, generated, folder));
   if (step == "check") {
-    return CheckCommand(inputs, generated ? absl::StrCat(folder, "/", kGenerated) : "");
+    return CheckCommand(inputs, generated ? absl::StrCat(folder, "/", kGeneratedRows) : "");
   }
   if (step == "train") return until("train");
   if (step == "evaluate") return until("evaluate");
@@ -99,7 +110,7 @@ absl::Status Pipeline::WriteRecipe(const JobInputs& inputs, bool generated,
                                    const std::string& folder) const {
   std::optional<Shard> made;
   if (generated) {
-    ASSIGN_OR_RETURN(made, DescribeShard(absl::StrCat(folder, "/", kGenerated), folder));
+    ASSIGN_OR_RETURN(made, DescribeShard(absl::StrCat(folder, "/", kGeneratedRows), folder));
     made->is_new = true;
   }
   ASSIGN_OR_RETURN(const std::string recipe, RenderRecipe(inputs, options_.mix, made));
@@ -124,12 +135,11 @@ absl::StatusOr<Pipeline::Command> Pipeline::CheckCommand(const JobInputs& inputs
 
 absl::StatusOr<Pipeline::Command> Pipeline::GateCommand(const Job& job,
                                                         const std::string& folder) const {
-  ASSIGN_OR_RETURN(const Recipe recipe,
-                   ParseRecipe(job.recipe, absl::StrCat(folder, "/recipe.yaml")));
+  ASSIGN_OR_RETURN(const std::string run, RunFolder(job, folder));
   Command command = {program_, "evaluate"};
   command.insert(command.end(), options_.judged.begin(), options_.judged.end());
-  command.insert(command.end(), {"--checkpoint", absl::StrCat(recipe.output, "/checkpoint"),
-                                 "--out", absl::StrCat(folder, "/judged")});
+  command.insert(command.end(), {"--checkpoint", absl::StrCat(run, "/checkpoint"), "--out",
+                                 absl::StrCat(folder, "/judged")});
   return command;
 }
 

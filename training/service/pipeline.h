@@ -31,6 +31,10 @@ struct PipelineOptions {
 // In this order: generate, check, train, evaluate, gate, publish.
 const std::vector<std::string>& StepNames();
 
+// Where a job's newest run is: with an output that jobs share, the folder in it that the last one
+// began (training/run/opened_run.h). Errors are those of the job's recipe.
+absl::StatusOr<std::string> RunFolder(const Job& job, const std::string& folder);
+
 // What every step is for is in docs/training.md. A process that is run again goes on where it was:
 // so a step that had begun when the service went down, whatever of it had happened, is run again.
 // Publishing is the same version then, by its digest. Used by the runner's thread.

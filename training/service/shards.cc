@@ -18,10 +18,12 @@ namespace fs = std::filesystem;
 absl::StatusOr<std::vector<std::string>> ListShards(const std::string& folder) {
   std::error_code error;
   std::vector<std::string> shards;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string extension = entry.path().extension().string();
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    const std::string extension = at->path().extension().string();
     const bool shard = extension == ".json" || extension == ".jsonl" || extension == ".gz";
-    if (shard && entry.is_regular_file()) shards.push_back(fs::absolute(entry.path()).string());
+    std::error_code ignored;  // a link that leads nowhere or to itself is no shard
+    if (!shard || !at->is_regular_file(ignored)) continue;
+    shards.push_back(fs::absolute(at->path()).string());
   }
   if (error) return absl::ErrnoToStatus(error.value(), folder);
   std::sort(shards.begin(), shards.end());

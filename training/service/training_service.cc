@@ -59,15 +59,15 @@ v1::Job TrainingServiceImpl::ToProto(const Job& job) const {
   v1::Job proto;
   proto.set_id(absl::StrCat(job.id));
   proto.set_state(static_cast<v1::JobState>(job.state));
-  proto.set_recipe(job.recipe);
+  proto.set_recipe(Utf8Repair(job.recipe));  // a string of another kind spoils the whole answer
   proto.set_creator(job.creator);
   SetTime(job.created_ms, proto.mutable_create_time());
   if (job.started_ms != 0) SetTime(job.started_ms, proto.mutable_start_time());
   if (job.ended_ms != 0) SetTime(job.ended_ms, proto.mutable_end_time());
   proto.set_attempts(job.attempts);
-  proto.set_message(job.message);
+  proto.set_message(Utf8Repair(job.message));  // a line of a process: any bytes
   proto.set_data_fingerprint(job.data_fingerprint);
-  proto.set_progress(runner_.Progress(job.id));
+  proto.set_progress(Utf8Repair(runner_.Progress(job.id)));
   return proto;
 }
 

@@ -31,8 +31,20 @@ std::string LookOf(const std::vector<std::string>& files) {
 
 }  // namespace
 
+std::optional<std::int64_t> RetryTime(const TriggerOptions& trigger, const Job& job) {
+  if (job.state != JobState::kFailed || job.attempts > trigger.retries) return std::nullopt;
+  const int doubled = std::clamp(job.attempts - 1, 0, 20);
+  const std::int64_t time = job.ended_ms + (trigger.backoff_ms << doubled);
+  if (job.deadline_ms != 0 && time >= job.deadline_ms) return std::nullopt;
+  return time;
+}
+
 absl::StatusOr<bool> Trigger::WasTrainedOn(const std::string& fingerprint) const {
-  if (options_.published.empty() || !fs::exists(options_.published)) return false;
+  if (options_.published.empty()) return false;
+  std::error_code error;
+  const bool there = fs::exists(options_.published, error);
+  if (error) return absl::ErrnoToStatus(error.value(), options_.published);
+  if (!there) return false;
   ASSIGN_OR_RETURN(const std::vector<PublishedVersion> versions, ListVersions(options_.published));
   for (const PublishedVersion& version : versions) {
     const auto read = model::ReadManifest(version.dir);
@@ -41,22 +53,18 @@ absl::StatusOr<bool> Trigger::WasTrainedOn(const std::string& fingerprint) const
   return false;
 }
 
-// A job that failed for the n-th time waits 2^(n-1) times as long.
-bool Trigger::IsToBeRetried(const std::optional<Job>& newest, std::int64_t now_ms) const {
-  if (!newest || newest->state != JobState::kFailed) return false;
-  if (newest->attempts > options_.retries) return false;
-  if (newest->deadline_ms != 0 && now_ms >= newest->deadline_ms) return false;
-  const int doubled = std::clamp(newest->attempts - 1, 0, 20);
-  return now_ms >= newest->ended_ms + (options_.backoff_ms << doubled);
-}
-
 // Whether a time of the schedule has passed that nobody looked after. At the very first look none
 // has.
-absl::StatusOr<bool> Trigger::IsTime(const TriggerJobs& jobs, std::int64_t now_ms) const {
-  ASSIGN_OR_RETURN(const std::int64_t handled, jobs.handled());
+absl::StatusOr<bool> Trigger::IsTime(const TriggerJobs& jobs, const std::optional<Job>& newest,
+                                     std::int64_t now_ms) const {
+  ASSIGN_OR_RETURN(std::int64_t handled, jobs.handled());
   if (handled == 0 || handled > now_ms + kDayMs) {
     RETURN_IF_ERROR(jobs.set_handled(now_ms));
     return false;
+  }
+  // The service may have been killed between making a job and noting that.
+  if (newest && !newest->inputs.empty() && newest->created_ms <= now_ms) {
+    handled = std::max(handled, newest->created_ms);
   }
   return options_.schedule->Next(handled) <= now_ms;
 }
@@ -134,7 +142,10 @@ absl::Status Trigger::MakeJob(const TriggerJobs& jobs, const std::vector<std::st
     if (options_.schedule) jobs.say(absl::StrCat("no job: ", why_not));
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(job.recipe, RenderRecipe(inputs, options_.mix, std::nullopt));
+  // A recipe without rows is none: here it has those that will be generated.
+  std::optional<Shard> generated;
+  if (options_.always && inputs.shards.empty()) generated = Shard{kGeneratedRows, "", 0, true};
+  ASSIGN_OR_RETURN(job.recipe, RenderRecipe(inputs, options_.mix, generated));
   if (options_.deadline_ms != 0) job.deadline_ms = now_ms + options_.deadline_ms;
   return jobs.create(job);
 }
@@ -142,18 +153,23 @@ absl::Status Trigger::MakeJob(const TriggerJobs& jobs, const std::vector<std::st
 absl::Status Trigger::Look(const TriggerJobs& jobs, std::int64_t now_ms) {
   ASSIGN_OR_RETURN(const std::vector<std::string> shards, ListShards(options_.watch));
   ASSIGN_OR_RETURN(const std::optional<Job> newest, jobs.newest());
+  const auto retry = newest ? RetryTime(options_, *newest) : std::nullopt;
+  // Behind its deadline too: it ends then. A job that ended in the future: the clock was set back.
+  if (retry && (now_ms >= *retry || now_ms < newest->ended_ms)) return jobs.retry(newest->id);
   std::vector<std::string> files = shards;
   if (!options_.trigger_file.empty()) {
-    if (!fs::exists(options_.trigger_file)) return absl::OkStatus();
+    std::error_code error;
+    const bool there = fs::exists(options_.trigger_file, error);
+    if (error) return absl::ErrnoToStatus(error.value(), options_.trigger_file);
+    if (!there) return absl::OkStatus();
     files = {options_.trigger_file};
   }
   const std::string look = LookOf(files);
   const bool stable = std::exchange(seen_, look) == look;
-  if (IsToBeRetried(newest, now_ms)) return jobs.retry(newest->id);
   const bool waits = options_.schedule || options_.one_at_a_time;
-  if (waits && newest && !HasEnded(newest->state)) return absl::OkStatus();
+  if (waits && newest && (retry || !HasEnded(newest->state))) return absl::OkStatus();
   if (options_.schedule) {
-    ASSIGN_OR_RETURN(const bool due, IsTime(jobs, now_ms));
+    ASSIGN_OR_RETURN(const bool due, IsTime(jobs, newest, now_ms));
     if (!due || !stable) return absl::OkStatus();
   } else if (shards.empty() || !stable || look == handled_) {
     return absl::OkStatus();

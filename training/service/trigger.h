@@ -36,6 +36,10 @@ struct TriggerOptions {
   std::string scratch = {};    // folder for unpacked shards
 };
 
+// When a job that failed is tried again, in milliseconds since 1970; nothing: never. The n-th
+// failure waits 2^(n-1) times as long.
+std::optional<std::int64_t> RetryTime(const TriggerOptions& trigger, const Job& job);
+
 // What a trigger needs of the service. Everything may fail: the next look tries again.
 struct TriggerJobs {
   // The newest job with this fingerprint.
@@ -74,8 +78,8 @@ class Trigger {
 
  private:
   absl::StatusOr<bool> WasTrainedOn(const std::string& fingerprint) const;
-  bool IsToBeRetried(const std::optional<Job>& newest, std::int64_t now_ms) const;
-  absl::StatusOr<bool> IsTime(const TriggerJobs& jobs, std::int64_t now_ms) const;
+  absl::StatusOr<bool> IsTime(const TriggerJobs& jobs, const std::optional<Job>& newest,
+                              std::int64_t now_ms) const;
   absl::Status MakeJob(const TriggerJobs& jobs, const std::vector<std::string>& paths,
                        std::int64_t now_ms) const;
   absl::Status Quarantine(const TriggerJobs& jobs, std::map<std::string, KnownShard>* known) const;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/io_context.hpp>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -46,6 +46,7 @@ Webhook::~Webhook() {
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
+    if (attempt_ != nullptr) attempt_->stop();
     changed_.NotifyAll();
   }
   thread_.join();
@@ -85,10 +86,22 @@ absl::Status Webhook::Deliver(const WebhookMessage& message) {
   Duration wait = options_.first_wait;
   for (int attempt = 1;; ++attempt) {
     const absl::Status status = Attempt(message);
-    if (status.ok() || attempt >= options_.attempts) return status;
+    const bool ended = status.ok() || absl::IsCancelled(status);
+    if (ended || attempt >= options_.attempts) return status;
     if (!WaitFor(wait)) return absl::CancelledError("the service goes down");
     wait = std::min(2 * wait, options_.longest_wait);
   }
+}
+
+void Webhook::RunUntilStopped(asio::io_context* context) {
+  {
+    MutexLock lock(&mutex_);
+    if (stopping_) return;
+    attempt_ = context;
+  }
+  context->run();
+  MutexLock lock(&mutex_);
+  attempt_ = nullptr;
 }
 
 absl::Status Webhook::Attempt(const WebhookMessage& message) {
@@ -97,18 +110,19 @@ absl::Status Webhook::Attempt(const WebhookMessage& message) {
   const std::string nothing;  // behind the URL's own path
   const HttpPost post{nothing, message.body,     authorization,
                       false,   options_.timeout, clock_.Now() + options_.timeout};
-  asio::io_context context;
   asio::ssl::context tls = ClientTls();
-  HttpResult result;
+  std::optional<HttpResult> result;
+  asio::io_context context;  // goes first: what is left of the exchange uses the others
   const auto exchange = [&]() -> asio::awaitable<void> {
     HttpResult answered = co_await PostOnce(context.get_executor(), &tls, &target_, &post, &clock_);
     result = std::move(answered);
   };
   asio::co_spawn(context, exchange, asio::detached);
-  context.run();
-  RETURN_IF_ERROR(result.failure.status);
-  if (result.answer.status / 100 == 2) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("answered with HTTP ", result.answer.status));
+  RunUntilStopped(&context);
+  if (!result) return absl::CancelledError("the service goes down");
+  RETURN_IF_ERROR(result->failure.status);
+  if (result->answer.status / 100 == 2) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("answered with HTTP ", result->answer.status));
 }
 
 }  // namespace llava::training

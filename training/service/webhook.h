@@ -2,6 +2,7 @@
 #ifndef LLAVA_TRAINING_SERVICE_WEBHOOK_H_
 #define LLAVA_TRAINING_SERVICE_WEBHOOK_H_
 
+#include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -52,6 +53,7 @@ class Webhook {
   bool WaitFor(Duration wait);
   absl::Status Deliver(const WebhookMessage& message);
   absl::Status Attempt(const WebhookMessage& message);
+  void RunUntilStopped(boost::asio::io_context* context);
 
   const WebhookOptions options_;
   const HttpTarget target_;
@@ -61,7 +63,8 @@ class Webhook {
   CondVar changed_;
   std::deque<WebhookMessage> messages_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::jthread thread_;  // "webhook"
+  boost::asio::io_context* attempt_ ABSL_GUARDED_BY(mutex_) = nullptr;  // that runs now
+  std::jthread thread_;                                                 // "webhook"
 };
 
 }  // namespace llava::training

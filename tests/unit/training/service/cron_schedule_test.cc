@@ -52,6 +52,8 @@ TEST(CronScheduleTest, EachFieldIsReadAsCronDoes) {
               ElementsAre("2026-03-08T12:00", "2026-03-15T12:00"));
   EXPECT_THAT(Times("0 0 13 * 5", "UTC", "2026-03-01T00:00:00Z", 3),
               ElementsAre("2026-03-06T00:00", "2026-03-13T00:00", "2026-03-20T00:00"));
+  EXPECT_THAT(Times("0 0 */2147483647 * *", "UTC", "2026-03-01T00:00:00Z", 1),
+              ElementsAre("2026-04-01T00:00"));
   EXPECT_THAT(Times("0 0 29 2 *", "UTC", "2096-03-01T00:00:00Z", 1),
               ElementsAre("2104-02-29T00:00"));
 }

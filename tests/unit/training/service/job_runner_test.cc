@@ -197,6 +197,7 @@ TEST_F(JobRunnerTest, FailsAJobWhoseProgramCannotBeRun) {
   const Job job = WaitForEnd(Create("x"));
   EXPECT_EQ(job.state, JobState::kFailed);
   EXPECT_THAT(job.message, HasSubstr("/none/llava-train"));
+  EXPECT_EQ(job.attempts, 1);  // else it would be tried again for ever
 }
 
 TEST_F(JobRunnerTest, AFailedJobGoesOnInItsFolderWhenItIsTriedAgain) {

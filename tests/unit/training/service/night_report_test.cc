@@ -99,6 +99,10 @@ TEST_F(NightReportTest, AMessageIsTheSameForAProgram) {
   EXPECT_EQ(message.at("exams").at(0).at("live").as_double(), 0.5);
   EXPECT_EQ(message.at("report").as_string(), dir_.path() + "/report.md");
   EXPECT_EQ(PublishedBy(job_, dir_.path()), "beef");
+  std::filesystem::create_directory(dir_.path() + "/run/anew-2");
+  EXPECT_EQ(PublishedBy(job_, dir_.path()), "");  // the newest run has published nothing yet
+  Write("run/anew-2/finished.json", R"({"version":"f00d"})");
+  EXPECT_EQ(PublishedBy(job_, dir_.path()), "f00d");
 }
 
 }  // namespace

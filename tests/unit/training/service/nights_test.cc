@@ -58,13 +58,14 @@ class NightsTest : public ::testing::Test {
     nights_.reset();
   }
 
-  std::int64_t Create() {
+  std::int64_t Create(std::int64_t deadline_ms = 0) {
     JobInputs inputs;
     inputs.shards = {{"/old", "aa", 3, false}, {"/new", "bb", 4, true}};
     inputs.recipe = kRecipe;
     return runner_
         ->Create({.recipe = *RenderRecipe(inputs, {}, std::nullopt),
                   .creator = "nightly",
+                  .deadline_ms = deadline_ms,
                   .inputs = JobInputsJson(inputs)})
         ->id;
   }
@@ -163,12 +164,73 @@ TEST_F(NightsTest, AFailureThatWillBeTriedAgainIsNoEnd) {
   EXPECT_TRUE(store_->KnownShards("nightly")->empty());
 }
 
+TEST_F(NightsTest, AFailureTooNearToItsDeadlineIsTheEnd) {
+  Start("test \"$4\" = train && exit 1\nexit 0\n");
+  const std::int64_t id = Create(clock_.UnixMillis() + 200'000);  // tried again after 300 s
+  EXPECT_EQ(WaitForEnd(id).state, JobState::kFailed);
+  WaitForPosts(1);
+}
+
+// Ends with exit code 0 once it is asked to end.
+constexpr char kEndsWell[] =
+    "trap 'exit 0' TERM\nmkfifo pipe\necho '{\"step\":1}'\ncat pipe\nexit 0\n";
+
+TEST_F(NightsTest, WhatWasPublishedAlthoughItWasCancelledIsPublished) {
+  Start(
+      absl::StrCat("test \"$4\" = publish || exit 0\nmkdir -p run\n"
+                   "echo '{\"version\":\"beef\"}' > run/finished.json\n",
+                   kEndsWell));
+  const std::int64_t id = Create();
+  WaitUntil(id, [&](const Job& job) { return !runner_->Progress(job.id).empty(); });
+  ASSERT_TRUE(runner_->Cancel(id).ok());
+  EXPECT_EQ(WaitForEnd(id).state, JobState::kSucceeded);
+  EXPECT_THAT(File("1/report.md"), HasSubstr("Published as the latest: beef"));
+  EXPECT_THAT(*store_->KnownShards("nightly"), ElementsAre(Pair("bb", KnownShard{"beef", ""})));
+}
+
+TEST_F(NightsTest, NothingFollowsAStepThatWasCancelled) {
+  Start(absl::StrCat("test \"$4\" = train || exit 0\n", kEndsWell));
+  const std::int64_t id = Create();
+  WaitUntil(id, [&](const Job& job) { return !runner_->Progress(job.id).empty(); });
+  ASSERT_TRUE(runner_->Cancel(id).ok());
+  EXPECT_EQ(WaitForEnd(id).state, JobState::kCancelled);
+  EXPECT_THAT(File("1/calls"), ::testing::EndsWith("run --until train\n"));
+}
+
+TEST_F(NightsTest, AJobThatNeverRanHasAReportAndItsMessageIsText) {
+  Start("");
+  nights_->OnEnd({.id = 7,
+                  .state = JobState::kCancelled,
+                  .creator = "nightly",
+                  .message = "no \xff",
+                  .inputs = JobInputsJson({})});
+  EXPECT_THAT(File("7/report.md"), HasSubstr("CANCELLED"));
+  WaitForPosts(1);
+  EXPECT_THAT(server_.bodies()[0], HasSubstr("no \xef\xbf\xbd"));
+}
+
 TEST_F(NightsTest, WhatAWebhookHasNotTakenIsPostedAfterARestart) {
   Job job = *store_->Insert({.state = JobState::kSucceeded, .creator = "nightly"});
   ASSERT_TRUE(store_->RecordStep(job.id, "webhook", {StepState::kBegun, 1, 0, "{\"a\":1}"}).ok());
   Start("");
   WaitForPosts(1);
   EXPECT_EQ(server_.bodies()[0], "{\"a\":1}");
+}
+
+TEST_F(NightsTest, AnEndThatWasNotStoredIsToldOnlyWhenItComesAgain) {
+  Start(kPublishes);
+  const std::int64_t id = Create();
+  WaitForEnd(id);
+  WaitForPosts(1);
+  Stop();
+  Job job = *store_->Get(id);  // as when the service is killed just before this is stored
+  job.state = JobState::kRunning;
+  ASSERT_TRUE(store_->Update(job).ok());
+  ASSERT_TRUE(store_->RecordStep(id, "webhook", {StepState::kBegun, 1, 0, "{}"}).ok());
+  Start(kPublishes);
+  WaitForEnd(id);
+  WaitForPosts(2);
+  EXPECT_THAT(server_.bodies()[1], HasSubstr("SUCCEEDED"));
 }
 
 TEST_F(NightsTest, JobsOfPeopleAreOneProcess) {

@@ -31,6 +31,7 @@ TEST_F(ShardsTest, AreTheDataFilesOfAFolderByName) {
   const std::string c = Write("c.gz", "");
   Write("d.txt", "");
   std::filesystem::create_directory(dir_.path() + "/e.json");
+  std::filesystem::create_symlink("loop.jsonl", dir_.path() + "/loop.jsonl");
   EXPECT_THAT(*ListShards(dir_.path()), ElementsAre(a, b, c));
   EXPECT_TRUE(absl::IsNotFound(ListShards(dir_.path() + "/none").status()));
 }

@@ -122,6 +122,15 @@ TEST_F(TrainingServiceTest, AJobFromItsCreationToItsEnd) {
   EXPECT_EQ(stub_->GetJob(Context().get(), get, &got).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
+TEST_F(TrainingServiceTest, BytesThatAreNoTextSpoilNoAnswer) {
+  ASSERT_TRUE(
+      store_->Insert({.state = JobState::kFailed, .recipe = "\xff", .message = "\xfe"}).ok());
+  v1::ListJobsResponse list;
+  const grpc::Status status = stub_->ListJobs(Context().get(), {}, &list);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(list.jobs(0).message(), "\xef\xbf\xbd");
+}
+
 TEST_F(TrainingServiceTest, TimesAreToldToTheMillisecond) {
   Job job{.state = JobState::kFailed, .recipe = "r", .created_ms = 5'007, .ended_ms = 61'234};
   job = *store_->Insert(job);

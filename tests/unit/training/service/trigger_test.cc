@@ -340,12 +340,53 @@ TEST_F(TriggerTest, AJobHasADeadlineAndIsNotRetriedBehindIt) {
   ASSERT_EQ(jobs_.size(), 1u);
   EXPECT_EQ(jobs_.begin()->second.deadline_ms, now_ms_ + 2 * kHour);
   End(JobState::kFailed);
-  now_ms_ += 2 * kHour;
-  LookThrice(trigger);
-  EXPECT_TRUE(retried_.empty());
-  now_ms_ -= 1;
+  now_ms_ += 2 * kHour;  // it waited for too long: queued again it ends, and somebody hears of it
   ASSERT_TRUE(Look(trigger).ok());
   EXPECT_EQ(retried_.size(), 1u);
+  jobs_.begin()->second.ended_ms = now_ms_ - kHour;  // would wait until the deadline
+  now_ms_ += 9 * kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(retried_.size(), 1u);
+}
+
+TEST_F(TriggerTest, ANightThatWaitsToBeTriedAgainIsNotReplaced) {
+  options_.retries = 1;
+  options_.backoff_ms = 30 * kHour;
+  Trigger trigger = Nightly();
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  LookThrice(trigger);
+  now_ms_ += 14 * kHour;
+  LookThrice(trigger);
+  End(JobState::kFailed);
+  Write("shards/b.jsonl", std::string(kRow) + "\n\n");
+  now_ms_ += 24 * kHour;
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);
+  now_ms_ += 6 * kHour;
+  ASSERT_TRUE(Look(trigger).ok());
+  EXPECT_THAT(retried_, ElementsAre(1));
+  now_ms_ -= 1000 * kHour;  // the clock was wrong: nobody waits for that long
+  ASSERT_TRUE(Look(trigger).ok());
+  EXPECT_THAT(retried_, ElementsAre(1, 1));
+}
+
+TEST_F(TriggerTest, KilledBetweenMakingAJobAndNotingItMakesNoSecondOne) {
+  options_.always = true;
+  Trigger trigger = Nightly();
+  LookThrice(trigger);
+  now_ms_ += 14 * kHour;
+  LookThrice(trigger);
+  ASSERT_EQ(recipes_.size(), 1u);
+  EXPECT_EQ(recipes_[0], "data: {files: [\"generated/instruct.jsonl\"]}\n");  // no rows yet
+  jobs_.begin()->second.created_ms = now_ms_;
+  handled_ms_ = kNoon;
+  End(JobState::kSucceeded);
+  Trigger after(options_);
+  LookThrice(after);
+  EXPECT_EQ(recipes_.size(), 1u);
+  now_ms_ += 24 * kHour;
+  LookThrice(after);
+  EXPECT_EQ(recipes_.size(), 2u);
 }
 
 TEST_F(TriggerTest, WhatWasNewToAVersionThatWasTakenBackIsLearnedByNobodyElse) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <filesystem>
 #include <fstream>
 #include <vector>
@@ -85,6 +87,18 @@ TEST_F(WebhookTest, WithoutItsSecretNothingIsSent) {
   std::ofstream(file) << "another\n";
   hook->Post({2, "{}"});
   EXPECT_EQ(WaitForEnds(2).back(), "2: ");
+}
+
+TEST_F(WebhookTest, OneThatNeverAnswersDoesNotDelayTheEnd) {
+  boost::asio::io_context context;
+  boost::asio::ip::tcp::acceptor acceptor(context, {boost::asio::ip::address_v4::loopback(), 0});
+  const WebhookOptions options{
+      .url = absl::StrCat("http://127.0.0.1:", acceptor.local_endpoint().port(), "/"),
+      .timeout = std::chrono::hours(1)};
+  auto hook = *Webhook::Start(options, clock_, [](const auto&, const auto&) { ADD_FAILURE(); });
+  hook->Post({1, "{}"});
+  const boost::asio::ip::tcp::socket silent = acceptor.accept();
+  hook.reset();  // returns before the hour is over
 }
 
 TEST_F(WebhookTest, NobodyThereDelaysNobody) {
