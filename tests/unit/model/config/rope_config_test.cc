@@ -116,7 +116,7 @@ TEST(RopeConfigTest, WhatIsNotSupportedIsNamed) {
               HasSubstr("partial_rotary_factor"));
   EXPECT_THAT(ErrorOf("phi3", R"({"rope_scaling": {"type": "longrope", "short_factor": [1, 2],
                                   "long_factor": [1, 2]}})"),
-              HasSubstr("short_factor: expected a list of 64 positive numbers"));
+              HasSubstr("short_factor: expected a list of 48 positive numbers"));
 }
 
 }  // namespace
