@@ -16,9 +16,11 @@ class SampleBuilder {
  public:
   virtual ~SampleBuilder() = default;
 
-  // One sample, or one for each question of the row where the builder splits turns (they then
-  // follow one another and show the same image). Errors are the row's fault (an image that does
-  // not decode, ...); the message names the thing, the caller adds where the row stands.
+  // One sample, or several that follow one another: one for each question of the row where the
+  // builder splits turns (all show the same images), or where the template repeats an answer in
+  // other tokens than those that are learned (the later ones show what was shown before, too).
+  // Errors are the row's fault (an image that does not decode, ...); the message names the thing,
+  // the caller adds where the row stands.
   virtual absl::StatusOr<std::vector<Sample>> Build(const Row& row) const = 0;
 };
 
