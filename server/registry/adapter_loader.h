@@ -18,10 +18,10 @@ namespace llava::registry {
 
 struct LoadedAdapter {
   std::shared_ptr<const scheduling::Adapter> adapter;
-  std::string base;                   // as its configuration calls it; may be empty
-  std::string targets;                // the modules that it changes, as its configuration says them
-  int rank = 0;                       // the greatest
-  std::int64_t bytes = 0;             // in memory, of all devices
+  std::string base;        // as its configuration calls it; may be empty
+  std::string targets;     // the modules that it changes, as its configuration says them
+  int rank = 0;            // the greatest
+  std::int64_t bytes = 0;  // in memory, of all devices
   std::vector<PreparedProbe> probes = {};  // which it must answer before it is served
 };
 
