@@ -24,7 +24,7 @@ OF_BOTH = OF_ALL | OF_LIBTORCH | {"libfmt9", "libgif7", "libjpeg62-turbo", "libp
 OF_OPENCV = {"libblas3", "libbsd0", "libgfortran5", "libglvnd0", "libglx0", "liblapack3", "libmd0", "libopencv-core406",
              "libopencv-imgproc406", "libquadmath0", "libtbb12", "libx11-6", "libxau6", "libxcb1", "libxdmcp6"}
 ALLOWED = {
-    "llava": OF_ALL | {"libbsd0", "libedit2", "libmd0", "libtinfo6"},
+    "llava": OF_ALL | {"libboost-url1.81.0", "libbsd0", "libedit2", "libmd0", "libtinfo6"},
     "llavad": OF_BOTH,
     "llava-train": OF_BOTH | OF_OPENCV | {"libgloo-dev", "libsqlite3-0"}}
 
