@@ -61,9 +61,15 @@ std::int64_t Milliseconds(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
 
+// As YAML reads it back: a line break that stood there as it is would become a space.
 std::string Quote(absl::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < ' ' || byte == 0x7f) {
+      absl::StrAppend(&out, "\\x", absl::Hex(byte, absl::kZeroPad2));
+      continue;
+    }
     if (c == '"' || c == '\\') out += '\\';
     out += c;
   }

@@ -166,7 +166,10 @@ std::optional<Duration> ParseRetryAfter(std::string_view value, std::int64_t uni
   if (!absl::ParseTime("%a, %d %b %Y %H:%M:%S GMT", AbslView(value), &time, nullptr)) {
     return std::nullopt;
   }
-  return FromSeconds(static_cast<double>(absl::ToUnixSeconds(time) - unix_seconds));
+  // It reads "infinite-past" too.
+  if (time == absl::InfinitePast() || time == absl::InfiniteFuture()) return std::nullopt;
+  return FromSeconds(static_cast<double>(absl::ToUnixSeconds(time)) -
+                     static_cast<double>(unix_seconds));
 }
 
 std::optional<Duration> ParseReset(std::string_view value) {

@@ -102,6 +102,7 @@ TEST(ConfigTest, AnEmptyFlagEmptiesAList) {
 TEST(ConfigTest, ThePrintedConfigurationReadsBackAsItself) {
   Config config;
   config.checkpoint = "/a \"b\\c\"/llava";
+  config.watch = "two\nlines\tand \x7f";
   config.devices = {"cpu", "cuda:0"};
   config.drain_timeout = std::chrono::milliseconds(1500);
   config.max_image_pixels = 1234567;
@@ -113,6 +114,7 @@ TEST(ConfigTest, ThePrintedConfigurationReadsBackAsItself) {
   const auto again = ParseConfig(printed, "printed");
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(PrintConfig(*again), printed);
+  EXPECT_EQ(again->watch, config.watch);
 }
 
 TEST(ConfigTest, CommentsArePrintedInLinesOf100Columns) {

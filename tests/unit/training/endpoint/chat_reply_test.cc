@@ -128,6 +128,13 @@ TEST(ChatReply, WaitsAreSecondsOrDates) {
   EXPECT_EQ(Read(limited, "m", false).retry_after, std::chrono::seconds(2));
 }
 
+// Of the forms of absl's times, which reads these words in the place of any date.
+TEST(ChatReply, NobodyWaitsForEver) {
+  for (const char* date : {"infinite-past", "infinite-future"}) {
+    EXPECT_FALSE(ParseRetryAfter(date, kNow).has_value()) << date;
+  }
+}
+
 TEST(ChatReply, PeopleSeeNoKeyAndNoControlCharacters) {
   EXPECT_EQ(ForPeople("key sk-1 is bad\x1b[2J\n", "sk-1"), "key [key] is bad [2J ");
   EXPECT_LE(ForPeople(std::string(5000, 'x'), "").size(), 303u);
