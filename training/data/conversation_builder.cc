@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
@@ -68,12 +69,8 @@ model::ChatMessage AsMessage(const std::string& text, std::size_t images, std::s
     message.parts.emplace_back(text);
     return message;
   }
-  std::size_t places = 0;
-  for (std::size_t at = text.find(kImagePlaceholder); at != text.npos;
-       at = text.find(kImagePlaceholder, at + kImagePlaceholder.size())) {
-    ++places;
-  }
-  for (std::size_t i = 0; i < places; ++i) {
+  const std::vector<std::string> around = absl::StrSplit(text, std::string(kImagePlaceholder));
+  for (std::size_t i = 1; i < around.size(); ++i) {
     message.parts.emplace_back(model::ImagePart{static_cast<int>((*shown)++)});
   }
   message.parts.emplace_back(WithoutPlaceholders(text));

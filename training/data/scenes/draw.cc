@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "opencv2/imgproc.hpp"
 #include "training/data/scenes/free_draw.h"
+#include "training/data/scenes/ground.h"
 
 namespace llava::training::scenes {
 namespace {
@@ -23,8 +24,6 @@ cv::Scalar Vary(Rng& rng, double b, double g, double r, double most) {
   const auto clip = [](double value) { return std::clamp(value, 0.0, 255.0); };
   return {clip(b + Jitter(rng, most)), clip(g + Jitter(rng, most)), clip(r + Jitter(rng, most))};
 }
-
-double Luminance(const cv::Scalar& bgr) { return 0.114 * bgr[0] + 0.587 * bgr[1] + 0.299 * bgr[2]; }
 
 struct Background {
   cv::Mat canvas;

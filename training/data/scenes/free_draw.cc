@@ -15,10 +15,6 @@ namespace {
 // the distance of the two colours, the channels weighted as eyes do.
 constexpr double kLeastContrast = 75.0;
 
-double Between(Rng& rng, double low, double high) { return low + (high - low) * rng.Uniform(); }
-
-double Luminance(const cv::Scalar& bgr) { return 0.114 * bgr[0] + 0.587 * bgr[1] + 0.299 * bgr[2]; }
-
 double Contrast(const cv::Scalar& a, const cv::Scalar& b) {
   const double blue = a[0] - b[0], green = a[1] - b[1], red = a[2] - b[2];
   return std::sqrt(0.8 * blue * blue + 1.6 * green * green + red * red);

@@ -6,14 +6,14 @@
 #include <string>
 #include <tuple>
 
+#include "training/data/scenes/ground.h"
+
 namespace llava::training::scenes {
 namespace {
 
 constexpr double kBorder = 0.03;  // around a border of cells, where no middle of an object lies
 constexpr double kLeastDistance = 0.9;  // of two middles, over the sum of the radii
 constexpr int kTries = 30;              // to place one thing
-
-double Between(Rng& rng, double low, double high) { return low + (high - low) * rng.Uniform(); }
 
 // A rectangle around a middle; all in shares of the shorter side.
 struct Room {

@@ -8,8 +8,6 @@
 namespace llava::training::scenes {
 namespace {
 
-double Between(Rng& rng, double low, double high) { return low + (high - low) * rng.Uniform(); }
-
 cv::Scalar GroundColour(Rng& rng) {
   const double kind = rng.Uniform();
   if (kind < 0.22) return cv::Scalar::all(Between(rng, 240, 255));
@@ -113,6 +111,10 @@ cv::Mat Blotches(Rng& rng, cv::Size size) {
 }
 
 }  // namespace
+
+double Between(Rng& rng, double low, double high) { return low + (high - low) * rng.Uniform(); }
+
+double Luminance(const cv::Scalar& bgr) { return 0.114 * bgr[0] + 0.587 * bgr[1] + 0.299 * bgr[2]; }
 
 cv::Scalar BgrOfHsv(double hue, double saturation, double value) {
   const double sector = std::fmod(hue + 360.0, 360.0) / 60.0;

@@ -12,6 +12,12 @@ namespace llava::training::scenes {
 // the colours that are asked about. `scale`: pixels of `size` for one of the finished picture.
 cv::Mat MakeGround(Rng& rng, cv::Size size, double scale);
 
+// Uniform in [low, high).
+double Between(Rng& rng, double low, double high);
+
+// Of 8 bits, as BT.601 weighs the channels.
+double Luminance(const cv::Scalar& bgr);
+
 // From hue in degrees, saturation and value in [0, 1].
 cv::Scalar BgrOfHsv(double hue, double saturation, double value);
 
