@@ -1,6 +1,5 @@
 #include "model/adapter/adapter_weights.h"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
 
 #include <algorithm>
@@ -18,10 +17,10 @@
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/adapter_config.h"
-#include "model/checkpoint/mapped_file.h"
-#include "model/checkpoint/safetensors.h"
 #include "model/checkpoint/stored_tensor.h"
 #include "model/checkpoint/weight_names.h"
+#include "model/tensors/named_tensor.h"
+#include "model/tensors/tensor_files.h"
 
 namespace llava::model {
 namespace {
@@ -48,41 +47,6 @@ struct Place {
   std::size_t product = 0;
   friend auto operator<=>(const Place&, const Place&) = default;
 };
-
-struct NamedTensor {
-  std::string name;
-  at::Tensor tensor;
-};
-
-absl::StatusOr<at::ScalarType> FloatTypeOf(DType dtype) {
-  switch (dtype) {
-    case DType::kFloat16:
-      return at::kHalf;
-    case DType::kBfloat16:
-      return at::kBFloat16;
-    case DType::kFloat32:
-      return at::kFloat;
-    default:
-      return absl::InvalidArgumentError(
-          absl::StrCat("has the dtype ", DTypeName(dtype), ", expected F16, BF16 or F32"));
-  }
-}
-
-// In memory of their own.
-absl::StatusOr<std::vector<NamedTensor>> LoadTensors(const std::string& path) {
-  ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
-  const absl::StatusOr<TensorMap> map = ReadSafetensors(*file);
-  if (!map.ok()) return Annotate(map.status(), path);
-  std::vector<NamedTensor> tensors;
-  for (const auto& [name, stored] : *map) {
-    const absl::StatusOr<at::ScalarType> type = FloatTypeOf(stored.dtype);
-    if (!type.ok()) return Annotate(type.status(), absl::StrCat(path, ": \"", name, "\""));
-    at::Tensor tensor = at::empty(stored.shape, *type);
-    RETURN_IF_ERROR(file->Read(stored.bytes, tensor.mutable_data_ptr()));
-    tensors.push_back({name, std::move(tensor)});
-  }
-  return tensors;
-}
 
 struct Pair {
   std::string module;  // as PEFT names it, without the wrapper
@@ -131,6 +95,11 @@ class AdapterFile {
     if (!config_.Targets(module)) {
       return absl::InvalidArgumentError(
           absl::StrCat(Name(tensor), " is not among target_modules of ", kAdapterConfigName));
+    }
+    if (!tensor.tensor.is_floating_point() || tensor.tensor.scalar_type() == at::kDouble) {
+      return absl::InvalidArgumentError(absl::StrCat(Name(tensor), " has elements of type ",
+                                                     c10::toString(tensor.tensor.scalar_type()),
+                                                     ", expected Half, BFloat16 or Float"));
     }
     if (tensor.tensor.dim() != 2) {
       return absl::InvalidArgumentError(absl::StrCat(

@@ -16,8 +16,8 @@
 #include "model/checkpoint/mapped_file.h"
 #include "model/checkpoint/safetensors_writer.h"
 #include "model/checkpoint/weight_files.h"
-#include "model/network/tensor_files.h"
 #include "model/network/weights.h"
+#include "model/tensors/tensor_files.h"
 
 namespace llava::model {
 namespace {

@@ -16,6 +16,7 @@
 #include "model/checkpoint/finite.h"
 #include "model/kernels/cpu/large_pages.h"
 #include "model/kernels/cpu/worker_pool.h"
+#include "model/tensors/element_type.h"
 
 namespace llava::model {
 namespace {
@@ -112,34 +113,6 @@ Linear WeightSource::TakeLinear(const std::string& prefix, std::int64_t out, std
   if (auto codes = TakeCodes(name, out, in)) return Linear(*std::move(codes), bias_O());
   at::Tensor weight_OI = Take(name, {out, in});
   return Linear(std::move(weight_OI), bias_O());
-}
-
-absl::StatusOr<at::ScalarType> ScalarTypeOf(DType dtype) {
-  switch (dtype) {
-    case DType::kBool:
-      return at::kBool;
-    case DType::kUint8:
-      return at::kByte;
-    case DType::kInt8:
-      return at::kChar;
-    case DType::kInt16:
-      return at::kShort;
-    case DType::kInt32:
-      return at::kInt;
-    case DType::kInt64:
-      return at::kLong;
-    case DType::kFloat16:
-      return at::kHalf;
-    case DType::kBfloat16:
-      return at::kBFloat16;
-    case DType::kFloat32:
-      return at::kFloat;
-    case DType::kFloat64:
-      return at::kDouble;
-    default:
-      return absl::UnimplementedError(
-          absl::StrCat("tensors of dtype ", DTypeName(dtype), " are not supported"));
-  }
 }
 
 absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor) {

@@ -135,8 +135,6 @@ class CheckpointWeights final : public WeightSource {
 // where the bytes are not aligned for it.
 absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor);
 
-absl::StatusOr<at::ScalarType> ScalarTypeOf(DType dtype);
-
 }  // namespace llava::model
 
 #endif  // LLAVA_MODEL_NETWORK_WEIGHTS_H_

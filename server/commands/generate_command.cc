@@ -26,7 +26,7 @@
 #include "model/image/preprocess.h"
 #include "model/network/llava.h"
 #include "model/network/session.h"
-#include "model/network/tensor_files.h"
+#include "model/tensors/tensor_files.h"
 #include "model/text/chat_template.h"
 #include "model/text/detokenizer.h"
 #include "model/text/prompt.h"

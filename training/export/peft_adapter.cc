@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/weight_names.h"
-#include "model/network/tensor_files.h"
+#include "model/tensors/tensor_files.h"
 
 namespace llava::training {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "model/network/named_tensor.h"
+#include "model/tensors/named_tensor.h"
 #include "training/recipe/recipe.h"
 
 namespace llava::training {

@@ -18,7 +18,7 @@
 #include "base/status_macros.h"
 #include "model/checkpoint/weight_names.h"
 #include "model/network/llava.h"
-#include "model/network/tensor_files.h"
+#include "model/tensors/tensor_files.h"
 #include "training/distributed/ranks.h"
 #include "training/export/peft_adapter.h"
 #include "training/optim/state_store.h"

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "model/network/named_tensor.h"
+#include "model/tensors/named_tensor.h"
 #include "training/data/collator.h"
 
 namespace llava::training {

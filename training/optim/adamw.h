@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "model/network/named_tensor.h"
+#include "model/tensors/named_tensor.h"
 
 namespace llava::training {
 

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "model/network/llava.h"
 #include "model/network/lora.h"
-#include "model/network/named_tensor.h"
+#include "model/tensors/named_tensor.h"
 #include "training/recipe/recipe.h"
 
 namespace llava::training {

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "model/network/named_tensor.h"
+#include "model/tensors/named_tensor.h"
 
 namespace llava::training {
 

@@ -21,7 +21,7 @@
 #include "base/durable_file.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "model/network/tensor_files.h"
+#include "model/tensors/tensor_files.h"
 
 namespace llava::training {
 namespace {

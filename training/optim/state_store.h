@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/rng.h"
-#include "model/network/named_tensor.h"
+#include "model/tensors/named_tensor.h"
 #include "training/distributed/ranks.h"
 
 namespace llava::training {

@@ -14,7 +14,7 @@
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/weight_names.h"
-#include "model/network/tensor_files.h"
+#include "model/tensors/tensor_files.h"
 #include "training/data/picture_record.h"
 #include "training/data/trainable.h"
 #include "training/objective/random_weights.h"

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "model/network/tensor_files.h"
+#include "model/tensors/tensor_files.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::model {
@@ -116,6 +116,8 @@ TEST_F(AdapterWeightsTest, WhatDoesNotFitTheConfigurationIsRefused) {
   EXPECT_THAT(Refusal(kInvalid), HasSubstr("expected the rank 2"));
   tensors_[Name("mlp.up_proj", "A")] = at::ones({2, 3, 2});
   EXPECT_THAT(Refusal(kInvalid), HasSubstr("expected a matrix"));
+  tensors_[Name("mlp.up_proj", "A")] = at::ones({2, 6}, at::kInt);
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("of type Int, expected Half, BFloat16 or Float"));
   tensors_ = {};
   EXPECT_THAT(Refusal(kInvalid), HasSubstr("no tensor"));
 }

@@ -16,8 +16,8 @@
 #include "base/json_reader.h"
 #include "gtest/gtest.h"
 #include "model/checkpoint/checkpoint.h"
-#include "model/network/tensor_files.h"
 #include "model/network/weights.h"
+#include "model/tensors/tensor_files.h"
 #include "tests/support/temp_dir.h"
 #include "training/assemble/assemble.h"
 

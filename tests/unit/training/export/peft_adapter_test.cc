@@ -9,7 +9,7 @@
 #include "base/json_reader.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/network/tensor_files.h"
+#include "model/tensors/tensor_files.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::training {

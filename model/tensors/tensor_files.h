@@ -1,16 +1,15 @@
 // Named tensors to safetensors files and back.
-#ifndef LLAVA_MODEL_NETWORK_TENSOR_FILES_H_
-#define LLAVA_MODEL_NETWORK_TENSOR_FILES_H_
+#ifndef LLAVA_MODEL_TENSORS_TENSOR_FILES_H_
+#define LLAVA_MODEL_TENSORS_TENSOR_FILES_H_
 
-#include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/checkpoint/stored_tensor.h"
-#include "model/network/named_tensor.h"
+#include "model/tensors/named_tensor.h"
 
 namespace llava::model {
 
@@ -22,11 +21,10 @@ absl::Status SaveTensors(const std::string& path, const std::vector<NamedTensor>
 absl::Status SaveTensorsAs(const std::string& path, const std::vector<NamedTensor>& tensors,
                            at::ScalarType dtype);
 
-// All tensors of a file, on the CPU, in memory of their own. The errors of ReadSafetensors.
+// All tensors of a file, on the CPU, in memory of their own. The errors of ReadSafetensors and
+// of ScalarTypeOf.
 absl::StatusOr<std::vector<NamedTensor>> LoadTensors(const std::string& path);
-
-absl::StatusOr<DType> DTypeOf(at::ScalarType type);
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_NETWORK_TENSOR_FILES_H_
+#endif  // LLAVA_MODEL_TENSORS_TENSOR_FILES_H_

@@ -1,6 +1,6 @@
 // A parameter and the name it has in a checkpoint.
-#ifndef LLAVA_MODEL_NETWORK_NAMED_TENSOR_H_
-#define LLAVA_MODEL_NETWORK_NAMED_TENSOR_H_
+#ifndef LLAVA_MODEL_TENSORS_NAMED_TENSOR_H_
+#define LLAVA_MODEL_TENSORS_NAMED_TENSOR_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -15,4 +15,4 @@ struct NamedTensor {
 
 }  // namespace llava::model
 
-#endif  // LLAVA_MODEL_NETWORK_NAMED_TENSOR_H_
+#endif  // LLAVA_MODEL_TENSORS_NAMED_TENSOR_H_

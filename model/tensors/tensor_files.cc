@@ -1,4 +1,4 @@
-#include "model/network/tensor_files.h"
+#include "model/tensors/tensor_files.h"
 
 #include <ATen/ops/empty.h>
 
@@ -11,20 +11,9 @@
 #include "model/checkpoint/mapped_file.h"
 #include "model/checkpoint/safetensors.h"
 #include "model/checkpoint/safetensors_writer.h"
-#include "model/network/weights.h"
+#include "model/tensors/element_type.h"
 
 namespace llava::model {
-
-absl::StatusOr<DType> DTypeOf(at::ScalarType type) {
-  for (const DType dtype :
-       {DType::kBool, DType::kUint8, DType::kInt8, DType::kInt16, DType::kFloat16, DType::kBfloat16,
-        DType::kInt32, DType::kFloat32, DType::kInt64, DType::kFloat64}) {
-    ASSIGN_OR_RETURN(const at::ScalarType candidate, ScalarTypeOf(dtype));
-    if (candidate == type) return dtype;
-  }
-  return absl::UnimplementedError(
-      absl::StrCat("safetensors files have no ", c10::toString(type), " tensors"));
-}
 
 namespace {
 
@@ -62,8 +51,9 @@ absl::StatusOr<std::vector<NamedTensor>> LoadTensors(const std::string& path) {
   if (!map.ok()) return Annotate(map.status(), path);
   std::vector<NamedTensor> tensors;
   for (const auto& [name, stored] : *map) {
-    ASSIGN_OR_RETURN(const at::ScalarType type, ScalarTypeOf(stored.dtype));
-    at::Tensor tensor = at::empty(stored.shape, type);
+    const absl::StatusOr<at::ScalarType> type = ScalarTypeOf(stored.dtype);
+    if (!type.ok()) return Annotate(type.status(), absl::StrCat(path, ": \"", name, "\""));
+    at::Tensor tensor = at::empty(stored.shape, *type);
     LLAVA_CHECK_EQ(tensor.nbytes(), stored.bytes.size());
     RETURN_IF_ERROR(file->Read(stored.bytes, tensor.mutable_data_ptr()));
     tensors.push_back({name, std::move(tensor)});
