@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "training/objective/embedding_noise.h"
 #include "training/objective/packed_batch.h"
 
 namespace llava::training {
@@ -43,6 +44,9 @@ absl::StatusOr<Pass> ConversationObjective::Next() {
   pass.inputs = attention;
   pass.stats.padding = packed.padding;
   at::Tensor embeddings_TE = model_.Embed(packed.ids_T);
+  if (noise_alpha_ > 0.0) {
+    embeddings_TE = WithNoise(embeddings_TE, packed.lengths_T, noise_alpha_, noise_seed_);
+  }
   if (!packed.images_I.empty()) {
     const at::Tensor features = Features(batch, packed.images_I);
     embeddings_TE = model::Llava::PlaceImages(embeddings_TE, packed.image_rows_P,

@@ -25,6 +25,11 @@ class ConversationObjective final : public Objective {
                         std::int64_t steps_per_epoch, bool tower_is_frozen,
                         std::int64_t cache_bytes, const Clock* clock = nullptr);
 
+  // Texts get noise (training/objective/embedding_noise.h) from now on. 0: none.
+  void UseNoise(double alpha) { noise_alpha_ = alpha; }
+
+  void BeginPass(std::uint64_t seed) override { noise_seed_ = seed; }
+
   absl::StatusOr<Pass> Next() override;
   std::int64_t steps_per_epoch() const override { return steps_per_epoch_; }
 
@@ -37,6 +42,8 @@ class ConversationObjective final : public Objective {
   const bool tower_is_frozen_;
   FeatureCache cache_;
   const Clock* const clock_;
+  double noise_alpha_ = 0.0;
+  std::uint64_t noise_seed_ = 0;  // of the present pass
 };
 
 }  // namespace llava::training

@@ -32,6 +32,9 @@ class Objective {
  public:
   virtual ~Objective() = default;
 
+  // Before each pass: what it does by chance depends on this alone.
+  virtual void BeginPass(std::uint64_t /*seed*/) {}
+
   // The next pass of this rank, in the order of steps and of passes within a step.
   virtual absl::StatusOr<Pass> Next() = 0;
 

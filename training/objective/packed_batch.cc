@@ -1,5 +1,7 @@
 #include "training/objective/packed_batch.h"
 
+#include <ATen/ops/tensor.h>
+
 #include <algorithm>
 #include <map>
 
@@ -21,6 +23,7 @@ class Packer {
     PackedBatch packed;
     packed.ids_T = model::ToDevice(ids_, device_);
     packed.positions_T = model::ToDevice(positions_, device_);
+    packed.lengths_T = at::tensor(sample_lengths_, at::kFloat);
     packed.label_rows_R = model::ToDevice(label_rows_, device_);
     packed.targets_R = model::ToDevice(targets_, device_);
     packed.image_rows_P = model::ToDevice(image_rows_, device_);
@@ -90,6 +93,7 @@ class Packer {
       }
       ids_.push_back(batch_.ids[t]);
       positions_.push_back(batch_.positions[t]);
+      sample_lengths_.push_back(static_cast<float>(end - start));
       ++lengths_.back();
     }
   }
@@ -111,6 +115,7 @@ class Packer {
   const Batch& batch_;
   const at::Device device_;
   std::vector<std::int64_t> ids_, positions_, label_rows_, targets_, image_rows_, feature_rows_;
+  std::vector<float> sample_lengths_;   // one a token
   std::vector<std::int64_t> lengths_;   // of groups
   std::vector<std::int32_t> branches_;  // one a token
   std::vector<std::int32_t> images_;

@@ -17,6 +17,7 @@ namespace llava::training {
 struct PackedBatch {
   at::Tensor ids_T;
   at::Tensor positions_T;
+  at::Tensor lengths_T;     // fp32, CPU: the tokens of the sample that each token was taken from
   at::Tensor label_rows_R;  // places in T
   at::Tensor targets_R;
   at::Tensor image_rows_P;             // places in T, distinct

@@ -252,6 +252,11 @@ class Reader {
     }
     if (parts.empty()) yaml.Fail("train", "names no part to train");
     yaml.Optional("gradient_checkpointing", &stage.gradient_checkpointing);
+    yaml.Optional("neftune_alpha", &stage.neftune_alpha);
+    CheckWithin(yaml, "neftune_alpha", stage.neftune_alpha, 0.0, 1000.0);
+    if (yaml.Has("neftune_alpha") && stage.objective == ObjectiveKind::kPatchLabels) {
+      yaml.Fail("neftune_alpha", "is for the objective conversation, which has texts");
+    }
     yaml.Section("lora", [&](StrictYaml& lora) { ReadLora(lora, stage.lora); });
     if (yaml.Has("lora") && !stage.train_decoder) {
       yaml.Fail("lora", "adapts the decoder, which this stage does not train");

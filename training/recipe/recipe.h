@@ -94,6 +94,7 @@ struct StageOptions {
   bool train_projector = false;
   bool train_decoder = false;
   LoraOptions lora;                     // with train_decoder
+  double neftune_alpha = 0.0;           // of the noise on the embeddings of texts; 0: none
   bool gradient_checkpointing = false;  // of the decoder's layers: memory for time
   DataOptions data;
   ValidateOptions validate;

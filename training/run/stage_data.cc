@@ -167,9 +167,11 @@ absl::StatusOr<std::unique_ptr<Objective>> StageData::MakeConversation(const Sta
   }
   feed_ = feed;
   images_ = stage.data.images;
-  return std::make_unique<ConversationObjective>(
+  auto objective = std::make_unique<ConversationObjective>(
       model_, [feed] { return feed->Next(); }, feed->steps_per_epoch(), !stage.train_vision_tower,
       kFeatureCacheBytes, &clock_);
+  objective->UseNoise(stage.neftune_alpha);
+  return objective;
 }
 
 absl::StatusOr<std::unique_ptr<ConversationBuilder>> StageData::MakeBuilder(

@@ -71,7 +71,7 @@ class TrainerTest : public ::testing::Test {
         [&](const StageOptions& stage,
             std::int64_t first_step) -> absl::StatusOr<std::unique_ptr<Objective>> {
       const std::int64_t passes = PassesPerStep(stage, 1);
-      return std::make_unique<ConversationObjective>(
+      auto objective = std::make_unique<ConversationObjective>(
           *model,
           [=, this, pass = first_step * passes]() mutable -> absl::StatusOr<Batch> {
             if (std::ssize(losses_seen_) == die_at_) return absl::AbortedError("killed");
@@ -79,6 +79,8 @@ class TrainerTest : public ::testing::Test {
             return toy::MakeBatch(100 * (stage.name == "tune") + pass++ * rows, rows);
           },
           100, !stage.train_vision_tower, 1 << 20);
+      objective->UseNoise(stage.neftune_alpha);
+      return objective;
     };
     losses_seen_.clear();
     die_at_ = save_on_stop ? -1 : stop_after;
@@ -220,6 +222,21 @@ TEST_F(TrainerTest, GradientCheckpointingReachesTheFirstLayer) {
   ASSERT_TRUE(status.ok()) << status;
   const std::string first = "language_model.model.layers.0.self_attn.q_proj.weight";
   EXPECT_FALSE(at::equal(toy::Model()->weights().at(first), model_->weights().at(first)));
+}
+
+TEST_F(TrainerTest, NoiseOnTextsIsThatOfThePassWhereverTheRunIsKilled) {
+  absl::Status status;
+  const std::vector<double> quiet = Run("quiet", -1, &status);
+  recipe_.stages[1].neftune_alpha = 5.0;
+  const std::vector<double> whole = Run("whole", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(whole[11], quiet[11]) << "the first stage has none";
+  EXPECT_NE(whole[12], quiet[12]);
+  Run("killed", 23, &status);
+  ASSERT_EQ(status.code(), absl::StatusCode::kAborted);
+  const std::vector<double> rest = Run("killed", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(std::equal(rest.rbegin(), rest.rend(), whole.rbegin()));
 }
 
 class LoraTrainerTest : public TrainerTest {

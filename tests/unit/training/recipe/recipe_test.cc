@@ -317,6 +317,20 @@ TEST_F(RecipeTest, TheDemoRecipeIsValid) {
   EXPECT_TRUE(demo->evaluation.wanted());
 }
 
+TEST_F(RecipeTest, NoiseIsForTexts) {
+  const auto with = [&](const std::string& lines) {
+    return Changed("    schedule: linear\n", lines);
+  };
+  const auto noisy = Read(with("    neftune_alpha: 5\n"));
+  ASSERT_TRUE(noisy.ok()) << noisy.status();
+  EXPECT_EQ(noisy->stages[1].neftune_alpha, 5.0);
+  EXPECT_EQ(noisy->stages[0].neftune_alpha, 0.0);
+  ExpectError(with("    neftune_alpha: -1\n"),
+              "25: stages[1].neftune_alpha: is -1, expected 0 to 1000");
+  ExpectError(with("    objective: patch_labels\n    neftune_alpha: 5\n"),
+              "26: stages[1].neftune_alpha: is for the objective conversation");
+}
+
 TEST_F(RecipeTest, AMissingFileIsNotFound) {
   EXPECT_EQ(ReadRecipe(folder_ + "/none.yaml").status().code(), absl::StatusCode::kNotFound);
 }
