@@ -77,6 +77,7 @@ struct Arguments {
   bool accept_changed_data = false;
   bool accept_changed_code = false;
   RunUntil until = RunUntil::kPublished;
+  std::string rejected;
 };
 
 absl::StatusOr<FinishedRun> Run(const Arguments& arguments) {
@@ -110,6 +111,7 @@ absl::StatusOr<FinishedRun> Run(const Arguments& arguments) {
   };
   options.stop = [] { return stop_requested != 0; };
   options.until = arguments.until;
+  options.rejected = arguments.rejected;
   const RealClock clock;
   options.accept_changed_data = arguments.accept_changed_data;
   options.accept_changed_code = arguments.accept_changed_code;
@@ -153,6 +155,9 @@ void AddRunCommand(CLI::App& app, int* exit_code) {
           std::map<std::string, RunUntil>{{"train", RunUntil::kTrained},
                                           {"evaluate", RunUntil::kEvaluated},
                                           {"publish", RunUntil::kPublished}}));
+  command->add_option("--rejected", arguments->rejected,
+                      "Publish the version as a rejected one, for this reason, whatever its gate "
+                      "says: a verdict that was given before stands");
   command->callback([arguments, exit_code] {
     const int code = ExitCode(Run(*arguments));
     if (code != 0) *exit_code = code;

@@ -341,9 +341,11 @@ absl::StatusOr<FinishedRun> JudgeRun(const Recipe& recipe, const RunInputs& inpu
 
 absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
                                        const model::Llava& model, const Progress& progress,
-                                       const std::function<void(const std::string&)>& on_message) {
+                                       const std::function<void(const std::string&)>& on_message,
+                                       const std::string& rejected) {
   const std::string checkpoint = CheckpointFolder(recipe);
   ASSIGN_OR_RETURN(model::Manifest manifest, Judge(recipe, inputs, model, progress, on_message));
+  if (manifest.rejected.empty()) manifest.rejected = rejected;
   FinishedRun finished{"", "", manifest.rejected};
   if (finished.rejected.empty() || recipe.keep_rejected) {
     RealFiles files;

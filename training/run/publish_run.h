@@ -28,7 +28,8 @@ namespace llava::training {
 // Idempotent, and may be ended at any moment: answers that were given are not asked for again.
 absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
                                        const model::Llava& model, const Progress& progress,
-                                       const std::function<void(const std::string&)>& on_message);
+                                       const std::function<void(const std::string&)>& on_message,
+                                       const std::string& rejected = "");
 
 // The same up to the gate's decision: nothing is published, `version` is "".
 absl::StatusOr<FinishedRun> JudgeRun(const Recipe& recipe, const RunInputs& inputs,

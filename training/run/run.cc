@@ -217,8 +217,8 @@ absl::StatusOr<FinishedRun> RunOnRank(const Recipe& recipe, const Clock& clock,
                                                : absl::StrCat("rejected: ", judged.rejected));
     return judged;
   }
-  ASSIGN_OR_RETURN(const FinishedRun finished,
-                   PublishRun(run.recipe, run.inputs, *model, progress, options.on_message));
+  ASSIGN_OR_RETURN(const FinishedRun finished, PublishRun(run.recipe, run.inputs, *model, progress,
+                                                          options.on_message, options.rejected));
   RETURN_IF_ERROR(WriteFinishedRun(finished, run.recipe.output));
   Say(finished, options);
   return finished;

@@ -47,6 +47,8 @@ struct RunOptions {
   bool accept_changed_data = false;  // see OpenRunOptions
   bool accept_changed_code = false;
   RunUntil until = RunUntil::kPublished;
+  // Not empty: what is published is rejected for this reason, whatever its gate says now.
+  std::string rejected;
 };
 
 // Opens the run (training/run/opened_run.h), trains to the end of the last stage and publishes the

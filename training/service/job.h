@@ -29,7 +29,7 @@ struct Job {
   std::int64_t created_ms = 0;        // since 1970
   std::int64_t started_ms = 0;        // the first time; 0: never
   std::int64_t ended_ms = 0;          // 0: not yet
-  int attempts = 0;                   // processes started
+  int attempts = 0;                   // times that it began; restarts of the service do not count
   bool cancel_requested = false;      // outlives the service
   std::string message = {};           // why it failed
   std::string data_fingerprint = {};  // of what a trigger saw

@@ -232,8 +232,9 @@ void JobRunner::StartQueued() {
 
 // What goes wrong is an attempt too: *job counts it, for who ends the job.
 absl::Status JobRunner::Start(Job* job) {
+  // One that runs already goes on after the service was down, which is no attempt of its own.
+  if (job->state != JobState::kRunning) ++job->attempts;
   job->state = JobState::kRunning;
-  ++job->attempts;
   if (job->started_ms == 0) job->started_ms = clock_.UnixMillis();
   const std::string folder = JobFolder(job->id);
   std::error_code error;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/durable_file.h"
 #include "base/file.h"
 #include "base/status_macros.h"
@@ -29,6 +30,13 @@ bool Is(const std::map<std::string, StepRecord>& steps, const std::string& name,
 bool IsPassed(const std::map<std::string, StepRecord>& steps, const std::string& name) {
   return Is(steps, name, StepState::kDone) || Is(steps, name, StepState::kSkipped) ||
          Is(steps, name, StepState::kRejected);
+}
+
+// Of an exam that was not passed: the last line that `run` printed.
+std::string VerdictOf(const StepRecord& evaluate) {
+  absl::string_view verdict = evaluate.message;
+  absl::ConsumePrefix(&verdict, "rejected: ");
+  return verdict.empty() ? "the exam was not passed" : std::string(verdict);
 }
 
 }  // namespace
@@ -101,9 +109,14 @@ absl::StatusOr<Pipeline::Command> Pipeline::CommandOf(const std::string& step, c
     if (options_.judged.empty() || failed_exam) return Command();
     return GateCommand(job, folder);
   }
-  // What the exam rejects is kept beside the others by `run`, or dropped, as the recipe says.
-  const bool rejected = Is(steps, "gate", StepState::kRejected) && !failed_exam;
-  return rejected ? Command() : until("publish");
+  if (!failed_exam) {
+    return Is(steps, "gate", StepState::kRejected) ? Command() : until("publish");
+  }
+  // What the exam rejects is kept beside the others by `run`, or dropped, as the recipe says. The
+  // verdict stands: the version that it was compared with may have been taken back since.
+  Command command = until("publish");
+  command.insert(command.end(), {"--rejected", VerdictOf(steps.at("evaluate"))});
+  return command;
 }
 
 absl::Status Pipeline::WriteRecipe(const JobInputs& inputs, bool generated,

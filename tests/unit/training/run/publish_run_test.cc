@@ -137,6 +137,19 @@ TEST_F(PublishRunTest, WhatDoesNotReachItsSharesIsKeptButNotTheLatest) {
   EXPECT_EQ(ListVersions(recipe_.publish)->size(), 2u);
 }
 
+// The version that it was compared with may be gone by now.
+TEST_F(PublishRunTest, AVerdictThatWasGivenBeforeStands) {
+  const FinishedRun good = Publish(1);
+  Progress progress;
+  progress.total_steps = 2;
+  const auto published = PublishRun(
+      recipe_, inputs_, *model_, progress, [](const std::string&) {}, "worse by 10 points");
+  ASSERT_TRUE(published.ok()) << published.status();
+  EXPECT_EQ(published->rejected, "worse by 10 points");
+  EXPECT_EQ(LatestVersion(recipe_.publish)->version, good.version);
+  EXPECT_EQ(model::ReadManifest(published->dir)->manifest.rejected, "worse by 10 points");
+}
+
 TEST_F(PublishRunTest, TheLiveVersionIsAskedTheSameQuestions) {
   recipe_.evaluation.scenes = {.count = 2, .seed = 7, .level = "one", .turns = 2};
   const FinishedRun first = Publish(1);
