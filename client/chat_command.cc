@@ -164,6 +164,7 @@ class ChatCommand {
       }
       const Answer answer = Ask(*line, true);
       std::putchar('\n');
+      std::fflush(stdout);  // whoever asks through a pipe sees that the answer has ended
       const bool stopped = answer.status.error_code() == grpc::CANCELLED;
       if (answer.status.ok() || stopped) {
         Keep(answer);

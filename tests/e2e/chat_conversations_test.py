@@ -20,7 +20,7 @@ class ChatConversationsTest(ChatPageCase):
         self.answered("What is in this picture?")
         self.answered("And what else?")
         before = self.shown()
-        self.page.reload()
+        self.reload()
         expect(self.page.locator(".message")).to_have_count(4)
         self.assertEqual(self.shown(), before)
         expect(self.page.locator("#welcome")).to_be_hidden()
@@ -176,7 +176,7 @@ class ChatConversationsTest(ChatPageCase):
         self.answered("And then?")
         self.page.get_by_label("The version before").click()
         expect(answers).to_have_text(["first"])
-        self.page.reload()
+        self.reload()
         expect(answers).to_have_text(["first"])
         self.page.get_by_label("The next version").click()  # to the end of that branch
         expect(answers).to_have_text(["second", "second"])
@@ -220,7 +220,7 @@ class ChatConversationsTest(ChatPageCase):
         sent = self.sent_by(lambda: self.page.get_by_label("Continue the answer").click())
         self.assertEqual(sent, ["Count.", "one, two,"])
         expect(self.page.locator(".message.assistant .bubble")).to_have_text("one, two, three")
-        self.page.reload()
+        self.reload()
         expect(self.page.locator(".message.assistant .bubble")).to_have_text("one, two, three")
 
     def test_the_daemon_continues_an_answer(self):

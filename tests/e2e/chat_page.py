@@ -26,6 +26,18 @@ TRANSFER = """([kind, name, data]) => {
     : new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true });
   document.body.dispatchEvent(event);
 }"""
+# Whether the browser's store holds the shown conversation with all its messages. An answer is kept a moment after it
+# is shown.
+KEPT = """async () => {
+  const done = (r) => new Promise((resolve, reject) => { r.onsuccess = () => resolve(r.result); r.onerror = () => reject(r.error); });
+  const database = await done(indexedDB.open("llavad"));
+  const tree = await done(database.transaction("trees").objectStore("trees").get(location.hash.slice(1)));
+  database.close();
+  const texts = [];
+  for (let id = tree?.tip ?? null; id !== null; id = tree.turns[id].parent) texts.unshift(tree.turns[id].text.trim());
+  const shown = [...document.querySelectorAll(".message .bubble")].map((bubble) => bubble.innerText.trim());
+  return JSON.stringify(texts) === JSON.stringify(shown);
+}"""
 # Without the last four Chromium calls home.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -72,6 +84,11 @@ class ChatPageCase(unittest.TestCase):
     def attach(self, picture=PICTURE):
         self.page.set_input_files("#file", str(picture))
         expect(self.page.locator("#pictures img")).to_have_count(1)
+
+    def reload(self):
+        """When the conversation, of plain texts, is kept."""
+        self.page.wait_for_function(KEPT, timeout=60_000)
+        self.page.reload()
 
     def transfer(self, kind, name, content):
         self.page.evaluate(TRANSFER, [kind, name, base64.b64encode(content).decode()])

@@ -59,6 +59,7 @@ NOT_RUN = {
     ("docs/evaluation.md", "endpoint:"): "evaluate_test's judge is such a file",
     ("docs/evaluation.md", "output: gen"): "generate_test runs such plans",
     ("docs/demo-model.md", "build/release/bin/llava-train run demo/recipe.yaml"): "takes hours",
+    ("docs/demo-model.md", "scripts/with-test-venv tests/e2e/demo_exam.py"): "takes minutes; demo_model asks fewer of the same",
     ("docs/scaling.md", "ninja -C build/release"): "is a part of the build",
     ("docs/scaling.md", "build/release/bin/bench_"): "the models of benches, minutes of computing; no program that is shipped",
     ("docs/architecture.md", "base/               what everyone"): "a picture of the folders",

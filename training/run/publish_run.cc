@@ -84,10 +84,12 @@ class Gate {
 
   // Asks the weights in `checkpoint` as they will be served; fills in the manifest's evaluations,
   // its probes, whose pictures are written into the checkpoint, and why it is rejected, if it is.
+  // A manifest that is rejected already stays so, and gate.json what was asked and heard then.
   absl::Status Judge(const std::string& checkpoint, std::int64_t step, at::Device device,
                      model::Manifest* manifest) {
     if (wanted_.empty()) return absl::OkStatus();
     RETURN_IF_ERROR(AskNew(checkpoint, step, device, manifest));
+    if (!manifest->rejected.empty()) return absl::OkStatus();
     RETURN_IF_ERROR(Decide(checkpoint, device, manifest));
     if (is_live_) return absl::OkStatus();  // gate.json has what was decided before it was
     const std::string record = GateRecordJson(manifest->rejected, live_, records_);
@@ -282,7 +284,8 @@ std::string CheckpointFolder(const Recipe& recipe) { return recipe.output + "/ch
 // The weights in CheckpointFolder, judged.
 absl::StatusOr<model::Manifest> Judge(const Recipe& recipe, const RunInputs& inputs,
                                       const model::Llava& model, const Progress& progress,
-                                      const std::function<void(const std::string&)>& on_message) {
+                                      const std::function<void(const std::string&)>& on_message,
+                                      const std::string& rejected) {
   const std::string checkpoint = CheckpointFolder(recipe);
   std::error_code error;
   fs::remove_all(checkpoint, error);
@@ -293,6 +296,7 @@ absl::StatusOr<model::Manifest> Judge(const Recipe& recipe, const RunInputs& inp
   manifest.parent = inputs.parent;
   manifest.step = progress.total_steps;
   manifest.selection = absl::StrJoin(progress.kept_weights, "; ");
+  manifest.rejected = rejected;
   Gate gate(recipe, on_message);
   RETURN_IF_ERROR(gate.Judge(checkpoint, progress.total_steps, model.device(), &manifest));
   return manifest;
@@ -335,7 +339,7 @@ absl::StatusOr<FinishedRun> JudgeRun(const Recipe& recipe, const RunInputs& inpu
                                      const model::Llava& model, const Progress& progress,
                                      const std::function<void(const std::string&)>& on_message) {
   ASSIGN_OR_RETURN(const model::Manifest manifest,
-                   Judge(recipe, inputs, model, progress, on_message));
+                   Judge(recipe, inputs, model, progress, on_message, ""));
   return FinishedRun{"", "", manifest.rejected};
 }
 
@@ -344,8 +348,8 @@ absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& in
                                        const std::function<void(const std::string&)>& on_message,
                                        const std::string& rejected) {
   const std::string checkpoint = CheckpointFolder(recipe);
-  ASSIGN_OR_RETURN(model::Manifest manifest, Judge(recipe, inputs, model, progress, on_message));
-  if (manifest.rejected.empty()) manifest.rejected = rejected;
+  ASSIGN_OR_RETURN(model::Manifest manifest,
+                   Judge(recipe, inputs, model, progress, on_message, rejected));
   FinishedRun finished{"", "", manifest.rejected};
   if (finished.rejected.empty() || recipe.keep_rejected) {
     RealFiles files;

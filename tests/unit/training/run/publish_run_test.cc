@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "model/checkpoint/manifest.h"
 #include "model/image/preprocess.h"
 #include "tests/support/temp_dir.h"
@@ -140,6 +141,8 @@ TEST_F(PublishRunTest, WhatDoesNotReachItsSharesIsKeptButNotTheLatest) {
 // The version that it was compared with may be gone by now.
 TEST_F(PublishRunTest, AVerdictThatWasGivenBeforeStands) {
   const FinishedRun good = Publish(1);
+  recipe_.evaluation.scenes = {.count = 2, .seed = 7, .level = "one", .turns = 2};
+  std::ofstream(recipe_.output + "/gate.json") << "as it was heard";
   Progress progress;
   progress.total_steps = 2;
   const auto published = PublishRun(
@@ -147,7 +150,10 @@ TEST_F(PublishRunTest, AVerdictThatWasGivenBeforeStands) {
   ASSERT_TRUE(published.ok()) << published.status();
   EXPECT_EQ(published->rejected, "worse by 10 points");
   EXPECT_EQ(LatestVersion(recipe_.publish)->version, good.version);
-  EXPECT_EQ(model::ReadManifest(published->dir)->manifest.rejected, "worse by 10 points");
+  const auto manifest = model::ReadManifest(published->dir)->manifest;
+  EXPECT_EQ(manifest.rejected, "worse by 10 points");
+  EXPECT_EQ(manifest.evaluations.size(), 1u);
+  EXPECT_EQ(*ReadFile(recipe_.output + "/gate.json", 1000), "as it was heard");
 }
 
 TEST_F(PublishRunTest, TheLiveVersionIsAskedTheSameQuestions) {
