@@ -23,7 +23,8 @@ namespace llava::training {
 // The version becomes the latest when every exam's required shares are reached and it is not worse
 // than the live version (LiveVersion(recipe.publish)), which is asked the same questions.
 // Else FinishedRun::rejected says why: it is published beside the others, `latest` stays, or (with
-// `on_fail: drop`) nothing is published and `version` is "".
+// `on_fail: drop`) nothing is published and `version` is "". A `rejected` that is not empty is a
+// verdict of before, which stands: the new version alone is asked, and gate.json is left as it is.
 //
 // Idempotent, and may be ended at any moment: answers that were given are not asked for again.
 absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
