@@ -115,7 +115,7 @@ absl::StatusOr<Pipeline::Command> Pipeline::CommandOf(const std::string& step, c
   // What the exam rejects is kept beside the others by `run`, or dropped, as the recipe says. The
   // verdict stands: the version that it was compared with may have been taken back since.
   Command command = until("publish");
-  command.insert(command.end(), {"--rejected", VerdictOf(steps.at("evaluate"))});
+  command.push_back(absl::StrCat("--rejected=", VerdictOf(steps.at("evaluate"))));
   return command;
 }
 
