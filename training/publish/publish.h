@@ -41,9 +41,7 @@ using BeforeVisible = std::function<absl::Status(const PublishedVersion& version
 absl::StatusOr<PublishedVersion> Publish(
     const std::string& root, model::Manifest manifest, const WriteCheckpoint& write,
     FileLayer& files,
-    const BeforeVisible& before_visible = [](const PublishedVersion&) {
-      return absl::OkStatus();
-    });
+    const BeforeVisible& before_visible = [](const PublishedVersion&) { return absl::OkStatus(); });
 
 // What `root`/latest names; NOT_FOUND before the first version.
 absl::StatusOr<PublishedVersion> LatestVersion(const std::string& root);

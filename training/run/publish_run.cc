@@ -367,8 +367,8 @@ absl::StatusOr<FinishedRun> JudgeRun(const Recipe& recipe, const RunInputs& inpu
 absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
                                        const model::Llava& model, const Progress& progress,
                                        const PublishRunOptions& options) {
-  ASSIGN_OR_RETURN(model::Manifest manifest, Judge(recipe, inputs, model, progress,
-                                                   options.on_message, options.rejected));
+  ASSIGN_OR_RETURN(model::Manifest manifest,
+                   Judge(recipe, inputs, model, progress, options.on_message, options.rejected));
   FinishedRun finished{"", "", manifest.rejected};
   if (finished.rejected.empty() || recipe.keep_rejected) {
     RETURN_IF_ERROR(MakeVisible(recipe, std::move(manifest), options.before_visible, &finished));

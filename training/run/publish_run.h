@@ -26,8 +26,8 @@ struct PublishRunOptions {
 
 // Saves the weights in bf16 beside the run's state, asks them what the recipe's `evaluate` section
 // says, publishes them in recipe.publish, and records that in output/finished.json. Old versions
-// beyond recipe.keep_published are deleted then. What the manifest says of model and data is what `inputs` say. `progress`: where
-// training has come to.
+// beyond recipe.keep_published are deleted then. What the manifest says of model and data is what
+// `inputs` say. `progress`: where training has come to.
 //
 // The version becomes the latest when every exam's required shares are reached and it is not worse
 // than the live version (LiveVersion(recipe.publish)), which is asked the same questions.

@@ -217,8 +217,8 @@ absl::StatusOr<FinishedRun> RunOnRank(const Recipe& recipe, const Clock& clock,
                                                : absl::StrCat("rejected: ", judged.rejected));
     return judged;
   }
-  const PublishRunOptions publish{
-      options.on_message, [&options] { options.on_critical(true); }, options.rejected};
+  const PublishRunOptions publish{options.on_message, [&options] { options.on_critical(true); },
+                                  options.rejected};
   ASSIGN_OR_RETURN(const FinishedRun finished,
                    PublishRun(run.recipe, run.inputs, *model, progress, publish));
   Say(finished, options);

@@ -139,8 +139,8 @@ absl::StatusOr<FinishedRun> ReadEnd(const std::string& path) {
 }
 
 absl::Status WriteEnd(const FinishedRun& end, const std::string& path) {
-  return WriteRecord(
-      path, {{"version", end.version}, {"dir", end.dir}, {"rejected", end.rejected}});
+  return WriteRecord(path,
+                     {{"version", end.version}, {"dir", end.dir}, {"rejected", end.rejected}});
 }
 
 absl::Status Remove(const std::string& path) {

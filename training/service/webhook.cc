@@ -108,8 +108,13 @@ absl::Status Webhook::Attempt(const WebhookMessage& message) {
   ASSIGN_OR_RETURN(const std::string token, Token(options_));
   const std::string authorization = token.empty() ? "" : absl::StrCat("Bearer ", token);
   const std::string nothing;  // behind the URL's own path
-  const HttpPost post{nothing, message.body,     authorization,
-                      false,   options_.timeout, clock_.Now() + options_.timeout};
+  const HttpPost post{.user_agent = "llava-train",
+                      .path = nothing,
+                      .body = message.body,
+                      .authorization = authorization,
+                      .allow_public = false,
+                      .idle = options_.timeout,
+                      .deadline = clock_.Now() + options_.timeout};
   asio::ssl::context tls = ClientTls();
   std::optional<HttpResult> result;
   asio::io_context context;  // goes first: what is left of the exchange uses the others
