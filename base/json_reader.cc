@@ -4,9 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
@@ -69,21 +67,6 @@ absl::StatusOr<boost::json::object> ParseJsonObject(std::string_view text, std::
 absl::StatusOr<boost::json::object> ReadJsonObject(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxJsonBytes));
   return ParseJsonObject(text, path);
-}
-
-absl::StatusOr<std::vector<boost::json::object>> ReadJsonLines(const std::string& path,
-                                                               std::size_t max_bytes) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, max_bytes));
-  std::vector<boost::json::object> objects;
-  std::int64_t number = 0;
-  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    ++number;
-    if (absl::StripAsciiWhitespace(line).empty()) continue;
-    ASSIGN_OR_RETURN(boost::json::object object,
-                     ParseJsonObject(StdView(line), absl::StrCat(path, ":", number)));
-    objects.push_back(std::move(object));
-  }
-  return objects;
 }
 
 JsonReader::JsonReader(std::string file, const boost::json::object& object)

@@ -29,11 +29,6 @@ absl::StatusOr<boost::json::object> ParseJsonObject(std::string_view text, std::
 // The same of a file of at most 64 MiB; also the errors of ReadFile (base/file.h).
 absl::StatusOr<boost::json::object> ReadJsonObject(const std::string& path);
 
-// Of a file of JSON lines: the object of each line that is not blank. kInvalidArgument names file
-// and line; also the errors of ReadFile.
-absl::StatusOr<std::vector<boost::json::object>> ReadJsonLines(const std::string& path,
-                                                               std::size_t max_bytes);
-
 // A view of one object whose getters check type and range. A missing key and an explicit null both
 // mean the default, as in Hugging Face configurations. The first error is kept (shared with the
 // readers of nested objects) and every getter then returns its default, so that a caller reads all

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
+#include "training/data/json_lines.h"
 #include "training/data/scenes/write.h"
 
 namespace llava::training {

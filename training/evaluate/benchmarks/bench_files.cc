@@ -13,6 +13,7 @@
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "training/data/json_lines.h"
 
 namespace llava::training {
 namespace {
