@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/http/client_tls.h"
 #include "base/http/http_exchange.h"
 #include "base/rng.h"
 #include "base/status_macros.h"

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/http/client_tls.h"
 #include "base/status_macros.h"
 #include "training/endpoint/endpoint_options.h"
 
