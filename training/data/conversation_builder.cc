@@ -30,6 +30,17 @@ void Truncate(std::int64_t max_length, Sample* sample) {
   sample->images.resize(sample->image_spans.size());
 }
 
+// Behind its sliding window or the scaling of its positions a model is not computed as it was made:
+// what stands there would teach something else. Says so, or "".
+std::string BoundLength(const model::TextConfig& text, std::int64_t* max_length) {
+  const bool is_bound = text.context_bound != model::ContextBound::kPositions;
+  if (!is_bound || *max_length <= text.max_positions) return "";
+  *max_length = text.max_positions;
+  return absl::StrCat("samples are cut at ", text.max_positions,
+                      " tokens, where the model's context ends: ",
+                      AbslView(model::ContextBoundText(text.context_bound)));
+}
+
 std::vector<model::ImageLayout> LayoutsOf(const std::vector<SampleImage>& images) {
   std::vector<model::ImageLayout> layouts;
   for (const SampleImage& image : images) layouts.push_back(image.layout);
@@ -147,8 +158,11 @@ absl::StatusOr<ConversationBuilder> ConversationBuilder::Make(const std::string&
         absl::StrCat("max_length is ", options.max_length, ", expected at least 2"));
   }
   if (options.aspect.has_value()) preprocess.aspect = *options.aspect;
+  ConversationOptions bounded = options;
+  const std::string cut = BoundLength(config.text, &bounded.max_length);
+  if (!cut.empty()) warnings.push_back(cut);
   ConversationBuilder builder(std::move(config), std::move(tokenizer), std::move(chat_template),
-                              preprocess, options);
+                              preprocess, std::move(bounded));
   builder.warnings_ = std::move(warnings);
   return builder;
 }

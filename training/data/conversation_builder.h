@@ -32,8 +32,10 @@ absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name);
 struct ConversationOptions {
   std::string images_dir = {};
   std::string chat_template = "v1";  // see TrainingTemplate, or kServingTemplate
-  std::int64_t max_length = 2048;    // tokens of a sample, images expanded
-  bool split_turns = false;          // every question with the row's images is a sample of its own
+  // Tokens of a sample, images expanded; no more than a model with a sliding window or a scaling of
+  // positions can be computed for.
+  std::int64_t max_length = 2048;
+  bool split_turns = false;  // every question with the row's images is a sample of its own
   std::optional<model::ImageAspect> aspect = std::nullopt;  // nothing: as the checkpoint says
   model::ImageLimits limits = {};
   std::shared_ptr<PictureRecord> pictures = nullptr;  // asked about each picture that is read
@@ -56,7 +58,8 @@ class ConversationBuilder : public SampleBuilder {
 
   const model::LlavaConfig& config() const { return config_; }
   const model::Tokenizer& tokenizer() const { return tokenizer_; }
-  // About the checkpoint's tokenizer, see Tokenizer::BeyondEmbedding.
+  // About the checkpoint's tokenizer (Tokenizer::BeyondEmbedding), and samples that are cut sooner
+  // than `max_length` says.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:

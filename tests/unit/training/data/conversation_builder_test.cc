@@ -1,9 +1,12 @@
 #include "training/data/conversation_builder.h"
 
 #include <algorithm>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 #include <filesystem>
 #include <fstream>
 
+#include "base/json_reader.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/text/prompt.h"
@@ -211,6 +214,24 @@ TEST(ConversationBuilderTest, TruncatesAfterExpansion) {
     EXPECT_EQ(batch.stats.truncated, length < size ? 1 : 0);
     EXPECT_EQ(batch.stats.masked, length <= inside ? 1 : 0);
   }
+}
+
+TEST(ConversationBuilderTest, NothingStandsBehindASlidingWindow) {
+  const test::TempDir dir;
+  std::filesystem::copy(kCheckpoint, dir.path());
+  boost::json::object config = *ReadJsonObject(dir.path() + "/config.json");
+  boost::json::object& text = config.at("text_config").as_object();
+  text["model_type"] = "mistral";
+  text["sliding_window"] = 30;
+  std::ofstream(dir.path() + "/config.json") << boost::json::serialize(config);
+  Row row{"t", {}, {{Speaker::kHuman, "What?"}, {Speaker::kGpt, "Yes"}}};
+  for (int i = 0; i < 40; ++i) row.turns[1].text += " and yes";
+  const auto builder = ConversationBuilder::Make(dir.path(), "", {.max_length = 100});
+  ASSERT_TRUE(builder.ok()) << builder.status();
+  EXPECT_THAT(builder->warnings(), ElementsAre(HasSubstr("samples are cut at 30 tokens")));
+  EXPECT_EQ((*builder->Build(row))[0].ids.size(), 30u);
+  const auto shorter = ConversationBuilder::Make(dir.path(), "", {.max_length = 20});
+  EXPECT_TRUE(shorter->warnings().empty());
 }
 
 TEST(ConversationBuilderTest, TakesTextOnlyRowsAndPlainCaptions) {
