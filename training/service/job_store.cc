@@ -259,12 +259,12 @@ absl::StatusOr<std::optional<Job>> JobStore::FindFingerprint(const std::string& 
   return std::optional<Job>(std::move(jobs[0]));
 }
 
-absl::StatusOr<std::map<std::string, StepRecord>> JobStore::Steps(std::int64_t job) {
+absl::StatusOr<StepRecords> JobStore::Steps(std::int64_t job) {
   MutexLock lock(&mutex_);
   Statement statement(database_,
                       "SELECT name, state, began_ms, ended_ms, message FROM steps WHERE job = ?");
   statement.Bind({job});
-  std::map<std::string, StepRecord> steps;
+  StepRecords steps;
   for (;;) {
     ASSIGN_OR_RETURN(const bool row, statement.Step());
     if (!row) return steps;
