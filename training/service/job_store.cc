@@ -159,6 +159,9 @@ absl::StatusOr<std::unique_ptr<JobStore>> JobStore::Open(const std::string& path
       sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
   std::unique_ptr<JobStore> store(new JobStore(database));
   if (code == SQLITE_OK) code = sqlite3_exec(database, kSchema, nullptr, nullptr, nullptr);
+  if (code == SQLITE_BUSY) {
+    return absl::UnavailableError(absl::StrCat(path, ": another process works with it"));
+  }
   if (code != SQLITE_OK) return Annotate(SqlError(database, code), path);
   const absl::Status migrated = Migrate(database);
   if (!migrated.ok()) return Annotate(migrated, path);
