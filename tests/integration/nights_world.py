@@ -120,6 +120,10 @@ class World:
         (self.folder / "contexts.jsonl").write_text("".join(json.dumps(
             {"id": row["id"], "image": row["image"], "captions": [f"Flag {number} of {row['conversations'][1]['value']}."],
              "instances": []}) + "\n" for number, row in enumerate(rows)))
+        self.write_endpoint(url)
+
+    def write_endpoint(self, url):
+        """The same rows are to be made by another service."""
         (self.folder / "plan.yaml").write_text(PLAN % {"folder": self.folder, "url": url})
 
     def start(self):

@@ -124,8 +124,8 @@ TEST_F(PipelineTest, AJudgeThatIsDownMeansNothingIsPublished) {
   PassUntil(judge);
   EXPECT_EQ(End(75, "no connection"), "gate: no connection");
   EXPECT_EQ(Next(), judge);
-  EXPECT_EQ(End(1, "--require total=80 is not reached"), "");
-  EXPECT_EQ(Next(), "end 6 --require total=80 is not reached");
+  EXPECT_EQ(End(1, "--require total=0.8 is not reached"), "");
+  EXPECT_EQ(Next(), "end 6 --require total=0.8 is not reached");
   EXPECT_EQ(StateOf("publish"), StepState::kSkipped);
 }
 
