@@ -14,11 +14,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/http/client_tls.h"
+#include "base/http/http_exchange.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "client/exit_code.h"
 #include "client/replay/replay.h"
-#include "training/endpoint/http_exchange.h"
 
 namespace llava::client {
 namespace {
@@ -37,35 +38,32 @@ struct Arguments {
 };
 
 absl::StatusOr<asio::ssl::context> TlsOf(const std::string& ca) {
-  asio::ssl::context tls(asio::ssl::context::tls_client);
+  asio::ssl::context tls = ClientTls();
   boost::system::error_code error;
-  tls.set_default_verify_paths(error);
   if (!ca.empty()) tls.load_verify_file(ca, error);
-  if (!ca.empty() && error) {
-    return absl::InvalidArgumentError(absl::StrCat(ca, ": ", error.message()));
-  }
-  tls.set_verify_mode(asio::ssl::verify_peer);
+  if (error) return absl::InvalidArgumentError(absl::StrCat(ca, ": ", error.message()));
   return tls;
 }
 
 // The JSON of a 200. UNAVAILABLE: no answer came; FAILED_PRECONDITION: the server refuses it.
 absl::StatusOr<json::object> Ask(const Arguments& arguments, const std::string& body) {
-  ASSIGN_OR_RETURN(const training::HttpTarget target, training::ParseTarget(arguments.http));
+  ASSIGN_OR_RETURN(const HttpTarget target, ParseTarget(arguments.http));
   ASSIGN_OR_RETURN(asio::ssl::context tls, TlsOf(arguments.ca));
   const RealClock clock;
   const std::string authorization = arguments.token.empty() ? "" : "Bearer " + arguments.token;
   const std::string path = "/chat/completions";
-  const training::HttpPost post{.path = path,
-                                .body = body,
-                                .authorization = authorization,
-                                .idle = kLongest,
-                                .deadline = clock.Now() + kLongest};
-  training::HttpResult result;
+  const HttpPost post{.user_agent = "llava",
+                      .path = path,
+                      .body = body,
+                      .authorization = authorization,
+                      .idle = kLongest,
+                      .deadline = clock.Now() + kLongest};
+  HttpResult result;
   asio::io_context context;
   asio::co_spawn(
       context,
       [&]() -> asio::awaitable<void> {
-        result = co_await training::PostOnce(context.get_executor(), &tls, &target, &post, &clock);
+        result = co_await PostOnce(context.get_executor(), &tls, &target, &post, &clock);
       },
       asio::detached);
   context.run();

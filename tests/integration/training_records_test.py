@@ -224,6 +224,27 @@ class RecordsTest(unittest.TestCase):
         self.assertEqual(self.run_to_end()[0], 3)  # said again, done nothing
         self.assertEqual(len(self.versions()), 2)
 
+    def test_a_run_that_was_killed_before_its_record_knows_its_version(self):
+        self.write_recipe(steps=1)
+        self.assertEqual(self.run_to_end()[0], 0)
+        version = self.latest()
+        record = self.folder / "run" / "finished.json"
+        self.assertFalse((self.folder / "run" / "publishing.json").exists())
+        record.rename(self.folder / "run" / "publishing.json")
+        code, steps, errors = self.run_to_end()
+        self.assertEqual((code, steps, self.versions()), (0, [], [version]), errors)
+        self.assertIn("this run has finished", errors)
+        self.assertEqual(json.loads(record.read_text())["version"], digest(version / "manifest.json"))
+
+    def test_a_verdict_of_before_stands(self):
+        self.write_recipe(steps=1)
+        code, _, errors = self.run_to_end("--until", "evaluate")
+        self.assertEqual((code, self.versions()), (0, []), errors)
+        code, _, errors = self.run_to_end("--rejected=-3 points against the live version")
+        self.assertEqual((code, len(self.versions())), (3, 1), errors)
+        self.assertEqual(self.manifest(self.versions()[0])["rejected"], "-3 points against the live version")
+        self.assertFalse((self.folder / "run" / "published" / "latest").exists())
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/http/http_exchange.h"
 #include "base/status_macros.h"
 #include "training/commands/evaluate_options.h"
 #include "training/commands/local_server.h"
 #include "training/commands/record_evaluation.h"
-#include "training/endpoint/http_exchange.h"
 
 namespace llava::training {
 namespace {

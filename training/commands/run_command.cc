@@ -28,7 +28,7 @@ constexpr int kInterrupted = 75;  // EX_TEMPFAIL: run it again and it goes on
 constexpr int kRejected = 3;  // trained and kept, but not good enough to become the latest
 
 volatile std::sig_atomic_t stop_requested = 0;
-volatile std::sig_atomic_t in_steps = 0;
+volatile std::sig_atomic_t is_critical = 0;
 
 // What was written so far is found by the next run.
 void EndNow() {
@@ -38,10 +38,10 @@ void EndNow() {
   ::_exit(kInterrupted);
 }
 
-// Between steps there is nothing to save.
+// Where nothing is critical, nothing is lost.
 void RequestStop(int /*signal*/) {
   stop_requested = 1;
-  if (in_steps == 0) EndNow();
+  if (is_critical == 0) EndNow();
 }
 
 // One line that is written over: for a person at a terminal.
@@ -115,8 +115,8 @@ absl::StatusOr<FinishedRun> Run(const Arguments& arguments) {
   const RealClock clock;
   options.accept_changed_data = arguments.accept_changed_data;
   options.accept_changed_code = arguments.accept_changed_code;
-  options.on_steps = [](bool begin) {
-    in_steps = begin ? 1 : 0;
+  options.on_critical = [](bool begin) {
+    is_critical = begin ? 1 : 0;
     if (!begin && stop_requested != 0) EndNow();  // asked for while a stage's end was saved
   };
   return RunRecipe(recipe, clock, options);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/http/http_exchange.h"
 
 namespace llava::training {
 
@@ -38,16 +39,6 @@ struct Attempt {
   std::string message;  // when not: one line, for a person
   std::optional<Duration> retry_after;
   bool paid = false;  // the service may have counted its tokens
-};
-
-// The parts of an HTTP answer that matter.
-struct HttpAnswer {
-  int status = 0;
-  std::string retry_after{};       // the headers' values; empty when there is none
-  std::string rate_limit_reset{};  // of x-ratelimit-reset-requests or -tokens
-  std::string content_encoding{};
-  std::string location{};
-  std::string body{};
 };
 
 // What an answer is judged by.

@@ -13,9 +13,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/http/client_tls.h"
+#include "base/http/http_exchange.h"
 #include "base/rng.h"
 #include "base/status_macros.h"
-#include "training/endpoint/http_exchange.h"
 #include "training/endpoint/pace.h"
 
 namespace llava::training {
@@ -191,12 +192,13 @@ class Endpoint::Parts {
   }
 
   awaitable<Attempt> Send(Job* job, const Question& question) {
-    const HttpPost post{question.path,
-                        question.body,
-                        authorization_,
-                        options_.allow_plain,
-                        FromSeconds(options_.idle_seconds),
-                        clock_->Now() + FromSeconds(options_.total_seconds)};
+    const HttpPost post{.user_agent = "llava-train",
+                        .path = question.path,
+                        .body = question.body,
+                        .authorization = authorization_,
+                        .allow_public = options_.allow_plain,
+                        .idle = FromSeconds(options_.idle_seconds),
+                        .deadline = clock_->Now() + FromSeconds(options_.total_seconds)};
     const HttpResult result = co_await PostOnce(job->executor, &tls_, &target_, &post, clock_);
     if (result.failure.status.ok()) {
       const AskedFor asked{options_.model, options_.any_model, question.worst.prompt,

@@ -12,11 +12,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
-#include "base/utf8_stream.h"
+#include "training/data/json_lines.h"
 #include "training/data/scenes/write.h"
 
 namespace llava::training {
@@ -39,22 +38,8 @@ absl::StatusOr<json::object> ReadObject(const std::string& file) {
   return std::move(value->as_object());
 }
 
-absl::StatusOr<std::vector<json::object>> ReadLines(const std::string& file) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(file, kMaxFileBytes));
-  std::vector<json::object> objects;
-  std::int64_t number = 0;
-  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    ++number;
-    if (absl::StripAsciiWhitespace(line).empty()) continue;
-    ASSIGN_OR_RETURN(json::object object,
-                     ParseJsonObject(StdView(line), absl::StrCat(file, ":", number)));
-    objects.push_back(std::move(object));
-  }
-  return objects;
-}
-
 absl::StatusOr<std::vector<PictureContext>> ReadContexts(const std::string& file) {
-  ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadLines(file));
+  ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadJsonLines(file, kMaxFileBytes));
   std::vector<PictureContext> contexts;
   for (const json::object& line : lines) {
     ASSIGN_OR_RETURN(PictureContext context, ParsePictureContext(line, file));
@@ -74,7 +59,7 @@ absl::StatusOr<std::vector<PictureContext>> DrawScenes(const GenerateSource& sou
     RETURN_IF_ERROR(scenes::WriteScenes(options, folder));
   }
   const std::string file = folder + "/scenes.jsonl";
-  ASSIGN_OR_RETURN(std::vector<json::object> lines, ReadLines(file));
+  ASSIGN_OR_RETURN(std::vector<json::object> lines, ReadJsonLines(file, kMaxFileBytes));
   std::vector<PictureContext> contexts;
   for (json::object& line : lines) {
     json::array instances;

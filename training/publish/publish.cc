@@ -146,6 +146,20 @@ absl::StatusOr<PublishedVersion> LatestVersion(const std::string& root) {
   return PublishedVersion{read.version, dir};
 }
 
+namespace {
+
+// The versions that `latest` has named: a server that took it back answers with one of them.
+absl::StatusOr<std::vector<PublishedVersion>> UpToLatest(const std::string& root) {
+  ASSIGN_OR_RETURN(const PublishedVersion latest, LatestVersion(root));
+  ASSIGN_OR_RETURN(std::vector<PublishedVersion> versions, ListVersions(root));
+  const auto after = std::find_if(versions.begin(), versions.end(),
+                                  [&](const auto& other) { return other.dir == latest.dir; });
+  if (after != versions.end()) versions.erase(after + 1, versions.end());
+  return versions;
+}
+
+}  // namespace
+
 std::optional<std::string> RollbackNote(const std::string& root, const std::string& version) {
   auto note = ReadFile(absl::StrCat(root, kRolledBack, "/", version), kMaxNoteBytes);
   if (note.ok()) return *std::move(note);
@@ -154,19 +168,22 @@ std::optional<std::string> RollbackNote(const std::string& root, const std::stri
 }
 
 absl::StatusOr<PublishedVersion> LiveVersion(const std::string& root) {
-  ASSIGN_OR_RETURN(const PublishedVersion latest, LatestVersion(root));
-  ASSIGN_OR_RETURN(std::vector<PublishedVersion> versions, ListVersions(root));
-  const auto after = std::find_if(versions.begin(), versions.end(),
-                                  [&](const auto& other) { return other.dir == latest.dir; });
-  if (after != versions.end()) versions.erase(after + 1, versions.end());
+  ASSIGN_OR_RETURN(const std::vector<PublishedVersion> versions, UpToLatest(root));
   for (auto version = versions.rbegin(); version != versions.rend(); ++version) {
     if (!RollbackNote(root, version->version)) return *version;
   }
   return absl::NotFoundError(absl::StrCat(root, ": all its versions were taken back"));
 }
 
+absl::StatusOr<bool> HasBeenLatest(const std::string& root, const std::string& version) {
+  ASSIGN_OR_RETURN(const std::vector<PublishedVersion> versions, UpToLatest(root));
+  return std::any_of(versions.begin(), versions.end(),
+                     [&](const auto& other) { return other.version == version; });
+}
+
 absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifest manifest,
-                                         const WriteCheckpoint& write, FileLayer& files) {
+                                         const WriteCheckpoint& write, FileLayer& files,
+                                         const BeforeVisible& before_visible) {
   RETURN_IF_ERROR(files.MakeFolder(root));
   ASSIGN_OR_RETURN(const RootLock lock, RootLock::Take(root));
   const std::string staging = root + kStaging;
@@ -179,10 +196,14 @@ absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifes
     number = std::max(number, NumberOf(fs::path(other.dir).filename().string()));
     if (other.version == version) published.dir = other.dir;
   }
-  if (!rejected.empty()) RETURN_IF_ERROR(NoteRejection(root, version, rejected, files));
-  if (published.dir.empty()) {
+  const bool is_new = published.dir.empty();
+  if (is_new) {
     published.dir =
         absl::StrFormat("%s/v%06d-%s", root, number + 1, version.substr(0, kNameDigits));
+    RETURN_IF_ERROR(before_visible(published));
+  }
+  if (!rejected.empty()) RETURN_IF_ERROR(NoteRejection(root, version, rejected, files));
+  if (is_new) {
     RETURN_IF_ERROR(files.RemoveAll(published.dir));  // incomplete: ListVersions passed over it
     RETURN_IF_ERROR(files.Rename(staging, published.dir));
     RETURN_IF_ERROR(files.SyncFolder(root));

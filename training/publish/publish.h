@@ -29,13 +29,19 @@ struct PublishedVersion {
 // Writes the checkpoint's files (and probe images) into the empty folder `dir`.
 using WriteCheckpoint = std::function<absl::Status(const std::string& dir)>;
 
+// Told of a new version that is complete on the disk, before anybody else can see it. An error
+// leaves everything as it was.
+using BeforeVisible = std::function<absl::Status(const PublishedVersion& version)>;
+
 // `manifest.files` is filled in here. Publishing what is already there only moves `latest`. A
 // manifest that says why it is `rejected` leaves `latest` where it is, and a note beside the
 // versions (ROOT/.rolled-back/VERSION) tells servers not to take that version by themselves.
 // UNAVAILABLE: another publisher is at work in `root`; or the first error of a file operation or of
 // `write`, after which the old state stands.
-absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifest manifest,
-                                         const WriteCheckpoint& write, FileLayer& files);
+absl::StatusOr<PublishedVersion> Publish(
+    const std::string& root, model::Manifest manifest, const WriteCheckpoint& write,
+    FileLayer& files,
+    const BeforeVisible& before_visible = [](const PublishedVersion&) { return absl::OkStatus(); });
 
 // What `root`/latest names; NOT_FOUND before the first version.
 absl::StatusOr<PublishedVersion> LatestVersion(const std::string& root);
@@ -46,6 +52,9 @@ std::optional<std::string> RollbackNote(const std::string& root, const std::stri
 // What servers answer with: the latest, or when that was taken back, the newest version before it
 // that was not. NOT_FOUND: there is none.
 absl::StatusOr<PublishedVersion> LiveVersion(const std::string& root);
+
+// Whether `version` is there, and `latest` names it or one that was published after it.
+absl::StatusOr<bool> HasBeenLatest(const std::string& root, const std::string& version);
 
 // All complete versions, oldest first.
 absl::StatusOr<std::vector<PublishedVersion>> ListVersions(const std::string& root);

@@ -10,8 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
+#include "model/checkpoint/manifest.h"
 #include "training/data/picture_record.h"
 #include "training/optim/state_store.h"
+#include "training/publish/publish.h"
 
 namespace llava::training {
 namespace {
@@ -94,9 +96,27 @@ class Opener {
     RETURN_IF_ERROR(was.status());
     was_ = *std::move(was);
     absl::StatusOr<FinishedRun> finished = ReadFinishedRun(run_.recipe.output);
+    if (absl::IsNotFound(finished.status())) finished = RecordWhatIsPublished();
     if (finished.ok()) return OpenFinished(*std::move(finished));
     if (!absl::IsNotFound(finished.status())) return finished.status();
     return GoOn();
+  }
+
+  // The record of a run that was killed when servers saw its version already. NOT_FOUND: they have
+  // not seen it, or it was deleted since.
+  absl::StatusOr<FinishedRun> RecordWhatIsPublished() const {
+    const std::string& folder = run_.recipe.output;
+    ASSIGN_OR_RETURN(FinishedRun coming, ReadPublishingRun(folder));
+    const auto read = model::ReadManifest(coming.dir);
+    if (!read.ok() || read->version != coming.version) {
+      return absl::NotFoundError(absl::StrCat(coming.dir, ": is not the version of this run"));
+    }
+    if (coming.rejected.empty()) {
+      ASSIGN_OR_RETURN(const bool seen, HasBeenLatest(run_.recipe.publish, coming.version));
+      if (!seen) return absl::NotFoundError(absl::StrCat(coming.dir, ": was not the latest yet"));
+    }
+    RETURN_IF_ERROR(WriteFinishedRun(coming, folder));
+    return coming;
   }
 
   absl::Status Begin() {
@@ -228,7 +248,7 @@ class Opener {
       run_.finished = std::move(finished);
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(Remove(folder + "/finished.json"));
+    RETURN_IF_ERROR(ForgetFinishedRun(folder));
     return GoOn();
   }
 

@@ -239,14 +239,17 @@ absl::Status MoveInto(const std::string& checkpoint, const std::string& dir) {
   return absl::OkStatus();
 }
 
-absl::Status DeleteOld(const Recipe& recipe, FileLayer& files,
-                       const std::function<void(const std::string&)>& on_message) {
-  if (recipe.keep_published == 0) return absl::OkStatus();
-  ASSIGN_OR_RETURN(
-      const std::vector<std::string> deleted,
-      DeleteOldVersions(recipe.publish, static_cast<int>(recipe.keep_published), files));
-  for (const std::string& dir : deleted) on_message(absl::StrCat("deleted ", dir));
-  return absl::OkStatus();
+// The new version is published whatever becomes of the old ones: the next run tries again.
+void DeleteOld(const Recipe& recipe, const std::function<void(const std::string&)>& on_message) {
+  if (recipe.keep_published == 0) return;
+  RealFiles files;
+  const auto deleted =
+      DeleteOldVersions(recipe.publish, static_cast<int>(recipe.keep_published), files);
+  if (!deleted.ok()) {
+    on_message(absl::StrCat("old versions were not deleted: ", MessageOf(deleted.status())));
+    return;
+  }
+  for (const std::string& dir : *deleted) on_message(absl::StrCat("deleted ", dir));
 }
 
 // The Jinja text of the template in which the model learned to converse; empty when that is the
@@ -280,6 +283,24 @@ absl::Status WriteTrainedAspect(const Recipe& recipe, const model::LlavaConfig& 
 }
 
 std::string CheckpointFolder(const Recipe& recipe) { return recipe.output + "/checkpoint"; }
+
+// Moves the weights in CheckpointFolder to the published versions; *finished learns which.
+absl::Status MakeVisible(const Recipe& recipe, model::Manifest manifest,
+                         const std::function<void()>& before_visible, FinishedRun* finished) {
+  const auto write = [&recipe](const std::string& dir) {
+    return MoveInto(CheckpointFolder(recipe), dir);
+  };
+  const auto record = [&](const PublishedVersion& coming) {
+    before_visible();
+    return WritePublishingRun({coming.version, coming.dir, finished->rejected}, recipe.output);
+  };
+  RealFiles files;
+  ASSIGN_OR_RETURN(const PublishedVersion published,
+                   Publish(recipe.publish, std::move(manifest), write, files, record));
+  finished->version = published.version;
+  finished->dir = published.dir;
+  return absl::OkStatus();
+}
 
 // The weights in CheckpointFolder, judged.
 absl::StatusOr<model::Manifest> Judge(const Recipe& recipe, const RunInputs& inputs,
@@ -345,23 +366,17 @@ absl::StatusOr<FinishedRun> JudgeRun(const Recipe& recipe, const RunInputs& inpu
 
 absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
                                        const model::Llava& model, const Progress& progress,
-                                       const std::function<void(const std::string&)>& on_message,
-                                       const std::string& rejected) {
-  const std::string checkpoint = CheckpointFolder(recipe);
+                                       const PublishRunOptions& options) {
   ASSIGN_OR_RETURN(model::Manifest manifest,
-                   Judge(recipe, inputs, model, progress, on_message, rejected));
+                   Judge(recipe, inputs, model, progress, options.on_message, options.rejected));
   FinishedRun finished{"", "", manifest.rejected};
   if (finished.rejected.empty() || recipe.keep_rejected) {
-    RealFiles files;
-    const auto write = [&checkpoint](const std::string& dir) { return MoveInto(checkpoint, dir); };
-    ASSIGN_OR_RETURN(const PublishedVersion published,
-                     Publish(recipe.publish, std::move(manifest), write, files));
-    finished.version = published.version;
-    finished.dir = published.dir;
-    if (finished.rejected.empty()) RETURN_IF_ERROR(DeleteOld(recipe, files, on_message));
+    RETURN_IF_ERROR(MakeVisible(recipe, std::move(manifest), options.before_visible, &finished));
   }
+  RETURN_IF_ERROR(WriteFinishedRun(finished, recipe.output));
+  if (finished.rejected.empty()) DeleteOld(recipe, options.on_message);
   std::error_code error;
-  fs::remove_all(checkpoint, error);  // what is left of it
+  fs::remove_all(CheckpointFolder(recipe), error);  // what is left of it
   return finished;
 }
 

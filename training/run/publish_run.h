@@ -15,22 +15,32 @@
 
 namespace llava::training {
 
+struct PublishRunOptions {
+  // Human-readable lines.
+  std::function<void(const std::string&)> on_message = [](const std::string&) {};
+  // From here until PublishRun returns, the process is better not ended: servers are about to see
+  // the version, and the run's record of it follows. It takes as long as some renames.
+  std::function<void()> before_visible = [] {};
+  std::string rejected = {};  // a verdict of before, which stands
+};
+
 // Saves the weights in bf16 beside the run's state, asks them what the recipe's `evaluate` section
-// says, and publishes them in recipe.publish, where old versions beyond recipe.keep_published are
-// deleted then. What the manifest says of model and data is what `inputs` say. `progress`: where
-// training has come to.
+// says, publishes them in recipe.publish, and records that in output/finished.json. Old versions
+// beyond recipe.keep_published are deleted then. What the manifest says of model and data is what
+// `inputs` say. `progress`: where training has come to.
 //
 // The version becomes the latest when every exam's required shares are reached and it is not worse
 // than the live version (LiveVersion(recipe.publish)), which is asked the same questions.
 // Else FinishedRun::rejected says why: it is published beside the others, `latest` stays, or (with
-// `on_fail: drop`) nothing is published and `version` is "". A `rejected` that is not empty is a
-// verdict of before, which stands: the new version alone is asked, and gate.json is left as it is.
+// `on_fail: drop`) nothing is published and `version` is "". With `options.rejected` the
+// new version alone is asked, and gate.json is left as it is.
 //
-// Idempotent, and may be ended at any moment: answers that were given are not asked for again.
+// Idempotent, and may be ended at any moment: answers that were given are not asked for again, and
+// output/publishing.json tells the run that goes on what servers see already
+// (training/run/opened_run.h).
 absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& inputs,
                                        const model::Llava& model, const Progress& progress,
-                                       const std::function<void(const std::string&)>& on_message,
-                                       const std::string& rejected = "");
+                                       const PublishRunOptions& options = {});
 
 // The same up to the gate's decision: nothing is published, `version` is "".
 absl::StatusOr<FinishedRun> JudgeRun(const Recipe& recipe, const RunInputs& inputs,

@@ -160,15 +160,15 @@ absl::StatusOr<Progress> Train(const OpenedRun& run, model::Llava& model, const 
   RunFolder folder(recipe.name, recipe.output, clock, options.on_message);
   TrainerHooks hooks;
   hooks.make_objective = [&](const StageOptions& stage, std::int64_t first_step) {
-    options.on_steps(false);  // opening data may take long, and nothing is lost by ending it
+    options.on_critical(false);  // opening data may take long, and nothing is lost by ending it
     absl::StatusOr<std::unique_ptr<Objective>> objective = data.Make(stage, first_step);
-    options.on_steps(true);
+    options.on_critical(true);
     return objective;
   };
   hooks.make_validation = [&](const StageOptions& stage) {
-    options.on_steps(false);
+    options.on_critical(false);
     absl::StatusOr<std::unique_ptr<Validation>> validation = data.MakeValidation(stage);
-    options.on_steps(true);
+    options.on_critical(true);
     return validation;
   };
   hooks.on_validation = [&](ValidationReport report) {
@@ -191,7 +191,7 @@ absl::StatusOr<Progress> Train(const OpenedRun& run, model::Llava& model, const 
   hooks.stop = options.stop;
   Trainer trainer(recipe, model, store, ranks, clock, std::move(hooks));
   const absl::Status trained = trainer.Run();
-  options.on_steps(false);
+  options.on_critical(false);
   if (ranks.is_first()) folder.DrawLoss();
   RETURN_IF_ERROR(trained);
   return trainer.progress();
@@ -217,9 +217,10 @@ absl::StatusOr<FinishedRun> RunOnRank(const Recipe& recipe, const Clock& clock,
                                                : absl::StrCat("rejected: ", judged.rejected));
     return judged;
   }
-  ASSIGN_OR_RETURN(const FinishedRun finished, PublishRun(run.recipe, run.inputs, *model, progress,
-                                                          options.on_message, options.rejected));
-  RETURN_IF_ERROR(WriteFinishedRun(finished, run.recipe.output));
+  const PublishRunOptions publish{options.on_message, [&options] { options.on_critical(true); },
+                                  options.rejected};
+  ASSIGN_OR_RETURN(const FinishedRun finished,
+                   PublishRun(run.recipe, run.inputs, *model, progress, publish));
   Say(finished, options);
   return finished;
 }

@@ -40,10 +40,12 @@ struct RunOptions {
   std::function<void(const std::string&)> on_message = [](const std::string&) {};
   // Asked after each step; true saves and ends with CANCELLED.
   std::function<bool()> stop = [] { return false; };
-  // True when steps begin, which want to be saved before the process ends; false when something
-  // else does (opening data, asking questions, publishing), which loses nothing when the process is
-  // ended in the middle of it. At first it is false. On the training thread.
-  std::function<void(bool)> on_steps = [](bool) {};
+  // True when something begins that wants to come to its own end before the process does: steps,
+  // which are saved when `stop` says so, and the moment in which servers see the version, whose
+  // record follows. False when something else does (opening data, asking questions), which loses
+  // nothing when the process is ended in the middle of it. At first it is false. On the training
+  // thread.
+  std::function<void(bool)> on_critical = [](bool) {};
   bool accept_changed_data = false;  // see OpenRunOptions
   bool accept_changed_code = false;
   RunUntil until = RunUntil::kPublished;

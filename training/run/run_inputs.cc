@@ -34,6 +34,7 @@ namespace json = boost::json;
 
 constexpr char kInputsFile[] = "/inputs.json";
 constexpr char kFinishedFile[] = "/finished.json";
+constexpr char kPublishingFile[] = "/publishing.json";
 constexpr std::size_t kMaxRecordBytes = std::size_t{256} << 20;
 constexpr std::size_t kPiece = std::size_t{1} << 20;
 
@@ -129,6 +130,23 @@ absl::Status WriteRecord(const std::string& path, const json::object& object) {
 
 std::string Text(const json::value& value, const char* key) {
   return json::value_to<std::string>(value.at(key));
+}
+
+absl::StatusOr<FinishedRun> ReadEnd(const std::string& path) {
+  return ReadRecord<FinishedRun>(path, [](const json::value& value) {
+    return FinishedRun{Text(value, "version"), Text(value, "dir"), Text(value, "rejected")};
+  });
+}
+
+absl::Status WriteEnd(const FinishedRun& end, const std::string& path) {
+  return WriteRecord(path,
+                     {{"version", end.version}, {"dir", end.dir}, {"rejected", end.rejected}});
+}
+
+absl::Status Remove(const std::string& path) {
+  std::error_code error;
+  fs::remove(path, error);
+  return error ? absl::ErrnoToStatus(error.value(), path) : absl::OkStatus();
 }
 
 }  // namespace
@@ -257,15 +275,25 @@ absl::Status WriteRunInputs(const RunInputs& inputs, const std::string& folder) 
 }
 
 absl::StatusOr<FinishedRun> ReadFinishedRun(const std::string& folder) {
-  return ReadRecord<FinishedRun>(folder + kFinishedFile, [](const json::value& value) {
-    return FinishedRun{Text(value, "version"), Text(value, "dir"), Text(value, "rejected")};
-  });
+  return ReadEnd(folder + kFinishedFile);
 }
 
 absl::Status WriteFinishedRun(const FinishedRun& finished, const std::string& folder) {
-  return WriteRecord(
-      folder + kFinishedFile,
-      {{"version", finished.version}, {"dir", finished.dir}, {"rejected", finished.rejected}});
+  RETURN_IF_ERROR(WriteEnd(finished, folder + kFinishedFile));
+  return Remove(folder + kPublishingFile);
+}
+
+absl::StatusOr<FinishedRun> ReadPublishingRun(const std::string& folder) {
+  return ReadEnd(folder + kPublishingFile);
+}
+
+absl::Status WritePublishingRun(const FinishedRun& coming, const std::string& folder) {
+  return WriteEnd(coming, folder + kPublishingFile);
+}
+
+absl::Status ForgetFinishedRun(const std::string& folder) {
+  RETURN_IF_ERROR(Remove(folder + kPublishingFile));
+  return Remove(folder + kFinishedFile);
 }
 
 }  // namespace llava::training

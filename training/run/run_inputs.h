@@ -78,7 +78,17 @@ struct FinishedRun {
 };
 
 absl::StatusOr<FinishedRun> ReadFinishedRun(const std::string& folder);
+
+// From then on there is no publishing.json.
 absl::Status WriteFinishedRun(const FinishedRun& finished, const std::string& folder);
+
+// How it will have ended once servers see the version, `folder`/publishing.json: written before
+// they do, so that a run that is killed between the two knows what it has published.
+absl::StatusOr<FinishedRun> ReadPublishingRun(const std::string& folder);
+absl::Status WritePublishingRun(const FinishedRun& coming, const std::string& folder);
+
+// The run has not ended: its version will be judged and published anew.
+absl::Status ForgetFinishedRun(const std::string& folder);
 
 }  // namespace llava::training
 

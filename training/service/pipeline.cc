@@ -143,7 +143,7 @@ Pipeline::Command Pipeline::PublishCommand(const StepRecords& steps,
   }
   // What the exam rejects is kept beside the others by `run`, or dropped, as the recipe says. The
   // verdict stands: the version that it was compared with may have been taken back since.
-  command.insert(command.end(), {"--rejected", VerdictOf(steps.at("evaluate"))});
+  command.push_back(absl::StrCat("--rejected=", VerdictOf(steps.at("evaluate"))));
   return command;
 }
 

@@ -5,9 +5,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/field_error.h"
+#include "base/http/http_exchange.h"
 #include "base/status_macros.h"
 #include "base/strict_yaml.h"
-#include "training/endpoint/http_exchange.h"
 
 namespace llava::training {
 namespace {

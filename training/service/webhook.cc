@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/http/client_tls.h"
 #include "base/status_macros.h"
 #include "training/endpoint/endpoint_options.h"
 
@@ -108,8 +109,13 @@ absl::Status Webhook::Attempt(const WebhookMessage& message) {
   ASSIGN_OR_RETURN(const std::string token, Token(options_));
   const std::string authorization = token.empty() ? "" : absl::StrCat("Bearer ", token);
   const std::string nothing;  // behind the URL's own path
-  const HttpPost post{nothing, message.body,     authorization,
-                      false,   options_.timeout, clock_.Now() + options_.timeout};
+  const HttpPost post{.user_agent = "llava-train",
+                      .path = nothing,
+                      .body = message.body,
+                      .authorization = authorization,
+                      .allow_public = false,
+                      .idle = options_.timeout,
+                      .deadline = clock_.Now() + options_.timeout};
   asio::ssl::context tls = ClientTls();
   std::optional<HttpResult> result;
   asio::io_context context;  // goes first: what is left of the exchange uses the others

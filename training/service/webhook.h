@@ -13,8 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
+#include "base/http/http_exchange.h"
 #include "base/mutex.h"
-#include "training/endpoint/http_exchange.h"
 
 namespace llava::training {
 

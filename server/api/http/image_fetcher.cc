@@ -4,7 +4,6 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
@@ -18,6 +17,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
+#include "base/http/client_tls.h"
+#include "base/http/host_lookup.h"
 #include "base/status_macros.h"
 #include "server/api/http/charged_body.h"
 #include "server/scheduling/admission.h"
@@ -170,38 +171,20 @@ class Fetching {
     co_return answer;
   }
 
-  // Where to connect: only when all addresses of the host are allowed. A lookup cannot be stopped;
-  // when the time is up it is left to itself.
+  // Where to connect: only when all addresses of the host are allowed.
   awaitable<absl::StatusOr<Endpoints>> Resolve(const Target& target) {
-    struct Lookup {
-      explicit Lookup(const asio::any_io_executor& executor)
-          : resolver(executor), timer(executor) {}
-      tcp::resolver resolver;
-      asio::steady_timer timer;
-      beast::error_code error = beast::error::timeout;
-      Endpoints endpoints;
-    };
-    auto lookup = std::make_shared<Lookup>(executor_);
-    lookup->timer.expires_at(deadline_);
     const std::string host(boost::urls::url_view(target.url).host_address());
-    lookup->resolver.async_resolve(
-        host, target.service, tcp::resolver::numeric_service,
-        [lookup](beast::error_code error, const tcp::resolver::results_type& found) {
-          lookup->error = error;
-          for (const auto& entry : found) lookup->endpoints.push_back(entry.endpoint());
-          lookup->timer.cancel();
-        });
-    [[maybe_unused]] auto [ended] = co_await lookup->timer.async_wait(kAwait);
-    if (lookup->error == beast::error::timeout) co_return Failed(lookup->error, 0);
-    if (lookup->error || lookup->endpoints.empty()) {
+    HostLookup lookup = co_await LookUpHost(&executor_, &host, &target.service, deadline_);
+    if (lookup.error == beast::error::timeout) co_return Failed(lookup.error, 0);
+    if (!lookup.is_known()) {
       co_return absl::InvalidArgumentError(absl::StrCat(target.host, " is not known"));
     }
-    for (const tcp::endpoint& endpoint : lookup->endpoints) {
+    for (const tcp::endpoint& endpoint : lookup.endpoints) {
       if (policy_->AllowsAddress(endpoint.address())) continue;
       co_return absl::InvalidArgumentError(
           absl::StrCat(target.host, " has an address that is not public"));
     }
-    co_return std::move(lookup->endpoints);
+    co_return std::move(lookup.endpoints);
   }
 
   template <typename Stream>
@@ -248,13 +231,8 @@ class Fetching {
 ImageFetcher::ImageFetcher(FetchOptions options, const Clock* clock)
     : options_(std::move(options)),
       clock_(clock),
-      tls_(asio::ssl::context::tls_client),
-      budget_(options_.max_total_bytes) {
-  SSL_CTX_set_min_proto_version(tls_.native_handle(), TLS1_2_VERSION);
-  beast::error_code ignored;  // without authorities no certificate is good, and each fetch says so
-  tls_.set_default_verify_paths(ignored);
-  tls_.set_verify_mode(asio::ssl::verify_peer);
-}
+      tls_(ClientTls()),
+      budget_(options_.max_total_bytes) {}
 
 awaitable<absl::Status> ImageFetcher::Fetch(const asio::any_io_executor& executor,
                                             const BodyOwner& owner, OpenAiRequest* request,

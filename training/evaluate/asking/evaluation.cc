@@ -75,7 +75,7 @@ absl::StatusOr<std::map<std::string, std::string>> TextsOf(const std::string& fi
     for (const auto& [id, text] : outputs->get_object()) texts[std::string(id)] = IdText(text);
     return texts;
   }
-  ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadJsonLines(file));
+  ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadBenchLines(file));
   for (const json::object& line : lines) {
     const std::string round = TextOr(line, "round_id");
     const std::string id = TextOr(line, "question_id");

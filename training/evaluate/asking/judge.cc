@@ -144,7 +144,7 @@ std::string ReviewLines(const Benchmark& benchmark, const BenchAnswers& answers,
 }
 
 absl::StatusOr<std::vector<Grade>> ReadReviews(const std::string& file, bool as_published) {
-  ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadJsonLines(file));
+  ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadBenchLines(file));
   std::vector<Grade> grades;
   for (std::size_t i = 0; i < lines.size(); ++i) {
     std::optional<std::pair<double, double>> scores = PairIn(lines[i]);

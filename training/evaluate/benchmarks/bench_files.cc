@@ -9,11 +9,11 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "training/data/json_lines.h"
 
 namespace llava::training {
 namespace {
@@ -85,17 +85,8 @@ absl::StatusOr<std::string> GivenOrFound(const std::string& given, const std::st
   return FindBenchFile(folder, names);
 }
 
-absl::StatusOr<std::vector<json::object>> ReadJsonLines(const std::string& file) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(file, kMaxFileBytes));
-  std::vector<json::object> objects;
-  std::int64_t number = 0;
-  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    ++number;
-    if (absl::StripAsciiWhitespace(line).empty()) continue;
-    ASSIGN_OR_RETURN(json::object object,
-                     ParseJsonObject(StdView(line), absl::StrCat(file, ":", number)));
-    objects.push_back(std::move(object));
-  }
+absl::StatusOr<std::vector<json::object>> ReadBenchLines(const std::string& file) {
+  ASSIGN_OR_RETURN(std::vector<json::object> objects, ReadJsonLines(file, kMaxFileBytes));
   if (objects.empty()) return absl::InvalidArgumentError(absl::StrCat(file, ": has no lines"));
   return objects;
 }

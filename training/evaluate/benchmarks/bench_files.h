@@ -25,7 +25,7 @@ absl::StatusOr<std::string> GivenOrFound(const std::string& given, const std::st
                                          const std::vector<std::string>& names);
 
 // One object a line; empty lines are passed over. Errors name file and line.
-absl::StatusOr<std::vector<boost::json::object>> ReadJsonLines(const std::string& file);
+absl::StatusOr<std::vector<boost::json::object>> ReadBenchLines(const std::string& file);
 
 absl::StatusOr<boost::json::value> ReadJsonFile(const std::string& file);
 

@@ -35,7 +35,7 @@ absl::StatusOr<std::map<std::string, std::string>> ReadContexts(const Flavour& f
   if (flavour.contexts.empty()) return contexts;
   ASSIGN_OR_RETURN(const std::string file,
                    GivenOrFound(options.annotations, options.data, flavour.contexts));
-  ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadJsonLines(file));
+  ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadBenchLines(file));
   for (const json::object& line : lines) {
     ASSIGN_OR_RETURN(const PictureContext context, ParsePictureContext(line, file));
     std::string& text = contexts[context.image];
@@ -79,8 +79,8 @@ absl::StatusOr<Parts> ReadParts(const Flavour& flavour, const BenchOptions& opti
                    GivenOrFound(options.reference, options.data, flavour.references));
   ASSIGN_OR_RETURN(const std::string rules,
                    GivenOrFound(options.rules, options.data, {"rule.json"}));
-  ASSIGN_OR_RETURN(parts.questions, ReadJsonLines(questions));
-  ASSIGN_OR_RETURN(parts.references, ReadJsonLines(references));
+  ASSIGN_OR_RETURN(parts.questions, ReadBenchLines(questions));
+  ASSIGN_OR_RETURN(parts.references, ReadBenchLines(references));
   ASSIGN_OR_RETURN(parts.contexts, ReadContexts(flavour, options));
   ASSIGN_OR_RETURN(json::value rule_file, ReadJsonFile(rules));
   if (!rule_file.is_object()) {

@@ -86,7 +86,7 @@ absl::StatusOr<std::map<std::string, json::object>> ReadAsked(const BenchOptions
   std::map<std::string, json::object> asked;
   const auto file = GivenOrFound(options.questions, options.data, {"llava-seed-bench.jsonl"});
   if (!file.ok()) return asked;
-  ASSIGN_OR_RETURN(std::vector<json::object> lines, ReadJsonLines(*file));
+  ASSIGN_OR_RETURN(std::vector<json::object> lines, ReadBenchLines(*file));
   for (json::object& line : lines) {
     const std::string id = TextOr(line, "question_id");
     asked[id] = std::move(line);

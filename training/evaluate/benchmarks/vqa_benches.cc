@@ -78,7 +78,7 @@ absl::StatusOr<Benchmark> OpenLines(const std::string& name, const std::vector<s
                                     const std::string& pictures, std::int64_t max_tokens,
                                     const BenchOptions& options) {
   ASSIGN_OR_RETURN(const std::string file, GivenOrFound(options.questions, options.data, files));
-  ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadJsonLines(file));
+  ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadBenchLines(file));
   const std::string folder =
       options.images.empty() ? absl::StrCat(options.data, "/", pictures) : options.images;
   Benchmark bench;
@@ -204,7 +204,7 @@ absl::StatusOr<Benchmark> OpenVqaV2(const BenchOptions& options) {
   std::vector<json::value> ids;
   const auto all_file = FindBenchFile(options.data, {whole_test});
   if (all_file.ok()) {
-    ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadJsonLines(*all_file));
+    ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadBenchLines(*all_file));
     for (const json::object& line : lines) ids.push_back(line.at("question_id"));
   } else {
     for (const BenchQuestion& question : bench.questions) ids.push_back(question.id);

@@ -44,7 +44,7 @@ absl::StatusOr<BenchQuestion> PopeQuestion(const json::object& line, const std::
 absl::Status AddPope(const std::string& category, const std::string& file,
                      const std::string& folder, const std::vector<json::object>& asked,
                      Benchmark* bench) {
-  ASSIGN_OR_RETURN(const std::vector<json::object> labels, ReadJsonLines(file));
+  ASSIGN_OR_RETURN(const std::vector<json::object> labels, ReadBenchLines(file));
   if (!asked.empty() && asked.size() != labels.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat(file, ": has ", labels.size(), " labels for ", asked.size(), " questions"));
@@ -170,7 +170,7 @@ absl::StatusOr<Benchmark> OpenPope(const BenchOptions& options) {
   std::map<std::string, std::vector<json::object>> asked;
   const auto given = GivenOrFound(options.questions, options.data, {"llava_pope_test.jsonl"});
   if (given.ok()) {
-    ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadJsonLines(*given));
+    ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadBenchLines(*given));
     for (const json::object& line : lines) asked[TextOr(line, "category")].push_back(line);
   }
   for (const char* category : kPopeFiles) {

@@ -144,6 +144,37 @@ TEST_F(PublishTest, PublishingTheSameAgainIsTheSameVersion) {
   EXPECT_EQ(ListVersions(Root())->size(), 2u);
 }
 
+TEST_F(PublishTest, TellsOfANewVersionBeforeItIsSeen) {
+  PublishedVersion told;
+  const auto before = [&](const PublishedVersion& coming) {
+    told = coming;
+    EXPECT_TRUE(fs::exists(Root() + "/.publishing/manifest.json"));
+    EXPECT_FALSE(fs::exists(coming.dir));
+    EXPECT_FALSE(fs::exists(Root() + "/latest"));
+    return absl::OkStatus();
+  };
+  const auto published = Publish(Root(), Draft(1), Files("w"), files_, before);
+  ASSERT_TRUE(published.ok()) << published.status();
+  EXPECT_EQ(told.version, published->version);
+  EXPECT_EQ(told.dir, published->dir);
+  const auto full = [](const PublishedVersion&) { return absl::ResourceExhaustedError("full"); };
+  EXPECT_TRUE(Publish(Root(), Draft(1), Files("w"), files_, full).ok());  // nothing new is seen
+  EXPECT_EQ(Publish(Root(), Draft(2), Files("w"), files_, full).status().message(), "full");
+  EXPECT_EQ(CheckedLatest(), published->version);
+  EXPECT_EQ(ListVersions(Root())->size(), 1u);
+}
+
+TEST_F(PublishTest, KnowsWhatWasTheLatest) {
+  EXPECT_TRUE(absl::IsNotFound(HasBeenLatest(Root(), "x").status()));
+  const PublishedVersion first = PublishOrDie(1);
+  const PublishedVersion second = PublishOrDie(2);
+  EXPECT_TRUE(*HasBeenLatest(Root(), first.version));
+  EXPECT_TRUE(*HasBeenLatest(Root(), second.version));
+  EXPECT_FALSE(*HasBeenLatest(Root(), "x"));
+  PublishOrDie(1);  // `latest` goes back to it
+  EXPECT_FALSE(*HasBeenLatest(Root(), second.version));
+}
+
 TEST_F(PublishTest, AFailingWriterLeavesTheOldState) {
   const PublishedVersion first = PublishOrDie(1);
   const auto failing = [](const std::string& dir) {

@@ -10,9 +10,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
+#include "model/checkpoint/manifest.h"
 #include "tests/support/temp_dir.h"
 #include "training/data/picture_record.h"
 #include "training/optim/state_store.h"
+#include "training/publish/publish.h"
 
 namespace llava::training {
 namespace {
@@ -77,6 +79,28 @@ class OpenedRunTest : public ::testing::Test {
   void Finish(const std::string& published = "v2", const std::string& folder = "run") {
     SaveState(4, folder);
     ASSERT_TRUE(WriteFinishedRun({"2", Path(published), ""}, Path(folder)).ok());
+  }
+
+  // A version that becomes the latest of the run's, unless it is rejected.
+  PublishedVersion PublishVersion(std::int64_t step, const std::string& rejected = "") {
+    model::Manifest manifest;
+    manifest.recipe = "name: x\n";
+    manifest.step = step;
+    manifest.rejected = rejected;
+    const auto write = [](const std::string& dir) {
+      std::ofstream(dir + "/model.safetensors") << "weights";
+      return absl::OkStatus();
+    };
+    RealFiles files;
+    const auto published = Publish(Read().publish, manifest, write, files);
+    EXPECT_TRUE(published.ok()) << published.status();
+    return *published;
+  }
+  // As a run leaves it that is killed while it publishes.
+  void KillPublishing(const PublishedVersion& version, const std::string& rejected = "") {
+    ASSERT_TRUE(Open().ok());
+    SaveState(4);
+    ASSERT_TRUE(WritePublishingRun({version.version, version.dir, rejected}, Path("run")).ok());
   }
 
   test::TempDir dir_;
@@ -188,6 +212,36 @@ TEST_F(OpenedRunTest, AFinishedRunIsDoneOnce) {
   }
   Point("v1");  // rolled back: not published again
   EXPECT_TRUE(Open()->finished);
+}
+
+TEST_F(OpenedRunTest, ARunThatWasKilledWhenServersSawItsVersionHasFinished) {
+  const PublishedVersion own = PublishVersion(1);
+  KillPublishing(own);
+  PublishVersion(2);  // by somebody else, meanwhile
+  const auto run = Open();
+  ASSERT_TRUE(run.ok()) << run.status();
+  ASSERT_TRUE(run->finished);
+  EXPECT_EQ(run->finished->version, own.version);
+  EXPECT_EQ(*ReadFinishedRun(Path("run")), *run->finished);
+  EXPECT_TRUE(absl::IsNotFound(ReadPublishingRun(Path("run")).status()));
+}
+
+TEST_F(OpenedRunTest, ARunThatWasKilledBeforeServersSawItsVersionGoesOn) {
+  PublishVersion(1);
+  const PublishedVersion own = PublishVersion(2);
+  PublishVersion(1);  // `latest` names the first
+  KillPublishing(own);
+  EXPECT_FALSE(Open()->finished);
+  fs::remove_all(own.dir);
+  EXPECT_FALSE(Open()->finished);
+}
+
+TEST_F(OpenedRunTest, ARejectedVersionThatIsKeptHasBeenPublished) {
+  const PublishedVersion own = PublishVersion(2, "worse");
+  KillPublishing(own, "worse");
+  const auto run = Open();
+  ASSERT_TRUE(run.ok() && run->finished) << run.status();
+  EXPECT_EQ(run->finished->rejected, "worse");
 }
 
 TEST_F(OpenedRunTest, WithOtherRowsAFinishedRunBeginsAnewInANewFolder) {

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -43,9 +44,10 @@ class PublishRunTest : public ::testing::Test {
     inputs_.data_fingerprint = "feed";
     Progress progress;
     progress.total_steps = step;
-    const auto published =
-        PublishRun(recipe_, inputs_, *model_, progress,
-                   [this](const std::string& message) { messages_.push_back(message); });
+    PublishRunOptions options;
+    options.on_message = [this](const std::string& message) { messages_.push_back(message); };
+    options.before_visible = before_visible_;
+    const auto published = PublishRun(recipe_, inputs_, *model_, progress, options);
     EXPECT_TRUE(published.ok()) << published.status();
     return published.ok() ? *published : FinishedRun();
   }
@@ -55,6 +57,7 @@ class PublishRunTest : public ::testing::Test {
   RunInputs inputs_;
   std::unique_ptr<model::Llava> model_;
   std::vector<std::string> messages_;
+  std::function<void()> before_visible_ = [] {};
 };
 
 TEST_F(PublishRunTest, TheManifestSaysWhereTheWeightsAreFrom) {
@@ -93,7 +96,7 @@ TEST_F(PublishRunTest, TheManifestSaysWhichWeightsItHas) {
   Progress progress;
   progress.total_steps = 9;
   progress.kept_weights = {"stage a: these", "stage b: those"};
-  const auto published = PublishRun(recipe_, inputs_, *model_, progress, [](const std::string&) {});
+  const auto published = PublishRun(recipe_, inputs_, *model_, progress);
   ASSERT_TRUE(published.ok()) << published.status();
   EXPECT_EQ(model::ReadManifest(published->dir)->manifest.selection,
             "stage a: these; stage b: those");
@@ -113,6 +116,29 @@ TEST_F(PublishRunTest, KeepsAsManyVersionsAsTheRecipeSays) {
   Publish(3);
   EXPECT_THAT(messages_, ElementsAre("deleted " + first.dir));
   EXPECT_EQ(ListVersions(recipe_.publish)->size(), 2u);
+}
+
+// The lock of the published versions becomes a folder between publishing and deleting.
+TEST_F(PublishRunTest, IsPublishedAlthoughOldVersionsCannotBeDeleted) {
+  recipe_.keep_published = 1;
+  Publish(1);
+  before_visible_ = [this] {
+    fs::remove(recipe_.publish + "/.lock");
+    fs::create_directory(recipe_.publish + "/.lock");
+  };
+  const FinishedRun second = Publish(2);
+  EXPECT_THAT(messages_, ElementsAre(testing::HasSubstr("old versions were not deleted: ")));
+  EXPECT_EQ(LatestVersion(recipe_.publish)->version, second.version);
+  EXPECT_EQ(*ReadFinishedRun(recipe_.output), second);
+}
+
+TEST_F(PublishRunTest, KnowsItsVersionBeforeServersSeeIt) {
+  bool seen = true;
+  before_visible_ = [&] { seen = fs::exists(recipe_.publish + "/latest"); };
+  const FinishedRun first = Publish(1);
+  EXPECT_FALSE(seen);
+  EXPECT_EQ(*ReadFinishedRun(recipe_.output), first);
+  EXPECT_TRUE(absl::IsNotFound(ReadPublishingRun(recipe_.output).status()));
 }
 
 TEST_F(PublishRunTest, TheParentIsWhatTheRunBeganWith) {
@@ -145,8 +171,9 @@ TEST_F(PublishRunTest, AVerdictThatWasGivenBeforeStands) {
   std::ofstream(recipe_.output + "/gate.json") << "as it was heard";
   Progress progress;
   progress.total_steps = 2;
-  const auto published = PublishRun(
-      recipe_, inputs_, *model_, progress, [](const std::string&) {}, "worse by 10 points");
+  PublishRunOptions options;
+  options.rejected = "worse by 10 points";
+  const auto published = PublishRun(recipe_, inputs_, *model_, progress, options);
   ASSERT_TRUE(published.ok()) << published.status();
   EXPECT_EQ(published->rejected, "worse by 10 points");
   EXPECT_EQ(LatestVersion(recipe_.publish)->version, good.version);

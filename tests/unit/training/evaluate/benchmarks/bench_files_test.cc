@@ -24,15 +24,15 @@ TEST(BenchFiles, AreFoundBelowTheFolder) {
 TEST(BenchFiles, LinesAreObjects) {
   test::BenchFolder folder;
   folder.Add("good", "{\"id\": 7}\n\n{\"id\": \"x\"}").Add("bad", "{}\n[1]\n").Add("empty", "\n");
-  const auto lines = ReadJsonLines(folder.path() + "/good");
+  const auto lines = ReadBenchLines(folder.path() + "/good");
   ASSERT_TRUE(lines.ok()) << lines.status();
   EXPECT_EQ(TextOr((*lines)[0], "id"), "7");
   EXPECT_EQ(TextOr((*lines)[1], "id"), "x");
   EXPECT_EQ(TextOr((*lines)[1], "none"), "");
   EXPECT_FALSE(TextAt((*lines)[1], "none", "here").ok());
-  EXPECT_THAT(std::string(ReadJsonLines(folder.path() + "/bad").status().message()),
+  EXPECT_THAT(std::string(ReadBenchLines(folder.path() + "/bad").status().message()),
               HasSubstr("bad:2"));
-  EXPECT_FALSE(ReadJsonLines(folder.path() + "/empty").ok());
+  EXPECT_FALSE(ReadBenchLines(folder.path() + "/empty").ok());
 }
 
 TEST(BenchFiles, TablesAreReadAsPandasDoes) {

@@ -1,4 +1,4 @@
-#include "training/endpoint/http_exchange.h"
+#include "base/http/http_exchange.h"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/scripted_server.h"
 
-namespace llava::training {
+namespace llava {
 namespace {
 
 HttpResult Post(const std::string& url, Duration idle = std::chrono::seconds(20)) {
@@ -16,7 +16,13 @@ HttpResult Post(const std::string& url, Duration idle = std::chrono::seconds(20)
   const std::string body = "{}";
   const std::string key = "Bearer k";
   const std::string path = "/chat/completions";
-  const HttpPost post{path, body, key, false, idle, clock.Now() + std::chrono::seconds(60)};
+  const HttpPost post{.user_agent = "test",
+                      .path = path,
+                      .body = body,
+                      .authorization = key,
+                      .allow_public = false,
+                      .idle = idle,
+                      .deadline = clock.Now() + std::chrono::seconds(60)};
   boost::asio::io_context context;
   boost::asio::ssl::context tls(boost::asio::ssl::context::tls_client);
   HttpResult result;
@@ -88,4 +94,4 @@ TEST(HttpExchange, PlainHttpStaysNear) {
 }
 
 }  // namespace
-}  // namespace llava::training
+}  // namespace llava

@@ -1,6 +1,6 @@
 // One POST over HTTP/1.1 or HTTPS, each on a connection of its own. Redirects are not followed.
-#ifndef LLAVA_TRAINING_ENDPOINT_HTTP_EXCHANGE_H_
-#define LLAVA_TRAINING_ENDPOINT_HTTP_EXCHANGE_H_
+#ifndef LLAVA_BASE_HTTP_HTTP_EXCHANGE_H_
+#define LLAVA_BASE_HTTP_HTTP_EXCHANGE_H_
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -10,9 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
-#include "training/endpoint/chat_reply.h"
 
-namespace llava::training {
+namespace llava {
 
 // Where requests go.
 struct HttpTarget {
@@ -32,16 +31,24 @@ absl::StatusOr<HttpTarget> ParseUrl(const std::string& url);
 // wrong with it.
 absl::StatusOr<HttpTarget> ParseTarget(const std::string& base_url);
 
-// TLS 1.2 or later with the machine's authorities.
-boost::asio::ssl::context ClientTls();
-
 struct HttpPost {
+  const char* user_agent;   // the program that asks
   const std::string& path;  // behind the target's
   const std::string& body;
   const std::string& authorization;  // the header's value; empty: none
   bool allow_public = true;          // without TLS to an address that is not of this machine or net
   Duration idle;                     // without a byte
   TimePoint deadline;
+};
+
+// The parts of an answer that matter.
+struct HttpAnswer {
+  int status = 0;
+  std::string retry_after{};       // the headers' values; empty when there is none
+  std::string rate_limit_reset{};  // of x-ratelimit-reset-requests or -tokens
+  std::string content_encoding{};
+  std::string location{};
+  std::string body{};
 };
 
 // What can be told from outside about an exchange that failed.
@@ -62,6 +69,6 @@ boost::asio::awaitable<HttpResult> PostOnce(const boost::asio::any_io_executor& 
                                             const HttpTarget* target, const HttpPost* post,
                                             const Clock* clock);
 
-}  // namespace llava::training
+}  // namespace llava
 
-#endif  // LLAVA_TRAINING_ENDPOINT_HTTP_EXCHANGE_H_
+#endif  // LLAVA_BASE_HTTP_HTTP_EXCHANGE_H_

@@ -1,26 +1,25 @@
-#include "training/endpoint/http_exchange.h"
+#include "base/http/http_exchange.h"
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl/ssl_stream.hpp>
 #include <boost/url/parse.hpp>
-#include <memory>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/http/host_lookup.h"
 #include "base/status_macros.h"
 
-namespace llava::training {
+namespace llava {
 namespace {
 
 namespace asio = boost::asio;
@@ -103,37 +102,20 @@ class Exchange {
     Fail(error);
   }
 
-  // A lookup cannot be stopped; when the time is up it is left to itself.
   awaitable<absl::Status> Resolve(Endpoints* endpoints) {
-    struct Lookup {
-      explicit Lookup(const asio::any_io_executor& executor)
-          : resolver(executor), timer(executor) {}
-      tcp::resolver resolver;
-      asio::steady_timer timer;
-      beast::error_code error = beast::error::timeout;
-      Endpoints endpoints;
-    };
-    auto lookup = std::make_shared<Lookup>(executor_);
-    lookup->timer.expires_at(std::min(clock_->Now() + post_->idle, post_->deadline));
-    lookup->resolver.async_resolve(
-        target_->address, target_->port, tcp::resolver::numeric_service,
-        [lookup](beast::error_code error, const tcp::resolver::results_type& found) {
-          lookup->error = error;
-          for (const auto& entry : found) lookup->endpoints.push_back(entry.endpoint());
-          lookup->timer.cancel();
-        });
-    [[maybe_unused]] auto [ended] = co_await lookup->timer.async_wait(kAwait);
-    if (lookup->error || lookup->endpoints.empty()) {
+    const TimePoint until = std::min(clock_->Now() + post_->idle, post_->deadline);
+    HostLookup lookup = co_await LookUpHost(&executor_, &target_->address, &target_->port, until);
+    if (!lookup.is_known()) {
       co_return absl::UnavailableError(absl::StrCat(target_->host, " is not known"));
     }
-    for (const tcp::endpoint& endpoint : lookup->endpoints) {
+    for (const tcp::endpoint& endpoint : lookup.endpoints) {
       if (target_->tls || post_->allow_public || IsNear(endpoint.address())) continue;
       co_return absl::PermissionDeniedError(
           absl::StrCat(target_->host,
                        " is neither this machine nor a private address, expected https: or "
                        "allow_plain: true"));
     }
-    *endpoints = std::move(lookup->endpoints);
+    *endpoints = std::move(lookup.endpoints);
     co_return absl::OkStatus();
   }
 
@@ -141,7 +123,7 @@ class Exchange {
     http::request<http::span_body<const char>> request(http::verb::post,
                                                        target_->path + post_->path, 11);
     request.set(http::field::host, target_->authority);
-    request.set(http::field::user_agent, "llava-train");
+    request.set(http::field::user_agent, post_->user_agent);
     request.set(http::field::content_type, "application/json");
     request.set(http::field::accept, "application/json");
     if (!post_->authorization.empty()) {
@@ -193,15 +175,6 @@ class Exchange {
 
 }  // namespace
 
-asio::ssl::context ClientTls() {
-  asio::ssl::context tls(asio::ssl::context::tls_client);
-  SSL_CTX_set_min_proto_version(tls.native_handle(), TLS1_2_VERSION);
-  boost::system::error_code ignored;  // without authorities no certificate is good
-  tls.set_default_verify_paths(ignored);
-  tls.set_verify_mode(asio::ssl::verify_peer);
-  return tls;
-}
-
 absl::StatusOr<HttpTarget> ParseUrl(const std::string& text) {
   const auto wrong = [](absl::string_view what) { return absl::InvalidArgumentError(what); };
   const auto parsed = boost::urls::parse_uri(text);
@@ -241,4 +214,4 @@ awaitable<HttpResult> PostOnce(const asio::any_io_executor& executor, asio::ssl:
   co_return result;
 }
 
-}  // namespace llava::training
+}  // namespace llava
