@@ -27,6 +27,8 @@
 namespace llava::training {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr std::size_t kMaxPemBytes = std::size_t{1} << 20;
 constexpr std::size_t kShownDigits = 12;
 constexpr Duration kAnswerTime = std::chrono::seconds(20);  // for one answer
@@ -93,13 +95,17 @@ ServerVerdict TakenBack(absl::string_view reason) {
   return {false, line.empty() ? "nobody noted why" : line};
 }
 
+// The folder of published versions.
+std::string RootOf(const std::string& dir) {
+  const fs::path path = fs::absolute(dir).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).parent_path().string();
+}
+
 // One version, one daemon.
 class Question {
  public:
   Question(const ServingDaemon& daemon, std::string version, const std::string& dir)
-      : daemon_(daemon),
-        version_(std::move(version)),
-        root_(std::filesystem::path(dir).parent_path().string()) {}
+      : daemon_(daemon), version_(std::move(version)), root_(RootOf(dir)) {}
 
   absl::Status Open() {
     ASSIGN_OR_RETURN(token_, ReadToken(daemon_));
@@ -170,7 +176,7 @@ class Question {
 
   const ServingDaemon& daemon_;
   const std::string version_;
-  const std::string root_;  // the folder of published versions
+  const std::string root_;
   std::string token_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::ModelService::Stub> stub_;

@@ -150,6 +150,7 @@ TEST_F(ServerVerdictTest, WhatIsNotedAsRolledBackIsAtOnce) {
   EXPECT_FALSE(verdict->is_live);
   EXPECT_EQ(verdict->reason, "less sure of its words");
   EXPECT_EQ(daemon_.asked(), 2u);
+  EXPECT_FALSE(AwaitVerdict(options_, version_dir_ + "/", clock_)->is_live);  // the same folder
   Note("");
   EXPECT_EQ(Ask({{v1::VERSION_STATE_REJECTED, "rolled back: operator"}})->reason, "operator");
 }
