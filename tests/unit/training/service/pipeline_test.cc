@@ -111,7 +111,7 @@ TEST_F(PipelineTest, WhatTheExamRejectsIsKeptByTheRunAndRejectedHere) {
   PassUntil(Run("evaluate"));
   EXPECT_EQ(End(3, "rejected: colour is 0.4"), "");
   // Beside the others, if the recipe says so; and also if the exam would be passed by now.
-  EXPECT_EQ(Next(), Run("publish") + " --rejected colour is 0.4");
+  EXPECT_EQ(Next(), Run("publish") + " --rejected=colour is 0.4");
   EXPECT_EQ(StateOf("gate"), StepState::kRejected);
   EXPECT_EQ(End(3, "kept"), "");
   EXPECT_EQ(Next(), "end 6 rejected: colour is 0.4");
