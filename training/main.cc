@@ -15,13 +15,13 @@
 #include "training/commands/export_command.h"
 #include "training/commands/generate_command.h"
 #include "training/commands/merge_command.h"
-#include "training/commands/pin_command.h"
 #include "training/commands/plan_command.h"
 #include "training/commands/quantize_command.h"
 #include "training/commands/run_command.h"
 #include "training/commands/scenes_command.h"
 #include "training/commands/serve_command.h"
 #include "training/commands/tokenizer_command.h"
+#include "training/commands/version_commands.h"
 
 int main(int argc, char** argv) {
   llava::TellOpenMp(argv);
@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
   llava::DescribeItself(&app);
   int exit_code = 0;
   llava::training::AddAssembleCommand(app, &exit_code);
+  llava::training::AddCanaryCommand(app, &exit_code);
   llava::training::AddCheckCommand(app, &exit_code);
   llava::training::AddCompareCommand(app, &exit_code);
   llava::training::AddConvertCommand(app, &exit_code);

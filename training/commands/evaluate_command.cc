@@ -65,6 +65,7 @@ int ExitCode(EvaluateOptions& options) {
     return again ? kInterrupted : kFailed;
   }
   std::printf("%s", ReportTable(*report).c_str());
+  std::fflush(stdout);  // what is missed is the last line, also of a file of both
   const std::vector<std::string> missed = NotReached(options.require, report->scores);
   for (const std::string& text : missed) {
     std::fprintf(stderr, "llava-train evaluate: --require %s is not reached\n", text.c_str());

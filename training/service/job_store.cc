@@ -164,6 +164,9 @@ absl::StatusOr<std::unique_ptr<JobStore>> JobStore::Open(const std::string& path
       sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
   std::unique_ptr<JobStore> store(new JobStore(database));
   if (code == SQLITE_OK) code = sqlite3_exec(database, kSchema, nullptr, nullptr, nullptr);
+  if (code == SQLITE_BUSY) {
+    return absl::UnavailableError(absl::StrCat(path, ": another process works with it"));
+  }
   if (code != SQLITE_OK) return Annotate(SqlError(database, code), path);
   const absl::Status migrated = Migrate(database);
   if (!migrated.ok()) return Annotate(migrated, path);
@@ -265,12 +268,12 @@ absl::StatusOr<std::optional<Job>> JobStore::FindFingerprint(const std::string& 
   return std::optional<Job>(std::move(jobs[0]));
 }
 
-absl::StatusOr<std::map<std::string, StepRecord>> JobStore::Steps(std::int64_t job) {
+absl::StatusOr<StepRecords> JobStore::Steps(std::int64_t job) {
   MutexLock lock(&mutex_);
   Statement statement(database_,
                       "SELECT name, state, began_ms, ended_ms, message FROM steps WHERE job = ?");
   statement.Bind({job});
-  std::map<std::string, StepRecord> steps;
+  StepRecords steps;
   for (;;) {
     ASSIGN_OR_RETURN(const bool row, statement.Step());
     if (!row) return steps;

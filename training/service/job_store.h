@@ -39,6 +39,8 @@ struct StepRecord {
   bool operator==(const StepRecord&) const = default;
 };
 
+using StepRecords = std::map<std::string, StepRecord>;  // by name
+
 struct WaitingStep {
   std::int64_t job = 0;
   std::string message;
@@ -82,7 +84,7 @@ class JobStore {
 
   // The steps of a job that have begun, by name. A step is recorded before it begins and when it
   // has ended.
-  absl::StatusOr<std::map<std::string, StepRecord>> Steps(std::int64_t job);
+  absl::StatusOr<StepRecords> Steps(std::int64_t job);
   absl::Status RecordStep(std::int64_t job, const std::string& name, const StepRecord& step);
 
   // The steps of this name, of all jobs, that have begun and not ended.

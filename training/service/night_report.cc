@@ -157,7 +157,7 @@ void AddData(const Job& job, const std::string& folder, std::string* page) {
   absl::StrAppend(page, "- begins with version: ", base, "\n");
 }
 
-void AddSteps(const std::map<std::string, StepRecord>& steps, std::string* page) {
+void AddSteps(const StepRecords& steps, std::string* page) {
   if (steps.empty()) return;
   absl::StrAppend(page, "\n## Steps\n\n| step | | took | |\n|---|---|---|---|\n");
   for (const std::string& name : StepNames()) {
@@ -198,25 +198,32 @@ void AddChanged(const json::object& gate, std::string* page) {
                   "|---|---|---|---|\n", lines);
 }
 
-}  // namespace
-
-std::string PublishedBy(const Job& job, const std::string& folder) {
-  const std::string output = OutputOf(job, folder);
-  return output.empty() ? "" : Text(ReadObject(output + "/finished.json"), "version");
+bool Was(const StepRecords& steps, const std::string& name, StepState state) {
+  const auto found = steps.find(name);
+  return found != steps.end() && found->second.state == state;
 }
 
-std::string NightReport(const Job& job, const std::map<std::string, StepRecord>& steps,
-                        const std::string& folder) {
+std::string WhatBecameLatest(const Job& job, const StepRecords& steps, const std::string& folder) {
+  const auto published = PublishedBy(job, steps, folder);
+  if (!published) return "Nothing was published: the live version stays.";
+  if (Was(steps, "canary", StepState::kRejected)) {
+    return absl::StrCat("Published, and taken back by the server: ", published->version);
+  }
+  const bool kept = Was(steps, "publish", StepState::kRejected) ||
+                    (!steps.contains("publish") && job.state != JobState::kSucceeded);
+  return absl::StrCat(
+      kept ? "Kept beside the live version, which stays: " : "Published as the latest: ",
+      published->version);
+}
+
+}  // namespace
+
+std::string NightReport(const Job& job, const StepRecords& steps, const std::string& folder) {
   const std::string output = OutputOf(job, folder);
-  const std::string version = PublishedBy(job, folder);
   std::string page =
       absl::StrCat("# ", job.creator, ", job ", job.id, ": ", StateText(job.state), "\n\n");
   if (!job.message.empty()) absl::StrAppend(&page, Cell(job.message), "\n\n");
-  absl::StrAppend(&page,
-                  version.empty() ? "Nothing was published: the live version stays.\n"
-                  : job.state == JobState::kSucceeded
-                      ? absl::StrCat("Published as the latest: ", version, "\n")
-                      : absl::StrCat("Kept beside the live version, which stays: ", version, "\n"));
+  absl::StrAppend(&page, WhatBecameLatest(job, steps, folder), "\n");
   AddData(job, folder, &page);
   AddSteps(steps, &page);
   if (const auto losses = Losses(output)) {
@@ -229,15 +236,16 @@ std::string NightReport(const Job& job, const std::map<std::string, StepRecord>&
   return page;
 }
 
-std::string NightMessage(const Job& job, const std::string& folder) {
+std::string NightMessage(const Job& job, const StepRecords& steps, const std::string& folder) {
   const std::string output = OutputOf(job, folder);
   const JobInputs inputs = InputsOf(job);
   const Rows rows = CountRows(inputs);
+  const auto published = PublishedBy(job, steps, folder);
   json::object message = {{"job", job.id},
                           {"trigger", job.creator},
                           {"state", StateText(job.state)},
                           {"message", Utf8Repair(job.message)},
-                          {"version", PublishedBy(job, folder)},
+                          {"version", published ? published->version : ""},
                           {"base", inputs.base_version},
                           {"new_rows", rows.fresh},
                           {"old_rows", rows.old}};
@@ -250,6 +258,11 @@ std::string NightMessage(const Job& job, const std::string& folder) {
     exams.push_back(std::move(entry));
   }
   message["exams"] = std::move(exams);
+  const auto canary = steps.find("canary");
+  if (canary != steps.end() && canary->second.state != StepState::kSkipped) {
+    message["canary"] = {{"state", StateText(canary->second.state)},
+                         {"message", Utf8Repair(canary->second.message)}};
+  }
   message["report"] = folder + "/report.md";
   return json::serialize(message);
 }

@@ -2,7 +2,6 @@
 #ifndef LLAVA_TRAINING_SERVICE_NIGHT_REPORT_H_
 #define LLAVA_TRAINING_SERVICE_NIGHT_REPORT_H_
 
-#include <map>
 #include <string>
 
 #include "training/service/job.h"
@@ -10,18 +9,15 @@
 
 namespace llava::training {
 
-// The version that a job has published, from its folder; "" when it has published none.
-std::string PublishedBy(const Job& job, const std::string& folder);
-
 // Markdown: the verdict and why, what went in (new and old rows, what was generated, rejected and
 // paid), the steps, losses, the scores of the old and the new version with intervals, and answers
 // that changed. What a job has not come to is left out. Reads the job's folder.
-std::string NightReport(const Job& job, const std::map<std::string, StepRecord>& steps,
-                        const std::string& folder);
+std::string NightReport(const Job& job, const StepRecords& steps, const std::string& folder);
 
 // One JSON object: {"job", "trigger", "state", "message", "version", "base", "new_rows",
-// "old_rows", "loss", "exams": [{"name", "questions", "new", "live"}], "report"}.
-std::string NightMessage(const Job& job, const std::string& folder);
+// "old_rows", "loss", "exams": [{"name", "questions", "new", "live"}], "canary": {"state",
+// "message"}, "report"}; "canary" is there when a server was asked.
+std::string NightMessage(const Job& job, const StepRecords& steps, const std::string& folder);
 
 }  // namespace llava::training
 

@@ -66,14 +66,17 @@ bool Nights::WillBeRetried(const Job& job) const {
   return false;
 }
 
-// What was learned is no longer new to the trigger; what was rejected is learned by no later job.
+// What was learned is no longer new to the trigger, also when something failed after it had been
+// published; what was rejected is learned by no later job.
 absl::Status Nights::RecordShards(const Job& job, const std::string& folder) {
   const bool rejected = job.state == JobState::kRejected;
-  if (job.state != JobState::kSucceeded && !rejected) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const StepRecords steps, store_.Steps(job.id));
+  const auto published = PublishedBy(job, steps, folder);
+  if (job.state != JobState::kSucceeded && !rejected && !published) return absl::OkStatus();
   ASSIGN_OR_RETURN(const JobInputs inputs, ParseJobInputs(job.inputs));
   const std::string why =
       rejected ? absl::StrCat("job ", job.id, " was rejected: ", job.message) : "";
-  const KnownShard known{PublishedBy(job, folder), why};
+  const KnownShard known{published ? published->version : "", why};
   for (const Shard& shard : inputs.shards) {
     if (shard.is_new) RETURN_IF_ERROR(store_.RecordShard(job.creator, shard.sha256, known));
   }
@@ -81,7 +84,7 @@ absl::Status Nights::RecordShards(const Job& job, const std::string& folder) {
 }
 
 absl::Status Nights::Report(const Job& job, const std::string& folder) {
-  ASSIGN_OR_RETURN(const auto steps, store_.Steps(job.id));
+  ASSIGN_OR_RETURN(const StepRecords steps, store_.Steps(job.id));
   std::error_code ignored;                               // shows when the page is written
   std::filesystem::create_directories(folder, ignored);  // of a job that never ran
   return WriteFile(folder + "/report.md", NightReport(job, steps, folder));
@@ -96,7 +99,9 @@ void Nights::OnEnd(const Job& job) {
   leases_.erase(job.id);
   const auto hook = webhooks_.find(job.creator);
   if (hook == webhooks_.end()) return;
-  const std::string body = NightMessage(job, folder);
+  const auto steps = store_.Steps(job.id);
+  Expect(steps.status());
+  const std::string body = NightMessage(job, steps.value_or(StepRecords()), folder);
   // Recorded first: after a crash it is posted again. Where that fails the job's end cannot be
   // stored either, and comes again.
   const absl::Status recorded =

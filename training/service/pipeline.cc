@@ -1,6 +1,7 @@
 #include "training/service/pipeline.h"
 
 #include <algorithm>
+#include <boost/json.hpp>
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -18,16 +19,17 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxPlanBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxRecordBytes = std::size_t{1} << 20;
 constexpr int kBelow = 1;     // of llava-train evaluate: a required score is not reached
-constexpr int kRejected = 3;  // of llava-train run
+constexpr int kRejected = 3;  // of llava-train run and canary
 
-bool Is(const std::map<std::string, StepRecord>& steps, const std::string& name, StepState state) {
+bool Is(const StepRecords& steps, const std::string& name, StepState state) {
   const auto found = steps.find(name);
   return found != steps.end() && found->second.state == state;
 }
 
 // Has ended, and the next one may begin.
-bool IsPassed(const std::map<std::string, StepRecord>& steps, const std::string& name) {
+bool IsPassed(const StepRecords& steps, const std::string& name) {
   return Is(steps, name, StepState::kDone) || Is(steps, name, StepState::kSkipped) ||
          Is(steps, name, StepState::kRejected);
 }
@@ -42,8 +44,8 @@ std::string VerdictOf(const StepRecord& evaluate) {
 }  // namespace
 
 const std::vector<std::string>& StepNames() {
-  static const std::vector<std::string> names = {"generate", "check", "train",
-                                                 "evaluate", "gate",  "publish"};
+  static const std::vector<std::string> names = {"generate", "check",   "train", "evaluate",
+                                                 "gate",     "publish", "canary"};
   return names;
 }
 
@@ -59,9 +61,30 @@ absl::StatusOr<std::string> RunFolder(const Job& job, const std::string& folder)
   }
 }
 
+std::optional<PublishedVersion> PublishedBy(const Job& job, const StepRecords& steps,
+                                            const std::string& folder) {
+  // Before that step the newest run may be another job's, where they share an output.
+  const auto publish = steps.find("publish");
+  const bool came_to_it = publish != steps.end() && publish->second.state != StepState::kSkipped;
+  if (steps.contains(StepNames().front()) && !came_to_it) return std::nullopt;
+  const auto run = RunFolder(job, folder);
+  if (!run.ok()) return std::nullopt;
+  const auto record = ReadFile(absl::StrCat(*run, "/finished.json"), kMaxRecordBytes);
+  if (!record.ok()) return std::nullopt;
+  boost::system::error_code error;
+  const boost::json::value value = boost::json::parse(*record, error);
+  if (error || !value.is_object()) return std::nullopt;
+  const auto text = [&value](const char* key) {
+    const boost::json::value* const found = value.as_object().if_contains(key);
+    return found != nullptr && found->is_string() ? std::string(found->as_string()) : "";
+  };
+  if (text("version").empty()) return std::nullopt;
+  return PublishedVersion{text("version"), text("dir")};
+}
+
 absl::StatusOr<JobStep> Pipeline::Next(const Job& job, const std::string& folder) {
   for (const std::string& name : StepNames()) {
-    ASSIGN_OR_RETURN(const Steps steps, store_.Steps(job.id));
+    ASSIGN_OR_RETURN(const StepRecords steps, store_.Steps(job.id));
     if (IsPassed(steps, name)) continue;
     StepRecord record{StepState::kBegun, clock_.UnixMillis(), 0, ""};
     ASSIGN_OR_RETURN(Command command, CommandOf(name, job, folder, steps));
@@ -75,7 +98,7 @@ absl::StatusOr<JobStep> Pipeline::Next(const Job& job, const std::string& folder
     record.ended_ms = record.began_ms;
     RETURN_IF_ERROR(store_.RecordStep(job.id, name, record));
   }
-  ASSIGN_OR_RETURN(const Steps steps, store_.Steps(job.id));
+  ASSIGN_OR_RETURN(const StepRecords steps, store_.Steps(job.id));
   for (const std::string& name : StepNames()) {
     if (!Is(steps, name, StepState::kRejected)) continue;
     return JobStep{{}, JobState::kRejected, steps.at(name).message};
@@ -86,7 +109,7 @@ absl::StatusOr<JobStep> Pipeline::Next(const Job& job, const std::string& folder
 // Empty: there is nothing to do.
 absl::StatusOr<Pipeline::Command> Pipeline::CommandOf(const std::string& step, const Job& job,
                                                       const std::string& folder,
-                                                      const Steps& steps) const {
+                                                      const StepRecords& steps) const {
   const auto until = [&](const char* end) {
     return Command{program_, "run", absl::StrCat(folder, "/recipe.yaml"), "--until", end};
   };
@@ -104,18 +127,39 @@ absl::StatusOr<Pipeline::Command> Pipeline::CommandOf(const std::string& step, c
   }
   if (step == "train") return until("train");
   if (step == "evaluate") return until("evaluate");
-  const bool failed_exam = Is(steps, "evaluate", StepState::kRejected);
   if (step == "gate") {
-    if (options_.judged.empty() || failed_exam) return Command();
-    return GateCommand(job, folder);
+    const bool failed_exam = Is(steps, "evaluate", StepState::kRejected);
+    return options_.judged.empty() || failed_exam ? Command() : GateCommand(job, folder);
   }
-  if (!failed_exam) {
-    return Is(steps, "gate", StepState::kRejected) ? Command() : until("publish");
+  if (step == "publish") return PublishCommand(steps, folder);
+  return CanaryCommand(job, folder, steps);
+}
+
+Pipeline::Command Pipeline::PublishCommand(const StepRecords& steps,
+                                           const std::string& folder) const {
+  Command command = {program_, "run", absl::StrCat(folder, "/recipe.yaml"), "--until", "publish"};
+  if (!Is(steps, "evaluate", StepState::kRejected)) {
+    return Is(steps, "gate", StepState::kRejected) ? Command() : command;
   }
   // What the exam rejects is kept beside the others by `run`, or dropped, as the recipe says. The
   // verdict stands: the version that it was compared with may have been taken back since.
-  Command command = until("publish");
   command.push_back(absl::StrCat("--rejected=", VerdictOf(steps.at("evaluate"))));
+  return command;
+}
+
+// Only the latest version is one that a server takes by itself.
+absl::StatusOr<Pipeline::Command> Pipeline::CanaryCommand(const Job& job, const std::string& folder,
+                                                          const StepRecords& steps) const {
+  const ServingDaemon& server = options_.server;
+  if (server.address.empty() || !Is(steps, "publish", StepState::kDone)) return Command();
+  const auto published = PublishedBy(job, steps, folder);
+  if (!published) return absl::DataLossError(absl::StrCat(folder, ": says of no version"));
+  Command command = {program_, "canary", published->dir, "--server", server.address};
+  if (!server.ca.empty()) command.insert(command.end(), {"--ca", server.ca});
+  if (!server.token_file.empty()) {
+    command.insert(command.end(), {"--token-file", server.token_file});
+  }
+  command.insert(command.end(), {"--wait", absl::StrCat(server.wait_seconds)});
   return command;
 }
 
@@ -161,12 +205,12 @@ StepState Pipeline::StateAfter(const std::string& step, int exit_code) const {
   if (step == "gate" && exit_code == kBelow) return StepState::kRejected;
   if (step == "gate" && options_.gate_optional) return StepState::kSkipped;
   if (step == "generate" && options_.train_without_generated) return StepState::kSkipped;
-  const bool exam = step == "evaluate" || step == "publish";
+  const bool exam = step == "evaluate" || step == "publish" || step == "canary";
   return exam && exit_code == kRejected ? StepState::kRejected : StepState::kFailed;
 }
 
 absl::Status Pipeline::Ended(const Job& job, int exit_code, const std::string& why) {
-  ASSIGN_OR_RETURN(const Steps steps, store_.Steps(job.id));
+  ASSIGN_OR_RETURN(const StepRecords steps, store_.Steps(job.id));
   for (const std::string& name : StepNames()) {
     if (!Is(steps, name, StepState::kBegun)) continue;
     StepRecord record = steps.at(name);

@@ -67,6 +67,23 @@ void CheckPlan(StrictYaml& yaml, const std::string& plan) {
   yaml.Fail("generate", absl::StrCat("the plan's output is '", output, "', expected 'generated'"));
 }
 
+void ReadServer(StrictYaml& yaml, const std::string& folder, ServingDaemon* server) {
+  yaml.Section("server", [&](StrictYaml& section) {
+    section.Require("address");
+    section.Optional("address", &server->address);
+    section.Optional("ca", &server->ca);
+    section.Optional("token_file", &server->token_file);
+    std::int64_t wait_ms = server->wait_seconds * 1000;
+    ReadDuration(section, "wait", &wait_ms);
+    server->wait_seconds = (wait_ms + 999) / 1000;
+    if (section.Has("address") && server->address.empty()) {
+      section.Fail("address", "is '', expected HOST:PORT");
+    }
+    MakeAbsolute(folder, &server->ca);
+    MakeAbsolute(folder, &server->token_file);
+  });
+}
+
 void ReadPipeline(StrictYaml& yaml, const std::string& folder, TriggerOptions* trigger,
                   ServiceConfig* config) {
   yaml.Section("pipeline", [&](StrictYaml& section) {
@@ -79,6 +96,7 @@ void ReadPipeline(StrictYaml& yaml, const std::string& folder, TriggerOptions* t
     section.Optional("judge", &options.judged);
     section.Optional("gate_optional", &options.gate_optional);
     ReadMix(section, &options.mix);
+    ReadServer(section, folder, &options.server);
     if (!(options.max_bad_share >= 0.0 && options.max_bad_share <= 1.0)) {
       section.Fail("max_bad_share", "expected a share from 0 to 1");
     }

@@ -210,6 +210,13 @@ class Evaluation {
     std::vector<Grade> grades = GradesOf(bench_, verdicts, /*as_published=*/false);
     for (const Grade& grade : grades) report_.judge_failed += grade.known ? 0 : 1;
     report_.position_bias = PositionBias(verdicts);
+    // That is no verdict on the answers, and may be one the next time.
+    if (!grades.empty() && report_.judge_failed == std::ssize(grades)) {
+      const std::string& error = verdicts.back().review.error;
+      return absl::UnavailableError(absl::StrCat("the judge ", judge.name, " has scored none of ",
+                                                 grades.size(), " answers",
+                                                 error.empty() ? "" : ": ", error));
+    }
     if (request_.as_published) grades = GradesOf(bench_, verdicts, /*as_published=*/true);
     return grades;
   }

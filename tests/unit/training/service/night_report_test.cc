@@ -51,7 +51,7 @@ class NightReportTest : public ::testing::Test {
 
   test::TempDir dir_;
   Job job_;
-  std::map<std::string, StepRecord> steps_;
+  StepRecords steps_;
 };
 
 TEST_F(NightReportTest, SaysWhatWentInAndWhatCameOut) {
@@ -87,7 +87,7 @@ TEST_F(NightReportTest, ANightThatCameToNothingSaysWhy) {
 
 TEST_F(NightReportTest, AMessageIsTheSameForAProgram) {
   WriteAll();
-  const json::object message = json::parse(NightMessage(job_, dir_.path())).as_object();
+  const json::object message = json::parse(NightMessage(job_, steps_, dir_.path())).as_object();
   EXPECT_EQ(message.at("job").as_int64(), 7);
   EXPECT_EQ(message.at("trigger").as_string(), "nightly");
   EXPECT_EQ(message.at("state").as_string(), "SUCCEEDED");
@@ -98,11 +98,37 @@ TEST_F(NightReportTest, AMessageIsTheSameForAProgram) {
   EXPECT_EQ(message.at("exams").at(0).at("new").as_double(), 0.8);
   EXPECT_EQ(message.at("exams").at(0).at("live").as_double(), 0.5);
   EXPECT_EQ(message.at("report").as_string(), dir_.path() + "/report.md");
-  EXPECT_EQ(PublishedBy(job_, dir_.path()), "beef");
+  EXPECT_FALSE(message.contains("canary"));
   std::filesystem::create_directory(dir_.path() + "/run/anew-2");
-  EXPECT_EQ(PublishedBy(job_, dir_.path()), "");  // the newest run has published nothing yet
+  // The newest run has published nothing yet.
+  EXPECT_THAT(NightMessage(job_, steps_, dir_.path()), HasSubstr(R"("version":"")"));
   Write("run/anew-2/finished.json", R"({"version":"f00d"})");
-  EXPECT_EQ(PublishedBy(job_, dir_.path()), "f00d");
+  EXPECT_THAT(NightMessage(job_, steps_, dir_.path()), HasSubstr(R"("version":"f00d")"));
+}
+
+TEST_F(NightReportTest, TheServersVerdictIsTold) {
+  WriteAll();
+  steps_["generate"] = {StepState::kSkipped, 1, 1, ""};
+  steps_["publish"] = {StepState::kDone, 1, 2, ""};
+  steps_["canary"] = {StepState::kDone, 1000, 61'000, ""};
+  EXPECT_THAT(Report(), HasSubstr("Published as the latest: beef\n"));
+  EXPECT_THAT(Report(), HasSubstr("| canary | done | 1m |"));
+  job_.state = JobState::kFailed;  // the server does not answer; the version is what it is
+  steps_["canary"] = {StepState::kFailed, 1, 2, "no verdict"};
+  EXPECT_THAT(Report(), HasSubstr("Published as the latest: beef\n"));
+  job_.state = JobState::kRejected;
+  steps_["canary"] = {StepState::kRejected, 1, 2, "rolled back: worse"};
+  EXPECT_THAT(Report(), HasSubstr("Published, and taken back by the server: beef\n"));
+  EXPECT_THAT(NightMessage(job_, steps_, dir_.path()),
+              HasSubstr(R"("canary":{"state":"rejected","message":"rolled back: worse"})"));
+}
+
+TEST_F(NightReportTest, AnotherJobsVersionInASharedOutputIsNotTold) {
+  WriteAll();
+  job_.state = JobState::kFailed;
+  steps_["generate"] = {StepState::kSkipped, 1, 1, ""};
+  steps_["check"] = {StepState::kFailed, 1, 2, "bad rows"};
+  EXPECT_THAT(Report(), HasSubstr("Nothing was published: the live version stays."));
 }
 
 }  // namespace

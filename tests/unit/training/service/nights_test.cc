@@ -171,6 +171,42 @@ TEST_F(NightsTest, AFailureTooNearToItsDeadlineIsTheEnd) {
   WaitForPosts(1);
 }
 
+constexpr char kPublishesAndAsks[] =
+    "test $1 = canary && echo 'rolled back: worse' && exit $(cat ../verdict)\n"
+    "test \"$4\" = publish && mkdir -p run && "
+    "echo '{\"version\":\"beef\",\"dir\":\"/m/v1\"}' > run/finished.json\nexit 0\n";
+
+TEST_F(NightsTest, WhatTheServerTakesBackIsInQuarantine) {
+  std::ofstream(dir_.path() + "/verdict") << "3";
+  config_.pipelines["nightly"].server.address = "h:1";
+  Start(kPublishesAndAsks);
+  const Job job = WaitForEnd(Create());
+  EXPECT_EQ(job.state, JobState::kRejected);
+  EXPECT_EQ(job.message, "rolled back: worse");
+  EXPECT_THAT(
+      *store_->KnownShards("nightly"),
+      ElementsAre(Pair("bb", KnownShard{"beef", "job 1 was rejected: rolled back: worse"})));
+  EXPECT_THAT(File("1/report.md"), HasSubstr("taken back by the server: beef"));
+  WaitForPosts(1);
+  EXPECT_THAT(server_.bodies()[0], HasSubstr("\"message\":\"rolled back: worse\""));
+}
+
+TEST_F(NightsTest, WhatWasPublishedIsLearntAlthoughTheServerGivesNoVerdict) {
+  std::ofstream(dir_.path() + "/verdict") << "75";
+  config_.pipelines["nightly"].server.address = "h:1";
+  Start(kPublishesAndAsks);
+  const std::int64_t id = Create();
+  EXPECT_EQ(WaitForEnd(id).state, JobState::kFailed);
+  EXPECT_THAT(*store_->KnownShards("nightly"), ElementsAre(Pair("bb", KnownShard{"beef", ""})));
+  std::ofstream(dir_.path() + "/verdict") << "0";
+  ASSERT_TRUE(runner_->Retry(id).ok());
+  EXPECT_EQ(
+      WaitUntil(id, [](const Job& job) { return job.attempts == 2 && HasEnded(job.state); }).state,
+      JobState::kSucceeded);
+  EXPECT_EQ(File("1/calls").find("publish"), File("1/calls").rfind("publish"));
+  EXPECT_EQ(store_->Steps(id)->at("canary").state, StepState::kDone);
+}
+
 // Ends with exit code 0 once it is asked to end.
 constexpr char kEndsWell[] =
     "trap 'exit 0' TERM\nmkfifo pipe\necho '{\"step\":1}'\ncat pipe\nexit 0\n";

@@ -88,6 +88,7 @@ TEST_F(PipelineTest, StepsComeOneAfterTheOtherAndAreRecorded) {
   EXPECT_EQ(StateOf("gate"), StepState::kSkipped);
   EXPECT_EQ(End(0), "");
   EXPECT_EQ(Next(), "end 3 ");
+  EXPECT_EQ(StateOf("canary"), StepState::kSkipped);
 }
 
 TEST_F(PipelineTest, AStepThatWasNotRecordedAsEndedIsRunAgain) {
@@ -110,7 +111,7 @@ TEST_F(PipelineTest, WhatTheExamRejectsIsKeptByTheRunAndRejectedHere) {
   PassUntil(Run("evaluate"));
   EXPECT_EQ(End(3, "rejected: colour is 0.4"), "");
   // Beside the others, if the recipe says so; and also if the exam would be passed by now.
-  EXPECT_EQ(Next(), Run("publish") + " --rejected colour is 0.4");
+  EXPECT_EQ(Next(), Run("publish") + " --rejected=colour is 0.4");
   EXPECT_EQ(StateOf("gate"), StepState::kRejected);
   EXPECT_EQ(End(3, "kept"), "");
   EXPECT_EQ(Next(), "end 6 rejected: colour is 0.4");
@@ -123,8 +124,8 @@ TEST_F(PipelineTest, AJudgeThatIsDownMeansNothingIsPublished) {
   PassUntil(judge);
   EXPECT_EQ(End(75, "no connection"), "gate: no connection");
   EXPECT_EQ(Next(), judge);
-  EXPECT_EQ(End(1, "--require total=80 is not reached"), "");
-  EXPECT_EQ(Next(), "end 6 --require total=80 is not reached");
+  EXPECT_EQ(End(1, "--require total=0.8 is not reached"), "");
+  EXPECT_EQ(Next(), "end 6 --require total=0.8 is not reached");
   EXPECT_EQ(StateOf("publish"), StepState::kSkipped);
 }
 
@@ -164,6 +165,42 @@ TEST_F(PipelineTest, WithoutItsGeneratorANightFailsOrGoesOnAsItIsTold) {
   EXPECT_EQ(End(75, "gave up"), "");
   EXPECT_EQ(StateOf("generate"), StepState::kSkipped);
   EXPECT_EQ(Next(), "T check /new.jsonl --max-bad-share 0.01");
+}
+
+TEST_F(PipelineTest, TheServerHasTheLastWord) {
+  options_.server = {.address = "h:1", .ca = "/ca", .token_file = "/t", .wait_seconds = 60};
+  PassUntil(Run("publish"));
+  std::filesystem::create_directory(folder_ + "/run");
+  std::ofstream(folder_ + "/run/finished.json") << R"({"version":"beef","dir":"/m/v1"})";
+  EXPECT_EQ(End(0), "");
+  const std::string canary = "T canary /m/v1 --server h:1 --ca /ca --token-file /t --wait 60";
+  EXPECT_EQ(Next(), canary);
+  EXPECT_EQ(End(75, "no verdict within 1m"), "canary: no verdict within 1m");
+  EXPECT_EQ(Next(), canary);  // nothing is published again
+  EXPECT_EQ(End(3, "rolled back: worse"), "");
+  EXPECT_EQ(Next(), "end 6 rolled back: worse");
+}
+
+TEST_F(PipelineTest, NoServerIsAskedAboutWhatIsNotTheLatest) {
+  options_.server.address = "h:1";
+  PassUntil(Run("evaluate"));
+  EXPECT_EQ(End(3, "rejected: worse"), "");
+  Next();
+  EXPECT_EQ(End(3, "kept"), "");
+  EXPECT_EQ(Next(), "end 6 rejected: worse");
+  EXPECT_EQ(StateOf("canary"), StepState::kSkipped);
+}
+
+TEST_F(PipelineTest, WhatAnotherJobPublishedInASharedOutputIsNotThisJobs) {
+  std::filesystem::create_directory(folder_ + "/run");
+  std::ofstream(folder_ + "/run/finished.json") << R"({"version":"beef","dir":"/m/v1"})";
+  const auto published = [this] { return PublishedBy(job_, *store_->Steps(job_.id), folder_); };
+  EXPECT_TRUE(published().has_value());  // of a job without steps
+  PassUntil(Run("evaluate"));
+  EXPECT_FALSE(published().has_value());
+  PassUntil(Run("publish"));
+  EXPECT_EQ(published()->version, "beef");
+  EXPECT_EQ(published()->dir, "/m/v1");
 }
 
 TEST_F(PipelineTest, AFullDiskIsSaidByTheStepThatMetIt) {

@@ -56,7 +56,8 @@ TEST_F(ServiceConfigTest, ATriggerHasAPipelineAndAWebhook) {
   std::ofstream(dir_.path() + "/plan.yaml") << "output: generated\nname: n\n";
   const auto config = Read(
       ", pipeline: {generate: plan.yaml, if_generate_fails: train, images: p, max_bad_share: 0.1,"
-      " judge: [rows, --data, /d], gate_optional: true, mix: {new: 0.75, old: 0.25}},"
+      " judge: [rows, --data, /d], gate_optional: true, mix: {new: 0.75, old: 0.25},"
+      " server: {address: 'llavad:50051', ca: ca.pem, token_file: /t, wait: 90m}},"
       " webhook: {url: 'https://example.com/x', token_file: secret}");
   ASSERT_TRUE(config.ok()) << config.status();
   const PipelineOptions& pipeline = config->pipelines.at("nightly");
@@ -65,6 +66,10 @@ TEST_F(ServiceConfigTest, ATriggerHasAPipelineAndAWebhook) {
   EXPECT_EQ(pipeline.images, dir_.path() + "/p");
   EXPECT_EQ(pipeline.judged.size(), 3u);
   EXPECT_TRUE(pipeline.gate_optional);
+  EXPECT_EQ(pipeline.server.address, "llavad:50051");
+  EXPECT_EQ(pipeline.server.ca, dir_.path() + "/ca.pem");
+  EXPECT_EQ(pipeline.server.token_file, "/t");
+  EXPECT_EQ(pipeline.server.wait_seconds, 90 * 60);
   EXPECT_EQ(config->triggers[0].mix.old, 0.25);
   EXPECT_TRUE(config->triggers[0].one_at_a_time);
   EXPECT_FALSE(config->triggers[0].always);  // without a schedule, shards make the nights
@@ -80,6 +85,10 @@ TEST_F(ServiceConfigTest, BadValuesAreRefusedByName) {
   EXPECT_THAT(Mistake(", pipeline: {generate: none.yaml}"), HasSubstr("none.yaml"));
   std::ofstream(dir_.path() + "/plan.yaml") << "output: elsewhere\n";
   EXPECT_THAT(Mistake(", pipeline: {generate: plan.yaml}"), HasSubstr("is 'elsewhere', expected"));
+  EXPECT_THAT(Mistake(", pipeline: {server: {}}"), HasSubstr("server.address: is missing"));
+  EXPECT_THAT(Mistake(", pipeline: {server: {address: ''}}"), HasSubstr("expected HOST:PORT"));
+  EXPECT_THAT(Mistake(", pipeline: {server: {address: 'h:1', wait: soon}}"),
+              HasSubstr("server.wait: is 'soon', expected a duration"));
   EXPECT_THAT(Mistake(", webhook: {url: 'ftp://x'}"), HasSubstr("webhook.url: expected http"));
   EXPECT_THAT(Mistake(", cron: '0 2 * *'"),
               AllOf(HasSubstr("serve.yaml:3: triggers[0].cron: "), HasSubstr("expected 5")));

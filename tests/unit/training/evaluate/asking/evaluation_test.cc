@@ -87,6 +87,23 @@ TEST_F(EvaluationTest, AJudgeIsAskedOnceForEachAnswer) {
   EXPECT_EQ(judge.bodies().size(), 2u);  // the ledger knows both
 }
 
+TEST_F(EvaluationTest, AJudgeThatScoresNothingIsNoVerdict) {
+  test::AddLlavaBench(&folder_);
+  folder_.Add("images/1.jpg", "\xff\xd8\xff").Add("images/2.jpg", "\xff\xd8\xff");
+  test::ScriptedServer judge({test::HttpText(503, "{}")});
+  folder_.Add("judge.yaml", "endpoint: {base_url: '" + judge.url() +
+                                "', model: judge, max_attempts: 2, first_retry_seconds: 0.001, "
+                                "longest_retry_seconds: 0.001}\n");
+  request_.bench = "llava_bench_coco";
+  request_.out = folder_.path() + "/out";
+  request_.judge = folder_.path() + "/judge.yaml";
+  test::ScriptedServer server({test::Completion("It is.")});
+  const auto report = Run(server);
+  EXPECT_EQ(report.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(report.status().message(),
+              testing::AllOf(HasSubstr("has scored none of 2 answers: "), HasSubstr("503")));
+}
+
 TEST_F(EvaluationTest, ADryRunWritesWhatWouldBeAsked) {
   test::AddLlavaBench(&folder_);
   request_.bench = "llava_bench_coco";
