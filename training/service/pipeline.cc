@@ -99,8 +99,10 @@ absl::StatusOr<JobStep> Pipeline::Next(const Job& job, const std::string& folder
     RETURN_IF_ERROR(store_.RecordStep(job.id, name, record));
   }
   ASSIGN_OR_RETURN(const StepRecords steps, store_.Steps(job.id));
+  // Published in spite of the exam: by somebody's hand, in the job's folder.
+  const bool published = Is(steps, "publish", StepState::kDone);
   for (const std::string& name : StepNames()) {
-    if (!Is(steps, name, StepState::kRejected)) continue;
+    if (!Is(steps, name, StepState::kRejected) || (published && name != "canary")) continue;
     return JobStep{{}, JobState::kRejected, steps.at(name).message};
   }
   return JobStep{{}, JobState::kSucceeded, ""};

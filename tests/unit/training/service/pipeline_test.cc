@@ -117,6 +117,15 @@ TEST_F(PipelineTest, WhatTheExamRejectsIsKeptByTheRunAndRejectedHere) {
   EXPECT_EQ(Next(), "end 6 rejected: colour is 0.4");
 }
 
+// Then `run` finds that it has finished, and that its version is the latest.
+TEST_F(PipelineTest, WhatSomebodyPublishedInSpiteOfTheExamIsPublished) {
+  PassUntil(Run("evaluate"));
+  EXPECT_EQ(End(3, "rejected: colour is 0.4"), "");
+  EXPECT_EQ(Next(), Run("publish") + " --rejected=colour is 0.4");
+  EXPECT_EQ(End(0), "");
+  EXPECT_EQ(Next(), "end 3 ");
+}
+
 TEST_F(PipelineTest, AJudgeThatIsDownMeansNothingIsPublished) {
   options_.judged = {"rows", "--data", "/d"};
   const std::string judge = absl::StrCat("T evaluate rows --data /d --checkpoint ", folder_,
