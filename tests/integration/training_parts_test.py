@@ -1,4 +1,5 @@
 """What a run has learned, in parts: adapters that PEFT loads over the base model, and a projector that the original code loads."""
+import hashlib
 import json
 import os
 import shutil
@@ -88,6 +89,14 @@ class PartsTest(unittest.TestCase):
             np.testing.assert_allclose(widened(words), expected, rtol=2 ** -8, atol=1e-6, err_msg=name)
         self.assertEqual(adapted, 2 * 2)
         self.assertEqual(len(adapter), 2 * adapted + 4)
+
+    def test_the_manifest_of_an_adapter_says_what_it_is(self):
+        manifest = json.loads((self.folder / "adapter/manifest.json").read_text())
+        self.assertEqual({f["path"] for f in manifest["files"]}, {"adapter_config.json", "adapter_model.safetensors"})
+        for file in manifest["files"]:
+            self.assertEqual(hashlib.sha256((self.folder / "adapter" / file["path"]).read_bytes()).hexdigest(), file["sha256"])
+        self.assertEqual((manifest["step"], manifest["recipe"]), (6, RECIPE))
+        self.assertEqual(manifest["data_fingerprint"], hashlib.sha256((self.folder / "rows.json").read_bytes()).hexdigest())
 
     def test_the_projector_is_a_zip_as_torch_writes_it(self):
         self.assertEqual((self.folder / "mm_projector.bin").read_bytes()[:2], b"PK")

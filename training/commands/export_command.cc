@@ -23,7 +23,7 @@ struct Arguments {
 absl::Status Export(const Arguments& arguments) {
   ASSIGN_OR_RETURN(const Recipe recipe, ReadRecipe(arguments.recipe));
   ASSIGN_OR_RETURN(const OpenedRun run, JoinRun(recipe));
-  if (!arguments.peft.empty()) return ExportPeft(run.recipe, arguments.peft);
+  if (!arguments.peft.empty()) return ExportPeft(run.recipe, run.inputs, arguments.peft);
   if (!arguments.projector.empty()) return ExportProjector(run.recipe, arguments.projector);
   ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, LoadTrainedModel(run.recipe));
   return SaveTrainedModel(run.recipe, *model, arguments.out);

@@ -16,6 +16,7 @@
 #include "base/durable_file.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "model/checkpoint/manifest.h"
 #include "model/checkpoint/weight_names.h"
 #include "model/network/llava.h"
 #include "model/tensors/tensor_files.h"
@@ -138,7 +139,7 @@ std::string Pickled(const std::vector<NamedTensor>& tensors) {
 
 }  // namespace
 
-absl::Status ExportPeft(const Recipe& recipe, const std::string& folder) {
+absl::Status ExportPeft(const Recipe& recipe, const RunInputs& inputs, const std::string& folder) {
   ASSIGN_OR_RETURN(const SavedState saved, NewestState(recipe));
   ASSIGN_OR_RETURN(const std::int64_t stage, FindStage(recipe, saved.progress));
   RETURN_IF_ERROR(CheckBase(recipe, stage));
@@ -149,7 +150,15 @@ absl::Status ExportPeft(const Recipe& recipe, const std::string& folder) {
   for (NamedTensor& tensor : learned) {
     (IsProjector(tensor) ? adapter.projector : adapter.adapters).push_back(std::move(tensor));
   }
-  return WritePeftAdapter(adapter, folder);
+  RETURN_IF_ERROR(WritePeftAdapter(adapter, folder));
+  model::Manifest manifest;
+  manifest.parent = inputs.parent;
+  manifest.recipe = recipe.text;
+  manifest.data_fingerprint = TrainedDataFingerprint(inputs);
+  // Where later stages have trained on, the adapters are those of an earlier step.
+  if (stage + 1 >= StagesBegun(saved.progress)) manifest.step = saved.progress.total_steps;
+  ASSIGN_OR_RETURN(manifest.files, model::DescribeFiles(folder));
+  return WriteFile(absl::StrCat(folder, "/", model::kManifestFile), model::ManifestJson(manifest));
 }
 
 absl::Status ExportProjector(const Recipe& recipe, const std::string& file) {

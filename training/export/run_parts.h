@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "training/recipe/recipe.h"
+#include "training/run/run_inputs.h"
 
 namespace llava::training {
 
@@ -14,7 +15,10 @@ namespace llava::training {
 // stage or one before has trained it. `recipe`: that of an opened run. NOT_FOUND: no such stage, no
 // state, or a stage that ended before its adapters were kept. FAILED_PRECONDITION: stages have
 // changed other weights of the base model, which adapters cannot say; the message names them.
-absl::Status ExportPeft(const Recipe& recipe, const std::string& folder);
+//
+// A manifest.json with the files' digests, `inputs`' version of the base model and data goes with
+// them, so that llavad verifies what it loads.
+absl::Status ExportPeft(const Recipe& recipe, const RunInputs& inputs, const std::string& folder);
 
 // The projector of the newest saved state as the original code has it (mm_projector.bin, which
 // torch.load reads), or a safetensors file where the name ends in ".safetensors", in fp32 with the

@@ -71,7 +71,7 @@ class RunPartsTest : public ::testing::Test {
 
 TEST_F(RunPartsTest, WhileTheStageRunsItsStateHasTheAdapters) {
   Save(1, 3);
-  const absl::Status status = ExportPeft(recipe_, out_);
+  const absl::Status status = ExportPeft(recipe_, {}, out_);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(Tensors(out_).size(), 3u);  // the optimizer's moments are no part of it
   EXPECT_TRUE(
@@ -81,28 +81,28 @@ TEST_F(RunPartsTest, WhileTheStageRunsItsStateHasTheAdapters) {
 
 TEST_F(RunPartsTest, AfterItsEndTheyAreWhatWasKept) {
   Save(2, 0);
-  EXPECT_TRUE(absl::IsNotFound(ExportPeft(recipe_, out_)));
+  EXPECT_TRUE(absl::IsNotFound(ExportPeft(recipe_, {}, out_)));
   const std::string file = AdaptersFile(recipe_, 1);
   std::filesystem::create_directories(std::filesystem::path(file).parent_path());
   ASSERT_TRUE(
       model::SaveTensors(file, {{absl::StrCat(kLayer, ".lora_A.weight"), at::full({2, 64}, 5.0)}})
           .ok());
-  ASSERT_TRUE(ExportPeft(recipe_, out_).ok());
+  ASSERT_TRUE(ExportPeft(recipe_, {}, out_).ok());
   EXPECT_EQ(Tensors(out_).begin()->second.max().item<float>(), 5.0F);
 }
 
 TEST_F(RunPartsTest, AdaptersThatWouldNotBeWhatWasTrainedAreRefused) {
-  EXPECT_TRUE(absl::IsNotFound(ExportPeft(recipe_, out_)));  // no state
+  EXPECT_TRUE(absl::IsNotFound(ExportPeft(recipe_, {}, out_)));  // no state
   Save(1, 0);
-  EXPECT_TRUE(absl::IsNotFound(ExportPeft(recipe_, out_)));  // the stage has not begun
+  EXPECT_TRUE(absl::IsNotFound(ExportPeft(recipe_, {}, out_)));  // the stage has not begun
   Save(1, 3);
   recipe_.stages[0].train_decoder = true;
-  const absl::Status status = ExportPeft(recipe_, out_);
+  const absl::Status status = ExportPeft(recipe_, {}, out_);
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("stage align trains the decoder"));
   recipe_.stages[0].train_decoder = false;
   recipe_.stages[1].train_vision_tower = true;
-  EXPECT_THAT(std::string(ExportPeft(recipe_, out_).message()),
+  EXPECT_THAT(std::string(ExportPeft(recipe_, {}, out_).message()),
               HasSubstr("stage tune trains the vision tower"));
 }
 
