@@ -30,6 +30,7 @@
 #include "server/api/http/server.h"
 #include "server/api/http/status_routes.h"
 #include "server/app/app_options.h"
+#include "server/app/batch_metrics.h"
 #include "server/app/engine_metrics.h"
 #include "server/app/hang_up.h"
 #include "server/app/model_metrics.h"
@@ -178,6 +179,11 @@ std::string App::Parts::Scrape(bool open_metrics) {
   auto process = process_metrics.Collect();
   families.insert(families.end(), std::make_move_iterator(process.begin()),
                   std::make_move_iterator(process.end()));
+  if (batches) {
+    auto more = BatchMetrics(batches->counts());
+    families.insert(families.end(), std::make_move_iterator(more.begin()),
+                    std::make_move_iterator(more.end()));
+  }
   if (config.metrics_dialect == "vllm") observe::AddVllmNames(model_name, &families);
   if (!open_metrics) return prometheus::TextSerializer().Serialize(families);
   return observe::OpenMetricsText(families, metrics.exemplars());

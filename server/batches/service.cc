@@ -116,7 +116,22 @@ void BatchService::Run() {
     for (const std::function<void()>& one : work) one();
     work.clear();
     has_more = Turn();
+    Count();
   }
+}
+
+void BatchService::Count() {
+  BatchCounts counts = so_far_;
+  counts.waiting = std::ssize(waiting_);
+  counts.running = std::ssize(runs_);
+  counts.in_flight = std::ssize(flights_);
+  MutexLock lock(&mutex_);
+  counts_ = counts;
+}
+
+BatchCounts BatchService::counts() {
+  MutexLock lock(&mutex_);
+  return counts_;
 }
 
 // Nothing to do and nothing to come: false.
@@ -255,10 +270,12 @@ void BatchService::Landed(std::uint64_t ticket, const RowResponse& response) {
   bytes_in_flight_ -= flight.row.bytes;
   const std::string& tenant = flight.run->batch().tenant;
   if (!IsToBeAskedAgain(response.answer.status)) {
+    ++(response.answer.status == 200 ? so_far_.answered : so_far_.refused);
     windows_[tenant] = std::min(options_.in_flight, WindowOf(tenant) + 1);
     return flight.run->Record(flight.row, response.answer);
   }
   flight.run->Return(std::move(flight.row));
+  ++so_far_.postponed;
   if (response.answer.status == 429) windows_[tenant] = std::max(1, WindowOf(tenant) / 2);
   const Duration pause = std::min(response.retry_after.value_or(kPause), kLongestPause);
   paused_until_[tenant] = clock_->Now() + pause;

@@ -41,6 +41,16 @@ struct RowResponse {
 using RowAsker =
     std::function<std::function<void()>(RowCall call, std::function<void(RowResponse)> done)>;
 
+// Of now, and since the start.
+struct BatchCounts {
+  std::int64_t waiting = 0;    // batches that have not begun
+  std::int64_t running = 0;    // batches
+  std::int64_t in_flight = 0;  // rows that are being answered
+  std::int64_t answered = 0;   // rows
+  std::int64_t refused = 0;    // rows that the server refused
+  std::int64_t postponed = 0;  // times that a row was given back, to be asked again
+};
+
 class BatchService {
  public:
   // Of which batch (empty: of none), and what the disk did.
@@ -70,6 +80,9 @@ class BatchService {
   // Any thread. No row is asked from now on, and those in flight are cancelled: they are asked at
   // the next start.
   void Drain();
+
+  // Any thread.
+  BatchCounts counts();
 
   // Waits for the rows in flight, and for what was posted. Drains before.
   void Stop();
@@ -103,6 +116,7 @@ class BatchService {
   void Landed(std::uint64_t ticket, const RowResponse& response);
   void CancelFlights(const BatchRun* run);
   TimePoint WakeAt() const;
+  void Count();
 
   const Options options_;
   const Clock* const clock_;
@@ -121,12 +135,14 @@ class BatchService {
   // Rows of a tenant that may be in flight; none: as many as of all. Less after a refusal, more
   // after an answer, so that a tenant that is over its own limits slows down nobody else.
   std::map<std::string, int> windows_;
+  BatchCounts so_far_;  // of rows
   TimePoint next_expiry_{};
   bool draining_ = false;
 
   Mutex mutex_;
   CondVar changed_;
   std::vector<std::function<void()>> work_ ABSL_GUARDED_BY(mutex_);
+  BatchCounts counts_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::jthread thread_;  // joined by Stop
 };

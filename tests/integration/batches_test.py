@@ -98,6 +98,9 @@ class BatchesTest(unittest.TestCase):
         self.assertEqual(listed[ended.output_file_id].purpose, "batch_output")
         self.assertEqual([file.id for file in client.files.list(purpose="batch")], [file.id])
         self.assertEqual([batch.id for batch in client.batches.list()], [batch.id])
+        metrics = daemon.metrics()
+        rows = [metrics[f'llava_batch_rows_total{{outcome="{outcome}"}}'] for outcome in ("answered", "refused", "postponed")]
+        self.assertEqual((rows, metrics["llava_batch_rows_in_flight"]), ([2, 2, 0], 0))
         self.assertTrue(client.files.delete(file.id).deleted)
         with self.assertRaises(openai.NotFoundError):
             client.files.retrieve(file.id)

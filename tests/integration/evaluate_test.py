@@ -160,6 +160,7 @@ class EvaluateTest(unittest.TestCase):
         self.assertEqual((evaluation["benchmark"], evaluation["judge"], evaluation["questions"]), ("rows", "exact", 2))
         self.assertEqual(evaluation["data_fingerprint"], self.results()["data_fingerprint"])
         self.assertIn("is not reached", self.evaluate(*arguments, "--history", "--require", "total=1.1", code=1))
+        self.assertIn(">total<", (self.out / "scores.svg").read_text())
         self.out = self.folder / "old"
         self.evaluate(CHECKPOINT, *arguments[1:5], "--template", "vicuna_v1", "--max-tokens", 4)  # as it was called before
 

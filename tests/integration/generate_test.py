@@ -1,7 +1,9 @@
 """llava-train generate against a scripted service: the paper's prompts, kills at any moment, a hostile service, and data that trains."""
+import base64
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -14,6 +16,7 @@ from scripted_service import Service
 
 LLAVA_TRAIN = Path(os.environ["LLAVA_TRAIN"]).resolve()
 DATA = Path(os.environ.get("LLAVA_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")) / "llava-repo"
+IMAGES = Path(__file__).resolve().parents[1] / "golden/data/images"
 KINDS = {"conversation": "conversation", "detail": "detail_description", "reasoning": "complex_reasoning"}
 
 
@@ -120,6 +123,28 @@ class GenerateTest(unittest.TestCase):
         report = json.loads((self.folder / "gen" / "report.json").read_text())
         self.assertEqual(sum(report["accepted"].values()), 60)
         self.assertEqual(report["unanswered"], 0)
+
+    def test_a_vision_model_sees_pictures_alone(self):
+        (self.folder / "seen" / "more").mkdir(parents=True)
+        shutil.copy(IMAGES / "gray.png", self.folder / "seen" / "more" / "gray.png")
+        shutil.copy(IMAGES / "portrait.jpg", self.folder / "seen" / "portrait.jpg")
+        shown = []
+
+        def script(_, request):
+            picture, text = request["messages"][-1]["content"]
+            shown.append(base64.b64decode(picture["image_url"]["url"].partition(",")[2]))
+            return talk({"messages": [request["messages"][0], {"content": str(zlib.crc32(shown[-1])) + text["text"]}]})
+        with Service(script) as service:
+            self.plan(service.url, "pictures: seen", more="held_out: 0\n")
+            self.assertIn("4 requests about 2 pictures", self.generate("--dry-run"))
+            prompts = lines(self.folder / "gen" / "prompts.jsonl")
+            self.assertEqual([p["messages"][-1]["images"] for p in prompts][:1], [[str(self.folder / "seen" / "more" / "gray.png")]])
+            self.generate()
+        self.assertEqual({zlib.crc32(s) for s in shown}, {zlib.crc32(p.read_bytes()) for p in (IMAGES / "gray.png", IMAGES / "portrait.jpg")})
+        rows = self.folder / "gen" / "instruct.jsonl"
+        self.assertEqual({row["image"] for row in lines(rows)}, {"more/gray.png", "portrait.jpg"})
+        checked = subprocess.run([LLAVA_TRAIN, "check", rows, "--images", self.folder / "seen"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
 
     def test_scenes_are_checked_and_trained_with(self):
         lies = "Question:\nWhat is there?\n===\nAnswer:\nThere is a red circle, a green square, a blue triangle and a yellow cross."

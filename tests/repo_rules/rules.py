@@ -114,7 +114,7 @@ ROOMS = {
                           "training/evaluate/asking", "training/export", "training/generate",
                           "training/optim",
                           "training/publish",
-                          "training/recipe", "training/run", "training/service"],
+                          "training/recipe", "training/report", "training/run", "training/service"],
     "training": ["base/command_line", "base/machine", "model/kernels/cpu", "training/commands"],
     "client/batch": ["base", "proto"],
     "client/replay": ["base"],

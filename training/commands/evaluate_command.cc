@@ -47,6 +47,7 @@ absl::StatusOr<EvaluationReport> Run(EvaluateOptions& options) {
   const RealClock clock;
   ASSIGN_OR_RETURN(EvaluationReport report,
                    Evaluate(request, start, clock, on_progress, &stop_requested));
+  RETURN_IF_ERROR(DrawScores(options.local.checkpoint, request.out, report));
   if (!options.record.empty()) {
     ASSIGN_OR_RETURN(const std::string version,
                      RecordEvaluation(options.local.checkpoint, options.record, report));

@@ -3,12 +3,16 @@
 #include <filesystem>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/durable_file.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/manifest.h"
 #include "training/publish/file_layer.h"
 #include "training/publish/publish.h"
+#include "training/publish/recorded_scores.h"
+#include "training/report/score_svg.h"
 
 namespace llava::training {
 namespace {
@@ -67,6 +71,18 @@ absl::StatusOr<std::string> RecordEvaluation(const std::string& checkpoint, cons
   ASSIGN_OR_RETURN(const PublishedVersion published,
                    Publish(root, std::move(manifest), link, files));
   return published.dir;
+}
+
+absl::Status DrawScores(const std::string& checkpoint, const std::string& out,
+                        const EvaluationReport& report) {
+  if (out.empty() || report.scores.empty()) return absl::OkStatus();
+  std::vector<ScoredModel> models = {{"this: " + report.model, report.scores}};
+  const model::Evaluation same{report.bench, report.fingerprint, report.judge, 0, {}};
+  for (RecordedScores& beside : ScoresBeside(checkpoint, same)) {
+    models.push_back({std::move(beside.name), std::move(beside.scores)});
+  }
+  const std::string title = absl::StrCat(report.bench, ", ", report.questions, " questions");
+  return WriteFile(out + "/scores.svg", ScoreSvg(title, report.bench == "mme" ? 1 : 100, models));
 }
 
 }  // namespace llava::training

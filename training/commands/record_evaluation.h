@@ -1,4 +1,5 @@
-// A checkpoint that was evaluated, published with the result in its manifest.
+// What an evaluation says among those of other versions: drawn beside theirs, and published in a
+// manifest.
 #ifndef LLAVA_TRAINING_COMMANDS_RECORD_EVALUATION_H_
 #define LLAVA_TRAINING_COMMANDS_RECORD_EVALUATION_H_
 
@@ -15,6 +16,11 @@ namespace llava::training {
 // and FAILED_PRECONDITION for a report without a data fingerprint.
 absl::StatusOr<std::string> RecordEvaluation(const std::string& checkpoint, const std::string& root,
                                              const EvaluationReport& report);
+
+// Writes `out`/scores.svg: the report's scores and those of the versions beside the checkpoint
+// (ScoresBeside). Nothing without `out` or scores.
+absl::Status DrawScores(const std::string& checkpoint, const std::string& out,
+                        const EvaluationReport& report);
 
 }  // namespace llava::training
 

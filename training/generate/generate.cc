@@ -3,6 +3,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <boost/json/value_from.hpp>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -228,7 +229,9 @@ class Generation {
 std::string PromptText(const ChatRequest& request) {
   std::string text;
   for (const EndpointMessage& message : request.messages) {
-    absl::StrAppend(&text, "[", message.role, "]\n", message.text, "\n");
+    absl::StrAppend(&text, "[", message.role, "]\n");
+    for (const std::string& image : message.images) absl::StrAppend(&text, image, "\n");
+    absl::StrAppend(&text, message.text, "\n");
   }
   return text;
 }
@@ -236,7 +239,9 @@ std::string PromptText(const ChatRequest& request) {
 json::array MessagesJson(const ChatRequest& request) {
   json::array messages;
   for (const EndpointMessage& message : request.messages) {
-    messages.push_back(json::object{{"role", message.role}, {"content", message.text}});
+    json::object shown{{"role", message.role}, {"content", message.text}};
+    if (!message.images.empty()) shown["images"] = json::value_from(message.images);
+    messages.push_back(std::move(shown));
   }
   return messages;
 }

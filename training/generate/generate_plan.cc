@@ -16,6 +16,7 @@ namespace json = boost::json;
 
 void ReadSource(StrictYaml& yaml, GenerateSource* source) {
   yaml.Optional("contexts", &source->contexts);
+  yaml.Optional("pictures", &source->pictures);
   yaml.Section("coco", [&](StrictYaml& coco) {
     coco.Optional("captions", &source->captions);
     coco.Require("captions");
@@ -30,8 +31,8 @@ void ReadSource(StrictYaml& yaml, GenerateSource* source) {
     }
   });
   const int given = (source->contexts.empty() ? 0 : 1) + (source->captions.empty() ? 0 : 1) +
-                    (source->scenes > 0 ? 1 : 0);
-  if (given != 1) yaml.Fail("contexts", "expected one of contexts, coco and scenes");
+                    (source->pictures.empty() ? 0 : 1) + (source->scenes > 0 ? 1 : 0);
+  if (given != 1) yaml.Fail("contexts", "expected one of contexts, coco, pictures and scenes");
 }
 
 void ReadKind(StrictYaml& yaml, const std::string& name, GeneratePlan* plan) {
@@ -95,8 +96,8 @@ absl::StatusOr<GeneratePlan> ReadGeneratePlan(const std::string& file) {
   yaml.Optional("image_prefix", &plan.image_prefix);
   RETURN_IF_ERROR(yaml.Finish());
   const std::filesystem::path folder = std::filesystem::path(file).parent_path();
-  for (std::string* path :
-       {&plan.output, &plan.source.contexts, &plan.source.captions, &plan.source.instances}) {
+  for (std::string* path : {&plan.output, &plan.source.contexts, &plan.source.captions,
+                            &plan.source.instances, &plan.source.pictures}) {
     Resolve(folder, path);
   }
   for (GenerateKind& kind : plan.kinds) Resolve(folder, &kind.few_shot);
@@ -109,21 +110,24 @@ std::string PlanIdentity(const GeneratePlan& plan) {
     kinds.push_back(json::array{json::string(kind.name), kind.images, json::string(kind.few_shot),
                                 kind.boxes, kind.temperature, kind.max_tokens});
   }
+  json::array source{json::string(plan.source.contexts), json::string(plan.source.captions),
+                     json::string(plan.source.instances), plan.source.scenes,
+                     plan.source.scenes_seed};
+  // Folders that were begun before there were such plans go on.
+  if (!plan.source.pictures.empty()) source.push_back(json::string(plan.source.pictures));
   const AcceptOptions& accept = plan.accept;
   json::array forbid;
   for (const std::string& word : accept.forbid) forbid.push_back(json::string(word));
-  return json::serialize(json::object{
-      {"source", json::array{json::string(plan.source.contexts), json::string(plan.source.captions),
-                             json::string(plan.source.instances), plan.source.scenes,
-                             plan.source.scenes_seed}},
-      {"model", plan.endpoint.model},
-      {"kinds", std::move(kinds)},
-      {"accept", json::array{accept.min_turns, accept.max_turns, accept.min_answer_chars,
-                             accept.max_answer_chars, std::move(forbid), accept.english,
-                             plan.near_duplicate}},
-      {"held_out", plan.held_out},
-      {"seed", plan.seed},
-      {"image_prefix", plan.image_prefix}});
+  return json::serialize(
+      json::object{{"source", std::move(source)},
+                   {"model", plan.endpoint.model},
+                   {"kinds", std::move(kinds)},
+                   {"accept", json::array{accept.min_turns, accept.max_turns,
+                                          accept.min_answer_chars, accept.max_answer_chars,
+                                          std::move(forbid), accept.english, plan.near_duplicate}},
+                   {"held_out", plan.held_out},
+                   {"seed", plan.seed},
+                   {"image_prefix", plan.image_prefix}});
 }
 
 }  // namespace llava::training

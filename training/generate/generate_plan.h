@@ -17,6 +17,7 @@ struct GenerateSource {
   std::string contexts{};   // caps_boxes_*.jsonl
   std::string captions{};   // COCO: captions_*.json ...
   std::string instances{};  // ... and instances_*.json
+  std::string pictures{};   // a folder; a vision model sees them, and nothing is known of them
   std::int64_t scenes = 0;  // the demo's world, drawn into output/scenes
   std::int64_t scenes_seed = 0;
 };

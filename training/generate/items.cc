@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "training/generate/sources.h"
@@ -21,6 +22,7 @@ namespace json = boost::json;
 
 constexpr char kDetail[] = "detail";
 constexpr char kMark[] = "<image>";
+constexpr std::size_t kMaxPictureBytes = std::size_t{64} << 20;  // as what is sent
 
 // Those of the paper (its table 12).
 constexpr std::array<std::string_view, 16> kDetailQuestions = {
@@ -47,13 +49,25 @@ std::string DetailQuestion(const GeneratePlan& plan, const std::string& id) {
   return std::string(kDetailQuestions[which]);
 }
 
-std::string Fingerprint(const GenerateInputs& inputs) {
+// What a vision model is asked behind a picture; what is to be written says the system message.
+constexpr char kLook[] = "This is the picture.";
+
+std::string PictureFile(const GeneratePlan& plan, const PictureContext& picture) {
+  return plan.source.pictures.empty() ? "" : absl::StrCat(plan.source.pictures, "/", picture.image);
+}
+
+// Of the bytes that a vision model will see, as far as there are any.
+absl::StatusOr<std::string> Fingerprint(const GeneratePlan& plan, const GenerateInputs& inputs) {
   Sha256 hash;
   const auto add = [&hash](const std::string& text) {
     hash.Update(absl::StrCat(text.size(), ":")).Update(text);
   };
   for (const PictureContext& picture : inputs.pictures) {
     for (const std::string& text : {picture.id, picture.image, QueryText(picture, true)}) add(text);
+    const std::string file = PictureFile(plan, picture);
+    if (file.empty()) continue;
+    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(file, kMaxPictureBytes));
+    add(Sha256Of(bytes).Hex());
   }
   for (const FewShot& few_shot : inputs.few_shots) {
     add(few_shot.system);
@@ -89,7 +103,7 @@ absl::StatusOr<GenerateInputs> ReadInputs(const GeneratePlan& plan) {
     }
   }
   if (inputs.items.empty()) return absl::InvalidArgumentError("the plan asks about no picture");
-  inputs.fingerprint = Fingerprint(inputs);
+  ASSIGN_OR_RETURN(inputs.fingerprint, Fingerprint(plan, inputs));
   return inputs;
 }
 
@@ -97,8 +111,11 @@ ChatRequest RequestOf(const GeneratePlan& plan, const GenerateInputs& inputs,
                       const GenerateItem& item, int attempt) {
   const GenerateKind& kind = plan.kinds[item.kind];
   ChatRequest request;
+  const PictureContext& picture = inputs.pictures[item.picture];
+  const std::string file = PictureFile(plan, picture);
   request.messages = FewShotMessages(inputs.few_shots[item.kind],
-                                     QueryText(inputs.pictures[item.picture], kind.boxes));
+                                     file.empty() ? QueryText(picture, kind.boxes) : kLook);
+  if (!file.empty()) request.messages.back().images = {file};
   request.temperature = kind.temperature;
   request.max_tokens = kind.max_tokens;
   request.seed = plan.seed + attempt - 1;

@@ -26,7 +26,7 @@ struct GenerateInputs {
   std::vector<PictureContext> pictures;
   std::vector<FewShot> few_shots;  // by kind
   std::vector<GenerateItem> items;
-  std::string fingerprint;  // hex, of the pictures and the few-shot files
+  std::string fingerprint;  // hex, of what is told or shown of the pictures, and the few-shot files
 };
 
 absl::StatusOr<GenerateInputs> ReadInputs(const GeneratePlan& plan);

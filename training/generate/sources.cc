@@ -1,10 +1,13 @@
 #include "training/generate/sources.h"
 
+#include <algorithm>
 #include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
+#include <filesystem>
 #include <map>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -21,6 +24,7 @@
 namespace llava::training {
 namespace {
 
+namespace fs = std::filesystem;
 namespace json = boost::json;
 
 constexpr std::size_t kMaxFileBytes = std::size_t{4} << 30;
@@ -81,6 +85,32 @@ absl::StatusOr<std::vector<PictureContext>> DrawScenes(const GenerateSource& sou
     contexts.push_back(std::move(context));
   }
   return contexts;
+}
+
+bool IsPicture(const fs::path& path) {
+  constexpr std::array<absl::string_view, 6> kEndings = {".jpg", ".jpeg", ".png",
+                                                         ".gif", ".webp", ".bmp"};
+  const std::string ending = absl::AsciiStrToLower(path.extension().string());
+  return std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end();
+}
+
+absl::StatusOr<std::vector<PictureContext>> ListPictures(const std::string& folder) {
+  std::vector<PictureContext> pictures;
+  std::error_code error;
+  for (fs::recursive_directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code ignored;  // then it is no file that could be read
+    if (!at->is_regular_file(ignored) || !IsPicture(at->path())) continue;
+    const std::string name = at->path().lexically_relative(folder).string();
+    pictures.push_back({name, name, {}, {}});
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), folder);
+  if (pictures.empty()) {
+    return Wrong(folder, "has no picture, expected files .jpg, .png, .gif, .webp or .bmp");
+  }
+  std::sort(pictures.begin(), pictures.end(),
+            [](const auto& a, const auto& b) { return a.image < b.image; });
+  return pictures;
 }
 
 struct CocoPicture {
@@ -186,6 +216,7 @@ absl::StatusOr<std::vector<PictureContext>> ReadSource(const GenerateSource& sou
                                                        const std::string& output) {
   if (!source.contexts.empty()) return ReadContexts(source.contexts);
   if (source.scenes > 0) return DrawScenes(source, output);
+  if (!source.pictures.empty()) return ListPictures(source.pictures);
   CocoPictures pictures;
   RETURN_IF_ERROR(AddCaptions(source.captions, &pictures));
   RETURN_IF_ERROR(AddBoxes(source.instances, &pictures));

@@ -1,4 +1,4 @@
-// The pictures that a plan is about, as captions and boxes.
+// The pictures that a plan is about: what is told of them as captions and boxes, or where they are.
 #ifndef LLAVA_TRAINING_GENERATE_SOURCES_H_
 #define LLAVA_TRAINING_GENERATE_SOURCES_H_
 
@@ -11,7 +11,8 @@
 
 namespace llava::training {
 
-// In the order of their files. Scenes are drawn into `output`/scenes. Errors name file and key.
+// In the order of their files; pictures of a folder, and of folders in it, in that of their names.
+// Scenes are drawn into `output`/scenes. Errors name file and key.
 absl::StatusOr<std::vector<PictureContext>> ReadSource(const GenerateSource& source,
                                                        const std::string& output);
 

@@ -35,6 +35,7 @@ struct Job {
   std::string data_fingerprint = {};  // of what a trigger saw
   std::int64_t deadline_ms = 0;       // since 1970, then it is ended; 0: none
   std::string inputs = {};            // of a trigger's job (JobInputsJson); "" of others
+  int crashes = 0;                    // starts in a row whose end no service has seen yet
 
   bool operator==(const Job&) const = default;
 };

@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::size_t kMaxRecipeBytes = std::size_t{1} << 20;
 constexpr int kRejectedExitCode = 3;  // of llava-train run: trained, but not good enough
+constexpr int kMostCrashes = 10;
 constexpr char kLate[] = "was not done by its deadline";
 constexpr std::int64_t kProgressBytes = 16384;  // of the log's end that are searched for progress
 
@@ -137,6 +138,7 @@ absl::Status JobRunner::Retry(std::int64_t id) {
   }
   job.state = JobState::kQueued;
   job.message = absl::StrCat("is tried again after: ", job.message);
+  job.crashes = 0;
   job.ended_ms = 0;
   RETURN_IF_ERROR(store_.Update(job));
   Changed();
@@ -235,6 +237,10 @@ absl::Status JobRunner::Start(Job* job) {
   // One that runs already goes on after the service was down, which is no attempt of its own.
   if (job->state != JobState::kRunning) ++job->attempts;
   job->state = JobState::kRunning;
+  if (++job->crashes > kMostCrashes) {  // else a job that takes the service down does so for ever
+    return absl::AbortedError(
+        absl::StrCat("the service died ", kMostCrashes, " times in a row while it ran"));
+  }
   if (job->started_ms == 0) job->started_ms = clock_.UnixMillis();
   const std::string folder = JobFolder(job->id);
   std::error_code error;
@@ -289,8 +295,10 @@ void JobRunner::Reap() {
 }
 
 void JobRunner::Ended(std::int64_t id, const Running& running, const std::string& how) {
-  const auto job = store_.Get(id);
+  auto job = store_.Get(id);
   if (!job.ok()) return;
+  job->crashes = 0;
+  static_cast<void>(store_.Update(*job));  // else it counts as one more
   // What was done in spite of being asked to end is done: the last step has published.
   if (how.empty() && (!ending_ || StepsOf(*job) == nullptr)) {
     GoOn(*job, 0, how, "");

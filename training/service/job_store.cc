@@ -30,10 +30,13 @@ constexpr const char* kMigrations[] = {
     "BEGIN IMMEDIATE;"
     "ALTER TABLE jobs ADD COLUMN deadline_ms INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE jobs ADD COLUMN inputs TEXT NOT NULL DEFAULT '';"
-    "PRAGMA user_version=1; COMMIT;"};
+    "PRAGMA user_version=1; COMMIT;",
+    "BEGIN IMMEDIATE;"
+    "ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;"
+    "PRAGMA user_version=2; COMMIT;"};
 constexpr char kColumns[] =
     "id, state, recipe, creator, created_ms, started_ms, ended_ms, attempts, cancel_requested,"
-    " message, data_fingerprint, deadline_ms, inputs";
+    " message, data_fingerprint, deadline_ms, inputs, crashes";
 
 absl::Status SqlError(sqlite3* database, int code) {
   const std::string text = absl::StrCat("job database: ", sqlite3_errmsg(database));
@@ -102,7 +105,8 @@ Job ReadJob(const Statement& row) {
              .message = row.Text(9),
              .data_fingerprint = row.Text(10),
              .deadline_ms = row.Int(11),
-             .inputs = row.Text(12)};
+             .inputs = row.Text(12),
+             .crashes = static_cast<int>(row.Int(13))};
 }
 
 std::vector<Value> Values(const Job& job) {
@@ -117,7 +121,8 @@ std::vector<Value> Values(const Job& job) {
           job.message,
           job.data_fingerprint,
           job.deadline_ms,
-          job.inputs};
+          job.inputs,
+          std::int64_t{job.crashes}};
 }
 
 absl::StatusOr<std::vector<Job>> Select(sqlite3* database, const std::string& rest,
@@ -175,7 +180,8 @@ absl::StatusOr<Job> JobStore::Insert(Job job) {
   Statement statement(database_,
                       "INSERT INTO jobs (state, recipe, creator, created_ms, started_ms, ended_ms,"
                       " attempts, cancel_requested, message, data_fingerprint,"
-                      " deadline_ms, inputs) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)");
+                      " deadline_ms, inputs, crashes)"
+                      " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)");
   statement.Bind(Values(job));
   RETURN_IF_ERROR(statement.Step().status());
   job.id = sqlite3_last_insert_rowid(database_);
@@ -194,7 +200,7 @@ absl::Status JobStore::Update(const Job& job) {
   Statement statement(database_,
                       "UPDATE jobs SET state=?, recipe=?, creator=?, created_ms=?, started_ms=?,"
                       " ended_ms=?, attempts=?, cancel_requested=max(cancel_requested, ?),"
-                      " message=?, data_fingerprint=?, deadline_ms=?, inputs=?"
+                      " message=?, data_fingerprint=?, deadline_ms=?, inputs=?, crashes=?"
                       " WHERE id=?");
   std::vector<Value> values = Values(job);
   values.emplace_back(job.id);

@@ -1,5 +1,7 @@
 #include "training/generate/items.h"
 
+#include <filesystem>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/generate_plan_files.h"
@@ -36,6 +38,22 @@ TEST(Items, ASecondAttemptDiffersInItsSeedAlone) {
   const ParsedReply detail = ReadReply(plan, inputs, {0, 1}, "A nice cat.", false);
   EXPECT_EQ(detail.rejected, "");
   EXPECT_THAT(detail.dialogue[0].first, HasSubstr("image"));
+}
+
+TEST(Items, AVisionModelSeesThePictureAndIsToldNothing) {
+  test::BenchFolder folder;
+  test::AddPlan(&folder, 1, "http://h/v1");
+  GeneratePlan plan = *ReadGeneratePlan(folder.path() + "/plan.yaml");
+  std::filesystem::create_directory(folder.path() + "/seen");
+  folder.Add("seen/a.png", "one");
+  plan.source = {.pictures = folder.path() + "/seen"};
+  const auto inputs = ReadInputs(plan);
+  ASSERT_TRUE(inputs.ok()) << inputs.status();
+  const ChatRequest request = RequestOf(plan, *inputs, {0, 0}, 1);
+  EXPECT_THAT(request.messages.back().images, testing::ElementsAre(folder.path() + "/seen/a.png"));
+  EXPECT_TRUE(request.messages.front().images.empty());
+  folder.Add("seen/a.png", "another");  // under the same name
+  EXPECT_NE(ReadInputs(plan)->fingerprint, inputs->fingerprint);
 }
 
 TEST(Items, RowsAreLlavasWithTheirProvenance) {

@@ -42,6 +42,25 @@ TEST(Sources, ScenesAreDrawnOnce) {
   EXPECT_EQ(BoxText((*ReadSource(source, folder.path()))[1]), BoxText((*pictures)[1]));
 }
 
+TEST(Sources, PicturesOfAFolderComeByName) {
+  test::BenchFolder folder;
+  GenerateSource source;
+  source.pictures = folder.path();
+  EXPECT_THAT(std::string(ReadSource(source, "").status().message()),
+              testing::HasSubstr("has no picture, expected files"));
+  std::filesystem::create_directory(folder.path() + "/more");
+  folder.Add("more/b.PNG", "x");
+  folder.Add("a.jpeg", "x");
+  folder.Add("notes.txt", "x");
+  const auto pictures = ReadSource(source, "");
+  ASSERT_TRUE(pictures.ok()) << pictures.status();
+  ASSERT_EQ(pictures->size(), 2u);
+  EXPECT_EQ((*pictures)[0].image, "a.jpeg");
+  EXPECT_EQ((*pictures)[1].image, "more/b.PNG");
+  source.pictures = folder.path() + "/lost";
+  EXPECT_TRUE(absl::IsNotFound(ReadSource(source, "").status()));
+}
+
 TEST(Sources, ContextsAreLines) {
   test::BenchFolder folder;
   folder.Add("c.jsonl", "{\"image\": \"1.jpg\", \"captions\": [\"x\"]}\n\n{\"image\": 1}\n");

@@ -178,6 +178,7 @@ TEST_F(JobRunnerTest, JobsGoOnAfterTheServiceWasDown) {
   WaitForProgress(first);
   runner_.reset();
   EXPECT_EQ(store_->Get(first)->state, JobState::kRunning);
+  EXPECT_EQ(store_->Get(first)->crashes, 0);  // the service ended it in good order
   Job earlier = *store_->Get(first);
   earlier.started_ms = 17;  // long ago
   ASSERT_TRUE(store_->Update(earlier).ok());
@@ -190,6 +191,25 @@ TEST_F(JobRunnerTest, JobsGoOnAfterTheServiceWasDown) {
   EXPECT_GT(store_->Get(second)->started_ms, 17);
   EXPECT_EQ(ReadFile(absl::StrCat(first, "/runs")), "run\nrun\n");
   EXPECT_EQ(ReadFile(absl::StrCat(second, "/runs")), "run\n");
+}
+
+// As the store is left by a service that dies whenever it runs the job.
+TEST_F(JobRunnerTest, AJobThatTakesTheServiceDownIsNotBegunForEver) {
+  const auto left = [this](int crashes) {
+    Job job{.state = JobState::kRunning, .recipe = "echo run >> runs\n", .crashes = crashes};
+    return store_->Insert(job)->id;
+  };
+  const std::int64_t lucky = left(9);
+  const std::int64_t deadly = left(10);
+  StartRunner();
+  EXPECT_EQ(WaitForEnd(lucky).state, JobState::kSucceeded);
+  EXPECT_EQ(store_->Get(lucky)->crashes, 0);
+  const Job ended = WaitForEnd(deadly);
+  EXPECT_EQ(ended.state, JobState::kFailed);
+  EXPECT_EQ(ended.message, "the service died 10 times in a row while it ran");
+  EXPECT_FALSE(std::filesystem::exists(runner_->JobFolder(deadly) + "/runs"));
+  ASSERT_TRUE(runner_->Retry(deadly).ok());
+  EXPECT_EQ(WaitForEnd(deadly).state, JobState::kSucceeded);
 }
 
 TEST_F(JobRunnerTest, FailsAJobWhoseProgramCannotBeRun) {

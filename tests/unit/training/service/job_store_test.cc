@@ -51,7 +51,8 @@ TEST_F(JobStoreTest, KeepsEveryFieldOverARestart) {
           .message = std::string("a\0b", 3),
           .data_fingerprint = "f",
           .deadline_ms = 5,
-          .inputs = "{}"};
+          .inputs = "{}",
+          .crashes = 6};
   const Job stored = *store_->Insert(job);
   EXPECT_EQ(stored.id, 1);
   job.id = 1;
@@ -136,6 +137,7 @@ TEST_F(JobStoreTest, TakesOverTheDatabaseOfAnEarlierVersion) {
   EXPECT_EQ(job.recipe, "r");
   EXPECT_EQ(job.deadline_ms, 0);
   EXPECT_EQ(job.inputs, "");
+  EXPECT_EQ(job.crashes, 0);
   Open();  // and once more, as its own
   EXPECT_EQ(*store_->Get(7), job);
 }
