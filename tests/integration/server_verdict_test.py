@@ -73,7 +73,7 @@ class ServerVerdictTest(unittest.TestCase):
         with self.asking(folder) as process:
             daemon.models.Rollback(models_pb.RollbackRequest(reason="odd answers"))
             said = process.communicate(timeout=200)[0]
-        self.assertEqual((process.returncode, said.splitlines()[-1]), (3, "rolled back: odd answers"))
+        self.assertEqual((process.returncode, said.splitlines()[-1]), (3, "rolled back: by boss: odd answers"))
 
     def test_what_the_daemon_cannot_load_is_no_verdict_on_the_version(self):
         self.start("canary_time: 1s\n")

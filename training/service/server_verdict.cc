@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxPemBytes = std::size_t{1} << 20;
 constexpr std::size_t kShownDigits = 12;
-constexpr Duration kAnswerTime = std::chrono::seconds(20);  // for one answer
+constexpr Duration kAnswerTime = std::chrono::seconds(20);  // for one answer, also for the last
 constexpr int kMostReconnectMs = 10'000;                    // a daemon restarts within minutes
 constexpr char kRolledBack[] = "rolled back: ";             // so begin a daemon's reasons
 
@@ -114,9 +114,9 @@ class Question {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<Verdict> Ask(Duration time) {
+  absl::StatusOr<Verdict> Ask() {
     grpc::ClientContext context;
-    context.set_deadline(After(time));
+    context.set_deadline(After(kAnswerTime));
     if (!token_.empty()) context.AddMetadata("authorization", absl::StrCat("Bearer ", token_));
     v1::ListResponse list;
     const grpc::Status status = stub_->List(&context, {}, &list);
@@ -193,8 +193,7 @@ absl::StatusOr<ServerVerdict> AwaitVerdict(const ServingDaemon& daemon, const st
   RETURN_IF_ERROR(question.Open());
   const TimePoint end = clock.Now() + std::chrono::seconds(daemon.wait_seconds);
   for (;;) {
-    const Duration left = end - clock.Now();
-    ASSIGN_OR_RETURN(const Verdict verdict, question.Ask(std::min(left, kAnswerTime)));
+    ASSIGN_OR_RETURN(const Verdict verdict, question.Ask());
     if (verdict) return *verdict;
     if (clock.Now() >= end) return question.AtTheEnd();
     question.Pause(std::min(end - clock.Now(), daemon.pause));

@@ -58,6 +58,7 @@ TEST_F(NightReportTest, SaysWhatWentInAndWhatCameOut) {
   WriteAll();
   steps_["train"] = {StepState::kDone, 1000, 62'500, ""};
   steps_["generate"] = {StepState::kSkipped, 1000, 1000, "ended with exit code 75: gave up"};
+  steps_["publish"] = {StepState::kDone, 62'500, 63'000, ""};
   const std::string page = Report();
   EXPECT_THAT(page, HasSubstr("# nightly, job 7: SUCCEEDED"));
   EXPECT_THAT(page, HasSubstr("Published as the latest: beef"));

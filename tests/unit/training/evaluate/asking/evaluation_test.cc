@@ -90,7 +90,7 @@ TEST_F(EvaluationTest, AJudgeIsAskedOnceForEachAnswer) {
 TEST_F(EvaluationTest, AJudgeThatScoresNothingIsNoVerdict) {
   test::AddLlavaBench(&folder_);
   folder_.Add("images/1.jpg", "\xff\xd8\xff").Add("images/2.jpg", "\xff\xd8\xff");
-  test::ScriptedServer judge({test::HttpText(503, "{}")});
+  test::ScriptedServer judge({test::HttpText(500, "{}")});
   folder_.Add("judge.yaml", "endpoint: {base_url: '" + judge.url() +
                                 "', model: judge, max_attempts: 2, first_retry_seconds: 0.001, "
                                 "longest_retry_seconds: 0.001}\n");
@@ -101,7 +101,7 @@ TEST_F(EvaluationTest, AJudgeThatScoresNothingIsNoVerdict) {
   const auto report = Run(server);
   EXPECT_EQ(report.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(report.status().message(),
-              testing::AllOf(HasSubstr("has scored none of 2 answers: "), HasSubstr("503")));
+              testing::AllOf(HasSubstr("has scored none of 2 answers: "), HasSubstr("500")));
 }
 
 TEST_F(EvaluationTest, ADryRunWritesWhatWouldBeAsked) {
