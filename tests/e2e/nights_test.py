@@ -37,7 +37,7 @@ class NightsTest(unittest.TestCase):
     def morning(self, number):
         """What the webhook was told of the night."""
         wait_until(lambda: len(self.hook.requests) >= number or self.nights.process.poll() is not None,
-                   lambda: f"night {number} is over; the service said: {self.nights.said()}", PATIENCE)
+                   lambda: f"night {number} is over; the service said: {self.nights.said()}, the job: {self.nights.last(number)}", PATIENCE)
         self.assertIsNone(self.nights.process.poll(), self.nights.said())
         message = self.hook.requests[number - 1]
         print(f"night {number}:", json.dumps(message))

@@ -165,6 +165,10 @@ class World:
     def report(self, number):
         return (self.job(number) / "report.md").read_text()
 
+    def last(self, number):
+        """Of what a job's processes have said."""
+        return (self.job(number) / "log").read_text()[-2000:] if (self.job(number) / "log").exists() else "nothing"
+
     def steps(self, number):
         """Those whose losses were written, in their order."""
         try:

@@ -18,6 +18,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/file.h"
+#include "base/mutex.h"
 #include "base/status_macros.h"
 #include "llava/v1/models.grpc.pb.h"
 #include "model/checkpoint/manifest.h"
@@ -95,6 +96,14 @@ ServerVerdict TakenBack(absl::string_view reason) {
   return {false, line.empty() ? "nobody noted why" : line};
 }
 
+// Not by gRPC's means: those last longer when the wall clock is set back meanwhile.
+void Pause(TimePoint until, const Clock& clock) {
+  Mutex mutex;
+  CondVar nothing_comes;
+  MutexLock lock(&mutex);
+  while (clock.Now() < until) nothing_comes.WaitUntil(&mutex, until);
+}
+
 // The folder of published versions.
 std::string RootOf(const std::string& dir) {
   const fs::path path = fs::absolute(dir).lexically_normal();
@@ -126,11 +135,6 @@ class Question {
     if (IsFinal(status)) return absl::Status(absl::StatusCode(status.error_code()), why);
     how_far_ = why;
     return Verdict();
-  }
-
-  // Ends early when the connection changes: then there may be news.
-  void Pause(Duration time) {
-    channel_->WaitForStateChange(channel_->GetState(false), After(time));
   }
 
   // There is no more time.
@@ -196,7 +200,7 @@ absl::StatusOr<ServerVerdict> AwaitVerdict(const ServingDaemon& daemon, const st
     ASSIGN_OR_RETURN(const Verdict verdict, question.Ask());
     if (verdict) return *verdict;
     if (clock.Now() >= end) return question.AtTheEnd();
-    question.Pause(std::min(end - clock.Now(), daemon.pause));
+    Pause(std::min(end, clock.Now() + daemon.pause), clock);
   }
 }
 
