@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 from daemon_process import generated, wait_until  # noqa: E402
 from nights_world import SEED, World, answer_of_a_language_model  # noqa: E402
 from publish_chaos_test import SmallDisk  # noqa: E402
+from reload_daemon import Llavad, models_pb  # noqa: E402
 from scripted_service import Service  # noqa: E402
 
 training_pb, training_grpc = generated("llava/v1/training.proto")
@@ -37,11 +38,13 @@ class NightsChaosTest(unittest.TestCase):
         self.addCleanup(context.__exit__, None, None, None)
         return entered
 
-    def begin(self, disk=None, pipeline="generate: plan.yaml, images: pictures", retries=0, url=None):
-        """A night that has its rows, and has begun."""
+    def make_world(self, disk=None):
         self.hook = self.enter(Service(lambda *_: "thanks"))
         self.endpoint = self.enter(Service(answer_of_a_language_model))
         self.nights = World(self.folder, STEPS, exam=2, train="[projector]", disk=disk)
+
+    def begin(self, pipeline="generate: plan.yaml, images: pictures", retries=0, url=None):
+        """A night that has its rows, and has begun."""
         self.nights.write_plan(url or self.endpoint.url)
         self.nights.write_rows("shards/1.jsonl", {"Ursula": "Ursula", "Okonkwo": "Okonkwo"}, 12)
         self.nights.configure(self.hook.url, pipeline, retries)
@@ -87,6 +90,7 @@ class NightsChaosTest(unittest.TestCase):
         self.assertEqual(len(self.hook.requests), 1)
 
     def test_the_service_is_killed_in_every_step(self):
+        self.make_world()
         self.begin()
         for what, has_begun in self.moments():
             self.wait(has_begun, what)
@@ -98,6 +102,7 @@ class NightsChaosTest(unittest.TestCase):
     def test_rows_that_nobody_generated_are_waited_for(self):
         with Service(answer_of_a_language_model) as endpoint:
             url = endpoint.url
+        self.make_world()
         self.begin(retries=20, url=url)  # nobody is there any more
         self.wait(lambda: self.state()[0] == "FAILED", "the language model was asked")
         self.assertRegex(self.state()[1], "generate: ended with exit code 75: .*Connection refused")
@@ -107,6 +112,7 @@ class NightsChaosTest(unittest.TestCase):
         self.check_the_morning()
 
     def test_the_clock_is_set_while_the_night_runs(self):
+        self.make_world()
         self.begin(pipeline="images: pictures")
         right = self.nights.ahead
         for days in (-3, 3, 0):
@@ -118,6 +124,32 @@ class NightsChaosTest(unittest.TestCase):
         self.wait(lambda: "no job: the same shards as those of job 1" in self.nights.said(), "the next night is looked at")
         self.assertEqual([path.name for path in self.nights.jobs.iterdir() if path.is_dir()], ["1"])
         self.check_the_morning(generated=0)
+
+    def test_the_server_takes_the_version_back(self):
+        self.make_world()
+        config = f"watch: {self.nights.published}\nkeep_previous: true\ncanary_percent: 50\ncanary_time: 1h\n"
+        with Llavad(config).wait_ready() as daemon:
+            pipeline = f"images: pictures, server: {{address: '{daemon.addresses['grpc']}'}}"
+            self.begin(pipeline)
+            self.wait(lambda: self.published() != self.versions, "a version is published")
+            states = [models_pb.VERSION_STATE_CANARY]
+            self.wait(lambda: [v.state for v in daemon.versions().values()][1:] == states, "it is a canary")
+            self.nights.end(signal.SIGKILL)  # its server is asked again
+            self.nights.start()
+            daemon.models.Rollback(models_pb.RollbackRequest(reason="odd answers"))
+            self.wait(lambda: self.hook.requests, "the night is over")
+            message = self.hook.requests[0]
+            print(json.dumps(message))
+            self.assertEqual(message["state"], "REJECTED")
+            self.assertEqual(message["canary"], {"state": "rejected", "message": message["message"]})
+            self.assertRegex(message["message"], "^rolled back: .*odd answers$")
+            self.assertIn(f"taken back by the server: {message['version']}", self.nights.report(1))
+            self.nights.write_rows("shards/2.jsonl", {"Amrita": "Amrita"}, 12)
+            self.nights.next_night()
+            self.wait(self.nights.job(2).exists, "the next night begins")
+            self.assertRegex(self.nights.said(), r"1\.jsonl is in quarantine: job 1 was rejected: rolled back: .*odd answers")
+            self.assertIn(str((self.nights.published / self.versions[0]).resolve()), (self.nights.job(2) / "recipe.yaml").read_text())
+            self.assertEqual(self.nights.end(signal.SIGTERM), 0)
 
     def write_bench(self, questions):
         """LLaVA-Bench about one picture, for a judge."""
@@ -145,6 +177,7 @@ class NightsChaosTest(unittest.TestCase):
                 self.folder = Path(folder)
                 with Service(lambda *_: "8 9\n") as judge:
                     self.write_judge(judge.url)
+                self.make_world()
                 self.begin(pipeline="images: pictures, " + self.write_bench(questions), retries=20)  # nobody is there any more
                 self.wait(lambda: self.state()[0] == "FAILED" or self.hook.requests, "the judge was asked")
                 print(self.state())
@@ -169,7 +202,8 @@ class NightsChaosTest(unittest.TestCase):
 
     def test_the_disk_is_full_in_every_step(self):
         disk = SmallDisk(self, 160)
-        self.begin(disk.path, retries=20)
+        self.make_world(disk.path)
+        self.begin(retries=20)
         for what, has_begun in self.moments():
             self.wait(has_begun, what)
             before = len(self.nights.said())
