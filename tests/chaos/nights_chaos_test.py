@@ -50,7 +50,8 @@ class NightsChaosTest(unittest.TestCase):
         self.nights.configure(self.hook.url, pipeline, retries)
         self.versions = self.published()
         self.nights.start()
-        self.addCleanup(lambda: self.nights.process.poll() is None and self.nights.end(signal.SIGTERM))
+        nights = self.nights  # there may be others later
+        self.addCleanup(lambda: nights.process.poll() is None and nights.end(signal.SIGTERM))
         self.nights.next_night()
         self.wait(lambda: self.nights.job(1).exists(), "the night begins")
 
