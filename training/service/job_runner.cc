@@ -21,6 +21,7 @@ namespace {
 constexpr std::size_t kMaxRecipeBytes = std::size_t{1} << 20;
 constexpr int kRejectedExitCode = 3;  // of llava-train run: trained, but not good enough
 constexpr int kMostCrashes = 10;
+constexpr Duration kBetweenStores = std::chrono::seconds(1);  // tries to store an end
 constexpr char kLate[] = "was not done by its deadline";
 constexpr std::int64_t kProgressBytes = 16384;  // of the log's end that are searched for progress
 
@@ -189,6 +190,7 @@ void JobRunner::Loop() {
       if (stopping_) break;
     }
     Reap();
+    StoreEnds();
     EndCancelledAndLate();
     StartQueued();
     if (options_.on_tick && clock_.Now() >= next_tick_) {
@@ -208,6 +210,7 @@ void JobRunner::Poll() {
     files.push_back({job.process.descriptor(), POLLIN, 0});
     due = std::min(due, job.kill_at);
   }
+  if (!unstored_.empty()) due = std::min(due, clock_.Now() + kBetweenStores);
   int timeout = -1;
   if (due != TimePoint::max()) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(due - clock_.Now());
@@ -225,7 +228,8 @@ void JobRunner::StartQueued() {
   for (const JobState state : {JobState::kRunning, JobState::kQueued}) {
     for (Job& job : *unfinished) {
       if (static_cast<int>(running_.size()) >= options_.max_running) return;
-      if (job.state != state || running_.count(job.id) != 0 || job.cancel_requested) continue;
+      if (job.state != state || running_.contains(job.id) || unstored_.contains(job.id)) continue;
+      if (job.cancel_requested) continue;
       const absl::Status status = Start(&job);
       if (!status.ok()) Finish(job, JobState::kFailed, MessageOf(status));
     }
@@ -336,7 +340,7 @@ void JobRunner::EndCancelledAndLate() {
   if (!unfinished.ok()) return;
   for (const Job& job : *unfinished) {
     const bool late = IsLate(job);
-    if (!job.cancel_requested && !late) continue;
+    if ((!job.cancel_requested && !late) || unstored_.contains(job.id)) continue;
     const auto found = running_.find(job.id);
     if (found == running_.end()) {
       if (job.cancel_requested) {
@@ -357,9 +361,18 @@ void JobRunner::Finish(Job job, JobState state, const std::string& message) {
   job.message = message;
   job.ended_ms = clock_.UnixMillis();
   if (options_.on_end) options_.on_end(job);
-  // Should this fail, the job stays as it was and is run once more after a restart.
-  static_cast<void>(store_.Update(job));
-  Changed();
+  unstored_.insert_or_assign(job.id, std::move(job));
+  StoreEnds();
+}
+
+// Where the disk is full a job stays what it was in the store: it is not begun again, but its end
+// is stored when there is room. After a restart it is run once more.
+void JobRunner::StoreEnds() {
+  const auto stored = std::erase_if(unstored_, [this](const auto& end) {
+    const absl::Status status = store_.Update(end.second);
+    return status.ok() || absl::IsNotFound(status);
+  });
+  if (stored > 0) Changed();
 }
 
 void JobRunner::StopChildren() {

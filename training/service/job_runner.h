@@ -113,6 +113,7 @@ class JobRunner {
   void Poll();
   void StopChildren();
   void Finish(Job job, JobState state, const std::string& message);
+  void StoreEnds();
   void Changed();
   void Wake();
 
@@ -121,6 +122,7 @@ class JobRunner {
   const JobRunnerOptions options_;
   const int wake_;                           // an eventfd
   std::map<std::int64_t, Running> running_;  // the runner's thread only
+  std::map<std::int64_t, Job> unstored_;     // ends that the store did not take; its thread only
   TimePoint next_tick_;                      // the runner's thread only
   bool ending_ = false;                      // the runner's thread only
 

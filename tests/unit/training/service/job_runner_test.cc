@@ -1,9 +1,15 @@
 #include "training/service/job_runner.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -210,6 +216,37 @@ TEST_F(JobRunnerTest, AJobThatTakesTheServiceDownIsNotBegunForEver) {
   EXPECT_FALSE(std::filesystem::exists(runner_->JobFolder(deadly) + "/runs"));
   ASSERT_TRUE(runner_->Retry(deadly).ok());
   EXPECT_EQ(WaitForEnd(deadly).state, JobState::kSucceeded);
+}
+
+// A limit on the size of files stands in for a full disk.
+TEST_F(JobRunnerTest, AnEndThatTheDiskDoesNotTakeIsStoredLater) {
+  std::atomic<int> ended = 0;
+  JobRunnerOptions options;
+  options.folder = dir_.path();
+  options.command = {"/bin/sh"};
+  options.on_end = [&ended](const Job&) { ++ended; };
+  runner_ = std::make_unique<JobRunner>(*store_, clock_, options);
+  const std::int64_t id =
+      Create("echo run >> runs\nmkfifo gate\necho '{\"step\":1}'\nread word < gate\n");
+  WaitForProgress(id);
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit full = before;
+  full.rlim_cur = 1;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &full), 0);
+  {  // the write that lets the job go on is to a pipe, which has no size
+    const int gate = ::open((runner_->JobFolder(id) + "/gate").c_str(), O_WRONLY);
+    EXPECT_EQ(::write(gate, "\n", 1), 1);
+    ::close(gate);
+  }
+  const TimePoint deadline = clock_.Now() + std::chrono::seconds(100);
+  while (ended == 0 && clock_.Now() < deadline) std::this_thread::yield();
+  EXPECT_EQ(store_->Get(id)->state, JobState::kRunning);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(WaitForEnd(id).state, JobState::kSucceeded);
+  EXPECT_EQ(ended, 1);
+  EXPECT_EQ(ReadFile(absl::StrCat(id, "/runs")), "run\n");  // it was not begun again
 }
 
 TEST_F(JobRunnerTest, FailsAJobWhoseProgramCannotBeRun) {
