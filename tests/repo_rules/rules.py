@@ -30,6 +30,7 @@ ROOMS = {
     "base": [],
     "base/command_line": [],
     "base/machine": ["base"],
+    "capture": ["base"],
     "proto": [],
     "rpc": ["base", "proto"],
     "model/kernels/cpu": ["base"],
