@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "capture/row.h"
 #include "capture/shard.h"
@@ -83,14 +84,17 @@ absl::StatusOr<std::int64_t> Mark(const std::string& folder, const Conversations
 
 }  // namespace
 
+absl::Status NoSuchAnswer(const std::string& tenant, const std::string& id) {
+  return WithField(absl::NotFoundError(
+                       absl::StrCat("no answer '", id, "' of the tenant '", tenant, "' is kept")),
+                   "id");
+}
+
 absl::StatusOr<Removed> RemoveConversation(const std::string& dir, const std::string& tenant,
                                            const std::string& id) {
   ASSIGN_OR_RETURN(const std::vector<std::string> shards, ListShards(dir));
   ASSIGN_OR_RETURN(const Conversations conversations, Find(dir, shards, tenant, id));
-  if (conversations.empty()) {
-    return absl::NotFoundError(
-        absl::StrCat("there is no captured answer '", id, "' of the tenant '", tenant, "'"));
-  }
+  if (conversations.empty()) return NoSuchAnswer(tenant, id);
   ASSIGN_OR_RETURN(const TrainingsLock lock, TrainingsLock::Take(dir));
   ASSIGN_OR_RETURN(const std::vector<Training> trainings, ReadTrainings(dir));
   Removed removed;

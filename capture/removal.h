@@ -8,9 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace llava::capture {
+
+// NOT_FOUND (FieldOf: "id"), which the files' errors are not.
+absl::Status NoSuchAnswer(const std::string& tenant, const std::string& id);
 
 struct Removed {
   std::int64_t deleted = 0;           // rows that are gone
@@ -21,7 +25,7 @@ struct Removed {
 
 // The conversation of the answers `id` of `tenant`, and every other one of the tenant that begins
 // with the same words and pictures, in the closed shards of `dir`. May be asked again, with the
-// same result for what is kept. NOT_FOUND: the tenant has no such answer. Else the errors of the
+// same result for what is kept. NoSuchAnswer: the tenant has none of it. Else the errors of the
 // files; what was done stays done. REQUIRES: nobody else writes in `dir`.
 absl::StatusOr<Removed> RemoveConversation(const std::string& dir, const std::string& tenant,
                                            const std::string& id);

@@ -25,9 +25,11 @@ namespace fs = std::filesystem;
 // A shard has so much of all at most, so that making room never takes everything.
 constexpr std::int64_t kShardsAtLeast = 8;
 
+// What people said is for nobody else's eyes; a folder that is there keeps the mode it has.
 absl::Status MakeFolder(const std::string& path) {
   std::error_code error;
-  fs::create_directories(path, error);
+  const bool is_new = fs::create_directories(path, error);
+  if (is_new) fs::permissions(path, fs::perms::owner_all, error);
   return error ? absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make ", path))
                : absl::OkStatus();
 }
@@ -36,14 +38,10 @@ Digest KeyOf(absl::string_view tenant, absl::string_view id) {
   return Sha256Of(absl::StrCat(tenant.size(), " ", tenant, id));
 }
 
-absl::Status NoSuchAnswer(const std::string& tenant, const std::string& id) {
-  return absl::NotFoundError(absl::StrCat("there is no captured answer '", id, "' of the tenant '",
-                                          tenant, "' among the newest ", kMaxJudgeable));
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(const Options& options, const Clock* clock) {
+  RETURN_IF_ERROR(MakeFolder(options.dir));
   RETURN_IF_ERROR(MakeFolder(ShardsFolder(options.dir)));
   const std::string path = options.dir + "/lock";
   FileDescriptor lock(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));

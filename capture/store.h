@@ -47,8 +47,8 @@ class Store {
   absl::Status Add(const Row& row);
 
   // The newest answer `id` of `tenant` gets the verdict, whose time is filled in; none, without a
-  // correction, takes back the one before. NOT_FOUND: the tenant has no such answer among the
-  // newest kMaxJudgeable, or it was asked to be forgotten.
+  // correction, takes back the one before. NoSuchAnswer (removal.h): the tenant has
+  // none of this name among the newest kMaxJudgeable, or it was asked to be forgotten.
   absl::Status Judge(const std::string& tenant, const std::string& id, Verdict verdict);
 
   // See removal.h. Closes the open shard before.
