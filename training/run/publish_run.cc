@@ -17,12 +17,14 @@
 #include "absl/strings/str_join.h"
 #include "base/durable_file.h"
 #include "base/status_macros.h"
+#include "capture/trainings.h"
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/weight_names.h"
 #include "model/image/preprocess.h"
 #include "model/network/checkpoint_writer.h"
 #include "model/text/chat_template.h"
 #include "training/assemble/processor_files.h"
+#include "training/data/captured_rows.h"
 #include "training/data/conversation_builder.h"
 #include "training/evaluate/gate.h"
 #include "training/evaluate/gate_record.h"
@@ -30,6 +32,7 @@
 #include "training/run/answerer.h"
 #include "training/run/drawn_scenes.h"
 #include "training/run/exam.h"
+#include "training/run/opened_run.h"
 #include "training/run/run.h"
 
 namespace llava::training {
@@ -281,6 +284,29 @@ absl::Status WriteTrainedAspect(const Recipe& recipe, const model::LlavaConfig& 
 
 std::string CheckpointFolder(const Recipe& recipe) { return recipe.output + "/checkpoint"; }
 
+// The shards whose rows the run has learned from.
+absl::Status AddCaptured(const Recipe& recipe, model::Manifest* manifest) {
+  for (const auto& [dir, folder] : CapturedFolders(recipe)) {
+    ASSIGN_OR_RETURN(const std::vector<capture::ChosenShard> shards, ReadTakenShards(folder));
+    for (const capture::ChosenShard& shard : shards) {
+      manifest->captured.push_back({shard.name, shard.sha256, shard.rows});
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Who asks to be forgotten is told of the version. That there is one must not hang on it.
+void TellCaptured(const Recipe& recipe, const std::string& version,
+                  const std::function<void(const std::string&)>& on_message) {
+  const std::string run = fs::absolute(recipe.output).lexically_normal().string();
+  for (const auto& [dir, folder] : CapturedFolders(recipe)) {
+    const absl::Status status = capture::AddVersion(run, version, dir);
+    if (status.ok()) continue;
+    on_message(absl::StrCat("the version is not written down beside the captured shards: ",
+                            status.message()));
+  }
+}
+
 // The weights in CheckpointFolder, judged.
 absl::StatusOr<model::Manifest> Judge(const Recipe& recipe, const RunInputs& inputs,
                                       const model::Llava& model, const Progress& progress,
@@ -294,6 +320,7 @@ absl::StatusOr<model::Manifest> Judge(const Recipe& recipe, const RunInputs& inp
   manifest.recipe = recipe.text;
   manifest.data_fingerprint = TrainedDataFingerprint(inputs);
   manifest.parent = inputs.parent;
+  RETURN_IF_ERROR(AddCaptured(recipe, &manifest));
   manifest.step = progress.total_steps;
   manifest.selection = absl::StrJoin(progress.kept_weights, "; ");
   manifest.rejected = rejected;
@@ -358,6 +385,7 @@ absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& in
                      Publish(recipe.publish, std::move(manifest), write, files));
     finished.version = published.version;
     finished.dir = published.dir;
+    TellCaptured(recipe, finished.version, on_message);
     if (finished.rejected.empty()) RETURN_IF_ERROR(DeleteOld(recipe, files, on_message));
   }
   std::error_code error;
