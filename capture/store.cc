@@ -99,6 +99,7 @@ absl::Status Store::LoadShards() {
 absl::Status Store::LoadIndex() {
   places_.clear();
   order_.clear();
+  knows_all_ = true;
   struct Found {
     Digest key;
     std::string shard;
@@ -114,6 +115,7 @@ absl::Status Store::LoadIndex() {
           return absl::OkStatus();
         }));
     std::move(rows.rbegin(), rows.rend(), std::back_inserter(found));
+    if (found.size() >= kMaxJudgeable) knows_all_ = false;
   }
   for (auto at = found.rbegin(); at != found.rend(); ++at) Remember(at->key, at->shard, at->row);
   return absl::OkStatus();
@@ -124,6 +126,7 @@ void Store::Remember(const Digest& key, const std::string& shard, std::int64_t r
   places_[key] = {shard, row, order};
   order_.emplace_back(key, order);
   if (order_.size() <= kMaxJudgeable) return;
+  knows_all_ = false;
   const auto oldest = places_.find(order_.front().first);
   // A newer answer of the same name stays.
   if (oldest != places_.end() && oldest->second.order == order_.front().second) {
@@ -216,6 +219,7 @@ absl::Status Store::Judge(const std::string& tenant, const std::string& id, Verd
 }
 
 absl::StatusOr<Removed> Store::Remove(const std::string& tenant, const std::string& id) {
+  if (knows_all_ && !places_.contains(KeyOf(tenant, id))) return NoSuchAnswer(tenant, id);
   RETURN_IF_ERROR(CloseShard());
   absl::StatusOr<Removed> removed = RemoveConversation(options_.dir, tenant, id);
   if (absl::IsNotFound(removed.status())) return removed;

@@ -51,7 +51,8 @@ class Store {
   // none of this name among the newest kMaxJudgeable, or it was asked to be forgotten.
   absl::Status Judge(const std::string& tenant, const std::string& id, Verdict verdict);
 
-  // See removal.h. Closes the open shard before.
+  // See removal.h. Closes the open shard before. Of an answer that was never there nothing is read,
+  // as long as all rows are among the newest kMaxJudgeable.
   absl::StatusOr<Removed> Remove(const std::string& tenant, const std::string& id);
 
   // Closes the shard that is old enough, and deletes those that have expired.
@@ -93,6 +94,7 @@ class Store {
   std::unordered_map<Digest, Place> places_;            // by tenant and id
   std::deque<std::pair<Digest, std::uint64_t>> order_;  // the oldest first
   std::uint64_t arrivals_ = 0;
+  bool knows_all_ = true;  // no row is too old for places_
 };
 
 }  // namespace llava::capture

@@ -74,7 +74,7 @@ ROOMS = {
                    "server/engine",
                    "server/hosting", "server/observe", "server/registry", "server/scheduling",
                    "server/tracing"],
-    "server/commands": ["base", "model/adapter", "model/checkpoint", "model/config", "model/image",
+    "server/commands": ["base", "capture", "model/adapter", "model/checkpoint", "model/config", "model/image",
                         "model/network", "model/tensors", "model/text", "server/config", "server/hosting"],
     "server/torch": ["base", "base/machine", "model/adapter", "model/attention", "model/checkpoint",
                      "model/config", "model/network", "server/engine", "server/hosting",
