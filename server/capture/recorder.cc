@@ -114,7 +114,7 @@ absl::Status Recorder::ForClients(const absl::Status& status) {
 }
 
 void Recorder::Judge(const std::string& tenant, const std::string& id, Verdict verdict,
-                     std::function<void(absl::Status)> done) {
+                     const std::function<void(absl::Status)>& done) {
   absl::Status status = CheckCorrection(verdict.correction);
   if (status.ok()) {
     status = TryPost([this, tenant, id, verdict = std::move(verdict), done] {
@@ -128,7 +128,7 @@ void Recorder::Judge(const std::string& tenant, const std::string& id, Verdict v
 }
 
 void Recorder::Remove(const std::string& tenant, const std::string& id,
-                      std::function<void(absl::StatusOr<Removed>)> done) {
+                      const std::function<void(absl::StatusOr<Removed>)>& done) {
   const absl::Status status = TryPost([this, tenant, id, done] {
     absl::StatusOr<Removed> removed = store_->Remove(tenant, id);
     if (!removed.ok()) removed = ForClients(removed.status());

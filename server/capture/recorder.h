@@ -106,11 +106,11 @@ class Recorder {
   // INVALID_ARGUMENT of CheckCorrection, RESOURCE_EXHAUSTED when the disk is behind, UNAVAILABLE
   // after Stop. What was recorded before is found.
   void Judge(const std::string& tenant, const std::string& id, Verdict verdict,
-             std::function<void(absl::Status)> done);
+             const std::function<void(absl::Status)>& done);
 
   // The same with the result of Store::Remove.
   void Remove(const std::string& tenant, const std::string& id,
-              std::function<void(absl::StatusOr<Removed>)> done);
+              const std::function<void(absl::StatusOr<Removed>)>& done);
 
   // Writes what waits, closes the shard, and ends the thread. Again is allowed.
   void Stop();

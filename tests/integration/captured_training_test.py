@@ -75,6 +75,8 @@ class CapturedTrainingTest(unittest.TestCase):
         said = self.train()
         self.assertIn("capture: 2 of 3 captured rows: 0 with a thumb up, 2 corrected, 1 with a thumb down", said)
         shard, = (self.folder / "capture/shards").iterdir()
+        checked = subprocess.run([LLAVA_TRAIN, "check", shard / "rows.jsonl", "--images", shard / "pictures"], capture_output=True, text=True)
+        self.assertRegex(checked.stdout, r"rows +3\b", "a shard is a data set of its own")
         version, manifest = self.published()
         self.assertEqual(manifest["captured"], [{"shard": shard.name, "rows": 2,
                                                  "sha256": hashlib.sha256((shard / "rows.jsonl").read_bytes()).hexdigest()}])

@@ -146,7 +146,7 @@ awaitable<void> Answer(capture::Recorder* recorder, Starter starter, HttpExchang
 }  // namespace
 
 void AddFeedbackRoutes(capture::Recorder* recorder, HttpRouter* router) {
-  const auto add = [&](http::verb method, const std::string& path, Starter starter) {
+  const auto add = [&](http::verb method, const std::string& path, const Starter& starter) {
     router->Add({method, path, rpc::Role::kChat,
                  [recorder, starter](HttpExchange& exchange) -> awaitable<void> {
                    co_await Answer(recorder, starter, exchange);
