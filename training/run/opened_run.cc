@@ -181,15 +181,17 @@ class Opener {
   absl::StatusOr<std::vector<InputChange>> ChangedCaptures() const {
     std::vector<InputChange> changes;
     for (const CapturedSource& source : SourcesOf(run_.recipe)) {
-      ASSIGN_OR_RETURN(const Digest now, DigestOfCaptured(source.dir, source.wanted));
+      const absl::StatusOr<Digest> now = DigestOfCaptured(source.dir, source.wanted);
+      if (absl::IsNotFound(now.status())) continue;  // nothing is captured there any more
+      RETURN_IF_ERROR(now.status());
       const std::string file = CapturedRowsFile(source.folder);
       std::string was = Sha256Of("").Hex();  // no row was taken, and so no file of them used
       for (const RunInput& input : was_.inputs) {
         if (input.kind == InputKind::kData && input.name == file) was = input.value;
       }
-      if (was == now.Hex()) continue;
+      if (was == now->Hex()) continue;
       changes.push_back({InputKind::kData, absl::StrCat(source.dir, ": captured rows: SHA-256 was ",
-                                                        was, ", is ", now.Hex())});
+                                                        was, ", is ", now->Hex())});
     }
     return changes;
   }

@@ -136,6 +136,9 @@ TEST_F(OpenedRunTest, CapturedRowsAreTakenOnceAndVerdictsThatComeLaterAreForTheN
   judge({{0, {.thumb = capture::Thumb::kUp}}, {1, {.thumb = capture::Thumb::kUp}}});
   EXPECT_EQ(Open(recipe)->recipe.stages[0].data.files[1], taken);
   Finish();
+  fs::rename(dir, Path("aside"));
+  EXPECT_TRUE(Open(recipe)->finished) << "it has all that it learned from";
+  fs::rename(Path("aside"), dir);
   const auto next = Open(recipe);
   ASSERT_TRUE(next.ok()) << next.status();
   EXPECT_EQ(next->recipe.output, Path("run/anew-2"));
