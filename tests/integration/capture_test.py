@@ -1,8 +1,10 @@
 """Turns that a daemon captures, and what people say of them: over HTTP and gRPC, into shards on the disk."""
 import hashlib
+import http.client as http_client
 import json
 import signal
 import tempfile
+import threading
 import unittest
 from pathlib import Path
 
@@ -191,6 +193,33 @@ class CaptureTest(unittest.TestCase):
         self.assertEqual(self.ask(daemon, "/v1/feedback", {"id": answer, "verdict": "up"})[0], 200)
         with self.assertRaisesRegex(AssertionError, "capture_dir: .*: another process captures there"):
             self.daemon()
+
+    def test_killed_under_load_it_has_every_verdict_that_it_took(self):
+        taken = []
+
+        def person(daemon, number):
+            for turn in range(1000):
+                body = {"messages": question(f"Person {number}, turn {turn}."), "max_tokens": 2}
+                try:
+                    _, answer = self.ask(daemon, CHAT, body)
+                    if self.ask(daemon, "/v1/feedback", {"id": answer["id"], "verdict": "up"})[0] == 200:
+                        taken.append(answer["id"].removeprefix("chatcmpl-"))
+                except (OSError, ValueError, http_client.HTTPException):
+                    return  # the daemon is no more
+
+        for at_least in (20, 40, 60):
+            daemon = self.daemon(config=AGREED + "capture_shard_time: 200ms\n")
+            people = [threading.Thread(target=person, args=(daemon, number)) for number in range(4)]
+            for each in people:
+                each.start()
+            wait_until(lambda: len(taken) >= at_least, "verdicts are taken")
+            daemon.process.send_signal(signal.SIGKILL)
+            daemon.process.wait(30)
+            for each in people:
+                each.join()
+        self.assertEqual(self.daemon().stop(), 0)
+        judged = {row["id"] for row in self.rows() if row["verdict"] and row["verdict"]["verdict"] == "up"}
+        self.assertEqual(set(taken) - judged, set())
 
     def test_shards_are_closed_while_it_runs_and_agreements_are_read_again(self):
         daemon = self.daemon(config=AGREED + "capture_shard_time: 100ms\n")
