@@ -2,8 +2,9 @@
 # rule); every other header is compiled here as a file of its own.
 
 file(GLOB_RECURSE headers RELATIVE ${CMAKE_SOURCE_DIR} CONFIGURE_DEPENDS
-     ${CMAKE_SOURCE_DIR}/base/*.h ${CMAKE_SOURCE_DIR}/rpc/*.h ${CMAKE_SOURCE_DIR}/model/*.h
-     ${CMAKE_SOURCE_DIR}/server/*.h ${CMAKE_SOURCE_DIR}/training/*.h ${CMAKE_SOURCE_DIR}/client/*.h)
+     ${CMAKE_SOURCE_DIR}/base/*.h ${CMAKE_SOURCE_DIR}/capture/*.h ${CMAKE_SOURCE_DIR}/rpc/*.h
+     ${CMAKE_SOURCE_DIR}/model/*.h ${CMAKE_SOURCE_DIR}/server/*.h
+     ${CMAKE_SOURCE_DIR}/training/*.h ${CMAKE_SOURCE_DIR}/client/*.h)
 set(sources)
 foreach(header ${headers})
   string(REGEX REPLACE "\\.h$" ".cc" twin ${header})

@@ -36,7 +36,8 @@ struct GrpcOptions {
   std::int64_t max_connections_per_address = 256;
   bool reflection = true;
   // Those that health and reflection tell of.
-  std::vector<std::string> service_names = {"llava.v1.ChatService", "llava.v1.ModelService"};
+  std::vector<std::string> service_names = {"llava.v1.ChatService", "llava.v1.ModelService",
+                                            "llava.v1.FeedbackService"};
 };
 
 // Owned by the app. Thread-safe.

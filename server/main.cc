@@ -1,4 +1,4 @@
-// llavad: `llavad --config FILE` serves, the subcommands work on a checkpoint without a server.
+// llavad: `llavad --config FILE` serves, the subcommands work without a server.
 #include <torch/version.h>
 
 #include <CLI/CLI.hpp>
@@ -8,6 +8,7 @@
 #include "base/machine/openmp_environment.h"
 #include "model/kernels/cpu/dispatch.h"
 #include "server/app/serve_command.h"
+#include "server/commands/captured_command.h"
 #include "server/commands/generate_command.h"
 #include "server/commands/inspect_command.h"
 #include "server/torch/torch_backend.h"
@@ -25,6 +26,7 @@ int main(int argc, char** argv) {
   llava::server::TorchBackend backend;
   llava::AddGenerateCommand(app, &exit_code);
   llava::AddInspectCommand(app, &backend, &exit_code);
+  llava::AddCapturedCommand(app, &exit_code);
   CLI11_PARSE(app, argc, argv);
   if (!app.get_subcommands().empty()) return exit_code;
   return serve.Run(&backend);

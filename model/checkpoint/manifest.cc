@@ -149,6 +149,30 @@ absl::Status ParseExams(const json::object& object, Manifest* manifest) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<CapturedShard> ParseShard(const json::value& value, const std::string& path) {
+  if (!value.is_object()) return Wrong(path, "an object");
+  const json::object& object = value.as_object();
+  CapturedShard shard;
+  ASSIGN_OR_RETURN(shard.name, String(object, "shard", path + "."));
+  ASSIGN_OR_RETURN(const std::string hex, String(object, "sha256", path + "."));
+  ASSIGN_OR_RETURN(shard.sha256, ParseHex(hex, path + ".sha256"));
+  const json::value* rows = object.if_contains("rows");
+  if (rows == nullptr || !rows->is_int64()) return Wrong(path + ".rows", "an integer");
+  shard.rows = rows->as_int64();
+  return shard;
+}
+
+absl::Status ParseCaptured(const json::object& object, Manifest* manifest) {
+  if (!object.contains("captured")) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const json::array* shards, Array(object, "captured", ""));
+  for (std::size_t i = 0; i < shards->size(); ++i) {
+    ASSIGN_OR_RETURN(CapturedShard shard,
+                     ParseShard((*shards)[i], absl::StrCat("captured[", i, "]")));
+    manifest->captured.push_back(std::move(shard));
+  }
+  return absl::OkStatus();
+}
+
 json::object ScoresJson(const std::map<std::string, double>& scores) {
   json::object object;
   for (const auto& [name, value] : scores) object[name] = value;
@@ -253,6 +277,12 @@ std::string ManifestJson(const Manifest& manifest) {
                      {"scores", ScoresJson(exam.scores)}});
   }
   if (!exams.empty()) object["evaluations"] = std::move(exams);
+  json::array captured;
+  for (const CapturedShard& shard : manifest.captured) {
+    captured.push_back(
+        {{"shard", shard.name}, {"sha256", shard.sha256.Hex()}, {"rows", shard.rows}});
+  }
+  if (!captured.empty()) object["captured"] = std::move(captured);
   if (!manifest.selection.empty()) object["selection"] = manifest.selection;
   if (!manifest.rejected.empty()) object["rejected"] = manifest.rejected;
   return json::serialize(object);
@@ -285,6 +315,7 @@ absl::StatusOr<Manifest> ParseManifest(std::string_view text) {
   manifest.step = step->as_int64();
   ASSIGN_OR_RETURN(manifest.evaluation, ParseScores(object, "evaluation", ""));
   RETURN_IF_ERROR(ParseExams(object, &manifest));
+  RETURN_IF_ERROR(ParseCaptured(object, &manifest));
   if (object.contains("selection")) {
     ASSIGN_OR_RETURN(manifest.selection, String(object, "selection", ""));
   }

@@ -50,6 +50,15 @@ struct Evaluation {
   bool operator==(const Evaluation&) const = default;
 };
 
+// A shard of captured turns, some of whose rows were trained on.
+struct CapturedShard {
+  std::string name;
+  Digest sha256;  // of its rows.jsonl
+  std::int64_t rows = 0;
+
+  bool operator==(const CapturedShard&) const = default;
+};
+
 struct Manifest {
   std::vector<ManifestFile> files;  // every file of the folder but the manifest, by path
   std::string name;                 // what the model is called; may be empty
@@ -57,6 +66,7 @@ struct Manifest {
   std::string adapter;  // the digest of one that was added to the parent's weights; mostly empty
   std::string recipe;   // the recipe's text; may be empty
   std::string data_fingerprint;              // hex; may be empty
+  std::vector<CapturedShard> captured;       // mostly empty
   std::int64_t step = 0;                     // of training, when it was written
   std::map<std::string, double> evaluation;  // the first exam's scores: "colour": 0.98, ...
   std::vector<Evaluation> evaluations;       // all exams; empty in older manifests

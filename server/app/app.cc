@@ -21,9 +21,11 @@
 #include "rpc/host_port.h"
 #include "rpc/port_probe.h"
 #include "server/api/grpc/chat.h"
+#include "server/api/grpc/feedback.h"
 #include "server/api/grpc/models.h"
 #include "server/api/http/batch_routes.h"
 #include "server/api/http/chat_route.h"
+#include "server/api/http/feedback_routes.h"
 #include "server/api/http/model_routes.h"
 #include "server/api/http/page_routes.h"
 #include "server/api/http/row_asker.h"
@@ -35,6 +37,7 @@
 #include "server/app/hang_up.h"
 #include "server/app/model_metrics.h"
 #include "server/batches/service.h"
+#include "server/capture/recorder.h"
 #include "server/chat/chat_runner.h"
 #include "server/chat/io_pool.h"
 #include "server/chat/prepare_pool.h"
@@ -101,6 +104,7 @@ struct App::Parts {
         fetcher(std::move(fetch), clock),
         guard(&auth, ToGuardLimits(config)),
         chat(&runner, &io, &guard),
+        feedback(&guard),
         model_service({model_name, config.checkpoint, config.watch}, &models, &adapters, &guard,
                       log.get(), clock),
         api_router(&auth),
@@ -117,6 +121,8 @@ struct App::Parts {
   void OnChange(const registry::VersionInfo& info, const std::string& cause);
   void OnChange(const registry::AdapterInfo& info) const;
   absl::Status Watch();
+  absl::Status OpenBatches();
+  absl::Status OpenCapture();
   void LogDrain(Duration took) const;
 
   const Config config;
@@ -138,6 +144,7 @@ struct App::Parts {
   registry::AdapterTable adapters;  // asks `models`, which tells it of changes while it is served
   registry::AdapterDirectory directory;
   std::unique_ptr<batches::BatchService> batches;  // null: off. The io threads call it
+  std::unique_ptr<capture::Recorder> recorder;     // null: off. The runner calls it
   api::IoPool io;
   api::PreparePool prepare;
   const std::unique_ptr<tracing::TraceExporter> traces;
@@ -145,6 +152,7 @@ struct App::Parts {
   api::ImageFetcher fetcher;
   rpc::CallGuard guard;
   api::GrpcChat chat;
+  api::GrpcFeedback feedback;
   api::GrpcModels model_service;
   api::HttpRouter api_router;
   api::HttpRouter metrics_router;
@@ -277,6 +285,32 @@ absl::Status App::Parts::Watch() {
   return absl::OkStatus();
 }
 
+absl::Status App::Parts::OpenBatches() {
+  if (config.batch_dir.empty()) return absl::OkStatus();
+  batches::BatchService::Options options = ToBatchOptions(config);
+  options.on_problem = [this](const std::string& batch, const absl::Status& problem) {
+    log->Warning("files of batches", {{"batch", batch}, {"reason", MessageOf(problem)}});
+  };
+  auto opened = batches::BatchService::Open(options, clock);
+  if (!opened.ok()) return Annotate(opened.status(), "batch_dir");
+  batches = *std::move(opened);
+  return absl::OkStatus();
+}
+
+absl::Status App::Parts::OpenCapture() {
+  if (config.capture_dir.empty()) return absl::OkStatus();
+  capture::Recorder::Options options = ToRecorderOptions(config);
+  options.on_problem = [this](const absl::Status& problem) {
+    log->Warning("captured turns", {{"reason", MessageOf(problem)}});
+  };
+  auto opened = capture::Recorder::Open(options, clock, &metrics);
+  if (!opened.ok()) return Annotate(opened.status(), "capture_dir");
+  recorder = *std::move(opened);
+  runner.CaptureWith(recorder.get());
+  feedback.Use(recorder.get());
+  return absl::OkStatus();
+}
+
 // Whether the drain kept to its limit, and what it cost the clients.
 void App::Parts::LogDrain(Duration took) const {
   boost::json::object fields = {{"all_answered", *all_answered},
@@ -333,24 +367,19 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
   api::AddStatusRoutes(sources, rpc::Role::kAdmin, &p->api_router);
   api::AddModelRoutes(&p->runner, &p->api_router);
   api::AddChatRoute(&p->runner, &p->fetcher, std::string(Commit()), &p->api_router);
-  if (!config.batch_dir.empty()) {
-    batches::BatchService::Options options = ToBatchOptions(config);
-    options.on_problem = [p](const std::string& batch, const absl::Status& problem) {
-      p->log->Warning("files of batches", {{"batch", batch}, {"reason", MessageOf(problem)}});
-    };
-    auto batches = batches::BatchService::Open(options, clock);
-    if (!batches.ok()) return Annotate(batches.status(), "batch_dir");
-    p->batches = *std::move(batches);
-  }
+  RETURN_IF_ERROR(p->OpenBatches());
   api::AddBatchRoutes(p->batches.get(), &p->api_router);
+  RETURN_IF_ERROR(p->OpenCapture());
+  api::AddFeedbackRoutes(p->recorder.get(), &p->api_router);
   api::AddPageRoutes(&p->api_router);
   if (p->batches) {  // before HTTP, whose requests wait for it
     p->batches->Start(api::MakeRowAsker(&p->io, &p->api_router),
                       [p] { return p->health.state().ready; });
   }
   auto app = std::unique_ptr<App>(new App(std::move(parts)));
-  ASSIGN_OR_RETURN(p->grpc, rpc::GrpcServer::Start(ToGrpcOptions(config, tls),
-                                                   {&p->chat, &p->model_service}, &p->guard));
+  ASSIGN_OR_RETURN(p->grpc,
+                   rpc::GrpcServer::Start(ToGrpcOptions(config, tls),
+                                          {&p->chat, &p->feedback, &p->model_service}, &p->guard));
   if (!config.http.empty()) {
     const api::HttpOptions options = ToHttpOptions(config, config.http, tls);
     ASSIGN_OR_RETURN(p->http, api::HttpServer::Start(options, &p->io, &p->api_router));
@@ -401,8 +430,9 @@ bool App::HasStalled() const { return parts_->HasStalled(); }
 
 void App::OnHangUp(const absl::StatusOr<Config>& now) {
   Parts& p = *parts_;
-  ReadAgain(p.config, now,
-            {&*p.log, &p.metrics, &p.auth, &p.admission, p.grpc.get(), p.http.get()});
+  ReadAgain(
+      p.config, now,
+      {&*p.log, &p.metrics, &p.auth, &p.admission, p.grpc.get(), p.http.get(), p.recorder.get()});
 }
 
 bool App::Stop() {
@@ -433,6 +463,7 @@ bool App::Stop() {
   p.runner.WaitUntilEmpty(TimePoint::max());
   if (p.batches) p.batches->Stop();
   p.io.Stop();
+  if (p.recorder) p.recorder->Stop();
   p.adapters.Stop();
   p.models.Stop();
   p.log->Info("stopped", {{"all_answered", *p.all_answered},

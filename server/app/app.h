@@ -5,9 +5,10 @@
 // prepare x prepare_threads: images and tokenization.
 // registry: takes versions in and lets them go, with a loader thread for what is slow, which gives
 // way to all others while something is served. adapters: reads adapters. watcher, with `watch`:
-// looks at the folder. batches, with `batch_dir`: works through batches of requests. accept:
-// gRPC's connections. probe: dials our own ports. gRPC's own callback threads, and those of its
-// ModelService. Nothing else starts a thread.
+// looks at the folder. batches, with `batch_dir`: works through batches of requests. capture, with
+// `capture_dir`: writes turns and verdicts. accept: gRPC's connections. probe: dials our own ports.
+// gRPC's own callback threads, and those of its ModelService and FeedbackService. Nothing else
+// starts a thread.
 #ifndef LLAVA_SERVER_APP_APP_H_
 #define LLAVA_SERVER_APP_APP_H_
 

@@ -181,6 +181,19 @@ batches::BatchService::Options ToBatchOptions(const Config& config) {
           .in_flight_bytes = config.max_message_bytes};
 }
 
+capture::AgreedTenants ToAgreedTenants(const Config& config) {
+  return {.texts = {config.capture_texts.begin(), config.capture_texts.end()},
+          .pictures = {config.capture_pictures.begin(), config.capture_pictures.end()}};
+}
+
+capture::Recorder::Options ToRecorderOptions(const Config& config) {
+  return {.store = {.dir = config.capture_dir,
+                    .bytes = config.capture_bytes,
+                    .retention = config.capture_retention,
+                    .shard_time = config.capture_shard_time},
+          .agreed = ToAgreedTenants(config)};
+}
+
 registry::RegistryOptions ToRegistryOptions(const Config& config) {
   const auto share = [](std::int64_t percent) { return static_cast<double>(percent) / 100; };
   const bool swap = config.reload == "swap";

@@ -18,6 +18,7 @@
 #include "server/api/http/server.h"
 #include "server/app/app.h"
 #include "server/batches/service.h"
+#include "server/capture/recorder.h"
 #include "server/chat/chat_runner.h"
 #include "server/config/config.h"
 #include "server/registry/registry.h"
@@ -52,6 +53,8 @@ std::vector<rpc::ProbedPort> ToProbedPorts(const Config& config, const App::Port
 absl::StatusOr<api::FetchOptions> ToFetchOptions(const Config& config);
 
 batches::BatchService::Options ToBatchOptions(const Config& config);
+capture::Recorder::Options ToRecorderOptions(const Config& config);
+capture::AgreedTenants ToAgreedTenants(const Config& config);
 registry::RegistryOptions ToRegistryOptions(const Config& config);
 
 }  // namespace llava::server

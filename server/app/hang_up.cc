@@ -13,8 +13,9 @@
 namespace llava::server {
 namespace {
 
-constexpr std::array<absl::string_view, 5> kReadAgain = {
-    "tls_certificate", "tls_key", "tls_client_ca", "tokens_file", "log_level"};
+constexpr std::array<absl::string_view, 7> kReadAgain = {
+    "tls_certificate", "tls_key",          "tls_client_ca", "tokens_file",
+    "capture_texts",   "capture_pictures", "log_level"};
 
 bool IsReadAgain(const Option& option) {
   for (const absl::string_view name : kReadAgain) {
@@ -80,6 +81,7 @@ void ReadAgain(const Config& started, const absl::StatusOr<Config>& now,
   if (!now.ok()) return Tell(targets, "configuration", now.status());
   Tell(targets, "TLS files", ReadTlsAgain(started, *now, targets));
   Tell(targets, "tokens", ReadTokensAgain(started, *now, targets));
+  if (targets.recorder != nullptr) targets.recorder->SetAgreed(ToAgreedTenants(*now));
   boost::json::array changed;
   for (const std::string& name : ChangesForARestart(started, *now)) changed.emplace_back(name);
   if (!changed.empty()) {

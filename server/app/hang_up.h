@@ -1,4 +1,5 @@
-// What SIGHUP does: certificates, tokens and the log's level are read again while the daemon runs.
+// What SIGHUP does: certificates, tokens, who has agreed to be captured, and the log's level are
+// read again while the daemon runs.
 #ifndef LLAVA_SERVER_APP_HANG_UP_H_
 #define LLAVA_SERVER_APP_HANG_UP_H_
 
@@ -9,6 +10,7 @@
 #include "rpc/auth.h"
 #include "rpc/grpc_server.h"
 #include "server/api/http/server.h"
+#include "server/capture/recorder.h"
 #include "server/config/config.h"
 #include "server/engine/admission_gate.h"
 #include "server/observe/log.h"
@@ -23,7 +25,8 @@ struct RereadTargets {
   rpc::Auth* auth;
   engine::AdmissionGate* admission;
   rpc::GrpcServer* grpc;
-  api::HttpServer* http;  // null: none
+  api::HttpServer* http;        // null: none
+  capture::Recorder* recorder;  // null: nothing is captured
 };
 
 // Names of the options that differ between the two and that are read at the start only.

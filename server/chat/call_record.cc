@@ -51,6 +51,7 @@ CallRecord::~CallRecord() {
 void CallRecord::Add(const engine::Delta& delta) {
   if (delta.finish != scheduling::FinishReason::kNone) reason_ = ReasonName(delta.finish);
   if (text_.size() < kMaxLoggedBytes) text_ += delta.text;
+  if (turn_ != nullptr) turn_->answer += delta.text;
   watch_.Add(delta);
 }
 
@@ -74,6 +75,11 @@ void CallRecord::End(absl::Status status, const scheduling::Usage& usage) {
   if (absl::IsCancelled(status) && IsAtDeadline(now)) {
     status = absl::DeadlineExceededError("the client gave up at its deadline");
   }
+  if (turn_ != nullptr && status.ok()) {
+    turn_->row.finish = reason_;
+    sinks_.recorder->Record(std::move(turn_));
+  }
+  turn_.reset();
   const Duration total = now - arrival_;
   Count(status, usage, total);
   Log(status, usage, total);

@@ -3,14 +3,17 @@
 #ifndef LLAVA_SERVER_CHAT_CALL_RECORD_H_
 #define LLAVA_SERVER_CHAT_CALL_RECORD_H_
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/gate.h"
+#include "server/capture/recorder.h"
 #include "server/chat/answer_watch.h"
 #include "server/engine/token_stream.h"
 #include "server/observe/log.h"
@@ -30,6 +33,7 @@ struct Sinks {
   Gate* in_flight = nullptr;
   registry::ModelDirectory* models = nullptr;
   tracing::TraceExporter* traces = nullptr;  // null: nobody collects them
+  capture::Recorder* recorder = nullptr;     // null: nothing is captured
 };
 
 // One thread at a time. Holds a place in the gate.
@@ -50,6 +54,9 @@ class CallRecord {
   // The request has gone to an engine, and from here on its end tells something of the version, and
   // of the adapter.
   void Watch(const Digest& digest, const std::optional<Digest>& with_adapter, bool has_logprobs);
+
+  // The turn is captured if it ends well; null: it is not. REQUIRES: there is a recorder.
+  void Capture(std::unique_ptr<capture::PendingTurn> turn) { turn_ = std::move(turn); }
 
   // Filled in as they become known.
   std::string tenant;
@@ -78,6 +85,7 @@ class CallRecord {
   std::optional<Digest> watched_;
   std::optional<Digest> watched_adapter_;
   AnswerWatch watch_;
+  std::unique_ptr<capture::PendingTurn> turn_;
   bool ended_ = false;
 };
 

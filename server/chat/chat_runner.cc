@@ -15,6 +15,8 @@
 #include "model/grammar/forced_tokens.h"
 #include "server/chat/api_error.h"
 #include "server/chat/cache_domain.h"
+#include "server/chat/captured_turn.h"
+#include "server/chat/feedback.h"
 #include "server/chat/model_choice.h"
 
 namespace llava::api {
@@ -22,13 +24,8 @@ namespace {
 
 constexpr Duration kRetryWhenDraining = std::chrono::seconds(1);
 constexpr Duration kRetryWhenPrepareIsFull = std::chrono::milliseconds(500);
-constexpr char kDefaultTenant[] = "default";
 // Of an image's file, so much at either end tells it from others well enough for a canary.
 constexpr std::size_t kPictureEnd = 4096;
-
-std::string NamedTenant(const std::string& tenant) {
-  return tenant.empty() ? kDefaultTenant : tenant;
-}
 
 absl::Status Draining() {
   return scheduling::WithRetryAfter(absl::UnavailableError("the server is draining"),
@@ -131,7 +128,7 @@ std::shared_ptr<ChatRunner::Job> ChatRunner::MakeJob(ChatCall call, Done done) {
     done(Draining());
     return nullptr;
   }
-  const Sinks sinks{metrics_, log_, clock_, &in_flight_, models_, traces_};
+  const Sinks sinks{metrics_, log_, clock_, &in_flight_, models_, traces_, recorder_};
   auto job = std::make_shared<Job>();
   job->record = std::make_unique<CallRecord>(sinks, call.protocol, call.request_id, call.arrival,
                                              call.traceparent);
@@ -361,7 +358,19 @@ absl::Status ChatRunner::PrepareImage(Job& job) const {
   return absl::OkStatus();
 }
 
+// While the bytes of its pictures are still there.
+void ChatRunner::Capture(Job& job) const {
+  if (recorder_ == nullptr) return;
+  std::unique_ptr<capture::PendingTurn> turn = CaptureTurn(job.call, *recorder_);
+  if (turn == nullptr) return;
+  turn->row.model = job.record->model;
+  turn->row.version = job.model->digest.Hex();
+  turn->row.adapter = job.record->adapter;
+  job.record->Capture(std::move(turn));
+}
+
 void ChatRunner::Submit(Job& job) {
+  Capture(job);
   // From here on the prompt's tokens stand for the bytes of text and images.
   job.ticket.GiveBack({.bytes = job.bytes});
   engine::Submission submission = ToSubmission(job);

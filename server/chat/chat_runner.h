@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "base/gate.h"
+#include "server/capture/recorder.h"
 #include "server/chat/answer.h"
 #include "server/chat/chat_call.h"
 #include "server/chat/prepare_pool.h"
@@ -39,6 +40,9 @@ class ChatRunner {
   ChatRunner(const Options& options, registry::ModelDirectory* models,
              engine::AdmissionGate* admission, PreparePool* pool, observe::Metrics* metrics,
              const observe::Log* log, const Clock* clock, tracing::TraceExporter* traces = nullptr);
+
+  // Turns are captured from now on. Before the first call; `recorder` outlives the runner.
+  void CaptureWith(capture::Recorder* recorder) { recorder_ = recorder; }
 
   // Calls `done` exactly once: in the caller's thread when the call is refused, else in a prepare
   // thread. Until then the caller keeps the bytes of the images.
@@ -90,6 +94,7 @@ class ChatRunner {
   absl::Status PrepareScores(Job& job, const std::vector<absl::string_view>& images) const;
   absl::Status PrepareImage(Job& job) const;
   void Submit(Job& job);
+  void Capture(Job& job) const;
   engine::Submission ToSubmission(Job& job) const;
   engine::Engine* Route(const std::vector<engine::Engine*>& engines,
                         const scheduling::Request& request);
@@ -104,6 +109,7 @@ class ChatRunner {
   const observe::Log* const log_;
   const Clock* const clock_;
   tracing::TraceExporter* const traces_;
+  capture::Recorder* recorder_ = nullptr;  // null: nothing is captured
   Gate in_flight_;
   std::atomic<bool> cut_off_ = false;
   engine::EngineRouter router_;

@@ -21,11 +21,12 @@ bool IsPlain(char c) {
 
 }  // namespace
 
+bool IsRequestId(absl::string_view id) {
+  return !id.empty() && id.size() <= kMaxBytes && std::all_of(id.begin(), id.end(), IsPlain);
+}
+
 std::string RequestIdOr(absl::string_view wanted) {
-  if (!wanted.empty() && wanted.size() <= kMaxBytes &&
-      std::all_of(wanted.begin(), wanted.end(), IsPlain)) {
-    return std::string(wanted);
-  }
+  if (IsRequestId(wanted)) return std::string(wanted);
   std::array<unsigned char, 12> bytes;
   LLAVA_CHECK_EQ(RAND_bytes(bytes.data(), static_cast<int>(bytes.size())), 1);
   return absl::BytesToHexString(

@@ -8,7 +8,10 @@
 
 namespace llava::api {
 
-// `wanted`, when it is 1 to 128 letters, digits, '-', '_', '.' or ':'; else a new random one.
+// Whether it is one: 1 to 128 letters, digits, '-', '_', '.' or ':'.
+bool IsRequestId(absl::string_view id);
+
+// `wanted`, when it is one; else a new random one.
 std::string RequestIdOr(absl::string_view wanted);
 
 }  // namespace llava::api

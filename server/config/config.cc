@@ -102,6 +102,12 @@ absl::Status CheckConfig(const Config& config) {
         absl::StrCat("canary_min_answers: ", config.canary_min_answers,
                      " is above canary_answers, ", config.canary_answers));
   }
+  if (config.capture_dir.empty() &&
+      !(config.capture_texts.empty() && config.capture_pictures.empty())) {
+    return absl::InvalidArgumentError(
+        "capture_dir: is empty, expected a folder where capture_texts or capture_pictures names a "
+        "tenant");
+  }
   if (config.listen.empty()) {
     return absl::InvalidArgumentError("listen: is empty, expected HOST:PORT");
   }

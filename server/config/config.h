@@ -118,6 +118,13 @@ struct Config {
   Duration batch_retention = std::chrono::hours(30 * 24);
   std::int64_t batch_in_flight = 64;
 
+  std::string capture_dir;
+  std::vector<std::string> capture_texts;
+  std::vector<std::string> capture_pictures;
+  std::int64_t capture_bytes = std::int64_t{4} << 30;
+  Duration capture_retention = std::chrono::hours(30 * 24);
+  Duration capture_shard_time = std::chrono::hours(1);
+
   std::string log_level = "info";
   bool log_content = false;
   std::string otlp_endpoint;

@@ -22,6 +22,7 @@ std::span<const Option> SecurityOptions();
 std::span<const Option> RequestOptions();
 std::span<const Option> QueueOptions();
 std::span<const Option> BatchOptions();
+std::span<const Option> CaptureOptions();
 std::span<const Option> LogOptions();
 
 }  // namespace llava::server

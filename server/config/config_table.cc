@@ -10,11 +10,17 @@ namespace llava::server {
 
 std::span<const Section> Sections() {
   static const std::array kSections = {
-      Section{"Model", ModelOptions()},      Section{"Reload", ReloadOptions()},
-      Section{"Canary", CanaryOptions()},    Section{"Engine", EngineOptions()},
-      Section{"Network", NetworkOptions()},  Section{"Security", SecurityOptions()},
-      Section{"Requests", RequestOptions()}, Section{"Queue", QueueOptions()},
-      Section{"Batches", BatchOptions()},    Section{"Log, traces, metrics", LogOptions()},
+      Section{"Model", ModelOptions()},
+      Section{"Reload", ReloadOptions()},
+      Section{"Canary", CanaryOptions()},
+      Section{"Engine", EngineOptions()},
+      Section{"Network", NetworkOptions()},
+      Section{"Security", SecurityOptions()},
+      Section{"Requests", RequestOptions()},
+      Section{"Queue", QueueOptions()},
+      Section{"Batches", BatchOptions()},
+      Section{"Capture", CaptureOptions()},
+      Section{"Log, traces, metrics", LogOptions()},
   };
   return kSections;
 }

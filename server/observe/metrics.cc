@@ -77,6 +77,14 @@ void Metrics::CountRejection(const std::string& reason) {
   rejections_.Add({{"reason", reason}}).Increment();
 }
 
+void Metrics::CountDroppedTurn(const std::string& reason) {
+  dropped_turns_.Add({{"reason", reason}}).Increment();
+}
+
+void Metrics::CountVerdict(const std::string& verdict) {
+  verdicts_.Add({{"verdict", verdict}}).Increment();
+}
+
 namespace {
 
 // `name` if it is among the first `most` that came, else "other".

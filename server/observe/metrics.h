@@ -43,6 +43,13 @@ class Metrics {
   // llava_adapter_requests_total and llava_adapter_tokens_total, of a request that was computed.
   void CountAdapterTokens(const std::string& adapter, double prompt, double generated);
 
+  // llava_capture_dropped_turns_total: `reason` is why a turn of a tenant that has agreed is not
+  // kept.
+  void CountDroppedTurn(const std::string& reason);
+
+  // llava_feedback_total: `verdict` is up, down or none.
+  void CountVerdict(const std::string& verdict);
+
   // llava_model_info: one series for the live version, none for the one before.
   void SetModelInfo(const std::string& model, const std::string& version, const std::string& dtype,
                     const std::string& device);
@@ -71,6 +78,10 @@ class Metrics {
       Totals("llava_adapter_requests_total", "Requests computed with an adapter.");
   prometheus::Family<prometheus::Counter>& adapter_tokens_ =
       Totals("llava_adapter_tokens_total", "Tokens of requests with an adapter.");
+  prometheus::Family<prometheus::Counter>& dropped_turns_ =
+      Totals("llava_capture_dropped_turns_total", "Turns that could not be captured.");
+  prometheus::Family<prometheus::Counter>& verdicts_ =
+      Totals("llava_feedback_total", "Verdicts on captured answers.");
   prometheus::Family<prometheus::Gauge>& model_info_;
   Mutex mutex_;
   std::set<std::string> adapters_ ABSL_GUARDED_BY(mutex_);  // that have series of their own
@@ -147,6 +158,10 @@ class Metrics {
   prometheus::Gauge& adapters = Now("llava_adapters", "Adapters that are served.");
   prometheus::Gauge& adapter_bytes =
       Now("llava_adapter_bytes", "Memory of adapters, those that drain too.");
+  prometheus::Counter& captured_turns =
+      Total("llava_captured_turns_total", "Turns that were written into shards.");
+  prometheus::Gauge& captured_bytes =
+      Now("llava_captured_bytes", "Files of captured turns and their verdicts.");
   prometheus::Gauge& ready = Now("llava_ready", "1 when the daemon wants requests.");
   prometheus::Gauge& draining =
       Now("llava_draining", "1 while accepted requests are finished and new ones are refused.");

@@ -22,7 +22,8 @@ class OpenApiTest(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory()
         tokens = Path(cls.folder.name) / "tokens"
         tokens.write_text(f"root chat,admin,tenants sha256:{hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
-        cls.daemon = Daemon(config=f"tokens_file: {tokens}\nbatch_dir: {cls.folder.name}/batches\nmax_n: 16\nlog_level: warning\n")
+        cls.daemon = Daemon(config=f"tokens_file: {tokens}\nbatch_dir: {cls.folder.name}/batches\n"
+                                   f"capture_dir: {cls.folder.name}/capture\ncapture_texts: [root]\nmax_n: 16\nlog_level: warning\n")
 
     @classmethod
     def tearDownClass(cls):

@@ -19,6 +19,8 @@ REASONS = re.compile("|".join([
     r"tool_choice: (needs tools|auto is not supported|\"[^\"]*\" is not among tools)",
     r"tools(\[\d+\])?: (the name|cannot be used together|#|parameters: |has more than)",  # names that are there twice, forms
     r"messages\[\d+\]\.(content: expected text|tool_calls|tool_call_id: )",  # of which role, and which were made
+    r"correction: (has <image>|is not valid UTF-8|\d+ bytes, expected )",
+    r"correction: (has <image>|is not valid UTF-8|\d+ bytes, expected )",
     r"choices\[\d+\]: (adds no token|has \d+ tokens, but|prompt: expected fewer than)",
     r".+: (a \w+ picture|the picture|not a picture)",  # a part of a form
     r"the form: a part has no name, ",

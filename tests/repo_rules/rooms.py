@@ -2,7 +2,7 @@
 import re
 from pathlib import Path
 
-TOP = ("base", "proto", "rpc", "model", "server", "training", "client")
+TOP = ("base", "capture", "proto", "rpc", "model", "server", "training", "client")
 CODE = (".cc", ".h", ".cu", ".cuh")
 MAX_UNITS = 20  # x.h and x.cc are one unit
 MAX_UNTESTED_LINES = 100

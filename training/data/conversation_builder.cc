@@ -170,7 +170,7 @@ absl::StatusOr<ConversationBuilder> ConversationBuilder::Make(const std::string&
 absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(const Row& row) const {
   std::vector<SampleImage> images;
   for (const std::string& path : row.images) {
-    auto image = ReadImage(path);
+    auto image = ReadImage(row.images_dir.empty() ? options_.images_dir : row.images_dir, path);
     if (!image.ok()) return Annotate(image.status(), path);
     images.push_back(*std::move(image));
   }
@@ -263,8 +263,9 @@ absl::StatusOr<std::vector<model::LabelledTokens>> ConversationBuilder::LabelSer
   return samples;
 }
 
-absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& path) const {
-  const std::string file = absl::StrCat(options_.images_dir, "/", path);
+absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& folder,
+                                                           const std::string& path) const {
+  const std::string file = absl::StrCat(folder, "/", path);
   ASSIGN_OR_RETURN(const std::string bytes, ReadFile(file, options_.limits.max_bytes));
   if (options_.pictures) RETURN_IF_ERROR(options_.pictures->Check(file, bytes));
   ASSIGN_OR_RETURN(const model::RgbImage rgb, model::DecodeImage(bytes, options_.limits));
@@ -276,7 +277,7 @@ absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& pa
 std::vector<Row> SplitTurns(const Row& row) {
   std::vector<Row> rows;
   for (std::size_t i = 0; i + 1 < row.turns.size(); i += 2) {
-    Row one{row.id, row.images, {row.turns[i], row.turns[i + 1]}, row.system};
+    Row one{row.id, row.images, {row.turns[i], row.turns[i + 1]}, row.system, row.images_dir};
     if (!row.images.empty()) one.turns[0].text = ImagesFirst(row.images.size(), one.turns[0].text);
     rows.push_back(std::move(one));
   }

@@ -75,7 +75,7 @@ class ConversationBuilder : public SampleBuilder {
       const Row& row, std::span<const model::ImageLayout> images) const;
   absl::StatusOr<std::vector<model::LabelledTokens>> LabelServedAnswers(
       const Row& row, std::span<const model::ImageLayout> images) const;
-  absl::StatusOr<SampleImage> ReadImage(const std::string& path) const;
+  absl::StatusOr<SampleImage> ReadImage(const std::string& folder, const std::string& path) const;
 
   model::LlavaConfig config_;
   model::Tokenizer tokenizer_;

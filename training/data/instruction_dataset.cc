@@ -45,6 +45,7 @@ std::optional<RowIssue> CheckImages(const Row& row, const std::string& dir) {
 
 struct InstructionDataset::Impl {
   std::vector<std::string> names;
+  std::vector<std::string> images;  // folder of each file's; "": that of the whole data set
   std::vector<FileDescriptor> files;
   std::vector<Place> places;
   std::vector<std::int32_t> lengths;
@@ -64,7 +65,8 @@ absl::Status InstructionDataset::Impl::AddRow(const RowPlace& place, std::string
                                          " are allowed")}
           : ParseRow(bytes, {place.line, place.column});
   if (const Row* row = std::get_if<Row>(&parsed)) {
-    if (auto issue = CheckImages(*row, options.images_dir)) {
+    const std::string& own = images.back();
+    if (auto issue = CheckImages(*row, own.empty() ? options.images_dir : own)) {
       parsed = *std::move(issue);
     } else {
       const std::int32_t words = CountWords(*row);
@@ -88,6 +90,8 @@ absl::Status InstructionDataset::Impl::AddFile(const std::string& name,
                                                const DatasetOptions& options) {
   Sha256 hash;
   names.push_back(name);
+  const bool has_own = images.size() < options.file_images.size();
+  images.push_back(has_own ? options.file_images[images.size()] : "");
   RowScanner scanner(
       [&](const RowPlace& place, std::string_view bytes) { return AddRow(place, bytes, options); });
   auto file = ReadOnce(name, options.spool_dir, &hash,
@@ -140,7 +144,10 @@ absl::StatusOr<std::string> InstructionDataset::ReadText(std::int64_t index) con
 absl::StatusOr<Row> InstructionDataset::Read(std::int64_t index) const {
   ASSIGN_OR_RETURN(const std::string bytes, ReadText(index));
   std::variant<Row, RowIssue> parsed = ParseRow(bytes);
-  if (auto* row = std::get_if<Row>(&parsed)) return std::move(*row);
+  if (auto* row = std::get_if<Row>(&parsed)) {
+    row->images_dir = impl_->images[FileOf(index)];
+    return std::move(*row);
+  }
   return absl::DataLossError(
       absl::StrCat(Describe(index),
                    ": the file has changed since it was opened: ", std::get<RowIssue>(parsed).why));

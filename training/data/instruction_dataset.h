@@ -24,6 +24,9 @@ enum class OnBadRow { kSkip, kStop };
 
 struct DatasetOptions {
   std::string images_dir = {};  // when given, a row whose image is not a file below it is bad
+  // For each file the folder of its images, when it is another one ("": images_dir); empty: none
+  // is.
+  std::vector<std::string> file_images = {};
   OnBadRow on_bad_row = OnBadRow::kSkip;
   std::string spool_dir =
       {};  // where gzip'd data is unpacked to (an unlinked file); "": the TMPDIR

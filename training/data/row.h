@@ -42,6 +42,9 @@ struct Row {
   std::vector<std::string> images;  // relative to the images folder; never leaves it
   std::vector<Turn> turns;
   std::string system = {};  // said before the first turn; empty: what the template says there
+  // Where its images are, when that is not where those of the whole data set are; else empty. No
+  // part of the row's JSON: the data set knows it of the file.
+  std::string images_dir = {};
 
   bool operator==(const Row&) const = default;
 };

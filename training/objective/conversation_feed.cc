@@ -68,6 +68,7 @@ absl::StatusOr<InstructionDataset> OpenRows(const StageOptions& stage,
                                             const std::function<void(const RowIssue&)>& on_issue) {
   DatasetOptions options;
   options.images_dir = stage.data.images;
+  options.file_images = stage.data.file_images;
   options.on_bad_row = stage.data.stop_on_bad_row ? OnBadRow::kStop : OnBadRow::kSkip;
   options.on_issue = on_issue;
   ASSIGN_OR_RETURN(InstructionDataset dataset, InstructionDataset::Open(stage.data.files, options));

@@ -103,8 +103,9 @@ class Reader {
       data.files.push_back((folder_ / file).lexically_normal().string());
     }
     ReadMixture(yaml, data);
+    yaml.Section("captured", [&](StrictYaml& section) { ReadCaptured(section, data.captured); });
     yaml.Section("scenes", [&](StrictYaml& scenes) { ReadScenes(scenes, data.scenes); });
-    if (yaml.Has("scenes") && (yaml.Has("files") || yaml.Has("mixture"))) {
+    if (yaml.Has("scenes") && (yaml.Has("files") || yaml.Has("mixture") || yaml.Has("captured"))) {
       yaml.Fail("scenes", "takes the place of files: give one of them");
     }
     Path(yaml, "images", &data.images);
@@ -139,6 +140,29 @@ class Reader {
       CheckWithin(part, "weight", weight, 1e-6, 1000.0);
     });
     if (data.files.empty()) yaml.Fail("mixture", "is empty, expected at least one file");
+  }
+
+  void ReadCaptured(StrictYaml& yaml, CapturedOptions& captured) const {
+    yaml.Require("dir");
+    Path(yaml, "dir", &captured.dir);
+    std::vector<std::string> verdicts = {"up", "corrected"};
+    yaml.Optional("verdicts", &verdicts);
+    captured.up = captured.corrected = captured.unrated = false;
+    for (const std::string& verdict : verdicts) {
+      if (verdict == "up") {
+        captured.up = true;
+      } else if (verdict == "corrected") {
+        captured.corrected = true;
+      } else if (verdict == "unrated") {
+        captured.unrated = true;
+      } else {
+        yaml.Fail("verdicts",
+                  absl::StrCat("names '", verdict, "', expected up, corrected, unrated"));
+      }
+    }
+    if (verdicts.empty()) yaml.Fail("verdicts", "is empty, expected up, corrected, unrated");
+    yaml.Optional("weight", &captured.weight);
+    CheckWithin(yaml, "weight", captured.weight, 1e-6, 1000.0);
   }
 
   void ReadEvaluation(StrictYaml& yaml, Recipe& recipe) const {
@@ -229,7 +253,8 @@ class Reader {
       if (stage.data.labels.empty() && stage.data.scenes.count == 0) {
         yaml.Fail("data", "patch_labels needs data.labels or data.scenes");
       }
-    } else if (stage.data.files.empty() && stage.data.scenes.count == 0) {
+    } else if (stage.data.files.empty() && stage.data.scenes.count == 0 &&
+               stage.data.captured.dir.empty()) {
       yaml.Fail("data", "names no files, neither here nor in the recipe's data section");
     }
   }

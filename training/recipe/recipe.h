@@ -33,6 +33,15 @@ struct ScenesOptions {
   bool conversations = false;    // of up to `turns` turns, instead of questions that stand alone
 };
 
+// Turns that a daemon has captured (capture/selection.h), with what people said of them.
+struct CapturedOptions {
+  std::string dir;        // the daemon's capture_dir; "": none
+  bool up = true;         // answers with a thumb up
+  bool corrected = true;  // answers that somebody corrected, as they should have been
+  bool unrated = false;   // answers that nobody said anything about
+  double weight = 1.0;    // rows an epoch, over the rows
+};
+
 // What becomes of pictures that are not square.
 enum class PictureAspect {
   kOfModel,  // what the checkpoint says
@@ -41,12 +50,14 @@ enum class PictureAspect {
 };
 
 struct DataOptions {
-  ScenesOptions scenes;              // takes the place of files, images and labels
-  std::vector<std::string> files;    // LLaVA JSON or JSONL, gzip'd or not
-  std::vector<double> weights;       // for each file: rows an epoch, over its rows; empty: all 1
-  std::string images;                // the folder that rows name images in
-  std::string labels;                // what lies under each patch (objective patch_labels)
-  std::string chat_template = "v1";  // see ConversationOptions
+  ScenesOptions scenes;            // takes the place of files, images and labels
+  std::vector<std::string> files;  // LLaVA JSON or JSONL, gzip'd or not
+  std::vector<double> weights;     // for each file: rows an epoch, over its rows; empty: all 1
+  CapturedOptions captured;        // beside the files; a run adds a file of its own for them
+  std::vector<std::string> file_images;  // see DatasetOptions; of the run, not of the recipe
+  std::string images;                    // the folder that rows name images in
+  std::string labels;                    // what lies under each patch (objective patch_labels)
+  std::string chat_template = "v1";      // see ConversationOptions
   PictureAspect aspect = PictureAspect::kOfModel;
   bool split_turns = false;        // each question of a row is a sample of its own
   std::int64_t max_length = 2048;  // tokens, images expanded

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -9,8 +10,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/digest.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/manifest.h"
+#include "training/data/captured_rows.h"
 #include "training/data/picture_record.h"
 #include "training/optim/state_store.h"
 #include "training/publish/publish.h"
@@ -64,6 +67,43 @@ absl::Status Remove(const std::string& path) {
   std::error_code error;
   fs::remove_all(path, error);
   return error ? absl::ErrnoToStatus(error.value(), path) : absl::OkStatus();
+}
+
+capture::Wanted WantedOf(const CapturedOptions& captured) {
+  return {.up = captured.up, .corrected = captured.corrected, .unrated = captured.unrated};
+}
+
+// Scenes take the place of rows, and labels of patches need none.
+bool WantsCaptured(const StageOptions& stage) {
+  return !stage.data.captured.dir.empty() && stage.data.scenes.count == 0 &&
+         stage.objective == ObjectiveKind::kConversation;
+}
+
+// Stages that want the same share a folder.
+std::string CapturedFolder(const Recipe& recipe, const CapturedOptions& captured) {
+  const std::string wanted =
+      absl::StrCat(captured.up, captured.corrected, captured.unrated, " ", captured.dir);
+  return absl::StrCat(recipe.output, "/captured/", Sha256Of(wanted).Hex().substr(0, 8));
+}
+
+// What the stages want, each once.
+std::vector<CapturedSource> SourcesOf(const Recipe& recipe) {
+  std::map<std::string, CapturedSource> sources;
+  for (const StageOptions& stage : recipe.stages) {
+    if (!WantsCaptured(stage)) continue;
+    const CapturedOptions& captured = stage.data.captured;
+    const std::string folder = CapturedFolder(recipe, captured);
+    sources[folder] = {captured.dir, WantedOf(captured), folder};
+  }
+  std::vector<CapturedSource> list;
+  for (auto& [folder, source] : sources) list.push_back(std::move(source));
+  return list;
+}
+
+bool HasRows(const std::string& folder) {
+  std::error_code error;
+  const auto bytes = fs::file_size(CapturedRowsFile(folder), error);
+  return !error && bytes > 0;
 }
 
 // Opens one run; the lock is held.
@@ -121,10 +161,12 @@ class Opener {
 
   absl::Status Begin() {
     ModelOf(run_.recipe) = linked_;
-    ASSIGN_OR_RETURN(run_.inputs, DescribeInputs(run_.recipe));
     std::error_code error;
     fs::create_directories(run_.recipe.output, error);
     if (error) return absl::ErrnoToStatus(error.value(), run_.recipe.output);
+    RETURN_IF_ERROR(TakeCapturedRows(run_.recipe, /*is_learned=*/true, options_.on_message));
+    UseCapturedRows(&run_.recipe);
+    ASSIGN_OR_RETURN(run_.inputs, DescribeInputs(run_.recipe));
     RETURN_IF_ERROR(Remove(PicturesFolder(run_.recipe)));  // of a run that saved no state
     return WriteRunInputs(run_.inputs, run_.recipe.output);
   }
@@ -155,6 +197,25 @@ class Opener {
     return changes;
   }
 
+  // Captured rows that a run which began now would take, where they are others by now.
+  absl::StatusOr<std::vector<InputChange>> ChangedCaptures() const {
+    std::vector<InputChange> changes;
+    for (const CapturedSource& source : SourcesOf(run_.recipe)) {
+      const absl::StatusOr<Digest> now = DigestOfCaptured(source.dir, source.wanted);
+      if (absl::IsNotFound(now.status())) continue;  // nothing is captured there any more
+      RETURN_IF_ERROR(now.status());
+      const std::string file = CapturedRowsFile(source.folder);
+      std::string was = Sha256Of("").Hex();  // no row was taken, and so no file of them used
+      for (const RunInput& input : was_.inputs) {
+        if (input.kind == InputKind::kData && input.name == file) was = input.value;
+      }
+      if (was == now->Hex()) continue;
+      changes.push_back({InputKind::kData, absl::StrCat(source.dir, ": captured rows: SHA-256 was ",
+                                                        was, ", is ", now->Hex())});
+    }
+    return changes;
+  }
+
   absl::Status GoOn() {
     std::error_code error;
     if (!fs::is_directory(was_.model, error)) {
@@ -168,6 +229,7 @@ class Opener {
                                        ", which it began with"));
     }
     ModelOf(run_.recipe) = was_.model;
+    UseCapturedRows(&run_.recipe);
     ASSIGN_OR_RETURN(RunInputs now, DescribeInputs(run_.recipe));
     std::vector<InputChange> changes = Changes(was_, now, StagesBegun(*progress_));
     ASSIGN_OR_RETURN(std::vector<InputChange> data, ChangedPictures());
@@ -224,6 +286,7 @@ class Opener {
     const std::string folder = run_.recipe.output;
     Recipe next = run_.recipe;
     ModelOf(next) = linked_;
+    UseCapturedRows(&next);
     ASSIGN_OR_RETURN(const RunInputs now, DescribeInputs(next));
     std::vector<InputChange> changes = Changes(was_, now, StagesBegun(*progress_));
     const bool publishing = std::any_of(
@@ -235,6 +298,8 @@ class Opener {
     });
     ASSIGN_OR_RETURN(const std::vector<InputChange> pictures, ChangedPictures());
     changes.insert(changes.end(), pictures.begin(), pictures.end());
+    ASSIGN_OR_RETURN(const std::vector<InputChange> captured, ChangedCaptures());
+    changes.insert(changes.end(), captured.begin(), captured.end());
     if (!changes.empty()) {
       run_.recipe.output = NthFolder(given_.output, NewestNumber(given_.output) + 1);
       options_.on_message(absl::StrCat(folder, ": holds a finished run of other inputs:\n  ",
@@ -262,6 +327,48 @@ class Opener {
 
 }  // namespace
 
+absl::Status TakeCapturedRows(const Recipe& recipe, bool is_learned,
+                              const std::function<void(const std::string&)>& on_message) {
+  const std::vector<CapturedSource> sources = SourcesOf(recipe);
+  const std::string run = is_learned ? fs::absolute(recipe.output).lexically_normal().string() : "";
+  ASSIGN_OR_RETURN(const std::vector<capture::Choice> choices, TakeCaptured(run, sources));
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    on_message(absl::StrCat(sources[i].dir, ": ", ToText(choices[i])));
+  }
+  for (const StageOptions& stage : recipe.stages) {
+    const CapturedOptions& captured = stage.data.captured;
+    if (!WantsCaptured(stage) || !stage.data.files.empty()) continue;
+    if (HasRows(CapturedFolder(recipe, captured))) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("stage ", stage.name, ": data.captured: ", captured.dir,
+                     " has no closed shard with a row of the wanted verdicts, and the stage has no "
+                     "other files"));
+  }
+  return absl::OkStatus();
+}
+
+void UseCapturedRows(Recipe* recipe) {
+  for (StageOptions& stage : recipe->stages) {
+    if (!WantsCaptured(stage)) continue;
+    DataOptions& data = stage.data;
+    const std::string folder = CapturedFolder(*recipe, data.captured);
+    if (!HasRows(folder)) continue;
+    data.file_images.resize(data.files.size());
+    if (data.weights.empty()) data.weights.resize(data.files.size(), 1.0);
+    data.files.push_back(CapturedRowsFile(folder));
+    data.file_images.push_back(CapturedPictures(folder));
+    data.weights.push_back(data.captured.weight);
+  }
+}
+
+std::vector<std::pair<std::string, std::string>> CapturedFolders(const Recipe& recipe) {
+  std::vector<std::pair<std::string, std::string>> folders;
+  for (const CapturedSource& source : SourcesOf(recipe)) {
+    folders.emplace_back(source.dir, source.folder);
+  }
+  return folders;
+}
+
 std::string PicturesFolder(const Recipe& recipe) { return recipe.output + "/pictures"; }
 
 std::string StateFolder(const Recipe& recipe) { return recipe.output + "/state"; }
@@ -279,6 +386,7 @@ absl::StatusOr<OpenedRun> JoinRun(const Recipe& recipe) {
   RETURN_IF_ERROR(inputs.status());
   run.inputs = *std::move(inputs);
   ModelOf(run.recipe) = run.inputs.model;
+  UseCapturedRows(&run.recipe);
   absl::StatusOr<FinishedRun> finished = ReadFinishedRun(run.recipe.output);
   if (finished.ok()) run.finished = *std::move(finished);
   return run;

@@ -6,6 +6,8 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "model/checkpoint/version_lease.h"
@@ -45,6 +47,18 @@ absl::StatusOr<OpenedRun> OpenRun(const Recipe& recipe, const OpenRunOptions& op
 
 // The same run as another rank has opened it, or for reading: without lock, nothing is compared.
 absl::StatusOr<OpenedRun> JoinRun(const Recipe& recipe);
+
+// Takes the captured rows that the stages want into the run's folder; `is_learned`: it is written
+// down beside the shards, whose versions are found by it. INVALID_ARGUMENT: a stage has no other
+// rows, and none is wanted there.
+absl::Status TakeCapturedRows(const Recipe& recipe, bool is_learned,
+                              const std::function<void(const std::string&)>& on_message);
+
+// The rows that were taken become files of the stages.
+void UseCapturedRows(Recipe* recipe);
+
+// The folders that they were taken to, by where they were captured.
+std::vector<std::pair<std::string, std::string>> CapturedFolders(const Recipe& recipe);
 
 // Where the run records its pictures.
 std::string PicturesFolder(const Recipe& recipe);

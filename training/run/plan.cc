@@ -16,6 +16,7 @@
 #include "training/optim/state_store.h"
 #include "training/optim/trainer.h"
 #include "training/run/device.h"
+#include "training/run/opened_run.h"
 #include "training/run/publish_run.h"
 #include "training/run/run.h"
 
@@ -122,6 +123,8 @@ absl::StatusOr<RunPlan> PlanRun(const Recipe& recipe, const Clock& clock,
   if (!scratch.made()) return absl::UnavailableError(scratch.path() + ": cannot be made");
   Recipe tried = recipe;
   tried.output = scratch.path();
+  RETURN_IF_ERROR(TakeCapturedRows(tried, /*is_learned=*/false, on_message));
+  UseCapturedRows(&tried);
   ASSIGN_OR_RETURN(const at::Device device, OpenDevice(recipe.device, 0));
   const c10::DeviceGuard guard(device);
   ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, LoadTrainingModel(tried, device));

@@ -18,12 +18,14 @@
 #include "base/durable_file.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
+#include "capture/trainings.h"
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/weight_names.h"
 #include "model/image/preprocess.h"
 #include "model/network/checkpoint_writer.h"
 #include "model/text/chat_template.h"
 #include "training/assemble/processor_files.h"
+#include "training/data/captured_rows.h"
 #include "training/data/conversation_builder.h"
 #include "training/evaluate/gate.h"
 #include "training/evaluate/gate_record.h"
@@ -31,6 +33,7 @@
 #include "training/run/answerer.h"
 #include "training/run/drawn_scenes.h"
 #include "training/run/exam.h"
+#include "training/run/opened_run.h"
 #include "training/run/run.h"
 
 namespace llava::training {
@@ -285,14 +288,39 @@ absl::Status WriteTrainedAspect(const Recipe& recipe, const model::LlavaConfig& 
 
 std::string CheckpointFolder(const Recipe& recipe) { return recipe.output + "/checkpoint"; }
 
+// The shards whose rows the run has learned from.
+absl::Status AddCaptured(const Recipe& recipe, model::Manifest* manifest) {
+  for (const auto& [dir, folder] : CapturedFolders(recipe)) {
+    ASSIGN_OR_RETURN(const std::vector<capture::ChosenShard> shards, ReadTakenShards(folder));
+    for (const capture::ChosenShard& shard : shards) {
+      manifest->captured.push_back({shard.name, shard.sha256, shard.rows});
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Who asks to be forgotten is told of the version; before it can be seen, so that none is missing.
+// That there is one must not hang on it.
+void TellCaptured(const Recipe& recipe, const std::string& version,
+                  const std::function<void(const std::string&)>& on_message) {
+  const std::string run = fs::absolute(recipe.output).lexically_normal().string();
+  for (const auto& [dir, folder] : CapturedFolders(recipe)) {
+    const absl::Status status = capture::AddVersion(run, version, dir);
+    if (status.ok()) continue;
+    on_message(absl::StrCat("the version is not written down beside the captured shards: ",
+                            status.message()));
+  }
+}
+
 // Moves the weights in CheckpointFolder to the published versions; *finished learns which.
 absl::Status MakeVisible(const Recipe& recipe, model::Manifest manifest,
-                         const std::function<void()>& before_visible, FinishedRun* finished) {
+                         const PublishRunOptions& options, FinishedRun* finished) {
   const auto write = [&recipe](const std::string& dir) {
     return MoveInto(CheckpointFolder(recipe), dir);
   };
   const auto record = [&](const PublishedVersion& coming) {
-    before_visible();
+    TellCaptured(recipe, coming.version, options.on_message);
+    options.before_visible();
     return WritePublishingRun({coming.version, coming.dir, finished->rejected}, recipe.output);
   };
   RealFiles files;
@@ -316,6 +344,7 @@ absl::StatusOr<model::Manifest> Judge(const Recipe& recipe, const RunInputs& inp
   manifest.recipe = recipe.text;
   manifest.data_fingerprint = TrainedDataFingerprint(inputs);
   manifest.parent = inputs.parent;
+  RETURN_IF_ERROR(AddCaptured(recipe, &manifest));
   manifest.step = progress.total_steps;
   manifest.selection = absl::StrJoin(progress.kept_weights, "; ");
   manifest.rejected = rejected;
@@ -372,7 +401,7 @@ absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& in
                    Judge(recipe, inputs, model, progress, options.on_message, options.rejected));
   FinishedRun finished{"", "", manifest.rejected};
   if (finished.rejected.empty() || recipe.keep_rejected) {
-    RETURN_IF_ERROR(MakeVisible(recipe, std::move(manifest), options.before_visible, &finished));
+    RETURN_IF_ERROR(MakeVisible(recipe, std::move(manifest), options, &finished));
   }
   RETURN_IF_ERROR(WriteFinishedRun(finished, recipe.output));
   if (finished.rejected.empty()) DeleteOld(recipe, options.on_message);

@@ -28,6 +28,7 @@ StageOptions ValidationStage(const StageOptions& stage) {
   StageOptions validation = stage;
   validation.data.scenes = {};
   validation.data.files = {stage.validate.file};
+  validation.data.file_images.clear();
   validation.data.weights.clear();
   if (!stage.validate.images.empty()) validation.data.images = stage.validate.images;
   return validation;
@@ -46,8 +47,9 @@ absl::StatusOr<SampleQuestions> QuestionsOf(const ValidationRows& rows, const st
   for (std::int64_t i = 0; i < wanted; ++i) {
     ASSIGN_OR_RETURN(const Row row, rows.dataset->Read(rows.rows[i]));
     SampleAnswer& question = questions.questions.emplace_back();
+    const std::string& folder = row.images_dir.empty() ? images : row.images_dir;
     for (const std::string& image : row.images) {
-      question.images.push_back(absl::StrCat(images, "/", image));
+      question.images.push_back(absl::StrCat(folder, "/", image));
     }
     question.question = name == "plain" ? "" : TextOf(row.turns[0].text);
     question.expected = row.turns[1].text;

@@ -35,12 +35,12 @@ function explain(error, bad) {
 }
 
 // Fills `view` with the answer of `model` to `turns` as it comes; `view.text` may have a beginning.
-// Resolves to {text, bad, failed}: what was said, also when stopped; and the picture that the server
-// cannot use, if that is what went wrong.
+// Resolves to {text, id, bad, failed}: what was said, also when stopped; the server's name for it, when
+// it has ended; and the picture that the server cannot use, if that is what went wrong.
 export async function answer(view, turns, model, signal) {
   const started = performance.now();
   let wait = null;  // for the first token
-  const result = { text: "", bad: undefined, failed: false };
+  const result = { text: "", id: "", bad: undefined, failed: false };
   view.wait(true);
   try {
     const body = { model, messages: turns.map(toMessage), ...sampling() };
@@ -52,6 +52,7 @@ export async function answer(view, turns, model, signal) {
         view.text += piece;
       },
     });
+    result.id = end.id;
     view.draw();
     view.facts.textContent = describe(end, wait);
   } catch (error) {

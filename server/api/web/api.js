@@ -62,6 +62,17 @@ export async function listModels(token) {
   return (await response.json()).data;
 }
 
+// What the server keeps of this token's conversations: {texts, pictures, retention_seconds}.
+export async function feedbackTerms(token) {
+  const response = await request("v1/feedback", { headers: headers(token) });
+  return response.json();
+}
+
+// {id, verdict: up, down or none, correction}
+export async function giveFeedback(feedback, token) {
+  await request("v1/feedback", { method: "POST", headers: headers(token), body: JSON.stringify(feedback) });
+}
+
 // The JSON values of a server-sent event stream, until its [DONE].
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
@@ -80,18 +91,19 @@ async function* events(body) {
   }
 }
 
-// Calls onText(piece) as the answer grows; resolves to {finishReason, usage, model, version}.
+// Calls onText(piece) as the answer grows; resolves to {id, finishReason, usage, model, version}.
 export async function streamChat(body, { token, signal, onText }) {
   const response = await request("v1/chat/completions", {
     method: "POST", headers: headers(token), signal,
     body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
   });
-  const result = { finishReason: null, usage: null, model: null, version: null };
+  const result = { id: "", finishReason: null, usage: null, model: null, version: null };
   for await (const event of events(response.body)) {
     if (event.error) {
       const { message, param } = event.error;
       throw pictureError(response.status, message, param) ?? new ApiError(response.status, message);
     }
+    result.id = event.id ?? result.id;
     result.model = event.model ?? result.model;
     result.version = event.system_fingerprint?.split("-")[0] ?? result.version;
     result.usage = event.usage ?? result.usage;

@@ -4,6 +4,7 @@ import { add, isId, newConversation, path, show, siblings, takeBack } from "./co
 import { Conversations } from "./conversations.js";
 import { $ } from "./dom.js";
 import { allowInstalling } from "./install.js";
+import { isKept, judge, loadTerms } from "./feedback.js";
 import { clear, follow, Message, pair } from "./messages.js";
 import { chosenModels, loadModels } from "./models.js";
 import { Pictures } from "./pictures.js";
@@ -65,10 +66,39 @@ function offer({ turn, view, rival }, last) {
     edit: turn.role === "user" ? () => view.edit((text) => editQuestion(turn, text)) : null,
     regenerate: turn.role === "assistant" && !rival ? () => regenerate(turn) : null,
     proceed: turn.role === "assistant" && last && !rival && !turn.form ? () => proceed(turn, view) : null,
+    ...thumbs(turn, view),
     keep: rival ? () => { switchTo(turn); question.focus(); } : null,
     branches: rival ? 0 : all.length, place: all.indexOf(turn),
     onBranch: (place) => switchTo(all[place]),
   });
+}
+
+// What may be said of an answer that the server keeps.
+function thumbs(turn, view) {
+  if (turn.role !== "assistant" || !isKept(path(current, turn.id))) return {};
+  return {
+    thumb: turn.thumb,
+    onThumb: (thumb) => sayOf(turn, view, thumb === turn.thumb ? "none" : thumb),
+    correct: turn.thumb === "down" ? () => view.edit((text, close) => {
+      close();
+      sayOf(turn, view, "down", text);
+    }, { label: t("correct"), submit: t("send") }) : null,
+  };
+}
+
+async function sayOf(turn, view, thumb, correction) {
+  const conversation = current;
+  try {
+    await judge(turn, thumb, correction);
+  } catch (error) {
+    say(error.message);
+    return;
+  }
+  turn.thumb = thumb;
+  await store.save(conversation);
+  say(thumb === "none" ? "" : t(correction ? "corrected" : "judged"));
+  if (conversation === current) offerActions();
+  view.actions.querySelector(".thumb[aria-pressed=true]")?.focus();
 }
 
 function offerActions() {
@@ -111,9 +141,9 @@ async function answerTo(conversation, parent) {
   const views = models.map(() => new Message("assistant", { form }).appendTo(place));
   const turns = path(conversation, parent.id);
   const said = await underWay((signal) => Promise.all(views.map((view, i) => answer(view, turns, models[i], signal))));
-  const answers = said.flatMap(({ text }, i) => (text ? [{ text, view: views[i] }] : []));
-  const added = answers.map(({ text, view }) => ({
-    turn: add(conversation, parent.id, { role: "assistant", text, facts: view.facts.textContent, form }), view, rival: models.length > 1 }));
+  const answers = said.flatMap(({ text, id }, i) => (text ? [{ text, id, view: views[i] }] : []));
+  const added = answers.map(({ text, id, view }) => ({
+    turn: add(conversation, parent.id, { role: "assistant", text, facts: view.facts.textContent, form, answer: id }), view, rival: models.length > 1 }));
   if (added.length === 0) return { kept: false, views, bad: said[0].bad };
   conversation.tip = added[0].turn.id;
   if (conversation === current) {
@@ -174,8 +204,9 @@ async function proceed(turn, view) {
   if (running) return;
   const conversation = current;
   question.focus();
-  const { text } = await underWay((signal) => answer(view, path(conversation, turn.id), chosenModels()[0], signal));
+  const { text, id } = await underWay((signal) => answer(view, path(conversation, turn.id), chosenModels()[0], signal));
   turn.text += text;
+  if (text) Object.assign(turn, { answer: id, thumb: "none" });
   turn.facts = view.facts.textContent;
   if (text) await keep(conversation);
 }
@@ -283,15 +314,22 @@ function setTheme(theme) {
 setTheme(remembered("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 
+// What the server has, and what it keeps.
+async function meetServer() {
+  if (!await loadModels(say)) return;
+  await loadTerms();
+  offerActions();
+}
+
 listenForLanguage((code) => {
   remember("language", code);
   render();
   list.refresh();
-  loadModels(say);
+  meetServer();
 });
 
-$("token").addEventListener("change", () => loadModels(say));
-document.addEventListener("visibilitychange", () => { if (!document.hidden) loadModels(say); });
-loadModels(say);
+$("token").addEventListener("change", meetServer);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) meetServer(); });
+meetServer();
 allowInstalling();
 question.focus();

@@ -1,9 +1,13 @@
 // A conversation is a tree of turns, since a question may be edited and an answer be given again:
 //   {id, title, updated, turns: {id: turn}, tip}     tip: the last turn of what is shown, or null
-//   turn: {id, parent, role, text, images, facts, form}    parent: a turn's id, or null; the elder comes first in `turns`
+//   turn: {id, parent, role, text, images, facts, form, answer, thumb}
+//         parent: a turn's id, or null; the elder comes first in `turns`
 //         form: whether the text is JSON that was asked for
+//         answer: the server's name for it; "": none.  thumb: what the person said of it: up, down or none
 //   image: {name, dataUrl} or {name, url}
 
+const ANSWER = /^[\w.:-]{1,150}$/;
+const THUMBS = ["up", "down"];
 const ID = /^c[0-9a-f]{20}$/;  // begins with a letter, so that `turns` keeps its order
 const LONGEST_TITLE = 60;
 
@@ -33,8 +37,8 @@ export function titleFrom(text) {
 }
 
 // Adds a turn below `parent` (an id or null) and shows it.
-export function add(conversation, parent, { role, text, images = [], facts = "", form = false }) {
-  const turn = { id: newId(), parent, role, text, images, facts, form };
+export function add(conversation, parent, { role, text, images = [], facts = "", form = false, answer = "" }) {
+  const turn = { id: newId(), parent, role, text, images, facts, form, answer, thumb: "none" };
   conversation.turns[turn.id] = turn;
   conversation.tip = turn.id;
   conversation.title ||= titleFrom(text);
@@ -85,7 +89,10 @@ function readTurn(turn, known) {
     ["user", "assistant"].includes(turn.role) && typeof turn.text === "string" && Array.isArray(turn.images);
   const images = good ? turn.images.map(readImage) : [null];
   if (images.includes(null)) return null;
-  return { id: turn.id, parent: turn.parent, role: turn.role, text: turn.text, images, facts: String(turn.facts ?? ""), form: turn.form === true };
+  const answer = ANSWER.test(turn.answer) ? turn.answer : "";
+  const thumb = THUMBS.includes(turn.thumb) ? turn.thumb : "none";
+  return { id: turn.id, parent: turn.parent, role: turn.role, text: turn.text, images, facts: String(turn.facts ?? ""), form: turn.form === true,
+           answer, thumb };
 }
 
 // `value` as a conversation with nothing else in it, or null if it is none.

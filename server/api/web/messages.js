@@ -123,15 +123,24 @@ export class Message {
   }
 
   // What may be done with it: functions of the page, and its place among `branches` turns.
-  offer({ edit, regenerate, proceed, keep, branches, place, onBranch }) {
+  offer({ edit, regenerate, proceed, keep, onThumb, thumb, correct, branches, place, onBranch }) {
     const buttons = [copyButton(() => this.#text.trim())];
     if (edit) buttons.push(iconButton("edit", t("edit"), edit));
     if (regenerate) buttons.push(iconButton("again", t("regenerate"), regenerate));
     if (proceed) buttons.push(iconButton("proceed", t("proceed"), proceed));
+    if (onThumb) buttons.push(this.#thumb("good", thumb === "up", () => onThumb("up")), this.#thumb("bad", thumb === "down", () => onThumb("down")));
+    if (correct) buttons.push(iconButton("correct", t("correct"), correct));
     if (keep) buttons.push(el("button", { type: "button", class: "keep", onclick: keep }, t("keep")));
     if (branches > 1) buttons.push(...this.#switch(branches, place, onBranch));
     this.actions.replaceChildren(...buttons);
     follow();
+  }
+
+  #thumb(name, pressed, onclick) {
+    const button = iconButton(name, t(name), onclick);
+    button.classList.add("thumb", name);
+    button.setAttribute("aria-pressed", String(pressed));
+    return button;
   }
 
   #switch(branches, place, onBranch) {
@@ -143,9 +152,9 @@ export class Message {
     return [before, el("span", { class: "place", role: "img", "aria-label": words, title: words }, `${place + 1}/${branches}`), after];
   }
 
-  // The text in a field; `done` gets the new one.
-  edit(done) {
-    const field = el("textarea", { class: "edit", rows: "3", "aria-label": t("edit") });
+  // The text in a field; `done` gets the new one, and how to show the message again.
+  edit(done, { label = t("edit"), submit = t("askAgain") } = {}) {
+    const field = el("textarea", { class: "edit", rows: "3", "aria-label": label });
     field.value = this.#text;
     const cancel = () => {
       form.replaceWith(this.bubble);
@@ -154,10 +163,10 @@ export class Message {
     };
     const form = el("form", { class: "edit-form", onsubmit: (event) => {
       event.preventDefault();
-      if (field.value.trim()) done(field.value.trim());
+      if (field.value.trim()) done(field.value.trim(), cancel);
     } }, field, el("div", { class: "row" },
       el("button", { type: "button", onclick: cancel }, t("cancel")),
-      el("button", { type: "submit", class: "primary" }, t("askAgain"))));
+      el("button", { type: "submit", class: "primary" }, submit)));
     field.addEventListener("keydown", (event) => {
       if (event.isComposing) return;
       if (event.key === "Escape") { event.stopPropagation(); cancel(); }

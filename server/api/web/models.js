@@ -27,11 +27,14 @@ export function chosenModels() {
 
 let problem = "";  // as the status shows it; what else stands there stays
 
+// Resolves to whether the server was reached.
 export async function loadModels(say) {
   const shown = problem;
+  let reached = false;
   try {
     const models = (await listModels($("token").value)).filter((model) => (model.root ?? model.id) === model.id);
     const options = models.flatMap(modelOptions);
+    reached = true;
     offer($("model"), options);
     offer($("compare"), [new Option(t("compareNone"), ""), ...options.map((option) => option.cloneNode(true))]);
     $("compare-label").hidden = options.length < 2;
@@ -41,4 +44,5 @@ export async function loadModels(say) {
     problem = error.message;
   }
   if (problem || $("status").textContent === shown) say(problem);
+  return reached;
 }

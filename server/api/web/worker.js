@@ -2,7 +2,7 @@
 // the server first, always, so a new version is there at once; of the API it keeps nothing.
 
 const CACHE = "page";
-const FILES = ["./", "answers.js", "api.js", "app.js", "camera.js", "conversation.js", "conversations.js", "dom.js", "formula.js",
+const FILES = ["./", "answers.js", "api.js", "app.js", "camera.js", "conversation.js", "conversations.js", "dom.js", "feedback.js", "formula.js",
   "icon.svg", "install.js", "manifest.webmanifest", "markdown.js", "messages.js", "models.js", "pictures.js", "safe.js",
   "settings.js", "shortcuts.js", "store.js", "style.css", "table.js", "texts.js", "zoom.js"];
 const ADDRESSES = new Set(FILES.map((name) => new URL(name, self.registration.scope).href));

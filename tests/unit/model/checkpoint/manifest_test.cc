@@ -67,6 +67,17 @@ TEST_F(ManifestTest, ExamsAndARejectionRoundTrip) {
   EXPECT_EQ(*again, manifest_);
 }
 
+TEST_F(ManifestTest, CapturedShardsRoundTripAndAreCheckedForTheirKeys) {
+  EXPECT_EQ(ManifestJson(manifest_).find("captured"), std::string::npos);
+  manifest_.captured = {{"1700000000000", Sha256Of("rows"), 12}};
+  const std::string json = ManifestJson(manifest_);
+  EXPECT_EQ(*ParseManifest(json), manifest_);
+  std::string damaged = json;
+  damaged.replace(damaged.find("\"rows\":12"), 9, "\"rows\":\"\"");
+  EXPECT_THAT(ParseManifest(damaged).status().message(),
+              ::testing::HasSubstr("captured[0].rows: expected an integer"));
+}
+
 TEST_F(ManifestTest, DescribesEveryFileButTheManifest) {
   ASSERT_EQ(manifest_.files.size(), 3u);
   EXPECT_EQ(manifest_.files[0].path, "config.json");

@@ -20,6 +20,8 @@ TEST(ChangesForARestartTest, AllButWhatIsReadAgain) {
   now.tls_client_ca = "ca.pem";
   now.tokens_file = "tokens";
   now.log_level = "debug";
+  now.capture_texts = {"ann"};
+  now.capture_pictures = {"bob"};
   EXPECT_THAT(ChangesForARestart(started, now), IsEmpty());
   now.max_n = 3;
   now.cors_origins = {"https://example.org"};

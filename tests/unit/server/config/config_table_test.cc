@@ -31,8 +31,9 @@ bool Holds(const Option& option) {
 TEST(ConfigTableTest, TheSectionsInTheOrderOfThePage) {
   std::vector<std::string> names;
   for (const Section& section : Sections()) names.emplace_back(section.name);
-  EXPECT_THAT(names, ElementsAre("Model", "Reload", "Canary", "Engine", "Network", "Security",
-                                 "Requests", "Queue", "Batches", "Log, traces, metrics"));
+  EXPECT_THAT(names,
+              ElementsAre("Model", "Reload", "Canary", "Engine", "Network", "Security", "Requests",
+                          "Queue", "Batches", "Capture", "Log, traces, metrics"));
 }
 
 TEST(ConfigTableTest, EveryOptionIsListedOnceWithItsHelp) {

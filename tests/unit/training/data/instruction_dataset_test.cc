@@ -140,6 +140,29 @@ TEST_F(InstructionDatasetTest, ChecksThatImagesAreFiles) {
   EXPECT_THAT(data->lengths(), ElementsAre(2, -2));
 }
 
+TEST_F(InstructionDatasetTest, AFileMayHaveImagesOfItsOwn) {
+  const std::string row = R"({"id": "1", "image": "i", "conversations": [
+      {"from": "human", "value": "<image>\nq"}, {"from": "gpt", "value": "a"}]})";
+  const std::string both = dir_.path() + "/both";
+  const std::string own = dir_.path() + "/own";
+  for (const std::string& folder : {both, own}) {
+    std::filesystem::create_directory(folder);
+    std::ofstream(folder + "/i") << folder;
+  }
+  DatasetOptions options = Options();
+  options.images_dir = both;
+  options.file_images = {"", own};
+  const auto data = InstructionDataset::Open(
+      {Write("a.json", "[" + row + "]"), Write("b.json", "[" + row + "]")}, options);
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->Read(0)->images_dir, "");
+  EXPECT_EQ(data->Read(1)->images_dir, own);
+  std::filesystem::remove(own + "/i");
+  EXPECT_EQ(InstructionDataset::Open({dir_.path() + "/a.json", dir_.path() + "/b.json"}, options)
+                ->bad_rows(),
+            1);
+}
+
 TEST_F(InstructionDatasetTest, NamesWhatIsWrongWithAFile) {
   const struct {
     std::string file;

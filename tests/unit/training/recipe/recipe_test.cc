@@ -186,6 +186,28 @@ TEST_F(RecipeTest, FilesMayBeWeighed) {
               "7: data.mixture[0].weight: is 0");
 }
 
+TEST_F(RecipeTest, CapturedTurnsAreASourceBesideFilesOrAlone) {
+  const std::string beside = "  files: [rows.json]\n  captured: {dir: turns, weight: 0.5}\n";
+  const auto recipe = Read(Changed("  files: [rows.json]\n", beside));
+  ASSERT_TRUE(recipe.ok()) << recipe.status();
+  const CapturedOptions& captured = recipe->stages[1].data.captured;
+  EXPECT_EQ(captured.dir, folder_ + "/turns");
+  EXPECT_EQ(captured.weight, 0.5);
+  EXPECT_TRUE(captured.up && captured.corrected && !captured.unrated);
+  const auto alone =
+      Read(Changed("  files: [rows.json]\n", "  captured: {dir: /turns, verdicts: [unrated]}\n"));
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  const CapturedOptions& unrated = alone->stages[0].data.captured;
+  EXPECT_TRUE(!unrated.up && !unrated.corrected && unrated.unrated);
+  EXPECT_TRUE(alone->stages[0].data.files.empty());
+  ExpectError(Changed("  files: [rows.json]\n", "  captured: {dir: a, verdicts: [down]}\n"),
+              "7: data.captured.verdicts: names 'down', expected up, corrected, unrated");
+  ExpectError(Changed("  files: [rows.json]\n", "  captured: {verdicts: [up]}\n"),
+              "7: data.captured.dir: is missing");
+  ExpectError(Changed("  files: [rows.json]\n", "  captured: {dir: a}\n  scenes: {count: 1}\n"),
+              "8: data.scenes: takes the place of files");
+}
+
 TEST_F(RecipeTest, AStageSaysHowPicturesAreMadeSquare) {
   EXPECT_EQ(Read(kGood)->stages[0].data.aspect, PictureAspect::kOfModel);
   const auto pads = Read(Changed("{template: plain", "{aspect: pad, template: plain"));

@@ -10,7 +10,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
+#include "capture/open_shard.h"
+#include "capture/shard.h"
+#include "capture/trainings.h"
+#include "capture/verdicts.h"
 #include "model/checkpoint/manifest.h"
+#include "tests/support/captured_row.h"
 #include "tests/support/temp_dir.h"
 #include "training/data/picture_record.h"
 #include "training/optim/state_store.h"
@@ -123,6 +128,54 @@ TEST_F(OpenedRunTest, PinsWhatTheLinkNamedAtFirst) {
   EXPECT_EQ(run->recipe.model.checkpoint, fs::canonical(Path("v1")).string());
   EXPECT_THAT(said_, HasSubstr("which it began with"));
   EXPECT_EQ(JoinRun(Read())->recipe.model.checkpoint, run->recipe.model.checkpoint);
+}
+
+TEST_F(OpenedRunTest, CapturedRowsAreTakenOnceAndVerdictsThatComeLaterAreForTheNextRun) {
+  const std::string dir = Path("turns");
+  constexpr char kShard[] = "1700000000000";
+  auto shard = capture::OpenShard::Create(dir, kShard).value();
+  ASSERT_TRUE(shard->Append(test::CapturedRow("ann", "a"), {}).ok());
+  ASSERT_TRUE(shard->Append(test::CapturedRow("ann", "b"), {}).ok());
+  ASSERT_TRUE(shard->Close().ok());
+  const auto judge = [&](const capture::Verdicts& verdicts) {
+    ASSERT_TRUE(capture::WriteVerdicts(verdicts, capture::ShardFolder(dir, kShard)).ok());
+  };
+  const Recipe recipe = Read("1.0e-3", "data: {captured: {dir: turns, weight: 2}}\n");
+  ASSERT_TRUE(Open(recipe).ok()) << "there are other rows";
+  judge({{0, {.thumb = capture::Thumb::kUp}}});
+  std::string taken;
+  {
+    const auto run = Open(recipe);
+    ASSERT_TRUE(run.ok()) << run.status();
+    const DataOptions& data = run->recipe.stages[0].data;
+    ASSERT_EQ(data.files.size(), 2u);
+    EXPECT_EQ(data.weights, (std::vector<double>{1, 2}));
+    EXPECT_EQ(data.file_images.size(), 2u);
+    taken = data.files[1];
+    EXPECT_TRUE(taken.starts_with(Path("run/captured/"))) << taken;
+    EXPECT_EQ(JoinRun(recipe)->recipe.stages[0].data.files, data.files);
+    EXPECT_EQ(capture::ReadTrainings(dir)->at(0).run, Path("run"));
+  }
+  SaveState(2);
+  judge({{0, {.thumb = capture::Thumb::kUp}}, {1, {.thumb = capture::Thumb::kUp}}});
+  EXPECT_EQ(Open(recipe)->recipe.stages[0].data.files[1], taken);
+  Finish();
+  fs::rename(dir, Path("aside"));
+  EXPECT_TRUE(Open(recipe)->finished) << "it has all that it learned from";
+  fs::rename(Path("aside"), dir);
+  const auto next = Open(recipe);
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ(next->recipe.output, Path("run/anew-2"));
+  EXPECT_THAT(said_, HasSubstr("turns: captured rows: SHA-256 was "));
+  EXPECT_THAT(said_, HasSubstr("2 of 2 captured rows"));
+}
+
+TEST_F(OpenedRunTest, AStageWithoutAnyRowsSaysWhyThereAreNone) {
+  ASSERT_TRUE(fs::create_directories(Path("turns/shards")));
+  Recipe recipe = Read("1.0e-3", "data: {captured: {dir: turns}}\n");
+  recipe.stages[0].data.files.clear();
+  const absl::Status status = Open(recipe).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("has no closed shard with a row"));
 }
 
 TEST_F(OpenedRunTest, BeforeTheFirstSaveNothingIsPinned) {

@@ -1,0 +1,75 @@
+#include "capture/selection.h"
+
+#include <utility>
+
+#include "base/file.h"
+#include "base/status_macros.h"
+#include "capture/row.h"
+#include "capture/shard.h"
+#include "capture/verdicts.h"
+
+namespace llava::capture {
+namespace {
+
+// Whether the row is taken; counts what it is.
+bool IsTaken(const RowHead& head, const Verdict& verdict, const Wanted& wanted, Choice* choice) {
+  ++choice->of;
+  if (verdict.is_removed) {
+    ++choice->removed;
+    return false;
+  }
+  if (!verdict.correction.empty()) {
+    ++choice->corrected;
+    return wanted.corrected;
+  }
+  bool is_wanted = false;
+  switch (verdict.thumb) {
+    case Thumb::kUp:
+      ++choice->up;
+      is_wanted = wanted.up;
+      break;
+    case Thumb::kDown:
+      ++choice->down;
+      break;
+    case Thumb::kNone:
+      ++choice->unrated;
+      is_wanted = wanted.unrated;
+      break;
+  }
+  if (!is_wanted) return false;
+  if (head.finish == "stop") return true;
+  ++choice->cut;
+  return false;
+}
+
+}  // namespace
+
+absl::StatusOr<Choice> Choose(const std::string& dir, const std::vector<std::string>& names,
+                              const Wanted& wanted,
+                              const std::function<absl::Status(ChosenRow row)>& on_row) {
+  Choice choice;
+  for (const std::string& name : names) {
+    const std::string folder = ShardFolder(dir, name);
+    ASSIGN_OR_RETURN(Verdicts verdicts, ReadVerdicts(folder));
+    std::int64_t taken = 0;
+    Sha256 sha;
+    RETURN_IF_ERROR(ReadRows(folder, [&](absl::string_view line) -> absl::Status {
+      // A shard is whole lines: their bytes are the file's.
+      sha.Update({line.data(), line.size()}).Update("\n");
+      ASSIGN_OR_RETURN(RowHead head, ParseRowHead(line));
+      const Verdict& verdict = verdicts[head.number];
+      if (!IsTaken(head, verdict, wanted, &choice)) return absl::OkStatus();
+      ChosenRow row{std::string(line), folder, std::move(head.pictures)};
+      if (!verdict.correction.empty()) {
+        ASSIGN_OR_RETURN(row.line, WithAnswer(line, verdict.correction));
+      }
+      ++taken;
+      return on_row(std::move(row));
+    }));
+    choice.rows += taken;
+    if (taken > 0) choice.shards.push_back({name, sha.Finish(), taken});
+  }
+  return choice;
+}
+
+}  // namespace llava::capture

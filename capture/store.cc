@@ -1,0 +1,251 @@
+#include "capture/store.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <iterator>
+#include <system_error>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/durable_file.h"
+#include "base/status_macros.h"
+#include "capture/shard.h"
+
+namespace llava::capture {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A shard has so much of all at most, so that making room never takes everything.
+constexpr std::int64_t kShardsAtLeast = 8;
+
+// What people said is for nobody else's eyes; a folder that is there keeps the mode it has.
+absl::Status MakeFolder(const std::string& path) {
+  std::error_code error;
+  const bool is_new = fs::create_directories(path, error);
+  if (is_new) fs::permissions(path, fs::perms::owner_all, error);
+  return error ? absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make ", path))
+               : absl::OkStatus();
+}
+
+Digest KeyOf(absl::string_view tenant, absl::string_view id) {
+  return Sha256Of(absl::StrCat(tenant.size(), " ", tenant, id));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> Store::Open(const Options& options, const Clock* clock) {
+  RETURN_IF_ERROR(MakeFolder(options.dir));
+  RETURN_IF_ERROR(MakeFolder(ShardsFolder(options.dir)));
+  const std::string path = options.dir + "/lock";
+  FileDescriptor lock(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock.is_open()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    return absl::UnavailableError(absl::StrCat(options.dir, ": another process captures there"));
+  }
+  auto store = std::unique_ptr<Store>(new Store(options, clock, std::move(lock)));
+  RETURN_IF_ERROR(store->Load());
+  return store;
+}
+
+// What cannot be closed now is at the next start.
+Store::~Store() { CloseShard().IgnoreError(); }
+
+absl::Status Store::Load() {
+  RETURN_IF_ERROR(Repair());
+  RETURN_IF_ERROR(LoadShards());
+  RETURN_IF_ERROR(Tend());
+  return LoadIndex();
+}
+
+// What a crash left between two steps.
+absl::Status Store::Repair() {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(ShardsFolder(options_.dir), error)) {
+    names.push_back(entry.path().filename().string());
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), ShardsFolder(options_.dir));
+  for (const std::string& name : names) {
+    if (absl::EndsWith(name, kOpenEnding)) {
+      const std::string closed(absl::StripSuffix(name, kOpenEnding));
+      RETURN_IF_ERROR(OpenShard::Recover(options_.dir, closed));
+    } else if (OpenedAt(name) == 0) {
+      fs::remove_all(ShardFolder(options_.dir, name), error);  // half deleted
+    } else {
+      RETURN_IF_ERROR(FinishRemoval(ShardFolder(options_.dir, name)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Store::LoadShards() {
+  closed_.clear();
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListShards(options_.dir));
+  for (const std::string& name : names) {
+    closed_[name] = FolderBytes(ShardFolder(options_.dir, name));
+    last_name_ = std::max(last_name_, OpenedAt(name));
+  }
+  return absl::OkStatus();
+}
+
+// The newest shards first, until there are enough rows.
+absl::Status Store::LoadIndex() {
+  places_.clear();
+  order_.clear();
+  knows_all_ = true;
+  struct Found {
+    Digest key;
+    std::string shard;
+    std::int64_t row;
+  };
+  std::vector<Found> found;  // the newest first
+  for (auto at = closed_.rbegin(); at != closed_.rend() && found.size() < kMaxJudgeable; ++at) {
+    std::vector<Found> rows;
+    RETURN_IF_ERROR(
+        ReadRows(ShardFolder(options_.dir, at->first), [&](absl::string_view line) -> absl::Status {
+          ASSIGN_OR_RETURN(const RowHead head, ParseRowHead(line));
+          rows.push_back({KeyOf(head.tenant, head.id), at->first, head.number});
+          return absl::OkStatus();
+        }));
+    std::move(rows.rbegin(), rows.rend(), std::back_inserter(found));
+    if (found.size() >= kMaxJudgeable) knows_all_ = false;
+  }
+  for (auto at = found.rbegin(); at != found.rend(); ++at) Remember(at->key, at->shard, at->row);
+  return absl::OkStatus();
+}
+
+void Store::Remember(const Digest& key, const std::string& shard, std::int64_t row) {
+  const std::uint64_t order = arrivals_++;
+  places_[key] = {shard, row, order};
+  order_.emplace_back(key, order);
+  if (order_.size() <= kMaxJudgeable) return;
+  knows_all_ = false;
+  const auto oldest = places_.find(order_.front().first);
+  // A newer answer of the same name stays.
+  if (oldest != places_.end() && oldest->second.order == order_.front().second) {
+    places_.erase(oldest);
+  }
+  order_.pop_front();
+}
+
+std::int64_t Store::MaxShardBytes() const {
+  return std::min<std::int64_t>(kMaxShardRowsBytes, options_.bytes / kShardsAtLeast);
+}
+
+std::int64_t Store::bytes() const {
+  std::int64_t bytes = open_ == nullptr ? 0 : open_->bytes();
+  for (const auto& [name, size] : closed_) bytes += size;
+  return bytes;
+}
+
+absl::Status Store::DeleteOldest() {
+  const std::string name = closed_.begin()->first;
+  RETURN_IF_ERROR(DeleteShard(options_.dir, name));
+  closed_.erase(name);
+  return absl::OkStatus();
+}
+
+absl::Status Store::MakeRoom(std::int64_t weight) {
+  while (!closed_.empty() && bytes() + weight > options_.bytes) RETURN_IF_ERROR(DeleteOldest());
+  return absl::OkStatus();
+}
+
+bool Store::IsOldEnough() const {
+  const auto age = std::chrono::milliseconds(clock_->UnixMillis() - OpenedAt(open_->name()));
+  return age >= options_.shard_time;
+}
+
+absl::Status Store::EnsureOpen(std::int64_t weight) {
+  if (open_ != nullptr && (IsOldEnough() || open_->bytes() + weight > MaxShardBytes())) {
+    RETURN_IF_ERROR(CloseShard());
+  }
+  RETURN_IF_ERROR(MakeRoom(weight));
+  if (open_ != nullptr) return absl::OkStatus();
+  last_name_ = std::max(last_name_ + 1, clock_->UnixMillis());
+  // Of as many digits as this century's times have: names sort as numbers do.
+  const std::string name = absl::StrCat(absl::Dec(last_name_, absl::kZeroPad13));
+  ASSIGN_OR_RETURN(open_, OpenShard::Create(options_.dir, name));
+  return absl::OkStatus();
+}
+
+absl::Status Store::Add(const Row& row) {
+  const std::int64_t weight = WeightOf(row);
+  if (weight > MaxShardBytes()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a turn of ", weight, " bytes with its pictures, expected at most ",
+                     MaxShardBytes(), ", an eighth of capture_bytes"));
+  }
+  RETURN_IF_ERROR(EnsureOpen(weight));
+  std::vector<Digest> pictures;
+  for (const std::string& picture : row.pictures) pictures.push_back(Sha256Of(picture));
+  const std::int64_t number = open_->rows();
+  RETURN_IF_ERROR(open_->Append(row, pictures));
+  Remember(KeyOf(row.tenant, row.id), open_->name(), number);
+  return absl::OkStatus();
+}
+
+absl::Status Store::Judge(const std::string& tenant, const std::string& id, Verdict verdict) {
+  const auto found = places_.find(KeyOf(tenant, id));
+  if (found == places_.end()) return NoSuchAnswer(tenant, id);
+  const Place& place = found->second;
+  const bool is_open = open_ != nullptr && open_->name() == place.shard;
+  if (!is_open && !closed_.contains(place.shard)) return NoSuchAnswer(tenant, id);
+  const std::string folder = is_open ? open_->folder() : ShardFolder(options_.dir, place.shard);
+  ASSIGN_OR_RETURN(Verdicts verdicts, ReadVerdicts(folder));
+  if (verdicts[place.row].is_removed) return NoSuchAnswer(tenant, id);
+  verdict.time = NowSeconds();
+  const bool says_nothing = verdict.thumb == Thumb::kNone && verdict.correction.empty();
+  // A correction is the largest thing that a verdict can bring.
+  RETURN_IF_ERROR(MakeRoom(static_cast<std::int64_t>(verdict.correction.size())));
+  if (!is_open && !closed_.contains(place.shard)) return NoSuchAnswer(tenant, id);
+  const std::int64_t before = VerdictBytes(folder);
+  verdicts[place.row] = std::move(verdict);
+  if (says_nothing) verdicts.erase(place.row);
+  RETURN_IF_ERROR(WriteVerdicts(verdicts, folder));
+  const std::int64_t more = VerdictBytes(folder) - before;
+  if (is_open) {
+    open_->AddBytes(more);
+  } else {
+    closed_[place.shard] += more;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Removed> Store::Remove(const std::string& tenant, const std::string& id) {
+  if (knows_all_ && !places_.contains(KeyOf(tenant, id))) return NoSuchAnswer(tenant, id);
+  RETURN_IF_ERROR(CloseShard());
+  absl::StatusOr<Removed> removed = RemoveConversation(options_.dir, tenant, id);
+  if (absl::IsNotFound(removed.status())) return removed;
+  RETURN_IF_ERROR(LoadShards());
+  RETURN_IF_ERROR(LoadIndex());
+  return removed;
+}
+
+absl::Status Store::Tend() {
+  if (open_ != nullptr && IsOldEnough()) RETURN_IF_ERROR(CloseShard());
+  const std::int64_t now = clock_->UnixMillis();
+  while (!closed_.empty()) {
+    const auto age = std::chrono::milliseconds(now - OpenedAt(closed_.begin()->first));
+    if (age <= options_.retention) break;
+    RETURN_IF_ERROR(DeleteOldest());
+  }
+  return MakeRoom(0);
+}
+
+absl::Status Store::CloseShard() {
+  if (open_ == nullptr) return absl::OkStatus();
+  const std::unique_ptr<OpenShard> closing = std::move(open_);
+  const bool has_rows = closing->rows() > 0;
+  RETURN_IF_ERROR(closing->Close());
+  if (has_rows) closed_[closing->name()] = closing->bytes();
+  return absl::OkStatus();
+}
+
+}  // namespace llava::capture

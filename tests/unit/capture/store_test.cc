@@ -1,0 +1,166 @@
+#include "capture/store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/file.h"
+#include "capture/shard.h"
+#include "tests/support/captured_row.h"
+#include "tests/support/temp_dir.h"
+
+namespace llava::capture {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class StoreTest : public ::testing::Test {
+ protected:
+  StoreTest() { clock_.Advance(std::chrono::hours(24 * 20'000)); }
+
+  std::unique_ptr<Store> Open() {
+    auto store = Store::Open(options_, &clock_);
+    EXPECT_TRUE(store.ok()) << store.status();
+    return *std::move(store);
+  }
+
+  std::vector<std::string> Shards() const { return *ListShards(options_.dir); }
+
+  Verdicts VerdictsOf(const std::string& name) const {
+    return *ReadVerdicts(ShardFolder(options_.dir, name));
+  }
+
+  const test::TempDir dir_;
+  ManualClock clock_;
+  Store::Options options_{.dir = dir_.path() + "/capture",
+                          .bytes = 800'000,
+                          .retention = std::chrono::hours(24),
+                          .shard_time = std::chrono::hours(1)};
+};
+
+TEST_F(StoreTest, AShardIsClosedWhenItIsOldEnough) {
+  auto store = Open();
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r1")).ok());
+  ASSERT_TRUE(store->Tend().ok());
+  EXPECT_THAT(Shards(), IsEmpty());
+  clock_.Advance(options_.shard_time);
+  ASSERT_TRUE(store->Tend().ok());
+  EXPECT_THAT(Shards(), SizeIs(1));
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r2")).ok());
+  store.reset();
+  EXPECT_THAT(Shards(), SizeIs(2)) << "one that ends closes its shard";
+}
+
+TEST_F(StoreTest, AShardGoesWhenItsRetentionIsOver) {
+  auto store = Open();
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r1")).ok());
+  ASSERT_TRUE(store->CloseShard().ok());
+  clock_.Advance(options_.retention);
+  ASSERT_TRUE(store->Tend().ok());
+  EXPECT_THAT(Shards(), SizeIs(1));
+  clock_.Advance(std::chrono::milliseconds(1));
+  ASSERT_TRUE(store->Tend().ok());
+  EXPECT_THAT(Shards(), IsEmpty());
+  EXPECT_EQ(store->bytes(), 0);
+  EXPECT_TRUE(absl::IsNotFound(store->Judge("ann", "r1", {.thumb = Thumb::kUp})));
+}
+
+TEST_F(StoreTest, TheOldestGoWhenThereIsNoRoom) {
+  auto store = Open();
+  for (int i = 0; i < 30; ++i) {
+    Row row = test::CapturedPicture("ann", "r" + std::to_string(i), "");
+    row.pictures[0] = std::string(80'000, static_cast<char>('a' + i));
+    ASSERT_TRUE(store->Add(row).ok());
+    ASSERT_LE(store->bytes(), options_.bytes);
+  }
+  EXPECT_GE(store->bytes(), options_.bytes * 3 / 4);
+  ASSERT_TRUE(store->CloseShard().ok());
+  EXPECT_EQ(FolderBytes(ShardsFolder(options_.dir)), store->bytes());
+  EXPECT_TRUE(absl::IsNotFound(store->Judge("ann", "r0", {.thumb = Thumb::kUp})));
+  EXPECT_TRUE(store->Judge("ann", "r29", {.thumb = Thumb::kUp}).ok());
+}
+
+TEST_F(StoreTest, WhatIsLargerThanAShardIsRefused) {
+  auto store = Open();
+  const absl::Status status =
+      store->Add(test::CapturedPicture("ann", "r1", std::string(100'001, 'x')));
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_THAT(status.message(), HasSubstr("expected at most 100000"));
+}
+
+TEST_F(StoreTest, AVerdictFindsItsRowInOpenAndClosedShardsAndAfterARestart) {
+  auto store = Open();
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r1")).ok());
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r2")).ok());
+  ASSERT_TRUE(store->Judge("ann", "r2", {.thumb = Thumb::kUp}).ok());
+  ASSERT_TRUE(store->CloseShard().ok());
+  ASSERT_TRUE(store->Judge("ann", "r1", {.thumb = Thumb::kDown, .correction = "So."}).ok());
+  store.reset();
+  store = Open();
+  const std::string shard = Shards().at(0);
+  EXPECT_EQ(VerdictsOf(shard).at(0).correction, "So.");
+  EXPECT_EQ(VerdictsOf(shard).at(1).thumb, Thumb::kUp);
+  EXPECT_EQ(VerdictsOf(shard).at(1).time, clock_.UnixMillis() / 1000);
+  ASSERT_TRUE(store->Judge("ann", "r1", {.thumb = Thumb::kNone}).ok());
+  EXPECT_FALSE(VerdictsOf(shard).contains(0)) << "taken back";
+  EXPECT_EQ(store->bytes(), FolderBytes(ShardFolder(options_.dir, shard)));
+}
+
+TEST_F(StoreTest, TheNewestAnswerOfANameIsJudged) {
+  auto store = Open();
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r1")).ok());
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r1", "Again?")).ok());
+  ASSERT_TRUE(store->Judge("ann", "r1", {.thumb = Thumb::kUp}).ok());
+  ASSERT_TRUE(store->CloseShard().ok());
+  const Verdicts verdicts = VerdictsOf(Shards().at(0));
+  EXPECT_FALSE(verdicts.contains(0));
+  EXPECT_TRUE(verdicts.contains(1));
+}
+
+TEST_F(StoreTest, NobodyJudgesWhatIsAnothers) {
+  auto store = Open();
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r1")).ok());
+  const absl::Status status = store->Judge("bob", "r1", {.thumb = Thumb::kUp});
+  EXPECT_TRUE(absl::IsNotFound(status));
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("'r1'"), HasSubstr("'bob'")));
+}
+
+TEST_F(StoreTest, WhatWasRemovedIsNotJudged) {
+  auto store = Open();
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r1")).ok());
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r2", "Else?")).ok());
+  EXPECT_EQ(store->Remove("ann", "r1")->deleted, 1);
+  EXPECT_TRUE(absl::IsNotFound(store->Judge("ann", "r1", {.thumb = Thumb::kUp})));
+  EXPECT_TRUE(store->Judge("ann", "r2", {.thumb = Thumb::kUp}).ok());
+  EXPECT_EQ(VerdictsOf(Shards().at(0)).count(1), 1u);
+  EXPECT_TRUE(absl::IsNotFound(store->Remove("ann", "r1").status()));
+}
+
+TEST_F(StoreTest, ACrashLeavesWhatWasWritten) {
+  const std::string aside = dir_.path() + "/aside";
+  {
+    auto store = Open();
+    ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r1")).ok());
+    std::filesystem::copy(options_.dir, aside, std::filesystem::copy_options::recursive);
+  }
+  options_.dir = aside;
+  const auto store = Open();
+  EXPECT_THAT(Shards(), SizeIs(1));
+  EXPECT_TRUE(store->Judge("ann", "r1", {.thumb = Thumb::kUp}).ok());
+}
+
+TEST_F(StoreTest, OneProcessHasTheFolder) {
+  const auto store = Open();
+  const absl::Status status = Store::Open(options_, &clock_).status();
+  EXPECT_TRUE(absl::IsUnavailable(status));
+  EXPECT_THAT(status.message(), HasSubstr(options_.dir));
+}
+
+}  // namespace
+}  // namespace llava::capture
