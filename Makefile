@@ -3,7 +3,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := build
-.PHONY: setup build demo dist test test-asan test-tsan fuzz format lint cuda-build clean
+.PHONY: setup build demo paper dist test test-asan test-tsan fuzz format lint cuda-build clean
 
 setup:
 	@scripts/setup
@@ -14,6 +14,10 @@ build: setup
 # Starts llavad on the demo checkpoint, asks about the pictures in demo/pictures, prints the answers.
 demo: build
 	@scripts/demo
+
+# The paper's data, stages, evaluations and ablations in a small world: build/paper/report.md (docs/paper.md).
+paper: build
+	@scripts/paper
 
 test: build fuzz
 	@ctest --preset $(PRESET) -j $(JOBS)
