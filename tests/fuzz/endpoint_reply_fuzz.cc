@@ -36,7 +36,7 @@ int StatusOf(const std::string& line) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   namespace training = llava::training;
   std::string_view rest(reinterpret_cast<const char*>(data), size);
-  HttpAnswer answer;
+  llava::HttpAnswer answer;
   answer.status = training::StatusOf(training::NextLine(rest));
   answer.retry_after = training::NextLine(rest);
   answer.rate_limit_reset = training::NextLine(rest);
