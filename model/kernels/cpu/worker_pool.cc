@@ -9,7 +9,11 @@
 namespace llava::model {
 namespace {
 
+// The parts of `state_`: whether workers may join, how many still may, how many are at work.
 constexpr std::uint32_t kOpen = 1u << 31;
+constexpr std::uint32_t kPlace = 1u << 16;
+constexpr std::uint32_t kPlaces = kOpen - kPlace;
+constexpr std::uint32_t kInside = kPlace - 1;
 
 // A product of a decoded token follows the one before within some microseconds, and sleeping costs
 // more than that. So a thread that waits looks often at first, which takes about 5 us, then offers
@@ -72,18 +76,17 @@ void WorkerPool::Run(int threads, Task task, void* context) {
   while (std::ssize(workers_) < threads - 1) workers_.emplace_back([this] { Work(); });
   task_ = task;
   context_ = context;
-  wanted_ = static_cast<std::uint32_t>(threads - 1);
-  state_.store(kOpen, std::memory_order_release);
+  state_.store(kOpen | kPlace * static_cast<std::uint32_t>(threads - 1), std::memory_order_release);
   round_.fetch_add(1, std::memory_order_release);
   round_.notify_all();
   {
     const OneOpenMpThread alone;
     Call();
   }
-  std::uint32_t joined = state_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
-  while (joined != 0) {
-    WaitWhile(state_, joined);
-    joined = state_.load(std::memory_order_acquire);
+  std::uint32_t state = state_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
+  while ((state & kInside) != 0) {
+    WaitWhile(state_, state);
+    state = state_.load(std::memory_order_acquire);
   }
   std::exception_ptr failure;
   {
@@ -108,8 +111,10 @@ void WorkerPool::Work() {
 
 bool WorkerPool::Join() {
   std::uint32_t state = state_.load(std::memory_order_acquire);
-  while ((state & kOpen) != 0 && (state & ~kOpen) < wanted_) {
-    if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) return true;
+  while ((state & kOpen) != 0 && (state & kPlaces) != 0) {
+    if (state_.compare_exchange_weak(state, state - kPlace + 1, std::memory_order_acq_rel)) {
+      return true;
+    }
   }
   return false;
 }

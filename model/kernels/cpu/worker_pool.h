@@ -36,7 +36,8 @@ class WorkerPool {
   // Calls task(context) on this thread and on up to `threads` - 1 workers, those that are awake in
   // time: when this thread comes back from its call, the others no longer start. Returns when all
   // that started are back. Throws what the first of them threw. ATen's operators run on one thread
-  // within a task, and a task within a task runs on the thread that calls it.
+  // within a task, and a task within a task runs on the thread that calls it. REQUIRES: at most
+  // 32768 threads.
   void Run(int threads, Task task, void* context);
 
  private:
@@ -50,10 +51,11 @@ class WorkerPool {
   // Written by Run while no task is open.
   Task task_ = nullptr;
   void* context_ = nullptr;
-  std::uint32_t wanted_ = 0;  // workers
 
   std::atomic<std::uint32_t> round_ = 0;  // grows with each task, and at the end
-  std::atomic<std::uint32_t> state_ = 0;  // kOpen while workers may join, and how many have joined
+  // Whether workers may join, how many still may, and how many are at work. A place is taken once:
+  // who comes after another has left finds none.
+  std::atomic<std::uint32_t> state_ = 0;
   std::atomic<bool> stop_ = false;
 
   Mutex mutex_;
