@@ -185,7 +185,8 @@ class StreamsTest(Attacked):
             chat = channel.unary_unary(CHAT)
             ask = lambda: chat(TenantsTest.ASK, metadata=bearer("alice"), timeout=60)  # noqa: E731
             ask()
-            self.assert_memory(128, attack)
+            # On a busy machine more has come before the connection is cut: 143 MiB were seen, and without the cut 1,100.
+            self.assert_memory(256, attack)
             ask()  # on the same connection
         self.assertEqual(self.call(CHECK)[0], grpc.StatusCode.OK)
 
