@@ -42,10 +42,11 @@ void WaitWhile(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
   value.wait(old, std::memory_order_acquire);
 }
 
-// ATen's operators of this thread run on it alone meanwhile.
+// ATen's operators of this thread run on it alone meanwhile. ATen sets OpenMP's number of threads
+// when a thread first asks for its own, and never again: so that comes first, and not in between.
 class OneOpenMpThread {
  public:
-  OneOpenMpThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  OneOpenMpThread() : before_(at::get_num_threads()) { omp_set_num_threads(1); }
   ~OneOpenMpThread() { omp_set_num_threads(before_); }
   OneOpenMpThread(const OneOpenMpThread&) = delete;
   OneOpenMpThread& operator=(const OneOpenMpThread&) = delete;
@@ -97,7 +98,7 @@ void WorkerPool::Run(int threads, Task task, void* context) {
 }
 
 void WorkerPool::Work() {
-  omp_set_num_threads(1);
+  const OneOpenMpThread alone;
   std::uint32_t seen = 0;
   while (true) {
     WaitWhile(round_, seen);

@@ -107,6 +107,24 @@ TEST(WorkerPool, AtensOperatorsRunAloneWithinATaskAndAsBeforeAfterIt) {
   EXPECT_EQ(omp_get_max_threads(), 4);
 }
 
+// Whoever asks ATen within a task, as its operators do, does not change how many threads they take.
+TEST(WorkerPool, AtensNumberOfThreadsIsNotTakenUpWithinATask) {
+  at::set_num_threads(4);
+  struct Seen {
+    std::latch all_here{3};
+    std::atomic<int> alone = 0;
+  } seen;
+  WorkerPool pool;
+  const auto ask = [](void* context) {
+    auto* const s = static_cast<Seen*>(context);
+    s->all_here.arrive_and_wait();
+    static_cast<void>(at::get_num_threads());
+    s->alone += omp_get_max_threads() == 1 ? 1 : 0;
+  };
+  pool.Run(3, ask, &seen);
+  EXPECT_EQ(seen.alone, 3);
+}
+
 TEST(WorkerPool, SmallWorkStaysOnOneThread) {
   EXPECT_EQ(ThreadsFor(0), 1);
   EXPECT_EQ(ThreadsFor((1 << 18) - 1), 1);
