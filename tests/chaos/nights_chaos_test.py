@@ -213,6 +213,7 @@ class NightsChaosTest(unittest.TestCase):
             print("full when", what, self.state(), set(re.findall(FULL, self.nights.said()[before:])))
             self.assertEqual(self.hook.requests, [])
             hog.unlink()
+            self.wait(lambda: self.state()[0] == "FAILED", f"there is room again, and the night's end is written, {what}")
             self.nights.set_clock(self.nights.ahead + HOUR)  # then it is tried again
         self.check_the_morning()
 

@@ -131,6 +131,7 @@ absl::Status Serve(const std::string& file, const sigset_t& signals) {
   };
   options.steps_of = [&nights](const Job& job) { return nights->StepsOf(job); };
   options.on_end = [&nights](const Job& job) { nights->OnEnd(job); };
+  options.on_problem = Warn;
   JobRunner runner(*store, clock, std::move(options));
 
   rpc::CallGuard guard(&auth);

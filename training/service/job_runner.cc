@@ -361,8 +361,13 @@ void JobRunner::Finish(Job job, JobState state, const std::string& message) {
   job.message = message;
   job.ended_ms = clock_.UnixMillis();
   if (options_.on_end) options_.on_end(job);
+  const absl::Status stored = store_.Update(job);
+  if (stored.ok()) return Changed();
+  if (options_.on_problem) {
+    options_.on_problem(Annotate(stored, absl::StrCat("the end of job ", job.id,
+                                                      " cannot be written, which is tried again")));
+  }
   unstored_.insert_or_assign(job.id, std::move(job));
-  StoreEnds();
 }
 
 // Where the disk is full a job stays what it was in the store: it is not begun again, but its end

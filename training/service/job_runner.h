@@ -57,6 +57,8 @@ struct JobRunnerOptions {
   // A job has ended and is about to be stored so; on the runner's thread. After a crash it may come
   // again.
   std::function<void(const Job& job)> on_end = nullptr;
+  // Told once of each job whose end cannot be stored yet, and why; on the runner's thread.
+  std::function<void(const absl::Status&)> on_problem = nullptr;
 };
 
 // Create to Delete are thread-safe. Jobs that ran when the process ended start again, before those

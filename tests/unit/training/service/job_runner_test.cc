@@ -225,6 +225,8 @@ TEST_F(JobRunnerTest, AnEndThatTheDiskDoesNotTakeIsStoredLater) {
   options.folder = dir_.path();
   options.command = {"/bin/sh"};
   options.on_end = [&ended](const Job&) { ++ended; };
+  std::atomic<int> told = 0;
+  options.on_problem = [&told](const absl::Status&) { ++told; };
   runner_ = std::make_unique<JobRunner>(*store_, clock_, options);
   const std::int64_t id =
       Create("echo run >> runs\nmkfifo gate\necho '{\"step\":1}'\nread word < gate\n");
@@ -241,11 +243,12 @@ TEST_F(JobRunnerTest, AnEndThatTheDiskDoesNotTakeIsStoredLater) {
     ::close(gate);
   }
   const TimePoint deadline = clock_.Now() + std::chrono::seconds(100);
-  while (ended == 0 && clock_.Now() < deadline) std::this_thread::yield();
+  while (told == 0 && clock_.Now() < deadline) std::this_thread::yield();
   EXPECT_EQ(store_->Get(id)->state, JobState::kRunning);
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
   EXPECT_EQ(WaitForEnd(id).state, JobState::kSucceeded);
   EXPECT_EQ(ended, 1);
+  EXPECT_EQ(told, 1);
   EXPECT_EQ(ReadFile(absl::StrCat(id, "/runs")), "run\n");  // it was not begun again
 }
 
