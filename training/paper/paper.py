@@ -1,7 +1,7 @@
 """The paper, small: its data, its two stages, its evaluations and its ablations in a world that the repository draws itself.
 
 Every step leaves its result below --out and is not done again; killed, the same command goes on.
-  scripts/paper                   about an hour and a half on two idle cores
+  scripts/paper                   more than an hour on two cores
   scripts/paper --share 0.01      whether everything still fits together, in minutes; its figures say nothing
 """
 import argparse

@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/json/parse.hpp>
 #include <filesystem>
@@ -39,19 +37,7 @@ class BatchRoutesTest : public ::testing::Test {
     exchange.set_caller({.name = tenant, .may_name_tenants = false});
     exchange.request().body() = body;
     exchange.request().set(http::field::content_type, "multipart/form-data; boundary=b");
-    rpc::Caller caller;
-    HttpResponse refusal;
-    const HttpRoute* route = router.Find(exchange.request(), &caller, &refusal);
-    if (route == nullptr) return refusal.result_int();
-    auto work = boost::asio::make_work_guard(io);
-    boost::asio::co_spawn(
-        io,
-        [&]() -> boost::asio::awaitable<void> {
-          co_await route->handle(exchange);
-          work.reset();
-        },
-        boost::asio::detached);
-    io.run();
+    Answer(router, &io, &exchange);
     body_ = exchange.body;
     return exchange.status;
   }

@@ -2,12 +2,16 @@
 #ifndef LLAVA_TESTS_UNIT_SERVER_API_HTTP_FAKE_EXCHANGE_H_
 #define LLAVA_TESTS_UNIT_SERVER_API_HTTP_FAKE_EXCHANGE_H_
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <functional>
 #include <string>
 #include <utility>
 
 #include "server/api/http/exchange.h"
+#include "server/api/http/router.h"
 
 namespace llava::api {
 
@@ -60,6 +64,26 @@ class FakeExchange final : public HttpExchange {
   rpc::Caller caller_;
   BodyOwner owner_;
 };
+
+// Has the router answer, also where other threads do a part of it: the answer is in the exchange.
+inline void Answer(const HttpRouter& router, boost::asio::io_context* io, FakeExchange* exchange) {
+  rpc::Caller caller;
+  HttpResponse refusal;
+  const HttpRoute* const route = router.Find(exchange->request(), &caller, &refusal);
+  if (route == nullptr) {
+    exchange->status = refusal.result_int();
+    return;
+  }
+  auto work = boost::asio::make_work_guard(*io);
+  boost::asio::co_spawn(
+      *io,
+      [&]() -> boost::asio::awaitable<void> {
+        co_await route->handle(*exchange);
+        work.reset();
+      },
+      boost::asio::detached);
+  io->run();
+}
 
 }  // namespace llava::api
 

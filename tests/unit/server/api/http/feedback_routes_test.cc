@@ -4,8 +4,6 @@
 #include <gtest/gtest.h>
 #include <prometheus/registry.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/json/parse.hpp>
 #include <memory>
@@ -47,19 +45,7 @@ class FeedbackRoutesTest : public ::testing::Test {
     FakeExchange exchange(&io, method, target);
     exchange.set_caller({.name = tenant, .may_name_tenants = false});
     exchange.request().body() = body;
-    rpc::Caller caller;
-    HttpResponse refusal;
-    const HttpRoute* route = router.Find(exchange.request(), &caller, &refusal);
-    if (route == nullptr) return refusal.result_int();
-    auto work = boost::asio::make_work_guard(io);
-    boost::asio::co_spawn(
-        io,
-        [&]() -> boost::asio::awaitable<void> {
-          co_await route->handle(exchange);
-          work.reset();
-        },
-        boost::asio::detached);
-    io.run();
+    Answer(router, &io, &exchange);
     body_ = exchange.body;
     return exchange.status;
   }
