@@ -1,7 +1,6 @@
 #include "base/durable_file.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,16 +24,6 @@ absl::Status ErrnoError(const char* doing, const std::string& path) {
 std::string FolderOf(const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
   return folder.empty() ? "." : folder;
-}
-
-// The whole lines of `text`; returns how many bytes they have.
-std::size_t SplitLines(std::string_view text, std::vector<std::string>* lines) {
-  std::size_t begin = 0;
-  for (std::size_t end = text.find('\n'); end != text.npos; end = text.find('\n', begin)) {
-    lines->emplace_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return begin;
 }
 
 }  // namespace
@@ -61,37 +50,6 @@ absl::Status OutputFile::Close() {
   if (fsync(file_.get()) != 0) return ErrnoError("sync", path_);
   if (close(file_.Release()) != 0) return ErrnoError("close", path_);
   return SyncFolder(FolderOf(path_));
-}
-
-absl::StatusOr<LineJournal> LineJournal::Open(const std::string& path, std::size_t max_bytes,
-                                              std::vector<std::string>* lines) {
-  const bool is_new = !IsThere(path);
-  FileDescriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-  if (!file.is_open()) return ErrnoError("open", path);
-  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::UnavailableError(absl::StrCat(path, ": another process writes it"));
-  }
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, max_bytes));
-  const std::size_t whole = SplitLines(text, lines);
-  if (whole < text.size() && ftruncate(file.get(), static_cast<off_t>(whole)) != 0) {
-    return ErrnoError("cut", path);
-  }
-  if (is_new) RETURN_IF_ERROR(SyncFolder(FolderOf(path)));
-  return LineJournal(path, std::move(file));
-}
-
-absl::Status LineJournal::Append(std::string_view line) {
-  LLAVA_CHECK(line.find('\n') == line.npos);
-  const std::string text = absl::StrCat(absl::string_view(line.data(), line.size()), "\n");
-  std::size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t written = write(file_.get(), text.data() + done, text.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return ErrnoError("write", path_);
-    done += static_cast<std::size_t>(written);
-  }
-  if (fdatasync(file_.get()) != 0) return ErrnoError("sync", path_);
-  return absl::OkStatus();
 }
 
 absl::Status WriteFile(const std::string& path, std::string_view bytes) {

@@ -6,7 +6,6 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -27,31 +26,6 @@ class OutputFile {
 
  private:
   OutputFile(std::string path, FileDescriptor file)
-      : path_(std::move(path)), file_(std::move(file)) {}
-
-  std::string path_;
-  FileDescriptor file_;
-};
-
-// A file of lines that grows: each line is on the disk when the call that appended it returns.
-// Killed at any moment, the file has every line that was appended and perhaps a part of one more,
-// which the next Open cuts off.
-// Not thread-safe. One process at a time has a file open.
-class LineJournal {
- public:
-  // Makes the file where there is none, and reads its lines into `lines` (without their ends).
-  // UNAVAILABLE: another process has it open; RESOURCE_EXHAUSTED above `max_bytes`; else errno's
-  // code. Errors name the path.
-  static absl::StatusOr<LineJournal> Open(const std::string& path, std::size_t max_bytes,
-                                          std::vector<std::string>* lines);
-
-  // REQUIRES: no line end in `line`.
-  absl::Status Append(std::string_view line);
-
-  const std::string& path() const { return path_; }
-
- private:
-  LineJournal(std::string path, FileDescriptor file)
       : path_(std::move(path)), file_(std::move(file)) {}
 
   std::string path_;

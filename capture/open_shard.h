@@ -13,7 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/digest.h"
-#include "base/file.h"
+#include "base/lines/line_file.h"
 #include "capture/row.h"
 
 namespace llava::capture {
@@ -44,19 +44,17 @@ class OpenShard {
   void AddBytes(std::int64_t more) { bytes_ += more; }  // of verdicts
 
  private:
-  OpenShard(std::string dir, std::string name, std::string folder, FileDescriptor file)
+  OpenShard(std::string dir, std::string name, std::string folder, LineAppender file)
       : dir_(std::move(dir)),
         name_(std::move(name)),
         folder_(std::move(folder)),
         file_(std::move(file)) {}
-  absl::Status AppendLine(const std::string& line);
 
   const std::string dir_;
   const std::string name_;
   const std::string folder_;
-  FileDescriptor file_;
+  LineAppender file_;
   std::int64_t rows_ = 0;
-  std::int64_t row_bytes_ = 0;
   std::int64_t bytes_ = 0;
   std::set<std::string> pictures_;  // that were written
 };

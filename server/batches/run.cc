@@ -33,7 +33,7 @@ std::string BatchRun::RequestIdOf(std::int64_t line) const {
 }
 
 bool BatchRun::has_rows() const {
-  return batch_.state == BatchState::kInProgress && !is_stopping() &&
+  return batch_.state == BatchState::kInProgress && !is_stopping() && HasReadAnswers() &&
          (input_.has_value() || !again_.empty());
 }
 
@@ -75,6 +75,11 @@ bool BatchRun::Work() {
   if (has_ended()) return false;
   if (!is_open_) Open();
   if (store_->Now() >= batch_.expires) StopFor(BatchState::kExpired);
+  if (batch_.state != BatchState::kValidating && end_ != BatchState::kFailed && !HasReadAnswers()) {
+    const absl::Status read = ReadAnswers();
+    if (!read.ok()) FailForStorage(read);
+    return true;
+  }
   if (is_stopping()) {
     if (in_flight_ > 0) return false;
     const bool has_left = batch_.total > 0 && (input_.has_value() || !again_.empty());
@@ -95,10 +100,9 @@ bool BatchRun::Work() {
 void BatchRun::Open() {
   is_open_ = true;
   OpenInput();
-  if (batch_.state == BatchState::kValidating || end_ == BatchState::kFailed) return;
-  const absl::Status opened = OpenOutputs();
-  if (!opened.ok()) return FailForStorage(opened);
-  if (batch_.state == BatchState::kCancelling) end_ = BatchState::kCancelled;
+  batch_.completed = 0;
+  batch_.failed = 0;
+  if (batch_.state == BatchState::kCancelling) StopFor(BatchState::kCancelled);
 }
 
 void BatchRun::OpenInput() {
@@ -107,25 +111,35 @@ void BatchRun::OpenInput() {
   input_ = *std::move(reader);
 }
 
-absl::Status BatchRun::OpenOutputs() {
-  absl::Status status = OpenOutput(batch_.output, &output_, &batch_.completed);
-  if (status.ok()) status = OpenOutput(batch_.failures, &failures_, &batch_.failed);
-  return status;
+absl::Status BatchRun::ReadAnswers() {
+  if (!output_.has_value()) return ReadAnswersOf(batch_.output, &output_, &batch_.completed);
+  return ReadAnswersOf(batch_.failures, &failures_, &batch_.failed);
 }
 
-absl::Status BatchRun::OpenOutput(const std::string& file, std::optional<LineAppender>* out,
-                                  std::int64_t* count) {
-  *count = 0;
-  auto opened = LineAppender::Open(store_->DataPath(file), [&](absl::string_view line) {
-    const std::optional<std::string> id = api::CustomIdOf(line);
-    if (!id.has_value()) return false;
-    *count += 1;
-    seen_.insert(KeyOf(*id));
-    return true;
-  });
-  if (!opened.ok()) return opened.status();
-  store_->SetGrown(batch_, file, opened->size());
-  *out = *std::move(opened);
+// A slice of the file. At its end, `out` is where the next answer goes.
+absl::Status BatchRun::ReadAnswersOf(const std::string& file, std::optional<LineAppender>* out,
+                                     std::int64_t* count) {
+  const std::string path = store_->DataPath(file);
+  if (!answers_.has_value() && IsThere(path)) {
+    ASSIGN_OR_RETURN(answers_, LineReader::Open(path));
+  }
+  const std::int64_t slice_end = answer_bytes_ + kSliceBytes;
+  while (answers_.has_value() && answer_bytes_ < slice_end) {
+    ASSIGN_OR_RETURN(const std::optional<Line> line, answers_->Next());
+    const bool is_whole = line.has_value() && line->has_end;
+    const auto id = is_whole ? api::CustomIdOf(line->text) : std::nullopt;
+    if (id.has_value()) {
+      answer_bytes_ += line->bytes;
+      *count += 1;
+      seen_.insert(KeyOf(*id));
+    } else {
+      answers_.reset();
+    }
+  }
+  if (answers_.has_value()) return absl::OkStatus();
+  const std::int64_t bytes = std::exchange(answer_bytes_, 0);
+  ASSIGN_OR_RETURN(*out, LineAppender::OpenAt(path, bytes));
+  store_->SetGrown(batch_, file, bytes);
   return absl::OkStatus();
 }
 
@@ -173,8 +187,6 @@ void BatchRun::FinishValidation() {
   batch_.total = rows_;
   Enter(BatchState::kInProgress);
   OpenInput();
-  const absl::Status opened = OpenOutputs();
-  if (!opened.ok()) FailForStorage(opened);
 }
 
 std::optional<Row> BatchRun::NextRow() {

@@ -13,7 +13,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "server/batches/line_file.h"
+#include "base/lines/line_file.h"
 #include "server/batches/objects.h"
 #include "server/batches/store.h"
 
@@ -37,8 +37,7 @@ struct RowAnswer {
   std::string body = {};  // JSON without line ends
 };
 
-// Not thread-safe. No call does more than a slice of work, some milliseconds; but after a restart
-// the first reads all that was answered before.
+// Not thread-safe. No call does more than a slice of work, some milliseconds.
 class BatchRun {
  public:
   // `batch` and `store` outlive the run. A line longer than `max_line` is a faulty one.
@@ -77,9 +76,10 @@ class BatchRun {
 
   void Open();
   void OpenInput();
-  absl::Status OpenOutputs();
-  absl::Status OpenOutput(const std::string& file, std::optional<LineAppender>* out,
-                          std::int64_t* count);
+  bool HasReadAnswers() const { return output_.has_value() && failures_.has_value(); }
+  absl::Status ReadAnswers();
+  absl::Status ReadAnswersOf(const std::string& file, std::optional<LineAppender>* out,
+                             std::int64_t* count);
   void Validate();
   void CheckLine(const Line& line);
   void FinishValidation();
@@ -103,9 +103,12 @@ class BatchRun {
   std::optional<LineReader> input_;  // nothing: read to its end
   absl::flat_hash_set<Key> seen_;    // custom ids: of all lines so far, or of rows that were done
   std::int64_t rows_ = 0;            // counted by Validate
+  // Nothing: what an earlier process answered has not been read to its end.
   std::optional<LineAppender> output_;
   std::optional<LineAppender> failures_;
-  std::deque<Row> again_;  // without their bodies
+  std::optional<LineReader> answers_;  // of the one that is being read
+  std::int64_t answer_bytes_ = 0;      // of its whole lines so far
+  std::deque<Row> again_;              // without their bodies
   std::optional<BatchState> end_;
   absl::Status problem_;
   int in_flight_ = 0;

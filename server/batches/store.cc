@@ -220,17 +220,20 @@ absl::Status BatchStore::DeleteFile(const std::string& tenant, const std::string
     return absl::InvalidArgumentError(absl::StrCat(
         "the file '", id, "' is read by a batch that has not ended: cancel the batch first"));
   }
-  RemoveFile(files_.find(id));
-  return absl::OkStatus();
+  RETURN_IF_ERROR(AsInternal(RemoveFile(files_.find(id))));
+  return AsInternal(SyncFolder(absl::StrCat(options_.dir, "/", kFiles)));
 }
 
 // The record first: bytes without one are removed at the next start.
-void BatchStore::RemoveFile(std::map<std::string, File>::iterator file) {
+absl::Status BatchStore::RemoveFile(std::map<std::string, File>::iterator file) {
   const std::string path = absl::StrCat(options_.dir, "/", kFiles, "/", file->first);
-  unlink((path + kRecord).c_str());
+  if (unlink((path + kRecord).c_str()) != 0 && errno != ENOENT) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot delete ", path, kRecord));
+  }
   unlink((path + kData).c_str());
   Count(file->second.tenant, -file->second.bytes, -1);
   files_.erase(file);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Batch> BatchStore::AddBatch(Batch batch) {
@@ -304,7 +307,7 @@ void BatchStore::RemoveExpired() {
   const std::int64_t now = Now();
   for (auto it = files_.begin(); it != files_.end();) {
     const auto file = it++;
-    if (file->second.expires <= now && !IsRead(file->first)) RemoveFile(file);
+    if (file->second.expires <= now && !IsRead(file->first)) RemoveFile(file).IgnoreError();
   }
   for (auto it = batches_.begin(); it != batches_.end();) {
     const auto batch = it++;

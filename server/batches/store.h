@@ -47,7 +47,7 @@ class BatchStore {
   // NOT_FOUND: the tenant has none of this id. Valid until the next change.
   absl::StatusOr<const File*> FindFile(const std::string& tenant, const std::string& id) const;
 
-  // INVALID_ARGUMENT: a batch that has not ended reads it.
+  // INVALID_ARGUMENT: a batch that has not ended reads it. INTERNAL: the disk's error.
   absl::Status DeleteFile(const std::string& tenant, const std::string& id);
 
   // By id; ids grow with time.
@@ -98,7 +98,7 @@ class BatchStore {
   absl::Status CheckRoom(const std::string& tenant, Usage more) const;
   void Count(const std::string& tenant, std::int64_t bytes, std::int64_t objects);
   bool IsRead(const std::string& file) const;
-  void RemoveFile(std::map<std::string, File>::iterator file);
+  absl::Status RemoveFile(std::map<std::string, File>::iterator file);
 
   const Options options_;
   const Clock* const clock_;

@@ -17,7 +17,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kMaxLedgerBytes = std::size_t{8} << 30;
+constexpr std::int64_t kMaxLedgerBytes = std::int64_t{8} << 30;
 constexpr std::int64_t kManyTokens = std::int64_t{1} << 40;
 constexpr double kHugeNumber = 1e15;
 
@@ -68,7 +68,7 @@ absl::StatusOr<LedgerEntry> FromLine(const std::string& line, const std::string&
 
 absl::StatusOr<Ledger> Ledger::Open(const std::string& path) {
   std::vector<std::string> lines;
-  ASSIGN_OR_RETURN(LineJournal journal, LineJournal::Open(path, kMaxLedgerBytes, &lines));
+  ASSIGN_OR_RETURN(LineAppender journal, LineAppender::Open(path, kMaxLedgerBytes, &lines));
   Ledger ledger;
   for (std::size_t i = 0; i < lines.size(); ++i) {
     const auto entry = FromLine(lines[i], absl::StrCat(path, ":", i + 1));
@@ -85,7 +85,7 @@ const ChatReply* Ledger::Find(const Digest& key) const {
 }
 
 absl::Status Ledger::Append(const LedgerEntry& entry) {
-  if (journal_.has_value()) RETURN_IF_ERROR(journal_->Append(ToLine(entry)));
+  if (journal_.has_value()) RETURN_IF_ERROR(journal_->AppendDurably(ToLine(entry)));
   Count(entry);
   return absl::OkStatus();
 }

@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/digest.h"
-#include "base/durable_file.h"
+#include "base/lines/line_file.h"
 #include "training/endpoint/budget.h"
 #include "training/endpoint/chat_reply.h"
 
@@ -33,7 +33,7 @@ class Ledger {
   // In memory alone.
   Ledger() = default;
 
-  // The errors of LineJournal::Open; DATA_LOSS names a line that is no entry.
+  // The errors of LineAppender::Open; DATA_LOSS names a line that is no entry.
   static absl::StatusOr<Ledger> Open(const std::string& path);
 
   // The answer to what was asked under this key, until the next Append; nullptr without one.
@@ -47,7 +47,7 @@ class Ledger {
  private:
   void Count(const LedgerEntry& entry);
 
-  std::optional<LineJournal> journal_;
+  std::optional<LineAppender> journal_;
   std::unordered_map<Digest, ChatReply> answers_;
   TokenCount spent_;
 };

@@ -15,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
+#include "base/lines/line_file.h"
 #include "base/status_macros.h"
 #include "server/api/http/awaiting.h"
 #include "server/api/openai/batch_request.h"
@@ -255,7 +256,7 @@ class Content {
       if (!opened.ok()) return absl::InternalError(opened.status().message());
       file_ = *std::move(opened);
     }
-    auto piece = batches::ReadBytes(file_, path, offset_, std::min(kPiece, bytes_ - offset_));
+    auto piece = ReadBytes(file_, path, offset_, std::min(kPiece, bytes_ - offset_));
     if (!piece.ok()) return absl::InternalError(piece.status().message());
     offset_ += static_cast<std::int64_t>(piece->size());
     return piece;

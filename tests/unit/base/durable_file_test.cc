@@ -74,30 +74,5 @@ TEST(DurableFile, WhatIsTakenInPartsIsWrittenToItsEnd) {
   EXPECT_EQ(std::filesystem::file_size(dir.path() + "/file"), 1000u);
 }
 
-TEST(LineJournal, HasItsLinesAgainAndCutsATornOne) {
-  const test::TempDir dir;
-  const std::string path = dir.path() + "/journal";
-  std::vector<std::string> lines;
-  {
-    auto journal = LineJournal::Open(path, 1000, &lines);
-    ASSERT_TRUE(journal.ok()) << journal.status();
-    EXPECT_TRUE(lines.empty());
-    ASSERT_TRUE(journal->Append("one").ok());
-    ASSERT_TRUE(journal->Append("").ok());
-    EXPECT_TRUE(absl::IsUnavailable(LineJournal::Open(path, 1000, &lines).status()));
-  }
-  ASSERT_TRUE(WriteFile(path, "one\n\ntor").ok());
-  lines.clear();
-  {
-    auto journal = LineJournal::Open(path, 1000, &lines);
-    ASSERT_TRUE(journal.ok()) << journal.status();
-    EXPECT_EQ(lines, std::vector<std::string>({"one", ""}));
-    ASSERT_TRUE(journal->Append("two").ok());
-  }
-  EXPECT_EQ(ReadFile(path, 100).value(), "one\n\ntwo\n");
-  EXPECT_TRUE(absl::IsResourceExhausted(LineJournal::Open(path, 3, &lines).status()));
-  EXPECT_TRUE(absl::IsNotFound(LineJournal::Open(dir.path() + "/no/file", 3, &lines).status()));
-}
-
 }  // namespace
 }  // namespace llava

@@ -15,7 +15,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kMaxBytes = std::size_t{4} << 30;
+constexpr std::int64_t kMaxBytes = std::int64_t{4} << 30;
 constexpr std::int64_t kManyQuestions = std::int64_t{1} << 40;
 constexpr std::size_t kIdDigits = 22;  // as many characters as the original's
 
@@ -32,9 +32,9 @@ absl::StatusOr<AnswerStore> AnswerStore::Open(const std::string& file, const Ask
                                               std::size_t questions) {
   AnswerStore store(questions);
   std::vector<std::string> lines;
-  ASSIGN_OR_RETURN(LineJournal journal, LineJournal::Open(file, kMaxBytes, &lines));
+  ASSIGN_OR_RETURN(LineAppender journal, LineAppender::Open(file, kMaxBytes, &lines));
   if (lines.empty()) {
-    RETURN_IF_ERROR(journal.Append(Header(asker)));
+    RETURN_IF_ERROR(journal.AppendDurably(Header(asker)));
   } else if (lines.front() != Header(asker)) {
     return absl::FailedPreconditionError(absl::StrCat(file, " has answers for ", lines.front(),
                                                       ", expected ", Header(asker),
@@ -59,7 +59,7 @@ absl::StatusOr<AnswerStore> AnswerStore::Open(const std::string& file, const Ask
 
 absl::Status AnswerStore::Put(std::size_t question, GivenAnswer answer) {
   if (journal_.has_value()) {
-    RETURN_IF_ERROR(journal_->Append(json::serialize(
+    RETURN_IF_ERROR(journal_->AppendDurably(json::serialize(
         json::object{{"question", question}, {"text", answer.text}, {"error", answer.error}})));
   }
   answers_[question] = std::move(answer);

@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "base/durable_file.h"
+#include "base/lines/line_file.h"
 #include "training/evaluate/benchmarks/benchmark.h"
 
 namespace llava::training {
@@ -51,7 +51,7 @@ class AnswerStore {
   BenchAnswers Texts() const;
 
  private:
-  std::optional<LineJournal> journal_;
+  std::optional<LineAppender> journal_;
   std::vector<std::optional<GivenAnswer>> answers_;
 };
 

@@ -1,14 +1,16 @@
-#include "server/batches/line_file.h"
+#include "base/lines/line_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <string>
 #include <vector>
 
 #include "base/durable_file.h"
 #include "tests/support/temp_dir.h"
 
-namespace llava::batches {
+namespace llava {
 namespace {
 
 bool KeepAll(absl::string_view) { return true; }
@@ -86,5 +88,52 @@ TEST(LineFile, FromTheFirstLineOnThatIsNoneItIsCut) {
   EXPECT_EQ(ReadFile(path, 100).value(), "one\n");
 }
 
+TEST(LineFile, HasItsLinesAgainAndCutsATornOne) {
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/lines";
+  std::vector<std::string> lines;
+  {
+    auto file = LineAppender::Open(path, 1000, &lines);
+    ASSERT_TRUE(file.ok()) << file.status();
+    EXPECT_TRUE(lines.empty());
+    ASSERT_TRUE(file->AppendDurably("one").ok());
+    ASSERT_TRUE(file->AppendDurably("").ok());
+    EXPECT_TRUE(absl::IsUnavailable(LineAppender::Open(path, 1000, &lines).status()));
+  }
+  ASSERT_TRUE(WriteFile(path, "one\n\ntor").ok());
+  lines.clear();
+  {
+    auto file = LineAppender::Open(path, 1000, &lines);
+    ASSERT_TRUE(file.ok()) << file.status();
+    EXPECT_EQ(lines, std::vector<std::string>({"one", ""}));
+    ASSERT_TRUE(file->AppendDurably("two").ok());
+  }
+  EXPECT_EQ(ReadFile(path, 100).value(), "one\n\ntwo\n");
+  EXPECT_TRUE(absl::IsResourceExhausted(LineAppender::Open(path, 3, &lines).status()));
+  EXPECT_TRUE(absl::IsNotFound(LineAppender::Open(dir.path() + "/no/file", 3, &lines).status()));
+}
+
+// A file that may not grow takes a part of what is written to it, and then no more.
+TEST(LineFile, ALineThatDoesNotFitLeavesNothingBehind) {
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/lines";
+  std::vector<std::string> lines;
+  auto file = LineAppender::Open(path, 10'000, &lines);
+  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_TRUE(file->AppendDurably("one").ok());
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{.rlim_cur = 1000, .rlim_max = before.rlim_max};
+  const auto old_handler = signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const absl::Status status = file->AppendDurably(std::string(1500, 'x'));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, old_handler);
+  EXPECT_FALSE(status.ok());
+  EXPECT_NE(status.message().find(path), std::string::npos) << status;
+  ASSERT_TRUE(file->AppendDurably("two").ok());
+  EXPECT_EQ(ReadFile(path, 10'000).value(), "one\ntwo\n");
+}
+
 }  // namespace
-}  // namespace llava::batches
+}  // namespace llava

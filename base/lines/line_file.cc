@@ -1,17 +1,19 @@
-#include "server/batches/line_file.h"
+#include "base/lines/line_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/durable_file.h"
 #include "base/status_macros.h"
 
-namespace llava::batches {
+namespace llava {
 namespace {
 
 constexpr std::size_t kPiece = std::size_t{256} << 10;
@@ -19,6 +21,11 @@ constexpr std::size_t kMostKept = 4 * kPiece;  // of a buffer, after a long line
 
 absl::Status ErrnoError(const char* doing, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", doing, " ", path));
+}
+
+std::string FolderOf(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
 }
 
 }  // namespace
@@ -74,21 +81,55 @@ absl::StatusOr<std::string> ReadBytes(const FileDescriptor& file, const std::str
   return bytes;
 }
 
-absl::StatusOr<LineAppender> LineAppender::Open(
-    const std::string& path, const std::function<bool(absl::string_view)>& keep) {
+absl::StatusOr<LineAppender> LineAppender::Lock(const std::string& path) {
   const bool is_new = !IsThere(path);
   FileDescriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   if (!file.is_open()) return ErrnoError("open", path);
-  std::int64_t size = 0;
+  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    return absl::UnavailableError(absl::StrCat(path, ": another process writes it"));
+  }
+  if (is_new) RETURN_IF_ERROR(SyncFolder(FolderOf(path)));
+  return LineAppender(path, std::move(file));
+}
+
+absl::Status LineAppender::CutAt(std::int64_t size) {
+  if (ftruncate(file_.get(), size) != 0) return ErrnoError("cut", path_);
+  size_ = size;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LineAppender> LineAppender::Open(
+    const std::string& path, const std::function<bool(absl::string_view)>& keep) {
+  ASSIGN_OR_RETURN(LineAppender file, Lock(path));
   ASSIGN_OR_RETURN(LineReader reader, LineReader::Open(path));
+  std::int64_t size = 0;
   for (;;) {
     ASSIGN_OR_RETURN(const std::optional<Line> line, reader.Next());
     if (!line.has_value() || !line->has_end || !keep(line->text)) break;
     size += line->bytes;
   }
-  if (ftruncate(file.get(), size) != 0) return ErrnoError("cut", path);
-  if (is_new) RETURN_IF_ERROR(SyncFolder(std::filesystem::path(path).parent_path().string()));
-  return LineAppender(path, std::move(file), size);
+  RETURN_IF_ERROR(file.CutAt(size));
+  return file;
+}
+
+absl::StatusOr<LineAppender> LineAppender::Open(const std::string& path, std::int64_t max_bytes,
+                                                std::vector<std::string>* lines) {
+  std::error_code error;
+  const std::uintmax_t bytes = std::filesystem::file_size(path, error);
+  if (!error && bytes > static_cast<std::uintmax_t>(max_bytes)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(path, ": ", bytes, " bytes, expected at most ", max_bytes));
+  }
+  return Open(path, [&](absl::string_view line) {
+    lines->emplace_back(line);
+    return true;
+  });
+}
+
+absl::StatusOr<LineAppender> LineAppender::OpenAt(const std::string& path, std::int64_t size) {
+  ASSIGN_OR_RETURN(LineAppender file, Lock(path));
+  RETURN_IF_ERROR(file.CutAt(size));
+  return file;
 }
 
 absl::Status LineAppender::Append(absl::string_view line) {
@@ -117,4 +158,12 @@ absl::Status LineAppender::Sync() {
   return absl::OkStatus();
 }
 
-}  // namespace llava::batches
+absl::Status LineAppender::AppendDurably(absl::string_view line) {
+  const std::int64_t before = size_;
+  RETURN_IF_ERROR(Append(line));
+  const absl::Status synced = Sync();
+  if (!synced.ok()) RETURN_IF_ERROR(CutAt(before));
+  return synced;
+}
+
+}  // namespace llava

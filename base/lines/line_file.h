@@ -1,20 +1,21 @@
-// Files of lines that are read a line at a time, and files of lines that grow: what a batch asks
-// and what it has been answered. Memory holds one line. Not thread-safe.
-#ifndef LLAVA_SERVER_BATCHES_LINE_FILE_H_
-#define LLAVA_SERVER_BATCHES_LINE_FILE_H_
+// Files of lines that are read a line at a time, and files of lines that grow. Memory holds one
+// line. Not thread-safe. Errors carry errno's code and name the path.
+#ifndef LLAVA_BASE_LINES_LINE_FILE_H_
+#define LLAVA_BASE_LINES_LINE_FILE_H_
 
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/file.h"
 
-namespace llava::batches {
+namespace llava {
 
 struct Line {
   std::string text = {};    // without its end
@@ -48,13 +49,21 @@ class LineReader {
 absl::StatusOr<std::string> ReadBytes(const FileDescriptor& file, const std::string& path,
                                       std::int64_t offset, std::int64_t most);
 
+// One LineAppender at a time has a file open, in this process or another.
 class LineAppender {
  public:
   // Makes the file where there is none. `keep` is asked about each line that is there; from the
   // first one on that it does not want, or that has no end, the file is cut off: a machine that
-  // lost its power leaves such lines behind.
+  // lost its power leaves such lines behind. UNAVAILABLE: the file is open elsewhere.
   static absl::StatusOr<LineAppender> Open(const std::string& path,
                                            const std::function<bool(absl::string_view)>& keep);
+
+  // Reads them into `lines`, without their ends. RESOURCE_EXHAUSTED above `max_bytes`.
+  static absl::StatusOr<LineAppender> Open(const std::string& path, std::int64_t max_bytes,
+                                           std::vector<std::string>* lines);
+
+  // The same where the caller knows that the first `size` bytes are whole lines that it wants.
+  static absl::StatusOr<LineAppender> OpenAt(const std::string& path, std::int64_t size);
 
   // Killed from here on, the process leaves the line behind. On an error nothing of it stays.
   // REQUIRES: no line end in `line`.
@@ -63,18 +72,24 @@ class LineAppender {
   // A machine that loses its power leaves the lines behind.
   absl::Status Sync();
 
+  // Both, for one line: where it is not on the disk, nothing of it stays.
+  absl::Status AppendDurably(absl::string_view line);
+
   std::int64_t size() const { return size_; }
 
  private:
-  LineAppender(std::string path, FileDescriptor file, std::int64_t size)
-      : path_(std::move(path)), file_(std::move(file)), size_(size) {}
+  LineAppender(std::string path, FileDescriptor file)
+      : path_(std::move(path)), file_(std::move(file)) {}
+
+  static absl::StatusOr<LineAppender> Lock(const std::string& path);
+  absl::Status CutAt(std::int64_t size);
 
   std::string path_;
   FileDescriptor file_;
-  std::int64_t size_;
+  std::int64_t size_ = 0;
   bool dirty_ = false;
 };
 
-}  // namespace llava::batches
+}  // namespace llava
 
-#endif  // LLAVA_SERVER_BATCHES_LINE_FILE_H_
+#endif  // LLAVA_BASE_LINES_LINE_FILE_H_
