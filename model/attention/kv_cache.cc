@@ -3,6 +3,8 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cmath>
+#include <type_traits>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -19,25 +21,62 @@ namespace {
 // the rows of a prompt are jobs for all threads.
 constexpr std::int64_t kJobTokens = 32;
 
+// Behind the codes of a tile: a float for each token.
+constexpr std::int64_t kScaleBytes = std::int64_t{kKvBlockTokens} * 4;
+constexpr float kLargestCode = 127.0f;
+constexpr float kLeastScale = 1e-30f;  // whose inverse is a float too
+
+bool HoldsCodes(const KvShape& shape) { return shape.dtype == at::kChar; }
+
 std::int64_t ElementsOfKeyTile(const KvShape& shape) {
-  return std::int64_t{kKvBlockTokens} * shape.head_dim;
+  return std::int64_t{kKvBlockTokens} * shape.head_dim + (HoldsCodes(shape) ? kScaleBytes : 0);
 }
 
 std::int64_t ElementsOfValueTile(const KvShape& shape) {
   const bool tiles = shape.layout == KvLayout::kTiles;
-  return std::int64_t{kKvBlockTokens} * (tiles ? PaddedHeadDim(shape.head_dim) : shape.head_dim);
+  return std::int64_t{kKvBlockTokens} * (tiles ? PaddedHeadDim(shape.head_dim) : shape.head_dim) +
+         (HoldsCodes(shape) ? kScaleBytes : 0);
 }
 
 // Where (token of the block, d) lies in a tile: see AttentionArgs.
 template <typename T>
 std::int64_t KeyIndex(std::int64_t token, std::int64_t d) {
-  if constexpr (sizeof(T) == 4) return d * kKvBlockTokens + token;
-  return (d / 2 * kKvBlockTokens + token) * 2 + d % 2;
+  constexpr std::int64_t kInWord = 4 / sizeof(T);
+  return (d / kInWord * kKvBlockTokens + token) * kInWord + d % kInWord;
 }
 template <typename T>
 std::int64_t ValueIndex(std::int64_t token, std::int64_t d, std::int64_t padded) {
-  if constexpr (sizeof(T) == 4) return token * padded + d;
-  return (token / 2 * padded + d) * 2 + token % 2;
+  constexpr std::int64_t kInWord = 4 / sizeof(T);
+  return (token / kInWord * padded + d) * kInWord + token % kInWord;
+}
+
+// Puts a token's numbers of one head where `index` says.
+template <typename To, typename From, typename Index>
+void Put(const From* from, std::int64_t dim, To* to, Index index) {
+  for (std::int64_t d = 0; d < dim; ++d) to[index(d)] = static_cast<To>(from[d]);
+}
+
+// The same as codes; returns their scale. What is no finite number makes the scale NaN, so that it
+// is one for whoever reads it.
+template <typename From, typename Index>
+float PutCodes(const From* from, std::int64_t dim, std::int8_t* to, Index index) {
+  float largest = 0, zero = 0;
+  for (std::int64_t d = 0; d < dim; ++d) {
+    const auto x = static_cast<float>(from[d]);
+    largest = std::max(largest, std::abs(x));
+    zero += x * 0.0f;
+  }
+  const float scale = largest / kLargestCode;
+  const float inverse = zero == 0.0f && scale >= kLeastScale ? 1.0f / scale : 0.0f;
+  for (std::int64_t d = 0; d < dim; ++d) {
+    const float code = inverse == 0.0f ? 0.0f : std::rint(static_cast<float>(from[d]) * inverse);
+    to[index(d)] = static_cast<std::int8_t>(std::clamp(code, -kLargestCode, kLargestCode));
+  }
+  return inverse == 0.0f ? zero : scale;
+}
+
+float* ScalesOf(std::int8_t* tile, std::int64_t tile_bytes) {
+  return reinterpret_cast<float*>(tile + tile_bytes - kScaleBytes);
 }
 
 template <typename To, typename From>
@@ -46,6 +85,7 @@ void WriteTiles(const KvShape& shape, const at::Tensor& k_TKD, const at::Tensor&
   const From* k = k_TKD.const_data_ptr<From>();
   const From* v = v_TKD.const_data_ptr<From>();
   const std::int64_t dim = shape.head_dim, padded = PaddedHeadDim(shape.head_dim);
+  const std::int64_t key_tile = ElementsOfKeyTile(shape), value_tile = ElementsOfValueTile(shape);
   const auto tokens = static_cast<std::int64_t>(slots.size());
   const std::int64_t bytes = tokens * shape.kv_heads * dim * 2 * 4;
   ParallelJobs((tokens + kJobTokens - 1) / kJobTokens, ThreadsFor(bytes), [&](std::int64_t job) {
@@ -56,22 +96,33 @@ void WriteTiles(const KvShape& shape, const at::Tensor& k_TKD, const at::Tensor&
         const std::int64_t tile = slots[t] / kKvBlockTokens * shape.kv_heads + h;
         const From* from_k = k + t * k_TKD.stride(0) + h * dim;
         const From* from_v = v + t * v_TKD.stride(0) + h * dim;
-        To* to_k = keys + tile * ElementsOfKeyTile(shape);
-        To* to_v = values + tile * ElementsOfValueTile(shape);
-        for (std::int64_t d = 0; d < dim; ++d) {
-          to_k[KeyIndex<To>(token, d)] = static_cast<To>(from_k[d]);
-          to_v[ValueIndex<To>(token, d, padded)] = static_cast<To>(from_v[d]);
+        To* to_k = keys + tile * key_tile;
+        To* to_v = values + tile * value_tile;
+        const auto key = [&](std::int64_t d) { return KeyIndex<To>(token, d); };
+        const auto value = [&](std::int64_t d) { return ValueIndex<To>(token, d, padded); };
+        if constexpr (std::is_same_v<To, std::int8_t>) {
+          ScalesOf(to_k, key_tile)[token] = PutCodes(from_k, dim, to_k, key);
+          ScalesOf(to_v, value_tile)[token] = PutCodes(from_v, dim, to_v, value);
+        } else {
+          Put(from_k, dim, to_k, key);
+          Put(from_v, dim, to_v, value);
         }
       }
     }
   });
 }
 
-// Calls f with a value of the C++ type of a floating dtype that the cache takes.
+// Calls f with a value of the C++ type of a floating dtype that keys and values come in.
 template <typename F>
 void WithType(at::ScalarType dtype, F f) {
   LLAVA_CHECK(dtype == at::kFloat || dtype == at::kBFloat16);
   dtype == at::kFloat ? f(float{}) : f(at::BFloat16{});
+}
+
+// The same for what the cache holds.
+template <typename F>
+void WithHeldType(at::ScalarType dtype, F f) {
+  dtype == at::kChar ? f(std::int8_t{}) : WithType(dtype, f);
 }
 
 absl::Status Check(const KvShape& shape) {
@@ -84,9 +135,17 @@ absl::Status Check(const KvShape& shape) {
     return absl::InvalidArgumentError(absl::StrCat(
         "KV cache: head_dim ", shape.head_dim, ", expected an even number up to ", kMaxHeadDim));
   }
-  if (shape.dtype != at::kFloat && shape.dtype != at::kBFloat16) {
+  if (HoldsCodes(shape)) {
+    if (shape.layout != KvLayout::kTiles) {
+      return absl::InvalidArgumentError("KV cache: int8 is read by the CPU's kernels only");
+    }
+    if (shape.head_dim % 4 != 0) {
+      return absl::InvalidArgumentError(absl::StrCat("KV cache: head_dim ", shape.head_dim,
+                                                     ", expected a multiple of 4 for int8"));
+    }
+  } else if (shape.dtype != at::kFloat && shape.dtype != at::kBFloat16) {
     return absl::InvalidArgumentError(absl::StrCat("KV cache: dtype ", at::toString(shape.dtype),
-                                                   ", expected Float or BFloat16"));
+                                                   ", expected Float, BFloat16 or Char"));
   }
   if (shape.layout == KvLayout::kTiles && !shape.device.is_cpu()) {
     return absl::InvalidArgumentError("KV cache: tiles are read by the CPU's kernels only");
@@ -147,7 +206,7 @@ void KvCache::Write(int layer, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
     LLAVA_CHECK(slot >= 0 && slot < std::int64_t{blocks_} * kKvBlockTokens);
   }
   if (shape_.layout == KvLayout::kTiles) {
-    WithType(shape_.dtype, [&](auto to) {
+    WithHeldType(shape_.dtype, [&](auto to) {
       WithType(k_TKD.scalar_type(), [&](auto from) {
         WriteTiles<decltype(to), decltype(from)>(shape_, k_TKD, v_TKD, slots_T,
                                                  keys_[layer].mutable_data_ptr<decltype(to)>(),
@@ -177,6 +236,16 @@ std::pair<at::Tensor, at::Tensor> KvCache::Rows(int layer) const {
   return {Rows(keys_[layer]), Rows(values_[layer])};
 }
 
+// Blocks of tiles [blocks, elements] without their scales, and the scales as [blocks, tokens of a
+// block, kv_heads]; undefined where there are none.
+std::pair<at::Tensor, at::Tensor> KvCache::Parts(const at::Tensor& blocks) const {
+  if (!HoldsCodes(shape_)) return {blocks, at::Tensor()};
+  const at::Tensor tiles = blocks.view({blocks.size(0), shape_.kv_heads, -1});
+  const std::int64_t codes = tiles.size(2) - kScaleBytes;
+  const at::Tensor scales = tiles.narrow(2, codes, kScaleBytes).contiguous().view(at::kFloat);
+  return {tiles.narrow(2, 0, codes), scales.transpose(1, 2)};
+}
+
 std::pair<at::Tensor, at::Tensor> KvCache::Read(int layer,
                                                 std::span<const std::int32_t> block_table,
                                                 std::int64_t tokens) const {
@@ -196,13 +265,20 @@ std::pair<at::Tensor, at::Tensor> KvCache::Read(int layer,
     };
     return {natural(k), natural(v)};
   }
-  // Tiles of bf16 interleave pairs of elements; those of fp32 are the same with pairs of one.
-  const std::int64_t pair = shape_.dtype == at::kBFloat16 ? 2 : 1;
+  const auto [k_codes, k_scales_BTK] = Parts(k);
+  const auto [v_codes, v_scales_BTK] = Parts(v);
+  // A word of a tile holds so many numbers of one token's key, or of one dimension of the values.
+  const std::int64_t in_word = 4 / static_cast<std::int64_t>(c10::elementSize(shape_.dtype));
   const std::int64_t padded = PaddedHeadDim(shape_.head_dim);
-  const at::Tensor k_BKdTp = k.view({count, heads, dim / pair, kKvBlockTokens, pair});
-  const at::Tensor v_BKtDp = v.view({count, heads, kKvBlockTokens / pair, padded, pair});
-  return {rows(k_BKdTp.permute({0, 3, 1, 2, 4}).flatten(3, 4)),
-          rows(v_BKtDp.permute({0, 2, 4, 1, 3}).flatten(1, 2))};
+  const at::Tensor k_BKdTp =
+      k_codes.reshape({count, heads, dim / in_word, kKvBlockTokens, in_word});
+  const at::Tensor v_BKtDp =
+      v_codes.reshape({count, heads, kKvBlockTokens / in_word, padded, in_word});
+  const at::Tensor k_BTKD = k_BKdTp.permute({0, 3, 1, 2, 4}).flatten(3, 4);
+  const at::Tensor v_BTKD =
+      v_BKtDp.permute({0, 2, 4, 1, 3}).flatten(1, 2).view({count, kKvBlockTokens, heads, padded});
+  if (!HoldsCodes(shape_)) return {rows(k_BTKD), rows(v_BTKD)};
+  return {rows(k_BTKD * k_scales_BTK.unsqueeze(3)), rows(v_BTKD * v_scales_BTK.unsqueeze(3))};
 }
 
 void KvCache::CopyBlock(int from, int to) {

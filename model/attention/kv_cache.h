@@ -22,8 +22,10 @@ enum class KvLayout {
 struct KvShape {
   int layers = 0;
   int kv_heads = 0;
-  int head_dim = 0;                   // even, at most kMaxHeadDim
-  at::ScalarType dtype = at::kFloat;  // or kBFloat16
+  int head_dim = 0;  // even, at most kMaxHeadDim
+  // Or kBFloat16; or kChar: codes with a scale for each token and head, for kTiles and a head_dim
+  // that is a multiple of 4.
+  at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
   KvLayout layout = KvLayout::kTiles;
 
@@ -58,7 +60,8 @@ class KvCache {
   std::pair<at::Tensor, at::Tensor> Rows(int layer) const;
 
   // Keys and values of the first `tokens` tokens of a block table, each [tokens, kv_heads,
-  // head_dim] in the dtype of the cache. Copies: for tests.
+  // head_dim] in the dtype of the cache; codes as the fp32 numbers that they stand for. Copies: for
+  // tests.
   std::pair<at::Tensor, at::Tensor> Read(int layer, std::span<const std::int32_t> block_table,
                                          std::int64_t tokens) const;
 
@@ -74,6 +77,7 @@ class KvCache {
  private:
   KvCache(const KvShape& shape, int blocks);
   at::Tensor Rows(const at::Tensor& blocks) const;
+  std::pair<at::Tensor, at::Tensor> Parts(const at::Tensor& blocks) const;
 
   KvShape shape_;
   int blocks_ = 0;

@@ -16,6 +16,11 @@ namespace {
 // about as long as reading one byte.
 constexpr std::int64_t kBytesOfAToken = 8;
 
+KvFormat FormatOf(at::ScalarType dtype) {
+  if (dtype == at::kChar) return KvFormat::kInt8;
+  return dtype == at::kBFloat16 ? KvFormat::kBf16 : KvFormat::kFp32;
+}
+
 }  // namespace
 
 PagedCpuAttention::PagedCpuAttention(KvCache& cache, const KernelTable& kernels)
@@ -74,7 +79,7 @@ at::Tensor PagedCpuAttention::Forward(int layer, const at::Tensor& q_THD, const 
   base.key_tile_bytes = cache_.key_tile_bytes();
   base.value_tile_bytes = cache_.value_tile_bytes();
   base.kv_heads = shape.kv_heads;
-  base.bf16 = shape.dtype == at::kBFloat16;
+  base.format = FormatOf(shape.dtype);
   const float* queries = q.const_data_ptr<float>();
   float* outputs = out.mutable_data_ptr<float>();
   const std::int64_t bytes = cost_ * shape.head_dim;

@@ -7,7 +7,11 @@
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
+#include <numeric>
 #include <optional>
+#include <utility>
+
+#include "base/status_macros.h"
 
 namespace llava::model {
 namespace {
@@ -39,14 +43,37 @@ at::Tensor SequenceAttention::Forward(int layer, const at::Tensor& q_THD, const 
   return mixed.squeeze(0).transpose(0, 1).contiguous();
 }
 
+absl::StatusOr<Session> Session::WithKvCodes(const Llava& model) {
+  const TextConfig& text = model.config().text;
+  const KvShape shape{.layers = static_cast<int>(text.num_layers),
+                      .kv_heads = static_cast<int>(text.num_kv_heads),
+                      .head_dim = static_cast<int>(text.head_dim),
+                      .dtype = at::kChar};
+  const std::int64_t blocks = (text.max_positions + kKvBlockTokens - 1) / kKvBlockTokens;
+  ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(shape, blocks * KvCache::BlockBytes(shape)));
+  Session session(model);
+  session.cache_ = std::make_unique<KvCache>(std::move(cache));
+  session.blocks_.resize(static_cast<std::size_t>(blocks));
+  std::iota(session.blocks_.begin(), session.blocks_.end(), 0);
+  std::unique_ptr<PagedAttention> paged = MakePagedAttention(*session.cache_);
+  session.paged_ = paged.get();
+  session.attention_ = std::move(paged);
+  return session;
+}
+
 at::Tensor Session::Append(const at::Tensor& embeddings_TE, std::vector<at::Tensor>* trace) {
   const c10::InferenceMode inference;
   const std::int64_t first = length_;
   length_ += embeddings_TE.size(0);
+  if (paged_ != nullptr) {
+    const PagedSequence all{
+        .first_row = 0, .tokens = length_ - first, .context = first, .blocks = blocks_};
+    paged_->Refill({&all, 1});
+  }
   const at::Tensor positions = at::arange(first, length_, embeddings_TE.options().dtype(at::kLong));
   const AdapterRows all_rows{.adapter = adapter_};
   return model_.decoder().Forward(
-      embeddings_TE, positions, attention_, /*rows_R=*/{}, trace,
+      embeddings_TE, positions, *attention_, /*rows_R=*/{}, trace,
       {&all_rows, adapter_ == nullptr ? std::size_t{0} : std::size_t{1}});
 }
 

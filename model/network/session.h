@@ -7,11 +7,15 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "model/adapter/adapter.h"
 #include "model/attention/attention.h"
+#include "model/attention/kv_cache.h"
+#include "model/attention/paged_attention.h"
 #include "model/network/llava.h"
 #include "model/text/prompt.h"
 
@@ -36,7 +40,14 @@ class Session {
  public:
   // `adapter`: what is added to the model's products, which must be packed then; may be null.
   explicit Session(const Llava& model, const Adapter* adapter = nullptr)
-      : model_(model), adapter_(adapter), attention_(model.config().text.num_layers) {}
+      : model_(model),
+        adapter_(adapter),
+        attention_(std::make_unique<SequenceAttention>(model.config().text.num_layers)) {}
+
+  // The same with keys and values in codes of 8 bits, as an engine holds them whose KV cache is of
+  // KvShape::dtype kChar. The errors of KvCache::Create: RESOURCE_EXHAUSTED, or INVALID_ARGUMENT
+  // for a model whose heads have no such cache.
+  static absl::StatusOr<Session> WithKvCodes(const Llava& model);
 
   // ids of tokens, [T, E] rows for them (see Llava::Embed and PlaceImages) -> hidden states after
   // the final norm, [T, E]. `trace` as in Decoder::Forward.
@@ -50,7 +61,10 @@ class Session {
  private:
   const Llava& model_;
   const Adapter* const adapter_;
-  SequenceAttention attention_;
+  std::unique_ptr<KvCache> cache_;  // null: of no use to attention_
+  std::vector<std::int32_t> blocks_;
+  PagedAttention* paged_ = nullptr;  // attention_ with a cache
+  std::unique_ptr<AttentionBackend> attention_;
   std::int64_t length_ = 0;
 };
 

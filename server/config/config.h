@@ -35,6 +35,7 @@ struct Config {
   std::vector<std::string> devices = {"cpu"};
   std::string dtype = "auto";
   std::string weights = "auto";
+  std::string kv_cache = "auto";
   std::map<std::string, std::string> adapters;
   std::int64_t max_adapters = 64;
   std::int64_t adapter_bytes = std::int64_t{1} << 30;

@@ -5,6 +5,7 @@ namespace {
 
 constexpr absl::string_view kDtypeChoices[] = {"auto", "float32", "bfloat16"};
 constexpr absl::string_view kWeightsChoices[] = {"auto", "int8", "int4"};
+constexpr absl::string_view kKvCacheChoices[] = {"auto", "int8"};
 
 constexpr Option kModelOptions[] = {
     {"checkpoint", &Config::checkpoint,
@@ -38,6 +39,14 @@ constexpr Option kModelOptions[] = {
      Unit::kNone,
      {},
      kWeightsChoices},
+    {"kv_cache",
+     &Config::kv_cache,
+     "Bits of the KV cache, on CPUs: int8 holds keys and values as codes with a scale for each "
+     "token and head, so that the same memory has nearly twice the tokens of bfloat16, and costs "
+     "some accuracy. auto: as dtype.",
+     Unit::kNone,
+     {},
+     kKvCacheChoices},
     {"adapters", &Config::adapters,
      "LoRA adapters in PEFT's layout (adapter_config.json, adapter_model.safetensors) to serve "
      "beside the checkpoint, by the name that clients ask for as MODEL:NAME."},

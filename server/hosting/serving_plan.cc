@@ -20,6 +20,7 @@ absl::StatusOr<PlannedService> Plan(const Config& config, const std::string& dir
                          .memory = memory,
                          .weights_format = config.weights,
                          .weights = facts.weights,
+                         .kv_cache_format = config.kv_cache,
                          .defaults = {},
                          .tokens = 0,
                          .conversations = 0};
@@ -47,9 +48,13 @@ absl::StatusOr<std::vector<PlannedService>> PlanServices(const Config& config,
     one.weights = std::string(weights);
     // What is stored with few bits is served as it is.
     if (llava.quantization != model::Quantization::kNone && weights != "auto") continue;
-    ASSIGN_OR_RETURN(services.emplace_back(), Plan(one, dir, backend, "cpu", here.free));
+    for (const absl::string_view kv_cache : FindOption("kv_cache")->choices) {
+      one.kv_cache = std::string(kv_cache);
+      ASSIGN_OR_RETURN(services.emplace_back(), Plan(one, dir, backend, "cpu", here.free));
+    }
   }
   one.weights = "auto";
+  one.kv_cache = "auto";
   for (const std::int64_t bytes : gpu_bytes) {
     ASSIGN_OR_RETURN(services.emplace_back(), Plan(one, dir, backend, "cuda", bytes));
   }
@@ -58,17 +63,17 @@ absl::StatusOr<std::vector<PlannedService>> PlanServices(const Config& config,
 
 std::string ServingPlanText(std::span<const PlannedService> services, std::int64_t context_tokens) {
   std::string text =
-      absl::StrFormat("%-6s %10s %-8s %11s %12s %10s %16s %8s  %s\n", "device", "free GiB",
-                      "weights", "their GiB", "KV cache GiB", "tokens",
+      absl::StrFormat("%-6s %10s %-8s %11s %-8s %9s %10s %16s %8s  %s\n", "device", "free GiB",
+                      "weights", "their GiB", "KV cache", "its GiB", "tokens",
                       absl::StrCat("of ", context_tokens, " tokens"), "running", "second version");
   for (const PlannedService& plan : services) {
-    absl::StrAppendFormat(&text, "%-6s %10s %-8s %11s ", plan.device, GiB(plan.memory),
-                          plan.weights_format, GiB(plan.weights));
+    absl::StrAppendFormat(&text, "%-6s %10s %-8s %11s %-8s ", plan.device, GiB(plan.memory),
+                          plan.weights_format, GiB(plan.weights), plan.kv_cache_format);
     if (plan.conversations == 0) {
       text += "does not fit\n";
       continue;
     }
-    absl::StrAppendFormat(&text, "%12s %10d %16d %8d  %s\n", GiB(plan.defaults.kv_cache_bytes),
+    absl::StrAppendFormat(&text, "%9s %10d %16d %8d  %s\n", GiB(plan.defaults.kv_cache_bytes),
                           plan.tokens, plan.conversations, plan.defaults.max_running,
                           plan.defaults.second_version_fits ? "fits beside" : "only by swap");
   }

@@ -18,17 +18,19 @@ namespace llava::server {
 
 // One way to serve it. Bytes.
 struct PlannedService {
-  std::string device;          // "cpu", "cuda"
-  std::int64_t memory = 0;     // that the device has free before anything is loaded
-  std::string weights_format;  // the setting `weights`
-  std::int64_t weights = 0;    // at the peak of loading; more than `memory`: it does not fit
+  std::string device;           // "cpu", "cuda"
+  std::int64_t memory = 0;      // that the device has free before anything is loaded
+  std::string weights_format;   // the setting `weights`
+  std::int64_t weights = 0;     // at the peak of loading; more than `memory`: it does not fit
+  std::string kv_cache_format;  // the setting `kv_cache`
   EngineDefaults defaults;
   std::int64_t tokens = 0;         // of the KV cache
   std::int64_t conversations = 0;  // of max_context_tokens that fit into it; 0: it does not start
 };
 
-// The CPUs of this machine, with the memory that it can give now, in every format of weights; then
-// GPUs of `gpu_bytes`, all other settings as in `config`. The errors are those of the files.
+// The CPUs of this machine, with the memory that it can give now, in every format of weights and
+// of the KV cache; then GPUs of `gpu_bytes`, all other settings as in `config`. The errors are
+// those of the files.
 absl::StatusOr<std::vector<PlannedService>> PlanServices(const Config& config,
                                                          const std::string& dir, Backend& backend,
                                                          std::span<const std::int64_t> gpu_bytes);

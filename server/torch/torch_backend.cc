@@ -57,12 +57,25 @@ absl::StatusOr<at::ScalarType> ChooseDtype(const Config& config, const std::stri
   return llava.dtype == "float32" ? at::kFloat : at::kBFloat16;
 }
 
-BackendModel DescribeModel(const model::TextConfig& text, at::ScalarType dtype, at::Device device) {
+// Of the KV cache of models that compute in `dtype`.
+absl::StatusOr<at::ScalarType> ChooseKvDtype(const Config& config, at::ScalarType dtype,
+                                             at::Device device) {
+  if (config.kv_cache != "int8") return dtype;
+  if (device.is_cpu()) return at::kChar;
+  return absl::UnimplementedError(absl::StrCat("kv_cache: int8 is not supported on the device ",
+                                               device.str(), ", expected auto"));
+}
+
+// `weights`: their format.
+BackendModel DescribeModel(const model::TextConfig& text, at::ScalarType dtype,
+                           at::ScalarType kv_dtype, const std::string& weights, at::Device device) {
   return {.model = nullptr,
-          .dtype = dtype == at::kFloat ? "float32" : "bfloat16",
-          .block_bytes = model::KvCache::BlockBytes(engine::KvShapeOf(text, dtype, device)),
+          .dtype = absl::StrCat(weights, kv_dtype == at::kChar ? "-kv_int8" : ""),
+          .block_bytes = model::KvCache::BlockBytes(engine::KvShapeOf(text, kv_dtype, device)),
           .feature_bytes_per_token = engine::FeatureBytesPerToken(text, dtype)};
 }
+
+std::string NameOf(at::ScalarType dtype) { return dtype == at::kFloat ? "float32" : "bfloat16"; }
 
 model::Quantization ChooseQuantization(const Config& config) {
   return model::QuantizationOf(config.weights).value_or(model::Quantization::kNone);
@@ -115,7 +128,8 @@ absl::StatusOr<BackendModel> TorchBackend::Describe(const Config& config, const 
   ASSIGN_OR_RETURN(const at::Device opened, OpenDevice(device));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, dir));
   ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
-  return DescribeModel(llava.text, dtype, opened);
+  ASSIGN_OR_RETURN(const at::ScalarType kv_dtype, ChooseKvDtype(config, dtype, opened));
+  return DescribeModel(llava.text, dtype, kv_dtype, NameOf(dtype), opened);
 }
 
 absl::StatusOr<std::int64_t> TorchBackend::MeasureStep(const engine::LoadedModel& model,
@@ -127,6 +141,7 @@ absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const Load
   at::set_num_threads(ChooseThreads(config));
   ASSIGN_OR_RETURN(const at::Device device, OpenDevice(request.device));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, request.dir));
+  ASSIGN_OR_RETURN(const at::ScalarType kv_dtype, ChooseKvDtype(config, dtype, device));
   const ThreadLimit limit(request.threads);
   ASSIGN_OR_RETURN(std::shared_ptr<const model::Llava> llava,
                    model::Llava::Load(request.dir, {.dtype = dtype,
@@ -134,11 +149,12 @@ absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const Load
                                                     .vision_tower_dir = config.vision_tower,
                                                     .pack = true,
                                                     .quantization = ChooseQuantization(config)}));
-  BackendModel loaded = DescribeModel(llava->config().text, dtype, device);
   const model::Quantization held = llava->quantization();
-  if (held != model::Quantization::kNone) loaded.dtype = model::QuantizationName(held);
+  const std::string weights =
+      held == model::Quantization::kNone ? NameOf(dtype) : model::QuantizationName(held);
+  BackendModel loaded = DescribeModel(llava->config().text, dtype, kv_dtype, weights, device);
   loaded.encoder_parts = engine::ImageEncoder::Parts(*llava);
-  loaded.model = std::make_shared<engine::TorchModel>(request.version, std::move(llava));
+  loaded.model = std::make_shared<engine::TorchModel>(request.version, std::move(llava), kv_dtype);
   return loaded;
 }
 

@@ -84,7 +84,8 @@ absl::Status TorchExecutor::AddVersion(std::shared_ptr<const LoadedModel> model)
   if (shape != cache_.shape()) {
     const auto describe = [](const model::KvShape& s) {
       return absl::StrCat(s.layers, " layers of ", s.kv_heads, " key/value heads of size ",
-                          s.head_dim, " in ", at::toString(s.dtype), " on ", s.device.str());
+                          s.head_dim, " in ", s.dtype == at::kChar ? "int8" : at::toString(s.dtype),
+                          " on ", s.device.str());
     };
     return absl::FailedPreconditionError(absl::StrCat("the model has ", describe(shape),
                                                       ", the KV blocks of this engine are for ",

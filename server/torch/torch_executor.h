@@ -32,14 +32,18 @@ std::int64_t FeatureBytesPerToken(const model::TextConfig& text, at::ScalarType 
 // A version of LLaVA in the memory of one device. Immutable.
 class TorchModel final : public LoadedModel {
  public:
-  TorchModel(const Digest& version, std::shared_ptr<const model::Llava> llava)
-      : version_(version), llava_(std::move(llava)) {}
+  // `kv_dtype`: of the KV cache (KvShape::dtype); none: as the model computes.
+  TorchModel(const Digest& version, std::shared_ptr<const model::Llava> llava,
+             std::optional<at::ScalarType> kv_dtype = std::nullopt)
+      : version_(version),
+        llava_(std::move(llava)),
+        kv_dtype_(kv_dtype.value_or(llava_->dtype())) {}
 
   const Digest& version() const override { return version_; }
   const model::Llava& llava() const { return *llava_; }
 
   model::KvShape kv_shape() const {
-    return KvShapeOf(llava_->config().text, llava_->dtype(), llava_->device());
+    return KvShapeOf(llava_->config().text, kv_dtype_, llava_->device());
   }
   std::int64_t feature_bytes_per_token() const {
     return FeatureBytesPerToken(llava_->config().text, llava_->dtype());
@@ -48,6 +52,7 @@ class TorchModel final : public LoadedModel {
  private:
   const Digest version_;
   const std::shared_ptr<const model::Llava> llava_;
+  const at::ScalarType kv_dtype_;
 };
 
 // Versions share the blocks; all have the KV shape that the executor was made for. Engine thread

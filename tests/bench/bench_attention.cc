@@ -1,6 +1,7 @@
-// Attention of the CPU over a paged cache in bf16: one decoded token of some sequences, and a chunk
-// of a prompt after so many tokens, on as many threads as ATen may use (OMP_NUM_THREADS). Beside it
-// what the machine gives: a loop of fused multiply-adds on registers, and one that reads memory.
+// Attention of the CPU over a paged cache in bf16 and in codes of 8 bits: one decoded token of some
+// sequences, and a chunk of a prompt after so many tokens, on as many threads as ATen may use
+// (OMP_NUM_THREADS). Beside it what the machine gives: a loop of fused multiply-adds on registers,
+// and one that reads memory.
 #include <ATen/Parallel.h>
 #include <ATen/ops/randn.h>
 #include <benchmark/benchmark.h>
@@ -22,10 +23,10 @@ struct Shape {
 constexpr Shape kShapes[] = {{"heads:8,group:1,dim:64", 8, 1, 64},
                              {"heads:4,group:4,dim:128", 4, 4, 128}};
 
-void BM_Attention(benchmark::State& state, const KernelTable* kernels, Shape s) {
+void BM_Attention(benchmark::State& state, const KernelTable* kernels, Shape s,
+                  at::ScalarType dtype) {
   const std::int64_t sequences = state.range(0), tokens = state.range(1), context = state.range(2);
-  const KvShape shape{
-      .layers = 1, .kv_heads = s.kv_heads, .head_dim = s.head_dim, .dtype = at::kBFloat16};
+  const KvShape shape{.layers = 1, .kv_heads = s.kv_heads, .head_dim = s.head_dim, .dtype = dtype};
   const std::int64_t blocks = (context + tokens + kKvBlockTokens - 1) / kKvBlockTokens;
   KvCache cache = KvCache::Create(shape, sequences * blocks * KvCache::BlockBytes(shape)).value();
   const auto random = [&](std::int64_t rows, std::int64_t heads) {
@@ -54,9 +55,10 @@ void BM_Attention(benchmark::State& state, const KernelTable* kernels, Shape s) 
   using benchmark::Counter;
   state.counters["FLOP/s"] =
       Counter(seen * s.kv_heads * s.group * s.head_dim * 4 * times, Counter::kIsRate);
-  state.counters["KV B/s"] = Counter(
-      static_cast<double>(sequences * (context + tokens)) * s.kv_heads * s.head_dim * 4 * times,
-      Counter::kIsRate);
+  const auto bytes = static_cast<double>(c10::elementSize(dtype));
+  state.counters["KV B/s"] = Counter(static_cast<double>(sequences * (context + tokens)) *
+                                         s.kv_heads * s.head_dim * 2 * bytes * times,
+                                     Counter::kIsRate);
 }
 
 // f on every thread at once.
@@ -111,16 +113,19 @@ void RegisterAll() {
   }
   for (const KernelTable* kernels : SupportedKernels()) {
     for (const Shape& shape : kShapes) {
-      const std::string name = std::string(kernels->name) + "/" + shape.name;
-      benchmark::RegisterBenchmark(name.c_str(), BM_Attention, kernels, shape)
-          ->ArgNames({"sequences", "tokens", "context"})
-          ->Args({1, 1, 240})  // in the caches
-          ->Args({1, 1, 3900})
-          ->Args({8, 1, 700})
-          ->Args({1, 256, 0})
-          ->Args({1, 256, 3840})
-          ->Unit(benchmark::kMicrosecond)
-          ->UseRealTime();
+      for (const at::ScalarType dtype : {at::kBFloat16, at::kChar}) {
+        const std::string name = std::string(kernels->name) + "/" + shape.name +
+                                 (dtype == at::kChar ? ",kv:int8" : ",kv:bf16");
+        benchmark::RegisterBenchmark(name.c_str(), BM_Attention, kernels, shape, dtype)
+            ->ArgNames({"sequences", "tokens", "context"})
+            ->Args({1, 1, 240})  // in the caches
+            ->Args({1, 1, 3900})
+            ->Args({8, 1, 700})
+            ->Args({1, 256, 0})
+            ->Args({1, 256, 3840})
+            ->Unit(benchmark::kMicrosecond)
+            ->UseRealTime();
+      }
     }
   }
 }

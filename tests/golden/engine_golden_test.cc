@@ -223,6 +223,19 @@ TEST_F(EngineGoldenTest, ASeededAnswerDoesNotDependOnTheCompany) {
   }
 }
 
+TEST_F(EngineGoldenTest, KeysAndValuesInCodesAreOneCacheForOneKindOfModel) {
+  const auto codes = std::make_shared<TorchModel>(kVersion, llava_, at::kChar);
+  EXPECT_LT(model::KvCache::BlockBytes(codes->kv_shape()),
+            model::KvCache::BlockBytes(TorchModel(kVersion, llava_).kv_shape()) / 2);
+  auto executor = TorchExecutor::Create(codes->kv_shape(), 4);
+  ASSERT_TRUE(executor.ok()) << executor.status();
+  const absl::Status status =
+      (*executor)->AddVersion(std::make_shared<TorchModel>(kVersion, llava_));
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("int8"));
+  EXPECT_TRUE((*executor)->AddVersion(codes).ok());
+}
+
 TEST_F(EngineGoldenTest, AModelOfAnotherShapeIsRefused) {
   const TorchModel torch_model(kVersion, llava_);
   model::KvShape shape = torch_model.kv_shape();

@@ -87,6 +87,26 @@ class WeightsTest(unittest.TestCase):
         self.assertNotEqual(served, plain)  # else the setting would not be seen to do anything
         self.assertNotEqual(by_command, plain)
 
+    def blocks_and_format(self, config):
+        """KV blocks of a daemon, and the number format that its answers name."""
+        with Daemon(kv_cache="8MiB", config=config) as daemon:
+            status, _, body = http(daemon, CHAT, {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1})
+            self.assertEqual(status, 200, body)
+            blocks = sum(value for name, value in daemon.metrics().items() if name.startswith("llava_kv_blocks{"))
+            return blocks, json.loads(body)["system_fingerprint"].split("-", 2)[2]
+
+    def test_kv_cache_of_int8(self):
+        """Answers do not depend on the batch, the chunks and the prefix cache, and the same memory has more tokens."""
+        config = "kv_cache: int8\ndtype: bfloat16\n"
+        served = self.served(config=config + "max_batch_tokens: 64\nprefix_cache: false\n")
+        self.assertEqual(self.served(config=config), served)
+        self.assertEqual(self.served(config=config + "max_batch_tokens: 17\n"), served)
+        blocks, format = self.blocks_and_format(config + "weights: int4\n")
+        self.assertEqual(format, "int4-kv_int8")
+        plain, format = self.blocks_and_format("dtype: bfloat16\n")
+        self.assertEqual(format, "bfloat16")
+        self.assertGreater(blocks, 1.5 * plain)
+
     def test_a_stored_format_is_no_other(self):
         stored = self.stored("int8")
         result = subprocess.run([PROGRAM, "generate", stored, "--prompt", "x", "--weights", "int4"], text=True,

@@ -44,12 +44,29 @@ struct World {
   }
 };
 
+// Codes are read by our kernels only.
+at::ScalarType RandomDtype(Rng& rng, Backend backend) {
+  if (backend != kAten && rng.Chance(0.4)) return at::kChar;
+  return rng.Chance(0.5) ? at::kFloat : at::kBFloat16;
+}
+
+// Numbers that the cache stores exactly, so that only the arithmetic differs.
+at::Tensor RandomNumbers(std::int64_t tokens, std::int64_t heads, std::int64_t head_dim,
+                         at::ScalarType dtype) {
+  if (dtype != at::kChar) {
+    return at::randn({tokens, heads, head_dim}).to(dtype).to(TestDevice(), at::kFloat);
+  }
+  const at::Tensor codes = at::randint(-127, 128, {tokens, heads, head_dim}).to(at::kFloat);
+  codes.select(2, 0).fill_(127);  // so that the scale is the one below
+  return codes * at::pow(2.0, at::randint(-8, -4, {tokens, heads, 1}).to(at::kFloat));
+}
+
 World RandomWorld(Rng& rng, at::ScalarType dtype, bool is_long = false) {
   constexpr std::int64_t kDims[] = {2, 16, 20, 64, 80, 96, 128, 256};
   World w;
   w.kv_heads = rng.Between(1, 3);
   w.heads = w.kv_heads * rng.Between(1, is_long ? 12 : 5);
-  w.head_dim = kDims[rng.Below(std::size(kDims))];
+  w.head_dim = dtype == at::kChar ? 4 * rng.Between(1, 64) : kDims[rng.Below(std::size(kDims))];
   std::int64_t tokens = 0, blocks = 0;
   const std::int64_t sequences = rng.Between(1, 5);
   for (std::int64_t i = 0; i < sequences; ++i) {
@@ -67,13 +84,9 @@ World RandomWorld(Rng& rng, at::ScalarType dtype, bool is_long = false) {
     free.resize(free.size() - count);
   }
   at::manual_seed(rng.Next());
-  // Keys and values that the cache stores exactly, so that only the arithmetic differs.
-  const auto random = [&](std::int64_t n) {
-    return at::randn({tokens, n, w.head_dim}).to(dtype).to(TestDevice(), at::kFloat);
-  };
-  w.q = random(w.heads) * 2.0;
-  w.k = random(w.kv_heads);
-  w.v = random(w.kv_heads);
+  w.q = at::randn({tokens, w.heads, w.head_dim}, at::device(TestDevice())) * 2.0;
+  w.k = RandomNumbers(tokens, w.kv_heads, w.head_dim, dtype);
+  w.v = RandomNumbers(tokens, w.kv_heads, w.head_dim, dtype);
   return w;
 }
 
@@ -159,7 +172,7 @@ TEST_P(PagedAttentionTest, EqualsAttentionWithoutACache) {
   for (std::uint64_t seed = first; seed < first + 25; ++seed) {
     SCOPED_TRACE("LLAVA_SEED=" + std::to_string(seed));
     Rng rng(seed);
-    const at::ScalarType dtype = rng.Chance(0.5) ? at::kFloat : at::kBFloat16;
+    const at::ScalarType dtype = RandomDtype(rng, GetParam());
     const World w = RandomWorld(rng, dtype);
     KvCache cache = PoisonedCache(w, dtype, LayoutOf(GetParam()));
     const at::Tensor expected = SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v);
@@ -181,8 +194,9 @@ TEST_P(PagedAttentionTest, TheCutIntoChunksChangesNoBit) {
   for (std::uint64_t seed = first; seed < first + 8; ++seed) {
     SCOPED_TRACE("LLAVA_SEED=" + std::to_string(seed));
     Rng rng(seed);
-    const World w = RandomWorld(rng, at::kBFloat16);
-    KvCache cache = PoisonedCache(w, at::kBFloat16, KvLayout::kTiles);
+    const at::ScalarType dtype = seed % 2 == 0 ? at::kBFloat16 : at::kChar;
+    const World w = RandomWorld(rng, dtype);
+    KvCache cache = PoisonedCache(w, dtype, KvLayout::kTiles);
     const at::Tensor whole = RunInChunks(w, cache, GetParam(), rng, 1000);
     ASSERT_TRUE(at::equal(whole, RunInChunks(w, cache, GetParam(), rng, 1)));
     ASSERT_TRUE(at::equal(whole, RunInChunks(w, cache, GetParam(), rng, 7)));
@@ -198,7 +212,8 @@ TEST_P(PagedAttentionTest, ChunksOfAnySizeAndAnyNumberOfThreadsChangeNoBit) {
   for (std::uint64_t seed = first; seed < first + 3; ++seed) {
     SCOPED_TRACE("LLAVA_SEED=" + std::to_string(seed));
     Rng rng(seed);
-    World w = RandomWorld(rng, at::kBFloat16);
+    const at::ScalarType dtype = seed % 2 == 0 ? at::kBFloat16 : at::kChar;
+    World w = RandomWorld(rng, dtype);
     const std::int64_t length = 550;  // of one sequence
     w.lengths = {length};
     w.tables = {{}};
@@ -206,7 +221,7 @@ TEST_P(PagedAttentionTest, ChunksOfAnySizeAndAnyNumberOfThreadsChangeNoBit) {
     w.q = at::randn({length, w.heads, w.head_dim});
     w.k = at::randn({length, w.kv_heads, w.head_dim}).to(at::kBFloat16).to(at::kFloat);
     w.v = at::randn({length, w.kv_heads, w.head_dim}).to(at::kBFloat16).to(at::kFloat);
-    KvCache cache = PoisonedCache(w, at::kBFloat16, KvLayout::kTiles);
+    KvCache cache = PoisonedCache(w, dtype, KvLayout::kTiles);
     const at::Tensor whole = RunInChunksOf(w, cache, GetParam(), length);
     for (const std::int64_t chunk : {1, 6, 7, 64, 512}) {
       at::set_num_threads(chunk % 2 == 0 ? 1 : 4);
@@ -242,7 +257,7 @@ TEST_P(PagedAttentionTest, OneTokenOfEachAfterLongPrompts) {
   for (std::uint64_t seed = first; seed < first + 6; ++seed) {
     SCOPED_TRACE("LLAVA_SEED=" + std::to_string(seed));
     Rng rng(seed);
-    const at::ScalarType dtype = rng.Chance(0.5) ? at::kFloat : at::kBFloat16;
+    const at::ScalarType dtype = RandomDtype(rng, GetParam());
     const World w = RandomWorld(rng, dtype, /*is_long=*/true);
     KvCache cache = PoisonedCache(w, dtype, LayoutOf(GetParam()));
     const std::unique_ptr<PagedAttention> attention = Make(GetParam(), cache);

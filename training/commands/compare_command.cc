@@ -35,6 +35,9 @@ void AddCompareCommand(CLI::App& app, int* exit_code) {
   command->add_option("--weights", request->b.weights, "Format in which B is served")
       ->check(formats)
       ->capture_default_str();
+  command->add_option("--kv-cache", request->b.kv_cache, "Format of B's KV cache")
+      ->check(CLI::IsMember({"auto", "int8"}))
+      ->capture_default_str();
   command->add_option("--data", request->data, "Questions: LLaVA rows")->required();
   command->add_option("--images", request->images, "Folder that the rows' pictures are below")
       ->required();

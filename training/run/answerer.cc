@@ -17,7 +17,6 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "model/image/image.h"
-#include "model/network/session.h"
 #include "model/text/prompt.h"
 #include "training/data/trainable.h"
 
@@ -90,9 +89,14 @@ absl::Status Answerer::Encode(const std::vector<std::string>& images) {
   return absl::OkStatus();
 }
 
-Answer Answerer::Generate(const model::PromptTokens& prompt, int max_tokens) const {
+absl::StatusOr<model::Session> Answerer::Begin() const {
+  if (holds_kv_codes_) return model::Session::WithKvCodes(*model_);
+  return model::Session(*model_);
+}
+
+absl::StatusOr<Answer> Answerer::Generate(const model::PromptTokens& prompt, int max_tokens) const {
   const model::TextConfig& text = model_->config().text;
-  model::Session session(*model_);
+  ASSIGN_OR_RETURN(model::Session session, Begin());
   const at::Tensor hidden = session.Append(model::EmbedPrompt(*model_, prompt, features_));
   at::Tensor logits = model_->Logits(hidden.slice(0, hidden.size(0) - 1)).squeeze(0);
   Answer answer;
@@ -126,7 +130,7 @@ absl::StatusOr<at::Tensor> Answerer::LogProbs(const std::vector<std::string>& im
     const at::Tensor rows =
         at::cat({model::EmbedPrompt(*model_, prompt, features_),
                  model_->Embed(at::tensor(given, at::TensorOptions().dtype(at::kLong)))});
-    model::Session session(*model_);
+    ASSIGN_OR_RETURN(model::Session session, Begin());
     const at::Tensor hidden = session.Append(rows);
     const auto count = static_cast<std::int64_t>(ids.size());
     return at::log_softmax(model_->Logits(hidden.narrow(0, hidden.size(0) - count, count)), 1,

@@ -14,6 +14,7 @@
 #include "model/checkpoint/manifest.h"
 #include "model/image/preprocess.h"
 #include "model/network/llava.h"
+#include "model/network/session.h"
 #include "model/text/chat_template.h"
 #include "model/text/prompt.h"
 #include "model/text/tokenizer.h"
@@ -44,6 +45,9 @@ class Answerer {
   // Asked between tokens; true ends answers where they are.
   void set_stop(std::function<bool()> stop) { stop_ = std::move(stop); }
 
+  // From now on keys and values are held as codes of 8 bits (Session::WithKvCodes).
+  void HoldKvCodes() { holds_kv_codes_ = true; }
+
   // What the model would have said in the place of each of `ids`, an answer to the question (at
   // least one id): logarithms of probabilities, fp32 [ids, vocabulary]. The errors of Ask.
   absl::StatusOr<at::Tensor> LogProbs(const std::vector<std::string>& images,
@@ -59,7 +63,8 @@ class Answerer {
   // After encoding its images.
   absl::StatusOr<model::PromptTokens> PromptOf(const std::vector<std::string>& images,
                                                const std::string& question);
-  Answer Generate(const model::PromptTokens& prompt, int max_tokens) const;
+  absl::StatusOr<model::Session> Begin() const;
+  absl::StatusOr<Answer> Generate(const model::PromptTokens& prompt, int max_tokens) const;
 
   const model::Llava* model_;
   model::Tokenizer tokenizer_;
@@ -68,6 +73,7 @@ class Answerer {
   std::vector<std::string> encoded_;  // the images of features_
   std::vector<model::ImageLayout> layouts_;
   at::Tensor features_;  // [images, tokens, hidden]
+  bool holds_kv_codes_ = false;
   std::function<bool()> stop_ = [] { return false; };
 };
 

@@ -39,6 +39,12 @@ absl::StatusOr<Subject> Open(const ComparedModel& wanted) {
   ASSIGN_OR_RETURN(subject.model, model::Llava::Load(wanted.checkpoint, options));
   ASSIGN_OR_RETURN(Answerer answerer, Answerer::Make(*subject.model, wanted.checkpoint, ""));
   subject.answerer = std::make_unique<Answerer>(std::move(answerer));
+  if (wanted.kv_cache == "int8") {
+    subject.answerer->HoldKvCodes();
+  } else if (wanted.kv_cache != "auto") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("KV cache \"", wanted.kv_cache, "\", expected auto or int8"));
+  }
   return subject;
 }
 
@@ -137,7 +143,8 @@ absl::StatusOr<Comparison> CompareModels(const ComparisonRequest& request) {
 
 std::string ComparisonJson(const ComparisonRequest& request, const Comparison& comparison) {
   const auto model = [](const ComparedModel& m) {
-    return boost::json::object{{"checkpoint", m.checkpoint}, {"weights", m.weights}};
+    return boost::json::object{
+        {"checkpoint", m.checkpoint}, {"weights", m.weights}, {"kv_cache", m.kv_cache}};
   };
   boost::json::object values;
   for (const auto& [name, value] : comparison.values) {

@@ -16,6 +16,7 @@ struct ComparedModel {
   // float32, bfloat16 (both as llavad serves them on a CPU), int8 or int4. A checkpoint that is
   // stored as codes takes its own format, whatever the dtype.
   std::string weights = "float32";
+  std::string kv_cache = "auto";  // auto: in the numbers that the model computes with; int8
 };
 
 struct ComparisonRequest {

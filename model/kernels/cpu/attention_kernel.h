@@ -34,17 +34,31 @@ constexpr int kChunkTokens = kChunkBlocks * kKvBlockTokens;
 // The largest of 8, 4, 2 and 1 that is not above `most`.
 constexpr int PowerUpTo(int most) { return most >= 8 ? 8 : most >= 4 ? 4 : most >= 2 ? 2 : 1; }
 
-// A vector of numbers from the cache: of bf16 the first or the second of each pair.
-template <bool kBf16>
-LLAVA_INLINE Vec FirstHalf(const char* at) {
+// Numbers in a 32-bit word of the cache.
+template <KvFormat kFormat>
+constexpr int kInWord = kFormat == KvFormat::kFp32   ? 1
+                        : kFormat == KvFormat::kBf16 ? 2
+                                                     : 4;
+
+// A vector of numbers from the cache: number kPart of each word. Codes are without their scales.
+template <KvFormat kFormat, int kPart>
+LLAVA_INLINE Vec Numbers(const char* at) {
   const VecBits words = LoadPairs(reinterpret_cast<const std::uint16_t*>(at));
-  return kBf16 ? LowHalf(words) : reinterpret_cast<Vec>(words);
-}
-LLAVA_INLINE Vec SecondHalf(const char* at) {
-  return HighHalf(LoadPairs(reinterpret_cast<const std::uint16_t*>(at)));
+  if constexpr (kFormat == KvFormat::kInt8) {
+    return ToFloats(reinterpret_cast<VecInt>(words << (24 - 8 * kPart)) >> 24);
+  } else if constexpr (kFormat == KvFormat::kBf16) {
+    return kPart == 0 ? LowHalf(words) : HighHalf(words);
+  } else {
+    return reinterpret_cast<Vec>(words);
+  }
 }
 
-// Between the two halves of a pair: they are loaded twice rather than kept in registers, of which
+// The scales behind the codes of a tile of so many words a token.
+LLAVA_INLINE const float* ScalesOf(const char* tile, int words) {
+  return reinterpret_cast<const float*>(tile + words * kKvBlockTokens * 4);
+}
+
+// Between the parts of a word: it is loaded once for each rather than kept in registers, of which
 // the sums need all. A sum in memory waits for its own store at each step.
 LLAVA_INLINE void ForgetLoads() { __asm__ volatile("" ::: "memory"); }
 
@@ -68,7 +82,7 @@ LLAVA_INLINE std::int64_t VisibleTo(const AttentionArgs& a, std::int64_t row) {
   return a.first_visible + (a.causal ? row / a.group : 0);
 }
 
-template <int kRows, bool kBf16>
+template <int kRows, KvFormat kFormat>
 struct AttentionTile {
   static constexpr int kBlocksAtOnce = PowerUpTo(
       kSums / (kRows * kScoreVecs) > kChunkBlocks ? kChunkBlocks : kSums / (kRows * kScoreVecs));
@@ -102,12 +116,12 @@ struct AttentionTile {
     Vec s[kRows][kVecs] = {};
     const char* keys[kBlocks];
     for (int b = 0; b < kBlocks; ++b) keys[b] = chunk.keys[block + b];
-    const auto add = [&](auto half, std::int64_t row,
+    const auto add = [&](auto numbers, std::int64_t row,
                          const float* q) __attribute__((always_inline)) {
       Vec column[kVecs];
 #pragma GCC unroll 16
       for (int i = 0; i < kVecs; ++i) {
-        column[i] = half(keys[i / kScoreVecs] + (row * kScoreVecs + i % kScoreVecs) * kVecBytes);
+        column[i] = numbers(keys[i / kScoreVecs] + (row * kScoreVecs + i % kScoreVecs) * kVecBytes);
       }
 #pragma GCC unroll 12
       for (int r = 0; r < kRows; ++r) {
@@ -120,19 +134,28 @@ struct AttentionTile {
       }
     };
     const float* q = query;
-    for (int row = 0; row < head_dim / (kBf16 ? 2 : 1); ++row, q += kBf16 ? 2 * kRows : kRows) {
+    const int words = head_dim / kInWord<kFormat>;
+    for (int row = 0; row < words; ++row, q += kInWord<kFormat> * kRows) {
       // AddValues reads a line here and a line there, which the hardware does not foresee.
       for (int b = 0; b < kBlocks; ++b) __builtin_prefetch(chunk.values[block + b] + row * 64);
-      add(FirstHalf<kBf16>, row, q);
-      if constexpr (!kBf16) continue;
+      add(Numbers<kFormat, 0>, row, q);
+      if constexpr (kInWord<kFormat> == 1) continue;
       ForgetLoads();
-      add(SecondHalf, row, q + kRows);
+      add(Numbers<kFormat, 1>, row, q + kRows);
+      ForgetLoads();
+      if constexpr (kInWord<kFormat> == 2) continue;
+      add(Numbers<kFormat, 2>, row, q + 2 * kRows);
+      ForgetLoads();
+      add(Numbers<kFormat, 3>, row, q + 3 * kRows);
       ForgetLoads();
     }
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
       for (int i = 0; i < kVecs; ++i) {
+        if constexpr (kFormat == KvFormat::kInt8) {
+          s[r][i] *= Load(ScalesOf(keys[i / kScoreVecs], words) + i % kScoreVecs * kLanes);
+        }
         Store(score + r * kChunkTokens + block * kKvBlockTokens + i * kLanes, s[r][i]);
       }
     }
@@ -150,8 +173,9 @@ struct AttentionTile {
     }
   }
 
-  // Scores become the softmax weights of the chunk, relative to the largest score so far.
-  LLAVA_INLINE_MEMBER void Weigh(const KeyChunk& chunk, float* weight) {
+  // Scores become the softmax weights of the chunk, relative to the largest score so far; those of
+  // codes times the scales of the values.
+  LLAVA_INLINE_MEMBER void Weigh(const KeyChunk& chunk, int padded, float* weight) {
     const int vecs = chunk.blocks * kScoreVecs;
     for (int r = 0; r < kRows; ++r, weight += kChunkTokens) {
       if (chunk.first + chunk.blocks * kKvBlockTokens > visible[r]) Mask(r, chunk, weight);
@@ -165,7 +189,12 @@ struct AttentionTile {
       for (int i = 0; i < vecs; ++i) {
         const Vec w = Exp2(Load(weight + i * kLanes) - new_top);
         weights += w;
-        Store(weight + i * kLanes, w);
+        if constexpr (kFormat == KvFormat::kInt8) {
+          const float* scales = ScalesOf(chunk.values[i / kScoreVecs], padded / kInWord<kFormat>);
+          Store(weight + i * kLanes, w * Load(scales + i % kScoreVecs * kLanes));
+        } else {
+          Store(weight + i * kLanes, w);
+        }
       }
       weight_sum[r] = weights;
     }
@@ -181,26 +210,34 @@ struct AttentionTile {
 #pragma GCC unroll 8
       for (int i = 0; i < kVecs; ++i) s[r][i] = Load(sum + r * padded + d + i * kLanes) * factor[r];
     }
-    const auto add = [&](auto half, const char* at, const float* w) __attribute__((always_inline)) {
-      Vec value[kVecs];
+    const auto add = [&](auto numbers, const char* at, const float* w)
+                         __attribute__((always_inline)) {
+                           Vec value[kVecs];
 #pragma GCC unroll 8
-      for (int i = 0; i < kVecs; ++i) value[i] = half(at + i * kVecBytes);
+                           for (int i = 0; i < kVecs; ++i) value[i] = numbers(at + i * kVecBytes);
 #pragma GCC unroll 12
-      for (int r = 0; r < kRows; ++r) {
-        const Vec x = Broadcast(w[r * kChunkTokens]);
+                           for (int r = 0; r < kRows; ++r) {
+                             const Vec x = Broadcast(w[r * kChunkTokens]);
 #pragma GCC unroll 8
-        for (int i = 0; i < kVecs; ++i) s[r][i] = MulAdd(x, value[i], s[r][i]);
-      }
-    };
+                             for (int i = 0; i < kVecs; ++i) s[r][i] = MulAdd(x, value[i], s[r][i]);
+                           }
+                         };
     for (int b = 0; b < chunk.blocks; ++b) {
-      const char* at = chunk.values[b] + d * 4;  // two bf16, or one float
+      const char* at = chunk.values[b] + d * 4;  // a word for each dimension
       const float* w = weight + b * kKvBlockTokens;
       const float* end = w + SmallerOf(kKvBlockTokens, chunk.tokens - b * kKvBlockTokens);
       for (; w < end; at += padded * 4) {
-        add(FirstHalf<kBf16>, at, w++);
-        if (!kBf16 || w == end) continue;  // a slot without a token may hold anything
+        add(Numbers<kFormat, 0>, at, w++);
+        // A slot without a token may hold anything.
+        if (kInWord<kFormat> == 1 || w == end) continue;
         ForgetLoads();
-        add(SecondHalf, at, w++);
+        add(Numbers<kFormat, 1>, at, w++);
+        if (kInWord<kFormat> == 2 || w == end) continue;
+        ForgetLoads();
+        add(Numbers<kFormat, 2>, at, w++);
+        if (w == end) continue;
+        ForgetLoads();
+        add(Numbers<kFormat, 3>, at, w++);
       }
     }
 #pragma GCC unroll 12
@@ -223,8 +260,8 @@ struct AttentionTile {
     if constexpr (kBlocksAtOnce > 1) {
       for (; block < chunk.blocks; ++block) Score<1>(chunk, head_dim, block, weight);
     }
-    Weigh(chunk, weight);
     const int padded = PaddedHeadDim(head_dim);
+    Weigh(chunk, padded, weight);
     int d = 0;
     for (; d + kVecsAtOnce * kLanes <= padded; d += kVecsAtOnce * kLanes) {
       AddValues<kVecsAtOnce>(chunk, padded, d, weight);
@@ -258,10 +295,10 @@ LLAVA_INLINE KeyChunk ChunkAt(const AttentionArgs& a, std::int64_t kv_head, std:
 }
 
 // `tiles` <= kTiles tiles of kRows rows each.
-template <int kRows, bool kBf16, int kTiles>
+template <int kRows, KvFormat kFormat, int kTiles>
 void AttendTiles(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first_row,
                  std::int64_t tiles) {
-  AttentionTile<kRows, kBf16> tile[kTiles];
+  AttentionTile<kRows, kFormat> tile[kTiles];
   for (std::int64_t i = 0; i < tiles; ++i) tile[i].Begin(a, kv_head, first_row + i * kRows);
   const std::int64_t visible = VisibleTo(a, first_row + tiles * kRows - 1);
   for (std::int64_t first = 0; first < visible; first += kChunkTokens) {
@@ -272,28 +309,34 @@ void AttendTiles(const AttentionArgs& a, std::int64_t kv_head, std::int64_t firs
 }
 
 // The last rows, too few for a whole tile.
-template <bool kBf16, int kRows = kQueryRows - 1>
+template <KvFormat kFormat, int kRows = kQueryRows - 1>
 void AttendRest(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first_row,
                 std::int64_t rows) {
   if (rows == kRows) {
-    AttendTiles<kRows, kBf16, 1>(a, kv_head, first_row, 1);
+    AttendTiles<kRows, kFormat, 1>(a, kv_head, first_row, 1);
   } else if constexpr (kRows > 1) {
-    AttendRest<kBf16, kRows - 1>(a, kv_head, first_row, rows);
+    AttendRest<kFormat, kRows - 1>(a, kv_head, first_row, rows);
   }
 }
 
-template <bool kBf16>
+template <KvFormat kFormat>
 void AttendOf(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first_row,
               std::int64_t rows) {
   const std::int64_t tiles = rows / kQueryRows, rest = rows % kQueryRows;
-  if (tiles > 0) AttendTiles<kQueryRows, kBf16, kQueryTiles>(a, kv_head, first_row, tiles);
-  if (rest > 0) AttendRest<kBf16>(a, kv_head, first_row + tiles * kQueryRows, rest);
+  if (tiles > 0) AttendTiles<kQueryRows, kFormat, kQueryTiles>(a, kv_head, first_row, tiles);
+  if (rest > 0) AttendRest<kFormat>(a, kv_head, first_row + tiles * kQueryRows, rest);
 }
 
 void Attend(const AttentionArgs& a, std::int64_t kv_head, std::int64_t first_row,
             std::int64_t rows) {
-  a.bf16 ? AttendOf<true>(a, kv_head, first_row, rows)
-         : AttendOf<false>(a, kv_head, first_row, rows);
+  switch (a.format) {
+    case KvFormat::kFp32:
+      return AttendOf<KvFormat::kFp32>(a, kv_head, first_row, rows);
+    case KvFormat::kBf16:
+      return AttendOf<KvFormat::kBf16>(a, kv_head, first_row, rows);
+    case KvFormat::kInt8:
+      return AttendOf<KvFormat::kInt8>(a, kv_head, first_row, rows);
+  }
 }
 
 }  // namespace llava::model::LLAVA_ISA

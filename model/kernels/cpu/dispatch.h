@@ -65,11 +65,22 @@ struct GemmKernels {
 // kernels read whole vectors.
 inline constexpr int PaddedHeadDim(int head_dim) { return (head_dim + 15) / 16 * 16; }
 
+// How the cache holds keys and values.
+enum class KvFormat {
+  kFp32,
+  kBf16,
+  kInt8,  // codes from -127 to 127, times a scale for each token and head
+};
+
 // Attention of the queries of one sequence. The tile of (block b, head h) is number b * kv_heads +
 // h:
-//   keys    fp32 [head_dim][16 tokens],         bf16 [head_dim / 2][16 tokens][2]
-//   values  fp32 [16 tokens][padded head_dim],  bf16 [16 tokens / 2][padded head_dim][2]
-// head_dim: even, at most kMaxHeadDim.
+//   keys    fp32 [head_dim][16 tokens]
+//           bf16 [head_dim / 2][16 tokens][2]
+//           int8 [head_dim / 4][16 tokens][4], then the scales, fp32 [16 tokens]
+//   values  fp32 [16 tokens][padded head_dim]
+//           bf16 [16 tokens / 2][padded head_dim][2]
+//           int8 [16 tokens / 4][padded head_dim][4], then the scales, fp32 [16 tokens]
+// head_dim: even, of int8 a multiple of 4, at most kMaxHeadDim.
 struct AttentionArgs {
   const float* q;  // [tokens][heads][head_dim], tokens q_token_stride floats apart
   std::int64_t q_token_stride;
@@ -85,7 +96,7 @@ struct AttentionArgs {
   std::int64_t key_tile_bytes;
   std::int64_t value_tile_bytes;
   std::int64_t kv_heads;
-  bool bf16;                   // keys and values are bf16; else fp32
+  KvFormat format;
   const std::int32_t* blocks;  // the sequence's block table
 };
 

@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+#include <limits>
+#include <numeric>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -32,6 +35,14 @@ TEST(KvCacheTest, RefusesWhatItCannotHold) {
   EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kInvalidArgument);
   shape = kShape;
   shape.dtype = at::kHalf;
+  EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kInvalidArgument);
+  shape.dtype = at::kChar;
+  EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kOk);
+  shape.head_dim = 6;
+  EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kInvalidArgument);
+  shape = kShape;
+  shape.dtype = at::kChar;
+  shape.layout = KvLayout::kRows;
   EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kInvalidArgument);
   shape = kShape;
   shape.device = at::kCUDA;
@@ -64,6 +75,32 @@ TEST(KvCacheTest, ACopiedBlockIsEqualInAllLayersAndIndependent) {
       EXPECT_TRUE(at::equal(cache.Read(1, original, 5).first, (k + 1).to(dtype).narrow(0, 0, 5)));
     }
   }
+}
+
+TEST(KvCacheTest, CodesAreWithinHalfAStepOfWhatWasWritten) {
+  KvShape shape = kShape;
+  shape.dtype = at::kChar;
+  KvCache cache = KvCache::Create(shape, 2 * KvCache::BlockBytes(shape)).value();
+  EXPECT_LT(KvCache::BlockBytes(shape), KvCache::BlockBytes(kShape) / 2);
+  // A row each: of any size, of zeros, too small for a scale, and with what is no number.
+  at::Tensor k = at::randn({16, 3, 8}) * at::pow(10.0, at::arange(-8, 8).view({16, 1, 1}));
+  k.select(0, 3).zero_();
+  k.select(0, 4).fill_(1e-38);
+  k.index_put_({at::tensor(5), at::tensor(1), at::tensor(2)}, at::tensor(std::nanf("")));
+  k.index_put_({at::tensor(6), at::tensor(0), at::tensor(7)},
+               at::tensor(-std::numeric_limits<float>::infinity()));
+  std::vector<std::int64_t> slots(16);
+  std::iota(slots.begin(), slots.end(), 16);
+  cache.Write(1, k, k.flip({0}), slots);
+  const std::vector<std::int32_t> table = {1};
+  const auto [held_k, held_v] = cache.Read(1, table, 16);
+  const at::Tensor step = k.abs().amax({2}, /*keepdim=*/true) / 127;
+  const at::Tensor is_close = (held_k - k).abs() <= step * 0.501 + 1e-29;
+  const at::Tensor is_finite = k.isfinite().all(2, /*keepdim=*/true);
+  EXPECT_TRUE(at::equal(is_close.logical_and(is_finite), is_finite.expand_as(is_close)));
+  EXPECT_TRUE(at::equal(held_k.isnan().all(2, true), is_finite.logical_not()));
+  EXPECT_EQ(is_finite.logical_not().sum().item<int>(), 2);
+  EXPECT_TRUE(at::equal(held_k.nan_to_num(), held_v.flip({0}).nan_to_num()));
 }
 
 }  // namespace

@@ -42,6 +42,10 @@ TEST_F(ServingPlanTest, EveryFormatOnTheCpusAndEveryGpu) {
   ASSERT_GE(plan.size(), 3u);
   EXPECT_EQ(plan[0].device, "cpu");
   EXPECT_EQ(plan[0].weights_format, "auto");
+  EXPECT_EQ(plan[0].kv_cache_format, "auto");
+  EXPECT_EQ(plan[1].weights_format, "auto");
+  EXPECT_EQ(plan[1].kv_cache_format, "int8");
+  EXPECT_EQ(plan.back().kv_cache_format, "auto");
   EXPECT_GT(plan[0].memory, 0);
   EXPECT_EQ(plan[plan.size() - 2].memory, 24 * kGiB);
   EXPECT_EQ(plan.back().device, "cuda");

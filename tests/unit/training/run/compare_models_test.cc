@@ -64,7 +64,19 @@ TEST_F(CompareModelsTest, FewerBitsAreFartherAway) {
   }
 }
 
+TEST_F(CompareModelsTest, AKvCacheOfCodesIsALittleAway) {
+  request_.b.kv_cache = "int8";
+  const auto comparison = CompareModels(request_);
+  ASSERT_TRUE(comparison.ok()) << comparison.status();
+  EXPECT_GT(comparison->values.at("kl"), 0);
+  EXPECT_LT(comparison->values.at("kl"), 1e-3);
+  EXPECT_THAT(ComparisonJson(request_, *comparison), HasSubstr(R"("kv_cache":"int8")"));
+}
+
 TEST_F(CompareModelsTest, SaysWhatIsWrong) {
+  request_.b.kv_cache = "int2";
+  EXPECT_THAT(std::string(CompareModels(request_).status().message()), HasSubstr("int2"));
+  request_.b.kv_cache = "auto";
   request_.b.weights = "int2";
   EXPECT_THAT(std::string(CompareModels(request_).status().message()), HasSubstr("int2"));
   request_.b.weights = "int8";
