@@ -13,6 +13,9 @@ struct TokenLogprob {
   float logprob = 0;
 };
 
+// The token of a sample that was not drawn (scheduling::Sample::draft).
+inline constexpr std::int32_t kNotSampled = -1;
+
 // Logprobs are natural logarithms of the model's own probabilities: before penalties, bias and
 // temperature. They are there when SamplingParams::top_logprobs >= 0.
 struct SampledToken {
@@ -20,6 +23,8 @@ struct SampledToken {
   float logprob = 0;              // of `token`
   std::vector<TokenLogprob> top;  // top_logprobs of them, the likeliest first, ties by smaller id
 };
+
+inline SampledToken NotSampled() { return {.token = kNotSampled, .logprob = 0, .top = {}}; }
 
 }  // namespace llava
 

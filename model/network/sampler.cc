@@ -237,13 +237,23 @@ std::vector<absl::StatusOr<SampledToken>> BatchSampler::Sample(std::span<const S
     bytes += (row.context.params->temperature == 0.0 ? 2 : 10) * row.logits.size_bytes();
   }
   while (std::ssize(samplers_) < at::get_num_threads()) samplers_.emplace_back(kernels_);
+  std::vector<std::size_t> first;  // of each run of rows that have to be sampled in order
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].draft == kNotSampled) first.push_back(i);
+  }
+  const std::size_t runs = first.size();
+  first.push_back(rows.size());
   std::vector<absl::StatusOr<SampledToken>> tokens(rows.size(), SampledToken{});
   std::atomic<std::size_t> next_sampler = 0;
   ParallelJobs(
-      std::ssize(rows), ThreadsFor(static_cast<std::int64_t>(bytes)),
+      static_cast<std::int64_t>(runs), ThreadsFor(static_cast<std::int64_t>(bytes)),
       [&] { return &samplers_[next_sampler++]; },
-      [&](std::int64_t i, Sampler* sampler) {
-        tokens[i] = sampler->Sample(rows[i].logits, rows[i].context);
+      [&](std::int64_t run, Sampler* sampler) {
+        for (std::size_t i = first[run]; i < first[run + 1]; ++i) {
+          const bool is_wanted = rows[i].draft == kNotSampled ||
+                                 (tokens[i - 1].ok() && tokens[i - 1]->token == rows[i].draft);
+          tokens[i] = is_wanted ? sampler->Sample(rows[i].logits, rows[i].context) : NotSampled();
+        }
       });
   return tokens;
 }

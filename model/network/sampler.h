@@ -119,6 +119,9 @@ class Sampler {
 struct SampleRow {
   std::span<const float> logits;
   SampleContext context;
+  // Unless it is kNotSampled: what the row before this one has to have given. If it did not, or was
+  // not sampled, neither is this one: its token is kNotSampled.
+  std::int32_t draft = kNotSampled;
 };
 
 // Samples the rows of a step on the threads that compute. Used by one thread at a time.
@@ -126,7 +129,8 @@ class BatchSampler {
  public:
   explicit BatchSampler(const KernelTable& kernels = Kernels()) : kernels_(kernels) {}
 
-  // Row by row what Sampler gives. No two rows may have the same processors.
+  // Row by row what Sampler gives. Rows of the same processors are those behind each other's
+  // drafts, and no others.
   std::vector<absl::StatusOr<SampledToken>> Sample(std::span<const SampleRow> rows);
 
  private:

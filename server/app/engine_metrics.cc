@@ -50,6 +50,10 @@ constexpr Row kCounters[] = {
      [](const EngineStats& s) {
        return static_cast<double>(s.scheduler.planner.cached_prompt_tokens);
      }},
+    {"llava_drafted_tokens_total", "Tokens of answers that were guessed and computed on trial.",
+     [](const EngineStats& s) { return static_cast<double>(s.scheduler.planner.drafted_tokens); }},
+    {"llava_true_drafts_total", "Of these, tokens that were sampled: each has saved a step.",
+     [](const EngineStats& s) { return static_cast<double>(s.scheduler.planner.true_drafts); }},
     {kImageCache, kImageCacheHelp,
      [](const EngineStats& s) {
        const scheduling::PlannerCounters& planner = s.scheduler.planner;

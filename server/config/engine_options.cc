@@ -19,6 +19,14 @@ constexpr Option kEngineOptions[] = {
      {0, 4096 * kGiB}},
     {"prefix_cache", &Config::prefix_cache,
      "Whether the KV cache of prompts is kept for those that begin alike."},
+    {"draft_tokens",
+     &Config::draft_tokens,
+     "Tokens of an answer that one step may guess, on CPUs: those that followed where prompt or "
+     "answer read the same before. The answer is the same with and without; nothing is guessed "
+     "beside prompts, where guesses have not come true, and where a step would take too long. 0: "
+     "none.",
+     Unit::kCount,
+     {0, scheduling::kMaxDraftTokens}},
     {"max_batch_tokens",
      &Config::max_batch_tokens,
      "Tokens of one step: longer prompts are cut into chunks between which others go on. auto: "

@@ -215,10 +215,15 @@ void Engine::DecodeText(const scheduling::StepPlan& plan) {
     for (int i = 0; i < chunk.samples; ++i) {
       const auto sample = static_cast<std::size_t>(chunk.first_sample + i);
       const std::int32_t token = result_.tokens[sample].token;
-      if (scheduling::IsEndToken(request, token, sequence.outputs())) continue;
+      if (token == kNotSampled) break;
+      // Of a decode the later ones are tokens behind each other, else first tokens of choices.
+      const int output = chunk.decode ? sequence.outputs() + i : sequence.outputs();
+      const int choice = chunk.decode ? sequence.choice : sequence.choice + i;
+      if (scheduling::IsEndToken(request, token, output)) continue;
       auto& decoders = answers_.at(request.id).decoders;
-      decoded_[sample] = decoders[static_cast<std::size_t>(sequence.choice + i)]->Push(token);
+      decoded_[sample] = decoders[static_cast<std::size_t>(choice)]->Push(token);
       stopped_[sample] = decoded_[sample].stopped ? 1 : 0;
+      if (chunk.decode && decoded_[sample].stopped) break;
     }
   }
 }

@@ -15,7 +15,7 @@ struct StepReport {
   Digest version;
   int sequences = 0;    // chunks of the step
   int tokens = 0;       // rows of the flattened batch
-  int decodes = 0;      // of these: single tokens after the first
+  int decodes = 0;      // sequences that go on with their answer
   int images = 0;       // whose encoding ended
   Duration schedule{};  // Tick
   Duration encode{};    // 0 without images

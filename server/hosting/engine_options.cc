@@ -48,6 +48,8 @@ absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,
   scheduler.max_step_time = StepTime(config, device);
   scheduler.encoder_parts = model.encoder_parts;
   scheduler.prefix_cache = config.prefix_cache;
+  // A GPU's kernels may round a row otherwise when more rows are beside it.
+  if (device == "cpu") scheduler.draft_tokens = static_cast<int>(config.draft_tokens);
   RETURN_IF_ERROR(scheduling::Validate(scheduler));
   return options;
 }

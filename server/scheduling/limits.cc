@@ -40,6 +40,7 @@ absl::Status Validate(const SchedulerOptions& options) {
       CheckRange("max_context_tokens", options.max_context_tokens, 2, kMaxContextTokens));
   RETURN_IF_ERROR(CheckRange("max_step_time", options.max_step_time.count(), 0, kMaxWait));
   RETURN_IF_ERROR(CheckRange("encoder_parts", options.encoder_parts, 1, kMaxEncoderParts));
+  RETURN_IF_ERROR(CheckRange("draft_tokens", options.draft_tokens, 0, kMaxDraftTokens));
   RETURN_IF_ERROR(CheckRange("feature_cache_bytes", options.feature_cache_bytes, 0, kAnyInt64));
   RETURN_IF_ERROR(CheckRange("feature_bytes_per_token", options.feature_bytes_per_token, 0,
                              std::int64_t{1} << 32));

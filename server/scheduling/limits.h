@@ -32,6 +32,7 @@ inline constexpr int kMaxStreamTokens = 4096;      // buffered for a slow reader
 inline constexpr int kPriorities = 3;
 inline constexpr int kMaxUnfinishedImages = 3;  // half encoded; as many as there are priorities
 inline constexpr int kMaxEncoderParts = 1024;   // that a step can cut the vision tower into
+inline constexpr int kMaxDraftTokens = kKvBlockTokens - 1;  // of a sequence in one step
 
 static_assert(kMaxRunning <= kMaxBatchTokens, "all decodes fit into one step");
 static_assert(kMaxContextTokens / kKvBlockTokens <= kMaxBlocks, "one sequence fits into the pool");
@@ -49,6 +50,8 @@ struct SchedulerOptions {
   std::int64_t feature_cache_bytes = std::int64_t{256} << 20;
   std::int64_t feature_bytes_per_token = 0;  // hidden size x element size
   bool prefix_cache = true;
+  // Of a sequence in a step, at most (drafts.h). They stay in the block of the token before them.
+  int draft_tokens = 0;
 
   // A waiting request rises one priority class each time this passes: nobody with a low priority
   // waits behind a crowd for much longer than a person does.

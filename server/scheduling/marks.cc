@@ -45,6 +45,9 @@ constexpr const char* kNames[] = {
     "kVersionDrained",
     "kStoppedByText",
     "kLengthByContext",
+    "kDraftTrue",
+    "kDraftFalse",
+    "kDraftEnded",
 };
 static_assert(std::size(kNames) == static_cast<std::size_t>(Mark::kCount));
 

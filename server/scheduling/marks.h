@@ -48,6 +48,9 @@ enum class Mark : std::uint8_t {
   kVersionDrained,     // a version was removed after its last request
   kStoppedByText,      // a stop string
   kLengthByContext,    // the context was full before max_tokens
+  kDraftTrue,          // a drafted token was the one that was sampled
+  kDraftFalse,         // ... or was another one
+  kDraftEnded,         // an answer ended before the end of its draft
   kCount
 };
 

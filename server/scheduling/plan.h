@@ -60,8 +60,8 @@ struct BlockCopy {
 
 // Tokens [start, start + token_ids.size()) of one sequence. Token at position p has its keys and
 // values in slot p % kKvBlockTokens of block blocks[p / kKvBlockTokens]. Those of positions before
-// `start` are there already; those of this chunk are to be written. Several tokens are a chunk of a
-// prompt (causal among themselves), a single one is mostly a decode.
+// `start` are there already; those of this chunk are to be written. Several tokens (causal among
+// themselves) are a chunk of a prompt, or a decode with drafts; a single one is mostly a decode.
 struct Chunk {
   SequenceId sequence;
   int start = 0;
@@ -81,7 +81,7 @@ struct ImageRows {
 };
 
 // Sample one token from the hidden state of a row. Several samples may name the same row (the first
-// tokens of n choices); they follow each other.
+// tokens of n choices); they follow each other. So do those of a sequence with drafts, row by row.
 struct Sample {
   int row = 0;  // in the flattened batch
   SequenceId sequence;
@@ -92,6 +92,10 @@ struct Sample {
   // Randomness is a function of (seed, output_ids.size()) alone, so that neither the batch nor a
   // preemption changes an answer.
   std::uint64_t seed = 0;
+  // Unless it is kNotSampled: the token that the sample before this one, of the same sequence, has
+  // to have given, for this row was computed from it and it is the last of output_ids. If it gave
+  // another or none, this sample's token is kNotSampled.
+  std::int32_t draft = kNotSampled;
 };
 
 struct StepPlan {
@@ -110,7 +114,7 @@ struct StepPlan {
 };
 
 // One sampled token for each of StepPlan::samples, in their order. A sample that failed by itself
-// has any token, and stands among `failed`.
+// has any token, and stands among `failed`; but one behind a draft is then kNotSampled.
 struct StepResult {
   std::vector<SampledToken> tokens;
   std::vector<std::pair<int, absl::Status>> failed;  // by index of the sample; ends its request

@@ -17,19 +17,37 @@ void ReserveLongest(Sequence& sequence) {
   sequence.names.reserve(blocks);
 }
 
-// Samples the next token of the sequence, or the first ones of all choices; how many.
+// Samples the next token of the sequence from `row`, and those after its drafts from the rows
+// behind it; or the first tokens of all choices. How many.
 int AddSamples(const Sequence& sequence, int row, StepPlan* plan) {
   const RequestState& request = *sequence.request;
   const std::span<const std::int32_t> tokens = sequence.tokens;
   const auto prompt_tokens = static_cast<std::size_t>(sequence.prompt_tokens);
+  const auto outputs = static_cast<std::size_t>(sequence.outputs());
+  const auto add = [&](const Sequence& choice, std::size_t drafts, std::int32_t draft) {
+    plan->samples.emplace_back(row + static_cast<int>(drafts), choice.id, &request.spec->sampling,
+                               tokens.first(prompt_tokens),
+                               tokens.subspan(prompt_tokens, outputs + drafts), choice.seed, draft);
+  };
   const int choices = request.seats(sequence);
   for (int i = 0; i < choices; ++i) {
-    const Sequence& choice = i == 0 ? sequence : *request.choices[static_cast<std::size_t>(i)];
-    plan->samples.emplace_back(row, choice.id, &request.spec->sampling, tokens.first(prompt_tokens),
-                               tokens.subspan(prompt_tokens), choice.seed);
+    add(i == 0 ? sequence : *request.choices[static_cast<std::size_t>(i)], 0, kNotSampled);
   }
-  return choices;
+  for (std::size_t i = 1; i <= static_cast<std::size_t>(sequence.drafts); ++i) {
+    add(sequence, i, tokens[prompt_tokens + outputs + i - 1]);
+  }
+  return choices + sequence.drafts;
 }
+
+// Of the prompt, whose ids there need not be those of tokens.
+bool IsInImage(const Request& request, int position) {
+  return std::any_of(request.images.begin(), request.images.end(), [&](const ImageInput& image) {
+    return position >= image.offset && position < image.offset + image.count;
+  });
+}
+
+// A row that takes more of a step than this is not worth looking for a draft.
+constexpr double kDearestRow = 0.75;
 
 std::size_t GivenClass(const Sequence& sequence) {
   return static_cast<std::size_t>(sequence.request->spec->priority);
@@ -92,6 +110,7 @@ Sequence* Planner::WorseClassVictim(const Step& step, int its_class) const {
 }
 
 void Planner::PlanDecodes(Step& step) {
+  const DraftBudget drafts = BudgetOfDrafts(step);
   for (std::size_t i = 0; i < running_.size() && step.tokens_left > 0; ++i) {
     Sequence& sequence = *running_[i];
     if (sequence.request->paused || !sequence.is_decode()) continue;
@@ -99,9 +118,61 @@ void Planner::PlanDecodes(Step& step) {
     if (sequence.request->version != step.version) continue;
     const std::size_t copies = step.plan->copies.size();
     if (!kv_.Grow(sequence, &step.plan->copies) && !PreemptToGrow(step, sequence, &i)) return;
-    PlannedChunk& chunk = AddChunk(step, sequence, 1);
+    if (drafts.most > 0) AddDraft(drafts, sequence);
+    PlannedChunk& chunk = AddChunk(step, sequence, 1 + sequence.drafts);
     chunk.decode = true;
     chunk.copied = step.plan->copies.size() > copies;
+  }
+}
+
+// Nothing where there is anything else to compute: a prompt's rows come first.
+DraftBudget Planner::BudgetOfDrafts(const Step& step) const {
+  if (options_.draft_tokens == 0 || step.costs == nullptr || !waiting_.sequences().empty()) {
+    return {};
+  }
+  StepShape shape;
+  for (const Sequence* sequence : running_) {
+    if (sequence->request->paused) continue;
+    if (!sequence->is_decode()) return {};
+    if (sequence->request->version != step.version) continue;
+    ++shape.rows;
+    shape.keys += sequence->computed + 1;
+  }
+  if (shape.rows == 0) return {};
+  const double once = step.costs->Forward(shape);
+  if (once <= 0) return {};  // nothing was measured
+  DraftBudget budget;
+  budget.share = step.costs->Forward({2 * shape.rows, 2 * shape.keys}) / once - 1;
+  if (budget.share > kDearestRow) return {};
+  budget.most =
+      std::min(options_.draft_tokens, step.tokens_left / static_cast<int>(shape.rows) - 1);
+  const double step_time = Seconds(options_.max_step_time);
+  if (step_time > 0 && budget.most > 0) {
+    const double fit = (step_time / once - 1) / std::max(budget.share, 1e-9);
+    budget.most = static_cast<int>(std::clamp<double>(fit, 0, budget.most));
+  }
+  return budget;
+}
+
+// Within the block that its next token is written to, and within the answer.
+void Planner::AddDraft(const DraftBudget& budget, Sequence& sequence) const {
+  const RequestState& request = *sequence.request;
+  const Draft draft = LookUpDraft(sequence.tokens, options_.draft_tokens);
+  if (draft.count == 0 || IsInImage(*request.spec, draft.first)) return;
+  sequence.foreseen = sequence.tokens[static_cast<std::size_t>(draft.first)];
+  const int room =
+      std::min({budget.most, draft.count, sequence.writable_until - sequence.computed - 1,
+                request.max_outputs - sequence.outputs() - 1});
+  const int count = WorthwhileDrafts(sequence.draft_hits, budget.share, room);
+  const int outputs = sequence.outputs();
+  for (int i = 0; i < count; ++i) {
+    const std::int32_t token = sequence.tokens[static_cast<std::size_t>(draft.first + i)];
+    if (IsInImage(*request.spec, draft.first + i) ||
+        request.ends.Contain(*request.spec, token, outputs + i)) {
+      return;
+    }
+    sequence.tokens.push_back(token);
+    ++sequence.drafts;
   }
 }
 
@@ -242,8 +313,9 @@ PlannedChunk& Planner::AddChunk(Step& step, Sequence& sequence, int count) {
   plan.total_tokens += count;
   plan.total_keys += KeysOf(sequence.computed, count);
   const auto first_sample = static_cast<int>(plan.samples.size());
-  const bool last = count == sequence.remaining();
-  const int samples = last ? AddSamples(sequence, plan.total_tokens - 1, &plan) : 0;
+  const bool last = count == sequence.remaining() + sequence.drafts;
+  const int row = plan.total_tokens - 1 - sequence.drafts;
+  const int samples = last ? AddSamples(sequence, row, &plan) : 0;
   step.tokens_left -= count;
   sequence.in_step = true;
   return step.chunks->emplace_back(&sequence, count, first_sample, samples);

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "server/scheduling/costs/step_times.h"
+#include "server/scheduling/drafts.h"
 #include "server/scheduling/feature_cache.h"
 #include "server/scheduling/kv_blocks.h"
 #include "server/scheduling/limits.h"
@@ -24,7 +25,8 @@ struct PlannedChunk {
   Sequence* sequence = nullptr;
   int tokens = 0;  // 0: its picture is encoded, and there is no chunk of it in the plan
   int first_sample = 0;
-  int samples = 0;      // 0: the prompt goes on; n: the first tokens of n choices
+  // 0: the prompt goes on; n: the first tokens of n choices, or a token and n - 1 drafts after it.
+  int samples = 0;
   bool decode = false;  // its token comes after the first one
   bool copied = false;  // a block was copied for it
 };
@@ -36,6 +38,7 @@ struct StepBudget {
   int images = 0;
   StepTimes* times = nullptr;  // null: a step may take any time
   Duration time{};             // see StepClock
+  StepTimes* costs = nullptr;  // of drafts; null: no step has any
 };
 
 // What the planner counts, from its beginning.
@@ -45,6 +48,8 @@ struct PlannerCounters {
   std::uint64_t images_encoded = 0;        // of these, not in the feature cache
   std::uint64_t prompt_tokens = 0;         // of started requests
   std::uint64_t cached_prompt_tokens = 0;  // of these, from the prefix cache
+  std::uint64_t drafted_tokens = 0;        // that steps computed on trial
+  std::uint64_t true_drafts = 0;           // of these, sampled
 };
 
 // Engine thread only; points to sequences of the scheduler. Invariants:
@@ -70,6 +75,12 @@ class Planner {
     sequence.in_step = false;
     kv_.Commit(sequence);
     if (in_prompt) ReleasePassedPins(sequence);
+  }
+
+  // Of a decode with drafts, after its step.
+  void CountDrafts(int drafted, int came_true) {
+    counters_.drafted_tokens += static_cast<std::uint64_t>(drafted);
+    counters_.true_drafts += static_cast<std::uint64_t>(came_true);
   }
 
   // The pending choices of a computed prompt start to run on its blocks.
@@ -103,6 +114,8 @@ class Planner {
   };
 
   void PlanDecodes(Step& step);
+  DraftBudget BudgetOfDrafts(const Step& step) const;
+  void AddDraft(const DraftBudget& budget, Sequence& sequence) const;
   void PlanPrompts(Step& step);
   void PlanStarts(Step& step);
   void StartUrgent(Step& step);

@@ -43,7 +43,8 @@ Scheduler::Scheduler(const SchedulerOptions& options, Marks* marks)
       budget_{.tokens = options.max_batch_tokens,
               .images = options.max_images_per_step,
               .times = options.max_step_time > Duration(0) ? &step_times_ : nullptr,
-              .time = options.max_step_time} {
+              .time = options.max_step_time,
+              .costs = options.draft_tokens > 0 ? &step_times_ : nullptr} {
   LLAVA_CHECK(Validate(options).ok());
 }
 
@@ -75,6 +76,7 @@ void Scheduler::MarkCancelled(std::span<const Event> events) {
 }
 
 void Scheduler::OnStep(std::span<Event> events) {
+  for (const PlannedChunk& chunk : step_) chunk.sequence->DropDrafts();
   int results = 0;
   for (Event& event : events) {
     if (const auto* done = std::get_if<StepDone>(&event)) {
@@ -95,6 +97,10 @@ void Scheduler::CommitStep(const StepDone& done) {
   MeasureStep(done);
   for (std::size_t i = 0; i < step_.size(); ++i) {
     PrefetchAhead(step_, i);
+    if (step_[i].decode) {
+      CommitDecode(step_[i], done);
+      continue;
+    }
     planner_.Commit(*step_[i].sequence, step_[i].tokens);
     if (step_[i].samples > 0) CommitSamples(step_[i], done);
   }
@@ -103,10 +109,12 @@ void Scheduler::CommitStep(const StepDone& done) {
 
 void Scheduler::MeasureStep(const StepDone& done) {
   int decodes = 0;
+  int prompt_tokens = out_.plan.total_tokens;
   for (const PlannedChunk& chunk : step_) {
-    if (chunk.decode) ++decodes;
+    if (!chunk.decode) continue;
+    ++decodes;
+    prompt_tokens -= chunk.tokens;
   }
-  const int prompt_tokens = out_.plan.total_tokens - decodes;
   std::int64_t parts = 0;
   for (const EncodeImage& encode : out_.plan.encodes) parts += encode.slice.work();
   const double tiles = static_cast<double>(parts) / options_.encoder_parts;
@@ -139,6 +147,40 @@ void Scheduler::CommitSamples(const PlannedChunk& chunk, const StepDone& done) {
     CommitToken(choice, done, chunk.first_sample + i);
   }
   if (request.unfinished == 0 && !request.cancelled) EndRequest(request, absl::OkStatus());
+}
+
+// A token, and those after it as far as the drafts came true.
+void Scheduler::CommitDecode(const PlannedChunk& chunk, const StepDone& done) {
+  Sequence& sequence = *chunk.sequence;
+  RequestState& request = *sequence.request;
+  const auto token = [&](int i) {
+    return done.tokens[static_cast<std::size_t>(chunk.first_sample + i)].token;
+  };
+  Learn(sequence, token(0));
+  int committed = 0;
+  while (committed < chunk.samples && token(committed) != kNotSampled &&
+         sequence.state == SequenceState::kRunning) {
+    planner_.Commit(sequence, 1);
+    CommitToken(sequence, done, chunk.first_sample + committed++);
+  }
+  if (chunk.samples > 1) {
+    planner_.CountDrafts(chunk.samples - 1, committed - 1);
+    if (committed > 1) Hit(marks_, Mark::kDraftTrue);
+    if (committed < chunk.samples) {
+      const bool ended = sequence.state == SequenceState::kFinished;
+      Hit(marks_, ended ? Mark::kDraftEnded : Mark::kDraftFalse);
+    }
+  }
+  if (request.unfinished == 0 && !request.cancelled) EndRequest(request, absl::OkStatus());
+}
+
+// Whether what was looked up for the step came true.
+void Scheduler::Learn(Sequence& sequence, std::int32_t sampled) {
+  constexpr float kWeight = 0.125f;  // of the last step: what a list is like shows in some tokens
+  if (sequence.foreseen == kNotSampled) return;
+  const float hit = sequence.foreseen == sampled ? 1.0f : 0.0f;
+  sequence.draft_hits += (hit - sequence.draft_hits) * kWeight;
+  sequence.foreseen = kNotSampled;
 }
 
 void Scheduler::CommitToken(Sequence& sequence, const StepDone& done, int sample) {

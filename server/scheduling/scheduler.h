@@ -43,7 +43,7 @@ struct Resume {
   RequestId id;
 };
 struct StepDone {
-  std::span<const SampledToken> tokens;   // one for each sample of the plan
+  std::span<const SampledToken> tokens;   // one for each sample of the plan, or kNotSampled
   std::span<const std::uint8_t> stopped;  // the same length: 1 when the text ends with it
   Duration encode{};
   Duration forward{};
@@ -142,6 +142,8 @@ class Scheduler {
   void Apply(EndAll& end);
 
   void CommitStep(const StepDone& done);
+  void CommitDecode(const PlannedChunk& chunk, const StepDone& done);
+  static void Learn(Sequence& sequence, std::int32_t sampled);
   void CommitSamples(const PlannedChunk& chunk, const StepDone& done);
   void CommitToken(Sequence& sequence, const StepDone& done, int sample);
   void MeasureStep(const StepDone& done);

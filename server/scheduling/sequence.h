@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/sampled_token.h"
 #include "server/scheduling/fair_share.h"
 #include "server/scheduling/request.h"
 
@@ -36,12 +37,12 @@ struct Pin {
 };
 
 // One choice of a request. Engine thread only; owned by its RequestState.
-// Invariants: computed < tokens.size() unless finished; keys and values of [0, computed) are in
-// `blocks`; not running <=> blocks and pins are empty.
+// Invariants: computed < size() unless finished; keys and values of [0, computed) are in `blocks`;
+// not running <=> blocks and pins are empty; drafts only while a step with them runs.
 struct alignas(kCacheLine) Sequence {
   // What every step touches comes first, in two cache lines: a tick is as fast as memory.
   RequestState* request = nullptr;
-  std::vector<std::int32_t> tokens;  // prompt, then output
+  std::vector<std::int32_t> tokens;  // prompt, then output, then drafts
   int prompt_tokens = 0;
   int computed = 0;        // tokens whose keys and values exist
   int writable_until = 0;  // slots [computed, writable_until) are known to be this sequence's own
@@ -50,6 +51,7 @@ struct alignas(kCacheLine) Sequence {
   int rank_class = 0;  // effective priority class when it started; orders the running ones
   SequenceState state = SequenceState::kWaiting;
   bool in_step = false;  // part of the step being planned or run
+  int drafts = 0;        // tokens at the end that are only guessed
 
   std::vector<BlockId> blocks;  // block table
   SequenceId id;
@@ -58,8 +60,17 @@ struct alignas(kCacheLine) Sequence {
 
   std::vector<Pin> pins;
 
+  // How often the first token that was looked up came true lately, and the one that was looked up
+  // for the step that runs.
+  float draft_hits = 0.5f;
+  std::int32_t foreseen = kNotSampled;
+
   void SetState(SequenceState next);
-  int size() const { return static_cast<int>(tokens.size()); }
+  void DropDrafts() {
+    tokens.resize(tokens.size() - static_cast<std::size_t>(drafts));
+    drafts = 0;
+  }
+  int size() const { return static_cast<int>(tokens.size()) - drafts; }
   int remaining() const { return size() - computed; }
   int outputs() const { return size() - prompt_tokens; }
   bool is_decode() const { return remaining() == 1 && outputs() > 0; }

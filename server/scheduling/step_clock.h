@@ -65,7 +65,8 @@ struct Planner::Step {
         images_left(budget.images),
         plan(to_plan),
         chunks(to_chunks),
-        time(budget.times, budget.time, to_plan) {}
+        time(budget.times, budget.time, to_plan),
+        costs(budget.costs) {}
 
   TimePoint now;
   int version;
@@ -74,6 +75,7 @@ struct Planner::Step {
   StepPlan* plan;
   std::vector<PlannedChunk>* chunks;
   StepClock time;
+  StepTimes* costs;  // see StepBudget
 };
 
 }  // namespace llava::scheduling

@@ -134,6 +134,7 @@ void TorchExecutor::Version::UpdateProcessors(std::span<const scheduling::Sample
   const std::vector<int>& end_ids = model->llava().config().text.eos_token_ids;
   ProcessorsOfChoices before = std::exchange(processors, {});
   for (const scheduling::Sample& sample : samples) {
+    if (sample.draft != kNotSampled) continue;  // of the sequence of the sample before
     const auto kept = before.find(sample.sequence);
     processors.emplace(sample.sequence,
                        kept != before.end()
@@ -200,12 +201,16 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(const scheduling
                     {.params = sample.params,
                      .tokens = {sample.prompt_ids, sample.output_ids},
                      .processors = version.processors.at(sample.sequence),
-                     .seed = sample.seed}});
+                     .seed = sample.seed},
+                    sample.draft});
   }
   for (absl::StatusOr<SampledToken>& token : sampler_.Sample(rows)) {
     if (absl::IsInvalidArgument(token.status())) {
-      result.failed.emplace_back(static_cast<int>(result.tokens.size()), token.status());
-      token = SampledToken{};
+      const auto sample = result.tokens.size();
+      const bool is_draft =
+          plan.samples[sample].draft != kNotSampled;  // then the next step says it
+      if (!is_draft) result.failed.emplace_back(static_cast<int>(sample), token.status());
+      token = is_draft ? NotSampled() : SampledToken{};
     }
     RETURN_IF_ERROR(token.status());
     result.tokens.push_back(*std::move(token));

@@ -193,6 +193,35 @@ TEST_F(EngineGoldenTest, AfterPreemptionNothingChanges) {
   EXPECT_GT(engine_->stats().scheduler.planner.preemptions, 0u);
 }
 
+// Answers that repeat themselves, for two tokens are far likelier than all others: greedy, drawn,
+// with penalties that depend on what was said before, with log probabilities.
+TEST_F(EngineGoldenTest, DraftsChangeNothingAndSaveSteps) {
+  std::vector<std::vector<std::int64_t>> answers[2];
+  std::uint64_t steps[2] = {0, 0};
+  for (const int drafts : {0, 15}) {
+    scheduling::SchedulerOptions options = Roomy();
+    options.draft_tokens = drafts;
+    for (std::size_t i = 0; i < GoldenCases().size(); ++i) {
+      Start(options);
+      scheduling::Request request = RequestOf(GoldenCases()[i]);
+      request.sampling.max_tokens = 60;
+      request.sampling.ignore_eos = true;
+      request.sampling.logit_bias = {{7, 12.0f}, {8, 12.5f}};
+      request.sampling.temperature = i % 2 == 0 ? 0 : 0.7;
+      request.sampling.seed = i;
+      if (i % 3 == 0) request.sampling.frequency_penalty = 0.05;
+      request.sampling.top_logprobs = 2;
+      answers[drafts > 0].push_back(Ask({std::move(request)})[0].tokens);
+      const EngineStats stats = engine_->stats();
+      steps[drafts > 0] += stats.steps;
+      EXPECT_EQ(stats.scheduler.planner.true_drafts > 0, drafts > 0) << GoldenCases()[i].name;
+      engine_->Stop();
+    }
+  }
+  EXPECT_EQ(answers[0], answers[1]);
+  EXPECT_LT(10 * steps[1], 9 * steps[0]);
+}
+
 TEST_F(EngineGoldenTest, ASeededAnswerDoesNotDependOnTheCompany) {
   const auto seeded = [](std::size_t i) {
     scheduling::Request request = RequestOf(GoldenCases()[i]);

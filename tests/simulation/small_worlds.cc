@@ -100,6 +100,7 @@ class SmallWorld {
     options.scheduler.max_batch_tokens = 20;
     options.scheduler.max_running = 4;
     options.scheduler.max_context_tokens = kContext;
+    options.scheduler.draft_tokens = 3;
     options.stream_tokens = 2;
     if (all.Pick(2) == 1) options.scheduler.max_step_time = kStepTime;
     auto executor = std::make_unique<testing::FakeExecutor>(kBlocks, &clock_, kCosts);

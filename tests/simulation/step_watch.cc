@@ -31,8 +31,8 @@ Duration StepWatch::BoundOf(const scheduling::Scheduler& scheduler) const {
   }
   for (const scheduling::PlannedChunk& chunk : scheduler.step()) {
     if (!chunk.decode) continue;
-    decodes.rows += 1;
-    decodes.keys += chunk.sequence->computed + 1;
+    decodes.rows += chunk.tokens;
+    decodes.keys += scheduling::KeysOf(chunk.sequence->computed, chunk.tokens);
   }
   constexpr int kLeast = scheduling::StepClock::kLeastTokens;
   const Duration of_decodes =

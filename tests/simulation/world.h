@@ -28,7 +28,7 @@ namespace llava::simulation {
 struct WorldPlan {
   bool images, cancels, deadlines, tenants, stalls, shortage, errors, out_of_memory, choices;
   bool priorities, versions, shared_prompts, sampling, tiny_device, stutters, domains;
-  bool step_time, tiles;
+  bool step_time, tiles, drafts;
   int max_live = 0;     // admission bound
   double arrivals = 0;  // a tick, on average
   int max_prompt = 0;

@@ -16,7 +16,7 @@ WorldPlan WorldPlan::Draw(Rng& rng) {
        {&plan.images, &plan.cancels, &plan.deadlines, &plan.tenants, &plan.stalls, &plan.shortage,
         &plan.errors, &plan.out_of_memory, &plan.choices, &plan.priorities, &plan.versions,
         &plan.shared_prompts, &plan.sampling, &plan.tiny_device, &plan.stutters, &plan.domains,
-        &plan.step_time, &plan.tiles}) {
+        &plan.step_time, &plan.tiles, &plan.drafts}) {
     *trouble = rng.Chance(0.5);
   }
   plan.max_live = Pick(rng, 2, 24);
@@ -34,6 +34,7 @@ WorldPlan WorldPlan::Draw(Rng& rng) {
   options.feature_bytes_per_token = 2;
   options.feature_cache_bytes = Pick(rng, 40, plan.shortage ? 100 : 1000);
   options.prefix_cache = rng.Chance(0.8);
+  if (plan.drafts) options.draft_tokens = Pick(rng, 1, scheduling::kMaxDraftTokens);
   options.aging = std::chrono::milliseconds(Pick(rng, 20, 2000));
   options.patience = std::chrono::milliseconds(Pick(rng, 50, 5000));
   options.fair_share_slack = Pick(rng, 1, 400);
@@ -54,7 +55,8 @@ std::string WorldPlan::ToString() const {
       {versions, "versions"},   {shared_prompts, "shared_prompts"},
       {sampling, "sampling"},   {tiny_device, "tiny_device"},
       {stutters, "stutters"},   {domains, "domains"},
-      {step_time, "step_time"}, {tiles, "tiles"}};
+      {step_time, "step_time"}, {tiles, "tiles"},
+      {drafts, "drafts"}};
   for (const auto& [on, name] : all) {
     if (on) absl::StrAppend(&troubles, " ", name);
   }

@@ -34,7 +34,9 @@ constexpr std::int32_t kFirstWord = 300;
 class WordExecutor final : public engine::Executor {
  public:
   WordExecutor(int num_blocks, Duration step_time, std::vector<std::int32_t> answer)
-      : fake_(num_blocks), step_time_(step_time), answer_(std::move(answer)) {}
+      : fake_(num_blocks, nullptr, {}, kFirstWord),
+        step_time_(step_time),
+        answer_(std::move(answer)) {}
 
   absl::Status AddVersion(std::shared_ptr<const engine::LoadedModel> model) override {
     return fake_.AddVersion(std::move(model));
@@ -50,14 +52,16 @@ class WordExecutor final : public engine::Executor {
     Spend(step_time_);
     auto result = fake_.Forward(plan);
     if (!result.ok()) return result;
-    for (SampledToken& token : result->tokens) {
-      token.token += kFirstWord;
-      for (TokenLogprob& top : token.top) top.token += kFirstWord;
-    }
     for (std::size_t i = 0; i < plan.samples.size(); ++i) {
-      const std::size_t said = plan.samples[i].output_ids.size();
-      if (said < answer_.size()) result->tokens[i].token = answer_[said];
-      if (plan.samples[i].params->constraint != nullptr) Constrain(plan.samples[i], i, *result);
+      const scheduling::Sample& sample = plan.samples[i];
+      std::int32_t& token = result->tokens[i].token;
+      if (sample.draft != kNotSampled && result->tokens[i - 1].token != sample.draft) {
+        token = kNotSampled;
+      }
+      if (token == kNotSampled) continue;
+      const std::size_t said = sample.output_ids.size();
+      if (said < answer_.size()) token = answer_[said];
+      if (sample.params->constraint != nullptr) Constrain(sample, i, *result);
     }
     return result;
   }

@@ -41,9 +41,14 @@ std::uint64_t SlotValue(std::uint64_t before, std::uint64_t input, int position)
   return Mix(before * 3 + input + static_cast<std::uint64_t>(position));
 }
 
-std::int32_t TokenFrom(std::uint64_t folded, double temperature, std::uint64_t seed) {
+// What follows the token at `position`.
+std::int32_t TokenFrom(std::uint64_t folded, double temperature, std::uint64_t seed,
+                       std::span<const std::int32_t> prompt, int position) {
   const std::uint64_t bits = Mix(folded ^ (temperature > 0 ? seed : 0));
-  return static_cast<std::int32_t>(bits % kFakeVocabulary);
+  if (!prompt.empty() && prompt.front() % 3 == 1 && bits % 4 != 0) {
+    return position % kRepeatedTokens;
+  }
+  return static_cast<std::int32_t>(bits / 4 % kFakeVocabulary);
 }
 
 }  // namespace
@@ -68,7 +73,8 @@ std::vector<std::int32_t> FakeAnswer(const scheduling::Request& request, int cho
   }
   std::vector<std::int32_t> answer;
   while (static_cast<int>(answer.size()) < tokens) {
-    answer.push_back(TokenFrom(folded, request.sampling.temperature, seed));
+    answer.push_back(
+        TokenFrom(folded, request.sampling.temperature, seed, request.prompt_ids, position - 1));
     feed(TokenInput(adapted, answer.back()));
   }
   return answer;
@@ -87,8 +93,12 @@ Duration FakeCosts::OfForward(const scheduling::StepPlan& plan) const {
   return step + token * plan.total_tokens + key * plan.total_keys;
 }
 
-FakeExecutor::FakeExecutor(int num_blocks, ManualClock* clock, FakeCosts costs)
-    : clock_(clock), costs_(costs), slots_(static_cast<std::size_t>(num_blocks) * kKvBlockTokens) {}
+FakeExecutor::FakeExecutor(int num_blocks, ManualClock* clock, FakeCosts costs,
+                           std::int32_t first_token)
+    : clock_(clock),
+      costs_(costs),
+      first_token_(first_token),
+      slots_(static_cast<std::size_t>(num_blocks) * kKvBlockTokens) {}
 
 absl::Status FakeExecutor::AddVersion(std::shared_ptr<const engine::LoadedModel> model) {
   LLAVA_CHECK(versions_.insert(model->version()).second);
@@ -163,20 +173,28 @@ absl::StatusOr<scheduling::StepResult> FakeExecutor::Forward(const scheduling::S
   auto chunk = plan.chunks.begin();
   for (const scheduling::Sample& sample : plan.samples) {
     while (sample.row >= chunk->first_token + static_cast<int>(chunk->token_ids.size())) ++chunk;
-    std::uint64_t folded = 0;
-    const int last = chunk->start + sample.row - chunk->first_token;
-    for (int p = 0; p <= last; ++p) folded = folded * kFold + Slot(chunk->blocks, p);
-    SampledToken token;
-    token.token = TokenFrom(folded, sample.params->temperature, sample.seed);
-    token.logprob = -static_cast<float>(token.token) / 8;
-    for (int i = 0; i < sample.params->top_logprobs; ++i) {
-      token.top.push_back(
-          {(token.token + i) % kFakeVocabulary, token.logprob - static_cast<float>(i)});
-    }
-    result.tokens.push_back(std::move(token));
+    const bool is_wanted =
+        sample.draft == kNotSampled || result.tokens.back().token == sample.draft;
+    result.tokens.push_back(is_wanted ? SampleAt(*chunk, sample) : NotSampled());
   }
   if (after_forward) after_forward(plan, &result);
   return result;
+}
+
+SampledToken FakeExecutor::SampleAt(const scheduling::Chunk& chunk,
+                                    const scheduling::Sample& sample) {
+  std::uint64_t folded = 0;
+  const int last = chunk.start + sample.row - chunk.first_token;
+  for (int p = 0; p <= last; ++p) folded = folded * kFold + Slot(chunk.blocks, p);
+  SampledToken token;
+  token.token = TokenFrom(folded, sample.params->temperature, sample.seed, sample.prompt_ids, last);
+  token.logprob = -static_cast<float>(token.token) / 8;
+  for (int i = 0; i < sample.params->top_logprobs; ++i) {
+    token.top.push_back({first_token_ + (token.token + i) % kFakeVocabulary,
+                         token.logprob - static_cast<float>(i)});
+  }
+  token.token += first_token_;
+  return token;
 }
 
 std::uint64_t& FakeExecutor::Slot(std::span<const scheduling::BlockId> blocks, int position) {

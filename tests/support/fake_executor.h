@@ -21,6 +21,9 @@
 namespace llava::testing {
 
 inline constexpr int kFakeVocabulary = 97;
+// Of a prompt that begins with an id of remainder 1 by 3, three of four tokens only count
+// positions, so that text repeats and can be foreseen; the fourth depends on all slots as ever.
+inline constexpr int kRepeatedTokens = 5;
 
 class FakeModel final : public engine::LoadedModel {
  public:
@@ -60,7 +63,9 @@ struct FakeCosts {
 class FakeExecutor final : public engine::Executor {
  public:
   // `clock` may be null; otherwise steps take FakeCosts of its time.
-  explicit FakeExecutor(int num_blocks, ManualClock* clock = nullptr, FakeCosts costs = {});
+  // `first_token`: added to every token.
+  explicit FakeExecutor(int num_blocks, ManualClock* clock = nullptr, FakeCosts costs = {},
+                        std::int32_t first_token = 0);
 
   // Called before each step; an error makes it fail, and scrambles what it would have written.
   std::function<absl::Status(const scheduling::StepPlan&)> before_forward;
@@ -96,10 +101,12 @@ class FakeExecutor final : public engine::Executor {
   void RunChunk(const scheduling::StepPlan& plan, const scheduling::Chunk& chunk);
   std::uint64_t InputAt(const scheduling::StepPlan& plan, const scheduling::Chunk& chunk, int i);
   void Scramble(const scheduling::StepPlan& plan);
+  SampledToken SampleAt(const scheduling::Chunk& chunk, const scheduling::Sample& sample);
   void Spend(Duration time);
 
   ManualClock* const clock_;
   const FakeCosts costs_;
+  const std::int32_t first_token_;
   std::vector<std::uint64_t> slots_;  // [blocks, 16]
   std::set<Digest> versions_;
   std::unordered_map<scheduling::FeatureId, Feature> features_;

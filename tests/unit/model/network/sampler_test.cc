@@ -272,6 +272,39 @@ TEST(BatchSamplerTest, ABatchGivesWhatItsRowsGiveAlone) {
   at::set_num_threads(threads);
 }
 
+// A row behind a draft is sampled when the row before gave what was drafted, with the processors as
+// they would be after that token.
+TEST(BatchSamplerTest, RowsBehindDraftsAreSampledWhileTheDraftsAreTrue) {
+  Rng rng(5);
+  const std::vector<float> row = RandomRow(rng, 200);
+  SamplingParams params;
+  params.temperature = 0;
+  params.frequency_penalty = 2;  // each token once, as long as their logits are near
+  const std::vector<std::int32_t> end = {2};
+  std::vector<std::int32_t> said;  // one token after the other
+  for (int i = 0; i < 4; ++i) said.push_back(Sample(row, params, 0, {}, said).token);
+  BatchSampler sampler;
+  for (std::size_t wrong = 1; wrong <= 4; ++wrong) {
+    const LogitsProcessors processors = MakeLogitsProcessors(params, end);
+    std::vector<std::int32_t> drafted = said;
+    if (wrong < 4) drafted[wrong - 1] = 199 - said[wrong - 1];
+    std::vector<SampleRow> rows;
+    for (std::size_t i = 0; i < 4; ++i) {
+      rows.push_back({row,
+                      {.params = &params,
+                       .tokens = {{}, std::span(drafted).first(i)},
+                       .processors = processors,
+                       .seed = 0},
+                      i == 0 ? kNotSampled : drafted[i - 1]});
+    }
+    const auto tokens = sampler.Sample(rows);
+    for (std::size_t i = 0; i < 4; ++i) {
+      ASSERT_TRUE(tokens[i].ok());
+      EXPECT_EQ(tokens[i]->token, i < wrong ? said[i] : kNotSampled) << wrong << " " << i;
+    }
+  }
+}
+
 TEST(BatchSamplerTest, ARowThatFailsIsThatRowsTrouble) {
   const SamplingParams params;
   const std::vector<float> good = {1.0f, 2.0f}, bad = {1.0f, NAN};

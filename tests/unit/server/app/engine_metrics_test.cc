@@ -37,6 +37,8 @@ class EngineMetricsTest : public ::testing::Test {
     planner.preemptions = 4u * static_cast<unsigned>(factor);
     planner.prompt_tokens = 500u * static_cast<unsigned>(factor);
     planner.cached_prompt_tokens = 60u * static_cast<unsigned>(factor);
+    planner.drafted_tokens = 8u * static_cast<unsigned>(factor);
+    planner.true_drafts = 3u * static_cast<unsigned>(factor);
     planner.images_needed = 9u * static_cast<unsigned>(factor);
     planner.images_encoded = 2u * static_cast<unsigned>(factor);
     stats.scheduler.unfinished_images = factor;
@@ -71,6 +73,8 @@ TEST_F(EngineMetricsTest, TheSumOverAllEngines) {
   Expect("llava_preemptions_total", "12");
   Expect("llava_prefix_cache_queried_tokens_total", "1500");
   Expect("llava_prefix_cache_hit_tokens_total", "180");
+  Expect("llava_drafted_tokens_total", "24");
+  Expect("llava_true_drafts_total", "9");
   Expect("llava_image_cache_requests_total{result=\"hit\"}", "21");
   Expect("llava_image_cache_requests_total{result=\"miss\"}", "6");
 }

@@ -64,6 +64,10 @@ class SchedulerHarness {
     if (last.plan.has_work()) {
       tokens.assign(last.plan.samples.size(), SampledToken{token, 0, {}});
       stopped.assign(tokens.size(), 0);
+      for (std::size_t i = 0; i < tokens.size(); ++i) {
+        const std::int32_t draft = last.plan.samples[i].draft;
+        if (draft != kNotSampled && tokens[i - 1].token != draft) tokens[i].token = kNotSampled;
+      }
       events.emplace_back(StepDone{tokens, stopped, encode_time, forward_time});
     }
     return RawTick();

@@ -1,0 +1,127 @@
+#include "server/scheduling/drafts.h"
+
+#include <gtest/gtest.h>
+
+#include <utility>
+#include <vector>
+
+#include "tests/unit/server/scheduling/scheduler_harness.h"
+
+namespace llava::scheduling {
+namespace {
+
+std::pair<int, int> LookUp(const std::vector<std::int32_t>& tokens, int most) {
+  const Draft draft = LookUpDraft(tokens, most);
+  return {draft.first, draft.count};
+}
+
+constexpr std::pair<int, int> kNone = {0, 0};
+
+TEST(LookUpDraft, GivesWhatFollowedTheSameTwoTokens) {
+  EXPECT_EQ(LookUp({1, 2, 3, 4, 1, 2}, 8), std::pair(2, 4));
+  EXPECT_EQ(LookUp({1, 2, 3, 4, 1, 2}, 1), std::pair(2, 1));
+  EXPECT_EQ(LookUp({7, 7, 7}, 8), std::pair(2, 1));
+}
+
+TEST(LookUpDraft, PrefersThePlaceThatIsAlikeForLonger) {
+  EXPECT_EQ(LookUp({5, 1, 2, 30, 6, 1, 2, 40, 5, 1, 2}, 1), std::pair(3, 1));
+}
+
+TEST(LookUpDraft, OfEqualPlacesTheLatest) {
+  EXPECT_EQ(LookUp({1, 2, 30, 1, 2, 40, 1, 2}, 1), std::pair(5, 1));
+}
+
+TEST(LookUpDraft, OneTokenAloneIsNoSign) {
+  EXPECT_EQ(LookUp({2, 3, 1, 2}, 8), kNone);
+  EXPECT_EQ(LookUp({2, 2}, 8), kNone);
+  EXPECT_EQ(LookUp({2}, 8), kNone);
+  EXPECT_EQ(LookUp({1, 2, 3, 4}, 8), kNone);
+}
+
+TEST(WorthwhileDrafts, AsManyAsAreLikelierThanTheyCost) {
+  EXPECT_EQ(WorthwhileDrafts(0.5, 0.1, 8), 3);  // 0.5, 0.25, 0.125
+  EXPECT_EQ(WorthwhileDrafts(0.5, 0.5, 8), 0);
+  EXPECT_EQ(WorthwhileDrafts(1, 0.5, 8), 8);
+  EXPECT_EQ(WorthwhileDrafts(0, 0, 8), 0);
+  EXPECT_EQ(WorthwhileDrafts(0.9, 0.1, 0), 0);
+}
+
+SchedulerOptions WithDrafts(int most) {
+  SchedulerOptions options = SmallOptions();
+  options.draft_tokens = most;
+  return options;
+}
+
+// An answer of one token again and again, in so many ticks.
+int TicksOfAnAnswer(SchedulerHarness& h, int tokens) {
+  const RequestId id = h.Arrives(h.MakeRequest(4, tokens));
+  int ticks = 0;
+  while (!h.ended.contains(id) && ticks < 1000) {
+    h.Tick();
+    ++ticks;
+  }
+  EXPECT_TRUE(h.ended[id].ok()) << h.ended[id];
+  EXPECT_EQ(h.got[id], tokens);
+  EXPECT_EQ(h.usage[id].generated_tokens, tokens);
+  return ticks;
+}
+
+TEST(Drafts, ThatComeTrueSaveSteps) {
+  SchedulerHarness without, with(WithDrafts(8));
+  const int ticks = TicksOfAnAnswer(without, 60);
+  EXPECT_LT(TicksOfAnAnswer(with, 60), ticks / 2);
+  const PlannerCounters& counters = with.scheduler.planner().counters();
+  EXPECT_GT(counters.true_drafts, 30u);
+  EXPECT_GE(counters.drafted_tokens, counters.true_drafts);
+  EXPECT_EQ(without.scheduler.planner().counters().drafted_tokens, 0u);
+}
+
+TEST(Drafts, ThatAreFalseChangeNothing) {
+  SchedulerHarness h(WithDrafts(8));
+  const RequestId id = h.Arrives(h.MakeRequest(4, 200));
+  // The same two tokens are followed by another one each time.
+  for (int i = 0; !h.ended.contains(id) && i < 1000; ++i) {
+    const int place = h.got[id] % 3;
+    h.Tick(place < 2 ? 500 + place : 1000 + h.got[id]);
+  }
+  EXPECT_TRUE(h.ended[id].ok()) << h.ended[id];
+  EXPECT_EQ(h.got[id], 200);
+  EXPECT_GT(h.marks.count(Mark::kDraftFalse), 0u);
+}
+
+TEST(Drafts, EndWithTheAnswer) {
+  SchedulerHarness h(WithDrafts(8));
+  for (const int tokens : {1, 2, 3, 4, 5, 17, 33}) TicksOfAnAnswer(h, tokens);
+}
+
+TEST(Drafts, HoldNobodyUp) {
+  SchedulerHarness h(WithDrafts(15));
+  const RequestId reader = h.Arrives(h.MakeRequest(4, 400));
+  while (h.marks.count(Mark::kDraftTrue) < 5) h.Tick();
+  // A prompt of several steps: meanwhile the reader has single tokens.
+  const RequestId later = h.Arrives(h.MakeRequest(300, 4, 700));
+  h.Tick();
+  int steps = 0;
+  for (; h.got[later] == 0; ++steps) {
+    EXPECT_EQ(h.Scheduled(reader), 1);
+    h.Tick();
+  }
+  EXPECT_GT(steps, 2);
+  h.Finish();
+  EXPECT_EQ(h.got[reader], 400);
+}
+
+TEST(Drafts, AreDroppedWithAFailedStep) {
+  SchedulerHarness h(WithDrafts(8));
+  const RequestId id = h.Arrives(h.MakeRequest(4, 100));
+  while (h.Scheduled(id) < 4 && h.got[id] < 90) h.Tick();
+  ASSERT_GE(h.Scheduled(id), 4);
+  const int before = h.got[id];
+  h.FailTick(absl::ResourceExhaustedError("no memory"));
+  EXPECT_EQ(h.got[id], before);
+  h.Finish();
+  EXPECT_EQ(h.got[id], 100);
+}
+
+}  // namespace
+}  // namespace llava::scheduling
