@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "server/registry/probes.h"
 #include "server/registry/processor.h"
-#include "server/scheduling/adapter.h"
+#include "server/scheduling/request.h"
 
 namespace llava::registry {
 

@@ -15,7 +15,6 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "server/engine/engine.h"
-#include "server/scheduling/adapter.h"
 #include "server/scheduling/request.h"
 
 namespace llava::registry {

@@ -14,7 +14,7 @@
 #include "server/engine/engine.h"
 #include "server/registry/canary.h"
 #include "server/registry/processor.h"
-#include "server/scheduling/adapter.h"
+#include "server/scheduling/request.h"
 
 namespace llava::registry {
 

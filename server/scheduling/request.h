@@ -13,7 +13,6 @@
 #include "base/digest.h"
 #include "base/sampling_params.h"
 #include "base/strong_id.h"
-#include "server/scheduling/adapter.h"
 
 namespace llava::scheduling {
 
@@ -36,6 +35,15 @@ struct ImageInput {
   int picture_height = 0;         // pixels before preprocessing
   int picture_width = 0;          // pixels before preprocessing
   std::vector<float> pixels_CHW;  // [tiles, 3, height, width], normalised
+};
+
+// A low-rank adapter of a model, as far as scheduling knows it: a name for caches. Executors know
+// the concrete type of their loader. Immutable and shared: by who loaded it, and by each request
+// that is computed with it, so that it is gone only when the last of them has ended.
+class Adapter {
+ public:
+  virtual ~Adapter() = default;
+  virtual const Digest& digest() const = 0;  // of all that it computes
 };
 
 // Moves to the engine once. Afterwards only the engine thread touches it.

@@ -10,7 +10,7 @@
 #include "base/check.h"
 #include "base/digest.h"
 #include "model/adapter/adapter.h"
-#include "server/scheduling/adapter.h"
+#include "server/scheduling/request.h"
 
 namespace llava::engine {
 
