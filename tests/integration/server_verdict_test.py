@@ -2,6 +2,7 @@
 back, and says which."""
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -74,6 +75,21 @@ class ServerVerdictTest(unittest.TestCase):
             daemon.models.Rollback(models_pb.RollbackRequest(reason="odd answers"))
             said = process.communicate(timeout=200)[0]
         self.assertEqual((process.returncode, said.splitlines()[-1]), (3, "rolled back: by boss: odd answers"))
+
+    def test_what_the_daemon_could_not_note_is_noted(self):
+        """The daemon watches a copy: its note is not where the versions were published, as if it might not write there."""
+        daemon = self.start("canary_time: 1h\n")
+        self.assertEqual(self.ask(self.first)[0], 0)
+        folder, version = self.published.publish(rolled(1))
+        daemon.wait_state(version, "canary")
+        elsewhere = self.folder / "elsewhere"
+        shutil.copytree(self.published.root, elsewhere, symlinks=True)
+        daemon.models.Rollback(models_pb.RollbackRequest(reason="odd answers"))
+        note = elsewhere / ".rolled-back" / version
+        self.assertFalse(note.exists())
+        code, said = self.ask(elsewhere / Path(folder).name, "--wait", "2")
+        self.assertEqual((code, said.splitlines()[-1]), (3, "rolled back: by boss: odd answers"))
+        self.assertEqual(note.read_text(), "by boss: odd answers")
 
     def test_what_the_daemon_cannot_load_is_no_verdict_on_the_version(self):
         self.start("canary_time: 1s\n")

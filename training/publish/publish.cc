@@ -105,9 +105,11 @@ absl::Status PointLatest(const std::string& root, const std::string& name, FileL
   return files.SyncFolder(root);
 }
 
+}  // namespace
+
 // As servers note what they have rolled back (server/registry/published.h).
-absl::Status NoteRejection(const std::string& root, const std::string& version,
-                           const std::string& why, FileLayer& files) {
+absl::Status NoteRollback(const std::string& root, const std::string& version,
+                          const std::string& why, FileLayer& files) {
   const std::string folder = root + kRolledBack;
   RETURN_IF_ERROR(files.MakeFolder(folder));
   const std::string note = absl::StrCat(folder, "/", version);
@@ -115,8 +117,6 @@ absl::Status NoteRejection(const std::string& root, const std::string& version,
   RETURN_IF_ERROR(files.SyncFile(note));
   return files.SyncFolder(folder);
 }
-
-}  // namespace
 
 absl::StatusOr<std::vector<PublishedVersion>> ListVersions(const std::string& root) {
   std::error_code error;
@@ -202,7 +202,7 @@ absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifes
         absl::StrFormat("%s/v%06d-%s", root, number + 1, version.substr(0, kNameDigits));
     RETURN_IF_ERROR(before_visible(published));
   }
-  if (!rejected.empty()) RETURN_IF_ERROR(NoteRejection(root, version, rejected, files));
+  if (!rejected.empty()) RETURN_IF_ERROR(NoteRollback(root, version, rejected, files));
   if (is_new) {
     RETURN_IF_ERROR(files.RemoveAll(published.dir));  // incomplete: ListVersions passed over it
     RETURN_IF_ERROR(files.Rename(staging, published.dir));

@@ -49,6 +49,10 @@ absl::StatusOr<PublishedVersion> LatestVersion(const std::string& root);
 // Why a server or a gate has taken `version` back; nothing when none has.
 std::optional<std::string> RollbackNote(const std::string& root, const std::string& version);
 
+// Makes that note: no server takes `version` by itself any more, and it is nobody's base.
+absl::Status NoteRollback(const std::string& root, const std::string& version,
+                          const std::string& why, FileLayer& files);
+
 // What servers answer with: the latest, or when that was taken back, the newest version before it
 // that was not. NOT_FOUND: there is none.
 absl::StatusOr<PublishedVersion> LiveVersion(const std::string& root);

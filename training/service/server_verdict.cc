@@ -23,6 +23,7 @@
 #include "llava/v1/models.grpc.pb.h"
 #include "model/checkpoint/manifest.h"
 #include "training/endpoint/endpoint_options.h"
+#include "training/publish/file_layer.h"
 #include "training/publish/publish.h"
 
 namespace llava::training {
@@ -139,7 +140,11 @@ class Question {
 
   // There is no more time.
   absl::StatusOr<ServerVerdict> AtTheEnd() const {
-    if (taken_back_) return *taken_back_;
+    if (taken_back_) {
+      RealFiles files;
+      RETURN_IF_ERROR(NoteRollback(root_, version_, taken_back_->reason, files));
+      return *taken_back_;
+    }
     return absl::DeadlineExceededError(
         absl::StrCat("no verdict within ",
                      absl::FormatDuration(absl::Seconds(daemon_.wait_seconds)), ": ", how_far_));

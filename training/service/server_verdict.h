@@ -26,7 +26,9 @@ struct ServerVerdict {
 // Asks the daemon again and again what it says of the version in the folder `dir`, until it is or
 // was live, or was rolled back. A daemon that is down or restarts is asked on. One that finds a
 // canary too slow tries it again by itself: only with its note beside the versions
-// (training/publish/publish.h), or at the end of the wait, is a version rolled back for good.
+// (training/publish/publish.h), or at the end of the wait, is a version rolled back for good. Then
+// the note is made here: the daemon may not be able to write there, and without it the next night
+// would begin with that version.
 //
 // DEADLINE_EXCEEDED: the wait is over, and says how far it has come. FAILED_PRECONDITION: the
 // daemon could not load the version, and why. UNAUTHENTICATED and PERMISSION_DENIED are the
