@@ -3,12 +3,14 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/tensor.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <utility>
@@ -20,7 +22,7 @@ namespace llava::training {
 namespace {
 
 constexpr std::int64_t kFirstBucketElements = std::int64_t{1} << 18;  // 1 MiB: sent early
-constexpr std::int64_t kBucketElements = std::int64_t{25} << 18;      // 25 MiB of fp32
+constexpr std::size_t kOnTheirWay = 4;  // buckets; more would only take memory
 
 // The heaviest parameter first, each to the rank that has least.
 std::vector<int> DealOwners(const std::vector<model::NamedTensor>& parameters, int ranks) {
@@ -51,11 +53,13 @@ class GradientSync::Hook final : public torch::autograd::PostAccumulateGradHook 
   const std::size_t parameter_;
 };
 
-GradientSync::GradientSync(Ranks& ranks, std::vector<model::NamedTensor> parameters, bool sharded)
+GradientSync::GradientSync(Ranks& ranks, std::vector<model::NamedTensor> parameters, bool sharded,
+                           std::int64_t bucket_elements)
     : ranks_(ranks),
       parameters_(std::move(parameters)),
       sharded_(sharded && ranks.size() > 1),
       owners_(DealOwners(parameters_, ranks.size())),
+      bucket_elements_(bucket_elements),
       kept_(parameters_.size()) {
   if (ranks.size() == 1) return;
   MakeBuckets();
@@ -85,7 +89,8 @@ void GradientSync::MakeBuckets() {
     bucket.owner = sharded_ ? owners_[i] : -1;
     bucket.members.push_back(i);
     bucket.elements += parameters_[i].tensor.numel();
-    if (bucket.elements >= (buckets_.empty() ? kFirstBucketElements : kBucketElements)) {
+    if (bucket.elements >=
+        (buckets_.empty() ? std::min(kFirstBucketElements, bucket_elements_) : bucket_elements_)) {
       close(bucket);
     }
   }
@@ -110,6 +115,9 @@ void GradientSync::BeginPass(bool last) {
   last_ = last;
   armed_ = ranks_.size() > 1 && (last || sharded_);
   launched_ = 0;
+  settled_ = 0;
+  status_ = absl::OkStatus();
+  used_.assign(parameters_.size(), 0.0F);
   for (Bucket& bucket : buckets_) bucket.missing = bucket.members.size();
 }
 
@@ -130,45 +138,72 @@ void GradientSync::Launch(Bucket& bucket) {
   std::int64_t start = 0;
   for (const std::size_t member : bucket.members) {
     const at::Tensor& parameter = parameters_[member].tensor;
-    const at::Tensor place = bucket.sums.narrow(0, start, parameter.numel());
+    at::Tensor place = bucket.sums.narrow(0, start, parameter.numel());
     start += parameter.numel();
     if (parameter.grad().defined()) {
       place.copy_(parameter.grad().flatten());
+      parameter.mutable_grad() = at::Tensor();
+      used_[member] = 1.0F;
     } else {
       place.zero_();
     }
+    if (sharded_ || !kept_[member].defined()) continue;
+    place.add_(kept_[member].flatten());
+    kept_[member] = at::Tensor();
+    used_[member] = 1.0F;
   }
   bucket.pending =
       bucket.owner < 0 ? ranks_.Sum(bucket.sums) : ranks_.SumTo(bucket.sums, bucket.owner);
+  if (launched_ - settled_ > kOnTheirWay) Settle(buckets_[settled_]);
+}
+
+// Waits for the sum of the oldest bucket on its way.
+void GradientSync::Settle(Bucket& bucket) {
+  ++settled_;
+  status_.Update(bucket.pending());
+  bucket.pending = nullptr;
+  if (bucket.owner >= 0 && bucket.owner != ranks_.rank()) bucket.sums = at::Tensor();
 }
 
 absl::Status GradientSync::EndPass() {
-  if (!armed_) return absl::OkStatus();
   const at::NoGradGuard no_grad;
-  armed_ = false;
-  const at::Tensor used = at::zeros({static_cast<std::int64_t>(parameters_.size())}, at::kFloat);
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const bool has = parameters_[i].tensor.grad().defined();
-    used.mutable_data_ptr<float>()[i] = has ? 1.0F : 0.0F;
+  if (!armed_) {
+    KeepGradients();
+    return absl::OkStatus();
   }
+  armed_ = false;
   while (launched_ < buckets_.size()) Launch(buckets_[launched_]);
-  for (Bucket& bucket : buckets_) RETURN_IF_ERROR(bucket.pending());
-  const at::Tensor used_there = used.to(parameters_.front().tensor.device());
-  RETURN_IF_ERROR(ranks_.Sum(used_there)());
-  const at::Tensor used_anywhere = used_there.cpu();
+  while (settled_ < buckets_.size()) Settle(buckets_[settled_]);
+  RETURN_IF_ERROR(status_);
+  const at::Tensor used = at::tensor(used_).to(parameters_.front().tensor.device());
+  RETURN_IF_ERROR(ranks_.Sum(used)());
+  const at::Tensor used_anywhere = used.cpu();
   for (Bucket& bucket : buckets_) Take(bucket, used_anywhere);
   return absl::OkStatus();
 }
 
+// A pass that nobody is told of: what is below fp32 adds up here, the rest in the gradients.
+void GradientSync::KeepGradients() {
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const at::Tensor& parameter = parameters_[i].tensor;
+    at::Tensor& kept = kept_[i];
+    const bool is_coarse = parameter.scalar_type() != at::kFloat;
+    if (is_coarse && parameter.grad().defined() && (kept.defined() || !last_)) {
+      kept = kept.defined() ? kept.add_(parameter.grad()) : parameter.grad().to(at::kFloat);
+      parameter.mutable_grad() = at::Tensor();
+    }
+    if (last_ && kept.defined()) parameter.mutable_grad() = std::exchange(kept, {});
+  }
+}
+
 void GradientSync::Take(Bucket& bucket, const at::Tensor& used) {
+  if (!bucket.sums.defined()) return;  // another rank's
   const float* const ranks_with = used.const_data_ptr<float>();
   std::int64_t start = 0;
   for (const std::size_t member : bucket.members) {
     const at::Tensor& parameter = parameters_[member].tensor;
     at::Tensor sum = bucket.sums.narrow(0, start, parameter.numel()).view(parameter.sizes());
     start += parameter.numel();
-    parameter.mutable_grad() = at::Tensor();
-    if (!IsOwned(member)) continue;
     if (ranks_with[member] == 0.0F) sum = at::Tensor();
     if (sharded_) {
       at::Tensor& kept = kept_[member];
@@ -183,7 +218,6 @@ void GradientSync::Take(Bucket& bucket, const at::Tensor& used) {
     parameter.mutable_grad() = sum;
   }
   bucket.sums = at::Tensor();
-  bucket.pending = nullptr;
 }
 
 absl::StatusOr<double> GradientSync::Norm() const {
@@ -195,20 +229,48 @@ absl::StatusOr<double> GradientSync::Norm() const {
   return std::sqrt(sum.item<double>());
 }
 
+// Members of one bucket and dtype lie one after the other in the message.
 absl::Status GradientSync::ShareWeights() {
   if (!sharded_) return absl::OkStatus();
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> weights(parameters_.size());
-  std::vector<Ranks::Pending> pending;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    weights[i] = parameters_[i].tensor.detach().contiguous();
-    pending.push_back(ranks_.Broadcast(weights[i], owners_[i]));
+  std::deque<WeightMessage> sent;
+  const auto receive = [&]() -> absl::Status {
+    const WeightMessage message = std::move(sent.front());
+    sent.pop_front();
+    RETURN_IF_ERROR(message.pending());
+    if (message.owner != ranks_.rank()) CopyWeights(message, /*out=*/false);
+    return absl::OkStatus();
+  };
+  for (const Bucket& bucket : buckets_) {
+    std::map<at::ScalarType, WeightMessage> of_dtype;
+    for (const std::size_t member : bucket.members) {
+      WeightMessage& message = of_dtype[parameters_[member].tensor.scalar_type()];
+      message.members.push_back(member);
+      message.elements += parameters_[member].tensor.numel();
+    }
+    for (auto& [dtype, message] : of_dtype) {
+      message.owner = bucket.owner;
+      const at::Tensor& first = parameters_[message.members.front()].tensor;
+      message.weights = at::empty({message.elements}, first.options().requires_grad(false));
+      if (message.owner == ranks_.rank()) CopyWeights(message, /*out=*/true);
+      message.pending = ranks_.Broadcast(message.weights, message.owner);
+      sent.push_back(std::move(message));
+      if (sent.size() > kOnTheirWay) RETURN_IF_ERROR(receive());
+    }
   }
-  for (const Ranks::Pending& end : pending) RETURN_IF_ERROR(end());
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (!parameters_[i].tensor.is_contiguous()) parameters_[i].tensor.detach().copy_(weights[i]);
-  }
+  while (!sent.empty()) RETURN_IF_ERROR(receive());
   return absl::OkStatus();
+}
+
+// Out of the parameters into the message, or back.
+void GradientSync::CopyWeights(const WeightMessage& message, bool out) const {
+  std::int64_t start = 0;
+  for (const std::size_t member : message.members) {
+    const at::Tensor weight = parameters_[member].tensor.detach();
+    const at::Tensor place = message.weights.narrow(0, start, weight.numel()).view(weight.sizes());
+    start += weight.numel();
+    (out ? place : weight).copy_(out ? weight : place);
+  }
 }
 
 }  // namespace llava::training

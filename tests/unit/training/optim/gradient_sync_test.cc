@@ -7,11 +7,15 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -149,6 +153,81 @@ TEST(GradientSyncTest, AddsUpInFloat32) {
     (weight.to(at::kFloat) * (ranks.rank() == 0 ? 256.0 : 1.0)).sum().backward();
     ASSERT_TRUE(sync.EndPass().ok());
     EXPECT_TRUE(at::equal(weight.grad(), at::full({4}, 257.0F)));
+  });
+}
+
+// The same of micro batches, alone and on ranks.
+TEST(GradientSyncTest, MicroBatchesAddUpInFloat32) {
+  const auto sum = [](Ranks& ranks, bool sharded) {
+    const at::Tensor weight = at::zeros({4}, at::kBFloat16).requires_grad_();
+    GradientSync sync(ranks, {{"w", weight}}, sharded);
+    for (int step = 0; step < 2; ++step) {
+      for (const double factor : {256.0, 1.0, 1.0}) {
+        sync.BeginPass(/*last=*/false);
+        (weight.to(at::kFloat) * factor).sum().backward();
+        ASSERT_TRUE(sync.EndPass().ok());
+      }
+      sync.BeginPass(/*last=*/true);
+      (weight.to(at::kFloat) * 1.0).sum().backward();
+      ASSERT_TRUE(sync.EndPass().ok());
+      if (sync.Owned().empty()) continue;
+      const auto all = static_cast<float>(259 * ranks.size());
+      EXPECT_TRUE(at::equal(weight.grad().to(at::kFloat), at::full({4}, all))) << weight.grad();
+      weight.mutable_grad() = at::Tensor();
+    }
+  };
+  Ranks alone;
+  sum(alone, false);
+  for (const bool sharded : {false, true}) {
+    test::OnRanks(2, [&](Ranks& ranks) { sum(ranks, sharded); });
+  }
+}
+
+// Bytes of tensors on this thread, now and at the most.
+class LiveBytes final : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void* /*memory*/, std::int64_t bytes, std::size_t /*all*/,
+                         std::size_t /*reserved*/, c10::Device /*device*/) override {
+    now_ += bytes;
+    most_ = std::max(most_, now_);
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+
+  std::int64_t most() const { return most_; }
+
+ private:
+  std::int64_t now_ = 0;
+  std::int64_t most_ = 0;
+};
+
+// Of a sharded pass there are the sums that a rank owns and a few buckets, not all gradients and
+// all sums.
+TEST(GradientSyncTest, GradientsAreFreedAsTheyAreSent) {
+  constexpr std::int64_t kEach = 1 << 16, kParameters = 64;
+  test::OnRanks(2, [](Ranks& ranks) {
+    std::vector<model::NamedTensor> parameters;
+    for (std::int64_t i = 0; i < kParameters; ++i) {
+      parameters.push_back(
+          {"p" + std::to_string(i), at::zeros({kEach}, at::kBFloat16).requires_grad_()});
+    }
+    GradientSync sync(ranks, parameters, /*sharded=*/true, /*bucket_elements=*/kEach);
+    at::Tensor loss = at::zeros({}, at::kBFloat16);
+    for (const auto& parameter : parameters) loss = loss + parameter.tensor.sum();
+    sync.BeginPass(/*last=*/true);
+    const auto live = std::make_shared<LiveBytes>();
+    {
+      const c10::DebugInfoGuard counted(c10::DebugInfoKind::PROFILER_STATE, live);
+      loss.backward();
+      ASSERT_TRUE(sync.EndPass().ok());
+    }
+    constexpr std::int64_t kOwned = kParameters / 2 * kEach * 4;
+    constexpr std::int64_t kBuckets = 8 * kEach * 4;  // on their way, and what becomes one
+    EXPECT_GE(live->most(), kOwned);
+    EXPECT_LE(live->most(), kOwned + kBuckets);
+    EXPECT_LT(kOwned + kBuckets, kParameters * kEach * (2 + 4) / 2);  // of all gradients and sums
+    for (const auto& parameter : sync.Owned()) {
+      EXPECT_TRUE(at::equal(parameter.tensor.grad(), at::full({kEach}, 2.0F)));
+    }
   });
 }
 
