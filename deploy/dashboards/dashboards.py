@@ -164,6 +164,8 @@ ENGINE = [
     lines("Waiting", "", "short", {"{{instance}}": gauge("llava_requests_waiting", "instance")}, stack=True),
     lines("Tokens a second", "", "short", {"prompt": rate("llava_prompt_tokens_total"),
                                            "generated": rate("llava_generated_tokens_total")}),
+    lines("Guessed tokens a second", "Of prompt lookup (draft_tokens): each one that came true has saved a step.", "short",
+          {"guessed": rate("llava_drafted_tokens_total"), "came true": rate("llava_true_drafts_total")}),
     row("KV cache"),
     lines("Blocks by what they hold", "", "short", {"{{state}}": gauge("llava_kv_blocks", "state")}, stack=True),
     lines("Preemptions", "Sequences that lost their blocks to others for a while: the cache is too small for what runs.",
