@@ -13,6 +13,7 @@ constexpr int kSums = 12;
 constexpr int kTimes = 1 << 20;
 
 #define LLAVA_AVX2 __attribute__((target("avx2,fma")))
+#define LLAVA_AVXVNNI __attribute__((target("avx2,avxvnni")))
 #define LLAVA_AVX512 __attribute__((target("avx512f,avx512bw,avx512vnni")))
 
 // The compiler must not know that an operand never changes.
@@ -60,6 +61,34 @@ LLAVA_AVX2 double Avx2Bytes() {
   return 32.0 * kSums * kTimes;
 }
 
+LLAVA_AVXVNNI double AvxVnniPairs() {
+  __m256i sums[kSums] = {};
+  for (int i = 0; i < kTimes; ++i) {
+    __m256i w = _mm256_set1_epi16(3);
+#pragma GCC unroll 12
+    for (auto& sum : sums) {
+      LLAVA_HIDE(w);
+      sum = _mm256_dpwssd_avx_epi32(sum, w, w);
+    }
+  }
+  for (auto& sum : sums) benchmark::DoNotOptimize(sum);
+  return 16.0 * kSums * kTimes;
+}
+
+LLAVA_AVXVNNI double AvxVnniBytes() {
+  __m256i sums[kSums] = {};
+  for (int i = 0; i < kTimes; ++i) {
+    __m256i w = _mm256_set1_epi8(1);
+#pragma GCC unroll 12
+    for (auto& sum : sums) {
+      LLAVA_HIDE(w);
+      sum = _mm256_dpbusd_avx_epi32(sum, w, w);
+    }
+  }
+  for (auto& sum : sums) benchmark::DoNotOptimize(sum);
+  return 32.0 * kSums * kTimes;
+}
+
 LLAVA_AVX512 double VnniPairs() {
   __m512i sums[kSums] = {};
   for (int i = 0; i < kTimes; ++i) {
@@ -97,6 +126,10 @@ std::span<const BareLoop> BareLoops() {
       those = {{"bound/avx2/fp32", Avx2Fp32},
                {"bound/avx2/bf16_and_int8", Avx2Pairs},
                {"bound/avx2/int4", Avx2Bytes}};
+    }
+    if (__builtin_cpu_supports("avxvnni")) {
+      those.push_back({"bound/avxvnni/bf16_and_int8", AvxVnniPairs});
+      those.push_back({"bound/avxvnni/int4", AvxVnniBytes});
     }
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni")) {
       those.push_back({"bound/avx512vnni/bf16_and_int8", VnniPairs});

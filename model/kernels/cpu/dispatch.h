@@ -147,8 +147,9 @@ struct KernelTable {
 
 const KernelTable& BaselineKernels();
 const KernelTable& Avx2Kernels();        // needs AVX2 and FMA
+const KernelTable& AvxVnniKernels();     // needs AVX-VNNI beside those
 const KernelTable& Avx512Kernels();      // needs AVX-512 F, BW, DQ and VL
-const KernelTable& Avx512VnniKernels();  // needs AVX-512 VNNI beside those
+const KernelTable& Avx512VnniKernels();  // needs AVX-512 VNNI beside that
 
 // The sets that this processor runs, the best last.
 std::vector<const KernelTable*> SupportedKernels();

@@ -1,6 +1,7 @@
 // Vectors of kLanes floats for the hot loops, written with the compilers' vector extensions so that
 // one source serves every instruction set. It is compiled once for each (CMakeLists.txt) with
-//   LLAVA_ISA    the namespace of the copy (baseline, avx2, avx512, avx512vnni)
+//   LLAVA_ISA    the namespace of the copy (baseline, avx2, avxvnni, avx512,
+//                avx512vnni)
 //   LLAVA_LANES  floats in a register
 // and chosen at run time (dispatch.h). Because the copies are compiled with different flags, code
 // here must be in the LLAVA_ISA namespace and must not instantiate shared templates or inline
@@ -81,6 +82,9 @@ LLAVA_INLINE VecInt AddPairProducts(VecInt sum, VecInt a, VecInt b) {
 #elif defined(__AVX512BW__) && LLAVA_LANES == 16
   return sum + reinterpret_cast<VecInt>(
                    _mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#elif defined(__AVXVNNI__) && LLAVA_LANES == 8
+  return reinterpret_cast<VecInt>(_mm256_dpwssd_avx_epi32(
+      reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
 #elif defined(__AVX2__) && LLAVA_LANES == 8
   return sum + reinterpret_cast<VecInt>(
                    _mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
@@ -125,6 +129,10 @@ LLAVA_INLINE VecInt AddByteProducts(VecInt chain, VecInt u, VecInt x) {
   return reinterpret_cast<VecInt>(_mm512_add_epi16(
       reinterpret_cast<__m512i>(chain),
       _mm512_maddubs_epi16(reinterpret_cast<__m512i>(u), reinterpret_cast<__m512i>(x))));
+#elif defined(__AVXVNNI__) && LLAVA_LANES == 8
+  return reinterpret_cast<VecInt>(_mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(chain),
+                                                          reinterpret_cast<__m256i>(u),
+                                                          reinterpret_cast<__m256i>(x)));
 #elif defined(__AVX2__) && LLAVA_LANES == 8
   return reinterpret_cast<VecInt>(_mm256_add_epi16(
       reinterpret_cast<__m256i>(chain),
@@ -135,7 +143,7 @@ LLAVA_INLINE VecInt AddByteProducts(VecInt chain, VecInt u, VecInt x) {
 #endif
 }
 LLAVA_INLINE VecInt EndByteProducts(VecInt chain) {
-#if defined(__AVX512VNNI__) && LLAVA_LANES == 16
+#if (defined(__AVX512VNNI__) && LLAVA_LANES == 16) || (defined(__AVXVNNI__) && LLAVA_LANES == 8)
   return chain;
 #elif (defined(__AVX512BW__) && LLAVA_LANES == 16) || (defined(__AVX2__) && LLAVA_LANES == 8)
   return AddPairProducts(VecInt{}, chain, VecInt{} + 0x00010001);
