@@ -20,8 +20,8 @@ namespace llava::model::LLAVA_ISA {
 
 // Registers that hold one row's scores of a block.
 constexpr int kScoreVecs = kKvBlockTokens / kLanes;
-// Sums in registers: with the operands they fit into 16, or the 32 of AVX-512.
-constexpr int kSums = kLanes == 16 ? 24 : 12;
+// Sums in registers: with the operands they fit into 16, or 24 into 32.
+constexpr int kSums = kHasManyRegisters ? 24 : 12;
 // Rows of a tile, at most: of one block their scores fill 12 registers.
 constexpr int kQueryRows = 12 / kScoreVecs;
 constexpr int kQueryTiles = 8;  // of a call, at most

@@ -2,7 +2,22 @@
 
 #include <vector>
 
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 namespace llava::model {
+
+#if defined(__aarch64__)
+
+std::vector<const KernelTable*> SupportedKernels() {
+  std::vector<const KernelTable*> tables = {&BaselineKernels()};
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) tables.push_back(&NeonKernels());
+  return tables;
+}
+
+#else
 
 std::vector<const KernelTable*> SupportedKernels() {
   std::vector<const KernelTable*> tables = {&BaselineKernels()};
@@ -17,6 +32,8 @@ std::vector<const KernelTable*> SupportedKernels() {
   if (__builtin_cpu_supports("avx512vnni")) tables.push_back(&Avx512VnniKernels());
   return tables;
 }
+
+#endif
 
 const KernelTable& Kernels() {
   static const KernelTable& best = *SupportedKernels().back();

@@ -26,8 +26,8 @@ namespace llava::model::LLAVA_ISA {
 // neighbouring rows hide the latency of a multiply-add.
 constexpr int kPanel = 2 * kLanes;
 // A tile of kTileRows x kPanel sums must fit into the registers beside its operands: 2 * 6
-// accumulators of 16 registers, or 2 * 12 of the 32 that AVX-512 has.
-constexpr int kTileRows = kLanes >= 16 ? 12 : 6;
+// accumulators of 16 registers, or 2 * 12 of 32.
+constexpr int kTileRows = kHasManyRegisters ? 12 : 6;
 
 LLAVA_INLINE const std::uint32_t* PanelAt(const GemmArgs& g, std::int64_t panel) {
   return g.panels + panel * kPanel * g.u32_per_column;

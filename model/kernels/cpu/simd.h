@@ -1,7 +1,7 @@
 // Vectors of kLanes floats for the hot loops, written with the compilers' vector extensions so that
 // one source serves every instruction set. It is compiled once for each (CMakeLists.txt) with
 //   LLAVA_ISA    the namespace of the copy (baseline, avx2, avxvnni, avx512,
-//                avx512vnni)
+//                avx512vnni, neon)
 //   LLAVA_LANES  floats in a register
 // and chosen at run time (dispatch.h). Because the copies are compiled with different flags, code
 // here must be in the LLAVA_ISA namespace and must not instantiate shared templates or inline
@@ -13,6 +13,8 @@
 
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #ifndef LLAVA_ISA
@@ -27,6 +29,12 @@ namespace llava::model::LLAVA_ISA {
 
 constexpr int kLanes = LLAVA_LANES;
 constexpr int kVecBytes = kLanes * 4;
+// 32 vector registers, else 16.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr bool kHasManyRegisters = true;
+#else
+constexpr bool kHasManyRegisters = false;
+#endif
 
 typedef float Vec __attribute__((vector_size(kVecBytes)));
 typedef std::int32_t VecInt __attribute__((vector_size(kVecBytes)));
@@ -69,6 +77,8 @@ LLAVA_INLINE Vec MulAdd(Vec a, Vec b, Vec c) {
   return _mm512_fmadd_ps(a, b, c);
 #elif defined(__FMA__) && LLAVA_LANES == 8
   return _mm256_fmadd_ps(a, b, c);
+#elif defined(__aarch64__)
+  return vfmaq_f32(c, a, b);
 #else
   return a * b + c;
 #endif
@@ -91,6 +101,9 @@ LLAVA_INLINE VecInt AddPairProducts(VecInt sum, VecInt a, VecInt b) {
 #elif defined(__SSE2__) && LLAVA_LANES == 4
   return sum + reinterpret_cast<VecInt>(
                    _mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
+#elif defined(__aarch64__)
+  const auto x = reinterpret_cast<int16x8_t>(a), y = reinterpret_cast<int16x8_t>(b);
+  return sum + vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
 #else
   return sum + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
 #endif
@@ -103,6 +116,8 @@ LLAVA_INLINE void Settle(VecInt& v) {
   asm volatile("" : "+v"(v));
 #elif defined(__SSE2__)
   asm volatile("" : "+x"(v));
+#elif defined(__aarch64__)
+  asm volatile("" : "+w"(v));
 #else
   static_cast<void>(v);
 #endif
@@ -137,6 +152,8 @@ LLAVA_INLINE VecInt AddByteProducts(VecInt chain, VecInt u, VecInt x) {
   return reinterpret_cast<VecInt>(_mm256_add_epi16(
       reinterpret_cast<__m256i>(chain),
       _mm256_maddubs_epi16(reinterpret_cast<__m256i>(u), reinterpret_cast<__m256i>(x))));
+#elif defined(__ARM_FEATURE_DOTPROD)
+  return vdotq_s32(chain, reinterpret_cast<int8x16_t>(u), reinterpret_cast<int8x16_t>(x));
 #else
   return AddPairProducts(AddPairProducts(chain, EvenBytes(u), EvenBytes(x)), OddBytes(u),
                          OddBytes(x));
