@@ -266,7 +266,7 @@ absl::Status GradientSync::ShareWeights() {
 void GradientSync::CopyWeights(const WeightMessage& message, bool out) const {
   std::int64_t start = 0;
   for (const std::size_t member : message.members) {
-    const at::Tensor weight = parameters_[member].tensor.detach();
+    const at::Tensor& weight = parameters_[member].tensor;
     const at::Tensor place = message.weights.narrow(0, start, weight.numel()).view(weight.sizes());
     start += weight.numel();
     (out ? place : weight).copy_(out ? weight : place);

@@ -145,12 +145,8 @@ struct KernelTable {
                               float below);
 };
 
+// What every processor of the architecture runs.
 const KernelTable& BaselineKernels();
-const KernelTable& Avx2Kernels();        // needs AVX2 and FMA
-const KernelTable& AvxVnniKernels();     // needs AVX-VNNI beside those
-const KernelTable& Avx512Kernels();      // needs AVX-512 F, BW, DQ and VL
-const KernelTable& NeonKernels();        // of 64-bit ARM, needs its dot product
-const KernelTable& Avx512VnniKernels();  // needs AVX-512 VNNI beside that
 
 // The sets that this processor runs, the best last.
 std::vector<const KernelTable*> SupportedKernels();

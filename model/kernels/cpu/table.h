@@ -1,5 +1,4 @@
-// The kernels of one LLAVA_ISA as a table. Included by the one source file of each instruction set
-// only.
+// The kernels of one LLAVA_ISA as a table. Included by instruction_set.cc only.
 #ifndef LLAVA_MODEL_KERNELS_CPU_TABLE_H_
 #define LLAVA_MODEL_KERNELS_CPU_TABLE_H_
 
