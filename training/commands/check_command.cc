@@ -35,7 +35,8 @@ void AddCheckCommand(CLI::App& app, int* exit_code) {
   auto arguments = std::make_shared<Arguments>();
   CheckOptions& options = arguments->options;
   CLI::App* command = app.add_subcommand("check", "Say what is wrong with instruction data");
-  command->add_option("data", options.files, "LLaVA JSON or JSONL, gzip'd or not")->required();
+  command->add_option("data", options.files, "LLaVA JSON or JSONL, gzip'd or not, or tars")
+      ->required();
   command->add_option("--images", options.images_dir, "The folder that rows name pictures in");
   command->add_option("--checkpoint", options.checkpoint,
                       "Counts tokens and labels with this checkpoint's tokenizer");

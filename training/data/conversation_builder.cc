@@ -7,10 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "model/text/prompt.h"
+#include "training/data/tar/picture_file.h"
 #include "training/data/trainable.h"
 
 namespace llava::training {
@@ -266,8 +266,11 @@ absl::StatusOr<std::vector<model::LabelledTokens>> ConversationBuilder::LabelSer
 absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& folder,
                                                            const std::string& path) const {
   const std::string file = absl::StrCat(folder, "/", path);
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(file, options_.limits.max_bytes));
-  if (options_.pictures) RETURN_IF_ERROR(options_.pictures->Check(file, bytes));
+  ASSIGN_OR_RETURN(const std::string bytes, ReadPictureFile(file, options_.limits.max_bytes));
+  // An archive is a data file, whose own digest is recorded.
+  if (options_.pictures && !IsInTar(file)) {
+    RETURN_IF_ERROR(options_.pictures->Check(file, bytes));
+  }
   ASSIGN_OR_RETURN(const model::RgbImage rgb, model::DecodeImage(bytes, options_.limits));
   model::PixelValues pixels = preprocessor_.Process(rgb);
   return SampleImage{std::move(pixels.values), pixels.height, pixels.width, pixels.digest,

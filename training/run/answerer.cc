@@ -14,11 +14,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/image/image.h"
 #include "model/network/session.h"
 #include "model/text/prompt.h"
+#include "training/data/tar/picture_file.h"
 #include "training/data/trainable.h"
 
 namespace llava::training {
@@ -75,7 +75,8 @@ absl::Status Answerer::Encode(const std::vector<std::string>& images) {
   std::vector<at::Tensor> pixels;
   std::vector<model::ImageLayout> layouts;
   for (const std::string& path : images) {
-    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, model::ImageLimits().max_bytes));
+    ASSIGN_OR_RETURN(const std::string bytes,
+                     ReadPictureFile(path, model::ImageLimits().max_bytes));
     const auto image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
     layouts.push_back(model::LayoutOf(model_->config(), {image->width, image->height}));
