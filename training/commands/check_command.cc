@@ -42,7 +42,8 @@ void AddCheckCommand(CLI::App& app, int* exit_code) {
                       "Counts tokens and labels with this checkpoint's tokenizer");
   command->add_option("--vision-tower", options.vision_tower_dir,
                       "The CLIP folder of a checkpoint in the original layout");
-  command->add_option("--template", options.chat_template, "plain, v1, llava_llama_2 or mistral");
+  command->add_option("--template", options.chat_template,
+                      "plain, v0, v1, llava_llama_2, mistral, chatml or serving");
   command->add_option("--max-length", options.max_length, "Tokens of a row");
   command
       ->add_option("--max-bad-share", arguments->max_bad_share,

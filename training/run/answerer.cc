@@ -32,6 +32,13 @@ std::vector<std::string> Paths(const EvaluationItem& item, const std::string& di
   return paths;
 }
 
+// Where the first of the texts begins that end an answer; npos: nowhere.
+std::size_t FirstStop(const std::string& text, const std::vector<std::string>& stops) {
+  std::size_t first = std::string::npos;
+  for (const std::string& stop : stops) first = std::min(first, text.find(stop));
+  return first;
+}
+
 // One item of each kind, then a second one of each, ...: their order for probes.
 std::vector<const EvaluationItem*> ByTurns(const std::vector<EvaluationItem>& items) {
   std::vector<const EvaluationItem*> rest, order;
@@ -97,14 +104,19 @@ Answer Answerer::Generate(const model::PromptTokens& prompt, int max_tokens) con
   const at::Tensor hidden = session.Append(model::EmbedPrompt(*model_, prompt, features_));
   at::Tensor logits = model_->Logits(hidden.slice(0, hidden.size(0) - 1)).squeeze(0);
   Answer answer;
+  const std::vector<std::string> stops = template_.stops();
   const std::int64_t room =
       std::min<std::int64_t>(max_tokens, text.max_positions - session.length());
   while (static_cast<std::int64_t>(answer.ids.size()) < room && !stop_()) {
     if (!answer.ids.empty()) logits = session.Step(answer.ids.back());
     answer.ids.push_back(static_cast<int>(logits.argmax().item<std::int64_t>()));
     if (std::count(text.eos_token_ids.begin(), text.eos_token_ids.end(), answer.ids.back())) break;
+    if (!stops.empty() && FirstStop(tokenizer_.Decode(answer.ids), stops) != std::string::npos) {
+      break;
+    }
   }
   answer.text = tokenizer_.Decode(answer.ids);
+  answer.text.resize(std::min(answer.text.size(), FirstStop(answer.text, stops)));
   return answer;
 }
 
