@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -33,6 +34,20 @@ void Print(const v1::Job& job) {
               job.creator().empty() ? "-" : job.creator().c_str(), job.progress().c_str(),
               job.message().empty() ? "" : "  ", job.message().c_str());
   std::fflush(stdout);
+}
+
+// "DONE" of JOB_STEP_STATE_DONE. A newer service may have states that have no name here.
+std::string StepStateName(v1::JobStepState state) {
+  constexpr std::size_t kPrefix = std::string_view("JOB_STEP_STATE_").size();
+  const std::string name = v1::JobStepState_Name(state);
+  return name.size() <= kPrefix ? "-" : name.substr(kPrefix);
+}
+
+void PrintSteps(const v1::Job& job) {
+  for (const v1::JobStep& step : job.steps()) {
+    std::printf("  %-8s  %-8s  %s\n", step.name().c_str(), StepStateName(step.state()).c_str(),
+                step.message().c_str());
+  }
 }
 
 int Report(const grpc::Status& status) {
@@ -77,7 +92,14 @@ int List(const Arguments&, Stub& stub, grpc::ClientContext* context) {
 }
 
 int Get(const Arguments& arguments, Stub& stub, grpc::ClientContext* context) {
-  return CallForJob(stub, context, WithId<v1::GetJobRequest>(arguments.id), &Stub::GetJob);
+  v1::GetJobResponse response;
+  const grpc::Status status =
+      stub.GetJob(context, WithId<v1::GetJobRequest>(arguments.id), &response);
+  if (status.ok()) {
+    Print(response.job());
+    PrintSteps(response.job());
+  }
+  return Report(status);
 }
 
 int Watch(const Arguments& arguments, Stub& stub, grpc::ClientContext* context) {
@@ -144,7 +166,8 @@ void AddJobsCommand(CLI::App* app, int* exit_code) {
   logs->add_option("id", arguments->id, "The job's number")->required();
   logs->add_flag("--follow,-f", arguments->follow, "Go on until the job has ended");
   for (const auto& [name, help, action] :
-       {std::tuple("get", "One job", &Get), std::tuple("watch", "One job until it ends", &Watch),
+       {std::tuple("get", "One job and its steps", &Get),
+        std::tuple("watch", "One job until it ends", &Watch),
         std::tuple("cancel", "End a job", &Cancel),
         std::tuple("delete", "Delete a job that has ended", &Delete)}) {
     add(name, help, action)->add_option("id", arguments->id, "The job's number")->required();

@@ -14,7 +14,6 @@
 #include "training/commands/evaluate_command.h"
 #include "training/commands/export_command.h"
 #include "training/commands/generate_command.h"
-#include "training/commands/merge_command.h"
 #include "training/commands/plan_command.h"
 #include "training/commands/quantize_command.h"
 #include "training/commands/run_command.h"
@@ -22,6 +21,7 @@
 #include "training/commands/serve_command.h"
 #include "training/commands/tokenizer_command.h"
 #include "training/commands/version_commands.h"
+#include "training/commands/weights_commands.h"
 
 int main(int argc, char** argv) {
   llava::TellOpenMp(argv);
@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
   llava::training::AddCheckCommand(app, &exit_code);
   llava::training::AddCompareCommand(app, &exit_code);
   llava::training::AddConvertCommand(app, &exit_code);
+  llava::training::AddDeltaCommand(app, &exit_code);
   llava::training::AddEvaluateCommand(app, &exit_code);
   llava::training::AddExportCommand(app, &exit_code);
   llava::training::AddFilterCommand(app, &exit_code);

@@ -24,6 +24,7 @@ constexpr std::string_view kSystemLlama2 =
     "You are a helpful language and vision assistant. You are able to understand the visual "
     "content that the user provides, and assist the user with a variety of tasks using natural "
     "language.";
+constexpr std::string_view kSingleSeparator = "###";
 constexpr std::string_view kSystemChatml = "You are a helpful assistant.";
 
 // A message taken apart.
@@ -145,6 +146,19 @@ void WriteVicuna(const Dialogue& dialogue, PromptWriter& out) {
   if (!open) out.Control("ASSISTANT:");
 }
 
+// conversation.py, SeparatorStyle.SINGLE.
+void WriteSingle(const Dialogue& dialogue, PromptWriter& out) {
+  const bool open = IsOpen(dialogue.turns);
+  out.Literal(dialogue.system);
+  out.Control(kSingleSeparator);
+  for (const ChatMessage& turn : dialogue.turns) {
+    out.Control(turn.role == Role::kUser ? "Human: " : "Assistant: ");
+    WriteBody(turn, out);
+    if (!open || &turn != &dialogue.turns.back()) out.Control(kSingleSeparator);
+  }
+  if (!open) out.Control("Assistant:");
+}
+
 // conversation.py, SeparatorStyle.LLAMA_2. `begin` stands before every user's turn but the first,
 // which also holds the system text and so is there even if the user has said nothing yet.
 void WriteLlama2(Dialogue dialogue, std::string_view begin, PromptWriter& out) {
@@ -221,6 +235,7 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ByName(std::string_view name) {
   static constexpr Entry kTable[] = {
       {"vicuna_v1", Style::kVicuna, kSystemUser, ""},
       {"llava_v1", Style::kVicuna, kSystemHuman, ""},
+      {"llava_v0", Style::kSingle, kSystemHuman, ""},
       {"llava_llama_2", Style::kLlama2, kSystemLlama2, "<s>"},
       {"mistral_instruct", Style::kLlama2, "", ""},
       {"chatml", Style::kChatml, kSystemChatml, ""},
@@ -242,9 +257,24 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ByName(std::string_view name) {
 }
 
 std::vector<std::string> ChatTemplate::Names() {
-  return {"vicuna_v1",      "llava_v1",    "llava_llama_2", "mistral_instruct", "chatml",
-          "plain",          "hf",          "hf_joined",     "hf_next_mistral",  "hf_next_mistral_s",
-          "hf_next_llama3", "hf_onevision"};
+  return {"vicuna_v1",
+          "llava_v1",
+          "llava_v0",
+          "llava_llama_2",
+          "mistral_instruct",
+          "chatml",
+          "plain",
+          "hf",
+          "hf_joined",
+          "hf_next_mistral",
+          "hf_next_mistral_s",
+          "hf_next_llama3",
+          "hf_onevision"};
+}
+
+std::vector<std::string> ChatTemplate::stops() const {
+  if (style_ != Style::kSingle) return {};
+  return {std::string(kSingleSeparator)};
 }
 
 CallFormat ChatTemplate::call_format() const {
@@ -268,6 +298,9 @@ absl::StatusOr<std::vector<PromptPart>> ChatTemplate::Render(
   switch (style_) {
     case Style::kVicuna:
       WriteVicuna(ToDialogue(messages, system_), out);
+      break;
+    case Style::kSingle:
+      WriteSingle(ToDialogue(messages, system_), out);
       break;
     case Style::kLlama2:
       WriteLlama2(ToDialogue(messages, system_), begin_, out);

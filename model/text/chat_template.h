@@ -22,11 +22,11 @@ class ChatTemplate {
  public:
   // One of Names(). kInvalidArgument for another name, listing them.
   static absl::StatusOr<ChatTemplate> ByName(std::string_view name);
-  // vicuna_v1, llava_v1, llava_llama_2, mistral_instruct, chatml (of Qwen), plain, hf (the template
-  // of llava-hf/llava-1.5-7b-hf and of LLaVA-1.6 with Vicuna), hf_joined (the same roles, system
-  // included, texts joined as they are), hf_next_mistral and hf_next_mistral_s (of LLaVA-1.6 with
-  // Mistral; the second ends the assistant's turns with "<\s>", as the hub's does), hf_next_llama3,
-  // hf_onevision (ChatML as LLaVA-OneVision has it).
+  // vicuna_v1, llava_v1, llava_v0, llava_llama_2, mistral_instruct, chatml (of Qwen), plain, hf
+  // (the template of llava-hf/llava-1.5-7b-hf and of LLaVA-1.6 with Vicuna), hf_joined (the same
+  // roles, system included, texts joined as they are), hf_next_mistral and hf_next_mistral_s (of
+  // LLaVA-1.6 with Mistral; the second ends the assistant's turns with "<\s>", as the hub's does),
+  // hf_next_llama3, hf_onevision (ChatML as LLaVA-OneVision has it).
   static std::vector<std::string> Names();
 
   // The template of a checkpoint: its Hugging Face chat template in chat_template.jinja,
@@ -39,8 +39,8 @@ class ChatTemplate {
                                                     const LlavaConfig& config);
 
   // The Jinja text of the template (chat_template.jinja): a checkpoint that is written keeps the
-  // template it was trained with. ForCheckpoint knows vicuna_v1, llava_v1, llava_llama_2,
-  // mistral_instruct, chatml and plain again by it.
+  // template it was trained with. ForCheckpoint knows vicuna_v1, llava_v1, llava_v0,
+  // llava_llama_2, mistral_instruct, chatml and plain again by it.
   std::string Jinja() const;
 
   // Of Names(); of a checkpoint's template that is executed, the name of its file.
@@ -63,11 +63,15 @@ class ChatTemplate {
   absl::StatusOr<std::vector<PromptPart>> Render(
       std::span<const ChatMessage> messages, std::span<const ToolFunction> functions = {}) const;
 
+  // What a model of this template ends its answers with in place of the end token: texts that are
+  // no part of an answer. Mostly none; "###" of llava_v0.
+  std::vector<std::string> stops() const;
+
   // How the model writes calls of its own accord; kUnknown where the template tells it of none.
   CallFormat call_format() const;
 
  private:
-  enum class Style { kVicuna, kLlama2, kChatml, kPlain, kExecuted };
+  enum class Style { kVicuna, kSingle, kLlama2, kChatml, kPlain, kExecuted };
   ChatTemplate(std::string name, Style style, std::string system, std::string begin);
   ChatTemplate(std::string name, std::shared_ptr<const ExecutedTemplate> executed);
 

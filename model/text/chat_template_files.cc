@@ -85,8 +85,17 @@ absl::StatusOr<TemplateTexts> ReadTexts(const std::filesystem::path& dir) {
 }
 
 // Those of the original code, which checkpoints carry that were trained with them here.
-constexpr std::string_view kOriginal[] = {"vicuna_v1",        "llava_v1", "llava_llama_2",
-                                          "mistral_instruct", "chatml",   "plain"};
+constexpr std::string_view kOriginal[] = {
+    "vicuna_v1", "llava_v1", "llava_v0", "llava_llama_2", "mistral_instruct", "chatml", "plain"};
+
+// "LLaVA-7b-v0", and no "v0.1" of something else.
+bool IsV0(absl::string_view name) {
+  for (std::size_t at = name.find("-v0"); at != name.npos; at = name.find("-v0", at + 1)) {
+    const absl::string_view behind = name.substr(at + 3);
+    if (behind.empty() || behind[0] == ' ' || behind[0] == '-') return true;
+  }
+  return false;
+}
 
 // llava/serve/cli.py chooses by the model's name; v1.5 is trained and evaluated with vicuna_v1.
 std::string_view ByArchitecture(const LlavaConfig& config) {
@@ -95,7 +104,7 @@ std::string_view ByArchitecture(const LlavaConfig& config) {
   if (absl::StrContains(name, "mistral") || config.text.model_type == "mistral") {
     return "mistral_instruct";
   }
-  return "vicuna_v1";
+  return absl::StrContains(name, "llava") && IsV0(name) ? "llava_v0" : "vicuna_v1";
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
@@ -19,16 +20,17 @@ constexpr absl::string_view kChatmlStart = "<|im_start|>";
 constexpr absl::string_view kChatmlEnd = "<|im_end|>";
 
 // How a template writes a conversation, and what stands between question and answer in a round.
-enum class Family { kVicuna, kLlama2, kChatml, kPlain };
+enum class Family { kVicuna, kV0, kLlama2, kChatml, kPlain };
 
 absl::StatusOr<Family> FamilyOf(const ChatTemplate& chat_template) {
   const std::string& name = chat_template.name();
   if (name == "vicuna_v1" || name == "llava_v1") return Family::kVicuna;
+  if (name == "llava_v0") return Family::kV0;
   if (name == "llava_llama_2" || name == "mistral_instruct") return Family::kLlama2;
   if (name == "chatml") return Family::kChatml;
   if (name == "plain") return Family::kPlain;
   return absl::InvalidArgumentError(
-      absl::StrCat("template: expected one with training labels (vicuna_v1, llava_v1, "
+      absl::StrCat("template: expected one with training labels (vicuna_v1, llava_v1, llava_v0, "
                    "llava_llama_2, mistral_instruct, chatml, plain), found \"",
                    name, "\""));
 }
@@ -177,6 +179,36 @@ class Labeller {
     return out;
   }
 
+  // preprocess and _mask_targets: turns from the human's on behind `header`, and `end` behind them.
+  // A part is as long as it is alone, its own BOS included, in whose place the whole text has one
+  // more token of "###". An image counts as one token there.
+  LabelledTokens SignalTurns(const std::string& header, std::span<const std::string> parts,
+                             absl::string_view end) const {
+    LabelledTokens out = Masked(absl::StrCat(header, absl::StrJoin(parts, ""), end));
+    const std::size_t bos = tokenizer_.adds_bos() ? 1 : 0;
+    std::vector<bool> is_learned(out.ids.size(), true);
+    const auto mask = [&is_learned](std::size_t from, std::size_t to) {
+      for (std::size_t i = from; i < std::min(to, is_learned.size()); ++i) is_learned[i] = false;
+    };
+    std::size_t at = bos + Length(header, true, 0);
+    mask(0, at);
+    int image = 0;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const std::size_t length = bos + ShortLength(parts[i], image);
+      if (i % 2 == 0) mask(at + 2, at + length);
+      at += length;
+      if (!images_.empty()) image += CountMarks(parts[i]);
+    }
+    std::size_t place = 0, span = 0;
+    for (std::size_t i = 0; i < out.ids.size(); ++place) {
+      const bool is_image = span < out.image_spans.size() &&
+                            static_cast<std::size_t>(out.image_spans[span].offset) == i;
+      if (!is_image && is_learned[place]) out.labels[i] = out.ids[i];
+      i += is_image ? static_cast<std::size_t>(out.image_spans[span++].count) : 1;
+    }
+    return out;
+  }
+
   // Turns of ChatML, `turns` of them behind `before` others (the system's): each begins with a
   // token of its own, so that the answers are found among the ids.
   absl::StatusOr<LabelledTokens> ChatmlTurns(absl::string_view text, std::size_t before,
@@ -224,6 +256,16 @@ class Labeller {
     return Encode(text, at_start, first_image).ids.size();
   }
 
+  // Every image counted as one token.
+  std::size_t ShortLength(absl::string_view text, int first_image) const {
+    const PromptTokens prompt = Encode(text, true, first_image);
+    std::size_t length = prompt.ids.size();
+    for (const ImageSpan& span : prompt.image_spans) {
+      length -= static_cast<std::size_t>(span.count) - 1;
+    }
+    return length;
+  }
+
   const Tokenizer& tokenizer_;
   const LlavaConfig& config_;
   std::span<const ImageLayout> images_;
@@ -259,6 +301,12 @@ absl::StatusOr<LabelledTokens> Label(std::span<const TrainingTurn> turns,
   }
   if (family == Family::kVicuna) {
     return labeller.Rounds(VicunaText(system, texts), " ASSISTANT: ");
+  }
+  if (family == Family::kV0) {
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      texts[i] = absl::StrCat(i % 2 == 0 ? "### Human: " : "### Assistant: ", texts[i], "\n");
+    }
+    return labeller.SignalTurns(system + "\n\n", texts, "### ");
   }
   if (family == Family::kChatml) {
     return labeller.ChatmlTurns(ChatmlText(system, texts), system.empty() ? 0 : 1, texts.size());

@@ -1,6 +1,6 @@
 // Token ids and labels of a whole training conversation, equal to the reference
 // (llava/train/train.py: preprocess_multimodal, preprocess_v1, preprocess_llama_2,
-// preprocess_plain).
+// preprocess_plain, and preprocess itself for v0).
 #ifndef LLAVA_MODEL_TEXT_CONVERSATION_LABELS_H_
 #define LLAVA_MODEL_TEXT_CONVERSATION_LABELS_H_
 
@@ -36,9 +36,12 @@ struct LabelledTokens {
   bool mismatch = false;
 };
 
-// Templates: vicuna_v1, llava_v1, llava_llama_2, mistral_instruct, chatml and plain; the system
-// text is `system`, or the template's own when that is empty. Of chatml the answers and the
-// <|im_end|> behind them are supervised. Turns alternate and begin with the human's. A turn with k
+// Templates: vicuna_v1, llava_v1, llava_v0, llava_llama_2, mistral_instruct, chatml and plain; the
+// system text is `system`, or the template's own when that is empty. Of chatml the answers and the
+// <|im_end|> behind them are supervised. llava_v0 is "SYSTEM\n\n### Human: TEXT\n### Assistant:
+// TEXT\n### ", which is not how it is asked (ChatTemplate); supervised are the assistant's turns
+// with their role, and the first two tokens of every other one, the "###" that ends an answer.
+// Turns alternate and begin with the human's. A turn with k
 // places for images becomes k lines
 // "<image>" and its text (all places first), as in the reference; plain keeps nothing of the
 // human's turn but its images. `images` are the layouts of the images, in the order of their

@@ -92,6 +92,14 @@ constexpr absl::string_view kVicuna = R"({{- system + ' ' if system else '' -}}
 {{- 'ASSISTANT:' if add_generation_prompt else '' -}}
 )";
 
+constexpr absl::string_view kSingle = R"({{- system + '###' -}}
+{%- for message in turns -%}
+{{- ('Human: ' if message['role'] == 'user' else 'Assistant: ') + body(message['content']) -}}
+{{- '###' -}}
+{%- endfor -%}
+{{- 'Assistant:' if add_generation_prompt else '' -}}
+)";
+
 constexpr absl::string_view kLlama2 = R"({%- for message in turns -%}
 {%- if message['role'] == 'user' -%}
 {{- ('' if loop.first else '@BEGIN@') + '[INST] ' -}}
@@ -141,6 +149,8 @@ std::string ChatTemplate::Jinja() const {
   switch (style_) {
     case Style::kVicuna:
       return absl::StrCat(head, kVicuna);
+    case Style::kSingle:
+      return absl::StrCat(head, kSingle);
     case Style::kLlama2:
       return absl::StrCat(head, absl::StrReplaceAll(kLlama2, {{"@BEGIN@", begin_}}));
     case Style::kChatml:

@@ -19,10 +19,10 @@ constexpr Option kModelOptions[] = {
     {"vision_tower", &Config::vision_tower,
      "Folder of the CLIP vision tower, for checkpoints that come without it."},
     {"chat_template", &Config::chat_template,
-     "Chat template to use in place of the checkpoint's own (vicuna_v1, llava_v1, llava_llama_2, "
-     "mistral_instruct, chatml, plain, hf, hf_joined, hf_next_mistral, hf_next_mistral_s, "
-     "hf_next_llama3, hf_onevision). Empty: its own, which is executed; a checkpoint whose "
-     "template fails is refused."},
+     "Chat template to use in place of the checkpoint's own (vicuna_v1, llava_v1, llava_v0, "
+     "llava_llama_2, mistral_instruct, chatml, plain, hf, hf_joined, hf_next_mistral, "
+     "hf_next_mistral_s, hf_next_llama3, hf_onevision). Empty: its own, which is executed; a "
+     "checkpoint whose template fails is refused."},
     {"devices", &Config::devices, "One engine for each of these devices: cpu, cuda, or cuda:N."},
     {"dtype",
      &Config::dtype,

@@ -198,6 +198,8 @@ absl::StatusOr<std::shared_ptr<const model::TokenConstraint>> Processor::Constra
 }
 
 engine::TextDecoderFactory Processor::MakeDecoderFactory(std::vector<std::string> stop) const {
+  const std::vector<std::string> own = parts_->chat_template.stops();
+  stop.insert(stop.end(), own.begin(), own.end());
   return
       [this, stop = std::move(stop)] { return std::make_unique<Decoder>(parts_->tokenizer, stop); };
 }

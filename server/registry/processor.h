@@ -76,7 +76,8 @@ class Processor {
   absl::StatusOr<std::shared_ptr<const model::TokenConstraint>> Constrain(
       const model::AnswerFormat& format) const;
 
-  // For one request. The decoders refer to this processor, which must outlive them.
+  // For one request; the chat template's own stops count beside `stop`. The decoders refer to this
+  // processor, which must outlive them.
   engine::TextDecoderFactory MakeDecoderFactory(std::vector<std::string> stop) const;
 
   const model::LlavaConfig& config() const;

@@ -82,6 +82,23 @@ def label(template, turns, images, tok):
     return ids, labels
 
 
+def label_v0(turns, images, tok):
+    """preprocess, _add_speaker_and_signal and _mask_targets. What stands in the places of pictures is never learned."""
+    if images:
+        turns = [("<image>\n" + t.replace("<image>", "").strip()).strip() if "<image>" in t else t for t in turns]
+    header = SYSTEM["llava_v1"] + "\n\n"
+    parts = ["### " + ("Assistant" if k % 2 else "Human") + ": " + t + "\n" for k, t in enumerate(turns)]
+    ids = [1] + tok(header + "".join(parts) + "### ", images)
+    labels, at = list(ids), 1 + len(tok(header, images))
+    labels[:at] = [IGNORE] * at
+    for k, part in enumerate(parts):
+        length = 1 + len(tok(part, images))
+        if k % 2 == 0:
+            labels[at + 2:at + length] = [IGNORE] * len(labels[at + 2:at + length])
+        at += length
+    return ids, [IGNORE if i == -200 else l for i, l in zip(ids, labels)]
+
+
 def random_turns(rng, template, images):
     words = lambda: " ".join(rng.choice(TROUBLE if rng.random() < 0.015 else WORDS) for _ in range(rng.randrange(1, 6)))
     rounds = 1 if template == "plain" else rng.randrange(1, 4)
@@ -120,6 +137,13 @@ def main():
                 ids, labels = label(template, turns, images, tok)
                 rules[name] = {"ids": ids, "labels": labels}
         lines.append({"template": template, "images": images, "turns": turns, "rules": rules})
+    for n in range(args.count // 3):  # behind the others, which were there before
+        images = rng.randrange(3)
+        turns = random_turns(rng, "llava_v0", images)
+        turns = [t + " ### Human: x" if rng.random() < 0.05 else t for t in turns]
+        images = sum("<image>" in t for t in turns)
+        rules = {name: dict(zip(("ids", "labels"), label_v0(turns, images, tok))) for name, tok in tokens.items()}
+        lines.append({"template": "llava_v0", "images": images, "turns": turns, "rules": rules})
     out = args.out or args.data / "text/labels.jsonl"
     out.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
     masked = sum(all(l == IGNORE for l in r["labels"]) for line in lines for r in line["rules"].values())

@@ -55,11 +55,16 @@ std::string ProcessorJson(const model::LlavaConfig& config) {
 
 }  // namespace
 
+absl::Status WritePreprocessorFile(const model::LlavaConfig& config,
+                                   const model::PreprocessSettings& settings,
+                                   const std::string& folder) {
+  return WriteFile(folder + "/preprocessor_config.json", PreprocessorJson(config, settings));
+}
+
 absl::Status WriteProcessorFiles(const model::LlavaConfig& config,
                                  const model::PreprocessSettings& settings,
                                  const std::string& folder) {
-  RETURN_IF_ERROR(
-      WriteFile(folder + "/preprocessor_config.json", PreprocessorJson(config, settings)));
+  RETURN_IF_ERROR(WritePreprocessorFile(config, settings, folder));
   return WriteFile(folder + "/processor_config.json", ProcessorJson(config));
 }
 

@@ -17,6 +17,11 @@ absl::Status WriteProcessorFiles(const model::LlavaConfig& config,
                                  const model::PreprocessSettings& settings,
                                  const std::string& folder);
 
+// The first of the two alone.
+absl::Status WritePreprocessorFile(const model::LlavaConfig& config,
+                                   const model::PreprocessSettings& settings,
+                                   const std::string& folder);
+
 }  // namespace llava::training
 
 #endif  // LLAVA_TRAINING_ASSEMBLE_PROCESSOR_FILES_H_

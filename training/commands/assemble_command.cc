@@ -41,8 +41,8 @@ void AddOptions(CLI::App& command, Arguments& arguments) {
   command.add_option("--projector-weights", arguments.options.projector_file,
                      "mm_projector.bin (or .safetensors) of a projector that was trained already");
   command.add_option("--template", arguments.options.chat_template,
-                     "plain, v1, llava_llama_2, mistral or chatml; by default v1 for Llama, "
-                     "mistral for Mistral, chatml for Qwen");
+                     "plain, v0, v1, llava_llama_2, mistral or chatml; by default v1 for "
+                     "Llama, mistral for Mistral, chatml for Qwen");
   command
       .add_option("--feature-layer", parts.feature_layer,
                   "Which of the tower's hidden states; negative from the end")

@@ -35,13 +35,15 @@ void AddCheckCommand(CLI::App& app, int* exit_code) {
   auto arguments = std::make_shared<Arguments>();
   CheckOptions& options = arguments->options;
   CLI::App* command = app.add_subcommand("check", "Say what is wrong with instruction data");
-  command->add_option("data", options.files, "LLaVA JSON or JSONL, gzip'd or not")->required();
+  command->add_option("data", options.files, "LLaVA JSON or JSONL, gzip'd or not, or tars")
+      ->required();
   command->add_option("--images", options.images_dir, "The folder that rows name pictures in");
   command->add_option("--checkpoint", options.checkpoint,
                       "Counts tokens and labels with this checkpoint's tokenizer");
   command->add_option("--vision-tower", options.vision_tower_dir,
                       "The CLIP folder of a checkpoint in the original layout");
-  command->add_option("--template", options.chat_template, "plain, v1, llava_llama_2 or mistral");
+  command->add_option("--template", options.chat_template,
+                      "plain, v0, v1, llava_llama_2, mistral, chatml or serving");
   command->add_option("--max-length", options.max_length, "Tokens of a row");
   command
       ->add_option("--max-bad-share", arguments->max_bad_share,

@@ -1,5 +1,5 @@
 // llava-train convert CHECKPOINT --out FOLDER: from the original layout to the Hugging Face one,
-// which training needs.
+// which training needs; with --to original back.
 #ifndef LLAVA_TRAINING_COMMANDS_CONVERT_COMMAND_H_
 #define LLAVA_TRAINING_COMMANDS_CONVERT_COMMAND_H_
 

@@ -5,12 +5,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/image/image.h"
 #include "training/data/collator.h"
 #include "training/data/conversation_builder.h"
 #include "training/data/instruction_dataset.h"
+#include "training/data/tar/picture_file.h"
+#include "training/data/tar/shard_names.h"
 
 namespace llava::training {
 namespace {
@@ -32,8 +33,12 @@ class Checker {
     DatasetOptions dataset;
     dataset.images_dir = options_.images_dir;
     dataset.on_issue = [this](const RowIssue& issue) { on_line_(issue.ToString()); };
-    ASSIGN_OR_RETURN(const InstructionDataset data,
-                     InstructionDataset::Open(options_.files, dataset));
+    std::vector<std::string> files;
+    for (const std::string& name : options_.files) {
+      ASSIGN_OR_RETURN(const std::vector<std::string> shards, ShardNames(name));
+      files.insert(files.end(), shards.begin(), shards.end());
+    }
+    ASSIGN_OR_RETURN(const InstructionDataset data, InstructionDataset::Open(files, dataset));
     report_.rows = data.size() + data.bad_rows();
     report_.bad = data.bad_rows();
     for (std::int64_t i = 0; i < data.size(); ++i) {
@@ -52,7 +57,7 @@ class Checker {
   absl::Status CheckRow(const Row& row, const std::string& where) {
     if (builder_) {
       RETURN_IF_ERROR(CountTokens(row, where));
-    } else if (!options_.images_dir.empty()) {
+    } else if (!FolderOf(row).empty()) {
       RETURN_IF_ERROR(DecodeImages(row));
     }
     report_.text_only += row.images.empty() ? 1 : 0;
@@ -63,7 +68,7 @@ class Checker {
 
   absl::Status CountTokens(const Row& row, const std::string& where) {
     // Without a folder of images their features still count: a row is tokenized all the same.
-    ASSIGN_OR_RETURN(std::vector<Sample> samples, options_.images_dir.empty()
+    ASSIGN_OR_RETURN(std::vector<Sample> samples, FolderOf(row).empty()
                                                       ? builder_->BuildWithoutPixels(row)
                                                       : builder_->Build(row));
     const Batch batch = Collate(std::move(samples));
@@ -76,10 +81,15 @@ class Checker {
     return absl::OkStatus();
   }
 
+  const std::string& FolderOf(const Row& row) const {
+    return row.images_dir.empty() ? options_.images_dir : row.images_dir;
+  }
+
   absl::Status DecodeImages(const Row& row) {
     for (const std::string& image : row.images) {
-      const std::string path = absl::StrCat(options_.images_dir, "/", image);
-      ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, model::ImageLimits().max_bytes));
+      const std::string path = absl::StrCat(FolderOf(row), "/", image);
+      ASSIGN_OR_RETURN(const std::string bytes,
+                       ReadPictureFile(path, model::ImageLimits().max_bytes));
       RETURN_IF_ERROR(Annotate(model::DecodeImage(bytes).status(), image));
     }
     return absl::OkStatus();

@@ -12,9 +12,9 @@
 namespace llava::training {
 
 struct CheckOptions {
-  std::vector<std::string> files;
-  std::string images_dir = {};  // "": images are not looked at
-  std::string checkpoint = {};  // "": nothing is tokenized, so tokens and masks are not counted
+  std::vector<std::string> files;  // ShardNames of each
+  std::string images_dir = {};     // "": images are not looked at, but those in tars
+  std::string checkpoint = {};     // "": nothing is tokenized, so tokens and masks are not counted
   std::string vision_tower_dir = {};
   std::string chat_template = "v1";
   std::int64_t max_length = 2048;

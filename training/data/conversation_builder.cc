@@ -7,10 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "model/text/prompt.h"
+#include "training/data/tar/picture_file.h"
 #include "training/data/trainable.h"
 
 namespace llava::training {
@@ -93,16 +93,17 @@ bool BeginsWith(const std::vector<int>& ids, const std::vector<int>& beginning) 
          std::equal(beginning.begin(), beginning.end(), ids.begin());
 }
 
-// Each answer is one run of labels; those that are not learned from are taken back.
-void MaskUnlearned(const Row& row, std::vector<int>* labels) {
-  std::size_t answer = 0;
+// Each answer is one run of labels; those that are not learned from are taken back. `run`: the
+// number of the first one, -1 where it is no answer's.
+void MaskUnlearned(const Row& row, std::int64_t run, std::vector<int>* labels) {
   for (std::size_t i = 0; i < labels->size();) {
     if ((*labels)[i] == kIgnoreLabel) {
       ++i;
       continue;
     }
-    const std::size_t turn = 2 * answer++ + 1;
-    const bool is_learned = turn >= row.turns.size() || row.turns[turn].is_learned;
+    const std::int64_t turn = 2 * run++ + 1;
+    const bool is_answer = turn >= 0 && turn < std::ssize(row.turns);
+    const bool is_learned = !is_answer || row.turns[static_cast<std::size_t>(turn)].is_learned;
     for (; i < labels->size() && (*labels)[i] != kIgnoreLabel; ++i) {
       if (!is_learned) (*labels)[i] = kIgnoreLabel;
     }
@@ -114,13 +115,14 @@ void MaskUnlearned(const Row& row, std::vector<int>* labels) {
 absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name) {
   if (name == "plain" || name == "llava_llama_2" || name == "chatml")
     return model::ChatTemplate::ByName(name);
+  if (name == "v0" || name == "llava_v0") return model::ChatTemplate::ByName("llava_v0");
   if (name == "v1" || name == "vicuna_v1") return model::ChatTemplate::ByName("vicuna_v1");
   if (name == "mistral" || name == "mistral_instruct") {
     return model::ChatTemplate::ByName("mistral_instruct");
   }
   return absl::InvalidArgumentError(
       absl::StrCat("template is '", AbslView(name),
-                   "', expected plain, v1, llava_llama_2, mistral, chatml or serving"));
+                   "', expected plain, v0, v1, llava_llama_2, mistral, chatml or serving"));
 }
 
 ConversationBuilder::ConversationBuilder(model::LlavaConfig config, model::Tokenizer tokenizer,
@@ -225,7 +227,8 @@ absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelTurns(
   ASSIGN_OR_RETURN(
       model::LabelledTokens tokens,
       model::LabelConversation(turns, chat_template_, tokenizer_, config_, images, row.system));
-  MaskUnlearned(row, &tokens.labels);
+  const bool is_v0 = chat_template_.name() == "llava_v0";  // learns how the first turn begins
+  MaskUnlearned(row, is_v0 ? -1 : 0, &tokens.labels);
   return tokens;
 }
 
@@ -266,8 +269,11 @@ absl::StatusOr<std::vector<model::LabelledTokens>> ConversationBuilder::LabelSer
 absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& folder,
                                                            const std::string& path) const {
   const std::string file = absl::StrCat(folder, "/", path);
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(file, options_.limits.max_bytes));
-  if (options_.pictures) RETURN_IF_ERROR(options_.pictures->Check(file, bytes));
+  ASSIGN_OR_RETURN(const std::string bytes, ReadPictureFile(file, options_.limits.max_bytes));
+  // An archive is a data file, whose own digest is recorded.
+  if (options_.pictures && !IsInTar(file)) {
+    RETURN_IF_ERROR(options_.pictures->Check(file, bytes));
+  }
   ASSIGN_OR_RETURN(const model::RgbImage rgb, model::DecodeImage(bytes, options_.limits));
   model::PixelValues pixels = preprocessor_.Process(rgb);
   return SampleImage{std::move(pixels.values), pixels.height, pixels.width, pixels.digest,

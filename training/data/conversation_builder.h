@@ -25,8 +25,8 @@ namespace llava::training {
 // turns before it, in the checkpoint's own template.
 inline constexpr char kServingTemplate[] = "serving";
 
-// "plain", "v1" (vicuna_v1), "llava_llama_2", "mistral" (mistral_instruct), "chatml", as recipes
-// and the reference's --version name them. INVALID_ARGUMENT lists them.
+// "plain", "v0" (llava_v0), "v1" (vicuna_v1), "llava_llama_2", "mistral" (mistral_instruct),
+// "chatml", as recipes and the reference's --version name them. INVALID_ARGUMENT lists them.
 absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name);
 
 struct ConversationOptions {

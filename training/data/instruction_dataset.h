@@ -1,7 +1,8 @@
-// Random access to LLaVA instruction data on disk: JSON arrays, JSONL, either of them gzip'd, or
-// several files one after another. Open() reads everything once, checks every row and remembers
-// where the good ones are (28 bytes a row); Read() parses one row again from the file. So neither
-// the rows nor the file are ever in memory together, and the first step waits for one pass only.
+// Random access to LLaVA instruction data on disk: JSON arrays, JSONL, either of them gzip'd, tars
+// of WebDataset (training/data/tar/tar_samples.h), or several files one after another. Open() reads
+// everything once, checks every row and remembers where the good ones are (28 bytes a row, about
+// 200 in a tar); Read() parses one row again from the file. So neither the rows nor the file are
+// ever in memory together, and the first step waits for one pass only.
 #ifndef LLAVA_TRAINING_DATA_INSTRUCTION_DATASET_H_
 #define LLAVA_TRAINING_DATA_INSTRUCTION_DATASET_H_
 
@@ -38,8 +39,12 @@ struct DatasetOptions {
 // while it is open: a row whose bytes are others by then is a DATA_LOSS error.
 class InstructionDataset {
  public:
-  // NOT_FOUND: a file that is not there. INVALID_ARGUMENT: a file that is neither a JSON array nor
-  // JSONL, no good row at all, or with kStop the first bad row. DATA_LOSS: a broken gzip stream.
+  // A file whose name ends in ".tar" is a tar: a sample's .json is a row, a .txt without one a
+  // caption (CaptionRow), and the row's images are the pictures beside it, under paths that
+  // ReadPictureFile takes below the row's images_dir. NOT_FOUND: a file that is not there.
+  // INVALID_ARGUMENT: a file that is neither a JSON array nor JSONL, a tar that is broken or
+  // gzip'd, no good row at all, or with kStop the first bad row. DATA_LOSS: a broken gzip stream, a
+  // tar that ends within a member.
   static absl::StatusOr<InstructionDataset> Open(const std::vector<std::string>& files,
                                                  const DatasetOptions& options);
 
@@ -51,7 +56,8 @@ class InstructionDataset {
   std::int64_t size() const;
   std::int64_t bad_rows() const;
 
-  // The row, and for messages where it stands ("data.json:17"). REQUIRES: 0 <= index < size().
+  // The row, and for messages where it stands ("data.json:17", "data.tar: 000017.json"). REQUIRES:
+  // 0 <= index < size().
   absl::StatusOr<Row> Read(std::int64_t index) const;
   std::string Describe(std::int64_t index) const;
 

@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/utf8_stream.h"
 #include "boost/json.hpp"
 
 namespace llava::training {
@@ -42,10 +43,8 @@ std::size_t CountPlaceholders(std::string_view text) {
 
 // Whether `mark` is a whole line of the text, as a mark is and a word about HTML is not.
 bool HasLine(std::string_view text, std::string_view mark) {
-  for (const absl::string_view line :
-       absl::StrSplit(absl::string_view(text.data(), text.size()), '\n')) {
-    if (absl::StripAsciiWhitespace(line) == absl::string_view(mark.data(), mark.size()))
-      return true;
+  for (const absl::string_view line : absl::StrSplit(AbslView(text), '\n')) {
+    if (absl::StripAsciiWhitespace(line) == AbslView(mark)) return true;
   }
   return false;
 }
@@ -375,8 +374,7 @@ std::optional<RowIssue> CheckPlaceholders(const Row& row) {
     for (const std::string_view mark : {"<video>", "<audio>"}) {
       if (row.turns[i].speaker == Speaker::kHuman && HasLine(row.turns[i].text, mark)) {
         return Issue(row.id, "conversations",
-                     absl::StrCat("has the mark ", absl::string_view(mark.data(), mark.size()),
-                                  ", expected pictures only"));
+                     absl::StrCat("has the mark ", AbslView(mark), ", expected pictures only"));
       }
     }
     human += count;
@@ -387,16 +385,34 @@ std::optional<RowIssue> CheckPlaceholders(const Row& row) {
                             " pictures, expected as many"));
 }
 
-}  // namespace
-
-std::string RowIssue::ToString() const {
-  std::string text = absl::StrCat(file, ":", line, ": ");
-  if (!id.empty()) absl::StrAppend(&text, "row '", id, "': ");
-  if (!field.empty()) absl::StrAppend(&text, field, " ");
-  return absl::StrCat(text, why);
+// The pictures beside a row in the place of those that it names.
+std::optional<RowIssue> UseBeside(const std::vector<PictureBeside>& beside, Row* row) {
+  const bool in_order = row->images.empty() || (row->images.size() == 1 && beside.size() == 1);
+  if (!in_order && row->images.size() != beside.size()) {
+    return Issue(row->id, "image",
+                 absl::StrCat("names ", row->images.size(), " pictures, but ", beside.size(),
+                              " lie beside the row"));
+  }
+  std::vector<std::string> paths;
+  for (std::size_t i = 0; i < beside.size(); ++i) {
+    const auto is_named = [&](const PictureBeside& picture) {
+      return in_order ? &picture == &beside[i]
+                      : picture.name == std::filesystem::path(row->images[i]).filename().string();
+    };
+    const auto found = std::find_if(beside.begin(), beside.end(), is_named);
+    if (found == beside.end()) {
+      return Issue(row->id, "image",
+                   absl::StrCat("names ", row->images[i], ", which does not lie beside the row"));
+    }
+    paths.push_back(found->path);
+  }
+  row->images = std::move(paths);
+  return std::nullopt;
 }
 
-std::variant<Row, RowIssue> ParseRow(std::string_view text, RowStart start) {
+// With `beside`: of a row in an archive.
+std::variant<Row, RowIssue> Parse(std::string_view text, RowStart start,
+                                  const std::vector<PictureBeside>* beside) {
   if (text.size() > kMaxRowBytes) {
     return Issue(
         "", "",
@@ -424,6 +440,45 @@ std::variant<Row, RowIssue> ParseRow(std::string_view text, RowStart start) {
   if (auto issue = ReadImages(object, &row)) return *issue;
   if (auto issue = CheckKeys(object, "", /*read=*/true, row.id)) return *issue;
   if (auto issue = ReadTurns(object, &row)) return *issue;
+  if (beside != nullptr) {
+    if (auto issue = UseBeside(*beside, &row)) return *issue;
+  }
+  if (auto issue = CheckPlaceholders(row)) return *issue;
+  return row;
+}
+
+}  // namespace
+
+std::string RowIssue::ToString() const {
+  std::string text = line > 0 ? absl::StrCat(file, ":", line, ": ") : file + ": ";
+  if (!id.empty()) absl::StrAppend(&text, "row '", id, "': ");
+  if (!field.empty()) absl::StrAppend(&text, field, " ");
+  return absl::StrCat(text, why);
+}
+
+std::variant<Row, RowIssue> ParseRow(std::string_view text, RowStart start) {
+  return Parse(text, start, nullptr);
+}
+
+std::variant<Row, RowIssue> ParseRow(std::string_view text,
+                                     const std::vector<PictureBeside>& beside) {
+  return Parse(text, {}, &beside);
+}
+
+std::variant<Row, RowIssue> CaptionRow(const std::string& id, std::string_view caption,
+                                       const std::vector<PictureBeside>& beside) {
+  const absl::string_view said = absl::StripAsciiWhitespace(AbslView(caption));
+  if (said.empty()) return Issue(id, "", "is empty, expected a caption");
+  if (!IsValidUtf8(StdView(said))) return Issue(id, "", "is not valid UTF-8");
+  if (beside.empty()) return Issue(id, "", "has no picture beside it");
+  Row row;
+  row.id = id;
+  std::string marks;
+  for (const PictureBeside& picture : beside) {
+    row.images.push_back(picture.path);
+    absl::StrAppend(&marks, marks.empty() ? "" : "\n", AbslView(kImagePlaceholder));
+  }
+  row.turns = {{Speaker::kHuman, std::move(marks)}, {Speaker::kGpt, std::string(said)}};
   if (auto issue = CheckPlaceholders(row)) return *issue;
   return row;
 }

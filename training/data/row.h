@@ -52,7 +52,7 @@ struct Row {
 // Why a row was refused: "data.json:17: row '42': conversations[1].from: is 'robot', expected ...".
 struct RowIssue {
   std::string file = {};
-  std::int64_t line = 0;   // of the row's first byte, counted from 1
+  std::int64_t line = 0;   // of the row's first byte, counted from 1; 0: the row is the file
   std::string id = {};     // empty when it could not be read
   std::string field = {};  // "image", "conversations[3].value", ...; empty for the whole row
   std::string why = {};
@@ -67,10 +67,28 @@ struct RowStart {
   std::int64_t column = 1;
 };
 
+// A picture that lies beside a row, in the same archive.
+struct PictureBeside {
+  std::string name;  // "000001.jpg"
+  std::string path;  // what takes its place among the row's images
+};
+
 // The row that `json` describes, or the first thing that is wrong with it (`file` and `line` are
 // left for the caller to fill in; `start` is for the place of a syntax error). A leading gpt turn
 // is dropped, as the reference does. JSON is what Python's reader takes: also NaN and Infinity.
 std::variant<Row, RowIssue> ParseRow(std::string_view json, RowStart start = {});
+
+// The same of a row whose pictures lie beside it: its images are those of `beside`. Where it names
+// none itself they are all of them, in order; where it names one and one is there, that one; else
+// those whose names are the last parts of the paths that it names, which must be all of them.
+std::variant<Row, RowIssue> ParseRow(std::string_view json,
+                                     const std::vector<PictureBeside>& beside);
+
+// The row of a picture's caption (or of several pictures'): "<image>" for each, and the text
+// without white space around it as the answer. Wrong: no picture, no text, no UTF-8, "<image>" in
+// the text.
+std::variant<Row, RowIssue> CaptionRow(const std::string& id, std::string_view caption,
+                                       const std::vector<PictureBeside>& beside);
 
 // Words of all turns, as the reference counts a sample's length for grouping (split at spaces);
 // at least 1.

@@ -12,6 +12,7 @@
 #include "base/status_macros.h"
 #include "boost/json.hpp"
 #include "training/data/instruction_dataset.h"
+#include "training/data/tar/picture_file.h"
 
 namespace llava::training {
 namespace {
@@ -61,6 +62,10 @@ KindScore Total(const Scores& scores) {
 
 absl::StatusOr<std::vector<EvaluationItem>> ReadEvaluationItems(const std::string& file,
                                                                 std::int64_t limit) {
+  if (IsTar(file)) {
+    return absl::UnimplementedError(
+        absl::StrCat(file, ": questions are not read from tars, expected LLaVA JSON or JSONL"));
+  }
   DatasetOptions options;
   options.on_bad_row = OnBadRow::kStop;
   ASSIGN_OR_RETURN(const InstructionDataset data, InstructionDataset::Open({file}, options));

@@ -1,10 +1,5 @@
 #include "training/export/run_parts.h"
 
-#include <ATen/core/Dict.h>
-#include <ATen/core/ivalue.h>
-#include <caffe2/serialize/inline_container.h>
-#include <torch/csrc/jit/serialization/pickler.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <optional>
@@ -22,6 +17,7 @@
 #include "model/tensors/tensor_files.h"
 #include "training/distributed/ranks.h"
 #include "training/export/peft_adapter.h"
+#include "training/export/projector_file.h"
 #include "training/optim/state_store.h"
 #include "training/optim/trainer.h"
 #include "training/run/opened_run.h"
@@ -89,52 +85,18 @@ absl::StatusOr<std::vector<NamedTensor>> Learned(const Recipe& recipe, const Sav
   return tensors;
 }
 
-// "linear_1.weight" of ours is "0.weight" in nn.Sequential, or "weight" when it is alone.
-absl::StatusOr<std::string> OriginalName(const std::string& name, int layers) {
-  for (int layer = 1; layer <= layers; ++layer) {
-    const std::string prefix = absl::StrCat(model::kProjectorPrefix, "linear_", layer, ".");
-    if (!absl::StartsWith(name, prefix)) continue;
-    const std::string field = name.substr(prefix.size());
-    if (layers == 1) return absl::StrCat("model.mm_projector.", field);
-    return absl::StrCat("model.mm_projector.", 2 * (layer - 1), ".", field);
-  }
-  return absl::UnimplementedError(
-      absl::StrCat("\"", name, "\" has no place in a projector of the original code"));
-}
-
-absl::StatusOr<std::vector<NamedTensor>> OriginalProjector(const model::Llava& model) {
+absl::StatusOr<std::vector<NamedTensor>> ProjectorOf(const model::Llava& model,
+                                                     ProjectorNames names) {
   std::vector<NamedTensor> tensors;
   for (const auto& [name, weight] : model.weights()) {
     if (!absl::StartsWith(name, model::kProjectorPrefix)) continue;
-    ASSIGN_OR_RETURN(std::string original, OriginalName(name, model.config().projector.depth));
-    tensors.push_back({std::move(original), weight.detach().to(at::kFloat).contiguous()});
+    std::string written = name;
+    if (names == ProjectorNames::kOriginal) {
+      ASSIGN_OR_RETURN(written, OriginalProjectorName(name, model.config().projector.depth));
+    }
+    tensors.push_back({std::move(written), weight.detach().to(at::kFloat).contiguous()});
   }
   return tensors;
-}
-
-// What torch.save writes of a dictionary: no types of TorchScript, which others do not read.
-std::string Pickled(const std::vector<NamedTensor>& tensors) {
-  c10::Dict<std::string, at::Tensor> dictionary;
-  for (const NamedTensor& tensor : tensors) dictionary.insert(tensor.name, tensor.tensor);
-  std::string pickled;
-  torch::jit::Pickler pickler(
-      [&pickled](const char* data, std::size_t size) { pickled.append(data, size); }, nullptr,
-      nullptr, nullptr, nullptr, /*tag_aggregates=*/false);
-  pickler.protocol();
-  pickler.pushIValue(dictionary);
-  pickler.stop();
-  std::string archive;
-  caffe2::serialize::PyTorchStreamWriter writer([&archive](const void* data, std::size_t size) {
-    archive.append(static_cast<const char*>(data), size);
-    return size;
-  });
-  std::int64_t number = 0;
-  for (const at::Tensor& tensor : pickler.tensorData()) {
-    writer.writeRecord(absl::StrCat("data/", number++), tensor.const_data_ptr(), tensor.nbytes());
-  }
-  writer.writeRecord("data.pkl", pickled.data(), pickled.size());
-  writer.writeEndOfFile();
-  return archive;
 }
 
 }  // namespace
@@ -161,12 +123,11 @@ absl::Status ExportPeft(const Recipe& recipe, const RunInputs& inputs, const std
   return WriteFile(absl::StrCat(folder, "/", model::kManifestFile), model::ManifestJson(manifest));
 }
 
-absl::Status ExportProjector(const Recipe& recipe, const std::string& file) {
+absl::Status ExportProjector(const Recipe& recipe, ProjectorNames names, const std::string& file) {
   if (IsThere(file)) return absl::AlreadyExistsError(absl::StrCat(file, ": is there already"));
   ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model, LoadTrainedModel(recipe));
-  ASSIGN_OR_RETURN(const std::vector<NamedTensor> tensors, OriginalProjector(*model));
-  if (absl::EndsWith(file, ".safetensors")) return model::SaveTensors(file, tensors);
-  return WriteFile(file, Pickled(tensors));
+  ASSIGN_OR_RETURN(const std::vector<NamedTensor> tensors, ProjectorOf(*model, names));
+  return WriteProjectorFile(file, tensors);
 }
 
 }  // namespace llava::training

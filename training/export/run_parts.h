@@ -20,10 +20,14 @@ namespace llava::training {
 // them, so that llavad verifies what it loads.
 absl::Status ExportPeft(const Recipe& recipe, const RunInputs& inputs, const std::string& folder);
 
-// The projector of the newest saved state as the original code has it (mm_projector.bin, which
-// torch.load reads), or a safetensors file where the name ends in ".safetensors", in fp32 with the
-// original code's names. ALREADY_EXISTS: the file is there. NOT_FOUND: no saved state.
-absl::Status ExportProjector(const Recipe& recipe, const std::string& file);
+enum class ProjectorNames {
+  kOriginal,     // model.mm_projector.0.weight, as the original code has them
+  kHuggingFace,  // multi_modal_projector.linear_1.weight
+};
+
+// The projector of the newest saved state in fp32 as WriteProjectorFile has it. ALREADY_EXISTS: the
+// file is there. NOT_FOUND: no saved state.
+absl::Status ExportProjector(const Recipe& recipe, ProjectorNames names, const std::string& file);
 
 }  // namespace llava::training
 

@@ -13,6 +13,7 @@
 #include "base/strict_yaml.h"
 #include "base/utf8_stream.h"
 #include "training/data/scenes/scene.h"
+#include "training/data/tar/shard_names.h"
 
 namespace llava::training {
 namespace {
@@ -92,6 +93,14 @@ class Reader {
     }
   }
 
+  // What the name stands for: a pattern for each of its shards.
+  void AddFiles(StrictYaml& yaml, std::string_view key, const std::string& name,
+                DataOptions& data) const {
+    const auto shards = ShardNames((folder_ / name).lexically_normal().string());
+    if (!shards.ok()) return yaml.Fail(key, std::string(shards.status().message()));
+    data.files.insert(data.files.end(), shards->begin(), shards->end());
+  }
+
   void ReadData(StrictYaml& yaml, DataOptions& data) const {
     std::vector<std::string> files;
     yaml.Optional("files", &files);
@@ -99,9 +108,7 @@ class Reader {
       data.files.clear();
       data.weights.clear();
     }
-    for (const std::string& file : files) {
-      data.files.push_back((folder_ / file).lexically_normal().string());
-    }
+    for (const std::string& file : files) AddFiles(yaml, "files", file, data);
     ReadMixture(yaml, data);
     yaml.Section("captured", [&](StrictYaml& section) { ReadCaptured(section, data.captured); });
     yaml.Section("scenes", [&](StrictYaml& scenes) { ReadScenes(scenes, data.scenes); });
@@ -133,11 +140,14 @@ class Reader {
     data.files.clear();
     data.weights.clear();
     yaml.List("mixture", [&](StrictYaml& part) {
+      std::string file;
+      double weight = 1.0;
       part.Require("file");
-      Path(part, "file", &data.files.emplace_back());
-      double& weight = data.weights.emplace_back(1.0);
+      part.Optional("file", &file);
       part.Optional("weight", &weight);
       CheckWithin(part, "weight", weight, 1e-6, 1000.0);
+      AddFiles(part, "file", file, data);
+      data.weights.resize(data.files.size(), weight);
     });
     if (data.files.empty()) yaml.Fail("mixture", "is empty, expected at least one file");
   }

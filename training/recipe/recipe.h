@@ -51,7 +51,7 @@ enum class PictureAspect {
 
 struct DataOptions {
   ScenesOptions scenes;            // takes the place of files, images and labels
-  std::vector<std::string> files;  // LLaVA JSON or JSONL, gzip'd or not
+  std::vector<std::string> files;  // LLaVA JSON or JSONL, gzip'd or not, or tars
   std::vector<double> weights;     // for each file: rows an epoch, over its rows; empty: all 1
   CapturedOptions captured;        // beside the files; a run adds a file of its own for them
   std::vector<std::string> file_images;  // see DatasetOptions; of the run, not of the recipe

@@ -10,11 +10,11 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/durable_file.h"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "model/image/encode.h"
 #include "model/image/image.h"
+#include "training/data/tar/picture_file.h"
 #include "training/report/curve_svg.h"
 
 namespace llava::training {
@@ -127,7 +127,7 @@ std::string Summary(const RunHistory& history) {
 }
 
 absl::StatusOr<std::string> Thumbnail(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, model::ImageLimits().max_bytes));
+  ASSIGN_OR_RETURN(const std::string bytes, ReadPictureFile(path, model::ImageLimits().max_bytes));
   ASSIGN_OR_RETURN(model::RgbImage image, model::DecodeImage(bytes));
   const double scale =
       std::min(1.0, static_cast<double>(kThumbSide) / std::max(image.width, image.height));

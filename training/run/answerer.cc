@@ -14,10 +14,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "model/image/image.h"
 #include "model/text/prompt.h"
+#include "training/data/tar/picture_file.h"
 #include "training/data/trainable.h"
 
 namespace llava::training {
@@ -29,6 +29,13 @@ std::vector<std::string> Paths(const EvaluationItem& item, const std::string& di
   std::vector<std::string> paths;
   for (const std::string& image : item.images) paths.push_back(absl::StrCat(dir, "/", image));
   return paths;
+}
+
+// Where the first of the texts begins that end an answer; npos: nowhere.
+std::size_t FirstStop(const std::string& text, const std::vector<std::string>& stops) {
+  std::size_t first = std::string::npos;
+  for (const std::string& stop : stops) first = std::min(first, text.find(stop));
+  return first;
 }
 
 // One item of each kind, then a second one of each, ...: their order for probes.
@@ -74,7 +81,8 @@ absl::Status Answerer::Encode(const std::vector<std::string>& images) {
   std::vector<at::Tensor> pixels;
   std::vector<model::ImageLayout> layouts;
   for (const std::string& path : images) {
-    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, model::ImageLimits().max_bytes));
+    ASSIGN_OR_RETURN(const std::string bytes,
+                     ReadPictureFile(path, model::ImageLimits().max_bytes));
     const auto image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
     layouts.push_back(model::LayoutOf(model_->config(), {image->width, image->height}));
@@ -100,14 +108,19 @@ absl::StatusOr<Answer> Answerer::Generate(const model::PromptTokens& prompt, int
   const at::Tensor hidden = session.Append(model::EmbedPrompt(*model_, prompt, features_));
   at::Tensor logits = model_->Logits(hidden.slice(0, hidden.size(0) - 1)).squeeze(0);
   Answer answer;
+  const std::vector<std::string> stops = template_.stops();
   const std::int64_t room =
       std::min<std::int64_t>(max_tokens, text.max_positions - session.length());
   while (static_cast<std::int64_t>(answer.ids.size()) < room && !stop_()) {
     if (!answer.ids.empty()) logits = session.Step(answer.ids.back());
     answer.ids.push_back(static_cast<int>(logits.argmax().item<std::int64_t>()));
     if (std::count(text.eos_token_ids.begin(), text.eos_token_ids.end(), answer.ids.back())) break;
+    if (!stops.empty() && FirstStop(tokenizer_.Decode(answer.ids), stops) != std::string::npos) {
+      break;
+    }
   }
   answer.text = tokenizer_.Decode(answer.ids);
+  answer.text.resize(std::min(answer.text.size(), FirstStop(answer.text, stops)));
   return answer;
 }
 

@@ -323,7 +323,7 @@ void JobRunner::GoOn(const Job& job, int exit_code, const std::string& how,
   const std::string why = absl::StrCat(how, how.empty() || last.empty() ? "" : ": ", last);
   const bool rejected = exit_code == kRejectedExitCode;
   if (JobSteps* const steps = StepsOf(job)) {
-    absl::Status status = steps->Ended(job, exit_code, rejected ? last : why);
+    absl::Status status = steps->Ended(job, JobFolder(job.id), exit_code, rejected ? last : why);
     if (status.ok()) status = StartProcess(job);
     if (!status.ok()) Finish(job, JobState::kFailed, MessageOf(status));
   } else if (exit_code == 0) {

@@ -38,8 +38,10 @@ class JobSteps {
   // What comes next, in the job's folder.
   virtual absl::StatusOr<JobStep> Next(const Job& job, const std::string& folder) = 0;
 
-  // A process has ended, with the last line that it printed. Not OK: the job fails with that.
-  virtual absl::Status Ended(const Job& job, int exit_code, const std::string& why) = 0;
+  // A process has ended, with the last line that it printed. `folder`: the job's. Not OK: the job
+  // fails with that.
+  virtual absl::Status Ended(const Job& job, const std::string& folder, int exit_code,
+                             const std::string& why) = 0;
 };
 
 struct JobRunnerOptions {

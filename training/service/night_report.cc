@@ -9,7 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "base/file.h"
 #include "base/utf8_stream.h"
@@ -96,16 +98,24 @@ std::string OutputOf(const Job& job, const std::string& folder) {
   return RunFolder(job, folder).value_or("");
 }
 
-// The losses of the first and of the last step.
-std::optional<std::pair<double, double>> Losses(const std::string& output) {
+// Of a run: its first and its last step.
+struct LossRange {
+  double first = 0;
+  double last = 0;
+  std::int64_t steps = 0;
+};
+
+std::optional<LossRange> Losses(const std::string& output) {
   std::ifstream file(output + "/metrics.jsonl");
-  std::optional<std::pair<double, double>> losses;
+  std::optional<LossRange> losses;
   for (std::string line; std::getline(file, line);) {
     boost::system::error_code error;
     const json::value value = json::parse(line, error);
     if (error || !value.is_object() || !value.as_object().contains("loss")) continue;
     const double loss = Number(value.as_object(), "loss");
-    losses = losses ? std::pair(losses->first, loss) : std::pair(loss, loss);
+    if (!losses) losses = LossRange{.first = loss};
+    losses->last = loss;
+    ++losses->steps;
   }
   return losses;
 }
@@ -137,22 +147,52 @@ std::string Share(const json::object& share) {
                          100 * Number(share, "low"), 100 * Number(share, "high"));
 }
 
+// Of the rows that the job has made; "" when it has made none.
+std::string Generated(const std::string& folder) {
+  const json::object generated = ReadObject(folder + "/generated/report.json");
+  if (generated.empty()) return "";
+  const auto sum = [&generated](std::string_view key) {
+    double all = 0;
+    const json::object counts = Object(generated, key);
+    for (const auto& count : counts) all += Number(counts, count.key());
+    return all;
+  };
+  return absl::StrFormat("%.0f accepted, %.0f rejected; cost %.2f", sum("accepted"),
+                         sum("rejected"), Number(generated, "cost"));
+}
+
+// What the newest `llava-train check` in the job's log has counted: "rows 120, 3 bad (2.50%)".
+std::string Checked(const std::string& folder) {
+  constexpr std::int64_t kEnd = 16384;
+  std::ifstream file(folder + "/log", std::ios::binary | std::ios::ate);
+  if (!file) return "";
+  file.seekg(std::max<std::int64_t>(0, static_cast<std::int64_t>(file.tellg()) - kEnd));
+  std::string found;
+  for (std::string line; std::getline(file, line);) {
+    const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    if (words.size() > 3 && words[0] == "rows") found = absl::StrJoin(words, " ");
+  }
+  return found;
+}
+
+// The exams with their scores.
+std::string Scored(const std::string& output) {
+  std::vector<std::string> scores;
+  for (const json::object& exam : Objects(ReadObject(output + "/gate.json"), "exams")) {
+    scores.push_back(absl::StrFormat("%s: %.1f %% of %.0f questions", Text(exam, "name"),
+                                     100 * Number(Object(exam, "new"), "share"),
+                                     Number(exam, "questions")));
+  }
+  return absl::StrJoin(scores, ", ");
+}
+
 void AddData(const Job& job, const std::string& folder, std::string* page) {
   const JobInputs inputs = InputsOf(job);
   const Rows rows = CountRows(inputs);
   absl::StrAppend(page, "\n## Data\n\n- ", rows.fresh, " new rows, ", rows.old, " old ones, in ",
                   inputs.shards.size(), " files\n");
-  const json::object generated = ReadObject(folder + "/generated/report.json");
-  if (!generated.empty()) {
-    const auto sum = [&generated](std::string_view key) {
-      double all = 0;
-      const json::object counts = Object(generated, key);
-      for (const auto& count : counts) all += Number(counts, count.key());
-      return all;
-    };
-    absl::StrAppendFormat(page, "- generated: %.0f accepted, %.0f rejected; cost %.2f\n",
-                          sum("accepted"), sum("rejected"), Number(generated, "cost"));
-  }
+  const std::string generated = Generated(folder);
+  if (!generated.empty()) absl::StrAppend(page, "- generated: ", generated, "\n");
   const std::string base = inputs.base_version.empty() ? "none" : inputs.base_version;
   absl::StrAppend(page, "- begins with version: ", base, "\n");
 }
@@ -228,12 +268,31 @@ std::string NightReport(const Job& job, const StepRecords& steps, const std::str
   AddSteps(steps, &page);
   if (const auto losses = Losses(output)) {
     absl::StrAppendFormat(&page, "\n## Loss\n\n%.4f at the first step, %.4f at the last\n",
-                          losses->first, losses->second);
+                          losses->first, losses->last);
   }
   const json::object gate = ReadObject(output + "/gate.json");
   AddScores(gate, &page);
   AddChanged(gate, &page);
   return page;
+}
+
+std::string StepSummary(const std::string& step, const Job& job, const StepRecords& steps,
+                        const std::string& folder) {
+  if (step == "generate") return Generated(folder);
+  if (step == "check") return Checked(folder);
+  const std::string output = OutputOf(job, folder);
+  if (step == "train") {
+    const auto losses = Losses(output);
+    if (!losses) return "";
+    return absl::StrFormat("%d steps, loss %.4f at the first, %.4f at the last", losses->steps,
+                           losses->first, losses->last);
+  }
+  if (step == "evaluate") return Scored(output);
+  if (step == "gate") return "the required scores are reached";
+  const auto published = PublishedBy(job, steps, folder);
+  if (!published) return "";
+  return absl::StrCat(step == "publish" ? "published " : "the server answers with ",
+                      published->version);
 }
 
 std::string NightMessage(const Job& job, const StepRecords& steps, const std::string& folder) {
@@ -249,7 +308,7 @@ std::string NightMessage(const Job& job, const StepRecords& steps, const std::st
                           {"base", inputs.base_version},
                           {"new_rows", rows.fresh},
                           {"old_rows", rows.old}};
-  if (const auto losses = Losses(output)) message["loss"] = losses->second;
+  if (const auto losses = Losses(output)) message["loss"] = losses->last;
   json::array exams;
   for (const json::object& exam : Objects(ReadObject(output + "/gate.json"), "exams")) {
     json::object entry = {{"name", Text(exam, "name")}, {"questions", Number(exam, "questions")}};

@@ -14,6 +14,11 @@ namespace llava::training {
 // that changed. What a job has not come to is left out. Reads the job's folder.
 std::string NightReport(const Job& job, const StepRecords& steps, const std::string& folder);
 
+// What a step has done that ended well, in a sentence: rows made or checked, steps trained, scores,
+// the version; "" where the job's folder does not say.
+std::string StepSummary(const std::string& step, const Job& job, const StepRecords& steps,
+                        const std::string& folder);
+
 // One JSON object: {"job", "trigger", "state", "message", "version", "base", "new_rows",
 // "old_rows", "loss", "exams": [{"name", "questions", "new", "live"}], "canary": {"state",
 // "message"}, "report"}; "canary" is there when a server was asked.

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "training/recipe/recipe.h"
+#include "training/service/night_report.h"
 
 namespace llava::training {
 namespace {
@@ -211,14 +212,15 @@ StepState Pipeline::StateAfter(const std::string& step, int exit_code) const {
   return exam && exit_code == kRejected ? StepState::kRejected : StepState::kFailed;
 }
 
-absl::Status Pipeline::Ended(const Job& job, int exit_code, const std::string& why) {
+absl::Status Pipeline::Ended(const Job& job, const std::string& folder, int exit_code,
+                             const std::string& why) {
   ASSIGN_OR_RETURN(const StepRecords steps, store_.Steps(job.id));
   for (const std::string& name : StepNames()) {
     if (!Is(steps, name, StepState::kBegun)) continue;
     StepRecord record = steps.at(name);
     record.state = StateAfter(name, exit_code);
     record.ended_ms = clock_.UnixMillis();
-    record.message = why;
+    record.message = exit_code == 0 ? StepSummary(name, job, steps, folder) : why;
     RETURN_IF_ERROR(store_.RecordStep(job.id, name, record));
     if (record.state != StepState::kFailed) return absl::OkStatus();
     return absl::AbortedError(absl::StrCat(name, ": ", why));

@@ -54,7 +54,8 @@ class Pipeline final : public JobSteps {
       : options_(std::move(options)), program_(std::move(program)), store_(store), clock_(clock) {}
 
   absl::StatusOr<JobStep> Next(const Job& job, const std::string& folder) override;
-  absl::Status Ended(const Job& job, int exit_code, const std::string& why) override;
+  absl::Status Ended(const Job& job, const std::string& folder, int exit_code,
+                     const std::string& why) override;
 
  private:
   using Command = std::vector<std::string>;

@@ -9,6 +9,7 @@
 #include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "training/service/pipeline.h"
 
 namespace llava::training {
 namespace {
@@ -71,6 +72,23 @@ v1::Job TrainingServiceImpl::ToProto(const Job& job) const {
   return proto;
 }
 
+absl::StatusOr<v1::Job> TrainingServiceImpl::Whole(const Job& job) const {
+  v1::Job proto = ToProto(job);
+  ASSIGN_OR_RETURN(const StepRecords steps, store_.Steps(job.id));
+  for (const std::string& name : StepNames()) {
+    const auto found = steps.find(name);
+    if (found == steps.end()) continue;
+    const StepRecord& record = found->second;
+    v1::JobStep* const step = proto.add_steps();
+    step->set_name(name);
+    step->set_state(static_cast<v1::JobStepState>(record.state));
+    if (record.began_ms != 0) SetTime(record.began_ms, step->mutable_begin_time());
+    if (record.ended_ms != 0) SetTime(record.ended_ms, step->mutable_end_time());
+    step->set_message(Utf8Repair(record.message));
+  }
+  return proto;
+}
+
 TrainingServiceImpl::TrainingServiceImpl(JobRunner& runner, JobStore& store, rpc::CallGuard& guard,
                                          const Clock& clock)
     : runner_(runner), store_(store), guard_(guard), clock_(clock) {
@@ -112,7 +130,7 @@ absl::Status TrainingServiceImpl::GetJob(Call* call) {
   ASSIGN_OR_RETURN(const std::int64_t id, ParseId(request.id(), "id"));
   ASSIGN_OR_RETURN(const Job job, store_.Get(id));
   v1::GetJobResponse response;
-  *response.mutable_job() = ToProto(job);
+  ASSIGN_OR_RETURN(*response.mutable_job(), Whole(job));
   call->Write(response);
   return absl::OkStatus();
 }
@@ -151,7 +169,7 @@ absl::Status TrainingServiceImpl::Watch(Call* call, std::int64_t id) {
     const std::int64_t seen = runner_.changes();
     ASSIGN_OR_RETURN(const Job job, store_.Get(id));
     v1::WatchJobResponse response;
-    *response.mutable_job() = ToProto(job);
+    ASSIGN_OR_RETURN(*response.mutable_job(), Whole(job));
     std::string now = response.SerializeAsString();
     if (now != last && !call->Write(response)) return absl::CancelledError("the watcher is gone");
     last = std::move(now);

@@ -40,6 +40,8 @@ class TrainingServiceImpl final : public rpc::RawService {
   // The caller's name, once its token has the role and the message is in `request`.
   absl::StatusOr<std::string> Receive(Call* call, google::protobuf::Message* request);
   v1::Job ToProto(const Job& job) const;
+  // With its steps.
+  absl::StatusOr<v1::Job> Whole(const Job& job) const;
   absl::Status Watch(Call* call, std::int64_t id);
   absl::Status SendLog(Call* call, std::int64_t id, bool follow, std::int64_t offset);
 

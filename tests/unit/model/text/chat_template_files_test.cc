@@ -105,6 +105,14 @@ TEST_F(ChatTemplateFilesTest, WithoutOneTheArchitectureCounts) {
   LlavaConfig config;
   config.name = "llava-v1.5-7b";
   EXPECT_EQ(Name(config), "vicuna_v1");
+  for (const char* v0 : {"LLaVA-7b-v0", "llava-13b-v0-science_qa"}) {
+    config.name = v0;
+    EXPECT_EQ(Name(config), "llava_v0") << v0;
+  }
+  for (const char* other : {"llava-tiny-v0.1", "llava-v1-0719", "tiny-v0", "llava-v01"}) {
+    config.name = other;
+    EXPECT_EQ(Name(config), "vicuna_v1") << other;
+  }
   config.name = "llava-llama-2-13b-chat";
   EXPECT_EQ(Name(config), "llava_llama_2");
   config.name = "model";

@@ -69,6 +69,18 @@ TEST(ChatTemplateTest, FurtherTurns) {
             "USER: <image>\nWhat is it? ASSISTANT: A cat. USER: Sure? ASSISTANT:");
 }
 
+TEST(ChatTemplateTest, V0EndsEverythingWithItsSeparator) {
+  EXPECT_EQ(Rendered("llava_v0", kQuestion),
+            kHumanSystem + "###Human: <image>\nWhat is it?###Assistant:");
+  EXPECT_EQ(Rendered("llava_v0", kTwoTurns),
+            kHumanSystem +
+                "###Human: <image>\nWhat is it?###Assistant: A cat.###Human: Sure?###Assistant:");
+  EXPECT_EQ(Rendered("llava_v0", {System("Be terse."), User({std::string("Hi")}), Assistant("Y")}),
+            "Be terse.###Human: Hi###Assistant: Y");
+  EXPECT_THAT(ChatTemplate::ByName("llava_v0")->stops(), testing::ElementsAre("###"));
+  EXPECT_THAT(ChatTemplate::ByName("vicuna_v1")->stops(), IsEmpty());
+}
+
 TEST(ChatTemplateTest, TurnsOfChatmlEnd) {
   EXPECT_EQ(Rendered("chatml", {System(""), User({std::string("Hi")}), Assistant("Yes."),
                                 User({std::string("Sure?")}), Assistant("I")}),

@@ -128,6 +128,22 @@ TEST_F(ProcessorTest, DecodersEndAtAStopString) {
   EXPECT_FALSE(make()->Push(processor_->tokenizer().Encode(std::string("of")).front()).stopped);
 }
 
+TEST_F(ProcessorTest, DecodersEndWhereTheTemplateEndsATurn) {
+  const auto v0 = Processor::Load(kCheckpoint, "", "llava_v0");
+  ASSERT_TRUE(v0.ok()) << v0.status();
+  const auto ends_at_separator = [](const Processor& processor) {
+    const auto decoder = processor.MakeDecoderFactory({})();
+    bool stopped = false;
+    for (const int id : processor.tokenizer().Encode(std::string("A cat.###Human"))) {
+      stopped = stopped || decoder->Push(id).stopped;
+      if (stopped) break;
+    }
+    return stopped;
+  };
+  EXPECT_TRUE(ends_at_separator(**v0));
+  EXPECT_FALSE(ends_at_separator(*processor_));
+}
+
 TEST_F(ProcessorTest, KnowsTheTokensThatEndAnAnswer) {
   EXPECT_THAT(processor_->end_token_ids(), testing::ElementsAre(2));
 }

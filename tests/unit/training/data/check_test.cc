@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/tar_writer.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::training {
@@ -93,6 +94,30 @@ TEST_F(CheckTest, SaysWhatCannotBeReadAtAll) {
   options_.checkpoint = "";
   options_.files = {"/none"};
   EXPECT_EQ(CheckData(options_, ignore).status().code(), absl::StatusCode::kNotFound);
+}
+
+// No folder is needed for the pictures of tars; a pattern stands for several.
+TEST_F(CheckTest, LooksAtThePicturesOfTars) {
+  std::ifstream gray(absl::StrCat(kImages, "/gray.png"), std::ios::binary);
+  const std::string picture((std::istreambuf_iterator<char>(gray)), {});
+  for (const char* name : {"/s-0.tar", "/s-1.tar"}) {
+    std::ofstream(dir_.path() + name, std::ios::binary)
+        << test::TarMember("0.txt", "a caption") << test::TarMember("0.png", picture)
+        << test::TarMember("1.txt", "another") << test::TarMember("1.png", "no picture")
+        << test::TarEnd();
+  }
+  options_.files = {dir_.path() + "/s-{0..1}.tar"};
+  CheckReport report = Check();
+  EXPECT_EQ(report.rows, 4);
+  EXPECT_EQ(report.bad, 2);
+  EXPECT_EQ(report.images, 2);
+  ASSERT_EQ(lines_.size(), 2u);
+  EXPECT_THAT(lines_[1], HasSubstr("s-1.tar: 1.txt: row '1': image "));
+  options_.checkpoint = kCheckpoint;
+  options_.chat_template = "plain";
+  report = Check();
+  EXPECT_EQ(report.bad, 2);
+  EXPECT_GT(report.tokens, 2 * 16);
 }
 
 }  // namespace

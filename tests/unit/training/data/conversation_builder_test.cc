@@ -181,6 +181,22 @@ TEST(ConversationBuilderTest, AnAnswerThatIsNotLearnedIsMaskedInEveryTemplate) {
   EXPECT_EQ(LabelledText(builder, (*samples)[0]), "Yes.");
 }
 
+// The "###" that begins the first turn is learned in any case, the one behind an answer with it.
+TEST(ConversationBuilderTest, AnAnswerOfV0ThatIsNotLearnedIsMasked) {
+  const ConversationBuilder builder = Make({.chat_template = "v0"});
+  Row row = TwoQuestions();
+  auto samples = builder.Build(row);
+  ASSERT_TRUE(samples.ok()) << samples.status();
+  EXPECT_THAT(LabelledText(builder, (*samples)[0]),
+              testing::AllOf(testing::HasSubstr("A grey picture."), testing::HasSubstr("Yes.")));
+  row.turns[1].is_learned = false;
+  samples = builder.Build(row);
+  ASSERT_TRUE(samples.ok()) << samples.status();
+  EXPECT_THAT(LabelledText(builder, (*samples)[0]),
+              testing::AllOf(testing::Not(testing::HasSubstr("A grey picture.")),
+                             testing::HasSubstr("Yes.")));
+}
+
 TEST(ConversationBuilderTest, SplitsTurnsWithTheImageBeforeEach) {
   const ConversationBuilder builder = Make({.split_turns = true});
   const auto samples = builder.Build(TwoQuestions());

@@ -7,7 +7,9 @@
 #include "base/digest.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/tar_writer.h"
 #include "tests/support/temp_dir.h"
+#include "training/data/tar/picture_file.h"
 #include "zlib.h"
 
 namespace llava::training {
@@ -213,6 +215,74 @@ TEST_F(InstructionDatasetTest, RefusesARowThatIsTooLargeWithoutHoldingIt) {
   ASSERT_TRUE(data.ok()) << data.status();
   EXPECT_EQ(data->size(), 1);
   EXPECT_THAT(issues_[0].why, HasSubstr("at most 16777216"));
+}
+
+TEST_F(InstructionDatasetTest, ATarsSamplesAreRowsWithThePicturesBesideThem) {
+  const std::string json =
+      R"({"id": "j", "conversations": [{"from": "human", "value": "<image>\nq"}, )"
+      R"({"from": "gpt", "value": "a"}]})";
+  const std::string bytes = test::TarMember("d/0.json", json) + test::TarMember("d/0.jpg", "one") +
+                            test::TarMember("1.jpg", "two") + test::TarMember("1.txt", "a cat\n") +
+                            test::TarMember("2.json", TextRow(3)) + test::TarEnd();
+  const std::string tar = Write("a.tar", bytes);
+  const std::string lines = Write("b.jsonl", TextRow(4));
+  auto data = InstructionDataset::Open({tar, lines}, Options());
+  ASSERT_TRUE(data.ok()) << data.status();
+  ASSERT_EQ(data->size(), 4);
+  EXPECT_EQ(data->bad_rows(), 0);
+  EXPECT_THAT(data->lengths(), ElementsAre(3, 3, -2, -2));
+  EXPECT_EQ(data->digests()[0], Sha256Of(bytes));
+  const auto first = data->Read(0), second = data->Read(1), third = data->Read(2);
+  ASSERT_TRUE(first.ok() && second.ok() && third.ok()) << first.status() << second.status();
+  EXPECT_EQ(first->id, "j");
+  EXPECT_EQ(first->images_dir, tar);
+  ASSERT_EQ(first->images.size(), 1u);
+  EXPECT_EQ(*ReadPictureFile(tar + "/" + first->images[0], 100), "one");
+  EXPECT_EQ(second->id, "1");
+  EXPECT_EQ(second->turns[1].text, "a cat");
+  EXPECT_EQ(*ReadPictureFile(tar + "/" + second->images[0], 100), "two");
+  EXPECT_TRUE(third->images.empty());
+  EXPECT_EQ(data->Describe(1), tar + ": 1.txt");
+  EXPECT_EQ(*data->ReadText(0), json);
+  EXPECT_EQ(data->Read(3)->images_dir, "");
+}
+
+TEST_F(InstructionDatasetTest, NamesTheBadMembersOfATar) {
+  const std::string tar =
+      Write("a.tar", test::TarMember("0.json", "{\n\"id\" 3}") + test::TarMember("0.jpg", "p") +
+                         test::TarMember("1.jpg", "p") + test::TarBlock("2.json", 0, '2') +
+                         test::TarMember("3.json", TextRow(3)) + test::TarEnd());
+  auto data = InstructionDataset::Open({tar}, Options());
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->size(), 1);
+  EXPECT_EQ(data->bad_rows(), 3);
+  ASSERT_EQ(issues_.size(), 3u);
+  EXPECT_THAT(issues_[0].ToString(),
+              HasSubstr(tar + ": 0.json: is not valid JSON at line 2, column 6"));
+  EXPECT_EQ(issues_[1].ToString(), tar + ": 1: has no .json and no .txt beside its pictures");
+  EXPECT_EQ(issues_[2].ToString(), tar + ": 2.json: is a link, expected a file");
+  DatasetOptions options = Options();
+  options.on_bad_row = OnBadRow::kStop;
+  EXPECT_THAT(std::string(InstructionDataset::Open({tar}, options).status().message()),
+              HasSubstr("0.json: is not valid JSON"));
+}
+
+TEST_F(InstructionDatasetTest, ATarThatIsNoneOrChangedIsNoticed) {
+  const auto code = [this](const std::string& file) {
+    return InstructionDataset::Open({file}, Options()).status().code();
+  };
+  const std::string whole = test::TarMember("0.json", TextRow(1)) + test::TarEnd();
+  EXPECT_EQ(code(Write("none.tar", TextRow(1))), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code(Write("rubbish.tar", std::string(600, 'x'))), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(Write("cut.tar", whole.substr(0, 520))), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code(WriteGzip("packed.tar", whole)), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(Write("empty.tar", test::TarEnd())), absl::StatusCode::kInvalidArgument);
+  const std::string tar = Write("a.tar", whole);
+  auto data = InstructionDataset::Open({tar}, Options());
+  ASSERT_TRUE(data.ok()) << data.status();
+  Write("a.tar", test::TarMember("0.json", TextRow(2)) + test::TarEnd());
+  EXPECT_EQ(data->Read(0).status(),
+            absl::DataLossError(tar + ": 0.json: the file has changed since it was opened"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 namespace llava::training {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr char kGood[] =
@@ -23,9 +24,9 @@ TEST(RowTest, ReadsWhatTheReferenceReads) {
   const auto parsed = ParseRow(kGood);
   const Row& row = std::get<Row>(parsed);
   EXPECT_EQ(row.id, "7");
-  EXPECT_THAT(row.images, testing::ElementsAre("coco/a.jpg"));
-  EXPECT_THAT(row.turns, testing::ElementsAre(Turn{Speaker::kHuman, "What is it?\n<image>"},
-                                              Turn{Speaker::kGpt, "A cat."}));
+  EXPECT_THAT(row.images, ElementsAre("coco/a.jpg"));
+  EXPECT_THAT(row.turns, ElementsAre(Turn{Speaker::kHuman, "What is it?\n<image>"},
+                                     Turn{Speaker::kGpt, "A cat."}));
   EXPECT_EQ(CountWords(row), 6);
 }
 
@@ -36,7 +37,7 @@ TEST(RowTest, TakesTextOnlySeveralImagesNumbersAsIdAndALeadingAnswer) {
   EXPECT_EQ(std::get<Row>(text).turns.size(), 2u);
   const auto several = ParseRow(R"({"image": ["a.png", "b.png"], "conversations": [
       {"from":"human","value":"<image> and <image>"},{"from":"gpt","value":"two"}]})");
-  EXPECT_THAT(std::get<Row>(several).images, testing::ElementsAre("a.png", "b.png"));
+  EXPECT_THAT(std::get<Row>(several).images, ElementsAre("a.png", "b.png"));
 }
 
 TEST(RowTest, NamesTheFieldThatIsWrong) {
@@ -86,11 +87,10 @@ TEST(RowTest, ReadsMessages) {
   ASSERT_TRUE(std::holds_alternative<Row>(parsed)) << std::get<RowIssue>(parsed).ToString();
   const Row& row = std::get<Row>(parsed);
   EXPECT_EQ(row.system, "Be brief.");
-  EXPECT_THAT(row.images, testing::ElementsAre("a.png", "b.png"));
-  EXPECT_THAT(row.turns,
-              testing::ElementsAre(Turn{Speaker::kHuman, "<image>\nWhat?\nSure?\n<image>\n"},
-                                   Turn{Speaker::kGpt, "A cat."}, Turn{Speaker::kHuman, "Why?"},
-                                   Turn{Speaker::kGpt, "Whiskers."}));
+  EXPECT_THAT(row.images, ElementsAre("a.png", "b.png"));
+  EXPECT_THAT(row.turns, ElementsAre(Turn{Speaker::kHuman, "<image>\nWhat?\nSure?\n<image>\n"},
+                                     Turn{Speaker::kGpt, "A cat."}, Turn{Speaker::kHuman, "Why?"},
+                                     Turn{Speaker::kGpt, "Whiskers."}));
 }
 
 TEST(RowTest, ASystemTurnComesFirst) {
@@ -236,6 +236,55 @@ TEST(RowTest, ASyntaxErrorHasItsPlaceInTheFile) {
 TEST(RowTest, RefusesDepthAndInvalidUtf8) {
   EXPECT_THAT(IssueOf(std::string(1000, '[')).why, HasSubstr("not valid JSON"));
   EXPECT_THAT(IssueOf("{\"id\": \"\xff\"}").why, HasSubstr("not valid JSON"));
+}
+
+const std::vector<PictureBeside> kTwo = {{"left.png", "#1/left.png"},
+                                         {"right.png", "#2/right.png"}};
+
+TEST(RowTest, PicturesThatLieBesideARowAreItsImages) {
+  const auto images = [](const std::string& keys, const std::string& question,
+                         const std::vector<PictureBeside>& beside) {
+    return std::get<Row>(ParseRow(RowWith(keys, question), beside)).images;
+  };
+  EXPECT_THAT(images("", "<image>\\n<image>\\nWhat?", kTwo),
+              ElementsAre("#1/left.png", "#2/right.png"));
+  EXPECT_THAT(images(R"("image": ["a/right.png", "a/left.png"], )", "<image><image>", kTwo),
+              ElementsAre("#2/right.png", "#1/left.png"));
+  EXPECT_THAT(images(R"("image": "coco/other.jpg", )", "<image>", {kTwo[0]}),
+              ElementsAre("#1/left.png"));
+  EXPECT_THAT(images("", "What?", {}), ElementsAre());
+}
+
+TEST(RowTest, NamesPicturesThatDoNotLieBesideTheRow) {
+  const auto issue = [](const std::string& keys, const std::string& question,
+                        const std::vector<PictureBeside>& beside) {
+    return std::get<RowIssue>(ParseRow(RowWith(keys, question), beside)).why;
+  };
+  EXPECT_THAT(issue(R"("image": ["a.png", "left.png"], )", "<image><image>", kTwo),
+              HasSubstr("names a.png, which does not lie beside the row"));
+  EXPECT_THAT(issue(R"("image": "a.png", )", "<image>", {}),
+              HasSubstr("names 1 pictures, but 0 lie beside the row"));
+  EXPECT_THAT(issue("", "What?", kTwo), HasSubstr("has 0 <image> for 2 pictures"));
+}
+
+TEST(RowTest, ACaptionIsTheAnswerToItsPictures) {
+  const Row row = std::get<Row>(CaptionRow("7", " a cat \n", kTwo));
+  EXPECT_EQ(row.id, "7");
+  EXPECT_THAT(row.images, ElementsAre("#1/left.png", "#2/right.png"));
+  EXPECT_THAT(row.turns,
+              ElementsAre(Turn{Speaker::kHuman, "<image>\n<image>"}, Turn{Speaker::kGpt, "a cat"}));
+  const auto why = [](std::string_view caption, const std::vector<PictureBeside>& beside) {
+    return std::get<RowIssue>(CaptionRow("7", caption, beside)).why;
+  };
+  EXPECT_THAT(why(" \n", kTwo), HasSubstr("is empty"));
+  EXPECT_THAT(why("\xff", kTwo), HasSubstr("UTF-8"));
+  EXPECT_THAT(why("a cat", {}), HasSubstr("no picture"));
+  EXPECT_THAT(why("an <image>", kTwo), HasSubstr("in a turn of gpt"));
+}
+
+TEST(RowTest, AnIssueOfAWholeFileHasNoLine) {
+  EXPECT_EQ((RowIssue{.file = "a.tar: 0.json", .why = "is empty"}).ToString(),
+            "a.tar: 0.json: is empty");
 }
 
 }  // namespace

@@ -106,11 +106,11 @@ TEST_F(RunPartsTest, AdaptersThatWouldNotBeWhatWasTrainedAreRefused) {
               HasSubstr("stage tune trains the vision tower"));
 }
 
-TEST_F(RunPartsTest, AProjectorHasTheOriginalCodesNames) {
+TEST_F(RunPartsTest, AProjectorHasTheOriginalCodesNamesOrHuggingFaces) {
   Save(1, 3);
   for (const std::string name : {"mm_projector.bin", "projector.safetensors"}) {
     const std::string file = dir_.path() + "/" + name;
-    const absl::Status status = ExportProjector(recipe_, file);
+    const absl::Status status = ExportProjector(recipe_, ProjectorNames::kOriginal, file);
     ASSERT_TRUE(status.ok()) << status;
     const auto opened = model::OpenTensorFile(file);
     ASSERT_TRUE(opened.ok()) << opened.status();
@@ -120,8 +120,16 @@ TEST_F(RunPartsTest, AProjectorHasTheOriginalCodesNames) {
     ASSERT_TRUE(bias.ok()) << bias.status();
     EXPECT_TRUE(at::equal(*bias, at::full({64}, 7.0)));
     EXPECT_TRUE(opened->tensors.contains("model.mm_projector.0.weight"));
-    EXPECT_TRUE(absl::IsAlreadyExists(ExportProjector(recipe_, file)));
+    EXPECT_TRUE(absl::IsAlreadyExists(ExportProjector(recipe_, ProjectorNames::kOriginal, file)));
   }
+  const std::string file = dir_.path() + "/other.bin";
+  ASSERT_TRUE(ExportProjector(recipe_, ProjectorNames::kHuggingFace, file).ok());
+  const auto opened = model::OpenTensorFile(file);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  ASSERT_EQ(opened->tensors.size(), 4u);
+  const auto bias = model::TensorOf({opened->tensors.at(kBias), opened->file, "bias"});
+  ASSERT_TRUE(bias.ok()) << bias.status();
+  EXPECT_TRUE(at::equal(*bias, at::full({64}, 7.0)));
 }
 
 }  // namespace

@@ -186,6 +186,23 @@ TEST_F(RecipeTest, FilesMayBeWeighed) {
               "7: data.mixture[0].weight: is 0");
 }
 
+TEST_F(RecipeTest, APatternStandsForItsShards) {
+  const auto recipe =
+      Read(Changed("  files: [rows.json]\n", "  files: [\"s-{08..10}.tar\", r.json]\n"));
+  ASSERT_TRUE(recipe.ok()) << recipe.status();
+  EXPECT_EQ(recipe->stages[1].data.files,
+            (std::vector<std::string>{folder_ + "/s-08.tar", folder_ + "/s-09.tar",
+                                      folder_ + "/s-10.tar", folder_ + "/r.json"}));
+  const auto weighed =
+      Read(Changed("  files: [rows.json]\n",
+                   "  mixture: [{file: \"{1..2}.tar\", weight: 0.5}, {file: r.json}]\n"));
+  ASSERT_TRUE(weighed.ok()) << weighed.status();
+  EXPECT_EQ(weighed->stages[1].data.files.size(), 3u);
+  EXPECT_EQ(weighed->stages[1].data.weights, (std::vector<double>{0.5, 0.5, 1.0}));
+  ExpectError(Changed("  files: [rows.json]\n", "  files: [\"{2..1}.tar\"]\n"),
+              "7: data.files: " + folder_ + "/{2..1}.tar: ends before it begins");
+}
+
 TEST_F(RecipeTest, CapturedTurnsAreASourceBesideFilesOrAlone) {
   const std::string beside = "  files: [rows.json]\n  captured: {dir: turns, weight: 0.5}\n";
   const auto recipe = Read(Changed("  files: [rows.json]\n", beside));

@@ -107,6 +107,25 @@ TEST_F(NightReportTest, AMessageIsTheSameForAProgram) {
   EXPECT_THAT(NightMessage(job_, steps_, dir_.path()), HasSubstr(R"("version":"f00d")"));
 }
 
+TEST_F(NightReportTest, AStepThatEndedWellSaysWhatItHasDone) {
+  const auto summary = [this](const char* step) {
+    return StepSummary(step, job_, steps_, dir_.path());
+  };
+  for (const char* step : {"generate", "check", "train", "evaluate", "publish", "canary"}) {
+    EXPECT_EQ(summary(step), "") << step;
+  }
+  WriteAll();
+  Write("log",
+        "rows        20, 0 bad (0.00%)\nturns       40\nrows        25, 2 bad (8.00%)\n"
+        "images      3\n{\"loss\": 1}\n");
+  EXPECT_EQ(summary("generate"), "9 accepted, 3 rejected; cost 0.50");
+  EXPECT_EQ(summary("check"), "rows 25, 2 bad (8.00%)");
+  EXPECT_EQ(summary("train"), "2 steps, loss 2.5000 at the first, 0.7500 at the last");
+  EXPECT_EQ(summary("evaluate"), "evaluate: 80.0 % of 40 questions");
+  EXPECT_EQ(summary("publish"), "published beef");
+  EXPECT_EQ(summary("canary"), "the server answers with beef");
+}
+
 TEST_F(NightReportTest, TheServersVerdictIsTold) {
   WriteAll();
   steps_["generate"] = {StepState::kSkipped, 1, 1, ""};

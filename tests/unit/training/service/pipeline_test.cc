@@ -49,7 +49,7 @@ class PipelineTest : public ::testing::Test {
   }
   // "" or why the job fails.
   std::string End(int exit_code, const std::string& why = "") {
-    return std::string(Make().Ended(job_, exit_code, why).message());
+    return std::string(Make().Ended(job_, folder_, exit_code, why).message());
   }
   StepState StateOf(const std::string& step) { return store_->Steps(job_.id)->at(step).state; }
   std::string Run(const std::string& until) {
@@ -77,9 +77,11 @@ TEST_F(PipelineTest, StepsComeOneAfterTheOtherAndAreRecorded) {
   EXPECT_EQ(StateOf("generate"), StepState::kSkipped);
   EXPECT_EQ(StateOf("check"), StepState::kBegun);
   clock_.Advance(std::chrono::seconds(7));
+  std::ofstream(folder_ + "/log") << "rows        20, 1 bad (5.00%)\n";
   EXPECT_EQ(End(0), "");
   EXPECT_EQ(StateOf("check"), StepState::kDone);
   EXPECT_EQ(store_->Steps(job_.id)->at("check").ended_ms, 7000);
+  EXPECT_EQ(store_->Steps(job_.id)->at("check").message, "rows 20, 1 bad (5.00%)");
   EXPECT_EQ(Next(), Run("train"));
   EXPECT_EQ(End(0), "");
   EXPECT_EQ(Next(), Run("evaluate"));

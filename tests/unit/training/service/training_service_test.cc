@@ -131,6 +131,30 @@ TEST_F(TrainingServiceTest, BytesThatAreNoTextSpoilNoAnswer) {
   EXPECT_EQ(list.jobs(0).message(), "\xef\xbf\xbd");
 }
 
+TEST_F(TrainingServiceTest, AJobHasTheStepsThatHaveBegunInTheirOrder) {
+  const Job job = *store_->Insert({.state = JobState::kFailed, .recipe = "r"});
+  const StepRecord train{StepState::kFailed, 3'500, 4'000, "disk \xff full"};
+  ASSERT_TRUE(store_->RecordStep(job.id, "train", train).ok());
+  ASSERT_TRUE(
+      store_->RecordStep(job.id, "check", {StepState::kDone, 1'000, 3'000, "rows 20"}).ok());
+  ASSERT_TRUE(store_->RecordStep(job.id, "webhook", {StepState::kBegun, 1, 0, "{}"}).ok());
+  v1::GetJobRequest get;
+  get.set_id(absl::StrCat(job.id));
+  v1::GetJobResponse got;
+  ASSERT_TRUE(stub_->GetJob(Context().get(), get, &got).ok());
+  ASSERT_EQ(got.job().steps_size(), 2);
+  EXPECT_EQ(got.job().steps(0).name(), "check");
+  EXPECT_EQ(got.job().steps(0).state(), v1::JOB_STEP_STATE_DONE);
+  EXPECT_EQ(got.job().steps(0).message(), "rows 20");
+  EXPECT_EQ(got.job().steps(1).state(), v1::JOB_STEP_STATE_FAILED);
+  EXPECT_EQ(got.job().steps(1).begin_time().nanos(), 500'000'000);
+  EXPECT_EQ(got.job().steps(1).message(), "disk \xef\xbf\xbd full");
+  EXPECT_EQ(Watch(absl::StrCat(job.id)).back().steps_size(), 2);
+  v1::ListJobsResponse list;
+  ASSERT_TRUE(stub_->ListJobs(Context().get(), {}, &list).ok());
+  EXPECT_EQ(list.jobs(0).steps_size(), 0);
+}
+
 TEST_F(TrainingServiceTest, TimesAreToldToTheMillisecond) {
   Job job{.state = JobState::kFailed, .recipe = "r", .created_ms = 5'007, .ended_ms = 61'234};
   job = *store_->Insert(job);
