@@ -7,8 +7,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -145,6 +148,48 @@ TEST(CodedMatrixTest, CodesAreKeptWhereAFormatOfOursHoldsThem) {
                     1.0001);
     }
   }
+}
+
+// The numbers of docs/formats.md: normally distributed weights, rounded as AWQ does, then to int4.
+TEST(CodedMatrixTest, TheSecondRoundingIsSmallBesideTheFirst) {
+  Rng rng(5);
+  constexpr std::int64_t kGroup = 128;
+  CodedFixture fixture =
+      RandomCodes({.method = Method::kAwq, .group = kGroup}, 64, 1024, false, rng);
+  at::Tensor weights = at::empty({fixture.out, fixture.in}, at::kFloat);
+  float* const number = weights.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < weights.numel(); ++i) {
+    number[i] = static_cast<float>(0.06 * rng.Normal());
+  }
+  for (std::int64_t o = 0; o < fixture.out; ++o) {
+    for (std::int64_t g = 0; g < fixture.groups; ++g) {
+      const std::span<const float> part(number + o * fixture.in + g * kGroup, kGroup);
+      const auto [low, high] = std::minmax_element(part.begin(), part.end());
+      // Not below the least scale that a fixture has.
+      const double step = std::max(0.0, std::ceil((*high - *low) / 15 * 65536) - 1024);
+      ASSERT_LT(step, 1024);
+      fixture.steps[g * fixture.out + o] = static_cast<std::uint16_t>(step);
+      const float scale = fixture.Scale(g, o);
+      const float zero = std::nearbyint(-*low / scale);
+      fixture.zeros[g * fixture.out + o] = static_cast<std::uint32_t>(zero);
+      for (std::int64_t k = 0; k < kGroup; ++k) {
+        const float code = std::nearbyint(part[k] / scale) + zero;
+        fixture.q[o * fixture.in + g * kGroup + k] =
+            static_cast<std::uint32_t>(std::clamp(code, 0.0f, 15.0f));
+      }
+    }
+  }
+  const Stored stored(fixture);
+  const auto matrix = CodedMatrix::Read(*stored.tensor().coded);
+  ASSERT_TRUE(matrix.ok()) << matrix.status();
+  const at::Tensor once = NumbersOf(fixture);
+  const at::Tensor twice = matrix->Quantized(WeightFormat::kInt4).Rows(Ids(fixture.out));
+  const auto off = [&](const at::Tensor& a, const at::Tensor& b) {
+    return ((a - b).norm() / weights.norm()).item<double>();
+  };
+  EXPECT_NEAR(off(once, weights), 0.10, 0.01);
+  EXPECT_NEAR(off(twice, once), 0.02, 0.004);
+  EXPECT_NEAR(off(twice, weights), 0.10, 0.01);
 }
 
 TEST(CodedMatrixTest, AGroupThatIsNotThereIsNamed) {
