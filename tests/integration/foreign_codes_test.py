@@ -136,12 +136,19 @@ class ForeignCodesTest(unittest.TestCase):
         rows = [{"id": str(number), "image": "landscape.png", "conversations": [
             {"from": "human", "value": "<image>\n" + question}, {"from": "gpt", "value": "x"}]}
             for number, question in enumerate(["What is in the picture?", "Say something."])]
-        (self.root / "rows.json").write_text(json.dumps(rows))
-        numbers = self.root / "numbers.json"
-        subprocess.run([TRAIN, "compare", plain, coded, "--data", self.root / "rows.json", "--images", IMAGES, "--json", numbers],
-                       check=True, stdout=subprocess.DEVNULL)
+        data, numbers, said = self.root / "rows.jsonl", self.root / "numbers.json", []
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        given = ["--data", data, "--images", IMAGES]
+        subprocess.run([TRAIN, "compare", plain, coded, *given, "--json", numbers], check=True, stdout=subprocess.DEVNULL)
         values = json.loads(numbers.read_text())["values"]
         self.assertEqual((values["kl"]["value"], values["same"]["value"]), (0, 1))
+        for folder in (coded, plain):
+            out = self.root / f"answers-{folder.name}"
+            subprocess.run([TRAIN, "evaluate", "rows", *given, "--checkpoint", folder, "--max-tokens", "8", "--out", out], check=True,
+                           stdout=subprocess.DEVNULL)
+            said.append([json.loads(line)["text"] for line in (out / "answers.jsonl").read_text().splitlines()])
+        self.assertEqual(*said)
+        self.assertEqual(len(said[0]), 2)
 
     def test_inspect_names_method_bits_and_groups(self):
         for number, (settings, words) in enumerate(((AWQ, "AWQ, 4 bits, groups of 32; 14 matrices"),
