@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
+#include "model/checkpoint/coded_weight.h"
 #include "model/checkpoint/tensor_file.h"
 #include "model/checkpoint/weight_files.h"
 
@@ -23,6 +25,8 @@ using NameOf = std::optional<std::string> (*)(std::string_view key);
 
 struct Collected {
   Checkpoint::Tensors tensors;
+  // The parts of a matrix of codes by the name that its numbers have.
+  std::map<std::string, std::map<std::string, CheckpointTensor>> coded;
   std::vector<std::string> files;
   std::optional<NameLayout> layout;
 };
@@ -37,19 +41,47 @@ void Merge(std::optional<NameLayout>& layout, std::optional<NameLayout> seen) {
   layout = !layout.has_value() || layout == seen ? seen : NameLayout::kMixed;
 }
 
+absl::Status Twice(const std::string& path, const std::string& key, const CheckpointTensor& other) {
+  return absl::InvalidArgumentError(absl::StrCat(path, ": \"", key, "\" is the same tensor as \"",
+                                                 other.key, "\" of ", other.file->path()));
+}
+
 absl::Status Add(Collected& to, const std::string& key, CheckpointTensor tensor, NameOf name_of) {
-  const auto name = name_of(key);
-  const std::string& path = tensor.file->path();
+  const auto part = CodePartOf(key);
+  const auto name = name_of(part ? absl::StrCat(AbslView(part->module), ".weight") : key);
+  const std::string path = tensor.file->path();
   if (!name.has_value()) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": \"", key, "\" is no tensor of a LLaVA model"));
   }
   Merge(to.layout, LayoutOf(key));
+  if (part) {
+    const auto [at, is_new] = to.coded[*name].emplace(std::string(part->name), std::move(tensor));
+    return is_new ? absl::OkStatus() : Twice(path, key, at->second);
+  }
   const auto [at, is_new] = to.tensors.emplace(*name, std::move(tensor));
-  if (is_new) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(path, ": \"", key, "\" is the same tensor as \"",
-                                                 at->second.key, "\" of ",
-                                                 at->second.file->path()));
+  return is_new ? absl::OkStatus() : Twice(path, key, at->second);
+}
+
+// Makes tensors of the parts of matrices of codes.
+absl::Status JoinCoded(Collected& to, const std::optional<ForeignCodes>& codes) {
+  for (const auto& [name, parts] : std::exchange(to.coded, {})) {
+    const CheckpointTensor& first = parts.begin()->second;
+    if (!codes) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          first.file->path(), ": \"", first.key,
+          "\" is a part of a quantised matrix, expected a quantization_config in config.json"));
+    }
+    ASSIGN_OR_RETURN(CodedWeight weight, JoinCodeParts(parts, *codes));
+    CheckpointTensor tensor = weight.qweight;
+    tensor.stored = {
+        .dtype = DType::kFloat32, .shape = {weight.out, weight.in}, .strides = {}, .bytes = {}};
+    tensor.coded = std::make_shared<const CodedWeight>(std::move(weight));
+    const std::string path = tensor.file->path(), key = tensor.key;
+    const auto [at, is_new] = to.tensors.emplace(name, std::move(tensor));
+    if (!is_new) return Twice(path, key, at->second);
+  }
+  return absl::OkStatus();
 }
 
 // The index and the shard must agree on who holds `key`.
@@ -137,12 +169,15 @@ bool Checkpoint::IsHeadTied(bool tie_word_embeddings) const {
 }
 
 absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& directory,
-                                            const std::string& vision_tower_directory) {
+                                            const std::string& vision_tower_directory,
+                                            const std::optional<ForeignCodes>& codes) {
   Collected found;
   RETURN_IF_ERROR(AddFiles(found, directory, CanonicalName, KeepAll));
+  RETURN_IF_ERROR(JoinCoded(found, codes));
   RETURN_IF_ERROR(AddProjectorFile(found, directory));
   const NameLayout layout = found.layout.value_or(NameLayout::kMixed);
   RETURN_IF_ERROR(AddVisionTower(found, vision_tower_directory));
+  RETURN_IF_ERROR(JoinCoded(found, codes));
   Checkpoint checkpoint;
   checkpoint.tensors_ = std::move(found.tensors);
   checkpoint.files_ = std::move(found.files);

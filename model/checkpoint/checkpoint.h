@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,13 +14,19 @@
 #include "model/checkpoint/mapped_file.h"
 #include "model/checkpoint/stored_tensor.h"
 #include "model/checkpoint/weight_names.h"
+#include "model/config/foreign_codes.h"
 
 namespace llava::model {
+
+struct CodedWeight;  // model/checkpoint/coded_weight.h
 
 struct CheckpointTensor {
   StoredTensor stored;
   std::shared_ptr<const MappedFile> file;  // keeps the bytes alive
   std::string key;                         // as the file spells it
+  // Where AWQ or GPTQ quantised a matrix: its codes, of qweight's file and key. `stored` has its
+  // shape and the dtype of its numbers, F32, but no bytes.
+  std::shared_ptr<const CodedWeight> coded = nullptr;
 };
 
 // Immutable; hence thread-safe. Cheap: maps the files, reads only their headers.
@@ -32,9 +39,12 @@ class Checkpoint {
   // `vision_tower_directory` (unless that is empty) where the tower is not among them: a tower
   // that was tuned lies in the checkpoint itself. Errors name file and key: NOT_FOUND for a file
   // that is not there (an absent shard, no weights at all), INVALID_ARGUMENT for an index that
-  // does not fit its shards, a tensor that no LLaVA has, or one that comes twice.
+  // does not fit its shards, a tensor that no LLaVA has, or one that comes twice; those of
+  // JoinCodeParts. `codes`: what config.json says of matrices that lie there as codes, which are an
+  // error where it says nothing.
   static absl::StatusOr<Checkpoint> Open(const std::string& directory,
-                                         const std::string& vision_tower_directory = "");
+                                         const std::string& vision_tower_directory = "",
+                                         const std::optional<ForeignCodes>& codes = std::nullopt);
 
   const Tensors& tensors() const { return tensors_; }
 

@@ -213,7 +213,8 @@ LlavaConfig ReadHuggingFace(JsonReader& reader) {
   config.dtype = ReadDtype(reader);
   if (config.dtype.empty()) config.dtype = ReadDtype(text);
   config.base_model = text.String("_name_or_path", reader.String("_name_or_path", ""));
-  config.quantization = ReadQuantization(reader);
+  // Of a model that was quantised as a part of this one, in its own configuration.
+  ReadQuantization(reader.Has(kQuantizationKey) ? reader : text, config);
   return config;
 }
 
@@ -244,6 +245,7 @@ LlavaConfig ReadOriginal(JsonReader& reader, const VisionConfig& vision) {
   config.dtype = ReadDtype(reader);
   config.base_model = reader.String("_name_or_path", "");
   config.vision_tower = reader.String("mm_vision_tower", "");
+  ReadQuantization(reader, config);
   OnlyFalse(reader, "s2");
   OnlyAbsent(reader, "mm_resampler_type");
   if (IntOf(reader, "mm_hidden_size", vision.hidden_size, 1, kMaxWidth) != vision.hidden_size) {

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "model/config/foreign_codes.h"
 
 namespace llava::model {
 
@@ -211,6 +212,9 @@ struct LlavaConfig {
   bool image_start_end = false;  // original mm_use_im_start_end: <im_start><image><im_end>
   int tokenizer_max_length = 0;  // tokens, original tokenizer_model_max_length; 0: not given
   Quantization quantization = Quantization::kNone;  // as stored
+  // What AWQ or GPTQ made of the matrices that have codes in the files; the others are numbers.
+  // What is written again are numbers, or codes of our own, so WriteConfig leaves it out.
+  std::optional<ForeignCodes> foreign_codes;
   std::string dtype;             // "float16", "bfloat16", "float32" or empty: how it was saved
   std::string name;              // model/config/checkpoint_name.h; empty from ParseConfig
   std::string base_model;        // _name_or_path (of text_config too), as written

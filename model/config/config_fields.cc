@@ -41,24 +41,29 @@ void OnlyAbsent(JsonReader& reader, std::string_view key) {
   if (reader.Has(key)) reader.Fail(key, "nothing (this setting is not supported)");
 }
 
-Quantization ReadQuantization(JsonReader& reader) {
-  if (!reader.Has(kQuantizationKey)) return Quantization::kNone;
+void ReadQuantization(JsonReader& reader, LlavaConfig& config) {
+  if (!reader.Has(kQuantizationKey)) return;
   const boost::json::value* const given = reader.Find(kQuantizationKey);
   JsonReader quantization = reader.Object(kQuantizationKey);
   const std::string method =
       given->is_object() ? quantization.String("quant_method", "") : std::string();
+  if (IsForeignMethod(method)) {
+    config.foreign_codes = ReadForeignCodes(quantization);
+    return;
+  }
   if (method != kQuantizationMethod) {
-    reader.Fail(kQuantizationKey,
-                absl::StrCat("nothing, or the method \"", kQuantizationMethod,
-                             "\" of `llava-train quantize`: weights that ",
-                             method.empty() ? "another method" : absl::StrCat("\"", method, "\""),
-                             " quantised are not supported"));
-    return Quantization::kNone;
+    return reader.Fail(
+        kQuantizationKey,
+        absl::StrCat("nothing, or the method \"", kQuantizationMethod,
+                     "\" of `llava-train quantize`, \"awq\" or \"gptq\": weights that ",
+                     method.empty() ? "another method" : absl::StrCat("\"", method, "\""),
+                     " quantised are not supported"));
   }
   const auto format = QuantizationOf(quantization.String("format", ""));
-  if (format && *format != Quantization::kNone) return *format;
-  quantization.Fail("format", "int8 or int4");
-  return Quantization::kNone;
+  if (!format || *format == Quantization::kNone) {
+    return quantization.Fail("format", "int8 or int4");
+  }
+  config.quantization = *format;
 }
 
 Activation ActivationOf(JsonReader& reader, std::string_view key, std::string otherwise) {

@@ -31,8 +31,8 @@ void OnlyFalse(JsonReader& reader, std::string_view key);
 void OnlyAbsent(JsonReader& reader, std::string_view key);
 
 // What quantization_config says of how the weights are stored. Fails where a method that is not
-// ours made them, and names it.
-Quantization ReadQuantization(JsonReader& reader);
+// supported made them, and names it.
+void ReadQuantization(JsonReader& reader, LlavaConfig& config);
 
 // The activation that the key names; fails where it names none that is supported.
 Activation ActivationOf(JsonReader& reader, std::string_view key, std::string otherwise);

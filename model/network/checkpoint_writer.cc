@@ -13,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "base/durable_file.h"
 #include "base/status_macros.h"
+#include "model/checkpoint/coded_weight.h"
 #include "model/checkpoint/mapped_file.h"
 #include "model/checkpoint/safetensors_writer.h"
 #include "model/checkpoint/weight_files.h"
@@ -65,14 +66,17 @@ std::vector<NamedTensor> List(const std::map<std::string, at::Tensor>& tensors) 
 
 // The model's weights and the source's other tensors, by name.
 absl::StatusOr<std::vector<NamedTensor>> WithDormant(
-    const std::map<std::string, at::Tensor>& weights, const std::string& source_dir, bool tied) {
+    const LlavaConfig& config, const std::map<std::string, at::Tensor>& weights,
+    const std::string& source_dir) {
   std::map<std::string, at::Tensor> all = weights;
   if (absl::IsNotFound(FindWeightFiles(source_dir).status())) {
     return List(all);
   }
-  ASSIGN_OR_RETURN(const Checkpoint source, Checkpoint::Open(source_dir));
+  ASSIGN_OR_RETURN(
+      const Checkpoint source,
+      Checkpoint::Open(source_dir, /*vision_tower_directory=*/"", config.foreign_codes));
   for (const auto& [name, tensor] : source.tensors()) {
-    if (all.contains(name) || (tied && name == kLmHeadName)) continue;
+    if (all.contains(name) || (config.text.tie_embeddings && name == kLmHeadName)) continue;
     ASSIGN_OR_RETURN(all[name], TensorOf(tensor));
   }
   return List(all);
@@ -163,14 +167,16 @@ absl::Status WriteQuantized(const Checkpoint& source, const Packing& packing, bo
   CheckpointWeights weights(source, {.dtype = std::nullopt, .verify = true});
   for (const auto& [name, tensor] : source.tensors()) {
     if (tied && name == kLmHeadName) continue;
-    const at::Tensor numbers = weights.Take(name, tensor.stored.shape);
-    RETURN_IF_ERROR(weights.status());
     const auto format = FormatOf(name, packing);
     if (!format) {
+      const at::Tensor numbers = weights.Take(name, tensor.stored.shape);
+      RETURN_IF_ERROR(weights.status());
       RETURN_IF_ERROR(writer.Append(BytesOf(numbers)));
       continue;
     }
-    const QuantizedMatrix matrix = QuantizeMatrix(numbers, *format);
+    const std::vector<std::int64_t>& shape = tensor.stored.shape;  // of a matrix
+    ASSIGN_OR_RETURN(const QuantizedMatrix matrix,
+                     weights.Quantized(name, shape[0], shape[1], *format));
     RETURN_IF_ERROR(writer.Append(BytesOf(matrix.codes)));
     RETURN_IF_ERROR(writer.Append(BytesOf(matrix.scales)));
   }
@@ -215,7 +221,7 @@ absl::Status SaveCheckpoint(const LlavaConfig& config,
   RETURN_IF_ERROR(WriteConfig(written, directory));
   RETURN_IF_ERROR(CarryFiles(options, directory));
   ASSIGN_OR_RETURN(std::vector<NamedTensor> tensors,
-                   WithDormant(weights, options.source_dir, config.text.tie_embeddings));
+                   WithDormant(config, weights, options.source_dir));
   const std::vector<Shard> shards =
       Split(std::move(tensors), c10::elementSize(options.dtype), options.max_shard_bytes);
   RETURN_IF_ERROR(WriteShards(shards, options.dtype, directory));
@@ -241,7 +247,9 @@ absl::Status SaveQuantized(const std::string& source_dir, Quantization quantizat
         absl::StrCat(source_dir, ": the weights are ", QuantizationName(config.quantization),
                      " already, expected those that they were made from"));
   }
-  ASSIGN_OR_RETURN(const Checkpoint source, Checkpoint::Open(source_dir));
+  ASSIGN_OR_RETURN(
+      const Checkpoint source,
+      Checkpoint::Open(source_dir, /*vision_tower_directory=*/"", config.foreign_codes));
   config.text.tie_embeddings = source.IsHeadTied(config.text.tie_embeddings);
   config.quantization = quantization;
   RETURN_IF_ERROR(PrepareDirectory(directory));
@@ -258,18 +266,19 @@ WeightMemory ServedMemory(const Checkpoint& checkpoint, Quantization quantizatio
   WeightMemory memory;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const StoredTensor& stored = tensor.stored;
-    const auto bytes = static_cast<std::int64_t>(stored.bytes.size());
+    const auto bytes = static_cast<std::int64_t>(StoredBytes(tensor));
     if (IsCodes(stored) || absl::EndsWith(name, kScaleSuffix)) {
       memory.all += bytes;
       memory.largest = std::max(memory.largest, bytes);
       continue;
     }
-    const auto element = static_cast<std::int64_t>(ElementSize(stored.dtype));
-    const auto wide = bytes / element * static_cast<std::int64_t>(c10::elementSize(dtype));
+    const auto count = static_cast<std::int64_t>(CheckedByteSize(stored.shape, 1).value_or(0));
+    const auto wide = count * static_cast<std::int64_t>(c10::elementSize(dtype));
     const WeightFormat format = IsDecoderProduct(name) ? packing.layers : packing.others;
     const bool codes = IsProduct(name) && GroupOf(format) > 0 && stored.shape.size() == 2;
     memory.all += codes ? CodeBytes(format, stored.shape[0], stored.shape[1]) : wide;
-    memory.largest = std::max(memory.largest, wide);
+    // In fp32 where AWQ or GPTQ made it, and then a layer's matrices are there at once.
+    memory.largest = std::max(memory.largest, tensor.coded == nullptr ? wide : count * 8);
   }
   return memory;
 }

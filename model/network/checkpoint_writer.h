@@ -42,7 +42,8 @@ absl::Status SaveCheckpoint(const LlavaConfig& config,
 
 // The checkpoint in `source_dir` (Hugging Face layout) with its matrices as codes, as Packing makes
 // them while loading, tensor by tensor: NAME holds codes and NAME_scale their scales
-// (QuantizedMatrix), all other tensors are as they were. Into `directory` as above, one file of
+// (QuantizedMatrix), all other tensors are as they were. Matrices of AWQ and GPTQ become codes of
+// ours as CodedMatrix::Quantized says. Into `directory` as above, one file of
 // weights. INVALID_ARGUMENT when it is quantised already; the errors of CheckpointWeights, NaN
 // among them. REQUIRES: not kNone.
 absl::Status SaveQuantized(const std::string& source_dir, Quantization quantization,
@@ -50,7 +51,7 @@ absl::Status SaveQuantized(const std::string& source_dir, Quantization quantizat
 
 struct WeightMemory {
   std::int64_t all = 0;      // bytes, but for what panels have beyond the last column
-  std::int64_t largest = 0;  // bytes in `dtype` of the largest tensor, which is read beside them
+  std::int64_t largest = 0;  // bytes of the largest tensor as it is read beside them
 };
 
 // Of every tensor of the checkpoint, also those that are not needed for answers. Quantised as

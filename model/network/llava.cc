@@ -62,7 +62,7 @@ absl::StatusOr<std::unique_ptr<Llava>> LoadFrom(const std::string& directory,
                                                 const LoadOptions& options) {
   ASSIGN_OR_RETURN(LlavaConfig config, ReadConfig(directory, options.vision_tower_dir));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
-                   Checkpoint::Open(directory, config.vision_tower_dir));
+                   Checkpoint::Open(directory, config.vision_tower_dir, config.foreign_codes));
   config.text.tie_embeddings = checkpoint.IsHeadTied(config.text.tie_embeddings);
   ASSIGN_OR_RETURN(const Quantization quantization, ChooseQuantization(directory, config, options));
   // What is packed on the CPU is converted then, tensor by tensor.

@@ -13,9 +13,11 @@
 #include "base/check.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
+#include "model/checkpoint/coded_weight.h"
 #include "model/checkpoint/finite.h"
 #include "model/kernels/cpu/large_pages.h"
 #include "model/kernels/cpu/worker_pool.h"
+#include "model/network/coded_matrix.h"
 #include "model/tensors/element_type.h"
 
 namespace llava::model {
@@ -73,6 +75,21 @@ absl::Status CheckFinite(const CheckpointTensor& tensor) {
       bad.first, " of ", ShapeText(tensor.stored.shape), ", expected finite numbers"));
 }
 
+// Looks at all that is stored: numbers that are none, groups that are none.
+absl::Status Verify(const CheckpointTensor& tensor) {
+  if (tensor.coded == nullptr) return CheckFinite(tensor);
+  RETURN_IF_ERROR(CheckFinite(tensor.coded->scales));
+  return CodedMatrix::Read(*tensor.coded).status();
+}
+
+// A bias that changes nothing, of a layer of the language model.
+absl::StatusOr<bool> IsZeroBias(const std::string& name, const CheckpointTensor& tensor) {
+  if (!absl::StartsWith(name, kLanguagePrefix) || !absl::EndsWith(name, ".bias")) return false;
+  std::string bytes(tensor.stored.bytes.size(), '\0');
+  RETURN_IF_ERROR(tensor.file->Read(tensor.stored.bytes, bytes.data()));
+  return bytes.find_first_not_of('\0') == std::string::npos;
+}
+
 // The bytes as a tensor of `type`; `tensor` shares the mapping until nobody holds the result.
 at::Tensor View(const CheckpointTensor& tensor, at::ScalarType type) {
   // from_blob takes a mutable pointer; the mapping is copy-on-write, so writing is harmless.
@@ -116,6 +133,12 @@ Linear WeightSource::TakeLinear(const std::string& prefix, std::int64_t out, std
 }
 
 absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor) {
+  if (tensor.coded != nullptr) {
+    ASSIGN_OR_RETURN(const CodedMatrix matrix, CodedMatrix::Read(*tensor.coded));
+    at::Tensor numbers = at::empty(tensor.stored.shape, at::kFloat);
+    matrix.WriteNumbers(numbers.mutable_data_ptr<float>());
+    return numbers;
+  }
   absl::StatusOr<at::ScalarType> type = ScalarTypeOf(tensor.stored.dtype);
   if (!type.ok()) return Annotate(type.status(), Place(tensor));
   const auto address = reinterpret_cast<std::uintptr_t>(tensor.stored.bytes.data());
@@ -127,6 +150,12 @@ absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor) {
   moved.stored.bytes = copy;
   return View(moved, *type).clone();
 }
+
+CheckpointWeights::CheckpointWeights(const Checkpoint& checkpoint, WeightOptions options)
+    : checkpoint_(checkpoint),
+      options_(options),
+      coded_(std::any_of(checkpoint.tensors().begin(), checkpoint.tensors().end(),
+                         [](const auto& item) { return item.second.coded != nullptr; })) {}
 
 at::Tensor CheckpointWeights::Buffer(std::int64_t bytes) {
   const auto is_free = [](const at::Tensor& buffer) { return buffer.storage().use_count() == 1; };
@@ -143,6 +172,13 @@ at::Tensor CheckpointWeights::Buffer(std::int64_t bytes) {
 
 absl::StatusOr<at::Tensor> CheckpointWeights::Read(const CheckpointTensor& tensor) {
   const StoredTensor& stored = tensor.stored;
+  if (tensor.coded != nullptr) {
+    ASSIGN_OR_RETURN(const CodedMatrix matrix, CodedMatrix::Read(*tensor.coded));
+    const std::int64_t bytes = matrix.out() * matrix.in() * std::int64_t{sizeof(float)};
+    at::Tensor numbers = Buffer(bytes).view(at::kFloat).view(stored.shape);
+    matrix.WriteNumbers(numbers.mutable_data_ptr<float>());
+    return numbers;
+  }
   absl::StatusOr<at::ScalarType> type = ScalarTypeOf(stored.dtype);
   if (!type.ok()) return Annotate(type.status(), Place(tensor));
   const at::Tensor bytes = Buffer(static_cast<std::int64_t>(stored.bytes.size()));
@@ -166,9 +202,9 @@ absl::StatusOr<const CheckpointTensor*> CheckpointWeights::Find(
   }
   const CheckpointTensor& stored = at->second;
   if (stored.stored.shape != shape) {
-    return absl::InvalidArgumentError(absl::StrCat(Place(stored), " has the shape ",
-                                                   ShapeText(stored.stored.shape), ", expected ",
-                                                   ShapeText(shape), " by config.json"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        Place(stored), stored.coded ? " is of a matrix of the shape " : " has the shape ",
+        ShapeText(stored.stored.shape), ", expected ", ShapeText(shape), " by config.json"));
   }
   return &stored;
 }
@@ -207,10 +243,29 @@ absl::StatusOr<QuantizedMatrix> CheckpointWeights::LoadCodes(const std::string& 
   return matrix;
 }
 
+absl::StatusOr<QuantizedMatrix> CheckpointWeights::Quantized(const std::string& name,
+                                                             std::int64_t out, std::int64_t in,
+                                                             WeightFormat format) {
+  ASSIGN_OR_RETURN(const CheckpointTensor* const found, Find(name, {out, in}));
+  if (found->coded == nullptr) {
+    ASSIGN_OR_RETURN(const at::Tensor numbers, Load(name, {out, in}));
+    return QuantizeMatrix(numbers, format);
+  }
+  if (options_.verify) RETURN_IF_ERROR(Verify(*found));
+  ASSIGN_OR_RETURN(const CodedMatrix matrix, CodedMatrix::Read(*found->coded));
+  return matrix.Quantized(format);
+}
+
 std::optional<QuantizedMatrix> CheckpointWeights::TakeCodes(const std::string& name,
                                                             std::int64_t out, std::int64_t in) {
-  if (options_.stored == Quantization::kNone || !status_.ok()) return std::nullopt;
-  absl::StatusOr<QuantizedMatrix> codes = LoadCodes(name, out, in);
+  if (!status_.ok()) return std::nullopt;
+  const bool stored = options_.stored != Quantization::kNone;
+  const WeightFormat format = !options_.pack           ? WeightFormat::kFp32
+                              : IsDecoderProduct(name) ? options_.pack->layers
+                                                       : options_.pack->others;
+  if (!stored && !(coded_ && GroupOf(format) > 0)) return std::nullopt;
+  absl::StatusOr<QuantizedMatrix> codes =
+      stored ? LoadCodes(name, out, in) : Quantized(name, out, in, format);
   if (!codes.ok()) {
     status_ = codes.status();
     return std::nullopt;
@@ -229,7 +284,10 @@ absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
                                                    DTypeName(stored.stored.dtype),
                                                    ", expected F16, BF16, F32 or F64"));
   }
-  if (options_.verify) RETURN_IF_ERROR(CheckFinite(stored));
+  if (options_.verify) RETURN_IF_ERROR(Verify(stored));
+  if (stored.coded != nullptr && options_.device.is_meta()) {
+    return Placeholder(shape).to(options_.dtype.value_or(at::kFloat));
+  }
   ASSIGN_OR_RETURN(const at::Tensor raw, options_.pack ? Read(stored) : TensorOf(stored));
   return raw.to(options_.device, options_.dtype.value_or(raw.scalar_type())).contiguous();
 }
@@ -253,6 +311,8 @@ absl::Status CheckpointWeights::CheckNothingLeft(const std::vector<std::string>&
         std::any_of(dormant.begin(), dormant.end(),
                     [&](const std::string& prefix) { return absl::StartsWith(name, prefix); });
     if (expected) continue;
+    ASSIGN_OR_RETURN(const bool idle, IsZeroBias(name, tensor));
+    if (idle) continue;
     return absl::InvalidArgumentError(
         absl::StrCat(Place(tensor), " ", ShapeText(tensor.stored.shape),
                      " is an extra tensor: config.json has no place for it"));

@@ -89,12 +89,17 @@ struct WeightOptions {
 class CheckpointWeights final : public WeightSource {
  public:
   // `checkpoint` outlives this object; the tensors outlive both.
-  CheckpointWeights(const Checkpoint& checkpoint, WeightOptions options)
-      : checkpoint_(checkpoint), options_(options) {}
+  CheckpointWeights(const Checkpoint& checkpoint, WeightOptions options);
 
   at::Tensor Take(const std::string& name, const std::vector<std::int64_t>& shape) override;
+  // Also of all matrices of a checkpoint of AWQ or GPTQ, where they are to be packed as codes.
   std::optional<QuantizedMatrix> TakeCodes(const std::string& name, std::int64_t out,
                                            std::int64_t in) override;
+
+  // The matrix in a format of codes: see CodedMatrix::Quantized where AWQ or GPTQ made it, else
+  // QuantizeMatrix. The errors of status(), which stays as it is.
+  absl::StatusOr<QuantizedMatrix> Quantized(const std::string& name, std::int64_t out,
+                                            std::int64_t in, WeightFormat format);
 
   // What was wrong first: a missing tensor (NOT_FOUND), another shape or a dtype that is not
   // floating point (INVALID_ARGUMENT), NaN (DATA_LOSS, with `verify`). Names file, key, expected
@@ -107,7 +112,8 @@ class CheckpointWeights final : public WeightSource {
   }
 
   // INVALID_ARGUMENT when the checkpoint holds a tensor that nobody took, except those whose names
-  // begin with one of `dormant` (tower blocks after the selected one).
+  // begin with one of `dormant` (tower blocks after the selected one) and biases of zeros in the
+  // language model, which programs that quantise store for layers without one.
   absl::Status CheckNothingLeft(const std::vector<std::string>& dormant) const;
 
  private:
@@ -125,6 +131,7 @@ class CheckpointWeights final : public WeightSource {
 
   const Checkpoint& checkpoint_;
   const WeightOptions options_;
+  const bool coded_;  // AWQ or GPTQ made some matrices
   absl::Status status_;
   // Bytes to read into, used again when nobody holds a tensor in them: fresh memory costs more than
   // what is read into it.
@@ -132,7 +139,7 @@ class CheckpointWeights final : public WeightSource {
 };
 
 // A tensor over the bytes of the file, which it keeps mapped; CPU, in the file's dtype. Copied
-// where the bytes are not aligned for it.
+// where the bytes are not aligned for it. Of a matrix that AWQ or GPTQ made, its numbers in fp32.
 absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor);
 
 }  // namespace llava::model

@@ -24,6 +24,7 @@
 #include "model/adapter/adapter_weights.h"
 #include "model/checkpoint/adapter_config.h"
 #include "model/checkpoint/checkpoint.h"
+#include "model/checkpoint/coded_weight.h"
 #include "model/checkpoint/foreign_folder.h"
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/weight_files.h"
@@ -182,13 +183,13 @@ void DescribeWeights(const model::LlavaConfig& config, const model::Checkpoint& 
   std::uint64_t projector = 0;
   std::uint64_t language = 0;
   std::uint64_t bytes = 0;
+  int coded = 0;
   std::map<std::string, int> dtypes;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
-    const std::size_t size = model::ElementSize(tensor.stored.dtype);
-    const std::uint64_t count =
-        model::CheckedByteSize(tensor.stored.shape, size).value_or(0) / size;
-    bytes += count * size;
-    ++dtypes[model::DTypeName(tensor.stored.dtype)];
+    const std::uint64_t count = model::CheckedByteSize(tensor.stored.shape, 1).value_or(0);
+    bytes += model::StoredBytes(tensor);
+    coded += tensor.coded != nullptr ? 1 : 0;
+    ++dtypes[tensor.coded != nullptr ? "codes" : model::DTypeName(tensor.stored.dtype)];
     (absl::StartsWith(name, model::kVisionPrefix)      ? vision
      : absl::StartsWith(name, model::kProjectorPrefix) ? projector
                                                        : language) += count;
@@ -199,6 +200,10 @@ void DescribeWeights(const model::LlavaConfig& config, const model::Checkpoint& 
   report.Line("dtype", absl::StrJoin(dtypes, ", ", [](std::string* out, const auto& item) {
                 absl::StrAppend(out, item.first, " (", item.second, " tensors)");
               }));
+  if (config.foreign_codes) {
+    report.Line("quantised", absl::StrCat(model::ForeignCodesText(*config.foreign_codes), "; ",
+                                          coded, " matrices"));
+  }
   const auto token_bytes = std::uint64_t{2} * kCacheElementBytes *
                            static_cast<std::uint64_t>(config.text.num_layers) *
                            static_cast<std::uint64_t>(config.text.num_kv_heads) *
@@ -252,8 +257,8 @@ void CheckWeights(const InspectOptions& options, Report& report) {
 
 void DescribeCheckpoint(const InspectOptions& options, const model::LlavaConfig& config,
                         Report& report) {
-  const auto checkpoint =
-      report.Check(model::Checkpoint::Open(options.directory, config.vision_tower_dir));
+  const auto checkpoint = report.Check(
+      model::Checkpoint::Open(options.directory, config.vision_tower_dir, config.foreign_codes));
   if (!checkpoint.has_value()) return;
   DescribeWeights(config, *checkpoint, report);
   if (config.text.tie_embeddings && !checkpoint->IsHeadTied(true)) {

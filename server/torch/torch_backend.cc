@@ -111,7 +111,7 @@ absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, dir));
   ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
   ASSIGN_OR_RETURN(const model::Checkpoint checkpoint,
-                   model::Checkpoint::Open(dir, llava.vision_tower_dir));
+                   model::Checkpoint::Open(dir, llava.vision_tower_dir, llava.foreign_codes));
   // Beside the packed weights: what a layer is read into, and a copy of it in another dtype.
   const model::WeightMemory memory =
       model::ServedMemory(checkpoint, ChooseQuantization(config), dtype);

@@ -17,9 +17,9 @@ TOKENS = 12
 pb, pb_grpc = generated_client()
 
 
-def generated(folder, question, images, *flags):
+def generated(folder, question, images, *flags, dtype="bfloat16"):
     command = [PROGRAM, "generate", folder, "--prompt", question, "--json", "--ignore-eos", "--max-tokens", str(TOKENS),
-               "--dtype", "bfloat16", *flags]
+               "--dtype", dtype, *flags]
     for image in images:
         command += ["--image", IMAGES / image]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)["answer_ids"]

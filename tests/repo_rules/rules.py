@@ -38,7 +38,7 @@ ROOMS = {
     "model/kernels/cpu": ["base"],
     "model/kernels/cuda": ["base"],
     "model/attention": ["base", "model/kernels/cpu", "model/kernels/cuda"],
-    "model/checkpoint": ["base"],
+    "model/checkpoint": ["base", "model/config"],
     "model/config": ["base"],
     "model/image": ["base", "model/config"],
     "model/template": [],

@@ -70,7 +70,9 @@ absl::StatusOr<std::string> Write(const std::string& checkpoint, const std::stri
   ASSIGN_OR_RETURN(const model::AdapterWeights weights,
                    model::ReadAdapter(adapter, std::numeric_limits<std::int64_t>::max()));
   RETURN_IF_ERROR(Annotate(model::CheckFits(weights.adapted(), config.text), adapter));
-  ASSIGN_OR_RETURN(const model::Checkpoint opened, model::Checkpoint::Open(checkpoint));
+  ASSIGN_OR_RETURN(
+      const model::Checkpoint opened,
+      model::Checkpoint::Open(checkpoint, /*vision_tower_directory=*/"", config.foreign_codes));
   config.text.tie_embeddings = opened.IsHeadTied(config.text.tie_embeddings);
   ASSIGN_OR_RETURN(const auto merged, Merged(opened, weights));
   ASSIGN_OR_RETURN(model::Manifest manifest, ManifestOf(checkpoint, weights));

@@ -70,8 +70,9 @@ void AddIdentityLayer(const model::LlavaConfig& written, Weights& weights) {
 absl::StatusOr<Weights> ReadWeights(const model::LlavaConfig& original,
                                     const model::LlavaConfig& written,
                                     const std::string& checkpoint) {
-  ASSIGN_OR_RETURN(const model::Checkpoint source,
-                   model::Checkpoint::Open(checkpoint, original.vision_tower_dir));
+  ASSIGN_OR_RETURN(
+      const model::Checkpoint source,
+      model::Checkpoint::Open(checkpoint, original.vision_tower_dir, original.foreign_codes));
   Weights weights;
   for (const auto& [name, stored] : source.tensors()) {
     ASSIGN_OR_RETURN(at::Tensor tensor, model::TensorOf(stored));

@@ -113,12 +113,18 @@ std::int64_t GroupOf(WeightFormat format) {
   }
 }
 
+CodeRange RangeOf(WeightFormat format) {
+  LLAVA_CHECK(GroupOf(format) > 0);
+  return format == WeightFormat::kInt8 ? CodeRange{-127, 127} : CodeRange{-8, 7};
+}
+
 void Quantize(WeightFormat format, std::span<const float> numbers, std::int8_t* codes,
               float* scales) {
   const auto length = static_cast<std::size_t>(GroupOf(format));
   LLAVA_CHECK(length > 0);
   const bool int8 = format == WeightFormat::kInt8;
-  const Range range = int8 ? Range{-127, 127} : Range{-8, 7};
+  const CodeRange codes_of = RangeOf(format);
+  const Range range = {static_cast<float>(codes_of.least), static_cast<float>(codes_of.most)};
   const std::span<const float> reaches =
       int8 ? std::span<const float>(kInt8Reaches) : std::span<const float>(kInt4Reaches);
   for (std::size_t k = 0; k < numbers.size(); k += length, ++scales) {

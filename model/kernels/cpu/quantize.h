@@ -17,9 +17,16 @@ inline constexpr std::int64_t kInt4Group = 64;
 // The group of a format of codes; 0 for the others.
 std::int64_t GroupOf(WeightFormat format);
 
-// Writes codes [numbers] and scales [groups]: numbers[i] is about codes[i] * its group's scale. The
-// codes are -127 to 127 of kInt8 and -8 to 7 of kInt4. Of some candidates the scale is the one with
-// the least sum of squared errors, each made the best for its codes. REQUIRES: a format of codes.
+// The codes of a format of codes: -127 to 127 of kInt8, -8 to 7 of kInt4.
+struct CodeRange {
+  int least = 0;
+  int most = 0;
+};
+CodeRange RangeOf(WeightFormat format);
+
+// Writes codes [numbers] and scales [groups]: numbers[i] is about codes[i] * its group's scale. Of
+// some candidates the scale is the one with the least sum of squared errors, each made the best for
+// its codes. REQUIRES: a format of codes.
 void Quantize(WeightFormat format, std::span<const float> numbers, std::int8_t* codes,
               float* scales);
 

@@ -21,6 +21,7 @@ std::int64_t CodeBytes(WeightFormat format, std::int64_t in) {
 struct Room {
   std::vector<float> numbers;
   std::vector<std::int8_t> codes;
+  std::vector<float> scales;
 };
 
 }  // namespace
@@ -37,6 +38,29 @@ void QuantizedMatrix::ReadRow(std::int64_t row, std::int8_t* to, float* row_scal
   }
   const std::int64_t groups = scales.size(1);
   std::copy_n(scales.const_data_ptr<float>() + row * groups, groups, row_scales);
+}
+
+QuantizedMatrix QuantizedMatrix::Empty(WeightFormat format, std::int64_t out, std::int64_t in) {
+  const std::int64_t groups = (in + GroupOf(format) - 1) / GroupOf(format);
+  const at::ScalarType type = format == WeightFormat::kInt4 ? at::kByte : at::kChar;
+  return {.format = format,
+          .in = in,
+          .codes = EmptyInLargePages({out, CodeBytes(format, in)}, type),
+          .scales = EmptyInLargePages({out, groups}, at::kFloat)};
+}
+
+void QuantizedMatrix::WriteRow(std::int64_t row, const std::int8_t* from, const float* row_scales) {
+  const std::int64_t bytes = CodeBytes(format, in), groups = scales.size(1);
+  auto* const to = static_cast<std::uint8_t*>(codes.mutable_data_ptr()) + row * bytes;
+  std::copy_n(row_scales, groups, scales.mutable_data_ptr<float>() + row * groups);
+  if (format != WeightFormat::kInt4) {
+    std::copy_n(reinterpret_cast<const std::uint8_t*>(from), in, to);
+    return;
+  }
+  std::fill_n(to, bytes, std::uint8_t{0});
+  for (std::int64_t k = 0; k < in; ++k) {
+    to[k / 2] |= static_cast<std::uint8_t>((from[k] + 8) << (k % 2 * 4));
+  }
 }
 
 at::Tensor QuantizedMatrix::Rows(const at::Tensor& rows) const {
@@ -56,30 +80,15 @@ at::Tensor QuantizedMatrix::Rows(const at::Tensor& rows) const {
 
 QuantizedMatrix QuantizeMatrix(const at::Tensor& weight_OI, WeightFormat format) {
   const std::int64_t out = weight_OI.size(0), in = weight_OI.size(1);
-  const std::int64_t bytes = CodeBytes(format, in);
-  const std::int64_t groups = (in + GroupOf(format) - 1) / GroupOf(format);
-  QuantizedMatrix result{.format = format,
-                         .in = in,
-                         .codes = EmptyInLargePages(
-                             {out, bytes}, format == WeightFormat::kInt4 ? at::kByte : at::kChar),
-                         .scales = EmptyInLargePages({out, groups}, at::kFloat)};
-  auto* const codes = static_cast<std::uint8_t*>(result.codes.mutable_data_ptr());
-  float* const scales = result.scales.mutable_data_ptr<float>();
+  QuantizedMatrix result = QuantizedMatrix::Empty(format, out, in);
   const auto room = [] { return Room(); };
   ParallelJobs(out, ThreadsFor(out * in * 4), room, [&](std::int64_t row, Room& use) {
     use.numbers.resize(in);
     use.codes.resize(in);
+    use.scales.resize(result.scales.size(1));
     at::from_blob(use.numbers.data(), {in}, at::kFloat).copy_(weight_OI[row]);
-    Quantize(format, use.numbers, use.codes.data(), scales + row * groups);
-    std::uint8_t* const to = codes + row * bytes;
-    if (format != WeightFormat::kInt4) {
-      std::copy_n(reinterpret_cast<const std::uint8_t*>(use.codes.data()), in, to);
-      return;
-    }
-    std::fill_n(to, bytes, std::uint8_t{0});
-    for (std::int64_t k = 0; k < in; ++k) {
-      to[k / 2] |= static_cast<std::uint8_t>((use.codes[k] + 8) << (k % 2 * 4));
-    }
+    Quantize(format, use.numbers, use.codes.data(), use.scales.data());
+    result.WriteRow(row, use.codes.data(), use.scales.data());
   });
   return result;
 }

@@ -24,8 +24,13 @@ struct QuantizedMatrix {
   std::int64_t out() const { return codes.size(0); }
   std::int64_t size(int) const { return out(); }  // as that of a tensor, of dimension 0
 
+  // Of that shape, its rows not written yet.
+  static QuantizedMatrix Empty(WeightFormat format, std::int64_t out, std::int64_t in);
+
   // Writes the row's codes [in] and scales [groups].
   void ReadRow(std::int64_t row, std::int8_t* to, float* row_scales) const;
+  // The inverse. Several threads may write different rows.
+  void WriteRow(std::int64_t row, const std::int8_t* from, const float* row_scales);
 
   // rows: int64, any number of them, each in [0, out) -> fp32 [number, in].
   at::Tensor Rows(const at::Tensor& rows) const;

@@ -388,12 +388,12 @@ TEST(ConfigTest, WhatIsWrittenIsReadAgain) {
   EXPECT_FALSE(WriteConfig(config, dir.path() + "/absent").ok());
 }
 
-// What other tools quantised is named, not misread.
-TEST(ConfigTest, KnowsItsOwnQuantisationOnly) {
+// What other tools quantised in another way is named, not misread.
+TEST(ConfigTest, KnowsSomeQuantisationsOnly) {
   const auto of = [](const std::string& settings) {
     return ParseConfig(HuggingFace("\"quantization_config\": " + settings), "");
   };
-  for (const std::string method : {"awq", "gptq", "bitsandbytes", "fp8", "compressed-tensors"}) {
+  for (const std::string method : {"eetq", "bitsandbytes", "fp8", "compressed-tensors"}) {
     const absl::Status status = of("{\"quant_method\": \"" + method + "\", \"bits\": 4}").status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()),
@@ -401,6 +401,19 @@ TEST(ConfigTest, KnowsItsOwnQuantisationOnly) {
                       HasSubstr("weights that \"" + method + "\" quantised")));
   }
   EXPECT_FALSE(of(R"({"quant_method": "llavad", "format": "int2"})").ok());
+  const auto awq = of(R"({"quant_method": "awq", "group_size": 64})");
+  ASSERT_TRUE(awq.ok()) << awq.status();
+  EXPECT_EQ(awq->quantization, Quantization::kNone);
+  EXPECT_EQ(awq->foreign_codes.value().group, 64);
+  EXPECT_FALSE(Parsed(ConfigJson(*awq)).foreign_codes);  // what is written are numbers
+  const LlavaConfig inner =
+      Parsed(HuggingFace("", R"("quantization_config": {"quant_method": "gptq", "bits": 8})"));
+  EXPECT_EQ(inner.foreign_codes.value().bits, 8);
+  EXPECT_THAT(ErrorOf(HuggingFace("", R"("quantization_config": {"quant_method": "hqq"})")),
+              AllOf(HasSubstr("text_config.quantization_config"), HasSubstr("hqq")));
+  EXPECT_THAT(
+      ErrorOf(HuggingFace(R"("quantization_config": {"quant_method": "awq", "version": "gemv"})")),
+      AllOf(HasSubstr("quantization_config.version"), HasSubstr("gemv")));
   const auto own = of(R"({"quant_method": "llavad", "format": "int4"})");
   ASSERT_TRUE(own.ok()) << own.status();
   EXPECT_EQ(own->quantization, Quantization::kInt4);
