@@ -15,6 +15,14 @@
 namespace llava::training {
 namespace {
 
+// The tokens of the image that `sample` ends inside of; 0: it ends inside of none.
+std::int32_t CutImageTokens(const Sample& sample) {
+  if (sample.image_spans.empty()) return 0;
+  const ImageSpan& last = sample.image_spans.back();
+  const std::int32_t tokens = sample.images[static_cast<std::size_t>(last.image)].layout.tokens;
+  return last.count < tokens ? tokens : 0;
+}
+
 class Checker {
  public:
   Checker(const CheckOptions& options, const std::function<void(const std::string&)>& on_line)
@@ -28,6 +36,7 @@ class Checker {
       conversation.max_length = options_.max_length;
       ASSIGN_OR_RETURN(builder_, ConversationBuilder::Make(
                                      options_.checkpoint, options_.vision_tower_dir, conversation));
+      RETURN_IF_ERROR(CheckHasImages());
     }
     DatasetOptions dataset;
     dataset.images_dir = options_.images_dir;
@@ -49,6 +58,14 @@ class Checker {
   }
 
  private:
+  absl::Status CheckHasImages() const {
+    if (!options_.images_dir.empty() || !builder_->config().has_tiles()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(options_.checkpoint,
+                     ": how many tokens a picture has follows from its size: give the folder of "
+                     "the pictures (--images)"));
+  }
+
   absl::Status CheckRow(const Row& row, const std::string& where) {
     if (builder_) {
       RETURN_IF_ERROR(CountTokens(row, where));
@@ -66,6 +83,7 @@ class Checker {
     ASSIGN_OR_RETURN(std::vector<Sample> samples, options_.images_dir.empty()
                                                       ? builder_->BuildWithoutPixels(row)
                                                       : builder_->Build(row));
+    SayIfCut(samples, where);
     const Batch batch = Collate(std::move(samples));
     report_.tokens += batch.stats.tokens;
     report_.label_tokens += batch.stats.label_tokens;
@@ -74,6 +92,18 @@ class Checker {
     report_.longest = std::max(report_.longest, batch.stats.tokens);
     if (batch.stats.masked > 0) on_line_(where + "every label is masked, it teaches nothing");
     return absl::OkStatus();
+  }
+
+  // What is left of such a picture is taught as if it were whole.
+  void SayIfCut(const std::vector<Sample>& samples, const std::string& where) {
+    for (const Sample& sample : samples) {
+      const std::int32_t tokens = CutImageTokens(sample);
+      if (tokens == 0) continue;
+      ++report_.cut_images;
+      on_line_(absl::StrCat(where, "is cut at ", sample.ids.size(), " tokens, inside a picture of ",
+                            tokens));
+      return;
+    }
   }
 
   absl::Status DecodeImages(const Row& row) {
@@ -106,9 +136,10 @@ std::string ToText(const CheckReport& report, bool tokenized) {
   if (!tokenized) return text;
   absl::StrAppendFormat(&text,
                         "tokens      %d, of which %d are learnt; the longest row has %d\n"
-                        "truncated   %d rows\nmasked      %d rows teach nothing\n",
+                        "truncated   %d rows, %d of them inside a picture\n"
+                        "masked      %d rows teach nothing\n",
                         report.tokens, report.label_tokens, report.longest, report.truncated,
-                        report.masked);
+                        report.cut_images, report.masked);
   return text;
 }
 
