@@ -17,6 +17,7 @@
 #include "model/checkpoint/mapped_file.h"
 #include "model/checkpoint/safetensors_writer.h"
 #include "model/checkpoint/weight_files.h"
+#include "model/config/rewritten_config.h"
 #include "model/network/weights.h"
 #include "model/tensors/tensor_files.h"
 
@@ -28,9 +29,18 @@ namespace json = boost::json;
 
 // Beside config.json and generation_config.json, which are written anew.
 constexpr const char* kCarriedFiles[] = {
-    "tokenizer.model",         "tokenizer.json",     "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json",  "preprocessor_config.json",
-    "processor_config.json",   "chat_template.json", "chat_template.jinja",
+    "tokenizer.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "video_preprocessor_config.json",
 };
 
 std::string Join(const std::string& directory, const std::string& name) {
@@ -218,7 +228,7 @@ absl::Status SaveCheckpoint(const LlavaConfig& config,
   LlavaConfig written = config;
   ASSIGN_OR_RETURN(written.dtype, DTypeText(options.dtype));
   RETURN_IF_ERROR(PrepareDirectory(directory));
-  RETURN_IF_ERROR(WriteConfig(written, directory));
+  RETURN_IF_ERROR(RewriteConfig(written, options.source_dir, directory));
   RETURN_IF_ERROR(CarryFiles(options, directory));
   ASSIGN_OR_RETURN(std::vector<NamedTensor> tensors,
                    WithDormant(config, weights, options.source_dir));
@@ -253,7 +263,7 @@ absl::Status SaveQuantized(const std::string& source_dir, Quantization quantizat
   config.text.tie_embeddings = source.IsHeadTied(config.text.tie_embeddings);
   config.quantization = quantization;
   RETURN_IF_ERROR(PrepareDirectory(directory));
-  RETURN_IF_ERROR(WriteConfig(config, directory));
+  RETURN_IF_ERROR(RewriteConfig(config, source_dir, directory));
   RETURN_IF_ERROR(CarryFiles({.source_dir = source_dir}, directory));
   RETURN_IF_ERROR(WriteQuantized(source, Packing(quantization, at::kFloat),
                                  config.text.tie_embeddings, Join(directory, "model.safetensors")));

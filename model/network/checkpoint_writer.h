@@ -18,9 +18,9 @@
 namespace llava::model {
 
 struct SaveOptions {
-  // The checkpoint that the model came from: its tokenizer, templates and preprocessing are carried
-  // along, and the tensors that LLaVA never reads but transformers asks for. It may hold no
-  // weights, for a model that was trained from nothing.
+  // The checkpoint that the model came from: its tokenizer, templates, preprocessing and all of its
+  // configuration (RewriteConfig) are carried along, and the tensors that LLaVA never reads but
+  // transformers asks for. It may hold no weights, for a model that was trained from nothing.
   std::string source_dir;
   // The Jinja text of the template that the model was trained with; empty: the source's.
   std::string chat_template = {};

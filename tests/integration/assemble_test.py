@@ -83,10 +83,10 @@ class AssembleTest(unittest.TestCase):
                     self.assertEqual(json.loads(answer.stdout)["prompt_ids"], case["prompt_ids"])
                     self.assertEqual(json.loads(answer.stdout)["answer_ids"], case["answer_ids"])
 
-    def trains(self, family, template):
+    def trains(self, family, template, *options):
         take_apart(FAMILIES / family / "checkpoint", self.folder)
-        self.assemble()
-        rows = [{"id": str(number), "image": "square.png", "conversations": [
+        self.assemble(*options)
+        rows = [{"id": str(number), "image": ("square.png", "landscape.png")[number % 2], "conversations": [
             {"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "a red square"}]}
             for number in range(8)]
         (self.folder / "rows.json").write_text(json.dumps(rows))
@@ -113,6 +113,15 @@ stages:
 
     def test_a_qwen_trains_in_two_stages_and_answers(self):
         self.trains("llava_qwen2", "chatml")
+
+    def test_models_with_tiles_train_in_two_stages_and_answer(self):
+        for family, template, name in (("next_mistral", "mistral", "llava_next"), ("onevision", "chatml", "llava_onevision")):
+            with self.subTest(family):
+                shutil.rmtree(self.folder)
+                self.folder.mkdir()
+                self.trains(family, template, "--family", name)
+                config = json.loads((self.folder / "run/published/latest/config.json").read_text())
+                self.assertEqual(config["model_type"], name)
 
     def test_what_does_not_fit_is_refused_by_name(self):
         take_apart(FAMILIES / "llava_mistral" / "checkpoint", self.folder)

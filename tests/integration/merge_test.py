@@ -38,6 +38,8 @@ class MergeTest(unittest.TestCase):
             self.assertEqual(len(manifest["adapter"]), 64)
             self.assertEqual(len(version), 64)
             self.assertEqual(subprocess.run([PROGRAM, "inspect", out], stdout=subprocess.PIPE).returncode, 0)
+            was, merged = (json.loads((folder / "config.json").read_text()) for folder in (base, out))
+            self.assertEqual(merged, {**was, "dtype": "float32"})
             for case in cases:
                 with self.subTest(family, adapter=name, case=case["name"]):
                     self.assertEqual(self.answer(out, case), case["answer_ids"])

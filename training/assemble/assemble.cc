@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
 #include <map>
 #include <utility>
 #include <vector>
@@ -64,6 +65,10 @@ class JoinedWeights final : public model::WeightSource {
  private:
   at::Tensor Make(const std::string& name, const std::vector<std::int64_t>& shape) {
     if (absl::StartsWith(name, model::kProjectorPrefix)) return MakeProjector(name, shape);
+    if (name == model::kImageNewlineName) {
+      const double deviation = 1.0 / std::sqrt(static_cast<double>(shape.front()));
+      return RandomNormal(shape, deviation, options_.seed, name);
+    }
     const bool is_table = name == absl::StrCat(model::kLanguagePrefix, "embed_tokens.weight") ||
                           name == model::kLmHeadName;
     if (!is_table) return parts_.Take(name, shape);

@@ -23,8 +23,9 @@ struct AssembleOptions {
 // Writes `folder`, which must not hold weights yet (ALREADY_EXISTS), as transformers would save
 // LlavaConfig(text_config, vision_config) with these weights: the tensors of the parts as they are,
 // in the language model's dtype; rows of new tokens are the mean of all rows that were there; the
-// projector is normal with the language model's initializer_range, its biases 0, and depends on the
-// seed alone. INVALID_ARGUMENT and NOT_FOUND name file and tensor or key: another family, a tensor
+// projector is normal with the language model's initializer_range, its biases 0, the end of a
+// picture's rows normal with 1/sqrt(width) as in the original code, and both depend on the seed
+// alone. INVALID_ARGUMENT and NOT_FOUND name file and tensor or key: another family, a tensor
 // that is missing, has another shape or no place.
 absl::Status Assemble(const AssembleOptions& options, const std::string& folder);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -67,6 +68,36 @@ absl::StatusOr<model::TextConfig> ReadLanguageConfig(const json::object& file,
   return text;
 }
 
+// What a picture may be resized to, in tiles of `side` pixels.
+json::array Pinpoints(const std::vector<model::Resolution>& tiles, int side) {
+  json::array pinpoints;
+  for (const model::Resolution& at : tiles) {
+    pinpoints.push_back(json::array{at.height * side, at.width * side});
+  }
+  return pinpoints;
+}
+
+// Class, name and tiles of the family.
+json::object FamilyKeys(model::Architecture architecture, int side) {
+  if (architecture == model::Architecture::kLlavaNext) {
+    return {{"architectures", {"LlavaNextForConditionalGeneration"}},
+            {"model_type", "llava_next"},
+            {"image_grid_pinpoints", Pinpoints({{1, 2}, {2, 1}, {2, 2}, {3, 1}, {1, 3}}, side)}};
+  }
+  if (architecture == model::Architecture::kOnevision) {
+    constexpr int kMostTiles = 6;  // along one side
+    std::vector<model::Resolution> tiles;
+    for (int h = 1; h <= kMostTiles; ++h) {
+      for (int w = 1; w <= kMostTiles; ++w) tiles.push_back({h, w});
+    }
+    return {{"architectures", {"LlavaOnevisionForConditionalGeneration"}},
+            {"model_type", "llava_onevision"},
+            {"vision_aspect_ratio", "anyres_max_9"},
+            {"image_grid_pinpoints", Pinpoints(tiles, side)}};
+  }
+  return {{"architectures", {"LlavaForConditionalGeneration"}}, {"model_type", "llava"}};
+}
+
 bool Drops(const PartsOptions& options, const json::object& tower) {
   const bool siglip = tower.at("model_type") == "siglip_vision_model";
   const auto otherwise =
@@ -84,6 +115,8 @@ absl::StatusOr<PartsConfig> JoinConfigs(const PartsOptions& options,
   const std::string tower_file = options.vision_tower + "/config.json";
   ASSIGN_OR_RETURN(const json::object tower_json, ReadJsonObject(tower_file));
   ASSIGN_OR_RETURN(json::object tower, TowerObject(tower_json, tower_file));
+  ASSIGN_OR_RETURN(const model::VisionConfig vision,
+                   model::ParseTowerConfig(json::serialize(tower_json), tower_file));
   PartsConfig parts;
   parts.language_rows = own.vocab_size;
   JsonReader reader(language_file, language);
@@ -94,18 +127,16 @@ absl::StatusOr<PartsConfig> JoinConfigs(const PartsOptions& options,
   text["pad_token_id"] = vocabulary.pad_id;
   ASSIGN_OR_RETURN(const json::value ends, EndTokens(language, options.language_model));
   text["eos_token_id"] = WithTurnEnd(ends, vocabulary.turn_end_id);
-  json::object whole = {
-      {"architectures", {"LlavaForConditionalGeneration"}},
-      {"model_type", "llava"},
-      {"image_token_index", vocabulary.image_id},
-      {"pad_token_id", vocabulary.pad_id},
-      {"projector_hidden_act", "gelu"},
-      {"multimodal_projector_bias", true},
-      {"tie_word_embeddings", own.tie_embeddings},
-      {"vision_feature_layer", options.feature_layer},
-      {"vision_feature_select_strategy", Drops(options, tower) ? "default" : "full"},
-      {"text_config", std::move(text)},
-      {"vision_config", std::move(tower)}};
+  json::object whole = FamilyKeys(options.architecture, vision.image_size);
+  whole["image_token_index"] = vocabulary.image_id;
+  whole["pad_token_id"] = vocabulary.pad_id;
+  whole["projector_hidden_act"] = "gelu";
+  whole["multimodal_projector_bias"] = true;
+  whole["tie_word_embeddings"] = own.tie_embeddings;
+  whole["vision_feature_layer"] = options.feature_layer;
+  whole["vision_feature_select_strategy"] = Drops(options, tower) ? "default" : "full";
+  whole["text_config"] = std::move(text);
+  whole["vision_config"] = std::move(tower);
   if (options.linear_projector) whole["mm_projector_type"] = "linear";
   for (const char* key : {"torch_dtype", "dtype"}) {
     if (language.contains(key)) whole[key] = language.at(key);

@@ -12,8 +12,10 @@
 namespace llava::training {
 
 struct PartsOptions {
-  std::string language_model;     // a folder: Llama (Vicuna), Mistral, Qwen2 or Qwen3
-  std::string vision_tower;       // a folder: CLIP or SigLIP, the tower alone or with its text half
+  std::string language_model;  // a folder: Llama (Vicuna), Mistral, Qwen2 or Qwen3
+  std::string vision_tower;    // a folder: CLIP or SigLIP, the tower alone or with its text half
+  // kLlava, or one with tiles: kLlavaNext, kOnevision.
+  model::Architecture architecture = model::Architecture::kLlava;
   bool linear_projector = false;  // LLaVA v1's; else two layers with GELU between them
   // Of the tower's hidden states, negative from the end; 0 is the input of the first layer.
   int feature_layer = -2;
@@ -29,8 +31,10 @@ struct PartsConfig {
 };
 
 // The same as transformers' LlavaConfig(text_config, vision_config) with tables that are resized
-// for `vocabulary` to a multiple of 64 rows, where they are too small for it. NOT_FOUND and
-// INVALID_ARGUMENT name file and key: another family, a size that is out of range.
+// for `vocabulary` to a multiple of 64 rows, where they are too small for it; with tiles as
+// LlavaNextConfig or LlavaOnevisionConfig, whose pinpoints are those of the released models in
+// tiles of this tower's size. NOT_FOUND and INVALID_ARGUMENT name file and key: another family, a
+// size that is out of range.
 absl::StatusOr<PartsConfig> JoinConfigs(const PartsOptions& options,
                                         const VocabularyPlan& vocabulary);
 

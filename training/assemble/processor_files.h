@@ -11,7 +11,7 @@
 
 namespace llava::training {
 
-// Writes preprocessor_config.json and processor_config.json of a LLaVA of one tile a picture into
+// Writes preprocessor_config.json and processor_config.json of a LLaVA, LLaVA-1.6 or OneVision into
 // `folder`. The errors of WriteFile.
 absl::Status WriteProcessorFiles(const model::LlavaConfig& config,
                                  const model::PreprocessSettings& settings,

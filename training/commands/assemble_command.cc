@@ -12,10 +12,12 @@
 namespace llava::training {
 namespace {
 
+using model::Architecture;
 using model::SelectStrategy;
 
 struct Arguments {
   AssembleOptions options;
+  std::string family = "llava";
   std::string select;
   std::string projector = "mlp2x_gelu";
   std::string out;
@@ -33,6 +35,12 @@ void AddOptions(CLI::App& command, Arguments& arguments) {
       ->required();
   command.add_option("--out", arguments.out, "The folder to write, without weights yet")
       ->required();
+  command
+      .add_option("--family", arguments.family,
+                  "llava: one tile a picture; llava_next (LLaVA-1.6) and llava_onevision: tiles of "
+                  "its own shape")
+      ->check(CLI::IsMember({"llava", "llava_next", "llava_onevision"}))
+      ->capture_default_str();
   command
       .add_option("--projector", arguments.projector,
                   "mlp2x_gelu as LLaVA-1.5 has it, or linear as LLaVA v1")
@@ -66,6 +74,9 @@ void AddAssembleCommand(CLI::App& app, int* exit_code) {
   command->callback([arguments, exit_code] {
     PartsOptions& parts = arguments->options.parts;
     parts.linear_projector = arguments->projector == "linear";
+    for (const auto family : {Architecture::kLlavaNext, Architecture::kOnevision}) {
+      if (arguments->family == model::ModelType(family)) parts.architecture = family;
+    }
     if (arguments->select == "default") parts.select = SelectStrategy::kDropClassToken;
     if (arguments->select == "full") parts.select = SelectStrategy::kKeepClassToken;
     const absl::Status status = Assemble(arguments->options, arguments->out);

@@ -16,6 +16,14 @@
 namespace llava::training {
 namespace {
 
+// The tokens of the image that `sample` ends inside of; 0: it ends inside of none.
+std::int32_t CutImageTokens(const Sample& sample) {
+  if (sample.image_spans.empty()) return 0;
+  const ImageSpan& last = sample.image_spans.back();
+  const std::int32_t tokens = sample.images[static_cast<std::size_t>(last.image)].layout.tokens;
+  return last.count < tokens ? tokens : 0;
+}
+
 class Checker {
  public:
   Checker(const CheckOptions& options, const std::function<void(const std::string&)>& on_line)
@@ -29,6 +37,7 @@ class Checker {
       conversation.max_length = options_.max_length;
       ASSIGN_OR_RETURN(builder_, ConversationBuilder::Make(
                                      options_.checkpoint, options_.vision_tower_dir, conversation));
+      RETURN_IF_ERROR(CheckHasImages());
     }
     DatasetOptions dataset;
     dataset.images_dir = options_.images_dir;
@@ -54,6 +63,17 @@ class Checker {
   }
 
  private:
+  absl::Status CheckHasImages() const {
+    const bool are_tars = std::all_of(options_.files.begin(), options_.files.end(), IsTar);
+    if (are_tars || !options_.images_dir.empty() || !builder_->config().has_tiles()) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat(options_.checkpoint,
+                     ": how many tokens a picture has follows from its size: give the folder of "
+                     "the pictures (--images)"));
+  }
+
   absl::Status CheckRow(const Row& row, const std::string& where) {
     if (builder_) {
       RETURN_IF_ERROR(CountTokens(row, where));
@@ -71,6 +91,7 @@ class Checker {
     ASSIGN_OR_RETURN(std::vector<Sample> samples, FolderOf(row).empty()
                                                       ? builder_->BuildWithoutPixels(row)
                                                       : builder_->Build(row));
+    SayIfCut(samples, where);
     const Batch batch = Collate(std::move(samples));
     report_.tokens += batch.stats.tokens;
     report_.label_tokens += batch.stats.label_tokens;
@@ -83,6 +104,18 @@ class Checker {
 
   const std::string& FolderOf(const Row& row) const {
     return row.images_dir.empty() ? options_.images_dir : row.images_dir;
+  }
+
+  // What is left of such a picture is taught as if it were whole.
+  void SayIfCut(const std::vector<Sample>& samples, const std::string& where) {
+    for (const Sample& sample : samples) {
+      const std::int32_t tokens = CutImageTokens(sample);
+      if (tokens == 0) continue;
+      ++report_.cut_images;
+      on_line_(absl::StrCat(where, "is cut at ", sample.ids.size(), " tokens, inside a picture of ",
+                            tokens));
+      return;
+    }
   }
 
   absl::Status DecodeImages(const Row& row) {
@@ -116,9 +149,10 @@ std::string ToText(const CheckReport& report, bool tokenized) {
   if (!tokenized) return text;
   absl::StrAppendFormat(&text,
                         "tokens      %d, of which %d are learnt; the longest row has %d\n"
-                        "truncated   %d rows\nmasked      %d rows teach nothing\n",
+                        "truncated   %d rows, %d of them inside a picture\n"
+                        "masked      %d rows teach nothing\n",
                         report.tokens, report.label_tokens, report.longest, report.truncated,
-                        report.masked);
+                        report.cut_images, report.masked);
   return text;
 }
 

@@ -31,6 +31,7 @@ struct CheckReport {
   std::int64_t label_tokens = 0;  // positions that teach something
   std::int64_t masked = 0;        // rows in which no label is left
   std::int64_t truncated = 0;     // rows that lost tokens to max_length
+  std::int64_t cut_images = 0;    // of them, rows that end inside a picture
   std::int64_t longest = 0;       // tokens
 
   double bad_share() const {
@@ -38,9 +39,10 @@ struct CheckReport {
   }
 };
 
-// `on_line` gets one line for each bad row ("data.json:17: row '42': image is ...") and for each
-// row whose labels are all masked. Errors: files, images folder or checkpoint cannot be read at
-// all.
+// `on_line` gets one line for each bad row ("data.json:17: row '42': image is ..."), for each row
+// whose labels are all masked, and for each that max_length cuts inside a picture. Errors: files,
+// images folder or checkpoint cannot be read at all; INVALID_ARGUMENT: no images folder for a
+// checkpoint whose pictures have as many tokens as their size makes them.
 absl::StatusOr<CheckReport> CheckData(const CheckOptions& options,
                                       const std::function<void(const std::string&)>& on_line);
 

@@ -41,10 +41,13 @@ std::string BoundLength(const model::TextConfig& text, std::int64_t* max_length)
                       AbslView(model::ContextBoundText(text.context_bound)));
 }
 
-std::vector<model::ImageLayout> LayoutsOf(const std::vector<SampleImage>& images) {
-  std::vector<model::ImageLayout> layouts;
-  for (const SampleImage& image : images) layouts.push_back(image.layout);
-  return layouts;
+// A tower of CLIP takes the middle of what its shorter side is resized to, where tiles are resized
+// to whatever their canvas is.
+void ReadAsOneTile(const model::LlavaConfig& config, model::ImageAspect aspect,
+                   model::PreprocessSettings* settings) {
+  settings->aspect = aspect;
+  const bool clip = config.vision.tower == model::VisionConfig::Tower::kClip;
+  if (config.has_tiles() && clip) settings->shortest_edge = settings->image_size;
 }
 
 std::string WithoutPlaceholders(const std::string& text) {
@@ -112,6 +115,68 @@ void MaskUnlearned(const Row& row, std::int64_t run, std::vector<int>* labels) {
 
 }  // namespace
 
+// How a picture is read depends on how many are shown with it, and their number may differ between
+// the samples of a row.
+class ConversationBuilder::Pictures {
+ public:
+  explicit Pictures(const ConversationBuilder& builder) : builder_(builder) {}
+
+  void Add(model::RgbImage pixels) {
+    const model::ImageSize size{pixels.width, pixels.height};
+    pictures_.push_back({size, std::move(pixels), {}});
+  }
+
+  void AddUnread(const model::ImageSize& size) { pictures_.push_back({size, std::nullopt, {}}); }
+
+  std::size_t size() const { return pictures_.size(); }
+
+  // Of the first `count`, which are shown together.
+  std::vector<model::ImageLayout> Layouts(std::size_t count) const {
+    std::vector<model::ImageLayout> layouts;
+    for (std::size_t i = 0; i < count; ++i) layouts.push_back(LayoutOf(pictures_.at(i), count));
+    return layouts;
+  }
+
+  std::vector<SampleImage> Images(std::size_t count) {
+    std::vector<SampleImage> images;
+    for (std::size_t i = 0; i < count; ++i) {
+      images.push_back(Read(LayoutOf(pictures_.at(i), count), pictures_[i]));
+    }
+    return images;
+  }
+
+ private:
+  struct Picture {
+    model::ImageSize size;
+    std::optional<model::RgbImage> pixels;
+    std::vector<SampleImage> read;  // each with another layout
+  };
+
+  model::ImageLayout LayoutOf(const Picture& picture, std::size_t count) const {
+    const model::LlavaConfig& config = builder_.config_;
+    if (builder_.options_.aspect) return {.tiles = 1, .tokens = config.tile_tokens()};
+    return model::LayoutOf(config, picture.size, static_cast<int>(count));
+  }
+
+  const SampleImage& Read(const model::ImageLayout& layout, Picture& picture) const {
+    for (const SampleImage& image : picture.read) {
+      if (image.layout == layout) return image;
+    }
+    SampleImage& image = picture.read.emplace_back();
+    image.layout = layout;
+    if (!picture.pixels) return image;
+    model::PixelValues values = builder_.preprocessor_.Process(*picture.pixels, layout);
+    image.pixels = std::move(values.values);
+    image.height = values.height;
+    image.width = values.width;
+    image.digest = values.digest;
+    return image;
+  }
+
+  const ConversationBuilder& builder_;
+  std::vector<Picture> pictures_;
+};
+
 absl::StatusOr<model::ChatTemplate> TrainingTemplate(std::string_view name) {
   if (name == "plain" || name == "llava_llama_2" || name == "chatml")
     return model::ChatTemplate::ByName(name);
@@ -159,7 +224,7 @@ absl::StatusOr<ConversationBuilder> ConversationBuilder::Make(const std::string&
     return absl::InvalidArgumentError(
         absl::StrCat("max_length is ", options.max_length, ", expected at least 2"));
   }
-  if (options.aspect.has_value()) preprocess.aspect = *options.aspect;
+  if (options.aspect) ReadAsOneTile(config, *options.aspect, &preprocess);
   ConversationOptions bounded = options;
   const std::string cut = BoundLength(config.text, &bounded.max_length);
   if (!cut.empty()) warnings.push_back(cut);
@@ -170,37 +235,36 @@ absl::StatusOr<ConversationBuilder> ConversationBuilder::Make(const std::string&
 }
 
 absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(const Row& row) const {
-  std::vector<SampleImage> images;
+  Pictures pictures(*this);
   for (const std::string& path : row.images) {
-    auto image = ReadImage(row.images_dir.empty() ? options_.images_dir : row.images_dir, path);
-    if (!image.ok()) return Annotate(image.status(), path);
-    images.push_back(*std::move(image));
+    auto pixels = ReadPicture(row.images_dir.empty() ? options_.images_dir : row.images_dir, path);
+    if (!pixels.ok()) return Annotate(pixels.status(), path);
+    pictures.Add(*std::move(pixels));
   }
-  return Build(row, images);
+  return Build(row, pictures);
 }
 
 absl::StatusOr<std::vector<Sample>> ConversationBuilder::BuildWithoutPixels(const Row& row) const {
   const int side = config_.vision.image_size;
-  SampleImage unread;
-  unread.layout = model::LayoutOf(config_, {side, side});
-  return Build(row, std::vector<SampleImage>(row.images.size(), unread));
+  Pictures pictures(*this);
+  for (std::size_t i = 0; i < row.images.size(); ++i) pictures.AddUnread({side, side});
+  return Build(row, pictures);
 }
 
-absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(
-    const Row& row, const std::vector<SampleImage>& images) const {
+absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(const Row& row,
+                                                               Pictures& pictures) const {
   std::vector<Sample> samples;
   const std::vector<Row> rows = options_.split_turns ? SplitTurns(row) : std::vector<Row>{row};
-  const std::vector<model::ImageLayout> layouts = LayoutsOf(images);
   for (const Row& one : rows) {
     std::vector<model::LabelledTokens> labelled;
     if (options_.chat_template == kServingTemplate) {
-      ASSIGN_OR_RETURN(labelled, LabelServedAnswers(one, layouts));
+      ASSIGN_OR_RETURN(labelled, LabelServedAnswers(one, pictures));
     } else {
-      ASSIGN_OR_RETURN(model::LabelledTokens tokens, LabelTurns(one, layouts));
+      ASSIGN_OR_RETURN(model::LabelledTokens tokens, LabelTurns(one, pictures));
       labelled.push_back(std::move(tokens));
     }
     for (model::LabelledTokens& tokens : labelled) {
-      samples.push_back(AsSample(one, std::move(tokens), images));
+      samples.push_back(AsSample(one, std::move(tokens), pictures));
     }
   }
   return samples;
@@ -208,45 +272,45 @@ absl::StatusOr<std::vector<Sample>> ConversationBuilder::Build(
 
 // With those of the images that its part of the conversation has shown.
 Sample ConversationBuilder::AsSample(const Row& row, model::LabelledTokens tokens,
-                                     const std::vector<SampleImage>& images) const {
+                                     Pictures& pictures) const {
   Sample sample;
   sample.id = row.id;
   sample.ids = std::move(tokens.ids);
   sample.labels = std::move(tokens.labels);
   sample.image_spans = std::move(tokens.image_spans);
-  sample.images = images;
-  sample.images.resize(sample.image_spans.size());
+  sample.images = pictures.Images(sample.image_spans.size());
   Truncate(options_.max_length, &sample);
   return sample;
 }
 
 absl::StatusOr<model::LabelledTokens> ConversationBuilder::LabelTurns(
-    const Row& row, std::span<const model::ImageLayout> images) const {
+    const Row& row, const Pictures& pictures) const {
   std::vector<model::TrainingTurn> turns;
   for (const Turn& turn : row.turns) turns.push_back({turn.speaker == Speaker::kHuman, turn.text});
-  ASSIGN_OR_RETURN(
-      model::LabelledTokens tokens,
-      model::LabelConversation(turns, chat_template_, tokenizer_, config_, images, row.system));
+  ASSIGN_OR_RETURN(model::LabelledTokens tokens,
+                   model::LabelConversation(turns, chat_template_, tokenizer_, config_,
+                                            pictures.Layouts(pictures.size()), row.system));
   const bool is_v0 = chat_template_.name() == "llava_v0";  // learns how the first turn begins
   MaskUnlearned(row, is_v0 ? -1 : 0, &tokens.labels);
   return tokens;
 }
 
 // Of a conversation as llavad would hold it: each learned answer's tokens and the EOS behind it are
-// labelled, all else is masked. One sample, where the template repeats what was answered token by
-// token; where it does not (LLaVA-1.5's in Hugging Face's layout drops the EOS), a new one begins
-// with the next answer.
+// labelled, all else is masked. One sample, where the next prompt repeats what was shown and
+// answered token by token; where it does not, a new one begins with the next answer: LLaVA-1.5's
+// template in Hugging Face's layout drops the EOS, and of OneVision's pictures the first has fewer
+// tokens once there is a second.
 absl::StatusOr<std::vector<model::LabelledTokens>> ConversationBuilder::LabelServedAnswers(
-    const Row& row, std::span<const model::ImageLayout> images) const {
+    const Row& row, const Pictures& pictures) const {
   std::vector<model::ChatMessage> messages;
   if (!row.system.empty()) messages.push_back({model::Role::kSystem, {row.system}});
   std::size_t shown = 0;
   std::vector<model::LabelledTokens> samples(1);
   for (std::size_t i = 0; i + 1 < row.turns.size(); i += 2) {
-    messages.push_back(AsMessage(row.turns[i].text, images.size(), &shown));
+    messages.push_back(AsMessage(row.turns[i].text, pictures.size(), &shown));
     ASSIGN_OR_RETURN(
         model::PromptTokens prompt,
-        model::BuildPrompt(messages, chat_template_, tokenizer_, config_, images.first(shown)));
+        model::BuildPrompt(messages, chat_template_, tokenizer_, config_, pictures.Layouts(shown)));
     if (!BeginsWith(prompt.ids, samples.back().ids)) samples.emplace_back();
     model::LabelledTokens& tokens = samples.back();
     tokens.labels.resize(prompt.ids.size(), kIgnoreLabel);
@@ -266,18 +330,15 @@ absl::StatusOr<std::vector<model::LabelledTokens>> ConversationBuilder::LabelSer
   return samples;
 }
 
-absl::StatusOr<SampleImage> ConversationBuilder::ReadImage(const std::string& folder,
-                                                           const std::string& path) const {
+absl::StatusOr<model::RgbImage> ConversationBuilder::ReadPicture(const std::string& folder,
+                                                                 const std::string& path) const {
   const std::string file = absl::StrCat(folder, "/", path);
   ASSIGN_OR_RETURN(const std::string bytes, ReadPictureFile(file, options_.limits.max_bytes));
   // An archive is a data file, whose own digest is recorded.
   if (options_.pictures && !IsInTar(file)) {
     RETURN_IF_ERROR(options_.pictures->Check(file, bytes));
   }
-  ASSIGN_OR_RETURN(const model::RgbImage rgb, model::DecodeImage(bytes, options_.limits));
-  model::PixelValues pixels = preprocessor_.Process(rgb);
-  return SampleImage{std::move(pixels.values), pixels.height, pixels.width, pixels.digest,
-                     model::LayoutOf(config_, {rgb.width, rgb.height})};
+  return model::DecodeImage(bytes, options_.limits);
 }
 
 std::vector<Row> SplitTurns(const Row& row) {

@@ -36,7 +36,9 @@ struct ConversationOptions {
   // positions can be computed for.
   std::int64_t max_length = 2048;
   bool split_turns = false;  // every question with the row's images is a sample of its own
-  std::optional<model::ImageAspect> aspect = std::nullopt;  // nothing: as the checkpoint says
+  // Nothing: pictures as the checkpoint reads them. Else each is one tile, also where the
+  // checkpoint has tiles, as in the first stage of the original code.
+  std::optional<model::ImageAspect> aspect = std::nullopt;
   model::ImageLimits limits = {};
   std::shared_ptr<PictureRecord> pictures = nullptr;  // asked about each picture that is read
 };
@@ -52,8 +54,8 @@ class ConversationBuilder : public SampleBuilder {
 
   absl::StatusOr<std::vector<Sample>> Build(const Row& row) const override;
 
-  // The same without reading the images: their SampleImages have no pixels, and the layout of an
-  // image of the vision tower's own size, which is that of every image of LLaVA-1.5.
+  // The same without reading the images: their SampleImages have no pixels, and the layouts of
+  // images of the vision tower's own size, which are those of every image without tiles.
   absl::StatusOr<std::vector<Sample>> BuildWithoutPixels(const Row& row) const;
 
   const model::LlavaConfig& config() const { return config_; }
@@ -63,19 +65,19 @@ class ConversationBuilder : public SampleBuilder {
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
+  class Pictures;  // of one row
+
   ConversationBuilder(model::LlavaConfig config, model::Tokenizer tokenizer,
                       model::ChatTemplate chat_template, model::PreprocessSettings preprocess,
                       ConversationOptions options);
 
-  absl::StatusOr<std::vector<Sample>> Build(const Row& row,
-                                            const std::vector<SampleImage>& images) const;
-  Sample AsSample(const Row& row, model::LabelledTokens tokens,
-                  const std::vector<SampleImage>& images) const;
-  absl::StatusOr<model::LabelledTokens> LabelTurns(
-      const Row& row, std::span<const model::ImageLayout> images) const;
+  absl::StatusOr<std::vector<Sample>> Build(const Row& row, Pictures& pictures) const;
+  Sample AsSample(const Row& row, model::LabelledTokens tokens, Pictures& pictures) const;
+  absl::StatusOr<model::LabelledTokens> LabelTurns(const Row& row, const Pictures& pictures) const;
   absl::StatusOr<std::vector<model::LabelledTokens>> LabelServedAnswers(
-      const Row& row, std::span<const model::ImageLayout> images) const;
-  absl::StatusOr<SampleImage> ReadImage(const std::string& folder, const std::string& path) const;
+      const Row& row, const Pictures& pictures) const;
+  absl::StatusOr<model::RgbImage> ReadPicture(const std::string& folder,
+                                              const std::string& path) const;
 
   model::LlavaConfig config_;
   model::Tokenizer tokenizer_;

@@ -18,8 +18,8 @@ inline constexpr std::int32_t kIgnoreLabel = -100;
 
 // Preprocessed, ready for the vision tower.
 struct SampleImage {
-  std::vector<float> pixels;  // [3, height, width], RGB, normalised
-  int height = 0;
+  std::vector<float> pixels;  // [layout.tiles, 3, height, width], RGB, normalised
+  int height = 0;             // of a tile
   int width = 0;
   Digest digest;  // of image and preprocessing: the key of a feature cache
   model::ImageLayout layout;

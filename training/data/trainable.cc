@@ -7,12 +7,11 @@ namespace llava::training {
 
 absl::Status CheckTrainable(const model::LlavaConfig& config, const std::string& folder) {
   const std::string& decoder = config.text.model_type;
-  const bool known_decoder = decoder == "llama" || decoder == "mistral" || decoder == "qwen2";
-  if (config.architecture == model::Architecture::kLlava && known_decoder) return absl::OkStatus();
+  if (decoder == "llama" || decoder == "mistral" || decoder == "qwen2") return absl::OkStatus();
   return absl::UnimplementedError(absl::StrCat(
       folder, ": is a ", AbslView(model::ModelType(config.architecture)), " with a ", decoder,
-      " decoder, which is served but not trained; trained is a llava with a llama, mistral "
-      "or qwen2 decoder"));
+      " decoder, which is served but not trained; trained are models with a "
+      "llama, mistral or qwen2 decoder"));
 }
 
 }  // namespace llava::training

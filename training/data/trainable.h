@@ -1,5 +1,5 @@
-// Which models are trained. More are served: what a row of theirs is (tiles of a picture, where an
-// answer ends) is not built here, and a model that learnt from other rows would be wrong silently.
+// Which models are trained. More are served: those whose losses and gradients nobody has compared
+// with the reference are not trained, because what is wrong there would be learnt silently.
 #ifndef LLAVA_TRAINING_DATA_TRAINABLE_H_
 #define LLAVA_TRAINING_DATA_TRAINABLE_H_
 
@@ -10,8 +10,8 @@
 
 namespace llava::training {
 
-// kUnimplemented unless the checkpoint in `folder` can be trained and evaluated: "llava" with a
-// Llama or Mistral decoder. The message says what it is and what is supported.
+// kUnimplemented unless the checkpoint in `folder` can be trained and evaluated: any architecture
+// with a Llama, Mistral or Qwen2 decoder. The message says what it is and what is supported.
 absl::Status CheckTrainable(const model::LlavaConfig& config, const std::string& folder);
 
 }  // namespace llava::training

@@ -2,7 +2,9 @@
 
 #include <ATen/core/Reduction.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/split_with_sizes.h>
 
 #include <utility>
 
@@ -27,8 +29,16 @@ at::Tensor ConversationObjective::Features(const Batch& batch,
                                            const std::vector<std::int32_t>& pictures) {
   std::vector<const SampleImage*> images;
   for (const std::int32_t image : pictures) images.push_back(&batch.images[image]);
-  if (tower_is_frozen_) return model_.projector().Forward(cache_.Get(images));
-  return model_.EncodeImages(PixelTensor(images, model_)).flatten(0, 1);
+  const at::Tensor tiles_BIE = tower_is_frozen_ ? model_.projector().Forward(cache_.Get(images))
+                                                : model_.EncodeImages(PixelTensor(images, model_));
+  if (!model_.config().has_tiles()) return tiles_BIE.flatten(0, 1);
+  std::vector<std::int64_t> counts;
+  for (const SampleImage* image : images) counts.push_back(image->layout.tiles);
+  std::vector<at::Tensor> features = at::split_with_sizes(tiles_BIE, counts);
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    features[i] = model_.PackImage(features[i], images[i]->layout);
+  }
+  return at::cat(features);
 }
 
 absl::StatusOr<Pass> ConversationObjective::Next() {

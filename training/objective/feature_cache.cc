@@ -13,18 +13,20 @@ namespace llava::training {
 at::Tensor PixelTensor(const std::vector<const SampleImage*>& images, const model::Llava& model) {
   LLAVA_CHECK(!images.empty());
   const SampleImage& first = *images.front();
-  at::Tensor pixels = at::empty(
-      {static_cast<std::int64_t>(images.size()), 3, first.height, first.width}, at::kFloat);
+  std::int64_t tiles = 0;
+  for (const SampleImage* image : images) tiles += image->layout.tiles;
+  at::Tensor pixels = at::empty({tiles, 3, first.height, first.width}, at::kFloat);
+  const std::int64_t tile_values = std::int64_t{3} * first.height * first.width;
   float* values = pixels.mutable_data_ptr<float>();
   for (const SampleImage* image : images) {
-    LLAVA_CHECK_EQ(image->pixels.size(), first.pixels.size());
+    LLAVA_CHECK_EQ(std::ssize(image->pixels), image->layout.tiles * tile_values);
     values = std::copy(image->pixels.begin(), image->pixels.end(), values);
   }
   return pixels.to(model.device(), model.dtype());
 }
 
 at::Tensor FeatureCache::Compute(const SampleImage& image) const {
-  return model_.vision_tower().Forward(PixelTensor({&image}, model_)).squeeze(0);
+  return model_.vision_tower().Forward(PixelTensor({&image}, model_));
 }
 
 at::Tensor FeatureCache::Get(const std::vector<const SampleImage*>& images) {

@@ -22,7 +22,7 @@ class FeatureCache {
   FeatureCache(const model::Llava& model, std::int64_t max_bytes)
       : model_(model), max_bytes_(max_bytes) {}
 
-  // [sum of features, tower width] of the images in order, without gradients. Images are
+  // [tiles of all images in order, features of a tile, tower width], without gradients. Images are
   // computed one by one, so that an image's features do not depend on its company: a resumed run,
   // whose cache is empty, gets the same bits.
   at::Tensor Get(const std::vector<const SampleImage*>& images);
@@ -38,7 +38,7 @@ class FeatureCache {
   std::map<Digest, at::Tensor> features_;
 };
 
-// [images, 3, height, width] in the model's dtype and on its device.
+// [tiles of all images, 3, height, width] in the model's dtype and on its device.
 at::Tensor PixelTensor(const std::vector<const SampleImage*>& images, const model::Llava& model);
 
 }  // namespace llava::training

@@ -74,8 +74,11 @@ absl::StatusOr<std::vector<SampleImage>> PatchLabelObjective::ReadImages(
     absl::StatusOr<model::RgbImage> image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
     model::PixelValues pixels = preprocessor_.Process(*image);
-    images.push_back({std::move(pixels.values), pixels.height, pixels.width, pixels.digest,
-                      model::LayoutOf(model_.config(), {image->width, image->height})});
+    images.push_back({std::move(pixels.values),
+                      pixels.height,
+                      pixels.width,
+                      pixels.digest,
+                      {.tiles = 1, .tokens = model_.config().tile_tokens()}});
     pass->sample_ids.push_back(labels_.images[row]);
   }
   return images;

@@ -19,9 +19,12 @@ namespace {
 constexpr double kWordDeviation = 0.3;
 constexpr double kResidualGain = 0.3;
 
+// Stands behind each row of a picture's features.
+bool IsRowEnd(const std::string& name) { return absl::StrContains(name, "image_newline"); }
+
 bool IsTable(const std::string& name) {
   return absl::StrContains(name, "embed_tokens") || absl::StrContains(name, "position_embedding") ||
-         absl::StrContains(name, "class_embedding");
+         absl::StrContains(name, "class_embedding") || IsRowEnd(name);
 }
 
 bool WritesIntoResidual(const std::string& name) {
@@ -31,6 +34,7 @@ bool WritesIntoResidual(const std::string& name) {
 
 double DeviationOf(const std::string& name, const std::vector<std::int64_t>& shape) {
   if (absl::StrContains(name, "embed_tokens")) return kWordDeviation;
+  if (IsRowEnd(name)) return 1.0 / std::sqrt(static_cast<double>(shape.front()));
   if (IsTable(name)) return 0.02;
   std::int64_t inputs = 1;
   for (std::size_t i = 1; i < shape.size(); ++i) inputs *= shape[i];

@@ -16,7 +16,8 @@ namespace llava::training {
 
 // Norm weights are 1 and biases 0. Matrices are normal with deviation 1/sqrt(inputs), times 0.3 for
 // the projections that write into the residual stream; the words' embeddings have 0.3, position and
-// class tables 0.02 (CLIP). Each tensor depends on the seed and its name only.
+// class tables 0.02 (CLIP), the end of a picture's rows 1/sqrt(width). Each tensor depends on the
+// seed and its name only.
 class RandomWeights final : public model::WeightSource {
  public:
   RandomWeights(std::uint64_t seed, at::ScalarType dtype, at::Device device)

@@ -10,6 +10,8 @@ namespace {
 
 enum class Part { kVisionTower, kProjector, kDecoder };
 
+// What ends the rows of pictures with tiles is learned with the decoder, as in the original code
+// (github.com/LLaVA-VL/LLaVA-NeXT, llava/train/train.py: mm_tunable_parts).
 Part PartOf(const std::string& name) {
   if (name.starts_with(model::kVisionPrefix)) return Part::kVisionTower;
   if (name.starts_with(model::kProjectorPrefix)) return Part::kProjector;

@@ -3,7 +3,6 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
@@ -78,20 +77,22 @@ absl::StatusOr<Answerer> Answerer::Make(const model::Llava& model, const std::st
 
 absl::Status Answerer::Encode(const std::vector<std::string>& images) {
   if (images == encoded_) return absl::OkStatus();
-  std::vector<at::Tensor> pixels;
+  std::vector<at::Tensor> features;
   std::vector<model::ImageLayout> layouts;
   for (const std::string& path : images) {
     ASSIGN_OR_RETURN(const std::string bytes,
                      ReadPictureFile(path, model::ImageLimits().max_bytes));
     const auto image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
-    layouts.push_back(model::LayoutOf(model_->config(), {image->width, image->height}));
-    model::PixelValues values = preprocessor_.Process(*image);
-    pixels.push_back(at::from_blob(values.values.data(), {3, values.height, values.width}).clone());
+    layouts.push_back(model::LayoutOf(model_->config(), {image->width, image->height},
+                                      static_cast<int>(images.size())));
+    model::PixelValues values = preprocessor_.Process(*image, layouts.back());
+    const at::Tensor pixels =
+        at::from_blob(values.values.data(), {values.tiles, 3, values.height, values.width})
+            .to(model_->device(), model_->dtype());
+    features.push_back(model_->PackImage(model_->EncodeImages(pixels), layouts.back()));
   }
-  features_ = pixels.empty()
-                  ? at::Tensor()
-                  : model_->EncodeImages(at::stack(pixels).to(model_->device(), model_->dtype()));
+  features_ = std::move(features);
   layouts_ = std::move(layouts);
   encoded_ = images;
   return absl::OkStatus();

@@ -72,7 +72,7 @@ class Answerer {
   model::Preprocessor preprocessor_;
   std::vector<std::string> encoded_;  // the images of features_
   std::vector<model::ImageLayout> layouts_;
-  at::Tensor features_;  // [images, tokens, hidden]
+  std::vector<at::Tensor> features_;  // of each image, [tokens, hidden]
   bool holds_kv_codes_ = false;
   std::function<bool()> stop_ = [] { return false; };
 };

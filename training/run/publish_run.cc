@@ -272,14 +272,14 @@ absl::StatusOr<std::string> TrainedTemplate(const Recipe& recipe) {
 }
 
 // How the last stage with pictures of its own shape has taught to read them: the folder's files say
-// the same then.
+// the same then. A model with tiles is served with them, whatever its stages read.
 absl::Status WriteTrainedAspect(const Recipe& recipe, const model::LlavaConfig& config,
                                 const std::string& folder) {
   PictureAspect aspect = PictureAspect::kOfModel;
   for (const StageOptions& stage : recipe.stages) {
     if (stage.objective == ObjectiveKind::kConversation) aspect = stage.data.aspect;
   }
-  if (aspect == PictureAspect::kOfModel) return absl::OkStatus();
+  if (aspect == PictureAspect::kOfModel || config.has_tiles()) return absl::OkStatus();
   ASSIGN_OR_RETURN(model::PreprocessSettings settings,
                    model::ReadPreprocessSettings(ModelFolder(recipe), config));
   settings.aspect = AspectOf(aspect);

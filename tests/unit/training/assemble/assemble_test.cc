@@ -9,6 +9,8 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/std.h>
 
+#include <cmath>
+
 #include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -48,6 +50,25 @@ TEST(AssembleTest, HasTheTensorsOfItsParts) {
   EXPECT_EQ(words.size(0), 1024);
   const at::Tensor mean = words.narrow(0, 0, kPieces).to(at::kFloat).mean(0).to(at::kBFloat16);
   for (int row = kPieces; row < 1024; ++row) EXPECT_TRUE(at::equal(words[row], mean)) << row;
+}
+
+// Normal with 1/sqrt(width), as in the original code, and the same for the same seed.
+TEST(AssembleTest, TheEndOfAPicturesRowsIsNew) {
+  const PartsFolders parts;
+  AssembleOptions options = parts.Options();
+  options.parts.architecture = model::Architecture::kLlavaNext;
+  const auto newline = [&](const std::string& name) {
+    const std::string folder = parts.out + name;
+    const absl::Status status = Assemble(options, folder);
+    EXPECT_TRUE(status.ok()) << status;
+    return Load(folder)->weights().at("image_newline");
+  };
+  const at::Tensor first = newline("-1");
+  const double width = static_cast<double>(first.size(0));
+  EXPECT_NEAR(first.std().item<double>() * std::sqrt(width), 1.0, 0.3);
+  EXPECT_TRUE(at::equal(first, newline("-2")));
+  options.seed = 7;
+  EXPECT_FALSE(at::equal(first, newline("-3")));
 }
 
 TEST(AssembleTest, IsWhatTrainingAndServingRead) {

@@ -73,6 +73,27 @@ TEST(PartsConfigTest, OptionsOfTheFeatures) {
   EXPECT_EQ(parts->config.tile_tokens(), Json(*parts).at("image_seq_length").as_int64());
 }
 
+TEST(PartsConfigTest, AFamilyWithTilesHasThoseOfItsReleasedModels) {
+  const PartsFolders folders;
+  PartsOptions options = folders.Options().parts;
+  options.architecture = model::Architecture::kLlavaNext;
+  const auto next = JoinConfigs(options, Plan(kPieces));
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ(next->config.architecture, model::Architecture::kLlavaNext);
+  const int side = next->config.vision.image_size;
+  EXPECT_THAT(
+      next->config.anyres.pinpoints,
+      testing::ElementsAre(model::Resolution{side, 2 * side}, model::Resolution{2 * side, side},
+                           model::Resolution{2 * side, 2 * side}, model::Resolution{3 * side, side},
+                           model::Resolution{side, 3 * side}));
+  EXPECT_EQ(Json(*next).at("architectures").at(0), "LlavaNextForConditionalGeneration");
+  options.architecture = model::Architecture::kOnevision;
+  const auto onevision = JoinConfigs(options, Plan(kPieces));
+  ASSERT_TRUE(onevision.ok()) << onevision.status();
+  EXPECT_EQ(onevision->config.anyres.pinpoints.size(), 36u);
+  EXPECT_EQ(onevision->config.anyres.max_tiles, 9);
+}
+
 TEST(PartsConfigTest, WhatDoesNotFitIsNamed) {
   const PartsFolders folders;
   PartsOptions options = folders.Options().parts;

@@ -31,6 +31,29 @@ TEST(ProcessorFilesTest, WhatIsWrittenReadsAsItWas) {
   }
 }
 
+// As transformers saves them (tests/golden/make_family_golden.py).
+TEST(ProcessorFilesTest, TilesAreReadByTheProcessorOfTheirFamily) {
+  for (const std::string family : {"next_mistral", "onevision"}) {
+    const std::string checkpoint = "tests/golden/data/families/" + family + "/checkpoint";
+    const model::LlavaConfig config = *model::ReadConfig(checkpoint);
+    const auto settings = model::ReadPreprocessSettings(checkpoint, config);
+    ASSERT_TRUE(settings.ok()) << settings.status();
+    const test::TempDir temp;
+    ASSERT_TRUE(WriteProcessorFiles(config, *settings, temp.path()).ok());
+    const auto read = model::ReadPreprocessSettings(temp.path(), config);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(*read, *settings);
+    const auto written = *ReadJsonObject(temp.path() + "/preprocessor_config.json");
+    for (const auto& [key, value] : *ReadJsonObject(checkpoint + "/preprocessor_config.json")) {
+      if (key.starts_with("image_m") || key.starts_with("image_s") || key == "rescale_factor") {
+        continue;  // numbers, as `settings` says
+      }
+      ASSERT_TRUE(written.contains(key)) << key;
+      EXPECT_EQ(written.at(key), value) << key;
+    }
+  }
+}
+
 TEST(ProcessorFilesTest, OnlyClipHasATokenBesideItsPatches) {
   const test::TempDir temp;
   for (const auto tower :

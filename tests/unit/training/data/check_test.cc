@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/family_folder.h"
 #include "tests/support/tar_writer.h"
 #include "tests/support/temp_dir.h"
 
@@ -85,6 +86,44 @@ TEST_F(CheckTest, CountsTokensAndNamesMaskedRows) {
   report = Check();
   EXPECT_EQ(report.truncated, 5);
   EXPECT_EQ(report.masked, 5);
+}
+
+// A row with two pictures and two with one, of which the last is cut.
+TEST(CheckTilesTest, CountsTheTokensOfEveryTile) {
+  const test::FamilyFolder folder("next_mistral");
+  const test::TempDir dir;
+  CheckOptions options{
+      .files = {dir.path() + "/d.json"}, .checkpoint = folder.path(), .chat_template = "plain"};
+  std::ofstream(options.files[0])
+      << R"([{"id": "1", "image": ["portrait.png", "panorama.png"], "conversations": [)"
+      << R"({"from": "human", "value": "<image><image>"}, {"from": "gpt", "value": "a"}]},)"
+      << R"({"id": "2", "image": "line.png", "conversations": [)"
+      << R"({"from": "human", "value": "<image>"}, {"from": "gpt", "value": "a"}]}])";
+  std::vector<std::string> lines;
+  const auto check = [&] {
+    lines.clear();
+    return CheckData(options, [&](const std::string& line) { lines.push_back(line); });
+  };
+  EXPECT_EQ(check().status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(check().status().message()), HasSubstr("(--images)"));
+  options.images_dir = test::kFamilyImages;
+  const auto whole = check();
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  // What transformers gives these pictures, and BOS, caption and line end around them.
+  const std::int64_t around = whole->longest - (56 + 42);
+  EXPECT_GE(around, 3);
+  EXPECT_EQ(whole->tokens, 56 + 42 + 24 + 2 * around);
+  EXPECT_EQ(whole->cut_images, 0);
+  EXPECT_TRUE(lines.empty());
+  options.max_length = 60;
+  const auto cut = check();
+  ASSERT_TRUE(cut.ok()) << cut.status();
+  EXPECT_EQ(cut->truncated, 1);
+  EXPECT_EQ(cut->cut_images, 1);
+  EXPECT_EQ(cut->masked, 1);
+  EXPECT_THAT(lines,
+              testing::Contains(HasSubstr("row '1': is cut at 60 tokens, inside a picture of 42")));
+  EXPECT_THAT(ToText(*cut, true), HasSubstr("truncated   1 rows, 1 of them inside a picture"));
 }
 
 TEST_F(CheckTest, SaysWhatCannotBeReadAtAll) {

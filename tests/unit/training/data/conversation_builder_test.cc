@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <boost/json/value_to.hpp>
 #include <filesystem>
 #include <fstream>
 
@@ -10,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/text/prompt.h"
+#include "tests/support/family_folder.h"
 #include "tests/support/layouts.h"
 #include "tests/support/temp_dir.h"
 #include "training/data/collator.h"
@@ -284,6 +286,142 @@ TEST(ConversationBuilderTest, NamesWhatIsWrongWithItsOptions) {
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ConversationBuilder::Make("/none", "", {}).status().code(),
             absl::StatusCode::kNotFound);
+}
+
+// What transformers makes of the families' pictures (tests/golden/make_family_golden.py).
+struct FamilyCase {
+  std::string name;
+  std::string question;
+  std::vector<std::string> images;
+  std::vector<int> prompt_ids;
+  std::vector<int> image_tokens;
+};
+
+std::vector<FamilyCase> CasesOf(const std::string& family) {
+  namespace json = boost::json;
+  const std::string file = std::string(test::kFamilies) + "/" + family + "/golden.json";
+  std::vector<FamilyCase> cases;
+  const json::object golden = *ReadJsonObject(file);
+  for (const json::value& one : golden.at("cases").as_array()) {
+    cases.push_back({json::value_to<std::string>(one.at("name")),
+                     json::value_to<std::string>(one.at("question")),
+                     json::value_to<std::vector<std::string>>(one.at("images")),
+                     json::value_to<std::vector<int>>(one.at("prompt_ids")),
+                     json::value_to<std::vector<int>>(one.at("image_tokens"))});
+  }
+  EXPECT_FALSE(cases.empty());
+  return cases;
+}
+
+Row RowOf(const FamilyCase& one) {
+  std::string question;
+  for (std::size_t i = 0; i < one.images.size(); ++i) question += "<image>\n";
+  return {one.name, one.images, {{Speaker::kHuman, question + one.question}, {Speaker::kGpt, "A"}}};
+}
+
+ConversationBuilder MakeOf(const test::FamilyFolder& folder, ConversationOptions options) {
+  options.images_dir = test::kFamilyImages;
+  auto builder = ConversationBuilder::Make(folder.path(), "", options);
+  EXPECT_TRUE(builder.ok()) << builder.status();
+  return *std::move(builder);
+}
+
+std::vector<int> TokensOf(const Sample& sample) {
+  std::vector<int> tokens;
+  for (const ImageSpan& span : sample.image_spans) tokens.push_back(span.count);
+  return tokens;
+}
+
+class FamilyBuilderTest : public ::testing::TestWithParam<const char*> {};
+
+// Prompt and pictures are those of the server, the answer stands behind them.
+TEST_P(FamilyBuilderTest, EveryPictureHasTheTokensThatItIsServedWith) {
+  const test::FamilyFolder folder(GetParam());
+  const ConversationBuilder builder = MakeOf(folder, {.chat_template = kServingTemplate});
+  const auto side = static_cast<std::size_t>(builder.config().vision.image_size);
+  for (const FamilyCase& one : CasesOf(GetParam())) {
+    const auto samples = builder.Build(RowOf(one));
+    ASSERT_TRUE(samples.ok()) << samples.status();
+    ASSERT_EQ(samples->size(), 1u);
+    const Sample& sample = samples->front();
+    ASSERT_GT(sample.ids.size(), one.prompt_ids.size());
+    EXPECT_TRUE(std::equal(one.prompt_ids.begin(), one.prompt_ids.end(), sample.ids.begin()))
+        << one.name;
+    EXPECT_EQ(TokensOf(sample), one.image_tokens) << one.name;
+    for (std::size_t i = 0; i < sample.images.size(); ++i) {
+      const SampleImage& image = sample.images[i];
+      EXPECT_EQ(image.layout.tokens, one.image_tokens[i]);
+      EXPECT_EQ(image.pixels.size(),
+                3 * side * side * static_cast<std::size_t>(image.layout.tiles));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, FamilyBuilderTest,
+                         ::testing::Values("next_mistral", "next_llama_yarn", "onevision",
+                                           "vipllava", "llava_qwen2"),
+                         [](const auto& family) { return std::string(family.param); });
+
+TEST(ConversationBuilderTest, APictureWithTilesIsCutWhereTheSampleEnds) {
+  const test::FamilyFolder folder("next_mistral");
+  Row row{"1", {"square.png"}, {{Speaker::kHuman, "<image>\nq"}, {Speaker::kGpt, "A"}}};
+  const Sample whole = MakeOf(folder, {.chat_template = "mistral"}).Build(row)->front();
+  ASSERT_EQ(whole.images[0].layout.tokens, 88);
+  const std::int64_t inside = whole.image_spans[0].offset + 50;
+  const ConversationBuilder builder =
+      MakeOf(folder, {.chat_template = "mistral", .max_length = inside});
+  const Sample cut = builder.Build(row)->front();
+  EXPECT_THAT(TokensOf(cut), ElementsAre(50));
+  EXPECT_EQ(cut.images[0].pixels, whole.images[0].pixels);
+  EXPECT_FALSE(cut.HasLabels());
+}
+
+// Under a template of its own a row is one sample, whose pictures are shown together.
+TEST(ConversationBuilderTest, ASecondPictureOfOnevisionMakesTheFirstSmaller) {
+  const test::FamilyFolder folder("onevision");
+  Row row{"1",
+          {"square.png", "panorama.png"},
+          {{Speaker::kHuman, "<image>\nq"},
+           {Speaker::kGpt, "A"},
+           {Speaker::kHuman, "<image>\nr"},
+           {Speaker::kGpt, "B"}}};
+  const auto together = MakeOf(folder, {.chat_template = "chatml"}).Build(row);
+  ASSERT_TRUE(together.ok()) << together.status();
+  ASSERT_EQ(together->size(), 1u);
+  EXPECT_THAT(TokensOf(together->front()), ElementsAre(17, 17));
+  EXPECT_EQ(together->front().images[1].pixels.size(), 3u * 56 * 56);
+  // As it is served, the first question is asked before anybody knows of the second picture.
+  const auto served = MakeOf(folder, {.chat_template = kServingTemplate}).Build(row);
+  ASSERT_TRUE(served.ok()) << served.status();
+  ASSERT_EQ(served->size(), 2u);
+  EXPECT_THAT(TokensOf((*served)[0]), ElementsAre(58));
+  EXPECT_THAT(TokensOf((*served)[1]), ElementsAre(17, 17));
+  EXPECT_EQ((*served)[1].images[0].layout.tiles, 1);
+  EXPECT_NE((*served)[1].images[0].digest, (*served)[0].images[0].digest);
+}
+
+// As in the original code's first stage.
+TEST(ConversationBuilderTest, WithAnAspectAPictureIsOneTile) {
+  const test::FamilyFolder folder("next_mistral");
+  Row row{"1", {"landscape.png"}, {{Speaker::kHuman, "<image>"}, {Speaker::kGpt, "A"}}};
+  std::vector<std::vector<float>> pixels;
+  for (const auto aspect : {model::ImageAspect::kCrop, model::ImageAspect::kPad}) {
+    const ConversationBuilder builder =
+        MakeOf(folder, {.chat_template = "plain", .aspect = aspect});
+    const auto samples = builder.Build(row);
+    ASSERT_TRUE(samples.ok()) << samples.status();
+    EXPECT_THAT(TokensOf(samples->front()), ElementsAre(16));
+    EXPECT_EQ(samples->front().images[0].pixels.size(), 3u * 56 * 56);
+    pixels.push_back(samples->front().images[0].pixels);
+  }
+  EXPECT_NE(pixels[0], pixels[1]);
+  const ConversationBuilder tiled = MakeOf(folder, {.chat_template = "plain"});
+  const Sample sample = tiled.Build(row)->front();
+  EXPECT_THAT(TokensOf(sample), ElementsAre(70));
+  // The middle of it, and not the whole squeezed into a square.
+  const std::vector<float> whole(sample.images[0].pixels.begin(),
+                                 sample.images[0].pixels.begin() + 3 * 56 * 56);
+  EXPECT_NE(pixels[0], whole);
 }
 
 TEST(SplitTurnsTest, MovesEveryImageIntoEachQuestion) {

@@ -1,6 +1,7 @@
 #include "training/objective/conversation_objective.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
@@ -10,7 +11,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "base/rng.h"
 #include "model/attention/sdpa_attention.h"
+#include "model/config/image_layout.h"
 #include "tests/unit/training/optim/toy.h"
 
 namespace llava::training {
@@ -27,8 +31,9 @@ Naive Alone(const model::Llava& model, const Sample& sample) {
       at::tensor(std::vector<std::int64_t>(sample.ids.begin(), sample.ids.end()));
   at::Tensor embeddings = model.Embed(ids);
   for (const ImageSpan& span : sample.image_spans) {
+    const SampleImage& image = sample.images[span.image];
     const at::Tensor features =
-        model.EncodeImages(PixelTensor({&sample.images[span.image]}, model)).flatten(0, 1);
+        model.PackImage(model.EncodeImages(PixelTensor({&image}, model)), image.layout);
     embeddings = model::Llava::PlaceImages(
         embeddings, at::arange(span.offset, span.offset + span.count, at::kLong), features);
   }
@@ -117,6 +122,108 @@ TEST_P(ConversationObjectiveTest, ABatchWithoutALabelHasNoLossButItsCounts) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Tower, ConversationObjectiveTest, ::testing::Bool(),
+                         [](const auto& tower) { return tower.param ? "Frozen" : "Trained"; });
+
+// The toy with pictures of up to four tiles beside the whole.
+model::LlavaConfig TiledConfig() {
+  model::LlavaConfig config = toy::Config();
+  config.architecture = model::Architecture::kLlavaNext;
+  config.anyres.pinpoints = {{8, 16}, {16, 8}, {16, 16}};
+  return config;
+}
+
+// A question about pictures of these sizes.
+Sample TiledSample(const std::string& id, const std::vector<model::ImageSize>& sizes) {
+  Rng rng(sizes.size() + static_cast<std::uint64_t>(sizes.front().width));
+  Sample sample;
+  sample.id = id;
+  sample.ids = {1};
+  for (const model::ImageSize& size : sizes) {
+    SampleImage& image = sample.images.emplace_back();
+    image.layout = model::LayoutOf(TiledConfig(), size, static_cast<int>(sizes.size()));
+    image.height = image.width = 8;
+    for (int i = 0; i < image.layout.tiles * 3 * 8 * 8; ++i) {
+      image.pixels.push_back(static_cast<float>(rng.Normal()));
+    }
+    image.digest = Sha256Of(absl::StrCat(id, size.width, " ", size.height));
+    sample.image_spans.push_back({static_cast<std::int32_t>(sample.ids.size()), image.layout.tokens,
+                                  static_cast<std::int32_t>(sample.image_spans.size())});
+    sample.ids.insert(sample.ids.end(), static_cast<std::size_t>(image.layout.tokens),
+                      toy::kImageToken);
+  }
+  sample.labels.assign(sample.ids.size(), kIgnoreLabel);
+  for (const std::int32_t token : {5, 20, 2}) {
+    sample.ids.push_back(token);
+    sample.labels.push_back(token == 5 ? kIgnoreLabel : token);
+  }
+  return sample;
+}
+
+class TiledObjectiveTest : public ::testing::TestWithParam<bool> {
+ protected:
+  TiledObjectiveTest() {
+    RandomWeights weights(3, at::kFloat, at::kCPU);
+    model_ = std::make_unique<model::Llava>(TiledConfig(), weights);
+  }
+
+  // Wide, tall, larger than the canvas, thin; two in one row; the first picture asked again.
+  static std::vector<Sample> Samples() {
+    Sample again = TiledSample("wide", {{16, 8}});
+    again.ids.end()[-2] = again.labels.end()[-2] = 21;
+    Sample text = TiledSample("text", {{8, 8}});
+    text.images.clear();
+    text.image_spans.clear();
+    return {TiledSample("wide", {{16, 8}}),        again,
+            TiledSample("tall", {{7, 16}}),        text,
+            TiledSample("large", {{40, 40}}),      TiledSample("thin", {{30, 2}}),
+            TiledSample("two", {{9, 16}, {16, 8}})};
+  }
+
+  at::Tensor Loss() {
+    ConversationObjective objective(
+        *model_, []() -> absl::StatusOr<Batch> { return Collate(Samples()); }, 1,
+        /*tower_is_frozen=*/GetParam(), 1 << 20);
+    absl::StatusOr<Pass> pass = objective.Next();
+    EXPECT_TRUE(pass.ok()) << pass.status();
+    return pass->loss_sum;
+  }
+
+  std::unique_ptr<model::Llava> model_;
+};
+
+TEST_P(TiledObjectiveTest, TheLossIsThatOfEachSampleAlone) {
+  double loss = 0.0;
+  for (const Sample& sample : Samples()) loss += Alone(*model_, sample).loss;
+  EXPECT_NEAR(Loss().item<double>(), loss, 1e-5 * loss);
+}
+
+TEST_P(TiledObjectiveTest, TheEndOfARowAndAllPartsGetTheirGradients) {
+  for (const auto& [name, weight] : model_->weights()) weight.requires_grad_();
+  Loss().backward();
+  std::vector<std::string> prefixes = {"image_newline", "multi_modal_projector.linear_1.",
+                                       "language_model."};
+  if (!GetParam()) prefixes.emplace_back("vision_tower.vision_model.embeddings.");
+  for (const std::string& prefix : prefixes) {
+    for (const auto& [name, weight] : model_->weights()) {
+      if (!name.starts_with(prefix)) continue;
+      ASSERT_TRUE(weight.grad().defined()) << name;
+      EXPECT_GT(weight.grad().abs().max().item<float>(), 0.0F) << name;
+    }
+  }
+  // Against a difference along the gradient.
+  const at::Tensor newline = model_->weights().at("image_newline");
+  const at::Tensor gradient = newline.grad();
+  const double norm = gradient.norm().item<double>();
+  const double step = 1e-2;
+  const at::NoGradGuard no_grad;
+  newline.add_(gradient, step / norm);
+  const double above = Loss().item<double>();
+  newline.sub_(gradient, 2.0 * step / norm);
+  const double below = Loss().item<double>();
+  EXPECT_NEAR((above - below) / (2.0 * step), norm, 0.02 * norm);
+}
+
+INSTANTIATE_TEST_SUITE_P(Tower, TiledObjectiveTest, ::testing::Bool(),
                          [](const auto& tower) { return tower.param ? "Frozen" : "Trained"; });
 
 TEST(ConversationSourceTest, ItsErrorEndsThePass) {

@@ -1,5 +1,6 @@
 #include "training/objective/feature_cache.h"
 
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
@@ -32,7 +33,7 @@ class FeatureCacheTest : public ::testing::Test {
 TEST_F(FeatureCacheTest, AnImageHasItsFeaturesWhateverItsCompany) {
   FeatureCache cache(*model_, 1 << 20);
   const at::Tensor features = cache.Get({&images_[2], &images_[0], &images_[2]});
-  EXPECT_EQ(features.sizes(), (at::IntArrayRef{12, 16}));
+  EXPECT_EQ(features.sizes(), (at::IntArrayRef{3, 4, 16}));
   EXPECT_TRUE(at::equal(features, at::cat({Fresh(2), Fresh(0), Fresh(2)})));
   EXPECT_FALSE(at::equal(Fresh(2), Fresh(0)));
   EXPECT_FALSE(features.requires_grad());
@@ -58,6 +59,22 @@ TEST_F(FeatureCacheTest, BeyondItsBytesItComputesEachTime) {
   SampleImage not_kept = images_[0];
   not_kept.digest = images_[2].digest;
   EXPECT_TRUE(at::equal(cache.Get({&not_kept}), Fresh(0)));
+}
+
+TEST_F(FeatureCacheTest, AnImageHasAsManyTilesAsItsLayout) {
+  SampleImage tiled = images_[0];
+  tiled.pixels.insert(tiled.pixels.end(), images_[1].pixels.begin(), images_[1].pixels.end());
+  tiled.layout.tiles = 2;
+  tiled.digest = Sha256Of("tiled");
+  const at::Tensor pixels = PixelTensor({&images_[2], &tiled}, *model_);
+  EXPECT_EQ(pixels.sizes(), (at::IntArrayRef{3, 3, 8, 8}));
+  EXPECT_TRUE(at::equal(pixels, PixelTensor({&images_[2], &images_[0], &images_[1]}, *model_)));
+  FeatureCache cache(*model_, 1 << 20);
+  const at::Tensor features = cache.Get({&images_[2], &tiled, &images_[0]});
+  EXPECT_EQ(features.sizes(), (at::IntArrayRef{4, 4, 16}));
+  const at::Tensor alone = at::cat({Fresh(2), Fresh(0), Fresh(1), Fresh(0)});
+  EXPECT_TRUE(at::allclose(features, alone, 1e-4, 1e-5));
+  EXPECT_EQ(cache.bytes(), 4 * kBytesPerImage);
 }
 
 TEST_F(FeatureCacheTest, PixelsAreTheImagesInOrderInTheModelsDtype) {

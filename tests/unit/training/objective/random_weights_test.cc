@@ -49,6 +49,7 @@ TEST(RandomWeightsTest, TablesHaveADeviationOfTheirOwn) {
               tolerance);
   EXPECT_NEAR(Deviation("embeddings.position_embedding.weight", {200, 100}) / 0.02, 1.0, tolerance);
   EXPECT_NEAR(Deviation("embeddings.class_embedding", {20000}) / 0.02, 1.0, tolerance);
+  EXPECT_NEAR(Deviation("image_newline", {20000}) * std::sqrt(20000.0), 1.0, tolerance);
 }
 
 TEST(RandomWeightsTest, ATensorDependsOnSeedAndNameAlone) {

@@ -305,6 +305,41 @@ TEST_F(RecipeTest, ThePublishedRecipesAreRight) {
   EXPECT_EQ(lora->stages[1].lora.targets.size(), 7u);
 }
 
+// See github.com/LLaVA-VL/LLaVA-NeXT and arXiv 2408.03326.
+TEST_F(RecipeTest, TheRecipesOfModelsWithTilesAreRight) {
+  const std::string folder = "training/recipes/";
+  const auto next = ReadRecipe(folder + "llava-v1.6.yaml");
+  const auto onevision = ReadRecipe(folder + "llava-onevision.yaml");
+  ASSERT_TRUE(next.ok()) << next.status();
+  ASSERT_TRUE(onevision.ok()) << onevision.status();
+  const auto expect = [](const StageOptions& stage, std::int64_t batch, double rate,
+                         const std::string& chat_template) {
+    const bool first = chat_template == "plain";
+    EXPECT_EQ(stage.batch, batch) << stage.name;
+    EXPECT_EQ(stage.rate, rate) << stage.name;
+    EXPECT_EQ(stage.epochs, 1) << stage.name;
+    EXPECT_TRUE(stage.train_projector) << stage.name;
+    EXPECT_EQ(stage.train_decoder, !first) << stage.name;
+    EXPECT_EQ(stage.train_vision_tower, !first) << stage.name;
+    EXPECT_EQ(stage.vision_tower_rate, first ? 0.0 : 2e-6) << stage.name;
+    EXPECT_EQ(stage.data.aspect, first ? PictureAspect::kCrop : PictureAspect::kOfModel);
+    EXPECT_EQ(stage.data.chat_template, chat_template) << stage.name;
+    EXPECT_EQ(stage.data.group_by_length, !first) << stage.name;
+    EXPECT_EQ(stage.schedule.warmup_ratio, 0.03) << stage.name;
+    EXPECT_FALSE(stage.data.files.empty()) << stage.name;
+  };
+  ASSERT_EQ(next->stages.size(), 2u);
+  expect(next->stages[0], 256, 1e-3, "plain");
+  expect(next->stages[1], 128, 2e-5, "v1");
+  EXPECT_EQ(next->stages[1].data.max_length, 4096);
+  ASSERT_EQ(onevision->stages.size(), 4u);
+  expect(onevision->stages[0], 512, 1e-3, "plain");
+  for (std::size_t i = 1; i < 4; ++i) {
+    expect(onevision->stages[i], 256, 1e-5, "chatml");
+    EXPECT_EQ(onevision->stages[i].data.max_length, 32768);
+  }
+}
+
 TEST_F(RecipeTest, LoraIsReadStrictly) {
   const auto with = [&](const std::string& lora) {
     return Changed("    schedule: linear\n", "    lora: " + lora + "\n");

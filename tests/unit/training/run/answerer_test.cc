@@ -1,9 +1,14 @@
 #include "training/run/answerer.h"
 
+#include <algorithm>
 #include <filesystem>
 
+#include "base/json_reader.h"
+#include "boost/json/serialize.hpp"
+#include "boost/json/value_to.hpp"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/family_folder.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::training {
@@ -35,6 +40,34 @@ TEST_F(AnswererTest, AnswersTheSameWhateverWasAskedBefore) {
   const auto again = answerer_.Ask(Image("gray.png"), "What is it?", 8);
   EXPECT_EQ(again->ids, first->ids);
   EXPECT_EQ(again->text, first->text);
+}
+
+// What transformers answers (tests/golden/make_family_golden.py), up to where this one ends.
+TEST(FamilyAnswererTest, PicturesWithTilesHaveTheAnswersOfTransformers) {
+  namespace json = boost::json;
+  for (const std::string family : {"next_mistral", "onevision", "vipllava"}) {
+    const test::FamilyFolder folder(family);
+    const auto model = model::Llava::Load(folder.path(), {});
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto answerer = Answerer::Make(**model, folder.path(), "");
+    ASSERT_TRUE(answerer.ok()) << answerer.status();
+    const json::object golden =
+        *ReadJsonObject(std::string(test::kFamilies) + "/" + family + "/golden.json");
+    for (const json::value& one : golden.at("cases").as_array()) {
+      std::vector<std::string> images;
+      for (const json::value& image : one.at("images").as_array()) {
+        images.push_back(std::string(test::kFamilyImages) + "/" +
+                         json::value_to<std::string>(image));
+      }
+      const auto expected = json::value_to<std::vector<int>>(one.at("answer_ids"));
+      const auto answer = answerer->Ask(images, json::value_to<std::string>(one.at("question")),
+                                        static_cast<int>(expected.size()));
+      ASSERT_TRUE(answer.ok()) << answer.status();
+      ASSERT_LE(answer->ids.size(), expected.size());
+      EXPECT_TRUE(std::equal(answer->ids.begin(), answer->ids.end(), expected.begin()))
+          << family << ", " << json::serialize(one.at("name"));
+    }
+  }
 }
 
 TEST_F(AnswererTest, NamesAImageThatCannotBeRead) {
