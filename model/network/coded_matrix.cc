@@ -162,8 +162,8 @@ void CodedMatrix::WriteNumbers(float* to) const {
   ForEachRow([&](std::int64_t row, const std::int16_t* codes, const Room& room) {
     float* const numbers = to + row * in_;
     for (std::int64_t k = 0; k < in_; ++k) {
- numbers[k] = static_cast<float>(codes[k]) * room.scales[group_of_[k]];
-}
+      numbers[k] = static_cast<float>(codes[k]) * room.scales[group_of_[k]];
+    }
   });
 }
 
@@ -186,8 +186,8 @@ QuantizedMatrix CodedMatrix::Quantized(WeightFormat format) const {
       }
       const std::span<float> numbers = std::span(room.numbers).subspan(k, count);
       for (std::int64_t i = 0; i < count; ++i) {
- numbers[i] = static_cast<float>(codes[i]) * room.scales[groups[i]];
-}
+        numbers[i] = static_cast<float>(codes[i]) * room.scales[groups[i]];
+      }
       Quantize(format, numbers, room.codes.data() + k, &scale);
     }
     result.WriteRow(row, room.codes.data(), room.code_scales.data());
