@@ -38,6 +38,14 @@ class EngineOptionsTest : public ::testing::Test {
   model::LlavaConfig llava_;
 };
 
+TEST_F(EngineOptionsTest, TokensAreGuessedWhereBitsDoNotDependOnIt) {
+  config_.draft_tokens = 5;
+  EXPECT_EQ(Options()->scheduler.draft_tokens, 0);  // on a GPU
+  const auto on_cpu = ToEngineOptions(config_, "cpu", chosen_, model_, llava_);
+  ASSERT_TRUE(on_cpu.ok()) << on_cpu.status();
+  EXPECT_EQ(on_cpu->scheduler.draft_tokens, 5);
+}
+
 TEST_F(EngineOptionsTest, EachSettingGoesToItsPlace) {
   config_.stream_tokens = 31;
   config_.queue_requests = 32;
