@@ -166,7 +166,7 @@ TEST(CodedMatrixTest, TheSecondRoundingIsSmallBesideTheFirst) {
       const std::span<const float> part(number + o * fixture.in + g * kGroup, kGroup);
       const auto [low, high] = std::minmax_element(part.begin(), part.end());
       // Not below the least scale that a fixture has.
-      const double step = std::max(0.0, std::ceil((*high - *low) / 15 * 65536) - 1024);
+      const double step = std::max(0.0, std::ceil(double(*high - *low) / 15 * 65536) - 1024);
       ASSERT_LT(step, 1024);
       fixture.steps[g * fixture.out + o] = static_cast<std::uint16_t>(step);
       const float scale = fixture.Scale(g, o);
