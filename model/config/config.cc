@@ -214,7 +214,9 @@ LlavaConfig ReadHuggingFace(JsonReader& reader) {
   if (config.dtype.empty()) config.dtype = ReadDtype(text);
   config.base_model = text.String("_name_or_path", reader.String("_name_or_path", ""));
   // Of a model that was quantised as a part of this one, in its own configuration.
-  ReadQuantization(reader.Has(kQuantizationKey) ? reader : text, config);
+  const bool says_whole = reader.Has(kQuantizationKey);
+  if (says_whole) OnlyAbsent(text, kQuantizationKey);
+  ReadQuantization(says_whole ? reader : text, config);
   return config;
 }
 

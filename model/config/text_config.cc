@@ -192,7 +192,6 @@ TextConfig ReadTextConfig(JsonReader reader, std::string model_type) {
   ReadBiases(reader, family, t);
   ReadEndTokens(reader, family, t);
   if (reader.String("hidden_act", "silu") != "silu") reader.Fail("hidden_act", "silu");
-  OnlyAbsent(reader, "quantization_config");
   return t;
 }
 

@@ -64,6 +64,7 @@ absl::StatusOr<model::TextConfig> ReadLanguageConfig(const json::object& file,
   JsonReader reader(path, file);
   const std::string type = reader.String("model_type", "");
   model::TextConfig text = model::ReadTextConfig(reader, type);
+  model::OnlyAbsent(reader, model::kQuantizationKey);
   RETURN_IF_ERROR(reader.status());
   return text;
 }
