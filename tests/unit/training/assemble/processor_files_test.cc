@@ -44,7 +44,8 @@ TEST(ProcessorFilesTest, TilesAreReadByTheProcessorOfTheirFamily) {
     ASSERT_TRUE(read.ok()) << read.status();
     EXPECT_EQ(*read, *settings);
     const auto written = *ReadJsonObject(temp.path() + "/preprocessor_config.json");
-    for (const auto& [key, value] : *ReadJsonObject(checkpoint + "/preprocessor_config.json")) {
+    const auto own = *ReadJsonObject(checkpoint + "/preprocessor_config.json");
+    for (const auto& [key, value] : own) {
       if (key.starts_with("image_m") || key.starts_with("image_s") || key == "rescale_factor") {
         continue;  // numbers, as `settings` says
       }

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/tar_writer.h"
@@ -76,7 +77,7 @@ TEST(TarHeaderTest, ASumOfSignedBytesCountsToo) {
 }
 
 TEST(PaxTest, ReadsPathAndSizeAmongOthers) {
-  const std::string path = std::string(300, 'p') + "/\xC3\xA9=\n.jpg";
+  const std::string path = absl::StrCat(std::string(300, 'p'), "/\xC3\xA9=\n.jpg");
   const auto records =
       ParsePax(PaxRecord("mtime", "1.5") + PaxRecord("path", path) + PaxRecord("size", "77"));
   ASSERT_TRUE(records.ok()) << records.status();

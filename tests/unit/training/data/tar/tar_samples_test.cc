@@ -90,7 +90,7 @@ TEST(TarSamplesTest, NamesTheMemberThatIsWrong) {
   EXPECT_EQ(WrongWith(TarMember("/etc/0.json", "{}")),
             "/etc/0.json: has a name that leaves its folder");
   EXPECT_THAT(WrongWith(TarMember("a\nb.json", "{}")), HasSubstr("control characters"));
-  EXPECT_THAT(WrongWith(test::PaxMember(std::string(2000, 'n') + ".json", "{}")),
+  EXPECT_THAT(WrongWith(test::PaxMember(absl::StrCat(std::string(2000, 'n'), ".json"), "{}")),
               HasSubstr("has a name of 2005 bytes"));
   std::string many = good;
   for (int i = 0; i < 300; ++i) many += TarMember(absl::StrCat("0.", i, ".jpg"), "p");
