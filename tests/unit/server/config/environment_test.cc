@@ -44,7 +44,7 @@ TEST_F(EnvironmentTest, AMistakeNamesTheVariable) {
   EXPECT_EQ(Set({"LLAVAD_MAX_N=17"}).message(), "LLAVAD_MAX_N: 17: expected an integer in [1, 16]");
   EXPECT_EQ(Set({"LLAVAD_MAX_N="}).message(), "LLAVAD_MAX_N: : expected an integer in [1, 16]");
   for (const char* unknown :
-       {"LLAVAD_KV_CACHE=1GiB", "LLAVAD_max_n=5", "LLAVAD_=", "LLAVAD_PORTS=1"}) {
+       {"LLAVAD_KV_BYTES=1GiB", "LLAVAD_max_n=5", "LLAVAD_=", "LLAVAD_PORTS=1"}) {
     EXPECT_THAT(std::string(Set({unknown}).message()), HasSubstr("there is no such option"))
         << unknown;
   }
