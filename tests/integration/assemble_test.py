@@ -38,7 +38,9 @@ def take_apart(checkpoint, folder):
     text = {**text, "architectures": [classes[text["model_type"]]], "dtype": "bfloat16"}
     (folder / "language" / "config.json").write_text(json.dumps(text))
     (folder / "tower" / "config.json").write_text(json.dumps(config["vision_config"]))
-    shutil.copy(checkpoint / "preprocessor_config.json", folder / "tower")
+    preprocessor = json.loads((checkpoint / "preprocessor_config.json").read_text())
+    preprocessor.pop("image_grid_pinpoints", None)  # a tower knows no tiles
+    (folder / "tower" / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     tokenizer = checkpoint if (checkpoint / "tokenizer.json").exists() else GOLDEN / "checkpoint"
     for name in TOKENIZER:
         if (tokenizer / name).exists():

@@ -26,7 +26,7 @@ def literals(hint):
 class HttpClientsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Daemon("--step-ms", "2", config="max_message_bytes: 2MiB\n")
+        cls.daemon = Daemon("--step-ms", "2", config="max_message_bytes: 2MiB\ndraft_tokens: 0\n")
         cls.client = openai.OpenAI(base_url=cls.daemon.addresses["http"] + "/v1", api_key="none", max_retries=0)
 
     @classmethod
