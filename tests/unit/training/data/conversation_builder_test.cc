@@ -281,7 +281,7 @@ TEST(ConversationBuilderTest, NamesTheImageThatCannotBeRead) {
 TEST(ConversationBuilderTest, NamesWhatIsWrongWithItsOptions) {
   EXPECT_THAT(
       ConversationBuilder::Make(kCheckpoint, "", {.chat_template = "v9"}).status().message(),
-      HasSubstr("'v9', expected plain, v1, llava_llama_2, mistral, chatml or serving"));
+      HasSubstr("'v9', expected plain, v0, v1, llava_llama_2, mistral, chatml or serving"));
   EXPECT_EQ(ConversationBuilder::Make(kCheckpoint, "", {.max_length = 1}).status().code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ConversationBuilder::Make("/none", "", {}).status().code(),
