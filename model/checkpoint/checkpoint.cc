@@ -70,7 +70,8 @@ absl::Status JoinCoded(Collected& to, const std::optional<ForeignCodes>& codes) 
     if (!codes) {
       return absl::InvalidArgumentError(absl::StrCat(
           first.file->path(), ": \"", first.key,
-          "\" is a part of a quantised matrix, expected a quantization_config in config.json"));
+          "\" is a part of a quantised matrix: expected numbers, or a quantization_config in "
+          "config.json where what AWQ and GPTQ quantised is read"));
     }
     ASSIGN_OR_RETURN(CodedWeight weight, JoinCodeParts(parts, *codes));
     CheckpointTensor tensor = weight.qweight;

@@ -56,6 +56,8 @@ std::optional<json::object> Restored(const LlavaConfig& written, const std::stri
   const bool tied = written.text.tie_embeddings;
   if (read->text.tie_embeddings != tied) PutTied(tied, *out);
   out->erase(kQuantizationKey);
+  json::value* const text = out->if_contains("text_config");
+  if (text != nullptr && text->is_object()) text->get_object().erase(kQuantizationKey);
   if (written.quantization != Quantization::kNone) {
     out->emplace(kQuantizationKey,
                  json::object{{"quant_method", kQuantizationMethod},

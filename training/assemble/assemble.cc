@@ -157,11 +157,6 @@ absl::Status Assemble(const AssembleOptions& options, const std::string& folder)
   const std::string& language = options.parts.language_model;
   ASSIGN_OR_RETURN(const VocabularyPlan vocabulary, PlanVocabulary(language));
   ASSIGN_OR_RETURN(const PartsConfig parts, JoinConfigs(options.parts, vocabulary));
-  if (parts.config.foreign_codes) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        language, ": the weights are ", model::ForeignCodesText(*parts.config.foreign_codes),
-        ", expected those that they were made from"));
-  }
   ASSIGN_OR_RETURN(const std::string chat_template, TemplateText(options, parts.config));
   ASSIGN_OR_RETURN(const model::PreprocessSettings preprocess,
                    model::ReadPreprocessSettings(options.parts.vision_tower, parts.config));

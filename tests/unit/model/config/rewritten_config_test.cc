@@ -60,6 +60,22 @@ TEST(RewrittenConfigTest, SaysHowTheWeightsAreStoredWhateverItsSourceSays) {
   EXPECT_EQ(read, config);
 }
 
+// What is written of a checkpoint that AWQ or GPTQ quantised are numbers, or codes of our own.
+TEST(RewrittenConfigTest, LeavesOutHowAnotherProgramQuantised) {
+  for (const bool inner : {false, true}) {
+    const test::TempDir source, dir;
+    boost::json::object json = Read(FolderOf("onevision"));
+    boost::json::object& place = inner ? json["text_config"].as_object() : json;
+    place["quantization_config"] = {{"quant_method", "awq"}, {"bits", 4}};
+    std::ofstream(source.path() + "/config.json") << boost::json::serialize(json);
+    const LlavaConfig config = *ReadConfig(source.path());
+    ASSERT_TRUE(config.foreign_codes);
+    ASSERT_TRUE(RewriteConfig(config, source.path(), dir.path()).ok());
+    EXPECT_FALSE(ReadConfig(dir.path())->foreign_codes);
+    EXPECT_TRUE(Read(dir.path()).contains("video_token_index"));
+  }
+}
+
 // A source that is another model, or none, says nothing of this one.
 TEST(RewrittenConfigTest, KeepsNothingOfAnotherModel) {
   LlavaConfig config = *ReadConfig(FolderOf("onevision"));
