@@ -101,6 +101,17 @@ class WebDatasetTest(unittest.TestCase):
         expected = self.losses("folder", "{files: [rows.json], images: pictures}", "plain")
         self.assertEqual(self.losses("tars", '{files: ["shard-{000..002}.tar"]}', "plain"), expected)
 
+    def test_pictures_of_held_out_rows_are_in_the_report(self):
+        self.write_shards(lambda number: [(".json", json.dumps(row(number)).encode()), (".png", picture(number))])
+        recipe = self.recipe("run", '{files: ["shard-{000..002}.tar"]}', steps=2)
+        recipe.write_text(recipe.read_text().replace("steps: 2,", "steps: 2, validate: {rows: 3, every_steps: 1, samples: 2},"))
+        done = self.run_command("run", recipe)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = (self.folder / "run/report.html").read_text()
+        self.assertEqual(report.count('src="data:image/jpeg;base64,'), 2)
+        self.assertNotIn("cannot be read", report)
+        self.assertNotIn("cannot be asked", report)
+
     def test_a_tar_that_has_changed_ends_a_run_that_goes_on(self):
         self.write_shards(lambda number: [(".png", picture(number)), (".txt", f"number {number}".encode())])
         recipe = self.recipe("run", '{files: ["shard-{000..002}.tar"]}', steps=200)
