@@ -111,8 +111,12 @@ void BatchRun::OpenInput() {
   input_ = *std::move(reader);
 }
 
+// A slice; of a new batch there is nothing to read.
 absl::Status BatchRun::ReadAnswers() {
-  if (!output_.has_value()) return ReadAnswersOf(batch_.output, &output_, &batch_.completed);
+  if (!output_.has_value()) {
+    RETURN_IF_ERROR(ReadAnswersOf(batch_.output, &output_, &batch_.completed));
+  }
+  if (!output_.has_value()) return absl::OkStatus();
   return ReadAnswersOf(batch_.failures, &failures_, &batch_.failed);
 }
 
@@ -187,6 +191,8 @@ void BatchRun::FinishValidation() {
   batch_.total = rows_;
   Enter(BatchState::kInProgress);
   OpenInput();
+  const absl::Status read = ReadAnswers();
+  if (!read.ok()) FailForStorage(read);
 }
 
 std::optional<Row> BatchRun::NextRow() {
