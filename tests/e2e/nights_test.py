@@ -55,7 +55,11 @@ class NightsTest(unittest.TestCase):
         self.assertGreater(exam["new"], exam["live"] + 0.2)
         self.assertEqual(message["canary"]["state"], "done")
         self.assertEqual(self.live(), message["version"])
-        self.assertIn(f"Published as the latest: {message['version']}", self.nights.report(night))
+        report = self.nights.report(night)
+        self.assertIn(f"Published as the latest: {message['version']}", report)
+        for step, said in (("check", r"rows \d+, 0 bad"), ("train", rf"{STEPS} steps, loss "), ("evaluate", r"evaluate: [\d.]+ % of"),
+                           ("publish", f"published {message['version']}"), ("canary", f"the server answers with {message['version']}")):
+            self.assertRegex(report, rf"\| {step} \| done \| \S+ \| {said}")
         return message["version"]
 
     def test_three_nights_and_a_fourth(self):

@@ -35,7 +35,7 @@ bool HasNoData(char type) { return type >= '1' && type <= '6'; }
 
 absl::Status TarScanner::Error(const absl::Status& status) const {
   if (status.ok()) return status;
-  return Annotate(status, absl::StrCat("byte ", offset_));
+  return Annotate(status, absl::StrCat("byte ", offset_ / kTarBlock * kTarBlock));
 }
 
 absl::Status TarScanner::Feed(std::string_view bytes) {

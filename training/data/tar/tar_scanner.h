@@ -54,6 +54,7 @@ class TarScanner {
   absl::Status OnExtension();
   absl::Status BeginMember(TarHeader header);
   absl::Status EndData();
+  // With the place of the block that is at fault.
   absl::Status Error(const absl::Status& status) const;
 
   Handler handler_;

@@ -178,6 +178,8 @@ TEST(TarScannerTest, NamesWhereAHeaderShouldBe) {
   const Scan scan = ScanWhole(TarMember("a", "b") + std::string(512, 'x'));
   EXPECT_EQ(scan.status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(scan.status.message()), HasSubstr("byte 1024: no header of a tar"));
+  const std::string archive = TarMember("a", "b") + std::string(512, 'x');
+  EXPECT_EQ(ScanIn(archive, [] { return std::size_t{100}; }).status, scan.status);
   EXPECT_FALSE(ScanWhole("[{\"id\": 1}]").status.ok());
   EXPECT_TRUE(ScanWhole("").status.ok());
 }
