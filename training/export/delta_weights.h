@@ -29,7 +29,8 @@ struct DeltaReport {
 // that the tensor of `target` or `delta` is stored in, which the base's is converted to first: each
 // sum and difference is rounded once. delta = target - base, and target = delta + base: exact where
 // target lies within half and twice the base (Sterbenz), or where both are on one grid, else
-// within u |target - base| + u |target|, u = 2^-24 (float32), 2^-11 (float16), 2^-8 (bfloat16).
+// within u |target - base| + u |target|, u = 2^-24 (float32), 2^-11 (float16), 2^-8 (bfloat16). A
+// zero loses its sign.
 // Tensors that the base does not have (projector, tower) are as they are. Embeddings and lm_head
 // may have more rows than the base's: the further rows are as they are.
 //

@@ -129,7 +129,7 @@ absl::Status WriteSlowTokenizerFiles(const model::Tokenizer& tokenizer, int max_
   const std::string bos = tokenizer.TokenText(tokenizer.bos_id());
   const std::string eos = tokenizer.TokenText(tokenizer.eos_id());
   const std::string unk = tokenizer.TokenText(tokenizer.unk_id());
-  // As Vicuna 1.5 has it: the start of a text alone begins with a mark.
+  // Whether every piece of text between special tokens begins with a mark, or the first one alone.
   const bool legacy = tokenizer.settings().prefix == model::PrefixRule::kAlways;
   const json::object config = {{"tokenizer_class", "LlamaTokenizer"},
                                {"legacy", legacy},

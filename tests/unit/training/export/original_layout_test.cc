@@ -259,7 +259,7 @@ TEST_F(OriginalLayoutTest, ATowerThatIsNamedIsTheCheckpoints) {
   model::WriteBytes(tower + "/model.safetensors", bytes);
   EXPECT_THAT(Refusal(kGolden, tower, absl::StatusCode::kInvalidArgument),
               HasSubstr("is not the checkpoint's; without --vision-tower"));
-  model::EditFile(tower + "/preprocessor_config.json", "0.48145466", "0.5");
+  model::EditFile(tower + "/preprocessor_config.json", "4.8145466E-1", "5E-1");
   EXPECT_THAT(Refusal(kGolden, tower, absl::StatusCode::kInvalidArgument),
               HasSubstr("preprocessing"));
 }
