@@ -104,7 +104,7 @@ class WebDatasetTest(unittest.TestCase):
     def test_pictures_of_held_out_rows_are_in_the_report(self):
         self.write_shards(lambda number: [(".json", json.dumps(row(number)).encode()), (".png", picture(number))])
         recipe = self.recipe("run", '{files: ["shard-{000..002}.tar"]}', steps=2)
-        recipe.write_text(recipe.read_text().replace("steps: 2,", "steps: 2, validate: {rows: 3, every_steps: 1, samples: 2},"))
+        recipe.write_text(recipe.read_text().replace("batch: 3,", "batch: 3, validate: {rows: 3, every_steps: 1, samples: 2},"))
         done = self.run_command("run", recipe)
         self.assertEqual(done.returncode, 0, done.stderr)
         report = (self.folder / "run/report.html").read_text()
