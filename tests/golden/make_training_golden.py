@@ -106,8 +106,8 @@ def make(name, out, images):
     gradients = {our_name(key): summary(weight.grad) for key, weight in model.named_parameters() if weight.grad is not None}
     rows = [row(number, *one) for number, one in enumerate(ROWS)]
     (out / name / "training.json").write_text(json.dumps(
-        {"rows": rows, "loss": float(loss), "targets": targets, "tokens": tokens, "gradients": gradients}) + "\n")
-    print(f"{name:20} {tokens} tokens, {targets} labels, loss {float(loss):.7f}, {len(gradients)} gradients")
+        {"rows": rows, "loss": loss.item(), "targets": targets, "tokens": tokens, "gradients": gradients}) + "\n")
+    print(f"{name:20} {tokens} tokens, {targets} labels, loss {loss.item():.7f}, {len(gradients)} gradients")
 
 
 def main():

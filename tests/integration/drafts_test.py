@@ -31,20 +31,21 @@ def asked(daemon, request):
 
 class DraftsTest(unittest.TestCase):
     def test_answers_are_the_same_and_take_fewer_steps(self):
-        answers, steps, metrics = {}, {}, {}
-        for drafts in (0, 8):
-            with Daemon(config=f"draft_tokens: {drafts}\n") as daemon:
-                answers[drafts] = [asked(daemon, request) for request in REQUESTS]
-                metrics[drafts] = daemon.metrics()
-                steps[drafts] = metrics[drafts]["llava_step_seconds_count"]
-        self.assertEqual(answers[8], answers[0])
-        self.assertEqual(metrics[0]["llava_drafted_tokens_total"], 0)
-        true = metrics[8]["llava_true_drafts_total"]
-        self.assertGreater(true, 0)
-        self.assertGreaterEqual(metrics[8]["llava_drafted_tokens_total"], true)
-        self.assertLess(steps[8], steps[0])
-        self.assertLessEqual(steps[0] - steps[8], true)  # two choices save one step together
-        print("steps", steps, "true drafts", true)
+        with Daemon(config="draft_tokens: 0\n") as daemon:
+            answers = [asked(daemon, request) for request in REQUESTS]
+            self.assertEqual(daemon.metrics()["llava_drafted_tokens_total"], 0)
+            steps = daemon.metrics()["llava_step_seconds_count"]
+        with Daemon() as daemon:
+            # What a guess costs is measured: on a busy machine none may be worth it for a while.
+            for rounds in range(1, 31):
+                self.assertEqual([asked(daemon, request) for request in REQUESTS], answers)
+                metrics = daemon.metrics()
+                if metrics["llava_true_drafts_total"] > 0:
+                    break
+        self.assertGreater(metrics["llava_true_drafts_total"], 0)
+        self.assertGreaterEqual(metrics["llava_drafted_tokens_total"], metrics["llava_true_drafts_total"])
+        self.assertLess(metrics["llava_step_seconds_count"], rounds * steps)
+        print("steps", rounds * steps, metrics["llava_step_seconds_count"])
 
 
 if __name__ == "__main__":
