@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "base/json_reader.h"
 #include "boost/json/serialize.hpp"
 #include "boost/json/value_to.hpp"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/text/tokenizer.h"
+#include "tests/support/checkpoint_fixture.h"
 #include "tests/support/family_folder.h"
 #include "tests/support/temp_dir.h"
 
@@ -68,6 +71,31 @@ TEST(FamilyAnswererTest, PicturesWithTilesHaveTheAnswersOfTransformers) {
           << family << ", " << json::serialize(one.at("name"));
     }
   }
+}
+
+// A head that says "#" whatever was asked: the piece where the first hidden value is positive, its
+// byte where it is negative.
+TEST(StoppedAnswererTest, AnAnswerEndsWhereItsTemplateEndsIt) {
+  const auto tokenizer = model::Tokenizer::Load(kCheckpoint, model::Layout::kHuggingFace);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  const std::optional<int> piece = tokenizer->IdOf("#"), byte = tokenizer->IdOf("<0x23>");
+  ASSERT_TRUE(piece.has_value() && byte.has_value());
+  model::FixtureTensors tensors = model::GoldenTensors();
+  model::FixtureTensor& head = tensors.at("language_model.lm_head.weight");
+  const auto row = static_cast<std::size_t>(2 * head.shape[1]);  // bytes, bfloat16
+  head.bytes.assign(head.bytes.size(), '\0');
+  head.bytes.replace(row * static_cast<std::size_t>(*piece), 2, "\x80\x3f");  // 1
+  head.bytes.replace(row * static_cast<std::size_t>(*byte), 2, "\x80\xbf");   // -1
+  const test::TempDir dir;
+  model::WriteCheckpoint(dir.path() + "/hashes", tensors);
+  const auto model = model::Llava::Load(dir.path() + "/hashes", {});
+  ASSERT_TRUE(model.ok()) << model.status();
+  const auto answer = [&](const char* chat_template) {
+    return *Answerer::Make(**model, kCheckpoint, chat_template)->Ask({}, "What is it?", 8);
+  };
+  EXPECT_EQ(answer("vicuna_v1").text, "########");
+  EXPECT_EQ(answer("llava_v0").ids.size(), 3u);
+  EXPECT_EQ(answer("llava_v0").text, "");
 }
 
 TEST_F(AnswererTest, NamesAImageThatCannotBeRead) {
