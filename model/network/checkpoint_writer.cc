@@ -145,14 +145,15 @@ std::optional<WeightFormat> FormatOf(const std::string& name, const Packing& pac
 
 // The names in order with what will be written of each.
 absl::StatusOr<std::vector<TensorSpec>> QuantizedSpecs(const Checkpoint& source,
-                                                       const Packing& packing, bool tied) {
+                                                       const Packing& packing, bool tied,
+                                                       const Folds& folds) {
   std::vector<TensorSpec> specs;
   for (const auto& [name, tensor] : source.tensors()) {
     if (tied && name == kLmHeadName) continue;
     const StoredTensor& stored = tensor.stored;
     const auto format = FormatOf(name, packing);
     if (!format) {
-      specs.push_back({name, stored.dtype, stored.shape});
+      specs.push_back({name, folds.contains(name) ? DType::kFloat32 : stored.dtype, stored.shape});
       continue;
     }
     if (stored.shape.size() != 2) {
@@ -171,22 +172,28 @@ absl::StatusOr<std::vector<TensorSpec>> QuantizedSpecs(const Checkpoint& source,
 }
 
 absl::Status WriteQuantized(const Checkpoint& source, const Packing& packing, bool tied,
-                            const std::string& path) {
-  ASSIGN_OR_RETURN(std::vector<TensorSpec> specs, QuantizedSpecs(source, packing, tied));
+                            const Folds& folds, const std::string& path) {
+  ASSIGN_OR_RETURN(std::vector<TensorSpec> specs, QuantizedSpecs(source, packing, tied, folds));
   ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(path, std::move(specs)));
   CheckpointWeights weights(source, {.dtype = std::nullopt, .verify = true});
   for (const auto& [name, tensor] : source.tensors()) {
     if (tied && name == kLmHeadName) continue;
+    const std::vector<std::int64_t>& shape = tensor.stored.shape;
     const auto format = FormatOf(name, packing);
-    if (!format) {
-      const at::Tensor numbers = weights.Take(name, tensor.stored.shape);
+    const auto fold = folds.find(name);
+    QuantizedMatrix matrix;
+    if (!format || fold != folds.end()) {
+      at::Tensor numbers = weights.Take(name, shape);
       RETURN_IF_ERROR(weights.status());
-      RETURN_IF_ERROR(writer.Append(BytesOf(numbers)));
-      continue;
+      if (fold != folds.end()) numbers = Folded(numbers, fold->second);
+      if (!format) {
+        RETURN_IF_ERROR(writer.Append(BytesOf(numbers)));
+        continue;
+      }
+      matrix = QuantizeMatrix(numbers, *format);
+    } else {
+      ASSIGN_OR_RETURN(matrix, weights.Quantized(name, shape[0], shape[1], *format));
     }
-    const std::vector<std::int64_t>& shape = tensor.stored.shape;  // of a matrix
-    ASSIGN_OR_RETURN(const QuantizedMatrix matrix,
-                     weights.Quantized(name, shape[0], shape[1], *format));
     RETURN_IF_ERROR(writer.Append(BytesOf(matrix.codes)));
     RETURN_IF_ERROR(writer.Append(BytesOf(matrix.scales)));
   }
@@ -244,7 +251,7 @@ absl::Status SaveCheckpoint(const Llava& model, const std::string& directory,
 }
 
 absl::Status SaveQuantized(const std::string& source_dir, Quantization quantization,
-                           const std::string& directory) {
+                           const std::string& directory, const Folds& folds) {
   ASSIGN_OR_RETURN(LlavaConfig config, ReadConfig(source_dir));
   if (config.layout != Layout::kHuggingFace) {
     return absl::UnimplementedError(
@@ -266,7 +273,8 @@ absl::Status SaveQuantized(const std::string& source_dir, Quantization quantizat
   RETURN_IF_ERROR(RewriteConfig(config, source_dir, directory));
   RETURN_IF_ERROR(CarryFiles({.source_dir = source_dir}, directory));
   RETURN_IF_ERROR(WriteQuantized(source, Packing(quantization, at::kFloat),
-                                 config.text.tie_embeddings, Join(directory, "model.safetensors")));
+                                 config.text.tie_embeddings, folds,
+                                 Join(directory, "model.safetensors")));
   return SyncFolder(directory);
 }
 

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
+#include "model/network/calibration.h"
 #include "model/network/llava.h"
 
 namespace llava::model {
@@ -43,11 +44,12 @@ absl::Status SaveCheckpoint(const LlavaConfig& config,
 // The checkpoint in `source_dir` (Hugging Face layout) with its matrices as codes, as Packing makes
 // them while loading, tensor by tensor: NAME holds codes and NAME_scale their scales
 // (QuantizedMatrix), all other tensors are as they were. Matrices of AWQ and GPTQ become codes of
-// ours as CodedMatrix::Quantized says. Into `directory` as above, one file of
-// weights. INVALID_ARGUMENT when it is quantised already; the errors of CheckpointWeights, NaN
-// among them. REQUIRES: not kNone.
+// ours as CodedMatrix::Quantized says. Into `directory` as above, one file of weights. With `folds`
+// (Calibration) weights are multiplied before that; those that stay numbers are then float32.
+// INVALID_ARGUMENT when it is quantised already; the errors of CheckpointWeights, NaN among them.
+// REQUIRES: not kNone.
 absl::Status SaveQuantized(const std::string& source_dir, Quantization quantization,
-                           const std::string& directory);
+                           const std::string& directory, const Folds& folds = {});
 
 struct WeightMemory {
   std::int64_t all = 0;      // bytes, but for what panels have beyond the last column

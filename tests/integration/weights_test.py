@@ -107,6 +107,24 @@ class WeightsTest(unittest.TestCase):
         self.assertEqual(format, "bfloat16")
         self.assertGreater(blocks, 1.5 * plain)
 
+    def test_calibrated(self):
+        rows = Path(self.folder.name) / "rows.jsonl"
+        rows.write_text("".join(json.dumps({"id": str(number), "image": "landscape.png", "conversations": [
+            {"from": "human", "value": "<image>\n" + question}, {"from": "gpt", "value": "A landscape."}]}) + "\n"
+            for number, (question, _) in enumerate(QUESTIONS)))
+        out = Path(self.folder.name) / "calibrated"
+        calibrate = ["--calibrate", rows, "--images", IMAGES, "--rows", "2"]
+        subprocess.run([TRAIN, "quantize", CHECKPOINT, "--format", "int4", *calibrate, "--out", out], check=True)
+        said = subprocess.run([PROGRAM, "inspect", out, "--verify"], text=True, stdout=subprocess.PIPE, check=True).stdout
+        self.assertRegex(said, r"served +weights as stored, int4, \d")
+        self.assertNotEqual((out / "model.safetensors").read_bytes(), (self.stored("int4") / "model.safetensors").read_bytes())
+        self.assertEqual(self.served(checkpoint=out, config="dtype: bfloat16\nmax_batch_tokens: 64\n"),
+                         self.served(checkpoint=out, config="dtype: bfloat16\n"))
+        refused = subprocess.run([TRAIN, "quantize", CHECKPOINT, "--format", "int8", *calibrate, "--out", out], text=True,
+                                 stderr=subprocess.PIPE)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("--calibrate is for --format int4", refused.stderr)
+
     def test_a_stored_format_is_no_other(self):
         stored = self.stored("int8")
         result = subprocess.run([PROGRAM, "generate", stored, "--prompt", "x", "--weights", "int4"], text=True,

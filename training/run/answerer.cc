@@ -154,6 +154,25 @@ absl::StatusOr<at::Tensor> Answerer::LogProbs(const std::vector<std::string>& im
   }
 }
 
+absl::StatusOr<at::Tensor> Answerer::Rows(const std::vector<std::string>& images,
+                                          const std::string& question, const std::string& answer) {
+  try {
+    const c10::InferenceMode inference;
+    ASSIGN_OR_RETURN(const model::PromptTokens prompt, PromptOf(images, question));
+    const std::vector<int> ids = tokenizer_.Encode(answer, /*control=*/false);
+    const auto room =
+        static_cast<std::size_t>(model_->config().text.max_positions) - prompt.ids.size();
+    const std::vector<std::int64_t> said(
+        ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(std::min(room, ids.size())));
+    const at::Tensor rows = model::EmbedPrompt(*model_, prompt, features_);
+    if (said.empty()) return rows;
+    const at::TensorOptions options = at::TensorOptions().dtype(at::kLong);
+    return at::cat({rows, model_->Embed(at::tensor(said, options))});
+  } catch (const c10::Error& error) {
+    return absl::ResourceExhaustedError(error.what_without_backtrace());
+  }
+}
+
 absl::StatusOr<Answer> Answerer::Ask(const std::vector<std::string>& images,
                                      const std::string& question, int max_tokens) {
   try {

@@ -53,6 +53,11 @@ class Answerer {
   absl::StatusOr<at::Tensor> LogProbs(const std::vector<std::string>& images,
                                       const std::string& question, const std::vector<int>& ids);
 
+  // The rows [tokens, hidden] of the question's prompt and of an answer's text after it, as much of
+  // that as the context has room for. The errors of Ask.
+  absl::StatusOr<at::Tensor> Rows(const std::vector<std::string>& images,
+                                  const std::string& question, const std::string& answer);
+
   const std::string& template_name() const { return template_.name(); }
 
  private:
