@@ -19,7 +19,7 @@ demo: build
 paper: build
 	@scripts/paper
 
-test: build fuzz
+test: build
 	@ctest --preset $(PRESET) -j $(JOBS)
 
 test-asan: setup
@@ -30,9 +30,10 @@ test-tsan: setup
 	@scripts/build tsan $(JOBS)
 	@ctest --preset tsan -j $(JOBS)
 
-# The libFuzzer targets that the fuzz-smoke tests run.
+# The libFuzzer targets, and each of them for some seconds.
 fuzz: setup
 	@scripts/build fuzz $(JOBS) fuzzers
+	@scripts/fuzz-campaign 0.2
 
 format: setup
 	@git ls-files '*.cc' '*.h' '*.cu' '*.cuh' | xargs clang-format-19 -i

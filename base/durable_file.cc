@@ -21,11 +21,6 @@ absl::Status ErrnoError(const char* doing, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", doing, " ", path));
 }
 
-std::string FolderOf(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  return folder.empty() ? "." : folder;
-}
-
 }  // namespace
 
 absl::StatusOr<OutputFile> OutputFile::Create(const std::string& path) {
@@ -49,7 +44,7 @@ absl::Status OutputFile::Close() {
   LLAVA_CHECK(file_.is_open());
   if (fsync(file_.get()) != 0) return ErrnoError("sync", path_);
   if (close(file_.Release()) != 0) return ErrnoError("close", path_);
-  return SyncFolder(FolderOf(path_));
+  return SyncName(path_);
 }
 
 absl::Status WriteFile(const std::string& path, std::string_view bytes) {
@@ -60,13 +55,18 @@ absl::Status WriteFile(const std::string& path, std::string_view bytes) {
 
 absl::Status RenameFile(const std::string& from, const std::string& to) {
   if (std::rename(from.c_str(), to.c_str()) != 0) return ErrnoError("rename to", to);
-  return SyncFolder(FolderOf(to));
+  return SyncName(to);
 }
 
 absl::Status SyncFolder(const std::string& folder) {
   const FileDescriptor file(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!file.is_open() || fsync(file.get()) != 0) return ErrnoError("sync", folder);
   return absl::OkStatus();
+}
+
+absl::Status SyncName(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return SyncFolder(folder.empty() ? "." : folder);
 }
 
 }  // namespace llava

@@ -41,6 +41,9 @@ absl::Status RenameFile(const std::string& from, const std::string& to);
 // The names in a folder are on the disk.
 absl::Status SyncFolder(const std::string& folder);
 
+// The name of this file is on the disk.
+absl::Status SyncName(const std::string& path);
+
 }  // namespace llava
 
 #endif  // LLAVA_BASE_DURABLE_FILE_H_

@@ -41,7 +41,7 @@ endfunction()
 set(LLAVA_TEST_TIMEOUT 1500)
 
 # llava_test(<name> LABEL <label> SOURCES ... DEPS ... [TORCH] [TIMEOUT s])
-#   Labels: unit golden property simulation integration e2e chaos fuzz-smoke repo-rules deploy.
+#   Labels: unit golden property simulation integration e2e chaos fuzz repo-rules deploy.
 #   Tests find files of the repository by paths from its root, where they run.
 function(llava_test name)
   cmake_parse_arguments(arg "TORCH" "LABEL;TIMEOUT" "SOURCES;DEPS" ${ARGN})

@@ -23,11 +23,6 @@ absl::Status ErrnoError(const char* doing, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", doing, " ", path));
 }
 
-std::string FolderOf(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  return folder.empty() ? "." : folder;
-}
-
 }  // namespace
 
 absl::StatusOr<LineReader> LineReader::Open(const std::string& path) {
@@ -88,7 +83,7 @@ absl::StatusOr<LineAppender> LineAppender::Lock(const std::string& path) {
   if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     return absl::UnavailableError(absl::StrCat(path, ": another process writes it"));
   }
-  if (is_new) RETURN_IF_ERROR(SyncFolder(FolderOf(path)));
+  if (is_new) RETURN_IF_ERROR(SyncName(path));
   return LineAppender(path, std::move(file));
 }
 
