@@ -9,7 +9,8 @@ import unittest
 from pathlib import Path
 
 import numpy as np
-from families_test import FAMILIES, generate_command
+from daemon_process import Daemon
+from families_test import FAMILIES, over_grpc, pb_grpc
 from published import read_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -193,11 +194,16 @@ class TrainingFamiliesTest(unittest.TestCase):
         self.assertEqual(set(was), set(now))
         return {name for name in was if not np.array_equal(was[name], now[name])}
 
+    def served(self, folder, family):
+        """[(case, its answer's ids, tokens of its prompt)], of a daemon."""
+        cases = json.loads((FAMILIES / family / "golden.json").read_text())["cases"]
+        with Daemon(checkpoint=folder, config="dtype: float32\n") as daemon, daemon.channel() as channel:
+            stub = pb_grpc.ChatServiceStub(channel)
+            return [(case, *over_grpc(stub, case)[:2]) for case in cases]
+
     def answers(self, folder, family):
-        for case in json.loads((FAMILIES / family / "golden.json").read_text())["cases"]:
-            done = subprocess.run(generate_command(folder, case), capture_output=True, text=True)
-            self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertEqual(len(json.loads(done.stdout)["answer_ids"]), len(case["answer_ids"]))
+        for case, ids, _ in self.served(folder, family):
+            self.assertEqual(len(ids), len(case["answer_ids"]))
 
     def test_what_learned_nothing_is_published_as_it_was(self):
         """Its answers are those that transformers gives with the base."""
@@ -207,11 +213,9 @@ class TrainingFamiliesTest(unittest.TestCase):
                 _, published = self.run_stages(f"{family}-still", f"name: still, {ALL}, steps: 1, "
                                                f"batch: {len(golden['rows'])}, rate: 0.0")
                 self.check_kept(base, published)
-                for case in json.loads((FAMILIES / family / "golden.json").read_text())["cases"]:
-                    done = subprocess.run(generate_command(published, case), stdout=subprocess.PIPE, check=True)
-                    answer = json.loads(done.stdout)
-                    self.assertEqual(answer["prompt_ids"], case["prompt_ids"])
-                    self.assertEqual(answer["answer_ids"], case["answer_ids"], case["name"])
+                for case, ids, prompt_tokens in self.served(published, family):
+                    self.assertEqual(prompt_tokens, len(case["prompt_ids"]))
+                    self.assertEqual(ids, case["answer_ids"], case["name"])
 
     def test_transformers_loads_what_is_published_and_has_the_same_logits(self):
         python = os.environ.get("PARITY_PYTHON") or ROOT / ".deps/parity-venv/bin/python"
