@@ -235,14 +235,19 @@ void DescribeText(const InspectOptions& options, const model::LlavaConfig& confi
                                               : absl::StrCat(chat->name(), " (built in)"));
 }
 
+// What becomes of a picture that does not have this shape.
+const char* FitOf(const model::PreprocessSettings& settings, const model::LlavaConfig& config) {
+  if (config.has_tiles()) return "tiles, and one of the whole picture, stretched";
+  if (settings.aspect == model::ImageAspect::kPad) return "padded to a square";
+  return settings.shortest_edge == 0 ? "stretched to it" : "cropped at the centre";
+}
+
 void DescribeImages(const InspectOptions& options, const model::LlavaConfig& config,
                     Report& report) {
   const auto settings = report.Check(model::ReadPreprocessSettings(options.directory, config));
   if (!settings.has_value()) return;
-  report.Line("pictures",
-              absl::StrCat(settings->image_size, " x ", settings->image_size, " px, ",
-                           settings->aspect == model::ImageAspect::kPad ? "padded to a square"
-                                                                        : "cropped at the centre"));
+  report.Line("pictures", absl::StrCat(settings->image_size, " x ", settings->image_size, " px, ",
+                                       FitOf(*settings, config)));
 }
 
 // Loads onto the device that has shapes but no memory: checks every name and shape.

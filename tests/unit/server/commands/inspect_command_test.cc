@@ -47,6 +47,15 @@ TEST_F(InspectTest, DescribesASoundCheckpoint) {
   }
 }
 
+TEST_F(InspectTest, SaysWhatBecomesOfPicturesOfAnotherShape) {
+  EXPECT_THAT(InspectIt().text, HasSubstr("56 x 56 px, cropped at the centre"));
+  std::ofstream(File("preprocessor_config.json"))
+      << R"({"size": {"height": 56, "width": 56}, "do_center_crop": false})";
+  EXPECT_THAT(InspectIt().text, HasSubstr("56 x 56 px, stretched to it"));
+  std::ofstream(File("preprocessor_config.json")) << R"({"do_pad": true})";
+  EXPECT_THAT(InspectIt().text, HasSubstr("56 x 56 px, padded to a square"));
+}
+
 TEST_F(InspectTest, SaysWhatIsWrongWithTheWeights) {
   FixtureTensors tensors = model::GoldenTensors();
   tensors.erase("multi_modal_projector.linear_1.bias");
