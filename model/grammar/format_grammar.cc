@@ -61,7 +61,10 @@ void AppendLiteral(const std::string& text, std::string* regex) {
       absl::StrAppend(regex, "\\x", absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2));
       continue;
     }
-    if (absl::ascii_ispunct(static_cast<unsigned char>(c))) regex->push_back('\\');
+    // "\<" and "\>" are the ends of a word.
+    if (absl::ascii_ispunct(static_cast<unsigned char>(c)) && c != '<' && c != '>') {
+      regex->push_back('\\');
+    }
     regex->push_back(c);
   }
 }

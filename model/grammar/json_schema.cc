@@ -11,6 +11,8 @@
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "model/grammar/schema_costs.h"
+#include "model/grammar/schema_numbers.h"
 
 namespace llava::model {
 namespace {
@@ -135,10 +137,11 @@ absl::Status CheckValue(absl::string_view name, const json::value& value, const 
 struct Place {
   std::string root;
   std::string path;
+  SchemaCosts* costs;  // of the whole
 
   template <typename Name>
   Place Below(const Name& name) const {
-    return {root, absl::StrCat(path, "/", name)};
+    return {root, absl::StrCat(path, "/", name), costs};
   }
 };
 
@@ -180,13 +183,20 @@ absl::StatusOr<json::value> CheckedKeyword(const Keyword& keyword, const json::v
       break;
   }
   RETURN_IF_ERROR(CheckValue(keyword.name, value, all, place.path));
-  if (keyword.name != "$ref") return value;
+  if (keyword.name != "$ref") {
+    json::value kept = value;
+    const absl::Status adapted = AdaptNumbers(keyword.name, kept);
+    if (!adapted.ok()) return Wrong(place.path, adapted.message());
+    return kept;
+  }
   return json::value(absl::StrCat(place.root, View(value.as_string()).substr(1)));
 }
 
 absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place& place) {
   if (schema.is_bool()) return schema;
   if (!schema.is_object()) return Wrong(place.path, "expected a schema: an object, true or false");
+  const absl::Status bearable = place.costs->Check(schema);
+  if (!bearable.ok()) return Wrong(place.path, bearable.message());
   json::object checked;
   for (const auto& [key, value] : schema.as_object()) {
     const absl::string_view name(key.data(), key.size());
@@ -208,7 +218,8 @@ absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place
 
 absl::StatusOr<json::value> CheckedJsonSchema(std::string_view text, const std::string& root) {
   ASSIGN_OR_RETURN(const json::value schema, ParseJson(text, kMaxSchemaDepth));
-  return CheckedSchema(schema, {root, root});
+  SchemaCosts costs(schema);
+  return CheckedSchema(schema, {root, root, &costs});
 }
 
 }  // namespace llava::model

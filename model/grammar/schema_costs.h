@@ -1,0 +1,44 @@
+// What a JSON Schema would cost the grammar engine, as far as that grows faster than the schema.
+#ifndef LLAVA_MODEL_GRAMMAR_SCHEMA_COSTS_H_
+#define LLAVA_MODEL_GRAMMAR_SCHEMA_COSTS_H_
+
+#include <boost/json/value.hpp>
+#include <set>
+
+#include "absl/status/status.h"
+
+namespace llava::model {
+
+// Of patterns and formats that one text has to match: the engine builds the automaton of all of
+// them together, and looks for a way through it.
+inline constexpr int kMaxPatternsOfAText = 8;
+// Of the least common multiple of what one number has to be a multiple of, without its decimal
+// point: the engine's automaton has a state for each remainder.
+inline constexpr double kMaxMultiple = 10'000;
+// Of one object. In front of each key the engine keeps every one that may come next.
+inline constexpr int kMaxOptionalProperties = 240;
+
+// Of one schema as a whole; used by one thread.
+class SchemaCosts {
+ public:
+  // Outlives this; its $refs go below itself.
+  explicit SchemaCosts(const boost::json::value& root) : root_(root) {}
+
+  // INVALID_ARGUMENT: something about `part`, a schema within the root, is beyond these bounds,
+  // whether it stands there or comes together by allOf and $ref.
+  absl::Status Check(const boost::json::value& part);
+
+ private:
+  struct Demands;
+
+  void Add(const boost::json::value& schema, Demands* demands);
+  const boost::json::value* Target(const boost::json::value& ref) const;
+
+  const boost::json::value& root_;
+  int visits_ = 0;
+  std::set<const boost::json::value*> open_;  // on the way to the schema that is looked at
+};
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_GRAMMAR_SCHEMA_COSTS_H_

@@ -1,0 +1,70 @@
+#include "model/grammar/schema_numbers.h"
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <cmath>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace llava::model {
+namespace {
+
+namespace json = boost::json;
+
+constexpr double kEnd = 9223372036854775808.0;      // 2^63
+constexpr double kLargest = 9223372036854774784.0;  // the float64 below it
+
+// The sign of the number minus `other`, exactly.
+int Compare(const json::value& number, double other) {
+  // Where a float64 is of this size it is an integer, and long double has all its bits.
+  const long double exact = number.is_int64()    ? static_cast<long double>(number.as_int64())
+                            : number.is_uint64() ? static_cast<long double>(number.as_uint64())
+                                                 : static_cast<long double>(number.as_double());
+  return exact < other ? -1 : exact > other ? 1 : 0;
+}
+
+absl::Status Adapt(json::value& number, bool is_lower) {
+  double bound = number.to_number<double>();
+  if (is_lower ? bound >= kEnd : bound <= -kEnd) {
+    return absl::InvalidArgumentError(absl::StrCat("is ", json::serialize(number),
+                                                   ", expected a number ",
+                                                   is_lower ? "below 2^63" : "above -2^63"));
+  }
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const int sign = Compare(number, bound);
+  if (is_lower && sign > 0) bound = std::nextafter(bound, kInfinity);
+  if (!is_lower && sign < 0) bound = std::nextafter(bound, -kInfinity);
+  bound = std::fmin(std::fmax(bound, -kLargest), kLargest);
+  if (Compare(number, bound) != 0) number = bound;
+  return absl::OkStatus();
+}
+
+// Every number within the value.
+absl::Status CheckExact(const json::value& value) {
+  if (value.is_array()) {
+    for (const json::value& element : value.as_array()) RETURN_IF_ERROR(CheckExact(element));
+  }
+  if (value.is_object()) {
+    for (const auto& member : value.as_object()) RETURN_IF_ERROR(CheckExact(member.value()));
+  }
+  if (!value.is_number()) return absl::OkStatus();
+  const double number = value.to_number<double>();
+  if (number != -kEnd && Compare(value, number) == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("has ", json::serialize(value),
+                   ", expected integers that a float64 holds exactly: up to 2^53 in size"));
+}
+
+}  // namespace
+
+absl::Status AdaptNumbers(absl::string_view name, json::value& value) {
+  if (name == "const" || name == "enum") return CheckExact(value);
+  const bool is_lower = name == "minimum" || name == "exclusiveMinimum";
+  const bool is_bound = is_lower || name == "maximum" || name == "exclusiveMaximum";
+  return is_bound && value.is_number() ? Adapt(value, is_lower) : absl::OkStatus();
+}
+
+}  // namespace llava::model

@@ -1,0 +1,21 @@
+// Numbers of a JSON Schema as the grammar engine can take them: it reads them as float64 and counts
+// in int64, where the ends of that range overflow.
+#ifndef LLAVA_MODEL_GRAMMAR_SCHEMA_NUMBERS_H_
+#define LLAVA_MODEL_GRAMMAR_SCHEMA_NUMBERS_H_
+
+#include <boost/json/value.hpp>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace llava::model {
+
+// The value of the keyword `name`. A bound (minimum, maximum, exclusiveMinimum, exclusiveMaximum)
+// that a float64 below 2^63 in size does not hold becomes the next one that is stricter, so that
+// what satisfies it satisfies the schema; one that no such number satisfies, and an integer in
+// const or enum that would be rounded, is INVALID_ARGUMENT. Any other value is as it was.
+absl::Status AdaptNumbers(absl::string_view name, boost::json::value& value);
+
+}  // namespace llava::model
+
+#endif  // LLAVA_MODEL_GRAMMAR_SCHEMA_NUMBERS_H_

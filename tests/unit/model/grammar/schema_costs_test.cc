@@ -1,0 +1,82 @@
+#include "model/grammar/schema_costs.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/json/parse.hpp>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace llava::model {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::string Said(const std::string& text) {
+  const boost::json::value schema = boost::json::parse(text);
+  return std::string(SchemaCosts(schema).Check(schema).message());
+}
+
+// "[item, item, ...]", each made of its number.
+template <typename Make>
+std::string Listed(int count, Make make) {
+  std::string list;
+  for (int i = 0; i < count; ++i) absl::StrAppend(&list, i == 0 ? "" : ",", make(i));
+  return list;
+}
+
+std::string Pattern(int i) { return absl::StrCat(R"({"pattern":".*)", i, R"(.*"})"); }
+
+TEST(SchemaCosts, PatternsOfOneTextAreCounted) {
+  EXPECT_THAT(Said(absl::StrCat(R"({"allOf":[)", Listed(8, Pattern), "]}")), IsEmpty());
+  EXPECT_THAT(Said(absl::StrCat(R"({"format":"email","allOf":[)", Listed(8, Pattern), "]}")),
+              HasSubstr("one text has to match 9 patterns and formats, expected at most 8"));
+  EXPECT_THAT(Said(absl::StrCat(R"({"anyOf":[)", Listed(30, Pattern), "]}")), IsEmpty());
+  const auto property = [](int i) { return absl::StrCat("\"p", i, "\":", Pattern(i)); };
+  EXPECT_THAT(Said(absl::StrCat(R"({"required":[],"properties":{)", Listed(30, property), "}}")),
+              IsEmpty());
+}
+
+TEST(SchemaCosts, ReferencesAreFollowed) {
+  const auto link = [](int i) {
+    return absl::StrCat("\"a", i, R"(":{"$ref":"#/$defs/a)", i + 1, R"(","pattern":"x"})");
+  };
+  EXPECT_THAT(Said(absl::StrCat(R"({"$ref":"#/$defs/a0","$defs":{)", Listed(9, link), "}}")),
+              HasSubstr("has to match 9 patterns"));
+  EXPECT_THAT(Said(R"({"$ref":"#","pattern":"x"})"), IsEmpty());  // the engine refuses circles
+  EXPECT_THAT(Said(R"({"$ref":"#/$defs/none"})"), IsEmpty());
+}
+
+TEST(SchemaCosts, WhatLeadsToTooManySchemasIsRefused) {
+  const auto twice = [](int i) {
+    const std::string next = absl::StrCat(R"({"$ref":"#/$defs/a)", i + 1, "\"}");
+    return absl::StrCat("\"a", i, R"(":{"anyOf":[)", next, ",", next, "]}");
+  };
+  EXPECT_THAT(Said(absl::StrCat(R"({"$ref":"#/$defs/a0","$defs":{)", Listed(40, twice), "}}")),
+              HasSubstr("lead to more than 100000 schemas"));
+}
+
+TEST(SchemaCosts, MultiplesAreTakenTogether) {
+  EXPECT_THAT(Said(R"({"multipleOf":10000})"), IsEmpty());
+  EXPECT_THAT(Said(R"({"multipleOf":0.01})"), IsEmpty());
+  EXPECT_THAT(Said(R"({"multipleOf":10007})"),
+              HasSubstr("a multiple of 10007 (without its decimal point), expected at most 10000"));
+  EXPECT_THAT(Said(R"({"allOf":[{"multipleOf":97},{"multipleOf":89}]})"), IsEmpty());
+  EXPECT_THAT(Said(R"({"multipleOf":997,"allOf":[{"multipleOf":997},{"multipleOf":991}]})"),
+              HasSubstr("a multiple of 988027"));
+}
+
+TEST(SchemaCosts, PropertiesThatMayBeLeftOutAreCounted) {
+  const auto property = [](int i) { return absl::StrCat("\"p", i, "\":{}"); };
+  const auto name = [](int i) { return absl::StrCat("\"p", i, "\""); };
+  const std::string properties = absl::StrCat(R"("properties":{)", Listed(300, property), "}");
+  EXPECT_THAT(Said(absl::StrCat("{", properties, "}")),
+              HasSubstr("has 300 properties that may be left out, expected at most 240"));
+  EXPECT_THAT(Said(absl::StrCat("{", properties, R"(,"required":[)", Listed(60, name), "]}")),
+              IsEmpty());
+}
+
+}  // namespace
+}  // namespace llava::model

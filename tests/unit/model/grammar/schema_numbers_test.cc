@@ -1,0 +1,61 @@
+#include "model/grammar/schema_numbers.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <string>
+
+namespace llava::model {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string Adapted(const std::string& name, const std::string& text) {
+  boost::json::value value = boost::json::parse(text);
+  const absl::Status status = AdaptNumbers(name, value);
+  return status.ok() ? boost::json::serialize(value) : std::string(status.message());
+}
+
+TEST(SchemaNumbers, WhatAFloatHoldsStaysAsItIs) {
+  for (const char* name : {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "const"}) {
+    for (const char* text : {"0", "-7", "9007199254740992", "2.5E-1", "\"9007199254740993\""}) {
+      EXPECT_EQ(Adapted(name, text), text) << name;
+    }
+  }
+  EXPECT_EQ(Adapted("maxItems", "9223372036854775807"), "9223372036854775807");
+}
+
+// The ends of int64, which generators of schemas write for every integer, overflow in the engine.
+TEST(SchemaNumbers, BoundsBecomeStricterWhereTheyWouldOverflow) {
+  EXPECT_EQ(Adapted("minimum", "-9223372036854775808"), "-9.223372036854774784E18");
+  EXPECT_EQ(Adapted("maximum", "9223372036854775807"), "9.223372036854774784E18");
+  EXPECT_EQ(Adapted("exclusiveMaximum", "1e300"), "9.223372036854774784E18");
+  EXPECT_EQ(Adapted("exclusiveMinimum", "-1e300"), "-9.223372036854774784E18");
+}
+
+TEST(SchemaNumbers, BoundsBecomeStricterWhereTheyWouldBeRounded) {
+  EXPECT_EQ(Adapted("maximum", "9007199254740995"), "9.007199254740994E15");
+  EXPECT_EQ(Adapted("minimum", "9007199254740993"), "9.007199254740994E15");
+  EXPECT_EQ(Adapted("minimum", "-9007199254740995"), "-9.007199254740994E15");
+}
+
+TEST(SchemaNumbers, BoundsThatNothingSatisfiesAreErrors) {
+  EXPECT_EQ(Adapted("maximum", "-9223372036854775808"),
+            "is -9223372036854775808, expected a number above -2^63");
+  EXPECT_THAT(Adapted("minimum", "1e19"), HasSubstr("expected a number below 2^63"));
+}
+
+TEST(SchemaNumbers, AnIntegerThatWouldBeRoundedIsAnError) {
+  for (const char* text : {"9007199254740993", "[1, {\"a\": 9007199254740993}]"}) {
+    EXPECT_EQ(Adapted("enum", text),
+              "has 9007199254740993, expected integers that a float64 holds exactly: up to 2^53 in "
+              "size");
+  }
+  EXPECT_THAT(Adapted("const", "-9223372036854775808"), HasSubstr("has -9223372036854775808"));
+  EXPECT_THAT(Adapted("const", "-9223372036854775807"), HasSubstr("has -9223372036854775807"));
+}
+
+}  // namespace
+}  // namespace llava::model
