@@ -22,7 +22,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr char kFile[] = "/verdicts.jsonl";
 constexpr std::size_t kMaxFileBytes = std::size_t{1} << 30;
 
 std::string LineOf(std::int64_t row, const Verdict& verdict) {
@@ -98,8 +97,10 @@ absl::Status CheckCorrection(absl::string_view correction) {
   return absl::OkStatus();
 }
 
+std::string VerdictsFile(const std::string& folder) { return folder + "/verdicts.jsonl"; }
+
 absl::StatusOr<Verdicts> ReadVerdicts(const std::string& folder) {
-  const std::string path = folder + kFile;
+  const std::string path = VerdictsFile(folder);
   Verdicts verdicts;
   const absl::StatusOr<std::string> text = ReadFile(path, kMaxFileBytes);
   if (absl::IsNotFound(text.status())) return verdicts;
@@ -116,14 +117,14 @@ absl::StatusOr<Verdicts> ReadVerdicts(const std::string& folder) {
 absl::Status WriteVerdicts(const Verdicts& verdicts, const std::string& folder) {
   std::string text;
   for (const auto& [row, verdict] : verdicts) absl::StrAppend(&text, LineOf(row, verdict), "\n");
-  const std::string path = folder + kFile;
+  const std::string path = VerdictsFile(folder);
   RETURN_IF_ERROR(WriteFile(path + ".new", text));
   return RenameFile(path + ".new", path);
 }
 
 std::int64_t VerdictBytes(const std::string& folder) {
   std::error_code error;
-  const auto bytes = std::filesystem::file_size(folder + kFile, error);
+  const auto bytes = std::filesystem::file_size(VerdictsFile(folder), error);
   return error ? 0 : static_cast<std::int64_t>(bytes);
 }
 

@@ -43,6 +43,8 @@ absl::StatusOr<Thumb> ParseThumb(absl::string_view name);
 // answer.
 absl::Status CheckCorrection(absl::string_view correction);
 
+std::string VerdictsFile(const std::string& folder);
+
 // Of the shard in `folder`; none when there is no file. INVALID_ARGUMENT names file, line and key.
 absl::StatusOr<Verdicts> ReadVerdicts(const std::string& folder);
 

@@ -149,7 +149,9 @@ class Reader {
       AddFiles(part, "file", file, data);
       data.weights.resize(data.files.size(), weight);
     });
-    if (data.files.empty()) yaml.Fail("mixture", "is empty, expected at least one file");
+    if (data.files.empty() && !yaml.Has("captured") && data.captured.dir.empty()) {
+      yaml.Fail("mixture", "is empty, expected at least one file");
+    }
   }
 
   void ReadCaptured(StrictYaml& yaml, CapturedOptions& captured) const {
@@ -448,6 +450,11 @@ std::vector<RecipeSetting> SettingsOf(const YAML::Node& root) {
 }
 
 }  // namespace
+
+bool TakesCaptured(const StageOptions& stage) {
+  return !stage.data.captured.dir.empty() && stage.data.scenes.count == 0 &&
+         stage.objective == ObjectiveKind::kConversation;
+}
 
 std::string RecipeDigest(const Recipe& recipe, std::int64_t stages) {
   const std::int64_t known = std::min<std::int64_t>(stages, std::ssize(recipe.stage_digests));
