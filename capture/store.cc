@@ -147,6 +147,7 @@ std::int64_t Store::bytes() const {
 
 absl::Status Store::DeleteOldest() {
   const std::string name = closed_.begin()->first;
+  if (judged_.has_value() && judged_->shard == name) judged_.reset();
   RETURN_IF_ERROR(DeleteShard(options_.dir, name));
   closed_.erase(name);
   return absl::OkStatus();
@@ -195,32 +196,49 @@ absl::Status Store::Judge(const std::string& tenant, const std::string& id, Verd
   const auto found = places_.find(KeyOf(tenant, id));
   if (found == places_.end()) return NoSuchAnswer(tenant, id);
   const Place& place = found->second;
-  const bool is_open = open_ != nullptr && open_->name() == place.shard;
-  if (!is_open && !closed_.contains(place.shard)) return NoSuchAnswer(tenant, id);
-  const std::string folder = is_open ? open_->folder() : ShardFolder(options_.dir, place.shard);
-  ASSIGN_OR_RETURN(Verdicts verdicts, ReadVerdicts(folder));
-  if (verdicts[place.row].is_removed) return NoSuchAnswer(tenant, id);
-  verdict.time = NowSeconds();
-  const bool says_nothing = verdict.thumb == Thumb::kNone && verdict.correction.empty();
   // A correction is the largest thing that a verdict can bring.
   RETURN_IF_ERROR(MakeRoom(static_cast<std::int64_t>(verdict.correction.size())));
-  if (!is_open && !closed_.contains(place.shard)) return NoSuchAnswer(tenant, id);
-  const std::int64_t before = VerdictBytes(folder);
-  verdicts[place.row] = std::move(verdict);
-  if (says_nothing) verdicts.erase(place.row);
-  RETURN_IF_ERROR(WriteVerdicts(verdicts, folder));
-  const std::int64_t more = VerdictBytes(folder) - before;
-  if (is_open) {
+  const std::string folder = FolderOf(place.shard);
+  if (folder.empty()) return NoSuchAnswer(tenant, id);
+  ASSIGN_OR_RETURN(VerdictFile* const file, VerdictsOf(place.shard));
+  if (file->IsRemoved(place.row)) return NoSuchAnswer(tenant, id);
+  verdict.time = NowSeconds();
+  const std::int64_t before = file->bytes();
+  const absl::Status appended = file->Append(place.row, verdict);
+  if (!appended.ok()) judged_.reset();
+  AddBytes(place.shard, VerdictBytes(folder) - before);
+  return appended;
+}
+
+// Empty: the shard has gone.
+std::string Store::FolderOf(const std::string& shard) const {
+  if (open_ != nullptr && open_->name() == shard) return open_->folder();
+  return closed_.contains(shard) ? ShardFolder(options_.dir, shard) : "";
+}
+
+absl::StatusOr<VerdictFile*> Store::VerdictsOf(const std::string& shard) {
+  if (!judged_.has_value() || judged_->shard != shard) {
+    const std::string folder = FolderOf(shard);
+    const std::int64_t before = VerdictBytes(folder);
+    ASSIGN_OR_RETURN(VerdictFile file, VerdictFile::Open(folder));
+    AddBytes(shard, file.bytes() - before);  // half a line may have gone
+    judged_ = Judged{shard, std::move(file)};
+  }
+  return &judged_->file;
+}
+
+void Store::AddBytes(const std::string& shard, std::int64_t more) {
+  if (open_ != nullptr && open_->name() == shard) {
     open_->AddBytes(more);
   } else {
-    closed_[place.shard] += more;
+    closed_[shard] += more;
   }
-  return absl::OkStatus();
 }
 
 absl::StatusOr<Removed> Store::Remove(const std::string& tenant, const std::string& id) {
   if (knows_all_ && !places_.contains(KeyOf(tenant, id))) return NoSuchAnswer(tenant, id);
   RETURN_IF_ERROR(CloseShard());
+  judged_.reset();  // files of verdicts are replaced
   absl::StatusOr<Removed> removed = RemoveConversation(options_.dir, tenant, id);
   if (absl::IsNotFound(removed.status())) return removed;
   RETURN_IF_ERROR(LoadShards());
@@ -241,6 +259,7 @@ absl::Status Store::Tend() {
 
 absl::Status Store::CloseShard() {
   if (open_ == nullptr) return absl::OkStatus();
+  judged_.reset();  // its folder gets another name
   const std::unique_ptr<OpenShard> closing = std::move(open_);
   const bool has_rows = closing->rows() > 0;
   RETURN_IF_ERROR(closing->Close());

@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -71,6 +72,12 @@ class Store {
     std::uint64_t order = 0;  // of its arrival
   };
 
+  // The file of verdicts that the last one went to.
+  struct Judged {
+    std::string shard;
+    VerdictFile file;
+  };
+
   Store(const Options& options, const Clock* clock, FileDescriptor lock)
       : options_(options), clock_(clock), lock_(std::move(lock)) {}
   absl::Status Load();
@@ -80,6 +87,9 @@ class Store {
   absl::Status EnsureOpen(std::int64_t weight);
   absl::Status MakeRoom(std::int64_t weight);
   absl::Status DeleteOldest();
+  absl::StatusOr<VerdictFile*> VerdictsOf(const std::string& shard);
+  std::string FolderOf(const std::string& shard) const;
+  void AddBytes(const std::string& shard, std::int64_t more);
   bool IsOldEnough() const;
   void Remember(const Digest& key, const std::string& shard, std::int64_t row);
   std::int64_t MaxShardBytes() const;
@@ -88,8 +98,9 @@ class Store {
   const Options options_;
   const Clock* const clock_;
   const FileDescriptor lock_;
-  std::map<std::string, std::int64_t> closed_;          // bytes, by name
-  std::unique_ptr<OpenShard> open_;                     // null: none
+  std::map<std::string, std::int64_t> closed_;  // bytes, by name
+  std::unique_ptr<OpenShard> open_;             // null: none
+  std::optional<Judged> judged_;
   std::int64_t last_name_ = 0;                          // of the newest shard there ever was
   std::unordered_map<Digest, Place> places_;            // by tenant and id
   std::deque<std::pair<Digest, std::uint64_t>> order_;  // the oldest first

@@ -1,21 +1,34 @@
 // What people said of the answers in a shard, in a file beside its rows: thumbs, corrections, and
-// which rows were asked to be forgotten. One verdict a row; the file is replaced as a whole.
+// which rows were asked to be forgotten. A line a verdict, in the order in which they came: the
+// last one of a row is its verdict. One that says nothing takes back those before it. What stands
+// behind the last line's end is a line that is being written, and nobody's verdict.
 #ifndef LLAVA_CAPTURE_VERDICTS_H_
 #define LLAVA_CAPTURE_VERDICTS_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/lines/line_file.h"
 
 namespace llava::capture {
 
 inline constexpr std::size_t kMaxCorrectionBytes = std::size_t{64} << 10;
+
+// Of a shard's file. Readers take files of four times as much, which earlier versions may have
+// written.
+inline constexpr std::int64_t kMaxVerdictBytes = std::int64_t{256} << 20;
+
+// A file grows to twice what its verdicts take, and so much, before it is written anew without the
+// lines that others have taken the place of.
+inline constexpr std::int64_t kOldVerdictBytes = std::int64_t{256} << 10;
 
 enum class Thumb { kNone, kUp, kDown };
 
@@ -48,11 +61,45 @@ std::string VerdictsFile(const std::string& folder);
 // Of the shard in `folder`; none when there is no file. INVALID_ARGUMENT names file, line and key.
 absl::StatusOr<Verdicts> ReadVerdicts(const std::string& folder);
 
-// On the disk when it returns. Errors carry errno's code and the path.
+// Replaces the file. On the disk when it returns. Errors carry errno's code and the path.
 absl::Status WriteVerdicts(const Verdicts& verdicts, const std::string& folder);
 
 // Of the file of verdicts in `folder`; 0 where there is none.
 std::int64_t VerdictBytes(const std::string& folder);
+
+// One shard's file while verdicts come. Nobody else writes it meanwhile. Movable; not thread-safe.
+class VerdictFile {
+ public:
+  // Makes the file where there is none, and cuts off what a crash left of a line. Errors of
+  // ReadVerdicts, and errno's code with the path.
+  static absl::StatusOr<VerdictFile> Open(const std::string& folder);
+
+  // Whether the row was asked to be forgotten.
+  bool IsRemoved(std::int64_t row) const;
+
+  // It is on the disk. A correction that is taken back is gone from the file as well.
+  // RESOURCE_EXHAUSTED (FieldOf: "correction"): the file is full. After any other error the verdict
+  // may be there or not, and the file must be opened again.
+  absl::Status Append(std::int64_t row, const Verdict& verdict);
+
+  std::int64_t bytes() const { return file_->size(); }
+
+ private:
+  struct Line {
+    std::int64_t bytes = 0;
+    bool has_correction = false;
+    bool is_removed = false;
+  };
+
+  explicit VerdictFile(std::string folder) : folder_(std::move(folder)) {}
+  void Note(std::int64_t row, const Verdict& verdict, std::int64_t bytes);
+  absl::Status Rewrite();
+
+  std::string folder_;
+  std::optional<LineAppender> file_;
+  std::map<std::int64_t, Line> lines_;  // the last of each row that has a verdict
+  std::int64_t live_bytes_ = 0;         // of these
+};
 
 }  // namespace llava::capture
 

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 
@@ -18,6 +20,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 class StoreTest : public ::testing::Test {
@@ -140,6 +143,49 @@ TEST_F(StoreTest, WhatWasRemovedIsNotJudged) {
   EXPECT_TRUE(store->Judge("ann", "r2", {.thumb = Thumb::kUp}).ok());
   EXPECT_EQ(VerdictsOf(Shards().at(0)).count(1), 1u);
   EXPECT_TRUE(absl::IsNotFound(store->Remove("ann", "r1").status()));
+}
+
+TEST_F(StoreTest, VerdictsOfManyShardsAndACrashBetweenThemAreKept) {
+  auto store = Open();
+  for (const char* id : {"r1", "r2", "r3"}) {
+    ASSERT_TRUE(store->Add(test::CapturedRow("ann", id)).ok());
+    ASSERT_TRUE(store->CloseShard().ok());
+  }
+  for (int i = 0; i < 3; ++i) {
+    for (const char* id : {"r1", "r2", "r3"}) {
+      const Verdict verdict = {.thumb = i == 1 ? Thumb::kDown : Thumb::kUp};
+      ASSERT_TRUE(store->Judge("ann", id, verdict).ok());
+    }
+  }
+  EXPECT_EQ(store->bytes(), FolderBytes(ShardsFolder(options_.dir)));
+  for (const std::string& shard : Shards()) {
+    const std::string text = *ReadFile(VerdictsFile(ShardFolder(options_.dir, shard)), 1 << 20);
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3) << text;
+    EXPECT_EQ(VerdictsOf(shard).at(0).thumb, Thumb::kUp);
+  }
+  // Killed while it wrote a line.
+  const std::string file = VerdictsFile(ShardFolder(options_.dir, Shards().at(1)));
+  store.reset();
+  std::ofstream(file, std::ios::app) << "{\"row\":0,\"ver";
+  store = Open();
+  ASSERT_TRUE(store->Judge("ann", "r2", {.thumb = Thumb::kDown}).ok());
+  EXPECT_EQ(VerdictsOf(Shards().at(1)).at(0).thumb, Thumb::kDown);
+  EXPECT_EQ(store->bytes(), FolderBytes(ShardsFolder(options_.dir)));
+}
+
+TEST_F(StoreTest, ARemovalTakesAllLinesOfItsVerdicts) {
+  auto store = Open();
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r1")).ok());
+  ASSERT_TRUE(store->Add(test::CapturedRow("ann", "r2", "Else?")).ok());
+  ASSERT_TRUE(store->Judge("ann", "r2", {.thumb = Thumb::kUp}).ok());
+  ASSERT_TRUE(store->Judge("ann", "r1", {.correction = "The first words."}).ok());
+  ASSERT_TRUE(store->Judge("ann", "r1", {.correction = "The second words."}).ok());
+  EXPECT_EQ(store->Remove("ann", "r1")->deleted, 1);
+  const std::string file = VerdictsFile(ShardFolder(options_.dir, Shards().at(0)));
+  EXPECT_THAT(*ReadFile(file, 1 << 20), Not(HasSubstr("words")));
+  ASSERT_TRUE(store->Judge("ann", "r2", {.thumb = Thumb::kDown}).ok());
+  EXPECT_EQ(VerdictsOf(Shards().at(0)).at(1).thumb, Thumb::kDown);
+  EXPECT_EQ(store->bytes(), FolderBytes(ShardsFolder(options_.dir)));
 }
 
 TEST_F(StoreTest, ACrashLeavesWhatWasWritten) {
