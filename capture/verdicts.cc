@@ -145,7 +145,7 @@ std::int64_t VerdictBytes(const std::string& folder) {
 
 absl::StatusOr<VerdictFile> VerdictFile::Open(const std::string& folder) {
   const std::string path = VerdictsFile(folder);
-  VerdictFile file(folder);
+  Lines lines;
   absl::Status status;
   std::int64_t number = 0;
   const auto note = [&](absl::string_view line) {
@@ -153,45 +153,43 @@ absl::StatusOr<VerdictFile> VerdictFile::Open(const std::string& folder) {
     if (line.empty() || !status.ok()) return true;
     const auto judged = ParseLine(line, absl::StrCat(path, ":", number));
     status = judged.status();
-    if (judged.ok()) file.Note(judged->row, judged->verdict, std::ssize(line) + 1);
+    if (judged.ok()) lines.Take(judged->row, judged->verdict, std::ssize(line) + 1);
     return true;
   };
-  ASSIGN_OR_RETURN(file.file_, LineAppender::Open(path, note));
+  ASSIGN_OR_RETURN(LineAppender file, LineAppender::Open(path, note));
   RETURN_IF_ERROR(status);
-  return file;
+  return VerdictFile(folder, std::move(file), std::move(lines));
 }
 
 bool VerdictFile::IsRemoved(std::int64_t row) const {
-  const auto found = lines_.find(row);
-  return found != lines_.end() && found->second.is_removed;
+  const auto found = lines_.by_row.find(row);
+  return found != lines_.by_row.end() && found->second.is_removed;
 }
 
-void VerdictFile::Note(std::int64_t row, const Verdict& verdict, std::int64_t bytes) {
-  Line& line = lines_[row];
-  live_bytes_ -= line.bytes;
-  line = {bytes, !verdict.correction.empty(), verdict.is_removed};
-  if (SaysNothing(verdict)) {
-    lines_.erase(row);
-  } else {
-    live_bytes_ += bytes;
-  }
+void VerdictFile::Lines::Take(std::int64_t row, const Verdict& verdict, std::int64_t line_bytes) {
+  Line& line = by_row[row];
+  bytes += line_bytes - line.bytes;
+  line = {line_bytes, !verdict.correction.empty(), verdict.is_removed};
+  if (!SaysNothing(verdict)) return;
+  bytes -= line_bytes;
+  by_row.erase(row);
 }
 
 absl::Status VerdictFile::Append(std::int64_t row, const Verdict& verdict) {
   const std::string line = LineOf(row, verdict);
   const std::int64_t bytes = std::ssize(line) + 1;
-  if (live_bytes_ + bytes > kMaxVerdictBytes) {
+  if (lines_.bytes + bytes > kMaxVerdictBytes) {
     return WithField(absl::ResourceExhaustedError(absl::StrCat(
-                         "the verdicts beside this answer have ", live_bytes_,
+                         "the verdicts beside this answer have ", lines_.bytes,
                          " bytes, expected at most ", kMaxVerdictBytes, " with this one")),
                      "correction");
   }
-  const auto before = lines_.find(row);
+  const auto before = lines_.by_row.find(row);
   const bool takes_back =
-      SaysNothing(verdict) && before != lines_.end() && before->second.has_correction;
-  RETURN_IF_ERROR(file_->AppendDurably(line));
-  Note(row, verdict, bytes);
-  const bool has_grown = file_->size() > 2 * live_bytes_ + kOldVerdictBytes;
+      SaysNothing(verdict) && before != lines_.by_row.end() && before->second.has_correction;
+  RETURN_IF_ERROR(file_.AppendDurably(line));
+  lines_.Take(row, verdict, bytes);
+  const bool has_grown = file_.size() > 2 * lines_.bytes + kOldVerdictBytes;
   return takes_back || has_grown ? Rewrite() : absl::OkStatus();
 }
 

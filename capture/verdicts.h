@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -82,7 +81,7 @@ class VerdictFile {
   // may be there or not, and the file must be opened again.
   absl::Status Append(std::int64_t row, const Verdict& verdict);
 
-  std::int64_t bytes() const { return file_->size(); }
+  std::int64_t bytes() const { return file_.size(); }
 
  private:
   struct Line {
@@ -91,14 +90,21 @@ class VerdictFile {
     bool is_removed = false;
   };
 
-  explicit VerdictFile(std::string folder) : folder_(std::move(folder)) {}
-  void Note(std::int64_t row, const Verdict& verdict, std::int64_t bytes);
+  // The last line of each row that has a verdict.
+  struct Lines {
+    void Take(std::int64_t row, const Verdict& verdict, std::int64_t line_bytes);
+
+    std::map<std::int64_t, Line> by_row = {};
+    std::int64_t bytes = 0;
+  };
+
+  VerdictFile(std::string folder, LineAppender file, Lines lines)
+      : folder_(std::move(folder)), file_(std::move(file)), lines_(std::move(lines)) {}
   absl::Status Rewrite();
 
   std::string folder_;
-  std::optional<LineAppender> file_;
-  std::map<std::int64_t, Line> lines_;  // the last of each row that has a verdict
-  std::int64_t live_bytes_ = 0;         // of these
+  LineAppender file_;
+  Lines lines_;
 };
 
 }  // namespace llava::capture
