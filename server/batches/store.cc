@@ -181,23 +181,48 @@ void BatchStore::Count(const std::string& tenant, std::int64_t bytes, std::int64
   if (own.bytes == 0 && own.objects == 0) usage_.erase(tenant);
 }
 
-absl::StatusOr<File> BatchStore::AddFile(File file, absl::string_view content,
-                                         std::int64_t lifetime) {
-  file.id = NewId("file-");
-  file.bytes = static_cast<std::int64_t>(content.size());
+// Bytes without a record: a crash makes a stray of them.
+absl::StatusOr<std::string> BatchStore::BeginFile(const std::string& tenant) {
+  RETURN_IF_ERROR(CheckRoom(tenant, {.bytes = 0, .objects = 1}));
+  std::string id = NewId("file-");
+  auto content = OutputFile::Create(DataPath(id));
+  if (!content.ok()) return AsInternal(content.status());
+  arriving_.emplace(id, Arriving{tenant, *std::move(content)});
+  Count(tenant, 0, 1);
+  return id;
+}
+
+absl::Status BatchStore::AppendFile(const std::string& id, absl::string_view content) {
+  Arriving& file = arriving_.at(id);
+  const auto more = static_cast<std::int64_t>(content.size());
+  RETURN_IF_ERROR(CheckRoom(file.tenant, {.bytes = more, .objects = 0}));
+  RETURN_IF_ERROR(AsInternal(file.content.Write({content.data(), content.size()})));
+  file.bytes += more;
+  Count(file.tenant, more, 0);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<File> BatchStore::EndFile(const std::string& id, File file, std::int64_t lifetime) {
+  Arriving& arrived = arriving_.at(id);
+  file.id = id;
+  file.tenant = arrived.tenant;
+  file.bytes = arrived.bytes;
   file.created = Now();
   file.expires = file.created + (lifetime > 0 ? lifetime : options_.retention);
-  RETURN_IF_ERROR(CheckRoom(file.tenant, {.bytes = file.bytes, .objects = 1}));
-  const std::string path = DataPath(file.id);
-  absl::Status written = WriteFile(path, {content.data(), content.size()});
-  if (written.ok()) written = WriteRecord(kFiles, file.id, ToRecord(file));
-  if (!written.ok()) {
-    unlink(path.c_str());
-    return AsInternal(written);
-  }
-  Count(file.tenant, file.bytes, 1);
-  files_[file.id] = file;
+  absl::Status written = arrived.content.Close();
+  if (written.ok()) written = WriteRecord(kFiles, id, ToRecord(file));
+  RETURN_IF_ERROR(AsInternal(written));
+  arriving_.erase(id);
+  files_[id] = file;
   return file;
+}
+
+void BatchStore::DropFile(const std::string& id) {
+  const auto file = arriving_.find(id);
+  if (file == arriving_.end()) return;
+  unlink(DataPath(id).c_str());
+  Count(file->second.tenant, -file->second.bytes, -1);
+  arriving_.erase(file);
 }
 
 absl::StatusOr<const File*> BatchStore::FindFile(const std::string& tenant,

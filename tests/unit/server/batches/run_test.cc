@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "tests/support/batch_file.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::batches {
@@ -41,7 +42,7 @@ class BatchRunTest : public ::testing::Test {
   }
 
   void Make(const std::string& content) {
-    const File file = store_->AddFile({.tenant = "ann"}, content, 0).value();
+    const File file = test::AddFile(*store_, {.tenant = "ann"}, content, 0).value();
     id_ = store_
               ->AddBatch({.tenant = "ann",
                           .endpoint = "/v1/score",
