@@ -5,8 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <iterator>
 #include <set>
 #include <system_error>
 #include <vector>
@@ -15,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/durable_file.h"
+#include "base/lines/line_file.h"
 #include "base/status_macros.h"
 #include "server/chat/request_id.h"
 
@@ -57,6 +60,20 @@ std::int64_t SizeOf(const std::string& path) {
   return error ? 0 : static_cast<std::int64_t>(size);
 }
 
+// Whole ones; none of a file that cannot be read.
+std::int64_t LinesBehind(const std::string& path, std::int64_t offset) {
+  constexpr std::int64_t kPiece = std::int64_t{256} << 10;
+  const absl::StatusOr<FileDescriptor> file = OpenRegularFile(path);
+  std::int64_t lines = 0;
+  while (file.ok()) {
+    const auto piece = ReadBytes(*file, path, offset, kPiece);
+    if (!piece.ok() || piece->empty()) break;
+    lines += std::count(piece->begin(), piece->end(), '\n');
+    offset += std::ssize(*piece);
+  }
+  return lines;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<BatchStore>> BatchStore::Open(const Options& options,
@@ -80,14 +97,27 @@ absl::Status BatchStore::Load() {
   RETURN_IF_ERROR(LoadFolder(kBatches));
   RETURN_IF_ERROR(LoadFolder(kFiles));
   RemoveStray();
-  for (const auto& [id, batch] : batches_) {
+  for (auto& [id, batch] : batches_) {
     if (HasEnded(batch.state)) continue;
+    CountAnswers(&batch);
     for (const std::string& file : {batch.output, batch.failures}) {
       if (!files_.contains(file)) SetGrown(batch, file, SizeOf(DataPath(file)));
     }
   }
   RemoveExpired();
   return absl::OkStatus();
+}
+
+// What clients are told before the batch's run has read its answers: its record says how many there
+// were when it was written, and what came behind is not much.
+void BatchStore::CountAnswers(Batch* batch) const {
+  const auto count = [this](const std::string& file, CountedAnswers* counted) {
+    const std::string path = DataPath(file);
+    if (SizeOf(path) < counted->bytes) *counted = {};
+    return counted->answers + LinesBehind(path, counted->bytes);
+  };
+  batch->completed = count(batch->output, &batch->counted_output);
+  batch->failed = count(batch->failures, &batch->counted_failures);
 }
 
 absl::Status BatchStore::LoadFolder(const std::string& folder) {

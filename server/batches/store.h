@@ -104,6 +104,7 @@ class BatchStore {
       : options_(options), clock_(clock), lock_(std::move(lock)) {}
   absl::Status Load();
   absl::Status LoadFolder(const std::string& folder);
+  void CountAnswers(Batch* batch) const;
   absl::Status TakeRecord(const std::string& path, bool is_file);
   void RemoveStray();
   absl::Status WriteRecord(const std::string& folder, const std::string& id,

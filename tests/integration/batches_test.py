@@ -218,6 +218,7 @@ class BatchesTest(unittest.TestCase):
             self.assertEqual(kept[:len(before)], before)
             before = kept
             daemon = self.daemon(*SLOW, config="batch_in_flight: 4\n")
+            self.assertGreaterEqual(self.count(self.client(daemon), batch), len(before), "the first answer says how many rows are done")
         client = self.client(daemon)
         ended = self.end(client, client.batches.retrieve(batch.id))
         text = client.files.content(ended.output_file_id).text
