@@ -451,11 +451,6 @@ std::vector<RecipeSetting> SettingsOf(const YAML::Node& root) {
 
 }  // namespace
 
-bool TakesCaptured(const StageOptions& stage) {
-  return !stage.data.captured.dir.empty() && stage.data.scenes.count == 0 &&
-         stage.objective == ObjectiveKind::kConversation;
-}
-
 std::string RecipeDigest(const Recipe& recipe, std::int64_t stages) {
   const std::int64_t known = std::min<std::int64_t>(stages, std::ssize(recipe.stage_digests));
   return known > 0 ? recipe.stage_digests[known - 1] : "";

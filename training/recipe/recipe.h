@@ -178,10 +178,6 @@ struct Recipe {
   std::vector<RecipeSetting> settings;  // all that stages or publishing depend on, in order
 };
 
-// Whether a stage learns from captured turns: scenes take the place of rows, and labels of patches
-// need none.
-bool TakesCaptured(const StageOptions& stage);
-
 // The digest of what a run depends on that has begun the first `stages` stages; "" for none.
 std::string RecipeDigest(const Recipe& recipe, std::int64_t stages);
 

@@ -73,6 +73,12 @@ capture::Wanted WantedOf(const CapturedOptions& captured) {
   return {.up = captured.up, .corrected = captured.corrected, .unrated = captured.unrated};
 }
 
+// Scenes take the place of rows, and labels of patches need none.
+bool WantsCaptured(const StageOptions& stage) {
+  return !stage.data.captured.dir.empty() && stage.data.scenes.count == 0 &&
+         stage.objective == ObjectiveKind::kConversation;
+}
+
 // Stages that want the same share a folder.
 std::string CapturedFolder(const Recipe& recipe, const CapturedOptions& captured) {
   const std::string wanted =
@@ -84,7 +90,7 @@ std::string CapturedFolder(const Recipe& recipe, const CapturedOptions& captured
 std::vector<CapturedSource> SourcesOf(const Recipe& recipe) {
   std::map<std::string, CapturedSource> sources;
   for (const StageOptions& stage : recipe.stages) {
-    if (!TakesCaptured(stage)) continue;
+    if (!WantsCaptured(stage)) continue;
     const CapturedOptions& captured = stage.data.captured;
     const std::string folder = CapturedFolder(recipe, captured);
     sources[folder] = {captured.dir, WantedOf(captured), folder};
@@ -331,7 +337,7 @@ absl::Status TakeCapturedRows(const Recipe& recipe, bool is_learned,
   }
   for (const StageOptions& stage : recipe.stages) {
     const CapturedOptions& captured = stage.data.captured;
-    if (!TakesCaptured(stage) || !stage.data.files.empty()) continue;
+    if (!WantsCaptured(stage) || !stage.data.files.empty()) continue;
     if (HasRows(CapturedFolder(recipe, captured))) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("stage ", stage.name, ": data.captured: ", captured.dir,
@@ -343,7 +349,7 @@ absl::Status TakeCapturedRows(const Recipe& recipe, bool is_learned,
 
 void UseCapturedRows(Recipe* recipe) {
   for (StageOptions& stage : recipe->stages) {
-    if (!TakesCaptured(stage)) continue;
+    if (!WantsCaptured(stage)) continue;
     DataOptions& data = stage.data;
     const std::string folder = CapturedFolder(*recipe, data.captured);
     if (!HasRows(folder)) continue;

@@ -10,6 +10,15 @@
 #include "training/service/job_inputs.h"
 
 namespace llava::training {
+namespace {
+
+// As a run does: scenes take the place of rows, and labels of patches need none.
+bool TakesCaptured(const StageOptions& stage) {
+  return !stage.data.captured.dir.empty() && stage.data.scenes.count == 0 &&
+         stage.objective == ObjectiveKind::kConversation;
+}
+
+}  // namespace
 
 absl::StatusOr<std::vector<CapturedFilter>> CapturedFiltersOf(const std::string& recipe) {
   std::vector<CapturedFilter> filters;
