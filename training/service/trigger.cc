@@ -201,7 +201,7 @@ absl::Status Trigger::Look(const TriggerJobs& jobs, std::int64_t now_ms) {
   if (options_.schedule) {
     ASSIGN_OR_RETURN(const bool due, IsTime(jobs, newest, now_ms));
     if (!due || !stable) return absl::OkStatus();
-  } else if ((shards.empty() && !has_captured) || !stable || look == handled_) {
+  } else if ((shards.empty() && !has_captured) || !stable || (captured.ok() && look == handled_)) {
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(captured.status());

@@ -238,8 +238,9 @@ TEST_F(CapturedTriggerTest, AFolderThatIsNotThereYetIsWaitedFor) {
 TEST_F(CapturedTriggerTest, ARecipeThatCannotBeReadIsAnError) {
   std::ofstream(Path("recipe.yaml")) << "data: {captured: {dir: /c, verdict: up}}\n";
   Trigger trigger(options_);
-  ASSERT_TRUE(Look(trigger).ok());
-  EXPECT_THAT(std::string(Look(trigger).message()), HasSubstr("recipe.yaml:1"));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(std::string(Look(trigger).message()), HasSubstr("recipe.yaml:1"));
+  }
 }
 
 }  // namespace
