@@ -59,7 +59,7 @@ absl::StatusOr<Choice> Choose(const std::string& dir, const std::vector<std::str
       ASSIGN_OR_RETURN(RowHead head, ParseRowHead(line));
       const Verdict& verdict = verdicts[head.number];
       if (!IsTaken(head, verdict, wanted, &choice)) return absl::OkStatus();
-      ChosenRow row{std::string(line), folder, std::move(head.pictures)};
+      ChosenRow row{std::string(line), folder, std::move(head.pictures), head.number};
       if (!verdict.correction.empty()) {
         ASSIGN_OR_RETURN(row.line, WithAnswer(line, verdict.correction));
       }

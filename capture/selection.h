@@ -44,6 +44,7 @@ struct ChosenRow {
   std::string line;
   std::string folder;  // of its shard
   std::vector<std::string> pictures;
+  std::int64_t number = 0;  // in its shard
 };
 
 // The rows of the shards `names` in order. Errors: of the files, which name file and line, and what

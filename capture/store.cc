@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A shard has so much of all at most, so that making room never takes everything.
+// A shard has so much of a share at most, so that making room never takes everything.
 constexpr std::int64_t kShardsAtLeast = 8;
 
 // What people said is for nobody else's eyes; a folder that is there keeps the mode it has.
@@ -36,6 +36,17 @@ absl::Status MakeFolder(const std::string& path) {
 
 Digest KeyOf(absl::string_view tenant, absl::string_view id) {
   return Sha256Of(absl::StrCat(tenant.size(), " ", tenant, id));
+}
+
+// Of the first row; a shard has rows of one tenant.
+absl::StatusOr<std::string> TenantOf(const std::string& folder) {
+  const std::string path = RowsFile(folder);
+  ASSIGN_OR_RETURN(LineReader rows, LineReader::Open(path));
+  ASSIGN_OR_RETURN(const std::optional<Line> line, rows.Next());
+  if (!line.has_value()) return "";
+  auto head = ParseRowHead(line->text);
+  if (!head.ok()) return Annotate(head.status(), absl::StrCat(path, ":1"));
+  return std::move(head->tenant);
 }
 
 }  // namespace
@@ -55,7 +66,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const Options& options, const
 }
 
 // What cannot be closed now is at the next start.
-Store::~Store() { CloseShard().IgnoreError(); }
+Store::~Store() { CloseShards().IgnoreError(); }
 
 absl::Status Store::Load() {
   RETURN_IF_ERROR(Repair());
@@ -89,7 +100,9 @@ absl::Status Store::LoadShards() {
   closed_.clear();
   ASSIGN_OR_RETURN(const std::vector<std::string> names, ListShards(options_.dir));
   for (const std::string& name : names) {
-    closed_[name] = FolderBytes(ShardFolder(options_.dir, name));
+    const std::string folder = ShardFolder(options_.dir, name);
+    ASSIGN_OR_RETURN(std::string tenant, TenantOf(folder));
+    closed_[name] = {std::move(tenant), FolderBytes(folder)};
     last_name_ = std::max(last_name_, OpenedAt(name));
   }
   return absl::OkStatus();
@@ -135,44 +148,88 @@ void Store::Remember(const Digest& key, const std::string& shard, std::int64_t r
   order_.pop_front();
 }
 
+std::int64_t Store::ShareBytes() const {
+  return options_.bytes / std::max<std::int64_t>(1, std::ssize(tenants_));
+}
+
 std::int64_t Store::MaxShardBytes() const {
-  return std::min<std::int64_t>(kMaxShardRowsBytes, options_.bytes / kShardsAtLeast);
+  return std::min<std::int64_t>(kMaxShardRowsBytes, ShareBytes() / kShardsAtLeast);
 }
 
 std::int64_t Store::bytes() const {
-  std::int64_t bytes = open_ == nullptr ? 0 : open_->bytes();
-  for (const auto& [name, size] : closed_) bytes += size;
+  std::int64_t bytes = 0;
+  for (const auto& [tenant, shard] : open_) bytes += shard->bytes();
+  for (const auto& [name, shard] : closed_) bytes += shard.bytes;
   return bytes;
 }
 
-absl::Status Store::DeleteOldest() {
-  const std::string name = closed_.begin()->first;
+std::map<std::string, std::int64_t> Store::BytesOfTenants() const {
+  std::map<std::string, std::int64_t> bytes;
+  for (const auto& [tenant, shard] : open_) bytes[tenant] += shard->bytes();
+  for (const auto& [name, shard] : closed_) bytes[shard.tenant] += shard.bytes;
+  return bytes;
+}
+
+absl::Status Store::SetTenants(std::set<std::string> tenants) {
+  if (tenants == tenants_) return absl::OkStatus();
+  tenants_ = std::move(tenants);
+  return CloseShards();
+}
+
+absl::Status Store::Delete(const std::string& name) {
+  if (judged_.has_value() && judged_->shard == name) judged_.reset();
   RETURN_IF_ERROR(DeleteShard(options_.dir, name));
   closed_.erase(name);
   return absl::OkStatus();
 }
 
-absl::Status Store::MakeRoom(std::int64_t weight) {
-  while (!closed_.empty() && bytes() + weight > options_.bytes) RETURN_IF_ERROR(DeleteOldest());
+// The open one, where it has no other.
+absl::Status Store::DeleteOldestOf(const std::string& tenant) {
+  const auto is_of_tenant = [&](const auto& entry) { return entry.second.tenant == tenant; };
+  auto oldest = std::find_if(closed_.begin(), closed_.end(), is_of_tenant);
+  if (oldest == closed_.end()) {
+    RETURN_IF_ERROR(Close(tenant));
+    oldest = std::find_if(closed_.begin(), closed_.end(), is_of_tenant);
+  }
+  return oldest == closed_.end() ? absl::OkStatus() : Delete(std::string(oldest->first));
+}
+
+// For so much more of a tenant. While there is too much, somebody has more than its share: the sum
+// of all shares is what there may be. Who has nothing on the disk can give nothing.
+absl::Status Store::MakeRoom(const std::string& tenant, std::int64_t weight) {
+  while (bytes() + weight > options_.bytes) {
+    std::map<std::string, std::int64_t> held = BytesOfTenants();
+    if (held.empty()) break;
+    if (held.contains(tenant)) held[tenant] += weight;
+    const auto above = [&](const auto& entry) {
+      return entry.second - (tenants_.contains(entry.first) ? ShareBytes() : 0);
+    };
+    const auto most = std::max_element(held.begin(), held.end(), [&](const auto& a, const auto& b) {
+      return above(a) < above(b);
+    });
+    RETURN_IF_ERROR(DeleteOldestOf(most->first));
+  }
   return absl::OkStatus();
 }
 
-bool Store::IsOldEnough() const {
-  const auto age = std::chrono::milliseconds(clock_->UnixMillis() - OpenedAt(open_->name()));
+bool Store::IsOldEnough(const OpenShard& shard) const {
+  const auto age = std::chrono::milliseconds(clock_->UnixMillis() - OpenedAt(shard.name()));
   return age >= options_.shard_time;
 }
 
-absl::Status Store::EnsureOpen(std::int64_t weight) {
-  if (open_ != nullptr && (IsOldEnough() || open_->bytes() + weight > MaxShardBytes())) {
-    RETURN_IF_ERROR(CloseShard());
+absl::StatusOr<OpenShard*> Store::EnsureOpen(const std::string& tenant, std::int64_t weight) {
+  if (const auto found = open_.find(tenant);
+      found != open_.end() &&
+      (IsOldEnough(*found->second) || found->second->bytes() + weight > MaxShardBytes())) {
+    RETURN_IF_ERROR(Close(tenant));
   }
-  RETURN_IF_ERROR(MakeRoom(weight));
-  if (open_ != nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(MakeRoom(tenant, weight));
+  if (const auto found = open_.find(tenant); found != open_.end()) return found->second.get();
   last_name_ = std::max(last_name_ + 1, clock_->UnixMillis());
   // Of as many digits as this century's times have: names sort as numbers do.
   const std::string name = absl::StrCat(absl::Dec(last_name_, absl::kZeroPad13));
-  ASSIGN_OR_RETURN(open_, OpenShard::Create(options_.dir, name));
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(auto shard, OpenShard::Create(options_.dir, name));
+  return (open_[tenant] = std::move(shard)).get();
 }
 
 absl::Status Store::Add(const Row& row) {
@@ -180,14 +237,14 @@ absl::Status Store::Add(const Row& row) {
   if (weight > MaxShardBytes()) {
     return absl::InvalidArgumentError(
         absl::StrCat("a turn of ", weight, " bytes with its pictures, expected at most ",
-                     MaxShardBytes(), ", an eighth of capture_bytes"));
+                     MaxShardBytes(), ", an eighth of a tenant's share of capture_bytes"));
   }
-  RETURN_IF_ERROR(EnsureOpen(weight));
+  ASSIGN_OR_RETURN(OpenShard* const shard, EnsureOpen(row.tenant, weight));
   std::vector<Digest> pictures;
   for (const std::string& picture : row.pictures) pictures.push_back(Sha256Of(picture));
-  const std::int64_t number = open_->rows();
-  RETURN_IF_ERROR(open_->Append(row, pictures));
-  Remember(KeyOf(row.tenant, row.id), open_->name(), number);
+  const std::int64_t number = shard->rows();
+  RETURN_IF_ERROR(shard->Append(row, pictures));
+  Remember(KeyOf(row.tenant, row.id), shard->name(), number);
   return absl::OkStatus();
 }
 
@@ -195,32 +252,57 @@ absl::Status Store::Judge(const std::string& tenant, const std::string& id, Verd
   const auto found = places_.find(KeyOf(tenant, id));
   if (found == places_.end()) return NoSuchAnswer(tenant, id);
   const Place& place = found->second;
-  const bool is_open = open_ != nullptr && open_->name() == place.shard;
-  if (!is_open && !closed_.contains(place.shard)) return NoSuchAnswer(tenant, id);
-  const std::string folder = is_open ? open_->folder() : ShardFolder(options_.dir, place.shard);
-  ASSIGN_OR_RETURN(Verdicts verdicts, ReadVerdicts(folder));
-  if (verdicts[place.row].is_removed) return NoSuchAnswer(tenant, id);
-  verdict.time = NowSeconds();
-  const bool says_nothing = verdict.thumb == Thumb::kNone && verdict.correction.empty();
   // A correction is the largest thing that a verdict can bring.
-  RETURN_IF_ERROR(MakeRoom(static_cast<std::int64_t>(verdict.correction.size())));
-  if (!is_open && !closed_.contains(place.shard)) return NoSuchAnswer(tenant, id);
-  const std::int64_t before = VerdictBytes(folder);
-  verdicts[place.row] = std::move(verdict);
-  if (says_nothing) verdicts.erase(place.row);
-  RETURN_IF_ERROR(WriteVerdicts(verdicts, folder));
-  const std::int64_t more = VerdictBytes(folder) - before;
-  if (is_open) {
-    open_->AddBytes(more);
-  } else {
-    closed_[place.shard] += more;
+  RETURN_IF_ERROR(MakeRoom(tenant, static_cast<std::int64_t>(verdict.correction.size())));
+  const std::string folder = FolderOf(place.shard);
+  if (folder.empty()) return NoSuchAnswer(tenant, id);
+  ASSIGN_OR_RETURN(VerdictFile* const file, VerdictsOf(place.shard));
+  if (file->IsRemoved(place.row)) return NoSuchAnswer(tenant, id);
+  verdict.time = NowSeconds();
+  const std::int64_t before = file->bytes();
+  const absl::Status appended = file->Append(place.row, verdict);
+  if (!appended.ok()) judged_.reset();
+  AddBytes(place.shard, VerdictBytes(folder) - before);
+  return appended;
+}
+
+// Null: it is not open.
+OpenShard* Store::OpenNamed(const std::string& name) const {
+  for (const auto& [tenant, shard] : open_) {
+    if (shard->name() == name) return shard.get();
   }
-  return absl::OkStatus();
+  return nullptr;
+}
+
+// Empty: the shard has gone.
+std::string Store::FolderOf(const std::string& shard) const {
+  if (const OpenShard* open = OpenNamed(shard); open != nullptr) return open->folder();
+  return closed_.contains(shard) ? ShardFolder(options_.dir, shard) : "";
+}
+
+absl::StatusOr<VerdictFile*> Store::VerdictsOf(const std::string& shard) {
+  if (!judged_.has_value() || judged_->shard != shard) {
+    const std::string folder = FolderOf(shard);
+    const std::int64_t before = VerdictBytes(folder);
+    ASSIGN_OR_RETURN(VerdictFile file, VerdictFile::Open(folder));
+    AddBytes(shard, file.bytes() - before);  // half a line may have gone
+    judged_ = Judged{shard, std::move(file)};
+  }
+  return &judged_->file;
+}
+
+void Store::AddBytes(const std::string& shard, std::int64_t more) {
+  if (OpenShard* open = OpenNamed(shard); open != nullptr) {
+    open->AddBytes(more);
+  } else {
+    closed_.at(shard).bytes += more;
+  }
 }
 
 absl::StatusOr<Removed> Store::Remove(const std::string& tenant, const std::string& id) {
   if (knows_all_ && !places_.contains(KeyOf(tenant, id))) return NoSuchAnswer(tenant, id);
-  RETURN_IF_ERROR(CloseShard());
+  RETURN_IF_ERROR(CloseShards());
+  judged_.reset();  // files of verdicts are replaced
   absl::StatusOr<Removed> removed = RemoveConversation(options_.dir, tenant, id);
   if (absl::IsNotFound(removed.status())) return removed;
   RETURN_IF_ERROR(LoadShards());
@@ -229,23 +311,36 @@ absl::StatusOr<Removed> Store::Remove(const std::string& tenant, const std::stri
 }
 
 absl::Status Store::Tend() {
-  if (open_ != nullptr && IsOldEnough()) RETURN_IF_ERROR(CloseShard());
+  std::vector<std::string> old;
+  for (const auto& [tenant, shard] : open_) {
+    if (IsOldEnough(*shard)) old.push_back(tenant);
+  }
+  for (const std::string& tenant : old) RETURN_IF_ERROR(Close(tenant));
   const std::int64_t now = clock_->UnixMillis();
   while (!closed_.empty()) {
     const auto age = std::chrono::milliseconds(now - OpenedAt(closed_.begin()->first));
     if (age <= options_.retention) break;
-    RETURN_IF_ERROR(DeleteOldest());
+    RETURN_IF_ERROR(Delete(std::string(closed_.begin()->first)));
   }
-  return MakeRoom(0);
+  return MakeRoom("", 0);
 }
 
-absl::Status Store::CloseShard() {
-  if (open_ == nullptr) return absl::OkStatus();
-  const std::unique_ptr<OpenShard> closing = std::move(open_);
+absl::Status Store::Close(std::string tenant) {
+  const auto found = open_.find(tenant);
+  if (found == open_.end()) return absl::OkStatus();
+  judged_.reset();  // its folder gets another name
+  const std::unique_ptr<OpenShard> closing = std::move(found->second);
+  open_.erase(found);
   const bool has_rows = closing->rows() > 0;
   RETURN_IF_ERROR(closing->Close());
-  if (has_rows) closed_[closing->name()] = closing->bytes();
+  if (has_rows) closed_[closing->name()] = {std::move(tenant), closing->bytes()};
   return absl::OkStatus();
+}
+
+absl::Status Store::CloseShards() {
+  absl::Status status;
+  while (!open_.empty()) status.Update(Close(open_.begin()->first));
+  return status;
 }
 
 }  // namespace llava::capture

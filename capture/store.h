@@ -1,6 +1,7 @@
-// The folder that a daemon captures turns into: the shard that is being written, those before it,
-// and where each of the newest answers is, so that a verdict finds it. Bounded in bytes and in age:
-// the oldest shards go.
+// The folder that a daemon captures turns into: the shards that are being written, one a tenant,
+// those before them, and where each of the newest answers is, so that a verdict finds it. Bounded
+// in age, and in bytes: of whoever has most above its share of them the oldest shards go, so that a
+// tenant that stays within its own loses nothing to another's traffic.
 #ifndef LLAVA_CAPTURE_STORE_H_
 #define LLAVA_CAPTURE_STORE_H_
 
@@ -9,6 +10,8 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -34,6 +37,8 @@ class Store {
   struct Options {
     std::string dir;                             // is made where there is none
     std::int64_t bytes = std::int64_t{4} << 30;  // of all files
+    // Each has an equal share of the bytes; who is not named has none, and what room others leave.
+    std::set<std::string> tenants = {};
     Duration retention = std::chrono::hours(24 * 30);
     Duration shard_time = std::chrono::hours(1);  // a shard is closed after
   };
@@ -43,7 +48,11 @@ class Store {
   static absl::StatusOr<std::unique_ptr<Store>> Open(const Options& options, const Clock* clock);
   ~Store();
 
-  // The row is on the disk. INVALID_ARGUMENT: it is larger than a shard may be.
+  // From now on. Closes the open shards: with more tenants they are to be smaller.
+  absl::Status SetTenants(std::set<std::string> tenants);
+
+  // The row is on the disk. INVALID_ARGUMENT: it is larger than a shard may be, an eighth of a
+  // share.
   absl::Status Add(const Row& row);
 
   // The newest answer `id` of `tenant` gets the verdict, whose time is filled in; none, without a
@@ -51,45 +60,69 @@ class Store {
   // none of this name among the newest kMaxJudgeable, or it was asked to be forgotten.
   absl::Status Judge(const std::string& tenant, const std::string& id, Verdict verdict);
 
-  // See removal.h. Closes the open shard before. Of an answer that was never there nothing is read,
-  // as long as all rows are among the newest kMaxJudgeable.
+  // See removal.h. Closes the open shards before. Of an answer that was never there nothing is
+  // read, as long as all rows are among the newest kMaxJudgeable.
   absl::StatusOr<Removed> Remove(const std::string& tenant, const std::string& id);
 
-  // Closes the shard that is old enough, and deletes those that have expired.
+  // Closes the shards that are old enough, and deletes those that have expired.
   absl::Status Tend();
 
-  // Closes the open shard: whoever trains may read it.
-  absl::Status CloseShard();
+  // Closes the open shards: whoever trains may read them.
+  absl::Status CloseShards();
 
   std::int64_t bytes() const;
-  std::size_t shards() const { return closed_.size() + (open_ == nullptr ? 0 : 1); }
+  // By tenant. A shard of an earlier version counts to the tenant of its first row.
+  std::map<std::string, std::int64_t> BytesOfTenants() const;
+  const std::set<std::string>& tenants() const { return tenants_; }
 
  private:
+  struct Closed {
+    std::string tenant;
+    std::int64_t bytes = 0;
+  };
+
   struct Place {
     std::string shard;
     std::int64_t row = 0;
     std::uint64_t order = 0;  // of its arrival
   };
 
+  // The file of verdicts that the last one went to.
+  struct Judged {
+    std::string shard;
+    VerdictFile file;
+  };
+
+  using OpenShards = std::map<std::string, std::unique_ptr<OpenShard>>;  // by tenant
+
   Store(const Options& options, const Clock* clock, FileDescriptor lock)
-      : options_(options), clock_(clock), lock_(std::move(lock)) {}
+      : options_(options), clock_(clock), lock_(std::move(lock)), tenants_(options.tenants) {}
   absl::Status Load();
   absl::Status Repair();
   absl::Status LoadShards();
   absl::Status LoadIndex();
-  absl::Status EnsureOpen(std::int64_t weight);
-  absl::Status MakeRoom(std::int64_t weight);
-  absl::Status DeleteOldest();
-  bool IsOldEnough() const;
+  absl::StatusOr<OpenShard*> EnsureOpen(const std::string& tenant, std::int64_t weight);
+  absl::Status MakeRoom(const std::string& tenant, std::int64_t weight);
+  absl::Status DeleteOldestOf(const std::string& tenant);
+  absl::Status Delete(const std::string& name);
+  absl::Status Close(std::string tenant);
+  OpenShard* OpenNamed(const std::string& name) const;
+  absl::StatusOr<VerdictFile*> VerdictsOf(const std::string& shard);
+  std::string FolderOf(const std::string& shard) const;
+  void AddBytes(const std::string& shard, std::int64_t more);
+  bool IsOldEnough(const OpenShard& shard) const;
   void Remember(const Digest& key, const std::string& shard, std::int64_t row);
+  std::int64_t ShareBytes() const;
   std::int64_t MaxShardBytes() const;
   std::int64_t NowSeconds() const { return clock_->UnixMillis() / 1000; }
 
   const Options options_;
   const Clock* const clock_;
   const FileDescriptor lock_;
-  std::map<std::string, std::int64_t> closed_;          // bytes, by name
-  std::unique_ptr<OpenShard> open_;                     // null: none
+  std::set<std::string> tenants_;
+  std::map<std::string, Closed> closed_;  // by name
+  OpenShards open_;
+  std::optional<Judged> judged_;
   std::int64_t last_name_ = 0;                          // of the newest shard there ever was
   std::unordered_map<Digest, Place> places_;            // by tenant and id
   std::deque<std::pair<Digest, std::uint64_t>> order_;  // the oldest first

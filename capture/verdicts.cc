@@ -22,7 +22,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr char kFile[] = "/verdicts.jsonl";
 constexpr std::size_t kMaxFileBytes = std::size_t{1} << 30;
 
 std::string LineOf(std::int64_t row, const Verdict& verdict) {
@@ -38,12 +37,22 @@ std::string LineOf(std::int64_t row, const Verdict& verdict) {
   return json::serialize(line);
 }
 
-absl::Status AddLine(absl::string_view text, const std::string& place, Verdicts* verdicts) {
+struct Judged {
+  std::int64_t row = -1;
+  Verdict verdict;
+};
+
+bool SaysNothing(const Verdict& verdict) {
+  return verdict.thumb == Thumb::kNone && verdict.correction.empty() && !verdict.is_removed;
+}
+
+absl::StatusOr<Judged> ParseLine(absl::string_view text, const std::string& place) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
   ASSIGN_OR_RETURN(const json::object object, ParseJsonObject(StdView(text), place));
   JsonReader reader(place, object);
-  Verdict verdict;
-  const std::int64_t row = reader.Int("row", -1, 0, kMost);
+  Judged judged;
+  Verdict& verdict = judged.verdict;
+  judged.row = reader.Int("row", -1, 0, kMost);
   const auto thumb = ParseThumb(reader.String("verdict", ""));
   if (!thumb.ok()) reader.Fail("verdict", "up, down or none");
   verdict.thumb = thumb.value_or(Thumb::kNone);
@@ -56,10 +65,9 @@ absl::Status AddLine(absl::string_view text, const std::string& place, Verdicts*
       if (version.is_string()) verdict.versions.emplace_back(version.as_string());
     }
   }
-  if (row < 0) reader.Fail("row", "the number of a row");
+  if (judged.row < 0) reader.Fail("row", "the number of a row");
   RETURN_IF_ERROR(reader.status());
-  (*verdicts)[row] = std::move(verdict);
-  return absl::OkStatus();
+  return judged;
 }
 
 }  // namespace
@@ -98,17 +106,25 @@ absl::Status CheckCorrection(absl::string_view correction) {
   return absl::OkStatus();
 }
 
+std::string VerdictsFile(const std::string& folder) { return folder + "/verdicts.jsonl"; }
+
 absl::StatusOr<Verdicts> ReadVerdicts(const std::string& folder) {
-  const std::string path = folder + kFile;
+  const std::string path = VerdictsFile(folder);
   Verdicts verdicts;
   const absl::StatusOr<std::string> text = ReadFile(path, kMaxFileBytes);
   if (absl::IsNotFound(text.status())) return verdicts;
   RETURN_IF_ERROR(text.status());
+  const absl::string_view whole = absl::string_view(*text).substr(0, text->rfind('\n') + 1);
   int number = 0;
-  for (const absl::string_view line : absl::StrSplit(*text, '\n')) {
+  for (const absl::string_view line : absl::StrSplit(whole, '\n')) {
     ++number;
     if (line.empty()) continue;
-    RETURN_IF_ERROR(AddLine(line, absl::StrCat(path, ":", number), &verdicts));
+    ASSIGN_OR_RETURN(Judged judged, ParseLine(line, absl::StrCat(path, ":", number)));
+    if (SaysNothing(judged.verdict)) {
+      verdicts.erase(judged.row);
+    } else {
+      verdicts[judged.row] = std::move(judged.verdict);
+    }
   }
   return verdicts;
 }
@@ -116,15 +132,72 @@ absl::StatusOr<Verdicts> ReadVerdicts(const std::string& folder) {
 absl::Status WriteVerdicts(const Verdicts& verdicts, const std::string& folder) {
   std::string text;
   for (const auto& [row, verdict] : verdicts) absl::StrAppend(&text, LineOf(row, verdict), "\n");
-  const std::string path = folder + kFile;
+  const std::string path = VerdictsFile(folder);
   RETURN_IF_ERROR(WriteFile(path + ".new", text));
   return RenameFile(path + ".new", path);
 }
 
 std::int64_t VerdictBytes(const std::string& folder) {
   std::error_code error;
-  const auto bytes = std::filesystem::file_size(folder + kFile, error);
+  const auto bytes = std::filesystem::file_size(VerdictsFile(folder), error);
   return error ? 0 : static_cast<std::int64_t>(bytes);
+}
+
+absl::StatusOr<VerdictFile> VerdictFile::Open(const std::string& folder) {
+  const std::string path = VerdictsFile(folder);
+  Lines lines;
+  absl::Status status;
+  std::int64_t number = 0;
+  const auto note = [&](absl::string_view line) {
+    ++number;
+    if (line.empty() || !status.ok()) return true;
+    const auto judged = ParseLine(line, absl::StrCat(path, ":", number));
+    status = judged.status();
+    if (judged.ok()) lines.Take(judged->row, judged->verdict, std::ssize(line) + 1);
+    return true;
+  };
+  ASSIGN_OR_RETURN(LineAppender file, LineAppender::Open(path, note));
+  RETURN_IF_ERROR(status);
+  return VerdictFile(folder, std::move(file), std::move(lines));
+}
+
+bool VerdictFile::IsRemoved(std::int64_t row) const {
+  const auto found = lines_.by_row.find(row);
+  return found != lines_.by_row.end() && found->second.is_removed;
+}
+
+void VerdictFile::Lines::Take(std::int64_t row, const Verdict& verdict, std::int64_t line_bytes) {
+  Line& line = by_row[row];
+  bytes += line_bytes - line.bytes;
+  line = {line_bytes, !verdict.correction.empty(), verdict.is_removed};
+  if (!SaysNothing(verdict)) return;
+  bytes -= line_bytes;
+  by_row.erase(row);
+}
+
+absl::Status VerdictFile::Append(std::int64_t row, const Verdict& verdict) {
+  const std::string line = LineOf(row, verdict);
+  const std::int64_t bytes = std::ssize(line) + 1;
+  if (lines_.bytes + bytes > kMaxVerdictBytes) {
+    return WithField(absl::ResourceExhaustedError(absl::StrCat(
+                         "the verdicts beside this answer have ", lines_.bytes,
+                         " bytes, expected at most ", kMaxVerdictBytes, " with this one")),
+                     "correction");
+  }
+  const auto before = lines_.by_row.find(row);
+  const bool takes_back =
+      SaysNothing(verdict) && before != lines_.by_row.end() && before->second.has_correction;
+  RETURN_IF_ERROR(file_.AppendDurably(line));
+  lines_.Take(row, verdict, bytes);
+  const bool has_grown = file_.size() > 2 * lines_.bytes + kOldVerdictBytes;
+  return takes_back || has_grown ? Rewrite() : absl::OkStatus();
+}
+
+absl::Status VerdictFile::Rewrite() {
+  ASSIGN_OR_RETURN(const Verdicts verdicts, ReadVerdicts(folder_));
+  RETURN_IF_ERROR(WriteVerdicts(verdicts, folder_));
+  ASSIGN_OR_RETURN(*this, Open(folder_));
+  return absl::OkStatus();
 }
 
 }  // namespace llava::capture

@@ -63,6 +63,14 @@ void ReadErrors(JsonReader reader, std::vector<BatchError>* errors) {
   }
 }
 
+json::object ToObject(const CountedAnswers& counted) {
+  return {{"bytes", counted.bytes}, {"answers", counted.answers}};
+}
+
+CountedAnswers ReadCounted(JsonReader reader) {
+  return {.bytes = reader.Int("bytes", 0, 0, kMost), .answers = reader.Int("answers", 0, 0, kMost)};
+}
+
 void ReadState(JsonReader& reader, Batch* batch) {
   const std::string name = reader.String("status", "");
   bool is_known = false;
@@ -124,6 +132,8 @@ std::string ToRecord(const Batch& batch) {
                                       {"output", batch.output},
                                       {"failures", batch.failures},
                                       {"lifetime", batch.lifetime},
+                                      {"counted_output", ToObject(batch.counted_output)},
+                                      {"counted_failures", ToObject(batch.counted_failures)},
                                       {"batch", ToObject(batch)}});
 }
 
@@ -157,7 +167,9 @@ absl::StatusOr<Batch> BatchOfRecord(const std::string& record, const std::string
               .has_failures = reader.Has("error_file_id"),
               .lifetime = outer.Int("lifetime", 0, 0, kMost),
               .created = reader.Int("created_at", 0, 0, kMost),
-              .expires = reader.Int("expires_at", 0, 0, kMost)};
+              .expires = reader.Int("expires_at", 0, 0, kMost),
+              .counted_output = ReadCounted(outer.Object("counted_output")),
+              .counted_failures = ReadCounted(outer.Object("counted_failures"))};
   const json::value* metadata = reader.Find("metadata");
   if (metadata != nullptr && metadata->is_object()) batch.metadata = metadata->as_object();
   ReadState(reader, &batch);

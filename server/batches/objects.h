@@ -48,6 +48,14 @@ struct BatchError {
   std::int64_t line = 0;   // of the input, from 1; 0: not of one line
 };
 
+// How many answers are in the first bytes of a file of answers.
+struct CountedAnswers {
+  std::int64_t bytes = 0;
+  std::int64_t answers = 0;
+
+  bool operator==(const CountedAnswers&) const = default;
+};
+
 struct Batch {
   std::string id = {};  // "batch_..."
   std::string tenant = {};
@@ -69,6 +77,9 @@ struct Batch {
   std::int64_t total = 0;  // rows; 0 before they are counted
   std::int64_t completed = 0;
   std::int64_t failed = 0;
+  // While it runs: where its record was written last. So the next start counts what came behind.
+  CountedAnswers counted_output = {};
+  CountedAnswers counted_failures = {};
 };
 
 boost::json::object ToObject(const File& file);

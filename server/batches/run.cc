@@ -14,6 +14,8 @@ namespace llava::batches {
 namespace {
 
 constexpr std::int64_t kSliceBytes = std::int64_t{1} << 20;
+// Answers that come between two times that a batch's record says how many there are.
+constexpr std::int64_t kUncountedBytes = std::int64_t{4} << 20;
 constexpr std::size_t kShownId = 64;  // of a custom id, enough to know it by
 
 bool IsBlank(const Line& line) { return absl::StripAsciiWhitespace(line.text).empty(); }
@@ -46,10 +48,25 @@ void BatchRun::StopFor(BatchState end) {
 void BatchRun::Enter(BatchState state) {
   batch_.state = state;
   batch_.entered[state] = store_->Now();
-  const absl::Status saved = store_->SaveBatch(batch_);
+  const absl::Status saved = Save();
   if (saved.ok()) return;
   if (state != BatchState::kFinalizing && !HasEnded(state)) return FailForStorage(saved);
   problem_ = saved;  // the next start finds the state before it and comes here again
+}
+
+// What is on the disk: answers are synced before their number is written.
+void BatchRun::NoteCounts() {
+  if (!HasReadAnswers()) return;
+  batch_.counted_output = {.bytes = output_->size(), .answers = batch_.completed};
+  batch_.counted_failures = {.bytes = failures_->size(), .answers = batch_.failed};
+}
+
+absl::Status BatchRun::Save() {
+  for (std::optional<LineAppender>* file : {&output_, &failures_}) {
+    if (file->has_value()) RETURN_IF_ERROR((*file)->Sync());
+  }
+  NoteCounts();
+  return store_->SaveBatch(batch_);
 }
 
 void BatchRun::AddError(std::string code, const absl::Status& status, std::int64_t line) {
@@ -100,8 +117,6 @@ bool BatchRun::Work() {
 void BatchRun::Open() {
   is_open_ = true;
   OpenInput();
-  batch_.completed = 0;
-  batch_.failed = 0;
   if (batch_.state == BatchState::kCancelling) StopFor(BatchState::kCancelled);
 }
 
@@ -134,7 +149,7 @@ absl::Status BatchRun::ReadAnswersOf(const std::string& file, std::optional<Line
     const auto id = is_whole ? api::CustomIdOf(line->text) : std::nullopt;
     if (id.has_value()) {
       answer_bytes_ += line->bytes;
-      *count += 1;
+      ++answers_read_;
       seen_.insert(KeyOf(*id));
     } else {
       answers_.reset();
@@ -142,6 +157,8 @@ absl::Status BatchRun::ReadAnswersOf(const std::string& file, std::optional<Line
   }
   if (answers_.has_value()) return absl::OkStatus();
   const std::int64_t bytes = std::exchange(answer_bytes_, 0);
+  *count =
+      std::exchange(answers_read_, 0);  // as the store has counted them, unless lines were lost
   ASSIGN_OR_RETURN(*out, LineAppender::OpenAt(path, bytes));
   store_->SetGrown(batch_, file, bytes);
   return absl::OkStatus();
@@ -298,6 +315,12 @@ void BatchRun::Sync() {
     const absl::Status synced = (*file)->Sync();
     if (!synced.ok()) FailForStorage(synced);
   }
+  if (!HasReadAnswers() || has_ended() || end_ == BatchState::kFailed) return;
+  const std::int64_t uncounted = output_->size() - batch_.counted_output.bytes + failures_->size() -
+                                 batch_.counted_failures.bytes;
+  if (uncounted < kUncountedBytes) return;
+  const absl::Status saved = Save();
+  if (!saved.ok()) FailForStorage(saved);
 }
 
 void BatchRun::End() {

@@ -80,6 +80,8 @@ class BatchRun {
   absl::Status ReadAnswers();
   absl::Status ReadAnswersOf(const std::string& file, std::optional<LineAppender>* out,
                              std::int64_t* count);
+  void NoteCounts();
+  absl::Status Save();
   void Validate();
   void CheckLine(const Line& line);
   void FinishValidation();
@@ -108,6 +110,7 @@ class BatchRun {
   std::optional<LineAppender> failures_;
   std::optional<LineReader> answers_;  // of the one that is being read
   std::int64_t answer_bytes_ = 0;      // of its whole lines so far
+  std::int64_t answers_read_ = 0;      // so many
   std::deque<Row> again_;              // without their bodies
   std::optional<BatchState> end_;
   absl::Status problem_;

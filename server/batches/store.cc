@@ -5,8 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <iterator>
 #include <set>
 #include <system_error>
 #include <vector>
@@ -15,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/durable_file.h"
+#include "base/lines/line_file.h"
 #include "base/status_macros.h"
 #include "server/chat/request_id.h"
 
@@ -57,6 +60,20 @@ std::int64_t SizeOf(const std::string& path) {
   return error ? 0 : static_cast<std::int64_t>(size);
 }
 
+// Whole ones; none of a file that cannot be read.
+std::int64_t LinesBehind(const std::string& path, std::int64_t offset) {
+  constexpr std::int64_t kPiece = std::int64_t{256} << 10;
+  const absl::StatusOr<FileDescriptor> file = OpenRegularFile(path);
+  std::int64_t lines = 0;
+  while (file.ok()) {
+    const auto piece = ReadBytes(*file, path, offset, kPiece);
+    if (!piece.ok() || piece->empty()) break;
+    lines += std::count(piece->begin(), piece->end(), '\n');
+    offset += std::ssize(*piece);
+  }
+  return lines;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<BatchStore>> BatchStore::Open(const Options& options,
@@ -80,14 +97,27 @@ absl::Status BatchStore::Load() {
   RETURN_IF_ERROR(LoadFolder(kBatches));
   RETURN_IF_ERROR(LoadFolder(kFiles));
   RemoveStray();
-  for (const auto& [id, batch] : batches_) {
+  for (auto& [id, batch] : batches_) {
     if (HasEnded(batch.state)) continue;
+    CountAnswers(&batch);
     for (const std::string& file : {batch.output, batch.failures}) {
       if (!files_.contains(file)) SetGrown(batch, file, SizeOf(DataPath(file)));
     }
   }
   RemoveExpired();
   return absl::OkStatus();
+}
+
+// What clients are told before the batch's run has read its answers: its record says how many there
+// were when it was written, and what came behind is not much.
+void BatchStore::CountAnswers(Batch* batch) const {
+  const auto count = [this](const std::string& file, CountedAnswers* counted) {
+    const std::string path = DataPath(file);
+    if (SizeOf(path) < counted->bytes) *counted = {};
+    return counted->answers + LinesBehind(path, counted->bytes);
+  };
+  batch->completed = count(batch->output, &batch->counted_output);
+  batch->failed = count(batch->failures, &batch->counted_failures);
 }
 
 absl::Status BatchStore::LoadFolder(const std::string& folder) {
@@ -181,23 +211,48 @@ void BatchStore::Count(const std::string& tenant, std::int64_t bytes, std::int64
   if (own.bytes == 0 && own.objects == 0) usage_.erase(tenant);
 }
 
-absl::StatusOr<File> BatchStore::AddFile(File file, absl::string_view content,
-                                         std::int64_t lifetime) {
-  file.id = NewId("file-");
-  file.bytes = static_cast<std::int64_t>(content.size());
+// Bytes without a record: a crash makes a stray of them.
+absl::StatusOr<std::string> BatchStore::BeginFile(const std::string& tenant) {
+  RETURN_IF_ERROR(CheckRoom(tenant, {.bytes = 0, .objects = 1}));
+  std::string id = NewId("file-");
+  auto content = OutputFile::Create(DataPath(id));
+  if (!content.ok()) return AsInternal(content.status());
+  arriving_.emplace(id, Arriving{tenant, *std::move(content)});
+  Count(tenant, 0, 1);
+  return id;
+}
+
+absl::Status BatchStore::AppendFile(const std::string& id, absl::string_view content) {
+  Arriving& file = arriving_.at(id);
+  const auto more = static_cast<std::int64_t>(content.size());
+  RETURN_IF_ERROR(CheckRoom(file.tenant, {.bytes = more, .objects = 0}));
+  RETURN_IF_ERROR(AsInternal(file.content.Write({content.data(), content.size()})));
+  file.bytes += more;
+  Count(file.tenant, more, 0);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<File> BatchStore::EndFile(const std::string& id, File file, std::int64_t lifetime) {
+  Arriving& arrived = arriving_.at(id);
+  file.id = id;
+  file.tenant = arrived.tenant;
+  file.bytes = arrived.bytes;
   file.created = Now();
   file.expires = file.created + (lifetime > 0 ? lifetime : options_.retention);
-  RETURN_IF_ERROR(CheckRoom(file.tenant, {.bytes = file.bytes, .objects = 1}));
-  const std::string path = DataPath(file.id);
-  absl::Status written = WriteFile(path, {content.data(), content.size()});
-  if (written.ok()) written = WriteRecord(kFiles, file.id, ToRecord(file));
-  if (!written.ok()) {
-    unlink(path.c_str());
-    return AsInternal(written);
-  }
-  Count(file.tenant, file.bytes, 1);
-  files_[file.id] = file;
+  absl::Status written = arrived.content.Close();
+  if (written.ok()) written = WriteRecord(kFiles, id, ToRecord(file));
+  RETURN_IF_ERROR(AsInternal(written));
+  arriving_.erase(id);
+  files_[id] = file;
   return file;
+}
+
+void BatchStore::DropFile(const std::string& id) {
+  const auto file = arriving_.find(id);
+  if (file == arriving_.end()) return;
+  unlink(DataPath(id).c_str());
+  Count(file->second.tenant, -file->second.bytes, -1);
+  arriving_.erase(file);
 }
 
 absl::StatusOr<const File*> BatchStore::FindFile(const std::string& tenant,

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/clock.h"
+#include "base/durable_file.h"
 #include "base/file.h"
 #include "server/batches/objects.h"
 
@@ -40,9 +41,16 @@ class BatchStore {
   std::int64_t Now() const { return clock_->UnixMillis() / 1000; }
   std::int64_t retention() const { return options_.retention; }
 
-  // Fills in id, bytes and times; `lifetime`: in seconds, 0 for as long as files are kept.
-  // INVALID_ARGUMENT: no room; INTERNAL: the disk.
-  absl::StatusOr<File> AddFile(File file, absl::string_view content, std::int64_t lifetime);
+  // A file that arrives: it counts from now on, its bytes as they come, and is nobody's yet. Its
+  // id. Of all three: INVALID_ARGUMENT: no room; INTERNAL: the disk; then it is to be dropped.
+  absl::StatusOr<std::string> BeginFile(const std::string& tenant);
+  // REQUIRES: it arrives.
+  absl::Status AppendFile(const std::string& id, absl::string_view content);
+  // It is the tenant's. Of `file` are the name and the purpose; `lifetime`: in seconds, 0 for as
+  // long as files are kept.
+  absl::StatusOr<File> EndFile(const std::string& id, File file, std::int64_t lifetime);
+  // Nothing of it stays, unless it has ended well. A crash does the same.
+  void DropFile(const std::string& id);
 
   // NOT_FOUND: the tenant has none of this id. Valid until the next change.
   absl::StatusOr<const File*> FindFile(const std::string& tenant, const std::string& id) const;
@@ -81,6 +89,12 @@ class BatchStore {
   std::int64_t used_bytes() const { return total_.bytes; }
 
  private:
+  struct Arriving {
+    std::string tenant;
+    OutputFile content;
+    std::int64_t bytes = 0;
+  };
+
   struct Usage {
     std::int64_t bytes = 0;
     std::int64_t objects = 0;
@@ -90,6 +104,7 @@ class BatchStore {
       : options_(options), clock_(clock), lock_(std::move(lock)) {}
   absl::Status Load();
   absl::Status LoadFolder(const std::string& folder);
+  void CountAnswers(Batch* batch) const;
   absl::Status TakeRecord(const std::string& path, bool is_file);
   void RemoveStray();
   absl::Status WriteRecord(const std::string& folder, const std::string& id,
@@ -105,6 +120,7 @@ class BatchStore {
   const FileDescriptor lock_;
   std::map<std::string, File> files_;
   std::map<std::string, Batch> batches_;
+  std::map<std::string, Arriving> arriving_;     // by id
   std::map<std::string, std::int64_t> growing_;  // bytes, by the file's id
   std::map<std::string, Usage> usage_;           // by tenant
   Usage total_;

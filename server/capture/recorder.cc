@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -45,6 +46,12 @@ const char* NameOf(Drop why) {
   return "disk";
 }
 
+std::set<std::string> NamesOf(const AgreedTenants& agreed) {
+  std::set<std::string> names = agreed.texts;
+  names.insert(agreed.pictures.begin(), agreed.pictures.end());
+  return names;
+}
+
 // What a client has asked for wrongly names its field; the disk's errors name none.
 bool IsForClients(const absl::Status& status) { return !FieldOf(status).empty(); }
 
@@ -52,7 +59,9 @@ bool IsForClients(const absl::Status& status) { return !FieldOf(status).empty();
 
 absl::StatusOr<std::unique_ptr<Recorder>> Recorder::Open(const Options& options, const Clock* clock,
                                                          observe::Metrics* metrics) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Store> store, Store::Open(options.store, clock));
+  Store::Options of_store = options.store;
+  of_store.tenants = NamesOf(options.agreed);
+  ASSIGN_OR_RETURN(std::unique_ptr<Store> store, Store::Open(of_store, clock));
   return std::unique_ptr<Recorder>(new Recorder(options, clock, metrics, std::move(store)));
 }
 
@@ -78,6 +87,7 @@ Agreement Recorder::AgreedBy(const std::string& tenant) const {
 void Recorder::SetAgreed(AgreedTenants agreed) {
   MutexLock lock(&mutex_);
   agreed_ = std::move(agreed);
+  has_new_tenants_ = true;
 }
 
 void Recorder::Count(Drop why) { metrics_->CountDroppedTurn(NameOf(why)); }
@@ -93,6 +103,7 @@ std::unique_ptr<PendingTurn> Recorder::Hold(Row row, std::string begun) {
 }
 
 void Recorder::Record(std::unique_ptr<PendingTurn> turn) {
+  if (AgreedBy(turn->row.tenant) == Agreement::kNothing) return;  // any more
   if (turn->answer.empty()) return Count(Drop::kEmpty);
   if (HasMark(turn->answer)) return Count(Drop::kMark);
   turn->row.said.push_back(std::move(turn->answer));
@@ -148,6 +159,7 @@ void Recorder::Run() {
   for (bool ending = false; !ending;) {
     ending = stopping_;  // what was pushed before it was set is still written
     if (!ending) queue_.WaitUntil(next_tend_);
+    TakeTenants();
     while (std::optional<std::variant<Turn, Work>> item = queue_.TryPop()) {
       if (auto* turn = std::get_if<Turn>(&*item)) {
         Write(std::move(*turn));
@@ -156,9 +168,29 @@ void Recorder::Run() {
       }
     }
     if (clock_->Now() >= next_tend_) Tend();
-    metrics_->captured_bytes.Set(static_cast<double>(store_->bytes()));
+    ShowBytes();
   }
-  Tell(store_->CloseShard());
+  Tell(store_->CloseShards());
+}
+
+void Recorder::TakeTenants() {
+  std::set<std::string> names;
+  {
+    MutexLock lock(&mutex_);
+    if (!std::exchange(has_new_tenants_, false)) return;
+    names = NamesOf(agreed_);
+  }
+  Tell(store_->SetTenants(std::move(names)));
+}
+
+void Recorder::ShowBytes() {
+  metrics_->captured_bytes.Set(static_cast<double>(store_->bytes()));
+  std::map<std::string, double> by_tenant;
+  for (const std::string& name : store_->tenants()) by_tenant[name] = 0;
+  for (const auto& [tenant, bytes] : store_->BytesOfTenants()) {
+    by_tenant[store_->tenants().contains(tenant) ? tenant : "other"] += static_cast<double>(bytes);
+  }
+  metrics_->SetCapturedBytes(by_tenant);
 }
 
 void Recorder::Write(Turn turn) {

@@ -76,7 +76,7 @@ class PendingTurn {
 class Recorder {
  public:
   struct Options {
-    Store::Options store;
+    Store::Options store;  // its tenants are those that have agreed
     AgreedTenants agreed = {};
     std::size_t queue = 1024;                           // turns and verdicts that wait
     std::int64_t held_bytes = std::int64_t{256} << 20;  // of turns that are being answered or wait
@@ -89,7 +89,8 @@ class Recorder {
   ~Recorder() { Stop(); }
 
   Agreement AgreedBy(const std::string& tenant) const;
-  // For turns that begin from now on.
+  // For turns that begin from now on; of a tenant that has not agreed any more, nothing that is
+  // being answered is kept either.
   void SetAgreed(AgreedTenants agreed);
   Duration retention() const { return options_.store.retention; }
 
@@ -124,6 +125,8 @@ class Recorder {
   void Run();
   void Write(Turn turn);
   void Tend();
+  void TakeTenants();
+  void ShowBytes();
   void Tell(const absl::Status& problem);
   absl::Status TryPost(Work work);
   // What a client may be told of an error: of the disk's nothing but that it is one.
@@ -138,6 +141,7 @@ class Recorder {
   TimePoint next_problem_{};  // of the thread
   mutable Mutex mutex_;
   AgreedTenants agreed_ ABSL_GUARDED_BY(mutex_);
+  bool has_new_tenants_ ABSL_GUARDED_BY(mutex_) = false;
   std::atomic<std::int64_t> held_ = 0;
   std::atomic<bool> stopping_ = false;
   BoundedQueue<std::variant<Turn, Work>> queue_;

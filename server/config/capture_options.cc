@@ -14,7 +14,8 @@ constexpr Option kCaptureOptions[] = {
      "Tenants who have agreed that their turns are kept with the pictures. SIGHUP reads it again."},
     {"capture_bytes",
      &Config::capture_bytes,
-     "What the files there may have; the oldest shards go.",
+     "What the files there may have. Each tenant that is named has an equal share of it, at least "
+     "16 MiB: when it is full, the oldest shards go of whoever has most above its share.",
      Unit::kBytes,
      {kGiB / 16, 1024 * 1024 * kGiB}},
     {"capture_retention",

@@ -1,6 +1,8 @@
 #include "server/config/config.h"
 
+#include <iterator>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
@@ -80,6 +82,35 @@ absl::Status SetOption(absl::string_view name, const std::string& text, absl::st
   return absl::OkStatus();
 }
 
+namespace {
+
+// Each has an open shard, and a series of the metrics.
+constexpr std::int64_t kMaxCapturedTenants = 256;
+constexpr std::int64_t kLeastCaptureShare = std::int64_t{16} << 20;
+
+absl::Status CheckCapture(const Config& config) {
+  std::set<std::string> tenants(config.capture_texts.begin(), config.capture_texts.end());
+  tenants.insert(config.capture_pictures.begin(), config.capture_pictures.end());
+  if (tenants.empty()) return absl::OkStatus();
+  if (config.capture_dir.empty()) {
+    return absl::InvalidArgumentError(
+        "capture_dir: is empty, expected a folder where capture_texts or capture_pictures names a "
+        "tenant");
+  }
+  const std::int64_t count = std::ssize(tenants);
+  if (count > kMaxCapturedTenants) {
+    return absl::InvalidArgumentError(absl::StrCat("capture_texts, capture_pictures: name ", count,
+                                                   " tenants, expected at most ",
+                                                   kMaxCapturedTenants));
+  }
+  if (config.capture_bytes / count >= kLeastCaptureShare) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "capture_bytes: is ", config.capture_bytes, " for ", count, " tenants, expected at least ",
+      kLeastCaptureShare, " for each that capture_texts and capture_pictures name"));
+}
+
+}  // namespace
+
 absl::Status CheckConfig(const Config& config) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
   if (config.tls_certificate.empty() != config.tls_key.empty()) {
@@ -102,12 +133,7 @@ absl::Status CheckConfig(const Config& config) {
         absl::StrCat("canary_min_answers: ", config.canary_min_answers,
                      " is above canary_answers, ", config.canary_answers));
   }
-  if (config.capture_dir.empty() &&
-      !(config.capture_texts.empty() && config.capture_pictures.empty())) {
-    return absl::InvalidArgumentError(
-        "capture_dir: is empty, expected a folder where capture_texts or capture_pictures names a "
-        "tenant");
-  }
+  RETURN_IF_ERROR(CheckCapture(config));
   if (config.listen.empty()) {
     return absl::InvalidArgumentError("listen: is empty, expected HOST:PORT");
   }

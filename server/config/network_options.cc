@@ -12,7 +12,9 @@ constexpr Option kNetworkOptions[] = {
     {"reflection", &Config::reflection, "Whether gRPC clients may ask for the protos (grpcurl)."},
     {"max_message_bytes",
      &Config::max_message_bytes,
-     "Largest request, gRPC message or HTTP body.",
+     "Largest request, gRPC message or HTTP body; a file of /v1/files, which is not held in "
+     "memory, "
+     "has batch_tenant_bytes.",
      Unit::kBytes,
      {1024, kGiB}},
     {"keepalive_min_interval",

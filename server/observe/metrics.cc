@@ -33,6 +33,10 @@ Buckets PowersOfTwo(int up_to) {
 
 Metrics::Metrics(prometheus::Registry* registry)
     : registry_(registry),
+      captured_tenant_bytes_(prometheus::BuildGauge()
+                                 .Name("llava_captured_tenant_bytes")
+                                 .Help("Files of captured turns and verdicts of a tenant.")
+                                 .Register(*registry)),
       model_info_(prometheus::BuildGauge()
                       .Name("llava_model_info")
                       .Help("The live model version.")
@@ -79,6 +83,20 @@ void Metrics::CountRejection(const std::string& reason) {
 
 void Metrics::CountDroppedTurn(const std::string& reason) {
   dropped_turns_.Add({{"reason", reason}}).Increment();
+}
+
+void Metrics::SetCapturedBytes(const std::map<std::string, double>& by_tenant) {
+  MutexLock lock(&mutex_);
+  std::map<std::string, prometheus::Gauge*> before;
+  before.swap(captured_tenants_);
+  for (const auto& [tenant, bytes] : by_tenant) {
+    const std::string label = Utf8Repair(tenant);
+    prometheus::Gauge& gauge = captured_tenant_bytes_.Add({{"tenant", label}});
+    gauge.Set(bytes);
+    captured_tenants_[label] = &gauge;
+    before.erase(label);
+  }
+  for (const auto& [label, gauge] : before) captured_tenant_bytes_.Remove(gauge);
 }
 
 void Metrics::CountVerdict(const std::string& verdict) {

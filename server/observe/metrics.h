@@ -13,6 +13,7 @@
 #include <prometheus/registry.h>
 
 #include <array>
+#include <map>
 #include <set>
 #include <string>
 
@@ -46,6 +47,10 @@ class Metrics {
   // llava_capture_dropped_turns_total: `reason` is why a turn of a tenant that has agreed is not
   // kept.
   void CountDroppedTurn(const std::string& reason);
+
+  // llava_captured_tenant_bytes: these series and no other. What is not UTF-8 in a name becomes
+  // U+FFFD.
+  void SetCapturedBytes(const std::map<std::string, double>& by_tenant);
 
   // llava_feedback_total: `verdict` is up, down or none.
   void CountVerdict(const std::string& verdict);
@@ -82,11 +87,13 @@ class Metrics {
       Totals("llava_capture_dropped_turns_total", "Turns that could not be captured.");
   prometheus::Family<prometheus::Counter>& verdicts_ =
       Totals("llava_feedback_total", "Verdicts on captured answers.");
+  prometheus::Family<prometheus::Gauge>& captured_tenant_bytes_;
   prometheus::Family<prometheus::Gauge>& model_info_;
   Mutex mutex_;
   std::set<std::string> adapters_ ABSL_GUARDED_BY(mutex_);  // that have series of their own
   std::set<std::string> tenants_ ABSL_GUARDED_BY(mutex_);   // that have series of their own
   prometheus::Gauge* live_model_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  std::map<std::string, prometheus::Gauge*> captured_tenants_ ABSL_GUARDED_BY(mutex_);
 
  public:
   // Where a request's time goes.

@@ -64,7 +64,11 @@ TriggerJobs JobsOf(const std::string& name, JobStore& store, JobRunner& runner) 
     return store.FindFingerprint(fingerprint);
   };
   jobs.newest = [&store, name] { return store.FindNewest(name); };
-  jobs.create = [&runner](const Job& job) { return runner.Create(job).status(); };
+  jobs.create = [&runner, &store, name](const Job& wanted,
+                                        const capture::AdmittedRows& captured) -> absl::Status {
+    ASSIGN_OR_RETURN(const Job job, runner.Create(wanted));
+    return captured.empty() ? absl::OkStatus() : store.RecordAdmitted(name, job.id, captured);
+  };
   jobs.retry = [&runner](std::int64_t id) { return runner.Retry(id); };
   jobs.handled = [&store, name] { return store.HandledMillis(name); };
   jobs.set_handled = [&store, name](std::int64_t ms) { return store.SetHandledMillis(name, ms); };
@@ -72,6 +76,7 @@ TriggerJobs JobsOf(const std::string& name, JobStore& store, JobRunner& runner) 
   jobs.quarantine = [&store, name](const std::string& sha256, const KnownShard& known) {
     return store.RecordShard(name, sha256, known);
   };
+  jobs.learned = [&store, name] { return store.LearnedRows(name); };
   jobs.say = [name](const std::string& message) {
     Log({{"event", "trigger"}, {"trigger", name}, {"message", message}});
   };

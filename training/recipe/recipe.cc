@@ -149,7 +149,9 @@ class Reader {
       AddFiles(part, "file", file, data);
       data.weights.resize(data.files.size(), weight);
     });
-    if (data.files.empty()) yaml.Fail("mixture", "is empty, expected at least one file");
+    if (data.files.empty() && !yaml.Has("captured") && data.captured.dir.empty()) {
+      yaml.Fail("mixture", "is empty, expected at least one file");
+    }
   }
 
   void ReadCaptured(StrictYaml& yaml, CapturedOptions& captured) const {

@@ -55,7 +55,9 @@ std::string JobInputsJson(const JobInputs& inputs) {
   return json::serialize(json::object{{"shards", ToJson(inputs.shards)},
                                       {"recipe", inputs.recipe},
                                       {"base", inputs.base},
-                                      {"base_version", inputs.base_version}});
+                                      {"base_version", inputs.base_version},
+                                      {"captured", inputs.captured},
+                                      {"captured_changed", inputs.captured_changed}});
 }
 
 absl::StatusOr<JobInputs> ParseJobInputs(const std::string& text) {
@@ -72,6 +74,11 @@ absl::StatusOr<JobInputs> ParseJobInputs(const std::string& text) {
     inputs.recipe = json::value_to<std::string>(object.at("recipe"));
     inputs.base = json::value_to<std::string>(object.at("base"));
     inputs.base_version = json::value_to<std::string>(object.at("base_version"));
+    // Jobs of earlier versions say nothing of captured rows.
+    if (object.as_object().contains("captured")) {
+      inputs.captured = json::value_to<std::int64_t>(object.at("captured"));
+      inputs.captured_changed = json::value_to<std::int64_t>(object.at("captured_changed"));
+    }
   } catch (const std::exception& e) {
     return absl::DataLossError(absl::StrCat("a job's inputs are '", text, "': ", e.what()));
   }

@@ -3,6 +3,7 @@
 #ifndef LLAVA_TRAINING_SERVICE_JOB_INPUTS_H_
 #define LLAVA_TRAINING_SERVICE_JOB_INPUTS_H_
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,10 @@ struct JobInputs {
   std::string recipe;        // the template
   std::string base;          // the live version's folder; "" where there was none
   std::string base_version;  // its digest
+  // Captured rows that the recipe's filter admitted, and rows of which that is another thing than
+  // it was for the trigger's last job that learned.
+  std::int64_t captured = 0;
+  std::int64_t captured_changed = 0;
 
   bool operator==(const JobInputs&) const = default;
 };

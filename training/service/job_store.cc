@@ -6,6 +6,8 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 
 namespace llava::training {
@@ -21,6 +23,8 @@ constexpr char kSchema[] =
     "CREATE TABLE IF NOT EXISTS schedules (name TEXT PRIMARY KEY, handled_ms INTEGER NOT NULL);"
     "CREATE TABLE IF NOT EXISTS shards (name TEXT NOT NULL, sha256 TEXT NOT NULL,"
     " version TEXT NOT NULL, quarantined TEXT NOT NULL, PRIMARY KEY (name, sha256));"
+    "CREATE TABLE IF NOT EXISTS admitted (name TEXT NOT NULL, job INTEGER NOT NULL,"
+    " shard TEXT NOT NULL, rows TEXT NOT NULL, PRIMARY KEY (name, job, shard));"
     "CREATE TABLE IF NOT EXISTS steps (job INTEGER NOT NULL, name TEXT NOT NULL,"
     " state INTEGER NOT NULL, began_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL,"
     " message TEXT NOT NULL, PRIMARY KEY (job, name));"
@@ -45,6 +49,9 @@ absl::Status SqlError(sqlite3* database, int code) {
   if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) return absl::DataLossError(text);
   return absl::InternalError(text);
 }
+
+// In the table of admitted rows, those of the last job that learned.
+constexpr std::int64_t kLearned = 0;
 
 using Value = std::variant<std::int64_t, std::string>;
 
@@ -150,6 +157,23 @@ absl::Status Migrate(sqlite3* database) {
     if (code != SQLITE_OK) return SqlError(database, code);
   }
   return absl::OkStatus();
+}
+
+// One statement without a result.
+absl::Status Execute(sqlite3* database, const std::string& sql, const std::vector<Value>& values) {
+  Statement statement(database, sql);
+  statement.Bind(values);
+  return statement.Step().status();
+}
+
+// All of `work` or nothing.
+template <typename Work>
+absl::Status Transact(sqlite3* database, Work work) {
+  RETURN_IF_ERROR(Execute(database, "BEGIN IMMEDIATE", {}));
+  absl::Status status = work();
+  if (status.ok()) status = Execute(database, "COMMIT", {});
+  if (!status.ok()) Execute(database, "ROLLBACK", {}).IgnoreError();
+  return status;
 }
 
 absl::Status Missing(std::int64_t id) {
@@ -348,6 +372,46 @@ absl::Status JobStore::RecordShard(const std::string& name, const std::string& s
       database_, "REPLACE INTO shards (name, sha256, version, quarantined) VALUES (?, ?, ?, ?)");
   statement.Bind({name, sha256, known.version, known.quarantined});
   return statement.Step().status();
+}
+
+absl::Status JobStore::RecordAdmitted(const std::string& name, std::int64_t job,
+                                      const capture::AdmittedRows& rows) {
+  MutexLock lock(&mutex_);
+  return Transact(database_, [&]() -> absl::Status {
+    RETURN_IF_ERROR(
+        Execute(database_, "DELETE FROM admitted WHERE name = ? AND job != ?", {name, kLearned}));
+    for (const auto& [shard, admitted] : rows) {
+      RETURN_IF_ERROR(Execute(database_,
+                              "INSERT INTO admitted (name, job, shard, rows) VALUES (?, ?, ?, ?)",
+                              {name, job, shard, absl::StrJoin(admitted, " ")}));
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status JobStore::LearnAdmitted(const std::string& name, std::int64_t job) {
+  MutexLock lock(&mutex_);
+  return Transact(database_, [&]() -> absl::Status {
+    RETURN_IF_ERROR(Execute(database_,
+                            "DELETE FROM admitted WHERE name = ?1 AND job = ?2 AND EXISTS"
+                            " (SELECT 1 FROM admitted WHERE name = ?1 AND job = ?3)",
+                            {name, kLearned, job}));
+    return Execute(database_, "UPDATE admitted SET job = ?2 WHERE name = ?1 AND job = ?3",
+                   {name, kLearned, job});
+  });
+}
+
+absl::StatusOr<capture::AdmittedRows> JobStore::LearnedRows(const std::string& name) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_, "SELECT shard, rows FROM admitted WHERE name = ? AND job = ?");
+  statement.Bind({name, kLearned});
+  capture::AdmittedRows rows;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, statement.Step());
+    if (!row) return rows;
+    const std::string text = statement.Text(1);
+    rows[statement.Text(0)] = absl::StrSplit(text, ' ', absl::SkipEmpty());
+  }
 }
 
 }  // namespace llava::training

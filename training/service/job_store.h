@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
+#include "capture/admission.h"
 #include "training/service/job.h"
 
 struct sqlite3;
@@ -98,6 +99,15 @@ class JobStore {
   absl::StatusOr<std::map<std::string, KnownShard>> KnownShards(const std::string& name);
   absl::Status RecordShard(const std::string& name, const std::string& sha256,
                            const KnownShard& known);
+
+  // The captured rows that a trigger's unfinished job was made of; those of its jobs before that
+  // learned nothing go.
+  absl::Status RecordAdmitted(const std::string& name, std::int64_t job,
+                              const capture::AdmittedRows& rows);
+  // The job has learned: they are what the next one is compared with. Again is allowed.
+  absl::Status LearnAdmitted(const std::string& name, std::int64_t job);
+  // Of the trigger's last job that learned; they outlive the job.
+  absl::StatusOr<capture::AdmittedRows> LearnedRows(const std::string& name);
 
  private:
   explicit JobStore(sqlite3* database) : database_(database) {}

@@ -191,6 +191,10 @@ void AddData(const Job& job, const std::string& folder, std::string* page) {
   const Rows rows = CountRows(inputs);
   absl::StrAppend(page, "\n## Data\n\n- ", rows.fresh, " new rows, ", rows.old, " old ones, in ",
                   inputs.shards.size(), " files\n");
+  if (inputs.captured != 0 || inputs.captured_changed != 0) {
+    absl::StrAppend(page, "- ", inputs.captured, " captured rows, ", inputs.captured_changed,
+                    " taken, left out or corrected since the last version\n");
+  }
   const std::string generated = Generated(folder);
   if (!generated.empty()) absl::StrAppend(page, "- generated: ", generated, "\n");
   const std::string base = inputs.base_version.empty() ? "none" : inputs.base_version;
@@ -307,7 +311,9 @@ std::string NightMessage(const Job& job, const StepRecords& steps, const std::st
                           {"version", published ? published->version : ""},
                           {"base", inputs.base_version},
                           {"new_rows", rows.fresh},
-                          {"old_rows", rows.old}};
+                          {"old_rows", rows.old},
+                          {"captured_rows", inputs.captured},
+                          {"captured_changed", inputs.captured_changed}};
   if (const auto losses = Losses(output)) message["loss"] = losses->last;
   json::array exams;
   for (const json::object& exam : Objects(ReadObject(output + "/gate.json"), "exams")) {

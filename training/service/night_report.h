@@ -20,8 +20,8 @@ std::string StepSummary(const std::string& step, const Job& job, const StepRecor
                         const std::string& folder);
 
 // One JSON object: {"job", "trigger", "state", "message", "version", "base", "new_rows",
-// "old_rows", "loss", "exams": [{"name", "questions", "new", "live"}], "canary": {"state",
-// "message"}, "report"}; "canary" is there when a server was asked.
+// "old_rows", "captured_rows", "captured_changed", "loss", "exams": [{"name", "questions", "new",
+// "live"}], "canary": {"state", "message"}, "report"}; "canary" is there when a server was asked.
 std::string NightMessage(const Job& job, const StepRecords& steps, const std::string& folder);
 
 }  // namespace llava::training

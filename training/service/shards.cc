@@ -6,7 +6,6 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
-#include "base/digest.h"
 #include "base/status_macros.h"
 #include "training/data/byte_source.h"
 #include "training/data/row_scanner.h"
@@ -30,16 +29,21 @@ absl::StatusOr<std::vector<std::string>> ListShards(const std::string& folder) {
   return shards;
 }
 
-absl::StatusOr<std::string> FingerprintOf(const std::vector<std::string>& shards) {
-  Sha256 hash;
+absl::Status HashShards(const std::vector<std::string>& shards, Sha256* hash) {
   std::string buffer(std::size_t{1} << 20, '\0');
   for (const std::string& shard : shards) {
     std::ifstream file(shard, std::ios::binary);
     if (!file) return absl::NotFoundError(absl::StrCat(shard, ": cannot be opened"));
     while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || file.gcount()) {
-      hash.Update(std::string_view(buffer.data(), static_cast<std::size_t>(file.gcount())));
+      hash->Update(std::string_view(buffer.data(), static_cast<std::size_t>(file.gcount())));
     }
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> FingerprintOf(const std::vector<std::string>& shards) {
+  Sha256 hash;
+  RETURN_IF_ERROR(HashShards(shards, &hash));
   return hash.Finish().Hex();
 }
 

@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/digest.h"
 
 namespace llava::training {
 
@@ -22,7 +24,10 @@ struct Shard {
 // The paths of *.json, *.jsonl and *.gz in `folder`, sorted by name.
 absl::StatusOr<std::vector<std::string>> ListShards(const std::string& folder);
 
-// SHA-256 over the bytes of all shards in order: InstructionDataset's fingerprint.
+// Adds the bytes of all shards in order. NOT_FOUND: one cannot be opened.
+absl::Status HashShards(const std::vector<std::string>& shards, Sha256* hash);
+
+// SHA-256 over them: InstructionDataset's fingerprint.
 absl::StatusOr<std::string> FingerprintOf(const std::vector<std::string>& shards);
 
 // Reads the whole file; of a gzip'd one the unpacked bytes lie in a file without a name in

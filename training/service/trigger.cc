@@ -71,11 +71,13 @@ absl::StatusOr<bool> Trigger::IsTime(const TriggerJobs& jobs, const std::optiona
 
 // Why shards make no job; "" when they do.
 absl::StatusOr<std::string> Trigger::WhyNot(const TriggerJobs& jobs, const std::string& fingerprint,
-                                            const std::vector<Shard>& shards) const {
+                                            const JobInputs& inputs) const {
   if (options_.always) return "";
-  if (shards.empty()) return "there are no shards";
-  std::int64_t new_rows = 0;
-  for (const Shard& shard : shards) new_rows += shard.is_new ? shard.rows : 0;
+  if (inputs.shards.empty() && inputs.captured == 0) {
+    return "there are neither shards nor captured rows that the recipe admits";
+  }
+  std::int64_t new_rows = inputs.captured_changed;
+  for (const Shard& shard : inputs.shards) new_rows += shard.is_new ? shard.rows : 0;
   if (new_rows < options_.min_new_rows) {
     return absl::StrCat(new_rows, " new rows, at least ", options_.min_new_rows, " are wanted");
   }
@@ -131,13 +133,26 @@ absl::StatusOr<JobInputs> Trigger::Inputs(const TriggerJobs& jobs,
 }
 
 absl::Status Trigger::MakeJob(const TriggerJobs& jobs, const std::vector<std::string>& paths,
+                              const std::vector<CapturedFilter>& captured,
                               std::int64_t now_ms) const {
-  ASSIGN_OR_RETURN(const JobInputs inputs, Inputs(jobs, paths));
+  ASSIGN_OR_RETURN(JobInputs inputs, Inputs(jobs, paths));
   std::vector<std::string> learned;
   for (const Shard& shard : inputs.shards) learned.push_back(shard.path);
-  Job job{.creator = options_.name, .inputs = JobInputsJson(inputs)};
-  ASSIGN_OR_RETURN(job.data_fingerprint, FingerprintOf(learned));
-  ASSIGN_OR_RETURN(const std::string why_not, WhyNot(jobs, job.data_fingerprint, inputs.shards));
+  Sha256 data;  // what the run takes for the fingerprint of its data
+  RETURN_IF_ERROR(HashShards(learned, &data));
+  capture::AdmittedRows admitted;
+  for (const CapturedFilter& filter : captured) {
+    RETURN_IF_ERROR(capture::Admit(filter.dir, filter.wanted, &admitted, &data));
+  }
+  if (!captured.empty()) {
+    ASSIGN_OR_RETURN(const capture::AdmittedRows before, jobs.learned());
+    inputs.captured = capture::CountRows(admitted);
+    inputs.captured_changed = capture::ChangedRows(before, admitted);
+  }
+  Job job{.creator = options_.name,
+          .data_fingerprint = data.Finish().Hex(),
+          .inputs = JobInputsJson(inputs)};
+  ASSIGN_OR_RETURN(const std::string why_not, WhyNot(jobs, job.data_fingerprint, inputs));
   if (!why_not.empty()) {
     if (options_.schedule) jobs.say(absl::StrCat("no job: ", why_not));
     return absl::OkStatus();
@@ -147,7 +162,14 @@ absl::Status Trigger::MakeJob(const TriggerJobs& jobs, const std::vector<std::st
   if (options_.always && inputs.shards.empty()) generated = Shard{kGeneratedRows, "", 0, true};
   ASSIGN_OR_RETURN(job.recipe, RenderRecipe(inputs, options_.mix, generated));
   if (options_.deadline_ms != 0) job.deadline_ms = now_ms + options_.deadline_ms;
-  return jobs.create(job);
+  return jobs.create(job, admitted);
+}
+
+// A recipe that is not there is told of when a job is to be made of it.
+absl::StatusOr<std::vector<CapturedFilter>> Trigger::Captured() const {
+  const auto recipe = ReadFile(options_.recipe, kMaxRecipeBytes);
+  if (!recipe.ok()) return std::vector<CapturedFilter>();
+  return CapturedFiltersOf(*recipe);
 }
 
 absl::Status Trigger::Look(const TriggerJobs& jobs, std::int64_t now_ms) {
@@ -164,17 +186,26 @@ absl::Status Trigger::Look(const TriggerJobs& jobs, std::int64_t now_ms) {
     if (!there) return absl::OkStatus();
     files = {options_.trigger_file};
   }
-  const std::string look = LookOf(files);
+  std::string look = LookOf(files);
   const bool stable = std::exchange(seen_, look) == look;
-  const bool waits = options_.schedule || options_.one_at_a_time;
+  const auto captured = Captured();
+  const bool has_captured = !captured.ok() || !captured->empty();
+  if (captured.ok() && options_.trigger_file.empty()) {
+    for (const CapturedFilter& filter : *captured) {
+      ASSIGN_OR_RETURN(const std::vector<std::string> rows, capture::ShardFiles(filter.dir));
+      absl::StrAppend(&look, LookOf(rows));
+    }
+  }
+  const bool waits = options_.schedule || options_.one_at_a_time || has_captured;
   if (waits && newest && (retry || !HasEnded(newest->state))) return absl::OkStatus();
   if (options_.schedule) {
     ASSIGN_OR_RETURN(const bool due, IsTime(jobs, newest, now_ms));
     if (!due || !stable) return absl::OkStatus();
-  } else if (shards.empty() || !stable || look == handled_) {
+  } else if ((shards.empty() && !has_captured) || !stable || (captured.ok() && look == handled_)) {
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(MakeJob(jobs, shards, now_ms));
+  RETURN_IF_ERROR(captured.status());
+  RETURN_IF_ERROR(MakeJob(jobs, shards, *captured, now_ms));
   handled_ = look;
   return options_.schedule ? jobs.set_handled(now_ms) : absl::OkStatus();
 }

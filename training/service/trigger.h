@@ -1,4 +1,5 @@
-// Starts a job when new data shards have arrived in a folder, at once or at set times.
+// Starts a job when new data shards have arrived in a folder, or when people have said other things
+// of the captured turns that its recipe learns from, at once or at set times.
 #ifndef LLAVA_TRAINING_SERVICE_TRIGGER_H_
 #define LLAVA_TRAINING_SERVICE_TRIGGER_H_
 
@@ -11,6 +12,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "capture/admission.h"
+#include "training/service/captured_filters.h"
 #include "training/service/cron_schedule.h"
 #include "training/service/job.h"
 #include "training/service/job_inputs.h"
@@ -26,7 +29,9 @@ struct TriggerOptions {
   std::string trigger_file;  // when given, looks only after this file appeared or was touched
   std::string published;     // where versions go: who has learned what, what is live; may be empty
   std::optional<CronSchedule> schedule = {};  // when given, jobs are made at these times only
-  std::int64_t min_new_rows = 0;      // of shards that no job has learned; fewer make no job
+  // Of shards that no job has learned, and captured ones that the recipe admits and did not before,
+  // or the other way round; fewer make no job.
+  std::int64_t min_new_rows = 0;
   std::int64_t retries = 2;           // a failed job is started again so often
   std::int64_t backoff_ms = 300'000;  // after the first failure; then twice as long each time
   std::int64_t deadline_ms = 0;       // a job is ended so long after it was made; 0: never
@@ -46,7 +51,8 @@ struct TriggerJobs {
   std::function<absl::StatusOr<std::optional<Job>>(const std::string& fingerprint)> find;
   // This trigger's newest job.
   std::function<absl::StatusOr<std::optional<Job>>()> newest;
-  std::function<absl::Status(const Job& job)> create;
+  // `captured`: the rows of captured turns that it is made of.
+  std::function<absl::Status(const Job& job, const capture::AdmittedRows& captured)> create;
   // Queues a failed job again: it goes on in its folder, from its last save.
   std::function<absl::Status(std::int64_t id)> retry;
   // As JobStore has them, for this trigger.
@@ -55,12 +61,15 @@ struct TriggerJobs {
   std::function<absl::StatusOr<std::map<std::string, KnownShard>>()> known;
   // Remembers that no later job shall learn a shard.
   std::function<absl::Status(const std::string& sha256, const KnownShard& known)> quarantine;
+  // The captured rows of this trigger's last job that learned.
+  std::function<absl::StatusOr<capture::AdmittedRows>()> learned;
   // A line that says why a time that was due made no job.
   std::function<void(const std::string& line)> say;
 };
 
 // Used by one thread. A folder must look the same at two looks in a row, so that no shard is read
-// while it is being written.
+// while it is being written. Captured shards are never half written: nobody waits for them to be
+// still, but a job that learns from them waits for the end of the one before, as with a schedule.
 //
 // A shard that was new to a version which has been taken back since (by a server, an operator) is
 // quarantined: no later job learns it.
@@ -80,13 +89,14 @@ class Trigger {
   absl::StatusOr<bool> WasTrainedOn(const std::string& fingerprint) const;
   absl::StatusOr<bool> IsTime(const TriggerJobs& jobs, const std::optional<Job>& newest,
                               std::int64_t now_ms) const;
+  absl::StatusOr<std::vector<CapturedFilter>> Captured() const;
   absl::Status MakeJob(const TriggerJobs& jobs, const std::vector<std::string>& paths,
-                       std::int64_t now_ms) const;
+                       const std::vector<CapturedFilter>& captured, std::int64_t now_ms) const;
   absl::Status Quarantine(const TriggerJobs& jobs, std::map<std::string, KnownShard>* known) const;
   absl::StatusOr<JobInputs> Inputs(const TriggerJobs& jobs,
                                    const std::vector<std::string>& paths) const;
   absl::StatusOr<std::string> WhyNot(const TriggerJobs& jobs, const std::string& fingerprint,
-                                     const std::vector<Shard>& shards) const;
+                                     const JobInputs& inputs) const;
 
   const TriggerOptions options_;
   std::string seen_;     // what the folder looked like at the last look

@@ -75,18 +75,6 @@ awaitable<void> AnswerJson(batches::BatchService* service, Maker make, HttpExcha
   co_await exchange.Send(std::move(response));
 }
 
-absl::StatusOr<json::object> Upload(batches::BatchService& service, const HttpRequest& request,
-                                    const std::string& tenant) {
-  ASSIGN_OR_RETURN(const FileUpload upload,
-                   ParseFileUpload(HeaderOf(request, "content-type"), request.body()));
-  auto file = service.store().AddFile(
-      {.id = "", .tenant = tenant, .name = upload.name, .purpose = upload.purpose}, upload.content,
-      std::min(upload.lifetime, service.store().retention()));
-  if (absl::IsInvalidArgument(file.status())) return FieldError("file", file.status().message());
-  RETURN_IF_ERROR(file.status());
-  return ToObject(*file);
-}
-
 absl::StatusOr<json::object> GetFile(batches::BatchService& service, const HttpRequest& request,
                                      const std::string& tenant) {
   ASSIGN_OR_RETURN(const batches::File* const file,
@@ -272,6 +260,105 @@ class Content {
   absl::StatusOr<std::string> piece_ = "";
 };
 
+// A file that comes, on the disk piece by piece. Memory holds one piece.
+class Upload {
+ public:
+  Upload(batches::BatchService* service, std::string tenant, HttpExchange* exchange)
+      : service_(service), tenant_(std::move(tenant)), exchange_(exchange) {}
+
+  awaitable<void> Run() {
+    auto form = FileUploadReader::Make(HeaderOf(exchange_->request(), "content-type"));
+    status_ = form.status();
+    if (form.ok()) co_await Receive(&*form);
+    if (absl::IsCancelled(status_)) {
+      exchange_->request().keep_alive(false);
+      co_return;
+    }
+    HttpResponse response = status_.ok()
+                                ? MakeResponse(http::status::ok, "application/json", answer_)
+                                : ErrorResponse(status_);
+    co_await exchange_->Send(std::move(response));
+  }
+
+ private:
+  using Step = std::function<absl::Status(batches::BatchStore& store)>;
+
+  // status_ says how it went.
+  awaitable<void> Receive(FileUploadReader* form) {
+    const Step begin = [this](batches::BatchStore& store) -> absl::Status {
+      ASSIGN_OR_RETURN(id_, store.BeginFile(tenant_));
+      return absl::OkStatus();
+    };
+    const Step append = [this](batches::BatchStore& store) {
+      return store.AppendFile(id_, content_);
+    };
+    const Step end = [this](batches::BatchStore& store) { return End(store); };
+    const Step drop = [this](batches::BatchStore& store) {
+      store.DropFile(id_);
+      return absl::OkStatus();
+    };
+    co_await Do(begin);
+    for (bool has_more = true; status_.ok() && has_more;) {
+      const absl::StatusOr<std::string> piece = co_await exchange_->ReadPiece();
+      status_ = piece.status();
+      if (!status_.ok()) break;
+      has_more = !piece->empty();
+      content_.clear();
+      status_ = form->Read(*piece, &content_);
+      if (status_.ok() && !content_.empty()) co_await Do(append);
+    }
+    if (status_.ok()) {
+      auto upload = form->Finish();
+      status_ = upload.status();
+      if (upload.ok()) upload_ = *std::move(upload);
+    }
+    if (status_.ok()) co_await Do(end);
+    if (!status_.ok()) co_await Do(drop);
+  }
+
+  absl::Status End(batches::BatchStore& store) {
+    const batches::File said{
+        .id = "", .tenant = tenant_, .name = upload_.name, .purpose = upload_.purpose};
+    ASSIGN_OR_RETURN(const batches::File file,
+                     store.EndFile(id_, said, std::min(upload_.lifetime, store.retention())));
+    answer_ = json::serialize(ToObject(file));
+    return absl::OkStatus();
+  }
+
+  // In the service's thread; what goes wrong first is what is said.
+  awaitable<void> Do(const Step& step) {
+    std::function<void(std::function<void()>)> start = [&](const std::function<void()>& done) {
+      service_->Post([&, done] {
+        absl::Status status = service_->ForClients(step(service_->store()));
+        if (absl::IsInvalidArgument(status)) status = FieldError("file", status.message());
+        status_.Update(status);
+        done();
+      });
+    };
+    co_await WaitFor(exchange_->executor(), start);
+  }
+
+  batches::BatchService* const service_;
+  const std::string tenant_;
+  HttpExchange* const exchange_;
+  absl::Status status_;
+  std::string id_;  // empty: it has not begun
+  std::string content_;
+  FileUpload upload_;
+  std::string answer_;
+};
+
+awaitable<void> PostFile(batches::BatchService* service, HttpExchange& exchange) {
+  const auto tenant = Tenant(service, exchange);
+  if (!tenant.ok()) {
+    HttpResponse refusal = ErrorResponse(tenant.status());
+    co_await exchange.Send(std::move(refusal));
+    co_return;
+  }
+  Upload upload(service, *tenant, &exchange);
+  co_await upload.Run();
+}
+
 awaitable<void> GetContent(batches::BatchService* service, HttpExchange& exchange) {
   const auto tenant = Tenant(service, exchange);
   if (!tenant.ok()) {
@@ -292,7 +379,11 @@ void AddBatchRoutes(batches::BatchService* service, HttpRouter* router) {
                    co_await AnswerJson(service, make, exchange);
                  }});
   };
-  add(http::verb::post, "/v1/files", Upload);
+  router->Add({http::verb::post, "/v1/files", rpc::Role::kChat,
+               [service](HttpExchange& exchange) -> awaitable<void> {
+                 co_await PostFile(service, exchange);
+               },
+               /*reads_body=*/true});
   add(http::verb::get, "/v1/files", ListFiles);
   add(http::verb::delete_, absl::StrCat(kFilePath, "{id}"), DeleteFile);
   add(http::verb::get, absl::StrCat(kFilePath, "{id}"), GetFile);

@@ -12,6 +12,10 @@ namespace llava::api {
 
 namespace http = boost::beast::http;
 
+boost::asio::awaitable<absl::StatusOr<std::string>> HttpExchange::ReadPiece() {
+  co_return std::exchange(request().body(), std::string());
+}
+
 HttpResponse MakeResponse(http::status status, absl::string_view content_type, std::string body) {
   HttpResponse response(status, 11);
   response.set(http::field::content_type,

@@ -32,6 +32,11 @@ class HttpExchange {
   virtual const BodyOwner& owner() const = 0;  // whose token it came with, and from where
   virtual boost::asio::any_io_executor executor() = 0;
 
+  // The next piece of the body, for a route that reads it so (HttpRoute); of other requests all of
+  // it. Empty: there is no more. CANCELLED: the client has gone, and gets no answer; other errors
+  // say what is wrong, and the connection ends with the answer.
+  virtual boost::asio::awaitable<absl::StatusOr<std::string>> ReadPiece();
+
   // The request's body is not needed any more: its memory is free, for other requests too, while
   // the answer is made.
   virtual void DropBody() = 0;

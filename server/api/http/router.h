@@ -21,6 +21,9 @@ struct HttpRoute {
   std::string path;
   std::optional<rpc::Role> role;  // nothing: anybody
   std::function<boost::asio::awaitable<void>(HttpExchange&)> handle;
+  // The handler is called when the head has come, takes the body with ReadPiece, and bounds it: it
+  // is not held in memory as a whole, and has as much time as min_body_rate gives it.
+  bool reads_body = false;
 };
 
 // An error in the shape of OpenAI's API: {"error": {"message", "type", "param", "code"}}, with the

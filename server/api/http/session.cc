@@ -15,6 +15,7 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
 #include <boost/beast/ssl/ssl_stream.hpp>
+#include <limits>
 #include <optional>
 #include <sstream>
 #include <utility>
@@ -23,6 +24,7 @@
 #include "base/clock.h"
 #include "rpc/host_port.h"
 #include "server/api/http/charged_body.h"
+#include "server/api/http/pace.h"
 #include "server/api/http/request_head.h"
 #include "server/chat/request_id.h"
 #include "server/scheduling/admission.h"
@@ -38,6 +40,9 @@ constexpr std::size_t kReadBytes = 16 << 10;
 constexpr std::uint32_t kMaxHeaderBytes = 16 << 10;
 // What a client may send ahead while its answer is on the way.
 constexpr std::size_t kMaxReadAhead = 64 << 10;
+// Of a body that is taken in pieces: one has so much, and what one read brings more.
+constexpr std::size_t kPiece = 256 << 10;
+constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
 
 using PlainStream = beast::tcp_stream;
 using TlsStream = beast::ssl_stream<beast::tcp_stream>;
@@ -50,37 +55,23 @@ std::string HeadText(const http::response_header<>& head) {
   return text.str();
 }
 
-// Until when a request must have come: all of it within request_timeout, and of its body, in each
-// body_window, as much as min_body_rate says. So a client that stops in the middle holds what it
-// has sent for one window only.
-class Pace {
- public:
-  Pace(const HttpOptions& options, TimePoint now)
-      : end_(now + options.request_timeout),
-        window_(options.body_window),
-        window_bytes_(options.min_body_rate * window_ / std::chrono::seconds(1)),
-        window_end_(end_) {}
-
-  TimePoint deadline() const { return std::min(end_, window_end_); }
-
-  // The body begins.
-  void StartWindow(TimePoint now) {
-    window_end_ = window_bytes_ > 0 ? now + window_ : end_;
-    in_window_ = 0;
+// Of a request that is not as it should be.
+absl::Status StatusOf(beast::error_code error) {
+  if (error != boost::system::errc::not_enough_memory) {
+    return absl::InvalidArgumentError(error.message());
   }
+  return scheduling::WithRetryAfter(
+      absl::UnavailableError("too many bytes of requests are under way, the client's others "
+                             "among them"),
+      std::chrono::seconds(1));
+}
 
-  void Arrived(std::size_t bytes, TimePoint now) {
-    in_window_ += static_cast<std::int64_t>(bytes);
-    if (in_window_ >= window_bytes_) StartWindow(now);
-  }
-
- private:
-  const TimePoint end_;
-  const Duration window_;
-  const std::int64_t window_bytes_;  // in each
-  TimePoint window_end_;
-  std::int64_t in_window_ = 0;
-};
+// Rather than that: the connection broke, or the client was too slow.
+bool IsGone(beast::error_code error) {
+  if (!error || error == boost::system::errc::not_enough_memory) return false;
+  return error == http::error::partial_message ||
+         error.category() != http::make_error_code(http::error::bad_chunk).category();
+}
 
 // What goes into a co_await has a name first: g++ 12 destroys temporaries there twice.
 // All members are touched in the strand of the stream only, except by Close.
@@ -111,6 +102,7 @@ class Session final : public HttpConnection,
   const rpc::Caller& caller() const override { return caller_; }
   const BodyOwner& owner() const override { return owner_; }
   asio::any_io_executor executor() override { return stream_.get_executor(); }
+  asio::awaitable<absl::StatusOr<std::string>> ReadPiece() override;
   void DropBody() override;
   asio::awaitable<bool> Send(HttpResponse response) override;
   asio::awaitable<bool> StartStream(HttpResponse head) override;
@@ -126,8 +118,10 @@ class Session final : public HttpConnection,
   asio::awaitable<bool> WaitForRequest();
   asio::awaitable<bool> WaitForBytes(std::size_t count);
   asio::awaitable<bool> ServeOne();
+  asio::awaitable<bool> ServeInPieces(const HttpRoute& route, Parser* parser, Pace* pace);
   asio::awaitable<bool> ReadBody(Parser* parser, Pace* pace);
-  asio::awaitable<beast::error_code> Read(Parser* parser, Pace* pace);
+  asio::awaitable<bool> Continue();
+  asio::awaitable<beast::error_code> Read(Parser* parser, Pace* pace, std::size_t most);
   std::string PeerAddress();
   asio::awaitable<bool> Write(std::string_view head, std::string_view body);
   asio::awaitable<bool> Refuse(HttpResponse refusal);
@@ -146,7 +140,9 @@ class Session final : public HttpConnection,
   bool busy_ = false;        // between a request's first byte and its answer's last
   bool last_ = false;        // close after this answer
   HttpRequest request_;
-  BodyCharge charge_;  // of request_.body()
+  BodyCharge charge_;           // of request_.body()
+  Parser* arriving_ = nullptr;  // of a body that is taken in pieces
+  Pace* pace_ = nullptr;        // of it
   std::string request_id_;
   rpc::Caller caller_;
   BodyOwner owner_;
@@ -252,9 +248,9 @@ asio::awaitable<bool> Session<Stream>::ServeOne() {
   Pace pace(server_->options(), RealClock().Now());
   Parser parser;
   parser.header_limit(kMaxHeaderBytes);
-  parser.body_limit(static_cast<std::uint64_t>(server_->options().max_body_bytes));
+  parser.body_limit(boost::none);  // its route says
   parser.eager(false);
-  const beast::error_code error = co_await Read(&parser, &pace);
+  beast::error_code error = co_await Read(&parser, &pace, kAll);
   if (error == http::error::end_of_stream || error == beast::error::timeout) co_return false;
   request_ = HttpRequest(http::request_header<>(parser.get().base()));  // the body follows
   request_id_ = RequestIdOr(HeaderOf(request_, "x-request-id"));
@@ -276,12 +272,44 @@ asio::awaitable<bool> Session<Stream>::ServeOne() {
   parser.get().body().charge = BodyCharge(&server_->bodies(), owner_);
   parser.eager(true);
   pace.StartWindow(RealClock().Now());
+  if (route->reads_body) co_return co_await ServeInPieces(*route, &parser, &pace);
+  const auto most = static_cast<std::uint64_t>(server_->options().max_body_bytes);
+  if (parser.content_length().value_or(0) > most) {
+    refusal = BadRequest(http::make_error_code(http::error::body_limit));
+    co_return co_await Refuse(std::move(refusal));
+  }
+  parser.body_limit(most);
   const bool whole = co_await ReadBody(&parser, &pace);
   if (!whole) co_return false;
   charge_ = std::move(parser.get().body().charge);
   request_.body() = std::move(parser.get().body().bytes);
   co_await route->handle(*this);
   co_return request_.keep_alive() && !gone_;
+}
+
+// What its handler leaves of the body is not read: the connection ends.
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::ServeInPieces(const HttpRoute& route, Parser* parser,
+                                                     Pace* pace) {
+  arriving_ = parser;
+  pace_ = pace;
+  const bool should_continue = parser->is_done() ? true : co_await Continue();
+  if (should_continue) co_await route.handle(*this);
+  arriving_ = nullptr;
+  pace_ = nullptr;
+  co_return should_continue && parser->is_done() && request_.keep_alive() && !gone_;
+}
+
+template <typename Stream>
+asio::awaitable<absl::StatusOr<std::string>> Session<Stream>::ReadPiece() {
+  if (arriving_ == nullptr) co_return std::exchange(request_.body(), std::string());
+  if (!arriving_->is_done()) {
+    pace_->Restart(RealClock().Now());
+    const beast::error_code error = co_await Read(arriving_, pace_, kPiece);
+    if (IsGone(error)) co_return ClientHasGone();
+    if (error) co_return StatusOf(error);
+  }
+  co_return std::exchange(arriving_->get().body().bytes, std::string());
 }
 
 template <typename Stream>
@@ -300,23 +328,34 @@ void Session<Stream>::DropBody() {
 template <typename Stream>
 asio::awaitable<bool> Session<Stream>::ReadBody(Parser* parser, Pace* pace) {
   if (parser->is_done()) co_return true;
-  if (ExpectsContinue(request_)) {
-    const bool written = co_await Write("HTTP/1.1 100 Continue\r\n\r\n", "");
-    if (!written) co_return false;
-  }
-  const beast::error_code error = co_await Read(parser, pace);
+  const bool should_continue = co_await Continue();
+  if (!should_continue) co_return false;
+  const beast::error_code error = co_await Read(parser, pace, kAll);
   if (!error) co_return true;
   if (error == http::error::partial_message || error == beast::error::timeout) co_return false;
   HttpResponse refusal = BadRequest(error);
   co_return co_await Refuse(std::move(refusal));
 }
 
-// Up to the end of the header, or, of an eager parser, of the whole request. Reading and writing
+// For a client that waits until it may send its body.
+template <typename Stream>
+asio::awaitable<bool> Session<Stream>::Continue() {
+  if (!ExpectsContinue(request_)) co_return true;
+  co_return co_await Write("HTTP/1.1 100 Continue\r\n\r\n", "");
+}
+
+// Up to the end of the header, or, of an eager parser, of the whole request, or until `most` bytes
+// of its body are there. Reading and writing
 // have one call each, because every call with other types costs seconds of compile time.
 template <typename Stream>
-asio::awaitable<beast::error_code> Session<Stream>::Read(Parser* parser, Pace* pace) {
+asio::awaitable<beast::error_code> Session<Stream>::Read(Parser* parser, Pace* pace,
+                                                         std::size_t most) {
   const bool whole = parser->eager();
-  while (whole ? !parser->is_done() : !parser->is_header_done()) {
+  const auto has_enough = [&] {
+    if (!whole) return parser->is_header_done();
+    return parser->is_done() || parser->get().body().bytes.size() >= most;
+  };
+  while (!has_enough()) {
     beast::get_lowest_layer(stream_).expires_at(pace->deadline());
     auto [error, bytes] = co_await http::async_read_some(stream_, buffer_, *parser, kAwait);
     if (error) co_return error;
@@ -343,15 +382,7 @@ HttpResponse Session<Stream>::BadRequest(beast::error_code error) const {
     refusal.result(http::status::request_header_fields_too_large);
     return refusal;
   }
-  if (error == boost::system::errc::not_enough_memory) {
-    return ErrorResponse(scheduling::WithRetryAfter(
-        absl::UnavailableError("too many bytes of requests are under way, the client's others "
-                               "among them"),
-        std::chrono::seconds(1)));
-  }
-  if (error != http::error::body_limit) {
-    return ErrorResponse(absl::InvalidArgumentError(error.message()));
-  }
+  if (error != http::error::body_limit) return ErrorResponse(StatusOf(error));
   HttpResponse refusal = ErrorResponse(absl::InvalidArgumentError(
       "the body has more than " + std::to_string(server_->options().max_body_bytes) + " bytes"));
   refusal.result(http::status::payload_too_large);
@@ -376,6 +407,7 @@ void Session<Stream>::Decorate(http::response_header<>* head) {
 
 template <typename Stream>
 asio::awaitable<bool> Session<Stream>::Send(HttpResponse response) {
+  if (arriving_ != nullptr && !arriving_->is_done()) last_ = true;
   Decorate(&response.base());
   response.version(request_.version() == 10 ? 10 : 11);
   response.keep_alive(request_.keep_alive() && !last_ && !server_->stopping());

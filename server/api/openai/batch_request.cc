@@ -13,7 +13,6 @@
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "server/api/openai/json_body.h"
-#include "server/api/openai/multipart.h"
 
 namespace llava::api {
 namespace {
@@ -22,6 +21,11 @@ namespace json = boost::json;
 
 constexpr std::int64_t kMinLifetime = 3600;
 constexpr std::size_t kMaxNameBytes = 255;
+constexpr std::size_t kMaxValueBytes = 64;  // of a part that is not the file
+constexpr char kFilePart[] = "file";
+constexpr char kPurpose[] = "purpose";
+constexpr char kAnchor[] = "expires_after[anchor]";
+constexpr char kSeconds[] = "expires_after[seconds]";
 constexpr std::size_t kMaxMetadata = 16;
 constexpr std::size_t kMaxMetadataKey = 64;
 constexpr std::size_t kMaxMetadataValue = 512;
@@ -44,29 +48,6 @@ absl::Status CheckFileName(absl::string_view name) {
   return FieldError("file",
                     absl::StrCat("has a file name of ", name.size(), " bytes, expected 1 to ",
                                  kMaxNameBytes, " bytes of UTF-8 without control characters"));
-}
-
-absl::Status TakePart(const FormPart& part, FileUpload* upload, bool* has_file) {
-  if (part.name == "file") {
-    if (std::exchange(*has_file, true)) return FieldError("file", "stands there twice");
-    upload->name = std::string(part.file_name);
-    upload->content = part.content;
-    return CheckFileName(part.file_name);
-  }
-  if (part.name == "purpose") {
-    if (part.content != "batch") return FieldError("purpose", "expected batch");
-    upload->purpose = "batch";
-    return absl::OkStatus();
-  }
-  const std::string name(part.name);
-  if (part.name == "expires_after[anchor]") return CheckAnchor(name, part.content);
-  if (part.name == "expires_after[seconds]") {
-    std::int64_t seconds = 0;
-    if (!absl::SimpleAtoi(part.content, &seconds)) seconds = 0;
-    upload->lifetime = seconds;
-    return CheckSeconds(name, seconds);
-  }
-  return FieldError(Utf8Repair(name.substr(0, 64)), "is not a known part");
 }
 
 absl::StatusOr<std::string> TextOf(const json::object& body, const char* field) {
@@ -148,14 +129,61 @@ absl::Status ReadMetadata(const json::object& body, BatchRequest* request) {
 
 }  // namespace
 
-absl::StatusOr<FileUpload> ParseFileUpload(absl::string_view content_type, absl::string_view body) {
-  ASSIGN_OR_RETURN(const auto parts, ParseForm(content_type, body));
-  FileUpload upload;
-  bool has_file = false;
-  for (const FormPart& part : parts) RETURN_IF_ERROR(TakePart(part, &upload, &has_file));
-  if (!has_file) return FieldError("file", "is missing, expected a part with the file");
-  if (upload.purpose.empty()) return FieldError("purpose", "is missing, expected batch");
-  return upload;
+absl::StatusOr<FileUploadReader> FileUploadReader::Make(absl::string_view content_type) {
+  ASSIGN_OR_RETURN(FormReader form, FormReader::Make(content_type));
+  return FileUploadReader(std::move(form));
+}
+
+absl::Status FileUploadReader::Read(absl::string_view bytes, std::string* content) {
+  form_.Feed(bytes);
+  for (;;) {
+    ASSIGN_OR_RETURN(std::optional<FormPiece> piece, form_.Next());
+    if (!piece.has_value()) return absl::OkStatus();
+    if (piece->begins) {
+      RETURN_IF_ERROR(BeginPart(*std::move(piece)));
+      continue;
+    }
+    std::string* const into = part_ == kFilePart ? content : &value_;
+    into->append(piece->content.data(), piece->content.size());
+    if (value_.size() > kMaxValueBytes) {
+      return FieldError(part_, absl::StrCat("expected at most ", kMaxValueBytes, " bytes"));
+    }
+  }
+}
+
+absl::Status FileUploadReader::BeginPart(FormPiece piece) {
+  RETURN_IF_ERROR(EndPart());
+  part_ = std::move(piece.name);
+  value_.clear();
+  if (part_ == kFilePart) {
+    if (std::exchange(has_file_, true)) return FieldError(part_, "stands there twice");
+    RETURN_IF_ERROR(CheckFileName(piece.file_name));
+    upload_.name = std::move(piece.file_name);
+    return absl::OkStatus();
+  }
+  if (part_ == kPurpose || part_ == kAnchor || part_ == kSeconds) return absl::OkStatus();
+  return FieldError(Utf8Repair(part_.substr(0, 64)), "is not a known part");
+}
+
+absl::Status FileUploadReader::EndPart() {
+  if (part_ == kPurpose) {
+    if (value_ != "batch") return FieldError(part_, "expected batch");
+    upload_.purpose = value_;
+  }
+  if (part_ == kAnchor) return CheckAnchor(part_, value_);
+  if (part_ != kSeconds) return absl::OkStatus();
+  std::int64_t seconds = 0;
+  if (!absl::SimpleAtoi(value_, &seconds)) seconds = 0;
+  upload_.lifetime = seconds;
+  return CheckSeconds(part_, seconds);
+}
+
+absl::StatusOr<FileUpload> FileUploadReader::Finish() {
+  RETURN_IF_ERROR(form_.Finish());
+  RETURN_IF_ERROR(EndPart());
+  if (!has_file_) return FieldError(kFilePart, "is missing, expected a part with the file");
+  if (upload_.purpose.empty()) return FieldError(kPurpose, "is missing, expected batch");
+  return std::move(upload_);
 }
 
 absl::StatusOr<BatchRequest> ParseBatchRequest(absl::string_view text) {

@@ -25,7 +25,9 @@ Batch ABatch() {
               .expires = 20,
               .total = 5,
               .completed = 3,
-              .failed = 2};
+              .failed = 2,
+              .counted_output = {.bytes = 700, .answers = 3},
+              .counted_failures = {.bytes = 90, .answers = 2}};
   batch.entered = {{BatchState::kInProgress, 11}, {BatchState::kFailed, 12}};
   batch.errors = {{.code = "invalid_line", .message = "no", .param = "url", .line = 4}};
   return batch;
@@ -36,6 +38,8 @@ TEST(BatchObjects, ABatchIsWhatItsRecordSays) {
   const auto read = BatchOfRecord(ToRecord(batch), "b.json");
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(ToRecord(*read), ToRecord(batch));
+  EXPECT_EQ(read->counted_output, batch.counted_output);
+  EXPECT_EQ(read->counted_failures, batch.counted_failures);
   EXPECT_EQ(read->state, BatchState::kFailed);
   EXPECT_EQ(read->entered, batch.entered);
   EXPECT_EQ(read->errors.front().line, 4);

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "tests/support/batch_file.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::batches {
@@ -41,7 +42,7 @@ class BatchRunTest : public ::testing::Test {
   }
 
   void Make(const std::string& content) {
-    const File file = store_->AddFile({.tenant = "ann"}, content, 0).value();
+    const File file = test::AddFile(*store_, {.tenant = "ann"}, content, 0).value();
     id_ = store_
               ->AddBatch({.tenant = "ann",
                           .endpoint = "/v1/score",
@@ -122,6 +123,52 @@ TEST_F(BatchRunTest, AfterARestartOnlyTheRestIsAsked) {
   WorkOn();
   EXPECT_EQ(run_->batch().state, BatchState::kCompleted);
   EXPECT_EQ(run_->batch().completed, 2);
+}
+
+TEST_F(BatchRunTest, ARestartedBatchSaysAtOnceHowManyRowsAreDone) {
+  bytes_ = std::int64_t{64} << 20;
+  Restart();
+  std::string content;
+  for (int i = 0; i < 100; ++i) content += Line(absl::StrCat("r", i));
+  Make(content);
+  const std::vector<Row> rows = Rows();
+  const std::string body = absl::StrCat("{\"text\":\"", std::string(100'000, 'x'), "\"}");
+  for (std::size_t i = 0; i < 80; ++i) {
+    run_->Record(rows[i], {.status = i % 4 == 0 ? 400 : 200, .body = body});
+    run_->Sync();
+  }
+  // The record was written now and then: at the next start there are few bytes to look at.
+  Restart();
+  const Batch& batch = run_->batch();
+  EXPECT_EQ(batch.completed, 60);
+  EXPECT_EQ(batch.failed, 20);
+  EXPECT_GT(batch.counted_output.answers, 20);
+  EXPECT_GT(batch.counted_failures.bytes, 500'000);
+  int slices = 0;
+  for (; run_->Work(); ++slices) {
+    ASSERT_EQ(batch.completed, 60) << "while they are read";
+    ASSERT_EQ(batch.failed, 20);
+  }
+  EXPECT_GT(slices, 5);
+  EXPECT_EQ(Rows().size(), 20u);
+  EXPECT_EQ(batch.completed, 60);
+}
+
+TEST_F(BatchRunTest, ARecordThatSaysNothingOrTooMuchOfAnswersIsCountedAnew) {
+  Make(absl::StrCat(Line("a"), Line("b"), Line("c")));
+  const std::vector<Row> rows = Rows();
+  run_->Record(rows[0], {.status = 200, .body = "{}"});
+  run_->Record(rows[1], {.status = 200, .body = "{}"});
+  Batch* const batch = store_->MutableBatch(id_);
+  for (const CountedAnswers counted : {CountedAnswers(), CountedAnswers{1 << 20, 1000}}) {
+    batch->counted_output = counted;
+    ASSERT_TRUE(store_->SaveBatch(*batch).ok());
+    const auto again = std::filesystem::path(dir_.path()) / "again";
+    std::filesystem::remove_all(again);
+    std::filesystem::copy(dir_.path() + "/b", again, std::filesystem::copy_options::recursive);
+    const auto store = BatchStore::Open({.dir = again.string()}, &clock_).value();
+    EXPECT_EQ(store->FindBatch("ann", id_).value()->completed, 2);
+  }
 }
 
 TEST_F(BatchRunTest, ARowThatReturnsIsAskedAgain) {

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
+#include "tests/support/batch_file.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::batches {
@@ -112,7 +113,7 @@ class BatchServiceTest : public ::testing::Test {
                       R"(","method":"POST","url":"/v1/score","body":{}})", "\n");
     }
     return Do([&] {
-      const File file = service_->store().AddFile({.tenant = tenant}, content, 0).value();
+      const File file = test::AddFile(service_->store(), {.tenant = tenant}, content, 0).value();
       return service_
           ->Create({.tenant = tenant,
                     .endpoint = "/v1/score",

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/durable_file.h"
+#include "tests/support/batch_file.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::batches {
@@ -40,7 +41,7 @@ class BatchStoreTest : public ::testing::Test {
 
 TEST_F(BatchStoreTest, WhatWasAddedIsThereAfterARestart) {
   auto store = Open();
-  const File file = store->AddFile(Named("ann"), "12345", 0).value();
+  const File file = test::AddFile(*store, Named("ann"), "12345", 0).value();
   const Batch batch = store->AddBatch(Of(file)).value();
   store.reset();
   store = Open();
@@ -52,7 +53,7 @@ TEST_F(BatchStoreTest, WhatWasAddedIsThereAfterARestart) {
 
 TEST_F(BatchStoreTest, OthersSeeNothing) {
   const auto store = Open();
-  const File file = store->AddFile(Named("ann"), "x", 0).value();
+  const File file = test::AddFile(*store, Named("ann"), "x", 0).value();
   const Batch batch = store->AddBatch(Of(file)).value();
   EXPECT_TRUE(absl::IsNotFound(store->FindFile("bob", file.id).status()));
   EXPECT_TRUE(absl::IsNotFound(store->FindBatch("bob", batch.id).status()));
@@ -64,18 +65,50 @@ TEST_F(BatchStoreTest, OthersSeeNothing) {
 
 TEST_F(BatchStoreTest, BytesAreBoundedForOneAndForAll) {
   const auto store = Open();
-  ASSERT_TRUE(store->AddFile(Named("ann"), std::string(60, 'x'), 0).ok());
-  const auto more = store->AddFile(Named("ann"), "x", 0);
+  ASSERT_TRUE(test::AddFile(*store, Named("ann"), std::string(60, 'x'), 0).ok());
+  const auto more = test::AddFile(*store, Named("ann"), "x", 0);
   EXPECT_THAT(std::string(more.status().message()), HasSubstr("60 are kept, expected at most 60"));
-  const File second = store->AddFile(Named("bob"), std::string(30, 'x'), 0).value();
-  EXPECT_FALSE(store->AddFile(Named("eve"), std::string(11, 'x'), 0).ok());
+  const File second = test::AddFile(*store, Named("bob"), std::string(30, 'x'), 0).value();
+  EXPECT_FALSE(test::AddFile(*store, Named("eve"), std::string(11, 'x'), 0).ok());
   ASSERT_TRUE(store->DeleteFile("bob", second.id).ok());
-  EXPECT_TRUE(store->AddFile(Named("eve"), std::string(11, 'x'), 0).ok());
+  EXPECT_TRUE(test::AddFile(*store, Named("eve"), std::string(11, 'x'), 0).ok());
+}
+
+TEST_F(BatchStoreTest, WhatArrivesCountsAndIsNobodysYet) {
+  auto store = Open();
+  const std::string id = store->BeginFile("ann").value();
+  ASSERT_TRUE(store->AppendFile(id, std::string(40, 'x')).ok());
+  EXPECT_EQ(store->used_bytes(), 40);
+  EXPECT_TRUE(absl::IsNotFound(store->FindFile("ann", id).status()));
+  EXPECT_FALSE(test::AddFile(*store, Named("ann"), std::string(21, 'x')).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(store->AppendFile(id, std::string(21, 'x'))));
+  ASSERT_TRUE(store->AppendFile(id, std::string(20, 'y')).ok());
+  const File file = store->EndFile(id, Named("ann"), 0).value();
+  EXPECT_EQ(file.bytes, 60);
+  EXPECT_EQ(*ReadFile(store->DataPath(id), 100), std::string(40, 'x') + std::string(20, 'y'));
+  store->DropFile(id);  // it has ended
+  EXPECT_TRUE(store->FindFile("ann", id).ok());
+  EXPECT_EQ(store->used_bytes(), 60);
+}
+
+TEST_F(BatchStoreTest, OfAFileThatDidNotArriveNothingStays) {
+  auto store = Open();
+  const std::string dropped = store->BeginFile("ann").value();
+  ASSERT_TRUE(store->AppendFile(dropped, std::string(60, 'x')).ok());
+  store->DropFile(dropped);
+  EXPECT_EQ(store->used_bytes(), 0);
+  EXPECT_FALSE(IsThere(store->DataPath(dropped)));
+  const std::string lost = store->BeginFile("ann").value();
+  ASSERT_TRUE(store->AppendFile(lost, std::string(60, 'x')).ok());
+  store.reset();  // killed
+  store = Open();
+  EXPECT_EQ(store->used_bytes(), 0);
+  EXPECT_FALSE(IsThere(store->DataPath(lost)));
 }
 
 TEST_F(BatchStoreTest, WhatABatchWritesCounts) {
   const auto store = Open();
-  const File file = store->AddFile(Named("ann"), std::string(50, 'x'), 0).value();
+  const File file = test::AddFile(*store, Named("ann"), std::string(50, 'x'), 0).value();
   const Batch batch = store->AddBatch(Of(file)).value();
   EXPECT_TRUE(store->Grow(batch, batch.output, 10).ok());
   EXPECT_FALSE(store->Grow(batch, batch.output, 1).ok());
@@ -89,7 +122,7 @@ TEST_F(BatchStoreTest, WhatABatchWritesCounts) {
 
 TEST_F(BatchStoreTest, WhatWasKeptBeforeACrashCountsOnceAndMayHaveGrown) {
   auto store = Open();
-  const File file = store->AddFile(Named("ann"), "x", 0).value();
+  const File file = test::AddFile(*store, Named("ann"), "x", 0).value();
   const Batch batch = store->AddBatch(Of(file)).value();
   ASSERT_TRUE(WriteFile(store->DataPath(batch.output), "0123456789").ok());
   EXPECT_TRUE(store->KeepGrown(batch, batch.output, "out").value());
@@ -105,7 +138,7 @@ TEST_F(BatchStoreTest, WhatWasKeptBeforeACrashCountsOnceAndMayHaveGrown) {
 
 TEST_F(BatchStoreTest, AnInputStaysWhileItIsRead) {
   const auto store = Open();
-  const File file = store->AddFile(Named("ann"), "x", 0).value();
+  const File file = test::AddFile(*store, Named("ann"), "x", 0).value();
   const Batch batch = store->AddBatch(Of(file)).value();
   EXPECT_TRUE(absl::IsInvalidArgument(store->DeleteFile("ann", file.id)));
   clock_.Advance(std::chrono::seconds(2000));
@@ -125,7 +158,7 @@ TEST_F(BatchStoreTest, AnInputStaysWhileItIsRead) {
 
 TEST_F(BatchStoreTest, ALifetimeOfItsOwnIsKept) {
   const auto store = Open();
-  const File file = store->AddFile(Named("ann"), "x", 100).value();
+  const File file = test::AddFile(*store, Named("ann"), "x", 100).value();
   EXPECT_EQ(file.expires - file.created, 100);
 }
 
@@ -135,7 +168,7 @@ TEST_F(BatchStoreTest, WhatACrashLeftIsRemoved) {
   const std::string half = options_.dir + "/batches/batch_x.new";
   ASSERT_TRUE(WriteFile(stray, "x").ok());
   ASSERT_TRUE(WriteFile(half, "{").ok());
-  const File file = store->AddFile(Named("ann"), "x", 0).value();
+  const File file = test::AddFile(*store, Named("ann"), "x", 0).value();
   const Batch batch = store->AddBatch(Of(file)).value();
   ASSERT_TRUE(WriteFile(store->DataPath(batch.output), "grown").ok());
   store.reset();

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/gate.h"
 #include "capture/shard.h"
@@ -101,6 +102,39 @@ TEST_F(RecorderTest, EachTenantAgreesForItself) {
   recorder_->SetAgreed({.pictures = {"eve"}});
   EXPECT_EQ(recorder_->AgreedBy("ann"), Agreement::kNothing);
   EXPECT_EQ(recorder_->AgreedBy("eve"), Agreement::kPictures);
+}
+
+TEST_F(RecorderTest, OfWhoAgreesNoMoreNothingIsKept) {
+  Open();
+  Row row = test::CapturedRow("ann", "r1");
+  row.said.pop_back();
+  auto turn = recorder_->Hold(row, "");
+  ASSERT_NE(turn, nullptr);
+  turn->answer = "An answer.";
+  recorder_->SetAgreed({.texts = {}, .pictures = {"eve"}});
+  recorder_->Record(std::move(turn));
+  recorder_->Stop();
+  EXPECT_THAT(*ListShards(options_.store.dir), IsEmpty());
+}
+
+TEST_F(RecorderTest, TheMetricsHaveTheBytesOfEachTenantThatAgreed) {
+  Open();
+  Record(test::CapturedRow("ann", "r1"), "An answer.");
+  ASSERT_TRUE(Judge("r1", {.thumb = Thumb::kUp}).ok());
+  recorder_->Stop();
+  const std::int64_t bytes = FolderBytes(ShardsFolder(options_.store.dir));
+  EXPECT_GT(bytes, 0);
+  EXPECT_THAT(Metrics(),
+              AllOf(HasSubstr(absl::StrCat("llava_captured_tenant_bytes{tenant=\"ann\"} ", bytes)),
+                    HasSubstr("llava_captured_tenant_bytes{tenant=\"bob\"} 0")));
+  // Whose rows are there still, and who is not named any more.
+  options_.agreed = {.texts = {}, .pictures = {"bob"}};
+  Open();
+  recorder_->Stop();
+  EXPECT_THAT(
+      Metrics(),
+      AllOf(HasSubstr(absl::StrCat("llava_captured_tenant_bytes{tenant=\"other\"} ", bytes)),
+            Not(HasSubstr("llava_captured_tenant_bytes{tenant=\"ann\"}"))));
 }
 
 TEST_F(RecorderTest, WhatCannotBeLearnedFromIsDroppedAndCounted) {

@@ -171,6 +171,23 @@ TEST(ConfigTest, BoundsOfOneOptionByAnother) {
   EXPECT_EQ(CheckConfig(config).message(), "canary_min_answers: 6 is above canary_answers, 5");
 }
 
+TEST(ConfigTest, EachTenantWhoseTurnsAreKeptHasAShareThatIsWorthIt) {
+  Config config;
+  config.capture_texts = {"ann"};
+  EXPECT_THAT(CheckConfig(config).message(), HasSubstr("capture_dir: is empty"));
+  config.capture_dir = "/capture";
+  config.capture_bytes = std::int64_t{64} << 20;
+  config.capture_texts = {"a", "b", "c", "d"};
+  config.capture_pictures = {"a", "b"};  // named twice, and one tenant
+  EXPECT_TRUE(CheckConfig(config).ok());
+  config.capture_pictures = {"e"};
+  EXPECT_THAT(CheckConfig(config).message(),
+              HasSubstr("capture_bytes: is 67108864 for 5 tenants, expected at least 16777216"));
+  config.capture_bytes = std::int64_t{1} << 40;
+  for (int i = 0; i < 256; ++i) config.capture_texts.push_back(absl::StrCat("t", i));
+  EXPECT_THAT(CheckConfig(config).message(), HasSubstr("name 261 tenants, expected at most 256"));
+}
+
 // LLAVA_UPDATE_DOCS=1 writes the page anew.
 TEST(ConfigTest, TheReferencePageIsInStepWithTheTable) {
   const std::string path = "docs/configuration.md";

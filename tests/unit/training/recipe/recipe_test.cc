@@ -182,6 +182,10 @@ TEST_F(RecipeTest, FilesMayBeWeighed) {
   ExpectError(
       Changed("  files: [rows.json]\n", "  files: [rows.json]\n  mixture: [{file: new.json}]\n"),
       "8: data.mixture: takes the place of files");
+  ExpectError(Changed("  files: [rows.json]\n", "  mixture: []\n"), "7: data.mixture: is empty");
+  EXPECT_TRUE(
+      Read(Changed("  files: [rows.json]\n", "  mixture: []\n  captured: {dir: /captured}\n"))
+          .ok());
   ExpectError(Changed("  files: [rows.json]\n", "  mixture: [{file: a.json, weight: 0}]\n"),
               "7: data.mixture[0].weight: is 0");
 }

@@ -14,6 +14,8 @@ JobInputs Inputs() {
   inputs.recipe = "model: {checkpoint: ${BASE}}\nmixture: ${MIXTURE}\nfiles: ${SHARDS}\n";
   inputs.base = "/models/v000001";
   inputs.base_version = "aa";
+  inputs.captured = 12;
+  inputs.captured_changed = 3;
   return inputs;
 }
 
@@ -27,6 +29,13 @@ TEST(JobInputsTest, AreKeptAsJson) {
   for (const char* rubbish : {"{", "[]", "{}", R"({"shards":[1]})"}) {
     EXPECT_EQ(ParseJobInputs(rubbish).status().code(), absl::StatusCode::kDataLoss) << rubbish;
   }
+}
+
+TEST(JobInputsTest, OfAnEarlierVersionSayNothingOfCapturedRows) {
+  const auto inputs = ParseJobInputs(R"({"shards":[],"recipe":"r","base":"","base_version":""})");
+  ASSERT_TRUE(inputs.ok()) << inputs.status();
+  EXPECT_EQ(inputs->captured, 0);
+  EXPECT_EQ(inputs->captured_changed, 0);
 }
 
 TEST(JobInputsTest, ARecipeNamesShardsAndBase) {

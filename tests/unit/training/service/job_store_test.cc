@@ -170,5 +170,23 @@ TEST_F(JobStoreTest, IsForOneProcess) {
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable) << second.status();
 }
 
+TEST_F(JobStoreTest, RowsAreLearnedWhenTheirJobHas) {
+  const capture::AdmittedRows first = {{"/a", {"0:aa", "1:bb"}}, {"/b", {}}};
+  ASSERT_TRUE(store_->RecordAdmitted("nightly", 1, first).ok());
+  EXPECT_EQ(*store_->LearnedRows("nightly"), capture::AdmittedRows());
+  ASSERT_TRUE(store_->LearnAdmitted("nightly", 1).ok());
+  Open();
+  EXPECT_EQ(*store_->LearnedRows("nightly"), first);
+  EXPECT_EQ(*store_->LearnedRows("hourly"), capture::AdmittedRows());
+  // One that failed has taught nothing, and the next one takes its place.
+  ASSERT_TRUE(store_->RecordAdmitted("nightly", 2, {{"/a", {"7:cc"}}}).ok());
+  ASSERT_TRUE(store_->RecordAdmitted("nightly", 3, {{"/b", {"1:dd"}}}).ok());
+  ASSERT_TRUE(store_->LearnAdmitted("nightly", 2).ok());
+  EXPECT_EQ(*store_->LearnedRows("nightly"), first);
+  ASSERT_TRUE(store_->LearnAdmitted("nightly", 3).ok());
+  ASSERT_TRUE(store_->LearnAdmitted("nightly", 3).ok());  // the end of a job may come twice
+  EXPECT_EQ(*store_->LearnedRows("nightly"), (capture::AdmittedRows{{"/b", {"1:dd"}}}));
+}
+
 }  // namespace
 }  // namespace llava::training

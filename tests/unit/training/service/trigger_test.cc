@@ -58,7 +58,8 @@ class TriggerTest : public ::testing::Test {
       }
       return newest;
     };
-    jobs.create = [this](const Job& job) {
+    jobs.create = [this](const Job& job, const capture::AdmittedRows& captured) {
+      EXPECT_TRUE(captured.empty());
       EXPECT_EQ(job.creator, "nightly");
       recipes_.push_back(job.recipe);
       Job created = job;
@@ -73,6 +74,7 @@ class TriggerTest : public ::testing::Test {
       return absl::OkStatus();
     };
     jobs.known = [this] { return known_; };
+    jobs.learned = [] { return capture::AdmittedRows(); };
     jobs.quarantine = [this](const std::string& sha256, const KnownShard& known) {
       known_[sha256] = known;
       return absl::OkStatus();

@@ -89,6 +89,18 @@ TEST_F(BatchRoutesTest, OfTheDiskNothingIsSaid) {
   EXPECT_THAT(body_, ::testing::Not(::testing::HasSubstr(dir_.path())));
 }
 
+TEST_F(BatchRoutesTest, OfAnUploadThatIsRefusedNothingStays) {
+  Start();
+  const std::string file = "--b\r\nContent-Disposition: form-data; name=file; filename=r\r\n\r\n" +
+                           std::string(1000, 'x');
+  for (const std::string end : {"", "\r\n--b--", "\r\n--b\r\n\r\n\r\nx\r\n--b--"}) {
+    EXPECT_EQ(Ask(http::verb::post, "/v1/files", file + end), 400u) << end;
+  }
+  EXPECT_EQ(Ask(http::verb::get, "/v1/files"), 200u);
+  EXPECT_TRUE(json::parse(body_).at("data").as_array().empty());
+  EXPECT_TRUE(std::filesystem::is_empty(dir_.path() + "/b/files"));
+}
+
 TEST_F(BatchRoutesTest, ListsArePagedBothWays) {
   Start();
   std::vector<std::string> ids;

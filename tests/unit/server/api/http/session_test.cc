@@ -4,10 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/write.hpp>
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +17,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/gate.h"
 #include "base/mutex.h"
 #include "base/utf8_stream.h"
 #include "server/api/http/awaiting.h"
@@ -122,6 +125,29 @@ class SessionTest : public ::testing::Test {
                    co_await exchange.EndStream();
                  }});
   }
+  // Counts the bytes of a body that it takes in pieces, at most `most_` of them.
+  void AddPieces() {
+    router_.Add({http::verb::post, "/pieces", std::nullopt,
+                 [this](HttpExchange& exchange) -> asio::awaitable<void> {
+                   std::size_t bytes = 0;
+                   absl::StatusOr<std::string> piece("begin");
+                   while (piece.ok() && !piece->empty() && bytes < most_) {
+                     piece = co_await exchange.ReadPiece();
+                     if (!piece.ok()) break;
+                     bytes += piece->size();
+                     held_ = std::max(held_, server_->bodies().held());
+                   }
+                   ended_ = piece.status();
+                   HttpResponse response = piece.ok()
+                                               ? MakeResponse(http::status::ok, "text/plain",
+                                                              absl::StrCat("took ", bytes, "\n"))
+                                               : ErrorResponse(piece.status());
+                   co_await exchange.Send(std::move(response));
+                   gate_.Leave();
+                 },
+                 /*reads_body=*/true});
+    gate_.Enter();
+  }
   ~SessionTest() override {
     door_.Open();
     server_->Stop(TimePoint::max());
@@ -152,7 +178,63 @@ class SessionTest : public ::testing::Test {
   IoPool io_{2};
   Door door_;
   std::unique_ptr<HttpServer> server_;
+  // Of /pieces.
+  std::size_t most_ = std::numeric_limits<std::size_t>::max();
+  std::int64_t held_ = 0;
+  absl::Status ended_;
+  Gate gate_;  // its handler, once
 };
+
+TEST_F(SessionTest, ABodyThatIsTakenInPiecesIsNotHeldAsAWhole) {
+  AddPieces();
+  HttpOptions options;
+  options.max_body_bytes = 1 << 20;
+  options.max_bodies_bytes = 2 << 20;
+  Start(options);
+  const std::string body(std::size_t{16} << 20, 'x');
+  const std::string answer =
+      Answer(absl::StrCat("POST /pieces HTTP/1.1\r\nHost: x\r\nContent-Length: ", body.size(),
+                          "\r\n\r\n", body, kSecond));
+  EXPECT_THAT(answer, AllOf(HasSubstr(absl::StrCat("took ", body.size())), HasSubstr("hello")));
+  EXPECT_GT(held_, 0);
+  EXPECT_LE(held_, 512 << 10);
+  EXPECT_EQ(server_->bodies().held(), 0);
+}
+
+TEST_F(SessionTest, PiecesMayComeInChunks) {
+  AddPieces();
+  Start();
+  const std::string chunk = absl::StrCat("4e20\r\n", std::string(20'000, 'x'), "\r\n");
+  std::string body;
+  for (int i = 0; i < 50; ++i) body += chunk;
+  const std::string answer =
+      Answer(absl::StrCat("POST /pieces HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+                          body, "0\r\n\r\n", kSecond));
+  EXPECT_THAT(answer, AllOf(HasSubstr("took 1000000"), HasSubstr("hello")));
+}
+
+TEST_F(SessionTest, WhatAHandlerLeavesOfABodyEndsTheConnection) {
+  AddPieces();
+  most_ = 1000;
+  Start();
+  const std::string answer =
+      Answer(absl::StrCat("POST /pieces HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n",
+                          std::string(3'000'000, 'x'), kSecond));
+  EXPECT_THAT(answer,
+              AllOf(HasSubstr("took "), HasSubstr("Connection: close"), Not(HasSubstr("hello"))));
+}
+
+TEST_F(SessionTest, AClientThatStopsInTheMiddleOfPiecesHasGone) {
+  AddPieces();
+  HttpOptions options;
+  options.min_body_rate = 1000;
+  options.body_window = std::chrono::milliseconds(200);
+  Start(options);
+  Client client(server_->port());
+  client.Send("POST /pieces HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\nxxx");
+  gate_.CloseAndWait(TimePoint::max());
+  EXPECT_TRUE(absl::IsCancelled(ended_)) << ended_;
+}
 
 TEST_F(SessionTest, OneConnectionManyRequests) {
   Start();

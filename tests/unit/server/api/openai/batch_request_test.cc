@@ -25,15 +25,30 @@ std::string Wanted(const std::string& more) {
   return absl::StrCat(R"({"input_file_id":"file-1","endpoint":"/v1/score")", more, "}");
 }
 
+// A form that comes in pieces of so many bytes; `content`: of the file.
+absl::StatusOr<FileUpload> Upload(const std::string& body, std::size_t piece,
+                                  std::string* content) {
+  FileUploadReader reader = FileUploadReader::Make(kType).value();
+  for (std::size_t begin = 0; begin < body.size(); begin += piece) {
+    const absl::Status status = reader.Read(body.substr(begin, piece), content);
+    if (!status.ok()) return status;
+  }
+  return reader.Finish();
+}
+
 TEST(BatchRequestTest, AnUploadIsItsFileAndWhatItIsFor) {
   const std::string body =
       absl::StrCat(kPurpose, kFile, Part("name=\"expires_after[anchor]\"", "created_at"),
                    Part("name=\"expires_after[seconds]\"", "7200"), "--b--");
-  const auto upload = ParseFileUpload(kType, body);
-  ASSERT_TRUE(upload.ok()) << upload.status();
-  EXPECT_EQ(upload->name, "../rows.jsonl");
-  EXPECT_EQ(upload->content, "{}\n");
-  EXPECT_EQ(upload->lifetime, 7200);
+  for (const std::size_t piece : {std::size_t{1}, std::size_t{7}, body.size()}) {
+    std::string content;
+    const auto upload = Upload(body, piece, &content);
+    ASSERT_TRUE(upload.ok()) << upload.status();
+    EXPECT_EQ(upload->name, "../rows.jsonl");
+    EXPECT_EQ(upload->purpose, "batch");
+    EXPECT_EQ(content, "{}\n");
+    EXPECT_EQ(upload->lifetime, 7200);
+  }
 }
 
 TEST(BatchRequestTest, OfAnUploadTheWrongPartIsNamed) {
@@ -46,12 +61,14 @@ TEST(BatchRequestTest, OfAnUploadTheWrongPartIsNamed) {
       {kPurpose + Part("name=file; filename=\"a\nb\"", "x"), "file"},
       {kPurpose + Part("name=file; filename=\xff", "x"), "file"},
       {kPurpose + kFile + Part("name=other", "x"), "other"},
+      {kFile + Part("name=purpose", std::string(1000, 'x')), "purpose"},
       {kPurpose + kFile + Part("name=\"expires_after[seconds]\"", "9"), "expires_after[seconds]"},
       {kPurpose + kFile + Part("name=\"expires_after[anchor]\"", "x"), "expires_after[anchor]"},
   };
   for (const auto& [parts, field] : wrong) {
     const std::string body = parts + "--b--";
-    const auto upload = ParseFileUpload(kType, body);
+    std::string content;
+    const auto upload = Upload(body, 5, &content);
     ASSERT_TRUE(absl::IsInvalidArgument(upload.status())) << parts;
     EXPECT_EQ(FieldOf(upload.status()), field) << parts;
   }

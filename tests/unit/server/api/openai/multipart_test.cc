@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -121,6 +122,72 @@ TEST(MultipartTest, ThereAreSoManyPartsAndNoMore) {
   for (std::size_t i = 0; i < kMaxFormParts; ++i) body += Named("a", "");
   EXPECT_EQ(Parts(kType, body + "--b--").size(), kMaxFormParts);
   EXPECT_THAT(ErrorOf(kType, body + Named("a", "") + "--b--"), HasSubstr("more than 1025 parts"));
+}
+
+// What a reader makes of a body that comes cut at these places: as Parts, with the files' names.
+std::string Streamed(const std::string& body, const std::vector<std::size_t>& cuts) {
+  FormReader reader = FormReader::Make(kType).value();
+  std::string text;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i <= cuts.size(); ++i) {
+    const std::size_t end = i < cuts.size() ? cuts[i] : body.size();
+    const std::string piece = body.substr(begin, end - begin);  // may not outlive the call
+    begin = end;
+    reader.Feed(piece);
+    for (;;) {
+      const auto next = reader.Next();
+      if (!next.ok()) return std::string(next.status().message());
+      if (!next->has_value()) break;
+      if ((*next)->begins) {
+        absl::StrAppend(&text, "[", (*next)->name, "/", (*next)->file_name, "]");
+      } else {
+        EXPECT_FALSE((*next)->content.empty());
+        absl::StrAppend(&text, (*next)->content);
+      }
+    }
+  }
+  const absl::Status status = reader.Finish();
+  return status.ok() ? text : std::string(status.message());
+}
+
+TEST(FormReaderTest, SaysTheSameWhereverTheBodyIsCut) {
+  const std::string odd("\r\n--\r\n-- b\0\r\r\n--", 18);
+  const std::string body = absl::StrCat(
+      Named("one", odd), Named("two", ""),
+      Part("Content-Disposition: form-data; name=f; filename=x", "\r\n--a\r\n--"), "--b--\r\nrest");
+  const std::string whole = Streamed(body, {});
+  EXPECT_EQ(whole, absl::StrCat("[one/]", odd, "[two/][f/x]\r\n--a\r\n--"));
+  for (std::size_t i = 0; i <= body.size(); ++i) {
+    EXPECT_EQ(Streamed(body, {i}), whole) << i;
+    for (std::size_t j = i; j <= body.size(); ++j) ASSERT_EQ(Streamed(body, {i, j}), whole);
+  }
+}
+
+TEST(FormReaderTest, FailsWhereTheWholeBodyWould) {
+  const std::string header = "--b\r\nContent-Disposition: form-data; name=a\r\n";
+  std::string many;
+  for (std::size_t i = 0; i < kMaxFormParts; ++i) many += Named("a", "");
+  EXPECT_EQ(ParseForm(kType, many + "--b--")->size(), kMaxFormParts);
+  const std::string wrong[] = {"",
+                               "-",
+                               "--bc\r\n",
+                               "--b",
+                               "--b-",
+                               "--b-x",
+                               "text --b--",
+                               Named("a", "x") + "--b",
+                               header,
+                               header + "\r\nx",
+                               header + std::string(5000, 'x') + "\r\n\r\nx\r\n--b--",
+                               Named("", "x") + "--b--",
+                               many + Named("a", "") + "--b--"};
+  for (const std::string& body : wrong) {
+    EXPECT_FALSE(ParseForm(kType, body).ok()) << body.substr(0, 100);
+    std::vector<std::size_t> each;
+    for (std::size_t i = 0; i < std::min<std::size_t>(body.size(), 6000); ++i) each.push_back(i);
+    EXPECT_THAT(Streamed(body, each), HasSubstr("the form: ")) << body.substr(0, 100);
+  }
+  EXPECT_FALSE(FormReader::Make("multipart/form-data").ok());
 }
 
 }  // namespace
