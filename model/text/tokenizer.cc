@@ -189,8 +189,9 @@ void Tokenizer::Impl::EncodeSegment(std::string_view segment, bool begins, bool 
   if (segment.empty()) return;
   std::string text;
   const bool marked = segment.starts_with(' ') || segment.starts_with(kWordStart);
-  if (((settings.prefix == PrefixRule::kAlways && begins) ||
-       (settings.prefix == PrefixRule::kFirst && first)) &&
+  const bool at_every =
+      settings.prefix == PrefixRule::kAlways || settings.prefix == PrefixRule::kEveryText;
+  if (((at_every && begins) || (settings.prefix == PrefixRule::kFirst && first)) &&
       (settings.prefix_before_space || !marked)) {
     text = kWordStart;
   }
@@ -285,9 +286,10 @@ void Tokenizer::Impl::EncodeNormalized(std::string_view text, Stretch gap,
     stretches.push_back({begin, normalized.size()});
   }
   append(done, gap.end);
+  const bool is_text = settings.prefix == PrefixRule::kEveryText && (at_start || gap.begin > 0);
   Scan(normalized_tokens, normalized, {0, normalized.size()}, stretches, ids, [&](Stretch part) {
-    EncodeSegment(std::string_view(normalized).substr(part.begin, part.end - part.begin), false,
-                  false, ids);
+    EncodeSegment(std::string_view(normalized).substr(part.begin, part.end - part.begin),
+                  is_text && part.begin == 0, false, ids);
   });
 }
 
@@ -371,7 +373,7 @@ std::vector<int> Tokenizer::Encode(std::span<const TextPart> parts, bool at_star
   std::vector<int> ids;
   const std::vector<std::size_t> cuts = impl_->Cuts(text, control);
   impl_->Scan(impl_->tokens, text, {0, text.size()}, control, ids, [&](Stretch gap) {
-    if (impl_->normalized_tokens.empty()) {
+    if (impl_->normalized_tokens.empty() && impl_->settings.prefix != PrefixRule::kEveryText) {
       impl_->EncodeCut(text, gap, cuts, at_start, ids);
     } else {
       impl_->EncodeNormalized(text, gap, control, at_start, ids);

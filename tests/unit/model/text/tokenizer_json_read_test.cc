@@ -40,7 +40,22 @@ TEST(TokenizerJsonReadTest, WhatIsNotKnownIsNamed) {
        {"normalizer.normalizers[].type", "Lowercase"}},
       {{"normalizer", R"({"type": "Prepend", "prepend": "_"})"}, {"normalizer.prepend", "\"_\""}},
       {{"normalizer", R"({"type": "Replace", "pattern": {"Regex": " +"}, "content": "x"})"},
-       {"normalizer.pattern", "Regex"}},
+       {"normalizer.pattern.Regex", R"(\A)"}},
+      {{"normalizer", R"({"type": "Replace", "pattern": {"String": " "}, "content": "x"})"},
+       {"normalizer.content", "U+2581"}},
+      {{"normalizer", R"({"type": "Replace", "pattern": {"String": "x"}, "content": "\u2581"})"},
+       {"normalizer.pattern", "a space"}},
+      {{"normalizer", R"({"type": "Replace", "pattern": {"Regex": "\\A(?!</s>)"},
+          "content": "\u2581"})"},
+       {"normalizer.pattern.Regex", R"(\A, first)"}},
+      {{"normalizer", R"({"type": "Sequence", "normalizers": [
+          {"type": "Prepend", "prepend": "\u2581"},
+          {"type": "Replace", "pattern": {"Regex": "\\A"}, "content": "\u2581"}]})"},
+       {"Regex", "without Prepend"}},
+      {{"normalizer", R"({"type": "Sequence", "normalizers": [
+          {"type": "Replace", "pattern": {"Regex": "\\A"}, "content": "\u2581"},
+          {"type": "Prepend", "prepend": "\u2581"}]})"},
+       {"prepend", "once"}},
       {{"pre_tokenizer", R"({"type": "Whitespace"})"}, {"pre_tokenizer.type", "Whitespace"}},
       {{"pre_tokenizer", R"({"type": "ByteLevel"})"}, {"add_prefix_space", "false"}},
       {{"pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": false})"},
@@ -79,11 +94,11 @@ TEST(TokenizerJsonReadTest, WhatIsNotKnownIsNamed) {
        {"added_tokens[].single_word", "true"}},
       {{"added_tokens", R"([{"content": "x"}])"}, {"added_tokens[].id", "nothing"}},
   };
-  for (const auto& [change, words] : cases) {
-    const std::string error = ErrorOf(With(change.first, change.second));
-    for (const std::string& word : words) EXPECT_THAT(error, HasSubstr(word)) << change.second;
-    EXPECT_THAT(error, HasSubstr("tokenizer.json: ")) << change.second;
-  }
+for (const auto& [change, words] : cases) {
+  const std::string error = ErrorOf(With(change.first, change.second));
+  for (const std::string& word : words) EXPECT_THAT(error, HasSubstr(word)) << change.second;
+  EXPECT_THAT(error, HasSubstr("tokenizer.json: ")) << change.second;
+}
 }
 
 TEST(TokenizerJsonReadTest, AFileWithoutAModelSaysOnlyTheRest) {
@@ -104,6 +119,5 @@ TEST(TokenizerJsonReadTest, ThePostProcessorSaysWhatComesFirst) {
   EXPECT_EQ(ReadTokenizerJson(With("post_processor", alone), "x")->first_token, "");
 }
 
-// What is read is written again as it was.
 }  // namespace
 }  // namespace llava::model
