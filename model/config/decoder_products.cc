@@ -2,41 +2,49 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/utf8_stream.h"
 
 namespace llava::model {
 
-std::array<DecoderProduct, kDecoderProducts> DecoderProducts(const TextConfig& text) {
+std::vector<DecoderProduct> DecoderProducts(const TextConfig& text) {
   const std::int64_t hidden = text.hidden_size, inner = text.intermediate_size;
   const std::int64_t queries = std::int64_t{text.num_heads} * text.head_dim;
   const std::int64_t keys = std::int64_t{text.num_kv_heads} * text.head_dim;
-  return {{{"self_attn.q_proj", queries, hidden},
-           {"self_attn.k_proj", keys, hidden},
-           {"self_attn.v_proj", keys, hidden},
-           {"self_attn.o_proj", hidden, queries},
-           {"mlp.gate_proj", inner, hidden},
-           {"mlp.up_proj", inner, hidden},
-           {"mlp.down_proj", hidden, inner}}};
+  if (text.fused) {
+    return {{"self_attn.qkv_proj", queries + 2 * keys, hidden},
+            {"self_attn.o_proj", hidden, queries},
+            {"mlp.gate_up_proj", 2 * inner, hidden},
+            {"mlp.down_proj", hidden, inner}};
+  }
+  return {{"self_attn.q_proj", queries, hidden}, {"self_attn.k_proj", keys, hidden},
+          {"self_attn.v_proj", keys, hidden},    {"self_attn.o_proj", hidden, queries},
+          {"mlp.gate_proj", inner, hidden},      {"mlp.up_proj", inner, hidden},
+          {"mlp.down_proj", hidden, inner}};
 }
 
 absl::Status CheckFits(std::span<const AdaptedProduct> adapted, const TextConfig& text) {
-  const auto products = DecoderProducts(text);
+  const std::vector<DecoderProduct> products = DecoderProducts(text);
+  const auto name_of = [](std::string* out, const DecoderProduct& product) {
+    absl::StrAppend(out, AbslView(product.name));
+  };
   for (const AdaptedProduct& one : adapted) {
     const std::string place = absl::StrCat("layers.", one.layer, ".", one.name);
     if (one.layer >= text.num_layers) {
       return absl::FailedPreconditionError(absl::StrCat(
           "the adapter changes ", place, ", the model has ", text.num_layers, " layers"));
     }
-    if (text.fused && one.name != "self_attn.o_proj" && one.name != "mlp.down_proj") {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "the adapter changes ", place, ", which the model, a ", text.model_type,
-          ", does not have: it has qkv_proj and gate_up_proj, which adapters cannot change here"));
-    }
     const auto found =
         absl::c_find_if(products, [&](const DecoderProduct& p) { return p.name == one.name; });
     if (found == products.end()) {
       return absl::FailedPreconditionError(
-          absl::StrCat("the adapter changes ", place, ", which the model does not have"));
+          absl::StrCat("the adapter changes ", place, ", which the model, a ", text.model_type,
+                       ", does not have: it has ", absl::StrJoin(products, ", ", name_of)));
+    }
+    if (one.fused && !text.fused) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the adapter has ", place, " and lacks others that it targets and that the ", "model, a ",
+          text.model_type, ", has: it is one of a model with qkv_proj and gate_up_proj"));
     }
     if (found->out != one.out || found->in != one.in) {
       return absl::FailedPreconditionError(
@@ -58,7 +66,8 @@ absl::Status CheckSameProducts(const TextConfig& loaded_for, const TextConfig& t
         absl::StrCat("the adapter was loaded for a ", loaded_for.model_type, ", this version is a ",
                      text.model_type, ", whose layers have other products"));
   }
-  const auto before = DecoderProducts(loaded_for), now = DecoderProducts(text);
+  const std::vector<DecoderProduct> before = DecoderProducts(loaded_for),
+                                    now = DecoderProducts(text);
   for (std::size_t i = 0; i < now.size(); ++i) {
     if (before[i].out == now[i].out && before[i].in == now[i].in) continue;
     return absl::FailedPreconditionError(absl::StrCat(

@@ -38,7 +38,8 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
       input_norm_(source, LayerPrefix(index) + "input_layernorm.weight", config.hidden_size,
                   config.rms_norm_eps),
       post_attention_norm_(source, LayerPrefix(index) + "post_attention_layernorm.weight",
-                           config.hidden_size, config.rms_norm_eps) {
+                           config.hidden_size, config.rms_norm_eps),
+      fused_(config.fused) {
   const auto linear = [&](const char* name, std::int64_t out, std::int64_t in, bool bias) {
     return source.TakeLinear(LayerPrefix(index) + name, out, in, bias);
   };
@@ -54,13 +55,8 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
   const std::int64_t keys = std::int64_t{config.num_kv_heads} * config.head_dim;
   const std::int64_t inner = config.intermediate_size;
   if (config.fused) {
-    const Linear qkv = linear("self_attn.qkv_proj", queries + 2 * keys, hidden, /*bias=*/false);
-    q_ = qkv.Rows(0, queries);
-    k_ = qkv.Rows(queries, keys);
-    v_ = qkv.Rows(queries + keys, keys);
-    const Linear gate_up = linear("mlp.gate_up_proj", 2 * inner, hidden, /*bias=*/false);
-    gate_ = gate_up.Rows(0, inner);
-    up_ = gate_up.Rows(inner, inner);
+    qkv_ = linear("self_attn.qkv_proj", queries + 2 * keys, hidden, /*bias=*/false);
+    gate_up_ = linear("mlp.gate_up_proj", 2 * inner, hidden, /*bias=*/false);
   } else {
     q_ = linear("self_attn.q_proj", queries, hidden, config.qkv_bias);
     k_ = linear("self_attn.k_proj", keys, hidden, config.qkv_bias);
@@ -86,13 +82,18 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
                                    AttentionBackend& attention,
                                    std::span<const AdapterRows> adapters) const {
   const std::int64_t tokens = x_TE.size(0);
-  if (packed_) {
+  if (packed_ || fused_) {
     const at::Tensor qkv = qkv_.Forward(x_TE);
     AddAdapted(&Adapter::Layer::qkv, adapters, /*wanted=*/false, x_TE, qkv);
     const at::Tensor qkv_THD = qkv.view({tokens, -1, head_dim_});
     const std::int64_t queries = o_.in_features() / head_dim_;
     const std::int64_t keys = (qkv_THD.size(1) - queries) / 2;
     const at::Tensor v_TKD = qkv_THD.narrow(1, queries + keys, keys);
+    if (!packed_) {
+      const at::Tensor q_THD = Rotary::Rotate(qkv_THD.narrow(1, 0, queries), angles);
+      const at::Tensor k_TKD = Rotary::Rotate(qkv_THD.narrow(1, queries, keys), angles);
+      return attention.Forward(index_, q_THD, k_TKD, v_TKD).view({tokens, -1});
+    }
     if (q_norm_) {
       const at::Tensor q_THD = q_norm_->Forward(qkv_THD.narrow(1, 0, queries));
       const at::Tensor k_TKD = k_norm_->Forward(qkv_THD.narrow(1, queries, keys));
@@ -115,34 +116,50 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
 
 at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE, std::span<const AdapterRows> adapters,
                              bool wanted) const {
-  if (!packed_) return down_.Forward(at::silu(gate_.Forward(y_TE)) * up_.Forward(y_TE));
+  if (!packed_ && !fused_) {
+    return down_.Forward(at::silu(gate_.Forward(y_TE)) * up_.Forward(y_TE));
+  }
   const at::Tensor gate_up = gate_up_.Forward(y_TE);
   AddAdapted(&Adapter::Layer::gate_up, adapters, wanted, y_TE, gate_up);
   const std::int64_t inner = gate_up.size(1) / 2;
-  const at::Tensor gated = HasRowKernels(gate_up) ? SiluTimesRows(gate_up)
-                                                  : at::silu(gate_up.narrow(1, 0, inner)) *
-                                                        gate_up.narrow(1, inner, inner);
+  const at::Tensor gated =
+      packed_ && HasRowKernels(gate_up)
+          ? SiluTimesRows(gate_up)
+          : at::silu(gate_up.narrow(1, 0, inner)) * gate_up.narrow(1, inner, inner);
   const at::Tensor down = down_.Forward(gated);
   AddAdapted(&Adapter::Layer::down, adapters, wanted, gated, down);
   return down;
 }
 
 void DecoderLayer::Pack(WeightFormat format) {
-  qkv_ = Linear::Packed({std::move(q_), std::move(k_), std::move(v_)}, format);
+  if (fused_) {
+    qkv_.Pack(format);
+    gate_up_.Pack(format);
+  } else {
+    qkv_ = Linear::Packed({std::move(q_), std::move(k_), std::move(v_)}, format);
+    gate_up_ = Linear::Packed({std::move(gate_), std::move(up_)}, format);
+  }
   o_.Pack(format);
-  gate_up_ = Linear::Packed({std::move(gate_), std::move(up_)}, format);
   down_.Pack(format);
   packed_ = true;
 }
 
 void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {
   const std::string prefix = LayerPrefix(index_);
-  visit(prefix + "self_attn.q_proj", q_);
-  visit(prefix + "self_attn.k_proj", k_);
-  visit(prefix + "self_attn.v_proj", v_);
+  if (fused_) {
+    visit(prefix + "self_attn.qkv_proj", qkv_);
+  } else {
+    visit(prefix + "self_attn.q_proj", q_);
+    visit(prefix + "self_attn.k_proj", k_);
+    visit(prefix + "self_attn.v_proj", v_);
+  }
   visit(prefix + "self_attn.o_proj", o_);
-  visit(prefix + "mlp.gate_proj", gate_);
-  visit(prefix + "mlp.up_proj", up_);
+  if (fused_) {
+    visit(prefix + "mlp.gate_up_proj", gate_up_);
+  } else {
+    visit(prefix + "mlp.gate_proj", gate_);
+    visit(prefix + "mlp.up_proj", up_);
+  }
   visit(prefix + "mlp.down_proj", down_);
 }
 

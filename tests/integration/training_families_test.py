@@ -232,14 +232,13 @@ class TrainingFamiliesTest(unittest.TestCase):
         self.assertEqual(done.stdout.count("ok   greedy ids"), len(calls), done.stdout)
 
     def test_what_is_not_trained_is_refused_by_name(self):
-        for family, decoder in (("llava_qwen3", "qwen3"), ("llava_phi3", "phi3")):
-            self.base(family)
-            self.golden("llava_qwen2")
-            recipe = self.folder / "refused.yaml"
-            recipe.write_text(HEADER.format(output="refused", images=IMAGES) +
-                              f"  - {{name: tune, {ALL}, steps: 1, batch: 1, rate: 1.0e-3}}\n")
-            said = self.call("run", recipe, code=1)
-            self.assertIn(f"base: is a llava with a {decoder} decoder, which is served but not trained", said)
+        self.base("llava_qwen3")
+        self.golden("llava_qwen2")
+        recipe = self.folder / "refused.yaml"
+        recipe.write_text(HEADER.format(output="refused", images=IMAGES) +
+                          f"  - {{name: tune, {ALL}, steps: 1, batch: 1, rate: 1.0e-3}}\n")
+        said = self.call("run", recipe, code=1)
+        self.assertIn("base: is a llava with a qwen3 decoder, which is served but not trained", said)
 
 
 if __name__ == "__main__":
