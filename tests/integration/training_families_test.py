@@ -17,7 +17,7 @@ LLAVA_TRAIN = Path(os.environ["LLAVA_TRAIN"]).resolve()
 LLAVAD = Path(os.environ["LLAVAD"]).resolve()
 GOLDEN = ROOT / "tests/golden/data"
 IMAGES = FAMILIES / "images"
-TEMPLATES = {"llava_mistral": "mistral", "llava_qwen2": "chatml", "vipllava": "v1", "next_mistral": "mistral",
+TEMPLATES = {"llava_mistral": "mistral", "llava_qwen2": "chatml", "llava_phi3": "v1", "vipllava": "v1", "next_mistral": "mistral",
              "next_llama_yarn": "v1", "onevision": "chatml"}
 TILED = ("next_mistral", "next_llama_yarn", "onevision")
 CARRIED = ("preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
