@@ -69,6 +69,10 @@ struct Tokenizer::Impl {
   bool IsMarked() const {
     return settings.prefix == PrefixRule::kAlways && settings.prefix_before_space;
   }
+  // The normalizer puts a mark at the start of every text that it gets.
+  bool MarksEveryText() const {
+    return settings.prefix == PrefixRule::kFirst && settings.marks_in_normalizer;
+  }
   std::string Marked(std::string_view text) const;
   std::string Normalized(std::string_view text) const;
   void EncodeNormalized(std::string_view text, Stretch gap, const std::vector<Stretch>& control,
@@ -189,9 +193,8 @@ void Tokenizer::Impl::EncodeSegment(std::string_view segment, bool begins, bool 
   if (segment.empty()) return;
   std::string text;
   const bool marked = segment.starts_with(' ') || segment.starts_with(kWordStart);
-  const bool at_every =
-      settings.prefix == PrefixRule::kAlways || settings.prefix == PrefixRule::kEveryText;
-  if (((at_every && begins) || (settings.prefix == PrefixRule::kFirst && first)) &&
+  if (((settings.prefix == PrefixRule::kAlways && begins) ||
+       (settings.prefix == PrefixRule::kFirst && first)) &&
       (settings.prefix_before_space || !marked)) {
     text = kWordStart;
   }
@@ -286,10 +289,10 @@ void Tokenizer::Impl::EncodeNormalized(std::string_view text, Stretch gap,
     stretches.push_back({begin, normalized.size()});
   }
   append(done, gap.end);
-  const bool is_text = settings.prefix == PrefixRule::kEveryText && (at_start || gap.begin > 0);
+  const bool begins_text = at_start || gap.begin > 0;
   Scan(normalized_tokens, normalized, {0, normalized.size()}, stretches, ids, [&](Stretch part) {
-    EncodeSegment(std::string_view(normalized).substr(part.begin, part.end - part.begin),
-                  is_text && part.begin == 0, false, ids);
+    EncodeSegment(std::string_view(normalized).substr(part.begin, part.end - part.begin), false,
+                  begins_text && part.begin == 0, ids);
   });
 }
 
@@ -373,7 +376,7 @@ std::vector<int> Tokenizer::Encode(std::span<const TextPart> parts, bool at_star
   std::vector<int> ids;
   const std::vector<std::size_t> cuts = impl_->Cuts(text, control);
   impl_->Scan(impl_->tokens, text, {0, text.size()}, control, ids, [&](Stretch gap) {
-    if (impl_->normalized_tokens.empty() && impl_->settings.prefix != PrefixRule::kEveryText) {
+    if (impl_->normalized_tokens.empty() && !impl_->MarksEveryText()) {
       impl_->EncodeCut(text, gap, cuts, at_start, ids);
     } else {
       impl_->EncodeNormalized(text, gap, control, at_start, ids);

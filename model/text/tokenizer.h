@@ -33,10 +33,6 @@ enum class PrefixRule {
   kNever,
   kFirst,   // the segment at the very start of the text (legacy: false)
   kAlways,  // every segment (legacy: true)
-  // The start of every text that lies between added tokens which are not `normalized`, <image> for
-  // one; none where a `normalized` token stands at that start, and none behind it. In one pass what
-  // the original code has of `legacy: false`: there each text between pictures is one of its own.
-  kEveryText,
 };
 
 struct TokenizerSettings {
@@ -111,9 +107,9 @@ class Tokenizer {
   // The ids of the parts as one text, without BOS or EOS. Neighbouring parts join into one segment
   // where no control token divides them, so cutting a text into parts does not change its ids.
   // Pieces that a sentencepiece model finds in any text ("user-defined") count as control tokens.
-  // `at_start` false: the text continues after something (an image), so that PrefixRule::kFirst and
-  // kEveryText put no mark at its start. Text that is not valid UTF-8 is repaired with U+FFFD
-  // first. Time is linear in the text, and so is memory: see kBytesPerByte in model/text/bpe.h.
+  // `at_start` false: the text continues after something (an image), so that PrefixRule::kFirst
+  // puts no mark. Text that is not valid UTF-8 is repaired with U+FFFD first. Time is linear in the
+  // text, and so is memory: see kBytesPerByte in model/text/bpe.h.
   std::vector<int> Encode(std::span<const TextPart> parts, bool at_start = true) const;
   std::vector<int> Encode(std::string_view text, bool control = true) const;
 

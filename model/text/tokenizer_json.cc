@@ -71,7 +71,7 @@ void PutPrefixRule(const Tokenizer& tokenizer, const Bpe::Options& bpe, json::ob
   const TokenizerSettings& settings = tokenizer.settings();
   out["normalizer"] = nullptr;
   out["pre_tokenizer"] = nullptr;
-  const bool every_text = settings.prefix == PrefixRule::kEveryText;
+  const bool every_text = settings.prefix == PrefixRule::kFirst && settings.marks_in_normalizer;
   const bool prepend = settings.prefix == PrefixRule::kAlways && settings.prefix_before_space;
   if (prepend || every_text || settings.marks_in_normalizer) {
     json::array steps;

@@ -34,14 +34,15 @@ struct TokenizerFile {
 absl::StatusOr<TokenizerFile> ReadTokenizerJson(const boost::json::object& object,
                                                 const std::string& file);
 
-// The regular expression of PrefixRule::kEveryText, whose matches a normalizer replaces by a mark:
-// the start of a text where none of the `normalized` tokens among `added` stands, in the order of
-// their ids.
+// The regular expression of PrefixRule::kFirst with `marks_in_normalizer`, whose match a normalizer
+// replaces by a mark: the start of a text where none of the `normalized` tokens among `added`
+// stands, in the order of their ids.
 std::string TextStartExpression(std::vector<AddedToken> added);
 
 // The text of a tokenizer.json that encodes and decodes as `tokenizer` does. PrefixRule::kFirst
-// with `prefix_before_space`, the slow tokenizer's rule for `legacy: false`, has no counterpart
-// there and becomes Metaspace's. kUnimplemented unless the vocabulary is plain byte-pair encoding.
+// with `prefix_before_space` and without `marks_in_normalizer`, the slow tokenizer's rule for
+// `legacy: false`, has no counterpart there and becomes Metaspace's. kUnimplemented unless the
+// vocabulary is plain byte-pair encoding.
 absl::StatusOr<std::string> TokenizerJson(const Tokenizer& tokenizer);
 
 }  // namespace llava::model

@@ -122,7 +122,7 @@ class Reader {
     } else {
       step.Fail("type", "a normalizer of Llama tokenizers (Prepend, Replace, a Sequence of them)");
     }
-    settings.prefix = every_text_ ? PrefixRule::kEveryText
+    settings.prefix = every_text_ ? PrefixRule::kFirst
                       : prepends_ ? PrefixRule::kAlways
                                   : PrefixRule::kNever;
     settings.prefix_before_space = prepends_ || every_text_;

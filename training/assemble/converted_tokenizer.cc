@@ -59,7 +59,7 @@ absl::Status WriteSpecialTokens(const Tokenizer& tokenizer, const std::string& p
                     {"pad_token", pad}});
 }
 
-// With kEveryText spaces are marks already when tokens with `normalized` are looked for.
+// Where a normalizer begins texts, spaces are marks before tokens with `normalized` are looked for.
 std::string NoteOfWhiteSpace(const std::vector<AddedToken>& added) {
   for (const AddedToken& token : added) {
     if (!token.lstrip && !token.rstrip) continue;
@@ -72,9 +72,8 @@ std::string NoteOfWhiteSpace(const std::vector<AddedToken>& added) {
 // What the slow tokenizer cannot do as `settings` say.
 std::string NoteOfSlow(const TokenizerSettings& settings, const std::vector<AddedToken>& added) {
   switch (settings.prefix) {
-    case PrefixRule::kEveryText:
-      return NoteOfWhiteSpace(added);
     case PrefixRule::kFirst:
+      if (settings.marks_in_normalizer) return NoteOfWhiteSpace(added);
       return "behind each picture, and before a space that begins a prompt, the original code has "
              "one token more, the word mark, which this checkpoint's tokenizer puts at a prompt's "
              "first word alone";
@@ -106,10 +105,7 @@ absl::StatusOr<std::string> WriteFastTokenizerFiles(const Tokenizer& slow,
   TokenizerSettings settings = slow.settings();
   // Each text between pictures is one of its own to the slow tokenizer.
   const bool every_text = settings.prefix == PrefixRule::kFirst;
-  if (every_text) {
-    settings.prefix = PrefixRule::kEveryText;
-    settings.marks_in_normalizer = settings.spaces_in_normalizer = true;
-  }
+  settings.marks_in_normalizer = settings.spaces_in_normalizer = every_text;
   std::vector<AddedToken> added = slow.added_tokens();
   for (AddedToken& token : added) token.normalized = every_text;
   const std::string note = every_text ? NoteOfWhiteSpace(added) : "";

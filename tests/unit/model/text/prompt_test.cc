@@ -102,7 +102,6 @@ TEST_F(PromptTest, EveryTextBeginsAnewWhereTheTokenizerSaysSo) {
   settings.prefix = PrefixRule::kFirst;
   const Tokenizer slow = *Tokenizer::FromModel(model, added, settings);
   for (AddedToken& token : added) token.normalized = token.id < 1000;
-  settings.prefix = PrefixRule::kEveryText;
   settings.marks_in_normalizer = settings.spaces_in_normalizer = true;
   tokenizer_ = *Tokenizer::FromModel(model, added, settings);
   EXPECT_EQ(Raw("of<image>\nthe</s>of", 1).ids, std::vector<int>{1} + slow.Encode("of") +
