@@ -80,6 +80,7 @@ TEST_F(PromptTest, OriginalLayoutTokenizesEveryTextOnItsOwn) {
   config_.image_token_id = kOriginalImageTokenId;
   TokenizerSettings settings = tokenizer_.settings();
   settings.prefix = PrefixRule::kFirst;
+  settings.marks_in_normalizer = false;
   const std::string model = *ReadFile(kCheckpoint + "/tokenizer.model", 1 << 20);
   tokenizer_ = *Tokenizer::FromModel(model, tokenizer_.added_tokens(), settings);
   const std::vector<int> image(16, kOriginalImageTokenId);
@@ -100,6 +101,7 @@ TEST_F(PromptTest, EveryTextBeginsAnewWhereTheTokenizerSaysSo) {
   std::vector<AddedToken> added = tokenizer_.added_tokens();
   TokenizerSettings settings = tokenizer_.settings();
   settings.prefix = PrefixRule::kFirst;
+  settings.marks_in_normalizer = false;
   const Tokenizer slow = *Tokenizer::FromModel(model, added, settings);
   for (AddedToken& token : added) token.normalized = token.id < 1000;
   settings.marks_in_normalizer = settings.spaces_in_normalizer = true;

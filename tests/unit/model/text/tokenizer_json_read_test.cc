@@ -45,8 +45,8 @@ TEST(TokenizerJsonReadTest, WhatIsNotKnownIsNamed) {
        {"normalizer.content", "U+2581"}},
       {{"normalizer", R"({"type": "Replace", "pattern": {"String": "x"}, "content": "\u2581"})"},
        {"normalizer.pattern", "a space"}},
-      {{"normalizer", R"({"type": "Replace", "pattern": {"Regex": "\\A(?!</s>)"},
-          "content": "\u2581"})"},
+      {{"normalizer", R"json({"type": "Replace", "pattern": {"Regex": "\\A(?!</s>)"},
+          "content": "\u2581"})json"},
        {"normalizer.pattern.Regex", R"(\A, first)"}},
       {{"normalizer", R"({"type": "Sequence", "normalizers": [
           {"type": "Prepend", "prepend": "\u2581"},
@@ -94,11 +94,11 @@ TEST(TokenizerJsonReadTest, WhatIsNotKnownIsNamed) {
        {"added_tokens[].single_word", "true"}},
       {{"added_tokens", R"([{"content": "x"}])"}, {"added_tokens[].id", "nothing"}},
   };
-for (const auto& [change, words] : cases) {
-  const std::string error = ErrorOf(With(change.first, change.second));
-  for (const std::string& word : words) EXPECT_THAT(error, HasSubstr(word)) << change.second;
-  EXPECT_THAT(error, HasSubstr("tokenizer.json: ")) << change.second;
-}
+  for (const auto& [change, words] : cases) {
+    const std::string error = ErrorOf(With(change.first, change.second));
+    for (const std::string& word : words) EXPECT_THAT(error, HasSubstr(word)) << change.second;
+    EXPECT_THAT(error, HasSubstr("tokenizer.json: ")) << change.second;
+  }
 }
 
 TEST(TokenizerJsonReadTest, AFileWithoutAModelSaysOnlyTheRest) {
