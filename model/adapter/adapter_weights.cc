@@ -133,14 +133,13 @@ class AdapterFile {
     if (pairs_.empty()) {
       return absl::InvalidArgumentError(absl::StrCat(path_, ": has no tensor of an adapter"));
     }
-    ASSIGN_OR_RETURN(const bool fused, IsFused());
+    RETURN_IF_ERROR(CheckComplete(/*fused=*/!HasOnlyThoseOf(/*fused=*/false)));
     AdapterWeights weights;
     weights.base = config_.base();
     weights.targets = config_.targets_text();
     Sha256 sha;
     for (const auto& [place, pair] : pairs_) {
       ASSIGN_OR_RETURN(AdaptedWeights one, Make(place, pair));
-      one.product.fused = fused;
       const int rank = static_cast<int>(one.a_RI.size(0));
       weights.rank = std::max(weights.rank, rank);
       weights.bytes += static_cast<std::int64_t>(one.a_RI.nbytes() + one.b_OR.nbytes());
@@ -178,17 +177,6 @@ class AdapterFile {
                     .in = pair.a.size(1)},
         .a_RI = pair.a.to(at::kFloat).contiguous(),
         .b_OR = (pair.b.to(at::kFloat) * config_.ScaleOf(pair.module)).contiguous()};
-  }
-
-  // Whether it is an adapter of a fused decoder. One of products that all decoders have is so only
-  // where it would be incomplete beside another.
-  absl::StatusOr<bool> IsFused() const {
-    const bool fused = !HasOnlyThoseOf(/*fused=*/false);
-    const absl::Status complete = CheckComplete(fused);
-    if (complete.ok()) return fused;
-    const bool of_all = !fused && HasOnlyThoseOf(/*fused=*/true);
-    if (of_all && CheckComplete(/*fused=*/true).ok()) return true;
-    return complete;
   }
 
   bool HasOnlyThoseOf(bool fused) const {

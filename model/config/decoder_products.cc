@@ -1,5 +1,7 @@
 #include "model/config/decoder_products.h"
 
+#include <vector>
+
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -7,24 +9,36 @@
 
 namespace llava::model {
 
-std::vector<DecoderProduct> DecoderProducts(const TextConfig& text) {
+std::array<DecoderProduct, kDecoderProducts> DecoderProducts(const TextConfig& text) {
   const std::int64_t hidden = text.hidden_size, inner = text.intermediate_size;
   const std::int64_t queries = std::int64_t{text.num_heads} * text.head_dim;
   const std::int64_t keys = std::int64_t{text.num_kv_heads} * text.head_dim;
-  if (text.fused) {
-    return {{"self_attn.qkv_proj", queries + 2 * keys, hidden},
-            {"self_attn.o_proj", hidden, queries},
-            {"mlp.gate_up_proj", 2 * inner, hidden},
-            {"mlp.down_proj", hidden, inner}};
-  }
-  return {{"self_attn.q_proj", queries, hidden}, {"self_attn.k_proj", keys, hidden},
-          {"self_attn.v_proj", keys, hidden},    {"self_attn.o_proj", hidden, queries},
-          {"mlp.gate_proj", inner, hidden},      {"mlp.up_proj", inner, hidden},
-          {"mlp.down_proj", hidden, inner}};
+  return {{{"self_attn.q_proj", queries, hidden},
+           {"self_attn.k_proj", keys, hidden},
+           {"self_attn.v_proj", keys, hidden},
+           {"self_attn.o_proj", hidden, queries},
+           {"mlp.gate_proj", inner, hidden},
+           {"mlp.up_proj", inner, hidden},
+           {"mlp.down_proj", hidden, inner}}};
 }
 
+namespace {
+
+// The products of a layer as it has them, those of one matrix in one.
+std::vector<DecoderProduct> Matrices(const TextConfig& text) {
+  const auto products = DecoderProducts(text);
+  if (!text.fused) return {products.begin(), products.end()};
+  const auto& [q, k, v, o, gate, up, down] = products;
+  return {{"self_attn.qkv_proj", q.out + k.out + v.out, q.in},
+          o,
+          {"mlp.gate_up_proj", gate.out + up.out, gate.in},
+          down};
+}
+
+}  // namespace
+
 absl::Status CheckFits(std::span<const AdaptedProduct> adapted, const TextConfig& text) {
-  const std::vector<DecoderProduct> products = DecoderProducts(text);
+  const std::vector<DecoderProduct> products = Matrices(text);
   const auto name_of = [](std::string* out, const DecoderProduct& product) {
     absl::StrAppend(out, AbslView(product.name));
   };
@@ -40,11 +54,6 @@ absl::Status CheckFits(std::span<const AdaptedProduct> adapted, const TextConfig
       return absl::FailedPreconditionError(
           absl::StrCat("the adapter changes ", place, ", which the model, a ", text.model_type,
                        ", does not have: it has ", absl::StrJoin(products, ", ", name_of)));
-    }
-    if (one.fused && !text.fused) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "the adapter has ", place, " and lacks others that it targets and that the ", "model, a ",
-          text.model_type, ", has: it is one of a model with qkv_proj and gate_up_proj"));
     }
     if (found->out != one.out || found->in != one.in) {
       return absl::FailedPreconditionError(
@@ -66,8 +75,7 @@ absl::Status CheckSameProducts(const TextConfig& loaded_for, const TextConfig& t
         absl::StrCat("the adapter was loaded for a ", loaded_for.model_type, ", this version is a ",
                      text.model_type, ", whose layers have other products"));
   }
-  const std::vector<DecoderProduct> before = DecoderProducts(loaded_for),
-                                    now = DecoderProducts(text);
+  const auto before = DecoderProducts(loaded_for), now = DecoderProducts(text);
   for (std::size_t i = 0; i < now.size(); ++i) {
     if (before[i].out == now[i].out && before[i].in == now[i].in) continue;
     return absl::FailedPreconditionError(absl::StrCat(

@@ -3,11 +3,11 @@
 #ifndef LLAVA_MODEL_CONFIG_DECODER_PRODUCTS_H_
 #define LLAVA_MODEL_CONFIG_DECODER_PRODUCTS_H_
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "model/config/config.h"
@@ -21,9 +21,9 @@ struct DecoderProduct {
   std::int64_t in = 0;
 };
 
-// Those of a layer, in the order q, k, v, o, gate, up, down; where config says `fused` qkv, o,
-// gate_up, down.
-std::vector<DecoderProduct> DecoderProducts(const TextConfig& text);
+// Those of a layer, in the order q, k, v, o, gate, up, down.
+inline constexpr int kDecoderProducts = 7;
+std::array<DecoderProduct, kDecoderProducts> DecoderProducts(const TextConfig& text);
 
 // One that an adapter changes.
 struct AdaptedProduct {
@@ -31,8 +31,6 @@ struct AdaptedProduct {
   std::string name;
   std::int64_t out = 0;
   std::int64_t in = 0;
-  // The adapter is one of a `fused` decoder: it lacks what it would have of another.
-  bool fused = false;
 };
 
 // Whether the model has each of them, in these shapes. FAILED_PRECONDITION names the first that it

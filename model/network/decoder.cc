@@ -38,8 +38,7 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
       input_norm_(source, LayerPrefix(index) + "input_layernorm.weight", config.hidden_size,
                   config.rms_norm_eps),
       post_attention_norm_(source, LayerPrefix(index) + "post_attention_layernorm.weight",
-                           config.hidden_size, config.rms_norm_eps),
-      fused_(config.fused) {
+                           config.hidden_size, config.rms_norm_eps) {
   const auto linear = [&](const char* name, std::int64_t out, std::int64_t in, bool bias) {
     return source.TakeLinear(LayerPrefix(index) + name, out, in, bias);
   };
@@ -66,7 +65,13 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
   }
   o_ = linear("self_attn.o_proj", hidden, queries, config.output_bias);
   down_ = linear("mlp.down_proj", hidden, inner, config.mlp_bias);
-  if (const auto packing = source.pack()) Pack(packing->layers);
+  const auto packing = source.pack();
+  if (packing && config.fused) {
+    for (Linear* whole : {&qkv_, &o_, &gate_up_, &down_}) whole->Pack(packing->layers);
+    packed_ = true;
+  } else if (packing) {
+    Pack(packing->layers);
+  }
 }
 
 void DecoderLayer::AddAdapted(std::optional<ProductDelta> Adapter::Layer::* product,
@@ -82,7 +87,7 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
                                    AttentionBackend& attention,
                                    std::span<const AdapterRows> adapters) const {
   const std::int64_t tokens = x_TE.size(0);
-  if (packed_ || fused_) {
+  if (packed_ || qkv_.weight().defined()) {
     const at::Tensor qkv = qkv_.Forward(x_TE);
     AddAdapted(&Adapter::Layer::qkv, adapters, /*wanted=*/false, x_TE, qkv);
     const at::Tensor qkv_THD = qkv.view({tokens, -1, head_dim_});
@@ -116,7 +121,7 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
 
 at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE, std::span<const AdapterRows> adapters,
                              bool wanted) const {
-  if (!packed_ && !fused_) {
+  if (!packed_ && !gate_up_.weight().defined()) {
     return down_.Forward(at::silu(gate_.Forward(y_TE)) * up_.Forward(y_TE));
   }
   const at::Tensor gate_up = gate_up_.Forward(y_TE);
@@ -132,21 +137,16 @@ at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE, std::span<const AdapterRows
 }
 
 void DecoderLayer::Pack(WeightFormat format) {
-  if (fused_) {
-    qkv_.Pack(format);
-    gate_up_.Pack(format);
-  } else {
-    qkv_ = Linear::Packed({std::move(q_), std::move(k_), std::move(v_)}, format);
-    gate_up_ = Linear::Packed({std::move(gate_), std::move(up_)}, format);
-  }
+  qkv_ = Linear::Packed({std::move(q_), std::move(k_), std::move(v_)}, format);
   o_.Pack(format);
+  gate_up_ = Linear::Packed({std::move(gate_), std::move(up_)}, format);
   down_.Pack(format);
   packed_ = true;
 }
 
 void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {
   const std::string prefix = LayerPrefix(index_);
-  if (fused_) {
+  if (qkv_.weight().defined()) {
     visit(prefix + "self_attn.qkv_proj", qkv_);
   } else {
     visit(prefix + "self_attn.q_proj", q_);
@@ -154,7 +154,7 @@ void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Li
     visit(prefix + "self_attn.v_proj", v_);
   }
   visit(prefix + "self_attn.o_proj", o_);
-  if (fused_) {
+  if (gate_up_.weight().defined()) {
     visit(prefix + "mlp.gate_up_proj", gate_up_);
   } else {
     visit(prefix + "mlp.gate_proj", gate_);

@@ -66,8 +66,7 @@ class DecoderLayer {
   std::optional<RmsNorm> q_norm_, k_norm_;  // of each head
 
   Linear q_, k_, v_, o_, gate_, up_, down_;
-  Linear qkv_, gate_up_;  // instead of their parts where `fused`, and once packed
-  bool fused_;
+  Linear qkv_, gate_up_;  // instead of their parts once packed
   bool packed_ = false;
 };
 
@@ -100,8 +99,8 @@ class Decoder {
   // there. The attention of a forward pass must live until then.
   void set_recompute(bool recompute) { recompute_ = recompute; }
 
-  // Visits the linear layers of every decoder layer (not the head), those of DecoderProducts, with
-  // their names, "language_model.model.layers.0.self_attn.q_proj". REQUIRES: not packed.
+  // Visits the linear layers of every decoder layer (not the head) with their names,
+  // "language_model.model.layers.0.self_attn.q_proj". REQUIRES: not packed.
   void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);
 
  private:

@@ -33,7 +33,6 @@ Rule Slow(const std::string& name, PrefixRule prefix) {
   const Tokenizer known = *Tokenizer::Load(kCheckpoint, Layout::kOriginal);
   TokenizerSettings settings = known.settings();
   settings.prefix = prefix;
-  settings.marks_in_normalizer = false;
   const std::string model = *ReadFile(kCheckpoint + "/tokenizer.model", 1 << 20);
   return {name, config, *Tokenizer::FromModel(model, known.added_tokens(), settings)};
 }

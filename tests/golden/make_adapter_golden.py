@@ -36,8 +36,6 @@ ADAPTERS = {
         "fused": dict(target_modules=["qkv_proj", "gate_up_proj"], r=4, lora_alpha=8),
         "all": dict(target_modules="all-linear", exclude_modules=OTHERS, r=8, lora_alpha=12, rank_pattern={"qkv_proj": 3},
                     alpha_pattern={"gate_up_proj": 5}),
-        # Names of Llama's products, of which Phi-3 has two.
-        "outputs": dict(target_modules=PRODUCTS, exclude_modules=OTHERS, r=4, lora_alpha=16),
     },
 }
 

@@ -124,7 +124,6 @@ TEST_F(AdapterWeightsTest, WhatDoesNotFitTheConfigurationIsRefused) {
 
 TEST_F(AdapterWeightsTest, FusedMatricesAreThoseOfOneKindOfDecoder) {
   constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-  EXPECT_FALSE(Read()->products[0].product.fused);
   Configure(R"("target_modules": "all-linear", "exclude_modules": ".*layers.0.*", "r": 2)");
   tensors_.clear();
   const auto add = [&](const char* module) {
@@ -139,21 +138,9 @@ TEST_F(AdapterWeightsTest, FusedMatricesAreThoseOfOneKindOfDecoder) {
   const auto fused = Read();
   ASSERT_TRUE(fused.ok()) << fused.status();
   ASSERT_EQ(fused->products.size(), 4u);
-  for (const AdaptedWeights& one : fused->products) EXPECT_TRUE(one.product.fused);
   EXPECT_EQ(fused->products[2].product.name, "self_attn.qkv_proj");
   add("self_attn.q_proj");
   EXPECT_THAT(Refusal(kInvalid), HasSubstr("no product of a decoder that has the others"));
-}
-
-// PEFT passes over names of a list that a model does not have.
-TEST_F(AdapterWeightsTest, WhatAllDecodersHaveIsOfAFusedOneWhereTheOthersLackSomething) {
-  Configure(R"("target_modules": ["q_proj", "o_proj"], "exclude_modules": ".*layers.0.*", "r": 2)");
-  tensors_.clear();
-  tensors_[Name("self_attn.o_proj", "A")] = at::full({2, 6}, 0.5);
-  tensors_[Name("self_attn.o_proj", "B")] = at::full({8, 2}, 0.25);
-  EXPECT_TRUE(Read()->products[0].product.fused);
-  Configure(R"("target_modules": ["o_proj"], "exclude_modules": ".*layers.0.*", "r": 2)");
-  EXPECT_FALSE(Read()->products[0].product.fused);
 }
 
 TEST_F(AdapterWeightsTest, OtherPartsOfTheModelAreRefused) {
