@@ -60,9 +60,12 @@ Adapter::Adapter(const AdapterWeights& weights, const TextConfig& text, at::Devi
   const std::int64_t queries = std::int64_t{text.num_heads} * text.head_dim;
   const std::int64_t keys = std::int64_t{text.num_kv_heads} * text.head_dim;
   using Places = std::vector<std::pair<const char*, std::int64_t>>;
-  const Places qkv = {
-      {"self_attn.q_proj", 0}, {"self_attn.k_proj", queries}, {"self_attn.v_proj", queries + keys}};
-  const Places gate_up = {{"mlp.gate_proj", 0}, {"mlp.up_proj", text.intermediate_size}};
+  const Places qkv = {{"self_attn.qkv_proj", 0},
+                      {"self_attn.q_proj", 0},
+                      {"self_attn.k_proj", queries},
+                      {"self_attn.v_proj", queries + keys}};
+  const Places gate_up = {
+      {"mlp.gate_up_proj", 0}, {"mlp.gate_proj", 0}, {"mlp.up_proj", text.intermediate_size}};
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const auto make = [&](const Places& places) -> std::optional<ProductDelta> {
       std::vector<ProductDelta::Part> parts;

@@ -31,9 +31,18 @@ constexpr absl::string_view kB = ".lora_B.weight";
 constexpr const char* kFileName = "adapter_model.safetensors";
 constexpr int kMaxLayers = 10'000;
 
-constexpr std::array<absl::string_view, kDecoderProducts> kProducts = {
-    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+// Of decoders of all kinds. The order is that of an adapter's digest: what is new stands behind.
+constexpr std::array<absl::string_view, 9> kProducts = {
+    "self_attn.q_proj", "self_attn.k_proj",   "self_attn.v_proj",
+    "self_attn.o_proj", "mlp.gate_proj",      "mlp.up_proj",
+    "mlp.down_proj",    "self_attn.qkv_proj", "mlp.gate_up_proj"};
+
+// Whether decoders that are fused, or the others, have a product.
+bool IsIn(std::size_t product, bool fused) {
+  const absl::string_view name = kProducts[product];
+  if (name == "self_attn.o_proj" || name == "mlp.down_proj") return true;
+  return fused == (name == "self_attn.qkv_proj" || name == "mlp.gate_up_proj");
+}
 
 std::optional<std::size_t> ProductNumber(absl::string_view name) {
   const auto found = std::find(kProducts.begin(), kProducts.end(), name);
@@ -124,7 +133,7 @@ class AdapterFile {
     if (pairs_.empty()) {
       return absl::InvalidArgumentError(absl::StrCat(path_, ": has no tensor of an adapter"));
     }
-    RETURN_IF_ERROR(CheckComplete());
+    RETURN_IF_ERROR(CheckComplete(/*fused=*/!HasOnlyThoseOf(/*fused=*/false)));
     AdapterWeights weights;
     weights.base = config_.base();
     weights.targets = config_.targets_text();
@@ -170,16 +179,26 @@ class AdapterFile {
         .b_OR = (pair.b.to(at::kFloat) * config_.ScaleOf(pair.module)).contiguous()};
   }
 
-  // What the configuration targets among the decoder's products is there, in every layer up to the
-  // last one that is adapted. Names are made as those of the file are.
-  absl::Status CheckComplete() const {
+  bool HasOnlyThoseOf(bool fused) const {
+    return std::all_of(pairs_.begin(), pairs_.end(),
+                       [fused](const auto& one) { return IsIn(one.first.product, fused); });
+  }
+
+  // What the configuration targets among the products of such a decoder is there, in every layer up
+  // to the last one that is adapted, and nothing else is. Names are made as those of the file are.
+  absl::Status CheckComplete(bool fused) const {
     const auto& [last, any] = *pairs_.rbegin();
     const std::string tail = absl::StrCat("layers.", last.layer, ".", kProducts[last.product]);
     const std::string prefix = any.module.substr(0, any.module.size() - tail.size());
     for (int layer = 0; layer <= last.layer; ++layer) {
       for (std::size_t product = 0; product < kProducts.size(); ++product) {
         const std::string module = absl::StrCat(prefix, "layers.", layer, ".", kProducts[product]);
-        if (pairs_.contains(Place{layer, product}) || !config_.Targets(module)) continue;
+        const bool there = pairs_.contains(Place{layer, product});
+        if (there && !IsIn(product, fused)) {
+          return absl::InvalidArgumentError(
+              absl::StrCat(path_, ": ", module, " is no product of a decoder that has the others"));
+        }
+        if (there || !IsIn(product, fused) || !config_.Targets(module)) continue;
         return absl::InvalidArgumentError(absl::StrCat(path_, ": the tensors of ", module,
                                                        " are missing, which target_modules of ",
                                                        kAdapterConfigName, " names"));

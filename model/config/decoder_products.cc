@@ -1,7 +1,10 @@
 #include "model/config/decoder_products.h"
 
+#include <vector>
+
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/utf8_stream.h"
 
 namespace llava::model {
@@ -19,24 +22,38 @@ std::array<DecoderProduct, kDecoderProducts> DecoderProducts(const TextConfig& t
            {"mlp.down_proj", hidden, inner}}};
 }
 
-absl::Status CheckFits(std::span<const AdaptedProduct> adapted, const TextConfig& text) {
+namespace {
+
+// The products of a layer as it has them, those of one matrix in one.
+std::vector<DecoderProduct> Matrices(const TextConfig& text) {
   const auto products = DecoderProducts(text);
+  if (!text.fused) return {products.begin(), products.end()};
+  const auto& [q, k, v, o, gate, up, down] = products;
+  return {{"self_attn.qkv_proj", q.out + k.out + v.out, q.in},
+          o,
+          {"mlp.gate_up_proj", gate.out + up.out, gate.in},
+          down};
+}
+
+}  // namespace
+
+absl::Status CheckFits(std::span<const AdaptedProduct> adapted, const TextConfig& text) {
+  const std::vector<DecoderProduct> products = Matrices(text);
+  const auto name_of = [](std::string* out, const DecoderProduct& product) {
+    absl::StrAppend(out, AbslView(product.name));
+  };
   for (const AdaptedProduct& one : adapted) {
     const std::string place = absl::StrCat("layers.", one.layer, ".", one.name);
     if (one.layer >= text.num_layers) {
       return absl::FailedPreconditionError(absl::StrCat(
           "the adapter changes ", place, ", the model has ", text.num_layers, " layers"));
     }
-    if (text.fused && one.name != "self_attn.o_proj" && one.name != "mlp.down_proj") {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "the adapter changes ", place, ", which the model, a ", text.model_type,
-          ", does not have: it has qkv_proj and gate_up_proj, which adapters cannot change here"));
-    }
     const auto found =
         absl::c_find_if(products, [&](const DecoderProduct& p) { return p.name == one.name; });
     if (found == products.end()) {
       return absl::FailedPreconditionError(
-          absl::StrCat("the adapter changes ", place, ", which the model does not have"));
+          absl::StrCat("the adapter changes ", place, ", which the model, a ", text.model_type,
+                       ", does not have: it has ", absl::StrJoin(products, ", ", name_of)));
     }
     if (found->out != one.out || found->in != one.in) {
       return absl::FailedPreconditionError(

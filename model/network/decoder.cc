@@ -54,13 +54,8 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
   const std::int64_t keys = std::int64_t{config.num_kv_heads} * config.head_dim;
   const std::int64_t inner = config.intermediate_size;
   if (config.fused) {
-    const Linear qkv = linear("self_attn.qkv_proj", queries + 2 * keys, hidden, /*bias=*/false);
-    q_ = qkv.Rows(0, queries);
-    k_ = qkv.Rows(queries, keys);
-    v_ = qkv.Rows(queries + keys, keys);
-    const Linear gate_up = linear("mlp.gate_up_proj", 2 * inner, hidden, /*bias=*/false);
-    gate_ = gate_up.Rows(0, inner);
-    up_ = gate_up.Rows(inner, inner);
+    qkv_ = linear("self_attn.qkv_proj", queries + 2 * keys, hidden, /*bias=*/false);
+    gate_up_ = linear("mlp.gate_up_proj", 2 * inner, hidden, /*bias=*/false);
   } else {
     q_ = linear("self_attn.q_proj", queries, hidden, config.qkv_bias);
     k_ = linear("self_attn.k_proj", keys, hidden, config.qkv_bias);
@@ -70,7 +65,13 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
   }
   o_ = linear("self_attn.o_proj", hidden, queries, config.output_bias);
   down_ = linear("mlp.down_proj", hidden, inner, config.mlp_bias);
-  if (const auto packing = source.pack()) Pack(packing->layers);
+  const auto packing = source.pack();
+  if (packing && config.fused) {
+    for (Linear* whole : {&qkv_, &o_, &gate_up_, &down_}) whole->Pack(packing->layers);
+    packed_ = true;
+  } else if (packing) {
+    Pack(packing->layers);
+  }
 }
 
 void DecoderLayer::AddAdapted(std::optional<ProductDelta> Adapter::Layer::* product,
@@ -86,13 +87,18 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
                                    AttentionBackend& attention,
                                    std::span<const AdapterRows> adapters) const {
   const std::int64_t tokens = x_TE.size(0);
-  if (packed_) {
+  if (packed_ || qkv_.weight().defined()) {
     const at::Tensor qkv = qkv_.Forward(x_TE);
     AddAdapted(&Adapter::Layer::qkv, adapters, /*wanted=*/false, x_TE, qkv);
     const at::Tensor qkv_THD = qkv.view({tokens, -1, head_dim_});
     const std::int64_t queries = o_.in_features() / head_dim_;
     const std::int64_t keys = (qkv_THD.size(1) - queries) / 2;
     const at::Tensor v_TKD = qkv_THD.narrow(1, queries + keys, keys);
+    if (!packed_) {
+      const at::Tensor q_THD = Rotary::Rotate(qkv_THD.narrow(1, 0, queries), angles);
+      const at::Tensor k_TKD = Rotary::Rotate(qkv_THD.narrow(1, queries, keys), angles);
+      return attention.Forward(index_, q_THD, k_TKD, v_TKD).view({tokens, -1});
+    }
     if (q_norm_) {
       const at::Tensor q_THD = q_norm_->Forward(qkv_THD.narrow(1, 0, queries));
       const at::Tensor k_TKD = k_norm_->Forward(qkv_THD.narrow(1, queries, keys));
@@ -115,13 +121,16 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
 
 at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE, std::span<const AdapterRows> adapters,
                              bool wanted) const {
-  if (!packed_) return down_.Forward(at::silu(gate_.Forward(y_TE)) * up_.Forward(y_TE));
+  if (!packed_ && !gate_up_.weight().defined()) {
+    return down_.Forward(at::silu(gate_.Forward(y_TE)) * up_.Forward(y_TE));
+  }
   const at::Tensor gate_up = gate_up_.Forward(y_TE);
   AddAdapted(&Adapter::Layer::gate_up, adapters, wanted, y_TE, gate_up);
   const std::int64_t inner = gate_up.size(1) / 2;
-  const at::Tensor gated = HasRowKernels(gate_up) ? SiluTimesRows(gate_up)
-                                                  : at::silu(gate_up.narrow(1, 0, inner)) *
-                                                        gate_up.narrow(1, inner, inner);
+  const at::Tensor gated =
+      packed_ && HasRowKernels(gate_up)
+          ? SiluTimesRows(gate_up)
+          : at::silu(gate_up.narrow(1, 0, inner)) * gate_up.narrow(1, inner, inner);
   const at::Tensor down = down_.Forward(gated);
   AddAdapted(&Adapter::Layer::down, adapters, wanted, gated, down);
   return down;
@@ -137,12 +146,20 @@ void DecoderLayer::Pack(WeightFormat format) {
 
 void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {
   const std::string prefix = LayerPrefix(index_);
-  visit(prefix + "self_attn.q_proj", q_);
-  visit(prefix + "self_attn.k_proj", k_);
-  visit(prefix + "self_attn.v_proj", v_);
+  if (qkv_.weight().defined()) {
+    visit(prefix + "self_attn.qkv_proj", qkv_);
+  } else {
+    visit(prefix + "self_attn.q_proj", q_);
+    visit(prefix + "self_attn.k_proj", k_);
+    visit(prefix + "self_attn.v_proj", v_);
+  }
   visit(prefix + "self_attn.o_proj", o_);
-  visit(prefix + "mlp.gate_proj", gate_);
-  visit(prefix + "mlp.up_proj", up_);
+  if (gate_up_.weight().defined()) {
+    visit(prefix + "mlp.gate_up_proj", gate_up_);
+  } else {
+    visit(prefix + "mlp.gate_proj", gate_);
+    visit(prefix + "mlp.up_proj", up_);
+  }
   visit(prefix + "mlp.down_proj", down_);
 }
 

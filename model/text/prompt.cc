@@ -100,7 +100,8 @@ class Encoder {
     const int count = images_[static_cast<std::size_t>(image)].tokens;
     out_.image_spans.push_back({static_cast<int>(out_.ids.size()), count, image});
     out_.ids.insert(out_.ids.end(), static_cast<std::size_t>(count), config_.image_token_id);
-    at_start_ = config_.layout == Layout::kOriginal;  // every text is tokenized on its own
+    // Every text is tokenized on its own, or what puts marks gets it so.
+    at_start_ = config_.layout == Layout::kOriginal || tokenizer_.settings().marks_in_normalizer;
   }
 
   const Tokenizer& tokenizer_;

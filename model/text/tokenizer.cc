@@ -69,6 +69,10 @@ struct Tokenizer::Impl {
   bool IsMarked() const {
     return settings.prefix == PrefixRule::kAlways && settings.prefix_before_space;
   }
+  // The normalizer puts a mark at the start of every text that it gets.
+  bool MarksEveryText() const {
+    return settings.prefix == PrefixRule::kFirst && settings.marks_in_normalizer;
+  }
   std::string Marked(std::string_view text) const;
   std::string Normalized(std::string_view text) const;
   void EncodeNormalized(std::string_view text, Stretch gap, const std::vector<Stretch>& control,
@@ -285,9 +289,10 @@ void Tokenizer::Impl::EncodeNormalized(std::string_view text, Stretch gap,
     stretches.push_back({begin, normalized.size()});
   }
   append(done, gap.end);
+  const bool begins_text = at_start || gap.begin > 0;
   Scan(normalized_tokens, normalized, {0, normalized.size()}, stretches, ids, [&](Stretch part) {
     EncodeSegment(std::string_view(normalized).substr(part.begin, part.end - part.begin), false,
-                  false, ids);
+                  begins_text && part.begin == 0, ids);
   });
 }
 
@@ -371,7 +376,7 @@ std::vector<int> Tokenizer::Encode(std::span<const TextPart> parts, bool at_star
   std::vector<int> ids;
   const std::vector<std::size_t> cuts = impl_->Cuts(text, control);
   impl_->Scan(impl_->tokens, text, {0, text.size()}, control, ids, [&](Stretch gap) {
-    if (impl_->normalized_tokens.empty()) {
+    if (impl_->normalized_tokens.empty() && !impl_->MarksEveryText()) {
       impl_->EncodeCut(text, gap, cuts, at_start, ids);
     } else {
       impl_->EncodeNormalized(text, gap, control, at_start, ids);

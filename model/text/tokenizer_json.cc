@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "boost/json/array.hpp"
 #include "boost/json/object.hpp"
@@ -20,12 +21,15 @@ constexpr const char* kWordStart = "\xE2\x96\x81";
 
 json::string View(std::string_view text) { return json::string(text.data(), text.size()); }
 
-json::array AddedTokens(const Tokenizer& tokenizer) {
-  std::vector<AddedToken> tokens = tokenizer.added_tokens();
+std::vector<AddedToken> ById(std::vector<AddedToken> tokens) {
   std::sort(tokens.begin(), tokens.end(),
             [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  return tokens;
+}
+
+json::array AddedTokens(const Tokenizer& tokenizer) {
   json::array out;
-  for (const AddedToken& token : tokens) {
+  for (const AddedToken& token : ById(tokenizer.added_tokens())) {
     out.push_back({{"id", token.id},
                    {"content", token.content},
                    {"single_word", false},
@@ -58,21 +62,27 @@ json::object Model(const Tokenizer& tokenizer, const Bpe& bpe) {
           {"merges", std::move(merges)}};
 }
 
+json::object Replace(const char* kind, std::string_view pattern) {
+  return {{"type", "Replace"}, {"pattern", {{kind, View(pattern)}}}, {"content", kWordStart}};
+}
+
 // How segments begin: Prepend puts the mark always, Metaspace where no space is.
-void PutPrefixRule(const TokenizerSettings& settings, const Bpe::Options& bpe, json::object& out) {
+void PutPrefixRule(const Tokenizer& tokenizer, const Bpe::Options& bpe, json::object& out) {
+  const TokenizerSettings& settings = tokenizer.settings();
   out["normalizer"] = nullptr;
   out["pre_tokenizer"] = nullptr;
+  const bool every_text = settings.prefix == PrefixRule::kFirst && settings.marks_in_normalizer;
   const bool prepend = settings.prefix == PrefixRule::kAlways && settings.prefix_before_space;
-  if (prepend || settings.marks_in_normalizer) {
+  if (prepend || every_text || settings.marks_in_normalizer) {
     json::array steps;
     if (prepend) steps.push_back(json::object{{"type", "Prepend"}, {"prepend", kWordStart}});
-    if (bpe.spaces_are_marks) {
-      steps.push_back(json::object{
-          {"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kWordStart}});
+    if (every_text) {
+      steps.push_back(Replace("Regex", TextStartExpression(tokenizer.added_tokens())));
     }
+    if (bpe.spaces_are_marks) steps.push_back(Replace("String", " "));
     out["normalizer"] = {{"type", "Sequence"}, {"normalizers", std::move(steps)}};
   }
-  if (prepend || !bpe.spaces_are_marks) return;
+  if (prepend || every_text || !bpe.spaces_are_marks) return;
   const char* scheme = settings.prefix == PrefixRule::kNever   ? "never"
                        : settings.prefix == PrefixRule::kFirst ? "first"
                                                                : "always";
@@ -113,6 +123,19 @@ json::value PostProcessor(const Tokenizer& tokenizer) {
 
 }  // namespace
 
+std::string TextStartExpression(std::vector<AddedToken> added) {
+  std::string tokens;
+  for (const AddedToken& token : ById(std::move(added))) {
+    if (!token.normalized) continue;
+    if (!tokens.empty()) tokens += '|';
+    for (const char c : token.content) {
+      if (absl::StrContains("\\.*+?()[]{}|^$", c)) tokens += '\\';
+      tokens += c;
+    }
+  }
+  return absl::StrCat("\\A", tokens.empty() ? "" : absl::StrCat("(?!", tokens, ")"));
+}
+
 absl::StatusOr<std::string> TokenizerJson(const Tokenizer& tokenizer) {
   const auto* bpe = dynamic_cast<const Bpe*>(&tokenizer.base());
   if (bpe == nullptr) {
@@ -122,7 +145,7 @@ absl::StatusOr<std::string> TokenizerJson(const Tokenizer& tokenizer) {
   }
   json::object out{{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
   out["added_tokens"] = AddedTokens(tokenizer);
-  PutPrefixRule(tokenizer.settings(), bpe->options(), out);
+  PutPrefixRule(tokenizer, bpe->options(), out);
   out["post_processor"] = PostProcessor(tokenizer);
   out["decoder"] = Decoder(tokenizer.settings().strip_first_space);
   out["model"] = Model(tokenizer, *bpe);

@@ -26,17 +26,23 @@ struct TokenizerFile {
 
 // Reads the two kinds of tokenizer.json that the families of language models here have, both with
 // byte-pair encoding. Llama's: normalizer Prepend and Replace of spaces, or pre-tokenizer
-// Metaspace, or none; decoder Replace, ByteFallback, Fuse and Strip. Qwen2's and Llama 3's:
-// normalizer NFC or none; pre-tokenizer ByteLevel, after Splits by regular expressions; decoder
-// ByteLevel. Post-processor of both: TemplateProcessing with one token in front or none.
-// kInvalidArgument for a malformed file, and for whatever else it asks for: an error that names it
-// rather than other ids. `file` only names it there.
+// Metaspace, or TextStartExpression in Prepend's place, or none; decoder Replace, ByteFallback,
+// Fuse and Strip. Qwen2's and Llama 3's: normalizer NFC or none; pre-tokenizer ByteLevel, after
+// Splits by regular expressions; decoder ByteLevel. Post-processor of both: TemplateProcessing with
+// one token in front or none. kInvalidArgument for a malformed file, and for whatever else it asks
+// for: an error that names it rather than other ids. `file` only names it there.
 absl::StatusOr<TokenizerFile> ReadTokenizerJson(const boost::json::object& object,
                                                 const std::string& file);
 
-// The text of a tokenizer.json that encodes and decodes as `tokenizer` does. The slow tokenizer's
-// rule for `legacy: false` (a mark also before a leading space) has no counterpart there and
-// becomes Metaspace's. kUnimplemented unless the vocabulary is plain byte-pair encoding.
+// The regular expression of PrefixRule::kFirst with `marks_in_normalizer`, whose match a normalizer
+// replaces by a mark: the start of a text where none of the `normalized` tokens among `added`
+// stands, in the order of their ids.
+std::string TextStartExpression(std::vector<AddedToken> added);
+
+// The text of a tokenizer.json that encodes and decodes as `tokenizer` does. PrefixRule::kFirst
+// with `prefix_before_space` and without `marks_in_normalizer`, the slow tokenizer's rule for
+// `legacy: false`, has no counterpart there and becomes Metaspace's. kUnimplemented unless the
+// vocabulary is plain byte-pair encoding.
 absl::StatusOr<std::string> TokenizerJson(const Tokenizer& tokenizer);
 
 }  // namespace llava::model

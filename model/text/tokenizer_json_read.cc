@@ -113,22 +113,37 @@ class Reader {
     TokenizerSettings& settings = file_.settings;
     settings.marks_in_normalizer = true;
     if (type == "Prepend") {
-      if (step.String("prepend", std::string(kMark)) != kMark || prepends_) {
+      if (step.String("prepend", std::string(kMark)) != kMark || prepends_ || every_text_) {
         step.Fail("prepend", "U+2581, once");
       }
       prepends_ = true;
     } else if (type == "Replace") {
-      const std::string pattern = step.Object("pattern").String("String", "");
-      if (pattern != " " || step.String("content", "") != kMark) {
-        step.Fail("pattern", "a space replaced by U+2581");
-      }
-      options_.spaces_are_marks = true;
-      settings.spaces_in_normalizer = true;
+      ReadReplace(step);
     } else {
       step.Fail("type", "a normalizer of Llama tokenizers (Prepend, Replace, a Sequence of them)");
     }
-    settings.prefix = prepends_ ? PrefixRule::kAlways : PrefixRule::kNever;
-    settings.prefix_before_space = prepends_;
+    settings.prefix = every_text_ ? PrefixRule::kFirst
+                      : prepends_ ? PrefixRule::kAlways
+                                  : PrefixRule::kNever;
+    settings.prefix_before_space = prepends_ || every_text_;
+  }
+
+  // The start of every text gets a mark, or spaces become marks.
+  void ReadReplace(JsonReader& step) {
+    JsonReader pattern = step.Object("pattern");
+    const bool first = !prepends_ && !every_text_ && !file_.settings.spaces_in_normalizer;
+    if (pattern.Has("Regex")) {
+      const std::string start = TextStartExpression(file_.added);
+      if (pattern.String("Regex", "") != start || !first) {
+        pattern.Fail("Regex", absl::StrCat(start, ", first and without Prepend"));
+      }
+      every_text_ = true;
+    } else {
+      if (pattern.String("String", "") != " ") step.Fail("pattern", "a space replaced by U+2581");
+      options_.spaces_are_marks = true;
+      file_.settings.spaces_in_normalizer = true;
+    }
+    if (step.String("content", "") != kMark) step.Fail("content", "U+2581");
   }
 
   void ReadPreTokenizer(JsonReader pre_tokenizer) {
@@ -169,7 +184,9 @@ class Reader {
   }
 
   void ReadMetaspace(JsonReader metaspace) {
-    if (prepends_) return metaspace.Fail("type", "no pre-tokenizer beside a normalizer Prepend");
+    if (prepends_ || every_text_) {
+      return metaspace.Fail("type", "no pre-tokenizer beside a normalizer Prepend or Regex");
+    }
     if (metaspace.String("replacement", std::string(kMark)) != kMark) {
       metaspace.Fail("replacement", "U+2581");
     }
@@ -341,6 +358,7 @@ class Reader {
   JsonReader reader_;
   TokenizerFile file_;
   bool prepends_ = false;
+  bool every_text_ = false;
   bool byte_level_ = false;
   bool nfc_ = false;
   std::vector<SplitExpression> splits_;

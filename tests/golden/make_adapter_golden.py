@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """LoRA adapters of the tiny checkpoints of families, and what transformers answers with them merged.
 
-    make_adapter_golden.py DATA    (DATA: tests/golden/data)
+    make_adapter_golden.py DATA [FAMILY...]    (DATA: tests/golden/data)
 
 Needs transformers and peft. For each adapter: DATA/families/FAMILY/adapters/NAME, saved by peft, and in
 DATA/families/FAMILY/adapters/golden.json for each case of the pictures 32 greedy ids in fp32 of the merged model, and the
@@ -31,6 +31,11 @@ ADAPTERS = {
     "next_mistral": {
         "all": dict(target_modules="all-linear", exclude_modules=OTHERS, r=20, lora_alpha=20),
         "mlp": dict(target_modules=["up_proj", "down_proj"], exclude_modules=OTHERS, r=1, lora_alpha=2),
+    },
+    "llava_phi3": {
+        "fused": dict(target_modules=["qkv_proj", "gate_up_proj"], r=4, lora_alpha=8),
+        "all": dict(target_modules="all-linear", exclude_modules=OTHERS, r=8, lora_alpha=12, rank_pattern={"qkv_proj": 3},
+                    alpha_pattern={"gate_up_proj": 5}),
     },
 }
 
@@ -89,8 +94,11 @@ def make(family, name, settings, out, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("data", type=Path)
-    out = parser.parse_args().data / "families"
-    for family, adapters in ADAPTERS.items():
+    parser.add_argument("families", nargs="*")
+    args = parser.parse_args()
+    out = args.data / "families"
+    for family in args.families or ADAPTERS:
+        adapters = ADAPTERS[family]
         golden = {}
         for name, settings in adapters.items():
             seed = 0

@@ -57,7 +57,13 @@ for scheme in ("always", "first", "never"):
     for split in (False, True):
         VARIANTS[f"metaspace {scheme}{', split' * split}"] = {
             "set": {"normalizer": None, "pre_tokenizer": metaspace(scheme, split)}, "added": TOKENS}
-
+# The start of every text between <image>s gets a mark, and what follows the other tokens does not.
+EVERY_TEXT = {"a mark for every text": {"set": {
+    "added_tokens": [added(content, id, special=True, normalized=id < 3) for id, content in
+                     ((0, "<unk>"), (1, "<s>"), (2, "</s>"), (1000, "<image>"), (1001, "<pad>"))],
+    "normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "Replace", "pattern": {"Regex": r"\A(?!<unk>|<s>|</s>)"}, "content": MARK},
+        {"type": "Replace", "pattern": {"String": " "}, "content": MARK}]}}}}
 
 
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -103,6 +109,12 @@ def random_text(rng):
     return "".join(rng.choice(BYTE_ATOMS) if rng.random() < 0.5 else characters() for _ in range(rng.randrange(12)))
 
 
+def conversation(rng):
+    """Texts and tokens, as often the one as the other."""
+    tokens = ("<image>", "</s>", "<s>", "<unk>", "<pad>", "<image>\n", "</s> ")
+    return "".join(rng.choice(tokens if rng.random() < 0.5 else ATOMS) for _ in range(rng.randrange(12)))
+
+
 def build(base, variant):
     file = copy.deepcopy(base)
     for key, value in variant.get("set", {}).items():
@@ -116,7 +128,7 @@ def build(base, variant):
     return Tokenizer.from_str(json.dumps(file))
 
 
-def write(out, base_file, variants, count, make_text):
+def lines_of(base_file, variants, count, make_text):
     base = json.loads(base_file.read_text())
     lines = []
     for name, variant in variants.items():
@@ -129,6 +141,10 @@ def write(out, base_file, variants, count, make_text):
             decoded = tokenizer.decode(ids)
             if "\ufffd" not in decoded:
                 lines.append({"ids": ids, "decoded": decoded})
+    return lines
+
+
+def write(out, lines):
     out.write_text("".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n" for line in lines))
     print(len(lines), "lines,", out.stat().st_size, "bytes")
 
@@ -141,10 +157,14 @@ def main():
     args = ap.parse_args()
     rng = random.Random(args.seed)
     atoms = ATOMS + [token["content"] for token in TOKENS] + RUNS + ["ab", " c", "[PAD"]
-    write(args.data / "text/tokenizer_json.jsonl", args.data / "checkpoint/tokenizer.json", VARIANTS, args.count,
-          lambda: "".join(rng.choice(atoms) for _ in range(rng.randrange(9))))
-    write(args.data / "text/byte_level.jsonl", args.data / "families/llava_qwen2/checkpoint/tokenizer.json",
-          BYTE_VARIANTS, 5 * args.count, lambda: random_text(rng))
+    marks = args.data / "checkpoint/tokenizer.json"
+    lines = lines_of(marks, VARIANTS, args.count, lambda: "".join(rng.choice(atoms) for _ in range(rng.randrange(9))))
+    own = random.Random(args.seed)
+    lines += lines_of(marks, EVERY_TEXT, 3 * args.count, lambda: conversation(own))
+    write(args.data / "text/tokenizer_json.jsonl", lines)
+    write(args.data / "text/byte_level.jsonl",
+          lines_of(args.data / "families/llava_qwen2/checkpoint/tokenizer.json", BYTE_VARIANTS, 5 * args.count,
+                   lambda: random_text(rng)))
 
 
 if __name__ == "__main__":

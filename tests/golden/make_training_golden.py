@@ -3,23 +3,30 @@
 
     make_training_golden.py DATA [NAME...]    (DATA: tests/golden/data)
 
-Needs transformers, and the checkpoints of make_family_golden.py. DATA/families/NAME/training.json has "rows" in LLaVA's
+Needs transformers and peft, and the checkpoints of make_family_golden.py. DATA/families/NAME/training.json has "rows" in LLaVA's
 format; their "loss", the mean over the "targets" label tokens of all of them, in fp32 with eager attention, each row
 alone; their "tokens"; and for each weight by llava-train's name the norm of its gradient and the sum of its values times
 sin(0), sin(1), ... in the order of memory. A row is its prompt as the chat template writes it, and the answer with the
 token that ends it, which alone are labels.
+
+DATA/families/NAME/lora.json has the same of LoRA adapters, as PEFT computes it with all else frozen: "r", "alpha", "loss", and
+"gradients" by llava-train's names. The values of the adapter that comes N-th by its name, from 1 on, are 0.1 sin(N i) for i = 0,
+1, ... in the order of memory.
 """
 import argparse
 import json
 import re
 from pathlib import Path
 
+import peft
 import torch
 from transformers import AutoTokenizer
 
 from make_family_golden import families, image_processor, pictures
 
-NAMES = ["llava_mistral", "llava_qwen2", "vipllava", "next_mistral", "next_llama_yarn", "onevision"]
+NAMES = ["llava_mistral", "llava_qwen2", "llava_phi3", "vipllava", "next_mistral", "next_llama_yarn", "onevision"]
+LORA = {"r": 4, "alpha": 12}
+TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|qkv_proj|o_proj|gate_proj|up_proj|gate_up_proj|down_proj)"
 ROWS = [  # pictures, question, answer
     (["square"], "What is in the picture?", "a red square"),
     (["portrait"], "What is in the picture?", "two cats on a table"),
@@ -89,10 +96,9 @@ def summary(gradient):
     return [float(flat.norm()), float((flat * torch.arange(len(flat), dtype=torch.float64).sin()).sum())]
 
 
-def make(name, out, images):
-    model_class, config = families()[name]
+def mean_loss(name, model, config, out, images):
+    """(of all rows, their label tokens, their tokens)"""
     folder = out / name / "checkpoint"
-    model = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     own = (folder / "tokenizer.json").exists()
     tokenizer = AutoTokenizer.from_pretrained(folder if own else out.parent / "checkpoint")
     template = (folder / "chat_template.jinja").read_text()
@@ -101,13 +107,42 @@ def make(name, out, images):
         part, labels, length = loss_of(model, config, tokenizer, template, image_processor(config),
                                        [images[n] for n in names], question, answer)
         loss, targets, tokens = loss + part, targets + labels, tokens + length
-    loss = loss / targets
+    return loss / targets, targets, tokens
+
+
+def load(name, out):
+    model_class, config = families()[name]
+    model = model_class.from_pretrained(out / name / "checkpoint", dtype=torch.float32, attn_implementation="eager")
+    return model.eval(), config
+
+
+def make(name, out, images):
+    model, config = load(name, out)
+    loss, targets, tokens = mean_loss(name, model, config, out, images)
     loss.backward()
     gradients = {our_name(key): summary(weight.grad) for key, weight in model.named_parameters() if weight.grad is not None}
     rows = [row(number, *one) for number, one in enumerate(ROWS)]
     (out / name / "training.json").write_text(json.dumps(
         {"rows": rows, "loss": loss.item(), "targets": targets, "tokens": tokens, "gradients": gradients}) + "\n")
     print(f"{name:20} {tokens} tokens, {targets} labels, loss {loss.item():.7f}, {len(gradients)} gradients")
+
+
+def make_lora(name, out, images):
+    model, config = load(name, out)
+    settings = peft.LoraConfig(r=LORA["r"], lora_alpha=LORA["alpha"], target_modules=TARGETS)
+    wrapped = peft.get_peft_model(model, settings).eval()  # changes `model` itself
+    weights = {our_name(key.removeprefix("base_model.model.").replace(".default.", ".")): weight
+               for key, weight in wrapped.named_parameters() if weight.requires_grad}
+    assert all(".lora_" in key for key in weights)
+    with torch.no_grad():
+        for number, key in enumerate(sorted(weights), 1):
+            waves = (torch.arange(weights[key].numel(), dtype=torch.float64) * number).sin() * 0.1
+            weights[key].copy_(waves.view_as(weights[key]))
+    loss, _, _ = mean_loss(name, model, config, out, images)
+    loss.backward()
+    gradients = {key: summary(weight.grad) for key, weight in sorted(weights.items())}
+    (out / name / "lora.json").write_text(json.dumps({**LORA, "loss": loss.item(), "gradients": gradients}) + "\n")
+    print(f"{name:20} LoRA: loss {loss.item():.7f}, {len(gradients)} gradients")
 
 
 def main():
@@ -119,6 +154,7 @@ def main():
     images = pictures(out / "images")
     for name in args.names or NAMES:
         make(name, out, images)
+        make_lora(name, out, images)
 
 
 if __name__ == "__main__":

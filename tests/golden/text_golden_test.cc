@@ -50,6 +50,7 @@ Tokenizer With(PrefixRule prefix, bool prefix_before_space) {
   TokenizerSettings settings = Load().settings();
   settings.prefix = prefix;
   settings.prefix_before_space = prefix_before_space;
+  settings.marks_in_normalizer = false;
   return *Tokenizer::FromModel(model, Load().added_tokens(), settings);
 }
 

@@ -1,5 +1,5 @@
 // The loss of a batch of rows and its gradients, of each family that is trained, against those of
-// transformers (made by make_training_golden.py).
+// transformers, and with LoRA adapters against those of PEFT (made by make_training_golden.py).
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cmath>
 #include <fstream>
@@ -22,6 +23,7 @@
 #include "training/data/conversation_builder.h"
 #include "training/data/instruction_dataset.h"
 #include "training/objective/conversation_objective.h"
+#include "training/optim/adapters.h"
 
 namespace llava::training {
 namespace {
@@ -81,6 +83,18 @@ std::pair<double, double> Summary(const at::Tensor& gradient) {
   return {flat.norm().item<double>(), (flat * waves).sum().item<double>()};
 }
 
+// The gradient is the one that has this summary. That of keys' biases is 0
+// but for roundings: softmax does not see them.
+void ExpectGradient(const at::Tensor& gradient, const json::value& expected,
+                    const std::string& name) {
+  const auto [norm, along] = Summary(gradient);
+  const double its_norm = expected.at(0).to_number<double>();
+  const double count = std::sqrt(static_cast<double>(gradient.numel()));
+  const double slack = kGradientTolerance * its_norm + 1e-7;
+  EXPECT_NEAR(norm, its_norm, slack) << name;
+  EXPECT_NEAR(along, expected.at(1).to_number<double>(), slack * count) << name;
+}
+
 TEST_P(TrainingGolden, LossAndGradientsAreThoseOfTransformers) {
   const auto model = model::Llava::Load(folder_.path(), {});
   ASSERT_TRUE(model.ok()) << model.status();
@@ -95,15 +109,7 @@ TEST_P(TrainingGolden, LossAndGradientsAreThoseOfTransformers) {
     const json::value* expected = gradients.if_contains(name);
     ASSERT_NE(expected, nullptr) << name;
     ASSERT_TRUE(weight.grad().defined()) << name;
-    const auto [norm, along] = Summary(weight.grad());
-    const double its_norm = expected->at(0).to_number<double>();
-    const double count = std::sqrt(static_cast<double>(weight.numel()));
-    // The gradient of keys' biases is 0 but for roundings: softmax does not see them.
-    const double slack = 1e-7;
-    EXPECT_NEAR(norm, its_norm, kGradientTolerance * its_norm + slack) << name;
-    EXPECT_NEAR(along, expected->at(1).to_number<double>(),
-                (kGradientTolerance * its_norm + slack) * count)
-        << name;
+    ExpectGradient(weight.grad(), *expected, name);
     ++compared;
   }
   EXPECT_EQ(compared, gradients.size());
@@ -130,9 +136,43 @@ TEST_P(TrainingGolden, AFrozenTowerHasTheSameLossAndGradients) {
   }
 }
 
+TEST_P(TrainingGolden, AdaptersHaveTheLossAndTheGradientsOfPeft) {
+  const json::object lora =
+      *ReadJsonObject(std::string(test::kFamilies) + "/" + GetParam() + "/lora.json");
+  const auto model = model::Llava::Load(folder_.path(), {});
+  ASSERT_TRUE(model.ok()) << model.status();
+  LoraOptions options;  // the targets are all linear layers
+  options.rank = lora.at("r").to_number<std::int64_t>();
+  options.alpha = lora.at("alpha").to_number<double>();
+  const Adapters adapters(**model, options, /*seed=*/1);
+  std::vector<model::NamedTensor> parameters = adapters.parameters();
+  std::sort(parameters.begin(), parameters.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  double number = 0;
+  for (const auto& [name, weight] : parameters) {
+    const at::NoGradGuard no_grad;
+    const at::Tensor waves = (at::arange(weight.numel(), at::kDouble) * ++number).sin() * 0.1;
+    weight.copy_(waves.view_as(weight));
+  }
+  for (const auto& [name, weight] : parameters) weight.requires_grad_();
+  const at::Tensor loss = Loss(**model, /*tower_is_frozen=*/true);
+  const double expected = lora.at("loss").to_number<double>();
+  EXPECT_NEAR(loss.item<double>(), expected, kLossTolerance * expected);
+  EXPECT_GT(std::abs(expected - Number("loss")), 100 * kLossTolerance * expected);
+  loss.backward();
+  const json::object& gradients = lora.at("gradients").as_object();
+  EXPECT_EQ(parameters.size(), gradients.size());
+  for (const auto& [name, weight] : parameters) {
+    const json::value* its = gradients.if_contains(name);
+    ASSERT_NE(its, nullptr) << name;
+    ASSERT_TRUE(weight.grad().defined()) << name;
+    ExpectGradient(weight.grad(), *its, name);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, TrainingGolden,
-                         testing::Values("llava_mistral", "llava_qwen2", "vipllava", "next_mistral",
-                                         "next_llama_yarn", "onevision"),
+                         testing::Values("llava_mistral", "llava_qwen2", "llava_phi3", "vipllava",
+                                         "next_mistral", "next_llama_yarn", "onevision"),
                          [](const auto& family) { return std::string(family.param); });
 
 }  // namespace

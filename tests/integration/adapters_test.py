@@ -19,6 +19,7 @@ from http_requests import CHAT, error_of, http
 from published import write_tensors
 
 LLAVA = os.environ["LLAVA"]
+LLAVA_TRAIN = os.environ["LLAVA_TRAIN"]
 CODE = grpc.StatusCode
 pb, pb_grpc, models_pb, models_grpc = generated_client(with_models=True)
 CONFIG = "dtype: float32\nmax_batch_tokens: 64\nmax_images_per_step: 2\n"
@@ -102,6 +103,9 @@ class Adapters(unittest.TestCase):
 
     def test_tokens_of_the_merged_model_with_tiles(self):
         self.check("next_mistral")
+
+    def test_tokens_of_the_merged_model_of_fused_matrices(self):
+        self.check("llava_phi3")
 
     def test_beside_other_weights(self):
         for weights in ("dtype: bfloat16\n", "weights: int8\n", "weights: int4\n"):
@@ -233,6 +237,43 @@ class Adapters(unittest.TestCase):
             self.assertEqual(refusal(self.published("patterns", wrong))[0], CODE.FAILED_PRECONDITION)
             case = cases["attention"][0]
             self.assertEqual(over_grpc(stub, case, "golden:a")[0], case["answer_ids"])
+
+    def pin(self, adapter, base, code=0):
+        done = subprocess.run([LLAVA_TRAIN, "pin", adapter, "--base", base], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done.stderr if code else done.stdout
+
+    def test_one_from_elsewhere_is_pinned_and_served_by_its_name(self):
+        """As PEFT saved it: with its README, nothing of ours, and the name of a base that is not here."""
+        for family, name in (("llava_qwen2", "attention"), ("llava_phi3", "all")):
+            base = hub_folder(self.root, family)
+            adapter = self.copied(family, name, base_model_name_or_path="somebody/else")
+            (adapter / "README.md").write_text("An adapter of somebody else.")
+            said = self.pin(adapter, base)
+            self.assertIn('adapter for "somebody/else"', said)
+            manifest = (adapter / "manifest.json").read_bytes()
+            self.assertIn(hashlib.sha256(manifest).hexdigest(), said)
+            self.assertEqual({file["path"] for file in json.loads(manifest)["files"]},
+                             {"README.md", "adapter_config.json", "adapter_model.safetensors"})
+            self.assertEqual(self.pin(adapter, base), said)  # a second time it is verified
+            torn = self.root / f"torn-{family}"
+            shutil.copytree(adapter, torn)
+            (torn / "README.md").write_text("An adapter of somebody else!")
+            self.assertIn("README.md", self.pin(torn, base, code=1))
+            with Daemon(checkpoint=base, config=CONFIG, kv_cache="8MiB") as daemon, daemon.channel() as channel:
+                stub = pb_grpc.ChatServiceStub(channel)
+                self.llava(daemon, "load-adapter", "theirs", str(adapter))
+                for case in golden(family)[name]:
+                    self.assertEqual(over_grpc(stub, case, "golden:theirs")[0], case["answer_ids"], case["name"])
+                self.assertIn("README.md", self.llava(daemon, "load-adapter", "torn", str(torn), code=1))
+
+    def test_what_does_not_fit_is_not_pinned(self):
+        adapter = self.copied()
+        said = self.pin(adapter, hub_folder(self.root, "llava_phi3"), code=1)
+        self.assertIn("layers.0.self_attn.q_proj, which the model, a phi3, does not have", said)
+        said = self.pin(adapter, hub_folder(self.root, "llava_qwen3"), code=1)
+        self.assertIn("q_proj of [96, 48], the model's is [48, 48]", said)
+        self.assertFalse((adapter / "manifest.json").exists())
 
     def test_a_canary(self):
         cases = golden("llava_qwen2")

@@ -50,6 +50,9 @@ class MergeTest(unittest.TestCase):
     def test_with_tiles(self):
         self.check("next_mistral")
 
+    def test_with_fused_matrices(self):
+        self.check("llava_phi3")
+
     def test_what_is_refused(self):
         base = hub_folder(self.root, "llava_qwen2")
         adapter = FAMILIES / "llava_qwen2/adapters/attention"

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "base/status_macros.h"
 #include "training/export/original_layout.h"
 #include "training/run/hugging_face_layout.h"
 
@@ -21,7 +22,15 @@ struct Arguments {
 
 absl::Status Convert(const Arguments& arguments) {
   const auto convert = arguments.to == "original" ? ConvertToOriginal : ConvertToHuggingFace;
-  return convert(arguments.checkpoint, arguments.vision_tower, arguments.out);
+  ASSIGN_OR_RETURN(const std::string note,
+                   convert(arguments.checkpoint, arguments.vision_tower, arguments.out));
+  if (note.empty()) {
+    std::printf("prompts have the same token ids as in %s\n", arguments.checkpoint.c_str());
+  } else {
+    std::printf("some prompts have other token ids than in %s: %s\n", arguments.checkpoint.c_str(),
+                note.c_str());
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -74,6 +74,19 @@ absl::Status Write(const std::string& path, const std::string& bytes) {
   return absl::OkStatus();
 }
 
+// The other files of `folder`, for the tokenizer.model of `vocabulary` pieces that it holds.
+absl::Status WriteTokenizerFiles(const std::string& folder, int vocabulary) {
+  std::error_code ignored;                                       // shows when it is written
+  std::filesystem::remove(folder + "/tokenizer.json", ignored);  // counts before the others
+  RETURN_IF_ERROR(Write(folder + "/tokenizer_config.json", ConfigJson(vocabulary)));
+  RETURN_IF_ERROR(Write(folder + "/special_tokens_map.json", SpecialTokensJson()));
+  // With tokenizer.model alone, versions of transformers disagree about the first word of a text.
+  ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,
+                   model::Tokenizer::Load(folder, model::Layout::kHuggingFace));
+  ASSIGN_OR_RETURN(const std::string json, model::TokenizerJson(tokenizer));
+  return Write(folder + "/tokenizer.json", json);
+}
+
 }  // namespace
 
 absl::Status TrainTokenizer(const TokenizerOptions& options, const std::string& folder) {
@@ -89,18 +102,6 @@ absl::Status TrainTokenizer(const TokenizerOptions& options, const std::string& 
   std::filesystem::create_directories(folder, ignored);
   RETURN_IF_ERROR(Write(folder + "/tokenizer.model", model));
   return WriteTokenizerFiles(folder, options.vocabulary);
-}
-
-absl::Status WriteTokenizerFiles(const std::string& folder, int vocabulary) {
-  std::error_code ignored;                                       // shows when it is written
-  std::filesystem::remove(folder + "/tokenizer.json", ignored);  // counts before the others
-  RETURN_IF_ERROR(Write(folder + "/tokenizer_config.json", ConfigJson(vocabulary)));
-  RETURN_IF_ERROR(Write(folder + "/special_tokens_map.json", SpecialTokensJson()));
-  // With tokenizer.model alone, versions of transformers disagree about the first word of a text.
-  ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,
-                   model::Tokenizer::Load(folder, model::Layout::kHuggingFace));
-  ASSIGN_OR_RETURN(const std::string json, model::TokenizerJson(tokenizer));
-  return Write(folder + "/tokenizer.json", json);
 }
 
 }  // namespace llava::training

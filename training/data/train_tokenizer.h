@@ -21,9 +21,6 @@ struct TokenizerOptions {
 // INVALID_ARGUMENT: an empty corpus, or one too small for the vocabulary.
 absl::Status TrainTokenizer(const TokenizerOptions& options, const std::string& folder);
 
-// The other files of that folder, for the tokenizer.model of `vocabulary` pieces that it holds.
-absl::Status WriteTokenizerFiles(const std::string& folder, int vocabulary);
-
 }  // namespace llava::training
 
 #endif  // LLAVA_TRAINING_DATA_TRAIN_TOKENIZER_H_

@@ -7,11 +7,13 @@ namespace llava::training {
 
 absl::Status CheckTrainable(const model::LlavaConfig& config, const std::string& folder) {
   const std::string& decoder = config.text.model_type;
-  if (decoder == "llama" || decoder == "mistral" || decoder == "qwen2") return absl::OkStatus();
+  for (const char* trained : {"llama", "mistral", "qwen2", "phi3"}) {
+    if (decoder == trained) return absl::OkStatus();
+  }
   return absl::UnimplementedError(absl::StrCat(
       folder, ": is a ", AbslView(model::ModelType(config.architecture)), " with a ", decoder,
       " decoder, which is served but not trained; trained are models with a "
-      "llama, mistral or qwen2 decoder"));
+      "llama, mistral, qwen2 or phi3 decoder"));
 }
 
 }  // namespace llava::training

@@ -3,8 +3,6 @@
 #include <boost/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "base/durable_file.h"
-#include "base/status_macros.h"
 #include "base/utf8_stream.h"
 
 namespace llava::training {
@@ -122,31 +120,6 @@ std::string TowerConfigJson(const LlavaConfig& config) {
   out["architectures"] = json::array{"CLIPVisionModel"};
   if (!config.dtype.empty()) out["torch_dtype"] = config.dtype;
   return json::serialize(out) + "\n";
-}
-
-absl::Status WriteSlowTokenizerFiles(const model::Tokenizer& tokenizer, int max_length,
-                                     const std::string& folder) {
-  const std::string bos = tokenizer.TokenText(tokenizer.bos_id());
-  const std::string eos = tokenizer.TokenText(tokenizer.eos_id());
-  const std::string unk = tokenizer.TokenText(tokenizer.unk_id());
-  // Whether every piece of text between special tokens begins with a mark, or the first one alone.
-  const bool legacy = tokenizer.settings().prefix == model::PrefixRule::kAlways;
-  const json::object config = {{"tokenizer_class", "LlamaTokenizer"},
-                               {"legacy", legacy},
-                               {"add_bos_token", tokenizer.adds_bos()},
-                               {"add_eos_token", false},
-                               {"bos_token", bos},
-                               {"eos_token", eos},
-                               {"unk_token", unk},
-                               {"pad_token", nullptr},
-                               {"clean_up_tokenization_spaces", false},
-                               {"model_max_length", max_length},
-                               {"padding_side", "right"},
-                               {"sp_model_kwargs", json::object()}};
-  RETURN_IF_ERROR(WriteFile(folder + "/tokenizer_config.json", json::serialize(config) + "\n"));
-  const json::object special = {
-      {"bos_token", bos}, {"eos_token", eos}, {"unk_token", unk}, {"pad_token", unk}};
-  return WriteFile(folder + "/special_tokens_map.json", json::serialize(special) + "\n");
 }
 
 }  // namespace llava::training

@@ -6,7 +6,6 @@
 
 #include "absl/status/status.h"
 #include "model/config/config.h"
-#include "model/text/tokenizer.h"
 
 namespace llava::training {
 
@@ -24,11 +23,6 @@ std::string GenerationConfigJson(const model::LlavaConfig& config);
 
 // config.json of the folder of a CLIPVisionModel, one line.
 std::string TowerConfigJson(const model::LlavaConfig& config);
-
-// tokenizer_config.json and special_tokens_map.json of the slow LlamaTokenizer into `folder`.
-// `tokenizer`: the checkpoint's. The errors of WriteFile.
-absl::Status WriteSlowTokenizerFiles(const model::Tokenizer& tokenizer, int max_length,
-                                     const std::string& folder);
 
 }  // namespace llava::training
 

@@ -32,6 +32,7 @@
 #include "model/tensors/named_tensor.h"
 #include "model/text/chat_template.h"
 #include "model/text/tokenizer.h"
+#include "training/assemble/converted_tokenizer.h"
 #include "training/assemble/processor_files.h"
 #include "training/export/original_config.h"
 #include "training/export/projector_file.h"
@@ -64,6 +65,13 @@ absl::StatusOr<int> PiecesOf(const std::string& folder, const model::LlavaConfig
   ASSIGN_OR_RETURN(const model::Tokenizer slow,
                    model::Tokenizer::Load(folder, model::Layout::kOriginal));
   const int pieces = slow.base().size();
+  for (int id = 0; id < pieces; ++id) {
+    if (tokenizer.TokenText(id) == slow.TokenText(id)) continue;
+    return absl::UnimplementedError(
+        absl::StrCat(folder, ": the token ", id, " is \"", tokenizer.TokenText(id),
+                     "\" in tokenizer.json and \"", slow.TokenText(id),
+                     "\" in tokenizer.model, which is all that the original code reads"));
+  }
   for (const model::AddedToken& token : tokenizer.added_tokens()) {
     const bool left_out = token.id == config.image_token_id || token.id == config.pad_token_id;
     if (token.id < pieces || left_out) continue;
@@ -225,8 +233,8 @@ absl::StatusOr<Source> OpenSource(const std::string& folder) {
   return Source{folder, std::move(config), preprocess, std::move(checkpoint)};
 }
 
-absl::Status Write(const Source& source, const model::Tokenizer& tokenizer,
-                   const model::LlavaConfig& written, const std::string& folder) {
+absl::Status Write(const Source& source, const model::LlavaConfig& written,
+                   const std::string& folder) {
   ASSIGN_OR_RETURN(const std::vector<NamedTensor> parts, PartsOf(source, written.projector.depth));
   std::error_code error;
   fs::create_directories(folder, error);
@@ -239,15 +247,13 @@ absl::Status Write(const Source& source, const model::Tokenizer& tokenizer,
   ASSIGN_OR_RETURN(const std::string pieces,
                    ReadFile(source.folder + "/tokenizer.model", kMaxModelBytes));
   RETURN_IF_ERROR(WriteFile(folder + "/tokenizer.model", pieces));
-  RETURN_IF_ERROR(WriteSlowTokenizerFiles(tokenizer, written.text.max_positions, folder));
   ASSIGN_OR_RETURN(const model::ChatTemplate chat_template,
                    model::ChatTemplate::ForCheckpoint(source.folder, source.config));
-  RETURN_IF_ERROR(WriteFile(folder + "/chat_template.jinja", chat_template.Jinja()));
-  return SyncFolder(folder);
+  return WriteFile(folder + "/chat_template.jinja", chat_template.Jinja());
 }
 
-absl::Status Convert(const std::string& checkpoint, const std::string& vision_tower,
-                     const std::string& folder) {
+absl::StatusOr<std::string> Convert(const std::string& checkpoint, const std::string& vision_tower,
+                                    const std::string& folder) {
   ASSIGN_OR_RETURN(Source source, OpenSource(checkpoint));
   ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,
                    model::Tokenizer::Load(checkpoint, source.config.layout));
@@ -259,28 +265,34 @@ absl::Status Convert(const std::string& checkpoint, const std::string& vision_to
   written.image_aspect = source.preprocess.aspect;
   const std::string own_tower = fs::absolute(folder + kTowerFolder).lexically_normal().string();
   written.vision_tower = vision_tower.empty() ? own_tower : vision_tower;
-  RETURN_IF_ERROR(Write(source, tokenizer, written, folder));
+  RETURN_IF_ERROR(Write(source, written, folder));
+  ASSIGN_OR_RETURN(std::string note, WriteSlowTokenizerFiles(tokenizer, source.pieces,
+                                                             written.text.max_positions, folder));
+  RETURN_IF_ERROR(SyncFolder(folder));
   if (vision_tower.empty()) {
     RETURN_IF_ERROR(WriteTower(source, own_tower));
   }
   std::error_code error;
-  if (!fs::is_directory(written.vision_tower, error)) return absl::OkStatus();
-  return CheckTower(source, folder, written.vision_tower);
+  if (fs::is_directory(written.vision_tower, error)) {
+    RETURN_IF_ERROR(CheckTower(source, folder, written.vision_tower));
+  }
+  return note;
 }
 
 }  // namespace
 
-absl::Status ConvertToOriginal(const std::string& checkpoint, const std::string& vision_tower,
-                               const std::string& folder) {
+absl::StatusOr<std::string> ConvertToOriginal(const std::string& checkpoint,
+                                              const std::string& vision_tower,
+                                              const std::string& folder) {
   const at::NoGradGuard no_grad;
   std::error_code error;
   if (fs::exists(folder, error)) {
     return absl::AlreadyExistsError(
         absl::StrCat(folder, " is there already, expected a new folder"));
   }
-  const absl::Status status = Convert(checkpoint, vision_tower, folder);
-  if (!status.ok()) fs::remove_all(folder, error);
-  return status;
+  absl::StatusOr<std::string> note = Convert(checkpoint, vision_tower, folder);
+  if (!note.ok()) fs::remove_all(folder, error);
+  return note;
 }
 
 }  // namespace llava::training

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace llava::training {
 
@@ -20,12 +20,17 @@ namespace llava::training {
 // differs), or a name of the hub, which is taken at its word. Empty: the tower is written into
 // `folder`/vision_tower, as the folder of a CLIPVisionModel, and config.json names that.
 //
+// Returns a sentence about the prompts that the original code gives other ids than the checkpoint's
+// own tokenizer does, empty where there are none.
+//
 // ALREADY_EXISTS: `folder` is there. INVALID_ARGUMENT: not in Hugging Face's layout, quantised.
 // UNIMPLEMENTED names what the original code does not have: an architecture, a tower that is no
-// CLIP, several feature layers, tokens beside <image> and <pad>, no tokenizer.model. Else the
-// errors of the model's files. Removes `folder` again after a failure.
-absl::Status ConvertToOriginal(const std::string& checkpoint, const std::string& vision_tower,
-                               const std::string& folder);
+// CLIP, several feature layers, tokens beside <image> and <pad>, no tokenizer.model or another one
+// than tokenizer.json's. Else the errors of the model's files. Removes `folder` again after a
+// failure.
+absl::StatusOr<std::string> ConvertToOriginal(const std::string& checkpoint,
+                                              const std::string& vision_tower,
+                                              const std::string& folder);
 
 }  // namespace llava::training
 

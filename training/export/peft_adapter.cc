@@ -1,5 +1,6 @@
 #include "training/export/peft_adapter.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <filesystem>
 #include <system_error>
@@ -32,6 +33,20 @@ absl::StatusOr<std::string> PeftName(const std::string& name) {
       absl::StrCat("\"", name, "\" is no weight of the decoder's layers or of the projector"));
 }
 
+// The last parts of the targets' names: those of the options, which may mean parts of one matrix,
+// and those that there are.
+std::vector<std::string> Targets(const PeftAdapter& adapter) {
+  std::vector<std::string> targets = adapter.options.targets;
+  for (const model::NamedTensor& tensor : adapter.adapters) {
+    const std::string layer = tensor.name.substr(0, tensor.name.find(".lora_"));
+    std::string target = layer.substr(layer.rfind('.') + 1);
+    if (std::find(targets.begin(), targets.end(), target) == targets.end()) {
+      targets.push_back(std::move(target));
+    }
+  }
+  return targets;
+}
+
 json::object Config(const PeftAdapter& adapter) {
   const LoraOptions& lora = adapter.options;
   json::value saved = nullptr;
@@ -44,7 +59,7 @@ json::object Config(const PeftAdapter& adapter) {
           {"lora_alpha", lora.alpha},
           {"lora_dropout", lora.dropout},
           {"target_modules",
-           absl::StrCat(".*language_model.*\\.(", absl::StrJoin(lora.targets, "|"), ")")},
+           absl::StrCat(".*language_model.*\\.(", absl::StrJoin(Targets(adapter), "|"), ")")},
           {"modules_to_save", std::move(saved)},
           {"bias", "none"},
           {"fan_in_fan_out", false},

@@ -5,18 +5,72 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/rng.h"
 #include "training/objective/random_weights.h"
 
 namespace llava::training {
+namespace {
+
+// A matrix of Phi-3, and what other decoders have in its place.
+struct Fused {
+  std::string_view name;
+  std::vector<std::string_view> parts;
+};
+
+const std::vector<Fused>& FusedLayers() {
+  static const auto& layers = *new std::vector<Fused>{{"qkv_proj", {"q_proj", "k_proj", "v_proj"}},
+                                                      {"gate_up_proj", {"gate_proj", "up_proj"}}};
+  return layers;
+}
+
+// "q_proj", of a layer or its weight.
+std::string_view LastPart(std::string_view name) {
+  if (name.ends_with(".weight")) name.remove_suffix(std::string_view(".weight").size());
+  return name.substr(name.rfind('.') + 1);
+}
+
+bool Contains(const LoraOptions& options, std::string_view target) {
+  return std::find(options.targets.begin(), options.targets.end(), target) != options.targets.end();
+}
+
+}  // namespace
 
 bool IsTarget(const std::string& name, const LoraOptions& options) {
-  const std::string layer = name.ends_with(".weight") ? name.substr(0, name.size() - 7) : name;
-  return options.rank > 0 && name.starts_with("language_model.") &&
-         std::any_of(options.targets.begin(), options.targets.end(),
-                     [&](const std::string& target) { return layer.ends_with("." + target); });
+  if (options.rank <= 0 || !name.starts_with("language_model.")) return false;
+  const std::string_view layer = LastPart(name);
+  if (Contains(options, layer)) return true;
+  return std::any_of(FusedLayers().begin(), FusedLayers().end(), [&](const Fused& fused) {
+    return fused.name == layer &&
+           std::all_of(fused.parts.begin(), fused.parts.end(),
+                       [&](std::string_view part) { return Contains(options, part); });
+  });
+}
+
+absl::Status CheckTargets(const model::Llava& model, const LoraOptions& options) {
+  if (options.rank <= 0) return absl::OkStatus();
+  const LoraOptions all{.rank = 1};
+  std::set<std::string> layers, reached;
+  for (const auto& [name, weight] : model.weights()) {
+    const std::string layer(LastPart(name));
+    if (IsTarget(name, all)) layers.insert(layer);
+    if (!IsTarget(name, options)) continue;
+    reached.insert(layer);
+    for (const Fused& fused : FusedLayers()) {
+      if (fused.name == layer) reached.insert(fused.parts.begin(), fused.parts.end());
+    }
+  }
+  for (const std::string& target : options.targets) {
+    if (reached.contains(target)) continue;
+    return absl::InvalidArgumentError(absl::StrCat("lora.targets names ", target,
+                                                   ", which the model does not have: it has ",
+                                                   absl::StrJoin(layers, ", ")));
+  }
+  return absl::OkStatus();
 }
 
 Adapters::Adapters(model::Llava& model, const LoraOptions& options, std::uint64_t seed)

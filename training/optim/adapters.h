@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "model/network/llava.h"
 #include "model/network/lora.h"
 #include "model/tensors/named_tensor.h"
@@ -44,8 +44,11 @@ class Adapters {
 };
 
 // Whether the layer (or its weight) of that name is one of the targets: those are layers of the
-// decoder.
+// decoder. A qkv_proj is one where q_proj, k_proj and v_proj all are, a gate_up_proj with its two.
 bool IsTarget(const std::string& name, const LoraOptions& options);
+
+// INVALID_ARGUMENT names a target that is no layer of the model, and what the model has.
+absl::Status CheckTargets(const model::Llava& model, const LoraOptions& options);
 
 }  // namespace llava::training
 

@@ -322,7 +322,8 @@ class Reader {
   }
 
   void ReadLora(StrictYaml& yaml, LoraOptions& lora) const {
-    const std::vector<std::string> known = lora.targets;
+    std::vector<std::string> known = lora.targets;
+    known.insert(known.end(), {"qkv_proj", "gate_up_proj"});
     yaml.Require("r");
     yaml.Optional("r", &lora.rank);
     yaml.Optional("alpha", &lora.alpha);

@@ -19,9 +19,9 @@
 #include "model/network/weights.h"
 #include "model/text/chat_template.h"
 #include "model/text/tokenizer.h"
+#include "training/assemble/converted_tokenizer.h"
 #include "training/assemble/processor_files.h"
 #include "training/assemble/vocabulary_rows.h"
-#include "training/data/train_tokenizer.h"
 
 namespace llava::training {
 namespace {
@@ -92,8 +92,9 @@ absl::StatusOr<Weights> ReadWeights(const model::LlavaConfig& original,
 
 }  // namespace
 
-absl::Status ConvertToHuggingFace(const std::string& checkpoint, const std::string& vision_tower,
-                                  const std::string& folder) {
+absl::StatusOr<std::string> ConvertToHuggingFace(const std::string& checkpoint,
+                                                 const std::string& vision_tower,
+                                                 const std::string& folder) {
   const at::NoGradGuard no_grad;
   ASSIGN_OR_RETURN(const model::LlavaConfig original, model::ReadConfig(checkpoint, vision_tower));
   if (original.layout != model::Layout::kOriginal) {
@@ -115,8 +116,9 @@ absl::Status ConvertToHuggingFace(const std::string& checkpoint, const std::stri
   save.chat_template = chat_template.Jinja();
   save.dtype = weights.begin()->second.scalar_type();
   RETURN_IF_ERROR(model::SaveCheckpoint(written, weights, folder, save));
-  RETURN_IF_ERROR(WriteTokenizerFiles(folder, pieces));
-  return WriteProcessorFiles(written, preprocess, folder);
+  ASSIGN_OR_RETURN(std::string note, WriteFastTokenizerFiles(tokenizer, folder));
+  RETURN_IF_ERROR(WriteProcessorFiles(written, preprocess, folder));
+  return note;
 }
 
 }  // namespace llava::training

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace llava::training {
 
@@ -13,10 +13,13 @@ namespace llava::training {
 // and of its vision tower (`vision_tower`, or what its configuration names) as they are, the
 // template that its name stands for, and <image> and <pad> behind the vocabulary, whose rows are
 // the mean of all others and whose number is a multiple of 64, as in llava-hf's conversions. A
-// linear projector gets a second layer, the identity. INVALID_ARGUMENT: not in the original layout.
-// UNIMPLEMENTED: tokens that were added to the vocabulary. Else the errors of the model's files.
-absl::Status ConvertToHuggingFace(const std::string& checkpoint, const std::string& vision_tower,
-                                  const std::string& folder);
+// linear projector gets a second layer, the identity. Prompts get the ids of the original code; a
+// sentence about those that do not is returned, empty where there are none. INVALID_ARGUMENT: not
+// in the original layout. UNIMPLEMENTED: tokens that were added to the vocabulary. Else the errors
+// of the model's files.
+absl::StatusOr<std::string> ConvertToHuggingFace(const std::string& checkpoint,
+                                                 const std::string& vision_tower,
+                                                 const std::string& folder);
 
 }  // namespace llava::training
 

@@ -18,6 +18,7 @@
 #include "training/data/picture_record.h"
 #include "training/data/trainable.h"
 #include "training/objective/random_weights.h"
+#include "training/optim/adapters.h"
 #include "training/optim/state_store.h"
 #include "training/optim/trainer.h"
 #include "training/run/device.h"
@@ -47,6 +48,13 @@ absl::Status CheckLayout(const std::string& folder) {
                    folder, " --out FOLDER, then model.checkpoint: FOLDER"));
 }
 
+absl::Status CheckAdapters(const model::Llava& model, const Recipe& recipe) {
+  for (const StageOptions& stage : recipe.stages) {
+    RETURN_IF_ERROR(Annotate(CheckTargets(model, stage.lora), "stage " + stage.name));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string AdaptersFile(const Recipe& recipe, std::int64_t stage) {
@@ -67,12 +75,16 @@ absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& re
     options.device = device;
     ASSIGN_OR_RETURN(const model::LlavaConfig config, model::ReadConfig(recipe.model.checkpoint));
     RETURN_IF_ERROR(CheckTrainable(config, recipe.model.checkpoint));
-    return model::Llava::Load(recipe.model.checkpoint, options);
+    ASSIGN_OR_RETURN(auto model, model::Llava::Load(recipe.model.checkpoint, options));
+    RETURN_IF_ERROR(CheckAdapters(*model, recipe));
+    return model;
   }
   ASSIGN_OR_RETURN(const model::LlavaConfig config, model::ReadConfig(recipe.model.from_scratch));
   RETURN_IF_ERROR(CheckTrainable(config, recipe.model.from_scratch));
   RandomWeights weights(recipe.seed, dtype, device);
-  return std::make_unique<model::Llava>(config, weights);
+  auto model = std::make_unique<model::Llava>(config, weights);
+  RETURN_IF_ERROR(CheckAdapters(*model, recipe));
+  return model;
 }
 
 absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainedModel(const Recipe& recipe) {

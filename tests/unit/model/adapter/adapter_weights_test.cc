@@ -122,6 +122,27 @@ TEST_F(AdapterWeightsTest, WhatDoesNotFitTheConfigurationIsRefused) {
   EXPECT_THAT(Refusal(kInvalid), HasSubstr("no tensor"));
 }
 
+TEST_F(AdapterWeightsTest, FusedMatricesAreThoseOfOneKindOfDecoder) {
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  Configure(R"("target_modules": "all-linear", "exclude_modules": ".*layers.0.*", "r": 2)");
+  tensors_.clear();
+  const auto add = [&](const char* module) {
+    tensors_[Name(module, "A")] = at::full({2, 6}, 0.5);
+    tensors_[Name(module, "B")] = at::full({8, 2}, 0.25);
+  };
+  for (const char* module : {"self_attn.o_proj", "mlp.down_proj"}) add(module);
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("q_proj are missing"));
+  add("self_attn.qkv_proj");
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("gate_up_proj are missing"));
+  add("mlp.gate_up_proj");
+  const auto fused = Read();
+  ASSERT_TRUE(fused.ok()) << fused.status();
+  ASSERT_EQ(fused->products.size(), 4u);
+  EXPECT_EQ(fused->products[2].product.name, "self_attn.qkv_proj");
+  add("self_attn.q_proj");
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("no product of a decoder that has the others"));
+}
+
 TEST_F(AdapterWeightsTest, OtherPartsOfTheModelAreRefused) {
   const auto whole = tensors_;
   for (const char* name :

@@ -42,16 +42,25 @@ TEST(DecoderProductsTest, AnAdapterFitsLayersAndShapes) {
   EXPECT_THAT(Misfit({1, "mlp.side_proj", 20, 12}), HasSubstr("does not have"));
 }
 
-TEST(DecoderProductsTest, PartsOfAFusedMatrixAreNotAdapted) {
+TEST(DecoderProductsTest, FusedMatricesAreAdaptedAsAWhole) {
   TextConfig phi3 = Text();
   phi3.model_type = "phi3";
   phi3.fused = true;
-  const AdaptedProduct query = {0, "self_attn.q_proj", 20, 12};
-  const absl::Status fits = CheckFits({&query, 1}, phi3);
-  EXPECT_EQ(fits.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(fits.message()), HasSubstr("qkv_proj"));
-  const AdaptedProduct output = {0, "self_attn.o_proj", 12, 20};
-  EXPECT_TRUE(CheckFits({&output, 1}, phi3).ok());
+  const std::vector<AdaptedProduct> fitting = {{0, "self_attn.qkv_proj", 40, 12},
+                                               {1, "self_attn.o_proj", 12, 20},
+                                               {1, "mlp.gate_up_proj", 40, 12},
+                                               {0, "mlp.down_proj", 12, 20}};
+  EXPECT_TRUE(CheckFits(fitting, phi3).ok());
+  const auto misfit = [](const AdaptedProduct& product, const TextConfig& text) {
+    const absl::Status fits = CheckFits({&product, 1}, text);
+    EXPECT_EQ(fits.code(), absl::StatusCode::kFailedPrecondition);
+    return std::string(fits.message());
+  };
+  EXPECT_THAT(misfit({0, "self_attn.q_proj", 20, 12}, phi3),
+              HasSubstr("a phi3, does not have: it has self_attn.qkv_proj, self_attn.o_proj"));
+  EXPECT_THAT(misfit({0, "mlp.gate_up_proj", 20, 12}, phi3),
+              HasSubstr("mlp.gate_up_proj of [20, 12], the model's is [40, 12]"));
+  EXPECT_THAT(misfit({0, "self_attn.qkv_proj", 40, 12}, Text()), HasSubstr("a llama"));
 }
 
 TEST(DecoderProductsTest, VersionsOfTheSameProductsAreAlike) {

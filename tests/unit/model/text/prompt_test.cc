@@ -80,6 +80,7 @@ TEST_F(PromptTest, OriginalLayoutTokenizesEveryTextOnItsOwn) {
   config_.image_token_id = kOriginalImageTokenId;
   TokenizerSettings settings = tokenizer_.settings();
   settings.prefix = PrefixRule::kFirst;
+  settings.marks_in_normalizer = false;
   const std::string model = *ReadFile(kCheckpoint + "/tokenizer.model", 1 << 20);
   tokenizer_ = *Tokenizer::FromModel(model, tokenizer_.added_tokens(), settings);
   const std::vector<int> image(16, kOriginalImageTokenId);
@@ -92,6 +93,30 @@ TEST_F(PromptTest, OriginalLayoutTokenizesEveryTextOnItsOwn) {
   EXPECT_EQ(Raw("of<image>\nthe", 1).ids,
             std::vector<int>{1} + Ids("of") + image + tokenizer_.Encode(parts, false));
   EXPECT_NE(tokenizer_.Encode(parts, false), Ids("\nthe"));
+}
+
+// The same ids in one pass over the prompt.
+TEST_F(PromptTest, EveryTextBeginsAnewWhereTheTokenizerSaysSo) {
+  const std::string model = *ReadFile(kCheckpoint + "/tokenizer.model", 1 << 20);
+  std::vector<AddedToken> added = tokenizer_.added_tokens();
+  TokenizerSettings settings = tokenizer_.settings();
+  settings.prefix = PrefixRule::kFirst;
+  settings.marks_in_normalizer = false;
+  const Tokenizer slow = *Tokenizer::FromModel(model, added, settings);
+  for (AddedToken& token : added) token.normalized = token.id < 1000;
+  settings.marks_in_normalizer = settings.spaces_in_normalizer = true;
+  tokenizer_ = *Tokenizer::FromModel(model, added, settings);
+  EXPECT_EQ(Raw("of<image>\nthe</s>of", 1).ids, std::vector<int>{1} + slow.Encode("of") +
+                                                    std::vector<int>(16, 1000) +
+                                                    slow.Encode("\nthe</s>of"));
+  for (const std::string text : {"</s>of", "of", " of</s> the", "<pad>of"}) {
+    const bool mark = text.starts_with("<pad>");  // <pad> is not `normalized`
+    const auto expected = mark ? std::vector<int>{1001} + slow.Encode("of") : slow.Encode(text);
+    EXPECT_EQ(Ids(text), expected) << text;
+  }
+  const std::vector<TextPart> parts = {{"of"}}, typed = {{"</s>of", false}};
+  EXPECT_EQ(tokenizer_.Encode(parts, false), slow.Encode(parts, false));
+  EXPECT_EQ(tokenizer_.Encode(typed), slow.Encode(typed));
 }
 
 TEST_F(PromptTest, ImageStartAndEndOfOriginalModels) {

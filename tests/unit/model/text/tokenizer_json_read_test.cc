@@ -40,7 +40,22 @@ TEST(TokenizerJsonReadTest, WhatIsNotKnownIsNamed) {
        {"normalizer.normalizers[].type", "Lowercase"}},
       {{"normalizer", R"({"type": "Prepend", "prepend": "_"})"}, {"normalizer.prepend", "\"_\""}},
       {{"normalizer", R"({"type": "Replace", "pattern": {"Regex": " +"}, "content": "x"})"},
-       {"normalizer.pattern", "Regex"}},
+       {"normalizer.pattern.Regex", R"(\A)"}},
+      {{"normalizer", R"({"type": "Replace", "pattern": {"String": " "}, "content": "x"})"},
+       {"normalizer.content", "U+2581"}},
+      {{"normalizer", R"({"type": "Replace", "pattern": {"String": "x"}, "content": "\u2581"})"},
+       {"normalizer.pattern", "a space"}},
+      {{"normalizer", R"json({"type": "Replace", "pattern": {"Regex": "\\A(?!</s>)"},
+          "content": "\u2581"})json"},
+       {"normalizer.pattern.Regex", R"(\A, first)"}},
+      {{"normalizer", R"({"type": "Sequence", "normalizers": [
+          {"type": "Prepend", "prepend": "\u2581"},
+          {"type": "Replace", "pattern": {"Regex": "\\A"}, "content": "\u2581"}]})"},
+       {"Regex", "without Prepend"}},
+      {{"normalizer", R"({"type": "Sequence", "normalizers": [
+          {"type": "Replace", "pattern": {"Regex": "\\A"}, "content": "\u2581"},
+          {"type": "Prepend", "prepend": "\u2581"}]})"},
+       {"prepend", "once"}},
       {{"pre_tokenizer", R"({"type": "Whitespace"})"}, {"pre_tokenizer.type", "Whitespace"}},
       {{"pre_tokenizer", R"({"type": "ByteLevel"})"}, {"add_prefix_space", "false"}},
       {{"pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": false})"},
@@ -104,6 +119,5 @@ TEST(TokenizerJsonReadTest, ThePostProcessorSaysWhatComesFirst) {
   EXPECT_EQ(ReadTokenizerJson(With("post_processor", alone), "x")->first_token, "");
 }
 
-// What is read is written again as it was.
 }  // namespace
 }  // namespace llava::model

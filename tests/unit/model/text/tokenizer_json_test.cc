@@ -25,8 +25,14 @@ json::object With(const std::string& key, const std::string& value) {
 
 TEST(TokenizerJsonTest, WritesWhatItReads) {
   const std::pair<std::string, std::string> changes[] = {
-      {"version", "\"1.0\""},          {"normalizer", "null"},     {"model.fuse_unk", "false"},
-      {"model.ignore_merges", "true"}, {"post_processor", "null"},
+      {"version", "\"1.0\""},
+      {"normalizer", "null"},
+      {"model.fuse_unk", "false"},
+      {"model.ignore_merges", "true"},
+      {"post_processor", "null"},
+      {"normalizer", R"({"type": "Sequence", "normalizers": [
+          {"type": "Replace", "pattern": {"Regex": "\\A"}, "content": "\u2581"},
+          {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]})"},
   };
   for (const auto& [key, value] : changes) {
     const json::object file = With(key, value);
@@ -42,6 +48,15 @@ TEST(TokenizerJsonTest, WritesWhatItReads) {
       EXPECT_TRUE(written->at(name) == expected) << key << ": " << name;
     }
   }
+}
+
+TEST(TokenizerJsonTest, TheStartOfATextIsNoTokenThatTheNormalizerLeavesThere) {
+  const AddedToken end{.content = "</s>", .id = 2, .normalized = true};
+  const AddedToken begin{.content = "<s>", .id = 1, .normalized = true};
+  const AddedToken image{.content = "<image>", .id = 3};
+  const AddedToken odd{.content = "[a|b]*", .id = 4, .normalized = true};
+  EXPECT_EQ(TextStartExpression({image}), R"(\A)");
+  EXPECT_EQ(TextStartExpression({odd, end, image, begin}), R"(\A(?!<s>|</s>|\[a\|b\]\*))");
 }
 
 }  // namespace

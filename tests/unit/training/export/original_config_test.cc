@@ -1,15 +1,10 @@
 #include "training/export/original_config.h"
 
 #include <boost/json.hpp>
-#include <filesystem>
 #include <string>
-#include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/temp_dir.h"
 
 namespace llava::training {
 namespace {
@@ -82,32 +77,6 @@ TEST(OriginalConfigTest, SaysWhatTheOriginalCodeDoesNotHave) {
   config = Golden();
   config.quantization = model::Quantization::kInt8;
   EXPECT_EQ(CheckOriginalHas(config).code(), absl::StatusCode::kInvalidArgument);
-}
-
-// Whether a mark begins what follows a special token, as in the checkpoint's own tokenizer.
-TEST(OriginalConfigTest, TheSlowTokenizerTokenizesAlike) {
-  for (const auto& [checkpoint, legacy] :
-       {std::pair("tests/golden/data/checkpoint", true), std::pair("demo/checkpoint", false)}) {
-    const test::TempDir dir;
-    const auto tokenizer = model::Tokenizer::Load(checkpoint, model::Layout::kHuggingFace);
-    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-    ASSERT_TRUE(WriteSlowTokenizerFiles(*tokenizer, 512, dir.path()).ok());
-    const auto config =
-        boost::json::parse(*ReadFile(dir.path() + "/tokenizer_config.json", 1 << 16)).as_object();
-    EXPECT_EQ(config.at("legacy").as_bool(), legacy) << checkpoint;
-    EXPECT_TRUE(config.at("add_bos_token").as_bool());
-    EXPECT_EQ(boost::json::value_to<std::string>(config.at("eos_token")), "</s>");
-    EXPECT_EQ(config.at("model_max_length").as_int64(), 512);
-    EXPECT_THAT(*ReadFile(dir.path() + "/special_tokens_map.json", 1 << 16),
-                HasSubstr("\"pad_token\":\"<unk>\""));
-    std::filesystem::copy_file(absl::StrCat(checkpoint, "/tokenizer.model"),
-                               dir.path() + "/tokenizer.model");
-    const auto slow = model::Tokenizer::Load(dir.path(), model::Layout::kOriginal);
-    ASSERT_TRUE(slow.ok()) << slow.status();
-    for (const char* text : {"USER: What is it?", "a</s>USER: b", "a</s>b c"}) {
-      EXPECT_EQ(slow->Encode(text), tokenizer->Encode(text)) << checkpoint << ": " << text;
-    }
-  }
 }
 
 }  // namespace

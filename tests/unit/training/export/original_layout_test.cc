@@ -42,7 +42,7 @@ class OriginalLayoutTest : public testing::Test {
   // The refusal of a conversion that leaves nothing behind.
   std::string Refusal(const std::string& checkpoint, const std::string& tower,
                       absl::StatusCode code) {
-    const absl::Status status = ConvertToOriginal(checkpoint, tower, out_);
+    const absl::Status status = ConvertToOriginal(checkpoint, tower, out_).status();
     EXPECT_EQ(status.code(), code) << status;
     EXPECT_FALSE(std::filesystem::exists(out_));
     return std::string(status.message());
@@ -98,7 +98,7 @@ std::string TextOf(const std::string& folder, const char* key) {
 }
 
 TEST_F(OriginalLayoutTest, HasTheKeysOfTheOriginalCode) {
-  const absl::Status status = ConvertToOriginal(kGolden, "", out_);
+  const absl::Status status = ConvertToOriginal(kGolden, "", out_).status();
   ASSERT_TRUE(status.ok()) << status;
   std::set<std::string> expected = {
       "model.embed_tokens.weight",   "model.norm.weight",         "lm_head.weight",
@@ -186,7 +186,7 @@ TEST_F(OriginalLayoutTest, AnswersAsBeforeAndComesBackBitForBit) {
     EXPECT_EQ(slow->Encode(text), fast->Encode(text)) << text;
   }
 
-  const absl::Status back = ConvertToHuggingFace(out_, "", back_);
+  const absl::Status back = ConvertToHuggingFace(out_, "", back_).status();
   ASSERT_TRUE(back.ok()) << back;
   ExpectSameTensors(kGolden, back_, kPieces);
   EXPECT_TRUE(at::equal(Answer(kGolden), Answer(back_)));
@@ -280,7 +280,8 @@ TEST_F(OriginalLayoutTest, NamesWhatTheOriginalCodeDoesNotHave) {
   ASSERT_TRUE(ConvertToOriginal(kGolden, "", other + "/original").ok());
   EXPECT_THAT(Refusal(other + "/original", "", absl::StatusCode::kInvalidArgument),
               HasSubstr("original layout already"));
-  EXPECT_EQ(ConvertToOriginal(kGolden, "", other).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(ConvertToOriginal(kGolden, "", other).status().code(),
+            absl::StatusCode::kAlreadyExists);
   EXPECT_TRUE(std::filesystem::exists(other + "/config.json"));
 }
 

@@ -6,6 +6,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -47,6 +48,32 @@ TEST(AdaptersTest, TargetsAreLayersOfTheDecoderByTheLastPartOfTheirName) {
   LoraOptions none = options;
   none.rank = 0;
   EXPECT_FALSE(IsTarget(kQuery, none));
+}
+
+TEST(AdaptersTest, PartsOfAMatrixMeanItTogether) {
+  LoraOptions options = Options();
+  const std::string qkv = "language_model.model.layers.0.self_attn.qkv_proj";
+  EXPECT_FALSE(IsTarget(qkv, options));
+  options.targets = {"k_proj", "q_proj", "v_proj"};
+  EXPECT_TRUE(IsTarget(qkv, options));
+  EXPECT_FALSE(IsTarget("language_model.model.layers.0.mlp.gate_up_proj", options));
+  options.targets = {"gate_up_proj"};
+  EXPECT_TRUE(IsTarget("language_model.model.layers.0.mlp.gate_up_proj.weight", options));
+}
+
+TEST(AdaptersTest, TargetsThatTheModelDoesNotHaveAreNamed) {
+  const auto model = toy::Model();
+  LoraOptions options = Options();
+  EXPECT_TRUE(CheckTargets(*model, options).ok());
+  EXPECT_TRUE(CheckTargets(*model, LoraOptions{.rank = 1}).ok());
+  options.targets.push_back("qkv_proj");
+  const absl::Status status = CheckTargets(*model, options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(
+      std::string(status.message()),
+      testing::AllOf(testing::HasSubstr("qkv_proj"), testing::HasSubstr("it has down_proj")));
+  options.rank = 0;
+  EXPECT_TRUE(CheckTargets(*model, options).ok());
 }
 
 TEST(AdaptersTest, EachTargetGetsTwoMatricesOfTheRank) {

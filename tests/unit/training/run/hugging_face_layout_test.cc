@@ -126,7 +126,7 @@ at::Tensor Answer(const model::Llava& model) {
 }
 
 TEST_F(OriginalLayoutTest, BecomesAHuggingFaceCheckpointOfTheSameModel) {
-  const absl::Status status = ConvertToHuggingFace(original_, "", converted_);
+  const absl::Status status = ConvertToHuggingFace(original_, "", converted_).status();
   ASSERT_TRUE(status.ok()) << status;
   const auto before = model::Llava::Load(original_, {});
   const auto after = model::Llava::Load(converted_, {});
@@ -154,7 +154,7 @@ TEST_F(OriginalLayoutTest, BecomesAHuggingFaceCheckpointOfTheSameModel) {
 // The paper's first projector. The Hugging Face model has two layers, whatever the files hold.
 TEST_F(OriginalLayoutTest, ALinearProjectorGetsASecondLayerThatChangesNothing) {
   WriteOriginal(true);
-  const absl::Status status = ConvertToHuggingFace(original_, "", converted_);
+  const absl::Status status = ConvertToHuggingFace(original_, "", converted_).status();
   ASSERT_TRUE(status.ok()) << status;
   const auto before = model::Llava::Load(original_, {});
   const auto after = model::Llava::Load(converted_, {});
@@ -177,10 +177,10 @@ TEST_F(OriginalLayoutTest, IsNotTrainedAsItIs) {
 }
 
 TEST_F(OriginalLayoutTest, NamesWhatItDoesNotConvert) {
-  EXPECT_EQ(ConvertToHuggingFace(kGolden, "", converted_).code(),
+  EXPECT_EQ(ConvertToHuggingFace(kGolden, "", converted_).status().code(),
             absl::StatusCode::kInvalidArgument);
   std::ofstream(original_ + "/added_tokens.json") << R"({"<im_patch>": 1000})";
-  const absl::Status status = ConvertToHuggingFace(original_, "", converted_);
+  const absl::Status status = ConvertToHuggingFace(original_, "", converted_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(std::string(status.message()), HasSubstr("<im_patch>"));
   EXPECT_FALSE(std::filesystem::exists(converted_));
