@@ -7,18 +7,15 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/Allocator.h>
-#include <c10/util/ThreadLocalDebugInfo.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "tests/support/live_bytes.h"
 #include "tests/support/rank_threads.h"
 #include "training/optim/gradients.h"
 
@@ -183,23 +180,6 @@ TEST(GradientSyncTest, MicroBatchesAddUpInFloat32) {
   }
 }
 
-// Bytes of tensors on this thread, now and at the most.
-class LiveBytes final : public c10::MemoryReportingInfoBase {
- public:
-  void reportMemoryUsage(void* /*memory*/, std::int64_t bytes, std::size_t /*all*/,
-                         std::size_t /*reserved*/, c10::Device /*device*/) override {
-    now_ += bytes;
-    most_ = std::max(most_, now_);
-  }
-  bool memoryProfilingEnabled() const override { return true; }
-
-  std::int64_t most() const { return most_; }
-
- private:
-  std::int64_t now_ = 0;
-  std::int64_t most_ = 0;
-};
-
 // Of a sharded pass there are the sums that a rank owns and a few buckets, not all gradients and
 // all sums.
 TEST(GradientSyncTest, GradientsAreFreedAsTheyAreSent) {
@@ -214,16 +194,17 @@ TEST(GradientSyncTest, GradientsAreFreedAsTheyAreSent) {
     at::Tensor loss = at::zeros({}, at::kBFloat16);
     for (const auto& parameter : parameters) loss = loss + parameter.tensor.sum();
     sync.BeginPass(/*last=*/true);
-    const auto live = std::make_shared<LiveBytes>();
+    std::int64_t most = 0;
     {
-      const c10::DebugInfoGuard counted(c10::DebugInfoKind::PROFILER_STATE, live);
+      const test::CountLiveBytes live;
       loss.backward();
       ASSERT_TRUE(sync.EndPass().ok());
+      most = live.most();
     }
     constexpr std::int64_t kOwned = kParameters / 2 * kEach * 4;
     constexpr std::int64_t kBuckets = 8 * kEach * 4;  // on their way, and what becomes one
-    EXPECT_GE(live->most(), kOwned);
-    EXPECT_LE(live->most(), kOwned + kBuckets);
+    EXPECT_GE(most, kOwned);
+    EXPECT_LE(most, kOwned + kBuckets);
     EXPECT_LT(kOwned + kBuckets, kParameters * kEach * (2 + 4) / 2);  // of all gradients and sums
     for (const auto& parameter : sync.Owned()) {
       EXPECT_TRUE(at::equal(parameter.tensor.grad(), at::full({kEach}, 2.0F)));
