@@ -7,7 +7,7 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value_from.hpp>
-#include <limits>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -43,6 +43,8 @@ class Shapes final : public model::WeightSource {
 struct Parameters {
   std::int64_t weights = 0;  // elements, adapters included
   std::vector<LearnedParameter> learned;
+  std::map<std::string, std::int64_t> trained;  // elements of the weights among them
+  std::map<std::string, std::int64_t> adapted;  // and of those that adapters are merged into
 };
 
 Parameters ParametersOf(const StageOptions& stage, const model::LlavaConfig& config) {
@@ -56,6 +58,7 @@ Parameters ParametersOf(const StageOptions& stage, const model::LlavaConfig& con
   for (const ParameterGroup& group : SelectParameters(stage, model, {})) {
     for (const model::NamedTensor& parameter : group.parameters) {
       learn(parameter.name, parameter.tensor.numel());
+      parameters.trained[parameter.name] = parameter.tensor.numel();
     }
   }
   model.decoder().ForEachLinear([&](const std::string& name, model::Linear& layer) {
@@ -64,6 +67,7 @@ Parameters ParametersOf(const StageOptions& stage, const model::LlavaConfig& con
     learn(name + ".lora_A.weight", rank * layer.in_features());
     learn(name + ".lora_B.weight", rank * layer.out_features());
     parameters.weights += rank * (layer.in_features() + layer.out_features());
+    parameters.adapted[name] = layer.in_features() * layer.out_features();
   });
   return parameters;
 }
@@ -77,6 +81,33 @@ std::int64_t KeptFeatures(const Recipe& recipe, const StageOptions& stage,
   const std::int64_t pictures = stage.data.scenes.count;
   if (pictures == 0) return FeatureCache::kStageBytes;
   return std::min(FeatureCache::kStageBytes, pictures * picture);
+}
+
+std::int64_t Sum(const std::map<std::string, std::int64_t>& elements) {
+  std::int64_t sum = 0;
+  for (const auto& [name, count] : elements) sum += count;
+  return sum;
+}
+
+// This rank's share of a state, which is copied before it is written: the weights that the stages
+// up to this one change, this one's adapters, and the optimizer's state.
+std::int64_t CopiedBytes(const Recipe& recipe, const StageOptions& stage,
+                         const model::LlavaConfig& config, const Parameters& parameters,
+                         std::int64_t owned, int ranks) {
+  std::map<std::string, std::int64_t> weights = parameters.trained;
+  for (const StageOptions& earlier : recipe.stages) {
+    if (earlier.name == stage.name) break;
+    const Parameters before = ParametersOf(earlier, config);
+    weights.insert(before.trained.begin(), before.trained.end());
+    weights.insert(before.adapted.begin(), before.adapted.end());
+  }
+  std::int64_t learned = 0;
+  for (const LearnedParameter& parameter : parameters.learned) learned += parameter.elements;
+  const std::int64_t adapters = learned - Sum(parameters.trained);
+  const std::int64_t alike = (Sum(weights) + adapters) * ElementBytes(recipe);
+  const std::int64_t optimizer = (ElementBytes(recipe) < kFloat ? 3 : 2) * kFloat;
+  if (recipe.shard && ranks > 1) return alike / ranks + optimizer * owned;
+  return (alike + optimizer * learned) / ranks;
 }
 
 std::int64_t RowsOfPass(const StageOptions& stage, int ranks) {
@@ -236,6 +267,12 @@ StageMemory MemoryOfStage(const Recipe& recipe, const StageOptions& stage,
                  {"activations", most.activations},
                  {"copies while weights are updated", most.working},
                  {"features of pictures, at most", KeptFeatures(recipe, stage, config, pass)}};
+  const std::int64_t copied = CopiedBytes(recipe, stage, config, parameters, owned, ranks);
+  if (recipe.device == DeviceKind::kCpu) {
+    memory.rows.push_back({"copy of a state that is written", copied});
+  } else {
+    memory.host_bytes = copied;
+  }
   return memory;
 }
 
@@ -272,6 +309,10 @@ std::string ToText(const MemoryTable& table) {
     }
     absl::StrAppendFormat(&text, "  %-34s%14s\n", "all, when it is most", GiB(stage.all()));
     absl::StrAppend(&text, "  that is at ", stage.moment, "\n");
+    if (stage.host_bytes > 0) {
+      absl::StrAppend(&text, "  and of the machine's memory ", GiB(stage.host_bytes),
+                      " for a copy of a state that is written\n");
+    }
   }
   if (table.fits()) {
     absl::StrAppend(&text, "fits: a device has ", GiB(table.question.device_bytes), ", of which ",
@@ -295,7 +336,8 @@ std::string ToJson(const MemoryTable& table) {
                       {"tiles", stage.pass.tiles},
                       {"moment", stage.moment},
                       {"memory", std::move(rows)},
-                      {"bytes", stage.all()}});
+                      {"bytes", stage.all()},
+                      {"host_bytes", stage.host_bytes}});
   }
   return boost::json::serialize(
       boost::json::object{{"ranks", table.question.ranks},

@@ -31,6 +31,8 @@ struct StageMemory {
   std::int64_t passes = 1;  // of a step
   std::string moment = {};  // at which it is most: "the loss"
   std::vector<MemoryRow> rows = {};
+  // On GPUs: of the machine's memory, for the copy of a state that is written meanwhile.
+  std::int64_t host_bytes = 0;
 
   std::int64_t all() const;
 };

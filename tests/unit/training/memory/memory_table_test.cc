@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <boost/json/parse.hpp>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +29,8 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr std::int64_t kPictureTokens = 4;
+// Buckets of a step are freed on threads of Gloo, of which the counter of this thread does not
+// hear.
 constexpr int kImageToken = 31;
 
 // So large beside its rows that gradients count most; with more rows activations do.
@@ -86,7 +89,10 @@ struct Case {
   std::int64_t lora = 0;
   bool decoder = true;
   bool tower = false;
+  bool saves = false;  // while the second step runs, the state after the first is written
 };
+
+void PrintTo(const Case& wanted, std::ostream* out) { *out << wanted.name; }
 
 std::vector<Case> Cases() {
   constexpr Precision kBf16 = Precision::kBfloat16;
@@ -107,6 +113,9 @@ std::vector<Case> Cases() {
       {.name = "lora_bf16", .precision = kBf16, .rows = 6, .tokens = 120, .lora = 8},
       {.name = "projector", .rows = 6, .tokens = 120, .decoder = false},
       {.name = "tower", .rows = 100, .tokens = 6, .decoder = false, .tower = true},
+      {.name = "saving_fp32", .saves = true},
+      {.name = "saving_bf16", .precision = kBf16, .saves = true},
+      {.name = "saving_lora_bf16", .precision = kBf16, .lora = 8, .saves = true},
       {.name = "two_ranks_fp32", .ranks = 2},
       {.name = "two_ranks_passes_bf16", .precision = kBf16, .ranks = 2, .passes = 3},
       {.name = "sharded_fp32", .ranks = 2, .shard = true},
@@ -122,10 +131,13 @@ std::vector<Case> Cases() {
   };
 }
 
+std::int64_t StepsOf(const Case& wanted) { return wanted.saves ? 2 : 1; }
+
 Recipe RecipeOf(const Case& wanted) {
   Recipe recipe;
   recipe.precision = wanted.precision;
   recipe.shard = wanted.shard;
+  recipe.save_every = wanted.saves ? 1 : 100;
   StageOptions stage;
   stage.name = "tune";
   stage.train_projector = true;
@@ -133,11 +145,12 @@ Recipe RecipeOf(const Case& wanted) {
   stage.train_vision_tower = wanted.tower;
   stage.lora.rank = wanted.lora;
   stage.gradient_checkpointing = wanted.checkpointing;
-  stage.steps = 2;
+  stage.steps = StepsOf(wanted);
   stage.micro_batch = wanted.rows;
   stage.batch = wanted.rows * wanted.passes * wanted.ranks;
   stage.rate = 1e-4;
-  stage.data.scenes.count = 2 * wanted.rows * wanted.passes;  // pictures that a rank sees
+  stage.data.scenes.count =
+      StepsOf(wanted) * wanted.rows * wanted.passes;  // pictures that a rank sees
   recipe.stages = {stage};
   return recipe;
 }
@@ -155,8 +168,8 @@ PassShape ShapeOf(const Case& wanted) {
   return pass;
 }
 
-// The most that two steps of a rank take, weights included.
-std::int64_t Measure(const Case& wanted, Ranks& ranks) {
+// The most that a step of a rank takes, weights included.
+std::int64_t Measure(const Case& wanted, const std::string& folder, Ranks& ranks) {
   const Recipe recipe = RecipeOf(wanted);
   const at::ScalarType dtype = wanted.precision == Precision::kFloat32 ? at::kFloat : at::kBFloat16;
   RandomWeights weights(3, dtype, at::kCPU);
@@ -165,8 +178,11 @@ std::int64_t Measure(const Case& wanted, Ranks& ranks) {
   for (const auto& [name, weight] : model.weights()) {
     model_bytes += static_cast<std::int64_t>(weight.nbytes());
   }
-  const test::TempDir folder;
-  StateStore store(folder.path() + "/state", 1, ranks);
+  Mutex mutex;
+  CondVar changed;
+  int steps = 0;
+  int saved = 0;
+  StateStore store(folder + "/state", 1, ranks);
   const RealClock clock;
   TrainerHooks hooks;
   hooks.make_objective = [&](const StageOptions& stage,
@@ -180,10 +196,19 @@ std::int64_t Measure(const Case& wanted, Ranks& ranks) {
           }
           return Collate(std::move(samples));
         },
-        /*steps_per_epoch=*/2, !stage.train_vision_tower, FeatureCache::kStageBytes);
+        StepsOf(wanted), !stage.train_vision_tower, FeatureCache::kStageBytes);
   };
-  hooks.on_step = [](const StepReport&) {};
-  hooks.before_save = [] { return absl::AbortedError("enough"); };
+  hooks.on_step = [&](const StepReport&) {
+    MutexLock lock(&mutex);
+    ++steps;
+    changed.NotifyAll();
+  };
+  if (!wanted.saves) hooks.free_memory = [] { return 0; };
+  hooks.before_save = [&] {
+    MutexLock lock(&mutex);
+    while (steps < StepsOf(wanted)) changed.Wait(&mutex);
+    return ++saved == (wanted.saves ? 2 : 1) ? absl::AbortedError("enough") : absl::OkStatus();
+  };
   const test::CountLiveBytes live;
   Trainer trainer(recipe, model, store, ranks, clock, std::move(hooks));
   const absl::Status status = trainer.Run();
@@ -193,26 +218,33 @@ std::int64_t Measure(const Case& wanted, Ranks& ranks) {
 
 class MeasuredMemoryTest : public ::testing::TestWithParam<Case> {};
 
-// Within 12 %: what the formulas leave out are tensors that live for an operation's time.
+// Within 12 %: what the formulas leave out are tensors that live for an operation's time. On ranks
+// within 15 %: a bucket that has arrived may be freed on a thread of Gloo, whose frees the counter
+// of this thread does not hear of.
 TEST_P(MeasuredMemoryTest, TheTableSaysWhatARealRunTakes) {
   const Case& wanted = GetParam();
   const Recipe recipe = RecipeOf(wanted);
-  const StageMemory table =
+  StageMemory table =
       MemoryOfStage(recipe, recipe.stages[0], Config(), wanted.ranks, ShapeOf(wanted));
+  if (!wanted.saves) {
+    std::erase_if(table.rows, [](const MemoryRow& row) { return row.what.starts_with("copy"); });
+  }
+  const test::TempDir folder;
   std::int64_t measured = 0;
   if (wanted.ranks == 1) {
     Ranks alone;
-    measured = Measure(wanted, alone);
+    measured = Measure(wanted, folder.path(), alone);
   } else {
     Mutex mutex;
     test::OnRanks(wanted.ranks, [&](Ranks& ranks) {
-      const std::int64_t here = Measure(wanted, ranks);
+      const std::int64_t here = Measure(wanted, folder.path(), ranks);
       MutexLock lock(&mutex);
       measured = std::max(measured, here);
     });
   }
   const MemoryTable all{.question = {}, .stages = {table}, .advice = {}};
-  EXPECT_NEAR(static_cast<double>(table.all()) / static_cast<double>(measured), 1.0, 0.12)
+  EXPECT_NEAR(static_cast<double>(table.all()) / static_cast<double>(measured), 1.0,
+              wanted.ranks == 1 ? 0.12 : 0.15)
       << "measured " << measured << ", expected " << table.all() << "\n"
       << ToJson(all);
 }
