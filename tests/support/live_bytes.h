@@ -1,4 +1,4 @@
-// How much memory the tensors of a process take at the most.
+// How many bytes the tensors of a thread take.
 #ifndef LLAVA_TESTS_SUPPORT_LIVE_BYTES_H_
 #define LLAVA_TESTS_SUPPORT_LIVE_BYTES_H_
 
@@ -14,24 +14,26 @@
 
 namespace llava::test {
 
-// Counts the bytes of tensors in host memory that any thread makes in this object's life, for as
-// long as they live. LibTorch's own reports of memory go to the thread that frees a tensor; those
-// that a communication thread happens to free would be missing there.
-class LiveBytes {
+// Of the tensors in host memory that this thread makes in this object's life: the bytes of those
+// that live, at the most. Whichever thread frees one, it is taken off: LibTorch's own reports of
+// memory go to the thread that frees, which may be one of a communication library.
+class CountLiveBytes {
  public:
-  LiveBytes() { c10::SetCPUAllocator(&allocator_, kPriority); }
-  ~LiveBytes() { c10::SetCPUAllocator(allocator_.inner, kPriority); }
-  LiveBytes(const LiveBytes&) = delete;
-  LiveBytes& operator=(const LiveBytes&) = delete;
+  CountLiveBytes() {
+    static Counting* const counting = new Counting;  // stays for tensors that outlive us
+    c10::SetCPUAllocator(counting, /*priority=*/255);
+    Current() = count_;
+  }
+  ~CountLiveBytes() { Current() = nullptr; }
+  CountLiveBytes(const CountLiveBytes&) = delete;
+  CountLiveBytes& operator=(const CountLiveBytes&) = delete;
 
   std::int64_t most() const {
-    const std::lock_guard lock(allocator_.count->mutex);
-    return allocator_.count->most;
+    const std::lock_guard lock(count_->mutex);
+    return count_->most;
   }
 
  private:
-  static constexpr std::uint8_t kPriority = 255;  // above the one that is there
-
   struct Count {
     void Add(std::int64_t bytes) {
       const std::lock_guard lock(mutex);
@@ -47,16 +49,17 @@ class LiveBytes {
     ~Counted() { count->Add(-bytes); }
     at::DataPtr data;
     std::int64_t bytes = 0;
-    std::shared_ptr<Count> count;  // tensors may outlive the LiveBytes
+    std::shared_ptr<Count> count;
   };
 
-  struct CountingAllocator final : at::Allocator {
+  struct Counting final : at::Allocator {
     at::DataPtr allocate(std::size_t size) override {
+      if (Current() == nullptr) return inner->allocate(size);
       auto counted = std::make_unique<Counted>();
       counted->data = inner->allocate(size);
       counted->bytes = static_cast<std::int64_t>(size);
-      counted->count = count;
-      count->Add(counted->bytes);
+      counted->count = Current();
+      counted->count->Add(counted->bytes);
       void* const memory = counted->data.get();
       return {memory, counted.release(), &Free, at::kCPU};
     }
@@ -66,10 +69,14 @@ class LiveBytes {
     static void Free(void* counted) { delete static_cast<Counted*>(counted); }
 
     at::Allocator* const inner = c10::GetCPUAllocator();
-    const std::shared_ptr<Count> count = std::make_shared<Count>();
   };
 
-  CountingAllocator allocator_;
+  static std::shared_ptr<Count>& Current() {
+    thread_local std::shared_ptr<Count> current;
+    return current;
+  }
+
+  const std::shared_ptr<Count> count_ = std::make_shared<Count>();
 };
 
 }  // namespace llava::test

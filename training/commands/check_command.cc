@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "training/commands/plan_command.h"
 #include "training/data/check.h"
 
 namespace llava::training {
@@ -12,6 +13,7 @@ namespace {
 struct Arguments {
   CheckOptions options;
   double max_bad_share = 0.01;
+  MemoryArguments memory;
 };
 
 int Run(const Arguments& arguments) {
@@ -34,7 +36,8 @@ int Run(const Arguments& arguments) {
 void AddCheckCommand(CLI::App& app, int* exit_code) {
   auto arguments = std::make_shared<Arguments>();
   CheckOptions& options = arguments->options;
-  CLI::App* command = app.add_subcommand("check", "Say what is wrong with instruction data");
+  CLI::App* command = app.add_subcommand(
+      "check", "Say what is wrong with instruction data, or what a recipe will hold in memory");
   command->add_option("data", options.files, "LLaVA JSON or JSONL, gzip'd or not, or tars")
       ->required();
   command->add_option("--images", options.images_dir, "The folder that rows name pictures in");
@@ -49,8 +52,11 @@ void AddCheckCommand(CLI::App& app, int* exit_code) {
       ->add_option("--max-bad-share", arguments->max_bad_share,
                    "Exit with 1 when a larger share of the rows is bad")
       ->check(CLI::Range(0.0, 1.0));
+  AddMemoryOptions(*command, arguments->memory);
   command->callback([arguments, exit_code] {
-    const int code = Run(*arguments);
+    const MemoryArguments& memory = arguments->memory;
+    const int code =
+        memory.wanted ? PrintMemory(arguments->options.files, memory) : Run(*arguments);
     if (code != 0) *exit_code = code;
   });
 }

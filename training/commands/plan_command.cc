@@ -6,7 +6,9 @@
 
 #include "base/clock.h"
 #include "base/status_macros.h"
+#include "server/torch/device_memory.h"
 #include "training/recipe/recipe.h"
+#include "training/run/device.h"
 #include "training/run/plan.h"
 
 namespace llava::training {
@@ -31,7 +33,58 @@ int Run(const std::string& file) {
   return 1;
 }
 
+// What the device of a recipe has on this machine.
+absl::StatusOr<std::int64_t> OwnMemory(const Recipe& recipe) {
+  const absl::StatusOr<at::Device> device = OpenDevice(recipe.device, 0);
+  if (!device.ok()) return Annotate(device.status(), "give --device-memory");
+  ASSIGN_OR_RETURN(const server::DeviceMemory memory, server::MemoryOfDevice(*device));
+  return memory.total;
+}
+
+absl::StatusOr<MemoryTable> Describe(const std::vector<std::string>& recipes,
+                                     MemoryQuestion question) {
+  if (recipes.size() != 1) return absl::InvalidArgumentError("--memory is asked about one recipe");
+  ASSIGN_OR_RETURN(const Recipe recipe, ReadRecipe(recipes.front()));
+  if (question.device_bytes == 0) {
+    ASSIGN_OR_RETURN(question.device_bytes, OwnMemory(recipe));
+  }
+  return DescribeMemory(recipe, question);
+}
+
 }  // namespace
+
+int PrintMemory(const std::vector<std::string>& recipes, const MemoryArguments& arguments) {
+  const absl::StatusOr<MemoryTable> table = Describe(recipes, arguments.question);
+  if (!table.ok()) {
+    std::fprintf(stderr, "llava-train check: %s\n", std::string(table.status().message()).c_str());
+    return 2;
+  }
+  std::printf("%s", arguments.json ? (ToJson(*table) + "\n").c_str() : ToText(*table).c_str());
+  for (const std::string& sentence : table->advice) {
+    std::fprintf(stderr, "llava-train check: %s\n", sentence.c_str());
+  }
+  return table->fits() ? 0 : 1;
+}
+
+void AddMemoryOptions(CLI::App& command, MemoryArguments& arguments) {
+  CLI::Option* memory = command.add_flag(
+      "--memory", arguments.wanted,
+      "Say what a recipe (in the place of the data) will hold in memory, and whether that fits");
+  command
+      .add_option("--device-memory", arguments.question.device_bytes,
+                  "What a process has, as 80GiB (what this machine has)")
+      ->transform(CLI::AsSizeValue(false))
+      ->needs(memory);
+  command.add_option("--ranks", arguments.question.ranks, "Processes of the run")
+      ->check(CLI::Range(1, 1 << 16))
+      ->needs(memory);
+  command
+      .add_option("--row-tokens", arguments.question.row_tokens,
+                  "Tokens of the longest row (the recipe's data.max_length)")
+      ->check(CLI::PositiveNumber)
+      ->needs(memory);
+  command.add_flag("--json", arguments.json, "The memory as JSON")->needs(memory);
+}
 
 void AddPlanCommand(CLI::App& app, int* exit_code) {
   auto recipe = std::make_shared<std::string>();

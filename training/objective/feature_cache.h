@@ -18,6 +18,8 @@ namespace llava::training {
 // Used by the training thread. The model outlives it; its tower must not change meanwhile.
 class FeatureCache {
  public:
+  static constexpr std::int64_t kStageBytes = std::int64_t{2} << 30;  // at most, of a stage
+
   // Once `max_bytes` are kept, further images are computed each time.
   FeatureCache(const model::Llava& model, std::int64_t max_bytes)
       : model_(model), max_bytes_(max_bytes) {}

@@ -7,12 +7,11 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
-#include <algorithm>
 #include <cmath>
 #include <deque>
 #include <map>
 #include <memory>
-#include <numeric>
+#include <string>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -21,24 +20,12 @@
 namespace llava::training {
 namespace {
 
-constexpr std::int64_t kFirstBucketElements = std::int64_t{1} << 18;  // 1 MiB: sent early
-constexpr std::size_t kOnTheirWay = 4;  // buckets; more would only take memory
-
-// The heaviest parameter first, each to the rank that has least.
-std::vector<int> DealOwners(const std::vector<model::NamedTensor>& parameters, int ranks) {
-  std::vector<std::size_t> order(parameters.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return parameters[a].tensor.numel() > parameters[b].tensor.numel();
-  });
-  std::vector<std::int64_t> load(static_cast<std::size_t>(ranks), 0);
-  std::vector<int> owners(parameters.size());
-  for (const std::size_t i : order) {
-    const auto least = std::min_element(load.begin(), load.end());
-    owners[i] = static_cast<int>(least - load.begin());
-    *least += parameters[i].tensor.numel();
+std::vector<std::int64_t> ElementsOf(const std::vector<model::NamedTensor>& parameters) {
+  std::vector<std::int64_t> elements;
+  for (const model::NamedTensor& parameter : parameters) {
+    elements.push_back(parameter.tensor.numel());
   }
-  return owners;
+  return elements;
 }
 
 }  // namespace
@@ -58,11 +45,10 @@ GradientSync::GradientSync(Ranks& ranks, std::vector<model::NamedTensor> paramet
     : ranks_(ranks),
       parameters_(std::move(parameters)),
       sharded_(sharded && ranks.size() > 1),
-      owners_(DealOwners(parameters_, ranks.size())),
-      bucket_elements_(bucket_elements),
+      owners_(DealOwners(ElementsOf(parameters_), ranks.size())),
       kept_(parameters_.size()) {
   if (ranks.size() == 1) return;
-  MakeBuckets();
+  MakeBuckets(bucket_elements);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     torch::autograd::impl::set_post_acc_grad_hooks(parameters_[i].tensor,
                                                    std::make_unique<Hook>(this, i));
@@ -76,26 +62,15 @@ GradientSync::~GradientSync() {
   }
 }
 
-// From the last parameter on, as the backward pass makes their gradients.
-void GradientSync::MakeBuckets() {
+void GradientSync::MakeBuckets(std::int64_t bucket_elements) {
+  std::vector<std::string> names;
+  for (const model::NamedTensor& parameter : parameters_) names.push_back(parameter.name);
   bucket_of_.resize(parameters_.size());
-  std::vector<Bucket> open(static_cast<std::size_t>(sharded_ ? ranks_.size() : 1));
-  const auto close = [&](Bucket& bucket) {
-    for (const std::size_t member : bucket.members) bucket_of_[member] = buckets_.size();
-    buckets_.push_back(std::exchange(bucket, {}));
-  };
-  for (std::size_t i = parameters_.size(); i-- > 0;) {
-    Bucket& bucket = open[static_cast<std::size_t>(sharded_ ? owners_[i] : 0)];
-    bucket.owner = sharded_ ? owners_[i] : -1;
-    bucket.members.push_back(i);
-    bucket.elements += parameters_[i].tensor.numel();
-    if (bucket.elements >=
-        (buckets_.empty() ? std::min(kFirstBucketElements, bucket_elements_) : bucket_elements_)) {
-      close(bucket);
-    }
-  }
-  for (Bucket& bucket : open) {
-    if (!bucket.members.empty()) close(bucket);
+  for (GradientBucket& plan :
+       PlanBuckets(names, ElementsOf(parameters_), sharded_ ? owners_ : std::vector<int>(),
+                   ranks_.size(), bucket_elements)) {
+    for (const std::size_t member : plan.members) bucket_of_[member] = buckets_.size();
+    static_cast<GradientBucket&>(buckets_.emplace_back()) = std::move(plan);
   }
 }
 
@@ -154,7 +129,7 @@ void GradientSync::Launch(Bucket& bucket) {
   }
   bucket.pending =
       bucket.owner < 0 ? ranks_.Sum(bucket.sums) : ranks_.SumTo(bucket.sums, bucket.owner);
-  if (launched_ - settled_ > kOnTheirWay) Settle(buckets_[settled_]);
+  if (launched_ - settled_ > kBucketsOnTheirWay) Settle(buckets_[settled_]);
 }
 
 // Waits for the sum of the oldest bucket on its way.
@@ -255,7 +230,7 @@ absl::Status GradientSync::ShareWeights() {
       if (message.owner == ranks_.rank()) CopyWeights(message, /*out=*/true);
       message.pending = ranks_.Broadcast(message.weights, message.owner);
       sent.push_back(std::move(message));
-      if (sent.size() > kOnTheirWay) RETURN_IF_ERROR(receive());
+      if (sent.size() > kBucketsOnTheirWay) RETURN_IF_ERROR(receive());
     }
   }
   while (!sent.empty()) RETURN_IF_ERROR(receive());

@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "model/tensors/named_tensor.h"
 #include "training/distributed/ranks.h"
+#include "training/optim/gradient_buckets.h"
 
 namespace llava::training {
 
@@ -26,8 +27,6 @@ namespace llava::training {
 // only adds up micro batches.
 class GradientSync {
  public:
-  static constexpr std::int64_t kBucketElements = std::int64_t{25} << 18;  // 25 MiB of fp32
-
   // The parameters require gradients; every rank has the same. `ranks` outlives this.
   GradientSync(Ranks& ranks, std::vector<model::NamedTensor> parameters, bool sharded,
                std::int64_t bucket_elements = kBucketElements);
@@ -54,10 +53,7 @@ class GradientSync {
   absl::Status ShareWeights();
 
  private:
-  struct Bucket {
-    int owner = -1;  // or everybody
-    std::vector<std::size_t> members;
-    std::int64_t elements = 0;
+  struct Bucket : GradientBucket {
     std::size_t missing = 0;  // gradients of this pass
     at::Tensor sums;          // fp32
     Ranks::Pending pending;
@@ -72,7 +68,7 @@ class GradientSync {
   };
   class Hook;
 
-  void MakeBuckets();
+  void MakeBuckets(std::int64_t bucket_elements);
   void Ready(std::size_t parameter);
   void Launch(Bucket& bucket);
   void Settle(Bucket& bucket);
@@ -85,7 +81,6 @@ class GradientSync {
   const std::vector<model::NamedTensor> parameters_;
   const bool sharded_;
   std::vector<int> owners_;  // of each parameter
-  const std::int64_t bucket_elements_;
   // Sums of earlier passes of this step, fp32: sharded over ranks, else of this one.
   std::vector<at::Tensor> kept_;
   std::vector<Bucket> buckets_;  // in the order in which they are sent

@@ -1,5 +1,7 @@
 #include "training/optim/state_store.h"
 
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -12,6 +14,7 @@
 #include <boost/json/value_to.hpp>
 #include <cerrno>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -163,6 +166,17 @@ absl::StatusOr<SavedState> Load(const std::string& state) {
   return saved;
 }
 
+// In memory of the CPU; what comes from a GPU in pinned memory, to which it is copied faster.
+std::vector<model::NamedTensor> Copies(const std::vector<model::NamedTensor>& tensors) {
+  const at::NoGradGuard no_grad;
+  std::vector<model::NamedTensor> copies;
+  for (const auto& [name, tensor] : tensors) {
+    const auto options = at::TensorOptions(tensor.scalar_type()).pinned_memory(tensor.is_cuda());
+    copies.push_back({name, at::empty(tensor.sizes(), options).copy_(tensor)});
+  }
+  return copies;
+}
+
 }  // namespace
 
 std::int64_t StagesBegun(const Progress& progress) {
@@ -184,13 +198,36 @@ StateStore::StateStore(std::string folder, std::int64_t keep, Ranks& ranks,
                        std::function<void(const std::string&)> on_message)
     : folder_(std::move(folder)), keep_(keep), ranks_(ranks), on_message_(std::move(on_message)) {}
 
+StateStore::~StateStore() {
+  {
+    MutexLock lock(&mutex_);
+    abandoned_ = true;
+    changed_.NotifyAll();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
 absl::Status StateStore::Save(const Progress& progress,
-                              const std::vector<model::NamedTensor>& tensors) {
+                              const std::vector<model::NamedTensor>& tensors,
+                              const Before& before) {
+  RETURN_IF_ERROR(Finish());
+  RETURN_IF_ERROR(Start({progress, tensors, before}));
+  return Finish();
+}
+
+absl::Status StateStore::Begin(const Progress& progress,
+                               const std::vector<model::NamedTensor>& tensors,
+                               const Before& before) {
+  if (StateName(progress.total_steps, progress.stage) == begun_) return absl::OkStatus();
+  RETURN_IF_ERROR(Finish());
+  return Start({progress, Copies(tensors), before});
+}
+
+absl::Status StateStore::Start(Job job) {
   std::error_code error;
   fs::create_directories(folder_, error);
-  const std::string name = StateName(progress.total_steps, progress.stage);
+  const std::string name = StateName(job.progress.total_steps, job.progress.stage);
   const std::string unfinished = absl::StrCat(folder_, "/", kUnfinishedPrefix, name);
-  const std::string finished = absl::StrCat(folder_, "/", name);
   for (const std::string& damaged : std::exchange(damaged_, {})) {
     if (ranks_.is_first()) {
       fs::rename(absl::StrCat(folder_, "/", damaged),
@@ -198,6 +235,7 @@ absl::Status StateStore::Save(const Progress& progress,
     }
   }
   RETURN_IF_ERROR(ranks_.Barrier());
+  const std::string finished = absl::StrCat(folder_, "/", name);
   if (fs::exists(finished, error)) return absl::OkStatus();  // the same step is the same state
   if (ranks_.is_first()) {
     fs::remove_all(unfinished, error);
@@ -206,16 +244,93 @@ absl::Status StateStore::Save(const Progress& progress,
     }
   }
   RETURN_IF_ERROR(ranks_.Barrier());
-  const std::string path = absl::StrCat(unfinished, "/", ShardName(ranks_.rank(), ranks_.size()));
-  RETURN_IF_ERROR(model::SaveTensors(path, tensors));
+  {
+    MutexLock lock(&mutex_);
+    written_ = false;
+    all_written_ = ranks_.size() == 1;
+    status_ = absl::OkStatus();
+  }
+  begun_ = name;
+  thread_ = std::jthread([this, job = std::move(job)]() mutable { Write(std::move(job)); });
+  return absl::OkStatus();
+}
+
+// The writing thread.
+void StateStore::Write(Job job) {
+  absl::Status status;
+  try {
+    status = WriteShare(job);
+  } catch (const std::exception& error) {
+    status = absl::ResourceExhaustedError(absl::StrCat("saving a state: ", error.what()));
+  }
+  {
+    MutexLock lock(&mutex_);
+    written_ = true;
+    status_ = status;
+    changed_.NotifyAll();
+  }
+  if (!status.ok() || !ranks_.is_first() || !MayComplete()) return;
+  status = Complete(job.progress);
+  MutexLock lock(&mutex_);
+  status_ = status;
+}
+
+absl::Status StateStore::WriteShare(Job& job) const {
+  RETURN_IF_ERROR(job.before());
+  const std::string name = StateName(job.progress.total_steps, job.progress.stage);
+  const std::string path = absl::StrCat(folder_, "/", kUnfinishedPrefix, name, "/",
+                                        ShardName(ranks_.rank(), ranks_.size()));
+  RETURN_IF_ERROR(model::SaveTensors(path, job.tensors));
+  job.tensors.clear();
   ASSIGN_OR_RETURN(const std::uint32_t sum, ChecksumOf(path));
-  RETURN_IF_ERROR(WriteFile(path + kChecksumSuffix, absl::StrCat(sum)));
-  RETURN_IF_ERROR(ranks_.Barrier());
-  if (!ranks_.is_first()) return absl::OkStatus();
+  return WriteFile(path + kChecksumSuffix, absl::StrCat(sum));
+}
+
+// Once every rank's share is there; false when nobody waits for that any more.
+bool StateStore::MayComplete() {
+  MutexLock lock(&mutex_);
+  while (!all_written_ && !abandoned_) changed_.Wait(&mutex_);
+  return all_written_;
+}
+
+absl::Status StateStore::Complete(const Progress& progress) const {
+  const std::string name = StateName(progress.total_steps, progress.stage);
+  const std::string unfinished = absl::StrCat(folder_, "/", kUnfinishedPrefix, name);
   RETURN_IF_ERROR(WriteFile(unfinished + kStateFile, ToJson(progress, ranks_.size())));
-  RETURN_IF_ERROR(RenameFile(unfinished, finished));
+  RETURN_IF_ERROR(RenameFile(unfinished, absl::StrCat(folder_, "/", name)));
   RemoveOld(StateName(progress.validation.best_total_steps, progress.stage));
   return absl::OkStatus();
+}
+
+bool StateStore::written() const {
+  MutexLock lock(&mutex_);
+  return written_;
+}
+
+absl::Status StateStore::Advance(bool all_written) {
+  MutexLock lock(&mutex_);
+  if (all_written) {
+    all_written_ = true;
+    changed_.NotifyAll();
+  }
+  return status_;
+}
+
+absl::Status StateStore::Finish() {
+  if (!thread_.joinable()) return absl::OkStatus();
+  {
+    MutexLock lock(&mutex_);
+    while (!written_) changed_.Wait(&mutex_);
+    RETURN_IF_ERROR(status_);
+  }
+  RETURN_IF_ERROR(ranks_.Barrier());
+  RETURN_IF_ERROR(Advance(/*all_written=*/true));
+  thread_.join();
+  {
+    MutexLock lock(&mutex_);
+    RETURN_IF_ERROR(status_);
+  }
+  return ranks_.Barrier();  // the first rank's thread has completed the state
 }
 
 void StateStore::RemoveOld(const std::string& but) const {

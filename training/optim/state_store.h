@@ -1,5 +1,6 @@
 // The saved states of a run: one folder a state under <output>/state, named by its step, written
 // aside and renamed, so that a folder with that name is always complete, whenever the process dies.
+// Steps need not wait for the disk: what is saved is copied, and another thread writes the copy.
 #ifndef LLAVA_TRAINING_OPTIM_STATE_STORE_H_
 #define LLAVA_TRAINING_OPTIM_STATE_STORE_H_
 
@@ -7,10 +8,12 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/mutex.h"
 #include "base/rng.h"
 #include "model/tensors/named_tensor.h"
 #include "training/distributed/ranks.h"
@@ -53,20 +56,45 @@ struct SavedState {
 // are not looked at.
 std::optional<Progress> NewestProgress(const std::string& folder);
 
-// Used by the training thread of one run at a time.
+// Used by the training thread of one run at a time; a state is being written by a thread of its
+// own. Every rank makes the same calls.
 class StateStore {
  public:
+  // What must be on the disk with a state; on the writing thread.
+  using Before = std::function<absl::Status()>;
+
   // Keeps the `keep` newest states in `folder` (made when it is not there), which all ranks see.
   // `on_message` gets a line for each state that is damaged.
   StateStore(
       std::string folder, std::int64_t keep, Ranks& ranks,
       std::function<void(const std::string&)> on_message = [](const std::string&) {});
+  // Waits for what is being written. On several ranks it stays unfinished.
+  ~StateStore();
+  StateStore(const StateStore&) = delete;
+  StateStore& operator=(const StateStore&) = delete;
 
   // Called by every rank with its share of the tensors, which becomes a file of its own; a later
   // run may have another number of ranks. Durable when it returns. Removes what is older than the
   // `keep` newest, but not the state of the best validation, and leftovers of writes that were cut
   // short. The error names the file.
-  absl::Status Save(const Progress& progress, const std::vector<model::NamedTensor>& tensors);
+  absl::Status Save(const Progress& progress, const std::vector<model::NamedTensor>& tensors,
+                    const Before& before = NothingBefore);
+
+  // The same of copies of the tensors as they are now, in memory of the CPU, without waiting until
+  // they are written. Waits for the state before it, so that there is one copy at a time.
+  absl::Status Begin(const Progress& progress, const std::vector<model::NamedTensor>& tensors,
+                     const Before& before = NothingBefore);
+
+  // Whether this rank's share of the state that was begun is on the disk, or has failed; true when
+  // none was.
+  bool written() const;
+
+  // Now and then after Begin: `all_written` says that every rank's share is, and lets the state be
+  // complete. The error of writing this rank's share.
+  absl::Status Advance(bool all_written);
+
+  // Waits until the state that was begun, if any, is durable on every rank.
+  absl::Status Finish();
 
   // The newest state that is as it was saved, or nothing in a fresh folder. Damaged ones are passed
   // over and make room for the next states; an error when all are damaged.
@@ -76,6 +104,19 @@ class StateStore {
   absl::StatusOr<SavedState> LoadAt(std::int64_t total_steps, std::int64_t stage) const;
 
  private:
+  // What a state needs to be written.
+  struct Job {
+    Progress progress;
+    std::vector<model::NamedTensor> tensors;
+    Before before;
+  };
+
+  static absl::Status NothingBefore() { return absl::OkStatus(); }
+  absl::Status Start(Job job);
+  void Write(Job job);
+  absl::Status WriteShare(Job& job) const;
+  absl::Status Complete(const Progress& progress) const;
+  bool MayComplete();
   void RemoveOld(const std::string& but) const;
 
   const std::string folder_;
@@ -83,6 +124,16 @@ class StateStore {
   Ranks& ranks_;
   const std::function<void(const std::string&)> on_message_;
   std::vector<std::string> damaged_;  // names of states that did not read
+
+  std::string begun_;  // the name of the last state that was
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  bool written_ ABSL_GUARDED_BY(mutex_) = true;  // this rank's share, or nothing was begun
+  bool all_written_ ABSL_GUARDED_BY(mutex_) = false;
+  bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  std::jthread thread_;  // the writer; joined by Finish and ~StateStore
 };
 
 }  // namespace llava::training

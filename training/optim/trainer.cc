@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/full.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -17,14 +18,13 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "training/optim/adapters.h"
+#include "training/optim/gradient_buckets.h"
 #include "training/optim/gradient_sync.h"
 #include "training/optim/gradients.h"
+#include "training/optim/saved_tensors.h"
 
 namespace llava::training {
 namespace {
-
-constexpr char kWeight[] = "weight/";
-constexpr char kStageState[] = "optimizer/";
 
 std::vector<model::NamedTensor> ParametersOf(const std::vector<ParameterGroup>& groups) {
   std::vector<model::NamedTensor> all;
@@ -45,56 +45,6 @@ std::vector<ParameterGroup> Keep(std::vector<ParameterGroup> groups,
     });
   }
   return groups;
-}
-
-// Copies saved values into tensors of the same names; every target must be there.
-absl::Status CopyInto(const std::vector<model::NamedTensor>& saved,
-                      const std::vector<model::NamedTensor>& targets) {
-  const at::NoGradGuard no_grad;
-  std::map<std::string_view, const at::Tensor*> by_name;
-  for (const model::NamedTensor& tensor : saved) by_name[tensor.name] = &tensor.tensor;
-  for (const model::NamedTensor& target : targets) {
-    const auto found = by_name.find(target.name);
-    if (found == by_name.end() || found->second->sizes() != target.tensor.sizes()) {
-      return absl::DataLossError(
-          absl::StrCat("the saved state lacks ", target.name, " in the shape of the model"));
-    }
-    target.tensor.detach().copy_(*found->second);
-  }
-  return absl::OkStatus();
-}
-
-// The tensors whose names begin with `prefix`, without it.
-std::vector<model::NamedTensor> WithPrefix(const SavedState& saved, std::string_view prefix) {
-  std::vector<model::NamedTensor> tensors;
-  for (const model::NamedTensor& tensor : saved.tensors) {
-    if (tensor.name.starts_with(prefix)) {
-      tensors.push_back({tensor.name.substr(prefix.size()), tensor.tensor});
-    }
-  }
-  return tensors;
-}
-
-// What a stage's adapters have learned so far, added to the model's weights.
-absl::Status AddAdapters(const std::vector<model::NamedTensor>& stage_state,
-                         const LoraOptions& options, const model::Llava& model) {
-  std::map<std::string_view, at::Tensor> by_name;
-  for (const model::NamedTensor& tensor : stage_state) by_name[tensor.name] = tensor.tensor;
-  for (const auto& [name, weight] : model.weights()) {
-    if (!IsTarget(name, options)) continue;
-    const std::string layer = name.substr(0, name.size() - std::string_view(".weight").size());
-    const auto a = by_name.find(layer + ".lora_A.weight");
-    const auto b = by_name.find(layer + ".lora_B.weight");
-    if (a == by_name.end() || b == by_name.end()) continue;  // a stage that has not begun
-    const model::Lora lora{.a_RI = a->second,
-                           .b_OR = b->second,
-                           .scale = options.alpha / static_cast<double>(options.rank)};
-    if (lora.a_RI.size(1) != weight.size(1) || lora.b_OR.size(0) != weight.size(0)) {
-      return absl::DataLossError(absl::StrCat("the saved adapter of ", name, " has another shape"));
-    }
-    weight.detach().copy_(weight.to(at::kFloat) + lora.Product());
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -122,6 +72,7 @@ struct Trainer::StepTotals {
   double waited_seconds = 0.0;          // of this rank
   std::vector<std::string> sample_ids;  // of this rank
   bool stop = false;
+  bool written = false;  // the state that was begun, on all ranks
 };
 
 Trainer::Trainer(const Recipe& recipe, model::Llava& model, StateStore& store, Ranks& ranks,
@@ -137,34 +88,6 @@ Trainer::Trainer(const Recipe& recipe, model::Llava& model, StateStore& store, R
 
 std::string Trainer::Where(const StageOptions& stage) const {
   return absl::StrCat("stage ", stage.name, ", step ", progress_.step + 1);
-}
-
-absl::Status RestoreWeights(const SavedState& saved, const Recipe& recipe,
-                            const model::Llava& model) {
-  const at::NoGradGuard no_grad;
-  for (const model::NamedTensor& weight : WithPrefix(saved, kWeight)) {
-    const auto found = model.weights().find(weight.name);
-    if (found == model.weights().end() || found->second.sizes() != weight.tensor.sizes()) {
-      return absl::DataLossError(
-          absl::StrCat("the saved state's ", weight.name, " is no weight of the model"));
-    }
-    found->second.detach().copy_(weight.tensor);
-  }
-  const std::int64_t stage = saved.progress.stage;
-  if (stage >= std::ssize(recipe.stages)) return absl::OkStatus();
-  return AddAdapters(WithPrefix(saved, kStageState), recipe.stages[stage].lora, model);
-}
-
-std::vector<model::NamedTensor> AdaptersOf(const SavedState& saved) {
-  std::vector<model::NamedTensor> tensors = WithPrefix(saved, kStageState);
-  std::erase_if(tensors, [](const model::NamedTensor& tensor) {
-    return !tensor.name.ends_with(".lora_A.weight") && !tensor.name.ends_with(".lora_B.weight");
-  });
-  return tensors;
-}
-
-std::vector<model::NamedTensor> WeightsOf(const SavedState& saved) {
-  return WithPrefix(saved, kWeight);
 }
 
 absl::Status Trainer::Run() {
@@ -183,7 +106,8 @@ absl::Status Trainer::Run() {
     progress_.step = 0;
     progress_.optimizer_steps = 0;
     progress_.validation = {};
-    RETURN_IF_ERROR(Save(nullptr));
+    // Waited for: the next stage may be ended while it opens its data.
+    RETURN_IF_ERROR(Save(nullptr, /*wait=*/true));
   }
   return absl::OkStatus();
 }
@@ -199,8 +123,8 @@ absl::Status Trainer::Restore(std::vector<model::NamedTensor>* stage_state) {
                      "on has changed): give another output, or remove it"));
   }
   progress_ = saved->progress;
-  *stage_state = WithPrefix(*saved, kStageState);
-  return CopyInto(WithPrefix(*saved, kWeight), TrainedWeights());
+  *stage_state = WithPrefix(saved->tensors, kStagePrefix);
+  return CopyInto(WithPrefix(saved->tensors, kWeightPrefix), TrainedWeights());
 }
 
 // Weights that the stages up to the current one change: the others are still those of the source.
@@ -298,7 +222,7 @@ absl::Status Trainer::Validate(Stage& stage) {
   totals.stop = here.stopped;
   RETURN_IF_ERROR(Pool(&totals));
   if (totals.stop) {  // it is done again
-    RETURN_IF_ERROR(Save(&stage));
+    RETURN_IF_ERROR(Save(&stage, /*wait=*/true));
     return absl::CancelledError("stopped and saved");
   }
   const auto targets = static_cast<double>(totals.targets);
@@ -327,7 +251,7 @@ absl::Status Trainer::Validate(Stage& stage) {
   report.seconds = Seconds(clock_.Now() - start);
   hooks_.on_validation(report);
   if (stage.adapters) stage.adapters->UseDropout(true);
-  if (report.best && stage.options.validate.keep_best) return Save(&stage);
+  if (report.best && stage.options.validate.keep_best) return Save(&stage, /*wait=*/false);
   return absl::OkStatus();
 }
 
@@ -339,10 +263,11 @@ absl::Status Trainer::TakeBest(const Stage& stage) {
       "stage ", stage.options.name, ": the weights after step ", validation.best_step, " of ",
       progress_.step, ", of the least validation loss ", validation.best_loss));
   if (validation.best_step == progress_.step) return absl::OkStatus();
+  RETURN_IF_ERROR(store_.Finish());
   auto best = store_.LoadAt(validation.best_total_steps, progress_.stage);
   if (!best.ok()) return Annotate(best.status(), "the state of the best validation");
-  RETURN_IF_ERROR(CopyInto(WithPrefix(*best, kWeight), TrainedWeights()));
-  return CopyInto(WithPrefix(*best, kStageState), stage.extra);
+  RETURN_IF_ERROR(CopyInto(WithPrefix(best->tensors, kWeightPrefix), TrainedWeights()));
+  return CopyInto(WithPrefix(best->tensors, kStagePrefix), stage.extra);
 }
 
 absl::StatusOr<Trainer::StepTotals> Trainer::RunPasses(Stage& stage) {
@@ -385,7 +310,9 @@ absl::Status Trainer::Pool(StepTotals* totals) const {
   std::int64_t* const counts[] = {
       &totals->targets,    &totals->correct, &stats.samples, &stats.tokens, &stats.label_tokens,
       &stats.image_tokens, &stats.truncated, &stats.masked,  &stats.bad,    &stats.padding};
-  std::vector<double> values = {totals->loss_sum, totals->stop ? 1.0 : 0.0};
+  std::vector<double> values = {totals->loss_sum, totals->stop ? 1.0 : 0.0,
+                                totals->written ? 1.0 : 0.0};
+  const std::size_t first = values.size();
   for (const std::int64_t* count : counts) values.push_back(static_cast<double>(*count));
   const at::Tensor here =
       at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kDouble);
@@ -394,8 +321,9 @@ absl::Status Trainer::Pool(StepTotals* totals) const {
   here.copy_(sums);
   totals->loss_sum = values[0];
   totals->stop = values[1] > 0.0;
+  totals->written = values[2] == static_cast<double>(ranks_.size());
   for (std::size_t i = 0; i < std::size(counts); ++i) {
-    *counts[i] = static_cast<std::int64_t>(values[i + 2]);
+    *counts[i] = static_cast<std::int64_t>(values[i + first]);
   }
   return absl::OkStatus();
 }
@@ -415,7 +343,9 @@ absl::Status Trainer::RunStep(Stage& stage) {
   const TimePoint start = clock_.Now();
   ASSIGN_OR_RETURN(StepTotals totals, RunPasses(stage));
   totals.stop = hooks_.stop();
+  totals.written = store_.written();
   RETURN_IF_ERROR(Pool(&totals));
+  RETURN_IF_ERROR(store_.Advance(totals.written));
   ASSIGN_OR_RETURN(double norm, stage.sync->Norm());
   norm /= static_cast<double>(std::max<std::int64_t>(1, totals.targets));
   if (!std::isfinite(norm)) {
@@ -432,7 +362,7 @@ absl::Status Trainer::RunStep(Stage& stage) {
   ++stage_timed_;
   hooks_.on_step(Report(stage, totals, norm, factor, took));
   const bool due = progress_.total_steps % recipe_.save_every == 0 && progress_.step < stage.steps;
-  if (totals.stop || due) RETURN_IF_ERROR(Save(&stage));
+  if (totals.stop || due) RETURN_IF_ERROR(Save(&stage, /*wait=*/totals.stop));
   return totals.stop ? absl::CancelledError("stopped and saved") : absl::OkStatus();
 }
 
@@ -458,31 +388,49 @@ StepReport Trainer::Report(const Stage& stage, const StepTotals& totals, double 
   return report;
 }
 
+// Whether every rank has memory for a copy of its share.
+absl::StatusOr<bool> Trainer::FitsTwice(const std::vector<model::NamedTensor>& share) const {
+  std::int64_t bytes = 0;
+  for (const model::NamedTensor& tensor : share) {
+    bytes += static_cast<std::int64_t>(tensor.tensor.nbytes());
+  }
+  const double fits = bytes < hooks_.free_memory() ? 1.0 : 0.0;
+  if (ranks_.size() == 1) return fits > 0.0;
+  const at::Tensor all =
+      at::full({1}, fits, at::TensorOptions(at::kDouble).device(model_.device()));
+  RETURN_IF_ERROR(ranks_.Sum(all)());
+  return all.item<double>() == static_cast<double>(ranks_.size());
+}
+
 // What all ranks have alike is dealt out between them; sharded optimizer state is saved where it
 // is.
-absl::Status Trainer::Save(const Stage* stage) {
+absl::Status Trainer::Save(const Stage* stage, bool wait) {
   std::vector<model::NamedTensor> alike;
   std::vector<model::NamedTensor> mine;
   for (const model::NamedTensor& weight : TrainedWeights()) {
-    alike.push_back({absl::StrCat(kWeight, weight.name), weight.tensor});
+    alike.push_back({absl::StrCat(kWeightPrefix, weight.name), weight.tensor});
   }
   if (stage != nullptr) {
     for (const model::NamedTensor& parameter : stage->extra) {
-      alike.push_back({absl::StrCat(kStageState, parameter.name), parameter.tensor});
+      alike.push_back({absl::StrCat(kStagePrefix, parameter.name), parameter.tensor});
     }
     std::vector<model::NamedTensor>& optimizer = stage->sync->sharded() ? mine : alike;
     for (const model::NamedTensor& tensor : stage->optimizer->State()) {
-      optimizer.push_back({absl::StrCat(kStageState, tensor.name), tensor.tensor});
+      optimizer.push_back({absl::StrCat(kStagePrefix, tensor.name), tensor.tensor});
     }
   }
-  std::size_t rank = 0;
-  for (const model::NamedTensor& tensor : alike) {
-    if (static_cast<int>(rank) == ranks_.rank()) mine.push_back(tensor);
-    rank = (rank + 1) % static_cast<std::size_t>(ranks_.size());
+  std::vector<std::int64_t> elements;
+  for (const model::NamedTensor& tensor : alike) elements.push_back(tensor.tensor.numel());
+  const std::vector<int> owners = DealOwners(elements, ranks_.size());
+  for (std::size_t i = 0; i < alike.size(); ++i) {
+    if (owners[i] == ranks_.rank()) mine.push_back(alike[i]);
   }
-  RETURN_IF_ERROR(hooks_.before_save());
   progress_.recipe_digest = RecipeDigest(recipe_, StagesBegun(progress_));
-  return store_.Save(progress_, mine);
+  if (!wait) {
+    ASSIGN_OR_RETURN(const bool may_copy, FitsTwice(mine));
+    if (may_copy) return store_.Begin(progress_, mine, hooks_.before_save);
+  }
+  return store_.Save(progress_, mine, hooks_.before_save);
 }
 
 }  // namespace llava::training

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
+#include "base/machine/memory.h"
 #include "model/network/llava.h"
 #include "training/distributed/ranks.h"
 #include "training/objective/objective.h"
@@ -43,8 +44,12 @@ struct TrainerHooks {
       on_adapters = [](const StageOptions&, const std::vector<model::NamedTensor>&) {
         return absl::OkStatus();
       };
-  // Before a state is saved: what must be on the disk with it. An error ends the run.
+  // Before a state is saved: what must be on the disk with it. On the thread that writes the state,
+  // which may be another. An error ends the run.
   std::function<absl::Status()> before_save = [] { return absl::OkStatus(); };
+  // Bytes that this process can still take. States of which no copy fits are written while steps
+  // wait.
+  std::function<std::int64_t()> free_memory = [] { return AvailableMemory(); };
   // Asked in every step; true on any rank finishes it, saves and ends the run with CANCELLED.
   std::function<bool()> stop = [] { return false; };
 };
@@ -87,7 +92,8 @@ class Trainer {
   absl::Status Update(Stage& stage, const StepTotals& totals, double norm, double factor) const;
   StepReport Report(const Stage& stage, const StepTotals& totals, double norm, double factor,
                     Duration took) const;
-  absl::Status Save(const Stage* stage);
+  absl::Status Save(const Stage* stage, bool wait);
+  absl::StatusOr<bool> FitsTwice(const std::vector<model::NamedTensor>& share) const;
   std::vector<model::NamedTensor> TrainedWeights() const;
   std::string Where(const StageOptions& stage) const;
 

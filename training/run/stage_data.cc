@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "model/image/preprocess.h"
 #include "training/objective/conversation_objective.h"
+#include "training/objective/feature_cache.h"
 #include "training/objective/patch_label_objective.h"
 #include "training/optim/trainer.h"
 #include "training/run/drawn_scenes.h"
@@ -20,8 +21,6 @@ namespace llava::training {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::int64_t kFeatureCacheBytes = std::int64_t{2} << 30;
 
 // A stage of the rows that `stage` is validated with, where they lie in a file of their own.
 StageOptions ValidationStage(const StageOptions& stage) {
@@ -171,7 +170,7 @@ absl::StatusOr<std::unique_ptr<Objective>> StageData::MakeConversation(const Sta
   images_ = stage.data.images;
   auto objective = std::make_unique<ConversationObjective>(
       model_, [feed] { return feed->Next(); }, feed->steps_per_epoch(), !stage.train_vision_tower,
-      kFeatureCacheBytes, &clock_);
+      FeatureCache::kStageBytes, &clock_);
   objective->UseNoise(stage.neftune_alpha);
   return objective;
 }
@@ -224,7 +223,7 @@ absl::StatusOr<std::unique_ptr<Validation>> StageData::MakeValidation(const Stag
   plan.batch = (stage.batch + passes - 1) / passes;
   plan.workers = stage.data.workers;
   plan.tower_is_frozen = !stage.train_vision_tower;
-  plan.cache_bytes = kFeatureCacheBytes / 4;
+  plan.cache_bytes = FeatureCache::kStageBytes / 4;
   return std::make_unique<ConversationValidation>(model_, *std::move(rows), plan);
 }
 

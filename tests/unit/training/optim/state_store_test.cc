@@ -5,10 +5,13 @@
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
+#include "base/mutex.h"
+#include "tests/support/rank_threads.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::training {
@@ -140,6 +143,121 @@ TEST_F(StateStoreTest, TheNewestProgressIsReadAlone) {
   EXPECT_EQ(StagesBegun(*NewestProgress(folder_)), 2);
   std::ofstream(folder_ + "/step-000000000102-001/state.json") << "{";
   EXPECT_EQ(NewestProgress(folder_)->step, 1);
+}
+
+// A disk that does nothing until it is told to.
+class SlowDisk {
+ public:
+  StateStore::Before Wait() {
+    return [this] {
+      MutexLock lock(&mutex_);
+      while (!works_) changed_.Wait(&mutex_);
+      return absl::OkStatus();
+    };
+  }
+
+  void Work() {
+    MutexLock lock(&mutex_);
+    works_ = true;
+    changed_.NotifyAll();
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar changed_;
+  bool works_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+TEST_F(StateStoreTest, WhatIsBegunIsWhatTheTensorsWereThen) {
+  SlowDisk disk;
+  StateStore store(folder_, 2, alone_);
+  EXPECT_TRUE(store.written());
+  ASSERT_TRUE(store.Save(At(1), {{"x", at::full({4}, 1.0)}}).ok());
+  const at::Tensor x = at::full({4}, 2.0);
+  ASSERT_TRUE(store.Begin(At(2), {{"x", x}}, disk.Wait()).ok());
+  EXPECT_FALSE(store.written());
+  x.fill_(3.0);  // the next step
+  EXPECT_EQ(NewestProgress(folder_)->step, 1) << "killed now, it goes on from the state before";
+  ASSERT_TRUE(store.Advance(false).ok());
+  disk.Work();
+  ASSERT_TRUE(store.Finish().ok());
+  EXPECT_TRUE(store.written());
+  const auto saved = store.LoadNewest();
+  EXPECT_EQ((*saved)->progress.step, 2);
+  EXPECT_TRUE(at::equal((*saved)->tensors[0].tensor, at::full({4}, 2.0)));
+}
+
+TEST_F(StateStoreTest, OneIsWrittenAtATimeAndTheLastOneIsWaitedFor) {
+  SlowDisk disk;
+  std::atomic<int> writing = 0;
+  const StateStore::Before alone_at_work = [&] {
+    EXPECT_EQ(writing.fetch_add(1), 0);
+    const absl::Status status = disk.Wait()();
+    writing.fetch_sub(1);
+    return status;
+  };
+  {
+    StateStore store(folder_, 5, alone_);
+    ASSERT_TRUE(store.Begin(At(1), {{"x", at::full({4}, 1.0)}}, alone_at_work).ok());
+    ASSERT_TRUE(store.Begin(At(1), {{"x", at::full({4}, 1.0)}}, alone_at_work).ok()) << "the same";
+    disk.Work();
+    for (std::int64_t step : {2, 3, 4}) {
+      ASSERT_TRUE(store.Begin(At(step), {{"x", at::full({4}, 1.0)}}, alone_at_work).ok());
+    }
+  }
+  EXPECT_EQ(Entries(), 4u);
+  EXPECT_EQ(NewestProgress(folder_)->step, 4);
+}
+
+// The device that is always full, in the place of the tensors' file.
+TEST_F(StateStoreTest, AFullDiskIsToldByTheNextStepAndTheStateBeforeStays) {
+  StateStore store(folder_, 2, alone_);
+  ASSERT_TRUE(store.Save(At(1), {{"x", at::full({4}, 1.0)}}).ok());
+  const auto full = [&] {
+    fs::create_symlink("/dev/full",
+                       folder_ + "/unfinished-step-000000000102-001/tensors.safetensors");
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(store.Begin(At(2), {{"x", at::full({4}, 2.0)}}, full).ok());
+  const absl::Status status = store.Finish();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_NE(status.message().find("tensors.safetensors"), std::string::npos) << status;
+  EXPECT_EQ(store.Advance(true), status);
+  EXPECT_FALSE(store.Begin(At(3), {{"x", at::full({4}, 3.0)}}).ok());
+  EXPECT_EQ(NewestProgress(folder_)->step, 1);
+}
+
+TEST_F(StateStoreTest, OnRanksAStateIsCompleteOnceAllHaveWritten) {
+  SlowDisk disk;
+  test::OnRanks(2, [&](Ranks& ranks) {
+    StateStore store(folder_, 2, ranks);
+    const std::string mine = "x" + std::to_string(ranks.rank());
+    const auto tensor = at::full({4}, 1.0 * ranks.rank());
+    ASSERT_TRUE(store
+                    .Begin(At(1), {{mine, tensor}},
+                           ranks.is_first() ? [] { return absl::OkStatus(); } : disk.Wait())
+                    .ok());
+    ASSERT_TRUE(store.Advance(false).ok());
+    EXPECT_FALSE(NewestProgress(folder_).has_value());
+    ASSERT_TRUE(ranks.Barrier().ok());
+    if (!ranks.is_first()) disk.Work();
+    ASSERT_TRUE(store.Finish().ok());
+    const auto saved = store.LoadNewest();
+    ASSERT_TRUE(saved.ok() && saved->has_value()) << saved.status();
+    EXPECT_EQ((*saved)->tensors.size(), 2u);
+  });
+}
+
+TEST_F(StateStoreTest, WhatARankDidNotWriteIsNoState) {
+  test::OnRanks(2, [&](Ranks& ranks) {
+    StateStore store(folder_, 2, ranks);
+    const auto fail = [&]() -> absl::Status {
+      return ranks.is_first() ? absl::OkStatus() : absl::ResourceExhaustedError("full");
+    };
+    ASSERT_TRUE(store.Begin(At(1), {{"x", at::full({4}, 1.0)}}, fail).ok());
+    // Both end without having heard that all have written.
+  });
+  EXPECT_FALSE(NewestProgress(folder_).has_value());
 }
 
 TEST_F(StateStoreTest, WhenAllAreDamagedThatIsAnError) {

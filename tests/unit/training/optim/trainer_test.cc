@@ -5,124 +5,23 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
-#include <functional>
 #include <limits>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "tests/support/temp_dir.h"
-#include "tests/unit/training/optim/toy.h"
-#include "training/objective/conversation_objective.h"
+#include "base/mutex.h"
+#include "tests/unit/training/optim/trainer_fixture.h"
 #include "training/optim/adapters.h"
 
 namespace llava::training {
 namespace {
 
 using ::testing::HasSubstr;
-
-StageOptions Stage(const std::string& name, std::int64_t steps) {
-  StageOptions stage;
-  stage.name = name;
-  stage.train_projector = true;
-  stage.train_decoder = true;
-  stage.steps = steps;
-  stage.batch = 8;
-  stage.rate = 3e-3;
-  stage.weight_decay = 0.01;
-  stage.schedule.warmup_ratio = 0.1;
-  return stage;
-}
-
-// A validation of one label whose loss the test says.
-class ToldValidation final : public Validation {
- public:
-  explicit ToldValidation(std::function<double()> loss) : loss_(std::move(loss)) {}
-
-  absl::StatusOr<ValidationSums> Run(const std::function<bool()>& stop) override {
-    return ValidationSums{loss_(), 1, 1, 1, stop()};
-  }
-
- private:
-  const std::function<double()> loss_;
-};
-
-class TrainerTest : public ::testing::Test {
- protected:
-  TrainerTest() {
-    recipe_.stages = {Stage("align", 12), Stage("tune", 30)};
-    recipe_.stages[0].train_decoder = false;
-    recipe_.save_every = 5;
-  }
-
-  // Runs until `stop_after` steps were done by this run, or to the end; the losses seen.
-  std::vector<double> Run(const std::string& state, std::int64_t stop_after, absl::Status* status,
-                          bool save_on_stop = false) {
-    auto model = toy::Model();
-    Ranks alone;
-    StateStore store(folder_ + "/" + state, 2, alone);
-    std::vector<double> losses;
-    ManualClock clock;
-    TrainerHooks hooks;
-    hooks.make_objective =
-        [&](const StageOptions& stage,
-            std::int64_t first_step) -> absl::StatusOr<std::unique_ptr<Objective>> {
-      const std::int64_t passes = PassesPerStep(stage, 1);
-      auto objective = std::make_unique<ConversationObjective>(
-          *model,
-          [=, this, pass = first_step * passes]() mutable -> absl::StatusOr<Batch> {
-            if (std::ssize(losses_seen_) == die_at_) return absl::AbortedError("killed");
-            const std::int64_t rows = stage.batch / passes;
-            return toy::MakeBatch(100 * (stage.name == "tune") + pass++ * rows, rows);
-          },
-          100, !stage.train_vision_tower, 1 << 20);
-      objective->UseNoise(stage.neftune_alpha);
-      return objective;
-    };
-    losses_seen_.clear();
-    die_at_ = save_on_stop ? -1 : stop_after;
-    hooks.on_step = [&](const StepReport& report) {
-      losses_seen_.push_back(report.loss);
-      losses.push_back(report.loss);
-      last_ = report;
-    };
-    if (validation_loss_) {
-      hooks.make_validation =
-          [&](const StageOptions&) -> absl::StatusOr<std::unique_ptr<Validation>> {
-        return std::make_unique<ToldValidation>([&] { return validation_loss_(*model); });
-      };
-    }
-    hooks.on_validation = [&](const ValidationReport& report) {
-      validations_.push_back(report);
-      if (report.best) best_weights_ = Copies(*model);
-    };
-    hooks.stop = [&] { return save_on_stop && std::ssize(losses) == stop_after; };
-    Trainer trainer(recipe_, *model, store, alone, clock, hooks);
-    *status = trainer.Run();
-    model_ = std::move(model);
-    return losses;
-  }
-
-  static std::map<std::string, at::Tensor> Copies(const model::Llava& model) {
-    std::map<std::string, at::Tensor> copies;
-    for (const auto& [name, weight] : model.weights()) copies[name] = weight.detach().clone();
-    return copies;
-  }
-
-  std::function<double(const model::Llava&)> validation_loss_;  // none: no validation
-  std::vector<ValidationReport> validations_;
-  std::map<std::string, at::Tensor> best_weights_;
-  const test::TempDir temporary_;
-  const std::string folder_ = temporary_.path();
-  Recipe recipe_;
-  std::vector<double> losses_seen_;
-  std::int64_t die_at_ = -1;
-  StepReport last_;
-  std::unique_ptr<model::Llava> model_;
-};
 
 TEST_F(TrainerTest, Learns) {
   absl::Status status;
@@ -165,6 +64,67 @@ TEST_F(TrainerTest, StopSavesTheStepItStoppedAt) {
   const std::vector<double> rest = Run("stopped", -1, &status);
   ASSERT_TRUE(status.ok());
   EXPECT_EQ(rest, std::vector<double>(whole.begin() + 18, whole.end()));
+}
+
+// A disk that writes each state only once three more steps are done.
+TEST_F(TrainerTest, StepsDoNotWaitForTheDisk) {
+  recipe_.stages = {Stage("tune", 14)};
+  Mutex mutex;
+  CondVar changed;
+  std::int64_t steps = 0;
+  std::int64_t saves = 0;
+  bool in_time = true;
+  const RealClock clock;
+  on_step_ = [&] {
+    MutexLock lock(&mutex);
+    ++steps;
+    changed.NotifyAll();
+  };
+  before_save_ = [&] {
+    MutexLock lock(&mutex);
+    if (++saves > 2) return absl::OkStatus();  // of the end
+    const TimePoint late = clock.Now() + std::chrono::seconds(60);
+    while (steps < recipe_.save_every * saves + 3 && in_time) {
+      in_time = changed.WaitUntil(&mutex, late);
+    }
+    return absl::OkStatus();
+  };
+  absl::Status status;
+  const std::vector<double> background = Run("background", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(in_time) << "a step waited for a state";
+  EXPECT_EQ(saves, 3);
+  // Where no copy fits, they do wait.
+  on_step_ = [&] { ++steps; };
+  steps = saves = 0;
+  free_memory_ = 0;
+  before_save_ = [&] {
+    EXPECT_EQ(steps, std::min<std::int64_t>(14, recipe_.save_every * ++saves));
+    return absl::OkStatus();
+  };
+  EXPECT_EQ(Run("waited", -1, &status), background);
+  EXPECT_EQ(saves, 3);
+}
+
+TEST_F(TrainerTest, ADiskThatIsFullEndsTheRunAndTheStateBeforeGoesOn) {
+  recipe_.stages = {Stage("tune", 30)};
+  absl::Status status;
+  const std::vector<double> whole = Run("whole", -1, &status);
+  std::atomic<int> saves = 0;
+  before_save_ = [&] {
+    return ++saves == 3 ? absl::ResourceExhaustedError("tensors: No space left on device")
+                        : absl::OkStatus();
+  };
+  const std::vector<double> seen = Run("full", -1, &status);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("No space left on device"));
+  EXPECT_GE(seen.size(), 15u);
+  EXPECT_LE(seen.size(), 20u) << "at the latest when the next state is due";
+  EXPECT_EQ(NewestProgress(folder_ + "/full")->total_steps, 10);
+  before_save_ = nullptr;
+  const std::vector<double> rest = Run("full", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(rest, std::vector<double>(whole.begin() + 10, whole.end()));
 }
 
 TEST_F(TrainerTest, PassesDoNotChangeTheLoss) {
