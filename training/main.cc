@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
   llava::training::AddScenesCommand(app, &exit_code);
   llava::training::AddServeCommand(app, &exit_code);
   llava::training::AddTokenizerCommand(app, &exit_code);
+  llava::training::AddTrackCommand(app, &exit_code);
   CLI11_PARSE(app, argc, argv);
   return exit_code;
 }

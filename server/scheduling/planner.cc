@@ -157,7 +157,7 @@ DraftBudget Planner::BudgetOfDrafts(const Step& step) const {
 // Within the block that its next token is written to, and within the answer.
 void Planner::AddDraft(const DraftBudget& budget, Sequence& sequence) const {
   const RequestState& request = *sequence.request;
-  const Draft draft = LookUpDraft(sequence.tokens, options_.draft_tokens);
+  const Draft draft = sequence.said.LookUp(sequence.tokens, options_.draft_tokens);
   if (draft.count == 0 || IsInImage(*request.spec, draft.first)) return;
   sequence.foreseen = sequence.tokens[static_cast<std::size_t>(draft.first)];
   const int room =

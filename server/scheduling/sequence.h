@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/sampled_token.h"
+#include "server/scheduling/drafts.h"
 #include "server/scheduling/fair_share.h"
 #include "server/scheduling/request.h"
 
@@ -64,6 +65,7 @@ struct alignas(kCacheLine) Sequence {
   // for the step that runs.
   float draft_hits = 0.5f;
   std::int32_t foreseen = kNotSampled;
+  DraftIndex said;  // empty until a draft is looked up
 
   void SetState(SequenceState next);
   void DropDrafts() {

@@ -12,13 +12,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "training/commands/expose.h"
 #include "training/distributed/rank_place.h"
 #include "training/optim/step_report.h"
 #include "training/recipe/recipe.h"
 #include "training/run/run.h"
+#include "training/run/run_inputs.h"
+#include "training/run/run_lock.h"
 #include "training/run/run_metrics.h"
+#include "training/tracking/run_record.h"
+#include "training/tracking/tracker.h"
 
 namespace llava::training {
 namespace {
@@ -133,7 +138,32 @@ int ExitCode(const absl::StatusOr<FinishedRun>& finished) {
   return 1;
 }
 
+absl::Status Track(const std::string& folder) {
+  RETURN_IF_ERROR(ReadRunRecord(folder).status());
+  // Who trains tells of it too.
+  ASSIGN_OR_RETURN(const RunLock lock, RunLock::Take(TrackingFolder(folder)));
+  const char* const ended = ReadFinishedRun(folder).ok() ? kFinished : kKilled;
+  RETURN_IF_ERROR(TellTheRest(folder, ended, RealClock(), [](const std::string& line) {
+    std::fprintf(stderr, "%s\n", line.c_str());
+  }));
+  std::printf("the server knows all of this run\n");
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+void AddTrackCommand(CLI::App& app, int* exit_code) {
+  auto folder = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand(
+      "track", "Tell the MLflow server of a run what it could not be told while it was trained");
+  command->add_option("run", *folder, "The run's folder, which has a folder tracking")->required();
+  command->callback([folder, exit_code] {
+    const absl::Status told = Track(*folder);
+    if (told.ok()) return;
+    std::fprintf(stderr, "llava-train track: %s\n", MessageOf(told).c_str());
+    *exit_code = absl::IsUnavailable(told) ? kInterrupted : 1;
+  });
+}
 
 void AddRunCommand(CLI::App& app, int* exit_code) {
   auto arguments = std::make_shared<Arguments>();

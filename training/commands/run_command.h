@@ -1,4 +1,5 @@
-// llava-train run RECIPE: trains to the end, going on from the newest saved state.
+// llava-train run RECIPE: trains to the end, going on from the newest saved state; llava-train
+// track RUN_DIR: tells a tracking server what it does not know of a run.
 #ifndef LLAVA_TRAINING_COMMANDS_RUN_COMMAND_H_
 #define LLAVA_TRAINING_COMMANDS_RUN_COMMAND_H_
 
@@ -7,6 +8,7 @@
 namespace llava::training {
 
 void AddRunCommand(CLI::App& app, int* exit_code);
+void AddTrackCommand(CLI::App& app, int* exit_code);
 
 }  // namespace llava::training
 

@@ -34,6 +34,7 @@ std::string ToJson(const StepReport& report) {
   json["padding_share"] = report.padding_share();
   json["seconds_left"] = report.seconds_left;
   json["memory_bytes"] = report.memory_bytes;
+  json["unix_ms"] = report.unix_millis;
   return boost::json::serialize(json);
 }
 
@@ -57,6 +58,7 @@ std::string ToJson(const ValidationReport& report) {
   json["best"] = report.best;
   json["since_best"] = report.since;
   json["seconds"] = report.seconds;
+  json["unix_ms"] = report.unix_millis;
   json["samples_asked"] = std::move(samples);
   return boost::json::serialize(json);
 }

@@ -23,6 +23,7 @@ struct StepReport {
   double waited_seconds = 0.0;    // of them, for data that was not ready
   double seconds_left = 0.0;      // of this stage, at the pace so far
   std::int64_t memory_bytes = 0;  // resident, of this process
+  std::int64_t unix_millis = 0;   // when it had ended
   std::int64_t targets = 0;       // label tokens of the global batch
   BatchStats stats;               // of the global batch
 
@@ -60,9 +61,10 @@ struct ValidationReport {
   double accuracy = 0.0;        // share of label tokens that were the most likely choice
   std::int64_t rows = 0;
   std::int64_t targets = 0;
-  bool best = false;       // less loss than at any validation of the stage before
-  std::int64_t since = 0;  // validations since the best one
-  double seconds = 0.0;    // it took, without the samples
+  bool best = false;             // less loss than at any validation of the stage before
+  std::int64_t since = 0;        // validations since the best one
+  double seconds = 0.0;          // it took, without the samples
+  std::int64_t unix_millis = 0;  // when it had ended
   std::vector<SampleAnswer> samples;
 };
 

@@ -249,6 +249,7 @@ absl::Status Trainer::Validate(Stage& stage) {
   }
   report.since = validation.since_best = report.best ? 0 : validation.since_best + 1;
   report.seconds = Seconds(clock_.Now() - start);
+  report.unix_millis = clock_.UnixMillis();
   hooks_.on_validation(report);
   if (stage.adapters) stage.adapters->UseDropout(true);
   if (report.best && stage.options.validate.keep_best) return Save(&stage, /*wait=*/false);
@@ -383,6 +384,7 @@ StepReport Trainer::Report(const Stage& stage, const StepTotals& totals, double 
   report.seconds_left = Seconds(stage_time_) / static_cast<double>(stage_timed_) *
                         static_cast<double>(stage.steps - progress_.step);
   report.memory_bytes = ResidentBytes();
+  report.unix_millis = clock_.UnixMillis();
   report.targets = totals.targets;
   report.stats = totals.stats;
   return report;

@@ -70,6 +70,13 @@ class Reader {
     DataOptions data;  // what stages say nothing about
     yaml.Section("data", [&](StrictYaml& section) { ReadData(section, data); });
     yaml.Section("evaluate", [&](StrictYaml& section) { ReadEvaluation(section, recipe); });
+    yaml.Section("tracking", [&](StrictYaml& tracking) {
+      tracking.Require("mlflow");
+      tracking.Section("mlflow", [&](StrictYaml& mlflow) {
+        ReadMlflow(mlflow, &recipe.mlflow);
+        Path(mlflow, "token_file", &recipe.mlflow.token_file);
+      });
+    });
     yaml.Require("stages");
     yaml.List("stages", [&](StrictYaml& stage) {
       recipe.stages.emplace_back().data = data;
@@ -455,6 +462,19 @@ std::vector<RecipeSetting> SettingsOf(const YAML::Node& root) {
 std::string RecipeDigest(const Recipe& recipe, std::int64_t stages) {
   const std::int64_t known = std::min<std::int64_t>(stages, std::ssize(recipe.stage_digests));
   return known > 0 ? recipe.stage_digests[known - 1] : "";
+}
+
+std::vector<std::pair<std::string, std::string>> FlatRecipe(const Recipe& recipe) {
+  std::vector<RecipeSetting> settings;
+  for (const auto& entry : YAML::Load(recipe.text)) {
+    const std::string key = entry.first.Scalar();
+    if (key != "tracking") AddSettings(entry.second, key, 0, &settings);
+  }
+  std::vector<std::pair<std::string, std::string>> flat;
+  for (RecipeSetting& setting : settings) {
+    flat.emplace_back(std::move(setting.name), std::move(setting.value));
+  }
+  return flat;
 }
 
 absl::StatusOr<Recipe> ParseRecipe(const std::string& text, const std::string& file) {

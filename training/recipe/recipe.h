@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "training/recipe/schedule.h"
+#include "training/tracking/mlflow_options.h"
 
 namespace llava::training {
 
@@ -173,6 +175,7 @@ struct Recipe {
   std::vector<EvaluationOptions> guards;  // exams about what must not be forgotten
   bool keep_rejected = true;  // what fails is published all the same, but not as the latest
   std::vector<StageOptions> stages;
+  MlflowOptions mlflow;  // who is told of the run; nothing that it does depends on it
   // What each stage's result depends on: digests over the model, the seed and the stages up to it.
   std::vector<std::string> stage_digests;
   std::vector<RecipeSetting> settings;  // all that stages or publishing depend on, in order
@@ -180,6 +183,9 @@ struct Recipe {
 
 // The digest of what a run depends on that has begun the first `stages` stages; "" for none.
 std::string RecipeDigest(const Recipe& recipe, std::int64_t stages);
+
+// Every value of the recipe by its name ("stages[0].rate"), but not who is told of it.
+std::vector<std::pair<std::string, std::string>> FlatRecipe(const Recipe& recipe);
 
 // NOT_FOUND or INVALID_ARGUMENT with file, line, key and what was expected.
 absl::StatusOr<Recipe> ReadRecipe(const std::string& file);

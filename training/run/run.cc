@@ -5,13 +5,18 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <string>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/command_line/version.h"
 #include "base/durable_file.h"
+#include "base/field_error.h"
 #include "base/json_reader.h"
+#include "base/mutex.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/weight_names.h"
 #include "model/tensors/tensor_files.h"
@@ -25,8 +30,11 @@
 #include "training/run/opened_run.h"
 #include "training/run/publish_run.h"
 #include "training/run/run_folder.h"
+#include "training/run/run_lock.h"
 #include "training/run/sample_answers.h"
 #include "training/run/stage_data.h"
+#include "training/tracking/run_record.h"
+#include "training/tracking/tracker.h"
 
 namespace llava::training {
 namespace {
@@ -203,16 +211,72 @@ absl::StatusOr<Progress> Train(const OpenedRun& run, model::Llava& model, const 
   hooks.stop = options.stop;
   Trainer trainer(recipe, model, store, ranks, clock, std::move(hooks));
   const absl::Status trained = trainer.Run();
-  options.on_critical(false);
+  // Who is stopped ends now, and says so to who is told of the run.
+  if (!absl::IsCancelled(trained)) options.on_critical(false);
   if (ranks.is_first()) folder.DrawLoss();
   RETURN_IF_ERROR(trained);
   return trainer.progress();
 }
 
-absl::StatusOr<FinishedRun> RunOnRank(const Recipe& recipe, const Clock& clock,
+// What a tracking server shows of a run beside its parameters and curves.
+constexpr char kCheckpointTag[] = "llava.checkpoint";
+constexpr char kRejectedTag[] = "llava.rejected";
+constexpr char kErrorTag[] = "llava.error";
+
+// Who tells a server of the run; one process at a time.
+struct Tracking {
+  std::optional<RunLock> lock;
+  std::unique_ptr<Tracker> tracker;
+};
+
+absl::StatusOr<Tracking> OpenTracking(const OpenedRun& run, const Clock& clock,
+                                      const RunOptions& options) {
+  const Recipe& recipe = run.recipe;
+  ASSIGN_OR_RETURN(RunRecord record, OpenRecord(recipe.output, recipe.mlflow, clock));
+  if (record.options.run_name.empty()) record.options.run_name = ToTag(recipe.name);
+  record.params = ToParams(FlatRecipe(recipe));
+  record.tags["llava.version"] = std::string(Version());
+  record.tags["llava.data_fingerprint"] = TrainedDataFingerprint(run.inputs);
+  record.tags["llava.parent"] = run.inputs.parent;
+  record.tags["mlflow.source.name"] = "llava-train";
+  record.tags["mlflow.source.type"] = "JOB";
+  record.tags["mlflow.source.git.commit"] = std::string(Commit());
+  if (!run.finished) record.status = kRunning;
+  RETURN_IF_ERROR(WriteRunRecord(record, recipe.output));  // and the folder for the lock
+  Tracking tracking;
+  ASSIGN_OR_RETURN(RunLock lock, RunLock::Take(TrackingFolder(recipe.output)));
+  tracking.lock = std::move(lock);
+  tracking.tracker =
+      std::make_unique<Tracker>(recipe.output, std::move(record), clock, options.on_message);
+  return tracking;
+}
+
+// Nothing that goes wrong with it ends the run.
+Tracking StartTracking(const OpenedRun& run, const Clock& clock, const RunOptions& options) {
+  absl::StatusOr<Tracking> tracking = OpenTracking(run, clock, options);
+  if (tracking.ok()) return *std::move(tracking);
+  options.on_message(
+      absl::StrCat("MLflow is not told of this run: ", MessageOf(tracking.status())));
+  return Tracking();
+}
+
+void FinishTracking(const Tracking& tracking, const absl::StatusOr<FinishedRun>& ended) {
+  if (tracking.tracker == nullptr) return;
+  std::map<std::string, std::string> tags{{kErrorTag, ""}, {kRejectedTag, ""}};
+  if (ended.ok()) {
+    tags[kRejectedTag] = ToTag(ended->rejected);
+    if (!ended->version.empty()) tags[kCheckpointTag] = ended->version;
+    tracking.tracker->Finish(kFinished, tags);
+  } else if (absl::IsCancelled(ended.status())) {
+    tracking.tracker->Finish(kKilled, tags);
+  } else {
+    tags[kErrorTag] = ToTag(std::string(ended.status().message()));
+    tracking.tracker->Finish(kFailed, tags);
+  }
+}
+
+absl::StatusOr<FinishedRun> RunOpened(const OpenedRun& run, const Clock& clock,
                                       const RunOptions& options, at::Device device, Ranks& ranks) {
-  const c10::DeviceGuard guard(device);
-  ASSIGN_OR_RETURN(const OpenedRun run, OpenOnRank(recipe, options, ranks));
   if (run.finished) {
     options.on_message(absl::StrCat(run.recipe.output, ": this run has finished"));
     Say(*run.finished, options);
@@ -237,6 +301,17 @@ absl::StatusOr<FinishedRun> RunOnRank(const Recipe& recipe, const Clock& clock,
   return finished;
 }
 
+absl::StatusOr<FinishedRun> RunOnRank(const Recipe& recipe, const Clock& clock,
+                                      const RunOptions& options, at::Device device, Ranks& ranks) {
+  const c10::DeviceGuard guard(device);
+  ASSIGN_OR_RETURN(const OpenedRun run, OpenOnRank(recipe, options, ranks));
+  Tracking tracking;
+  if (ranks.is_first() && recipe.mlflow.wanted()) tracking = StartTracking(run, clock, options);
+  absl::StatusOr<FinishedRun> ended = RunOpened(run, clock, options, device, ranks);
+  FinishTracking(tracking, ended);
+  return ended;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Objective>> MakeObjective(
@@ -257,7 +332,13 @@ absl::StatusOr<FinishedRun> RunRecipe(const Recipe& recipe, const Clock& clock,
       std::chrono::duration<double>(recipe.lost_after_seconds));
   ASSIGN_OR_RETURN(const std::unique_ptr<Ranks> ranks,
                    Ranks::Join(options.place, ranks_options, clock));
-  absl::StatusOr<FinishedRun> finished = RunOnRank(recipe, clock, options, device, *ranks);
+  Mutex saying;
+  RunOptions serial = options;
+  serial.on_message = [&saying, &options](const std::string& line) {
+    MutexLock lock(&saying);
+    options.on_message(line);
+  };
+  absl::StatusOr<FinishedRun> finished = RunOnRank(recipe, clock, serial, device, *ranks);
   ranks->Leave(finished.status());
   return finished;
 }

@@ -1,19 +1,13 @@
 #include "training/service/webhook.h"
 
 #include <algorithm>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/http/client_tls.h"
 #include "base/status_macros.h"
 #include "training/endpoint/endpoint_options.h"
 
 namespace llava::training {
-
-namespace asio = boost::asio;
 
 namespace {
 
@@ -41,15 +35,16 @@ Webhook::Webhook(WebhookOptions options, HttpTarget target, const Clock& clock, 
       target_(std::move(target)),
       clock_(clock),
       on_end_(std::move(on_end)),
+      post_(clock),
       thread_([this] { Loop(); }) {}
 
 Webhook::~Webhook() {
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
-    if (attempt_ != nullptr) attempt_->stop();
     changed_.NotifyAll();
   }
+  post_.Stop();
   thread_.join();
 }
 
@@ -94,17 +89,6 @@ absl::Status Webhook::Deliver(const WebhookMessage& message) {
   }
 }
 
-void Webhook::RunUntilStopped(asio::io_context* context) {
-  {
-    MutexLock lock(&mutex_);
-    if (stopping_) return;
-    attempt_ = context;
-  }
-  context->run();
-  MutexLock lock(&mutex_);
-  attempt_ = nullptr;
-}
-
 absl::Status Webhook::Attempt(const WebhookMessage& message) {
   ASSIGN_OR_RETURN(const std::string token, Token(options_));
   const std::string authorization = token.empty() ? "" : absl::StrCat("Bearer ", token);
@@ -116,19 +100,9 @@ absl::Status Webhook::Attempt(const WebhookMessage& message) {
                       .allow_public = false,
                       .idle = options_.timeout,
                       .deadline = clock_.Now() + options_.timeout};
-  asio::ssl::context tls = ClientTls();
-  std::optional<HttpResult> result;
-  asio::io_context context;  // goes first: what is left of the exchange uses the others
-  const auto exchange = [&]() -> asio::awaitable<void> {
-    HttpResult answered = co_await PostOnce(context.get_executor(), &tls, &target_, &post, &clock_);
-    result = std::move(answered);
-  };
-  asio::co_spawn(context, exchange, asio::detached);
-  RunUntilStopped(&context);
-  if (!result) return absl::CancelledError("the service goes down");
-  RETURN_IF_ERROR(result->failure.status);
-  if (result->answer.status / 100 == 2) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("answered with HTTP ", result->answer.status));
+  ASSIGN_OR_RETURN(const HttpAnswer answer, post_.Run(target_, post));
+  if (answer.status / 100 == 2) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("answered with HTTP ", answer.status));
 }
 
 }  // namespace llava::training

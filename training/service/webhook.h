@@ -2,7 +2,6 @@
 #ifndef LLAVA_TRAINING_SERVICE_WEBHOOK_H_
 #define LLAVA_TRAINING_SERVICE_WEBHOOK_H_
 
-#include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -13,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
+#include "base/http/blocking_post.h"
 #include "base/http/http_exchange.h"
 #include "base/mutex.h"
 
@@ -53,7 +53,6 @@ class Webhook {
   bool WaitFor(Duration wait);
   absl::Status Deliver(const WebhookMessage& message);
   absl::Status Attempt(const WebhookMessage& message);
-  void RunUntilStopped(boost::asio::io_context* context);
 
   const WebhookOptions options_;
   const HttpTarget target_;
@@ -63,8 +62,8 @@ class Webhook {
   CondVar changed_;
   std::deque<WebhookMessage> messages_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  boost::asio::io_context* attempt_ ABSL_GUARDED_BY(mutex_) = nullptr;  // that runs now
-  std::jthread thread_;                                                 // "webhook"
+  BlockingPost post_;
+  std::jthread thread_;  // "webhook"
 };
 
 }  // namespace llava::training

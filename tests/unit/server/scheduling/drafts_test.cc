@@ -2,40 +2,93 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
+#include "base/rng.h"
 #include "tests/unit/server/scheduling/scheduler_harness.h"
 
 namespace llava::scheduling {
 namespace {
 
 std::pair<int, int> LookUp(const std::vector<std::int32_t>& tokens, int most) {
-  const Draft draft = LookUpDraft(tokens, most);
+  const Draft draft = DraftIndex().LookUp(tokens, most);
   return {draft.first, draft.count};
 }
 
 constexpr std::pair<int, int> kNone = {0, 0};
 
-TEST(LookUpDraft, GivesWhatFollowedTheSameTwoTokens) {
+// The same by a walk over all tokens.
+std::pair<int, int> Walk(const std::vector<std::int32_t>& tokens, int most) {
+  const int end = static_cast<int>(tokens.size()) - 1;
+  std::pair<int, int> found = kNone;
+  int most_alike = 1;
+  for (int place = end - 1; place >= 1; --place) {
+    int alike = 0;
+    while (alike < 8 && alike <= place && tokens[place - alike] == tokens[end - alike]) ++alike;
+    if (alike <= most_alike) continue;
+    most_alike = alike;
+    found = {place + 1, std::min(most, end - place)};
+  }
+  return found;
+}
+
+TEST(DraftIndex, GivesWhatFollowedTheSameTwoTokens) {
   EXPECT_EQ(LookUp({1, 2, 3, 4, 1, 2}, 8), std::pair(2, 4));
   EXPECT_EQ(LookUp({1, 2, 3, 4, 1, 2}, 1), std::pair(2, 1));
   EXPECT_EQ(LookUp({7, 7, 7}, 8), std::pair(2, 1));
 }
 
-TEST(LookUpDraft, PrefersThePlaceThatIsAlikeForLonger) {
+TEST(DraftIndex, PrefersThePlaceThatIsAlikeForLonger) {
   EXPECT_EQ(LookUp({5, 1, 2, 30, 6, 1, 2, 40, 5, 1, 2}, 1), std::pair(3, 1));
 }
 
-TEST(LookUpDraft, OfEqualPlacesTheLatest) {
+TEST(DraftIndex, OfEqualPlacesTheLatest) {
   EXPECT_EQ(LookUp({1, 2, 30, 1, 2, 40, 1, 2}, 1), std::pair(5, 1));
 }
 
-TEST(LookUpDraft, OneTokenAloneIsNoSign) {
+TEST(DraftIndex, OneTokenAloneIsNoSign) {
   EXPECT_EQ(LookUp({2, 3, 1, 2}, 8), kNone);
   EXPECT_EQ(LookUp({2, 2}, 8), kNone);
   EXPECT_EQ(LookUp({2}, 8), kNone);
   EXPECT_EQ(LookUp({1, 2, 3, 4}, 8), kNone);
+}
+
+TEST(DraftIndex, GivesWhatAWalkOverAllTokensGives) {
+  Rng rng(7);
+  for (const std::uint64_t letters : {2, 4, 30, 1000}) {
+    DraftIndex index;
+    std::vector<std::int32_t> tokens;
+    while (tokens.size() < 300) {
+      for (std::uint64_t i = rng.Below(5); i > 0; --i) {  // some at once, as drafts come true
+        tokens.push_back(static_cast<std::int32_t>(rng.Below(letters)) - 1);
+      }
+      const Draft draft = index.LookUp(tokens, 8);
+      ASSERT_EQ(std::pair(draft.first, draft.count), Walk(tokens, 8)) << tokens.size();
+    }
+  }
+}
+
+TEST(DraftIndex, ForgetsWhatAFailedStepHadAtItsEnd) {
+  DraftIndex index;
+  const std::vector<std::int32_t> tokens = {1, 2, 3, 1, 2};
+  EXPECT_EQ(index.LookUp(tokens, 8).first, 2);
+  EXPECT_EQ(index.LookUp(tokens, 8).first, 2);
+  const std::vector<std::int32_t> others = {1, 2, 3, 1, 4, 2, 3};
+  EXPECT_EQ(index.LookUp(others, 8).first, 3);
+}
+
+// The only difference to the walk: the place that is alike for longest lies behind many others.
+TEST(DraftIndex, LooksAtSoManyPlacesAndNoFurther) {
+  for (const int others : {DraftIndex::kMostPlaces - 1, DraftIndex::kMostPlaces}) {
+    std::vector<std::int32_t> tokens = {9, 1, 2, 50};
+    for (int i = 0; i < others; ++i) tokens.insert(tokens.end(), {1000 + i, 1, 2});
+    tokens.insert(tokens.end(), {9, 1, 2});
+    const int latest = static_cast<int>(tokens.size()) - 3;
+    EXPECT_EQ(Walk(tokens, 1).first, 3);
+    EXPECT_EQ(LookUp(tokens, 1).first, others < DraftIndex::kMostPlaces ? 3 : latest);
+  }
 }
 
 TEST(WorthwhileDrafts, AsManyAsAreLikelierThanTheyCost) {
