@@ -19,6 +19,7 @@
 #include "training/optim/adapters.h"
 #include "training/optim/gradient_sync.h"
 #include "training/optim/gradients.h"
+#include "training/optim/weight_shards.h"
 
 namespace llava::training {
 namespace {
@@ -111,7 +112,10 @@ struct Trainer::Stage {
   std::vector<model::NamedTensor> extra;  // trained beside the model's own weights
   std::vector<ParameterGroup> groups;     // all that is trained
   std::unique_ptr<GradientSync> sync;
-  std::unique_ptr<AdamW> optimizer;  // of what this rank owns
+  std::unique_ptr<AdamW> optimizer;      // of what this rank owns
+  std::unique_ptr<WeightShards> shards;  // nullptr: every weight is on every rank
+
+  int OwnerOf(std::string_view weight) const { return shards ? shards->OwnerOf(weight) : -1; }
 };
 
 struct Trainer::StepTotals {
@@ -251,6 +255,10 @@ absl::StatusOr<std::unique_ptr<Trainer::Stage>> Trainer::Begin(
     RETURN_IF_ERROR(CopyInto(stage_state, stage->optimizer->State()));
     stage->optimizer->set_steps(progress_.optimizer_steps);
   }
+  const bool reads_decoder = options.objective == ObjectiveKind::kConversation;
+  if (recipe_.shard_weights && ranks_.size() > 1 && reads_decoder) {
+    stage->shards = std::make_unique<WeightShards>(ranks_, model_, *stage->sync);
+  }
   return stage;
 }
 
@@ -260,7 +268,11 @@ absl::Status Trainer::RunStage(const StageOptions& options,
   stage_time_ = Duration::zero();
   stage_timed_ = 0;
   for (;;) {
-    if (IsValidationDue(*stage)) RETURN_IF_ERROR(Validate(*stage));
+    if (IsValidationDue(*stage)) {
+      if (stage->shards) RETURN_IF_ERROR(stage->shards->FetchAll());
+      RETURN_IF_ERROR(Validate(*stage));
+      if (stage->shards) stage->shards->DropAll();
+    }
     const std::int64_t patience = options.validate.patience;
     if (patience > 0 && progress_.validation.since_best >= patience) break;
     if (progress_.step >= stage->steps) break;
@@ -271,6 +283,7 @@ absl::Status Trainer::RunStage(const StageOptions& options,
         absl::StrCat("stage ", options.name, ": nothing was learnt in its ", stage->steps,
                      " steps: all rows are bad, or every label is masked: see llava-train check"));
   }
+  if (stage->shards) RETURN_IF_ERROR(stage->shards->FetchAll());
   RETURN_IF_ERROR(TakeBest(*stage));
   if (stage->adapters) {
     RETURN_IF_ERROR(hooks_.on_adapters(options, stage->adapters->parameters()));
@@ -357,6 +370,7 @@ absl::StatusOr<Trainer::StepTotals> Trainer::RunPasses(Stage& stage) {
     stage.objective->BeginPass(step_seed + part);
     stage.sync->BeginPass(i + 1 == passes);
     ASSIGN_OR_RETURN(Pass pass, stage.objective->Next());
+    if (stage.shards) RETURN_IF_ERROR(stage.shards->status());
     totals.stats += pass.stats;
     totals.waited_seconds += pass.waited_seconds;
     if (pass.loss_sum.defined()) {
@@ -373,6 +387,7 @@ absl::StatusOr<Trainer::StepTotals> Trainer::RunPasses(Stage& stage) {
       totals.sample_ids.insert(totals.sample_ids.end(), pass.sample_ids.begin(),
                                pass.sample_ids.end());
     }
+    if (stage.shards) RETURN_IF_ERROR(stage.shards->EndPass());
     RETURN_IF_ERROR(stage.sync->EndPass());
   }
   return totals;
@@ -405,7 +420,8 @@ absl::Status Trainer::Update(Stage& stage, const StepTotals& totals, double norm
   const auto targets = static_cast<double>(totals.targets);
   if (totals.targets > 0) {
     stage.optimizer->Step(factor, ClipFactor(norm, stage.options.clip_norm) / targets);
-    RETURN_IF_ERROR(stage.sync->ShareWeights());
+    RETURN_IF_ERROR(stage.sync->ShareWeights(
+        [&](const std::string& name) { return stage.OwnerOf(name) >= 0; }));
   }
   stage.optimizer->ZeroGradients();
   return absl::OkStatus();
@@ -458,13 +474,15 @@ StepReport Trainer::Report(const Stage& stage, const StepTotals& totals, double 
   return report;
 }
 
-// What all ranks have alike is dealt out between them; sharded optimizer state is saved where it
-// is.
+// What all ranks have alike is dealt out between them; sharded weights and optimizer state are
+// saved where they are.
 absl::Status Trainer::Save(const Stage* stage) {
   std::vector<model::NamedTensor> alike;
   std::vector<model::NamedTensor> mine;
   for (const model::NamedTensor& weight : TrainedWeights()) {
-    alike.push_back({absl::StrCat(kWeight, weight.name), weight.tensor});
+    const int owner = stage == nullptr ? -1 : stage->OwnerOf(weight.name);
+    if (owner >= 0 && owner != ranks_.rank()) continue;
+    (owner < 0 ? alike : mine).push_back({absl::StrCat(kWeight, weight.name), weight.tensor});
   }
   if (stage != nullptr) {
     for (const model::NamedTensor& parameter : stage->extra) {
