@@ -208,7 +208,15 @@ at::Tensor Decoder::Forward(const at::Tensor& embeddings_TE, const at::Tensor& p
     const auto forward = [&layer, angles, &attention, rows, adapters](const at::Tensor& input) {
       return layer.Forward(input, angles, attention, rows, adapters);
     };
-    x = recompute_ && at::GradMode::is_enabled() ? Recomputed(forward, x) : forward(x);
+    const auto hold = [this, number = static_cast<int>(&layer - layers_.data())] {
+      return hold_ ? hold_(number) : nullptr;
+    };
+    if (recompute_ && at::GradMode::is_enabled()) {
+      x = Recomputed(forward, x, hold);
+    } else {
+      const auto held = hold();
+      x = forward(x);
+    }
   }
   const at::Tensor hidden = norm_.Forward(x);
   if (trace != nullptr) trace->push_back(hidden);

@@ -99,6 +99,11 @@ class Decoder {
   // there. The attention of a forward pass must live until then.
   void set_recompute(bool recompute) { recompute_ = recompute; }
 
+  // For training with weights that are not always there: called with a layer's number before its
+  // weights are read, which may be until what it returned is gone. nullptr: they are always there.
+  using LayerHold = std::function<std::shared_ptr<const void>(int layer)>;
+  void set_hold(LayerHold hold) { hold_ = std::move(hold); }
+
   // Visits the linear layers of every decoder layer (not the head) with their names,
   // "language_model.model.layers.0.self_attn.q_proj". REQUIRES: not packed.
   void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);
@@ -110,6 +115,7 @@ class Decoder {
   RmsNorm norm_;
   Linear head_;
   bool recompute_ = false;
+  LayerHold hold_;
 };
 
 }  // namespace llava::model

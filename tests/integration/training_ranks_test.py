@@ -26,7 +26,7 @@ output: {output}
 seed: 5
 model: {{from_scratch: {architecture}}}
 save: {{every_steps: 3, keep: 2}}
-distributed: {{shard: {shard}, lost_after_seconds: 3}}
+distributed: {{{shard}, lost_after_seconds: 3}}
 stages:
   - name: tower
     objective: patch_labels
@@ -43,7 +43,9 @@ stages:
     micro_batch: 2
     rate: 1.0e-3
     warmup_ratio: 0.2
+    gradient_checkpointing: true
 """
+WHOLE, SHARDED, ALL_SHARDED = "shard: false", "shard: true", "shard: true, shard_weights: true"
 
 
 def free_port():
@@ -100,7 +102,7 @@ class RanksTest(unittest.TestCase):
         cls.rows = cls.folder / "rows.json"
         cls.rows.write_text(json.dumps(rows))
         cls.images = scenes / "images"
-        cls.whole = cls.run_to_the_end("one", 1, "false")
+        cls.whole = cls.run_to_the_end("one", 1, WHOLE)
 
     @classmethod
     def tearDownClass(cls):
@@ -134,19 +136,22 @@ class RanksTest(unittest.TestCase):
                 self.assertEqual(step[field], expected[field])
 
     def test_two_ranks(self):
-        self.assert_same(self.run_to_the_end("two", 2, "false"))
+        self.assert_same(self.run_to_the_end("two", 2, WHOLE))
 
     def test_four_ranks(self):
-        self.assert_same(self.run_to_the_end("four", 4, "false"))
+        self.assert_same(self.run_to_the_end("four", 4, WHOLE))
 
     def test_two_sharded_ranks(self):
-        self.assert_same(self.run_to_the_end("two-sharded", 2, "true"))
+        self.assert_same(self.run_to_the_end("two-sharded", 2, SHARDED))
 
     def test_four_sharded_ranks(self):
-        self.assert_same(self.run_to_the_end("four-sharded", 4, "true"))
+        self.assert_same(self.run_to_the_end("four-sharded", 4, SHARDED))
+
+    def test_two_ranks_with_sharded_weights(self):
+        self.assert_same(self.run_to_the_end("two-weights", 2, ALL_SHARDED))
 
     def test_goes_on_on_another_number_of_ranks(self):
-        recipe = self.recipe("changing", "true")
+        recipe = self.recipe("changing", ALL_SHARDED)
         first = Run(recipe, 4)
         first.wait_for_steps(4)
         for process in first.ranks:
@@ -163,7 +168,7 @@ class RanksTest(unittest.TestCase):
 
     def assert_lost(self, number, name):
         """All ranks but the lost one end by themselves, soon, and say which it was."""
-        run = Run(self.recipe(f"lost-{name}-{number}", "false", steps=500), 3)
+        run = Run(self.recipe(f"lost-{name}-{number}", WHOLE if number else ALL_SHARDED, steps=500), 3)
         run.wait_for_steps(3)
         run.ranks[number].send_signal(signal.SIGKILL if name == "killed" else signal.SIGSTOP)
         began = time.monotonic()

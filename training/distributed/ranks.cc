@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <exception>
 #include <string>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <utility>
@@ -95,12 +96,20 @@ absl::StatusOr<Backend> MakeBackend(const Store& store, const RankPlace& place, 
 #endif
 }
 
+Work BroadcastOver(c10d::Backend& backend, const at::Tensor& tensor, int root) {
+  std::vector<at::Tensor> tensors = {tensor};
+  c10d::BroadcastOptions options;
+  options.rootRank = root;
+  return backend.broadcast(tensors, options);
+}
+
 }  // namespace
 
 struct Ranks::Group {
   std::unique_ptr<RankWatch> watch;  // goes last: it ends a process that hangs in the others' end
   Store store;
   Backend backend;
+  Backend apart;  // the same ranks once more
   at::Device device = at::kCPU;
 
   // Starts a call and returns its end.
@@ -141,6 +150,8 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place,
                                                options.lost_after, clock);
     group->device = options.device;
     ASSIGN_OR_RETURN(group->backend, MakeBackend(group->store, place, options.device));
+    const auto apart = c10::make_intrusive<c10d::PrefixStore>("apart", group->store);
+    ASSIGN_OR_RETURN(group->apart, MakeBackend(apart, place, options.device));
     return std::unique_ptr<Ranks>(new Ranks(place, std::move(group)));
   } catch (const std::exception& error) {
     return absl::UnavailableError(absl::StrCat(where(), ": ", WhatOf(error)));
@@ -163,10 +174,12 @@ Ranks::Pending Ranks::SumTo(const at::Tensor& tensor, int root) {
 
 Ranks::Pending Ranks::Broadcast(const at::Tensor& tensor, int root) {
   if (group_ == nullptr) return [] { return absl::OkStatus(); };
-  std::vector<at::Tensor> tensors = {tensor};
-  c10d::BroadcastOptions options;
-  options.rootRank = root;
-  return group_->Run([&] { return group_->backend->broadcast(tensors, options); });
+  return group_->Run([&] { return BroadcastOver(*group_->backend, tensor, root); });
+}
+
+Ranks::Pending Ranks::BroadcastApart(const at::Tensor& tensor, int root) {
+  if (group_ == nullptr) return [] { return absl::OkStatus(); };
+  return group_->Run([&] { return BroadcastOver(*group_->apart, tensor, root); });
 }
 
 absl::Status Ranks::Barrier() {

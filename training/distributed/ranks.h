@@ -51,6 +51,10 @@ class Ranks {
   // Begins to copy root's contents into everybody's.
   Pending Broadcast(const at::Tensor& tensor, int root);
 
+  // The same, in an order of its own: calls to BroadcastApart have the same order on every rank,
+  // but not among the other calls.
+  Pending BroadcastApart(const at::Tensor& tensor, int root);
+
   // Waits until every rank is here.
   absl::Status Barrier();
 

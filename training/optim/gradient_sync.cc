@@ -78,6 +78,15 @@ bool GradientSync::IsOwned(std::size_t parameter) const {
   return !sharded_ || owners_[parameter] == ranks_.rank();
 }
 
+int GradientSync::OwnerOf(const std::string& name) const {
+  if (!sharded_) return -1;
+  const auto named = [&](const model::NamedTensor& parameter) { return parameter.name == name; };
+  const auto found = std::find_if(parameters_.begin(), parameters_.end(), named);
+  return found == parameters_.end()
+             ? -1
+             : owners_[static_cast<std::size_t>(found - parameters_.begin())];
+}
+
 std::vector<model::NamedTensor> GradientSync::Owned() const {
   std::vector<model::NamedTensor> owned;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
@@ -205,7 +214,7 @@ absl::StatusOr<double> GradientSync::Norm() const {
 }
 
 // Members of one bucket and dtype lie one after the other in the message.
-absl::Status GradientSync::ShareWeights() {
+absl::Status GradientSync::ShareWeights(const std::function<bool(const std::string&)>& is_fetched) {
   if (!sharded_) return absl::OkStatus();
   const at::NoGradGuard no_grad;
   std::deque<WeightMessage> sent;
@@ -219,6 +228,7 @@ absl::Status GradientSync::ShareWeights() {
   for (const Bucket& bucket : buckets_) {
     std::map<at::ScalarType, WeightMessage> of_dtype;
     for (const std::size_t member : bucket.members) {
+      if (is_fetched(parameters_[member].name)) continue;
       WeightMessage& message = of_dtype[parameters_[member].tensor.scalar_type()];
       message.members.push_back(member);
       message.elements += parameters_[member].tensor.numel();

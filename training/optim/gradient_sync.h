@@ -13,6 +13,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -36,6 +38,9 @@ class GradientSync {
 
   bool sharded() const { return sharded_; }
 
+  // The rank whose the parameter is; -1: every rank's, or no parameter of these.
+  int OwnerOf(const std::string& name) const;
+
   // Those whose gradients and optimizer state this rank has.
   std::vector<model::NamedTensor> Owned() const;
 
@@ -49,8 +54,9 @@ class GradientSync {
   // The L2 norm of all summed gradients.
   absl::StatusOr<double> Norm() const;
 
-  // After an update of the owned parameters: everybody gets them.
-  absl::Status ShareWeights();
+  // After an update of the owned parameters: everybody gets them, but for those that `is_fetched`
+  // says are fetched from their owner when they are read.
+  absl::Status ShareWeights(const std::function<bool(const std::string&)>& is_fetched);
 
  private:
   struct Bucket : GradientBucket {

@@ -22,6 +22,7 @@
 #include "training/optim/gradient_sync.h"
 #include "training/optim/gradients.h"
 #include "training/optim/saved_tensors.h"
+#include "training/optim/weight_shards.h"
 
 namespace llava::training {
 namespace {
@@ -61,7 +62,10 @@ struct Trainer::Stage {
   std::vector<model::NamedTensor> extra;  // trained beside the model's own weights
   std::vector<ParameterGroup> groups;     // all that is trained
   std::unique_ptr<GradientSync> sync;
-  std::unique_ptr<AdamW> optimizer;  // of what this rank owns
+  std::unique_ptr<AdamW> optimizer;      // of what this rank owns
+  std::unique_ptr<WeightShards> shards;  // nullptr: every weight is on every rank
+
+  int OwnerOf(std::string_view weight) const { return shards ? shards->OwnerOf(weight) : -1; }
 };
 
 struct Trainer::StepTotals {
@@ -175,6 +179,10 @@ absl::StatusOr<std::unique_ptr<Trainer::Stage>> Trainer::Begin(
     RETURN_IF_ERROR(CopyInto(stage_state, stage->optimizer->State()));
     stage->optimizer->set_steps(progress_.optimizer_steps);
   }
+  const bool reads_decoder = options.objective == ObjectiveKind::kConversation;
+  if (recipe_.shard_weights && ranks_.size() > 1 && reads_decoder) {
+    stage->shards = std::make_unique<WeightShards>(ranks_, model_, *stage->sync);
+  }
   return stage;
 }
 
@@ -184,7 +192,11 @@ absl::Status Trainer::RunStage(const StageOptions& options,
   stage_time_ = Duration::zero();
   stage_timed_ = 0;
   for (;;) {
-    if (IsValidationDue(*stage)) RETURN_IF_ERROR(Validate(*stage));
+    if (IsValidationDue(*stage)) {
+      if (stage->shards) RETURN_IF_ERROR(stage->shards->FetchAll());
+      RETURN_IF_ERROR(Validate(*stage));
+      if (stage->shards) stage->shards->DropAll();
+    }
     const std::int64_t patience = options.validate.patience;
     if (patience > 0 && progress_.validation.since_best >= patience) break;
     if (progress_.step >= stage->steps) break;
@@ -195,6 +207,7 @@ absl::Status Trainer::RunStage(const StageOptions& options,
         absl::StrCat("stage ", options.name, ": nothing was learnt in its ", stage->steps,
                      " steps: all rows are bad, or every label is masked: see llava-train check"));
   }
+  if (stage->shards) RETURN_IF_ERROR(stage->shards->FetchAll());
   RETURN_IF_ERROR(TakeBest(*stage));
   if (stage->adapters) {
     RETURN_IF_ERROR(hooks_.on_adapters(options, stage->adapters->parameters()));
@@ -283,6 +296,7 @@ absl::StatusOr<Trainer::StepTotals> Trainer::RunPasses(Stage& stage) {
     stage.objective->BeginPass(step_seed + part);
     stage.sync->BeginPass(i + 1 == passes);
     ASSIGN_OR_RETURN(Pass pass, stage.objective->Next());
+    if (stage.shards) RETURN_IF_ERROR(stage.shards->status());
     totals.stats += pass.stats;
     totals.waited_seconds += pass.waited_seconds;
     if (pass.loss_sum.defined()) {
@@ -299,6 +313,7 @@ absl::StatusOr<Trainer::StepTotals> Trainer::RunPasses(Stage& stage) {
       totals.sample_ids.insert(totals.sample_ids.end(), pass.sample_ids.begin(),
                                pass.sample_ids.end());
     }
+    if (stage.shards) RETURN_IF_ERROR(stage.shards->EndPass());
     RETURN_IF_ERROR(stage.sync->EndPass());
   }
   return totals;
@@ -334,7 +349,8 @@ absl::Status Trainer::Update(Stage& stage, const StepTotals& totals, double norm
   const auto targets = static_cast<double>(totals.targets);
   if (totals.targets > 0) {
     stage.optimizer->Step(factor, ClipFactor(norm, stage.options.clip_norm) / targets);
-    RETURN_IF_ERROR(stage.sync->ShareWeights());
+    RETURN_IF_ERROR(stage.sync->ShareWeights(
+        [&](const std::string& name) { return stage.OwnerOf(name) >= 0; }));
   }
   stage.optimizer->ZeroGradients();
   return absl::OkStatus();
@@ -404,13 +420,15 @@ absl::StatusOr<bool> Trainer::FitsTwice(const std::vector<model::NamedTensor>& s
   return all.item<double>() == static_cast<double>(ranks_.size());
 }
 
-// What all ranks have alike is dealt out between them; sharded optimizer state is saved where it
-// is.
+// What all ranks have alike is dealt out between them; sharded weights and optimizer state are
+// saved where they are.
 absl::Status Trainer::Save(const Stage* stage, bool wait) {
   std::vector<model::NamedTensor> alike;
   std::vector<model::NamedTensor> mine;
   for (const model::NamedTensor& weight : TrainedWeights()) {
-    alike.push_back({absl::StrCat(kWeightPrefix, weight.name), weight.tensor});
+    const int owner = stage == nullptr ? -1 : stage->OwnerOf(weight.name);
+    if (owner >= 0 && owner != ranks_.rank()) continue;
+    (owner < 0 ? alike : mine).push_back({absl::StrCat(kWeightPrefix, weight.name), weight.tensor});
   }
   if (stage != nullptr) {
     for (const model::NamedTensor& parameter : stage->extra) {

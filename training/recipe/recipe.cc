@@ -64,6 +64,10 @@ class Reader {
     });
     yaml.Section("distributed", [&](StrictYaml& distributed) {
       distributed.Optional("shard", &recipe.shard);
+      distributed.Optional("shard_weights", &recipe.shard_weights);
+      if (recipe.shard_weights && !recipe.shard) {
+        distributed.Fail("shard_weights", "is true, expected shard: true beside it");
+      }
       distributed.Optional("lost_after_seconds", &recipe.lost_after_seconds);
       CheckAtLeast(distributed, "lost_after_seconds", recipe.lost_after_seconds, 1.0);
     });
@@ -83,6 +87,16 @@ class Reader {
       ReadStage(stage, recipe.stages.back());
     });
     if (recipe.stages.empty()) yaml.Fail("stages", "is empty, expected at least one stage");
+    for (const StageOptions& stage : recipe.stages) {
+      const bool keeps_layers =
+          stage.objective == ObjectiveKind::kConversation && !stage.gradient_checkpointing;
+      if (recipe.shard_weights && keeps_layers) {
+        yaml.Fail("distributed",
+                  absl::StrCat("shard_weights is true, expected gradient_checkpointing: "
+                               "true in stage '",
+                               stage.name, "', whose backward pass would keep every layer"));
+      }
+    }
   }
 
  private:

@@ -168,6 +168,7 @@ struct Recipe {
   std::int64_t save_every = 500;     // steps
   std::int64_t keep = 2;             // saved states
   bool shard = false;                // several ranks: gradients and optimizer state (ZeRO stage 2)
+  bool shard_weights = false;        // and the decoder's matrices (stage 3)
   double lost_after_seconds = 60.0;  // a rank without a sign of life is lost
   std::string publish;  // the folder that versions are published to; "": output/published
   std::int64_t keep_published = 0;  // of them, the newest; 0: all

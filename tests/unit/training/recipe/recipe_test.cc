@@ -169,6 +169,24 @@ TEST_F(RecipeTest, ReadsHowAStageIsValidated) {
               "14: stages[0].validate.images: goes with file");
 }
 
+TEST_F(RecipeTest, ShardedWeightsWantLayersThatAreRecomputed) {
+  const auto sharded = [&](const std::string& section) {
+    std::string text = Changed("stages:\n", "distributed: " + section + "\nstages:\n");
+    for (std::size_t at = 0; (at = text.find("    train: [", at)) != text.npos; at += 40) {
+      text.insert(at, "    gradient_checkpointing: true\n");
+    }
+    return text;
+  };
+  const auto recipe = Read(sharded("{shard: true, shard_weights: true}"));
+  ASSERT_TRUE(recipe.ok()) << recipe.status();
+  EXPECT_TRUE(recipe->shard_weights);
+  ExpectError(sharded("{shard_weights: true}"),
+              "10: distributed.shard_weights: is true, expected shard: true beside it");
+  ExpectError(Changed("stages:\n", "distributed: {shard: true, shard_weights: true}\nstages:\n"),
+              "10: distributed: shard_weights is true, expected gradient_checkpointing: true in "
+              "stage 'align'");
+}
+
 TEST_F(RecipeTest, FilesMayBeWeighed) {
   const auto recipe = Read(Changed(
       "  files: [rows.json]\n", "  mixture: [{file: new.json}, {file: /old.json, weight: 0.2}]\n"));
