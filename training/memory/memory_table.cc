@@ -8,6 +8,7 @@
 #include <boost/json/serialize.hpp>
 #include <boost/json/value_from.hpp>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +22,7 @@
 #include "training/objective/feature_cache.h"
 #include "training/optim/adapters.h"
 #include "training/optim/trainer.h"
+#include "training/optim/weight_shards.h"
 
 namespace llava::training {
 namespace {
@@ -41,7 +43,8 @@ class Shapes final : public model::WeightSource {
 
 // The model's weights and what a stage learns of it.
 struct Parameters {
-  std::int64_t weights = 0;  // elements, adapters included
+  std::int64_t weights = 0;              // elements, adapters included
+  std::map<int, std::int64_t> matrices;  // of each layer of the decoder, in all
   std::vector<LearnedParameter> learned;
   std::map<std::string, std::int64_t> trained;  // elements of the weights among them
   std::map<std::string, std::int64_t> adapted;  // and of those that adapters are merged into
@@ -51,7 +54,11 @@ Parameters ParametersOf(const StageOptions& stage, const model::LlavaConfig& con
   Shapes shapes;
   model::Llava model(config, shapes);
   Parameters parameters;
-  for (const auto& [name, weight] : model.weights()) parameters.weights += weight.numel();
+  for (const auto& [name, weight] : model.weights()) {
+    parameters.weights += weight.numel();
+    const std::optional<int> layer = ShardedLayer(name, weight);
+    if (layer.has_value()) parameters.matrices[*layer] += weight.numel();
+  }
   const auto learn = [&](const std::string& name, std::int64_t elements) {
     parameters.learned.push_back({name, elements, BlockOf(name, config, stage)});
   };
@@ -70,6 +77,21 @@ Parameters ParametersOf(const StageOptions& stage, const model::LlavaConfig& con
     parameters.adapted[name] = layer.in_features() * layer.out_features();
   });
   return parameters;
+}
+
+// Elements of the weights that a rank has while it computes a layer.
+std::int64_t WeightsHeld(const Recipe& recipe, const StageOptions& stage,
+                         const Parameters& parameters, int ranks) {
+  const bool reads_decoder = stage.objective == ObjectiveKind::kConversation;
+  if (!recipe.shard_weights || ranks == 1 || !reads_decoder) return parameters.weights;
+  std::int64_t all = 0, largest = 0;
+  for (const auto& [layer, elements] : parameters.matrices) {
+    all += elements;
+    largest = std::max(largest, elements);
+  }
+  // Its share, and what others have of two layers.
+  const std::int64_t fetched = 2 * largest - 2 * largest / ranks;
+  return parameters.weights - all + std::min(all, all / ranks + fetched);
 }
 
 // Of the tower that does not learn, so that it runs once a picture.
@@ -186,6 +208,11 @@ class Adviser {
     Recipe recipe = recipe_;
     recipe.shard = true;
     Try("distributed: {shard: true}", recipe, stage_);
+    if (stage_.gradient_checkpointing) {
+      recipe = recipe_;
+      recipe.shard = recipe.shard_weights = true;
+      Try("distributed: {shard: true, shard_weights: true}", recipe, stage_);
+    }
     recipe = recipe_;
     recipe.precision = Precision::kBfloat16;
     Try("precision: bf16", recipe, stage_);
@@ -257,7 +284,7 @@ StageMemory MemoryOfStage(const Recipe& recipe, const StageOptions& stage,
   }
   StageMemory memory{.name = stage.name, .pass = pass, .passes = rules.passes};
   memory.moment = most.moment;
-  memory.rows = {{"weights", parameters.weights * rules.element_bytes},
+  memory.rows = {{"weights", WeightsHeld(recipe, stage, parameters, ranks) * rules.element_bytes},
                  {"fp32 copies of learned weights",
                   recipe.precision == Precision::kFloat32 ? 0 : kFloat * owned},
                  {"optimizer state", 2 * kFloat * owned},

@@ -17,10 +17,17 @@
 namespace llava::training {
 namespace {
 
-// The number in "language_model.model.layers.7.mlp.up_proj.weight"; nothing: no weight of a layer.
-std::optional<int> LayerOf(std::string_view name) {
+// The shape of the weight, and no memory.
+at::Tensor NotThere(const at::Tensor& weight) {
+  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+  return at::full({}, kNaN, weight.options().requires_grad(false)).expand(weight.sizes());
+}
+
+}  // namespace
+
+std::optional<int> ShardedLayer(std::string_view name, const at::Tensor& weight) {
   const std::string prefix = std::string(model::kLanguagePrefix).append("layers.");
-  if (!name.starts_with(prefix)) return std::nullopt;
+  if (!name.starts_with(prefix) || weight.dim() < 2) return std::nullopt;
   name.remove_prefix(prefix.size());
   int layer = 0;
   const std::string_view number = name.substr(0, name.find('.'));
@@ -30,21 +37,13 @@ std::optional<int> LayerOf(std::string_view name) {
   return layer;
 }
 
-// The shape of the weight, and no memory.
-at::Tensor NotThere(const at::Tensor& weight) {
-  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-  return at::full({}, kNaN, weight.options().requires_grad(false)).expand(weight.sizes());
-}
-
-}  // namespace
-
 WeightShards::WeightShards(Ranks& ranks, model::Llava& model, const GradientSync& sync)
     : ranks_(ranks), model_(model) {
   LLAVA_CHECK_GT(ranks.size(), 1);
   std::vector<std::int64_t> load(static_cast<std::size_t>(ranks.size()), 0);
   for (const auto& [name, weight] : model.weights()) {
-    const std::optional<int> number = LayerOf(name);
-    if (!number.has_value() || weight.dim() < 2) continue;
+    const std::optional<int> number = ShardedLayer(name, weight);
+    if (!number.has_value()) continue;
     int owner = sync.OwnerOf(name);
     if (owner < 0) {
       const auto least = std::min_element(load.begin(), load.end());

@@ -11,6 +11,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,11 @@
 #include "training/optim/gradient_sync.h"
 
 namespace llava::training {
+
+// The layer whose matrix the weight is, by its name
+// ("language_model.model.layers.7.mlp.up_proj.weight") and shape; nothing: it is whole on every
+// rank.
+std::optional<int> ShardedLayer(std::string_view name, const at::Tensor& weight);
 
 // Used by the training thread; its holds also by the thread of the backward pass. Every rank makes
 // the same calls in the same order. While it lives, what is not held is not a number on ranks that
