@@ -22,7 +22,6 @@ namespace {
 
 constexpr int kMaxDepth = 16;
 constexpr int kMaxFeatureLayers = 16;
-constexpr std::size_t kMaxEosIds = 16;
 constexpr std::size_t kMaxPinpoints = 256;
 // Of one picture: far above what any checkpoint asks for (49).
 constexpr int kMaxTiles = 256;
@@ -143,9 +142,6 @@ void ReadAnyres(JsonReader& reader, LlavaConfig& config) {
     reader.Fail(kPinpoints,
                 absl::StrCat("pairs of height and width for a vision tower of ", side, " pixels"));
   }
-  if (config.feature_layers.size() != 1) {
-    reader.Fail("vision_feature_layer", "one layer (several are supported in llava and vipllava)");
-  }
   // The patches of a tile are laid out in rows: each must be there, and nothing else.
   if (config.tile_tokens() != config.vision.patches()) {
     reader.Fail("vision_feature_select_strategy",
@@ -192,6 +188,9 @@ LlavaConfig ReadHuggingFace(JsonReader& reader) {
   config.vision = ReadTower(reader, entry.architecture);
   JsonReader text = reader.Object("text_config");
   config.text = ReadTextConfig(text, text.String("model_type", std::string(entry.text_type)));
+  // transformers generates with those of the whole where it has some.
+  config.text.eos_token_ids =
+      ReadEndTokens(reader, config.text.eos_token_ids, config.text.vocab_size);
   // transformers ties when either place says so (configuration_llava.py).
   config.text.tie_embeddings |= reader.Bool("tie_word_embeddings", false);
   ReadProjector(reader, config);
@@ -306,8 +305,7 @@ absl::Status ReadGenerationConfig(const std::string& path, TextConfig& text) {
   if (!IsThere(path)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto object, ReadJsonObject(path));
   JsonReader reader(path, object);
-  text.eos_token_ids =
-      IntsOf(reader, "eos_token_id", text.eos_token_ids, 0, text.vocab_size - 1, kMaxEosIds);
+  text.eos_token_ids = ReadEndTokens(reader, text.eos_token_ids, text.vocab_size);
   return reader.status();
 }
 

@@ -72,7 +72,11 @@ Resolution Reduced(const Resolution& kept, int max_tiles, int side) {
   const double ratio =
       std::sqrt(static_cast<double>(kept.height) * kept.width / (max_tiles * tile));
   if (ratio <= 1.1) return kept;
-  const auto shrunk = [ratio](int n) { return static_cast<int>(std::floor(n / ratio)); };
+  // Python's n // ratio, which is below floor(n / ratio) where that division rounds up to a whole.
+  const auto shrunk = [ratio](int n) {
+    const double quotient = (n - std::fmod(n, ratio)) / ratio;
+    return static_cast<int>(std::floor(quotient + 0.5));
+  };
   return {shrunk(kept.height), shrunk(kept.width)};
 }
 

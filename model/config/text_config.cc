@@ -1,7 +1,9 @@
 #include "model/config/text_config.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/attention_limits.h"
@@ -146,11 +148,11 @@ void ReadBiases(JsonReader& reader, const Family& family, TextConfig& t) {
   if (t.fused && (all || t.mlp_bias)) reader.Fail(all ? "attention_bias" : "mlp_bias", "false");
 }
 
-void ReadEndTokens(JsonReader& reader, const Family& family, TextConfig& t) {
+void ReadFirstAndEndTokens(JsonReader& reader, const Family& family, TextConfig& t) {
   t.bos_token_id = IntOf(reader, "bos_token_id", 1, 0, t.vocab_size - 1);
   std::vector<int> ends;
   if (family.end_token >= 0) ends.push_back(family.end_token);
-  t.eos_token_ids = IntsOf(reader, "eos_token_id", ends, 0, t.vocab_size - 1, kMaxEosIds);
+  t.eos_token_ids = ReadEndTokens(reader, std::move(ends), t.vocab_size);
 }
 
 }  // namespace
@@ -190,9 +192,16 @@ TextConfig ReadTextConfig(JsonReader reader, std::string model_type) {
   SetContext(reader, family, unscaled, t);
   t.tie_embeddings = reader.Bool("tie_word_embeddings", false);
   ReadBiases(reader, family, t);
-  ReadEndTokens(reader, family, t);
+  ReadFirstAndEndTokens(reader, family, t);
   if (reader.String("hidden_act", "silu") != "silu") reader.Fail("hidden_act", "silu");
   return t;
+}
+
+std::vector<int> ReadEndTokens(JsonReader& reader, std::vector<int> otherwise, int vocab_size) {
+  constexpr int kMost = std::numeric_limits<int>::max();
+  std::vector<int> ids = IntsOf(reader, "eos_token_id", std::move(otherwise), 0, kMost, kMaxEosIds);
+  std::erase_if(ids, [vocab_size](int id) { return id >= vocab_size; });
+  return ids;
 }
 
 }  // namespace llava::model

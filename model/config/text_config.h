@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/json_reader.h"
 #include "model/config/config.h"
@@ -14,6 +15,10 @@ namespace llava::model {
 // class in transformers. Fails for another type, naming those that are supported, and for a setting
 // that the decoder does not have.
 TextConfig ReadTextConfig(JsonReader reader, std::string model_type);
+
+// The ids of eos_token_id, else `otherwise`. Those beyond the vocabulary, which no model can say,
+// are left out.
+std::vector<int> ReadEndTokens(JsonReader& reader, std::vector<int> otherwise, int vocab_size);
 
 }  // namespace llava::model
 

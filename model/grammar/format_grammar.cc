@@ -136,7 +136,7 @@ absl::StatusOr<FormatGrammar> FromGrammar(const std::string& text) {
     return absl::InvalidArgumentError(absl::StrCat("has more than ", kMaxGrammarLines, " lines"));
   }
   // Lines that name tokens, or hold schemas that nobody has checked.
-  for (const absl::string_view word : {"%json", "%llguidance", "%import", "<[", "::="}) {
+  for (const absl::string_view word : {"%json", "%llguidance", "%import", "<[", "<|", "::="}) {
     if (!absl::StrContains(text, word)) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("has \"", word,

@@ -30,7 +30,13 @@ struct FreeMatcher {
 using TokenizerPtr = std::unique_ptr<LlgTokenizer, FreeTokenizer>;
 using MatcherPtr = std::unique_ptr<LlgMatcher, FreeMatcher>;
 
+// What the engine says of a form, without what it says of itself.
 std::string Bounded(std::string_view message) {
+  if (message.starts_with("panic")) return "the grammar engine cannot read it";
+  for (const std::string_view end : {"<backtrace>", "<non-verbose/>"}) {
+    message = message.substr(0, message.find(end));
+  }
+  while (message.ends_with(' ') || message.ends_with('\n')) message.remove_suffix(1);
   return Utf8Repair(std::string(message.substr(0, kMaxMessageBytes)));
 }
 

@@ -211,6 +211,7 @@ absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place
     ASSIGN_OR_RETURN(json::value kept, CheckedKeyword(*keyword, value, schema.as_object(), there));
     if (name != "minProperties") checked[key] = std::move(kept);  // `required` says as much
   }
+  CloseNarrowRange(checked);
   return json::value(std::move(checked));
 }
 

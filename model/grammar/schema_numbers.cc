@@ -5,6 +5,7 @@
 #include <boost/json/serialize.hpp>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -58,6 +59,21 @@ absl::Status CheckExact(const json::value& value) {
                    ", expected integers that a float64 holds exactly: up to 2^53 in size"));
 }
 
+// The bound of the two that is stricter; `exclusive`: whether it is that one. Nothing: no bound.
+std::optional<double> Strictest(const json::object& schema, const char* inclusive_name,
+                                const char* exclusive_name, bool is_lower, bool* is_exclusive) {
+  const json::value* inclusive = schema.if_contains(inclusive_name);
+  const json::value* exclusive = schema.if_contains(exclusive_name);
+  std::optional<double> bound;
+  if (inclusive != nullptr && inclusive->is_number()) bound = inclusive->to_number<double>();
+  *is_exclusive = false;
+  if (exclusive == nullptr || !exclusive->is_number()) return bound;
+  const double other = exclusive->to_number<double>();
+  if (bound.has_value() && (is_lower ? *bound > other : *bound < other)) return bound;
+  *is_exclusive = true;
+  return other;
+}
+
 }  // namespace
 
 absl::Status AdaptNumbers(absl::string_view name, json::value& value) {
@@ -65,6 +81,24 @@ absl::Status AdaptNumbers(absl::string_view name, json::value& value) {
   const bool is_lower = name == "minimum" || name == "exclusiveMinimum";
   const bool is_bound = is_lower || name == "maximum" || name == "exclusiveMaximum";
   return is_bound && value.is_number() ? Adapt(value, is_lower) : absl::OkStatus();
+}
+
+void CloseNarrowRange(json::object& schema) {
+  bool opens = false, ends = false;
+  const auto lower = Strictest(schema, "minimum", "exclusiveMinimum", true, &opens);
+  const auto upper = Strictest(schema, "maximum", "exclusiveMaximum", false, &ends);
+  if (!lower.has_value() || !upper.has_value()) return;
+  const double width = *upper - *lower;
+  if (width <= 0 || width >= 1) return;
+  const double step = std::pow(10.0, std::floor(std::log10(width)) - 6);
+  if (opens) {
+    schema.erase("exclusiveMinimum");
+    schema["minimum"] = *lower + step;
+  }
+  if (ends) {
+    schema.erase("exclusiveMaximum");
+    schema["maximum"] = *upper - step;
+  }
 }
 
 }  // namespace llava::model

@@ -3,6 +3,7 @@
 #ifndef LLAVA_MODEL_GRAMMAR_SCHEMA_NUMBERS_H_
 #define LLAVA_MODEL_GRAMMAR_SCHEMA_NUMBERS_H_
 
+#include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 
 #include "absl/status/status.h"
@@ -15,6 +16,11 @@ namespace llava::model {
 // what satisfies it satisfies the schema; one that no such number satisfies, and an integer in
 // const or enum that would be rounded, is INVALID_ARGUMENT. Any other value is as it was.
 absl::Status AdaptNumbers(absl::string_view name, boost::json::value& value);
+
+// Of a schema whose numbers have been adapted: the engine takes the ends of a range of numbers that
+// is narrower than 1 to be in it although they are excluded. They move into it by about a millionth
+// of its width, and are included then.
+void CloseNarrowRange(boost::json::object& schema);
 
 }  // namespace llava::model
 

@@ -52,6 +52,10 @@ struct Source {
 int ReadSome(GifFileType* gif, GifByteType* out, int size) {
   auto* source = static_cast<Source*>(gif->UserData);
   if (source->budget->IsSpent()) return 0;  // a row may take any number of codes that clear
+  if (source->rest.empty() && size == 1) {  // of a file without its last bytes: no block follows
+    *out = 0;
+    return 1;
+  }
   const std::size_t count = std::min(static_cast<std::size_t>(size), source->rest.size());
   std::memcpy(out, source->rest.data(), count);
   source->rest.remove_prefix(count);

@@ -98,8 +98,9 @@ void ReadTiles(JsonReader& reader, const LlavaConfig& config, PreprocessSettings
 void ReadGeometry(JsonReader& reader, const Size& otherwise, PreprocessSettings& settings) {
   const int image_size = settings.image_size;
   if (!reader.Bool("do_resize", true)) reader.Fail("do_resize", "true");
-  constexpr std::int64_t kBicubic = 3;  // PIL.Image.Resampling
-  if (reader.Int("resample", kBicubic, 0, 5) != kBicubic) reader.Fail("resample", "3 (bicubic)");
+  const std::int64_t filter = reader.Int("resample", 3, 0, 5);
+  settings.resample = static_cast<ResampleFilter>(filter);
+  if (filter != 2 && filter != 3) reader.Fail("resample", "3 (bicubic) or 2 (bilinear)");
 
   const Size size = ReadSize(reader, "size", otherwise);
   settings.shortest_edge = size.shortest_edge;
@@ -246,7 +247,7 @@ RgbImage Preprocessor::ResizeAndCrop(const RgbImage& image) const {
   }
   std::array<std::uint8_t, 3> mean{};
   for (std::size_t c = 0; c < 3; ++c) mean[c] = static_cast<std::uint8_t>(settings_.mean[c] * 255);
-  RgbImage cropped = Resample(image, mean, horizontal, vertical);
+  RgbImage cropped = Resample(image, mean, horizontal, vertical, settings_.resample);
   if (cropped.width == settings_.image_size && cropped.height == settings_.image_size) {
     return cropped;
   }
@@ -276,11 +277,12 @@ void Preprocessor::AppendTile(const RgbImage& bytes, std::int64_t left, std::int
 void Preprocessor::AppendTiles(const RgbImage& image, const ImageLayout& layout, Sha256& digest,
                                std::vector<float>& values) const {
   const std::int64_t side = settings_.image_size;
-  const auto resized = [&image](std::int64_t width, std::int64_t height) {
+  const auto resized = [&](std::int64_t width, std::int64_t height) {
     const auto axis = [](std::int64_t from, std::int64_t to) {
       return ResampleAxis{.canvas = from, .image = from, .resized = to, .count = to};
     };
-    return Resample(image, {}, axis(image.width, width), axis(image.height, height));
+    return Resample(image, {}, axis(image.width, width), axis(image.height, height),
+                    settings_.resample);
   };
   const RgbImage whole = resized(side, side);
   AppendTile(whole, 0, 0, values);

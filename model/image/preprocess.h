@@ -16,6 +16,7 @@
 #include "model/config/config.h"
 #include "model/config/image_layout.h"
 #include "model/image/image.h"
+#include "model/image/resample.h"
 
 namespace llava::model {
 
@@ -25,6 +26,7 @@ struct PreprocessSettings {
   // The resized image's shortest edge, whatever its shape; 0: it is made image_size x image_size
   // without regard to its shape.
   int shortest_edge = 336;
+  ResampleFilter resample = ResampleFilter::kBicubic;
   double rescale_factor = 1.0 / 255;  // 1: pixels stay in 0..255
   std::array<double, 3> mean{0.48145466, 0.4578275, 0.40821073};
   std::array<double, 3> std{0.26862954, 0.26130258, 0.27577711};

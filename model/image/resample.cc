@@ -38,15 +38,21 @@ double Bicubic(double x) {
   return 0.0;
 }
 
+double Bilinear(double x) {
+  x = std::abs(x);
+  return x < 1.0 ? 1.0 - x : 0.0;
+}
+
 std::int32_t ToFixed(double weight) {
   return static_cast<std::int32_t>(weight * (1 << kFractionBits) + (weight < 0 ? -0.5 : 0.5));
 }
 
 // The arithmetic follows Pillow's Resample.c step by step: weights must round as they do there.
-Taps MakeTaps(const ResampleAxis& axis) {
+Taps MakeTaps(const ResampleAxis& axis, ResampleFilter filter) {
+  const bool is_cubic = filter == ResampleFilter::kBicubic;
   const double scale = static_cast<double>(axis.canvas) / static_cast<double>(axis.resized);
   const double widening = std::max(scale, 1.0);
-  const double support = 2.0 * widening;
+  const double support = (is_cubic ? 2.0 : 1.0) * widening;
   const std::size_t most = static_cast<std::size_t>(std::ceil(support)) * 2 + 1;
   Taps taps;
   taps.stride = (most + kTapGroup - 1) / kTapGroup * kTapGroup;
@@ -61,7 +67,8 @@ Taps MakeTaps(const ResampleAxis& axis) {
         std::min<std::int64_t>(static_cast<std::int64_t>(center + support + 0.5), axis.canvas);
     double sum = 0;
     for (std::int64_t x = low; x < high; ++x) {
-      const double weight = Bicubic((static_cast<double>(x) - center + 0.5) * (1.0 / widening));
+      const double at = (static_cast<double>(x) - center + 0.5) * (1.0 / widening);
+      const double weight = is_cubic ? Bicubic(at) : Bilinear(at);
       weights[static_cast<std::size_t>(x - low)] = weight;
       sum += weight;
     }
@@ -101,8 +108,8 @@ Taps MakeIdentity(const ResampleAxis& axis) {
   return taps;
 }
 
-Taps TapsOf(const ResampleAxis& axis) {
-  return axis.canvas == axis.resized ? MakeIdentity(axis) : MakeTaps(axis);
+Taps TapsOf(const ResampleAxis& axis, ResampleFilter filter) {
+  return axis.canvas == axis.resized ? MakeIdentity(axis) : MakeTaps(axis, filter);
 }
 
 // The source pixels that any wanted pixel needs: [first, last).
@@ -277,11 +284,12 @@ bool RowsFirst(const ResampleAxis& horizontal, const ResampleAxis& vertical) {
 }  // namespace
 
 RgbImage Resample(const RgbImage& image, const std::array<std::uint8_t, 3>& canvas_colour,
-                  const ResampleAxis& horizontal, const ResampleAxis& vertical) {
+                  const ResampleAxis& horizontal, const ResampleAxis& vertical,
+                  ResampleFilter filter) {
   LLAVA_CHECK_EQ(horizontal.image, image.width);
   LLAVA_CHECK_EQ(vertical.image, image.height);
-  const Taps columns = TapsOf(horizontal);
-  const Taps rows = TapsOf(vertical);
+  const Taps columns = TapsOf(horizontal, filter);
+  const Taps rows = TapsOf(vertical, filter);
   const Range wanted_columns = SourceRange(columns);
   const Range wanted_rows = SourceRange(rows);
   const auto stride = 3 * static_cast<std::size_t>(image.width);

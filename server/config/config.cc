@@ -1,22 +1,28 @@
 #include "server/config/config.h"
 
+#include <algorithm>
 #include <iterator>
 #include <optional>
 #include <set>
 #include <string_view>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/check.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/strict_yaml.h"
+#include "base/utf8_stream.h"
 #include "server/config/config_table.h"
 
 namespace llava::server {
 namespace {
 
 constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20;
+constexpr std::size_t kMaxModelName = 128;
 
 using List = std::vector<std::string> Config::*;
 using Map = std::map<std::string, std::string> Config::*;
@@ -109,6 +115,34 @@ absl::Status CheckCapture(const Config& config) {
       kLeastCaptureShare, " for each that capture_texts and capture_pictures name"));
 }
 
+absl::Status CheckDevices(const std::vector<std::string>& devices) {
+  if (devices.empty()) {
+    return absl::InvalidArgumentError("devices: the list is empty, expected at least one device");
+  }
+  for (const std::string& device : devices) {
+    int number = 0;
+    const std::string_view cuda = "cuda:";
+    const bool is_numbered = device.starts_with(cuda) &&
+                             absl::SimpleAtoi(device.substr(cuda.size()), &number) && number >= 0;
+    if (device == "cpu" || device == "cuda" || is_numbered) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("devices: has '", Utf8Repair(device), "', expected cpu, cuda or cuda:N"));
+  }
+  return absl::OkStatus();
+}
+
+// Clients name a version as NAME@VERSION, and metrics have the name as a label.
+absl::Status CheckModelName(const std::string& name) {
+  const bool is_fit = name.size() <= kMaxModelName && IsValidUtf8(name) &&
+                      std::none_of(name.begin(), name.end(), [](char c) {
+                        return c == '@' || absl::ascii_iscntrl(static_cast<unsigned char>(c));
+                      });
+  if (is_fit) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "model_name: is '", absl::CHexEscape(name.substr(0, kMaxModelName)), "', expected up to ",
+      kMaxModelName, " bytes of UTF-8 without '@' and control characters"));
+}
+
 }  // namespace
 
 absl::Status CheckConfig(const Config& config) {
@@ -120,9 +154,8 @@ absl::Status CheckConfig(const Config& config) {
   if (!config.tls_client_ca.empty() && config.tls_certificate.empty()) {
     return absl::InvalidArgumentError("tls_client_ca: expected tls_certificate and tls_key too");
   }
-  if (config.devices.empty()) {
-    return absl::InvalidArgumentError("devices: the list is empty, expected at least one device");
-  }
+  RETURN_IF_ERROR(CheckDevices(config.devices));
+  RETURN_IF_ERROR(CheckModelName(config.model_name));
   if (config.max_running.value_or(1) > config.max_batch_tokens.value_or(kMost)) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_running: ", *config.max_running, " is above max_batch_tokens, ",

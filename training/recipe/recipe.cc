@@ -14,6 +14,7 @@
 #include "base/utf8_stream.h"
 #include "training/data/scenes/scene.h"
 #include "training/data/tar/shard_names.h"
+#include "training/recipe/recipe_settings.h"
 
 namespace llava::training {
 namespace {
@@ -409,86 +410,11 @@ class Reader {
   const std::filesystem::path folder_;
 };
 
-// Keys of a data section that change nothing of what is learnt.
-constexpr const char* kIdleDataKeys[] = {"workers", "max_bad_share"};
-
-// A copy without what changes no result, so that a run may go on with another number of threads.
-YAML::Node WithoutIdleKeys(const YAML::Node& root) {
-  YAML::Node copy = YAML::Clone(root);
-  std::vector<YAML::Node> sections = {copy["data"]};
-  for (const YAML::Node& stage : copy["stages"]) sections.push_back(stage["data"]);
-  for (YAML::Node& section : sections) {
-    for (const char* key : kIdleDataKeys) {
-      if (section && section.IsMap()) section.remove(key);
-    }
-  }
-  return copy;
-}
-
-// Chained over the stages, so that a later stage may change while an earlier one runs.
-std::vector<std::string> StageDigests(const YAML::Node& root) {
-  std::string before;
-  for (const char* key : {"seed", "precision", "model", "data"}) {
-    if (root[key]) absl::StrAppend(&before, key, ": ", YAML::Dump(root[key]), "\n");
-  }
-  std::vector<std::string> digests;
-  for (const YAML::Node& stage : root["stages"]) {
-    before = Sha256Of(absl::StrCat(before, "\n", YAML::Dump(stage))).Hex();
-    digests.push_back(before);
-  }
-  return digests;
-}
-
-void AddSettings(const YAML::Node& node, const std::string& name, std::int64_t stage,
-                 std::vector<RecipeSetting>* settings) {
-  if (!node) return;
-  if (node.IsMap()) {
-    for (const auto& entry : node) {
-      AddSettings(entry.second, absl::StrCat(name, ".", entry.first.Scalar()), stage, settings);
-    }
-  } else if (node.IsSequence()) {
-    for (std::size_t i = 0; i < node.size(); ++i) {
-      AddSettings(node[i], absl::StrCat(name, "[", i, "]"), stage, settings);
-    }
-  } else {
-    settings->push_back({name, node.IsNull() ? "" : node.Scalar(), stage});
-  }
-}
-
-std::vector<RecipeSetting> SettingsOf(const YAML::Node& root) {
-  std::vector<RecipeSetting> settings;
-  for (const char* key : {"seed", "precision", "model", "data"}) {
-    AddSettings(root[key], key, 0, &settings);
-  }
-  const YAML::Node& stages = root["stages"];
-  for (std::size_t i = 0; i < stages.size(); ++i) {
-    AddSettings(stages[i], absl::StrCat("stages[", i, "]"), static_cast<std::int64_t>(i),
-                &settings);
-  }
-  for (const char* key : {"evaluate", "publish"}) {
-    AddSettings(root[key], key, RecipeSetting::kPublishing, &settings);
-  }
-  return settings;
-}
-
 }  // namespace
 
 std::string RecipeDigest(const Recipe& recipe, std::int64_t stages) {
   const std::int64_t known = std::min<std::int64_t>(stages, std::ssize(recipe.stage_digests));
   return known > 0 ? recipe.stage_digests[known - 1] : "";
-}
-
-std::vector<std::pair<std::string, std::string>> FlatRecipe(const Recipe& recipe) {
-  std::vector<RecipeSetting> settings;
-  for (const auto& entry : YAML::Load(recipe.text)) {
-    const std::string key = entry.first.Scalar();
-    if (key != "tracking") AddSettings(entry.second, key, 0, &settings);
-  }
-  std::vector<std::pair<std::string, std::string>> flat;
-  for (RecipeSetting& setting : settings) {
-    flat.emplace_back(std::move(setting.name), std::move(setting.value));
-  }
-  return flat;
 }
 
 absl::StatusOr<Recipe> ParseRecipe(const std::string& text, const std::string& file) {

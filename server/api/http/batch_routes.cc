@@ -150,7 +150,12 @@ absl::StatusOr<Page> PageOf(const HttpRequest& request, std::int64_t limit, std:
 
 // `entries`: by id, the oldest first; `want`: which of them are there for the client.
 template <typename Entry, typename Want>
-json::object List(const std::map<std::string, Entry>& entries, const Page& page, Want want) {
+absl::StatusOr<json::object> List(const std::map<std::string, Entry>& entries, const Page& page,
+                                  Want want) {
+  const auto after = entries.find(page.after);
+  if (!page.after.empty() && (after == entries.end() || !want(after->second))) {
+    return FieldError("after", "expected the id of an entry of this list");
+  }
   std::vector<const Entry*> found;
   for (const auto& [id, entry] : entries) {
     const bool comes =
@@ -165,11 +170,11 @@ json::object List(const std::map<std::string, Entry>& entries, const Page& page,
   const auto id_or_null = [&](auto which) {
     return found.empty() ? json::value(nullptr) : json::value(which()->id);
   };
-  return {{"object", "list"},
-          {"first_id", id_or_null([&] { return found.front(); })},
-          {"last_id", id_or_null([&] { return found.back(); })},
-          {"has_more", has_more},
-          {"data", std::move(data)}};
+  return json::object{{"object", "list"},
+                      {"first_id", id_or_null([&] { return found.front(); })},
+                      {"last_id", id_or_null([&] { return found.back(); })},
+                      {"has_more", has_more},
+                      {"data", std::move(data)}};
 }
 
 absl::StatusOr<json::object> ListFiles(batches::BatchService& service, const HttpRequest& request,

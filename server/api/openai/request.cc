@@ -92,7 +92,7 @@ absl::Status ReadBias(const json::value& value, const std::string& field,
   if (!value.is_object()) return Wrong(field, value, "an object of token ids to numbers");
   for (const auto& [key, bias] : value.as_object()) {
     std::int32_t token = 0;
-    const std::string place = absl::StrCat(field, ".", std::string(key));
+    const std::string place = absl::StrCat(field, ".", Shown(std::string(key)));
     if (!absl::SimpleAtoi(std::string(key), &token)) return Wrong(place, "a token id as the key");
     RETURN_IF_ERROR(Read(bias, place, &(*out)[token]));
   }

@@ -337,6 +337,17 @@ TEST(ConfigTest, WithoutEndTokensOfItsOwnAGenerationConfigKeepsThose) {
   EXPECT_THAT(ReadConfig(dir.path())->text.eos_token_ids, ElementsAre(5, 7));
 }
 
+TEST(ConfigTest, EndTokensOfTheWholeComeBeforeThoseOfTheText) {
+  EXPECT_THAT(
+      Parsed(HuggingFace(R"("eos_token_id": 9)", R"("eos_token_id": 5)")).text.eos_token_ids,
+      ElementsAre(9));
+}
+
+TEST(ConfigTest, EndTokensBeyondTheVocabularyAreNeverSaid) {
+  EXPECT_THAT(Parsed(HuggingFace("", R"("eos_token_id": [5, 99999])")).text.eos_token_ids,
+              ElementsAre(5));
+}
+
 TEST(ConfigTest, HostileJsonIsAnError) {
   EXPECT_THAT(ErrorOf("{"), HasSubstr("expected JSON"));
   EXPECT_THAT(ErrorOf("[]"), HasSubstr("expected a JSON object"));

@@ -73,6 +73,10 @@ TEST(ImageLayoutTest, OnevisionReducesManyTiles) {
   EXPECT_EQ(large.kept, (Resolution{162, 162}));
   EXPECT_EQ(large.reduced, (Resolution{81, 81}));
   EXPECT_EQ(large.tokens, 729 + 81 * 82);
+  const ImageLayout uneven = LayoutOf(config, {1900, 1900});
+  EXPECT_EQ(uneven.kept, (Resolution{135, 135}));
+  EXPECT_EQ(uneven.reduced, (Resolution{80, 80})) << "as Python divides 135 by 1.6666666666666667";
+  EXPECT_EQ(uneven.tokens, 7209);
   const ImageLayout small = LayoutOf(config, {384, 384});
   EXPECT_EQ(small.tiles, 2);
   EXPECT_EQ(small.reduced, small.kept);

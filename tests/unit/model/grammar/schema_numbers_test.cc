@@ -57,5 +57,28 @@ TEST(SchemaNumbers, AnIntegerThatWouldBeRoundedIsAnError) {
   EXPECT_THAT(Adapted("const", "-9223372036854775807"), HasSubstr("has -9223372036854775807"));
 }
 
+std::string Closed(const std::string& text) {
+  boost::json::value schema = boost::json::parse(text);
+  CloseNarrowRange(schema.as_object());
+  return boost::json::serialize(schema);
+}
+
+TEST(SchemaNumbers, TheEndsOfANarrowOpenRangeMoveIntoIt) {
+  EXPECT_EQ(Closed(R"({"exclusiveMinimum":0,"maximum":0.5})"),
+            R"({"minimum":1E-7,"maximum":5E-1})");
+  EXPECT_EQ(Closed(R"({"exclusiveMaximum":0.25,"minimum":0,"exclusiveMinimum":-1})"),
+            R"({"maximum":2.499999E-1,"minimum":0,"exclusiveMinimum":-1})");
+}
+
+TEST(SchemaNumbers, OtherRangesStayOpen) {
+  for (const char* text :
+       {R"({"exclusiveMinimum":0})", R"({"exclusiveMinimum":0,"maximum":1})",
+        R"({"minimum":0,"maximum":0.5})", R"({"exclusiveMinimum":2,"maximum":0.5})",
+        R"({"exclusiveMinimum":"x","maximum":0.5})"}) {
+    const std::string same = boost::json::serialize(boost::json::parse(text));
+    EXPECT_EQ(Closed(text), same);
+  }
+}
+
 }  // namespace
 }  // namespace llava::model

@@ -142,7 +142,7 @@ TEST(PreprocessSettingsTest, WhatCannotBeHonouredIsNamed) {
       {R"({"size": {"longest_edge": 98}})", "size"},
       {R"({"size": {"shortest_edge": 0}})", "size.shortest_edge"},
       {R"({"size": "large"})", "size"},
-      {R"({"resample": 2})", "resample"},
+      {R"({"resample": 1})", "resample"},
       {R"({"do_resize": false})", "do_resize"},
       {R"({"do_center_crop": false})", "do_center_crop"},
       {R"({"image_mean": [0.5, 0.5]})", "image_mean"},

@@ -20,26 +20,30 @@ RgbImage RandomImage(Rng& rng, int width, int height) {
 }
 
 // The plainest form of Pillow's resampling, one channel, one axis: the whole canvas is there.
-std::vector<std::uint8_t> NaiveResample(const std::vector<std::uint8_t>& in, int out_size) {
+std::vector<std::uint8_t> NaiveResample(const std::vector<std::uint8_t>& in, int out_size,
+                                        ResampleFilter filter) {
   const int in_size = static_cast<int>(in.size());
   if (in_size == out_size) return in;
   const double scale = static_cast<double>(in_size) / out_size;
   const double widening = std::max(scale, 1.0);
-  const auto cubic = [](double x) {
+  const bool is_cubic = filter == ResampleFilter::kBicubic;
+  const double span = is_cubic ? 2 : 1;
+  const auto kernel = [&](double x) {
     x = std::abs(x);
+    if (!is_cubic) return x < 1 ? 1 - x : 0.0;
     if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
     return x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0.0;
   };
   std::vector<std::uint8_t> out;
   for (int i = 0; i < out_size; ++i) {
     const double center = (i + 0.5) * scale;
-    const int low = std::max(0, static_cast<int>(center - 2 * widening + 0.5));
-    const int high = std::min(in_size, static_cast<int>(center + 2 * widening + 0.5));
+    const int low = std::max(0, static_cast<int>(center - span * widening + 0.5));
+    const int high = std::min(in_size, static_cast<int>(center + span * widening + 0.5));
     double sum = 0;
-    for (int x = low; x < high; ++x) sum += cubic((x - center + 0.5) / widening);
+    for (int x = low; x < high; ++x) sum += kernel((x - center + 0.5) / widening);
     std::int64_t total = 1 << 21;
     for (int x = low; x < high; ++x) {
-      const double weight = cubic((x - center + 0.5) * (1 / widening)) / sum;
+      const double weight = kernel((x - center + 0.5) * (1 / widening)) / sum;
       total += in[x] * static_cast<std::int64_t>(weight * (1 << 22) + (weight < 0 ? -0.5 : 0.5));
     }
     out.push_back(static_cast<std::uint8_t>(std::clamp<std::int64_t>(total >> 22, 0, 255)));
@@ -49,8 +53,8 @@ std::vector<std::uint8_t> NaiveResample(const std::vector<std::uint8_t>& in, int
 
 using Plane = std::vector<std::vector<std::uint8_t>>;
 
-Plane NaiveResampleColumns(Plane plane, std::int64_t size) {
-  for (auto& row : plane) row = NaiveResample(row, static_cast<int>(size));
+Plane NaiveResampleColumns(Plane plane, std::int64_t size, ResampleFilter filter) {
+  for (auto& row : plane) row = NaiveResample(row, static_cast<int>(size), filter);
   return plane;
 }
 
@@ -64,7 +68,8 @@ Plane Transpose(const Plane& plane) {
 
 // Pads, resizes the whole image and cuts the window out of it at the end.
 RgbImage NaiveWindow(const RgbImage& picture, const std::array<std::uint8_t, 3>& colour,
-                     const ResampleAxis& horizontal, const ResampleAxis& vertical) {
+                     const ResampleAxis& horizontal, const ResampleAxis& vertical,
+                     ResampleFilter filter) {
   RgbImage out{static_cast<int>(horizontal.count), static_cast<int>(vertical.count), {}};
   out.pixels.resize(std::size_t{3} * out.width * out.height);
   const std::int64_t rows_lost = vertical.canvas - vertical.resized;
@@ -77,9 +82,9 @@ RgbImage NaiveWindow(const RgbImage& picture, const std::array<std::uint8_t, 3>&
             picture.pixels[3 * (y * picture.width + x) + c];
       }
     }
-    if (!rows_first) plane = NaiveResampleColumns(plane, horizontal.resized);
-    plane = Transpose(NaiveResampleColumns(Transpose(plane), vertical.resized));
-    if (rows_first) plane = NaiveResampleColumns(plane, horizontal.resized);
+    if (!rows_first) plane = NaiveResampleColumns(plane, horizontal.resized, filter);
+    plane = Transpose(NaiveResampleColumns(Transpose(plane), vertical.resized, filter));
+    if (rows_first) plane = NaiveResampleColumns(plane, horizontal.resized, filter);
     for (int y = 0; y < out.height; ++y) {
       for (int x = 0; x < out.width; ++x) {
         out.pixels[3 * (y * out.width + x) + c] = plane[vertical.first + y][horizontal.first + x];
@@ -110,8 +115,9 @@ TEST(ResampleTest, AWindowEqualsThePartOfTheWholeResizedCanvas) {
     const ResampleAxis horizontal = RandomAxis(rng, picture.width);
     const ResampleAxis vertical = RandomAxis(rng, picture.height);
     const std::array<std::uint8_t, 3> colour{122, 116, 255};
-    ASSERT_EQ(Resample(picture, colour, horizontal, vertical).pixels,
-              NaiveWindow(picture, colour, horizontal, vertical).pixels)
+    const auto filter = rng.Chance(0.5) ? ResampleFilter::kBicubic : ResampleFilter::kBilinear;
+    ASSERT_EQ(Resample(picture, colour, horizontal, vertical, filter).pixels,
+              NaiveWindow(picture, colour, horizontal, vertical, filter).pixels)
         << "round " << round;
   }
 }
