@@ -281,9 +281,11 @@ std::string Store::FolderOf(const std::string& shard) const {
 }
 
 absl::StatusOr<VerdictFile*> Store::VerdictsOf(const std::string& shard) {
-  if (!judged_.has_value() || judged_->shard != shard) {
-    const std::string folder = FolderOf(shard);
-    const std::int64_t before = VerdictBytes(folder);
+  const std::string folder = FolderOf(shard);
+  const std::int64_t before = VerdictBytes(folder);
+  // Another length: it is another file now, or none.
+  if (!judged_.has_value() || judged_->shard != shard || judged_->file.bytes() != before) {
+    judged_.reset();
     ASSIGN_OR_RETURN(VerdictFile file, VerdictFile::Open(folder));
     AddBytes(shard, file.bytes() - before);  // half a line may have gone
     judged_ = Judged{shard, std::move(file)};

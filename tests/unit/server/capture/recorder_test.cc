@@ -129,6 +129,7 @@ TEST_F(RecorderTest, TheMetricsHaveTheBytesOfEachTenantThatAgreed) {
                     HasSubstr("llava_captured_tenant_bytes{tenant=\"bob\"} 0")));
   // Whose rows are there still, and who is not named any more.
   options_.agreed = {.texts = {}, .pictures = {"bob"}};
+  recorder_.reset();
   Open();
   recorder_->Stop();
   EXPECT_THAT(
