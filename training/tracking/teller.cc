@@ -67,9 +67,12 @@ absl::StatusOr<std::string> Teller::Experiment(const std::string& name) {
 absl::Status Teller::Begin(const RunRecord& record) {
   ASSIGN_OR_RETURN(const std::string experiment, Experiment(record.options.experiment));
   absl::StatusOr<std::string> run = api_->FindRun(experiment, record.key);
-  if (absl::IsNotFound(run.status())) run = api_->CreateRun(experiment, record);
-  RETURN_IF_ERROR(run.status());
   sent_ = SentRecord();
+  if (absl::IsNotFound(run.status())) {
+    run = api_->CreateRun(experiment, record);
+    sent_.status = kRunning;
+  }
+  RETURN_IF_ERROR(run.status());
   sent_.uri = record.options.uri;
   sent_.experiment = record.options.experiment;
   sent_.key = record.key;

@@ -17,17 +17,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "integration"))
 
 
 @contextmanager
-def llavad(program, checkpoint, kv_cache, threads, log=None):
-    """Also has `daemon`, and `ask(picture, text, on_tokens)`."""
+def llavad_process(program, checkpoint, kv_cache, threads, more="", preexec=None):
+    """llavad, ready; gives (daemon, chat's stub, its protos, seconds until it was). Without `threads` as many as it wants."""
     os.environ["LLAVAD"] = str(program)
     import daemon_process
     pb, pb_grpc = daemon_process.generated_client()
+    config = "dtype: bfloat16\nlog_level: warning\n" + (f"threads: {threads}\n" if threads else "") + more
     begin = time.perf_counter()
-    with daemon_process.Daemon(checkpoint=checkpoint, kv_cache=kv_cache,
-                               config=f"dtype: bfloat16\nthreads: {threads}\nlog_level: warning\n") as daemon, \
+    with daemon_process.Daemon(checkpoint=checkpoint, kv_cache=kv_cache, config=config, preexec=preexec) as daemon, \
             daemon.channel() as channel:
-        ready = time.perf_counter() - begin
-        stub = pb_grpc.ChatServiceStub(channel)
+        yield daemon, pb_grpc.ChatServiceStub(channel), pb, time.perf_counter() - begin
+
+
+@contextmanager
+def llavad(program, checkpoint, kv_cache, threads):
+    """Also has `daemon`, and `ask(picture, text, on_tokens)`."""
+    with llavad_process(program, checkpoint, kv_cache, threads) as (daemon, stub, pb, ready):
 
         def ask(picture, text, on_tokens, new_tokens=workload.NEW_TOKENS):
             request = pb.ChatRequest(
@@ -55,13 +60,14 @@ def free_port():
 
 
 @contextmanager
-def llama_server(program, model, projector, slots, threads):
-    """llama.cpp's server: one slot a client, no caches."""
+def llama_process(program, model, slots, threads, *more, preexec=None):
+    """llama.cpp's server, up: one slot a client, no caches; gives (process, call(method, path, body))."""
     port = free_port()
+    count = ["-t", str(threads), "-tb", str(threads)] if threads else []
     process = subprocess.Popen(
-        [str(program), "-m", str(model), "--mmproj", str(projector), "--host", "127.0.0.1", "--port", str(port),
-         "-t", str(threads), "-tb", str(threads), "-np", str(slots), "-c", str(1024 * slots), "--no-cache-prompt",
-         "--cache-ram", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        [str(program), "-m", str(model), "--host", "127.0.0.1", "--port", str(port), *count, "-np", str(slots),
+         "-c", str(1024 * slots), "--no-cache-prompt", "--cache-ram", "0", *more],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=preexec)
 
     def call(method, path, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1800)
@@ -80,6 +86,15 @@ def llama_server(program, model, projector, slots, threads):
             if process.poll() is not None:
                 raise RuntimeError(f"llama-server ended with {process.returncode}")
             nothing.wait(0.1)
+        yield process, call
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextmanager
+def llama_server(program, model, projector, slots, threads):
+    with llama_process(program, model, slots, threads, "--mmproj", str(projector)) as (process, call):
         marker = json.loads(call("GET", "/props").read()).get("media_marker", "<__media__>")
 
         def ask(i, on_tokens, new_tokens=workload.NEW_TOKENS):
@@ -103,9 +118,53 @@ def llama_server(program, model, projector, slots, threads):
             run = workload.Wave("llama.cpp bf16", concurrency, process.pid)
             return workload.run_wave(run, lambda i: ask(i, lambda count: run.token(i, count)))
         yield wave
-    finally:
-        process.terminate()
-        process.wait(30)
+
+
+class Texts:
+    """An engine that is asked texts: stream(i) gives how many tokens have come, again and again; closed, it is cancelled."""
+
+    def __init__(self, name, pid, stream):
+        self.name, self.pid, self.stream = name, pid, stream
+
+
+TEXT_TOKENS = 128
+
+
+@contextmanager
+def llavad_texts(program, checkpoint, threads, preexec):
+    # Random weights repeat themselves, and drafts would come true more often than they do.
+    with llavad_process(program, checkpoint, "256MiB", threads, "draft_tokens: 0\n", preexec) as (daemon, stub, pb, _):
+
+        def stream(i):
+            call = stub.ChatStream(pb.ChatStreamRequest(request=pb.ChatRequest(
+                messages=[pb.ChatMessage(role=pb.ROLE_USER, parts=[pb.MessagePart(text=workload.text(i))])],
+                sampling=pb.SamplingOptions(max_tokens=TEXT_TOKENS, ignore_eos=True), return_token_ids=True)))
+            try:
+                yield from (len(event.token_ids) for event in call if event.token_ids)
+            finally:
+                call.cancel()
+        yield Texts("llavad", daemon.process.pid, stream)
+
+
+@contextmanager
+def llama_texts(program, model, slots, threads, preexec):
+    with llama_process(program, model, slots, threads, preexec=preexec) as (process, call):
+
+        def stream(i):
+            response = call("POST", "/completion", {
+                "prompt": f"USER: {workload.text(i)} ASSISTANT:", "n_predict": TEXT_TOKENS, "temperature": 0, "top_k": 1,
+                "samplers": ["top_k"], "ignore_eos": True, "stream": True, "timings_per_token": True, "cache_prompt": False})
+            if response.status != 200:
+                raise RuntimeError(f"llama-server answers with {response.status}: {response.read(300)}")
+            counted = 0  # tokens that end no character yet come with a later one
+            with response:
+                for line in response:
+                    if line.startswith(b"data: {"):
+                        event = json.loads(line[6:])
+                        total = event["tokens_predicted"] if event["stop"] else event["timings"]["predicted_n"]
+                        yield total - counted
+                        counted = total
+        yield Texts("llama.cpp", process.pid, stream)
 
 
 @contextmanager

@@ -15,7 +15,10 @@
 namespace llava::training {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 constexpr char kGood[] = R"(name: small
 output: runs/small
@@ -425,6 +428,30 @@ TEST_F(RecipeTest, NoiseIsForTexts) {
               "25: stages[1].neftune_alpha: is -1, expected 0 to 1000");
   ExpectError(with("    objective: patch_labels\n    neftune_alpha: 5\n"),
               "26: stages[1].neftune_alpha: is for the objective conversation");
+}
+
+TEST_F(RecipeTest, WhoIsToldOfARunChangesNothingOfIt) {
+  const std::string tracked =
+      std::string(kGood) +
+      "tracking: {mlflow: {uri: \"https://mlflow.example.com\", experiment: e, token_file: t}}\n";
+  const auto with = Read(tracked);
+  ASSERT_TRUE(with.ok()) << with.status();
+  EXPECT_TRUE(with->mlflow.wanted());
+  EXPECT_EQ(with->mlflow.experiment, "e");
+  EXPECT_EQ(with->mlflow.token_file, folder_ + "/t");
+  const auto without = Read(kGood);
+  ASSERT_TRUE(without.ok());
+  EXPECT_FALSE(without->mlflow.wanted());
+  EXPECT_EQ(RecipeDigest(*with, 2), RecipeDigest(*without, 2));
+  EXPECT_EQ(with->settings.size(), without->settings.size());
+  EXPECT_EQ(FlatRecipe(*with), FlatRecipe(*without));
+  EXPECT_THAT(
+      FlatRecipe(*with),
+      AllOf(Contains(Pair("name", "small")), Contains(Pair("stages[1].batch", "4")),
+            Contains(Pair("stages[1].train[1]", "decoder")), Contains(Pair("save.keep", "3"))));
+  ExpectError(std::string(kGood) + "tracking: {}\n", "26: tracking.mlflow");
+  ExpectError(std::string(kGood) + "tracking: {mlflow: {uri: \"ftp://h\", experiment: e}}\n",
+              "26: tracking.mlflow.uri: expected http: or https:");
 }
 
 TEST_F(RecipeTest, AMissingFileIsNotFound) {

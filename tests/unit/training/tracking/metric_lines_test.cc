@@ -94,7 +94,8 @@ TEST_F(MetricLinesTest, NoMoreThanAServerTakesAtOnce) {
 }
 
 TEST_F(MetricLinesTest, ALineWithoutEndHidesNothingBehindIt) {
-  Write(std::string(9 << 20, 'x') + "\n" + Step(1, "1"));
+  Write(std::string(9 << 20, 'x'));
+  Write("\n" + Step(1, "1"));
   EXPECT_THAT(Next().points, ElementsAre(MetricPoint{"loss", 1, 1001, 1}));
 }
 
