@@ -24,8 +24,8 @@ model: {{checkpoint: model}}
 distributed: {{shard: true}}
 data: {{files: [rows.json], images: pictures}}
 stages:
-  - {{name: align, train: [projector], batch: 256, micro_batch: 32, gradient_checkpointing: true, rate: 1.0e-3}}
-  - {{name: tune, train: [projector, decoder], batch: 128, gradient_checkpointing: {checkpointing}, rate: 2.0e-5}}
+  - {{name: align, train: [projector], epochs: 1, batch: 256, micro_batch: 32, gradient_checkpointing: true, rate: 1.0e-3}}
+  - {{name: tune, train: [projector, decoder], epochs: 1, batch: 128, gradient_checkpointing: {checkpointing}, rate: 2.0e-5}}
 """
 
 
@@ -64,7 +64,7 @@ class MemoryTest(unittest.TestCase):
         self.write("false")
         done = self.check("--ranks", "8", "--device-memory", "80GiB")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("stage tune, each of 8 ranks: 1 passes a step, of at most 16 rows, 32768 tokens", done.stdout)
+        self.assertIn("stage tune, on each of 8 ranks 1 passes a step, of at most 16 rows, 32768 tokens", done.stdout)
         self.assertRegex(done.stderr, r"stage tune needs \d+\.\d\d GiB, more than the 76\.00 GiB that are counted on of 80\.00 GiB: "
                                       r"it fits with gradient_checkpointing: true \(\d+\.\d\d GiB\)")
         self.write("true")

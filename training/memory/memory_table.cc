@@ -153,8 +153,9 @@ std::int64_t Usable(const MemoryQuestion& question) {
   return static_cast<std::int64_t>(kUsableShare * static_cast<double>(question.device_bytes));
 }
 
-std::string GiB(std::int64_t bytes) {
-  return absl::StrFormat("%.2f GiB", static_cast<double>(bytes) / kGiB);
+std::string Size(std::int64_t bytes) {
+  const double size = static_cast<double>(bytes) / kGiB;
+  return size < 1.0 ? absl::StrFormat("%.2f MiB", 1024 * size) : absl::StrFormat("%.2f GiB", size);
 }
 
 // Looks for the first changes of a stage with which it fits.
@@ -167,17 +168,17 @@ class Adviser {
   std::string Run() {
     const std::int64_t needed = Need(recipe_, stage_);
     const std::string begin = absl::StrCat(
-        "stage ", stage_.name, " needs ", GiB(needed), ", more than the ", GiB(Usable(question_)),
-        " that are counted on of ", GiB(question_.device_bytes), ": ");
+        "stage ", stage_.name, " needs ", Size(needed), ", more than the ", Size(Usable(question_)),
+        " that are counted on of ", Size(question_.device_bytes), ": ");
     least_ = needed;
     TryAll();
     const std::string made = absl::StrJoin(made_, ", ");
     if (least_ <= Usable(question_)) {
-      return absl::StrCat(begin, "it fits with ", made, " (", GiB(least_), ")");
+      return absl::StrCat(begin, "it fits with ", made, " (", Size(least_), ")");
     }
     return absl::StrCat(
         begin,
-        made.empty() ? "" : absl::StrCat("with ", made, " it still needs ", GiB(least_), "; "),
+        made.empty() ? "" : absl::StrCat("with ", made, " it still needs ", Size(least_), "; "),
         "take a larger device, more ranks with distributed: {shard: true}, or a "
         "smaller model");
   }
@@ -326,24 +327,24 @@ absl::StatusOr<MemoryTable> DescribeMemory(const Recipe& recipe, const MemoryQue
 std::string ToText(const MemoryTable& table) {
   std::string text;
   for (const StageMemory& stage : table.stages) {
-    absl::StrAppendFormat(&text, "stage %s, each of %d ranks: %d passes a step", stage.name,
+    absl::StrAppendFormat(&text, "stage %s, on each of %d ranks %d passes a step", stage.name,
                           table.question.ranks, stage.passes);
     absl::StrAppendFormat(&text, ", of at most %d rows, %d tokens, %d labels, %d tiles\n",
                           stage.pass.rows, stage.pass.tokens, stage.pass.labels, stage.pass.tiles);
     for (const MemoryRow& row : stage.rows) {
       if (row.bytes == 0) continue;
-      absl::StrAppendFormat(&text, "  %-34s%14s\n", row.what, GiB(row.bytes));
+      absl::StrAppendFormat(&text, "  %-34s%14s\n", row.what, Size(row.bytes));
     }
-    absl::StrAppendFormat(&text, "  %-34s%14s\n", "all, when it is most", GiB(stage.all()));
+    absl::StrAppendFormat(&text, "  %-34s%14s\n", "all, when it is most", Size(stage.all()));
     absl::StrAppend(&text, "  that is at ", stage.moment, "\n");
     if (stage.host_bytes > 0) {
-      absl::StrAppend(&text, "  and of the machine's memory ", GiB(stage.host_bytes),
+      absl::StrAppend(&text, "  and of the machine's memory ", Size(stage.host_bytes),
                       " for a copy of a state that is written\n");
     }
   }
   if (table.fits()) {
-    absl::StrAppend(&text, "fits: a device has ", GiB(table.question.device_bytes), ", of which ",
-                    GiB(Usable(table.question)), " are counted on\n");
+    absl::StrAppend(&text, "fits: a device has ", Size(table.question.device_bytes), ", of which ",
+                    Size(Usable(table.question)), " are counted on\n");
   }
   return text;
 }

@@ -406,13 +406,13 @@ StepReport Trainer::Report(const Stage& stage, const StepTotals& totals, double 
   return report;
 }
 
-// Whether every rank has memory for a copy of its share.
+// Whether every rank has memory for a copy of its share, as if all were on one machine.
 absl::StatusOr<bool> Trainer::FitsTwice(const std::vector<model::NamedTensor>& share) const {
   std::int64_t bytes = 0;
   for (const model::NamedTensor& tensor : share) {
     bytes += static_cast<std::int64_t>(tensor.tensor.nbytes());
   }
-  const double fits = bytes < hooks_.free_memory() ? 1.0 : 0.0;
+  const double fits = bytes < hooks_.free_memory() / ranks_.size() ? 1.0 : 0.0;
   if (ranks_.size() == 1) return fits > 0.0;
   const at::Tensor all =
       at::full({1}, fits, at::TensorOptions(at::kDouble).device(model_.device()));

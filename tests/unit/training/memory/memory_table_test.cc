@@ -321,7 +321,7 @@ TEST(MemoryTableTest, PrintsTheSameForPeopleAndPrograms) {
       MakeMemoryTable(recipe, seven_billion::Config(),
                       {.ranks = 8, .row_tokens = 0, .device_bytes = std::int64_t{80} << 30});
   const std::string text = ToText(table);
-  EXPECT_THAT(text, HasSubstr("stage finetune, each of 8 ranks: 1 passes a step"));
+  EXPECT_THAT(text, HasSubstr("stage finetune, on each of 8 ranks 1 passes a step"));
   EXPECT_THAT(text, HasSubstr("optimizer state"));
   EXPECT_THAT(text, HasSubstr("fits: a device has 80.00 GiB"));
   const boost::json::value json = boost::json::parse(ToJson(table));
