@@ -21,7 +21,8 @@ struct DecoderProduct {
   std::int64_t in = 0;
 };
 
-// Those of a layer, in the order q, k, v, o, gate, up, down.
+// Those of a layer, in the order q, k, v, o, gate, up, down; also where several are one matrix
+// (TextConfig::fused).
 inline constexpr int kDecoderProducts = 7;
 std::array<DecoderProduct, kDecoderProducts> DecoderProducts(const TextConfig& text);
 
@@ -33,8 +34,8 @@ struct AdaptedProduct {
   std::int64_t in = 0;
 };
 
-// Whether the model has each of them, in these shapes. FAILED_PRECONDITION names the first that it
-// has not, what it has there, and what the adapter is for.
+// Whether the model has each of them as a matrix of its own, in these shapes. FAILED_PRECONDITION
+// names the first that it has not, what it has there, and what the adapter is for.
 absl::Status CheckFits(std::span<const AdaptedProduct> adapted, const TextConfig& text);
 
 // Whether both have as many layers, of the same products: an adapter loaded for one is then right

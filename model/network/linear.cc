@@ -63,19 +63,6 @@ Linear Linear::Packed(std::vector<Linear> layers, WeightFormat format) {
   return result;
 }
 
-Linear Linear::Rows(std::int64_t first, std::int64_t count) const {
-  LLAVA_CHECK(packed_ == nullptr && lora_ == nullptr);
-  Linear result = *this;
-  if (bias_O_.defined()) result.bias_O_ = bias_O_.narrow(0, first, count);
-  if (codes_) {
-    result.codes_->codes = codes_->codes.narrow(0, first, count);
-    result.codes_->scales = codes_->scales.narrow(0, first, count);
-  } else {
-    result.weight_OI_ = weight_OI_.narrow(0, first, count);
-  }
-  return result;
-}
-
 void Linear::MergeLora() {
   LLAVA_CHECK(lora_ != nullptr);
   const at::NoGradGuard no_grad;

@@ -36,10 +36,6 @@ class Linear {
   static Linear Packed(std::vector<Linear> layers, WeightFormat format);
   void Pack(WeightFormat format) { *this = Packed({std::move(*this)}, format); }
 
-  // The layer that computes `count` of the outputs, from `first` on. Shares the weights. REQUIRES:
-  // not packed, no adapter.
-  Linear Rows(std::int64_t first, std::int64_t count) const;
-
   // Adds an adapter, which the caller trains instead of the weight.
   void Attach(std::shared_ptr<const Lora> lora) { lora_ = std::move(lora); }
 

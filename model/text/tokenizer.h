@@ -41,7 +41,9 @@ struct TokenizerSettings {
   // Prepend normalizer do, the Metaspace pre-tokenizer does not).
   bool prefix_before_space = true;
   // Marks are put by a normalizer, which added tokens with `normalized` are looked for after. The
-  // Metaspace pre-tokenizer, in its place, works on what lies between all added tokens.
+  // Metaspace pre-tokenizer, in its place, works on what lies between all added tokens. With kFirst
+  // every text that it gets, what lies between tokens that are not `normalized`, begins with one,
+  // unless a token that is stands there: the original code's `legacy: false` in one pass.
   bool marks_in_normalizer = false;
   // It also makes marks of spaces.
   bool spaces_in_normalizer = false;
@@ -108,8 +110,8 @@ class Tokenizer {
   // where no control token divides them, so cutting a text into parts does not change its ids.
   // Pieces that a sentencepiece model finds in any text ("user-defined") count as control tokens.
   // `at_start` false: the text continues after something (an image), so that PrefixRule::kFirst
-  // puts no mark. Text that is not valid UTF-8 is repaired with U+FFFD first. Time is linear in the
-  // text, and so is memory: see kBytesPerByte in model/text/bpe.h.
+  // puts no mark at its start. Text that is not valid UTF-8 is repaired with U+FFFD first. Time is
+  // linear in the text, and so is memory: see kBytesPerByte in model/text/bpe.h.
   std::vector<int> Encode(std::span<const TextPart> parts, bool at_start = true) const;
   std::vector<int> Encode(std::string_view text, bool control = true) const;
 

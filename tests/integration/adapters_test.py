@@ -265,7 +265,7 @@ class Adapters(unittest.TestCase):
                 self.llava(daemon, "load-adapter", "theirs", str(adapter))
                 for case in golden(family)[name]:
                     self.assertEqual(over_grpc(stub, case, "golden:theirs")[0], case["answer_ids"], case["name"])
-                self.assertIn("README.md", self.llava(daemon, "load-adapter", "torn", str(torn), code=1))
+                self.assertIn("README.md", self.llava(daemon, "load-adapter", "torn", str(torn), code=2))
 
     def test_what_does_not_fit_is_not_pinned(self):
         adapter = self.copied()

@@ -67,8 +67,9 @@ class LayoutsTest(unittest.TestCase):
             pictured = self.answer(GOLDEN, prompt, "--image", PICTURE)
             self.assertEqual(self.answer(original, prompt, "--image", PICTURE), pictured)
             self.assertEqual(self.answer(back, prompt, "--image", PICTURE), pictured)
-        self.assertEqual(self.raw_answers(original), self.raw_answers(GOLDEN))
-        self.assertEqual(self.raw_answers(back), self.raw_answers(GOLDEN))
+        golden = {prompt: ids for prompt, (ids, _) in self.raw_answers(GOLDEN).items()}
+        for folder in (original, back):  # whose answers have none of the golden checkpoint's rows behind its pieces
+            self.assertEqual({prompt: ids for prompt, (ids, _) in self.raw_answers(folder).items()}, golden)
         done = run(LLAVA_TRAIN, "convert", original, "--to", "original", "--out", self.folder / "again")
         self.assertEqual(done.returncode, 1)
         self.assertIn("is in the original layout already", done.stderr)

@@ -11,7 +11,7 @@
 namespace llava::training {
 
 // kUnimplemented unless the checkpoint in `folder` can be trained and evaluated: any architecture
-// with a Llama, Mistral or Qwen2 decoder. The message says what it is and what is supported.
+// with a Llama, Mistral, Qwen2 or Phi-3 decoder. The message says what it is and what is supported.
 absl::Status CheckTrainable(const model::LlavaConfig& config, const std::string& folder);
 
 }  // namespace llava::training
