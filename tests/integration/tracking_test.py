@@ -221,7 +221,10 @@ class TrackingTest(unittest.TestCase):
                           ("validation/loss", "validation_loss")):
             expected = [(line["total_step"], line["unix_ms"], line[key]) for line in lines if key in line]
             self.assertGreater(len(expected), 0)
-            self.assertEqual(sorted(self.history(run, name)), expected, name)
+            told = sorted(self.history(run, name))
+            self.assertEqual([point[:2] for point in told], [point[:2] for point in expected], name)
+            for (step, _, value), (_, _, number) in zip(told, expected):  # read and written again, the last bit may be another
+                self.assertAlmostEqual(value, number, delta=1e-12 * abs(number), msg=f"{name} of step {step}")
 
     def test_a_run_with_all_that_it_has(self):
         run = self.start()
@@ -236,8 +239,9 @@ class TrackingTest(unittest.TestCase):
         self.assertEqual(params["stages.0.validate.every_steps"], "4")
         self.assertFalse([name for name in params if name.startswith("tracking")])
         tags = {tag["key"]: tag["value"] for tag in tracked["data"]["tags"]}
-        manifest = json.loads((self.folder / "run/published/latest/manifest.json").read_text())
-        self.assertEqual(tags["llava.checkpoint"], manifest["version"])
+        latest = (self.folder / "run/published/latest").resolve()
+        manifest = json.loads((latest / "manifest.json").read_text())
+        self.assertTrue(latest.name.endswith("-" + tags["llava.checkpoint"][:12]), (latest, tags))
         self.assertEqual(tags["llava.data_fingerprint"], manifest["data_fingerprint"])
         self.assertIn(tags["llava.version"], subprocess.check_output([LLAVA_TRAIN, "--version"], text=True))
         self.assertIn(tags["mlflow.source.git.commit"], subprocess.check_output([LLAVA_TRAIN, "--version"], text=True))
