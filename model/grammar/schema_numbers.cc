@@ -4,6 +4,7 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <optional>
 
@@ -39,7 +40,8 @@ absl::Status Adapt(json::value& number, bool is_lower) {
   if (is_lower && sign > 0) bound = std::nextafter(bound, kInfinity);
   if (!is_lower && sign < 0) bound = std::nextafter(bound, -kInfinity);
   bound = std::fmin(std::fmax(bound, -kLargest), kLargest);
-  if (Compare(number, bound) != 0) number = bound;
+  // As an integer, which these are: the engine's reader of floats may miss by a last place.
+  if (Compare(number, bound) != 0) number = static_cast<std::int64_t>(bound);
   return absl::OkStatus();
 }
 
