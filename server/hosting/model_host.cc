@@ -300,8 +300,8 @@ absl::StatusOr<LoadedVersion> ModelHost::LoadModels(const std::string& dir, cons
     }
     const int threads = beside ? static_cast<int>(config_.load_threads) : 0;
     ASSIGN_OR_RETURN(BackendModel model, backend_->Load(config_, {dir, version, device, threads}));
-    loaded.models.push_back(model.model);
-    last_.push_back({nullptr, model.dtype, model.block_bytes, model.feature_bytes_per_token});
+    loaded.models.push_back(std::exchange(model.model, nullptr));
+    last_.push_back(std::move(model));
   }
   std::set<std::string> formats;
   for (const BackendModel& model : last_) formats.insert(model.dtype);

@@ -104,8 +104,8 @@ class RealCheckpointTest(unittest.TestCase):
         self.assertGreater(two["llava_prefix_cache_hit_tokens_total"], 1000)  # the second time where it was the first
 
     def test_a_device_that_is_not_there_is_named(self):
-        for device in ("cuda:99", "gpu"):
-            with self.subTest(device), self.assertRaisesRegex(AssertionError, f'llavad: loading: devices: "{device}"'):
+        for device, said in (("cuda:99", 'llavad: loading: devices: "cuda:99"'), ("gpu", "llavad: devices: has 'gpu', expected cpu")):
+            with self.subTest(device), self.assertRaisesRegex(AssertionError, said):
                 Daemon("--device", device)
 
     def test_64_streams_with_pictures_answer_as_if_alone(self):

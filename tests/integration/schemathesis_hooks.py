@@ -20,7 +20,7 @@ REASONS = re.compile("|".join([
     r"tools(\[\d+\])?: (the name|cannot be used together|#|parameters: |has more than)",  # names that are there twice, forms
     r"messages\[\d+\]\.(content: expected text|tool_calls|tool_call_id: )",  # of which role, and which were made
     r"correction: (has <image>|is not valid UTF-8|\d+ bytes, expected )",
-    r"correction: (has <image>|is not valid UTF-8|\d+ bytes, expected )",
+    r"after: expected the id of an entry of this list$",
     r"choices\[\d+\]: (adds no token|has \d+ tokens, but|prompt: expected fewer than)",
     r".+: (a \w+ picture|the picture|not a picture)",  # a part of a form
     r"the form: a part has no name, ",

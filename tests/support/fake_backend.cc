@@ -99,8 +99,11 @@ class WordExecutor final : public engine::Executor {
 
 absl::StatusOr<server::BackendModel> FakeBackend::Describe(const server::Config&,
                                                            const std::string&, const std::string&) {
-  return server::BackendModel{
-      .model = nullptr, .dtype = "fake", .block_bytes = block_bytes, .feature_bytes_per_token = 64};
+  return server::BackendModel{.model = nullptr,
+                              .dtype = "fake",
+                              .block_bytes = block_bytes,
+                              .feature_bytes_per_token = 64,
+                              .encoder_parts = encoder_parts};
 }
 
 absl::StatusOr<server::BackendModel> FakeBackend::Load(const server::Config& config,

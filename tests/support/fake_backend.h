@@ -23,6 +23,7 @@ class FakeBackend final : public server::Backend {
   // Of each device that is no CPU: free and in all.
   std::int64_t device_memory = std::int64_t{8} << 30;
   std::int64_t block_bytes = 4096;
+  int encoder_parts = 1;
   std::string answer;  // not empty: what every answer says, unless a form says something else
 
   absl::StatusOr<server::DeviceMemory> MemoryOf(const std::string& device) override {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -20,8 +21,7 @@ namespace llava::test {
 class CountLiveBytes {
  public:
   CountLiveBytes() {
-    static Counting* const counting = new Counting;  // stays for tensors that outlive us
-    c10::SetCPUAllocator(counting, /*priority=*/255);
+    c10::SetCPUAllocator(Allocator(), /*priority=*/255);
     Current() = count_;
   }
   ~CountLiveBytes() { Current() = nullptr; }
@@ -45,31 +45,52 @@ class CountLiveBytes {
     std::int64_t most = 0;
   };
 
-  struct Counted {
-    ~Counted() { count->Add(-bytes); }
-    at::DataPtr data;
-    std::int64_t bytes = 0;
-    std::shared_ptr<Count> count;
-  };
-
+  // Memory is counted by its address, so that it looks as LibTorch's own does to whoever frees it.
   struct Counting final : at::Allocator {
     at::DataPtr allocate(std::size_t size) override {
-      if (Current() == nullptr) return inner->allocate(size);
-      auto counted = std::make_unique<Counted>();
-      counted->data = inner->allocate(size);
-      counted->bytes = static_cast<std::int64_t>(size);
-      counted->count = Current();
-      counted->count->Add(counted->bytes);
-      void* const memory = counted->data.get();
-      return {memory, counted.release(), &Free, at::kCPU};
+      void* const memory = inner->raw_allocate(size);
+      const std::shared_ptr<Count> count = Current();
+      if (count != nullptr && memory != nullptr) {
+        count->Add(static_cast<std::int64_t>(size));
+        const std::lock_guard lock(Mutex());
+        Counted()[memory] = {count, static_cast<std::int64_t>(size)};
+      }
+      return {memory, memory, &Free, at::kCPU};
     }
+    at::DeleterFnPtr raw_deleter() const override { return &Free; }
     void copy_data(void* to, const void* from, std::size_t size) const override {
       default_copy_data(to, from, size);
     }
-    static void Free(void* counted) { delete static_cast<Counted*>(counted); }
 
     at::Allocator* const inner = c10::GetCPUAllocator();
   };
+
+  static void Free(void* memory) {
+    {
+      const std::lock_guard lock(Mutex());
+      const auto counted = Counted().find(memory);
+      if (counted != Counted().end()) {
+        counted->second.first->Add(-counted->second.second);
+        Counted().erase(counted);
+      }
+    }
+    Allocator()->inner->raw_deallocate(memory);
+  }
+
+  // These stay: tensors may outlive whoever counted them.
+  static Counting* Allocator() {
+    static Counting* const allocator = new Counting;
+    return allocator;
+  }
+  static std::mutex& Mutex() {
+    static std::mutex* const mutex = new std::mutex;
+    return *mutex;
+  }
+  static std::map<void*, std::pair<std::shared_ptr<Count>, std::int64_t>>& Counted() {
+    static auto* const counted =
+        new std::map<void*, std::pair<std::shared_ptr<Count>, std::int64_t>>;
+    return *counted;
+  }
 
   static std::shared_ptr<Count>& Current() {
     thread_local std::shared_ptr<Count> current;

@@ -172,16 +172,17 @@ absl::StatusOr<std::unique_ptr<Trainer::Stage>> Trainer::Begin(
   for (const model::NamedTensor& parameter : parameters) parameter.tensor.requires_grad_(true);
   stage->sync = std::make_unique<GradientSync>(ranks_, parameters, recipe_.shard);
   if (progress_.step > 0) RETURN_IF_ERROR(CopyInto(stage_state, stage->extra));
+  // Before the optimizer, which keeps what the weights are then.
+  const bool reads_decoder = options.objective == ObjectiveKind::kConversation;
+  if (recipe_.shard_weights && ranks_.size() > 1 && reads_decoder) {
+    stage->shards = std::make_unique<WeightShards>(ranks_, model_, *stage->sync);
+  }
   stage->optimizer = std::make_unique<AdamW>(
       Keep(stage->groups, stage->sync->Owned()),
       AdamWOptions{.beta1 = options.beta1, .beta2 = options.beta2, .eps = options.eps});
   if (progress_.step > 0) {
     RETURN_IF_ERROR(CopyInto(stage_state, stage->optimizer->State()));
     stage->optimizer->set_steps(progress_.optimizer_steps);
-  }
-  const bool reads_decoder = options.objective == ObjectiveKind::kConversation;
-  if (recipe_.shard_weights && ranks_.size() > 1 && reads_decoder) {
-    stage->shards = std::make_unique<WeightShards>(ranks_, model_, *stage->sync);
   }
   return stage;
 }

@@ -57,6 +57,15 @@ class ModelHostTest : public ::testing::Test {
   std::unique_ptr<ModelHost> host_;
 };
 
+TEST_F(ModelHostTest, AnEngineIsToldIntoHowManyPartsATileCanBeCut) {
+  backend_.encoder_parts = 7;
+  const auto loaded = Load();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const auto engines = host_->EnginesFor(*loaded, /*beside=*/false);
+  ASSERT_TRUE(engines.ok()) << engines.status();
+  EXPECT_EQ(engines->front()->scheduler().options().encoder_parts, 7);
+}
+
 TEST_F(ModelHostTest, AVersionIsCalledAsItsManifestSays) {
   const auto unpublished = host_->Identify(dir_.path());
   ASSERT_TRUE(unpublished.ok()) << unpublished.status();
