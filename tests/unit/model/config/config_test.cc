@@ -237,6 +237,14 @@ TEST(ConfigTest, FillsWhatVipLlavaLeavesOut) {
   EXPECT_EQ(vip.projector_input_size(), 5 * 1024);
 }
 
+TEST(ConfigTest, TilesMayHaveFeaturesOfSeveralLayers) {
+  const LlavaConfig next = Parsed(
+      R"({"model_type": "llava_next", "text_config": {"vocab_size": 32064},
+          "vision_feature_layer": [-2, -3]})");
+  EXPECT_THAT(next.feature_layers, ElementsAre(-2, -3));
+  EXPECT_EQ(next.projector_input_size(), 2 * 1024);
+}
+
 TEST(ConfigTest, TilesMustFitTheTower) {
   const auto with = [](const std::string& more) {
     return ErrorOf(R"({"model_type": "llava_next", "text_config": {"vocab_size": 32064}, )" + more +
@@ -249,7 +257,6 @@ TEST(ConfigTest, TilesMustFitTheTower) {
   EXPECT_THAT(with(R"("image_grid_pinpoints": [[336]])"), HasSubstr("image_grid_pinpoints"));
   EXPECT_THAT(with(R"("vision_feature_select_strategy": "full")"),
               HasSubstr("vision_feature_select_strategy"));
-  EXPECT_THAT(with(R"("vision_feature_layer": [-2, -3])"), HasSubstr("vision_feature_layer"));
   EXPECT_THAT(ErrorOf(R"({"model_type": "llava_onevision", "vision_aspect_ratio": "pad"})"),
               HasSubstr("anyres_max_N"));
 }

@@ -57,17 +57,21 @@ TEST(SchemaNumbers, AnIntegerThatWouldBeRoundedIsAnError) {
   EXPECT_THAT(Adapted("const", "-9223372036854775807"), HasSubstr("has -9223372036854775807"));
 }
 
-std::string Closed(const std::string& text) {
+boost::json::value Closed(const std::string& text) {
   boost::json::value schema = boost::json::parse(text);
   CloseNarrowRange(schema.as_object());
-  return boost::json::serialize(schema);
+  return schema;
 }
 
 TEST(SchemaNumbers, TheEndsOfANarrowOpenRangeMoveIntoIt) {
-  EXPECT_EQ(Closed(R"({"exclusiveMinimum":0,"maximum":0.5})"),
-            R"({"minimum":1E-7,"maximum":5E-1})");
-  EXPECT_EQ(Closed(R"({"exclusiveMaximum":0.25,"minimum":0,"exclusiveMinimum":-1})"),
-            R"({"maximum":2.499999E-1,"minimum":0,"exclusiveMinimum":-1})");
+  const boost::json::value half = Closed(R"({"exclusiveMinimum":0,"maximum":0.5})");
+  EXPECT_EQ(boost::json::serialize(half.at("minimum")), "1E-7");
+  EXPECT_EQ(half, boost::json::parse(R"({"minimum":1e-7,"maximum":0.5})"));
+  const boost::json::value quarter =
+      Closed(R"({"exclusiveMaximum":0.25,"minimum":0,"exclusiveMinimum":-1})");
+  EXPECT_FALSE(quarter.as_object().contains("exclusiveMaximum"));
+  EXPECT_NEAR(quarter.at("maximum").as_double(), 0.2499999, 1e-12);
+  EXPECT_EQ(quarter.at("exclusiveMinimum"), -1);
 }
 
 TEST(SchemaNumbers, OtherRangesStayOpen) {
@@ -75,8 +79,7 @@ TEST(SchemaNumbers, OtherRangesStayOpen) {
        {R"({"exclusiveMinimum":0})", R"({"exclusiveMinimum":0,"maximum":1})",
         R"({"minimum":0,"maximum":0.5})", R"({"exclusiveMinimum":2,"maximum":0.5})",
         R"({"exclusiveMinimum":"x","maximum":0.5})"}) {
-    const std::string same = boost::json::serialize(boost::json::parse(text));
-    EXPECT_EQ(Closed(text), same);
+    EXPECT_EQ(Closed(text), boost::json::parse(text)) << text;
   }
 }
 
