@@ -95,11 +95,11 @@ void CloseNarrowRange(json::object& schema) {
   const double step = std::pow(10.0, std::floor(std::log10(width)) - 6);
   if (opens) {
     schema.erase("exclusiveMinimum");
-    schema["minimum"] = *lower + step;
+    schema["minimum"] = std::fmax(*lower + step, std::nextafter(*lower, *upper));
   }
   if (ends) {
     schema.erase("exclusiveMaximum");
-    schema["maximum"] = *upper - step;
+    schema["maximum"] = std::fmin(*upper - step, std::nextafter(*upper, *lower));
   }
 }
 

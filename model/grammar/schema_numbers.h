@@ -19,7 +19,7 @@ absl::Status AdaptNumbers(absl::string_view name, boost::json::value& value);
 
 // Of a schema whose numbers have been adapted: the engine takes the ends of a range of numbers that
 // is narrower than 1 to be in it although they are excluded. They move into it by about a millionth
-// of its width, and are included then.
+// of its width, or to the next float64 where that is more, and are included then.
 void CloseNarrowRange(boost::json::object& schema);
 
 }  // namespace llava::model

@@ -74,6 +74,14 @@ TEST(SchemaNumbers, TheEndsOfANarrowOpenRangeMoveIntoIt) {
   EXPECT_EQ(quarter.at("exclusiveMinimum"), -1);
 }
 
+// A millionth of the width is less than what a float64 of this size can tell apart.
+TEST(SchemaNumbers, TheEndsOfANarrowOpenRangeMoveHoweverLargeTheyAre) {
+  const boost::json::value far =
+      Closed(R"({"exclusiveMinimum":1125899906842624,"exclusiveMaximum":1125899906842624.75})");
+  EXPECT_EQ(far.at("minimum").as_double(), 1125899906842624.25);
+  EXPECT_EQ(far.at("maximum").as_double(), 1125899906842624.5);
+}
+
 TEST(SchemaNumbers, OtherRangesStayOpen) {
   for (const char* text :
        {R"({"exclusiveMinimum":0})", R"({"exclusiveMinimum":0,"maximum":1})",

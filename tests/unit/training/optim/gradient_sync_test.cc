@@ -199,7 +199,7 @@ TEST(GradientSyncTest, GradientsAreFreedAsTheyAreSent) {
     ASSERT_TRUE(sync.EndPass().ok());
     constexpr std::int64_t kOwned = kParameters / 2 * kEach * 4;
     // On their way, what becomes one, and what a communication thread has not let go yet.
-    constexpr std::int64_t kBuckets = 12 * kEach * 4;
+    constexpr std::int64_t kBuckets = 8 * kEach * 4;
     EXPECT_GE(live.most(), kOwned);
     EXPECT_LE(live.most(), kOwned + kBuckets);
     EXPECT_LT(kOwned + kBuckets, kParameters * kEach * (2 + 4) / 2);  // of all gradients and sums
