@@ -106,10 +106,10 @@ class ToolsTest(unittest.TestCase):
             self.assertEqual(self.check_calls(named.choices[0], most=1)[0].function.name, "note")
             self.check_calls(self.ask(parallel_tool_calls=False, seed=seed).choices[0], most=1)
 
-    def test_a_stream_says_the_same_by_deltas(self):
-        whole = self.ask(seed=3).choices[0]
+    def streamed(self, seed):
+        """The calls that a stream's deltas add up to, and in how many pieces their arguments came."""
         calls, reasons, contents, pieces = {}, [], [], 0
-        for event in self.ask(seed=3, stream=True):
+        for event in self.ask(seed=seed, stream=True):
             choice = event.choices[0]
             reasons.append(choice.finish_reason)
             contents.append(choice.delta.content)
@@ -118,9 +118,17 @@ class ToolsTest(unittest.TestCase):
                 self.assertTrue(call["id"])
                 call["arguments"] += delta.function.arguments or ""
                 pieces += 1
-        self.assertEqual([(call["name"], call["arguments"]) for call in calls.values()],
-                         [(call.function.name, call.function.arguments) for call in whole.message.tool_calls])
-        self.assertEqual((reasons[-1], set(reasons[:-1]), "".join(filter(None, contents))), ("tool_calls", {None}, ""))
+        self.assertEqual((reasons[-1], "".join(filter(None, contents))), ("tool_calls", ""))
+        self.assertEqual(set(reasons[:-1]) - {None}, set())
+        return [(call["name"], call["arguments"]) for call in calls.values()], pieces
+
+    def test_a_stream_says_the_same_by_deltas(self):
+        whole = self.ask(seed=3).choices[0]
+        for _ in range(50):  # On a busy machine a connection may find a short answer's tokens all there, and send one event.
+            calls, pieces = self.streamed(seed=3)
+            self.assertEqual(calls, [(call.function.name, call.function.arguments) for call in whole.message.tool_calls])
+            if pieces > len(calls):
+                break
         self.assertGreater(pieces, len(calls))
         with self.client.chat.completions.stream(model="golden", messages=HELLO, tools=TOOLS, tool_choice="required", max_tokens=3000) as stream:
             final = stream.get_final_completion()
