@@ -226,4 +226,20 @@ absl::StatusOr<AdapterWeights> ReadAdapter(const std::string& dir, std::int64_t 
   return weights;
 }
 
+AdapterWeights ShardOf(AdapterWeights weights, const LayerShard& shard) {
+  if (shard.is_whole()) return weights;
+  weights.bytes = 0;
+  for (AdaptedWeights& one : weights.products) {
+    const std::string& name = one.product.name;
+    const bool by_inputs = name == "self_attn.o_proj" || name == "mlp.down_proj";
+    at::Tensor& cut = by_inputs ? one.a_RI : one.b_OR;
+    std::int64_t& places = by_inputs ? one.product.in : one.product.out;
+    cut = cut.narrow(by_inputs ? 1 : 0, shard.First(places), shard.Count(places));
+    places = shard.Count(places);
+    weights.bytes += (one.a_RI.numel() + one.b_OR.numel()) *
+                     static_cast<std::int64_t>(c10::elementSize(at::kFloat));
+  }
+  return weights;
+}
+
 }  // namespace llava::model

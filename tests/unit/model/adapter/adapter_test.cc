@@ -122,6 +122,26 @@ TEST_F(AdapterTest, IsTheMergedModelForItsRowsAlone) {
   }
 }
 
+// Of a layer's outputs each rank has some, and of a sum what its inputs give.
+TEST_F(AdapterTest, ItsPartsAreThoseOfItsProducts) {
+  const AdapterWeights weights = Weights(1);
+  const TextConfig& text = model_->config().text;
+  std::int64_t bytes = 0;
+  const AdapterWeights first = ShardOf(weights, {.rank = 0, .size = 2});
+  const AdapterWeights second = ShardOf(weights, {.rank = 1, .size = 2});
+  EXPECT_TRUE(CheckFits(first.adapted(), ShardOf(text, 2)).ok());
+  for (std::size_t i = 0; i < weights.products.size(); ++i) {
+    const AdaptedWeights &all = weights.products[i], &a = first.products[i],
+                         &b = second.products[i];
+    const auto product = [](const AdaptedWeights& one) { return at::matmul(one.b_OR, one.a_RI); };
+    const int dim = all.product.name == "self_attn.o_proj" || all.product.name == "mlp.down_proj";
+    EXPECT_TRUE(at::allclose(at::cat({product(a), product(b)}, dim), product(all), 1e-5, 1e-6))
+        << all.product.name;
+    bytes += (a.a_RI.numel() + a.b_OR.numel()) * 4;
+  }
+  EXPECT_EQ(first.bytes, bytes);
+}
+
 TEST_F(AdapterTest, ManyServeInOneBatch) {
   const AdapterWeights one = Weights(1), other = Weights(2);
   const Adapter first(one, model_->config().text, at::kCPU);
