@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <exception>
+#include <string_view>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <utility>
 
@@ -46,6 +48,11 @@ RankThreads::~RankThreads() {
 absl::StatusOr<std::unique_ptr<RankThreads>> RankThreads::Start(std::vector<at::Device> devices,
                                                                 int threads) {
   LLAVA_CHECK(!devices.empty());
+  const char* const recorder = std::getenv("TORCH_FR_BUFFER_SIZE");
+  if (devices.size() > 1 && (recorder == nullptr || std::string_view(recorder) != "0")) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "this program runs a model on one device only, expected no sum of ", devices.size()));
+  }
   std::unique_ptr<RankThreads> ranks(new RankThreads(std::move(devices), threads));
   if (ranks->size() == 1) return ranks;
   const auto store = c10::make_intrusive<c10d::HashStore>();

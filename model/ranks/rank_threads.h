@@ -26,8 +26,8 @@ class RankThreads {
 
   // CPUs alone, or different GPUs alone, which each rank has as its current device. Of CPUs each
   // rank computes with its part of `threads`, at least one (0: as the threads were before). The
-  // errors are those of MakeC10dBackend; UNAVAILABLE when the ranks cannot reach each other.
-  // REQUIRES: TurnOffFlightRecorder was called.
+  // errors are those of MakeC10dBackend; UNAVAILABLE when the ranks cannot reach each other;
+  // FAILED_PRECONDITION for several in a program that has not called TurnOffFlightRecorder.
   static absl::StatusOr<std::unique_ptr<RankThreads>> Start(std::vector<at::Device> devices,
                                                             int threads);
   ~RankThreads();

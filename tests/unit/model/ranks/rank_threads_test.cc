@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -51,6 +52,16 @@ TEST(RankThreadsTest, OneRankIsACall) {
   });
   EXPECT_EQ(status, absl::AbortedError("as it is"));
   EXPECT_TRUE(at::equal(tensor, at::full({2}, 3, at::kFloat)));
+}
+
+// In a program that has not turned off the flight recorder.
+TEST(RankThreadsTest, SeveralRanksWantAProgramThatIsMadeForThem) {
+  ASSERT_EQ(::unsetenv("TORCH_FR_BUFFER_SIZE"), 0);
+  const std::vector<at::Device> cpus(2, at::kCPU);
+  EXPECT_EQ(RankThreads::Start(cpus, 0).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(RankThreads::Start({at::kCPU}, 0).ok());
+  TurnOffFlightRecorder();
+  EXPECT_TRUE(RankThreads::Start(cpus, 0).ok());
 }
 
 TEST(RankThreadsTest, EveryRankHasTheSumAndRankZeroIsTheCaller) {
