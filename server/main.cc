@@ -7,6 +7,7 @@
 #include "base/command_line/version.h"
 #include "base/machine/openmp_environment.h"
 #include "model/kernels/cpu/dispatch.h"
+#include "model/ranks/c10d_backend.h"
 #include "server/app/serve_command.h"
 #include "server/commands/captured_command.h"
 #include "server/commands/generate_command.h"
@@ -15,6 +16,7 @@
 
 int main(int argc, char** argv) {
   llava::TellOpenMp(argv);
+  llava::model::TurnOffFlightRecorder();
   CLI::App app("LLaVA serving daemon", "llavad");
   app.set_version_flag("--version", [] {
     return llava::VersionText(

@@ -212,6 +212,24 @@ class AdapterFile {
   std::map<Place, Pair> pairs_;
 };
 
+// What is added to each of the products that one matrix holds (TextConfig::fused).
+std::vector<AdaptedWeights> ProductsOf(const AdaptedWeights& matrix, const TextConfig& text) {
+  const auto [q, k, v, o, gate, up, down] = DecoderProducts(text);
+  std::vector<DecoderProduct> parts;
+  if (matrix.product.name == "self_attn.qkv_proj") parts = {q, k, v};
+  if (matrix.product.name == "mlp.gate_up_proj") parts = {gate, up};
+  if (parts.empty()) return {matrix};
+  std::vector<AdaptedWeights> products;
+  std::int64_t first = 0;
+  for (const DecoderProduct& part : parts) {
+    products.push_back({{matrix.product.layer, std::string(part.name), part.out, part.in},
+                        matrix.a_RI,
+                        matrix.b_OR.narrow(0, first, part.out)});
+    first += part.out;
+  }
+  return products;
+}
+
 }  // namespace
 
 std::vector<AdaptedProduct> AdapterWeights::adapted() const {
@@ -243,6 +261,28 @@ absl::StatusOr<AdapterWeights> ReadAdapter(const std::string& dir, std::int64_t 
         path, " takes ", weights.bytes, " bytes in float32, expected at most ", max_bytes));
   }
   return weights;
+}
+
+AdapterWeights ShardOf(const AdapterWeights& weights, const TextConfig& text,
+                       const LayerShard& shard) {
+  if (shard.is_whole()) return weights;
+  AdapterWeights result = weights;
+  result.products.clear();
+  result.bytes = 0;
+  for (const AdaptedWeights& matrix : weights.products) {
+    for (AdaptedWeights one : ProductsOf(matrix, text)) {
+      const std::string& name = one.product.name;
+      const bool by_inputs = name == "self_attn.o_proj" || name == "mlp.down_proj";
+      at::Tensor& cut = by_inputs ? one.a_RI : one.b_OR;
+      std::int64_t& places = by_inputs ? one.product.in : one.product.out;
+      cut = cut.narrow(by_inputs ? 1 : 0, shard.First(places), shard.Count(places));
+      places = shard.Count(places);
+      result.bytes += (one.a_RI.numel() + one.b_OR.numel()) *
+                      static_cast<std::int64_t>(c10::elementSize(at::kFloat));
+      result.products.push_back(std::move(one));
+    }
+  }
+  return result;
 }
 
 }  // namespace llava::model

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "base/digest.h"
 #include "model/config/decoder_products.h"
+#include "model/config/shard.h"
 
 namespace llava::model {
 
@@ -40,6 +41,12 @@ struct AdapterWeights {
 // UNIMPLEMENTED for tensors of other parts than the decoder's layers (vision tower, projector,
 // embeddings, head).
 absl::StatusOr<AdapterWeights> ReadAdapter(const std::string& dir, std::int64_t max_bytes);
+
+// What a rank adds to its part of each product (ShardOf of `text`, the whole model's configuration,
+// has them): of q, k, v, gate and up some outputs, of o and down what some inputs give. Products
+// that are one matrix of the model are apart then. Shares the tensors.
+AdapterWeights ShardOf(const AdapterWeights& weights, const TextConfig& text,
+                       const LayerShard& shard);
 
 }  // namespace llava::model
 

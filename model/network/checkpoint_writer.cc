@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "base/durable_file.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "model/checkpoint/coded_weight.h"
 #include "model/checkpoint/mapped_file.h"
 #include "model/checkpoint/safetensors_writer.h"
@@ -282,11 +284,18 @@ WeightMemory ServedMemory(const Checkpoint& checkpoint, Quantization quantizatio
                           at::ScalarType dtype) {
   const Packing packing(quantization, dtype);
   WeightMemory memory;
+  const auto add = [&memory](std::string_view name, std::int64_t bytes) {
+    if (absl::EndsWith(AbslView(name), kScaleSuffix)) {
+      name.remove_suffix(std::string_view(kScaleSuffix).size());
+    }
+    memory.all += bytes;
+    if (IsDecoderProduct(name)) memory.layers += bytes;
+  };
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const StoredTensor& stored = tensor.stored;
     const auto bytes = static_cast<std::int64_t>(StoredBytes(tensor));
     if (IsCodes(stored) || absl::EndsWith(name, kScaleSuffix)) {
-      memory.all += bytes;
+      add(name, bytes);
       memory.largest = std::max(memory.largest, bytes);
       continue;
     }
@@ -294,7 +303,7 @@ WeightMemory ServedMemory(const Checkpoint& checkpoint, Quantization quantizatio
     const auto wide = count * static_cast<std::int64_t>(c10::elementSize(dtype));
     const WeightFormat format = IsDecoderProduct(name) ? packing.layers : packing.others;
     const bool codes = IsProduct(name) && GroupOf(format) > 0 && stored.shape.size() == 2;
-    memory.all += codes ? CodeBytes(format, stored.shape[0], stored.shape[1]) : wide;
+    add(name, codes ? CodeBytes(format, stored.shape[0], stored.shape[1]) : wide);
     // In fp32 where AWQ or GPTQ made it, and then a layer's matrices are there at once.
     memory.largest = std::max(memory.largest, tensor.coded == nullptr ? wide : count * 8);
   }

@@ -54,6 +54,8 @@ absl::Status SaveQuantized(const std::string& source_dir, Quantization quantizat
 struct WeightMemory {
   std::int64_t all = 0;      // bytes, but for what panels have beyond the last column
   std::int64_t largest = 0;  // bytes of the largest tensor as it is read beside them
+  std::int64_t layers =
+      0;  // of `all`: what several devices deal out among them (model::LayerShard)
 };
 
 // Of every tensor of the checkpoint, also those that are not needed for answers. Quantised as

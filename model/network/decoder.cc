@@ -19,6 +19,20 @@ namespace {
 
 std::string LayerPrefix(int index) { return absl::StrCat(kLanguagePrefix, "layers.", index, "."); }
 
+// What a rank keeps of a layer whose outputs are dealt out,
+Linear OutputsOf(const LayerShard& shard, const Linear& all) {
+  if (shard.is_whole()) return all;
+  const std::int64_t out = all.out_features();
+  return all.Rows(shard.First(out), shard.Count(out)).Compact();
+}
+
+// and of one whose inputs are. The sum over the ranks has the bias once.
+Linear InputsOf(const LayerShard& shard, const Linear& all) {
+  if (shard.is_whole()) return all;
+  const std::int64_t in = all.in_features();
+  return all.Columns(shard.First(in), shard.Count(in), /*with_bias=*/shard.rank == 0).Compact();
+}
+
 }  // namespace
 
 RmsNorm::RmsNorm(WeightSource& source, const std::string& name, std::int64_t size, double epsilon)
@@ -49,29 +63,34 @@ DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int i
     q_norm_ = head_norm("self_attn.q_norm.weight");
     k_norm_ = head_norm("self_attn.k_norm.weight");
   }
+  const LayerShard shard = source.shard();
   const std::int64_t hidden = config.hidden_size;
   const std::int64_t queries = std::int64_t{config.num_heads} * config.head_dim;
   const std::int64_t keys = std::int64_t{config.num_kv_heads} * config.head_dim;
   const std::int64_t inner = config.intermediate_size;
   if (config.fused) {
-    qkv_ = linear("self_attn.qkv_proj", queries + 2 * keys, hidden, /*bias=*/false);
-    gate_up_ = linear("mlp.gate_up_proj", 2 * inner, hidden, /*bias=*/false);
+    const Linear qkv = linear("self_attn.qkv_proj", queries + 2 * keys, hidden, /*bias=*/false);
+    const Linear gate_up = linear("mlp.gate_up_proj", 2 * inner, hidden, /*bias=*/false);
+    if (shard.is_whole()) {
+      qkv_ = qkv;
+      gate_up_ = gate_up;
+    } else {
+      q_ = OutputsOf(shard, qkv.Rows(0, queries));
+      k_ = OutputsOf(shard, qkv.Rows(queries, keys));
+      v_ = OutputsOf(shard, qkv.Rows(queries + keys, keys));
+      gate_ = OutputsOf(shard, gate_up.Rows(0, inner));
+      up_ = OutputsOf(shard, gate_up.Rows(inner, inner));
+    }
   } else {
-    q_ = linear("self_attn.q_proj", queries, hidden, config.qkv_bias);
-    k_ = linear("self_attn.k_proj", keys, hidden, config.qkv_bias);
-    v_ = linear("self_attn.v_proj", keys, hidden, config.qkv_bias);
-    gate_ = linear("mlp.gate_proj", inner, hidden, config.mlp_bias);
-    up_ = linear("mlp.up_proj", inner, hidden, config.mlp_bias);
+    q_ = OutputsOf(shard, linear("self_attn.q_proj", queries, hidden, config.qkv_bias));
+    k_ = OutputsOf(shard, linear("self_attn.k_proj", keys, hidden, config.qkv_bias));
+    v_ = OutputsOf(shard, linear("self_attn.v_proj", keys, hidden, config.qkv_bias));
+    gate_ = OutputsOf(shard, linear("mlp.gate_proj", inner, hidden, config.mlp_bias));
+    up_ = OutputsOf(shard, linear("mlp.up_proj", inner, hidden, config.mlp_bias));
   }
-  o_ = linear("self_attn.o_proj", hidden, queries, config.output_bias);
-  down_ = linear("mlp.down_proj", hidden, inner, config.mlp_bias);
-  const auto packing = source.pack();
-  if (packing && config.fused) {
-    for (Linear* whole : {&qkv_, &o_, &gate_up_, &down_}) whole->Pack(packing->layers);
-    packed_ = true;
-  } else if (packing) {
-    Pack(packing->layers);
-  }
+  o_ = InputsOf(shard, linear("self_attn.o_proj", hidden, queries, config.output_bias));
+  down_ = InputsOf(shard, linear("mlp.down_proj", hidden, inner, config.mlp_bias));
+  if (const auto packing = source.pack()) Pack(packing->layers);
 }
 
 void DecoderLayer::AddAdapted(std::optional<ProductDelta> Adapter::Layer::* product,
@@ -137,9 +156,14 @@ at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE, std::span<const AdapterRows
 }
 
 void DecoderLayer::Pack(WeightFormat format) {
-  qkv_ = Linear::Packed({std::move(q_), std::move(k_), std::move(v_)}, format);
+  if (qkv_.weight().defined()) {
+    qkv_.Pack(format);
+    gate_up_.Pack(format);
+  } else {
+    qkv_ = Linear::Packed({std::move(q_), std::move(k_), std::move(v_)}, format);
+    gate_up_ = Linear::Packed({std::move(gate_), std::move(up_)}, format);
+  }
   o_.Pack(format);
-  gate_up_ = Linear::Packed({std::move(gate_), std::move(up_)}, format);
   down_.Pack(format);
   packed_ = true;
 }
@@ -165,7 +189,8 @@ void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Li
 
 at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
                                  AttentionBackend& attention, const at::Tensor& rows_R,
-                                 std::span<const AdapterRows> adapters) const {
+                                 std::span<const AdapterRows> adapters,
+                                 const SumOverRanks& sum) const {
   LLAVA_CHECK(packed_ || adapters.empty());
   const bool fewer = rows_R.defined();
   const auto wanted = [&rows_R](const at::Tensor& all) {
@@ -175,38 +200,35 @@ at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& ang
       wanted(Attention(input_norm_.Forward(x_TE), angles, attention, adapters));
   const at::Tensor output = o_.Forward(mixed);
   AddAdapted(&Adapter::Layer::o, adapters, fewer, mixed, output);
+  if (sum) sum(output);
   const at::Tensor x = wanted(x_TE) + output;
-  return x + Mlp(post_attention_norm_.Forward(x), adapters, fewer);
+  const at::Tensor y = Mlp(post_attention_norm_.Forward(x), adapters, fewer);
+  if (sum) sum(y);
+  return x + y;
 }
 
-Decoder::Decoder(const TextConfig& config, WeightSource& source)
-    : embedding_(source, absl::StrCat(kLanguagePrefix, "embed_tokens.weight"), config.vocab_size,
-                 config.hidden_size),
-      rotary_(config, embedding_.device()),
-      norm_(source, absl::StrCat(kLanguagePrefix, "norm.weight"), config.hidden_size,
-            config.rms_norm_eps) {
+DecoderLayers::DecoderLayers(const TextConfig& config, WeightSource& source, at::Device device)
+    : device_(device), rotary_(config, device) {
   for (int i = 0; i < config.num_layers; ++i) layers_.emplace_back(config, source, i);
-  head_ = config.tie_embeddings ? embedding_.AsLinear()
-                                : source.TakeLinear(kLmHeadPrefix, config.vocab_size,
-                                                    config.hidden_size, /*bias=*/false);
-  if (const auto packing = source.pack()) head_.Pack(packing->others);
 }
 
-void Decoder::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {
+void DecoderLayers::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {
   for (DecoderLayer& layer : layers_) layer.ForEachLinear(visit);
 }
 
-at::Tensor Decoder::Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
-                            AttentionBackend& attention, const at::Tensor& rows_R,
-                            std::vector<at::Tensor>* trace,
-                            std::span<const AdapterRows> adapters) const {
+at::Tensor DecoderLayers::Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
+                                  AttentionBackend& attention, const at::Tensor& rows_R,
+                                  std::vector<at::Tensor>* trace,
+                                  std::span<const AdapterRows> adapters,
+                                  const SumOverRanks& sum) const {
   const RotaryAngles angles = rotary_.Angles(positions_T);
   at::Tensor x = embeddings_TE;
   for (const DecoderLayer& layer : layers_) {
     if (trace != nullptr) trace->push_back(x);
     const at::Tensor rows = &layer == &layers_.back() ? rows_R : at::Tensor();
-    const auto forward = [&layer, angles, &attention, rows, adapters](const at::Tensor& input) {
-      return layer.Forward(input, angles, attention, rows, adapters);
+    const auto forward = [&layer, angles, &attention, rows, adapters,
+                          sum](const at::Tensor& input) {
+      return layer.Forward(input, angles, attention, rows, adapters, sum);
     };
     const auto hold = [this, number = static_cast<int>(&layer - layers_.data())] {
       return hold_ ? hold_(number) : nullptr;
@@ -218,7 +240,27 @@ at::Tensor Decoder::Forward(const at::Tensor& embeddings_TE, const at::Tensor& p
       x = forward(x);
     }
   }
-  const at::Tensor hidden = norm_.Forward(x);
+  return x;
+}
+
+Decoder::Decoder(const TextConfig& config, WeightSource& source)
+    : embedding_(source, absl::StrCat(kLanguagePrefix, "embed_tokens.weight"), config.vocab_size,
+                 config.hidden_size),
+      norm_(source, absl::StrCat(kLanguagePrefix, "norm.weight"), config.hidden_size,
+            config.rms_norm_eps),
+      layers_(config, source, embedding_.device()) {
+  head_ = config.tie_embeddings ? embedding_.AsLinear()
+                                : source.TakeLinear(kLmHeadPrefix, config.vocab_size,
+                                                    config.hidden_size, /*bias=*/false);
+  if (const auto packing = source.pack()) head_.Pack(packing->others);
+}
+
+at::Tensor Decoder::Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
+                            AttentionBackend& attention, const at::Tensor& rows_R,
+                            std::vector<at::Tensor>* trace, std::span<const AdapterRows> adapters,
+                            const SumOverRanks& sum) const {
+  const at::Tensor hidden = norm_.Forward(
+      layers_.Forward(embeddings_TE, positions_T, attention, rows_R, trace, adapters, sum));
   if (trace != nullptr) trace->push_back(hidden);
   return hidden;
 }

@@ -23,6 +23,10 @@
 
 namespace llava::model {
 
+// Makes a tensor (contiguous) the sum of those of all ranks that share the layers (LayerShard), in
+// place. Every rank calls it as often, in the same order.
+using SumOverRanks = std::function<void(const at::Tensor&)>;
+
 // x / rms(x) * weight, the mean square in fp32 (Zhang and Sennrich, arXiv 1910.07467).
 struct RmsNorm {
   at::Tensor weight;
@@ -37,10 +41,10 @@ class DecoderLayer {
   DecoderLayer(const TextConfig& config, WeightSource& source, int index);
 
   // [T, E] -> [T, E], or with rows_R (see Decoder::Forward) -> [R, E].
-  // With adapters only when packed.
+  // With adapters only when packed. `sum`: null where the layer is whole, else called twice.
   at::Tensor Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
                      AttentionBackend& attention, const at::Tensor& rows_R,
-                     std::span<const AdapterRows> adapters) const;
+                     std::span<const AdapterRows> adapters, const SumOverRanks& sum) const;
   void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);  // see Decoder
 
  private:
@@ -70,8 +74,38 @@ class DecoderLayer {
   bool packed_ = false;
 };
 
-// Immutable after construction apart from what a trainer does to the weights; Forward is const and
+// Called with a layer's number before its weights are read, which may be until what it returned is
+// gone.
+using LayerHold = std::function<std::shared_ptr<const void>(int layer)>;
+
+// All layers of a decoder, or one rank's part of each (WeightSource::shard). Immutable after
+// construction apart from what a trainer does to the weights; Forward is const and
 // thread-compatible as far as the attention backend is.
+class DecoderLayers {
+ public:
+  DecoderLayers(const TextConfig& config, WeightSource& source, at::Device device);
+
+  at::Device device() const { return device_; }
+
+  // Decoder::Forward without the final norm. `sum`: null where the layers are whole.
+  at::Tensor Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
+                     AttentionBackend& attention, const at::Tensor& rows_R,
+                     std::vector<at::Tensor>* trace, std::span<const AdapterRows> adapters,
+                     const SumOverRanks& sum) const;
+
+  void set_recompute(bool recompute) { recompute_ = recompute; }                      // see Decoder
+  void set_hold(LayerHold hold) { hold_ = std::move(hold); }                          // see Decoder
+  void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);  // see Decoder
+
+ private:
+  at::Device device_;
+  Rotary rotary_;
+  std::vector<DecoderLayer> layers_;
+  bool recompute_ = false;
+  LayerHold hold_;
+};
+
+// Of several ranks the first, which alone has embedding, norm and head. As const as its layers.
 class Decoder {
  public:
   Decoder(const TextConfig& config, WeightSource& source);
@@ -86,36 +120,35 @@ class Decoder {
   // norm, [T, E]; with rows_R (int64, in [0, T), any number of them) of those rows alone, [R, E]:
   // of the others the last layer computes no more than keys and values. With `trace`, every
   // layer's input and the result are appended to it. The rows of `adapters` (disjoint, their
-  // wanted_N places in rows_R) are computed with them: of packed models only.
+  // wanted_N places in rows_R) are computed with them: of packed models only. `sum`: over the
+  // ranks, while the others run their layers on the same rows.
   at::Tensor Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
                      AttentionBackend& attention, const at::Tensor& rows_R = {},
                      std::vector<at::Tensor>* trace = nullptr,
-                     std::span<const AdapterRows> adapters = {}) const;
+                     std::span<const AdapterRows> adapters = {},
+                     const SumOverRanks& sum = nullptr) const;
 
   // Any rows of Forward's result, [R, E] -> [R, V].
   at::Tensor Logits(const at::Tensor& hidden_RE) const;
 
   // For training: the layers' activations are not kept for the backward pass but computed again
   // there. The attention of a forward pass must live until then.
-  void set_recompute(bool recompute) { recompute_ = recompute; }
+  void set_recompute(bool recompute) { layers_.set_recompute(recompute); }
 
-  // For training with weights that are not always there: called with a layer's number before its
-  // weights are read, which may be until what it returned is gone. nullptr: they are always there.
-  using LayerHold = std::function<std::shared_ptr<const void>(int layer)>;
-  void set_hold(LayerHold hold) { hold_ = std::move(hold); }
+  // For training with weights that are not always there. nullptr: they are always there.
+  void set_hold(LayerHold hold) { layers_.set_hold(std::move(hold)); }
 
   // Visits the linear layers of every decoder layer (not the head) with their names,
   // "language_model.model.layers.0.self_attn.q_proj". REQUIRES: not packed.
-  void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);
+  void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {
+    layers_.ForEachLinear(visit);
+  }
 
  private:
   Embedding embedding_;
-  Rotary rotary_;
-  std::vector<DecoderLayer> layers_;
   RmsNorm norm_;
+  DecoderLayers layers_;
   Linear head_;
-  bool recompute_ = false;
-  LayerHold hold_;
 };
 
 }  // namespace llava::model

@@ -63,6 +63,45 @@ Linear Linear::Packed(std::vector<Linear> layers, WeightFormat format) {
   return result;
 }
 
+Linear Linear::Rows(std::int64_t first, std::int64_t count) const {
+  LLAVA_CHECK(packed_ == nullptr && lora_ == nullptr);
+  Linear result = *this;
+  if (bias_O_.defined()) result.bias_O_ = bias_O_.narrow(0, first, count);
+  if (codes_) {
+    result.codes_->codes = codes_->codes.narrow(0, first, count);
+    result.codes_->scales = codes_->scales.narrow(0, first, count);
+  } else {
+    result.weight_OI_ = weight_OI_.narrow(0, first, count);
+  }
+  return result;
+}
+
+Linear Linear::Columns(std::int64_t first, std::int64_t count, bool with_bias) const {
+  LLAVA_CHECK(packed_ == nullptr && lora_ == nullptr);
+  Linear result = *this;
+  if (!with_bias) result.bias_O_ = at::Tensor();
+  if (codes_) {
+    const std::int64_t group = GroupOf(codes_->format);
+    LLAVA_CHECK(first % group == 0 && count % group == 0);
+    const std::int64_t of_a_byte = codes_->format == WeightFormat::kInt4 ? 2 : 1;
+    result.codes_->in = count;
+    result.codes_->codes =
+        codes_->codes.narrow(1, first / of_a_byte, count / of_a_byte).contiguous();
+    result.codes_->scales = codes_->scales.narrow(1, first / group, count / group).contiguous();
+  } else {
+    result.weight_OI_ = weight_OI_.narrow(1, first, count);
+  }
+  return result;
+}
+
+Linear Linear::Compact() const {
+  Linear result = *this;
+  const bool on_gpu = weight_OI_.defined() && !weight_OI_.is_cpu();
+  if (on_gpu) result.weight_OI_ = weight_OI_.clone(at::MemoryFormat::Contiguous);
+  if (on_gpu && bias_O_.defined()) result.bias_O_ = bias_O_.clone();
+  return result;
+}
+
 void Linear::MergeLora() {
   LLAVA_CHECK(lora_ != nullptr);
   const at::NoGradGuard no_grad;

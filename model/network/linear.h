@@ -36,6 +36,16 @@ class Linear {
   static Linear Packed(std::vector<Linear> layers, WeightFormat format);
   void Pack(WeightFormat format) { *this = Packed({std::move(*this)}, format); }
 
+  // The layer that computes `count` of the outputs, from `first` on. Shares the weights. REQUIRES:
+  // not packed, no adapter.
+  Linear Rows(std::int64_t first, std::int64_t count) const;
+  // The layer of `count` of the inputs, from `first` on: those of all inputs add up to the whole
+  // when one of them has the bias. Shares the weights, but not codes. REQUIRES: not packed, no
+  // adapter; of codes `first` and `count` are multiples of their groups.
+  Linear Columns(std::int64_t first, std::int64_t count, bool with_bias) const;
+  // The same layer, on a GPU with weights of its own: those of which it was a part can go.
+  Linear Compact() const;
+
   // Adds an adapter, which the caller trains instead of the weight.
   void Attach(std::shared_ptr<const Lora> lora) { lora_ = std::move(lora); }
 

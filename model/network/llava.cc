@@ -58,13 +58,38 @@ absl::StatusOr<Quantization> ChooseQuantization(const std::string& directory,
       options.device.str(), " yet, only CPUs multiply with such weights; expected auto there"));
 }
 
-absl::StatusOr<std::unique_ptr<Llava>> LoadFrom(const std::string& directory,
-                                                const LoadOptions& options) {
+// A group of codes shares a scale: no cut goes through one.
+absl::Status CheckGroups(const std::string& directory, const LlavaConfig& config,
+                         Quantization quantization, const LayerShard& shard) {
+  const bool has_codes = config.quantization != Quantization::kNone || config.foreign_codes;
+  if (shard.is_whole() || !has_codes || quantization == Quantization::kNone) {
+    return absl::OkStatus();
+  }
+  const std::int64_t group = quantization == Quantization::kInt4 ? kInt4Group : kInt8Group;
+  const TextConfig part = ShardOf(config.text, shard.size);
+  const std::int64_t queries = std::int64_t{part.num_heads} * part.head_dim;
+  for (const std::int64_t inputs : {queries, std::int64_t{part.intermediate_size}}) {
+    if (inputs % group == 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        directory, ": each of ", shard.size, " devices would have ", inputs,
+        " columns of a matrix of codes, expected a multiple of ", group,
+        ", which share a scale: take fewer devices (devices), or the checkpoint that it was "
+        "quantised from"));
+  }
+  return absl::OkStatus();
+}
+
+// What make(config, source) makes from the weights.
+template <typename Make>
+auto LoadFrom(const std::string& directory, const LoadOptions& options, const Make& make)
+    -> decltype(make(std::declval<LlavaConfig>(), std::declval<CheckpointWeights&>())) {
   ASSIGN_OR_RETURN(LlavaConfig config, ReadConfig(directory, options.vision_tower_dir));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                    Checkpoint::Open(directory, config.vision_tower_dir, config.foreign_codes));
   config.text.tie_embeddings = checkpoint.IsHeadTied(config.text.tie_embeddings);
   ASSIGN_OR_RETURN(const Quantization quantization, ChooseQuantization(directory, config, options));
+  RETURN_IF_ERROR(CheckShards(config.text, options.shard.size));
+  RETURN_IF_ERROR(CheckGroups(directory, config, quantization, options.shard));
   // What is packed on the CPU is converted then, tensor by tensor.
   const bool as_stored = options.pack && options.device.is_cpu();
   CheckpointWeights source(
@@ -73,26 +98,43 @@ absl::StatusOr<std::unique_ptr<Llava>> LoadFrom(const std::string& directory,
        .device = options.device,
        .verify = options.verify,
        .pack = options.pack ? std::optional(Packing(quantization, options.dtype)) : std::nullopt,
-       .stored = config.quantization});
-  auto model = std::make_unique<Llava>(config, source);
-  RETURN_IF_ERROR(source.status());
-  std::vector<std::string> dormant = model->vision_tower().DormantPrefixes();
-  if (config.text.tie_embeddings) dormant.emplace_back(kLmHeadName);
-  RETURN_IF_ERROR(source.CheckNothingLeft(dormant));
-  return model;
+       .stored = config.quantization,
+       .shard = options.shard});
+  try {
+    const c10::InferenceMode inference(options.pack);
+    return make(config, source);
+  } catch (const c10::Error& error) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("loading ", directory, ": ", error.what_without_backtrace()));
+  }
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Llava>> Llava::Load(const std::string& directory,
                                                    const LoadOptions& options) {
-  try {
-    const c10::InferenceMode inference(options.pack);
-    return LoadFrom(directory, options);
-  } catch (const c10::Error& error) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("loading ", directory, ": ", error.what_without_backtrace()));
-  }
+  using Loaded = absl::StatusOr<std::unique_ptr<Llava>>;
+  return LoadFrom(directory, options,
+                  [](const LlavaConfig& config, CheckpointWeights& source) -> Loaded {
+                    auto model = std::make_unique<Llava>(config, source);
+                    RETURN_IF_ERROR(source.status());
+                    std::vector<std::string> dormant = model->vision_tower().DormantPrefixes();
+                    if (config.text.tie_embeddings) dormant.emplace_back(kLmHeadName);
+                    RETURN_IF_ERROR(source.CheckNothingLeft(dormant));
+                    return model;
+                  });
+}
+
+absl::StatusOr<std::unique_ptr<DecoderLayers>> Llava::LoadLayers(const std::string& directory,
+                                                                 const LoadOptions& options) {
+  using Loaded = absl::StatusOr<std::unique_ptr<DecoderLayers>>;
+  LLAVA_CHECK(options.pack && options.shard.rank > 0);
+  return LoadFrom(
+      directory, options, [&](const LlavaConfig& config, CheckpointWeights& source) -> Loaded {
+        auto layers = std::make_unique<DecoderLayers>(config.text, source, options.device);
+        RETURN_IF_ERROR(source.status());
+        return layers;
+      });
 }
 
 at::Tensor Llava::EncodeImages(const at::Tensor& pixels) const {

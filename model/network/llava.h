@@ -11,6 +11,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "model/attention/attention.h"
 #include "model/config/config.h"
 #include "model/config/image_layout.h"
+#include "model/config/shard.h"
 #include "model/network/decoder.h"
 #include "model/network/projector.h"
 #include "model/network/vision_tower.h"
@@ -33,7 +35,8 @@ struct LoadOptions {
   bool pack = false;  // for serving: see WeightSource::pack; needs the weights' memory only once
   // For serving on CPUs: quantised tensor by tensor while reading, where they are not stored so.
   Quantization quantization = Quantization::kNone;
-  bool verify = false;  // refuse NaN and infinite weights; reads all of them
+  bool verify = false;    // refuse NaN and infinite weights; reads all of them
+  LayerShard shard = {};  // of the decoder's layers, with `pack`
 };
 
 // INVALID_ARGUMENT where the weights are stored in another format of codes than is asked for.
@@ -47,10 +50,14 @@ absl::Status CheckQuantization(const std::string& directory, const LlavaConfig& 
 class Llava {
  public:
   // Reads config.json and the weights of a checkpoint directory. The errors are those of
-  // ReadConfig, Checkpoint::Open, CheckpointWeights and CheckQuantization; UNIMPLEMENTED for codes
-  // on a GPU.
+  // ReadConfig, Checkpoint::Open, CheckpointWeights, CheckQuantization and CheckShards;
+  // UNIMPLEMENTED for codes on a GPU; INVALID_ARGUMENT for codes whose groups a shard would cut. Of
+  // several ranks this is the first: the others have nothing but LoadLayers.
   static absl::StatusOr<std::unique_ptr<Llava>> Load(const std::string& directory,
                                                      const LoadOptions& options);
+  // REQUIRES: `pack`, a shard whose rank is not 0.
+  static absl::StatusOr<std::unique_ptr<DecoderLayers>> LoadLayers(const std::string& directory,
+                                                                   const LoadOptions& options);
 
   // From any source of weights, for example random ones. The caller asks the source how it went.
   Llava(const LlavaConfig& config, WeightSource& source);
@@ -87,9 +94,10 @@ class Llava {
   // See Decoder::Forward and Decoder::Logits.
   at::Tensor Forward(const at::Tensor& embeddings_TE, const at::Tensor& positions_T,
                      AttentionBackend& attention, const at::Tensor& rows_R = {},
-                     std::span<const AdapterRows> adapters = {}) const {
+                     std::span<const AdapterRows> adapters = {},
+                     const SumOverRanks& sum = nullptr) const {
     return decoder_.Forward(embeddings_TE, positions_T, attention, rows_R, /*trace=*/nullptr,
-                            adapters);
+                            adapters, sum);
   }
   at::Tensor Logits(const at::Tensor& hidden_RE) const { return decoder_.Logits(hidden_RE); }
 

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
+#include "model/config/shard.h"
 #include "model/network/linear.h"
 
 namespace llava::model {
@@ -54,6 +55,9 @@ class WeightSource {
   // fp32.
   virtual std::optional<Packing> pack() const { return std::nullopt; }
 
+  // The part of the decoder's layers that the modules keep of what they take.
+  virtual LayerShard shard() const { return {}; }
+
   // Like Take, of a matrix that is stored as codes; nothing where it is stored as numbers. The
   // codes may lie in memory that is used again once nobody holds them.
   virtual std::optional<QuantizedMatrix> TakeCodes(const std::string&, std::int64_t /*out*/,
@@ -81,6 +85,7 @@ struct WeightOptions {
   bool verify = false;  // look for NaN and infinite values, which reads all of the weights
   std::optional<Packing> pack = {};           // see WeightSource; no tensor lies in a mapping then
   Quantization stored = Quantization::kNone;  // what config.json says of the checkpoint
+  LayerShard shard = {};                      // see WeightSource; with `pack`
 };
 
 // Takes from a checkpoint: without a copy when dtype and device are those of the file, so that the
@@ -110,6 +115,8 @@ class CheckpointWeights final : public WeightSource {
   std::optional<Packing> pack() const override {
     return status_.ok() ? options_.pack : std::nullopt;
   }
+
+  LayerShard shard() const override { return options_.shard; }
 
   // INVALID_ARGUMENT when the checkpoint holds a tensor that nobody took, except those whose names
   // begin with one of `dormant` (tower blocks after the selected one) and biases of zeros in the

@@ -115,18 +115,24 @@ absl::Status CheckCapture(const Config& config) {
       kLeastCaptureShare, " for each that capture_texts and capture_pictures name"));
 }
 
+bool IsDevice(const std::string& name) {
+  int number = 0;
+  const std::string_view cuda = "cuda:";
+  return name == "cpu" || name == "cuda" ||
+         (name.starts_with(cuda) && absl::SimpleAtoi(name.substr(cuda.size()), &number) &&
+          number >= 0);
+}
+
 absl::Status CheckDevices(const std::vector<std::string>& devices) {
   if (devices.empty()) {
     return absl::InvalidArgumentError("devices: the list is empty, expected at least one device");
   }
   for (const std::string& device : devices) {
-    int number = 0;
-    const std::string_view cuda = "cuda:";
-    const bool is_numbered = device.starts_with(cuda) &&
-                             absl::SimpleAtoi(device.substr(cuda.size()), &number) && number >= 0;
-    if (device == "cpu" || device == "cuda" || is_numbered) continue;
+    const std::vector<std::string> ranks = absl::StrSplit(device, '+');
+    if (std::all_of(ranks.begin(), ranks.end(), IsDevice)) continue;
     return absl::InvalidArgumentError(
-        absl::StrCat("devices: has '", Utf8Repair(device), "', expected cpu, cuda or cuda:N"));
+        absl::StrCat("devices: has '", Utf8Repair(device),
+                     "', expected cpu, cuda, cuda:N or a sum of such, cuda:0+cuda:1"));
   }
   return absl::OkStatus();
 }

@@ -7,7 +7,8 @@ namespace {
 constexpr Option kEngineOptions[] = {
     {"kv_cache_bytes",
      &Config::kv_cache_bytes,
-     "Memory of the KV cache of one device, taken at the start. auto: on a GPU most of what the "
+     "Memory of the KV cache of one device (of a sum: of each), taken at the start. auto: on a GPU "
+     "most of what the "
      "weights, a step and a second version (reload: beside) leave; on CPUs half of it, and no more "
      "than all answers can use.",
      Unit::kBytes,
@@ -21,7 +22,8 @@ constexpr Option kEngineOptions[] = {
      "Whether the KV cache of prompts is kept for those that begin alike."},
     {"draft_tokens",
      &Config::draft_tokens,
-     "Tokens of an answer that one step may guess, on CPUs: those that followed where prompt or "
+     "Tokens of an answer that one step may guess, on CPUs (not on more than two in a sum): those "
+     "that followed where prompt or "
      "answer read the same before. The answer is the same with and without; nothing is guessed "
      "beside prompts, where guesses have not come true, and where a step would take too long. 0: "
      "none.",

@@ -23,7 +23,11 @@ constexpr Option kModelOptions[] = {
      "llava_llama_2, mistral_instruct, chatml, plain, hf, hf_joined, hf_next_mistral, "
      "hf_next_mistral_s, hf_next_llama3, hf_onevision). Empty: its own, which is executed; a "
      "checkpoint whose template fails is refused."},
-    {"devices", &Config::devices, "One engine for each of these devices: cpu, cuda, or cuda:N."},
+    {"devices", &Config::devices,
+     "One engine for each of these devices: cpu, cuda, or cuda:N; or a sum such as cuda:0+cuda:1, "
+     "whose devices share each layer of one model (tensor parallelism), so that each needs room "
+     "for "
+     "its part only."},
     {"dtype",
      &Config::dtype,
      "Number format of the weights, and of the KV cache; auto: as they were saved, float16 as "

@@ -15,16 +15,17 @@
 
 namespace llava::server {
 
-// A model in the memory of one device.
+// A model in the memory of a device, or of several that share its layers: "cuda:0+cuda:1".
 struct BackendModel {
   std::shared_ptr<const engine::LoadedModel> model;
   std::string dtype;  // as it runs: float32, bfloat16, int8, int4; with -kv_int8 behind it
-  std::int64_t block_bytes = 0;              // of one KV block, all layers
+  std::int64_t block_bytes = 0;              // of one KV block, all layers; on each device
   std::int64_t feature_bytes_per_token = 0;  // of an encoded image
   int encoder_parts = 1;                     // that a step can cut a tile's encoding into
 };
 
-// Bytes of one device; on CPUs what the machine and its control groups leave to this process.
+// Bytes of one device, of several the one that has fewest; on CPUs what the machine and its control
+// groups leave to this process.
 struct DeviceMemory {
   std::int64_t total = 0;
   std::int64_t free = 0;
@@ -46,11 +47,13 @@ class Backend {
   // name file and tensor.
   virtual absl::Status Verify(const Config& config, const std::string& dir, int threads) = 0;
 
-  // Bytes that Load will need on a device at its peak.
-  virtual absl::StatusOr<std::int64_t> MemoryFor(const Config& config, const std::string& dir) = 0;
+  // Bytes that Load will need on `device` at its peak; of several devices on the one that needs
+  // most.
+  virtual absl::StatusOr<std::int64_t> MemoryFor(const Config& config, const std::string& dir,
+                                                 const std::string& device) = 0;
 
-  // Of "cpu", "cuda", "cuda:N". INVALID_ARGUMENT or FAILED_PRECONDITION when there is no such
-  // device.
+  // Of "cpu", "cuda", "cuda:N", or a sum of CPUs or of different GPUs. INVALID_ARGUMENT or
+  // FAILED_PRECONDITION when there is no such device.
   virtual absl::StatusOr<DeviceMemory> MemoryOf(const std::string& device) = 0;
 
   // What Load would give, without a model: from the folder's config alone.
@@ -64,7 +67,8 @@ class Backend {
   virtual absl::StatusOr<std::int64_t> MeasureStep(const engine::LoadedModel& model,
                                                    int tokens) = 0;
 
-  // The errors are those of the files; RESOURCE_EXHAUSTED for memory.
+  // The errors are those of the files; INVALID_ARGUMENT for a model that cannot be dealt out to so
+  // many devices; RESOURCE_EXHAUSTED for memory.
   virtual absl::StatusOr<BackendModel> Load(const Config& config, const LoadRequest& request) = 0;
 
   // A LoRA adapter in PEFT's layout for models with these products, on every device of the

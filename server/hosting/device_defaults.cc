@@ -8,6 +8,8 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "base/attention_limits.h"
 #include "base/machine/cpu_count.h"
 #include "base/status_macros.h"
@@ -83,7 +85,8 @@ std::string Why(const Config& config, const DeviceFacts& facts, bool wants_secon
   }
   if (second) absl::StrAppend(&why, ", ", GiB(facts.weights), " for a second version");
   if (facts.engines_there > 1) {
-    absl::StrAppend(&why, ", for each of ", facts.engines_there, " engines");
+    absl::StrAppend(&why, ", for each of ", facts.engines_there,
+                    RanksOf(facts.device).size() > 1 ? " devices" : " engines");
   }
   if (IsCpu(facts.device)) absl::StrAppend(&why, ", and no more than all answers can use");
   if (wants_second && !second) {
@@ -95,7 +98,19 @@ std::string Why(const Config& config, const DeviceFacts& facts, bool wants_secon
 
 }  // namespace
 
-bool IsCpu(const std::string& device) { return device == "cpu"; }
+std::vector<std::string> RanksOf(const std::string& device) { return absl::StrSplit(device, '+'); }
+
+bool IsCpu(const std::string& device) { return RanksOf(device).front() == "cpu"; }
+
+std::int64_t EnginesThere(std::span<const std::string> entries, const std::string& device) {
+  std::int64_t most = 0;
+  for (const std::string& rank : RanksOf(device)) {
+    std::int64_t there = 0;
+    for (const std::string& entry : entries) there += absl::c_count(RanksOf(entry), rank);
+    most = std::max(most, there);
+  }
+  return most;
+}
 
 std::int64_t ContextTokens(const Config& config, const model::LlavaConfig& llava) {
   return std::min<std::int64_t>(config.max_context_tokens, llava.text.max_positions);
@@ -136,8 +151,10 @@ absl::StatusOr<DeviceFacts> FactsBeforeLoading(const Config& config, const std::
                                                std::int64_t memory) {
   ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
   // As on CPUs, whose values are padded to whole vectors: the device need not be here.
-  ASSIGN_OR_RETURN(const BackendModel model, backend.Describe(config, dir, "cpu"));
-  ASSIGN_OR_RETURN(const std::int64_t weights, backend.MemoryFor(config, dir));
+  const std::vector<std::string> cpus(RanksOf(device).size(), "cpu");
+  ASSIGN_OR_RETURN(const BackendModel model,
+                   backend.Describe(config, dir, absl::StrJoin(cpus, "+")));
+  ASSIGN_OR_RETURN(const std::int64_t weights, backend.MemoryFor(config, dir, device));
   return DeviceFacts{.device = device,
                      .free = std::max<std::int64_t>(0, memory - weights),
                      .weights = weights,
@@ -157,7 +174,7 @@ absl::StatusOr<DeviceFacts> FactsNow(const Config& config, Backend& backend,
   ASSIGN_OR_RETURN(const DeviceMemory memory, backend.MemoryOf(device));
   ASSIGN_OR_RETURN(DeviceFacts facts,
                    FactsBeforeLoading(config, config.checkpoint, backend, device, memory.free));
-  facts.engines_there = absl::c_count(config.devices, device);
+  facts.engines_there = EnginesThere(config.devices, device);
   return facts;
 }
 

@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
@@ -15,7 +17,8 @@
 
 namespace llava::server {
 
-// What is known of a device and of the model on it before its KV cache is made. Bytes.
+// What is known of a device and of the model on it before its KV cache is made; of a sum of
+// devices, of that which has least. Bytes.
 struct DeviceFacts {
   std::string device;               // "cpu", "cuda:1"
   std::int64_t free = 0;            // with the weights loaded
@@ -23,7 +26,7 @@ struct DeviceFacts {
   std::int64_t step = 0;            // what Backend::MeasureStep said
   std::int64_t block = 0;           // of one KV block, more than 0
   std::int64_t context_tokens = 0;  // of the longest conversation
-  std::int64_t engines_there = 1;   // that share `free`
+  std::int64_t engines_there = 1;   // that share `free`, or devices of a sum that are CPUs
 };
 
 // The settings of one engine.
@@ -36,7 +39,14 @@ struct EngineDefaults {
   bool second_version_fits = true;  // beside the first, as far as memory was kept for it
 };
 
+// The devices that an entry of the setting `devices` adds up, by rank: "cuda:0+cuda:1".
+std::vector<std::string> RanksOf(const std::string& device);
+
+// Whether it is a CPU, or a sum of them.
 bool IsCpu(const std::string& device);
+
+// How many of the entries, or of the devices that an entry adds up, share the memory of `device`.
+std::int64_t EnginesThere(std::span<const std::string> entries, const std::string& device);
 
 // The longest conversation: prompt and answer, as the settings and the model's positions allow.
 std::int64_t ContextTokens(const Config& config, const model::LlavaConfig& llava);

@@ -48,8 +48,11 @@ absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,
   scheduler.max_step_time = StepTime(config, device);
   scheduler.encoder_parts = model.encoder_parts;
   scheduler.prefix_cache = config.prefix_cache;
-  // A GPU's kernels may round a row otherwise when more rows are beside it.
-  if (device == "cpu") scheduler.draft_tokens = static_cast<int>(config.draft_tokens);
+  // A GPU's kernels may round a row otherwise when more rows are beside it, and so may a sum of
+  // more than two numbers, whose order depends on how many are added up.
+  if (IsCpu(device) && RanksOf(device).size() <= 2) {
+    scheduler.draft_tokens = static_cast<int>(config.draft_tokens);
+  }
   RETURN_IF_ERROR(scheduling::Validate(scheduler));
   return options;
 }

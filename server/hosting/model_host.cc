@@ -232,12 +232,14 @@ absl::Status ModelHost::VerifyFolder(const std::string& dir,
 }
 
 absl::Status ModelHost::CheckMemory(const std::string& dir, bool beside) const {
-  ASSIGN_OR_RETURN(const std::int64_t weights, backend_->MemoryFor(config_, dir));
   std::int64_t needed = config_.memory_reserve_bytes;
-  // A device says itself when its memory is full.
-  const auto engines = std::count(config_.devices.begin(), config_.devices.end(), "cpu");
+  for (const std::string& device : std::set(config_.devices.begin(), config_.devices.end())) {
+    if (!IsCpu(device)) continue;  // says itself when its memory is full
+    ASSIGN_OR_RETURN(const std::int64_t weights, backend_->MemoryFor(config_, dir, device));
+    needed += weights;
+  }
   // A KV cache of automatic size takes what is left.
-  if (engines > 0) needed += weights + (beside ? 0 : engines * config_.kv_cache_bytes.value_or(0));
+  if (!beside) needed += EnginesThere(config_.devices, "cpu") * config_.kv_cache_bytes.value_or(0);
   const std::int64_t available = AvailableMemory();
   if (needed <= available) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat(
@@ -302,11 +304,12 @@ absl::StatusOr<LoadedVersion> ModelHost::LoadModels(const std::string& dir, cons
     ASSIGN_OR_RETURN(BackendModel model, backend_->Load(config_, {dir, version, device, threads}));
     loaded.models.push_back(std::exchange(model.model, nullptr));
     last_.push_back(std::move(model));
+    ASSIGN_OR_RETURN(const std::int64_t weights, backend_->MemoryFor(config_, dir, device));
+    loaded.bytes = std::max(loaded.bytes, weights);
   }
   std::set<std::string> formats;
   for (const BackendModel& model : last_) formats.insert(model.dtype);
   loaded.number_format = absl::StrJoin(formats, "+");
-  ASSIGN_OR_RETURN(loaded.bytes, backend_->MemoryFor(config_, dir));
   return loaded;
 }
 
@@ -343,7 +346,7 @@ absl::StatusOr<EngineDefaults> ModelHost::Choose(const LoadedVersion& version,
   // for CPUs, which give memory only as it is written.
   const auto rest =
       config_.devices.begin() + (IsCpu(device) ? 0 : static_cast<std::ptrdiff_t>(index));
-  facts.engines_there = std::count(rest, config_.devices.end(), device);
+  facts.engines_there = EnginesThere({rest, config_.devices.end()}, device);
   return ChooseDefaults(config_, facts);
 }
 
@@ -398,8 +401,7 @@ void ModelHost::Release(LoadedVersion version) {
 absl::StatusOr<registry::LoadedAdapter> ModelHost::LoadAdapter(
     const std::string& dir, const Processor& processor, std::int64_t max_bytes,
     const registry::ShouldContinue& should_continue) {
-  const bool on_cpu =
-      std::find(config_.devices.begin(), config_.devices.end(), "cpu") != config_.devices.end();
+  const bool on_cpu = EnginesThere(config_.devices, "cpu") > 0;
   const std::int64_t spare = AvailableMemory() - config_.memory_reserve_bytes;
   if (on_cpu && spare < max_bytes) max_bytes = std::max<std::int64_t>(0, spare);
   ASSIGN_OR_RETURN(const auto manifest, ReadOptionalManifest(dir));

@@ -12,6 +12,8 @@
 namespace llava::server {
 namespace {
 
+constexpr int kMostGpus = 8;  // of one machine
+
 absl::StatusOr<PlannedService> Plan(const Config& config, const std::string& dir, Backend& backend,
                                     const std::string& device, std::int64_t memory) {
   ASSIGN_OR_RETURN(const DeviceFacts facts,
@@ -29,6 +31,29 @@ absl::StatusOr<PlannedService> Plan(const Config& config, const std::string& dir
   plan.tokens = plan.defaults.kv_cache_bytes / facts.block * kKvBlockTokens;
   plan.conversations = plan.tokens / facts.context_tokens;
   return plan;
+}
+
+// On one GPU; where it does not fit there, also on as few of them as it fits on.
+absl::StatusOr<std::vector<PlannedService>> PlanGpus(const Config& config, const std::string& dir,
+                                                     Backend& backend, std::int64_t bytes) {
+  std::vector<PlannedService> plans;
+  std::string devices = "cuda";
+  for (int gpus = 1; gpus <= kMostGpus; gpus *= 2) {
+    const auto plan = Plan(config, dir, backend, devices, bytes);
+    // The model cannot be dealt out to so many.
+    if (gpus > 1 && absl::IsInvalidArgument(plan.status())) break;
+    RETURN_IF_ERROR(plan.status());
+    if (gpus == 1 || plan->conversations > 0) plans.push_back(*plan);
+    if (plan->conversations > 0) break;
+    devices = absl::StrCat(devices, "+", devices);
+  }
+  return plans;
+}
+
+// "cuda", "2 cuda".
+std::string DeviceText(const std::string& device) {
+  const std::vector<std::string> ranks = RanksOf(device);
+  return ranks.size() == 1 ? device : absl::StrCat(ranks.size(), " ", ranks.front());
 }
 
 std::string GiB(std::int64_t bytes) {
@@ -56,7 +81,8 @@ absl::StatusOr<std::vector<PlannedService>> PlanServices(const Config& config,
   one.weights = "auto";
   one.kv_cache = "auto";
   for (const std::int64_t bytes : gpu_bytes) {
-    ASSIGN_OR_RETURN(services.emplace_back(), Plan(one, dir, backend, "cuda", bytes));
+    ASSIGN_OR_RETURN(const auto plans, PlanGpus(one, dir, backend, bytes));
+    services.insert(services.end(), plans.begin(), plans.end());
   }
   return services;
 }
@@ -67,8 +93,9 @@ std::string ServingPlanText(std::span<const PlannedService> services, std::int64
                       "weights", "their GiB", "KV cache", "its GiB", "tokens",
                       absl::StrCat("of ", context_tokens, " tokens"), "running", "second version");
   for (const PlannedService& plan : services) {
-    absl::StrAppendFormat(&text, "%-6s %10s %-8s %11s %-8s ", plan.device, GiB(plan.memory),
-                          plan.weights_format, GiB(plan.weights), plan.kv_cache_format);
+    absl::StrAppendFormat(&text, "%-6s %10s %-8s %11s %-8s ", DeviceText(plan.device),
+                          GiB(plan.memory), plan.weights_format, GiB(plan.weights),
+                          plan.kv_cache_format);
     if (plan.conversations == 0) {
       text += "does not fit\n";
       continue;

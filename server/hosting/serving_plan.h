@@ -18,10 +18,10 @@ namespace llava::server {
 
 // One way to serve it. Bytes.
 struct PlannedService {
-  std::string device;           // "cpu", "cuda"
-  std::int64_t memory = 0;      // that the device has free before anything is loaded
+  std::string device;           // "cpu", "cuda", "cuda+cuda": two that share the model's layers
+  std::int64_t memory = 0;      // that each device has free before anything is loaded
   std::string weights_format;   // the setting `weights`
-  std::int64_t weights = 0;     // at the peak of loading; more than `memory`: it does not fit
+  std::int64_t weights = 0;     // on one, at the peak; more than `memory`: it does not fit
   std::string kv_cache_format;  // the setting `kv_cache`
   EngineDefaults defaults;
   std::int64_t tokens = 0;         // of the KV cache
@@ -29,8 +29,8 @@ struct PlannedService {
 };
 
 // The CPUs of this machine, with the memory that it can give now, in every format of weights and
-// of the KV cache; then GPUs of `gpu_bytes`, all other settings as in `config`. The errors are
-// those of the files.
+// of the KV cache; then a GPU of each of `gpu_bytes`, and where that is too little as few of them
+// as are enough (2, 4 or 8), all other settings as in `config`. The errors are those of the files.
 absl::StatusOr<std::vector<PlannedService>> PlanServices(const Config& config,
                                                          const std::string& dir, Backend& backend,
                                                          std::span<const std::int64_t> gpu_bytes);

@@ -23,7 +23,7 @@ struct LoadedVersion {
   std::shared_ptr<const Processor> processor;
   std::vector<std::shared_ptr<const engine::LoadedModel>> models;  // one for each engine, in order
   std::vector<PreparedProbe> probes;
-  std::int64_t bytes = 0;     // of the weights in memory
+  std::int64_t bytes = 0;     // of the weights in memory, on the device that has most
   std::string number_format;  // of the weights as they run; of several devices' with "+" between
   // What stays claimed while the version is loaded, such as a lease on its folder.
   std::shared_ptr<const void> claim;

@@ -19,6 +19,7 @@
 #include "model/attention/kv_cache.h"
 #include "model/attention/paged_attention.h"
 #include "model/attention/to_device.h"
+#include "model/ranks/rank_threads.h"
 
 namespace llava::server {
 namespace {
@@ -69,26 +70,39 @@ void EncodeTile(const model::Llava& llava) {
   llava.EncodeImages(at::zeros({1, 3, side, side}, options));
 }
 
+// What one rank does of it, from the rows on; rank 0 has made those.
+absl::Status RunRank(const engine::TorchModel& model, int rank, const at::Tensor& rows,
+                     model::RankThreads& threads) {
+  const c10::InferenceMode inference;
+  const auto tokens = static_cast<int>(rows.size(0));
+  const model::KvShape shape = model.kv_shape(rank);
+  ASSIGN_OR_RETURN(
+      model::KvCache cache,
+      model::KvCache::Create(shape, BlocksOf(tokens) * model::KvCache::BlockBytes(shape)));
+  std::vector<std::int32_t> table(static_cast<std::size_t>(BlocksOf(tokens)));
+  std::iota(table.begin(), table.end(), 0);
+  const Prompts prompts = MakePrompts(tokens, model.llava().config().text.max_positions, table);
+  const std::unique_ptr<model::PagedAttention> attention = model::MakePagedAttention(cache);
+  attention->Refill(prompts.sequences);
+  const at::Tensor hidden =
+      model.Forward(rank, rows, *attention,
+                    {.positions_T = model::ToDevice(prompts.positions, shape.device),
+                     .sum = [&](const at::Tensor& tensor) { threads.Sum(rank, tensor); }});
+  const at::Tensor some = hidden.narrow(0, 0, std::min(tokens, kSampledRows));
+  (rank == 0 ? model.llava().Logits(some) : some).to(at::kCPU);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status RunStep(const engine::TorchModel& model, int tokens) {
   const c10::InferenceMode inference;
   const model::Llava& llava = model.llava();
   EncodeTile(llava);
-  const std::int64_t block_bytes = model::KvCache::BlockBytes(model.kv_shape());
-  ASSIGN_OR_RETURN(model::KvCache cache,
-                   model::KvCache::Create(model.kv_shape(), BlocksOf(tokens) * block_bytes));
-  std::vector<std::int32_t> table(static_cast<std::size_t>(BlocksOf(tokens)));
-  std::iota(table.begin(), table.end(), 0);
-  const Prompts prompts = MakePrompts(tokens, llava.config().text.max_positions, table);
-  const std::unique_ptr<model::PagedAttention> attention = model::MakePagedAttention(cache);
-  attention->Refill(prompts.sequences);
-  const at::Tensor ids =
-      model::ToDevice(std::vector<std::int64_t>(static_cast<std::size_t>(tokens)), llava.device());
-  const at::Tensor hidden = llava.Forward(
-      llava.Embed(ids), model::ToDevice(prompts.positions, llava.device()), *attention);
-  llava.Logits(hidden.narrow(0, 0, std::min(tokens, kSampledRows))).to(at::kCPU);
-  return absl::OkStatus();
+  const at::Tensor rows = llava.Embed(
+      model::ToDevice(std::vector<std::int64_t>(static_cast<std::size_t>(tokens)), llava.device()));
+  ASSIGN_OR_RETURN(const auto threads, model::RankThreads::Start(model.devices(), /*threads=*/0));
+  return threads->Run([&](int rank) { return RunRank(model, rank, rows, *threads); });
 }
 
 absl::StatusOr<DeviceMemory> MemoryOfDevice(at::Device device) {
@@ -108,16 +122,24 @@ absl::StatusOr<DeviceMemory> MemoryOfDevice(at::Device device) {
 }
 
 absl::StatusOr<std::int64_t> MeasureStepOn(const engine::TorchModel& model, int tokens) {
-  const at::Device device = model.llava().device();
-  if (device.is_cpu()) return 0;
+  const std::vector<at::Device> devices = model.devices();
+  if (devices.front().is_cpu()) return 0;
   try {
-    const std::int64_t before = AllocatedNow(device.index());
-    at::accelerator::resetPeakStats(device.index());
+    std::vector<std::int64_t> before;
+    for (const at::Device device : devices) {
+      before.push_back(AllocatedNow(device.index()));
+      at::accelerator::resetPeakStats(device.index());
+    }
     RETURN_IF_ERROR(RunStep(model, tokens));
-    const std::int64_t kv_cache = BlocksOf(tokens) * model::KvCache::BlockBytes(model.kv_shape());
-    return std::max<std::int64_t>(0, AllocatedPeak(device.index()) - before - kv_cache);
+    std::int64_t most = 0;
+    for (std::size_t rank = 0; rank < devices.size(); ++rank) {
+      const std::int64_t kv_cache =
+          BlocksOf(tokens) * model::KvCache::BlockBytes(model.kv_shape(static_cast<int>(rank)));
+      most = std::max(most, AllocatedPeak(devices[rank].index()) - before[rank] - kv_cache);
+    }
+    return most;
   } catch (const c10::Error& error) {
-    return absl::ResourceExhaustedError(absl::StrCat(device.str(), ": a step of ", tokens,
+    return absl::ResourceExhaustedError(absl::StrCat(devices.front().str(), ": a step of ", tokens,
                                                      " tokens: ", error.what_without_backtrace()));
   }
 }

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/hosting/backend.h"
-#include "server/torch/torch_executor.h"
+#include "server/torch/torch_model.h"
 
 namespace llava::server {
 
@@ -17,10 +17,12 @@ namespace llava::server {
 absl::StatusOr<DeviceMemory> MemoryOfDevice(at::Device device);
 
 // A picture of one tile through the tower, then `tokens` rows of prompts through the decoder, on KV
-// blocks of their own. Errors are those of KvCache::Create; what LibTorch throws is thrown.
+// blocks of their own. Errors are those of KvCache::Create and RankThreads; what LibTorch throws is
+// thrown where there is one device.
 absl::Status RunStep(const engine::TorchModel& model, int tokens);
 
-// See Backend::MeasureStep. RESOURCE_EXHAUSTED when the step does not fit.
+// See Backend::MeasureStep; of several devices the one that needs most. RESOURCE_EXHAUSTED when the
+// step does not fit.
 absl::StatusOr<std::int64_t> MeasureStepOn(const engine::TorchModel& model, int tokens);
 
 }  // namespace llava::server

@@ -1,4 +1,5 @@
-// A LoRA adapter in the memory of every device that serves.
+// A LoRA adapter in the memory of every device that serves, or the part of it for what the device
+// has of each layer.
 #ifndef LLAVA_SERVER_TORCH_TORCH_ADAPTER_H_
 #define LLAVA_SERVER_TORCH_TORCH_ADAPTER_H_
 
@@ -10,6 +11,7 @@
 #include "base/check.h"
 #include "base/digest.h"
 #include "model/adapter/adapter.h"
+#include "model/config/shard.h"
 #include "server/scheduling/request.h"
 
 namespace llava::engine {
@@ -17,20 +19,24 @@ namespace llava::engine {
 // Immutable; any thread.
 class TorchAdapter final : public scheduling::Adapter {
  public:
-  using OnDevice = std::pair<at::Device, model::Adapter>;
+  struct OnDevice {
+    at::Device device;
+    model::LayerShard shard;
+    model::Adapter adapter;
+  };
 
   TorchAdapter(const Digest& digest, std::vector<OnDevice> devices)
       : digest_(digest), devices_(std::move(devices)) {}
 
   const Digest& digest() const override { return digest_; }
 
-  // REQUIRES: it was loaded onto this device.
-  const model::Adapter& on(at::Device device) const {
-    for (const auto& [own, adapter] : devices_) {
-      if (own == device) return adapter;
+  // REQUIRES: it was loaded onto this device for this part of a model.
+  const model::Adapter& on(at::Device device, const model::LayerShard& shard) const {
+    for (const OnDevice& one : devices_) {
+      if (one.device == device && one.shard == shard) return one.adapter;
     }
     LLAVA_CHECK(false);
-    return devices_.front().second;
+    return devices_.front().adapter;
   }
 
  private:

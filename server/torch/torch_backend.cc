@@ -3,8 +3,8 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
-#include <omp.h>
 
+#include <algorithm>
 #include <set>
 #include <utility>
 #include <vector>
@@ -15,8 +15,10 @@
 #include "model/checkpoint/checkpoint.h"
 #include "model/config/config.h"
 #include "model/config/decoder_products.h"
+#include "model/config/shard.h"
 #include "model/network/checkpoint_writer.h"
 #include "model/network/llava.h"
+#include "model/ranks/thread_limit.h"
 #include "server/hosting/device_defaults.h"
 #include "server/torch/device_memory.h"
 #include "server/torch/torch_adapter.h"
@@ -25,29 +27,50 @@
 namespace llava::server {
 namespace {
 
-absl::StatusOr<at::Device> OpenGpu(const std::string& name, int number) {
+// The setting `devices` names it; nothing is said of whether it is there.
+absl::StatusOr<at::Device> ParseDevice(const std::string& name) {
+  try {
+    const at::Device device(name);
+    if (device.is_cpu()) return at::Device(at::kCPU);
+    if (device.is_cuda()) return at::Device(at::kCUDA, device.has_index() ? device.index() : 0);
+  } catch (const c10::Error&) {  // the answer below says it better
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("devices: \"", name, "\" is not a device, expected cpu, cuda or cuda:N"));
+}
+
+absl::Status CheckIsThere(const std::string& name, at::Device device) {
   const auto gpus = static_cast<int>(at::getNumGPUs());
-  if (number < gpus) return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(number));
+  if (device.is_cpu() || device.index() < gpus) return absl::OkStatus();
   if (gpus == 0) {
     return absl::FailedPreconditionError(
         absl::StrCat("devices: \"", name,
                      "\": no GPU is seen here; to see one, the program must be "
                      "built with the CMake preset cuda"));
   }
-  return absl::InvalidArgumentError(absl::StrCat("devices: \"", name, "\" is GPU ", number,
-                                                 ", expected a number less than ", gpus,
-                                                 ": so many are seen here"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("devices: \"", name, "\" is GPU ", static_cast<int>(device.index()),
+                   ", expected a number less than ", gpus, ": so many are seen here"));
 }
 
-absl::StatusOr<at::Device> OpenDevice(const std::string& name) {
-  try {
-    const at::Device device(name);
-    if (device.is_cpu()) return at::Device(at::kCPU);
-    if (device.is_cuda()) return OpenGpu(name, device.has_index() ? device.index() : 0);
-  } catch (const c10::Error&) {  // the answer below says it better
+// Those of an entry of `devices`, which may be a sum, by rank.
+absl::StatusOr<std::vector<at::Device>> OpenDevices(const std::string& entry) {
+  std::vector<at::Device> devices;
+  for (const std::string& name : RanksOf(entry)) {
+    ASSIGN_OR_RETURN(const at::Device device, ParseDevice(name));
+    if (!devices.empty() && device.type() != devices.front().type()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("devices: \"", entry,
+                       "\" adds up devices of two kinds, expected CPUs alone or GPUs alone"));
+    }
+    if (device.is_cuda() && std::find(devices.begin(), devices.end(), device) != devices.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("devices: \"", entry, "\" has ", device.str(),
+                                                     " twice, expected different GPUs"));
+    }
+    devices.push_back(device);
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("devices: \"", name, "\" is not a device, expected cpu, cuda or cuda:N"));
+  for (const at::Device device : devices) RETURN_IF_ERROR(CheckIsThere(entry, device));
+  return devices;
 }
 
 absl::StatusOr<at::ScalarType> ChooseDtype(const Config& config, const std::string& dir) {
@@ -81,24 +104,10 @@ model::Quantization ChooseQuantization(const Config& config) {
   return model::QuantizationOf(config.weights).value_or(model::Quantization::kNone);
 }
 
-// The calling thread computes with `threads` for a while; others as before.
-class ThreadLimit {
- public:
-  explicit ThreadLimit(int threads) : before_(at::get_num_threads()) {
-    if (threads > 0) omp_set_num_threads(threads);
-  }
-  ~ThreadLimit() { omp_set_num_threads(before_); }
-  ThreadLimit(const ThreadLimit&) = delete;
-  ThreadLimit& operator=(const ThreadLimit&) = delete;
-
- private:
-  const int before_;
-};
-
 }  // namespace
 
 absl::Status TorchBackend::Verify(const Config& config, const std::string& dir, int threads) {
-  const ThreadLimit limit(threads);
+  const model::ThreadLimit limit(threads);
   // Onto the device that has shapes but no memory.
   return model::Llava::Load(dir, {.dtype = at::kBFloat16,
                                   .device = at::kMeta,
@@ -107,7 +116,8 @@ absl::Status TorchBackend::Verify(const Config& config, const std::string& dir, 
       .status();
 }
 
-absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const std::string& dir) {
+absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const std::string& dir,
+                                                     const std::string& device) {
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, dir));
   ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
   ASSIGN_OR_RETURN(const model::Checkpoint checkpoint,
@@ -115,21 +125,31 @@ absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const
   // Beside the packed weights: what a layer is read into, and a copy of it in another dtype.
   const model::WeightMemory memory =
       model::ServedMemory(checkpoint, ChooseQuantization(config), dtype);
-  return memory.all + 2 * memory.largest;
+  // The first device has all but the others' parts of the layers; CPUs have one memory.
+  const auto ranks = static_cast<std::int64_t>(IsCpu(device) ? 1 : RanksOf(device).size());
+  return memory.all - memory.layers + memory.layers / ranks + 2 * memory.largest;
 }
 
 absl::StatusOr<DeviceMemory> TorchBackend::MemoryOf(const std::string& device) {
-  ASSIGN_OR_RETURN(const at::Device opened, OpenDevice(device));
-  return MemoryOfDevice(opened);
+  ASSIGN_OR_RETURN(const std::vector<at::Device> devices, OpenDevices(device));
+  DeviceMemory least;
+  for (const at::Device one : devices) {
+    ASSIGN_OR_RETURN(const DeviceMemory memory, MemoryOfDevice(one));
+    if (one == devices.front() || memory.free < least.free) least = memory;
+  }
+  return least;
 }
 
 absl::StatusOr<BackendModel> TorchBackend::Describe(const Config& config, const std::string& dir,
                                                     const std::string& device) {
-  ASSIGN_OR_RETURN(const at::Device opened, OpenDevice(device));
+  ASSIGN_OR_RETURN(const std::vector<at::Device> devices, OpenDevices(device));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, dir));
   ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
-  ASSIGN_OR_RETURN(const at::ScalarType kv_dtype, ChooseKvDtype(config, dtype, opened));
-  return DescribeModel(llava.text, dtype, kv_dtype, NameOf(dtype), opened);
+  ASSIGN_OR_RETURN(const at::ScalarType kv_dtype, ChooseKvDtype(config, dtype, devices.front()));
+  const auto ranks = static_cast<int>(devices.size());
+  RETURN_IF_ERROR(model::CheckShards(llava.text, ranks));
+  return DescribeModel(model::ShardOf(llava.text, ranks), dtype, kv_dtype, NameOf(dtype),
+                       devices.front());
 }
 
 absl::StatusOr<std::int64_t> TorchBackend::MeasureStep(const engine::LoadedModel& model,
@@ -139,22 +159,33 @@ absl::StatusOr<std::int64_t> TorchBackend::MeasureStep(const engine::LoadedModel
 
 absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const LoadRequest& request) {
   at::set_num_threads(ChooseThreads(config));
-  ASSIGN_OR_RETURN(const at::Device device, OpenDevice(request.device));
+  ASSIGN_OR_RETURN(const std::vector<at::Device> devices, OpenDevices(request.device));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, request.dir));
-  ASSIGN_OR_RETURN(const at::ScalarType kv_dtype, ChooseKvDtype(config, dtype, device));
-  const ThreadLimit limit(request.threads);
+  ASSIGN_OR_RETURN(const at::ScalarType kv_dtype, ChooseKvDtype(config, dtype, devices.front()));
+  const model::ThreadLimit limit(request.threads);
+  const auto ranks = static_cast<int>(devices.size());
+  model::LoadOptions options = {.dtype = dtype,
+                                .device = devices.front(),
+                                .vision_tower_dir = config.vision_tower,
+                                .pack = true,
+                                .quantization = ChooseQuantization(config),
+                                .shard = {.rank = 0, .size = ranks}};
   ASSIGN_OR_RETURN(std::shared_ptr<const model::Llava> llava,
-                   model::Llava::Load(request.dir, {.dtype = dtype,
-                                                    .device = device,
-                                                    .vision_tower_dir = config.vision_tower,
-                                                    .pack = true,
-                                                    .quantization = ChooseQuantization(config)}));
+                   model::Llava::Load(request.dir, options));
+  std::vector<std::shared_ptr<const model::DecoderLayers>> others;
+  for (int rank = 1; rank < ranks; ++rank) {
+    options.device = devices[static_cast<std::size_t>(rank)];
+    options.shard.rank = rank;
+    ASSIGN_OR_RETURN(others.emplace_back(), model::Llava::LoadLayers(request.dir, options));
+  }
   const model::Quantization held = llava->quantization();
   const std::string weights =
       held == model::Quantization::kNone ? NameOf(dtype) : model::QuantizationName(held);
-  BackendModel loaded = DescribeModel(llava->config().text, dtype, kv_dtype, weights, device);
+  BackendModel loaded = DescribeModel(model::ShardOf(llava->config().text, ranks), dtype, kv_dtype,
+                                      weights, devices.front());
   loaded.encoder_parts = engine::ImageEncoder::Parts(*llava);
-  loaded.model = std::make_shared<engine::TorchModel>(request.version, std::move(llava), kv_dtype);
+  loaded.model = std::make_shared<engine::TorchModel>(request.version, std::move(llava), kv_dtype,
+                                                      std::move(others));
   return loaded;
 }
 
@@ -162,25 +193,34 @@ absl::StatusOr<registry::LoadedAdapter> TorchBackend::LoadAdapter(const Config& 
                                                                   const std::string& dir,
                                                                   const model::TextConfig& text,
                                                                   std::int64_t max_bytes) {
-  const ThreadLimit limit(static_cast<int>(config.load_threads));
+  const model::ThreadLimit limit(static_cast<int>(config.load_threads));
   // Several engines on one device share it.
   const std::set<std::string> names(config.devices.begin(), config.devices.end());
-  const auto devices = static_cast<std::int64_t>(names.size());
+  const auto copies = static_cast<std::int64_t>(names.size());
   try {
     ASSIGN_OR_RETURN(const model::AdapterWeights weights,
-                     model::ReadAdapter(dir, max_bytes / devices));
+                     model::ReadAdapter(dir, max_bytes / copies));
     RETURN_IF_ERROR(Annotate(model::CheckFits(weights.adapted(), text), dir));
     std::vector<engine::TorchAdapter::OnDevice> on_devices;
+    std::int64_t bytes = 0;
     for (const std::string& name : names) {
-      ASSIGN_OR_RETURN(const at::Device device, OpenDevice(name));
-      on_devices.emplace_back(device, model::Adapter(weights, text, device));
+      ASSIGN_OR_RETURN(const std::vector<at::Device> devices, OpenDevices(name));
+      const auto ranks = static_cast<int>(devices.size());
+      for (int rank = 0; rank < ranks; ++rank) {
+        const at::Device device = devices[static_cast<std::size_t>(rank)];
+        const model::LayerShard shard{.rank = rank, .size = ranks};
+        const model::AdapterWeights part = model::ShardOf(weights, text, shard);
+        bytes += part.bytes;
+        on_devices.push_back(
+            {device, shard, model::Adapter(part, model::ShardOf(text, ranks), device)});
+      }
     }
     return registry::LoadedAdapter{
         .adapter = std::make_shared<engine::TorchAdapter>(weights.digest, std::move(on_devices)),
         .base = weights.base,
         .targets = weights.targets,
         .rank = weights.rank,
-        .bytes = weights.bytes * devices};
+        .bytes = bytes};
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("loading ", dir, ": ", error.what_without_backtrace()));
@@ -188,9 +228,9 @@ absl::StatusOr<registry::LoadedAdapter> TorchBackend::LoadAdapter(const Config& 
 }
 
 absl::StatusOr<std::unique_ptr<engine::Executor>> TorchBackend::MakeExecutor(
-    const Config&, const std::string&, const engine::LoadedModel& model, int num_blocks) {
+    const Config& config, const std::string&, const engine::LoadedModel& model, int num_blocks) {
   const auto& torch_model = static_cast<const engine::TorchModel&>(model);
-  return engine::TorchExecutor::Create(torch_model.kv_shape(), num_blocks);
+  return engine::TorchExecutor::Create(torch_model.kv_shapes(), num_blocks, ChooseThreads(config));
 }
 
 }  // namespace llava::server

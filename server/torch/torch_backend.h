@@ -13,7 +13,8 @@ namespace llava::server {
 class TorchBackend final : public Backend {
  public:
   absl::Status Verify(const Config& config, const std::string& dir, int threads) override;
-  absl::StatusOr<std::int64_t> MemoryFor(const Config& config, const std::string& dir) override;
+  absl::StatusOr<std::int64_t> MemoryFor(const Config& config, const std::string& dir,
+                                         const std::string& device) override;
   absl::StatusOr<DeviceMemory> MemoryOf(const std::string& device) override;
   absl::StatusOr<BackendModel> Describe(const Config& config, const std::string& dir,
                                         const std::string& device) override;

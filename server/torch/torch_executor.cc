@@ -52,36 +52,32 @@ auto Guarded(absl::string_view what, F f) -> decltype(f()) {
 
 }  // namespace
 
-model::KvShape KvShapeOf(const model::TextConfig& text, at::ScalarType dtype, at::Device device) {
-  return {.layers = static_cast<int>(text.num_layers),
-          .kv_heads = static_cast<int>(text.num_kv_heads),
-          .head_dim = static_cast<int>(text.head_dim),
-          .dtype = dtype,
-          .device = device,
-          .layout = device.is_cpu() ? model::KvLayout::kTiles : model::KvLayout::kRows};
+absl::StatusOr<std::unique_ptr<TorchExecutor>> TorchExecutor::Create(
+    std::span<const model::KvShape> shapes, int num_blocks, int threads) {
+  std::vector<std::unique_ptr<Rank>> ranks;
+  std::vector<at::Device> devices;
+  for (const model::KvShape& shape : shapes) {
+    ASSIGN_OR_RETURN(model::KvCache cache,
+                     model::KvCache::Create(shape, num_blocks * model::KvCache::BlockBytes(shape)));
+    ranks.push_back(std::make_unique<Rank>(std::move(cache)));
+    devices.push_back(shape.device);
+  }
+  ASSIGN_OR_RETURN(auto rank_threads, model::RankThreads::Start(std::move(devices), threads));
+  return std::unique_ptr<TorchExecutor>(
+      new TorchExecutor(std::move(ranks), std::move(rank_threads)));
 }
 
-std::int64_t FeatureBytesPerToken(const model::TextConfig& text, at::ScalarType dtype) {
-  return text.hidden_size * static_cast<std::int64_t>(c10::elementSize(dtype));
+model::SumOverRanks TorchExecutor::SumOf(int rank) const {
+  if (ranks_.size() == 1) return nullptr;
+  return [this, rank](const at::Tensor& tensor) { threads_->Sum(rank, tensor); };
 }
 
-absl::StatusOr<std::unique_ptr<TorchExecutor>> TorchExecutor::Create(const model::KvShape& shape,
-                                                                     int num_blocks) {
-  ASSIGN_OR_RETURN(model::KvCache cache,
-                   model::KvCache::Create(shape, num_blocks * model::KvCache::BlockBytes(shape)));
-  return std::unique_ptr<TorchExecutor>(new TorchExecutor(std::move(cache)));
-}
-
-TorchExecutor::TorchExecutor(model::KvCache cache)
-    : cache_(std::move(cache)),
-      inputs_(cache_.shape().device),
-      attention_(model::MakePagedAttention(cache_)) {}
-
-absl::Status TorchExecutor::AddVersion(std::shared_ptr<const LoadedModel> model) {
-  auto torch_model = std::dynamic_pointer_cast<const TorchModel>(std::move(model));
-  LLAVA_CHECK(torch_model != nullptr);
-  const model::KvShape shape = torch_model->kv_shape();
-  if (shape != cache_.shape()) {
+absl::Status TorchExecutor::CheckShape(const TorchModel& model) const {
+  LLAVA_CHECK_EQ(static_cast<std::size_t>(model.ranks()), ranks_.size());
+  for (int rank = 0; rank < model.ranks(); ++rank) {
+    const model::KvShape shape = model.kv_shape(rank);
+    const model::KvShape& own = ranks_[static_cast<std::size_t>(rank)]->cache.shape();
+    if (shape == own) continue;
     const auto describe = [](const model::KvShape& s) {
       return absl::StrCat(s.layers, " layers of ", s.kv_heads, " key/value heads of size ",
                           s.head_dim, " in ", s.dtype == at::kChar ? "int8" : at::toString(s.dtype),
@@ -89,9 +85,16 @@ absl::Status TorchExecutor::AddVersion(std::shared_ptr<const LoadedModel> model)
     };
     return absl::FailedPreconditionError(absl::StrCat("the model has ", describe(shape),
                                                       ", the KV blocks of this engine are for ",
-                                                      describe(cache_.shape())));
+                                                      describe(own)));
   }
-  RETURN_IF_ERROR(WarmUp(torch_model->llava()));
+  return absl::OkStatus();
+}
+
+absl::Status TorchExecutor::AddVersion(std::shared_ptr<const LoadedModel> model) {
+  auto torch_model = std::dynamic_pointer_cast<const TorchModel>(std::move(model));
+  LLAVA_CHECK(torch_model != nullptr);
+  RETURN_IF_ERROR(CheckShape(*torch_model));
+  RETURN_IF_ERROR(WarmUp(*torch_model));
   const Digest version = torch_model->version();
   LLAVA_CHECK(versions_.try_emplace(version, Version{std::move(torch_model), {}}).second);
   return absl::OkStatus();
@@ -99,20 +102,32 @@ absl::Status TorchExecutor::AddVersion(std::shared_ptr<const LoadedModel> model)
 
 // One token through the decoder, on blocks of its own: threads, allocators and what LibTorch does
 // once are then not the first request's to wait for.
-absl::Status TorchExecutor::WarmUp(const model::Llava& llava) const {
-  return Guarded("warming up", [&]() -> absl::Status {
+absl::Status TorchExecutor::WarmUp(const TorchModel& model) const {
+  const std::int64_t first = 0;
+  const model::Llava& llava = model.llava();
+  at::Tensor embeddings;
+  RETURN_IF_ERROR(Guarded("warming up", [&]() -> absl::Status {
     const c10::InferenceMode inference;
-    ASSIGN_OR_RETURN(
-        model::KvCache cache,
-        model::KvCache::Create(cache_.shape(), model::KvCache::BlockBytes(cache_.shape())));
-    const std::vector<std::int32_t> table = {0};
-    const std::unique_ptr<model::PagedAttention> attention = model::MakePagedAttention(cache);
-    const model::PagedSequence sequence{.first_row = 0, .tokens = 1, .context = 0, .blocks = table};
-    attention->Refill({&sequence, 1});
-    const std::int64_t first = 0;
-    const at::Tensor zero = model::ToDevice({&first, 1}, llava.device());
-    llava.Logits(llava.Forward(llava.Embed(zero), zero, *attention)).to(at::kCPU);
+    embeddings = llava.Embed(model::ToDevice({&first, 1}, llava.device()));
     return absl::OkStatus();
+  }));
+  return threads_->Run([&](int rank) {
+    return Guarded("warming up", [&]() -> absl::Status {
+      const c10::InferenceMode inference;
+      const model::KvShape& shape = ranks_[static_cast<std::size_t>(rank)]->cache.shape();
+      ASSIGN_OR_RETURN(model::KvCache cache,
+                       model::KvCache::Create(shape, model::KvCache::BlockBytes(shape)));
+      const std::vector<std::int32_t> table = {0};
+      const std::unique_ptr<model::PagedAttention> attention = model::MakePagedAttention(cache);
+      const model::PagedSequence sequence{
+          .first_row = 0, .tokens = 1, .context = 0, .blocks = table};
+      attention->Refill({&sequence, 1});
+      const at::Tensor hidden = model.Forward(
+          rank, embeddings, *attention,
+          {.positions_T = model::ToDevice({&first, 1}, shape.device), .sum = SumOf(rank)});
+      (rank == 0 ? llava.Logits(hidden) : hidden).to(at::kCPU);
+      return absl::OkStatus();
+    });
   });
 }
 
@@ -150,9 +165,17 @@ absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
   });
 }
 
+void TorchExecutor::Rank::Begin(const scheduling::StepPlan& plan) {
+  for (const scheduling::BlockCopy& copy : plan.copies) {
+    cache.CopyBlock(copy.from.value(), copy.to.value());
+  }
+  inputs.Refill(plan);
+  attention->Refill(inputs.sequences());
+}
+
 at::Tensor TorchExecutor::Embeddings(const scheduling::StepPlan& plan,
                                      const model::Llava& llava) const {
-  at::Tensor rows_TE = llava.Embed(inputs_.ids_T());
+  at::Tensor rows_TE = llava.Embed(inputs().ids_T());
   for (const scheduling::ImageRows& rows : plan.image_rows) {
     const at::Tensor& feature = images_.feature(rows.feature);
     rows_TE.narrow(0, rows.first_row, rows.count)
@@ -161,24 +184,41 @@ at::Tensor TorchExecutor::Embeddings(const scheduling::StepPlan& plan,
   return rows_TE;
 }
 
+// Every rank the same step on its part of the layers; rank 0 has begun it.
+absl::StatusOr<at::Tensor> TorchExecutor::RunLayers(const scheduling::StepPlan& plan,
+                                                    const TorchModel& model,
+                                                    const at::Tensor& embeddings_TE) {
+  at::Tensor hidden_RE;
+  RETURN_IF_ERROR(threads_->Run([&](int number) {
+    return Guarded("running a step", [&]() -> absl::Status {
+      const c10::InferenceMode inference;
+      Rank& rank = *ranks_[static_cast<std::size_t>(number)];
+      if (number > 0) rank.Begin(plan);
+      std::vector<model::AdapterRows> adapters;
+      for (const StepInputs::Adapted& one : rank.inputs.adapted()) {
+        const auto& adapter = static_cast<const TorchAdapter&>(*one.adapter);
+        adapters.push_back({&adapter.on(rank.cache.shape().device, model.shard(number)), one.rows_N,
+                            one.wanted_N});
+      }
+      at::Tensor hidden = model.Forward(number, embeddings_TE, *rank.attention,
+                                        {.positions_T = rank.inputs.positions_T(),
+                                         .rows_R = rank.inputs.rows_R(),
+                                         .adapters = adapters,
+                                         .sum = SumOf(number)});
+      if (number == 0) hidden_RE = std::move(hidden);
+      return absl::OkStatus();
+    });
+  }));
+  return hidden_RE;
+}
+
 absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::StepPlan& plan) {
   return Guarded("running a step", [&]() -> absl::StatusOr<scheduling::StepResult> {
     const c10::InferenceMode inference;
-    for (const scheduling::BlockCopy& copy : plan.copies) {
-      cache_.CopyBlock(copy.from.value(), copy.to.value());
-    }
-    if (plan.chunks.empty()) return scheduling::StepResult{};
     Version& version = VersionOf(plan);
-    const model::Llava& llava = version.model->llava();
-    inputs_.Refill(plan);
-    attention_->Refill(inputs_.sequences());
-    std::vector<model::AdapterRows> adapters;
-    for (const StepInputs::Adapted& one : inputs_.adapted()) {
-      const auto& adapter = static_cast<const TorchAdapter&>(*one.adapter);
-      adapters.push_back({&adapter.on(cache_.shape().device), one.rows_N, one.wanted_N});
-    }
-    const at::Tensor hidden_RE = llava.Forward(Embeddings(plan, llava), inputs_.positions_T(),
-                                               *attention_, inputs_.rows_R(), adapters);
+    ranks_.front()->Begin(plan);
+    ASSIGN_OR_RETURN(const at::Tensor hidden_RE,
+                     RunLayers(plan, *version.model, Embeddings(plan, version.model->llava())));
     return SampleAll(plan, version, hidden_RE);
   });
 }
@@ -197,7 +237,7 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(const scheduling
   std::vector<model::SampleRow> rows;
   for (std::size_t i = 0; i < plan.samples.size(); ++i) {
     const scheduling::Sample& sample = plan.samples[i];
-    rows.push_back({row_of(inputs_.row_of_sample()[i]),
+    rows.push_back({row_of(inputs().row_of_sample()[i]),
                     {.params = sample.params,
                      .tokens = {sample.prompt_ids, sample.output_ids},
                      .processors = version.processors.at(sample.sequence),

@@ -9,6 +9,8 @@
 #include <memory>
 #include <span>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,52 +20,25 @@
 #include "model/network/llava.h"
 #include "model/network/logits_processor.h"
 #include "model/network/sampler.h"
+#include "model/ranks/rank_threads.h"
 #include "server/engine/executor.h"
 #include "server/torch/image_encoder.h"
 #include "server/torch/step_inputs.h"
+#include "server/torch/torch_model.h"
 
 namespace llava::engine {
 
-// What keys and values of such a model look like. On the CPU in the layout of our kernels.
-model::KvShape KvShapeOf(const model::TextConfig& text, at::ScalarType dtype, at::Device device);
-// Bytes of one token of an encoded image.
-std::int64_t FeatureBytesPerToken(const model::TextConfig& text, at::ScalarType dtype);
-
-// A version of LLaVA in the memory of one device. Immutable.
-class TorchModel final : public LoadedModel {
- public:
-  // `kv_dtype`: of the KV cache (KvShape::dtype); none: as the model computes.
-  TorchModel(const Digest& version, std::shared_ptr<const model::Llava> llava,
-             std::optional<at::ScalarType> kv_dtype = std::nullopt)
-      : version_(version),
-        llava_(std::move(llava)),
-        kv_dtype_(kv_dtype.value_or(llava_->dtype())) {}
-
-  const Digest& version() const override { return version_; }
-  const model::Llava& llava() const { return *llava_; }
-
-  model::KvShape kv_shape() const {
-    return KvShapeOf(llava_->config().text, kv_dtype_, llava_->device());
-  }
-  std::int64_t feature_bytes_per_token() const {
-    return FeatureBytesPerToken(llava_->config().text, llava_->dtype());
-  }
-
- private:
-  const Digest version_;
-  const std::shared_ptr<const model::Llava> llava_;
-  const at::ScalarType kv_dtype_;
-};
-
-// Versions share the blocks; all have the KV shape that the executor was made for. Engine thread
-// only.
+// On one device, or on several that share each layer of a model (model::LayerShard): then each has
+// its part of the blocks, and a thread; rank 0 is the engine's. Versions share the blocks; all have
+// the KV shapes that the executor was made for. Engine thread only.
 class TorchExecutor final : public Executor {
  public:
-  // Errors are those of KvCache::Create.
-  static absl::StatusOr<std::unique_ptr<TorchExecutor>> Create(const model::KvShape& shape,
-                                                               int num_blocks);
+  // `shapes`: by rank (TorchModel::kv_shapes). `threads`: that CPUs compute with in all (0: as many
+  // as each thread has). Errors are those of KvCache::Create and RankThreads::Start.
+  static absl::StatusOr<std::unique_ptr<TorchExecutor>> Create(
+      std::span<const model::KvShape> shapes, int num_blocks, int threads = 0);
 
-  // `model` is a TorchModel.
+  // `model` is a TorchModel of as many ranks.
   absl::Status AddVersion(std::shared_ptr<const LoadedModel> model) override;
   void RemoveVersion(const Digest& version) override;
   void DropFeatures(std::span<const scheduling::FeatureId> features) override;
@@ -84,19 +59,41 @@ class TorchExecutor final : public Executor {
     void UpdateProcessors(std::span<const scheduling::Sample> samples);
   };
 
-  explicit TorchExecutor(model::KvCache cache);
+  // A device's blocks, and what a step sends to it; kept from step to step and refilled.
+  struct Rank {
+    explicit Rank(model::KvCache own_cache)
+        : cache(std::move(own_cache)),
+          inputs(cache.shape().device),
+          attention(model::MakePagedAttention(cache)) {}
+    // Copies blocks; the inputs are then those of `plan`.
+    void Begin(const scheduling::StepPlan& plan);
 
-  absl::Status WarmUp(const model::Llava& llava) const;
+    model::KvCache cache;
+    StepInputs inputs;
+    const std::unique_ptr<model::PagedAttention> attention;
+  };
+
+  TorchExecutor(std::vector<std::unique_ptr<Rank>> ranks,
+                std::unique_ptr<model::RankThreads> threads)
+      : ranks_(std::move(ranks)), threads_(std::move(threads)) {}
+
+  absl::Status CheckShape(const TorchModel& model) const;
+  absl::Status WarmUp(const TorchModel& model) const;
+  // For what runs on every rank.
+  model::SumOverRanks SumOf(int rank) const;
+  absl::StatusOr<at::Tensor> RunLayers(const scheduling::StepPlan& plan, const TorchModel& model,
+                                       const at::Tensor& embeddings_TE);
   Version& VersionOf(const scheduling::StepPlan& plan);
   // The rows of the step's tokens, with the features of images in their places: [T, E].
   at::Tensor Embeddings(const scheduling::StepPlan& plan, const model::Llava& llava) const;
   absl::StatusOr<scheduling::StepResult> SampleAll(const scheduling::StepPlan& plan,
                                                    Version& version, const at::Tensor& hidden_RE);
 
-  model::KvCache cache_;
-  // Of the step that runs; both are kept from step to step and refilled.
-  StepInputs inputs_;
-  const std::unique_ptr<model::PagedAttention> attention_;
+  StepInputs& inputs() { return ranks_.front()->inputs; }
+  const StepInputs& inputs() const { return ranks_.front()->inputs; }
+
+  const std::vector<std::unique_ptr<Rank>> ranks_;
+  const std::unique_ptr<model::RankThreads> threads_;
   std::map<Digest, Version> versions_;
   ImageEncoder images_;
   model::BatchSampler sampler_;

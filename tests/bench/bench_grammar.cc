@@ -52,7 +52,7 @@ class Bench {
     auto llava = model::Llava::Load(dir, {.dtype = at::kBFloat16, .device = device, .pack = true});
     LLAVA_CHECK(llava.ok());
     auto model = std::make_shared<engine::TorchModel>(version_, *std::move(llava));
-    auto executor = engine::TorchExecutor::Create(model->kv_shape(), kAnswers * kBlocksOfOne);
+    auto executor = engine::TorchExecutor::Create(model->kv_shapes(), kAnswers * kBlocksOfOne);
     LLAVA_CHECK(executor.ok());
     executor_ = *std::move(executor);
     LLAVA_CHECK(executor_->AddVersion(model).ok());

@@ -63,7 +63,7 @@ class EngineGoldenTest : public testing::Test {
     engine_options.scheduler = options;
     auto torch_model = std::make_shared<TorchModel>(kVersion, llava_);
     engine_options.scheduler.feature_bytes_per_token = torch_model->feature_bytes_per_token();
-    auto executor = TorchExecutor::Create(torch_model->kv_shape(), options.num_blocks);
+    auto executor = TorchExecutor::Create(torch_model->kv_shapes(), options.num_blocks);
     ASSERT_TRUE(executor.ok()) << executor.status();
     engine_ = std::make_unique<Engine>(engine_options, *std::move(executor), &clock_, nullptr);
     absl::Status added = absl::UnknownError("not called");
@@ -267,7 +267,7 @@ TEST_F(EngineGoldenTest, KeysAndValuesInCodesAreOneCacheForOneKindOfModel) {
   const auto codes = std::make_shared<TorchModel>(kVersion, llava_, at::kChar);
   EXPECT_LT(model::KvCache::BlockBytes(codes->kv_shape()),
             model::KvCache::BlockBytes(TorchModel(kVersion, llava_).kv_shape()) / 2);
-  auto executor = TorchExecutor::Create(codes->kv_shape(), 4);
+  auto executor = TorchExecutor::Create(codes->kv_shapes(), 4);
   ASSERT_TRUE(executor.ok()) << executor.status();
   const absl::Status status =
       (*executor)->AddVersion(std::make_shared<TorchModel>(kVersion, llava_));
@@ -280,7 +280,7 @@ TEST_F(EngineGoldenTest, AModelOfAnotherShapeIsRefused) {
   const TorchModel torch_model(kVersion, llava_);
   model::KvShape shape = torch_model.kv_shape();
   shape.layers += 1;
-  auto executor = TorchExecutor::Create(shape, 4);
+  auto executor = TorchExecutor::Create({&shape, 1}, 4);
   ASSERT_TRUE(executor.ok());
   const absl::Status status =
       (*executor)->AddVersion(std::make_shared<TorchModel>(kVersion, llava_));

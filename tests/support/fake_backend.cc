@@ -98,10 +98,13 @@ class WordExecutor final : public engine::Executor {
 }  // namespace
 
 absl::StatusOr<server::BackendModel> FakeBackend::Describe(const server::Config&,
-                                                           const std::string&, const std::string&) {
+                                                           const std::string&,
+                                                           const std::string& device) {
+  const auto ranks = std::ssize(server::RanksOf(device));
+  if (ranks > most_ranks) return absl::InvalidArgumentError("too many devices");
   return server::BackendModel{.model = nullptr,
                               .dtype = "fake",
-                              .block_bytes = block_bytes,
+                              .block_bytes = block_bytes / ranks,
                               .feature_bytes_per_token = 64,
                               .encoder_parts = encoder_parts};
 }

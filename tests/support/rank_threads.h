@@ -10,7 +10,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -19,6 +18,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "model/ranks/c10d_backend.h"
 #include "training/distributed/ranks.h"
 
 namespace llava::test {
@@ -39,10 +39,7 @@ inline std::uint16_t FreePort() {
 
 // Runs `work` once a rank, all at the same time; returns when all have ended.
 inline void OnRanks(int size, const std::function<void(training::Ranks&)>& work) {
-  // LibTorch's flight recorder, one a process, enters the process groups into a map before it takes
-  // its lock: ranks that are threads of one process tear that map. Ranks of their own process do
-  // not meet there.
-  LLAVA_CHECK(::setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/1) == 0);
+  model::TurnOffFlightRecorder();
   const RealClock clock;
   const std::uint16_t port = FreePort();
   std::vector<std::unique_ptr<training::Ranks>> ranks(static_cast<std::size_t>(size));

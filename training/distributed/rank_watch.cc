@@ -1,6 +1,5 @@
 #include "training/distributed/rank_watch.h"
 
-#include <c10/util/Exception.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,9 +9,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "model/ranks/c10d_backend.h"
 
 namespace llava::training {
 namespace {
+
+using model::WhatOf;
 
 constexpr char kLost[] = "lost";
 constexpr Duration kLongestInterval = std::chrono::seconds(1);
@@ -34,11 +36,6 @@ std::string Get(c10d::Store& store, const std::string& key) {
 }
 
 }  // namespace
-
-std::string WhatOf(const std::exception& error) {
-  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
-  return torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
-}
 
 RankWatch::RankWatch(c10::intrusive_ptr<c10d::Store> store, const RankPlace& place,
                      Duration lost_after, const Clock& clock)

@@ -3,7 +3,6 @@
 #define LLAVA_TRAINING_DISTRIBUTED_RANK_WATCH_H_
 
 #include <cstdint>
-#include <exception>
 #include <string>
 #include <thread>
 #include <torch/csrc/distributed/c10d/Store.hpp>
@@ -15,9 +14,6 @@
 #include "training/distributed/rank_place.h"
 
 namespace llava::training {
-
-// What it says, without the call stack that LibTorch adds.
-std::string WhatOf(const std::exception& error);
 
 // Every rank counts up a key of the shared store on a thread of its own, and looks at everybody
 // else's. Thread-safe.

@@ -2,11 +2,9 @@
 
 #include <ATen/ops/ones.h>
 
-#include <cstdlib>
 #include <exception>
 #include <string>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <utility>
 #include <vector>
@@ -15,15 +13,13 @@
 #include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "model/ranks/c10d_backend.h"
 #include "training/distributed/rank_watch.h"
-
-#ifdef USE_C10D_NCCL
-#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
-#endif
 
 namespace llava::training {
 namespace {
 
+using model::WhatOf;
 using Milliseconds = std::chrono::milliseconds;
 using Store = c10::intrusive_ptr<c10d::Store>;
 using Backend = c10::intrusive_ptr<c10d::Backend>;
@@ -31,7 +27,7 @@ using Work = c10::intrusive_ptr<c10d::Work>;
 
 // Of one collective call. Far above what a slow rank may take (it may be drawing its images):
 // whether a rank is gone is the watch's business.
-constexpr Milliseconds kCallTimeout = std::chrono::minutes(30);
+constexpr Duration kCallTimeout = std::chrono::minutes(30);
 
 Milliseconds InMilliseconds(Duration duration) {
   return std::chrono::duration_cast<Milliseconds>(duration);
@@ -64,36 +60,6 @@ absl::Status Meet(c10d::Store& store, const RankPlace& place, Duration within) {
         absl::StrCat("of ", place.size, " ranks these did not come within ", Seconds(within),
                      " s: ", absl::StrJoin(missing, ", ")));
   }
-}
-
-// The network device that reaches the others: the one that is named, loopback where rank 0 is
-// there, else the one of this machine's name.
-std::shared_ptr<::gloo::transport::Device> GlooDevice(const RankPlace& place) {
-  const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
-  if (interface != nullptr) return c10d::ProcessGroupGloo::createDeviceForInterface(interface);
-  if (place.address == "localhost" || place.address == "::1" || place.address.starts_with("127.")) {
-    return c10d::ProcessGroupGloo::createDeviceForHostname(place.address);
-  }
-  return c10d::ProcessGroupGloo::createDefaultDevice();
-}
-
-absl::StatusOr<Backend> MakeBackend(const Store& store, const RankPlace& place, at::Device device) {
-  if (device.is_cpu()) {
-    auto options = c10d::ProcessGroupGloo::Options::create(kCallTimeout);
-    options->devices.push_back(GlooDevice(place));
-    return Backend(
-        c10::make_intrusive<c10d::ProcessGroupGloo>(store, place.rank, place.size, options));
-  }
-#ifdef USE_C10D_NCCL
-  auto options = c10d::ProcessGroupNCCL::Options::create();
-  options->timeout = kCallTimeout;
-  return Backend(
-      c10::make_intrusive<c10d::ProcessGroupNCCL>(store, place.rank, place.size, options));
-#else
-  return absl::FailedPreconditionError(
-      absl::StrCat("device ", device.str(),
-                   ": this program was built without NCCL, which several ranks on GPUs need"));
-#endif
 }
 
 Work BroadcastOver(c10d::Backend& backend, const at::Tensor& tensor, int root) {
@@ -149,9 +115,14 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place,
     group->watch = std::make_unique<RankWatch>(Connect(place, false, options.lost_after), place,
                                                options.lost_after, clock);
     group->device = options.device;
-    ASSIGN_OR_RETURN(group->backend, MakeBackend(group->store, place, options.device));
+    const model::C10dPlace c10d_place = {.rank = place.rank,
+                                         .size = place.size,
+                                         .device = options.device,
+                                         .address = place.address,
+                                         .timeout = kCallTimeout};
+    ASSIGN_OR_RETURN(group->backend, model::MakeC10dBackend(group->store, c10d_place));
     const auto apart = c10::make_intrusive<c10d::PrefixStore>("apart", group->store);
-    ASSIGN_OR_RETURN(group->apart, MakeBackend(apart, place, options.device));
+    ASSIGN_OR_RETURN(group->apart, model::MakeC10dBackend(apart, c10d_place));
     return std::unique_ptr<Ranks>(new Ranks(place, std::move(group)));
   } catch (const std::exception& error) {
     return absl::UnavailableError(absl::StrCat(where(), ": ", WhatOf(error)));

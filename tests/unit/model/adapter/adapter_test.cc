@@ -15,6 +15,7 @@
 
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -119,6 +120,55 @@ TEST_F(AdapterTest, IsTheMergedModelForItsRowsAlone) {
     EXPECT_TRUE(at::equal(mixed[0], plain[4])) << "the other sequence has the same bits";
     EXPECT_TRUE(at::allclose(mixed[1], merged[6], 1e-3, 1e-4));
     EXPECT_TRUE(at::allclose(mixed[2], merged[9], 1e-3, 1e-4));
+  }
+}
+
+// Of a layer's outputs each rank has some, and of a sum what its inputs give.
+TEST_F(AdapterTest, ItsPartsAreThoseOfItsProducts) {
+  const AdapterWeights weights = Weights(1);
+  const TextConfig& text = model_->config().text;
+  std::int64_t bytes = 0;
+  const AdapterWeights first = ShardOf(weights, text, {.rank = 0, .size = 2});
+  const AdapterWeights second = ShardOf(weights, text, {.rank = 1, .size = 2});
+  EXPECT_TRUE(CheckFits(first.adapted(), ShardOf(text, 2)).ok());
+  for (std::size_t i = 0; i < weights.products.size(); ++i) {
+    const AdaptedWeights &all = weights.products[i], &a = first.products[i],
+                         &b = second.products[i];
+    const auto product = [](const AdaptedWeights& one) { return at::matmul(one.b_OR, one.a_RI); };
+    const int dim = all.product.name == "self_attn.o_proj" || all.product.name == "mlp.down_proj";
+    EXPECT_TRUE(at::allclose(at::cat({product(a), product(b)}, dim), product(all), 1e-5, 1e-6))
+        << all.product.name;
+    bytes += (a.a_RI.numel() + a.b_OR.numel()) * 4;
+  }
+  EXPECT_EQ(first.bytes, bytes);
+}
+
+// Phi-3 has q, k and v in one matrix: a rank has some outputs of each, not of the matrix.
+TEST_F(AdapterTest, PartsOfOneMatrixAreThoseOfItsProducts) {
+  const TextConfig& text = model_->config().text;
+  const auto products = DecoderProducts(text);
+  AdapterWeights weights;
+  for (const auto& [name, first, count] :
+       {std::tuple{"self_attn.qkv_proj", 0, 3}, std::tuple{"mlp.gate_up_proj", 4, 2}}) {
+    std::int64_t out = 0;
+    for (int i = first; i < first + count; ++i) out += products[static_cast<std::size_t>(i)].out;
+    weights.products.push_back(
+        {{0, name, out, text.hidden_size}, at::randn({2, text.hidden_size}), at::randn({out, 2})});
+  }
+  for (const std::size_t matrix : {0u, 1u}) {
+    const at::Tensor whole = weights.products[matrix].b_OR;
+    std::vector<at::Tensor> dealt_out;  // each product's halves side by side again
+    const std::size_t first = matrix == 0 ? 0 : 3, count = matrix == 0 ? 3 : 2;
+    for (std::size_t i = first; i < first + count; ++i) {
+      for (const int rank : {0, 1}) {
+        const AdapterWeights part = ShardOf(weights, text, {.rank = rank, .size = 2});
+        ASSERT_EQ(part.products.size(), 5u);
+        EXPECT_EQ(part.products[i].product.name, products[i < 3 ? i : i + 1].name);
+        EXPECT_EQ(part.products[i].product.out, part.products[i].b_OR.size(0));
+        dealt_out.push_back(part.products[i].b_OR);
+      }
+    }
+    EXPECT_TRUE(at::equal(at::cat(dealt_out), whole));
   }
 }
 

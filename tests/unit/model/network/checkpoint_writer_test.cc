@@ -115,5 +115,26 @@ TEST(WeightMemory, FallsWithTheBits) {
             bytes(Quantization::kInt4));
 }
 
+// What devices deal out among them: all matrices of the decoder's layers, whatever they are held
+// as.
+TEST(WeightMemory, SaysWhatOfItTheLayersAre) {
+  const auto checkpoint = Checkpoint::Open(GoldenCheckpointDir());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  // 64 wide, 4 heads and 2 for keys and values of 16, 192 inner places, 2 layers.
+  const std::int64_t numbers = 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 192);
+  const WeightMemory plain = ServedMemory(*checkpoint, Quantization::kNone, at::kBFloat16);
+  EXPECT_EQ(plain.layers, 2 * numbers);
+  EXPECT_LT(plain.layers, plain.all);
+  const WeightMemory codes = ServedMemory(*checkpoint, Quantization::kInt8, at::kBFloat16);
+  EXPECT_GT(codes.layers, numbers);  // and scales
+  EXPECT_LT(codes.layers, 2 * numbers);
+  TempDir dir;
+  const std::string folder = absl::StrCat(dir.path(), "/codes");
+  ASSERT_TRUE(SaveQuantized(GoldenCheckpointDir(), Quantization::kInt8, folder).ok());
+  const auto stored = Checkpoint::Open(folder);
+  ASSERT_TRUE(stored.ok());
+  EXPECT_EQ(ServedMemory(*stored, Quantization::kInt8, at::kBFloat16).layers, codes.layers);
+}
+
 }  // namespace
 }  // namespace llava::model

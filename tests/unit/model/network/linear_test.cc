@@ -21,6 +21,60 @@ TEST(LinearTest, KeepsTheDtypeOfItsInputWhateverTheWeightsAre) {
   EXPECT_EQ(linear.Forward(at::ones({2, 3}, at::kBFloat16)).scalar_type(), at::kBFloat16);
 }
 
+TEST(LinearTest, RowsAreALayerOfSomeOfTheOutputs) {
+  const Linear linear(at::arange(1, 13, at::kFloat).view({4, 3}), at::arange(4, at::kFloat));
+  const at::Tensor x = at::tensor({1.0f, -2.0f, 0.5f}).view({1, 3});
+  const at::Tensor all = linear.Forward(x);
+  EXPECT_TRUE(at::equal(linear.Rows(1, 2).Forward(x), all.narrow(1, 1, 2)));
+  Linear packed = linear.Rows(1, 2);
+  packed.Pack(WeightFormat::kFp32);
+  EXPECT_TRUE(at::allclose(packed.Forward(x), all.narrow(1, 1, 2)));
+}
+
+TEST(LinearTest, RowsOfCodesAreThoseOfTheMatrix) {
+  const at::Tensor weight = at::arange(24, at::kFloat).view({4, 6}) - 12;
+  const at::Tensor x = at::arange(6, at::kFloat).view({1, 6});
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    const Linear linear(QuantizeMatrix(weight, format));
+    Linear all = linear, some = linear.Rows(1, 3);
+    all.Pack(format);
+    some.Pack(format);
+    EXPECT_TRUE(at::equal(some.Forward(x), all.Forward(x).narrow(1, 1, 3)));
+  }
+}
+
+TEST(LinearTest, ColumnsAreALayerOfSomeOfTheInputs) {
+  const Linear linear(at::arange(1, 13, at::kFloat).view({4, 3}), at::arange(4, at::kFloat));
+  const at::Tensor x = at::tensor({1.0f, -2.0f, 0.5f}).view({1, 3});
+  Linear first = linear.Columns(0, 1, /*with_bias=*/true).Compact();
+  Linear others = linear.Columns(1, 2, /*with_bias=*/false);
+  EXPECT_EQ(others.in_features(), 2);
+  EXPECT_FALSE(others.bias().defined());
+  const auto sum = [&] {
+    return first.Forward(x.narrow(1, 0, 1)) + others.Forward(x.narrow(1, 1, 2));
+  };
+  EXPECT_TRUE(at::allclose(sum(), linear.Forward(x)));
+  first.Pack(WeightFormat::kFp32);
+  others.Pack(WeightFormat::kFp32);
+  EXPECT_TRUE(at::allclose(sum(), linear.Forward(x)));
+}
+
+TEST(LinearTest, ColumnsOfCodesAreThoseOfTheMatrix) {
+  at::manual_seed(2);
+  const at::Tensor weight = at::randn({5, 384}), x = at::randn({2, 384});
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    const Linear linear(QuantizeMatrix(weight, format));
+    Linear all = linear;
+    Linear first = linear.Columns(0, 128, false), others = linear.Columns(128, 256, false);
+    all.Pack(format);
+    first.Pack(format);
+    others.Pack(format);
+    const at::Tensor sum =
+        first.Forward(x.narrow(1, 0, 128)) + others.Forward(x.narrow(1, 128, 256));
+    EXPECT_TRUE(at::allclose(sum, all.Forward(x), 1e-3, 1e-3));
+  }
+}
+
 TEST(LinearTest, GradientsReachWeightBiasAndInput) {
   const at::Tensor weight = at::ones({2, 3}).requires_grad_();
   const at::Tensor bias = at::zeros({2}).requires_grad_();

@@ -443,6 +443,11 @@ TEST(Quantization, StoredCodesAreRefusedWhereTheyCannotBeUsed) {
   const absl::Status twice =
       SaveQuantized(folder, Quantization::kInt8, absl::StrCat(dir.path(), "/twice"));
   EXPECT_EQ(twice.code(), absl::StatusCode::kInvalidArgument);
+  const absl::Status cut =
+      Llava::Load(folder, {.pack = true, .shard = {.rank = 0, .size = 2}}).status();
+  EXPECT_EQ(cut.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(cut.message()),
+              HasSubstr("32 columns of a matrix of codes, expected a multiple of 128"));
   // Numbers where config.json promises codes.
   std::filesystem::copy_file(GoldenCheckpointDir() + "/model.safetensors",
                              folder + "/model.safetensors",

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
+
 namespace llava::server {
 namespace {
 
@@ -154,6 +156,20 @@ TEST(ConfigTest, OptionsThatNeedEachOther) {
   config = Config();
   config.listen.clear();
   EXPECT_THAT(std::string(CheckConfig(config).message()), HasSubstr("listen"));
+}
+
+TEST(ConfigTest, AnEntryOfDevicesIsOneOrASum) {
+  Config config;
+  for (const char* device : {"cpu", "cuda", "cuda:1", "cpu+cpu", "cuda:0+cuda:1+cuda:2"}) {
+    config.devices = {device};
+    EXPECT_TRUE(CheckConfig(config).ok()) << device;
+  }
+  for (const char* device : {"", "tpu", "cuda:", "cuda:-1", "cuda:0+", "+cpu", "cpu+tpu"}) {
+    config.devices = {device};
+    EXPECT_EQ(CheckConfig(config).message(),
+              absl::StrCat("devices: has '", device,
+                           "', expected cpu, cuda, cuda:N or a sum of such, cuda:0+cuda:1"));
+  }
 }
 
 // What may be equal is allowed when it is equal.

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "tests/support/checkpoint_fixture.h"
 #include "tests/support/fake_backend.h"
@@ -13,6 +14,7 @@
 namespace llava::server {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -132,12 +134,53 @@ TEST(DeviceDefaultsTest, AllChoicesOfARequestCanRunEvenOnASmallCache) {
   EXPECT_EQ(ChooseDefaults(config, facts).max_running, 16);
 }
 
+TEST(DeviceDefaultsTest, ASumOfDevicesIsItsRanks) {
+  EXPECT_THAT(RanksOf("cpu"), ElementsAre("cpu"));
+  EXPECT_THAT(RanksOf("cuda:0+cuda:3"), ElementsAre("cuda:0", "cuda:3"));
+  EXPECT_TRUE(IsCpu("cpu"));
+  EXPECT_TRUE(IsCpu("cpu+cpu"));
+  EXPECT_FALSE(IsCpu("cuda:0+cuda:1"));
+}
+
+TEST(DeviceDefaultsTest, MemoryIsSharedByEnginesAndByTheCpusOfASum) {
+  const std::vector<std::string> entries = {"cuda:0+cuda:1", "cuda:1", "cpu+cpu", "cpu"};
+  EXPECT_EQ(EnginesThere(entries, "cuda:1"), 2);
+  EXPECT_EQ(EnginesThere(entries, "cuda:0+cuda:1"), 2);
+  EXPECT_EQ(EnginesThere(entries, "cuda:0"), 1);
+  EXPECT_EQ(EnginesThere(entries, "cpu+cpu"), 3);
+  EXPECT_EQ(EnginesThere(entries, "cuda:2"), 0);
+}
+
+// The backend is asked for what one device of the sum has: half of the weights and of each block.
+TEST(DeviceDefaultsTest, EachDeviceOfASumHasItsPart) {
+  testing::FakeBackend backend;
+  backend.memory = 26 * kGiB;
+  backend.block_bytes = 12 * kMiB;
+  const auto facts = [&](const std::string& device) {
+    return FactsBeforeLoading(Config(), model::GoldenCheckpointDir(), backend, device, 48 * kGiB);
+  };
+  const auto one = facts("cuda"), two = facts("cuda:0+cuda:1"), cpus = facts("cpu+cpu");
+  ASSERT_TRUE(one.ok() && two.ok() && cpus.ok()) << two.status();
+  EXPECT_EQ(one->free, 22 * kGiB);
+  EXPECT_EQ(two->weights, 13 * kGiB);
+  EXPECT_EQ(two->free, 35 * kGiB);
+  EXPECT_EQ(two->block, 6 * kMiB);
+  EXPECT_EQ(cpus->weights, 26 * kGiB);  // in the one memory of both
+  EXPECT_EQ(cpus->block, 6 * kMiB);
+  DeviceFacts shared = *cpus;
+  shared.engines_there = 2;
+  EXPECT_THAT(ChooseDefaults(Config(), shared).kv_cache_why, HasSubstr("for each of 2 devices"));
+}
+
 TEST(DeviceDefaultsTest, OneThreadComputesWhereAllDevicesAreGpus) {
   Config config;
   config.devices = {"cuda:0", "cuda:1"};
   EXPECT_EQ(ChooseThreads(config), 1);
   config.threads = 5;
   EXPECT_EQ(ChooseThreads(config), 5);
+  config.threads.reset();
+  config.devices = {"cuda:0+cuda:1"};
+  EXPECT_EQ(ChooseThreads(config), 1);
   config.devices = {"cuda:0", "cpu"};
   config.threads.reset();
   EXPECT_GE(ChooseThreads(config), 1);

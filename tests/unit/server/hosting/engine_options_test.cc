@@ -44,6 +44,12 @@ TEST_F(EngineOptionsTest, TokensAreGuessedWhereBitsDoNotDependOnIt) {
   const auto on_cpu = ToEngineOptions(config_, "cpu", chosen_, model_, llava_);
   ASSERT_TRUE(on_cpu.ok()) << on_cpu.status();
   EXPECT_EQ(on_cpu->scheduler.draft_tokens, 5);
+  const auto drafts = [&](const char* device) {
+    return ToEngineOptions(config_, device, chosen_, model_, llava_)->scheduler.draft_tokens;
+  };
+  EXPECT_EQ(drafts("cpu+cpu"), 5);      // a + b has the bits of b + a
+  EXPECT_EQ(drafts("cpu+cpu+cpu"), 0);  // (a + b) + c may have others than a + (b + c)
+  EXPECT_EQ(drafts("cuda:0+cuda:1"), 0);
 }
 
 TEST_F(EngineOptionsTest, EachSettingGoesToItsPlace) {

@@ -15,6 +15,7 @@
 namespace llava::server {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr std::int64_t kGiB = 1 << 30;
@@ -60,9 +61,27 @@ TEST_F(ServingPlanTest, TokensAndConversationsAreThoseOfTheKvCache) {
 }
 
 TEST_F(ServingPlanTest, WeightsThatAreTooMuchDoNotFit) {
+  backend_.most_ranks = 1;
   const PlannedService plan = Plan({12 * kGiB}).back();
   EXPECT_EQ(plan.conversations, 0);
   EXPECT_THAT(ServingPlanText({&plan, 1}, 512), HasSubstr("does not fit"));
+}
+
+// On as few as it fits on, each of which has its part of weights and KV cache.
+TEST_F(ServingPlanTest, WhatIsTooMuchForOneGpuIsPlannedForSeveral) {
+  const std::vector<PlannedService> plan = Plan({12 * kGiB, 4 * kGiB, 2 * kGiB, 80 * kGiB});
+  std::vector<std::string> devices;
+  for (const PlannedService& one : plan) {
+    if (one.device != "cpu") devices.push_back(one.device);
+  }
+  EXPECT_THAT(devices,
+              ElementsAre("cuda", "cuda+cuda", "cuda", "cuda+cuda+cuda+cuda", "cuda", "cuda"));
+  const PlannedService& two = plan[plan.size() - 5];
+  EXPECT_EQ(two.memory, 12 * kGiB);
+  EXPECT_EQ(two.weights, 13 * kGiB / 2);
+  EXPECT_EQ(two.tokens, two.defaults.kv_cache_bytes / (4 << 20) * 16);
+  EXPECT_GT(two.conversations, 0);
+  EXPECT_THAT(ServingPlanText({&two, 1}, 512), HasSubstr("\n2 cuda "));
 }
 
 TEST_F(ServingPlanTest, TheTableHasALineEach) {

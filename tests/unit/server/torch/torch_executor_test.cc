@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "model/network/session.h"
+#include "model/ranks/c10d_backend.h"
+#include "server/torch/device_memory.h"
 #include "tests/support/checkpoint_fixture.h"
 
 namespace llava::engine {
@@ -58,7 +60,7 @@ class TorchExecutorTest : public testing::Test {
 
   void SetUp() override {
     const auto model = std::make_shared<TorchModel>(kVersion, llava_);
-    auto executor = TorchExecutor::Create(model->kv_shape(), kBlocks);
+    auto executor = TorchExecutor::Create(model->kv_shapes(), kBlocks);
     ASSERT_TRUE(executor.ok()) << executor.status();
     executor_ = *std::move(executor);
     const absl::Status added = executor_->AddVersion(model);
@@ -234,6 +236,75 @@ TEST_F(TorchExecutorTest, CopiesBlocksBeforeTheBatch) {
   EXPECT_EQ(tokens[0].token, Reference({1, 300, 17}, 2)[1]);
 }
 
+// The same model dealt out to two ranks, which share every step.
+class TwoRanksTest : public TorchExecutorTest {
+ protected:
+  void SetUp() override {
+    model::TurnOffFlightRecorder();
+    model::LoadOptions options{.pack = true, .shard = {.rank = 0, .size = 2}};
+    auto first = model::Llava::Load(model::GoldenCheckpointDir(), options);
+    options.shard.rank = 1;
+    auto second = model::Llava::LoadLayers(model::GoldenCheckpointDir(), options);
+    ASSERT_TRUE(first.ok() && second.ok()) << first.status() << second.status();
+    std::vector<std::shared_ptr<const model::DecoderLayers>> others;
+    others.push_back(*std::move(second));
+    parts_ =
+        std::make_shared<TorchModel>(kVersion, *std::move(first), std::nullopt, std::move(others));
+    auto executor = TorchExecutor::Create(parts_->kv_shapes(), kBlocks, /*threads=*/2);
+    ASSERT_TRUE(executor.ok()) << executor.status();
+    executor_ = *std::move(executor);
+    const absl::Status added = executor_->AddVersion(parts_);
+    ASSERT_TRUE(added.ok()) << added;
+  }
+
+  std::shared_ptr<const TorchModel> parts_;
+};
+
+TEST_F(TwoRanksTest, EachHasHalfOfTheKeysAndValues) {
+  const TorchModel whole(kVersion, llava_);
+  EXPECT_EQ(parts_->ranks(), 2);
+  EXPECT_EQ(2 * parts_->kv_shape(0).kv_heads, whole.kv_shape().kv_heads);
+  EXPECT_EQ(parts_->kv_shape(1), parts_->kv_shape(0));  // both are on the CPU
+  EXPECT_EQ(parts_->devices().size(), 2u);
+}
+
+// A prompt that is cut, beside others, and steps in which all of them sample, again and again: what
+// one device gives.
+TEST_F(TwoRanksTest, TogetherTheyGiveTheAnswersOfOne) {
+  const std::vector<std::int32_t> prompts[] = {{1, 300, 17, 5, 40, 41, 42}, {1, 9}, {1, 700, 12}};
+  std::vector<Choice> choices;
+  for (int i = 0; i < 3; ++i) choices.emplace_back(i + 1, prompts[i]);
+  const std::vector<Choice*> all = {&choices[0], &choices[1], &choices[2]};
+  const std::vector<SampledToken> tokens = Run(PlanOf(all, 3));
+  ASSERT_EQ(tokens.size(), 2u);
+  choices[1].tokens.push_back(tokens[0].token);
+  choices[2].tokens.push_back(tokens[1].token);
+  for (int step = 0; step < 9; ++step) Step(all);
+  for (const Choice& choice : choices) {
+    const std::vector<std::int32_t> answer = choice.Answer();
+    EXPECT_EQ(answer,
+              Reference(prompts[&choice - choices.data()], static_cast<int>(answer.size())));
+  }
+}
+
+TEST_F(TwoRanksTest, ABlockIsCopiedOnBoth) {
+  Choice choice(1, {1, 300, 17});
+  Step({&choice});
+  const BlockId copy(50);
+  scheduling::StepPlan plan = PlanOf({&choice});
+  plan.copies.push_back({.from = choice.blocks[0], .to = copy});
+  plan.chunks[0].blocks = {&copy, 1};
+  const std::vector<SampledToken> tokens = Run(plan);
+  ASSERT_EQ(tokens.size(), 1u);
+  EXPECT_EQ(tokens[0].token, Reference({1, 300, 17}, 2)[1]);
+}
+
+TEST_F(TwoRanksTest, RunsTheStepThatIsMeasured) {
+  for (const int tokens : {1, 33}) {
+    EXPECT_EQ(server::RunStep(*parts_, tokens), absl::OkStatus()) << tokens;
+  }
+}
+
 TEST_F(TorchExecutorTest, RefusesAVersionWhoseKeysAndValuesDiffer) {
   auto other =
       model::Llava::Load(model::GoldenCheckpointDir(), {.dtype = at::kBFloat16, .pack = true});
@@ -247,7 +318,7 @@ TEST_F(TorchExecutorTest, RefusesAVersionWhoseKeysAndValuesDiffer) {
 TEST_F(TorchExecutorTest, CreateSaysWhatTheKernelsDoNotTake) {
   model::KvShape shape = TorchModel(kVersion, llava_).kv_shape();
   shape.head_dim = kMaxHeadDim + 2;
-  const absl::Status status = TorchExecutor::Create(shape, kBlocks).status();
+  const absl::Status status = TorchExecutor::Create({&shape, 1}, kBlocks).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("258"));
 }

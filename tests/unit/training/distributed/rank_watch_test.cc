@@ -1,11 +1,9 @@
 #include "training/distributed/rank_watch.h"
 
-#include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <vector>
@@ -121,16 +119,6 @@ TEST_F(RankWatchTest, AProcessThatHangsAfterALossIsEnded) {
         while (true) never.Wait(&mutex);
       },
       ::testing::ExitedWithCode(1), "rank 0 ends: rank 1 was lost: no sign of life");
-}
-
-TEST(WhatOfTest, LeavesOutTheCallStack) {
-  try {
-    TORCH_CHECK(false, "no such peer");
-  } catch (const std::exception& error) {
-    EXPECT_THAT(WhatOf(error), HasSubstr("no such peer"));
-    EXPECT_THAT(WhatOf(error), Not(HasSubstr("frame #0")));
-  }
-  EXPECT_EQ(WhatOf(std::runtime_error("plain")), "plain");
 }
 
 }  // namespace
