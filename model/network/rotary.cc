@@ -1,10 +1,12 @@
 #include "model/network/rotary.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cmath>
@@ -68,6 +70,28 @@ at::Tensor Frequencies(const TextConfig& config) {
   return frequencies;
 }
 
+at::Tensor RotatedRows(const at::Tensor& x_THD, const at::Tensor& cos, const at::Tensor& sin) {
+  at::Tensor y = x_THD.clone(at::MemoryFormat::Contiguous);
+  RotateRows(y, cos, sin);
+  return y;
+}
+
+// The gradient of a rotation is the gradient of its result, turned back.
+class RotatedRowsFunction : public torch::autograd::Function<RotatedRowsFunction> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x_THD,
+                            const at::Tensor& cos, const at::Tensor& sin) {
+    context->save_for_backward({cos, sin});
+    return RotatedRows(x_THD, cos, sin);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    const torch::autograd::variable_list angles = context->get_saved_variables();
+    return {RotatedRows(gradients[0], angles[0], angles[1].neg()), at::Tensor(), at::Tensor()};
+  }
+};
+
 }  // namespace
 
 Rotary::Rotary(const TextConfig& config, at::Device device)
@@ -83,6 +107,9 @@ at::Tensor Rotary::Rotate(const at::Tensor& x_THD, const RotaryAngles& angles) {
   const std::int64_t half = angles.cos.size(-1);
   if (x_THD.size(-1) > 2 * half) {
     return at::cat({Rotate(x_THD.slice(-1, 0, 2 * half), angles), x_THD.slice(-1, 2 * half)}, -1);
+  }
+  if (at::GradMode::is_enabled() && x_THD.requires_grad() && HasRowKernels(x_THD.detach())) {
+    return RotatedRowsFunction::apply(x_THD, angles.cos, angles.sin);
   }
   const at::Tensor x = x_THD.to(at::kFloat);
   const at::Tensor first = x.slice(-1, 0, half);

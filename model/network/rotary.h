@@ -25,7 +25,8 @@ class Rotary {
   // positions_T: int64 on the device, the token's place in its sequence.
   RotaryAngles Angles(const at::Tensor& positions_T) const;
 
-  // x_THD: [T, heads, D]; the same shape and dtype, rotated. Differentiable.
+  // x_THD: [T, heads, D]; the same shape and dtype, rotated. Differentiable once: in one pass over
+  // the rows where HasRowKernels takes x_THD, else by ATen's operators.
   static at::Tensor Rotate(const at::Tensor& x_THD, const RotaryAngles& angles);
 
   // The same, written over x_THD, whose last two dimensions are contiguous. For inference.

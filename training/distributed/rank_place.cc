@@ -1,5 +1,8 @@
 #include "training/distributed/rank_place.h"
 
+#include <limits>
+#include <string_view>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -37,6 +40,12 @@ absl::StatusOr<RankPlace> ReadRankPlace(const std::function<const char*(const ch
     return absl::InvalidArgumentError("MASTER_ADDR is not set, expected the host of rank 0");
   }
   place.address = address;
+  const char* agent = get("TORCHELASTIC_USE_AGENT_STORE");
+  if (agent != nullptr && std::string_view(agent) == "True") {
+    ASSIGN_OR_RETURN(const int attempt,
+                     number("TORCHELASTIC_RESTART_COUNT", 0, std::numeric_limits<int>::max()));
+    place.agent_prefix = absl::StrCat("llava-train/attempt-", attempt);
+  }
   return place;
 }
 

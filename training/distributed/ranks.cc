@@ -33,13 +33,15 @@ Milliseconds InMilliseconds(Duration duration) {
   return std::chrono::duration_cast<Milliseconds>(duration);
 }
 
-Store Connect(const RankPlace& place, bool is_server, Duration timeout) {
+Store Connect(const RankPlace& place, bool listens, Duration timeout) {
   c10d::TCPStoreOptions options;
   options.port = place.port;
-  options.isServer = is_server;
+  options.isServer = listens;
   options.waitWorkers = false;
   options.timeout = InMilliseconds(timeout);
-  return c10::make_intrusive<c10d::TCPStore>(place.address, options);
+  const Store store = c10::make_intrusive<c10d::TCPStore>(place.address, options);
+  if (place.agent_prefix.empty()) return store;
+  return c10::make_intrusive<c10d::PrefixStore>(place.agent_prefix, store);
 }
 
 // Until every rank has said that it is there.
@@ -110,7 +112,8 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place,
   const auto where = [&] { return absl::StrCat("rank 0 at ", place.address, ":", place.port); };
   try {
     auto group = std::make_unique<Group>();
-    group->store = Connect(place, place.rank == 0, options.join_within);
+    const bool listens = place.rank == 0 && place.agent_prefix.empty();
+    group->store = Connect(place, listens, options.join_within);
     RETURN_IF_ERROR(Annotate(Meet(*group->store, place, options.join_within), where()));
     group->watch = std::make_unique<RankWatch>(Connect(place, false, options.lost_after), place,
                                                options.lost_after, clock);

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
+#include <utility>
 
 namespace llava::model {
 namespace {
@@ -52,6 +54,29 @@ TEST(RotaryTest, OnlyTheFirstDimensionsOfAHeadAreRotated) {
     Rotary::RotateInPlace(in_place, angles);
     EXPECT_TRUE(at::equal(in_place, y));
   }
+}
+
+// In one pass over the rows: what ATen's operators and their gradients say.
+TEST(RotaryTest, IsLearnedThroughAsItsFormulaIs) {
+  at::manual_seed(3);
+  const Rotary rotary(Heads({.theta = 16}), at::kCPU);
+  const RotaryAngles angles = rotary.Angles(at::arange(5, at::kLong));
+  const at::Tensor qkv = at::randn({5, 4, 8}), wanted = at::randn({5, 3, 8});
+  const auto gradient = [&](const std::function<at::Tensor(const at::Tensor&)>& rotate) {
+    const at::Tensor leaf = qkv.clone().requires_grad_();
+    const at::Tensor y = rotate(leaf.narrow(1, 0, 3));
+    (y * wanted).sum().backward();
+    return std::pair(y.detach(), leaf.grad());
+  };
+  const auto [y, grad] = gradient([&](const at::Tensor& x) { return Rotary::Rotate(x, angles); });
+  const auto [expected, expected_grad] = gradient([&](const at::Tensor& x) {
+    const at::Tensor first = x.slice(-1, 0, 4), second = x.slice(-1, 4);
+    return at::cat(
+        {first * angles.cos - second * angles.sin, second * angles.cos + first * angles.sin}, -1);
+  });
+  EXPECT_TRUE(at::allclose(y, expected, 1e-6, 1e-6));
+  EXPECT_TRUE(at::allclose(grad, expected_grad, 1e-6, 1e-6));
+  EXPECT_TRUE(at::equal(grad.select(1, 3), at::zeros({5, 8})));
 }
 
 }  // namespace

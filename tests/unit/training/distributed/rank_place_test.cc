@@ -37,6 +37,24 @@ TEST(RankPlaceTest, ReadsWhatTorchrunSets) {
   EXPECT_EQ(place->local_rank, 1);
   EXPECT_EQ(place->address, "trainer-0.trainer");
   EXPECT_EQ(place->port, 29500);
+  EXPECT_EQ(place->agent_prefix, "");
+}
+
+TEST(RankPlaceTest, AnAttemptOfTorchrunHasKeysOfItsOwnInItsStore) {
+  std::map<std::string, std::string> variables = {{"RANK", "0"},
+                                                  {"WORLD_SIZE", "2"},
+                                                  {"MASTER_ADDR", "a"},
+                                                  {"MASTER_PORT", "1"},
+                                                  {"TORCHELASTIC_USE_AGENT_STORE", "True"},
+                                                  {"TORCHELASTIC_RESTART_COUNT", "0"}};
+  const auto first = Read(variables);
+  variables["TORCHELASTIC_RESTART_COUNT"] = "1";
+  const auto second = Read(variables);
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_FALSE(first->agent_prefix.empty());
+  EXPECT_NE(first->agent_prefix, second->agent_prefix);
+  variables["TORCHELASTIC_USE_AGENT_STORE"] = "False";
+  EXPECT_EQ(Read(variables)->agent_prefix, "");
 }
 
 TEST(RankPlaceTest, NamesTheVariableThatIsWrong) {
@@ -52,6 +70,9 @@ TEST(RankPlaceTest, NamesTheVariableThatIsWrong) {
   EXPECT_THAT(message("RANK", "2"), HasSubstr("RANK is '2', expected 0 to 1"));
   EXPECT_THAT(message("MASTER_PORT", "70000"), HasSubstr("MASTER_PORT is '70000'"));
   EXPECT_THAT(message("MASTER_ADDR", ""), HasSubstr("MASTER_ADDR is not set"));
+  good["TORCHELASTIC_USE_AGENT_STORE"] = "True";
+  EXPECT_THAT(message("TORCHELASTIC_RESTART_COUNT", "-1"),
+              HasSubstr("TORCHELASTIC_RESTART_COUNT is '-1', expected 0 to"));
 }
 
 }  // namespace
