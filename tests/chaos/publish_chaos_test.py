@@ -1,5 +1,5 @@
 """The trainer is killed, or its disk is full, while it publishes to a folder that a daemon watches. After each: the right
-version serves, nothing was rejected or lost, and nothing leaks."""
+version serves, nothing was rejected or lost, and nothing leaks. LLAVA_KILLS: how often it is killed, 12 if not set."""
 import hashlib
 import json
 import os
@@ -19,7 +19,7 @@ from reload_daemon import Llavad, Load, models_pb  # noqa: E402
 TRAIN = os.environ["LLAVA_TRAIN"]
 DEMO = ROOT / "demo/checkpoint"
 SEED = 11
-KILLS = 12
+KILLS = int(os.environ.get("LLAVA_KILLS", 12))
 
 
 class SmallDisk:

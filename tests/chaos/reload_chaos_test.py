@@ -1,10 +1,13 @@
-"""Things go wrong while versions come and go. After each: the right version serves, and nothing leaks."""
+"""Things go wrong while versions come and go. After each: the right version serves, and nothing leaks.
+LLAVA_KILLS: at how many points of a reload the daemon is killed, 8 if not set."""
 import os
+import random
 import resource
 import shutil
 import signal
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -18,6 +21,8 @@ from reload_daemon import Llavad, Load, models_pb, pb, question  # noqa: E402
 AT_ONCE = "canary_percent: 0\n"
 DEMO = ROOT / "demo/checkpoint"
 RELOADS = 30
+KILLS = int(os.environ.get("LLAVA_KILLS", 8))
+SEED = 12
 
 
 def wait_for_event(daemon, version, state):
@@ -45,6 +50,29 @@ class ReloadChaosTest(unittest.TestCase):
                     pass
                 with Llavad(self.config).wait_ready() as again:
                     self.assertEqual(again.ask()[0], new)
+
+    def test_killed_at_any_point_of_a_reload(self):
+        print("seed", SEED)
+        draw = random.Random(SEED)
+        _, newest = self.published.publish()
+        with Llavad(self.config).wait_ready() as daemon:
+            began = time.monotonic()
+            _, newest = self.published.publish(edit=wide)
+            daemon.wait_state(newest, "live")
+            takes = time.monotonic() - began  # from being published to being live
+        for _ in range(KILLS):
+            daemon = Llavad(self.config)
+            daemon.wait_ready()
+            self.assertEqual(daemon.ask()[0], newest)
+            for old in sorted(self.published.root.glob("v*"))[:-1]:
+                shutil.rmtree(old)
+            _, newest = self.published.publish(edit=wide)
+            time.sleep(draw.uniform(0, 1.2 * takes))
+            daemon.kill()
+            with daemon:
+                pass
+        with Llavad(self.config).wait_ready() as daemon:
+            self.assertEqual(daemon.ask()[0], newest)
 
     def test_killed_while_a_rolled_back_version_still_answers(self):
         _, old = self.published.publish()
