@@ -169,8 +169,7 @@ void TorchExecutor::Rank::Begin(const scheduling::StepPlan& plan) {
   for (const scheduling::BlockCopy& copy : plan.copies) {
     cache.CopyBlock(copy.from.value(), copy.to.value());
   }
-  inputs.Refill(plan);
-  attention->Refill(inputs.sequences());
+  inputs.Refill(plan, *attention);
 }
 
 at::Tensor TorchExecutor::Embeddings(const scheduling::StepPlan& plan,

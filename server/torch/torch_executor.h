@@ -17,6 +17,7 @@
 #include "base/digest.h"
 #include "model/attention/kv_cache.h"
 #include "model/attention/paged_attention.h"
+#include "model/attention/to_device.h"
 #include "model/network/llava.h"
 #include "model/network/logits_processor.h"
 #include "model/network/sampler.h"
@@ -63,7 +64,7 @@ class TorchExecutor final : public Executor {
   struct Rank {
     explicit Rank(model::KvCache own_cache)
         : cache(std::move(own_cache)),
-          inputs(cache.shape().device),
+          inputs(model::StepBuffer(cache.shape().device)),
           attention(model::MakePagedAttention(cache)) {}
     // Copies blocks; the inputs are then those of `plan`.
     void Begin(const scheduling::StepPlan& plan);
@@ -75,7 +76,9 @@ class TorchExecutor final : public Executor {
 
   TorchExecutor(std::vector<std::unique_ptr<Rank>> ranks,
                 std::unique_ptr<model::RankThreads> threads)
-      : ranks_(std::move(ranks)), threads_(std::move(threads)) {}
+      : ranks_(std::move(ranks)),
+        threads_(std::move(threads)),
+        images_(model::StepBuffer(ranks_.front()->cache.shape().device)) {}
 
   absl::Status CheckShape(const TorchModel& model) const;
   absl::Status WarmUp(const TorchModel& model) const;
