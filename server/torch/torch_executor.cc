@@ -161,7 +161,23 @@ void TorchExecutor::Version::UpdateProcessors(std::span<const scheduling::Sample
 absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
   return Guarded("encoding images", [&]() -> absl::Status {
     const c10::InferenceMode inference;
-    return images_.Encode(plan.encodes, VersionOf(plan).model->llava());
+    if (marks_ != nullptr) marks_->Set(DeviceMarks::Mark::kBegin);
+    RETURN_IF_ERROR(images_.Encode(plan.encodes, VersionOf(plan).model->llava()));
+    if (marks_ != nullptr) marks_->Set(DeviceMarks::Mark::kEncoded);
+    has_encoded_ = true;
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<std::optional<Duration>> TorchExecutor::WaitForStep() {
+  using Mark = DeviceMarks::Mark;
+  const bool has_encoded = std::exchange(has_encoded_, false);
+  if (marks_ == nullptr) return std::nullopt;
+  return Guarded("running a step", [&]() -> absl::StatusOr<std::optional<Duration>> {
+    marks_->Set(Mark::kEnd);
+    marks_->WaitFor(Mark::kEnd);
+    if (!has_encoded) return std::nullopt;
+    return marks_->Between(Mark::kBegin, Mark::kEncoded);
   });
 }
 
