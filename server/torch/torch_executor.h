@@ -22,12 +22,12 @@
 #include "model/attention/to_device.h"
 #include "model/network/llava.h"
 #include "model/network/logits_processor.h"
-#include "model/network/sampler.h"
 #include "model/ranks/rank_threads.h"
 #include "server/engine/executor.h"
 #include "server/torch/device_marks.h"
 #include "server/torch/image_encoder.h"
 #include "server/torch/step_inputs.h"
+#include "server/torch/step_sampler.h"
 #include "server/torch/torch_model.h"
 
 namespace llava::engine {
@@ -86,7 +86,9 @@ class TorchExecutor final : public Executor {
       : ranks_(std::move(ranks)),
         threads_(std::move(threads)),
         marks_(MarksOf(ranks_.front()->cache.shape().device)),
-        images_(model::StepBuffer(ranks_.front()->cache.shape().device)) {}
+        images_(model::StepBuffer(ranks_.front()->cache.shape().device)),
+        sampler_(model::StepBuffer(ranks_.front()->cache.shape().device),
+                 /*on_device=*/!ranks_.front()->cache.shape().device.is_cpu()) {}
 
   absl::Status CheckShape(const TorchModel& model) const;
   absl::Status WarmUp(const TorchModel& model) const;
@@ -109,7 +111,7 @@ class TorchExecutor final : public Executor {
   bool has_encoded_ = false;            // in this step
   std::map<Digest, Version> versions_;
   ImageEncoder images_;
-  model::BatchSampler sampler_;
+  StepSampler sampler_;
 };
 
 }  // namespace llava::engine
