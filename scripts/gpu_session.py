@@ -210,7 +210,7 @@ def make_checkpoint(session, data):
     folder, _ = session.checkpoint("checkpoint")
     data["bytes"] = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     data["folder"] = str(folder)
-    return f"{data['bytes'] / 1e9:.2f} GB of weights"
+    return f"{data['bytes'] / 1e9:.3g} GB"
 
 
 def serve(session, data, name="checkpoint", clients=None):
