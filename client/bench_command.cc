@@ -112,6 +112,9 @@ void AddBenchCommand(CLI::App* app, int* exit_code) {
   command->add_option("--max-tokens", load.max_tokens, "Tokens of every answer")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  command->add_option("--temperature", load.temperature, "Of sampling; 0: greedy")
+      ->capture_default_str();
+  command->add_option("--top-p", load.top_p, "Of sampling")->capture_default_str();
   command->add_option("--seed", load.seed, "Of pictures, words and times")->capture_default_str();
   command->add_option("--output", options->output, "File for the result as JSON");
   command->callback([options, exit_code] { *exit_code = Run(*options); });

@@ -77,6 +77,8 @@ v1::ChatRequest LoadGenerator::MakeRequest(const LoadOptions& options, Rng* rng)
   message->add_parts()->set_text(text);
   request.mutable_sampling()->set_max_tokens(options.max_tokens);
   request.mutable_sampling()->set_ignore_eos(true);
+  request.mutable_sampling()->set_temperature(options.temperature);
+  request.mutable_sampling()->set_top_p(options.top_p);
   request.set_return_token_ids(true);
   return request;
 }

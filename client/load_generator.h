@@ -27,6 +27,8 @@ struct LoadOptions {
   int distinct_images = 0;  // different ones; 0: every request has its own
   int prompt_words = 16;
   int max_tokens = 64;
+  double temperature = 0;
+  double top_p = 1;
 };
 
 // One run at a time. Uses gRPC's own threads; Run waits in the caller's.

@@ -42,86 +42,103 @@ std::optional<at::Tensor> IfDefined(const at::Tensor& x) {
 }  // namespace
 
 PagedAtenAttention::PagedAtenAttention(KvCache& cache)
-    : cache_(cache),
-      slot_buffer_(at::kLong, cache.shape().device),
-      decode_buffer_(at::kInt, cache.shape().device) {
+    : PagedAttention(cache.shape().device), cache_(cache) {
   LLAVA_CHECK(cache.shape().layout == KvLayout::kRows);
 }
 
-void PagedAtenAttention::Refill(std::span<const PagedSequence> sequences) {
+void PagedAtenAttention::Plan(std::span<const PagedSequence> sequences, StepBuffer& numbers) {
   sequences_.assign(sequences.begin(), sequences.end());
   FillSlots(sequences_, cache_, host_slots_);
-  const auto rows = slot_buffer_.Fill<std::int64_t>(std::ssize(host_slots_));
-  std::copy(host_slots_.begin(), host_slots_.end(), rows.begin());
-  slots_ = slot_buffer_.Send();
-  is_planned_ = false;
-  calls_.clear();
-  gpu_.rows_S = at::Tensor();
-  gpu_.longest = 0;
+  PlanCalls();
+  numbers_ = &numbers;
+  slot_part_ = numbers.AddCopyOf<std::int64_t>(host_slots_);
+  AddTables(numbers);
+  is_begun_ = false;
 }
 
 // Groups the batch's sequences into calls, in the order of the batch, so that the rows of a call
 // are often a range of it. Beyond kShortKeys padding at most doubles a context.
-void PagedAtenAttention::PlanCalls(at::ScalarType dtype, bool decodes_too) {
+void PagedAtenAttention::PlanCalls() {
+  calls_.clear();
   std::map<std::uint64_t, Call> decodes;
   for (const PagedSequence& s : sequences_) {
-    if (s.tokens > 1) {
-      calls_.emplace_back().sequences.push_back(&s);
-    } else if (decodes_too) {
-      const auto keys = static_cast<std::uint64_t>(Keys(s) / kShortKeys);
-      decodes[std::bit_ceil(keys)].sequences.push_back(&s);
-    }
+    if (s.tokens > 1) continue;
+    const auto keys = static_cast<std::uint64_t>(Keys(s) / kShortKeys);
+    decodes[std::bit_ceil(keys)].sequences.push_back(&s);
   }
   for (auto& [width, call] : decodes) calls_.push_back(std::move(call));
-  for (Call& call : calls_) Fill(call, dtype);
+  for (const PagedSequence& s : sequences_) {
+    if (s.tokens > 1) calls_.emplace_back().sequences.push_back(&s);
+  }
 }
 
-// Fills gpu_ with every decoded token of the batch, whatever its context.
-void PagedAtenAttention::PlanDecodes() {
-  std::vector<const PagedSequence*> decodes;
-  std::size_t blocks = 0;
-  for (const PagedSequence& s : sequences_) {
-    if (s.tokens > 1) continue;
-    decodes.push_back(&s);
-    blocks = std::max(blocks, s.blocks.size());
-    gpu_.longest = std::max(gpu_.longest, Keys(s));
+// Lengths, rows and padded block tables of what reads the cache, in the order of the calls.
+void PagedAtenAttention::AddTables(StepBuffer& numbers) {
+  in_tables_.clear();
+  std::int64_t width = 0;
+  for (Call& call : calls_) {
+    if (call.is_first_chunk()) continue;
+    call.place = std::ssize(in_tables_);
+    in_tables_.insert(in_tables_.end(), call.sequences.begin(), call.sequences.end());
+    for (const PagedSequence* s : call.sequences) width = std::max(width, WholeBlocks(Keys(*s)));
   }
-  if (decodes.empty()) return;
-  const auto count = static_cast<std::int64_t>(decodes.size());
-  const auto width = static_cast<std::int64_t>(blocks);
-  const auto values = decode_buffer_.Fill<std::int32_t>(count * (2 + width));
+  const std::int64_t count = std::ssize(in_tables_);
+  const auto [part, values] = numbers.Add<std::int32_t>(count * (2 + width));
+  table_part_ = part;
   std::fill(values.begin(), values.end(), 0);  // tables are padded
   for (std::int64_t i = 0; i < count; ++i) {
-    values[i] = static_cast<std::int32_t>(Keys(*decodes[i]));
-    values[count + i] = static_cast<std::int32_t>(decodes[i]->first_row);
-    std::copy(decodes[i]->blocks.begin(), decodes[i]->blocks.end(),
-              values.begin() + 2 * count + i * width);
+    const PagedSequence& s = *in_tables_[i];
+    values[i] = static_cast<std::int32_t>(Keys(s));
+    values[count + i] = static_cast<std::int32_t>(s.first_row);
+    std::copy_n(s.blocks.begin(), WholeBlocks(Keys(s)), values.begin() + 2 * count + i * width);
   }
-  const at::Tensor there = decode_buffer_.Send();  // one copy to the device
-  gpu_.lengths_S = there.narrow(0, 0, count);
-  gpu_.rows_S = there.narrow(0, count, count);
-  gpu_.tables_SB = there.narrow(0, 2 * count, count * width).view({count, width});
 }
 
-void PagedAtenAttention::Fill(Call& call, at::ScalarType dtype) const {
+// What the batch's passes share, of the numbers that are on the device by now.
+void PagedAtenAttention::Begin(const at::Tensor& q_THD) {
+  slots_ = numbers_->Get(slot_part_);
+  const std::int64_t count = std::ssize(in_tables_);
+  const at::Tensor all = numbers_->Get(table_part_);
+  const std::int64_t blocks = all.size(0) - 2 * count;
+  const Tables tables{.lengths_S = all.narrow(0, 0, count),
+                      .rows_S = all.narrow(0, count, count),
+                      .blocks_SB = all.narrow(0, 2 * count, blocks)
+                                       .view({count, blocks / std::max<std::int64_t>(count, 1)})};
+  gpu_.rows_S = at::Tensor();
+  if (HasCudaKernels(q_THD) && cache_.shape().head_dim % 8 == 0) {
+    // One kernel takes every decoded token of the batch, whatever its context.
+    std::int64_t decodes = 0;
+    gpu_.longest = 0;
+    while (!calls_.empty() && calls_.front().is_decodes()) {
+      for (const PagedSequence* s : calls_.front().sequences) {
+        gpu_.longest = std::max(gpu_.longest, Keys(*s));
+      }
+      decodes += std::ssize(calls_.front().sequences);
+      calls_.erase(calls_.begin());
+    }
+    if (decodes > 0) {
+      gpu_.lengths_S = tables.lengths_S.narrow(0, 0, decodes);
+      gpu_.rows_S = tables.rows_S.narrow(0, 0, decodes);
+      gpu_.tables_SB = tables.blocks_SB.narrow(0, 0, decodes);
+    }
+  }
+  for (Call& call : calls_) {
+    if (!call.is_first_chunk()) Fill(call, tables, q_THD.scalar_type());
+  }
+  is_begun_ = true;
+}
+
+void PagedAtenAttention::Fill(Call& call, const Tables& tables, at::ScalarType dtype) const {
   const PagedSequence& first = *call.sequences.front();
-  if (first.tokens > 1 && first.context == 0) return;
   std::int64_t blocks = 0;
   for (const PagedSequence* s : call.sequences) blocks = std::max(blocks, WholeBlocks(Keys(*s)));
   const std::int64_t longest = blocks * kKvBlockTokens;  // SDPA's kernels like even numbers
-
-  std::vector<std::int64_t> table, last, rows;
-  for (const PagedSequence* s : call.sequences) {
-    const std::int64_t used = WholeBlocks(Keys(*s));
-    table.insert(table.end(), s->blocks.begin(), s->blocks.begin() + used);
-    table.resize(table.size() + blocks - used);
-    last.push_back(Keys(*s) - 1);
-    rows.push_back(s->first_row);
-  }
-  const at::Device device = cache_.shape().device;
-  const auto sequences = static_cast<std::int64_t>(call.sequences.size());
-  const at::Tensor table_SB = ToDevice(table, device).view({sequences, blocks});
-  const at::Tensor last_S1 = ToDevice(last, device).view({sequences, 1});
+  const auto sequences = std::ssize(call.sequences);
+  const auto of_call = [&](const at::Tensor& all) {
+    return all.narrow(0, call.place, sequences).to(at::kLong);
+  };
+  const at::Tensor table_SB = of_call(tables.blocks_SB.narrow(1, 0, blocks));
+  const at::Tensor last_S1 = (of_call(tables.lengths_S) - 1).view({sequences, 1});
   const at::Tensor key_L = at::arange(longest, table_SB.options());
   // The places behind a sequence's last key read that key again, so that nothing is read that was
   // never written.
@@ -129,14 +146,16 @@ void PagedAtenAttention::Fill(Call& call, at::ScalarType dtype) const {
   call.slots = (table_SB.gather(1, read_SL.floor_divide(kKvBlockTokens)) * kKvBlockTokens +
                 read_SL.remainder(kKvBlockTokens))
                    .flatten();
-  if (first.tokens > 1) {
+  if (!call.is_decodes()) {
     const at::Tensor query_T1 =
         at::arange(first.context, Keys(first), key_L.options()).view({-1, 1});
     call.bias = Bias(key_L > query_T1, dtype);
     return;
   }
   call.bias = Bias(key_L > last_S1, dtype).view({sequences, 1, 1, longest});
-  if (rows.back() - rows.front() + 1 != sequences) call.rows = ToDevice(rows, device);
+  if (call.sequences.back()->first_row - first.first_row + 1 != sequences) {
+    call.rows = of_call(tables.rows_S);
+  }
 }
 
 // A prompt's first chunk attends to its own keys and values, rounded as the cache rounds them.
@@ -182,14 +201,9 @@ at::Tensor PagedAtenAttention::AttendDecodes(const Call& call, int layer,
 
 at::Tensor PagedAtenAttention::Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                                        const at::Tensor& v_TKD) {
-  LLAVA_CHECK_EQ(q_THD.size(0), slots_.size(0));
+  LLAVA_CHECK_EQ(q_THD.size(0), std::ssize(host_slots_));
   LLAVA_CHECK_EQ(q_THD.size(1) % cache_.shape().kv_heads, 0);
-  if (!is_planned_) {
-    const bool kernel = HasCudaKernels(q_THD) && cache_.shape().head_dim % 8 == 0;
-    if (kernel) PlanDecodes();
-    PlanCalls(q_THD.scalar_type(), /*decodes_too=*/!kernel);
-    is_planned_ = true;
-  }
+  if (!is_begun_) Begin(q_THD);
   cache_.WriteRows(layer, k_TKD, v_TKD, slots_);
   at::Tensor out = at::empty(q_THD.sizes(), q_THD.options());
   if (gpu_.rows_S.defined()) {
@@ -198,7 +212,7 @@ at::Tensor PagedAtenAttention::Forward(int layer, const at::Tensor& q_THD, const
   }
   for (const Call& call : calls_) {
     const PagedSequence& first = *call.sequences.front();
-    if (first.tokens > 1) {
+    if (!call.is_decodes()) {
       const auto rows = [&](const at::Tensor& x) {
         return x.narrow(0, first.first_row, first.tokens);
       };

@@ -14,13 +14,13 @@
 
 namespace llava::model {
 
-// What goes to the device, goes there once a step, into the same memory: no layer waits for it.
+// Its numbers are on the device before the first layer: no layer waits for any.
 class PagedAtenAttention final : public PagedAttention {
  public:
   // `cache` has KvLayout::kRows and must outlive this object.
   explicit PagedAtenAttention(KvCache& cache);
 
-  void Refill(std::span<const PagedSequence> sequences) override;
+  void Plan(std::span<const PagedSequence> sequences, StepBuffer& numbers) override;
 
   at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                      const at::Tensor& v_TKD) override;
@@ -30,14 +30,25 @@ class PagedAtenAttention final : public PagedAttention {
   // similar contexts, padded to the longest.
   struct Call {
     std::vector<const PagedSequence*> sequences;
+    std::int64_t place = 0;  // of the first of them in the tables
     at::Tensor rows;  // of the batch; undefined where they are a range from the first one's on
     // Undefined for a prompt's first chunk:
     at::Tensor slots;  // of the keys that each sequence reads, one sequence after the other
     at::Tensor bias;   // 0 or -inf, added to the scores
+
+    bool is_decodes() const { return sequences.front()->tokens == 1; }
+    bool is_first_chunk() const { return !is_decodes() && sequences.front()->context == 0; }
   };
-  void PlanDecodes();
-  void PlanCalls(at::ScalarType dtype, bool decodes_too);
-  void Fill(Call& call, at::ScalarType dtype) const;
+  // Of the sequences that read the cache: keys that each sees, row of its first query, blocks.
+  struct Tables {
+    at::Tensor lengths_S;  // int32
+    at::Tensor rows_S;     // int32
+    at::Tensor blocks_SB;  // int32
+  };
+  void PlanCalls();
+  void AddTables(StepBuffer& numbers);
+  void Begin(const at::Tensor& q_THD);
+  void Fill(Call& call, const Tables& tables, at::ScalarType dtype) const;
   at::Tensor AttendChunk(const Call& call, int layer, const at::Tensor& q_THD,
                          const at::Tensor& k_TKD, const at::Tensor& v_TKD) const;
   at::Tensor AttendDecodes(const Call& call, int layer, const at::Tensor& q_SHD) const;
@@ -45,12 +56,13 @@ class PagedAtenAttention final : public PagedAttention {
   KvCache& cache_;
   std::vector<PagedSequence> sequences_;
   std::vector<std::int64_t> host_slots_;
-  StepBuffer slot_buffer_;
-  at::Tensor slots_;          // of the batch's rows
-  bool is_planned_ = false;   // by a batch's first Forward:
-  StepBuffer decode_buffer_;  // lengths, rows and tables of gpu_
-  GpuDecodes gpu_;            // rows_S undefined where there is no kernel or nothing decodes
-  std::vector<Call> calls_;
+  std::vector<Call> calls_;  // decoded tokens first
+  const StepBuffer* numbers_ = nullptr;
+  StepBuffer::Part slot_part_, table_part_;
+  std::vector<const PagedSequence*> in_tables_;
+  bool is_begun_ = false;  // by a batch's first Forward:
+  at::Tensor slots_;       // of the batch's rows
+  GpuDecodes gpu_;         // rows_S undefined where there is no kernel or nothing decodes
 };
 
 }  // namespace llava::model

@@ -9,6 +9,7 @@
 
 #include "model/attention/attention.h"
 #include "model/attention/kv_cache.h"
+#include "model/attention/to_device.h"
 
 namespace llava::model {
 
@@ -25,17 +26,30 @@ struct PagedSequence {
 
 class PagedAttention : public AttentionBackend {
  public:
-  // The batch of the forward passes that follow, in memory that is kept from batch to batch. The
-  // block tables must outlive those passes. CHECKs that the sequences cover the rows [0, n) one
-  // after the other and that their blocks are enough and in the cache.
-  virtual void Refill(std::span<const PagedSequence> sequences) = 0;
+  explicit PagedAttention(at::Device device) : own_(device) {}
+
+  // The batch of the forward passes that follow, in memory that is kept from batch to batch. What
+  // the device has to read of it is added to `numbers`, which are sent before those passes, and
+  // begun anew only after them; the block tables must outlive them too. CHECKs that the sequences
+  // cover the rows [0, n) one after the other and that their blocks are enough and in the cache.
+  virtual void Plan(std::span<const PagedSequence> sequences, StepBuffer& numbers) = 0;
+
+  // The same for who has nothing else to send.
+  void Refill(std::span<const PagedSequence> sequences) {
+    own_.Begin();
+    Plan(sequences, own_);
+    own_.Send();
+  }
+
+ private:
+  StepBuffer own_;
 };
 
 // The backend for the cache's layout. `cache` must outlive it.
 std::unique_ptr<PagedAttention> MakePagedAttention(KvCache& cache);
 
 // For each row of the batch the slot (KvCache::Write) of its token, into `slots`. The CHECKs of
-// PagedAttention::Refill.
+// PagedAttention::Plan.
 void FillSlots(std::span<const PagedSequence> sequences, const KvCache& cache,
                std::vector<std::int64_t>& slots);
 

@@ -24,11 +24,11 @@ KvFormat FormatOf(at::ScalarType dtype) {
 }  // namespace
 
 PagedCpuAttention::PagedCpuAttention(KvCache& cache, const KernelTable& kernels)
-    : cache_(cache), kernels_(kernels) {
+    : PagedAttention(cache.shape().device), cache_(cache), kernels_(kernels) {
   LLAVA_CHECK(cache.shape().layout == KvLayout::kTiles);
 }
 
-void PagedCpuAttention::Refill(std::span<const PagedSequence> sequences) {
+void PagedCpuAttention::Plan(std::span<const PagedSequence> sequences, StepBuffer&) {
   sequences_.assign(sequences.begin(), sequences.end());
   FillSlots(sequences_, cache_, slots_);
   jobs_.clear();

@@ -19,7 +19,7 @@ class PagedCpuAttention final : public PagedAttention {
   // `cache` has KvLayout::kTiles and must outlive this object.
   explicit PagedCpuAttention(KvCache& cache, const KernelTable& kernels = Kernels());
 
-  void Refill(std::span<const PagedSequence> sequences) override;
+  void Plan(std::span<const PagedSequence> sequences, StepBuffer& numbers) override;
 
   at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                      const at::Tensor& v_TKD) override;

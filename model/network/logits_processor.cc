@@ -12,15 +12,29 @@ namespace llava::model {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
-constexpr float kLargest = std::numeric_limits<float>::max();
 
-bool IsIn(std::span<const float> row_V, std::int32_t token) {
-  return token >= 0 && static_cast<std::size_t>(token) < row_V.size();
-}
+// One that can say what it does as a list.
+class ListedProcessor : public LogitsProcessor {
+ public:
+  bool List(const ChoiceTokens& tokens, std::vector<LogitChange>& changes) override = 0;
+
+  void Process(const ChoiceTokens& tokens, std::span<float> row_V) final {
+    changes_.clear();
+    List(tokens, changes_);
+    for (const LogitChange& change : changes_) {
+      if (change.token < 0 || static_cast<std::size_t>(change.token) >= row_V.size()) continue;
+      float& logit = row_V[static_cast<std::size_t>(change.token)];
+      logit = change.Of(logit);
+    }
+  }
+
+ private:
+  std::vector<LogitChange> changes_;
+};
 
 // The repetition penalty (Keskar et al., arXiv 1909.05858) of every token of the prompt or the
 // answer, then presence and frequency penalties (OpenAI API reference) of those of the answer.
-class Penalties final : public LogitsProcessor {
+class Penalties final : public ListedProcessor {
  public:
   explicit Penalties(const SamplingParams& params)
       : repetition_(std::max(static_cast<float>(params.repetition_penalty),
@@ -32,17 +46,16 @@ class Penalties final : public LogitsProcessor {
     return p.repetition_penalty != 1.0 || p.presence_penalty != 0.0 || p.frequency_penalty != 0.0;
   }
 
-  void Process(const ChoiceTokens& tokens, std::span<float> row_V) override {
+  // A penalty that is next to nothing would make a logit infinite, which is none: LogitChange
+  // bounds it.
+  bool List(const ChoiceTokens& tokens, std::vector<LogitChange>& changes) override {
     Read(tokens);
-    for (const auto& [token, times_in_answer] : times_in_answer_) {
-      if (!IsIn(row_V, token)) continue;
-      float& logit = row_V[static_cast<std::size_t>(token)];
-      // A penalty that is next to nothing would make it infinite, which is not a logit.
-      logit = std::min(logit > 0 ? logit / repetition_ : logit * repetition_, kLargest);
-      if (times_in_answer > 0) {
-        logit -= static_cast<float>(presence_ + frequency_ * times_in_answer);
-      }
+    for (const auto& [token, times] : times_in_answer_) {
+      const double of_answer = times > 0 ? presence_ + frequency_ * times : 0.0;
+      changes.push_back(
+          {.token = token, .penalty = repetition_, .minus = static_cast<float>(of_answer)});
     }
+    return true;
   }
 
  private:
@@ -69,15 +82,16 @@ class Penalties final : public LogitsProcessor {
   std::unordered_map<std::int32_t, std::int32_t> times_in_answer_;
 };
 
-class LogitBias final : public LogitsProcessor {
+class LogitBias final : public ListedProcessor {
  public:
   explicit LogitBias(const SamplingParams& params)
       : bias_of_token_(params.logit_bias.begin(), params.logit_bias.end()) {}
 
-  void Process(const ChoiceTokens&, std::span<float> row_V) override {
+  bool List(const ChoiceTokens&, std::vector<LogitChange>& changes) override {
     for (const auto& [token, bias] : bias_of_token_) {
-      if (IsIn(row_V, token)) row_V[static_cast<std::size_t>(token)] += static_cast<float>(bias);
+      changes.push_back({.token = token, .plus = static_cast<float>(bias)});
     }
+    return true;
   }
 
  private:
@@ -85,7 +99,7 @@ class LogitBias final : public LogitsProcessor {
 };
 
 // Rules out what ends an answer until it has min_tokens tokens.
-class MinTokens final : public LogitsProcessor {
+class MinTokens final : public ListedProcessor {
  public:
   MinTokens(const SamplingParams& params, std::span<const std::int32_t> end_ids)
       : min_tokens_(static_cast<std::size_t>(params.min_tokens)),
@@ -93,11 +107,12 @@ class MinTokens final : public LogitsProcessor {
     if (!params.ignore_eos) ruled_out_.insert(ruled_out_.end(), end_ids.begin(), end_ids.end());
   }
 
-  void Process(const ChoiceTokens& tokens, std::span<float> row_V) override {
-    if (tokens.output_ids.size() >= min_tokens_) return;
+  bool List(const ChoiceTokens& tokens, std::vector<LogitChange>& changes) override {
+    if (tokens.output_ids.size() >= min_tokens_) return true;
     for (const std::int32_t token : ruled_out_) {
-      if (IsIn(row_V, token)) row_V[static_cast<std::size_t>(token)] = kNever;
+      changes.push_back({.token = token, .plus = kNever});
     }
+    return true;
   }
 
  private:

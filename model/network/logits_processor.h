@@ -3,7 +3,9 @@
 #ifndef LLAVA_MODEL_NETWORK_LOGITS_PROCESSOR_H_
 #define LLAVA_MODEL_NETWORK_LOGITS_PROCESSOR_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -18,6 +20,20 @@ struct ChoiceTokens {
   std::span<const std::int32_t> output_ids;  // sampled so far
 };
 
+// A change of one token's logit: x becomes min(x > 0 ? x / penalty : x * penalty, the largest
+// float) - minus + plus.
+struct LogitChange {
+  std::int32_t token = 0;
+  float penalty = 1;
+  float minus = 0;
+  float plus = 0;
+
+  float Of(float x) const {
+    const float penalized = x > 0 ? x / penalty : x * penalty;
+    return std::min(penalized, std::numeric_limits<float>::max()) - minus + plus;
+  }
+};
+
 // Belongs to one choice and may keep state from token to token, so that a step need not look at the
 // whole answer again. That state must be a function of the sampling parameters and the tokens: a
 // processor that is made in the middle of an answer (because the choice was preempted, say) changes
@@ -30,6 +46,12 @@ class LogitsProcessor {
   // are those of the same choice, with any number of output_ids appended. Token ids outside of the
   // row are ignored.
   virtual void Process(const ChoiceTokens& tokens, std::span<float> row_V) = 0;
+
+  // What Process does, as a list behind `changes` that does not depend on the row: each token once,
+  // or again with the same result. False, and nothing is listed, when that cannot be said.
+  virtual bool List(const ChoiceTokens& /*tokens*/, std::vector<LogitChange>& /*changes*/) {
+    return false;
+  }
 };
 
 using LogitsProcessors = std::vector<std::unique_ptr<LogitsProcessor>>;

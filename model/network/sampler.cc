@@ -30,6 +30,10 @@ float RoundUp(double x) {
 
 }  // namespace
 
+absl::Status NotANumber() {
+  return absl::InternalError("the model computed a logit that is not a finite number");
+}
+
 // Seeds and steps are hashed apart, so that neighbours share nothing.
 double UniformOfDraw(std::uint64_t seed, std::uint64_t step) {
   return Rng(Rng(seed).Next() ^ std::rotl(Rng(~step).Next(), 32)).Uniform();
@@ -45,7 +49,7 @@ absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits,
   LLAVA_CHECK_GT(vocab_size, 0);
   float top = kernels_.max_of_row(logits.data(), vocab_size);
   if (!std::isfinite(top)) {
-    return absl::InternalError("the model computed a logit that is not a finite number");
+    return NotANumber();
   }
   std::span<const float> row = logits;
   if (!context.processors.empty()) {

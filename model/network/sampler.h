@@ -1,7 +1,8 @@
 // Chooses the next token from a row of logits.
 //
 // What the parameters mean, in this order. Whatever samples, on whatever device, is checked against
-// this; Sampler below is the reference. x is the row of logits in fp32, as the model computed it.
+// this; Sampler below is the reference, and the server samples on a GPU where the logits are there
+// (server/torch/step_sampler.h). x is the row of logits in fp32, as the model computed it.
 //
 //   1. A logit that is NaN or +infinity is an error of the model, before anything else.
 //   2. Logits processors (logits_processor.h), each of which changes some logits:
@@ -40,6 +41,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/sampled_token.h"
 #include "base/sampling_params.h"
@@ -55,6 +57,9 @@ struct SampleContext {
   std::span<const std::unique_ptr<LogitsProcessor>> processors;
   std::uint64_t seed = 0;
 };
+
+// What a row gives in which a logit is NaN or infinite.
+absl::Status NotANumber();
 
 // The random number in [0, 1) with which a choice of this seed draws its token number `step`.
 double UniformOfDraw(std::uint64_t seed, std::uint64_t step);

@@ -393,10 +393,7 @@ void ChatRunner::Submit(Job& job) {
 
 engine::Engine* ChatRunner::Route(const std::vector<engine::Engine*>& engines,
                                   const scheduling::Request& request) {
-  std::vector<std::int64_t> loads;
-  loads.reserve(engines.size());
-  for (const engine::Engine* engine : engines) loads.push_back(engine->load());
-  return engines[router_.Pick(request, loads)];
+  return engines[router_.Pick(request, engines)];
 }
 
 engine::Submission ChatRunner::ToSubmission(Job& job) const {

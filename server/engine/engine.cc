@@ -16,11 +16,6 @@ namespace {
 // room.
 constexpr Duration kInboxRetry = std::chrono::milliseconds(200);
 
-std::int64_t LoadOf(const scheduling::Request& request) {
-  return static_cast<std::int64_t>(request.prompt_ids.size()) +
-         std::int64_t{request.n} * request.sampling.max_tokens;
-}
-
 }  // namespace
 
 Engine::Engine(const EngineOptions& options, std::unique_ptr<Executor> executor, const Clock* clock,
@@ -57,7 +52,7 @@ absl::StatusOr<TokenStream> Engine::Submit(Submission submission) {
   if (!status.ok()) return status;
   if (!in_flight_.Enter()) return absl::UnavailableError("the engine is shutting down");
   request.id = scheduling::RequestId(last_id_.fetch_add(1) + 1);
-  const std::int64_t load = LoadOf(request);
+  const std::int64_t load = scheduling::MostTokens(request);
   load_ += load;
   auto [sink, stream] =
       MakeTokenStream(request.id, static_cast<std::size_t>(options_.stream_tokens), &inbox_);

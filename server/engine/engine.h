@@ -37,6 +37,8 @@ namespace llava::engine {
 
 struct EngineOptions {
   std::string name = "engine";  // of the thread, in logs
+  // Of the device: engines of one kind can do equally much, whatever they have just measured.
+  std::string kind = {};
   scheduling::SchedulerOptions scheduler;
   int inbox_capacity = 1024;           // requests between Submit and the next step
   int stream_tokens = 64;              // buffered for a reader before its request pauses
@@ -95,8 +97,11 @@ class Engine {
 
   EngineStats stats() const;
 
-  // Requests accepted and not ended, weighted by their tokens: for routing.
+  // For routing. Requests accepted and not ended, weighted by their tokens; and the tokens that a
+  // second of the last steps had (of prompts and of answers), 0 before the first step.
   std::int64_t load() const;
+  double speed() const { return speed_; }
+  const std::string& kind() const { return options_.kind; }
 
   // One turn of the loop: inbox, tick, streams, step. REQUIRES: the engine thread does not run.
   // False when there was nothing to run.
@@ -129,6 +134,8 @@ class Engine {
   void ObserveToken(Answer& answer, const scheduling::TokenOut& token, TimePoint now);
   void FreeVersions(const scheduling::TickOutput& out);
   void RunStep(const scheduling::StepPlan& plan, Duration schedule);
+  absl::Status WaitForStep(bool encoded, Duration* encode);
+  void MeasureSpeed(int tokens, Duration step);
   void DecodeText(const scheduling::StepPlan& plan);
   void EndFailed();
   void UpdateStats();
@@ -142,6 +149,7 @@ class Engine {
   Gate in_flight_;
   std::atomic<std::uint64_t> last_id_ = 0;
   std::atomic<std::int64_t> load_ = 0;
+  std::atomic<double> speed_ = 0;
   mutable Mutex mutex_;
   EngineStats stats_ ABSL_GUARDED_BY(mutex_);
 
@@ -155,6 +163,7 @@ class Engine {
   std::vector<TextDecoder::Delta> decoded_;         // its text, by sample
   std::vector<std::uint8_t> stopped_;               // by sample
   std::optional<TimePoint> wake_;                   // when there is nothing to run
+  double measured_tokens_ = 0, measured_seconds_ = 0;
   bool closed_ = false;
   EngineStats counters_;  // what the engine counts itself
 

@@ -1,5 +1,6 @@
 // The engine thread's side of Engine: one turn of the loop.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -169,19 +170,21 @@ void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
   inbox_.StepBegins();
   const TimePoint start = clock_->Now();
   if (!plan.encodes.empty()) report.status = executor_->EncodeImages(plan);
-  const TimePoint encoded = clock_->Now();
+  report.encode = clock_->Now() - start;
   result_ = {};
   if (report.status.ok() && !plan.chunks.empty()) {
     absl::StatusOr<scheduling::StepResult> result = executor_->Forward(plan);
     report.status = result.status();
     if (result.ok()) result_ = *std::move(result);
   }
+  if (report.status.ok()) report.status = WaitForStep(!plan.encodes.empty(), &report.encode);
   const TimePoint end = clock_->Now();
-  report.encode = encoded - start;
-  report.forward = end - encoded;
+  report.encode = std::min(report.encode, end - start);
+  report.forward = end - start - report.encode;
   ++counters_.steps;
   counters_.last_step = end;
   if (report.status.ok()) {
+    MeasureSpeed(plan.total_tokens, end - start);
     DecodeText(plan);
     events_.emplace_back(
         scheduling::StepDone{result_.tokens, stopped_, report.encode, report.forward});
@@ -191,6 +194,24 @@ void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
     events_.emplace_back(scheduling::StepFailed{report.status});
   }
   if (observer_ != nullptr) observer_->OnStep(report);
+}
+
+// A device that runs behind this thread knows better how long it encoded.
+absl::Status Engine::WaitForStep(bool encoded, Duration* encode) {
+  const absl::StatusOr<std::optional<Duration>> on_device = executor_->WaitForStep();
+  if (on_device.ok() && on_device->has_value() && encoded) *encode = **on_device;
+  return on_device.status();
+}
+
+// What is older counts less, by the time that steps took: an idle engine keeps what it knows.
+void Engine::MeasureSpeed(int tokens, Duration step) {
+  constexpr Duration kHalfLife = std::chrono::seconds(10);
+  const double seconds = Seconds(step);
+  if (tokens == 0 || seconds <= 0) return;
+  const double kept = std::exp2(-seconds / Seconds(kHalfLife));
+  measured_tokens_ = measured_tokens_ * kept + tokens;
+  measured_seconds_ = measured_seconds_ * kept + seconds;
+  speed_ = measured_tokens_ / measured_seconds_;
 }
 
 // The requests whose own samples failed; the others of the step go on.

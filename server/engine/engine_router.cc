@@ -1,6 +1,7 @@
 #include "server/engine/engine_router.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/check.h"
 #include "base/digest.h"
@@ -9,10 +10,10 @@
 namespace llava::engine {
 namespace {
 
-// The idlest engine is preferred to the remembered one when that one has more than twice its work,
-// and more than one long request (a full default context) on top: below that the remembered caches
-// save more than the wait costs.
-constexpr std::int64_t kSlackTokens = 4096;
+// The engine that would be done first is preferred to the remembered one when that one would take
+// more than twice as long, and one long request (a full default context) on top: below that the
+// remembered caches save more than the wait costs.
+constexpr double kSlackTokens = 4096;
 // So many tokens at the beginning tell prompts without an image apart. They go beyond the words
 // that a chat template puts in front of every prompt (some 40 tokens).
 constexpr std::size_t kBeginning = 4 * kKvBlockTokens;
@@ -35,6 +36,26 @@ std::uint64_t KeyOf(const scheduling::Request& request) {
   return key;
 }
 
+// Of the engines of this kind; of all when it is none.
+double Fastest(std::span<const EngineLoad> loads, std::optional<std::string_view> kind) {
+  double speed = 0;
+  for (const EngineLoad& load : loads) {
+    if (!kind.has_value() || load.kind == *kind) speed = std::max(speed, load.speed);
+  }
+  return speed;
+}
+
+// Of each engine, above 0.
+std::vector<double> Speeds(std::span<const EngineLoad> loads) {
+  const double any = Fastest(loads, std::nullopt);
+  std::vector<double> speeds;
+  for (const EngineLoad& load : loads) {
+    const double own = Fastest(loads, load.kind);
+    speeds.push_back(own > 0 ? own : any > 0 ? any : 1.0);
+  }
+  return speeds;
+}
+
 }  // namespace
 
 EngineRouter::EngineRouter(std::size_t capacity) : capacity_(capacity) {
@@ -42,16 +63,32 @@ EngineRouter::EngineRouter(std::size_t capacity) : capacity_(capacity) {
 }
 
 std::size_t EngineRouter::Pick(const scheduling::Request& request,
-                               const std::vector<std::int64_t>& loads) {
+                               std::span<Engine* const> engines) {
+  std::vector<EngineLoad> loads;
+  loads.reserve(engines.size());
+  for (const Engine* engine : engines) {
+    loads.push_back({engine->load(), engine->speed(), engine->kind()});
+  }
+  return Pick(request, loads);
+}
+
+std::size_t EngineRouter::Pick(const scheduling::Request& request,
+                               std::span<const EngineLoad> loads) {
   LLAVA_CHECK(!loads.empty());
-  const auto idlest =
-      static_cast<std::size_t>(std::min_element(loads.begin(), loads.end()) - loads.begin());
+  const std::vector<double> speeds = Speeds(loads);
+  std::vector<double> done;  // seconds until this request would be
+  for (std::size_t i = 0; i < loads.size(); ++i) {
+    const std::int64_t tokens = loads[i].tokens + scheduling::MostTokens(request);
+    done.push_back(static_cast<double>(tokens) / speeds[i]);
+  }
+  const auto first =
+      static_cast<std::size_t>(std::min_element(done.begin(), done.end()) - done.begin());
   const std::uint64_t key = KeyOf(request);
   MutexLock lock(&mutex_);
-  std::size_t engine = idlest;
+  std::size_t engine = first;
   const auto found = places_.find(key);
   if (found != places_.end() && found->second.engine < loads.size() &&
-      loads[found->second.engine] <= 2 * loads[idlest] + kSlackTokens) {
+      done[found->second.engine] <= 2 * done[first] + kSlackTokens / speeds[first]) {
     engine = found->second.engine;
   }
   Remember(key, engine);

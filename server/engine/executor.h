@@ -4,10 +4,12 @@
 #define LLAVA_SERVER_ENGINE_EXECUTOR_H_
 
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/clock.h"
 #include "base/digest.h"
 #include "server/scheduling/plan.h"
 #include "server/scheduling/request.h"
@@ -24,7 +26,7 @@ class LoadedModel {
 
 // Engine thread only; no call may block on anything but the device.
 //
-// Errors of the two step calls: RESOURCE_EXHAUSTED for device memory (the step is cut smaller and
+// Errors of the step calls: RESOURCE_EXHAUSTED for device memory (the step is cut smaller and
 // tried again), INTERNAL for everything else (the requests of the step fail). After an error the
 // content of the step's own blocks and features is undefined, and that of all others untouched.
 class Executor {
@@ -48,6 +50,11 @@ class Executor {
 
   // plan.copies, then the flattened batch, then plan.samples. Called only when there are chunks.
   virtual absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) = 0;
+
+  // After these calls of a step that went well: returns when the device has done all of it, with
+  // the step's error if it has failed since. How long the device took to encode; none: as long as
+  // the call did, for it came back when the device was ready.
+  virtual absl::StatusOr<std::optional<Duration>> WaitForStep() { return std::nullopt; }
 };
 
 }  // namespace llava::engine

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/attention_limits.h"
 #include "base/status_macros.h"
@@ -12,6 +13,12 @@ namespace {
 
 std::int64_t BlocksFor(std::int64_t tokens) {
   return (tokens + kKvBlockTokens - 1) / kKvBlockTokens;
+}
+
+// The device's name without numbers.
+std::string KindOf(std::string device) {
+  std::erase_if(device, [](char c) { return c == ':' || absl::ascii_isdigit(c); });
+  return device;
 }
 
 }  // namespace
@@ -35,6 +42,7 @@ absl::StatusOr<engine::EngineOptions> ToEngineOptions(const Config& config,
   }
   engine::EngineOptions options;
   options.name = device;
+  options.kind = KindOf(device);
   options.stream_tokens = static_cast<int>(config.stream_tokens);
   options.inbox_capacity = static_cast<int>(config.queue_requests);
   scheduling::SchedulerOptions& scheduler = options.scheduler;

@@ -32,4 +32,8 @@ std::uint64_t ChoiceSeed(const Request& request, int choice) {
   return Mix(base + 0x9E3779B97F4A7C15u * (static_cast<std::uint64_t>(choice) + 1));
 }
 
+std::int64_t MostTokens(const Request& request) {
+  return std::ssize(request.prompt_ids) + std::int64_t{request.n} * request.sampling.max_tokens;
+}
+
 }  // namespace llava::scheduling

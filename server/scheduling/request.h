@@ -74,6 +74,9 @@ bool IsEndToken(const Request& request, std::int32_t token, int index);
 // The seed of a choice: of sampling.seed, or else of the request's id.
 std::uint64_t ChoiceSeed(const Request& request, int choice);
 
+// Of the prompt and of all answers, if these are as long as they may be.
+std::int64_t MostTokens(const Request& request);
+
 enum class FinishReason : std::uint8_t {
   kNone,    // not finished
   kStop,    // end token, stop token id or stop string

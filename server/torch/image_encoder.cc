@@ -1,7 +1,6 @@
 #include "server/torch/image_encoder.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/from_blob.h>
 
 #include <algorithm>
 #include <utility>
@@ -39,14 +38,6 @@ absl::Status CheckLayout(const ImageInput& image, const model::LlavaConfig& conf
                                           " of ", side, " and gives ", layout.tokens));
 }
 
-// [slice.tiles, 3, side, side], of the image's own memory.
-at::Tensor PixelsOf(const EncodeImage& encode) {
-  const ImageInput& image = *encode.image;
-  return at::from_blob(const_cast<float*>(image.pixels_CHW.data()),
-                       {image.tiles, 3, image.height, image.width}, at::kFloat)
-      .narrow(0, encode.slice.first_tile, encode.slice.tiles);
-}
-
 // A batch of tiles fills a GPU. On a CPU one tile does, and LibTorch's attention and convolution
 // give a tile other bits in a batch than alone: there its bits must not depend on its company.
 at::Tensor FeaturesOf(const at::Tensor& pixels, const model::Llava& llava) {
@@ -81,13 +72,27 @@ absl::Status ImageEncoder::Encode(std::span<const EncodeImage> encodes, const mo
   return absl::OkStatus();
 }
 
+at::Tensor ImageEncoder::PixelsOf(std::span<const EncodeImage> encodes) {
+  const ImageInput& first = *encodes.front().image;  // the others are as large
+  const std::int64_t tile = std::int64_t{3} * first.height * first.width;
+  std::int64_t tiles = 0;
+  for (const EncodeImage& encode : encodes) tiles += encode.slice.tiles;
+  pixels_.Begin();
+  const auto [part, room] = pixels_.Add<float>(tiles * tile);
+  auto place = room.begin();
+  for (const EncodeImage& encode : encodes) {
+    const auto pixels = encode.image->pixels_CHW.begin() + encode.slice.first_tile * tile;
+    place = std::copy_n(pixels, encode.slice.tiles * tile, place);
+  }
+  pixels_.Send();
+  return pixels_.Get(part).view({tiles, 3, first.height, first.width});
+}
+
 std::span<const EncodeImage> ImageEncoder::EncodeTiles(std::span<const EncodeImage> encodes,
                                                        const model::Llava& llava) {
   const auto end = std::find_if_not(encodes.begin(), encodes.end(), HasWholeTiles);
   const auto batch = encodes.first(static_cast<std::size_t>(end - encodes.begin()));
-  std::vector<at::Tensor> pixels;
-  for (const EncodeImage& encode : batch) pixels.push_back(PixelsOf(encode));
-  const at::Tensor features_BIE = FeaturesOf(at::cat(pixels).to(llava.device()), llava);
+  const at::Tensor features_BIE = FeaturesOf(PixelsOf(batch), llava);
   std::int64_t first = 0;
   for (const EncodeImage& encode : batch) {
     AddTiles(encode, features_BIE.narrow(0, first, encode.slice.tiles), llava);
@@ -101,7 +106,7 @@ void ImageEncoder::EncodeParts(const EncodeImage& encode, const model::Llava& ll
   const EncodeSlice& slice = encode.slice;
   const model::VisionTower& tower = llava.vision_tower();
   model::VisionTower::Pass& pass = unfinished_[encode.feature].pass;
-  if (slice.first_part == 0) pass = tower.Begin(PixelsOf(encode).to(llava.device()));
+  if (slice.first_part == 0) pass = tower.Begin(PixelsOf({&encode, 1}));
   const int until = Parts(llava) * (slice.first_part + slice.parts) / slice.of;
   tower.Run(std::min<std::int64_t>(until, tower.blocks()), &pass);
   if (slice.first_part + slice.parts < slice.of) return;

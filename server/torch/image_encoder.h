@@ -7,9 +7,11 @@
 #include <cstddef>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "model/attention/to_device.h"
 #include "model/network/llava.h"
 #include "server/scheduling/plan.h"
 
@@ -20,6 +22,9 @@ namespace llava::engine {
 // scheduler has at most scheduling::kMaxUnfinishedImages of those.
 class ImageEncoder {
  public:
+  // `pixels`: of the device of the models.
+  explicit ImageEncoder(model::StepBuffer pixels) : pixels_(std::move(pixels)) {}
+
   // What a step can cut a picture's tile into: the blocks of its tower, and the projector.
   static int Parts(const model::Llava& llava);
 
@@ -42,6 +47,8 @@ class ImageEncoder {
     model::VisionTower::Pass pass;      // of the tile that is begun
   };
 
+  // The pixels of all tiles of the slices, on the device: [tiles, 3, side, side].
+  at::Tensor PixelsOf(std::span<const scheduling::EncodeImage> encodes);
   // The whole tiles at the beginning, as one batch; the rest of the slices.
   std::span<const scheduling::EncodeImage> EncodeTiles(
       std::span<const scheduling::EncodeImage> encodes, const model::Llava& llava);
@@ -49,6 +56,7 @@ class ImageEncoder {
   void AddTiles(const scheduling::EncodeImage& encode, at::Tensor tiles_BIE,
                 const model::Llava& llava);
 
+  model::StepBuffer pixels_;
   std::unordered_map<scheduling::FeatureId, at::Tensor> features_;  // [count, E]
   std::unordered_map<scheduling::FeatureId, Unfinished> unfinished_;
 };

@@ -8,18 +8,41 @@
 
 namespace llava::engine {
 
-void StepInputs::Refill(const scheduling::StepPlan& plan) {
+void StepInputs::Refill(const scheduling::StepPlan& plan, model::PagedAttention& attention) {
   FillSequences(plan);
   FindRows(plan);
   FindAdapted(plan);
-  const std::int64_t tokens = plan.total_tokens;
-  const std::int64_t rows = std::ssize(rows_);
-  std::int64_t of_adapters = 0;
+  numbers_.Begin();
+  const model::StepBuffer::Part part = AddNumbers(plan);
+  attention.Plan(sequences_, numbers_);
+  numbers_.Send();
+  const at::Tensor sent = numbers_.Get(part);
+  std::int64_t first = 0;
+  const auto take = [&](std::int64_t count) {
+    return sent.narrow(0, std::exchange(first, first + count), count);
+  };
+  ids_T_ = take(plan.total_tokens);
+  positions_T_ = take(plan.total_tokens);
+  rows_R_ = take(std::ssize(rows_));
+  adapted_.clear();
   for (const RowsOfAdapter& one : rows_of_adapters_) {
-    of_adapters += std::ssize(one.rows) + std::ssize(one.wanted);
+    Adapted adapted{.adapter = one.adapter,
+                    .rows_N = take(std::ssize(one.rows)),
+                    .wanted_N = take(std::ssize(one.wanted))};
+    // What is left undefined need not be picked out.
+    if (std::ssize(one.rows) == plan.total_tokens) adapted.rows_N = adapted.wanted_N = at::Tensor();
+    adapted_.push_back(std::move(adapted));
   }
-  const std::span<std::int64_t> numbers =
-      numbers_.Fill<std::int64_t>(2 * tokens + rows + of_adapters);
+}
+
+// Ids, positions, rows and those of adapters, one after the other.
+model::StepBuffer::Part StepInputs::AddNumbers(const scheduling::StepPlan& plan) {
+  const std::int64_t tokens = plan.total_tokens;
+  std::int64_t count = 2 * tokens + std::ssize(rows_);
+  for (const RowsOfAdapter& one : rows_of_adapters_) {
+    count += std::ssize(one.rows) + std::ssize(one.wanted);
+  }
+  const auto [part, numbers] = numbers_.Add<std::int64_t>(count);
   std::int64_t next = 0;
   for (const scheduling::Chunk& chunk : plan.chunks) {
     LLAVA_CHECK_EQ(chunk.first_token, next);
@@ -33,28 +56,12 @@ void StepInputs::Refill(const scheduling::StepPlan& plan) {
   for (const scheduling::ImageRows& image : plan.image_rows) {
     std::fill_n(numbers.begin() + image.first_row, image.count, 0);
   }
-  std::copy(rows_.begin(), rows_.end(), numbers.begin() + 2 * tokens);
-  auto place = numbers.begin() + 2 * tokens + rows;
+  auto place = std::copy(rows_.begin(), rows_.end(), numbers.begin() + 2 * tokens);
   for (const RowsOfAdapter& one : rows_of_adapters_) {
     place = std::copy(one.rows.begin(), one.rows.end(), place);
     place = std::copy(one.wanted.begin(), one.wanted.end(), place);
   }
-  const at::Tensor sent = numbers_.Send();
-  ids_T_ = sent.narrow(0, 0, tokens);
-  positions_T_ = sent.narrow(0, tokens, tokens);
-  rows_R_ = sent.narrow(0, 2 * tokens, rows);
-  std::int64_t first = 2 * tokens + rows;
-  const auto take = [&](const std::vector<std::int64_t>& numbers_of) {
-    return sent.narrow(0, std::exchange(first, first + std::ssize(numbers_of)),
-                       std::ssize(numbers_of));
-  };
-  adapted_.clear();
-  for (const RowsOfAdapter& one : rows_of_adapters_) {
-    Adapted adapted{.adapter = one.adapter, .rows_N = take(one.rows), .wanted_N = take(one.wanted)};
-    // What is left undefined need not be picked out.
-    if (std::ssize(one.rows) == tokens) adapted.rows_N = adapted.wanted_N = at::Tensor();
-    adapted_.push_back(std::move(adapted));
-  }
+  return part;
 }
 
 // Those of the chunks, each adapter once, and which of rows_ lie in them.

@@ -4,10 +4,10 @@
 #define LLAVA_SERVER_TORCH_STEP_INPUTS_H_
 
 #include <ATen/core/Tensor.h>
-#include <c10/core/Device.h>
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "model/attention/paged_attention.h"
@@ -17,15 +17,16 @@
 namespace llava::engine {
 
 // Kept by the executor and refilled for each step, so that a step makes no tensors of its own and
-// sends its numbers to the device in one copy. Shape letters: T tokens of the step, R rows that
-// sample. Engine thread only.
+// sends its numbers to the device in one copy, with those of the attention. Shape letters: T tokens
+// of the step, R rows that sample. The thread of its device only.
 class StepInputs {
  public:
-  explicit StepInputs(at::Device device) : numbers_(at::kLong, device) {}
+  // `numbers`: of the device.
+  explicit StepInputs(model::StepBuffer numbers) : numbers_(std::move(numbers)) {}
 
-  // Everything below describes `plan` until the next Refill. REQUIRES: chunks that cover the rows
-  // [0, total_tokens) one after the other.
-  void Refill(const scheduling::StepPlan& plan);
+  // Everything below describes `plan` until the next Refill, and `attention` its batch. REQUIRES:
+  // chunks that cover the rows [0, total_tokens) one after the other.
+  void Refill(const scheduling::StepPlan& plan, model::PagedAttention& attention);
 
   const at::Tensor& ids_T() const { return ids_T_; }              // int64; 0 for image tokens
   const at::Tensor& positions_T() const { return positions_T_; }  // int64, within each sequence
@@ -46,6 +47,7 @@ class StepInputs {
 
  private:
   void FillSequences(const scheduling::StepPlan& plan);
+  model::StepBuffer::Part AddNumbers(const scheduling::StepPlan& plan);
   void FindRows(const scheduling::StepPlan& plan);
   void FindAdapted(const scheduling::StepPlan& plan);
 
@@ -54,7 +56,7 @@ class StepInputs {
     std::vector<std::int64_t> rows, wanted;
   };
 
-  model::StepBuffer numbers_;  // ids, positions, rows and those of adapters, one after the other
+  model::StepBuffer numbers_;
   at::Tensor ids_T_, positions_T_, rows_R_;
   std::vector<RowsOfAdapter> rows_of_adapters_;
   std::vector<Adapted> adapted_;

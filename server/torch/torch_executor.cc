@@ -1,6 +1,5 @@
 #include "server/torch/torch_executor.h"
 
-#include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
@@ -19,15 +18,6 @@
 
 namespace llava::engine {
 namespace {
-
-// In fp32, contiguous. A GPU writes to pinned memory itself, to other memory by way of the
-// driver's.
-at::Tensor ToHost(const at::Tensor& x) {
-  const at::Tensor wide = x.to(at::kFloat).contiguous();
-  if (!wide.is_cuda()) return wide;
-  const auto pinned = at::TensorOptions().dtype(at::kFloat).pinned_memory(true);
-  return at::empty(wide.sizes(), pinned).copy_(wide);
-}
 
 // LibTorch reports a failed CPU allocation as a plain error, recognisable by its message only.
 bool IsOutOfMemory(const c10::Error& error) {
@@ -161,7 +151,23 @@ void TorchExecutor::Version::UpdateProcessors(std::span<const scheduling::Sample
 absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
   return Guarded("encoding images", [&]() -> absl::Status {
     const c10::InferenceMode inference;
-    return images_.Encode(plan.encodes, VersionOf(plan).model->llava());
+    if (marks_ != nullptr) marks_->Set(DeviceMarks::Mark::kBegin);
+    RETURN_IF_ERROR(images_.Encode(plan.encodes, VersionOf(plan).model->llava()));
+    if (marks_ != nullptr) marks_->Set(DeviceMarks::Mark::kEncoded);
+    has_encoded_ = true;
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<std::optional<Duration>> TorchExecutor::WaitForStep() {
+  using Mark = DeviceMarks::Mark;
+  const bool has_encoded = std::exchange(has_encoded_, false);
+  if (marks_ == nullptr) return std::nullopt;
+  return Guarded("running a step", [&]() -> absl::StatusOr<std::optional<Duration>> {
+    marks_->Set(Mark::kEnd);
+    marks_->WaitFor(Mark::kEnd);
+    if (!has_encoded) return std::nullopt;
+    return marks_->Between(Mark::kBegin, Mark::kEncoded);
   });
 }
 
@@ -169,8 +175,7 @@ void TorchExecutor::Rank::Begin(const scheduling::StepPlan& plan) {
   for (const scheduling::BlockCopy& copy : plan.copies) {
     cache.CopyBlock(copy.from.value(), copy.to.value());
   }
-  inputs.Refill(plan);
-  attention->Refill(inputs.sequences());
+  inputs.Refill(plan, *attention);
 }
 
 at::Tensor TorchExecutor::Embeddings(const scheduling::StepPlan& plan,
@@ -229,22 +234,18 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(const scheduling
   scheduling::StepResult result;
   if (plan.samples.empty()) return result;
   version.UpdateProcessors(plan.samples);
-  const at::Tensor logits_RV = ToHost(version.model->llava().Logits(hidden_RE));
-  const auto row_of = [&](std::int64_t row) -> std::span<const float> {
-    return {logits_RV.const_data_ptr<float>() + row * logits_RV.size(1),
-            static_cast<std::size_t>(logits_RV.size(1))};
-  };
-  std::vector<model::SampleRow> rows;
+  const at::Tensor logits_RV = version.model->llava().Logits(hidden_RE);
+  std::vector<StepSampler::Row> rows;
   for (std::size_t i = 0; i < plan.samples.size(); ++i) {
     const scheduling::Sample& sample = plan.samples[i];
-    rows.push_back({row_of(inputs().row_of_sample()[i]),
+    rows.push_back({inputs().row_of_sample()[i],
                     {.params = sample.params,
                      .tokens = {sample.prompt_ids, sample.output_ids},
                      .processors = version.processors.at(sample.sequence),
                      .seed = sample.seed},
                     sample.draft});
   }
-  for (absl::StatusOr<SampledToken>& token : sampler_.Sample(rows)) {
+  for (absl::StatusOr<SampledToken>& token : sampler_.Sample(logits_RV, rows)) {
     if (absl::IsInvalidArgument(token.status())) {
       const auto sample = result.tokens.size();
       const bool is_draft =

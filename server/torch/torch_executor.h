@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -14,16 +15,19 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/clock.h"
 #include "base/digest.h"
 #include "model/attention/kv_cache.h"
 #include "model/attention/paged_attention.h"
+#include "model/attention/to_device.h"
 #include "model/network/llava.h"
 #include "model/network/logits_processor.h"
-#include "model/network/sampler.h"
 #include "model/ranks/rank_threads.h"
 #include "server/engine/executor.h"
+#include "server/torch/device_marks.h"
 #include "server/torch/image_encoder.h"
 #include "server/torch/step_inputs.h"
+#include "server/torch/step_sampler.h"
 #include "server/torch/torch_model.h"
 
 namespace llava::engine {
@@ -38,12 +42,16 @@ class TorchExecutor final : public Executor {
   static absl::StatusOr<std::unique_ptr<TorchExecutor>> Create(
       std::span<const model::KvShape> shapes, int num_blocks, int threads = 0);
 
+  // For tests, in the place of those of rank 0's device.
+  void set_marks(std::unique_ptr<DeviceMarks> marks) { marks_ = std::move(marks); }
+
   // `model` is a TorchModel of as many ranks.
   absl::Status AddVersion(std::shared_ptr<const LoadedModel> model) override;
   void RemoveVersion(const Digest& version) override;
   void DropFeatures(std::span<const scheduling::FeatureId> features) override;
   absl::Status EncodeImages(const scheduling::StepPlan& plan) override;
   absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) override;
+  absl::StatusOr<std::optional<Duration>> WaitForStep() override;
 
  private:
   using ProcessorsOfChoices = std::unordered_map<scheduling::SequenceId, model::LogitsProcessors>;
@@ -63,7 +71,7 @@ class TorchExecutor final : public Executor {
   struct Rank {
     explicit Rank(model::KvCache own_cache)
         : cache(std::move(own_cache)),
-          inputs(cache.shape().device),
+          inputs(model::StepBuffer(cache.shape().device)),
           attention(model::MakePagedAttention(cache)) {}
     // Copies blocks; the inputs are then those of `plan`.
     void Begin(const scheduling::StepPlan& plan);
@@ -75,7 +83,12 @@ class TorchExecutor final : public Executor {
 
   TorchExecutor(std::vector<std::unique_ptr<Rank>> ranks,
                 std::unique_ptr<model::RankThreads> threads)
-      : ranks_(std::move(ranks)), threads_(std::move(threads)) {}
+      : ranks_(std::move(ranks)),
+        threads_(std::move(threads)),
+        marks_(MarksOf(ranks_.front()->cache.shape().device)),
+        images_(model::StepBuffer(ranks_.front()->cache.shape().device)),
+        sampler_(model::StepBuffer(ranks_.front()->cache.shape().device),
+                 /*on_device=*/!ranks_.front()->cache.shape().device.is_cpu()) {}
 
   absl::Status CheckShape(const TorchModel& model) const;
   absl::Status WarmUp(const TorchModel& model) const;
@@ -94,9 +107,11 @@ class TorchExecutor final : public Executor {
 
   const std::vector<std::unique_ptr<Rank>> ranks_;
   const std::unique_ptr<model::RankThreads> threads_;
+  std::unique_ptr<DeviceMarks> marks_;  // null: the device never runs behind
+  bool has_encoded_ = false;            // in this step
   std::map<Digest, Version> versions_;
   ImageEncoder images_;
-  model::BatchSampler sampler_;
+  StepSampler sampler_;
 };
 
 }  // namespace llava::engine

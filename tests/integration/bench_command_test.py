@@ -49,6 +49,15 @@ class BenchCommandTest(unittest.TestCase):
             self.assertEqual(done.returncode, 2)
             self.assertIn("error RESOURCE_EXHAUSTED", done.stdout)
 
+    def test_sampling_is_as_asked(self):
+        with Daemon() as daemon:
+            address = daemon.addresses["grpc"]
+            few = ("--requests", "3", "--warmup", "0", "--image-side", "32", "--max-tokens", "4")
+            done, result = bench(address, *few, "--temperature", "0.7", "--top-p", "0.9")
+            self.assertEqual((done.returncode, result["output_tokens"]), (0, 12), done.stderr)
+            for option, value in (("--temperature", "-1"), ("--top-p", "1.5")):  # the server's own words
+                self.assertEqual(bench(address, *few, option, value)[1]["errors"], {"INVALID_ARGUMENT": 3}, option)
+
     def test_nobody_listens(self):
         done, result = bench("127.0.0.1:1", "--requests", "2", "--warmup", "0")
         self.assertEqual(result["errors"], {"UNAVAILABLE": 2})

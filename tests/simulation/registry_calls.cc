@@ -79,10 +79,8 @@ absl::Status RegistryWorld::Bind(Call call) {
   if (!found.ok()) return found.status();
   call.model = *std::move(found);
   call.spec.request.version = call.model->digest;
-  std::vector<std::int64_t> loads;
-  for (const engine::Engine* engine : call.model->engines) loads.push_back(engine->load());
-  const std::size_t at = router_.Pick(call.spec.request, loads);
-  if (at >= loads.size()) return absl::InternalError("the router names no engine");
+  const std::size_t at = router_.Pick(call.spec.request, call.model->engines);
+  if (at >= call.model->engines.size()) return absl::InternalError("the router names no engine");
   auto client = Client::Send(*call.model->engines[at], std::move(call.ticket), call.spec,
                              scheduling::ContextTokens(plan_.engine.scheduler));
   if (!client.ok()) {  // the inbox is full

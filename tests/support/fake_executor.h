@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <unordered_map>
@@ -73,11 +74,17 @@ class FakeExecutor final : public engine::Executor {
   // Called with what a step gave, which it may change.
   std::function<void(const scheduling::StepPlan&, scheduling::StepResult*)> after_forward;
 
+  // What WaitForStep does; without it, the calls have waited.
+  std::function<absl::StatusOr<std::optional<Duration>>()> wait_for_step;
+
   absl::Status AddVersion(std::shared_ptr<const engine::LoadedModel> model) override;
   void RemoveVersion(const Digest& version) override;
   void DropFeatures(std::span<const scheduling::FeatureId> features) override;
   absl::Status EncodeImages(const scheduling::StepPlan& plan) override;
   absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) override;
+  absl::StatusOr<std::optional<Duration>> WaitForStep() override {
+    return wait_for_step ? wait_for_step() : engine::Executor::WaitForStep();
+  }
 
   std::size_t features() const { return features_.size() + unfinished_.size(); }
   std::size_t unfinished() const { return unfinished_.size(); }  // half-encoded images

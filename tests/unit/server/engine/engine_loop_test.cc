@@ -75,12 +75,28 @@ class EngineLoopTest : public ::testing::Test {
     request.n = n;
     for (int i = 0; i < prompt; ++i) request.prompt_ids.push_back(i);
     request.sampling.max_tokens = max_tokens;
+    return Submit(std::move(request), stop);
+  }
+
+  TokenStream Submit(scheduling::Request request, std::int32_t stop = -1) {
     last_ = request;
     auto stream = engine_->Submit({std::move(request), {}, [stop] {
                                      return std::make_unique<testing::FakeTextDecoder>(stop);
                                    }});
     EXPECT_TRUE(stream.ok()) << stream.status();
     return *std::move(stream);
+  }
+
+  // A prompt of ten tokens, some of them a picture's.
+  TokenStream SubmitWithImage(int max_tokens) {
+    scheduling::Request request;
+    request.version = kVersion;
+    request.arrival = clock_.Now();
+    request.prompt_ids.assign(10, 1);
+    request.images.emplace_back();
+    request.images[0].count = 4;
+    request.sampling.max_tokens = max_tokens;
+    return Submit(std::move(request));
   }
 
   // Turns until the stream has an End; what came before goes to deltas_.
@@ -239,31 +255,14 @@ TEST_F(EngineLoopTest, WhenTheEncoderFailsNothingElseRuns) {
     ++forwards;
     return absl::OkStatus();
   };
-  scheduling::Request request;
-  request.version = kVersion;
-  request.arrival = clock_.Now();
-  request.prompt_ids.assign(10, 1);
-  request.images.emplace_back();
-  request.images[0].count = 4;
-  auto stream = engine_->Submit(
-      {std::move(request), {}, [] { return std::make_unique<testing::FakeTextDecoder>(-1); }});
-  ASSERT_TRUE(stream.ok());
-  EXPECT_EQ(RunToEnd(*stream).status.code(), absl::StatusCode::kInternal);
+  TokenStream stream = SubmitWithImage(5);
+  EXPECT_EQ(RunToEnd(stream).status.code(), absl::StatusCode::kInternal);
   EXPECT_EQ(forwards, 0);
 }
 
 TEST_F(EngineLoopTest, ImagesAreTimedApart) {
-  scheduling::Request request;
-  request.version = kVersion;
-  request.arrival = clock_.Now();
-  request.prompt_ids.assign(10, 1);
-  request.images.emplace_back();
-  request.images[0].count = 4;
-  request.sampling.max_tokens = 1;
-  auto stream = engine_->Submit(
-      {std::move(request), {}, [] { return std::make_unique<testing::FakeTextDecoder>(-1); }});
-  ASSERT_TRUE(stream.ok());
-  const End end = RunToEnd(*stream);
+  TokenStream stream = SubmitWithImage(1);
+  const End end = RunToEnd(stream);
   EXPECT_EQ(seen_.steps[0].images, 1);
   EXPECT_EQ(seen_.steps[0].encode, milliseconds(3));
   EXPECT_EQ(seen_.steps[0].forward, milliseconds(1) + 10 * microseconds(10));
@@ -298,6 +297,42 @@ TEST_F(EngineLoopTest, SoManyVersionsAndNoMore) {
     EXPECT_EQ(Add(Sha256Of(std::to_string(i))), absl::OkStatus());
   }
   EXPECT_EQ(Add(Sha256Of("more")).code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(EngineLoopTest, SpeedIsTheTokensOfASecondOfSteps) {
+  EXPECT_EQ(engine_->speed(), 0);
+  TokenStream stream = Submit(16, 5);
+  engine_->RunOnce();
+  EXPECT_NEAR(engine_->speed(), 16 / 1.16e-3, 1);
+  clock_.Advance(std::chrono::hours(1));  // idle
+  engine_->RunOnce();
+  EXPECT_NEAR(engine_->speed(), 17 / (1.16e-3 + 1.01e-3), 1);
+}
+
+// Its calls are back before it is ready.
+TEST_F(EngineLoopTest, ADeviceThatRunsBehindSaysHowLongItEncoded) {
+  executor_->wait_for_step = [&]() -> absl::StatusOr<std::optional<Duration>> {
+    clock_.Advance(milliseconds(20));
+    return milliseconds(12);
+  };
+  TokenStream stream = SubmitWithImage(2);
+  engine_->RunOnce();
+  engine_->RunOnce();
+  ASSERT_THAT(seen_.steps, ::testing::SizeIs(2));
+  // The call of the encoder took 3 ms, that of the pass 1.1.
+  EXPECT_EQ(seen_.steps[0].encode, milliseconds(12));
+  EXPECT_EQ(seen_.steps[0].forward, milliseconds(3 + 1 + 20 - 12) + 10 * microseconds(10));
+  EXPECT_EQ(seen_.steps[1].encode, Duration{}) << "it encoded nothing";
+  EXPECT_EQ(seen_.steps[1].forward, milliseconds(1 + 20) + microseconds(10));
+  EXPECT_EQ(RunToEnd(stream).usage.encode, milliseconds(12));
+}
+
+TEST_F(EngineLoopTest, AStepThatFailsBehindTheCallsHasFailed) {
+  executor_->wait_for_step = [] { return absl::InternalError("the device is gone"); };
+  TokenStream stream = Submit(3, 5);
+  EXPECT_EQ(RunToEnd(stream).status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(engine_->stats().failed_steps, 1u);
+  EXPECT_EQ(engine_->stats().steps, 1u);
 }
 
 TEST_F(EngineLoopTest, LoadIsTheTokensOfWhatIsAccepted) {

@@ -52,6 +52,16 @@ TEST_F(EngineOptionsTest, TokensAreGuessedWhereBitsDoNotDependOnIt) {
   EXPECT_EQ(drafts("cuda:0+cuda:1"), 0);
 }
 
+TEST_F(EngineOptionsTest, EnginesOfOneKindHaveDevicesThatDifferByNumberAlone) {
+  const auto kind = [&](const char* device) {
+    return ToEngineOptions(config_, device, chosen_, model_, llava_)->kind;
+  };
+  EXPECT_EQ(kind("cuda:0"), kind("cuda:11"));
+  EXPECT_EQ(kind("cuda"), kind("cuda:1"));
+  EXPECT_NE(kind("cuda:0"), kind("cpu"));
+  EXPECT_NE(kind("cuda:0"), kind("cuda:0+cuda:1"));
+}
+
 TEST_F(EngineOptionsTest, EachSettingGoesToItsPlace) {
   config_.stream_tokens = 31;
   config_.queue_requests = 32;

@@ -51,5 +51,13 @@ TEST(ChoiceSeedTest, WithoutASeedEachRequestHasItsOwn) {
   EXPECT_EQ(ChoiceSeed(request, 0), ChoiceSeed(Request(request), 0));
 }
 
+TEST(MostTokensTest, AreThePromptAndEveryAnswer) {
+  Request request;
+  request.prompt_ids = {1, 2, 3};
+  request.n = 2;
+  request.sampling.max_tokens = 20;
+  EXPECT_EQ(MostTokens(request), 3 + 2 * 20);
+}
+
 }  // namespace
 }  // namespace llava::scheduling

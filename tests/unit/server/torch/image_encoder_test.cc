@@ -66,7 +66,7 @@ class ImageEncoderTest : public testing::TestWithParam<const char*> {
   }
 
   std::unique_ptr<model::Llava> llava_;
-  ImageEncoder encoder_;
+  ImageEncoder encoder_{model::StepBuffer(at::kCPU)};
   int parts_ = 0;
 };
 

@@ -4,9 +4,11 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -207,6 +209,52 @@ TEST_F(TorchExecutorTest, AnImageIsEncodedOnceAndTakesItsRows) {
   ASSERT_EQ(tokens.size(), 1u);
   EXPECT_EQ(tokens[0].token, expected.argmax().item<std::int64_t>());
   EXPECT_NEAR(tokens[0].logprob, expected.max().item<float>(), 1e-3);
+}
+
+// A device that runs behind: what was set, in its order.
+class FakeMarks final : public DeviceMarks {
+ public:
+  explicit FakeMarks(std::vector<std::string>* calls) : calls_(calls) {}
+  void Set(Mark mark) override { calls_->push_back("set " + Name(mark)); }
+  void WaitFor(Mark mark) override {
+    calls_->push_back("wait for " + Name(mark));
+    if (fails) TORCH_CHECK(false, "the device is gone");
+  }
+  Duration Between(Mark from, Mark to) override {
+    calls_->push_back("from " + Name(from) + " to " + Name(to));
+    return std::chrono::milliseconds(12);
+  }
+
+  bool fails = false;
+
+ private:
+  static std::string Name(Mark mark) {
+    return mark == Mark::kBegin ? "begin" : mark == Mark::kEncoded ? "encoded" : "end";
+  }
+  std::vector<std::string>* const calls_;
+};
+
+TEST_F(TorchExecutorTest, ADeviceThatRunsBehindIsWaitedForAndTimesItsEncoder) {
+  EXPECT_EQ(*executor_->WaitForStep(), std::nullopt) << "a CPU has done it";
+  std::vector<std::string> calls;
+  auto marks = std::make_unique<FakeMarks>(&calls);
+  FakeMarks* const fake = marks.get();
+  executor_->set_marks(std::move(marks));
+  const scheduling::ImageInput image = Image(llava_->config().vision.image_size, kImageTokens);
+  scheduling::StepPlan plan;
+  plan.version = kVersion;
+  plan.encodes.push_back({FeatureId(1), &image});
+  ASSERT_EQ(executor_->EncodeImages(plan), absl::OkStatus());
+  EXPECT_EQ(*executor_->WaitForStep(), std::optional<Duration>(std::chrono::milliseconds(12)));
+  EXPECT_THAT(calls, ElementsAre("set begin", "set encoded", "set end", "wait for end",
+                                 "from begin to encoded"));
+  calls.clear();
+  EXPECT_EQ(*executor_->WaitForStep(), std::nullopt) << "nothing was encoded in this step";
+  EXPECT_THAT(calls, ElementsAre("set end", "wait for end"));
+  fake->fails = true;
+  const absl::Status failed = executor_->WaitForStep().status();
+  EXPECT_EQ(failed.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(failed.message()), HasSubstr("the device is gone"));
 }
 
 TEST_F(TorchExecutorTest, AnImageOfAnotherShapeIsAnError) {
