@@ -31,8 +31,8 @@ void AddCompareCommand(CLI::App& app, int* exit_code) {
   command->add_option("a", request->a.checkpoint, "The checkpoint to compare to")
       ->required()
       ->transform(CLI::Validator(model::TakeSnapshot, ""));
-  command->add_option("b", request->b.checkpoint, "The other one
-      ->transform(CLI::Validator(model::TakeSnapshot, "")); the same where it is left out");
+  command->add_option("b", request->b.checkpoint, "The other one; the same where it is left out")
+      ->transform(CLI::Validator(model::TakeSnapshot, ""));
   command->add_option("--a-weights", request->a.weights, "Format in which A is served")
       ->check(formats)
       ->capture_default_str();
