@@ -2,26 +2,50 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 
 namespace llava::rpc {
 
+bool IsHostName(absl::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_';
+  });
+}
+
+bool IsBracketedIpv6(absl::string_view text) {
+  if (text.size() < 2 || text.front() != '[' || text.back() != ']') return false;
+  boost::system::error_code error;
+  boost::asio::ip::make_address_v6(std::string(text.substr(1, text.size() - 2)), error);
+  return !error;
+}
+
 absl::StatusOr<HostPort> ParseHostPort(absl::string_view text) {
   const std::size_t colon = text.rfind(':');
+  const absl::string_view digits = colon == text.npos ? "" : text.substr(colon + 1);
   int port = -1;
-  if (colon == text.npos || !absl::SimpleAtoi(text.substr(colon + 1), &port) || port < 0 ||
-      port > 65535) {
+  if (digits.empty() || !absl::ascii_isdigit(static_cast<unsigned char>(digits.front())) ||
+      !absl::SimpleAtoi(digits, &port) || port > 65535) {
     return absl::InvalidArgumentError(
         absl::StrCat(text, ": expected HOST:PORT with a port in [0, 65535]"));
   }
   absl::string_view host = text.substr(0, colon);
-  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
+  if (IsBracketedIpv6(host)) {
     host = host.substr(1, host.size() - 2);
-  } else if (host.find(':') != host.npos) {
-    return absl::InvalidArgumentError(absl::StrCat(text, ": expected [IPv6]:PORT"));
+  } else if (!host.empty() && !IsHostName(host)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(text, ": expected a name, an address or [IPv6] as the host"));
   }
   return HostPort{host.empty() ? "0.0.0.0" : std::string(host), absl::StrCat(port)};
+}
+
+absl::StatusOr<HostPort> ParseServer(absl::string_view text) {
+  ASSIGN_OR_RETURN(HostPort server, ParseHostPort(text));
+  if (text.front() != ':' && server.port != "0") return server;
+  return absl::InvalidArgumentError(
+      absl::StrCat(text, ": expected HOST:PORT of a server, with a port in [1, 65535]"));
 }
 
 boost::asio::ip::address ClientNetwork(const boost::asio::ip::address& address) {

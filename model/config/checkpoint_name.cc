@@ -4,7 +4,10 @@
 #include <filesystem>
 #include <string_view>
 
+#include "absl/strings/ascii.h"
 #include "base/json_reader.h"
+#include "base/utf8_stream.h"
+#include "model/config/hub_folder.h"
 
 namespace llava::model {
 namespace {
@@ -43,9 +46,7 @@ fs::path WithoutTrailingSlash(const fs::path& path) {
   return path.has_filename() ? path : path.parent_path();
 }
 
-}  // namespace
-
-std::string CheckpointName(const std::string& dir) {
+std::string OwnName(const std::string& dir) {
   const fs::path given(dir);
   for (const char* file : {"manifest.json", "config.json"}) {
     std::string name = TextOf(given / file, "name");
@@ -61,6 +62,27 @@ std::string CheckpointName(const std::string& dir) {
     const fs::path base = WithoutTrailingSlash(TextOf(given / "config.json", "_name_or_path"));
     if (base.has_filename()) return base.filename().string();
   }
+  return name;
+}
+
+}  // namespace
+
+std::string FittingName(std::string_view name) {
+  constexpr std::size_t kMaxBytes = 128;
+  std::string fitting = Utf8Repair(name);
+  if (fitting.size() > kMaxBytes) {
+    std::size_t end = kMaxBytes;
+    while ((static_cast<unsigned char>(fitting[end]) & 0xC0) == 0x80) --end;  // within a character
+    fitting.resize(end);
+  }
+  std::replace_if(
+      fitting.begin(), fitting.end(),
+      [](char c) { return c == '@' || absl::ascii_iscntrl(static_cast<unsigned char>(c)); }, '-');
+  return fitting;
+}
+
+std::string CheckpointName(const std::string& dir) {
+  const std::string name = FittingName(OwnName(SnapshotOf(dir).value_or(dir)));
   return name.empty() ? "llava" : name;
 }
 

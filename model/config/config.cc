@@ -14,6 +14,7 @@
 #include "base/status_macros.h"
 #include "model/config/checkpoint_name.h"
 #include "model/config/config_fields.h"
+#include "model/config/hub_folder.h"
 #include "model/config/text_config.h"
 #include "model/config/vision_config.h"
 
@@ -291,7 +292,7 @@ absl::Status CheckIsLlava(JsonReader& reader) {
 
 // The directory of the CLIP tower in the original layout.
 absl::StatusOr<std::string> TowerDir(JsonReader& reader, const std::string& given) {
-  if (!given.empty()) return given;
+  if (!given.empty()) return SnapshotOf(given);
   const std::string named = reader.String("mm_vision_tower", "");
   std::error_code error;
   if (std::filesystem::is_directory(named, error)) return named;

@@ -34,7 +34,13 @@ enum class Activation {
   kGeluTanh,   // tanh approximation
   kQuickGelu,  // x * sigmoid(1.702 x)
   kRelu,
+  kRelu6,      // relu, at most 6
+  kLeakyRelu,  // 0.01 x below zero
   kSilu,
+  kHardSwish,
+  kMish,
+  kSigmoid,
+  kTanh,
   kIdentity,
 };
 
@@ -106,7 +112,7 @@ enum class ContextBound {
   kLongrope,   // much is said after it
 };
 
-// A decoder of Llama's shape; what the families differ in are the settings below. SiLU-gated MLP.
+// A decoder of Llama's shape; what the families differ in are the settings below. Gated MLP.
 // num_heads is divisible by num_kv_heads; head_dim is even and at most kMaxHeadDim
 // (base/attention_limits.h).
 struct TextConfig {
@@ -123,6 +129,7 @@ struct TextConfig {
   int max_positions = 0;
   ContextBound context_bound = ContextBound::kPositions;
   double rms_norm_eps = 1e-6;
+  Activation hidden_act = Activation::kSilu;  // of the MLP's gate
   RopeConfig rope;
   bool tie_embeddings = false;  // lm_head is the embedding table
   bool qkv_bias = false;        // of the projections to queries, keys and values

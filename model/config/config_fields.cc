@@ -3,7 +3,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/check.h"
+#include "base/utf8_stream.h"
 
 namespace llava::model {
 namespace {
@@ -14,11 +16,31 @@ struct ActivationEntry {
 };
 // The first name of an activation is the one that is written.
 constexpr ActivationEntry kActivations[] = {
-    {"gelu", Activation::kGelu},         {"gelu_pytorch_tanh", Activation::kGeluTanh},
-    {"gelu_new", Activation::kGeluTanh}, {"quick_gelu", Activation::kQuickGelu},
-    {"relu", Activation::kRelu},         {"silu", Activation::kSilu},
-    {"swish", Activation::kSilu},        {"linear", Activation::kIdentity},
+    {"gelu", Activation::kGelu},
+    {"gelu_python", Activation::kGelu},
+    {"gelu_pytorch_tanh", Activation::kGeluTanh},
+    {"gelu_python_tanh", Activation::kGeluTanh},
+    {"gelu_new", Activation::kGeluTanh},
+    {"gelu_fast", Activation::kGeluTanh},
+    {"gelu_accurate", Activation::kGeluTanh},
+    {"quick_gelu", Activation::kQuickGelu},
+    {"relu", Activation::kRelu},
+    {"relu6", Activation::kRelu6},
+    {"leaky_relu", Activation::kLeakyRelu},
+    {"silu", Activation::kSilu},
+    {"swish", Activation::kSilu},
+    {"hardswish", Activation::kHardSwish},
+    {"mish", Activation::kMish},
+    {"sigmoid", Activation::kSigmoid},
+    {"tanh", Activation::kTanh},
+    {"linear", Activation::kIdentity},
 };
+
+std::string ActivationNames() {
+  return absl::StrJoin(kActivations, ", ", [](std::string* out, const ActivationEntry& entry) {
+    absl::StrAppend(out, AbslView(entry.name));
+  });
+}
 
 }  // namespace
 
@@ -71,8 +93,7 @@ Activation ActivationOf(JsonReader& reader, std::string_view key, std::string ot
   for (const auto& entry : kActivations) {
     if (entry.name == name) return entry.activation;
   }
-  reader.Fail(key,
-              "a supported activation (gelu, gelu_pytorch_tanh, quick_gelu, relu, silu, linear)");
+  reader.Fail(key, absl::StrCat("a supported activation (", ActivationNames(), ")"));
   return Activation::kGelu;
 }
 

@@ -101,7 +101,7 @@ boost::json::object Text(const LlavaConfig& config) {
                           {"num_attention_heads", t.num_heads},
                           {"num_key_value_heads", t.num_kv_heads},
                           {"head_dim", t.head_dim},
-                          {"hidden_act", "silu"},
+                          {"hidden_act", Name(t.hidden_act)},
                           {"max_position_embeddings", UnscaledPositions(t)},
                           {"rms_norm_eps", t.rms_norm_eps},
                           {"rope_theta", t.rope.theta},

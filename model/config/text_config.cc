@@ -193,7 +193,7 @@ TextConfig ReadTextConfig(JsonReader reader, std::string model_type) {
   t.tie_embeddings = reader.Bool("tie_word_embeddings", false);
   ReadBiases(reader, family, t);
   ReadFirstAndEndTokens(reader, family, t);
-  if (reader.String("hidden_act", "silu") != "silu") reader.Fail("hidden_act", "silu");
+  t.hidden_act = ActivationOf(reader, "hidden_act", "silu");
   return t;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <cmath>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -130,7 +131,49 @@ absl::StatusOr<FormatGrammar> FromCalls(const AnswerFormat& format) {
                      {"items", {{"anyOf", std::move(calls)}}}});
 }
 
+// What stands outside of strings, regular expressions and comments.
+struct Operators {
+  int both = 0;     // "&" and "~" of expressions; not the "~" before a number, which repeats
+  double ways = 1;  // repetitions and alternatives, those of regular expressions too
+};
+
+Operators CountOperators(absl::string_view text) {
+  Operators found;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const bool is_comment = c == '/' && i + 1 < text.size() && text[i + 1] == '/';
+    if (is_comment) {
+      i = std::min(text.find('\n', i), text.size());
+      continue;
+    }
+    if (c == '"' || c == '/') {
+      for (++i; i < text.size() && text[i] != c && text[i] != '\n'; ++i) {
+        if (text[i] == '\\') ++i;
+        if (c == '/' && i < text.size()) found.ways += absl::StrContains("|*+?{", text[i]);
+      }
+      continue;
+    }
+    found.ways += absl::StrContains("|*+?{[", c);
+    const std::size_t next = text.find_first_not_of(" \t", i + 1);
+    const bool repeats = next < text.size() && absl::ascii_isdigit(text[next]);
+    found.both += c == '&' || (c == '~' && !repeats);
+  }
+  return found;
+}
+
+// What has to match several expressions at once has as many ways to go on as theirs multiplied.
+absl::Status CheckOperators(absl::string_view text) {
+  const Operators found = CountOperators(text);
+  const double ways = std::pow(found.ways, found.both + 1);
+  if (found.both == 0 || ways <= kMaxGrammarWays) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("has ", found.both, " of \"&\" and \"~\", and ", found.ways - 1,
+                   " repetitions and alternatives: together up to ", ways,
+                   " ways to go on, expected at most ", kMaxGrammarWays));
+}
+
 absl::StatusOr<FormatGrammar> FromGrammar(const std::string& text) {
+  RETURN_IF_ERROR(CheckOperators(text));
   RETURN_IF_ERROR(CheckNesting(text));
   if (std::count(text.begin(), text.end(), '\n') >= kMaxGrammarLines) {
     return absl::InvalidArgumentError(absl::StrCat("has more than ", kMaxGrammarLines, " lines"));

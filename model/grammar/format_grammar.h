@@ -14,6 +14,9 @@ inline constexpr std::size_t kMaxFormatBytes = std::size_t{1} << 16;  // of its 
 inline constexpr std::size_t kMaxFormatChoices = 1024;
 inline constexpr int kMaxFormatNesting = 48;  // of brackets in regular expressions and grammars
 inline constexpr int kMaxGrammarLines = 512;
+// Of a grammar whose expressions hold together ("&", "~"): its repetitions and alternatives to the
+// power of how many do. The engine looks at so many in one go.
+inline constexpr double kMaxGrammarWays = 1'000'000;
 
 // What llg_new_matcher takes.
 struct FormatGrammar {

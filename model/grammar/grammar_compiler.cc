@@ -94,6 +94,8 @@ MatcherPtr MakeMatcher(const LlgTokenizer* tokenizer, const FormatGrammar& gramm
   return MatcherPtr(llg_new_matcher(&init, grammar.kind, grammar.text.c_str()));
 }
 
+MatcherPtr Cloned(const LlgMatcher* matcher) { return MatcherPtr(llg_clone_matcher(matcher)); }
+
 absl::Status ReadMask(LlgMatcher* matcher, std::vector<std::uint32_t>* mask) {
   mask->resize(llg_matcher_get_mask_byte_size(matcher) / sizeof(std::uint32_t));
   if (llg_matcher_compute_mask_into(matcher, mask->data(), mask->size() * sizeof(std::uint32_t)) ==
@@ -113,13 +115,20 @@ struct GrammarCompiler::Vocabulary {
   TokenizerPtr tokens;
   TokenizerPtr first;  // null: the same
 
-  absl::StatusOr<std::vector<std::uint32_t>> FirstAllowed(const FormatGrammar& grammar) const {
+  // `matcher`: of `grammar` and `tokens`; is not asked itself. CANCELLED: not alive any more.
+  absl::StatusOr<std::vector<std::uint32_t>> FirstAllowed(
+      const FormatGrammar& grammar, const LlgMatcher* matcher,
+      const std::function<bool()>& is_alive) const {
     std::vector<std::uint32_t> allowed;
-    const LlgTokenizer* tokenizer = first != nullptr ? first.get() : tokens.get();
-    absl::Status status = ReadMask(MakeMatcher(tokenizer, grammar).get(), &allowed);
+    if (!is_alive()) return absl::CancelledError();
+    const MatcherPtr at_start =
+        first != nullptr ? MakeMatcher(first.get(), grammar) : Cloned(matcher);
+    if (!is_alive()) return absl::CancelledError();
+    absl::Status status = ReadMask(at_start.get(), &allowed);
     if (!status.ok() && first != nullptr) {  // only after a blank, then
+      if (!is_alive()) return absl::CancelledError();
       std::vector<std::uint32_t> after_blank;
-      RETURN_IF_ERROR(ReadMask(MakeMatcher(tokens.get(), grammar).get(), &after_blank));
+      RETURN_IF_ERROR(ReadMask(Cloned(matcher).get(), &after_blank));
       allowed.assign(after_blank.size(), 0);
     }
     for (std::size_t id = 0; id < bytes.size() && first != nullptr; ++id) {
@@ -153,7 +162,7 @@ class GrammarCompiler::Constraint final : public TokenConstraint,
 
   MatcherPtr Take() const {
     const MutexLock lock(&mutex_);
-    if (idle_.empty()) return MatcherPtr(llg_clone_matcher(fresh_.get()));
+    if (idle_.empty()) return Cloned(fresh_.get());
     MatcherPtr matcher = std::move(idle_.back());
     idle_.pop_back();
     return matcher;
@@ -254,28 +263,38 @@ GrammarCompiler::GrammarCompiler(std::shared_ptr<const Vocabulary> vocabulary)
     : vocabulary_(std::move(vocabulary)) {}
 GrammarCompiler::~GrammarCompiler() = default;
 
-std::shared_ptr<const TokenConstraint> GrammarCompiler::Find(const Digest& digest) const {
+std::optional<GrammarCompiler::Made> GrammarCompiler::Find(const Digest& digest) const {
   const MutexLock lock(&mutex_);
   const auto found = std::find_if(cached_.begin(), cached_.end(),
                                   [&](const Cached& cached) { return cached.first == digest; });
-  if (found == cached_.end()) return nullptr;
+  if (found == cached_.end()) return std::nullopt;
   cached_.splice(cached_.begin(), cached_, found);
   return found->second;
 }
 
-absl::StatusOr<std::shared_ptr<const TokenConstraint>> GrammarCompiler::Compile(
-    const AnswerFormat& format) const {
-  ASSIGN_OR_RETURN(const FormatGrammar grammar, GrammarOf(format));
-  const Digest digest = Sha256Of(absl::StrCat(grammar.kind, " ", grammar.text));
-  if (auto cached = Find(digest)) return cached;
+GrammarCompiler::Made GrammarCompiler::Make(const FormatGrammar& grammar,
+                                            const std::function<bool()>& is_alive) const {
+  if (!is_alive()) return absl::CancelledError();
   MatcherPtr matcher = MakeMatcher(vocabulary_->tokens.get(), grammar);
   if (llg_matcher_is_error(matcher.get())) {
     return absl::InvalidArgumentError(ErrorOf(matcher.get()));
   }
-  auto allowed = vocabulary_->FirstAllowed(grammar);
+  auto allowed = vocabulary_->FirstAllowed(grammar, matcher.get(), is_alive);
   if (!allowed.ok()) return absl::InvalidArgumentError(allowed.status().message());
-  auto made =
-      std::make_shared<const Constraint>(vocabulary_, std::move(matcher), *std::move(allowed));
+  return std::make_shared<const Constraint>(vocabulary_, std::move(matcher), *std::move(allowed));
+}
+
+absl::StatusOr<std::shared_ptr<const TokenConstraint>> GrammarCompiler::Compile(
+    const AnswerFormat& format, const std::function<absl::Status()>& check_alive) const {
+  ASSIGN_OR_RETURN(const FormatGrammar grammar, GrammarOf(format));
+  const Digest digest = Sha256Of(absl::StrCat(grammar.kind, " ", grammar.text));
+  if (auto cached = Find(digest)) return *std::move(cached);
+  absl::Status alive;
+  Made made = Make(grammar, [&] {
+    if (check_alive && alive.ok()) alive = check_alive();
+    return alive.ok();
+  });
+  RETURN_IF_ERROR(alive);  // which says nothing of the form
   const MutexLock lock(&mutex_);
   cached_.emplace_front(digest, made);
   if (cached_.size() > kCachedFormats) cached_.pop_back();

@@ -6,8 +6,10 @@
 #define LLAVA_MODEL_GRAMMAR_GRAMMAR_COMPILER_H_
 
 #include <cstddef>
+#include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -15,6 +17,7 @@
 #include "base/digest.h"
 #include "base/mutex.h"
 #include "model/grammar/answer_format.h"
+#include "model/grammar/format_grammar.h"
 #include "model/grammar/token_constraint.h"
 #include "model/text/tokenizer.h"
 
@@ -34,17 +37,21 @@ class GrammarCompiler {
 
   // The text of an answer, as Detokenizer makes it, has the form when a token ends it. JSON has no
   // white space but one blank after commas and colons. INVALID_ARGUMENT says what is wrong with the
-  // format, without its field. The last kCachedFormats are kept.
-  absl::StatusOr<std::shared_ptr<const TokenConstraint>> Compile(const AnswerFormat& format) const;
+  // format, without its field. The last kCachedFormats are kept, those that are refused too.
+  // `check_alive` is asked between the parts of the work, and its errors end it; empty: never.
+  absl::StatusOr<std::shared_ptr<const TokenConstraint>> Compile(
+      const AnswerFormat& format, const std::function<absl::Status()>& check_alive = {}) const;
 
  private:
   struct Vocabulary;
   class Constraint;
   class Answer;
-  using Cached = std::pair<Digest, std::shared_ptr<const TokenConstraint>>;
+  using Made = absl::StatusOr<std::shared_ptr<const TokenConstraint>>;
+  using Cached = std::pair<Digest, Made>;
 
   explicit GrammarCompiler(std::shared_ptr<const Vocabulary> vocabulary);
-  std::shared_ptr<const TokenConstraint> Find(const Digest& digest) const;
+  std::optional<Made> Find(const Digest& digest) const;
+  Made Make(const FormatGrammar& grammar, const std::function<bool()>& is_alive) const;
 
   const std::shared_ptr<const Vocabulary> vocabulary_;
   mutable Mutex mutex_;

@@ -12,6 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/status_macros.h"
 
 namespace llava::model {
 namespace {
@@ -42,6 +43,17 @@ double LeastCommonMultiple(double a, double b) {
   return a / x * b;
 }
 
+// How many ways a text may go on at any place of the regular expression, at the most: one for each
+// repetition, option and alternative in it, and one besides.
+double WaysOf(absl::string_view pattern) {
+  double ways = 1;
+  for (const char c : pattern) ways += c == '|' || c == '*' || c == '+' || c == '?' || c == '{';
+  return ways;
+}
+
+// Of the formats, ipv6 and uri have the most.
+constexpr double kWaysOfAFormat = 40;
+
 const json::array& List(const json::object& schema, absl::string_view name) {
   static const json::array none;
   const json::value* list = schema.if_contains({name.data(), name.size()});
@@ -66,11 +78,32 @@ absl::Status Wrong(const Words&... words) {
   return absl::InvalidArgumentError(absl::StrCat(words...));
 }
 
+// Of any two of them the engine finds out whether one name can match both.
+absl::Status CheckPatternProperties(const json::value& schema) {
+  const json::object* object = schema.if_object();
+  const json::value* patterns =
+      object == nullptr ? nullptr : object->if_contains("patternProperties");
+  if (patterns == nullptr || !patterns->is_object()) return absl::OkStatus();
+  const std::size_t count = patterns->as_object().size();
+  if (count > kMaxPatternProperties) {
+    return Wrong("has ", count, " patternProperties, expected at most ", kMaxPatternProperties);
+  }
+  double most = 1, second = 1;
+  for (const auto& [pattern, value] : patterns->as_object()) {
+    second = std::max(second, std::min(most, WaysOf(View(pattern))));
+    most = std::max(most, WaysOf(View(pattern)));
+  }
+  if (count < 2 || most * second <= kMaxWaysOfAText) return absl::OkStatus();
+  return Wrong("has patternProperties whose repetitions and alternatives multiply to ",
+               most * second, ", expected at most ", kMaxWaysOfAText);
+}
+
 }  // namespace
 
 // What one value has to satisfy, of all schemas that it meets.
 struct SchemaCosts::Demands {
   int patterns = 0;
+  double ways = 1;
   double multiple = 0;  // 0: of nothing
 };
 
@@ -79,7 +112,14 @@ struct SchemaCosts::Demands {
 void SchemaCosts::Add(const json::value& schema, Demands* demands) {
   const json::object* object = schema.if_object();
   if (object == nullptr || ++visits_ > kMaxVisits || !open_.insert(&schema).second) return;
-  for (const char* name : {"pattern", "format"}) demands->patterns += object->contains(name);
+  if (const json::value* pattern = object->if_contains("pattern")) {
+    demands->ways *= pattern->is_string() ? WaysOf(View(pattern->as_string())) : 1;
+    ++demands->patterns;
+  }
+  if (object->contains("format")) {
+    demands->ways *= kWaysOfAFormat;
+    ++demands->patterns;
+  }
   if (const json::value* multiple = object->if_contains("multipleOf")) {
     demands->multiple = LeastCommonMultiple(demands->multiple, WithoutPoint(*multiple));
   }
@@ -93,6 +133,7 @@ void SchemaCosts::Add(const json::value& schema, Demands* demands) {
       Demands with = *demands;
       Add(one, &with);
       most.patterns = std::max(most.patterns, with.patterns);
+      most.ways = std::max(most.ways, with.ways);
       most.multiple = std::max(most.multiple, with.multiple);
     }
     *demands = most;
@@ -129,6 +170,12 @@ absl::Status SchemaCosts::Check(const json::value& part) {
     return Wrong("one text has to match ", demands.patterns,
                  " patterns and formats, expected at most ", kMaxPatternsOfAText);
   }
+  if (demands.patterns > 1 && demands.ways > kMaxWaysOfAText) {
+    return Wrong("one text has to match ", demands.patterns,
+                 " patterns and formats whose repetitions and alternatives multiply to ",
+                 demands.ways, ", expected at most ", kMaxWaysOfAText);
+  }
+  RETURN_IF_ERROR(CheckPatternProperties(part));
   if (demands.multiple > kMaxMultiple) {
     return Wrong("one number has to be a multiple of ", demands.multiple,
                  " (without its decimal point), expected at most ", kMaxMultiple);

@@ -12,6 +12,10 @@ namespace llava::model {
 // Of patterns and formats that one text has to match: the engine builds the automaton of all of
 // them together, and looks for a way through it.
 inline constexpr int kMaxPatternsOfAText = 8;
+// Of their repetitions and alternatives, multiplied: what the engine looks at in one go.
+inline constexpr double kMaxWaysOfAText = 100'000;
+// Of patternProperties of one object, each of which is compared with each other.
+inline constexpr int kMaxPatternProperties = 32;
 // Of the least common multiple of what one number has to be a multiple of, without its decimal
 // point: the engine's automaton has a state for each remainder.
 inline constexpr double kMaxMultiple = 10'000;

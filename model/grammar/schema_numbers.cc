@@ -1,10 +1,12 @@
 #include "model/grammar/schema_numbers.h"
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <optional>
 
@@ -45,6 +47,24 @@ absl::Status Adapt(json::value& number, bool is_lower) {
   return absl::OkStatus();
 }
 
+bool IsCount(absl::string_view name) {
+  constexpr absl::string_view kCounts[] = {"minLength", "maxLength",     "minItems",
+                                           "maxItems",  "minProperties", "maxProperties"};
+  return std::find(std::begin(kCounts), std::end(kCounts), name) != std::end(kCounts);
+}
+
+// To JSON Schema, 1.0 is an integer; to the engine it is none.
+absl::Status AdaptCount(json::value& value) {
+  const double* number = value.if_double();
+  if (number == nullptr) return absl::OkStatus();  // the engine's to judge
+  if (*number < 0 || *number >= kEnd || std::trunc(*number) != *number) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("is ", json::serialize(value), ", expected an integer from 0 to below 2^63"));
+  }
+  value = static_cast<std::int64_t>(*number);
+  return absl::OkStatus();
+}
+
 // Every number within the value.
 absl::Status CheckExact(const json::value& value) {
   if (value.is_array()) {
@@ -80,6 +100,7 @@ std::optional<double> Strictest(const json::object& schema, const char* inclusiv
 
 absl::Status AdaptNumbers(absl::string_view name, json::value& value) {
   if (name == "const" || name == "enum") return CheckExact(value);
+  if (IsCount(name)) return AdaptCount(value);
   const bool is_lower = name == "minimum" || name == "exclusiveMinimum";
   const bool is_bound = is_lower || name == "maximum" || name == "exclusiveMaximum";
   return is_bound && value.is_number() ? Adapt(value, is_lower) : absl::OkStatus();

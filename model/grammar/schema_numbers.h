@@ -14,7 +14,8 @@ namespace llava::model {
 // The value of the keyword `name`. A bound (minimum, maximum, exclusiveMinimum, exclusiveMaximum)
 // that a float64 below 2^63 in size does not hold becomes the next one that is stricter, so that
 // what satisfies it satisfies the schema; one that no such number satisfies, and an integer in
-// const or enum that would be rounded, is INVALID_ARGUMENT. Any other value is as it was.
+// const or enum that would be rounded, is INVALID_ARGUMENT. A count (minLength, maxItems, ...) that
+// is written as a float becomes the integer that it is. Any other value is as it was.
 absl::Status AdaptNumbers(absl::string_view name, boost::json::value& value);
 
 // Of a schema whose numbers have been adapted: the engine takes the ends of a range of numbers that

@@ -2,9 +2,14 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/gelu.h>
+#include <ATen/ops/hardswish.h>
+#include <ATen/ops/hardtanh.h>
+#include <ATen/ops/leaky_relu.h>
+#include <ATen/ops/mish.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/tanh.h>
 
 #include "base/check.h"
 #include "model/network/rows.h"
@@ -22,8 +27,20 @@ at::Tensor Activate(Activation activation, const at::Tensor& x) {
       return x * at::sigmoid(x * 1.702);
     case Activation::kRelu:
       return at::relu(x);
+    case Activation::kRelu6:
+      return at::hardtanh(x, 0, 6);
+    case Activation::kLeakyRelu:
+      return at::leaky_relu(x);
     case Activation::kSilu:
       return at::silu(x);
+    case Activation::kHardSwish:
+      return at::hardswish(x);
+    case Activation::kMish:
+      return at::mish(x);
+    case Activation::kSigmoid:
+      return at::sigmoid(x);
+    case Activation::kTanh:
+      return at::tanh(x);
     case Activation::kIdentity:
       return x;
   }

@@ -6,7 +6,6 @@
 #include <ATen/ops/linspace.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/rsqrt.h>
-#include <ATen/ops/silu.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
@@ -18,6 +17,7 @@
 #include "base/check.h"
 #include "model/checkpoint/weight_names.h"
 #include "model/kernels/cpu/packed_matrix.h"
+#include "model/network/activation.h"
 #include "model/network/session.h"
 
 namespace llava::model {
@@ -120,7 +120,8 @@ void Calibration::Add(const at::Tensor& rows_TE) {
     const at::Tensor middle = x + linear(i, "self_attn.o_proj").Forward(attention.mixed(i));
     const at::Tensor y = norm(i, "post_attention_layernorm.weight", middle);
     See(y, seen[2]);
-    See(at::silu(linear(i, "mlp.gate_proj").Forward(y)) * linear(i, "mlp.up_proj").Forward(y),
+    See(Activate(text.hidden_act, linear(i, "mlp.gate_proj").Forward(y)) *
+            linear(i, "mlp.up_proj").Forward(y),
         seen[3]);
   }
 }

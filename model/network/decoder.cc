@@ -4,13 +4,13 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/rsqrt.h>
-#include <ATen/ops/silu.h>
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "model/checkpoint/weight_names.h"
+#include "model/network/activation.h"
 #include "model/network/recompute.h"
 #include "model/network/rows.h"
 
@@ -49,6 +49,7 @@ at::Tensor RmsNorm::Forward(const at::Tensor& x) const {
 DecoderLayer::DecoderLayer(const TextConfig& config, WeightSource& source, int index)
     : index_(index),
       head_dim_(config.head_dim),
+      activation_(config.hidden_act),
       input_norm_(source, LayerPrefix(index) + "input_layernorm.weight", config.hidden_size,
                   config.rms_norm_eps),
       post_attention_norm_(source, LayerPrefix(index) + "post_attention_layernorm.weight",
@@ -141,15 +142,15 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
 at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE, std::span<const AdapterRows> adapters,
                              bool wanted) const {
   if (!packed_ && !gate_up_.weight().defined()) {
-    return down_.Forward(at::silu(gate_.Forward(y_TE)) * up_.Forward(y_TE));
+    return down_.Forward(Activate(activation_, gate_.Forward(y_TE)) * up_.Forward(y_TE));
   }
   const at::Tensor gate_up = gate_up_.Forward(y_TE);
   AddAdapted(&Adapter::Layer::gate_up, adapters, wanted, y_TE, gate_up);
   const std::int64_t inner = gate_up.size(1) / 2;
   const at::Tensor gated =
-      packed_ && HasRowKernels(gate_up)
+      packed_ && activation_ == Activation::kSilu && HasRowKernels(gate_up)
           ? SiluTimesRows(gate_up)
-          : at::silu(gate_up.narrow(1, 0, inner)) * gate_up.narrow(1, inner, inner);
+          : Activate(activation_, gate_up.narrow(1, 0, inner)) * gate_up.narrow(1, inner, inner);
   const at::Tensor down = down_.Forward(gated);
   AddAdapted(&Adapter::Layer::down, adapters, wanted, gated, down);
   return down;

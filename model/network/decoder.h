@@ -65,6 +65,7 @@ class DecoderLayer {
 
   int index_;
   std::int64_t head_dim_;
+  Activation activation_;
   RmsNorm input_norm_;
   RmsNorm post_attention_norm_;
   std::optional<RmsNorm> q_norm_, k_norm_;  // of each head

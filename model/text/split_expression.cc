@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/utf8_stream.h"
 
 namespace llava::model {
 namespace {
@@ -147,6 +148,36 @@ std::vector<std::string_view> SplitExpression::Split(std::string_view text) cons
   }
   add(done, text.size());
   return pieces;
+}
+
+namespace {
+
+// Alphabetic, marks, decimal digits, connectors and joiners.
+constexpr char kWordCharacter[] =
+    R"([\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{200c}\x{200d}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149})"
+    R"(\x{1f150}-\x{1f169}\x{1f170}-\x{1f189}])";
+
+bool IsOfAWord(std::string_view character) {
+  static const SplitExpression& expression =
+      *new SplitExpression(*SplitExpression::Create(kWordCharacter));
+  if (!IsValidUtf8(character)) return false;
+  // A match is a part of its own.
+  return expression.Split("\n" + std::string(character)).size() > 1;
+}
+
+}  // namespace
+
+bool EndsWithWord(std::string_view text) {
+  std::size_t begin = text.size();
+  while (begin > 0 && text.size() - begin < 4) {
+    --begin;
+    if ((static_cast<unsigned char>(text[begin]) & 0xC0) != 0x80) break;  // where one begins
+  }
+  return begin < text.size() && IsOfAWord(text.substr(begin));
+}
+
+bool BeginsWithWord(std::string_view text) {
+  return !text.empty() && IsOfAWord(text.substr(0, LengthOf(text.front())));
 }
 
 }  // namespace llava::model

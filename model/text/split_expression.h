@@ -35,6 +35,11 @@ class SplitExpression {
   std::unique_ptr<const Compiled> compiled_;
 };
 
+// Whether the text ends, or begins, with a character of a word: \w of Rust's regular expressions,
+// by which tokenizers finds out whether an added token is a word of its own.
+bool EndsWithWord(std::string_view text);
+bool BeginsWithWord(std::string_view text);
+
 }  // namespace llava::model
 
 #endif  // LLAVA_MODEL_TEXT_SPLIT_EXPRESSION_H_

@@ -14,6 +14,7 @@
 #include "model/text/bpe.h"
 #include "model/text/detokenizer.h"
 #include "model/text/sentencepiece_model.h"
+#include "model/text/split_expression.h"
 #include "model/text/token_trie.h"
 #include "model/text/white_space.h"
 
@@ -234,6 +235,12 @@ void Tokenizer::Impl::Scan(const TokenTrie& trie, std::string_view text, Stretch
         continue;
       }
       const AddedToken& token = added[match.value];
+      if (token.single_word &&
+          (EndsWithWord(text.substr(whole.begin, at - whole.begin)) ||
+           BeginsWithWord(text.substr(at + match.size, whole.end - at - match.size)))) {
+        at += match.size;  // no other token is looked for in it either
+        continue;
+      }
       const std::size_t end =
           token.lstrip ? begin + WithoutSpaceAtEnd(text.substr(begin, at - begin)).size() : at;
       if (end > begin) gap(Stretch{begin, end});

@@ -59,9 +59,10 @@ struct TokenizerSettings {
 struct AddedToken {
   std::string content;
   int id = 0;
-  bool special = false;  // skipped by Decode
-  bool lstrip = false;   // takes the white space before it along when it occurs in a text
-  bool rstrip = false;   // ... and after it
+  bool special = false;      // skipped by Decode
+  bool lstrip = false;       // takes the white space before it along when it occurs in a text
+  bool rstrip = false;       // ... and after it
+  bool single_word = false;  // found only where no word goes on at either side
   // Looked for after the others, in what the normalizer made of the text between them.
   bool normalized = false;
 

@@ -54,6 +54,7 @@ AddedToken TokenOf(JsonReader& reader, int id) {
           .special = reader.Bool("special", false),
           .lstrip = reader.Bool("lstrip", false),
           .rstrip = reader.Bool("rstrip", false),
+          .single_word = reader.Bool("single_word", false),
           .normalized = reader.Bool("normalized", false)};
 }
 

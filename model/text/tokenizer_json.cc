@@ -32,7 +32,7 @@ json::array AddedTokens(const Tokenizer& tokenizer) {
   for (const AddedToken& token : ById(tokenizer.added_tokens())) {
     out.push_back({{"id", token.id},
                    {"content", token.content},
-                   {"single_word", false},
+                   {"single_word", token.single_word},
                    {"lstrip", token.lstrip},
                    {"rstrip", token.rstrip},
                    {"normalized", token.normalized},

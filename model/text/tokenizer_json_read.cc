@@ -84,13 +84,13 @@ class Reader {
     for (JsonReader& token : ListOf(reader_, "added_tokens")) {
       const int id = static_cast<int>(token.Int("id", -1, 0, kMaxId));
       if (id < 0) token.Fail("id", "the token's id");
-      if (token.Bool("single_word", false)) token.Fail("single_word", "false");
       if (!reader_.status().ok()) return;
       file_.added.push_back({.content = token.String("content", ""),
                              .id = id,
                              .special = token.Bool("special", false),
                              .lstrip = token.Bool("lstrip", false),
                              .rstrip = token.Bool("rstrip", false),
+                             .single_word = token.Bool("single_word", false),
                              .normalized = token.Bool("normalized", false)});
     }
   }

@@ -14,11 +14,11 @@
 #include "base/machine/cpu_count.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "model/config/hub_folder.h"
 #include "rpc/auth.h"
 #include "rpc/call_guard.h"
 #include "rpc/grpc_log.h"
 #include "rpc/grpc_server.h"
-#include "rpc/host_port.h"
 #include "rpc/port_probe.h"
 #include "server/api/grpc/chat.h"
 #include "server/api/grpc/feedback.h"
@@ -332,17 +332,16 @@ App::~App() { Stop(); }
 absl::Status App::Check(const Config& config) {
   RETURN_IF_ERROR(CheckConfig(config));
   RETURN_IF_ERROR(CheckModelNames(config));
-  for (const std::string& address : {config.listen, config.http, config.metrics}) {
-    if (!address.empty()) RETURN_IF_ERROR(rpc::ParseHostPort(address).status());
-  }
+  RETURN_IF_ERROR(CheckAddresses(config));
   RETURN_IF_ERROR(ReadTls(config).status());
   RETURN_IF_ERROR(ReadAuth(config).status());
   RETURN_IF_ERROR(ToFetchOptions(config).status());
   RETURN_IF_ERROR(api::CheckOrigins(config.cors_origins));
   if (config.checkpoint.empty()) return absl::OkStatus();
+  const absl::StatusOr<std::string> dir = model::SnapshotOf(config.checkpoint);
+  if (!dir.ok()) return Annotate(dir.status(), "checkpoint");
   return Annotate(
-      registry::Processor::Load(config.checkpoint, config.vision_tower, config.chat_template)
-          .status(),
+      registry::Processor::Load(*dir, config.vision_tower, config.chat_template).status(),
       "checkpoint");
 }
 
@@ -351,6 +350,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* b
                                                 std::function<void()> on_ready) {
   RETURN_IF_ERROR(CheckConfig(config));
   RETURN_IF_ERROR(CheckModelNames(config));
+  RETURN_IF_ERROR(CheckAddresses(config));
   ASSIGN_OR_RETURN(const rpc::TlsFiles tls, ReadTls(config));
   ASSIGN_OR_RETURN(rpc::Auth auth, ReadAuth(config));
   ASSIGN_OR_RETURN(api::FetchOptions fetch, ToFetchOptions(config));

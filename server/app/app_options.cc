@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/config/checkpoint_name.h"
+#include "rpc/host_port.h"
 #include "server/registry/adapter_loader.h"
 
 namespace llava::server {
@@ -40,7 +41,7 @@ std::string ModelName(const Config& config) {
   if (!config.checkpoint.empty()) return model::CheckpointName(config.checkpoint);
   std::filesystem::path folder(config.watch);
   if (!folder.has_filename()) folder = folder.parent_path();
-  const std::string name = folder.filename().string();
+  const std::string name = model::FittingName(folder.filename().string());
   return name.empty() ? "llava" : name;
 }
 
@@ -74,6 +75,17 @@ absl::Status CheckModelNames(const Config& config) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckAddresses(const Config& config) {
+  for (const auto& [option, address] : {std::pair("listen", &config.listen),
+                                        {"http", &config.http},
+                                        {"metrics", &config.metrics}}) {
+    if (address->empty()) continue;
+    RETURN_IF_ERROR(Annotate(rpc::ParseHostPort(*address).status(), option));
+  }
+  if (config.otlp_endpoint.empty()) return absl::OkStatus();
+  return Annotate(rpc::ParseServer(config.otlp_endpoint).status(), "otlp_endpoint");
 }
 
 absl::StatusOr<rpc::TlsFiles> ReadTls(const Config& config) {

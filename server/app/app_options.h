@@ -29,6 +29,9 @@ namespace llava::server {
 std::string ModelName(const Config& config);
 // Whether each alias is a name, and one that nothing else has, and each adapter's is one.
 absl::Status CheckModelNames(const Config& config);
+// Whether each address that is listened on or connected to is one; INVALID_ARGUMENT names the
+// option.
+absl::Status CheckAddresses(const Config& config);
 absl::StatusOr<rpc::TlsFiles> ReadTls(const Config& config);
 absl::StatusOr<rpc::Auth> ReadAuth(const Config& config);
 

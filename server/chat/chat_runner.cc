@@ -333,7 +333,8 @@ absl::Status ChatRunner::Constrain(Job& job) const {
   ChatCall& call = job.call;
   if (call.tools.is_forced()) call.format = FormatOfCalls(call.tools);
   if (!call.format.has_value()) return absl::OkStatus();
-  auto constraint = job.model->processor->Constrain(*call.format);
+  auto constraint =
+      job.model->processor->Constrain(*call.format, [this, &job] { return CheckAlive(job); });
   if (absl::IsInvalidArgument(constraint.status())) {
     return FieldError(call.format->field, constraint.status().message());
   }

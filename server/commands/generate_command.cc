@@ -22,6 +22,7 @@
 #include "model/adapter/adapter.h"
 #include "model/adapter/adapter_weights.h"
 #include "model/config/decoder_products.h"
+#include "model/config/hub_folder.h"
 #include "model/image/image.h"
 #include "model/image/preprocess.h"
 #include "model/network/llava.h"
@@ -232,7 +233,9 @@ absl::Status Generate(const GenerateOptions& options, const TextSink& out) {
 void AddGenerateCommand(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = app.add_subcommand("generate", "Answer one prompt without a server");
-  command->add_option("DIR", options->directory, "Checkpoint directory")->required();
+  command->add_option("DIR", options->directory, "Checkpoint directory")
+      ->required()
+      ->transform(CLI::Validator(model::TakeSnapshot, ""));
   command->add_option("--image", options->images, "Picture files, in the order of the prompt");
   command->add_option("--prompt", options->prompt, "The question")->required();
   command->add_flag("--raw", options->raw, "The prompt is complete; <image> marks the pictures");

@@ -29,6 +29,7 @@
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/weight_files.h"
 #include "model/config/config.h"
+#include "model/config/hub_folder.h"
 #include "model/config/image_layout.h"
 #include "model/image/preprocess.h"
 #include "model/network/checkpoint_writer.h"
@@ -367,7 +368,9 @@ void AddInspectCommand(CLI::App& app, server::Backend* backend, int* exit_code) 
   auto gpu_gib =
       std::make_shared<std::vector<std::int64_t>>(std::vector<std::int64_t>{24, 48, 80, 141});
   CLI::App* command = app.add_subcommand("inspect", "Say what a checkpoint is and what is wrong");
-  command->add_option("DIR", options->directory, "Checkpoint directory")->required();
+  command->add_option("DIR", options->directory, "Checkpoint directory")
+      ->required()
+      ->transform(CLI::Validator(model::TakeSnapshot, ""));
   command->add_option("--vision-tower", options->vision_tower_dir,
                       "CLIP directory of a checkpoint in the original layout");
   command->add_option("--weights", options->weights, "Bits that the weights are to be served with")

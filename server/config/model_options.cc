@@ -9,11 +9,13 @@ constexpr absl::string_view kKvCacheChoices[] = {"auto", "int8"};
 
 constexpr Option kModelOptions[] = {
     {"checkpoint", &Config::checkpoint,
-     "Folder of the LLaVA checkpoint to serve (config.json, safetensors, tokenizer). Empty: "
-     "the daemon waits for one, by watch or by ModelService."},
+     "Folder of the LLaVA checkpoint to serve (config.json, safetensors, tokenizer), or of its "
+     "repository in the hub's cache, of which the snapshot of refs/main is served. Empty: the "
+     "daemon waits for one, by watch or by ModelService."},
     {"model_name", &Config::model_name,
      "Name that clients ask for; empty: the checkpoint's own (\"name\" in its manifest.json or "
-     "config.json, the repository of a hub snapshot, else its folder), or the watched folder's."},
+     "config.json, the repository of a hub snapshot, else its folder), or the watched folder's, "
+     "with '-' for '@' and control characters."},
     {"model_aliases", &Config::model_aliases,
      "Further names that clients may ask for it by. Answers, logs and metrics have its own name."},
     {"vision_tower", &Config::vision_tower,

@@ -14,6 +14,7 @@
 #include "base/machine/cpu_count.h"
 #include "base/status_macros.h"
 #include "model/config/config.h"
+#include "model/config/hub_folder.h"
 #include "server/scheduling/limits.h"
 
 namespace llava::server {
@@ -172,8 +173,9 @@ absl::StatusOr<DeviceFacts> FactsNow(const Config& config, Backend& backend,
     return absl::NotFoundError("there is no checkpoint in this configuration");
   }
   ASSIGN_OR_RETURN(const DeviceMemory memory, backend.MemoryOf(device));
+  ASSIGN_OR_RETURN(const std::string dir, model::SnapshotOf(config.checkpoint));
   ASSIGN_OR_RETURN(DeviceFacts facts,
-                   FactsBeforeLoading(config, config.checkpoint, backend, device, memory.free));
+                   FactsBeforeLoading(config, dir, backend, device, memory.free));
   facts.engines_there = EnginesThere(config.devices, device);
   return facts;
 }

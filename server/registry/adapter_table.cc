@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "model/config/decoder_products.h"
 #include "server/registry/probes.h"
@@ -346,9 +347,7 @@ absl::Status AdapterTable::Remove(const std::string& name) {
   Serving gone, canary;  // dropped without the lock: that may free their memory
   MutexLock lock(&mutex_);
   const auto found = entries_.find(name);
-  if (found == entries_.end()) {
-    return absl::NotFoundError(absl::StrCat("adapter: there is none called ", name));
-  }
+  if (found == entries_.end()) return WithField(NoAdapter("name", name), "name");
   Entry& entry = found->second;
   if (entry.job != nullptr) {
     *std::exchange(entry.job, nullptr) = absl::AbortedError("it was removed meanwhile");
@@ -386,16 +385,19 @@ std::vector<AdapterInfo> AdapterTable::List() {
   return all;
 }
 
+absl::Status AdapterTable::NoAdapter(absl::string_view field, absl::string_view name) const {
+  const std::string there =
+      absl::StrJoin(entries_, " or ", [](std::string* out, const auto& one) { *out += one.first; });
+  return absl::NotFoundError(absl::StrCat(field, ": there is no adapter ",
+                                          name.empty() ? "without a name" : name, ", expected ",
+                                          there.empty() ? "none: no adapter is served" : there));
+}
+
 absl::StatusOr<AdapterTable::Serving> AdapterTable::Find(absl::string_view name,
                                                          absl::string_view key) {
   MutexLock lock(&mutex_);
   const auto found = entries_.find(std::string_view(name.data(), name.size()));
-  if (found == entries_.end()) {
-    const std::string there = absl::StrJoin(
-        entries_, " or ", [](std::string* out, const auto& one) { *out += one.first; });
-    return absl::NotFoundError(absl::StrCat("model: there is no adapter ", name, ", expected ",
-                                            there.empty() ? "none: no adapter is served" : there));
-  }
+  if (found == entries_.end()) return NoAdapter("model", name);
   const Entry& entry = found->second;
   // Others than those who see a version's canary, so that neither is judged by the other's answers.
   if (entry.canary && TrafficBucket(absl::StrCat(name, ":", key)) < options_.canary.traffic) {

@@ -91,7 +91,8 @@ class AdapterTable {
   // Nothing when it is not decided by `until`.
   std::optional<absl::Status> Await(const Ticket& ticket, TimePoint until);
 
-  // From here on no request finds it; those that run on it end on it. NOT_FOUND.
+  // From here on no request finds it; those that run on it end on it. NOT_FOUND names those that
+  // there are.
   absl::Status Remove(const std::string& name);
 
   // By name, a canary after the one in whose place it is to come; draining ones last. What is
@@ -152,6 +153,8 @@ class AdapterTable {
   void DropDrained() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::int64_t Bytes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status NoAdapter(absl::string_view field, absl::string_view name) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
   AdapterLoader* const loader_;

@@ -192,9 +192,9 @@ absl::StatusOr<const model::GrammarCompiler*> Processor::Grammars() const {
 }
 
 absl::StatusOr<std::shared_ptr<const model::TokenConstraint>> Processor::Constrain(
-    const model::AnswerFormat& format) const {
+    const model::AnswerFormat& format, const std::function<absl::Status()>& check_alive) const {
   ASSIGN_OR_RETURN(const model::GrammarCompiler* grammars, Grammars());
-  return grammars->Compile(format);
+  return grammars->Compile(format, check_alive);
 }
 
 engine::TextDecoderFactory Processor::MakeDecoderFactory(std::vector<std::string> stop) const {

@@ -4,11 +4,13 @@
 #define LLAVA_SERVER_REGISTRY_PROCESSOR_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/mutex.h"
@@ -72,9 +74,10 @@ class Processor {
       std::vector<std::vector<std::int32_t>>* forced) const;
 
   // What an answer of that form may consist of. Takes milliseconds, the first time longer: not for
-  // an RPC thread. Errors are those of GrammarCompiler.
+  // an RPC thread. Errors are those of GrammarCompiler, and of `check_alive`, which it asks.
   absl::StatusOr<std::shared_ptr<const model::TokenConstraint>> Constrain(
-      const model::AnswerFormat& format) const;
+      const model::AnswerFormat& format,
+      const std::function<absl::Status()>& check_alive = {}) const;
 
   // For one request; the chat template's own stops count beside `stop`. The decoders refer to this
   // processor, which must outlive them.

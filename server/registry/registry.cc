@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/status_macros.h"
+#include "model/config/hub_folder.h"
 
 namespace llava::registry {
 namespace {
@@ -108,7 +110,8 @@ absl::Status Registry::CheckNotStopping() const {
 
 absl::StatusOr<Ticket> Registry::Load(const std::string& dir, Origin origin) {
   auto ticket = std::make_shared<std::optional<LoadOutcome>>();
-  const absl::Status status = Step(LoadRequest{dir, origin, ticket}).status;
+  ASSIGN_OR_RETURN(const std::string folder, model::SnapshotOf(dir));
+  const absl::Status status = Step(LoadRequest{folder, origin, ticket}).status;
   if (!status.ok()) return status;
   return ticket;
 }

@@ -57,6 +57,13 @@ for scheme in ("always", "first", "never"):
     for split in (False, True):
         VARIANTS[f"metaspace {scheme}{', split' * split}"] = {
             "set": {"normalizer": None, "pre_tokenizer": metaspace(scheme, split)}, "added": TOKENS}
+# Neither inside a word nor beside one, in what the normalizer makes of the text and before it.
+SINGLE_WORDS = {f"single words{', metaspace' * bool(change)}": {"set": change, "added": [
+    added("keyword", 1002, single_word=True), added("in", 1003, single_word=True, normalized=False),
+    added("the", 1004, single_word=True, lstrip=True, rstrip=True, special=True), added("the in", 1005)]}
+    for change in ({}, {"normalizer": None, "pre_tokenizer": metaspace("first", False)})}
+WORDS = ["in", "the", "keyword", "the in", "keyword", " ", "  ", "a", "\u00e9", "_", "7", ".", "(", "\u00b2", "\u2026", "\u0301",
+         "\u200d", "\u65e5", "\u2163", "\u24b6", "\U0001f600", "s", "-"]
 # The start of every text between <image>s gets a mark, and what follows the other tokens does not.
 EVERY_TEXT = {"a mark for every text": {"set": {
     "added_tokens": [added(content, id, special=True, normalized=id < 3) for id, content in
@@ -160,6 +167,8 @@ def main():
     marks = args.data / "checkpoint/tokenizer.json"
     lines = lines_of(marks, VARIANTS, args.count, lambda: "".join(rng.choice(atoms) for _ in range(rng.randrange(9))))
     own = random.Random(args.seed)
+    words = random.Random(args.seed)
+    lines += lines_of(marks, SINGLE_WORDS, 5 * args.count, lambda: "".join(words.choice(WORDS) for _ in range(words.randrange(9))))
     lines += lines_of(marks, EVERY_TEXT, 3 * args.count, lambda: conversation(own))
     write(args.data / "text/tokenizer_json.jsonl", lines)
     write(args.data / "text/byte_level.jsonl",

@@ -44,6 +44,10 @@ VARIANTS = {  # name -> changes, by the path of the key
     "rope_theta": {"text_config.rope_theta": 1e6},
     "rope_linear": {"text_config.rope_scaling": {"rope_type": "linear", "factor": 4.0}},
     "rope_llama3": {"text_config.rope_scaling": LLAMA3},
+    "decoder_gelu_tanh": {"text_config.hidden_act": "gelu_pytorch_tanh"},
+    "decoder_mish": {"text_config.hidden_act": "mish"},
+    "tower_gelu_fast": {"vision_config.hidden_act": "gelu_fast"},
+    "projector_hardswish": {"projector_hidden_act": "hardswish"},
     "norm_eps": {"text_config.rms_norm_eps": 0.1},
 }
 

@@ -176,7 +176,8 @@ class Adapters(unittest.TestCase):
             self.assertNotIn("adapter", self.llava(daemon, "list"))
             self.assertIn("no adapter", http(daemon, CHAT, {"model": "golden:first", "messages": [
                 {"role": "user", "content": "x"}]})[2].decode())
-            self.assertIn("first", self.llava(daemon, "unload-adapter", "first", code=1))
+            self.assertIn("there is no adapter first, expected none: no adapter is served",
+                          self.llava(daemon, "unload-adapter", "first", code=1))
 
             for name in ("a", "b"):
                 self.llava(daemon, "load-adapter", name, str(path))

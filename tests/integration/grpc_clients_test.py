@@ -227,6 +227,14 @@ class GrpcClientsTest(unittest.TestCase):
         self.assertIn("\n# Auto: cpu: chosen when a model is loaded, because now there is no checkpoint", printed.stdout)
         self.assertIn("\n# max_batch_tokens: auto\n", printed.stdout)
         self.assertEqual(run("--check", "--checkpoint", "/nowhere").returncode, 2)
+        for option, value in (("listen", "x"), ("http", "[host]:1"), ("metrics", "host:99999"), ("otlp-endpoint", "x"),
+                              ("image-url-hosts", "a b"), ("image-url-networks", "10.0.0.0"), ("cors-origins", "example.org")):
+            with self.subTest(option=option):
+                wrong = run("--check", f"--{option}", value)
+                self.assertEqual(wrong.returncode, 2)
+                self.assertIn(option.replace("-", "_"), wrong.stderr)
+                self.assertIn(value, wrong.stderr)
+        self.assertEqual(run("--check", "--otlp-endpoint", "collector.example:4317").stdout, "ok\n")
 
     def test_the_configuration_says_what_auto_is_on_a_device(self):
         """Devices of three sizes, with a model of the size of LLaVA-1.5-7B: 13.2 GiB of weights, 8 MiB a KV block."""

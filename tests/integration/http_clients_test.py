@@ -4,6 +4,7 @@ import json
 import subprocess
 import typing
 import unittest
+from http.client import HTTPResponse
 
 import openai
 from langchain_openai import ChatOpenAI
@@ -11,7 +12,7 @@ from openai.types import chat
 from openai.types.chat import completion_create_params as params
 
 from daemon_process import IMAGES, Daemon, generated_client
-from http_requests import http, question
+from http_requests import connect, http, question
 
 pb, pb_grpc = generated_client()
 
@@ -229,6 +230,22 @@ class HttpClientsTest(unittest.TestCase):
     def test_faults_of_json_have_a_place(self):
         _, _, text = http(self.daemon, "/v1/chat/completions", b'{\n "messages": [}\n')
         self.assertIn("line 2, column 15", json.loads(text)["error"]["message"])
+
+    def test_a_later_minor_version_of_http(self):
+        with connect(self.daemon) as connection:
+            for version in (2, 9, 1):  # one after the other, on one connection
+                connection.sendall(b"GET /v1/models HTTP/1.%d\r\nHost: x\r\n\r\n" % version)
+                answer = HTTPResponse(connection)
+                answer.begin()
+                self.assertEqual((answer.status, answer.version, "golden" in answer.read().decode()), (200, 11, True))
+
+    def test_a_refusal_that_comes_back_is_what_was_said(self):
+        def tokens(*messages):
+            return self.complete([{"role": "user", "content": "Hello"}, *messages, {"role": "user", "content": "Why?"}],
+                                 max_tokens=2).usage.prompt_tokens
+        refused = {"role": "assistant", "content": None, "refusal": "I cannot say that."}
+        self.assertEqual(tokens(refused), tokens({"role": "assistant", "content": "I cannot say that."}))
+        self.assertEqual(tokens({"role": "assistant", "content": "Yes.", "refusal": None}), tokens({"role": "assistant", "content": "Yes."}))
 
     def test_one_model(self):
         model = self.client.models.retrieve("golden")

@@ -12,15 +12,15 @@ REASONS = re.compile("|".join([
     r"min_tokens: \d+ is not between 0 and max_tokens$",
     r"top_logprobs: needs logprobs: true$",
     r"(logit_bias\[\d+\]|stop_token_ids\[\d+\]): \d+ is no token id, expected 0 to ",
-    r"tokens\[\d+\]: expected a token id in ",
+    r"tokens\[\d+\]: is \S+, expected a token id in ",
     r"messages: expected characters of Unicode, found U\+",  # of planes that have none
     r"(response_format|structured_outputs)\b.*: ",  # of schemas, regular expressions and grammars
     r"(min_tokens|ignore_eos): cannot be used with (response_format|structured_outputs|tool_choice)",
     r"tool_choice: (needs tools|auto is not supported|\"[^\"]*\" is not among tools)",
     r"tools(\[\d+\])?: (the name|cannot be used together|#|parameters: |has more than)",  # names that are there twice, forms
-    r"messages\[\d+\]\.(content: expected text|tool_calls|tool_call_id: )",  # of which role, and which were made
+    r"messages\[\d+\]\.(content: is .*, expected text|content: is missing|refusal: |tool_calls|tool_call_id: )",  # of which role, and which were made
     r"correction: (has <image>|is not valid UTF-8|\d+ bytes, expected )",
-    r"after: expected the id of an entry of this list$",
+    r"after: is '.*, expected the id of an entry of this list$",
     r"choices\[\d+\]: (adds no token|has \d+ tokens, but|prompt: expected fewer than)",
     r".+: (a \w+ picture|the picture|not a picture)",  # a part of a form
     r"the form: a part has no name, ",

@@ -122,6 +122,24 @@ class StructuredOutputTest(unittest.TestCase):
         with self.assertRaises(openai.LengthFinishReasonError):
             self.client.chat.completions.parse(model="golden", messages=HELLO, response_format=Receipt, max_tokens=3)
 
+    def test_the_form_is_that_of_what_is_generated(self):
+        """Behind an answer that was begun the form begins anew: what is there already is no part of it."""
+        begun = [*HELLO, {"role": "assistant", "content": "{\"a\": "}]
+        schema = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
+        for fields in ({}, {"continue_final_message": True, "add_generation_prompt": False}):
+            for text in self.of_schema(schema, messages=begun, n=3, **fields):
+                jsonschema.validate(json.loads(text), schema)
+            self.assertIn(self.texts(structured_outputs={"choice": ["1}", "[2]}"]}, messages=begun, **fields)[0], ("1}", "[2]}"))
+        # The prompt has it all the same: it is what the answer goes on with.
+        def prompt_tokens(messages):
+            return json.loads(self.ask(messages=messages, structured_outputs={"choice": ["x"]})[2])["usage"]["prompt_tokens"]
+        self.assertGreater(prompt_tokens(begun), prompt_tokens(HELLO))
+
+    def test_counts_may_be_written_as_floats(self):
+        schema = {"type": "array", "items": {"type": "string", "minLength": 1.0, "maxLength": 2.0}, "minItems": 2.0, "maxItems": 2e0}
+        for text in self.of_schema(schema, n=2):
+            jsonschema.validate(json.loads(text), schema)
+
     def test_stop_strings_cut_too(self):
         answer = self.texts(structured_outputs={"choice": ["abcabc"]}, stop=["ca"])
         self.assertEqual(answer, ["ab"])

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "model/config/config.h"
+#include "model/config/hub_folder.h"
 #include "training/assemble/assemble.h"
 #include "training/assemble/parts_config.h"
 
@@ -28,11 +29,13 @@ void AddOptions(CLI::App& command, Arguments& arguments) {
   command
       .add_option("--language-model", parts.language_model,
                   "The language model's folder: Vicuna or another Llama, Mistral, Qwen2")
-      ->required();
+      ->required()
+      ->transform(CLI::Validator(model::TakeSnapshot, ""));
   command
       .add_option("--vision-tower", parts.vision_tower,
                   "The vision tower's folder: CLIP or SigLIP, with or without its text half")
-      ->required();
+      ->required()
+      ->transform(CLI::Validator(model::TakeSnapshot, ""));
   command.add_option("--out", arguments.out, "The folder to write, without weights yet")
       ->required();
   command

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "model/config/hub_folder.h"
 #include "training/commands/plan_command.h"
 #include "training/data/check.h"
 
@@ -41,8 +42,10 @@ void AddCheckCommand(CLI::App& app, int* exit_code) {
   command->add_option("data", options.files, "LLaVA JSON or JSONL, gzip'd or not, or tars")
       ->required();
   command->add_option("--images", options.images_dir, "The folder that rows name pictures in");
-  command->add_option("--checkpoint", options.checkpoint,
-                      "Counts tokens and labels with this checkpoint's tokenizer");
+  command
+      ->add_option("--checkpoint", options.checkpoint,
+                   "Counts tokens and labels with this checkpoint's tokenizer")
+      ->transform(CLI::Validator(model::TakeSnapshot, ""));
   command->add_option("--vision-tower", options.vision_tower_dir,
                       "The CLIP folder of a checkpoint in the original layout");
   command->add_option("--template", options.chat_template,

@@ -6,6 +6,7 @@
 
 #include "base/durable_file.h"
 #include "base/status_macros.h"
+#include "model/config/hub_folder.h"
 #include "training/run/compare_models.h"
 
 namespace llava::training {
@@ -27,8 +28,11 @@ void AddCompareCommand(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand(
       "compare", "How far the answers of two checkpoints, or of two formats of one, are apart");
   const auto formats = CLI::IsMember({"float32", "bfloat16", "int8", "int4"});
-  command->add_option("a", request->a.checkpoint, "The checkpoint to compare to")->required();
-  command->add_option("b", request->b.checkpoint, "The other one; the same where it is left out");
+  command->add_option("a", request->a.checkpoint, "The checkpoint to compare to")
+      ->required()
+      ->transform(CLI::Validator(model::TakeSnapshot, ""));
+  command->add_option("b", request->b.checkpoint, "The other one; the same where it is left out")
+      ->transform(CLI::Validator(model::TakeSnapshot, ""));
   command->add_option("--a-weights", request->a.weights, "Format in which A is served")
       ->check(formats)
       ->capture_default_str();

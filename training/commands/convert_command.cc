@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "base/status_macros.h"
+#include "model/config/hub_folder.h"
 #include "training/export/original_layout.h"
 #include "training/run/hugging_face_layout.h"
 
@@ -40,7 +41,8 @@ void AddConvertCommand(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand(
       "convert", "Write a checkpoint of the original layout as a Hugging Face one, or the reverse");
   command->add_option("checkpoint", arguments->checkpoint, "A checkpoint in the other layout")
-      ->required();
+      ->required()
+      ->transform(CLI::Validator(model::TakeSnapshot, ""));
   command->add_option("--to", arguments->to, "The layout to write: huggingface (default), original")
       ->check(CLI::IsMember({"huggingface", "original"}));
   command->add_option("--vision-tower", arguments->vision_tower,

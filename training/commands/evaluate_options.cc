@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/file.h"
+#include "model/config/hub_folder.h"
 
 namespace llava::training {
 namespace {
@@ -13,7 +14,8 @@ namespace {
 void AddModel(CLI::App& command, EvaluateOptions* options) {
   LocalModel& local = options->local;
   EndpointOptions& through = options->through;
-  command.add_option("--checkpoint", local.checkpoint, "Ask this LLaVA checkpoint");
+  command.add_option("--checkpoint", local.checkpoint, "Ask this LLaVA checkpoint")
+      ->transform(CLI::Validator(model::TakeSnapshot, ""));
   command.add_option("--template", local.chat_template,
                      "Its conversation template, if not its own");
   command.add_option("--vision-tower", local.vision_tower, "CLIP folder of the original layout");
@@ -66,12 +68,10 @@ void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options) {
   AddFiles(command, &request.files);
   AddJudge(command, &request);
   command.add_option("--answers", request.answers, "Score these answers instead of asking");
-  command.add_option("--max-tokens", request.max_tokens,
-                     "Of an answer; the benchmark's without it");
+  command.add_option("--max-tokens", request.max_tokens, "Of an answer, if not the benchmark's");
   command.add_flag("--score-choices", request.scores_choices,
                    "Multiple choice: take the letter that a llavad finds likeliest");
-  command.add_option("--out", request.out,
-                     "The folder for answers, scores and the page of mistakes");
+  command.add_option("--out", request.out, "Folder for answers, scores and the page of mistakes");
   command.add_flag("--dry-run", request.dry_run, "Only write what would be asked");
   command.add_option("--record", options->record,
                      "Publish the checkpoint in this folder of versions, with the scores in its "

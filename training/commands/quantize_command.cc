@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "model/config/hub_folder.h"
 #include "training/run/quantize_checkpoint.h"
 
 namespace llava::training {
@@ -22,7 +23,8 @@ void AddQuantizeCommand(CLI::App& app, int* exit_code) {
       "quantize", "Write a checkpoint with weights of 8 or 4 bits, for serving on CPUs");
   command
       ->add_option("checkpoint", arguments->checkpoint, "A checkpoint in the Hugging Face layout")
-      ->required();
+      ->required()
+      ->transform(CLI::Validator(model::TakeSnapshot, ""));
   command
       ->add_option("--format", arguments->format,
                    "int8, or int4: 4 bits in the language model's layers, 8 elsewhere")

@@ -94,7 +94,7 @@ class Formulas {
     return bytes;
   }
 
-  // SiLU's input and output, what they are multiplied with, and the product.
+  // The gate's activation, before and after, what they are multiplied with, and the product.
   std::int64_t Mlp() const {
     const std::int64_t inner = pass_.tokens * config_.text.intermediate_size * bytes_;
     return 3 * inner + (Keeps("mlp.down_proj") ? inner : 0);

@@ -235,7 +235,9 @@ absl::StatusOr<Digest> GrpcModels::FindVersion(const std::string& name) const {
   for (const VersionInfo& info : registry_->Snapshot().versions) {
     if (absl::StartsWith(info.identity.digest.Hex(), name)) found.push_back(info.identity.digest);
   }
-  if (found.empty()) return absl::NotFoundError(absl::StrCat("there is no version ", name));
+  if (found.empty()) {
+    return WithField(absl::NotFoundError(absl::StrCat("there is no version ", name)), "version");
+  }
   if (found.size() > 1) {
     return FieldError("version", absl::StrCat(name, " is the beginning of ", found.size(),
                                               " versions, expected one"));

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
+#include "rpc/host_port.h"
 
 namespace llava::api {
 namespace {
@@ -75,7 +76,7 @@ absl::StatusOr<AddressPolicy::Host> AddressPolicy::ParseHost(absl::string_view t
     name = name.substr(0, colon);
   }
   host.name = absl::AsciiStrToLower(name);
-  if (host.name.empty() || absl::StrContains(host.name, "*") || absl::StrContains(host.name, "/")) {
+  if (!rpc::IsHostName(host.name) && !rpc::IsBracketedIpv6(host.name)) {
     return absl::InvalidArgumentError(
         absl::StrCat(text, ": expected example.org, example.org:8443 or *.example.org"));
   }

@@ -19,6 +19,7 @@
 #include "base/status_macros.h"
 #include "server/api/http/awaiting.h"
 #include "server/api/openai/batch_request.h"
+#include "server/api/openai/json_body.h"
 
 namespace llava::api {
 namespace {
@@ -137,12 +138,14 @@ absl::StatusOr<Page> PageOf(const HttpRequest& request, std::int64_t limit, std:
     if (parameter.key == "after") page.after = value;
     if (parameter.key == "purpose") page.purpose = value;
     if (parameter.key == "order") {
-      if (value != "asc" && value != "desc") return FieldError("order", "expected asc or desc");
+      if (value != "asc" && value != "desc") {
+        return Wrong("order", json::value(value), "asc or desc");
+      }
       page.is_ascending = value == "asc";
     }
     if (parameter.key != "limit") continue;
     if (!absl::SimpleAtoi(value, &page.limit) || page.limit < 1 || page.limit > most) {
-      return FieldError("limit", absl::StrCat("expected a number in [1, ", most, "]"));
+      return Wrong("limit", json::value(value), absl::StrCat("a number in [1, ", most, "]"));
     }
   }
   return page;
@@ -154,7 +157,7 @@ absl::StatusOr<json::object> List(const std::map<std::string, Entry>& entries, c
                                   Want want) {
   const auto after = entries.find(page.after);
   if (!page.after.empty() && (after == entries.end() || !want(after->second))) {
-    return FieldError("after", "expected the id of an entry of this list");
+    return Wrong("after", json::value(page.after), "the id of an entry of this list");
   }
   std::vector<const Entry*> found;
   for (const auto& [id, entry] : entries) {

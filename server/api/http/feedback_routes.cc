@@ -39,7 +39,7 @@ HttpResponse JsonResponse(const json::object& body) {
 absl::StatusOr<std::string> TextAt(const json::object& body, const char* field, bool required) {
   const json::value* value = body.if_contains(field);
   if (value == nullptr || value->is_null()) {
-    return required ? absl::StatusOr<std::string>(Wrong(field, "text")) : std::string();
+    return required ? absl::StatusOr<std::string>(Missing(field, "text")) : std::string();
   }
   if (!value->is_string()) return Wrong(field, *value, "text");
   return std::string(value->as_string());

@@ -21,6 +21,7 @@
 #include "base/http/host_lookup.h"
 #include "base/status_macros.h"
 #include "server/api/http/charged_body.h"
+#include "server/api/openai/json_body.h"
 #include "server/scheduling/admission.h"
 
 namespace llava::api {
@@ -255,7 +256,10 @@ awaitable<absl::Status> ImageFetcher::Fetch(const asio::any_io_executor& executo
     BodyCharge charge(&budget_, owner);
     absl::StatusOr<std::string> fetched = co_await fetching.Run(remote.url, limit, &charge);
     if (absl::IsResourceExhausted(fetched.status())) co_return fetched.status();
-    if (!fetched.ok()) co_return FieldError(image.field, fetched.status().message());
+    if (!fetched.ok()) {
+      co_return FieldError(image.field,
+                           absl::StrCat(ShownText(remote.url), ": ", fetched.status().message()));
+    }
     left -= static_cast<std::int64_t>(fetched->size());
     charges->push_back(std::move(charge));
     request->image_bytes.push_back(*std::move(fetched));

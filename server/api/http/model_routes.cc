@@ -80,7 +80,7 @@ absl::StatusOr<std::shared_ptr<const registry::ServedModel>> FindModel(
     }
   }
   const json::value* name = Given(body, "model");
-  if (name != nullptr && !name->is_string()) return FieldError("model", "expected text");
+  if (name != nullptr && !name->is_string()) return Wrong("model", name, "text");
   return ChooseModel(runner.models(), name == nullptr ? "" : std::string(name->as_string()), "");
 }
 
@@ -90,7 +90,7 @@ absl::StatusOr<json::object> Tokenize(ChatRunner& runner, const std::string& tex
   ASSIGN_OR_RETURN(const auto model,
                    FindModel(runner, body, {"model", "prompt", "add_special_tokens"}));
   const json::value* prompt = body.if_contains("prompt");
-  if (prompt == nullptr || !prompt->is_string()) return FieldError("prompt", "expected text");
+  if (prompt == nullptr || !prompt->is_string()) return Wrong("prompt", prompt, "text");
   const auto most = static_cast<std::size_t>(runner.limits().max_text_bytes);
   if (prompt->as_string().size() > most) {
     return FieldError("prompt", absl::StrCat(prompt->as_string().size(),
@@ -98,7 +98,7 @@ absl::StatusOr<json::object> Tokenize(ChatRunner& runner, const std::string& tex
   }
   const json::value* special = Given(body, "add_special_tokens");
   if (special != nullptr && !special->is_bool()) {
-    return FieldError("add_special_tokens", "expected true or false");
+    return Wrong("add_special_tokens", special, "true or false");
   }
   const model::Tokenizer& tokenizer = model->processor->tokenizer();
   json::array tokens;
@@ -117,15 +117,15 @@ absl::StatusOr<json::object> Detokenize(ChatRunner& runner, const std::string& t
   ASSIGN_OR_RETURN(const auto model, FindModel(runner, body, {"model", "tokens"}));
   const json::value* tokens = body.if_contains("tokens");
   if (tokens == nullptr || !tokens->is_array()) {
-    return FieldError("tokens", "expected a list of token ids");
+    return Wrong("tokens", tokens, "a list of token ids");
   }
   std::vector<int> ids;
   const int size = model->processor->tokenizer().vocab_size();
   for (std::size_t i = 0; i < tokens->as_array().size(); ++i) {
     const std::optional<std::int64_t> id = WholeNumber(tokens->as_array()[i]);
     if (!id || *id < 0 || *id >= size) {
-      return FieldError(absl::StrCat("tokens[", i, "]"),
-                        absl::StrCat("expected a token id in [0, ", size - 1, "]"));
+      return Wrong(absl::StrCat("tokens[", i, "]"), tokens->as_array()[i],
+                   absl::StrCat("a token id in [0, ", size - 1, "]"));
     }
     ids.push_back(static_cast<int>(*id));
   }

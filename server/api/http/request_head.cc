@@ -109,6 +109,18 @@ std::optional<HttpResponse> RefuseHead(const HttpRequest& head, bool chunked) {
   return std::nullopt;
 }
 
+bool LowerMinorVersion(std::span<char> bytes) {
+  constexpr absl::string_view kMajor = " HTTP/1.";
+  const absl::string_view text(bytes.data(), bytes.size());
+  const absl::string_view line = text.substr(0, text.find("\r\n"));
+  if (line.size() == text.size() || line.size() <= kMajor.size()) return false;
+  char& minor = bytes[line.size() - 1];
+  if (!absl::EndsWith(line.substr(0, line.size() - 1), kMajor)) return false;
+  if (minor < '2' || minor > '9') return false;
+  minor = '1';
+  return true;
+}
+
 bool ExpectsContinue(const HttpRequest& head) {
   return absl::EqualsIgnoreCase(HeaderOf(head, "expect"), "100-continue");
 }

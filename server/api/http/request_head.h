@@ -4,6 +4,7 @@
 #define LLAVA_SERVER_API_HTTP_REQUEST_HEAD_H_
 
 #include <optional>
+#include <span>
 
 #include "server/api/http/exchange.h"
 
@@ -17,6 +18,10 @@ namespace llava::api {
 //   417  an expectation other than 100-continue
 //   501  transfer codings besides chunked
 std::optional<HttpResponse> RefuseHead(const HttpRequest& head, bool chunked);
+
+// A later minor version of HTTP/1 in the request line that `bytes` begin with becomes 1.1, the last
+// that is known here (section 2.5 of RFC 9110). Returns whether there was one.
+bool LowerMinorVersion(std::span<char> bytes);
 
 // Whether the client waits to be told to send its body.
 bool ExpectsContinue(const HttpRequest& head);

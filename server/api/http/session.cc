@@ -121,6 +121,7 @@ class Session final : public HttpConnection,
   asio::awaitable<bool> ServeInPieces(const HttpRoute& route, Parser* parser, Pace* pace);
   asio::awaitable<bool> ReadBody(Parser* parser, Pace* pace);
   asio::awaitable<bool> Continue();
+  asio::awaitable<beast::error_code> ReadHead(std::optional<Parser>* parser, Pace* pace);
   asio::awaitable<beast::error_code> Read(Parser* parser, Pace* pace, std::size_t most);
   std::string PeerAddress();
   asio::awaitable<bool> Write(std::string_view head, std::string_view body);
@@ -246,11 +247,9 @@ void Session<Stream>::WatchClient(std::function<void()> on_gone) {
 template <typename Stream>
 asio::awaitable<bool> Session<Stream>::ServeOne() {
   Pace pace(server_->options(), RealClock().Now());
-  Parser parser;
-  parser.header_limit(kMaxHeaderBytes);
-  parser.body_limit(boost::none);  // its route says
-  parser.eager(false);
-  beast::error_code error = co_await Read(&parser, &pace, kAll);
+  std::optional<Parser> place;
+  beast::error_code error = co_await ReadHead(&place, &pace);
+  Parser& parser = *place;
   if (error == http::error::end_of_stream || error == beast::error::timeout) co_return false;
   request_ = HttpRequest(http::request_header<>(parser.get().base()));  // the body follows
   request_id_ = RequestIdOr(HeaderOf(request_, "x-request-id"));
@@ -342,6 +341,22 @@ template <typename Stream>
 asio::awaitable<bool> Session<Stream>::Continue() {
   if (!ExpectsContinue(request_)) co_return true;
   co_return co_await Write("HTTP/1.1 100 Continue\r\n\r\n", "");
+}
+
+// Into a parser that has read nothing else, once more where the version has to be read as another.
+template <typename Stream>
+asio::awaitable<beast::error_code> Session<Stream>::ReadHead(std::optional<Parser>* parser,
+                                                             Pace* pace) {
+  while (true) {
+    parser->emplace();
+    (*parser)->header_limit(kMaxHeaderBytes);
+    (*parser)->body_limit(boost::none);  // its route says
+    (*parser)->eager(false);
+    const beast::error_code error = co_await Read(&**parser, pace, kAll);
+    if (error != http::error::bad_version) co_return error;
+    const asio::mutable_buffer read = buffer_.data();
+    if (!LowerMinorVersion({static_cast<char*>(read.data()), read.size()})) co_return error;
+  }
 }
 
 // Up to the end of the header, or, of an eager parser, of the whole request, or until `most` bytes

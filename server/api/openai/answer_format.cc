@@ -49,7 +49,7 @@ absl::Status ReadSchema(const json::value& value, const std::string& field,
 absl::Status ReadNamedSchema(const json::value* value, const std::string& field,
                              std::optional<model::AnswerFormat>* format) {
   const json::object* object = value == nullptr ? nullptr : value->if_object();
-  if (object == nullptr) return Wrong(field, R"({"name": ..., "schema": ...})");
+  if (object == nullptr) return Wrong(field, value, R"({"name": ..., "schema": ...})");
   for (auto member = object->begin(); member != object->end(); ++member) {
     const json::string_view key = member->key();
     const json::value& other = member->value();
@@ -58,12 +58,12 @@ absl::Status ReadNamedSchema(const json::value* value, const std::string& field,
     if (key == "description" && (other.is_string() || other.is_null())) continue;
     if (key == "strict" && (other.is_bool() || other.is_null())) continue;
     const std::string place = Below(field, member);
-    if (key == "strict") return Wrong(place, "true or false");
-    if (key == "name" || key == "description") return Wrong(place, "text");
+    if (key == "strict") return Wrong(place, other, "true or false");
+    if (key == "name" || key == "description") return Wrong(place, other, "text");
     return FieldError(place, "is not a known field");
   }
   const json::value* schema = object->if_contains("schema");
-  if (schema == nullptr) return Wrong(absl::StrCat(field, ".schema"), "a JSON Schema");
+  if (schema == nullptr) return Missing(absl::StrCat(field, ".schema"), "a JSON Schema");
   return ReadSchema(*schema, absl::StrCat(field, ".schema"), format);
 }
 
@@ -73,7 +73,9 @@ absl::Status ReadChoices(const json::value& value, const std::string& field,
   model::AnswerFormat made{.kind = Kind::kChoice, .field = field};
   for (std::size_t i = 0; i < value.as_array().size(); ++i) {
     const json::string* text = value.as_array()[i].if_string();
-    if (text == nullptr) return Wrong(absl::StrCat(field, "[", i, "]"), "text");
+    if (text == nullptr) {
+      return Wrong(absl::StrCat(field, "[", i, "]"), value.as_array()[i], "text");
+    }
     made.choices.push_back(TextOf(*text));
   }
   return Set(std::move(made), format);
@@ -98,7 +100,7 @@ absl::Status ReadOutput(absl::string_view key, const json::value& value, const s
   if (value.is_null() || (is_option && value.is_bool() && !value.as_bool())) {
     return absl::OkStatus();
   }
-  if (is_option) return FieldError(field, "is not supported, expected null or false");
+  if (is_option) return NotSupported(field, value, "null or false");
   if (key == "regex") return ReadText(Kind::kRegex, value, field, format);
   if (key == "grammar") return ReadText(Kind::kGrammar, value, field, format);
   if (key == "choice") return ReadChoices(value, field, format);

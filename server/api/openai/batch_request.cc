@@ -30,15 +30,20 @@ constexpr std::size_t kMaxMetadata = 16;
 constexpr std::size_t kMaxMetadataKey = 64;
 constexpr std::size_t kMaxMetadataValue = 512;
 
-absl::Status CheckSeconds(const std::string& field, std::optional<std::int64_t> seconds) {
+// `given`: as the client has it; null: missing.
+absl::Status CheckSeconds(const std::string& field, const json::value* given,
+                          std::optional<std::int64_t> seconds) {
   if (seconds && *seconds >= kMinLifetime && *seconds <= kMaxLifetime) return absl::OkStatus();
-  return FieldError(field,
-                    absl::StrCat("expected seconds in [", kMinLifetime, ", ", kMaxLifetime, "]"));
+  return Wrong(field, given, absl::StrCat("seconds in [", kMinLifetime, ", ", kMaxLifetime, "]"));
 }
 
-absl::Status CheckAnchor(const std::string& field, absl::string_view anchor) {
-  if (anchor == "created_at") return absl::OkStatus();
-  return FieldError(field, "expected created_at");
+absl::Status CheckAnchor(const std::string& field, const json::value* anchor) {
+  if (anchor != nullptr && *anchor == json::value("created_at")) return absl::OkStatus();
+  return Wrong(field, anchor, "created_at");
+}
+
+json::value TextValue(absl::string_view text) {
+  return json::value(json::string_view(text.data(), text.size()));
 }
 
 absl::Status CheckFileName(absl::string_view name) {
@@ -52,7 +57,7 @@ absl::Status CheckFileName(absl::string_view name) {
 
 absl::StatusOr<std::string> TextOf(const json::object& body, const char* field) {
   const json::value* value = body.if_contains(field);
-  if (value == nullptr || !value->is_string()) return FieldError(field, "expected text");
+  if (value == nullptr || !value->is_string()) return Wrong(field, value, "text");
   return std::string(value->as_string());
 }
 
@@ -82,14 +87,15 @@ absl::StatusOr<std::int64_t> WindowSeconds(absl::string_view window) {
       count <= kMaxLifetime / unit) {
     return count * unit;
   }
-  return FieldError("completion_window", "expected hours or days, from 1h to 30d, such as 24h");
+  return Wrong("completion_window", TextValue(window),
+               "hours or days, from 1h to 30d, such as 24h");
 }
 
 absl::Status ReadLifetime(const json::object& body, BatchRequest* request) {
   const json::value* given = Given(body, "output_expires_after");
   if (given == nullptr) return absl::OkStatus();
   const std::string path = "output_expires_after";
-  if (!given->is_object()) return FieldError(path, "expected an object");
+  if (!given->is_object()) return Wrong(path, given, "an object");
   const json::object& after = given->as_object();
   for (const auto& [key, value] : after) {
     if (key != "anchor" && key != "seconds") {
@@ -97,13 +103,10 @@ absl::Status ReadLifetime(const json::object& body, BatchRequest* request) {
                         "is not a known field");
     }
   }
-  const json::value* anchor = after.if_contains("anchor");
-  const bool is_text = anchor != nullptr && anchor->is_string();
-  RETURN_IF_ERROR(
-      CheckAnchor(path + ".anchor", is_text ? AbslView(anchor->as_string()) : absl::string_view()));
+  RETURN_IF_ERROR(CheckAnchor(path + ".anchor", after.if_contains("anchor")));
   const json::value* seconds = after.if_contains("seconds");
   const auto number = seconds == nullptr ? std::nullopt : WholeNumber(*seconds);
-  RETURN_IF_ERROR(CheckSeconds(path + ".seconds", number));
+  RETURN_IF_ERROR(CheckSeconds(path + ".seconds", seconds, number));
   request->lifetime = *number;
   return absl::OkStatus();
 }
@@ -112,16 +115,17 @@ absl::Status ReadMetadata(const json::object& body, BatchRequest* request) {
   const json::value* given = Given(body, "metadata");
   if (given == nullptr) return absl::OkStatus();
   if (!given->is_object() || given->as_object().size() > kMaxMetadata) {
-    return FieldError("metadata",
-                      absl::StrCat("expected an object of at most ", kMaxMetadata, " texts"));
+    return Wrong("metadata", given, absl::StrCat("an object of at most ", kMaxMetadata, " texts"));
   }
   for (const auto& [key, value] : given->as_object()) {
     if (key.size() <= kMaxMetadataKey && value.is_string() &&
         value.as_string().size() <= kMaxMetadataValue) {
       continue;
     }
-    return FieldError("metadata", absl::StrCat("expected names of at most ", kMaxMetadataKey,
-                                               " bytes and texts of at most ", kMaxMetadataValue));
+    return FieldError("metadata",
+                      absl::StrCat("has ", ShownText(AbslView(key)), ": ", ShownValue(value),
+                                   ", expected names of at most ", kMaxMetadataKey,
+                                   " bytes and texts of at most ", kMaxMetadataValue));
   }
   request->metadata = given->as_object();
   return absl::OkStatus();
@@ -146,7 +150,7 @@ absl::Status FileUploadReader::Read(absl::string_view bytes, std::string* conten
     std::string* const into = part_ == kFilePart ? content : &value_;
     into->append(piece->content.data(), piece->content.size());
     if (value_.size() > kMaxValueBytes) {
-      return FieldError(part_, absl::StrCat("expected at most ", kMaxValueBytes, " bytes"));
+      return Wrong(part_, TextValue(value_), absl::StrCat("at most ", kMaxValueBytes, " bytes"));
     }
   }
 }
@@ -167,22 +171,23 @@ absl::Status FileUploadReader::BeginPart(FormPiece piece) {
 
 absl::Status FileUploadReader::EndPart() {
   if (part_ == kPurpose) {
-    if (value_ != "batch") return FieldError(part_, "expected batch");
+    if (value_ != "batch") return Wrong(part_, TextValue(value_), "batch");
     upload_.purpose = value_;
   }
-  if (part_ == kAnchor) return CheckAnchor(part_, value_);
+  const json::value given = TextValue(value_);
+  if (part_ == kAnchor) return CheckAnchor(part_, &given);
   if (part_ != kSeconds) return absl::OkStatus();
   std::int64_t seconds = 0;
   if (!absl::SimpleAtoi(value_, &seconds)) seconds = 0;
   upload_.lifetime = seconds;
-  return CheckSeconds(part_, seconds);
+  return CheckSeconds(part_, &given, seconds);
 }
 
 absl::StatusOr<FileUpload> FileUploadReader::Finish() {
   RETURN_IF_ERROR(form_.Finish());
   RETURN_IF_ERROR(EndPart());
-  if (!has_file_) return FieldError(kFilePart, "is missing, expected a part with the file");
-  if (upload_.purpose.empty()) return FieldError(kPurpose, "is missing, expected batch");
+  if (!has_file_) return Missing(kFilePart, "a part with the file");
+  if (upload_.purpose.empty()) return Missing(kPurpose, "batch");
   return std::move(upload_);
 }
 
@@ -193,7 +198,7 @@ absl::StatusOr<BatchRequest> ParseBatchRequest(absl::string_view text) {
   ASSIGN_OR_RETURN(request.input_file, TextOf(body, "input_file_id"));
   ASSIGN_OR_RETURN(request.endpoint, TextOf(body, "endpoint"));
   if (request.endpoint != "/v1/chat/completions" && request.endpoint != "/v1/score") {
-    return FieldError("endpoint", "expected /v1/chat/completions or /v1/score");
+    return Wrong("endpoint", TextValue(request.endpoint), "/v1/chat/completions or /v1/score");
   }
   ASSIGN_OR_RETURN(request.window, TextOf(body, "completion_window"));
   ASSIGN_OR_RETURN(request.window_seconds, WindowSeconds(request.window));

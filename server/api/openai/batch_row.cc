@@ -21,7 +21,7 @@ constexpr std::size_t kMaxDepthOfAnswer = 64;
 
 absl::StatusOr<std::string> TextOf(const json::object& row, const char* field) {
   const json::value* value = row.if_contains(field);
-  if (value == nullptr || !value->is_string()) return FieldError(field, "expected text");
+  if (value == nullptr || !value->is_string()) return Wrong(field, value, "text");
   return std::string(value->as_string());
 }
 
@@ -50,16 +50,16 @@ absl::StatusOr<BatchRow> ParseBatchRow(absl::string_view line, absl::string_view
                                                 " bytes, expected 1 to ", kMaxCustomIdBytes));
   }
   ASSIGN_OR_RETURN(const std::string method, TextOf(row, "method"));
-  if (method != "POST") return FieldError("method", "expected POST");
+  if (method != "POST") return Wrong("method", row.at("method"), "POST");
   ASSIGN_OR_RETURN(const std::string url, TextOf(row, "url"));
   if (url != std::string(endpoint)) {
-    return FieldError("url", absl::StrCat("expected the batch's endpoint, ", endpoint));
+    return Wrong("url", row.at("url"), absl::StrCat("the batch's endpoint, ", endpoint));
   }
   json::value* body = row.if_contains("body");
-  if (body == nullptr || !body->is_object()) return FieldError("body", "expected a JSON object");
+  if (body == nullptr || !body->is_object()) return Wrong("body", body, "a JSON object");
   const json::value* stream = body->as_object().if_contains("stream");
   if (stream != nullptr && !stream->is_null() && *stream != json::value(false)) {
-    return FieldError("body.stream", "expected false: a batch's answers are whole");
+    return Wrong("body.stream", stream, "false: a batch's answers are whole");
   }
   body->as_object()["priority"] = "low";
   result.body = json::serialize(*body);

@@ -1,5 +1,8 @@
 #include "server/api/openai/data_uri.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -46,6 +49,15 @@ absl::string_view StripUrl(absl::string_view url) {
   while (!url.empty() && IsUrlSpace(url.front())) url.remove_prefix(1);
   while (!url.empty() && IsUrlSpace(url.back())) url.remove_suffix(1);
   return url;
+}
+
+std::string WithoutLines(absl::string_view url) {
+  std::string kept;
+  if (url.find_first_of("\t\n\r") == url.npos) return kept;
+  kept.reserve(url.size());
+  std::copy_if(url.begin(), url.end(), std::back_inserter(kept),
+               [](char c) { return c != '\t' && c != '\n' && c != '\r'; });
+  return kept;
 }
 
 bool HasScheme(absl::string_view url, absl::string_view scheme) {

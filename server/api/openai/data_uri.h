@@ -13,6 +13,10 @@ namespace llava::api {
 // `url` without the white space that a URL may stand in.
 absl::string_view StripUrl(absl::string_view url);
 
+// `url` without tabs and the ends of lines, as the URL standard reads every URL; empty when it has
+// none, so that a long one is not copied.
+std::string WithoutLines(absl::string_view url);
+
 // Whether the scheme of the stripped `url` is `scheme`, such as "data"; in upper case too.
 bool HasScheme(absl::string_view url, absl::string_view scheme);
 

@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "server/api/openai/data_uri.h"
+#include "server/api/openai/json_body.h"
 
 namespace llava::api {
 namespace {
@@ -19,7 +20,10 @@ std::string Shown(absl::string_view text) { return Utf8Repair(std::string(text.s
 absl::Status ReadDataUri(absl::string_view uri, std::size_t image, OpenAiRequest* request) {
   CallImage& target = request->call.images[image];
   absl::StatusOr<std::string> bytes = DecodeDataUri(uri);
-  if (!bytes.ok()) return FieldError(target.field, bytes.status().message());
+  if (!bytes.ok()) {
+    return FieldError(target.field,
+                      absl::StrCat("is ", ShownText(uri), ", ", bytes.status().message()));
+  }
   request->image_bytes.push_back(*std::move(bytes));
   target.bytes = request->image_bytes.back();
   return absl::OkStatus();
@@ -28,6 +32,8 @@ absl::Status ReadDataUri(absl::string_view uri, std::size_t image, OpenAiRequest
 absl::Status Resolve(absl::string_view url, std::size_t image, std::span<const FormPart> parts,
                      std::set<absl::string_view>* named, OpenAiRequest* request) {
   CallImage& target = request->call.images[image];
+  const std::string one_line = WithoutLines(url);
+  if (!one_line.empty()) url = one_line;
   url = StripUrl(url);
   if (HasScheme(url, "data")) return ReadDataUri(url, image, request);
   if (HasScheme(url, "http") || HasScheme(url, "https")) {
@@ -36,7 +42,8 @@ absl::Status Resolve(absl::string_view url, std::size_t image, std::span<const F
   }
   constexpr absl::string_view kPart = "cid";
   if (!HasScheme(url, kPart)) {
-    return FieldError(target.field, "expected a data:, cid:, http: or https: URL");
+    return FieldError(target.field, absl::StrCat("is ", ShownText(url),
+                                                 ", expected a data:, cid:, http: or https: URL"));
   }
   url.remove_prefix(kPart.size() + 1);
   for (const FormPart& part : parts) {

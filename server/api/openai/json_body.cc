@@ -68,28 +68,35 @@ std::optional<std::int64_t> WholeNumber(const json::value& value) {
   return static_cast<std::int64_t>(*number);
 }
 
-absl::Status Wrong(const std::string& field, absl::string_view expected) {
-  return FieldError(field, absl::StrCat("expected ", expected));
+std::string ShownText(absl::string_view text) {
+  constexpr std::size_t kMost = 40;  // bytes
+  const bool cut = text.size() > kMost;
+  return absl::StrCat("'", Utf8Repair(std::string(text.substr(0, kMost))), cut ? "...'" : "'");
 }
 
-absl::Status Wrong(const std::string& field, const boost::json::value& value,
-                   absl::string_view expected) {
-  constexpr std::size_t kMost = 40;  // bytes of a text
-  std::string shown;
-  if (value.is_array()) {
-    shown = "a list";
-  } else if (value.is_object()) {
-    shown = "an object";
-  } else if (value.is_string()) {
-    const boost::json::string& text = value.get_string();
-    const bool cut = text.size() > kMost;
-    shown =
-        absl::StrCat("'", Utf8Repair(std::string_view(text.data(), std::min(text.size(), kMost))),
-                     cut ? "...'" : "'");
-  } else {
-    shown = boost::json::serialize(value);
-  }
-  return FieldError(field, absl::StrCat("is ", shown, ", expected ", expected));
+std::string ShownValue(const json::value& value) {
+  if (value.is_string()) return ShownText(AbslView(value.get_string()));
+  if (value.is_array()) return value.get_array().empty() ? "an empty list" : "a list";
+  if (value.is_object()) return value.get_object().empty() ? "an empty object" : "an object";
+  return json::serialize(value);
+}
+
+absl::Status Wrong(const std::string& field, const json::value& value, absl::string_view expected) {
+  return FieldError(field, absl::StrCat("is ", ShownValue(value), ", expected ", expected));
+}
+
+absl::Status Wrong(const std::string& field, const json::value* value, absl::string_view expected) {
+  return value == nullptr ? Missing(field, expected) : Wrong(field, *value, expected);
+}
+
+absl::Status Missing(const std::string& field, absl::string_view expected) {
+  return FieldError(field, absl::StrCat("is missing, expected ", expected));
+}
+
+absl::Status NotSupported(const std::string& field, const json::value& value,
+                          absl::string_view expected) {
+  return FieldError(field, absl::StrCat("is ", ShownValue(value),
+                                        ", which is not supported, expected ", expected));
 }
 
 }  // namespace llava::api

@@ -27,13 +27,25 @@ absl::StatusOr<boost::json::object> ParseJsonObject(absl::string_view json,
 // To JSON Schema, 5.0 and 1e2 are integers too.
 std::optional<std::int64_t> WholeNumber(const boost::json::value& value);
 
-// The error of a field that is missing, or whose fault is not its value alone.
-absl::Status Wrong(const std::string& field, absl::string_view expected);
-
-// "max_tokens: is 1E12, expected an integer from ...": of a text its beginning, of a list or an
+// What a client has given, as an error names it: of a text its beginning in quotes, of a list or an
 // object that it is one.
+std::string ShownValue(const boost::json::value& value);
+std::string ShownText(absl::string_view text);
+
+// "max_tokens: is 1E12, expected an integer from ...".
 absl::Status Wrong(const std::string& field, const boost::json::value& value,
                    absl::string_view expected);
+
+// The same, of a field that may be missing: null then.
+absl::Status Wrong(const std::string& field, const boost::json::value* value,
+                   absl::string_view expected);
+
+// "prompt: is missing, expected text".
+absl::Status Missing(const std::string& field, absl::string_view expected);
+
+// "best_of: is 2, which is not supported, expected 1".
+absl::Status NotSupported(const std::string& field, const boost::json::value& value,
+                          absl::string_view expected);
 
 }  // namespace llava::api
 

@@ -6,7 +6,7 @@
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
-#include "base/field_error.h"
+#include "server/api/openai/json_body.h"
 
 namespace llava::api {
 namespace {
@@ -100,7 +100,7 @@ absl::Status CheckNeutralField(absl::string_view name, const json::value& value,
   }
   std::string allowed = "null";
   for (const json::value& other : values) absl::StrAppend(&allowed, " or ", json::serialize(other));
-  return FieldError(place, absl::StrCat("is not supported, expected ", allowed));
+  return NotSupported(place, value, allowed);
 }
 
 }  // namespace llava::api

@@ -25,7 +25,7 @@ namespace {
 namespace json = boost::json;
 
 // Of a name that a client has made up, enough to know it by.
-std::string Shown(const std::string& name) { return Utf8Repair(name.substr(0, 64)); }
+std::string Known(const std::string& name) { return Utf8Repair(name.substr(0, 64)); }
 
 absl::Status Read(const json::value& value, const std::string& field, bool* out) {
   if (!value.is_bool()) return Wrong(field, value, "true or false");
@@ -92,8 +92,10 @@ absl::Status ReadBias(const json::value& value, const std::string& field,
   if (!value.is_object()) return Wrong(field, value, "an object of token ids to numbers");
   for (const auto& [key, bias] : value.as_object()) {
     std::int32_t token = 0;
-    const std::string place = absl::StrCat(field, ".", Shown(std::string(key)));
-    if (!absl::SimpleAtoi(std::string(key), &token)) return Wrong(place, "a token id as the key");
+    const std::string place = absl::StrCat(field, ".", Known(std::string(key)));
+    if (!absl::SimpleAtoi(std::string(key), &token)) {
+      return Wrong(place, json::value(key), "a token id as the key");
+    }
     RETURN_IF_ERROR(Read(bias, place, &(*out)[token]));
   }
   return absl::OkStatus();
@@ -147,7 +149,7 @@ absl::Status ReadImage(const json::value& value, const std::string& field, Readi
     url = object->if_contains("url");
     absl::StrAppend(&place, ".url");
   }
-  if (url == nullptr || !url->is_string()) return Wrong(place, "a URL, such as a data: URI");
+  if (url == nullptr || !url->is_string()) return Wrong(place, url, "a URL, such as a data: URI");
   request->image_urls.push_back(AbslView(url->as_string()));
   request->call.images.push_back({.bytes = {}, .field = place});
   return absl::OkStatus();
@@ -155,17 +157,21 @@ absl::Status ReadImage(const json::value& value, const std::string& field, Readi
 
 absl::Status ReadPart(const json::value& value, const std::string& field, Reading* request,
                       model::ChatMessage* message) {
+  constexpr absl::string_view kParts =
+      R"({"type": "text", "text": ...} or {"type": "image_url", "image_url": {"url": ...}})";
   const json::object* part = value.if_object();
-  const json::value* type = part == nullptr ? nullptr : part->if_contains("type");
-  if (type == nullptr || !type->is_string()) return Wrong(field, "an object with a type");
-  const absl::string_view name = AbslView(type->as_string());
-  const json::value* content = name == "text" || name == "refusal" || name == "image_url"
-                                   ? part->if_contains(type->as_string())
-                                   : nullptr;
+  if (part == nullptr) return Wrong(field, value, kParts);
+  const json::value* type = part->if_contains("type");
+  const bool typed = type != nullptr && type->is_string();
+  const absl::string_view name = typed ? AbslView(type->as_string()) : absl::string_view();
+  if (name != "text" && name != "refusal" && name != "image_url") {
+    return FieldError(
+        field, absl::StrCat(type == nullptr ? "has no type" : "has the type " + ShownValue(*type),
+                            ", expected ", kParts));
+  }
+  const json::value* content = part->if_contains(type->as_string());
   if (content == nullptr) {
-    return Wrong(field,
-                 "{\"type\": \"text\", \"text\": ...} or {\"type\": \"image_url\", "
-                 "\"image_url\": {\"url\": ...}}");
+    return FieldError(field, absl::StrCat("has no ", name, ", expected ", kParts));
   }
   if (name != "image_url") {
     std::string text;
@@ -178,13 +184,15 @@ absl::Status ReadPart(const json::value& value, const std::string& field, Readin
   return ReadImage(*content, absl::StrCat(field, ".image_url"), request);
 }
 
-absl::StatusOr<model::Role> ToRole(const std::string& name, const std::string& field) {
+absl::StatusOr<model::Role> ToRole(const json::value* value, const std::string& field) {
+  constexpr absl::string_view kRoles = "system, developer, user, assistant or tool";
+  if (value == nullptr || !value->is_string()) return Wrong(field, value, kRoles);
+  const absl::string_view name = AbslView(value->as_string());
   if (name == "user") return model::Role::kUser;
   if (name == "assistant") return model::Role::kAssistant;
   if (name == "system" || name == "developer") return model::Role::kSystem;
   if (name == "tool") return model::Role::kTool;
-  return FieldError(field,
-                    absl::StrCat(name, ": expected system, developer, user, assistant or tool"));
+  return Wrong(field, value, kRoles);
 }
 
 // What other fields of a message may say: nothing that would be lost.
@@ -196,19 +204,20 @@ absl::Status CheckMessageField(absl::string_view name, const json::value& value,
       (value.is_string() && value.as_string().empty())) {
     return absl::OkStatus();
   }
-  return FieldError(absl::StrCat(field, ".", Shown(std::string(name))), "is not supported");
+  return NotSupported(absl::StrCat(field, ".", Known(std::string(name))), value, "none");
 }
 
-absl::Status ReadContent(const json::value* content, const std::string& place, Reading* request,
-                         model::ChatMessage* message) {
+// `may_be_empty`: the message says something else.
+absl::Status ReadContent(const json::value* content, const std::string& place, bool may_be_empty,
+                         Reading* request, model::ChatMessage* message) {
   const bool empty = content == nullptr || content->is_null() ||
                      (content->is_array() && content->as_array().empty());
-  if (empty && !message->tool_calls.empty()) return absl::OkStatus();
+  if (empty && may_be_empty) return absl::OkStatus();
   if (!empty && content->is_string()) {
     message->parts.emplace_back(std::string(StdView(content->as_string())));
     return absl::OkStatus();
   }
-  if (empty || !content->is_array()) return Wrong(place, "text or a list of parts");
+  if (empty || !content->is_array()) return Wrong(place, content, "text or a list of parts");
   for (std::size_t i = 0; i < content->as_array().size(); ++i) {
     RETURN_IF_ERROR(
         ReadPart(content->as_array()[i], absl::StrCat(place, "[", i, "]"), request, message));
@@ -229,6 +238,17 @@ absl::Status ReadCalls(const json::object& object, const std::string& field,
   return Read(*id, absl::StrCat(field, ".tool_call_id"), &message->tool_call_id);
 }
 
+// The words in which the assistant would not answer, which are what it said; empty: none.
+absl::StatusOr<std::string> ReadRefusal(const json::object& object, const std::string& field,
+                                        model::Role role) {
+  std::string text;
+  const json::value* refusal = object.if_contains("refusal");
+  if (refusal == nullptr || refusal->is_null()) return text;
+  RETURN_IF_ERROR(Read(*refusal, field, &text));
+  if (text.empty() || role == model::Role::kAssistant) return text;
+  return NotSupported(field, *refusal, "one in a message of the assistant only");
+}
+
 absl::Status ReadMessage(const json::value& value, const std::string& field, Reading* request) {
   const json::object* object = value.if_object();
   if (object == nullptr) return Wrong(field, value, "an object with role and content");
@@ -236,14 +256,13 @@ absl::Status ReadMessage(const json::value& value, const std::string& field, Rea
     RETURN_IF_ERROR(CheckMessageField(AbslView(key), other, field));
   }
   model::ChatMessage message;
-  std::string role;
-  const json::value* role_value = object->if_contains("role");
-  if (role_value == nullptr) return Wrong(absl::StrCat(field, ".role"), "a role");
-  RETURN_IF_ERROR(Read(*role_value, absl::StrCat(field, ".role"), &role));
-  ASSIGN_OR_RETURN(message.role, ToRole(role, absl::StrCat(field, ".role")));
+  ASSIGN_OR_RETURN(message.role, ToRole(object->if_contains("role"), absl::StrCat(field, ".role")));
   RETURN_IF_ERROR(ReadCalls(*object, field, &message));
+  ASSIGN_OR_RETURN(std::string refusal,
+                   ReadRefusal(*object, absl::StrCat(field, ".refusal"), message.role));
   RETURN_IF_ERROR(ReadContent(object->if_contains("content"), absl::StrCat(field, ".content"),
-                              request, &message));
+                              !message.tool_calls.empty() || !refusal.empty(), request, &message));
+  if (!refusal.empty()) message.parts.emplace_back(std::move(refusal));
   request->call.messages.push_back(std::move(message));
   return absl::OkStatus();
 }
@@ -266,7 +285,7 @@ absl::Status ReadStreamOptions(const json::value& value, const std::string& fiel
     } else if (IsNeutralField(AbslView(key))) {
       RETURN_IF_ERROR(CheckNeutralField(AbslView(key), option, place));
     } else {
-      return FieldError(Shown(place), "is not a known field");
+      return FieldError(Known(place), "is not a known field");
     }
   }
   return absl::OkStatus();
@@ -388,15 +407,16 @@ absl::Status ReadField(const std::string& field, const json::value& value, Readi
     return value.is_null() ? absl::OkStatus() : reader->second(value, field, request);
   }
   if (IsNeutralField(field)) return CheckNeutralField(field, value, field);
-  return FieldError(Shown(field), "is not a known field");
+  return FieldError(Known(field), "is not a known field");
 }
 
 // Of a request for scores.
 absl::Status ReadScoreField(const std::string& field, const json::value& value, Reading* request) {
   if (field == "choices") {
     std::vector<std::string> choices;
-    if (!value.is_array() || value.as_array().empty())
-      return Wrong(field, value, "a list of texts");
+    if (!value.is_array() || value.as_array().empty()) {
+      return Wrong(field, value, "a list of at least one text");
+    }
     RETURN_IF_ERROR(ReadStop(value, field, &choices));
     SetContinuations(std::move(choices), &request->call);
     return absl::OkStatus();
@@ -404,7 +424,7 @@ absl::Status ReadScoreField(const std::string& field, const json::value& value, 
   for (const absl::string_view name : {"model", "messages", "priority", "user", "cache_salt"}) {
     if (name == field) return ReadField(field, value, request);
   }
-  return FieldError(Shown(field), "is not a known field");
+  return FieldError(Known(field), "is not a known field");
 }
 
 absl::StatusOr<absl::string_view> RequestPart(const std::vector<FormPart>& parts) {
@@ -446,7 +466,7 @@ absl::StatusOr<OpenAiRequest> ParseOpenAiRequest(absl::string_view content_type,
 absl::StatusOr<OpenAiRequest> ParseScoreRequest(absl::string_view content_type,
                                                 absl::string_view body) {
   ASSIGN_OR_RETURN(Reading request, ReadBody(content_type, body, ReadScoreField));
-  if (request.call.continuations.empty()) return Wrong("choices", "a list of texts");
+  if (request.call.continuations.empty()) return Missing("choices", "a list of at least one text");
   request.call.sampling.top_logprobs = 0;  // each token's own
   return OpenAiRequest(std::move(request));
 }

@@ -33,7 +33,9 @@ absl::Status ReadText(const json::object& object, const char* name, const std::s
                       bool needed, std::string* out) {
   const json::value* value = object.if_contains(name);
   if (!needed && (value == nullptr || value->is_null())) return absl::OkStatus();
-  if (value == nullptr || !value->is_string()) return Wrong(absl::StrCat(field, ".", name), "text");
+  if (value == nullptr || !value->is_string()) {
+    return Wrong(absl::StrCat(field, ".", name), value, "text");
+  }
   *out = std::string(value->as_string().data(), value->as_string().size());
   return absl::OkStatus();
 }
@@ -60,7 +62,7 @@ absl::StatusOr<model::ToolFunction> ReadFunction(const json::object& object,
   RETURN_IF_ERROR(ReadText(object, "description", field, false, &function.description));
   const json::value* strict = object.if_contains("strict");
   if (strict != nullptr && !strict->is_bool() && !strict->is_null()) {
-    return Wrong(absl::StrCat(field, ".strict"), "true or false");
+    return Wrong(absl::StrCat(field, ".strict"), strict, "true or false");
   }
   const json::value* parameters = object.if_contains("parameters");
   if (parameters == nullptr || parameters->is_null()) {
@@ -68,7 +70,7 @@ absl::StatusOr<model::ToolFunction> ReadFunction(const json::object& object,
   } else if (parameters->is_object()) {
     function.parameters = json::serialize(*parameters);
   } else {
-    return Wrong(absl::StrCat(field, ".parameters"), "a JSON Schema of an object");
+    return Wrong(absl::StrCat(field, ".parameters"), parameters, "a JSON Schema of an object");
   }
   return function;
 }

@@ -9,8 +9,20 @@ TEST(HostPortTest, ReadsTheThreeForms) {
   EXPECT_EQ(ParseHostPort("127.0.0.1:80")->host, "127.0.0.1");
   EXPECT_EQ(ParseHostPort("[::1]:80")->host, "::1");
   EXPECT_EQ(ParseHostPort(":0")->host, "0.0.0.0");
-  for (const char* wrong : {"", "host", "host:", "host:x", "host:65536", "host:-1", "::1:80"}) {
+  EXPECT_EQ(ParseHostPort("my_collector.example:4317")->host, "my_collector.example");
+  EXPECT_EQ(ParseHostPort("[fe80::1%lo]:1")->host, "fe80::1%lo");
+  for (const char* wrong :
+       {"", "host", "host:", "host:x", "host:65536", "host:-1", "host:+1", "host: 80", "::1:80",
+        "http://host:80", "a b:80", "user@host:80", "[host]:80", "[::1:80", "host/x:80"}) {
     EXPECT_EQ(ParseHostPort(wrong).status().code(), absl::StatusCode::kInvalidArgument) << wrong;
+  }
+}
+
+TEST(HostPortTest, AServerHasAHostAndAPort) {
+  EXPECT_EQ(ParseServer("collector:4317")->port, "4317");
+  EXPECT_EQ(ParseServer("[::1]:4317")->host, "::1");
+  for (const char* wrong : {"", "x", ":4317", "collector:0", "http://collector:4317"}) {
+    EXPECT_EQ(ParseServer(wrong).status().code(), absl::StatusCode::kInvalidArgument) << wrong;
   }
 }
 

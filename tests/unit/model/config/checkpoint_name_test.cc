@@ -59,5 +59,18 @@ TEST_F(CheckpointNameTest, ASnapshotOfTheHubIsNotCalledByItsCommit) {
   EXPECT_EQ(CheckpointName(short_one), "cafe");
 }
 
+TEST_F(CheckpointNameTest, WhatNamesMayNotHaveIsReplaced) {
+  EXPECT_EQ(CheckpointName(Make("llava@v2")), "llava-v2");
+  EXPECT_EQ(CheckpointName(Make("models--org--eyes@2/snapshots/main")), "eyes-2");
+  const std::string folder = Make("checkpoint");
+  Write(folder + "/config.json", R"({"name": "my\nmodel@home"})");
+  EXPECT_EQ(CheckpointName(folder), "my-model-home");
+  EXPECT_EQ(FittingName("a b/c:d"), "a b/c:d");
+  EXPECT_EQ(FittingName("a\xff"), "a\xEF\xBF\xBD");
+  EXPECT_EQ(FittingName(std::string(200, 'x')), std::string(128, 'x'));
+  EXPECT_EQ(FittingName("x" + std::string(127, 'y') + "\xC3\xA9"), "x" + std::string(127, 'y'));
+  EXPECT_EQ(FittingName(std::string(127, 'x') + "\xC3\xA9"), std::string(127, 'x'));
+}
+
 }  // namespace
 }  // namespace llava::model

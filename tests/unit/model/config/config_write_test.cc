@@ -48,6 +48,7 @@ TEST(ConfigWriteTest, WhatIsWrittenIsReadAgain) {
                       .high_freq_factor = 4,
                       .original_max_positions = 64};
   config.vision.hidden_act = Activation::kGeluTanh;
+  config.text.hidden_act = Activation::kMish;
   EXPECT_EQ(Reread(config), config);
 }
 

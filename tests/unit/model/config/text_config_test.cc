@@ -120,7 +120,8 @@ TEST(TextConfigTest, Phi3HasFusedMatricesWithoutBiases) {
 
 TEST(TextConfigTest, WhatIsNotSupportedIsNamedWithWhatIs) {
   EXPECT_THAT(ReadOf("gemma", "{}").error, HasSubstr("llama, mistral, qwen2, qwen3, phi3"));
-  EXPECT_THAT(ReadOf("qwen2", R"({"hidden_act": "gelu"})").error, HasSubstr("silu"));
+  EXPECT_THAT(ReadOf("qwen2", R"({"hidden_act": "xielu"})").error,
+              HasSubstr("a supported activation (gelu, "));
   EXPECT_THAT(ReadOf("qwen2", R"({"num_key_value_heads": 5})").error,
               HasSubstr("num_key_value_heads"));
 }

@@ -77,6 +77,20 @@ TEST(FormatGrammar, IsBounded) {
   EXPECT_THAT(Grammar({.kind = Kind::kRegex, .text = std::string("a\0b", 3)}), HasSubstr("NUL"));
 }
 
+TEST(FormatGrammar, ExpressionsThatHoldTogetherAreBounded) {
+  const auto grammar = [](const std::string& text) {
+    return Grammar({.kind = Kind::kGrammar, .text = text});
+  };
+  EXPECT_THAT(grammar("start: A\nA: /[a-z]+/ & ~/.*(x|y).*/"), StartsWith("lark "));
+  std::string many = "start: A\nA: /.*a.*/";
+  for (int i = 0; i < 20; ++i) many += " & /.*(b|c).*/";
+  EXPECT_THAT(grammar(many), HasSubstr("has 20 of \"&\" and \"~\", and "));
+  // In strings, regular expressions and comments they are characters, and "~" repeats, too.
+  std::string none = "start: \"&~|\\\"&\" /&|~\\/&/ // & ~\nA: \"a\"~3 \"b\" ~ 2..9";
+  for (int i = 0; i < 100; ++i) none += "\n| \"&\"";
+  EXPECT_THAT(grammar(none), StartsWith("lark "));
+}
+
 TEST(FormatGrammar, GrammarsAreLarkWithoutDirectives) {
   EXPECT_EQ(Grammar({.kind = Kind::kGrammar, .text = "start: \"a\""}), "lark start: \"a\"");
   EXPECT_THAT(Grammar({.kind = Kind::kGrammar, .text = "root ::= \"a\""}),

@@ -176,6 +176,34 @@ TEST_F(GrammarCompilerTest, KeepsTheFormsUsedLast) {
   EXPECT_NE(*compiler_->Compile(format), first);
 }
 
+TEST_F(GrammarCompilerTest, WhatNobodyWaitsForAnyMoreIsNotPrepared) {
+  const AnswerFormat format{.kind = Kind::kRegex, .text = "a+b"};
+  int asked = 0;
+  const auto gone = [&asked] {
+    ++asked;
+    return absl::CancelledError("the client has gone");
+  };
+  EXPECT_TRUE(absl::IsCancelled(compiler_->Compile(format, gone).status()));
+  EXPECT_EQ(asked, 1);
+  // Which says nothing of the form.
+  EXPECT_TRUE(compiler_->Compile(format, [] { return absl::OkStatus(); }).ok());
+  EXPECT_TRUE(compiler_->Compile(format, gone).ok()) << "it is there by then";
+}
+
+TEST_F(GrammarCompilerTest, AFormThatIsRefusedIsNotLookedAtAgain) {
+  const AnswerFormat format{.kind = Kind::kRegex, .text = "a("};
+  int asked = 0;
+  const auto alive = [&asked] {
+    ++asked;
+    return absl::OkStatus();
+  };
+  const absl::Status first = compiler_->Compile(format, alive).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(first));
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(compiler_->Compile(format, alive).status(), first);
+  EXPECT_EQ(asked, 1);
+}
+
 TEST_F(GrammarCompilerTest, SaysWhatIsWrong) {
   EXPECT_THAT(Error({.kind = Kind::kRegex, .text = "a("}), HasSubstr("regex"));
   EXPECT_THAT(Error({.kind = Kind::kGrammar, .text = "start: other"}), HasSubstr("other"));

@@ -39,6 +39,31 @@ TEST(SchemaCosts, PatternsOfOneTextAreCounted) {
               IsEmpty());
 }
 
+TEST(SchemaCosts, WaysThroughTwoPatternsAreMultiplied) {
+  const auto many = [](int count) {
+    return absl::StrCat(R"({"pattern":")", Listed(count, [](int) { return "a|"; }), "\"}");
+  };
+  EXPECT_THAT(Said(many(2000)), IsEmpty());
+  EXPECT_THAT(Said(absl::StrCat(R"({"allOf":[)", many(300), ",", many(300), "]}")), IsEmpty());
+  EXPECT_THAT(Said(absl::StrCat(R"({"allOf":[)", many(400), ",", many(400), "]}")),
+              HasSubstr("one text has to match 2 patterns and formats whose repetitions and "
+                        "alternatives multiply to 160801, expected at most 100000"));
+  EXPECT_THAT(Said(R"({"format":"email","pattern":"^[a-z]+@example\\.org$"})"), IsEmpty());
+}
+
+TEST(SchemaCosts, PatternPropertiesAreCompared) {
+  const auto property = [](int i) { return absl::StrCat("\"^p", i, "\":{}"); };
+  const auto said = [](const std::string& patterns) {
+    return Said(absl::StrCat(R"({"patternProperties":{)", patterns, "}}"));
+  };
+  EXPECT_THAT(said(Listed(32, property)), IsEmpty());
+  EXPECT_THAT(said(Listed(33, property)),
+              HasSubstr("has 33 patternProperties, expected at most 32"));
+  const auto many = [](int i) { return absl::StrCat("\"", i, std::string(400, '|'), "\":{}"); };
+  EXPECT_THAT(said(Listed(1, many)), IsEmpty());
+  EXPECT_THAT(said(Listed(2, many)), HasSubstr("multiply to 160801, expected at most 100000"));
+}
+
 TEST(SchemaCosts, ReferencesAreFollowed) {
   const auto link = [](int i) {
     return absl::StrCat("\"a", i, R"(":{"$ref":"#/$defs/a)", i + 1, R"(","pattern":"x"})");

@@ -27,6 +27,18 @@ TEST(SchemaNumbers, WhatAFloatHoldsStaysAsItIs) {
   EXPECT_EQ(Adapted("maxItems", "9223372036854775807"), "9223372036854775807");
 }
 
+TEST(SchemaNumbers, CountsThatAreWrittenAsFloatsAreIntegers) {
+  for (const char* name :
+       {"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"}) {
+    EXPECT_EQ(Adapted(name, "1.0"), "1") << name;
+    EXPECT_EQ(Adapted(name, "2e3"), "2000") << name;
+    EXPECT_EQ(Adapted(name, "7"), "7") << name;
+    EXPECT_EQ(Adapted(name, "1.5"), "is 1.5E0, expected an integer from 0 to below 2^63") << name;
+    EXPECT_THAT(Adapted(name, "-1.0"), HasSubstr("is -1E0")) << name;
+    EXPECT_THAT(Adapted(name, "1e19"), HasSubstr("is 1E19")) << name;
+  }
+}
+
 // The ends of int64, which generators of schemas write for every integer, overflow in the engine.
 TEST(SchemaNumbers, BoundsBecomeStricterWhereTheyWouldOverflow) {
   EXPECT_EQ(Adapted("minimum", "-9223372036854775808"), "-9223372036854774784");

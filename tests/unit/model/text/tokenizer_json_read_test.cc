@@ -90,8 +90,8 @@ TEST(TokenizerJsonReadTest, WhatIsNotKnownIsNamed) {
       {{"model.merges", "7"}, {"model.merges", "a list"}},
       {{"added_tokens", R"([{"id": 1005, "content": "<far>"}])"}, {"added_tokens", "1005"}},
       {{"added_tokens", R"([{"id": 7, "content": "<s>"}])"}, {"\"<s>\"", "id 1 (of vocab)"}},
-      {{"added_tokens", R"([{"id": 1000, "content": "x", "single_word": true}])"},
-       {"added_tokens[].single_word", "true"}},
+      {{"added_tokens", R"([{"id": 1000, "content": "x", "single_word": 1}])"},
+       {"added_tokens[].single_word", "1"}},
       {{"added_tokens", R"([{"content": "x"}])"}, {"added_tokens[].id", "nothing"}},
   };
   for (const auto& [change, words] : cases) {

@@ -63,6 +63,23 @@ TEST(TokenizerTest, AddedTokensTakeWhiteSpaceAlong) {
   EXPECT_THAT(tokenizer.Encode("<r>  <l>"), ElementsAre(1001, 1000));
 }
 
+TEST(TokenizerTest, ASingleWordIsFoundWhereNoWordGoesOn) {
+  const auto tokenizer =
+      *Tokenizer::FromModel(ModelBytes(), {{.content = "of", .id = 1000, .single_word = true}}, {});
+  const auto found = [&](const std::string& text) {
+    const std::vector<int> ids = tokenizer.Encode(text);
+    return std::count(ids.begin(), ids.end(), 1000);
+  };
+  for (const char* alone :
+       {"of", "a of b", "(of)", "of.", "\xC2\xB2of", "of\xE2\x80\xA6", "of of"}) {
+    EXPECT_GT(found(alone), 0) << alone;
+  }
+  for (const char* within : {"offer", "roof", "of_", "7of", "of\xC3\xA9", "\xD0\xB6of", "ofof",
+                             "of\xCC\x81", "of\xE2\x80\x8D", "\xE2\x85\xA3of"}) {
+    EXPECT_EQ(found(within), 0) << within;
+  }
+}
+
 TEST(TokenizerTest, WhatAUserTypesStaysText) {
   const Tokenizer tokenizer = *Tokenizer::Load(kCheckpoint, Layout::kHuggingFace);
   for (const std::string text : {"</s>", "<image>", "a<s>b", "<pad><unk>"}) {

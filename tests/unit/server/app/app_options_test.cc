@@ -14,6 +14,8 @@ TEST(ModelNameTest, OfTheOptionOrOfAFolder) {
   EXPECT_EQ(ModelName(config), "llava");
   config.watch = "/models/published";
   EXPECT_EQ(ModelName(config), "published");
+  config.watch = "/models/published@home/";
+  EXPECT_EQ(ModelName(config), "published-home");
   config.checkpoint = "/models/llava-7b/";
   EXPECT_EQ(ModelName(config), "llava-7b");
   config.model_name = "mine";
@@ -35,6 +37,26 @@ TEST(CheckModelNamesTest, AnAliasIsANameThatNothingElseHas) {
   for (const char* odd : {"", "eyes@2", "two eyes", "eyes\n"}) {
     EXPECT_THAT(said({odd}), ::testing::HasSubstr("expected a name without spaces and @"));
   }
+}
+
+TEST(CheckAddressesTest, EachIsOneAndItsOptionIsNamed) {
+  EXPECT_TRUE(CheckAddresses(Config()).ok());
+  const auto said = [](std::string Config::* option, const char* address) {
+    Config config;
+    config.*option = address;
+    return std::string(CheckAddresses(config).message());
+  };
+  EXPECT_EQ(said(&Config::listen, "50051"),
+            "listen: 50051: expected HOST:PORT with a port in [0, 65535]");
+  EXPECT_EQ(said(&Config::http, "http://0.0.0.0:80"),
+            "http: http://0.0.0.0:80: expected a name, an address or [IPv6] as the host");
+  EXPECT_EQ(said(&Config::metrics, "host:x"),
+            "metrics: host:x: expected HOST:PORT with a port in [0, 65535]");
+  EXPECT_EQ(said(&Config::otlp_endpoint, "x"),
+            "otlp_endpoint: x: expected HOST:PORT with a port in [0, 65535]");
+  EXPECT_EQ(said(&Config::otlp_endpoint, ":4317"),
+            "otlp_endpoint: :4317: expected HOST:PORT of a server, with a port in [1, 65535]");
+  EXPECT_EQ(said(&Config::otlp_endpoint, "collector:4317"), "");
 }
 
 TEST(ConnectionsWithinTest, OurOwnFilesAndAQuarterOfTheOthersAreLeft) {

@@ -138,7 +138,10 @@ TEST_F(AdapterTableTest, WhatIsRemovedOrReplacedDrains) {
   EXPECT_TRUE(table_.Remove("one").ok());
   EXPECT_EQ(Listed(), "two failed");
   EXPECT_EQ(table_.Find("one", "").status().code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(table_.Remove("one").code(), absl::StatusCode::kNotFound);
+  const absl::Status gone = table_.Remove("one");
+  EXPECT_EQ(gone.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(gone.message(), "name: there is no adapter one, expected two");
+  EXPECT_EQ(table_.Remove("").message(), "name: there is no adapter without a name, expected two");
 }
 
 TEST_F(AdapterTableTest, HasSoManyAtTheMost) {

@@ -114,7 +114,8 @@ TEST(AddressPolicyTest, NetworksAllowWhatIsNotPublic) {
 }
 
 TEST(AddressPolicyTest, WrongEntriesAreNamed) {
-  for (const char* host : {"", "*", "a*b", "a:0", "a:65536", "a:b", "http://a", "a/b"}) {
+  for (const char* host :
+       {"", "*", "a*b", "a:0", "a:65536", "a:b", "http://a", "a/b", "a b", "[a]", "user@a"}) {
     const auto policy = AddressPolicy::Make({host}, {});
     EXPECT_EQ(policy.status().code(), absl::StatusCode::kInvalidArgument) << host;
   }

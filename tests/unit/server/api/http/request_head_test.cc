@@ -63,6 +63,20 @@ TEST(RequestHeadTest, BodiesComeAsTheyAre) {
   EXPECT_EQ(Refused("Host: x\r\nContent-Encoding: identity, br\r\n"), 415);
 }
 
+TEST(RequestHeadTest, LaterMinorVersionsAreReadAsTheLastKnown) {
+  const auto lowered = [](std::string text) {
+    return LowerMinorVersion(text) ? text : "as it was";
+  };
+  EXPECT_EQ(lowered("GET / HTTP/1.2\r\n\r\n"), "GET / HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(lowered("GET /HTTP/1.2 HTTP/1.9\r\nA: HTTP/1.2\r\n"),
+            "GET /HTTP/1.2 HTTP/1.1\r\nA: HTTP/1.2\r\n");
+  for (const char* text :
+       {"GET / HTTP/1.1\r\n", "GET / HTTP/1.0\r\n", "GET / HTTP/2.2\r\n", "GET / HTTP/1.x\r\n",
+        "GET / HTTP/1.12\r\n", "GET / HTTP/1.2", "\r\n", ""}) {
+    EXPECT_EQ(lowered(text), "as it was") << text;
+  }
+}
+
 TEST(RequestHeadTest, Expectations) {
   EXPECT_EQ(Refused("Host: x\r\nExpect: 100-Continue\r\n"), 0);
   EXPECT_EQ(Refused("Host: x\r\nExpect: more\r\n"), 417);

@@ -50,6 +50,8 @@ TEST(DataUriTest, SchemesAndWhiteSpace) {
   EXPECT_FALSE(HasScheme("data", "data"));
   EXPECT_EQ(StripUrl(" \n\tdata:,x\r\n"), "data:,x");
   EXPECT_EQ(StripUrl(" "), "");
+  EXPECT_EQ(WithoutLines("da\tta:\r\n,x\n"), "data:,x");
+  EXPECT_EQ(WithoutLines("data:,x"), "");
 }
 
 }  // namespace

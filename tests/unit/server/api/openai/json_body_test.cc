@@ -69,9 +69,15 @@ TEST(JsonBody, AWrongValueIsNamedAndALongOneCut) {
   EXPECT_EQ(said(nullptr), "field: is null, expected text");
   EXPECT_EQ(said(boost::json::array{1, 2}), "field: is a list, expected text");
   EXPECT_EQ(said(boost::json::object{{"a", 1}}), "field: is an object, expected text");
+  EXPECT_EQ(said(boost::json::array{}), "field: is an empty list, expected text");
+  EXPECT_EQ(said(boost::json::object{}), "field: is an empty object, expected text");
   EXPECT_EQ(said("short"), "field: is 'short', expected text");
   EXPECT_EQ(said(boost::json::string(std::string(50, 'x'))),
             "field: is '" + std::string(40, 'x') + "...', expected text");
+  const boost::json::value* none = nullptr;
+  EXPECT_EQ(Wrong("field", none, "text").message(), "field: is missing, expected text");
+  EXPECT_EQ(NotSupported("field", 2, "1").message(),
+            "field: is 2, which is not supported, expected 1");
 }
 
 }  // namespace

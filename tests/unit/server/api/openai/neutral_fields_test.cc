@@ -55,7 +55,8 @@ TEST(NeutralFieldsTest, WhatWouldChangeTheAnswerIsRefusedByName) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << name;
     EXPECT_EQ(FieldOf(status), name);
   }
-  EXPECT_EQ(Check("best_of", "2").message(), "best_of: is not supported, expected null or 1");
+  EXPECT_EQ(Check("best_of", "2").message(),
+            "best_of: is 2, which is not supported, expected null or 1");
 }
 
 TEST(NeutralFieldsTest, OtherNamesAreNotKnown) {

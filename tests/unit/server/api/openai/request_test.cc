@@ -182,11 +182,66 @@ TEST(OpenAiRequestTest, WrongMessagesAreNamed) {
   }
 }
 
+TEST(OpenAiRequestTest, WhatWasGivenAndWhatWasExpectedAreSaid) {
+  constexpr char kParts[] =
+      R"({"type": "text", "text": ...} or {"type": "image_url", "image_url": {"url": ...}})";
+  const std::string user = R"([{"role": "user", "content": )";
+  const std::string part = "messages[0].content[0]: ";
+  const std::string url = "messages[0].content[0].image_url.url: ";
+  const auto picture = [&user](const std::string& given) {
+    return absl::StrCat(user, R"([{"type": "image_url", "image_url": {"url": )", given, "}}]}]");
+  };
+  const std::pair<std::string, std::string> cases[] = {
+      {user + "null}]", "messages[0].content: is null, expected text or a list of parts"},
+      {user + "[]}]", "messages[0].content: is an empty list, expected text or a list of parts"},
+      {R"([{"role": "user"}])",
+       "messages[0].content: is missing, expected text or a list of parts"},
+      {R"([{"role": "bot", "content": ""}])",
+       "messages[0].role: is 'bot', expected system, developer, user, assistant or tool"},
+      {user + R"(["x"]}])", absl::StrCat(part, "is 'x', expected ", kParts)},
+      {user + "[{}]}]", absl::StrCat(part, "has no type, expected ", kParts)},
+      {user + R"([{"type": "audio"}]}])",
+       absl::StrCat(part, "has the type 'audio', expected ", kParts)},
+      {user + R"([{"type": "text"}]}])", absl::StrCat(part, "has no text, expected ", kParts)},
+      {picture("7"), url + "is 7, expected a URL, such as a data: URI"},
+      {picture("\"ftp:x\""), url + "is 'ftp:x', expected a data:, cid:, http: or https: URL"},
+      {picture("\"data:image/png\""),
+       url + "is 'data:image/png', expected a comma in the data: URI"},
+      {picture("\"data:;base64,!\""), url + "is 'data:;base64,!', expected base64 after the comma"},
+      {R"([{"role": "user", "content": "x", "audio": {"id": "a"}}])",
+       "messages[0].audio: is an object, which is not supported, expected none"},
+  };
+  for (const auto& [messages, said] : cases) {
+    EXPECT_EQ(ParseMessages(messages).status().message(), said) << messages;
+  }
+}
+
+TEST(OpenAiRequestTest, ARefusalIsWhatTheAssistantSaid) {
+  const auto request = ParseMessages(
+      R"([{"role": "user", "content": "x", "refusal": null},
+          {"role": "assistant", "content": null, "refusal": "I cannot."},
+          {"role": "assistant", "refusal": "No."},
+          {"role": "assistant", "content": "So", "refusal": " not"}])");
+  ASSERT_TRUE(request.ok()) << request.status();
+  const std::vector<model::ChatMessage>& messages = request->call.messages;
+  ASSERT_THAT(messages, SizeIs(4));
+  EXPECT_THAT(messages[1].parts, ElementsAre(model::MessagePart("I cannot.")));
+  EXPECT_THAT(messages[2].parts, ElementsAre(model::MessagePart("No.")));
+  EXPECT_THAT(messages[3].parts, ElementsAre(model::MessagePart("So"), model::MessagePart(" not")));
+  EXPECT_EQ(
+      FieldOf(ParseMessages(R"([{"role": "user", "content": "x", "refusal": "no"}])").status()),
+      "messages[0].refusal");
+  EXPECT_EQ(FieldOf(ParseMessages(R"([{"role": "assistant", "refusal": 7}])").status()),
+            "messages[0].refusal");
+  EXPECT_EQ(FieldOf(ParseMessages(R"([{"role": "assistant", "content": null}])").status()),
+            "messages[0].content");
+}
+
 // An image's bytes stay where they are when the request moves.
 TEST(OpenAiRequestTest, ImagesComeFromUrlsAndForms) {
   constexpr char kQuestion[] =
       R"({"messages": [{"role": "user", "content": [
-           {"type": "image_url", "image_url": {"url": " data:image/png;base64,aGk= "}},
+           {"type": "image_url", "image_url": {"url": " da\tta:image/png;base64,aG\r\nk= "}},
            {"type": "image_url", "image_url": "CID:one"},
            {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}},
            {"type": "text", "text": "?"}]}]})";
