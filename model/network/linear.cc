@@ -1,5 +1,6 @@
 #include "model/network/linear.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/linear.h>
@@ -105,7 +106,7 @@ Linear Linear::Compact() const {
 void Linear::MergeLora() {
   LLAVA_CHECK(lora_ != nullptr);
   const at::NoGradGuard no_grad;
-  weight_OI_.copy_(weight_OI_.to(at::kFloat) + lora_->Product());
+  weight_OI_.copy_(lora_->Merged(weight_OI_));
   lora_ = nullptr;
 }
 
@@ -125,8 +126,13 @@ at::Tensor Linear::Forward(const at::Tensor& x) const {
   }
   std::optional<at::Tensor> bias;
   if (bias_O_.defined()) bias = bias_O_.to(x.scalar_type());
-  at::Tensor y = at::linear(x, weight_OI_.to(x.scalar_type()), bias);
-  return lora_ == nullptr ? y : y.add_(lora_->Forward(x));
+  const at::Tensor weight = weight_OI_.to(x.scalar_type());
+  if (lora_ == nullptr) return at::linear(x, weight, bias);
+  if (!lora_->magnitude_O.defined()) return at::linear(x, weight, bias).add_(lora_->Forward(x));
+  // In fp32, in which a factor that is nearly one is not one.
+  const at::Tensor sum = at::linear(x, weight).add_(lora_->Forward(x));
+  at::Tensor y = (sum * lora_->Factors(weight_OI_)).to(x.scalar_type());
+  return bias ? y.add_(*bias) : y;
 }
 
 }  // namespace llava::model

@@ -79,11 +79,21 @@ absl::Status CheckGroups(const std::string& directory, const LlavaConfig& config
   return absl::OkStatus();
 }
 
+// For adapters that become part of the weights.
+absl::Status CheckNumbers(const std::string& directory, const LlavaConfig& config) {
+  if (config.quantization == Quantization::kNone && !config.foreign_codes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(directory,
+                   ": the weights are stored as codes, expected those that they were made from, "
+                   "into which the adapter can be merged"));
+}
+
 // What make(config, source) makes from the weights.
 template <typename Make>
 auto LoadFrom(const std::string& directory, const LoadOptions& options, const Make& make)
     -> decltype(make(std::declval<LlavaConfig>(), std::declval<CheckpointWeights&>())) {
   ASSIGN_OR_RETURN(LlavaConfig config, ReadConfig(directory, options.vision_tower_dir));
+  if (!options.merged.empty()) RETURN_IF_ERROR(CheckNumbers(directory, config));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                    Checkpoint::Open(directory, config.vision_tower_dir, config.foreign_codes));
   config.text.tie_embeddings = checkpoint.IsHeadTied(config.text.tie_embeddings);
@@ -98,6 +108,7 @@ auto LoadFrom(const std::string& directory, const LoadOptions& options, const Ma
        .device = options.device,
        .verify = options.verify,
        .pack = options.pack ? std::optional(Packing(quantization, options.dtype)) : std::nullopt,
+       .merged = options.merged,
        .stored = config.quantization,
        .shard = options.shard});
   try {

@@ -37,6 +37,9 @@ struct LoadOptions {
   Quantization quantization = Quantization::kNone;
   bool verify = false;    // refuse NaN and infinite weights; reads all of them
   LayerShard shard = {};  // of the decoder's layers, with `pack`
+  // An adapter (LorasOf) that becomes part of the weights, which must be stored as numbers.
+  // REQUIRES: it fits (CheckFits).
+  std::map<std::string, Lora> merged = {};
 };
 
 // INVALID_ARGUMENT where the weights are stored in another format of codes than is asked for.

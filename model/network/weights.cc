@@ -288,7 +288,9 @@ absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
   if (stored.coded != nullptr && options_.device.is_meta()) {
     return Placeholder(shape).to(options_.dtype.value_or(at::kFloat));
   }
-  ASSIGN_OR_RETURN(const at::Tensor raw, options_.pack ? Read(stored) : TensorOf(stored));
+  ASSIGN_OR_RETURN(at::Tensor raw, options_.pack ? Read(stored) : TensorOf(stored));
+  const auto adapter = options_.merged.find(name);
+  if (adapter != options_.merged.end()) raw = adapter->second.Merged(raw);
   return raw.to(options_.device, options_.dtype.value_or(raw.scalar_type())).contiguous();
 }
 

@@ -18,6 +18,7 @@
 #include "model/config/config.h"
 #include "model/config/shard.h"
 #include "model/network/linear.h"
+#include "model/network/lora.h"
 
 namespace llava::model {
 
@@ -83,7 +84,8 @@ struct WeightOptions {
   std::optional<at::ScalarType> dtype = at::kFloat;  // nothing: as stored
   at::Device device = at::kCPU;
   bool verify = false;  // look for NaN and infinite values, which reads all of the weights
-  std::optional<Packing> pack = {};           // see WeightSource; no tensor lies in a mapping then
+  std::optional<Packing> pack = {};         // see WeightSource; no tensor lies in a mapping then
+  std::map<std::string, Lora> merged = {};  // adapters that are part of the weights of these names
   Quantization stored = Quantization::kNone;  // what config.json says of the checkpoint
   LayerShard shard = {};                      // see WeightSource; with `pack`
 };

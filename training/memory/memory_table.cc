@@ -74,6 +74,10 @@ Parameters ParametersOf(const StageOptions& stage, const model::LlavaConfig& con
     learn(name + ".lora_A.weight", rank * layer.in_features());
     learn(name + ".lora_B.weight", rank * layer.out_features());
     parameters.weights += rank * (layer.in_features() + layer.out_features());
+    if (stage.lora.use_dora) {
+      learn(name + ".lora_magnitude_vector", layer.out_features());
+      parameters.weights += layer.out_features();
+    }
     parameters.adapted[name] = layer.in_features() * layer.out_features();
   });
   return parameters;

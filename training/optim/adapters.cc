@@ -86,6 +86,10 @@ Adapters::Adapters(model::Llava& model, const LoraOptions& options, std::uint64_
     lora->dropout = options.dropout;
     parameters_.push_back({name + ".lora_A.weight", lora->a_RI});
     parameters_.push_back({name + ".lora_B.weight", lora->b_OR});
+    if (options.use_dora) {
+      lora->magnitude_O = lora->Lengths(layer.weight());
+      parameters_.push_back({name + ".lora_magnitude_vector", lora->magnitude_O});
+    }
     layers_.push_back(name);
     loras_.push_back(lora);
     layer.Attach(lora);

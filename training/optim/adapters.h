@@ -20,10 +20,11 @@ class Adapters {
  public:
   // Attaches an adapter to every decoder layer whose name ends in one of options.targets: A normal
   // with the variance of PEFT's (lora/layer.py: 1 / (3 in)) from the seed and the layer's name, B
-  // zero.
+  // zero, magnitudes the lengths of the weight's rows.
   Adapters(model::Llava& model, const LoraOptions& options, std::uint64_t seed);
 
-  // "<layer>.lora_A.weight" and "<layer>.lora_B.weight", as PEFT names them.
+  // "<layer>.lora_A.weight", "<layer>.lora_B.weight" and with use_dora
+  // "<layer>.lora_magnitude_vector", as PEFT names them.
   const std::vector<model::NamedTensor>& parameters() const { return parameters_; }
 
   // Before a forward pass: the same seed drops the same inputs.

@@ -350,6 +350,7 @@ class Reader {
     yaml.Optional("r", &lora.rank);
     yaml.Optional("alpha", &lora.alpha);
     yaml.Optional("dropout", &lora.dropout);
+    yaml.Optional("use_dora", &lora.use_dora);
     yaml.Optional("targets", &lora.targets);
     CheckAtLeast(yaml, "r", static_cast<double>(lora.rank), 1);
     CheckAtLeast(yaml, "alpha", lora.alpha, 0.0);

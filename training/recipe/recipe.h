@@ -80,6 +80,7 @@ struct LoraOptions {
   std::int64_t rank = 0;  // 0: none
   double alpha = 16.0;
   double dropout = 0.0;
+  bool use_dora = false;  // magnitudes are learned too
   // Last parts of the names of the layers that get one. Where a decoder has one matrix for several
   // of these (qkv_proj, gate_up_proj), they mean it together.
   std::vector<std::string> targets = {"q_proj",    "k_proj",  "v_proj",   "o_proj",

@@ -64,7 +64,9 @@ std::int64_t TrainedParameters(const StageOptions& stage, const model::Llava& mo
   }
   if (stage.lora.rank == 0) return count;
   for (const auto& [name, weight] : model.weights()) {
-    if (IsTarget(name, stage.lora)) count += stage.lora.rank * (weight.size(0) + weight.size(1));
+    if (!IsTarget(name, stage.lora)) continue;
+    count += stage.lora.rank * (weight.size(0) + weight.size(1));
+    if (stage.lora.use_dora) count += weight.size(0);
   }
   return count;
 }

@@ -86,6 +86,7 @@ struct Case {
   std::int64_t tokens = 16;  // of a row; every second one has two more
   bool checkpointing = false;
   std::int64_t lora = 0;
+  bool dora = false;
   bool decoder = true;
   bool tower = false;
   bool saves = false;  // while the second step runs, the state after the first is written
@@ -110,6 +111,8 @@ std::vector<Case> Cases() {
        .checkpointing = true},
       {.name = "lora_fp32", .rows = 6, .tokens = 120, .lora = 8},
       {.name = "lora_bf16", .precision = kBf16, .rows = 6, .tokens = 120, .lora = 8},
+      {.name = "dora_fp32", .rows = 6, .tokens = 120, .lora = 8, .dora = true},
+      {.name = "dora_bf16", .precision = kBf16, .rows = 6, .tokens = 120, .lora = 8, .dora = true},
       {.name = "projector", .rows = 6, .tokens = 120, .decoder = false},
       {.name = "tower", .rows = 100, .tokens = 6, .decoder = false, .tower = true},
       {.name = "saving_fp32", .saves = true},
@@ -152,6 +155,7 @@ Recipe RecipeOf(const Case& wanted) {
   stage.train_decoder = wanted.decoder;
   stage.train_vision_tower = wanted.tower;
   stage.lora.rank = wanted.lora;
+  stage.lora.use_dora = wanted.dora;
   stage.gradient_checkpointing = wanted.checkpointing;
   stage.steps = StepsOf(wanted);
   stage.micro_batch = wanted.rows;

@@ -199,7 +199,8 @@ TEST_F(TrainerTest, NoiseOnTextsIsThatOfThePassWhereverTheRunIsKilled) {
   EXPECT_TRUE(std::equal(rest.rbegin(), rest.rend(), whole.rbegin()));
 }
 
-class LoraTrainerTest : public TrainerTest {
+// With magnitudes (DoRA) and without.
+class LoraTrainerTest : public TrainerTest, public testing::WithParamInterface<bool> {
  protected:
   LoraTrainerTest() {
     recipe_.stages[1].rate = 1e-2;
@@ -207,11 +208,12 @@ class LoraTrainerTest : public TrainerTest {
     lora.rank = 4;
     lora.alpha = 8;
     lora.dropout = 0.1;
+    lora.use_dora = GetParam();
     lora.targets = {"q_proj", "v_proj", "down_proj"};
   }
 };
 
-TEST_F(LoraTrainerTest, LearnsAndIsMergedIntoItsTargetsAlone) {
+TEST_P(LoraTrainerTest, LearnsAndIsMergedIntoItsTargetsAlone) {
   absl::Status status;
   const std::vector<double> losses = Run("state", -1, &status);
   ASSERT_TRUE(status.ok()) << status;
@@ -224,7 +226,7 @@ TEST_F(LoraTrainerTest, LearnsAndIsMergedIntoItsTargetsAlone) {
   }
 }
 
-TEST_F(LoraTrainerTest, GoesOnToTheSameBitsWhereverItIsKilled) {
+TEST_P(LoraTrainerTest, GoesOnToTheSameBitsWhereverItIsKilled) {
   absl::Status status;
   const std::vector<double> whole = Run("whole", -1, &status);
   const auto weights = model_->weights();
@@ -242,7 +244,7 @@ TEST_F(LoraTrainerTest, GoesOnToTheSameBitsWhereverItIsKilled) {
 }
 
 // What `export` writes in the middle of a stage: the weights with what the adapters know so far.
-TEST_F(LoraTrainerTest, ASavedStateInTheMiddleHasTheAdaptersShare) {
+TEST_P(LoraTrainerTest, ASavedStateInTheMiddleHasTheAdaptersShare) {
   absl::Status status;
   recipe_.stages[1].lora.dropout = 0.0;
   Run("state", 30, &status, /*save_on_stop=*/true);
@@ -259,6 +261,9 @@ TEST_F(LoraTrainerTest, ASavedStateInTheMiddleHasTheAdaptersShare) {
     EXPECT_TRUE(at::allclose(weight, restored->weights().at(name), 1e-6, 1e-6)) << name;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Kinds, LoraTrainerTest, testing::Bool(),
+                         [](const auto& dora) { return dora.param ? "dora" : "lora"; });
 
 class ValidatedTrainerTest : public TrainerTest {
  protected:

@@ -374,6 +374,9 @@ TEST_F(RecipeTest, LoraIsReadStrictly) {
   EXPECT_EQ(good->stages[1].lora.rank, 8);
   EXPECT_EQ(good->stages[1].lora.targets, (std::vector<std::string>{"q_proj", "v_proj"}));
   EXPECT_EQ(good->stages[0].lora.rank, 0);
+  EXPECT_FALSE(good->stages[1].lora.use_dora);
+  EXPECT_TRUE(Read(with("{r: 8, use_dora: true}"))->stages[1].lora.use_dora);
+  ExpectError(with("{r: 8, use_dora: 3}"), "25: stages[1].lora.use_dora: ");
   ExpectError(with("{alpha: 8}"), "25: stages[1].lora.r: is missing");
   ExpectError(with("{r: 0}"), "25: stages[1].lora.r: is 0, expected at least 1");
   ExpectError(with("{r: 8, dropout: 1.5}"), "25: stages[1].lora.dropout: is 1.5");
