@@ -27,6 +27,7 @@ Llava::Llava(const LlavaConfig& config, WeightSource& source)
       dtype_(decoder_.dtype()),
       device_(decoder_.device()),
       quantization_(source.pack() ? source.pack()->quantization : Quantization::kNone) {
+  std::erase_if(weights_, [](const auto& weight) { return !weight.second.defined(); });
   // For all of the process. cuDNN's attention prepares itself for each shape that it has not seen
   // yet, and contexts change their shapes with each token.
   at::globalContext().setSDPUseCuDNN(false);
@@ -79,6 +80,11 @@ absl::Status CheckGroups(const std::string& directory, const LlavaConfig& config
   return absl::OkStatus();
 }
 
+std::optional<WeightFormat> FrozenLayers(const LoadOptions& options) {
+  if (options.pack || options.quantization == Quantization::kNone) return std::nullopt;
+  return Packing(options.quantization, options.dtype).layers;
+}
+
 // For adapters that become part of the weights.
 absl::Status CheckNumbers(const std::string& directory, const LlavaConfig& config) {
   if (config.quantization == Quantization::kNone && !config.foreign_codes) return absl::OkStatus();
@@ -108,6 +114,7 @@ auto LoadFrom(const std::string& directory, const LoadOptions& options, const Ma
        .device = options.device,
        .verify = options.verify,
        .pack = options.pack ? std::optional(Packing(quantization, options.dtype)) : std::nullopt,
+       .frozen_layers = FrozenLayers(options),
        .merged = options.merged,
        .stored = config.quantization,
        .shard = options.shard});

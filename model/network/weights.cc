@@ -260,18 +260,20 @@ std::optional<QuantizedMatrix> CheckpointWeights::TakeCodes(const std::string& n
                                                             std::int64_t out, std::int64_t in) {
   if (!status_.ok()) return std::nullopt;
   const bool stored = options_.stored != Quantization::kNone;
-  const WeightFormat format = !options_.pack           ? WeightFormat::kFp32
+  const bool frozen = options_.frozen_layers && IsDecoderProduct(name);
+  const WeightFormat format = frozen                   ? *options_.frozen_layers
+                              : !options_.pack         ? WeightFormat::kFp32
                               : IsDecoderProduct(name) ? options_.pack->layers
                                                        : options_.pack->others;
-  if (!stored && !(coded_ && GroupOf(format) > 0)) return std::nullopt;
+  if (!stored && !frozen && !(coded_ && GroupOf(format) > 0)) return std::nullopt;
   absl::StatusOr<QuantizedMatrix> codes =
       stored ? LoadCodes(name, out, in) : Quantized(name, out, in, format);
   if (!codes.ok()) {
     status_ = codes.status();
     return std::nullopt;
   }
-  Keep(name, codes->codes);
-  Keep(absl::StrCat(name, kScaleSuffix), codes->scales);
+  Keep(name, at::Tensor());
+  Keep(absl::StrCat(name, kScaleSuffix), at::Tensor());
   return *std::move(codes);
 }
 

@@ -51,19 +51,18 @@ bool IsTarget(const std::string& name, const LoraOptions& options) {
   });
 }
 
-absl::Status CheckTargets(const model::Llava& model, const LoraOptions& options) {
+absl::Status CheckTargets(model::Llava& model, const LoraOptions& options) {
   if (options.rank <= 0) return absl::OkStatus();
-  const LoraOptions all{.rank = 1};
   std::set<std::string> layers, reached;
-  for (const auto& [name, weight] : model.weights()) {
+  model.decoder().ForEachLinear([&](const std::string& name, const model::Linear&) {
     const std::string layer(LastPart(name));
-    if (IsTarget(name, all)) layers.insert(layer);
-    if (!IsTarget(name, options)) continue;
+    layers.insert(layer);
+    if (!IsTarget(name, options)) return;
     reached.insert(layer);
     for (const Fused& fused : FusedLayers()) {
       if (fused.name == layer) reached.insert(fused.parts.begin(), fused.parts.end());
     }
-  }
+  });
   for (const std::string& target : options.targets) {
     if (reached.contains(target)) continue;
     return absl::InvalidArgumentError(absl::StrCat("lora.targets names ", target,
@@ -78,7 +77,7 @@ Adapters::Adapters(model::Llava& model, const LoraOptions& options, std::uint64_
   model.decoder().ForEachLinear([&](const std::string& name, model::Linear& layer) {
     if (!IsTarget(name, options)) return;
     auto lora = std::make_shared<model::Lora>();
-    const auto type = layer.weight().options().requires_grad(false);
+    const auto type = at::TensorOptions(model.decoder().dtype()).device(model.decoder().device());
     const double deviation = 1.0 / std::sqrt(3.0 * static_cast<double>(layer.in_features()));
     lora->a_RI = RandomNormal({options.rank, layer.in_features()}, deviation, seed, name).to(type);
     lora->b_OR = at::zeros({layer.out_features(), options.rank}, type);

@@ -33,7 +33,7 @@ class Adapters {
   // Whether forward passes drop inputs, as they do at first.
   void UseDropout(bool use);
 
-  // Adds what was learned to the weights and takes the adapters off.
+  // Adds what was learned to the weights, but for those that are codes, and takes the adapters off.
   void Merge();
 
  private:
@@ -49,7 +49,7 @@ class Adapters {
 bool IsTarget(const std::string& name, const LoraOptions& options);
 
 // INVALID_ARGUMENT names a target that is no layer of the model, and what the model has.
-absl::Status CheckTargets(const model::Llava& model, const LoraOptions& options);
+absl::Status CheckTargets(model::Llava& model, const LoraOptions& options);
 
 }  // namespace llava::training
 

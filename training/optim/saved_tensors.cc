@@ -11,13 +11,12 @@
 #include "training/optim/trainer.h"
 
 namespace llava::training {
-namespace {
 
-// What a stage's adapters have learned so far, added to the model's weights.
-absl::Status AddAdapters(const std::vector<model::NamedTensor>& stage_state,
+absl::Status AddAdapters(const std::vector<model::NamedTensor>& adapters,
                          const LoraOptions& options, const model::Llava& model) {
+  const at::NoGradGuard no_grad;
   std::map<std::string, at::Tensor> by_name;
-  for (const model::NamedTensor& tensor : stage_state) by_name[tensor.name] = tensor.tensor;
+  for (const model::NamedTensor& tensor : adapters) by_name[tensor.name] = tensor.tensor;
   for (const auto& [name, weight] : model.weights()) {
     if (!IsTarget(name, options)) continue;
     const std::string layer = name.substr(0, name.size() - std::string_view(".weight").size());
@@ -36,8 +35,6 @@ absl::Status AddAdapters(const std::vector<model::NamedTensor>& stage_state,
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::Status CopyInto(const std::vector<model::NamedTensor>& saved,
                       const std::vector<model::NamedTensor>& targets) {

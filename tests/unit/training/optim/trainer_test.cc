@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "tests/support/coded_weights.h"
 #include "tests/unit/training/optim/trainer_fixture.h"
 #include "training/optim/adapters.h"
 
@@ -264,6 +265,33 @@ TEST_P(LoraTrainerTest, ASavedStateInTheMiddleHasTheAdaptersShare) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, LoraTrainerTest, testing::Bool(),
                          [](const auto& dora) { return dora.param ? "dora" : "lora"; });
+
+// What is saved of a model of codes has none of them in it.
+TEST_F(TrainerTest, BesideCodesItGoesOnToTheSameBits) {
+  recipe_.stages[1].lora.rank = 4;
+  recipe_.stages[1].rate = 1e-2;
+  make_model_ = [] {
+    test::CodedWeights weights(3, at::kFloat, model::WeightFormat::kInt4);
+    return std::make_unique<model::Llava>(toy::Config(), weights);
+  };
+  absl::Status status;
+  const std::vector<double> whole = Run("whole", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_LT(whole.back(), 0.9 * whole[12]);
+  for (const std::int64_t kill : {9, 23}) {
+    const std::string state = "killed-" + std::to_string(kill);
+    Run(state, kill, &status);
+    const std::vector<double> rest = Run(state, -1, &status);
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_TRUE(std::equal(rest.rbegin(), rest.rend(), whole.rbegin())) << "killed at " << kill;
+  }
+  Ranks alone;
+  const auto saved = StateStore(folder_ + "/whole", 2, alone).LoadNewest();
+  ASSERT_TRUE(saved.ok() && saved->has_value());
+  for (const auto& [name, tensor] : WeightsOf(**saved)) {
+    EXPECT_TRUE(name.starts_with("multi_modal_projector.")) << name;
+  }
+}
 
 class ValidatedTrainerTest : public TrainerTest {
  protected:
