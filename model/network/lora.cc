@@ -165,7 +165,8 @@ at::Tensor Lora::Lengths(const at::Tensor& weight_OI) const {
 
 at::Tensor Lora::Factors(const at::Tensor& weight_OI) const {
   // A row of zeros has no direction that could be scaled: it stays one.
-  return magnitude_O / Lengths(weight_OI).clamp_min_(std::numeric_limits<float>::min());
+  const at::Tensor lengths = lengths_O.defined() ? lengths_O : Lengths(weight_OI);
+  return magnitude_O / lengths.clamp_min(std::numeric_limits<float>::min());
 }
 
 at::Tensor Lora::Merged(const at::Tensor& weight_OI) const {

@@ -19,6 +19,7 @@ struct Lora {
   at::Tensor a_RI;              // [rank, in]
   at::Tensor b_OR;              // [out, rank]; zeros at first, so that the layer begins unchanged
   at::Tensor magnitude_O = {};  // [out], fp32: lengths of rows of the sum; undefined: as they come
+  at::Tensor lengths_O = {};    // Lengths(W), where nothing is learned meanwhile; else undefined
   double scale = 1.0;           // alpha / rank
   double dropout = 0.0;         // share of the inputs that an adapter does not see while it learns
   std::uint64_t seed = 0;       // of the dropout: the same seed drops the same inputs

@@ -90,6 +90,7 @@ Adapters::Adapters(model::Llava& model, const LoraOptions& options, std::uint64_
       parameters_.push_back({name + ".lora_magnitude_vector", lora->magnitude_O});
     }
     layers_.push_back(name);
+    weights_.push_back(layer.weight());
     loras_.push_back(lora);
     layer.Attach(lora);
   });
@@ -100,8 +101,13 @@ void Adapters::BeginPass(std::uint64_t seed) {
   for (const auto& lora : loras_) lora->seed = rng.Next();
 }
 
-void Adapters::UseDropout(bool use) {
-  for (const auto& lora : loras_) lora->dropout = use ? dropout_ : 0.0;
+void Adapters::set_learning(bool learning) {
+  for (std::size_t i = 0; i < loras_.size(); ++i) {
+    model::Lora& lora = *loras_[i];
+    lora.dropout = learning ? dropout_ : 0.0;
+    const bool measured = !learning && lora.magnitude_O.defined();
+    lora.lengths_O = measured ? lora.Lengths(weights_[i]) : at::Tensor();
+  }
 }
 
 void Adapters::Merge() {
@@ -109,6 +115,7 @@ void Adapters::Merge() {
     if (std::find(layers_.begin(), layers_.end(), name) != layers_.end()) layer.MergeLora();
   });
   loras_.clear();
+  weights_.clear();
   layers_.clear();
   parameters_.clear();
 }

@@ -30,8 +30,9 @@ class Adapters {
   // Before a forward pass: the same seed drops the same inputs.
   void BeginPass(std::uint64_t seed);
 
-  // Whether forward passes drop inputs, as they do at first.
-  void UseDropout(bool use);
+  // Whether forward passes are there to learn from, as they are at first. Others drop no inputs,
+  // and until then neither weights nor adapters change: lengths are measured once.
+  void set_learning(bool learning);
 
   // Adds what was learned to the weights, but for those that are codes, and takes the adapters off.
   void Merge();
@@ -39,6 +40,7 @@ class Adapters {
  private:
   model::Llava& model_;
   std::vector<std::string> layers_;
+  std::vector<at::Tensor> weights_;  // of the layers; of codes undefined
   const double dropout_;
   std::vector<std::shared_ptr<model::Lora>> loras_;
   std::vector<model::NamedTensor> parameters_;

@@ -151,6 +151,32 @@ TEST(AdaptersTest, WithMagnitudesItBeginsWithoutEffectToo) {
   }
 }
 
+TEST(AdaptersTest, WhereNothingIsLearnedLengthsAreMeasuredOnce) {
+  LoraOptions options = Options();
+  options.use_dora = true;
+  options.dropout = 0.5;
+  const auto model = toy::Model();
+  Adapters adapters(*model, options, 7);
+  for (std::size_t i = 1; i < adapters.parameters().size(); i += 3) {
+    adapters.parameters()[i].tensor.fill_(0.25);  // B
+  }
+  const at::Tensor x = at::randn({3, 16});
+  const at::Tensor learning = Output(*model, kQuery, x);
+  adapters.set_learning(false);
+  const at::Tensor asked = Output(*model, kQuery, x);
+  EXPECT_FALSE(at::equal(asked, learning));  // nothing is dropped
+  EXPECT_TRUE(at::equal(Output(*model, kQuery, x), asked));
+  adapters.set_learning(true);
+  EXPECT_TRUE(at::equal(Output(*model, kQuery, x), learning));
+  for (std::size_t i = 1; i < adapters.parameters().size(); i += 3) {
+    adapters.parameters()[i].tensor.fill_(0.5);  // what was measured is not kept
+  }
+  adapters.Merge();
+  const at::Tensor weight = model->weights().at(std::string(kQuery) + ".weight");
+  const at::Tensor lengths = toy::Model()->weights().at(std::string(kQuery) + ".weight").norm(2, 1);
+  EXPECT_TRUE(at::allclose(weight.norm(2, 1), lengths, 1e-5, 1e-6));
+}
+
 TEST(AdaptersTest, TheSeedOfAPassSaysWhatIsDropped) {
   LoraOptions options = Options();
   options.dropout = 0.5;
