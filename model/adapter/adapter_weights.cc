@@ -28,6 +28,7 @@ namespace {
 constexpr absl::string_view kWrapper = "base_model.model.";
 constexpr absl::string_view kA = ".lora_A.weight";
 constexpr absl::string_view kB = ".lora_B.weight";
+constexpr absl::string_view kMagnitude = ".lora_magnitude_vector";
 constexpr const char* kFileName = "adapter_model.safetensors";
 constexpr int kMaxLayers = 10'000;
 
@@ -57,9 +58,10 @@ struct Place {
   friend auto operator<=>(const Place&, const Place&) = default;
 };
 
-struct Pair {
+// The tensors of a module.
+struct Parts {
   std::string module;  // as PEFT names it, without the wrapper
-  at::Tensor a, b;
+  at::Tensor a, b, magnitude;
 };
 
 std::string ShapeOf(const at::Tensor& tensor) { return ShapeText(tensor.sizes().vec()); }
@@ -86,10 +88,14 @@ class AdapterFile {
 
   absl::Status Add(const NamedTensor& tensor) {
     absl::string_view key = tensor.name;
-    const bool is_a = absl::ConsumeSuffix(&key, kA);
-    if (!is_a && !absl::ConsumeSuffix(&key, kB)) {
-      return absl::UnimplementedError(absl::StrCat(
-          Name(tensor), " is not supported, expected tensors that end with ", kA, " and ", kB));
+    at::Tensor Parts::* part = nullptr;
+    if (absl::ConsumeSuffix(&key, kA)) part = &Parts::a;
+    if (absl::ConsumeSuffix(&key, kB)) part = &Parts::b;
+    if (config_.dora() && absl::ConsumeSuffix(&key, kMagnitude)) part = &Parts::magnitude;
+    if (part == nullptr) {
+      return absl::UnimplementedError(
+          absl::StrCat(Name(tensor), " is not supported, expected tensors that end with ", kA, ", ",
+                       kB, " and with use_dora ", kMagnitude));
     }
     absl::ConsumePrefix(&key, kWrapper);
     const std::string module(key);
@@ -110,42 +116,45 @@ class AdapterFile {
                                                      c10::toString(tensor.tensor.scalar_type()),
                                                      ", expected Half, BFloat16 or Float"));
     }
-    if (tensor.tensor.dim() != 2) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          Name(tensor), " has the shape ", ShapeOf(tensor.tensor), ", expected a matrix"));
+    const std::int64_t dimensions = part == &Parts::magnitude ? 1 : 2;
+    if (tensor.tensor.dim() != dimensions) {
+      return absl::InvalidArgumentError(absl::StrCat(Name(tensor), " has the shape ",
+                                                     ShapeOf(tensor.tensor), ", expected a ",
+                                                     dimensions == 1 ? "vector" : "matrix"));
     }
     if (!tensor.tensor.isfinite().all().item<bool>()) {
       return absl::DataLossError(
           absl::StrCat(Name(tensor), " has values that are NaN or infinite"));
     }
-    Pair& pair = pairs_[*place];
-    at::Tensor& side = is_a ? pair.a : pair.b;
-    if (side.defined()) {
+    Parts& parts = parts_[*place];
+    if ((parts.*part).defined()) {
       return absl::InvalidArgumentError(
-          absl::StrCat(Name(tensor), " comes twice, as ", pair.module, " too"));
+          absl::StrCat(Name(tensor), " comes twice, as ", parts.module, " too"));
     }
-    pair.module = module;
-    side = tensor.tensor;
+    parts.module = module;
+    parts.*part = tensor.tensor;
     return absl::OkStatus();
   }
 
   absl::StatusOr<AdapterWeights> Finish() {
-    if (pairs_.empty()) {
+    if (parts_.empty()) {
       return absl::InvalidArgumentError(absl::StrCat(path_, ": has no tensor of an adapter"));
     }
     RETURN_IF_ERROR(CheckComplete(/*fused=*/!HasOnlyThoseOf(/*fused=*/false)));
     AdapterWeights weights;
     weights.base = config_.base();
     weights.targets = config_.targets_text();
+    weights.dora = config_.dora();
     Sha256 sha;
-    for (const auto& [place, pair] : pairs_) {
-      ASSIGN_OR_RETURN(AdaptedWeights one, Make(place, pair));
+    for (const auto& [place, parts] : parts_) {
+      ASSIGN_OR_RETURN(AdaptedWeights one, Make(place, parts));
       const int rank = static_cast<int>(one.a_RI.size(0));
       weights.rank = std::max(weights.rank, rank);
-      weights.bytes += static_cast<std::int64_t>(one.a_RI.nbytes() + one.b_OR.nbytes());
       sha.Update(absl::StrCat(place.layer, " ", one.product.name, " ", ShapeOf(one.a_RI), "\n"));
-      for (const at::Tensor& side : {one.a_RI, one.b_OR}) {
-        sha.Update({static_cast<const char*>(side.const_data_ptr()), side.nbytes()});
+      for (const at::Tensor& part : {one.a_RI, one.b_OR, one.magnitude_O}) {
+        if (!part.defined()) continue;
+        weights.bytes += static_cast<std::int64_t>(part.nbytes());
+        sha.Update({static_cast<const char*>(part.const_data_ptr()), part.nbytes()});
       }
       weights.products.push_back(std::move(one));
     }
@@ -158,42 +167,48 @@ class AdapterFile {
     return absl::StrCat(path_, ": \"", tensor.name, "\"");
   }
 
-  absl::StatusOr<AdaptedWeights> Make(const Place& place, const Pair& pair) const {
-    const std::string where = absl::StrCat(path_, ": ", pair.module);
-    if (!pair.a.defined() || !pair.b.defined()) {
+  absl::StatusOr<AdaptedWeights> Make(const Place& place, const Parts& parts) const {
+    const std::string where = absl::StrCat(path_, ": ", parts.module);
+    if (!parts.a.defined() || !parts.b.defined()) {
       return absl::InvalidArgumentError(
           absl::StrCat(where, " has only one of ", kA, " and ", kB, ", expected both"));
     }
-    const std::int64_t rank = config_.RankOf(pair.module);
-    if (pair.a.size(0) != rank || pair.b.size(1) != rank) {
+    const std::int64_t rank = config_.RankOf(parts.module), out = parts.b.size(0);
+    if (parts.a.size(0) != rank || parts.b.size(1) != rank) {
       return absl::InvalidArgumentError(
-          absl::StrCat(where, " has lora_A of ", ShapeOf(pair.a), " and lora_B of ",
-                       ShapeOf(pair.b), ", expected the rank ", rank, " by ", kAdapterConfigName));
+          absl::StrCat(where, " has lora_A of ", ShapeOf(parts.a), " and lora_B of ",
+                       ShapeOf(parts.b), ", expected the rank ", rank, " by ", kAdapterConfigName));
+    }
+    if (config_.dora() && !(parts.magnitude.defined() && parts.magnitude.size(0) == out)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          where, " has ", parts.magnitude.defined() ? ShapeOf(parts.magnitude) : "nothing", " as ",
+          kMagnitude, ", expected [", out, "] where use_dora is true"));
     }
     return AdaptedWeights{
         .product = {.layer = place.layer,
                     .name = std::string(kProducts[place.product]),
-                    .out = pair.b.size(0),
-                    .in = pair.a.size(1)},
-        .a_RI = pair.a.to(at::kFloat).contiguous(),
-        .b_OR = (pair.b.to(at::kFloat) * config_.ScaleOf(pair.module)).contiguous()};
+                    .out = out,
+                    .in = parts.a.size(1)},
+        .a_RI = parts.a.to(at::kFloat).contiguous(),
+        .b_OR = (parts.b.to(at::kFloat) * config_.ScaleOf(parts.module)).contiguous(),
+        .magnitude_O = config_.dora() ? parts.magnitude.to(at::kFloat).contiguous() : at::Tensor()};
   }
 
   bool HasOnlyThoseOf(bool fused) const {
-    return std::all_of(pairs_.begin(), pairs_.end(),
+    return std::all_of(parts_.begin(), parts_.end(),
                        [fused](const auto& one) { return IsIn(one.first.product, fused); });
   }
 
   // What the configuration targets among the products of such a decoder is there, in every layer up
   // to the last one that is adapted, and nothing else is. Names are made as those of the file are.
   absl::Status CheckComplete(bool fused) const {
-    const auto& [last, any] = *pairs_.rbegin();
+    const auto& [last, any] = *parts_.rbegin();
     const std::string tail = absl::StrCat("layers.", last.layer, ".", kProducts[last.product]);
     const std::string prefix = any.module.substr(0, any.module.size() - tail.size());
     for (int layer = 0; layer <= last.layer; ++layer) {
       for (std::size_t product = 0; product < kProducts.size(); ++product) {
         const std::string module = absl::StrCat(prefix, "layers.", layer, ".", kProducts[product]);
-        const bool there = pairs_.contains(Place{layer, product});
+        const bool there = parts_.contains(Place{layer, product});
         if (there && !IsIn(product, fused)) {
           return absl::InvalidArgumentError(
               absl::StrCat(path_, ": ", module, " is no product of a decoder that has the others"));
@@ -209,7 +224,7 @@ class AdapterFile {
 
   const std::string path_;
   const AdapterConfig& config_;
-  std::map<Place, Pair> pairs_;
+  std::map<Place, Parts> parts_;
 };
 
 // What is added to each of the products that one matrix holds (TextConfig::fused).

@@ -19,8 +19,9 @@ namespace llava::model {
 // What is added to one product of the decoder: scale B A x.
 struct AdaptedWeights {
   AdaptedProduct product;
-  at::Tensor a_RI;  // [rank, in], fp32
-  at::Tensor b_OR;  // [out, rank], fp32, the scale in it
+  at::Tensor a_RI;              // [rank, in], fp32
+  at::Tensor b_OR;              // [out, rank], fp32, the scale in it
+  at::Tensor magnitude_O = {};  // [out], fp32, of DoRA: the lengths that the sum's rows get
 };
 
 struct AdapterWeights {
@@ -28,18 +29,19 @@ struct AdapterWeights {
   std::string targets;                   // as it says them
   Digest digest;                         // of all that the adapter computes
   int rank = 0;                          // the greatest
+  bool dora = false;                     // every product has magnitudes, or none has
   std::int64_t bytes = 0;                // of the tensors, in fp32
   std::vector<AdaptedWeights> products;  // by layer, then in the order of DecoderProducts
 
   std::vector<AdaptedProduct> adapted() const;
 };
 
-// Reads and checks: names, shapes, ranks, pairs, finite values, that the configuration targets what
-// there is, and that what it targets in the decoder is there. No base is looked at: see CheckFits.
-// The errors are those of AdapterConfig::Read and ReadSafetensors; besides RESOURCE_EXHAUSTED for
-// more than `max_bytes`, INVALID_ARGUMENT for a tensor that does not fit, DATA_LOSS for NaN,
-// UNIMPLEMENTED for tensors of other parts than the decoder's layers (vision tower, projector,
-// embeddings, head).
+// Reads and checks: names, shapes, ranks, what belongs together, finite values, that the
+// configuration targets what there is, and that what it targets in the decoder is there. No base is
+// looked at: see CheckFits. The errors are those of AdapterConfig::Read and ReadSafetensors;
+// besides RESOURCE_EXHAUSTED for more than `max_bytes`, INVALID_ARGUMENT for a tensor that does not
+// fit, DATA_LOSS for NaN, UNIMPLEMENTED for tensors of other parts than the decoder's layers
+// (vision tower, projector, embeddings, head).
 absl::StatusOr<AdapterWeights> ReadAdapter(const std::string& dir, std::int64_t max_bytes);
 
 // What a rank adds to its part of each product (ShardOf of `text`, the whole model's configuration,

@@ -20,13 +20,14 @@ namespace json = boost::json;
 constexpr double kMaxAlpha = 1e6;
 
 // Settings that are read below, or that say nothing of what the adapter computes.
-constexpr std::array<std::string_view, 24> kKnown = {"peft_type",
+constexpr std::array<std::string_view, 25> kKnown = {"peft_type",
                                                      "base_model_name_or_path",
                                                      "target_modules",
                                                      "exclude_modules",
                                                      "r",
                                                      "lora_alpha",
                                                      "use_rslora",
+                                                     "use_dora",
                                                      "rank_pattern",
                                                      "alpha_pattern",
                                                      "bias",
@@ -89,6 +90,7 @@ class AdapterConfigReader {
     config_.rank_ = static_cast<int>(reader_.Int("r", 8, 1, kMaxAdapterRank));
     config_.alpha_ = reader_.Double("lora_alpha", 8, 0, kMaxAlpha);
     config_.rslora_ = reader_.Bool("use_rslora", false);
+    config_.dora_ = reader_.Bool("use_dora", false);
     ReadTargets();
     if (const json::value* excluded = reader_.Find("exclude_modules")) {
       config_.excluded_ = Pattern("exclude_modules", *excluded);
@@ -133,7 +135,7 @@ class AdapterConfigReader {
       const bool known =
           std::find(kKnown.begin(), kKnown.end(), std::string_view(key)) != kKnown.end();
       if (!known && !IsUnset(value)) {
-        return Unsupported(key, "an adapter of low-rank products alone, without it");
+        return Unsupported(key, "an adapter of low-rank products and magnitudes alone, without it");
       }
     }
     return absl::OkStatus();

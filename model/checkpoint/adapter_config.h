@@ -21,8 +21,8 @@ class AdapterConfig {
  public:
   // Of the file in `dir`. NOT_FOUND without it; INVALID_ARGUMENT for a setting of a wrong type or
   // out of range; UNIMPLEMENTED, naming the setting, for one that says more than y = W x + scale B
-  // A x does: a kind of adapter other than LORA, biases, modules saved as a whole, DoRA, selected
-  // layers, an initialisation that changes the base, and settings that are not known here.
+  // A x and magnitudes do: a kind of adapter other than LORA, biases, modules saved as a whole,
+  // selected layers, an initialisation that changes the base, and settings that are not known here.
   static absl::StatusOr<AdapterConfig> Read(const std::string& dir);
 
   // The base as it was called when the adapter was trained; may be empty.
@@ -36,6 +36,8 @@ class AdapterConfig {
   int RankOf(std::string_view module) const;
   // What B A is multiplied by: alpha / rank, or with use_rslora alpha / sqrt(rank).
   double ScaleOf(std::string_view module) const;
+  // Whether rows of the sum are scaled to magnitudes (use_dora).
+  bool dora() const { return dora_; }
 
  private:
   template <typename T>
@@ -49,6 +51,7 @@ class AdapterConfig {
   int rank_ = 8;
   double alpha_ = 8;
   bool rslora_ = false;
+  bool dora_ = false;
   ByModule<int> rank_pattern_;
   ByModule<double> alpha_pattern_;
 

@@ -107,7 +107,7 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
                                    AttentionBackend& attention,
                                    std::span<const AdapterRows> adapters) const {
   const std::int64_t tokens = x_TE.size(0);
-  if (packed_ || qkv_.weight().defined()) {
+  if (qkv_.is_there()) {
     const at::Tensor qkv = qkv_.Forward(x_TE);
     AddAdapted(&Adapter::Layer::qkv, adapters, /*wanted=*/false, x_TE, qkv);
     const at::Tensor qkv_THD = qkv.view({tokens, -1, head_dim_});
@@ -141,7 +141,7 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
 
 at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE, std::span<const AdapterRows> adapters,
                              bool wanted) const {
-  if (!packed_ && !gate_up_.weight().defined()) {
+  if (!gate_up_.is_there()) {
     return down_.Forward(Activate(activation_, gate_.Forward(y_TE)) * up_.Forward(y_TE));
   }
   const at::Tensor gate_up = gate_up_.Forward(y_TE);
@@ -157,7 +157,7 @@ at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE, std::span<const AdapterRows
 }
 
 void DecoderLayer::Pack(WeightFormat format) {
-  if (qkv_.weight().defined()) {
+  if (qkv_.is_there()) {
     qkv_.Pack(format);
     gate_up_.Pack(format);
   } else {
@@ -171,7 +171,7 @@ void DecoderLayer::Pack(WeightFormat format) {
 
 void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit) {
   const std::string prefix = LayerPrefix(index_);
-  if (qkv_.weight().defined()) {
+  if (qkv_.is_there()) {
     visit(prefix + "self_attn.qkv_proj", qkv_);
   } else {
     visit(prefix + "self_attn.q_proj", q_);
@@ -179,7 +179,7 @@ void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Li
     visit(prefix + "self_attn.v_proj", v_);
   }
   visit(prefix + "self_attn.o_proj", o_);
-  if (gate_up_.weight().defined()) {
+  if (gate_up_.is_there()) {
     visit(prefix + "mlp.gate_up_proj", gate_up_);
   } else {
     visit(prefix + "mlp.gate_proj", gate_);

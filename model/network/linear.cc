@@ -1,16 +1,84 @@
 #include "model/network/linear.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
 
+#include <algorithm>
+#include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "base/check.h"
 
 namespace llava::model {
+namespace {
+
+// Rows that are numbers at once.
+constexpr std::int64_t kDecodedRows = 1024;
+
+std::vector<std::int64_t> WithLast(const at::Tensor& like, std::int64_t last) {
+  std::vector<std::int64_t> shape = like.sizes().vec();
+  shape.back() = last;
+  return shape;
+}
+
+// Calls visit(first row, rows in `type`) for the whole matrix, piece by piece.
+template <typename Visit>
+void ForEachPiece(const QuantizedMatrix& codes, at::ScalarType type, const Visit& visit) {
+  for (std::int64_t row = 0; row < codes.out(); row += kDecodedRows) {
+    visit(row, codes.Numbers(row, std::min(kDecodedRows, codes.out() - row)).to(type));
+  }
+}
+
+// Keeps nothing but the codes: the input's gradient is what they are multiplied with again.
+class CodedNode final : public torch::autograd::Node {
+ public:
+  explicit CodedNode(const QuantizedMatrix& codes) : codes_(codes) {}
+
+  torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
+    const at::NoGradGuard no_grad;
+    const at::Tensor& gradient = gradients[0];
+    const at::Tensor rows_NO = gradient.reshape({-1, codes_.out()});
+    at::Tensor sum_NI = at::zeros({rows_NO.size(0), codes_.in}, at::kFloat);
+    ForEachPiece(codes_, gradient.scalar_type(), [&](std::int64_t first, const at::Tensor& weight) {
+      sum_NI.add_(at::matmul(rows_NO.narrow(1, first, weight.size(0)), weight));
+    });
+    return {sum_NI.to(gradient.scalar_type()).view(WithLast(gradient, codes_.in))};
+  }
+
+  std::string name() const override { return "Coded"; }
+
+ private:
+  const QuantizedMatrix codes_;
+};
+
+// x times the transposed numbers that the codes stand for.
+at::Tensor Product(const QuantizedMatrix& codes, const at::Tensor& x) {
+  at::Tensor y;
+  {
+    const at::NoGradGuard no_grad;
+    y = at::empty(WithLast(x, codes.out()), x.options().requires_grad(false));
+    ForEachPiece(codes, x.scalar_type(), [&](std::int64_t first, const at::Tensor& weight) {
+      y.narrow(-1, first, weight.size(0)).copy_(at::linear(x, weight));
+    });
+  }
+  if (!at::GradMode::is_enabled() || !x.requires_grad()) return y;
+  const auto node = std::shared_ptr<CodedNode>(new CodedNode(codes), torch::autograd::deleteNode);
+  node->set_next_edges(torch::autograd::collect_next_edges(x));
+  torch::autograd::set_history(y, node);
+  return y;
+}
+
+}  // namespace
 
 Linear::Linear(at::Tensor weight_OI, at::Tensor bias_O)
     : weight_OI_(std::move(weight_OI)), bias_O_(std::move(bias_O)) {
@@ -105,16 +173,20 @@ Linear Linear::Compact() const {
 void Linear::MergeLora() {
   LLAVA_CHECK(lora_ != nullptr);
   const at::NoGradGuard no_grad;
-  weight_OI_.copy_(weight_OI_.to(at::kFloat) + lora_->Product());
+  if (!codes_) weight_OI_.copy_(lora_->Merged(weight_OI_));
   lora_ = nullptr;
 }
 
 at::Tensor Linear::Forward(const at::Tensor& x) const {
   if (packed_ != nullptr) {
     const at::Tensor rows = x.to(at::kFloat).reshape({-1, packed_->in()});
-    std::vector<std::int64_t> shape = x.sizes().vec();
-    shape.back() = packed_->out();
-    return packed_->Multiply(rows, bias_O_).view(shape).to(x.scalar_type());
+    const at::Tensor y = packed_->Multiply(rows, bias_O_);
+    return y.view(WithLast(x, packed_->out())).to(x.scalar_type());
+  }
+  if (codes_) {
+    at::Tensor y = Product(*codes_, x);
+    if (bias_O_.defined()) y.add_(bias_O_.to(x.scalar_type()));
+    return lora_ == nullptr ? y : y.add_(lora_->Forward(x));
   }
   if (x.scalar_type() != weight_OI_.scalar_type() && !at::GradMode::is_enabled() &&
       lora_ == nullptr) {
@@ -125,8 +197,13 @@ at::Tensor Linear::Forward(const at::Tensor& x) const {
   }
   std::optional<at::Tensor> bias;
   if (bias_O_.defined()) bias = bias_O_.to(x.scalar_type());
-  at::Tensor y = at::linear(x, weight_OI_.to(x.scalar_type()), bias);
-  return lora_ == nullptr ? y : y.add_(lora_->Forward(x));
+  const at::Tensor weight = weight_OI_.to(x.scalar_type());
+  if (lora_ == nullptr) return at::linear(x, weight, bias);
+  if (!lora_->magnitude_O.defined()) return at::linear(x, weight, bias).add_(lora_->Forward(x));
+  // In fp32, in which a factor that is nearly one is not one.
+  const at::Tensor sum = at::linear(x, weight).add_(lora_->Forward(x));
+  at::Tensor y = (sum * lora_->Factors(weight_OI_)).to(x.scalar_type());
+  return bias ? y.add_(*bias) : y;
 }
 
 }  // namespace llava::model

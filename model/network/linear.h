@@ -23,10 +23,11 @@ class Linear {
   // weight_OI: [out, in] floating point; bias_O: [out] or undefined. Shared, not copied: training
   // updates the tensors in place.
   explicit Linear(at::Tensor weight_OI, at::Tensor bias_O = {});
-  // A layer of codes, to be packed before anything else.
+  // A layer of codes: to be packed, or as it is the frozen base of an adapter (Dettmers et al.,
+  // QLoRA, arXiv 2305.14314), which decodes some rows at a time whenever they are read.
   explicit Linear(QuantizedMatrix weight, at::Tensor bias_O = {});
 
-  // x: [..., in] -> [..., out], in the dtype of x. Differentiable.
+  // x: [..., in] -> [..., out], in the dtype of x. Differentiable, but for codes.
   at::Tensor Forward(const at::Tensor& x) const;
 
   // The layers of one input as one layer for inference only, with weights as `format`; its outputs
@@ -49,9 +50,12 @@ class Linear {
   // Adds an adapter, which the caller trains instead of the weight.
   void Attach(std::shared_ptr<const Lora> lora) { lora_ = std::move(lora); }
 
-  // Takes the adapter off again, having added what it learned to the weight.
+  // Takes the adapter off again, having added what it learned to the weight; codes stay as they
+  // are.
   void MergeLora();
 
+  // Whether there is a weight, in any form.
+  bool is_there() const { return packed_ != nullptr || codes_ || weight_OI_.defined(); }
   std::int64_t in_features() const;
   std::int64_t out_features() const;
   // Undefined when packed for our kernels, and of codes.

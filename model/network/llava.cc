@@ -27,6 +27,7 @@ Llava::Llava(const LlavaConfig& config, WeightSource& source)
       dtype_(decoder_.dtype()),
       device_(decoder_.device()),
       quantization_(source.pack() ? source.pack()->quantization : Quantization::kNone) {
+  std::erase_if(weights_, [](const auto& weight) { return !weight.second.defined(); });
   // For all of the process. cuDNN's attention prepares itself for each shape that it has not seen
   // yet, and contexts change their shapes with each token.
   at::globalContext().setSDPUseCuDNN(false);
@@ -79,11 +80,26 @@ absl::Status CheckGroups(const std::string& directory, const LlavaConfig& config
   return absl::OkStatus();
 }
 
+std::optional<WeightFormat> FrozenLayers(const LoadOptions& options) {
+  if (options.pack || options.quantization == Quantization::kNone) return std::nullopt;
+  return Packing(options.quantization, options.dtype).layers;
+}
+
+// For adapters that become part of the weights.
+absl::Status CheckNumbers(const std::string& directory, const LlavaConfig& config) {
+  if (config.quantization == Quantization::kNone && !config.foreign_codes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(directory,
+                   ": the weights are stored as codes, expected those that they were made from, "
+                   "into which the adapter can be merged"));
+}
+
 // What make(config, source) makes from the weights.
 template <typename Make>
 auto LoadFrom(const std::string& directory, const LoadOptions& options, const Make& make)
     -> decltype(make(std::declval<LlavaConfig>(), std::declval<CheckpointWeights&>())) {
   ASSIGN_OR_RETURN(LlavaConfig config, ReadConfig(directory, options.vision_tower_dir));
+  if (!options.merged.empty()) RETURN_IF_ERROR(CheckNumbers(directory, config));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                    Checkpoint::Open(directory, config.vision_tower_dir, config.foreign_codes));
   config.text.tie_embeddings = checkpoint.IsHeadTied(config.text.tie_embeddings);
@@ -98,6 +114,8 @@ auto LoadFrom(const std::string& directory, const LoadOptions& options, const Ma
        .device = options.device,
        .verify = options.verify,
        .pack = options.pack ? std::optional(Packing(quantization, options.dtype)) : std::nullopt,
+       .frozen_layers = FrozenLayers(options),
+       .merged = options.merged,
        .stored = config.quantization,
        .shard = options.shard});
   try {

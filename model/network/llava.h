@@ -33,10 +33,14 @@ struct LoadOptions {
   std::string vision_tower_dir =
       {};             // of checkpoints in the original layout; empty: as the config says
   bool pack = false;  // for serving: see WeightSource::pack; needs the weights' memory only once
-  // For serving on CPUs: quantised tensor by tensor while reading, where they are not stored so.
+  // On CPUs: quantised tensor by tensor while reading, where they are not stored so. Without `pack`
+  // the decoder's layers alone, which are then frozen: for training adapters.
   Quantization quantization = Quantization::kNone;
   bool verify = false;    // refuse NaN and infinite weights; reads all of them
   LayerShard shard = {};  // of the decoder's layers, with `pack`
+  // An adapter (LorasOf) that becomes part of the weights, which must be stored as numbers.
+  // REQUIRES: it fits (CheckFits).
+  std::map<std::string, Lora> merged = {};
 };
 
 // INVALID_ARGUMENT where the weights are stored in another format of codes than is asked for.
@@ -68,13 +72,14 @@ class Llava {
   const Decoder& decoder() const { return decoder_; }
   Decoder& decoder() { return decoder_; }  // for a trainer, while nobody else uses the model
 
-  // The weights by their names (model/checkpoint/weight_names.h). The handles are those that the
-  // modules hold: requires_grad_() and in-place updates act on the model. Empty when packed.
+  // The weights by their names (model/checkpoint/weight_names.h), but for those that are codes. The
+  // handles are those that the modules hold: requires_grad_() and in-place updates act on the
+  // model. Empty when packed.
   const std::map<std::string, at::Tensor>& weights() const { return weights_; }
   // Of the weights; where they are codes, as LoadOptions said.
   at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return device_; }
-  Quantization quantization() const { return quantization_; }  // as held
+  Quantization quantization() const { return quantization_; }  // as held when packed
 
   // pixels: [B, 3, image_size, image_size] -> projected features [B, config().tile_tokens(), E].
   at::Tensor EncodeImages(const at::Tensor& pixels) const;

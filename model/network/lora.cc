@@ -4,7 +4,10 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
@@ -15,11 +18,19 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "model/checkpoint/weight_names.h"
 
 namespace llava::model {
 namespace {
+
+// Rows of a sum that are in memory at once, to be measured.
+constexpr std::int64_t kMeasuredRows = 256;
 
 using torch::autograd::Node;
 using torch::autograd::SavedVariable;
@@ -139,9 +150,40 @@ at::Tensor Lora::Forward(const at::Tensor& x) const {
   return y;
 }
 
-at::Tensor Lora::Product() const {
+at::Tensor Lora::Lengths(const at::Tensor& weight_OI) const {
   const at::NoGradGuard no_grad;
-  return at::matmul(b_OR.to(at::kFloat), a_RI.to(at::kFloat)) * scale;
+  const at::Tensor a = a_RI.to(at::kFloat);
+  std::vector<at::Tensor> lengths;
+  for (std::int64_t row = 0; row < weight_OI.size(0); row += kMeasuredRows) {
+    const std::int64_t rows = std::min(kMeasuredRows, weight_OI.size(0) - row);
+    const at::Tensor sum = at::addmm(weight_OI.narrow(0, row, rows).to(at::kFloat),
+                                     b_OR.narrow(0, row, rows).to(at::kFloat), a, 1.0, scale);
+    lengths.push_back(at::linalg_vector_norm(sum, 2, at::IntArrayRef({1})));
+  }
+  return at::cat(lengths);
+}
+
+at::Tensor Lora::Factors(const at::Tensor& weight_OI) const {
+  // A row of zeros has no direction that could be scaled: it stays one.
+  const at::Tensor lengths = lengths_O.defined() ? lengths_O : Lengths(weight_OI);
+  return magnitude_O / lengths.clamp_min(std::numeric_limits<float>::min());
+}
+
+at::Tensor Lora::Merged(const at::Tensor& weight_OI) const {
+  const at::NoGradGuard no_grad;
+  at::Tensor merged =
+      at::addmm(weight_OI.to(at::kFloat), b_OR.to(at::kFloat), a_RI.to(at::kFloat), 1.0, scale);
+  return magnitude_O.defined() ? merged.mul_(Factors(weight_OI).unsqueeze(1)) : merged;
+}
+
+std::map<std::string, Lora> LorasOf(const AdapterWeights& adapter) {
+  std::map<std::string, Lora> loras;
+  for (const AdaptedWeights& one : adapter.products) {
+    loras[absl::StrCat(kLanguagePrefix, "layers.", one.product.layer, ".", one.product.name,
+                       ".weight")] = {
+        .a_RI = one.a_RI, .b_OR = one.b_OR, .magnitude_O = one.magnitude_O};
+  }
+  return loras;
 }
 
 }  // namespace llava::model

@@ -260,18 +260,20 @@ std::optional<QuantizedMatrix> CheckpointWeights::TakeCodes(const std::string& n
                                                             std::int64_t out, std::int64_t in) {
   if (!status_.ok()) return std::nullopt;
   const bool stored = options_.stored != Quantization::kNone;
-  const WeightFormat format = !options_.pack           ? WeightFormat::kFp32
+  const bool frozen = options_.frozen_layers && IsDecoderProduct(name);
+  const WeightFormat format = frozen                   ? *options_.frozen_layers
+                              : !options_.pack         ? WeightFormat::kFp32
                               : IsDecoderProduct(name) ? options_.pack->layers
                                                        : options_.pack->others;
-  if (!stored && !(coded_ && GroupOf(format) > 0)) return std::nullopt;
+  if (!stored && !frozen && !(coded_ && GroupOf(format) > 0)) return std::nullopt;
   absl::StatusOr<QuantizedMatrix> codes =
       stored ? LoadCodes(name, out, in) : Quantized(name, out, in, format);
   if (!codes.ok()) {
     status_ = codes.status();
     return std::nullopt;
   }
-  Keep(name, codes->codes);
-  Keep(absl::StrCat(name, kScaleSuffix), codes->scales);
+  Keep(name, at::Tensor());
+  Keep(absl::StrCat(name, kScaleSuffix), at::Tensor());
   return *std::move(codes);
 }
 
@@ -288,7 +290,9 @@ absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
   if (stored.coded != nullptr && options_.device.is_meta()) {
     return Placeholder(shape).to(options_.dtype.value_or(at::kFloat));
   }
-  ASSIGN_OR_RETURN(const at::Tensor raw, options_.pack ? Read(stored) : TensorOf(stored));
+  ASSIGN_OR_RETURN(at::Tensor raw, options_.pack ? Read(stored) : TensorOf(stored));
+  const auto adapter = options_.merged.find(name);
+  if (adapter != options_.merged.end()) raw = adapter->second.Merged(raw);
   return raw.to(options_.device, options_.dtype.value_or(raw.scalar_type())).contiguous();
 }
 

@@ -18,6 +18,7 @@
 #include "model/config/config.h"
 #include "model/config/shard.h"
 #include "model/network/linear.h"
+#include "model/network/lora.h"
 
 namespace llava::model {
 
@@ -46,7 +47,7 @@ class WeightSource {
   // The tensor of that name (model/checkpoint/weight_names.h) and exactly that shape.
   virtual at::Tensor Take(const std::string& name, const std::vector<std::int64_t>& shape) = 0;
 
-  // What was taken, by name. Undefined handles when packing.
+  // What was taken, by name. Undefined handles when packing, and of codes.
   const std::map<std::string, at::Tensor>& taken() const { return taken_; }
 
   // Serving: the modules put what they took into the form in which this machine multiplies fastest
@@ -83,7 +84,11 @@ struct WeightOptions {
   std::optional<at::ScalarType> dtype = at::kFloat;  // nothing: as stored
   at::Device device = at::kCPU;
   bool verify = false;  // look for NaN and infinite values, which reads all of the weights
-  std::optional<Packing> pack = {};           // see WeightSource; no tensor lies in a mapping then
+  std::optional<Packing> pack = {};  // see WeightSource; no tensor lies in a mapping then
+  // Without `pack`: a format of codes for the matrices of the decoder's layers, which are then
+  // never changed.
+  std::optional<WeightFormat> frozen_layers = {};
+  std::map<std::string, Lora> merged = {};  // adapters that are part of the weights of these names
   Quantization stored = Quantization::kNone;  // what config.json says of the checkpoint
   LayerShard shard = {};                      // see WeightSource; with `pack`
 };
@@ -97,7 +102,8 @@ class CheckpointWeights final : public WeightSource {
   CheckpointWeights(const Checkpoint& checkpoint, WeightOptions options);
 
   at::Tensor Take(const std::string& name, const std::vector<std::int64_t>& shape) override;
-  // Also of all matrices of a checkpoint of AWQ or GPTQ, where they are to be packed as codes.
+  // Also of all matrices of a checkpoint of AWQ or GPTQ, where they are to be packed as codes, and
+  // of those that are frozen_layers.
   std::optional<QuantizedMatrix> TakeCodes(const std::string& name, std::int64_t out,
                                            std::int64_t in) override;
 

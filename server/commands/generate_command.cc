@@ -26,6 +26,7 @@
 #include "model/image/image.h"
 #include "model/image/preprocess.h"
 #include "model/network/llava.h"
+#include "model/network/lora.h"
 #include "model/network/session.h"
 #include "model/tensors/tensor_files.h"
 #include "model/text/chat_template.h"
@@ -164,28 +165,36 @@ std::string Json(const T& value) {
   return boost::json::serialize(boost::json::value_from(value));
 }
 
-// Beside the weights as they are, whatever they are.
-absl::StatusOr<std::optional<model::Adapter>> LoadAdapter(const GenerateOptions& options,
-                                                          const model::Llava& model) {
+absl::StatusOr<std::optional<model::AdapterWeights>> ReadFittingAdapter(
+    const GenerateOptions& options) {
   if (options.adapter.empty()) return std::nullopt;
-  ASSIGN_OR_RETURN(const model::AdapterWeights weights,
+  ASSIGN_OR_RETURN(model::AdapterWeights weights,
                    model::ReadAdapter(options.adapter, kMaxAdapterBytes));
-  const model::TextConfig& text = model.config().text;
-  const absl::Status fits = model::CheckFits(weights.adapted(), text);
-  if (!fits.ok()) return Annotate(fits, options.adapter);
-  return model::Adapter(weights, text, model.device());
+  ASSIGN_OR_RETURN(const model::LlavaConfig config,
+                   model::ReadConfig(options.directory, options.vision_tower_dir));
+  RETURN_IF_ERROR(Annotate(model::CheckFits(weights.adapted(), config.text), options.adapter));
+  return weights;
+}
+
+// Beside the weights as they are, whatever they are. With magnitudes it is part of them already.
+std::optional<model::Adapter> MakeAdapter(const std::optional<model::AdapterWeights>& weights,
+                                          const model::Llava& model) {
+  if (!weights || weights->dora) return std::nullopt;
+  return model::Adapter(*weights, model.config().text, model.device());
 }
 
 absl::Status Run(const GenerateOptions& options, const TextSink& out) {
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ParseDtype(options.dtype));
   ASSIGN_OR_RETURN(const model::Quantization quantization, ParseWeights(options.weights));
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<model::Llava> model,
-      model::Llava::Load(options.directory, {.dtype = dtype,
-                                             .vision_tower_dir = options.vision_tower_dir,
-                                             .pack = true,
-                                             .quantization = quantization,
-                                             .verify = options.verify}));
+  ASSIGN_OR_RETURN(const std::optional<model::AdapterWeights> weights, ReadFittingAdapter(options));
+  model::LoadOptions load{.dtype = dtype,
+                          .vision_tower_dir = options.vision_tower_dir,
+                          .pack = true,
+                          .quantization = quantization,
+                          .verify = options.verify};
+  if (weights && weights->dora) load.merged = model::LorasOf(*weights);
+  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model,
+                   model::Llava::Load(options.directory, load));
   const model::LlavaConfig& config = model->config();
   ASSIGN_OR_RETURN(const model::Tokenizer tokenizer,
                    model::Tokenizer::Load(options.directory, config.layout));
@@ -194,7 +203,7 @@ absl::Status Run(const GenerateOptions& options, const TextSink& out) {
   ASSIGN_OR_RETURN(const model::PromptTokens prompt,
                    MakePrompt(options, config, tokenizer, images.layouts));
 
-  ASSIGN_OR_RETURN(const std::optional<model::Adapter> adapter, LoadAdapter(options, *model));
+  const std::optional<model::Adapter> adapter = MakeAdapter(weights, *model);
   const c10::InferenceMode inference;
   model::Session session(*model, adapter ? &*adapter : nullptr);
   const Stages stages = RunPrompt(*model, session, prompt, std::move(images));

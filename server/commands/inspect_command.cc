@@ -298,7 +298,8 @@ bool IsAdapter(const std::string& directory) {
 void DescribeAdapter(const std::string& directory, Report& report) {
   const auto adapter = report.Check(model::ReadAdapter(directory, kMaxAdapterBytes));
   if (!adapter.has_value()) return;
-  report.Line("adapter", "LoRA, in PEFT's layout");
+  report.Line("adapter", adapter->dora ? "LoRA with magnitudes (DoRA), in PEFT's layout"
+                                       : "LoRA, in PEFT's layout");
   report.Line("base", adapter->base.empty() ? "not named" : adapter->base);
   report.Line("rank", absl::StrCat("rank ", adapter->rank, ", the greatest of ",
                                    adapter->products.size(), " matrices"));
@@ -311,8 +312,10 @@ void DescribeAdapter(const std::string& directory, Report& report) {
   }
   report.Line("for", absl::StrCat(layers, " layers or more, ",
                                   absl::StrJoin(shapes, ", ", absl::PairFormatter(" "))));
-  report.Line("memory", absl::StrCat(Bytes(static_cast<std::uint64_t>(adapter->bytes)),
-                                     " served, in float32"));
+  report.Line("memory", adapter->dora
+                            ? "none: served merged alone, by llava-train merge"
+                            : absl::StrCat(Bytes(static_cast<std::uint64_t>(adapter->bytes)),
+                                           " served, in float32"));
   report.Line("digest", adapter->digest.Hex());
 }
 

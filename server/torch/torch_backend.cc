@@ -200,6 +200,12 @@ absl::StatusOr<registry::LoadedAdapter> TorchBackend::LoadAdapter(const Config& 
   try {
     ASSIGN_OR_RETURN(const model::AdapterWeights weights,
                      model::ReadAdapter(dir, max_bytes / copies));
+    if (weights.dora) {
+      return absl::UnimplementedError(absl::StrCat(
+          dir,
+          ": use_dora is true, and such an adapter scales its base's weights, which is not "
+          "done beside them: llava-train merge writes a checkpoint of both"));
+    }
     RETURN_IF_ERROR(Annotate(model::CheckFits(weights.adapted(), text), dir));
     std::vector<engine::TorchAdapter::OnDevice> on_devices;
     std::int64_t bytes = 0;

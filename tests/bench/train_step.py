@@ -2,7 +2,8 @@
 """A training step of llava-train beside PyTorch + transformers: the same weights, rows, precision and threads, one after the other.
 
 Usage: .deps/parity-venv/bin/python tests/bench/train_step.py LLAVA_TRAIN [--threads N] [--rows N] [--steps N] [--precision fp32|bf16]
-(scripts/parity makes that environment.) Prints seconds and CPU seconds a step (on a shared machine only these compare), tokens/s, peak memory and losses of both. Every batch is the whole
+(scripts/parity makes that environment.) With --adapters: llava-train alone, training the decoder itself, adapters, and adapters
+beside codes. Prints seconds and CPU seconds a step (on a shared machine only these compare), tokens/s, peak memory and losses of both. Every batch is the whole
 data set, so that both see the same rows; both run AdamW at the same constant rate on the same tokens, whose number is printed.
 """
 import argparse
@@ -73,31 +74,39 @@ def cpu_seconds(process):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def ours(folder, options, parts):
-    """Steps of llava-train, and its peak memory."""
+def peak_bytes(process):
+    """Of its memory so far."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+
+
+def ours(folder, options, parts, adapters="", weights="auto"):
+    """Steps of llava-train, and its peak memory until the last one."""
     recipe = folder / "recipe.yaml"
     output = folder / f"run-{len(parts)}"
     recipe.write_text(f"""\
 name: bench
 output: {output}
 precision: {options.precision}
-model: {{checkpoint: {folder / 'checkpoint'}}}
+model: {{checkpoint: {folder / 'checkpoint'}, weights: {weights}}}
 data: {{files: [rows.json], images: pictures, workers: 1}}
 save: {{every_steps: 100000}}
 stages:
-  - {{name: step, train: [{', '.join(parts)}], steps: {options.steps}, batch: {options.rows}, rate: {RATE}, schedule: constant, clip_norm: 0}}
+  - {{name: step, train: [{', '.join(parts)}], steps: {options.steps}, batch: {options.rows}, rate: {RATE}, schedule: constant, clip_norm: 0{adapters}}}
 """)
     command = [options.llava_train, "run", str(recipe)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": str(options.threads)})
-    used = [cpu_seconds(process.pid) for _ in process.stdout]
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
+    used = []
+    for line_of_step in process.stdout:
+        if len(used) < options.steps and line_of_step.startswith(b"{"):
+            used.append(cpu_seconds(process.pid))
+            memory = peak_bytes(process.pid)
+    if process.wait() != 0:
         sys.exit(f"llava-train ended with {process.returncode}")
     steps = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     shutil.rmtree(output)
     return {"seconds": [step["seconds"] for step in steps], "cpu": [b - a for a, b in zip(used, used[1:])], "losses": [step["loss"] for step in steps],
-            "tokens": steps[0]["tokens"], "labels": steps[0]["targets"], "memory": usage.ru_maxrss * 1024}
+            "tokens": steps[0]["tokens"], "labels": steps[0]["targets"], "memory": memory}
 
 
 def theirs(folder, options, parts):
@@ -163,6 +172,21 @@ def line(name, result):
     return seconds, cpu
 
 
+def compare_adapters(folder, options):
+    """What is trained beside the projector: the decoder, or adapters beside it."""
+    print("trained: projector, decoder")
+    whole = None
+    for name, adapters, weights in (("all weights", "", "auto"), ("lora r 16", ", lora: {r: 16}", "auto"),
+                                    ("lora r 128", ", lora: {r: 128}", "auto"),
+                                    ("dora r 16", ", lora: {r: 16, use_dora: true}", "auto"),
+                                    ("lora r 16, int8", ", lora: {r: 16}", "int8"), ("lora r 16, int4", ", lora: {r: 16}", "int4")):
+        result = ours(folder, options, ["projector", "decoder"], adapters, weights)
+        cost = (*line(name, result), result["memory"])
+        whole = whole or cost
+        print("    of training all weights: {:.2f} of the time, {:.2f} of the CPU time, {:.2f} of the memory".format(
+            *(part / all_weights for part, all_weights in zip(cost, whole))))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("llava_train")
@@ -170,6 +194,7 @@ def main():
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--adapters", action="store_true")
     parser.add_argument("--theirs", help=argparse.SUPPRESS)
     parser.add_argument("--parts", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -181,6 +206,8 @@ def main():
         weights = make_checkpoint(folder / "checkpoint")
         make_rows(folder, options.rows)
         print(f"{weights / 1e6:.0f}M weights, {options.rows} rows a step, {options.precision}, {options.threads} threads")
+        if options.adapters:
+            return compare_adapters(folder, options)
         for parts in (["projector", "decoder"], ["vision_tower", "projector", "decoder"]):
             print("trained: " + ", ".join(parts))
             result = ours(folder, options, parts)

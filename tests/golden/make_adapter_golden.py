@@ -5,7 +5,7 @@
 
 Needs transformers and peft. For each adapter: DATA/families/FAMILY/adapters/NAME, saved by peft, and in
 DATA/families/FAMILY/adapters/golden.json for each case of the pictures 32 greedy ids in fp32 of the merged model, and the
-smallest margin.
+smallest margin. Of adapters that are served merged alone (use_dora) they are in merged.json.
 """
 import argparse
 import json
@@ -27,6 +27,7 @@ ADAPTERS = {
         "patterns": dict(target_modules=PRODUCTS, exclude_modules=OTHERS, r=8, lora_alpha=8, use_rslora=True,
                          rank_pattern={"down_proj": 3, r"layers\.1\.mlp\.up_proj": 16},
                          alpha_pattern={"k_proj": 2.5}),
+        "dora": dict(target_modules="all-linear", exclude_modules=OTHERS, r=4, lora_alpha=8, use_dora=True),
     },
     "next_mistral": {
         "all": dict(target_modules="all-linear", exclude_modules=OTHERS, r=20, lora_alpha=20),
@@ -52,7 +53,9 @@ def adapt(family, out, settings, seed):
     adapted = peft.get_peft_model(model, peft.LoraConfig(**settings)).eval()
     with torch.no_grad():
         for name, weight in adapted.named_parameters():
-            if "lora_" in name:
+            if "lora_magnitude" in name:
+                weight.copy_(weight * (1 + 0.3 * torch.randn_like(weight)))
+            elif "lora_" in name:
                 weight.copy_((torch.randn_like(weight) * 0.5 / weight.shape[-1] ** 0.5).bfloat16())
     return adapted, config
 
@@ -99,13 +102,15 @@ def main():
     out = args.data / "families"
     for family in args.families or ADAPTERS:
         adapters = ADAPTERS[family]
-        golden = {}
+        golden = {"golden.json": {}, "merged.json": {}}
         for name, settings in adapters.items():
             seed = 0
             while (cases := make(family, name, settings, out, seed)) is None:
                 seed += 1
-            golden[name] = cases
-        (out / family / "adapters" / "golden.json").write_text(json.dumps(golden) + "\n")
+            golden["merged.json" if settings.get("use_dora") else "golden.json"][name] = cases
+        for file, all_cases in golden.items():
+            if all_cases:
+                (out / family / "adapters" / file).write_text(json.dumps(all_cases) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ token that ends it, which alone are labels.
 
 DATA/families/NAME/lora.json has the same of LoRA adapters, as PEFT computes it with all else frozen: "r", "alpha", "loss", and
 "gradients" by llava-train's names. The values of the adapter that comes N-th by its name, from 1 on, are 0.1 sin(N i) for i = 0,
-1, ... in the order of memory.
+1, ... in the order of memory. DATA/families/NAME/dora.json, of some families, is the same with use_dora: magnitudes are those
+that PEFT begins with times 1 + 0.1 sin(N i).
 """
 import argparse
 import json
@@ -26,6 +27,7 @@ from make_family_golden import families, image_processor, pictures
 
 NAMES = ["llava_mistral", "llava_qwen2", "llava_phi3", "vipllava", "next_mistral", "next_llama_yarn", "onevision"]
 LORA = {"r": 4, "alpha": 12}
+DORA = ["llava_mistral", "llava_qwen2", "llava_phi3"]
 TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|qkv_proj|o_proj|gate_proj|up_proj|gate_up_proj|down_proj)"
 ROWS = [  # pictures, question, answer
     (["square"], "What is in the picture?", "a red square"),
@@ -127,22 +129,24 @@ def make(name, out, images):
     print(f"{name:20} {tokens} tokens, {targets} labels, loss {loss.item():.7f}, {len(gradients)} gradients")
 
 
-def make_lora(name, out, images):
+def make_lora(name, out, images, dora):
     model, config = load(name, out)
-    settings = peft.LoraConfig(r=LORA["r"], lora_alpha=LORA["alpha"], target_modules=TARGETS)
+    settings = peft.LoraConfig(r=LORA["r"], lora_alpha=LORA["alpha"], target_modules=TARGETS, use_dora=dora)
     wrapped = peft.get_peft_model(model, settings).eval()  # changes `model` itself
-    weights = {our_name(key.removeprefix("base_model.model.").replace(".default.", ".")): weight
+    weights = {our_name(key.removeprefix("base_model.model.").replace(".default.", ".")).replace("_vector.weight", "_vector"): weight
                for key, weight in wrapped.named_parameters() if weight.requires_grad}
     assert all(".lora_" in key for key in weights)
     with torch.no_grad():
         for number, key in enumerate(sorted(weights), 1):
             waves = (torch.arange(weights[key].numel(), dtype=torch.float64) * number).sin() * 0.1
-            weights[key].copy_(waves.view_as(weights[key]))
+            magnitude = key.endswith("_vector")
+            weights[key].copy_(weights[key] * (1 + waves) if magnitude else waves.view_as(weights[key]))
     loss, _, _ = mean_loss(name, model, config, out, images)
     loss.backward()
     gradients = {key: summary(weight.grad) for key, weight in sorted(weights.items())}
-    (out / name / "lora.json").write_text(json.dumps({**LORA, "loss": loss.item(), "gradients": gradients}) + "\n")
-    print(f"{name:20} LoRA: loss {loss.item():.7f}, {len(gradients)} gradients")
+    kind = "dora" if dora else "lora"
+    (out / name / f"{kind}.json").write_text(json.dumps({**LORA, "loss": loss.item(), "gradients": gradients}) + "\n")
+    print(f"{name:20} {kind}: loss {loss.item():.7f}, {len(gradients)} gradients")
 
 
 def main():
@@ -154,7 +158,9 @@ def main():
     images = pictures(out / "images")
     for name in args.names or NAMES:
         make(name, out, images)
-        make_lora(name, out, images)
+        make_lora(name, out, images, dora=False)
+        if name in DORA:
+            make_lora(name, out, images, dora=True)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,9 @@ class TrainingGolden : public testing::TestWithParam<const char*> {
     return pass->loss_sum / static_cast<double>(pass->targets);
   }
 
+  // The file has values and gradients of adapters.
+  void ExpectAdaptersOfPeft(const std::string& file, bool dora);
+
   const test::FamilyFolder folder_;
   const test::TempDir dir_;
   const json::object golden_;
@@ -136,12 +139,13 @@ TEST_P(TrainingGolden, AFrozenTowerHasTheSameLossAndGradients) {
   }
 }
 
-TEST_P(TrainingGolden, AdaptersHaveTheLossAndTheGradientsOfPeft) {
+void TrainingGolden::ExpectAdaptersOfPeft(const std::string& file, bool dora) {
   const json::object lora =
-      *ReadJsonObject(std::string(test::kFamilies) + "/" + GetParam() + "/lora.json");
+      *ReadJsonObject(std::string(test::kFamilies) + "/" + GetParam() + "/" + file);
   const auto model = model::Llava::Load(folder_.path(), {});
   ASSERT_TRUE(model.ok()) << model.status();
   LoraOptions options;  // the targets are all linear layers
+  options.use_dora = dora;
   options.rank = lora.at("r").to_number<std::int64_t>();
   options.alpha = lora.at("alpha").to_number<double>();
   const Adapters adapters(**model, options, /*seed=*/1);
@@ -152,7 +156,8 @@ TEST_P(TrainingGolden, AdaptersHaveTheLossAndTheGradientsOfPeft) {
   for (const auto& [name, weight] : parameters) {
     const at::NoGradGuard no_grad;
     const at::Tensor waves = (at::arange(weight.numel(), at::kDouble) * ++number).sin() * 0.1;
-    weight.copy_(waves.view_as(weight));
+    const bool magnitude = name.ends_with("_vector");
+    weight.copy_(magnitude ? weight * (waves + 1.0) : waves.view_as(weight));
   }
   for (const auto& [name, weight] : parameters) weight.requires_grad_();
   const at::Tensor loss = Loss(**model, /*tower_is_frozen=*/true);
@@ -170,9 +175,23 @@ TEST_P(TrainingGolden, AdaptersHaveTheLossAndTheGradientsOfPeft) {
   }
 }
 
+TEST_P(TrainingGolden, AdaptersHaveTheLossAndTheGradientsOfPeft) {
+  ExpectAdaptersOfPeft("lora.json", /*dora=*/false);
+}
+
+class DoraGolden : public TrainingGolden {};
+
+TEST_P(DoraGolden, MagnitudesHaveTheLossAndTheGradientsOfPeft) {
+  ExpectAdaptersOfPeft("dora.json", /*dora=*/true);
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, TrainingGolden,
                          testing::Values("llava_mistral", "llava_qwen2", "llava_phi3", "vipllava",
                                          "next_mistral", "next_llama_yarn", "onevision"),
+                         [](const auto& family) { return std::string(family.param); });
+
+INSTANTIATE_TEST_SUITE_P(Families, DoraGolden,
+                         testing::Values("llava_mistral", "llava_qwen2", "llava_phi3"),
                          [](const auto& family) { return std::string(family.param); });
 
 }  // namespace

@@ -25,8 +25,8 @@ pb, pb_grpc, models_pb, models_grpc = generated_client(with_models=True)
 CONFIG = "dtype: float32\nmax_batch_tokens: 64\nmax_images_per_step: 2\n"
 
 
-def golden(family):
-    return json.loads((FAMILIES / family / "adapters/golden.json").read_text())
+def golden(family, file="golden.json"):
+    return json.loads((FAMILIES / family / "adapters" / file).read_text())
 
 
 def base_cases(family):
@@ -116,7 +116,7 @@ class Adapters(unittest.TestCase):
 
     def test_generate(self):
         folder = hub_folder(self.root, "llava_qwen2")
-        for name, cases in golden("llava_qwen2").items():
+        for name, cases in (golden("llava_qwen2") | golden("llava_qwen2", "merged.json")).items():
             for case in cases:
                 command = [PROGRAM, "generate", folder, "--adapter", FAMILIES / "llava_qwen2/adapters" / name, "--prompt",
                            case["question"], "--json", "--ignore-eos", "--dtype", "float32", "--max-tokens", "32"]
@@ -130,6 +130,9 @@ class Adapters(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout)
         for text in ("LoRA", "llava/llava_qwen2", "rank 16", "q_proj"):
             self.assertIn(text, done.stdout)
+        done = subprocess.run([PROGRAM, "inspect", FAMILIES / "llava_qwen2/adapters/dora"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("LoRA with magnitudes (DoRA)", done.stdout)
 
     def llava(self, daemon, *words, code=0):
         done = subprocess.run([LLAVA, "models", *words, "--server", daemon.addresses["grpc"]], capture_output=True, text=True,
@@ -318,14 +321,18 @@ class Adapters(unittest.TestCase):
                     models.LoadAdapter(models_pb.LoadAdapterRequest(name=name, path=str(path)))
                 return refused.exception.code(), refused.exception.details()
 
-            for changes, text in (({"use_dora": True}, "use_dora"), ({"bias": "all"}, "bias"),
+            code, details = refusal(self.copied(name="dora"))
+            self.assertEqual(code, CODE.UNIMPLEMENTED, details)
+            self.assertIn("use_dora is true", details)
+            self.assertIn("llava-train merge", details)
+            for changes, text in (({"alora_invocation_tokens": [1]}, "alora_invocation_tokens"), ({"bias": "all"}, "bias"),
                                   ({"peft_type": "IA3"}, "peft_type"), ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
                                   ({"layers_to_transform": [0]}, "layers_to_transform"), ({"fan_in_fan_out": True}, "fan_in_fan_out"),
                                   ({"init_lora_weights": "pissa"}, "init_lora_weights"), ({"of_tomorrow": 1}, "of_tomorrow")):
                 code, details = refusal(self.copied(**changes))
                 self.assertEqual(code, CODE.UNIMPLEMENTED, details)
                 self.assertIn(text, details)
-            for changes, text in (({"r": 7}, "rank 7"), ({"r": 257}, "257"), ({"lora_alpha": "many"}, "lora_alpha"),
+            for changes, text in (({"r": 7}, "rank 7"), ({"r": 257}, "257"), ({"use_dora": True}, "lora_magnitude_vector"), ({"lora_alpha": "many"}, "lora_alpha"),
                                   ({"target_modules": ["q_proj"]}, "v_proj"), ({"target_modules": "(q_proj"}, "target_modules"),
                                   ({"target_modules": r".*language_model.*\.(q|k|v)_proj"}, "k_proj")):
                 code, details = refusal(self.copied(**changes))

@@ -25,7 +25,7 @@ model: {{checkpoint: base}}
 data: {{files: [rows.json], images: {IMAGES}, workers: 1, template: mistral}}
 stages:
   - {{name: align, train: [projector], steps: 2, batch: 2, rate: 1.0e-2}}
-  - {{name: tune, train: [projector, decoder], lora: {{r: 4, alpha: 8, targets: [q_proj, down_proj]}}, steps: 4, batch: 2, rate: 3.0e-2}}
+  - {{name: tune, train: [projector, decoder], lora: {{r: 4, alpha: 8, targets: [q_proj, down_proj], use_dora: false}}, steps: 4, batch: 2, rate: 3.0e-2}}
 """
 
 
@@ -38,11 +38,22 @@ def read_fp32(path):
             .reshape(e["shape"]) for name, e in header.items()}
 
 
+def write_fp32(path, tensors):
+    header, at = {}, 0
+    for name, tensor in tensors.items():
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [at, at + tensor.nbytes]}
+        at += tensor.nbytes
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(t.tobytes() for t in tensors.values()))
+
+
 def widened(words):
     return (words.astype(np.uint32) << 16).view(np.float32)
 
 
 class PartsTest(unittest.TestCase):
+    recipe_text = RECIPE
+
     @classmethod
     def setUpClass(cls):
         temporary = tempfile.TemporaryDirectory()
@@ -54,7 +65,7 @@ class PartsTest(unittest.TestCase):
         (cls.folder / "rows.json").write_text(json.dumps([{"id": str(i), "image": "square.png", "conversations": [
             {"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "a red square"}]} for i in range(4)]))
         cls.recipe = cls.folder / "recipe.yaml"
-        cls.recipe.write_text(RECIPE)
+        cls.recipe.write_text(cls.recipe_text)
         cls.call("run", cls.recipe)
         cls.call("export", cls.recipe, "--peft", cls.folder / "adapter")
         cls.call("export", cls.recipe, "--out", cls.folder / "whole")
@@ -82,20 +93,25 @@ class PartsTest(unittest.TestCase):
             expected = widened(base[name if name in base else name.replace("vision_tower.vision_model.", "vision_tower.")])
             if layer + ".lora_A.weight" in adapter:
                 expected = expected + scale * adapter[layer + ".lora_B.weight"] @ adapter[layer + ".lora_A.weight"]
+                if config["use_dora"]:
+                    lengths = np.linalg.norm(expected, axis=1)
+                    magnitudes = adapter[layer + ".lora_magnitude_vector"]
+                    self.assertGreater(np.abs(magnitudes / lengths - 1).max(), 0.01)
+                    expected = expected * (magnitudes / lengths)[:, None]
                 adapted += 1
             elif WRAPPED + name in adapter:  # the projector
                 expected = adapter[WRAPPED + name]
                 self.assertFalse(np.array_equal(words, base[name]), name)
             np.testing.assert_allclose(widened(words), expected, rtol=2 ** -8, atol=1e-6, err_msg=name)
         self.assertEqual(adapted, 2 * 2)
-        self.assertEqual(len(adapter), 2 * adapted + 4)
+        self.assertEqual(len(adapter), (3 if config["use_dora"] else 2) * adapted + 4)
 
     def test_the_manifest_of_an_adapter_says_what_it_is(self):
         manifest = json.loads((self.folder / "adapter/manifest.json").read_text())
         self.assertEqual({f["path"] for f in manifest["files"]}, {"adapter_config.json", "adapter_model.safetensors"})
         for file in manifest["files"]:
             self.assertEqual(hashlib.sha256((self.folder / "adapter" / file["path"]).read_bytes()).hexdigest(), file["sha256"])
-        self.assertEqual((manifest["step"], manifest["recipe"]), (6, RECIPE))
+        self.assertEqual((manifest["step"], manifest["recipe"]), (6, self.recipe_text))
         self.assertEqual(manifest["data_fingerprint"], hashlib.sha256((self.folder / "rows.json").read_bytes()).hexdigest())
 
     def test_the_projector_is_a_zip_as_torch_writes_it(self):
@@ -108,6 +124,31 @@ class PartsTest(unittest.TestCase):
         done = subprocess.run([python, "-c", SCRIPT, self.folder / "base", self.folder / "adapter", self.folder / "whole",
                                self.folder / "mm_projector.bin"], capture_output=True, text=True, timeout=300)
         self.assertEqual(done.returncode, 0, done.stderr)
+
+
+class DoraPartsTest(PartsTest):
+    recipe_text = RECIPE.replace("use_dora: false", "use_dora: true")
+
+    def test_merge_gives_the_weights_of_the_run(self):
+        self.call("merge", self.folder / "base", "--adapter", self.adapter_alone(), "--out", self.folder / "merged")
+        merged = read_fp32(self.folder / "merged/model.safetensors")
+        whole = read_tensors(self.folder / "whole/model.safetensors")
+        layers = [name for name in whole if name.startswith("language_model.model.layers.")]
+        self.assertGreater(len(layers), 2)
+        for name in layers:
+            np.testing.assert_allclose(widened(whole[name]), merged[name], rtol=2 ** -8, atol=1e-6, err_msg=name)
+
+    def adapter_alone(self):
+        """Without the projector, which is a module saved as a whole."""
+        folder = self.folder / "alone"
+        shutil.copytree(self.folder / "adapter", folder)
+        (folder / "manifest.json").unlink()
+        config = json.loads((folder / "adapter_config.json").read_text())
+        (folder / "adapter_config.json").write_text(json.dumps(config | {"modules_to_save": None}))
+        tensors = {name: value for name, value in read_fp32(folder / "adapter_model.safetensors").items()
+                   if "multi_modal_projector" not in name}
+        write_fp32(folder / "adapter_model.safetensors", tensors)
+        return folder
 
 
 SCRIPT = """

@@ -1,7 +1,6 @@
 #include "training/export/merge_adapter.h"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/addmm.h>
 
 #include <filesystem>
 #include <limits>
@@ -14,9 +13,9 @@
 #include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/manifest.h"
 #include "model/checkpoint/stored_tensor.h"
-#include "model/checkpoint/weight_names.h"
 #include "model/config/config.h"
 #include "model/network/checkpoint_writer.h"
+#include "model/network/lora.h"
 #include "model/network/weights.h"
 
 namespace llava::training {
@@ -26,20 +25,19 @@ namespace {
 absl::StatusOr<std::map<std::string, at::Tensor>> Merged(const model::Checkpoint& checkpoint,
                                                          const model::AdapterWeights& adapter) {
   std::map<std::string, at::Tensor> merged;
-  for (const model::AdaptedWeights& one : adapter.products) {
-    const std::string name = absl::StrCat(model::kLanguagePrefix, "layers.", one.product.layer, ".",
-                                          one.product.name, ".weight");
+  for (const auto& [name, lora] : model::LorasOf(adapter)) {
     const auto found = checkpoint.tensors().find(name);
     if (found == checkpoint.tensors().end()) {
       return absl::NotFoundError(absl::StrCat("the checkpoint has no tensor ", name));
     }
     ASSIGN_OR_RETURN(const at::Tensor weight, model::TensorOf(found->second));
-    if (weight.sizes() != at::IntArrayRef({one.product.out, one.product.in})) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(name, " has the shape ", model::ShapeText(weight.sizes().vec()),
-                       ", expected [", one.product.out, ", ", one.product.in, "]"));
+    const std::int64_t out = lora.b_OR.size(0), in = lora.a_RI.size(1);
+    if (weight.sizes() != at::IntArrayRef({out, in})) {
+      return absl::InvalidArgumentError(absl::StrCat(name, " has the shape ",
+                                                     model::ShapeText(weight.sizes().vec()),
+                                                     ", expected [", out, ", ", in, "]"));
     }
-    merged[name] = at::addmm(weight.to(at::kFloat), one.b_OR, one.a_RI);
+    merged[name] = lora.Merged(weight);
   }
   return merged;
 }

@@ -65,7 +65,7 @@ json::object Config(const PeftAdapter& adapter) {
           {"fan_in_fan_out", false},
           {"init_lora_weights", true},
           {"use_rslora", false},
-          {"use_dora", false}};
+          {"use_dora", lora.use_dora}};
 }
 
 }  // namespace

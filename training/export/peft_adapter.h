@@ -14,8 +14,8 @@ namespace llava::training {
 struct PeftAdapter {
   std::string base;  // the folder of the model that it changes
   LoraOptions options;
-  // "<layer>.lora_A.weight" [rank, in] and "<layer>.lora_B.weight" [out, rank], in our names of
-  // layers, which are those of weights.
+  // "<layer>.lora_A.weight" [rank, in], "<layer>.lora_B.weight" [out, rank] and with use_dora
+  // "<layer>.lora_magnitude_vector" [out], in our names of layers, which are those of weights.
   std::vector<model::NamedTensor> adapters;
   // Weights of the projector, when the stage trained them beside the adapters; else empty.
   std::vector<model::NamedTensor> projector;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "model/config/decoder_products.h"
 #include "training/optim/adapters.h"
 #include "training/optim/gradient_buckets.h"
 
@@ -100,6 +101,15 @@ class Formulas {
     return 3 * inner + (Keeps("mlp.down_proj") ? inner : 0);
   }
 
+  // What is multiplied by the factors of magnitudes.
+  std::int64_t Sums() const {
+    std::int64_t width = 0;
+    for (const model::DecoderProduct& product : model::DecoderProducts(config_.text)) {
+      if (Keeps(std::string(product.name))) width += product.out;
+    }
+    return pass_.tokens * width * bytes_;
+  }
+
   BlockMemory DecoderLayer(int index) const {
     const std::int64_t hidden = pass_.tokens * config_.text.hidden_size;
     std::int64_t kept = 2 * Norm(pass_.tokens, config_.text.hidden_size) + Attention() + Mlp();
@@ -107,6 +117,7 @@ class Formulas {
       kept += hidden * bytes_;
     }
     if (Keeps("mlp.gate_proj") || Keeps("mlp.up_proj")) kept += hidden * bytes_;
+    if (stage_.lora.use_dora) kept += Sums();
     // Gradients of the result, of the product in the MLP and of both its factors; the product is
     // gone by then.
     const std::int64_t working =

@@ -43,14 +43,24 @@ class Shapes final : public model::WeightSource {
 
 // The model's weights and what a stage learns of it.
 struct Parameters {
-  std::int64_t weights = 0;              // elements, adapters included
+  std::int64_t weights = 0;  // elements, adapters included, but for codes
+  std::int64_t code_bytes = 0;
   std::map<int, std::int64_t> matrices;  // of each layer of the decoder, in all
   std::vector<LearnedParameter> learned;
   std::map<std::string, std::int64_t> trained;  // elements of the weights among them
   std::map<std::string, std::int64_t> adapted;  // and of those that adapters are merged into
 };
 
-Parameters ParametersOf(const StageOptions& stage, const model::LlavaConfig& config) {
+// Bytes of a matrix of codes; nothing where it is of numbers.
+std::optional<std::int64_t> CodeBytes(BaseWeights weights, const model::Linear& layer) {
+  if (weights == BaseWeights::kNumbers) return std::nullopt;
+  const auto format =
+      weights == BaseWeights::kInt4 ? model::WeightFormat::kInt4 : model::WeightFormat::kInt8;
+  return model::QuantizedMatrix::Bytes(format, layer.out_features(), layer.in_features());
+}
+
+Parameters ParametersOf(const Recipe& recipe, const StageOptions& stage,
+                        const model::LlavaConfig& config) {
   Shapes shapes;
   model::Llava model(config, shapes);
   Parameters parameters;
@@ -69,11 +79,19 @@ Parameters ParametersOf(const StageOptions& stage, const model::LlavaConfig& con
     }
   }
   model.decoder().ForEachLinear([&](const std::string& name, model::Linear& layer) {
+    if (const auto bytes = CodeBytes(recipe.model.weights, layer)) {
+      parameters.weights -= layer.in_features() * layer.out_features();
+      parameters.code_bytes += *bytes;
+    }
     if (!stage.train_decoder || !IsTarget(name, stage.lora)) return;
     const std::int64_t rank = stage.lora.rank;
     learn(name + ".lora_A.weight", rank * layer.in_features());
     learn(name + ".lora_B.weight", rank * layer.out_features());
     parameters.weights += rank * (layer.in_features() + layer.out_features());
+    if (stage.lora.use_dora) {
+      learn(name + ".lora_magnitude_vector", layer.out_features());
+      parameters.weights += layer.out_features();
+    }
     parameters.adapted[name] = layer.in_features() * layer.out_features();
   });
   return parameters;
@@ -119,7 +137,7 @@ std::int64_t CopiedBytes(const Recipe& recipe, const StageOptions& stage,
   std::map<std::string, std::int64_t> weights = parameters.trained;
   for (const StageOptions& earlier : recipe.stages) {
     if (earlier.name == stage.name) break;
-    const Parameters before = ParametersOf(earlier, config);
+    const Parameters before = ParametersOf(recipe, earlier, config);
     weights.insert(before.trained.begin(), before.trained.end());
     weights.insert(before.adapted.begin(), before.adapted.end());
   }
@@ -271,7 +289,7 @@ PassShape LargestPass(const model::LlavaConfig& config, const StageOptions& stag
 
 StageMemory MemoryOfStage(const Recipe& recipe, const StageOptions& stage,
                           const model::LlavaConfig& config, int ranks, const PassShape& pass) {
-  const Parameters parameters = ParametersOf(stage, config);
+  const Parameters parameters = ParametersOf(recipe, stage, config);
   const GradientRules rules{.element_bytes = ElementBytes(recipe),
                             .ranks = ranks,
                             .sharded = recipe.shard,
@@ -285,7 +303,8 @@ StageMemory MemoryOfStage(const Recipe& recipe, const StageOptions& stage,
   }
   StageMemory memory{.name = stage.name, .pass = pass, .passes = rules.passes};
   memory.moment = most.moment;
-  memory.rows = {{"weights", WeightsHeld(recipe, stage, parameters, ranks) * rules.element_bytes},
+  memory.rows = {{"weights", WeightsHeld(recipe, stage, parameters, ranks) * rules.element_bytes +
+                                 parameters.code_bytes},
                  {"fp32 copies of learned weights",
                   recipe.precision == Precision::kFloat32 ? 0 : kFloat * owned},
                  {"optimizer state", 2 * kFloat * owned},

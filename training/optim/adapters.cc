@@ -51,19 +51,18 @@ bool IsTarget(const std::string& name, const LoraOptions& options) {
   });
 }
 
-absl::Status CheckTargets(const model::Llava& model, const LoraOptions& options) {
+absl::Status CheckTargets(model::Llava& model, const LoraOptions& options) {
   if (options.rank <= 0) return absl::OkStatus();
-  const LoraOptions all{.rank = 1};
   std::set<std::string> layers, reached;
-  for (const auto& [name, weight] : model.weights()) {
+  model.decoder().ForEachLinear([&](const std::string& name, const model::Linear&) {
     const std::string layer(LastPart(name));
-    if (IsTarget(name, all)) layers.insert(layer);
-    if (!IsTarget(name, options)) continue;
+    layers.insert(layer);
+    if (!IsTarget(name, options)) return;
     reached.insert(layer);
     for (const Fused& fused : FusedLayers()) {
       if (fused.name == layer) reached.insert(fused.parts.begin(), fused.parts.end());
     }
-  }
+  });
   for (const std::string& target : options.targets) {
     if (reached.contains(target)) continue;
     return absl::InvalidArgumentError(absl::StrCat("lora.targets names ", target,
@@ -78,7 +77,7 @@ Adapters::Adapters(model::Llava& model, const LoraOptions& options, std::uint64_
   model.decoder().ForEachLinear([&](const std::string& name, model::Linear& layer) {
     if (!IsTarget(name, options)) return;
     auto lora = std::make_shared<model::Lora>();
-    const auto type = layer.weight().options().requires_grad(false);
+    const auto type = at::TensorOptions(model.decoder().dtype()).device(model.decoder().device());
     const double deviation = 1.0 / std::sqrt(3.0 * static_cast<double>(layer.in_features()));
     lora->a_RI = RandomNormal({options.rank, layer.in_features()}, deviation, seed, name).to(type);
     lora->b_OR = at::zeros({layer.out_features(), options.rank}, type);
@@ -86,7 +85,12 @@ Adapters::Adapters(model::Llava& model, const LoraOptions& options, std::uint64_
     lora->dropout = options.dropout;
     parameters_.push_back({name + ".lora_A.weight", lora->a_RI});
     parameters_.push_back({name + ".lora_B.weight", lora->b_OR});
+    if (options.use_dora) {
+      lora->magnitude_O = lora->Lengths(layer.weight());
+      parameters_.push_back({name + ".lora_magnitude_vector", lora->magnitude_O});
+    }
     layers_.push_back(name);
+    weights_.push_back(layer.weight());
     loras_.push_back(lora);
     layer.Attach(lora);
   });
@@ -97,8 +101,13 @@ void Adapters::BeginPass(std::uint64_t seed) {
   for (const auto& lora : loras_) lora->seed = rng.Next();
 }
 
-void Adapters::UseDropout(bool use) {
-  for (const auto& lora : loras_) lora->dropout = use ? dropout_ : 0.0;
+void Adapters::set_learning(bool learning) {
+  for (std::size_t i = 0; i < loras_.size(); ++i) {
+    model::Lora& lora = *loras_[i];
+    lora.dropout = learning ? dropout_ : 0.0;
+    const bool measured = !learning && lora.magnitude_O.defined();
+    lora.lengths_O = measured ? lora.Lengths(weights_[i]) : at::Tensor();
+  }
 }
 
 void Adapters::Merge() {
@@ -106,6 +115,7 @@ void Adapters::Merge() {
     if (std::find(layers_.begin(), layers_.end(), name) != layers_.end()) layer.MergeLora();
   });
   loras_.clear();
+  weights_.clear();
   layers_.clear();
   parameters_.clear();
 }

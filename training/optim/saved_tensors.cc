@@ -1,6 +1,5 @@
 #include "training/optim/saved_tensors.h"
 
-#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 
 #include <map>
@@ -12,31 +11,30 @@
 #include "training/optim/trainer.h"
 
 namespace llava::training {
-namespace {
 
-// What a stage's adapters have learned so far, added to the model's weights.
-absl::Status AddAdapters(const std::vector<model::NamedTensor>& stage_state,
+absl::Status AddAdapters(const std::vector<model::NamedTensor>& adapters,
                          const LoraOptions& options, const model::Llava& model) {
-  std::map<std::string_view, at::Tensor> by_name;
-  for (const model::NamedTensor& tensor : stage_state) by_name[tensor.name] = tensor.tensor;
+  const at::NoGradGuard no_grad;
+  std::map<std::string, at::Tensor> by_name;
+  for (const model::NamedTensor& tensor : adapters) by_name[tensor.name] = tensor.tensor;
   for (const auto& [name, weight] : model.weights()) {
     if (!IsTarget(name, options)) continue;
     const std::string layer = name.substr(0, name.size() - std::string_view(".weight").size());
-    const auto a = by_name.find(layer + ".lora_A.weight");
-    const auto b = by_name.find(layer + ".lora_B.weight");
-    if (a == by_name.end() || b == by_name.end()) continue;  // a stage that has not begun
-    const model::Lora lora{.a_RI = a->second,
-                           .b_OR = b->second,
+    const model::Lora lora{.a_RI = by_name[layer + ".lora_A.weight"],
+                           .b_OR = by_name[layer + ".lora_B.weight"],
+                           .magnitude_O = by_name[layer + ".lora_magnitude_vector"],
                            .scale = options.alpha / static_cast<double>(options.rank)};
-    if (lora.a_RI.size(1) != weight.size(1) || lora.b_OR.size(0) != weight.size(0)) {
+    if (!lora.a_RI.defined() || !lora.b_OR.defined()) continue;  // a stage that has not begun
+    const at::Tensor& magnitude = lora.magnitude_O;
+    if (lora.a_RI.size(1) != weight.size(1) || lora.b_OR.size(0) != weight.size(0) ||
+        magnitude.defined() != options.use_dora ||
+        (magnitude.defined() && magnitude.numel() != weight.size(0))) {
       return absl::DataLossError(absl::StrCat("the saved adapter of ", name, " has another shape"));
     }
-    weight.detach().copy_(weight.to(at::kFloat) + lora.Product());
+    weight.detach().copy_(lora.Merged(weight));
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::Status CopyInto(const std::vector<model::NamedTensor>& saved,
                       const std::vector<model::NamedTensor>& targets) {
@@ -84,7 +82,8 @@ absl::Status RestoreWeights(const SavedState& saved, const Recipe& recipe,
 std::vector<model::NamedTensor> AdaptersOf(const SavedState& saved) {
   std::vector<model::NamedTensor> tensors = WithPrefix(saved.tensors, kStagePrefix);
   std::erase_if(tensors, [](const model::NamedTensor& tensor) {
-    return !tensor.name.ends_with(".lora_A.weight") && !tensor.name.ends_with(".lora_B.weight");
+    return !tensor.name.ends_with(".lora_A.weight") && !tensor.name.ends_with(".lora_B.weight") &&
+           !tensor.name.ends_with(".lora_magnitude_vector");
   });
   return tensors;
 }

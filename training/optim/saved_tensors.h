@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "model/network/llava.h"
 #include "model/tensors/named_tensor.h"
+#include "training/recipe/recipe.h"
 
 namespace llava::training {
 
@@ -23,6 +25,11 @@ std::vector<model::NamedTensor> WithPrefix(const std::vector<model::NamedTensor>
 // its shape.
 absl::Status CopyInto(const std::vector<model::NamedTensor>& saved,
                       const std::vector<model::NamedTensor>& targets);
+
+// Adds what adapters have learned, by PEFT's names, to the weights of the model that they are of.
+// DATA_LOSS: one has another shape.
+absl::Status AddAdapters(const std::vector<model::NamedTensor>& adapters,
+                         const LoraOptions& options, const model::Llava& model);
 
 }  // namespace llava::training
 

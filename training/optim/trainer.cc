@@ -226,7 +226,7 @@ bool Trainer::IsValidationDue(const Stage& stage) const {
 
 absl::Status Trainer::Validate(Stage& stage) {
   const TimePoint start = clock_.Now();
-  if (stage.adapters) stage.adapters->UseDropout(false);
+  if (stage.adapters) stage.adapters->set_learning(false);
   ASSIGN_OR_RETURN(const ValidationSums here, stage.validation->Run(hooks_.stop));
   StepTotals totals;
   totals.loss_sum = here.loss;
@@ -265,7 +265,7 @@ absl::Status Trainer::Validate(Stage& stage) {
   report.seconds = Seconds(clock_.Now() - start);
   report.unix_millis = clock_.UnixMillis();
   hooks_.on_validation(report);
-  if (stage.adapters) stage.adapters->UseDropout(true);
+  if (stage.adapters) stage.adapters->set_learning(true);
   if (report.best && stage.options.validate.keep_best) return Save(&stage, /*wait=*/false);
   return absl::OkStatus();
 }

@@ -88,6 +88,7 @@ class Reader {
       ReadStage(stage, recipe.stages.back());
     });
     if (recipe.stages.empty()) yaml.Fail("stages", "is empty, expected at least one stage");
+    CheckBase(yaml, recipe);
     for (const StageOptions& stage : recipe.stages) {
       const bool keeps_layers =
           stage.objective == ObjectiveKind::kConversation && !stage.gradient_checkpointing;
@@ -112,6 +113,35 @@ class Reader {
     Path(yaml, "from_scratch", &model.from_scratch);
     if (model.checkpoint.empty() == model.from_scratch.empty()) {
       yaml.Fail("checkpoint", "expected exactly one of checkpoint and from_scratch");
+    }
+    yaml.Choice<BaseWeights>("weights",
+                             {{"auto", BaseWeights::kNumbers},
+                              {"int8", BaseWeights::kInt8},
+                              {"int4", BaseWeights::kInt4}},
+                             &model.weights);
+  }
+
+  // What codes, which never change, can be the base of.
+  void CheckBase(StrictYaml& yaml, const Recipe& recipe) const {
+    if (recipe.model.weights == BaseWeights::kNumbers) return;
+    const std::string codes = "model.weights asks for codes, expected ";
+    if (recipe.model.checkpoint.empty()) {
+      yaml.Fail("model",
+                codes + "model.checkpoint beside it, whose weights have learned something");
+    }
+    if (recipe.device != DeviceKind::kCpu) {
+      yaml.Fail("device", codes + "device: cpu, GPUs do not multiply with them yet");
+    }
+    if (recipe.shard_weights) {
+      yaml.Fail("distributed", codes + "shard_weights: false, codes are whole on every rank");
+    }
+    for (const StageOptions& stage : recipe.stages) {
+      if (!stage.train_decoder) continue;
+      if (stage.lora.rank == 0 || stage.lora.use_dora || &stage != &recipe.stages.back()) {
+        yaml.Fail("stages", absl::StrCat(codes, "stage '", stage.name,
+                                         "', which trains the decoder, to be the last one and to "
+                                         "do so by lora, without use_dora"));
+      }
     }
   }
 
@@ -350,6 +380,7 @@ class Reader {
     yaml.Optional("r", &lora.rank);
     yaml.Optional("alpha", &lora.alpha);
     yaml.Optional("dropout", &lora.dropout);
+    yaml.Optional("use_dora", &lora.use_dora);
     yaml.Optional("targets", &lora.targets);
     CheckAtLeast(yaml, "r", static_cast<double>(lora.rank), 1);
     CheckAtLeast(yaml, "alpha", lora.alpha, 0.0);

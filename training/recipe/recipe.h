@@ -19,10 +19,16 @@ enum class Precision { kFloat32, kBfloat16 };  // kBfloat16 keeps fp32 master we
 
 enum class DeviceKind { kCpu, kCuda };  // kCuda: each process has the GPU of its LOCAL_RANK
 
+// How the matrices of the decoder's layers are held while adapters are trained beside them.
+enum class BaseWeights { kNumbers, kInt8, kInt4 };
+
 // Where the weights come from: exactly one of the two folders.
 struct ModelSource {
   std::string checkpoint;    // a LLaVA checkpoint in Hugging Face's layout
   std::string from_scratch;  // config.json, tokenizer, preprocessor; the weights start at random
+  // Codes (docs/formats.md) of the checkpoint's: then only the last stage may train the decoder, by
+  // adapters, which are merged into the checkpoint's numbers at the end.
+  BaseWeights weights = BaseWeights::kNumbers;
 };
 
 // Images that the run draws itself (training/data/scenes) instead of reading files.
@@ -80,6 +86,7 @@ struct LoraOptions {
   std::int64_t rank = 0;  // 0: none
   double alpha = 16.0;
   double dropout = 0.0;
+  bool use_dora = false;  // magnitudes are learned too
   // Last parts of the names of the layers that get one. Where a decoder has one matrix for several
   // of these (qkv_proj, gate_up_proj), they mean it together.
   std::vector<std::string> targets = {"q_proj",    "k_proj",  "v_proj",   "o_proj",

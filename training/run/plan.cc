@@ -51,21 +51,26 @@ class Scratch {
   bool made_ = false;
 };
 
-std::int64_t AllParameters(const model::Llava& model) {
+std::int64_t AllParameters(model::Llava& model) {
   std::int64_t count = 0;
   for (const auto& [name, weight] : model.weights()) count += weight.numel();
+  model.decoder().ForEachLinear([&](const std::string&, const model::Linear& layer) {
+    if (!layer.weight().defined()) count += layer.in_features() * layer.out_features();  // codes
+  });
   return count;
 }
 
-std::int64_t TrainedParameters(const StageOptions& stage, const model::Llava& model) {
+std::int64_t TrainedParameters(const StageOptions& stage, model::Llava& model) {
   std::int64_t count = 0;
   for (const ParameterGroup& group : SelectParameters(stage, model, {})) {
     for (const model::NamedTensor& parameter : group.parameters) count += parameter.tensor.numel();
   }
   if (stage.lora.rank == 0) return count;
-  for (const auto& [name, weight] : model.weights()) {
-    if (IsTarget(name, stage.lora)) count += stage.lora.rank * (weight.size(0) + weight.size(1));
-  }
+  model.decoder().ForEachLinear([&](const std::string& name, const model::Linear& layer) {
+    if (!IsTarget(name, stage.lora)) return;
+    count += stage.lora.rank * (layer.in_features() + layer.out_features());
+    if (stage.lora.use_dora) count += layer.out_features();
+  });
   return count;
 }
 

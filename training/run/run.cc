@@ -24,6 +24,7 @@
 #include "training/data/trainable.h"
 #include "training/objective/random_weights.h"
 #include "training/optim/adapters.h"
+#include "training/optim/saved_tensors.h"
 #include "training/optim/state_store.h"
 #include "training/optim/trainer.h"
 #include "training/run/device.h"
@@ -56,7 +57,19 @@ absl::Status CheckLayout(const std::string& folder) {
                    folder, " --out FOLDER, then model.checkpoint: FOLDER"));
 }
 
-absl::Status CheckAdapters(const model::Llava& model, const Recipe& recipe) {
+model::Quantization QuantizationOf(BaseWeights weights) {
+  switch (weights) {
+    case BaseWeights::kInt8:
+      return model::Quantization::kInt8;
+    case BaseWeights::kInt4:
+      return model::Quantization::kInt4;
+    case BaseWeights::kNumbers:
+      break;
+  }
+  return model::Quantization::kNone;
+}
+
+absl::Status CheckAdapters(model::Llava& model, const Recipe& recipe) {
   for (const StageOptions& stage : recipe.stages) {
     RETURN_IF_ERROR(Annotate(CheckTargets(model, stage.lora), "stage " + stage.name));
   }
@@ -81,6 +94,7 @@ absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& re
     model::LoadOptions options;
     options.dtype = dtype;
     options.device = device;
+    options.quantization = QuantizationOf(recipe.model.weights);
     ASSIGN_OR_RETURN(const model::LlavaConfig config, model::ReadConfig(recipe.model.checkpoint));
     RETURN_IF_ERROR(CheckTrainable(config, recipe.model.checkpoint));
     ASSIGN_OR_RETURN(auto model, model::Llava::Load(recipe.model.checkpoint, options));
@@ -96,7 +110,9 @@ absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& re
 }
 
 absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainedModel(const Recipe& recipe) {
-  ASSIGN_OR_RETURN(std::unique_ptr<model::Llava> model, LoadTrainingModel(recipe, at::kCPU));
+  Recipe numbers = recipe;
+  numbers.model.weights = BaseWeights::kNumbers;
+  ASSIGN_OR_RETURN(std::unique_ptr<model::Llava> model, LoadTrainingModel(numbers, at::kCPU));
   Ranks alone;
   ASSIGN_OR_RETURN(const std::optional<SavedState> saved,
                    StateStore(StateFolder(recipe), recipe.keep, alone).LoadNewest());
@@ -104,6 +120,14 @@ absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainedModel(const Recipe& rec
     return absl::NotFoundError(absl::StrCat(StateFolder(recipe), ": no saved state"));
   }
   RETURN_IF_ERROR(RestoreWeights(*saved, recipe, *model));
+  const std::int64_t last = std::ssize(recipe.stages) - 1;
+  const LoraOptions& lora = recipe.stages[last].lora;
+  const bool is_over = saved->progress.stage > last;
+  if (recipe.model.weights != BaseWeights::kNumbers && lora.rank > 0 && is_over) {
+    // No weight that was trained beside codes has the adapters in it.
+    ASSIGN_OR_RETURN(const auto adapters, model::LoadTensors(AdaptersFile(recipe, last)));
+    RETURN_IF_ERROR(AddAdapters(adapters, lora, *model));
+  }
   return model;
 }
 
@@ -282,10 +306,13 @@ absl::StatusOr<FinishedRun> RunOpened(const OpenedRun& run, const Clock& clock,
     Say(*run.finished, options);
     return *run.finished;
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<model::Llava> model,
-                   LoadTrainingModel(run.recipe, device));
+  ASSIGN_OR_RETURN(std::unique_ptr<model::Llava> model, LoadTrainingModel(run.recipe, device));
   ASSIGN_OR_RETURN(const Progress progress, Train(run, *model, clock, options, ranks));
   if (!ranks.is_first() || options.until == RunUntil::kTrained) return FinishedRun();
+  if (run.recipe.model.weights != BaseWeights::kNumbers) {
+    model.reset();
+    ASSIGN_OR_RETURN(model, LoadTrainedModel(run.recipe));
+  }
   if (options.until == RunUntil::kEvaluated) {
     ASSIGN_OR_RETURN(const FinishedRun judged,
                      JudgeRun(run.recipe, run.inputs, *model, progress, options.on_message));

@@ -62,7 +62,8 @@ struct RunOptions {
 absl::StatusOr<FinishedRun> RunRecipe(const Recipe& recipe, const Clock& clock,
                                       const RunOptions& options);
 
-// The model that a recipe starts from: a checkpoint's, or random weights.
+// The model that a recipe starts from: a checkpoint's, its layers of codes where the recipe says
+// so, or random weights.
 absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& recipe,
                                                                 at::Device device);
 

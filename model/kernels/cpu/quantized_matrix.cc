@@ -63,6 +63,25 @@ void QuantizedMatrix::WriteRow(std::int64_t row, const std::int8_t* from, const 
   }
 }
 
+at::Tensor QuantizedMatrix::Numbers(std::int64_t first, std::int64_t count) const {
+  LLAVA_CHECK(first >= 0 && count >= 0 && first + count <= out());
+  at::Tensor result = at::empty({count, in}, at::kFloat);
+  auto* const to = result.mutable_data_ptr<float>();
+  const auto room = [] { return Room(); };
+  ParallelJobs(count, ThreadsFor(count * in * 4), room, [&](std::int64_t row, Room& use) {
+    use.codes.resize(in);
+    use.scales.resize(scales.size(1));
+    ReadRow(first + row, use.codes.data(), use.scales.data());
+    Dequantize(format, use.codes, use.scales.data(), to + row * in);
+  });
+  return result;
+}
+
+std::int64_t QuantizedMatrix::Bytes(WeightFormat format, std::int64_t out, std::int64_t in) {
+  const std::int64_t groups = (in + GroupOf(format) - 1) / GroupOf(format);
+  return out * (CodeBytes(format, in) + groups * std::int64_t{sizeof(float)});
+}
+
 at::Tensor QuantizedMatrix::Rows(const at::Tensor& rows) const {
   const std::int64_t count = rows.numel();
   const at::Tensor places = rows.contiguous();

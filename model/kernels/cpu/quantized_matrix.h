@@ -34,6 +34,12 @@ struct QuantizedMatrix {
 
   // rows: int64, any number of them, each in [0, out) -> fp32 [number, in].
   at::Tensor Rows(const at::Tensor& rows) const;
+
+  // `count` rows from `first` on, fp32 [count, in]; on all threads.
+  at::Tensor Numbers(std::int64_t first, std::int64_t count) const;
+
+  // Of codes and scales of a matrix of that shape.
+  static std::int64_t Bytes(WeightFormat format, std::int64_t out, std::int64_t in);
 };
 
 // weight_OI: floating point on the CPU. The same codes as those of a PackedMatrix of it.

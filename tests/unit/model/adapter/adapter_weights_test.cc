@@ -122,6 +122,31 @@ TEST_F(AdapterWeightsTest, WhatDoesNotFitTheConfigurationIsRefused) {
   EXPECT_THAT(Refusal(kInvalid), HasSubstr("no tensor"));
 }
 
+TEST_F(AdapterWeightsTest, MagnitudesGoWithUseDora) {
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  const Digest digest = Read()->digest;
+  const std::string q = absl::StrCat(kLayer, "self_attn.q_proj.lora_magnitude_vector");
+  const std::string up = absl::StrCat(kLayer, "mlp.up_proj.lora_magnitude_vector");
+  tensors_[q] = at::full({8}, 3.0);
+  EXPECT_THAT(Refusal(absl::StatusCode::kUnimplemented), HasSubstr("with use_dora"));
+  Configure(R"("target_modules": ["q_proj", "up_proj"], "exclude_modules": ".*layers.0.*",
+               "r": 2, "lora_alpha": 4, "use_dora": true)");
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("mlp.up_proj has nothing as .lora_magnitude_vector"));
+  tensors_[up] = at::full({7}, 2.0).to(at::kBFloat16);
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("has [7] as .lora_magnitude_vector, expected [8]"));
+  tensors_[up] = at::full({8, 1}, 2.0);
+  EXPECT_THAT(Refusal(kInvalid), HasSubstr("expected a vector"));
+  tensors_[up] = at::full({8}, 2.0).to(at::kBFloat16);
+  const auto weights = Read();
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_TRUE(weights->dora);
+  EXPECT_TRUE(at::allclose(weights->products[1].magnitude_O, at::full({8}, 2.0)));
+  EXPECT_EQ(weights->bytes, 2 * 4 * (2 * 6 + 8 * 2 + 8));
+  EXPECT_NE(weights->digest, digest);
+  tensors_[q][5] = 4.0;
+  EXPECT_NE(Read()->digest, weights->digest);
+}
+
 TEST_F(AdapterWeightsTest, FusedMatricesAreThoseOfOneKindOfDecoder) {
   constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
   Configure(R"("target_modules": "all-linear", "exclude_modules": ".*layers.0.*", "r": 2)");

@@ -67,7 +67,7 @@ TEST_F(AdapterConfigTest, RanksAndScalesByModule) {
 
 TEST_F(AdapterConfigTest, WhatIsNotSupportedIsRefusedByName) {
   constexpr char kTargets[] = R"(, "target_modules": ["q_proj"])";
-  for (const auto& [key, value] : {std::pair("use_dora", "true"),
+  for (const auto& [key, value] : {std::pair("alora_invocation_tokens", "[1]"),
                                    {"modules_to_save", R"(["lm_head"])"},
                                    {"bias", R"("all")"},
                                    {"layers_to_transform", "[0]"},
@@ -79,6 +79,8 @@ TEST_F(AdapterConfigTest, WhatIsNotSupportedIsRefusedByName) {
     EXPECT_THAT(refusal, HasSubstr(key));
     EXPECT_THAT(refusal, HasSubstr("adapter_config.json"));
   }
+  EXPECT_TRUE(Read(absl::StrCat(kTargets, R"(, "use_dora": true)"))->dora());
+  EXPECT_FALSE(Read(kTargets)->dora());
   EXPECT_TRUE(Read(absl::StrCat(kTargets, R"(, "use_dora": false, "modules_to_save": null,
       "invented_later": {}, "init_lora_weights": true, "layers_pattern": null)"))
                   .ok());

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <memory>
+
 #include "gtest/gtest.h"
 
 namespace llava::model {
@@ -73,6 +75,47 @@ TEST(LinearTest, ColumnsOfCodesAreThoseOfTheMatrix) {
         first.Forward(x.narrow(1, 0, 128)) + others.Forward(x.narrow(1, 128, 256));
     EXPECT_TRUE(at::allclose(sum, all.Forward(x), 1e-3, 1e-3));
   }
+}
+
+// Of more rows than are decoded at once, and a row that ends within a group and a byte.
+TEST(LinearTest, CodesComputeAndLearnAsTheirNumbersDo) {
+  at::manual_seed(2);
+  const at::Tensor weight = at::randn({1500, 133}), bias = at::randn({1500});
+  const at::Tensor x = at::randn({2, 7, 133}), loss = at::randn({2, 7, 1500});
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      const QuantizedMatrix codes = QuantizeMatrix(weight, format);
+      const Linear coded(codes, bias), numbers(codes.Rows(at::arange(1500)).to(dtype), bias);
+      const at::Tensor ours = x.to(dtype).clone().requires_grad_();
+      const at::Tensor plain = x.to(dtype).clone().requires_grad_();
+      const at::Tensor found = coded.Forward(ours), expected = numbers.Forward(plain);
+      (found * loss).sum().backward();
+      (expected * loss).sum().backward();
+      const double tolerance = dtype == at::kFloat ? 1e-5 : 2e-2;
+      EXPECT_EQ(found.scalar_type(), dtype);
+      EXPECT_TRUE(at::allclose(found, expected, tolerance, 10 * tolerance));
+      EXPECT_TRUE(at::allclose(ours.grad(), plain.grad(), tolerance, 100 * tolerance));
+      EXPECT_FALSE(coded.Forward(x.to(dtype)).requires_grad());
+    }
+  }
+}
+
+TEST(LinearTest, AnAdapterLearnsBesideCodes) {
+  at::manual_seed(2);
+  const QuantizedMatrix codes = QuantizeMatrix(at::randn({6, 64}), WeightFormat::kInt4);
+  auto lora = std::make_shared<Lora>(Lora{.a_RI = at::randn({3, 64}), .b_OR = at::randn({6, 3})});
+  lora->b_OR.requires_grad_();
+  Linear layer(codes);
+  layer.Attach(lora);
+  const at::Tensor x = at::randn({5, 64}).requires_grad_();
+  const at::Tensor weight = codes.Rows(at::arange(6));
+  const at::Tensor y = layer.Forward(x);
+  EXPECT_TRUE(at::allclose(y, at::linear(x, lora->Merged(weight)), 1e-4, 1e-4));
+  y.sum().backward();
+  EXPECT_TRUE(lora->b_OR.grad().defined());
+  EXPECT_TRUE(at::allclose(x.grad(), lora->Merged(weight).sum(0).expand({5, 64}), 1e-4, 1e-4));
+  layer.MergeLora();  // goes, and the codes stay
+  EXPECT_TRUE(at::allclose(layer.Forward(x), at::linear(x, weight), 1e-4, 1e-4));
 }
 
 TEST(LinearTest, GradientsReachWeightBiasAndInput) {

@@ -7,13 +7,18 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/sin.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
 #include <utility>
 #include <vector>
+
+#include "model/network/linear.h"
 
 namespace llava::model {
 namespace {
@@ -89,10 +94,61 @@ TEST(LoraTest, DropsTheShareThatItShouldAndKeepsTheMean) {
   EXPECT_FALSE(at::equal(mask, MaskOf(lora, 400, 50)));
 }
 
-TEST(LoraTest, TheProductIsWhatIsAdded) {
+TEST(LoraTest, MergedIsTheWeightWithWhatIsAdded) {
   const Lora lora = Adapter(0.0);
-  const at::Tensor x = Waves(7, 10, 0.9);
-  EXPECT_TRUE(at::allclose(lora.Forward(x), at::linear(x, lora.Product()), 1e-5, 1e-5));
+  const at::Tensor x = Waves(7, 10, 0.9), weight = Waves(6, 10, 0.2);
+  EXPECT_TRUE(at::allclose(at::linear(x, weight) + lora.Forward(x),
+                           at::linear(x, lora.Merged(weight)), 1e-5, 1e-5));
+}
+
+// Of more rows than are measured at once.
+TEST(LoraTest, MergedRowsHaveTheirMagnitudes) {
+  Lora lora = Adapter(0.0);
+  lora.b_OR = Waves(600, 3, 1.3);
+  lora.magnitude_O = at::arange(600, at::kFloat) + 1.0;
+  const at::Tensor weight = Waves(600, 10, 0.2);
+  const at::Tensor merged = lora.Merged(weight);
+  EXPECT_TRUE(at::allclose(merged.norm(2, 1), lora.magnitude_O, 1e-5, 1e-5));
+  lora.magnitude_O = at::Tensor();
+  const at::Tensor sum = lora.Merged(weight);
+  EXPECT_TRUE(
+      at::allclose(merged / merged.norm(2, 1, true), sum / sum.norm(2, 1, true), 1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(lora.Lengths(weight), sum.norm(2, 1), 1e-5, 1e-5));
+}
+
+TEST(LoraTest, ARowOfZerosStaysOne) {
+  Lora lora = Adapter(0.0);
+  lora.b_OR = at::zeros({6, 3});
+  const at::Tensor weight = Waves(6, 10, 0.2);
+  weight[2].zero_();
+  lora.magnitude_O = lora.Lengths(weight);
+  EXPECT_TRUE(at::equal(lora.Merged(weight), weight));
+}
+
+// The lengths are constants: a gradient through them would be another.
+TEST(LoraTest, GradientsUnderMagnitudesAreThoseOfTheFormula) {
+  const at::Tensor weight = Waves(6, 10, 0.2), bias = Waves(6, 1, 0.4).view({6});
+  const auto leaf = [](const at::Tensor& tensor) {
+    return tensor.detach().clone().requires_grad_(true);
+  };
+  auto lora = std::make_shared<Lora>(Adapter(0.0));
+  lora->magnitude_O = at::arange(6, at::kFloat) + 0.5;
+  const std::vector<at::Tensor> ours = {leaf(Waves(7, 10, 0.9)), leaf(lora->a_RI), leaf(lora->b_OR),
+                                        leaf(lora->magnitude_O)};
+  const std::vector<at::Tensor> plain = {leaf(ours[0]), leaf(ours[1]), leaf(ours[2]),
+                                         leaf(ours[3])};
+  lora->a_RI = ours[1];
+  lora->b_OR = ours[2];
+  lora->magnitude_O = ours[3];
+  Linear layer(weight, bias);
+  layer.Attach(lora);
+  const auto found = Learned(layer.Forward(ours[0]), ours);
+  const at::Tensor sum = weight + at::matmul(plain[2], plain[1]) * lora->scale;
+  const at::Tensor factors = plain[3] / sum.detach().norm(2, 1);
+  const auto expected = Learned(at::linear(plain[0], sum) * factors + bias, plain);
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_TRUE(at::allclose(found[i], expected[i], 1e-5, 1e-5)) << i;
+  }
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 #include "model/network/weights.h"
 
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/eye.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -59,6 +62,20 @@ TEST_F(WeightsTest, PackingKeepsNoHandlesAndSmallWeightsWide) {
   EXPECT_FALSE(source.taken().at(kNorm).defined());
   source.Take("no.such.weight", {1});
   EXPECT_EQ(source.pack(), std::nullopt);  // placeholders are not packed
+}
+
+TEST_F(WeightsTest, FrozenLayersAreCodesAndNoWeights) {
+  CheckpointWeights numbers(checkpoint_, {});
+  const at::Tensor weight = numbers.Take(std::string(kQuery) + ".weight", {64, 64});
+  CheckpointWeights source(checkpoint_, {.frozen_layers = WeightFormat::kInt4});
+  const Linear linear = source.TakeLinear(kQuery, 64, 64, /*bias=*/false);
+  ASSERT_TRUE(source.status().ok()) << source.status();
+  EXPECT_FALSE(linear.weight().defined());
+  EXPECT_FALSE(source.taken().at(std::string(kQuery) + ".weight").defined());
+  const at::Tensor x = at::eye(64);
+  const auto codes = QuantizeMatrix(weight, WeightFormat::kInt4);
+  EXPECT_TRUE(at::allclose(linear.Forward(x).t(), codes.Rows(at::arange(64))));
+  EXPECT_TRUE(source.Take(kNorm, {64}).defined());
 }
 
 TEST_F(WeightsTest, LinearLayersHaveABiasIfAsked) {

@@ -54,6 +54,22 @@ TEST(MergeAdapterTest, AddsTheProductToWhatTheAdapterChangesAndLeavesTheRest) {
   EXPECT_TRUE(model::VerifyFiles(manifest->manifest, out).ok());
 }
 
+TEST(MergeAdapterTest, RowsGetTheMagnitudesOfTheAdapter) {
+  const test::TempDir dir;
+  const std::string out = absl::StrCat(dir.path(), "/merged");
+  const std::string folder = "tests/golden/data/families/llava_qwen2/adapters/dora";
+  ASSERT_TRUE(MergeAdapter(kBase, folder, at::kFloat, out).ok());
+  const auto adapter = *model::ReadAdapter(folder, 1 << 30);
+  const auto merged = *model::Checkpoint::Open(out);
+  ASSERT_FALSE(adapter.products.empty());
+  for (const model::AdaptedWeights& one : adapter.products) {
+    const std::string name = absl::StrCat(model::kLanguagePrefix, "layers.", one.product.layer, ".",
+                                          one.product.name, ".weight");
+    const at::Tensor weight = *model::TensorOf(merged.tensors().at(name));
+    EXPECT_TRUE(at::allclose(weight.norm(2, 1), one.magnitude_O.abs(), 1e-5, 1e-6)) << name;
+  }
+}
+
 TEST(MergeAdapterTest, TheManifestNamesTheVersionThatItWasMadeFrom) {
   const test::TempDir dir;
   const std::string once = absl::StrCat(dir.path(), "/once"), twice = dir.path() + "/twice";

@@ -41,6 +41,7 @@ TEST(PeftAdapterTest, WritesWhatPeftReads) {
   EXPECT_EQ(config->at("r"), 2);
   EXPECT_EQ(config->at("lora_alpha"), 8.0);
   EXPECT_EQ(config->at("lora_dropout"), 0.25);
+  EXPECT_EQ(config->at("use_dora"), false);
   EXPECT_EQ(config->at("modules_to_save").at(0), "multi_modal_projector");
   const auto tensors = model::LoadTensors(folder + "/adapter_model.safetensors");
   ASSERT_TRUE(tensors.ok()) << tensors.status();
@@ -67,6 +68,22 @@ TEST(PeftAdapterTest, TheTargetsAreTheDecodersAlone) {
   EXPECT_FALSE(meets("model.language_model.layers.3.self_attn.k_proj"));
   EXPECT_FALSE(meets("model.vision_tower.encoder.layers.3.self_attn.q_proj"));
   EXPECT_TRUE(config->at("modules_to_save").is_null());
+}
+
+TEST(PeftAdapterTest, MagnitudesHavePeftsName) {
+  const test::TempDir dir;
+  const std::string folder = dir.path() + "/adapter";
+  PeftAdapter adapter = Adapter();
+  adapter.options.use_dora = true;
+  const std::string layer = "language_model.model.layers.0.self_attn.q_proj";
+  adapter.adapters.push_back({layer + ".lora_magnitude_vector", at::full({4}, 5.0)});
+  ASSERT_TRUE(WritePeftAdapter(adapter, folder).ok());
+  EXPECT_EQ(ReadJsonObject(folder + "/adapter_config.json")->at("use_dora"), true);
+  const auto tensors = model::LoadTensors(folder + "/adapter_model.safetensors");
+  ASSERT_TRUE(tensors.ok()) << tensors.status();
+  EXPECT_EQ(tensors->back().name,
+            "base_model.model.model.language_model.layers.0.self_attn."
+            "q_proj.lora_magnitude_vector");
 }
 
 TEST(PeftAdapterTest, NothingIsWrittenOver) {

@@ -51,6 +51,8 @@ class RunPartsTest : public ::testing::Test {
                     .Save(progress, {{absl::StrCat("weight/", kBias), at::full({64}, 7.0)},
                                      {adapter + ".lora_A.weight", at::full({2, 64}, 1.0)},
                                      {adapter + ".lora_B.weight", at::full({64, 2}, 2.0)},
+                                     {adapter + ".lora_magnitude_vector", at::full({64}, 3.0)},
+                                     {adapter + ".lora_magnitude_vector.m", at::full({64}, 1.0)},
                                      {adapter + ".lora_A.weight.exp_avg", at::full({2}, 1.0)}})
                     .ok());
   }
@@ -73,7 +75,7 @@ TEST_F(RunPartsTest, WhileTheStageRunsItsStateHasTheAdapters) {
   Save(1, 3);
   const absl::Status status = ExportPeft(recipe_, {}, out_);
   ASSERT_TRUE(status.ok()) << status;
-  EXPECT_EQ(Tensors(out_).size(), 3u);  // the optimizer's moments are no part of it
+  EXPECT_EQ(Tensors(out_).size(), 4u);  // the optimizer's moments are no part of it
   EXPECT_TRUE(
       at::equal(Tensors(out_).at("base_model.model.model.multi_modal_projector.linear_2.bias"),
                 at::full({64}, 7.0)));

@@ -14,6 +14,7 @@
 
 #include "base/mutex.h"
 #include "base/rng.h"
+#include "tests/support/coded_weights.h"
 #include "tests/support/live_bytes.h"
 #include "tests/support/rank_threads.h"
 #include "tests/support/temp_dir.h"
@@ -86,6 +87,8 @@ struct Case {
   std::int64_t tokens = 16;  // of a row; every second one has two more
   bool checkpointing = false;
   std::int64_t lora = 0;
+  bool dora = false;
+  BaseWeights weights = BaseWeights::kNumbers;
   bool decoder = true;
   bool tower = false;
   bool saves = false;  // while the second step runs, the state after the first is written
@@ -110,6 +113,15 @@ std::vector<Case> Cases() {
        .checkpointing = true},
       {.name = "lora_fp32", .rows = 6, .tokens = 120, .lora = 8},
       {.name = "lora_bf16", .precision = kBf16, .rows = 6, .tokens = 120, .lora = 8},
+      {.name = "dora_fp32", .rows = 6, .tokens = 120, .lora = 8, .dora = true},
+      {.name = "dora_bf16", .precision = kBf16, .rows = 6, .tokens = 120, .lora = 8, .dora = true},
+      {.name = "lora_int8_fp32", .rows = 6, .tokens = 60, .lora = 8, .weights = BaseWeights::kInt8},
+      {.name = "lora_int4_bf16",
+       .precision = kBf16,
+       .rows = 2,
+       .tokens = 60,
+       .lora = 8,
+       .weights = BaseWeights::kInt4},
       {.name = "projector", .rows = 6, .tokens = 120, .decoder = false},
       {.name = "tower", .rows = 100, .tokens = 6, .decoder = false, .tower = true},
       {.name = "saving_fp32", .saves = true},
@@ -143,6 +155,7 @@ std::int64_t StepsOf(const Case& wanted) { return wanted.saves ? 2 : 1; }
 Recipe RecipeOf(const Case& wanted) {
   Recipe recipe;
   recipe.precision = wanted.precision;
+  recipe.model.weights = wanted.weights;
   recipe.shard = wanted.shard;
   recipe.shard_weights = wanted.shard_weights;
   recipe.save_every = wanted.saves ? 1 : 100;
@@ -152,6 +165,7 @@ Recipe RecipeOf(const Case& wanted) {
   stage.train_decoder = wanted.decoder;
   stage.train_vision_tower = wanted.tower;
   stage.lora.rank = wanted.lora;
+  stage.lora.use_dora = wanted.dora;
   stage.gradient_checkpointing = wanted.checkpointing;
   stage.steps = StepsOf(wanted);
   stage.micro_batch = wanted.rows;
@@ -176,13 +190,24 @@ PassShape ShapeOf(const Case& wanted) {
   return pass;
 }
 
+std::unique_ptr<model::Llava> ModelOf(const Case& wanted) {
+  const at::ScalarType dtype = wanted.precision == Precision::kFloat32 ? at::kFloat : at::kBFloat16;
+  if (wanted.weights == BaseWeights::kNumbers) {
+    RandomWeights weights(3, dtype, at::kCPU);
+    return std::make_unique<model::Llava>(Config(), weights);
+  }
+  test::CodedWeights weights(3, dtype,
+                             wanted.weights == BaseWeights::kInt4 ? model::WeightFormat::kInt4
+                                                                  : model::WeightFormat::kInt8);
+  return std::make_unique<model::Llava>(Config(), weights);
+}
+
 // The most that a step of a rank takes, weights included.
 std::int64_t Measure(const Case& wanted, const std::string& folder, Ranks& ranks) {
   const test::CountLiveBytes live;
   const Recipe recipe = RecipeOf(wanted);
-  const at::ScalarType dtype = wanted.precision == Precision::kFloat32 ? at::kFloat : at::kBFloat16;
-  RandomWeights weights(3, dtype, at::kCPU);
-  model::Llava model(Config(), weights);
+  const std::unique_ptr<model::Llava> made = ModelOf(wanted);
+  model::Llava& model = *made;
   Mutex mutex;
   CondVar changed;
   int steps = 0;

@@ -131,6 +131,52 @@ TEST(AdaptersTest, BeginsWithoutEffectAndIsMergedWithAlphaOverRank) {
   EXPECT_TRUE(at::allclose(Output(*model, kQuery, x), adapted, 1e-4, 1e-5));
 }
 
+TEST(AdaptersTest, WithMagnitudesItBeginsWithoutEffectToo) {
+  LoraOptions options = Options();
+  options.use_dora = true;
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const auto model = toy::Model(dtype);
+    const at::Tensor x = at::randn({3, 16}, dtype);
+    const at::Tensor before = Output(*model, kQuery, x);
+    const at::Tensor weight = model->weights().at(std::string(kQuery) + ".weight").clone();
+    Adapters adapters(*model, options, 7);
+    EXPECT_TRUE(at::equal(Output(*model, kQuery, x), before));
+    ASSERT_EQ(adapters.parameters()[2].name, std::string(kQuery) + ".lora_magnitude_vector");
+    const at::Tensor magnitude = adapters.parameters()[2].tensor;
+    EXPECT_EQ(magnitude.scalar_type(), at::kFloat);  // small steps are not lost
+    magnitude.mul_(2.0);
+    EXPECT_TRUE(at::allclose(Output(*model, kQuery, x), before * 2.0));
+    adapters.Merge();
+    EXPECT_TRUE(at::equal(model->weights().at(std::string(kQuery) + ".weight"), weight * 2.0));
+  }
+}
+
+TEST(AdaptersTest, WhereNothingIsLearnedLengthsAreMeasuredOnce) {
+  LoraOptions options = Options();
+  options.use_dora = true;
+  options.dropout = 0.5;
+  const auto model = toy::Model();
+  Adapters adapters(*model, options, 7);
+  for (std::size_t i = 1; i < adapters.parameters().size(); i += 3) {
+    adapters.parameters()[i].tensor.fill_(0.25);  // B
+  }
+  const at::Tensor x = at::randn({3, 16});
+  const at::Tensor learning = Output(*model, kQuery, x);
+  adapters.set_learning(false);
+  const at::Tensor asked = Output(*model, kQuery, x);
+  EXPECT_FALSE(at::equal(asked, learning));  // nothing is dropped
+  EXPECT_TRUE(at::equal(Output(*model, kQuery, x), asked));
+  adapters.set_learning(true);
+  EXPECT_TRUE(at::equal(Output(*model, kQuery, x), learning));
+  for (std::size_t i = 1; i < adapters.parameters().size(); i += 3) {
+    adapters.parameters()[i].tensor.fill_(0.5);  // what was measured is not kept
+  }
+  adapters.Merge();
+  const at::Tensor weight = model->weights().at(std::string(kQuery) + ".weight");
+  const at::Tensor lengths = toy::Model()->weights().at(std::string(kQuery) + ".weight").norm(2, 1);
+  EXPECT_TRUE(at::allclose(weight.norm(2, 1), lengths, 1e-5, 1e-6));
+}
+
 TEST(AdaptersTest, TheSeedOfAPassSaysWhatIsDropped) {
   LoraOptions options = Options();
   options.dropout = 0.5;

@@ -54,7 +54,7 @@ class TrainerTest : public ::testing::Test {
   // Runs until `stop_after` steps were done by this run, or to the end; the losses seen.
   std::vector<double> Run(const std::string& state, std::int64_t stop_after, absl::Status* status,
                           bool save_on_stop = false) {
-    auto model = toy::Model();
+    auto model = make_model_();
     Ranks alone;
     StateStore store(folder_ + "/" + state, 2, alone);
     std::vector<double> losses;
@@ -108,6 +108,7 @@ class TrainerTest : public ::testing::Test {
     return copies;
   }
 
+  std::function<std::unique_ptr<model::Llava>()> make_model_ = [] { return toy::Model(); };
   std::function<void()> on_step_;  // none: nothing
   std::int64_t free_memory_ = std::int64_t{1} << 40;
   std::function<absl::Status()> before_save_;                   // none: nothing

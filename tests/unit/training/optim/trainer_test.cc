@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "tests/support/coded_weights.h"
 #include "tests/unit/training/optim/trainer_fixture.h"
 #include "training/optim/adapters.h"
 
@@ -199,7 +200,8 @@ TEST_F(TrainerTest, NoiseOnTextsIsThatOfThePassWhereverTheRunIsKilled) {
   EXPECT_TRUE(std::equal(rest.rbegin(), rest.rend(), whole.rbegin()));
 }
 
-class LoraTrainerTest : public TrainerTest {
+// With magnitudes (DoRA) and without.
+class LoraTrainerTest : public TrainerTest, public testing::WithParamInterface<bool> {
  protected:
   LoraTrainerTest() {
     recipe_.stages[1].rate = 1e-2;
@@ -207,11 +209,12 @@ class LoraTrainerTest : public TrainerTest {
     lora.rank = 4;
     lora.alpha = 8;
     lora.dropout = 0.1;
+    lora.use_dora = GetParam();
     lora.targets = {"q_proj", "v_proj", "down_proj"};
   }
 };
 
-TEST_F(LoraTrainerTest, LearnsAndIsMergedIntoItsTargetsAlone) {
+TEST_P(LoraTrainerTest, LearnsAndIsMergedIntoItsTargetsAlone) {
   absl::Status status;
   const std::vector<double> losses = Run("state", -1, &status);
   ASSERT_TRUE(status.ok()) << status;
@@ -224,7 +227,7 @@ TEST_F(LoraTrainerTest, LearnsAndIsMergedIntoItsTargetsAlone) {
   }
 }
 
-TEST_F(LoraTrainerTest, GoesOnToTheSameBitsWhereverItIsKilled) {
+TEST_P(LoraTrainerTest, GoesOnToTheSameBitsWhereverItIsKilled) {
   absl::Status status;
   const std::vector<double> whole = Run("whole", -1, &status);
   const auto weights = model_->weights();
@@ -242,7 +245,7 @@ TEST_F(LoraTrainerTest, GoesOnToTheSameBitsWhereverItIsKilled) {
 }
 
 // What `export` writes in the middle of a stage: the weights with what the adapters know so far.
-TEST_F(LoraTrainerTest, ASavedStateInTheMiddleHasTheAdaptersShare) {
+TEST_P(LoraTrainerTest, ASavedStateInTheMiddleHasTheAdaptersShare) {
   absl::Status status;
   recipe_.stages[1].lora.dropout = 0.0;
   Run("state", 30, &status, /*save_on_stop=*/true);
@@ -257,6 +260,36 @@ TEST_F(LoraTrainerTest, ASavedStateInTheMiddleHasTheAdaptersShare) {
   });
   for (const auto& [name, weight] : model_->weights()) {
     EXPECT_TRUE(at::allclose(weight, restored->weights().at(name), 1e-6, 1e-6)) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, LoraTrainerTest, testing::Bool(),
+                         [](const auto& dora) { return dora.param ? "dora" : "lora"; });
+
+// What is saved of a model of codes has none of them in it.
+TEST_F(TrainerTest, BesideCodesItGoesOnToTheSameBits) {
+  recipe_.stages[1].lora.rank = 4;
+  recipe_.stages[1].rate = 1e-2;
+  make_model_ = [] {
+    test::CodedWeights weights(3, at::kFloat, model::WeightFormat::kInt4);
+    return std::make_unique<model::Llava>(toy::Config(), weights);
+  };
+  absl::Status status;
+  const std::vector<double> whole = Run("whole", -1, &status);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_LT(whole.back(), 0.9 * whole[12]);
+  for (const std::int64_t kill : {9, 23}) {
+    const std::string state = "killed-" + std::to_string(kill);
+    Run(state, kill, &status);
+    const std::vector<double> rest = Run(state, -1, &status);
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_TRUE(std::equal(rest.rbegin(), rest.rend(), whole.rbegin())) << "killed at " << kill;
+  }
+  Ranks alone;
+  const auto saved = StateStore(folder_ + "/whole", 2, alone).LoadNewest();
+  ASSERT_TRUE(saved.ok() && saved->has_value());
+  for (const auto& [name, tensor] : WeightsOf(**saved)) {
+    EXPECT_TRUE(name.starts_with("multi_modal_projector.")) << name;
   }
 }
 

@@ -138,6 +138,8 @@ TEST_F(WeightShardsTest, FrozenMatricesUnderAdaptersAreShardedToo) {
   lora.dropout = 0.1;
   lora.targets = {"q_proj", "down_proj"};
   ExpectTheSame(Run(true, "sharded"), Run(false, "whole"));
+  lora.use_dora = true;
+  ExpectTheSame(Run(true, "sharded-dora"), Run(false, "whole-dora"));
 }
 
 // The projector alone learns: what flows through the decoder is the same, and a pass without a

@@ -365,6 +365,33 @@ TEST_F(RecipeTest, TheRecipesOfModelsWithTilesAreRight) {
   }
 }
 
+TEST_F(RecipeTest, CodesAreTheBaseOfAdaptersAlone) {
+  const std::string int4 = "checkpoint: base, weights: int4", lora = ", lora: {r: 8}";
+  const std::string projector =
+      "  - {name: last, train: [projector], steps: 1, batch: 1, rate: 1}\n";
+  const auto recipe = [](const std::string& model, const std::string& train) {
+    return "name: q\noutput: run\ndata: {files: [a.json]}\nmodel: {" + model +
+           "}\nstages:\n  - {name: tune, steps: 1, batch: 1, rate: 1, train: " + train + "}\n";
+  };
+  const auto refusal = [&](const std::string& text) {
+    return std::string(Read(text).status().message());
+  };
+  EXPECT_EQ(Read(recipe(int4, "[decoder]" + lora))->model.weights, BaseWeights::kInt4);
+  EXPECT_EQ(Read(recipe(int4, "[projector]"))->model.weights, BaseWeights::kInt4);
+  EXPECT_EQ(Read(recipe("checkpoint: base", "[decoder]"))->model.weights, BaseWeights::kNumbers);
+  EXPECT_THAT(refusal(recipe("checkpoint: base, weights: int3", "[projector]")),
+              HasSubstr("model.weights"));
+  EXPECT_THAT(refusal(recipe("from_scratch: base, weights: int8", "[projector]")),
+              HasSubstr("model.checkpoint beside"));
+  EXPECT_THAT(refusal(recipe(int4, "[decoder]" + lora) + "device: cuda\n"),
+              HasSubstr("expected device: cpu"));
+  EXPECT_THAT(refusal(recipe(int4, "[decoder]")), HasSubstr("stage 'tune'"));
+  EXPECT_THAT(refusal(recipe(int4, "[decoder], lora: {r: 8, use_dora: true}")),
+              HasSubstr("without use_dora"));
+  EXPECT_THAT(refusal(recipe(int4, "[decoder]" + lora) + projector),
+              HasSubstr("to be the last one"));
+}
+
 TEST_F(RecipeTest, LoraIsReadStrictly) {
   const auto with = [&](const std::string& lora) {
     return Changed("    schedule: linear\n", "    lora: " + lora + "\n");
@@ -374,6 +401,9 @@ TEST_F(RecipeTest, LoraIsReadStrictly) {
   EXPECT_EQ(good->stages[1].lora.rank, 8);
   EXPECT_EQ(good->stages[1].lora.targets, (std::vector<std::string>{"q_proj", "v_proj"}));
   EXPECT_EQ(good->stages[0].lora.rank, 0);
+  EXPECT_FALSE(good->stages[1].lora.use_dora);
+  EXPECT_TRUE(Read(with("{r: 8, use_dora: true}"))->stages[1].lora.use_dora);
+  ExpectError(with("{r: 8, use_dora: 3}"), "25: stages[1].lora.use_dora: ");
   ExpectError(with("{alpha: 8}"), "25: stages[1].lora.r: is missing");
   ExpectError(with("{r: 0}"), "25: stages[1].lora.r: is 0, expected at least 1");
   ExpectError(with("{r: 8, dropout: 1.5}"), "25: stages[1].lora.dropout: is 1.5");
