@@ -21,6 +21,7 @@ namespace json = boost::json;
 constexpr std::int64_t kBytesOfAToken = 3;  // rather too few than too many
 constexpr std::size_t kMaxSentence = 300;
 constexpr double kMostWaitSeconds = 366.0 * 86400;
+constexpr std::int64_t kMostTokens = 1'000'000'000;  // that anybody would count for one answer
 
 Duration FromSeconds(double seconds) {
   return std::chrono::duration_cast<Duration>(
@@ -36,11 +37,12 @@ std::string Text(const json::value* value) {
   return value != nullptr && value->is_string() ? std::string(value->as_string()) : "";
 }
 
+// -1 for what is no count.
 std::int64_t Count(const json::value* value) {
   if (value == nullptr || !value->is_number()) return -1;
   boost::system::error_code error;
   const auto count = value->to_number<std::int64_t>(error);
-  return error ? -1 : count;
+  return error || count < 0 || count > kMostTokens ? -1 : count;
 }
 
 // The service's own sentence, or the beginning of what it sent.

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/http/client_tls.h"
 #include "base/http/http_exchange.h"
 #include "base/rng.h"
@@ -29,6 +30,7 @@ constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr Duration kLookAtStop = std::chrono::milliseconds(100);
 constexpr std::int64_t kMillisOfASecond = 1000;
 constexpr int kMostDoublings = 30;
+constexpr std::size_t kLeastSecret = 8;  // what is shorter, as "EMPTY", may be a word of an answer
 
 Duration FromSeconds(double seconds) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
@@ -203,7 +205,10 @@ class Endpoint::Parts {
     if (result.failure.status.ok()) {
       const AskedFor asked{options_.model, options_.any_model, question.worst.prompt,
                            question.choices};
-      co_return ReadAnswer(result.answer, asked, clock_->UnixMillis() / kMillisOfASecond);
+      Attempt answered =
+          ReadAnswer(result.answer, asked, clock_->UnixMillis() / kMillisOfASecond);
+      HideKey(&answered.reply);
+      co_return answered;
     }
     Attempt attempt;
     attempt.verdict =
@@ -211,6 +216,14 @@ class Endpoint::Parts {
     attempt.message = std::string(result.failure.status.message());
     attempt.paid = result.failure.sent;
     co_return attempt;
+  }
+
+  // A service may send back what it was sent.
+  void HideKey(ChatReply* reply) const {
+    if (secret_.size() < kLeastSecret) return;
+    for (std::string* said : {&reply->text, &reply->model, &reply->finish_reason}) {
+      *said = absl::StrReplaceAll(*said, {{secret_, "[key]"}});
+    }
   }
 
   // Settles the budget, and writes down what may have cost something. What was no answer is taken

@@ -1,5 +1,6 @@
 #include "training/endpoint/chat_reply.h"
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -66,6 +67,18 @@ TEST(ChatReply, TokensThatNobodyCountedAreEstimated) {
   EXPECT_TRUE(attempt.reply.estimated);
   EXPECT_EQ(attempt.reply.prompt_tokens, 11);
   EXPECT_EQ(attempt.reply.completion_tokens, 5);
+}
+
+// The ledger reads every line again that it has written, and adds up its tokens.
+TEST(ChatReply, CountsThatNobodyBelievesAreEstimated) {
+  for (const char* count : {"-1", "1e18", "9223372036854775807", "1000000001", "\"7\"", "1.5"}) {
+    const Attempt attempt =
+        Read(Body(R"({"content":"twelve bytes"})",
+                  absl::StrCat(R"(,"usage":{"prompt_tokens":3,"completion_tokens":)", count, "}")));
+    EXPECT_EQ(attempt.verdict, Verdict::kGood) << count;
+    EXPECT_TRUE(attempt.reply.estimated) << count;
+    EXPECT_EQ(attempt.reply.completion_tokens, 5) << count;
+  }
 }
 
 TEST(ChatReply, WhatIsNoAnswerMayHaveCost) {

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/scripted_server.h"
@@ -150,6 +151,22 @@ TEST_F(EndpointTest, AWrongKeyEndsTheRunAndStandsNowhere) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("Incorrect API key provided: [key]."));
   EXPECT_EQ(server.authorization(), "Bearer sk-secret");
   EXPECT_LE(server.bodies().size(), 3u);
+}
+
+TEST_F(EndpointTest, AServiceThatSaysTheKeyIsNotTakenAtItsWord) {
+  ScriptedServer server({Completion("You sent Bearer sk-secret to me.")});
+  setenv("LLAVA_TEST_KEY", "sk-secret", 1);
+  EndpointOptions options = Options(server);
+  options.api_key_env = "LLAVA_TEST_KEY";
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/ledger.jsonl";
+  ASSERT_TRUE(Ask(options, 1, *Ledger::Open(path)).ok());
+  EXPECT_EQ(replies_[0]->text, "You sent Bearer [key] to me.");
+  EXPECT_THAT(*ReadFile(path, 1 << 20), Not(HasSubstr("sk-secret")));
+  setenv("LLAVA_TEST_KEY", "sent", 1);  // a word that protects nothing
+  replies_.clear();
+  ASSERT_TRUE(Ask(options, 1).ok());
+  EXPECT_EQ(replies_[0]->text, "You sent Bearer sk-secret to me.");
 }
 
 TEST_F(EndpointTest, AServiceThatIsDownIsGivenUp) {
