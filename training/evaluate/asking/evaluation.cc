@@ -151,9 +151,19 @@ class Evaluation {
       grades = bench_.grade(answers_);
       report_.judge = request_.bench == "rows" ? request_.files.metric : "labels";
     }
+    report_.judge += HowElse();
     if (judge.has_value()) report_.cost = judge->endpoint->stats().cost;
     Summarise(grades, UnitsOf(bench_, grades), bench_.score);
     return WriteAnswers(grades);
+  }
+
+  // What makes scores another evaluation than the plain one: they do not compare.
+  std::string HowElse() const {
+    std::string how;
+    if (request_.scores_choices) how += ", likeliest choices";
+    if (!request_.ensemble.empty()) absl::StrAppend(&how, ", ", request_.ensemble, " ensemble");
+    if (request_.as_published) how += ", as published";
+    return how;
   }
 
   absl::Status GetAnswers() {
