@@ -59,9 +59,9 @@ std::string Sentence(const std::string& body) {
   return body;
 }
 
-Attempt Malformed(int http, std::string what) {
+Attempt NoAnswer(Verdict verdict, int http, std::string what) {
   Attempt attempt;
-  attempt.verdict = Verdict::kMalformed;
+  attempt.verdict = verdict;
   attempt.http = http;
   attempt.message = std::move(what);
   attempt.paid = true;
@@ -111,21 +111,24 @@ std::string ReadBest(const json::value& body, const std::vector<std::string>& ch
 
 Attempt ReadCompletion(const HttpAnswer& answer, const AskedFor& asked) {
   if (!answer.content_encoding.empty() && answer.content_encoding != "identity") {
-    return Malformed(answer.status,
-                     absl::StrCat("is encoded as ", answer.content_encoding, ", expected plain"));
+    return NoAnswer(Verdict::kUnwell, answer.status,
+                    absl::StrCat("is encoded as ", answer.content_encoding, ", expected plain"));
   }
   boost::system::error_code error;
   const json::value body = json::parse(answer.body, error);
-  if (error) return Malformed(answer.status, absl::StrCat("is no JSON: ", answer.body));
+  if (error) {
+    return NoAnswer(Verdict::kUnwell, answer.status, absl::StrCat("is no JSON: ", answer.body));
+  }
   Attempt attempt;
   attempt.http = answer.status;
   std::string wrong = asked.choices.empty() ? ReadText(body, &attempt.reply)
                                             : ReadBest(body, asked.choices, &attempt.reply);
-  if (!wrong.empty()) return Malformed(answer.status, std::move(wrong));
+  if (!wrong.empty()) return NoAnswer(Verdict::kMalformed, answer.status, std::move(wrong));
   attempt.reply.model = Text(Find(body, "model"));
   if (!asked.any_model && !IsModel(attempt.reply.model, asked.model)) {
-    return Malformed(answer.status, absl::StrCat("is of the model '", attempt.reply.model,
-                                                 "', expected '", asked.model, "'"));
+    return NoAnswer(
+        Verdict::kUnwell, answer.status,
+        absl::StrCat("is of the model '", attempt.reply.model, "', expected '", asked.model, "'"));
   }
   FillUsage(body, asked.prompt_bytes, &attempt.reply);
   attempt.verdict = Verdict::kGood;

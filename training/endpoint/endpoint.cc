@@ -10,6 +10,7 @@
 #include <cmath>
 #include <exception>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -69,6 +70,7 @@ class Endpoint::Parts {
 
   absl::Status Run(std::int64_t count, const MakeRequest& make, const OnReply& on_reply,
                    const std::atomic<bool>* stop) {
+    asked_.clear();
     asio::io_context context;
     asio::steady_timer changed(context, TimePoint::max());
     Job job{context.get_executor(), &make, &on_reply, count, 0, std::nullopt, &changed};
@@ -129,10 +131,19 @@ class Endpoint::Parts {
   awaitable<absl::StatusOr<ChatReply>> Answer(Job* job, Question* question) {
     const absl::Status prepared = Prepare(job, question);
     if (!prepared.ok()) co_return prepared;
+    while (asked_.contains(question->key)) co_await Pause(job, Pace::kNoPlace);
     if (const ChatReply* known = ledger_.Find(question->key)) {
       ++stats_.cached;
       co_return *known;
     }
+    asked_.insert(question->key);
+    absl::StatusOr<ChatReply> reply = co_await AskUntilAnswered(job, question);
+    asked_.erase(question->key);
+    job->changed->cancel();  // those that ask the same look into the ledger again
+    co_return reply;
+  }
+
+  awaitable<absl::StatusOr<ChatReply>> AskUntilAnswered(Job* job, Question* question) {
     while (true) {
       const Attempt attempt = co_await AskOnce(job, question);
       if (job->ended.has_value()) co_return *job->ended;
@@ -205,8 +216,7 @@ class Endpoint::Parts {
     if (result.failure.status.ok()) {
       const AskedFor asked{options_.model, options_.any_model, question.worst.prompt,
                            question.choices};
-      Attempt answered =
-          ReadAnswer(result.answer, asked, clock_->UnixMillis() / kMillisOfASecond);
+      Attempt answered = ReadAnswer(result.answer, asked, clock_->UnixMillis() / kMillisOfASecond);
       HideKey(&answered.reply);
       co_return answered;
     }
@@ -259,8 +269,9 @@ class Endpoint::Parts {
     }
     if (attempt.verdict == Verdict::kRefused) return absl::InvalidArgumentError(last_problem_);
     question->throttled = attempt.verdict == Verdict::kThrottled ? question->throttled + 1 : 0;
-    // While the service is down, failures say nothing about this question.
-    const bool counts = attempt.verdict != Verdict::kThrottled && !pace_.is_down();
+    // While the service is down, not to be reached says nothing about this question.
+    const bool counts =
+        attempt.verdict != Verdict::kThrottled && (attempt.http != 0 || !pace_.is_down());
     if (counts && ++question->failures >= options_.max_attempts) {
       return absl::UnavailableError(
           absl::StrCat(question->failures, " attempts failed; the last: ", last_problem_));
@@ -287,6 +298,7 @@ class Endpoint::Parts {
   Budget budget_;
   Pace pace_;
   EndpointStats stats_;
+  std::unordered_set<Digest> asked_;  // and not answered yet: what is equal waits for that
   std::string last_problem_;
   Rng rng_{42};
 };

@@ -83,25 +83,35 @@ TEST(ChatReply, CountsThatNobodyBelievesAreEstimated) {
 
 TEST(ChatReply, WhatIsNoAnswerMayHaveCost) {
   for (const std::string& body :
-       {std::string("<html>502</html>"), std::string(R"({"choices":[{"mess)"), std::string(),
-        std::string("{}"), std::string("[]"), std::string(R"({"choices":[]})"),
+       {std::string("{}"), std::string("[]"), std::string(R"({"choices":[]})"),
         std::string(R"({"choices":[1]})"), Body(R"({"content":null})"), Body("{}"),
-        Body(R"({"content":"a\u0000b"})"), Body("{\"content\":\"\xff\"}"),
-        Body(R"({"content":"x"})", R"(,"model":"gpt-3.5")")}) {
+        Body(R"({"content":"a\u0000b"})")}) {
     const Attempt attempt = Read(body);
     EXPECT_EQ(attempt.verdict, Verdict::kMalformed) << body;
     EXPECT_TRUE(attempt.paid) << body;
     EXPECT_FALSE(attempt.message.empty()) << body;
   }
+}
+
+// So many of these in a row are a service that is down, or none.
+TEST(ChatReply, WhatNoSuchServiceSendsIsItsOwnFault) {
+  for (const std::string& body :
+       {std::string("<html>502</html>"), std::string(R"({"choices":[{"mess)"), std::string(),
+        Body("{\"content\":\"\xff\"}"), Body(R"({"content":"x"})", R"(,"model":"gpt-3.5")")}) {
+    const Attempt attempt = Read(body);
+    EXPECT_EQ(attempt.verdict, Verdict::kUnwell) << body;
+    EXPECT_TRUE(attempt.paid) << body;
+    EXPECT_FALSE(attempt.message.empty()) << body;
+  }
   HttpAnswer packed{.status = 200, .content_encoding = "gzip", .body = Body(R"({"content":"x"})")};
-  EXPECT_EQ(Read(packed, "gpt-4", true).verdict, Verdict::kMalformed);
+  EXPECT_EQ(Read(packed, "gpt-4", true).verdict, Verdict::kUnwell);
 }
 
 TEST(ChatReply, AnyModelIsTakenWhereThatIsAllowed) {
   HttpAnswer other{.status = 200, .body = Body(R"({"content":"x"})", R"(,"model":"llava")")};
   EXPECT_EQ(Read(other, "gpt-4", true).verdict, Verdict::kGood);
   EXPECT_EQ(Read(Body(R"({"content":"x"})", R"(,"model":"gpt-40")")).verdict,
-            Verdict::kMalformed);  // another model, not a version of this
+            Verdict::kUnwell);  // another model, not a version of this
 }
 
 TEST(ChatReply, StatusesSayWhatToDo) {

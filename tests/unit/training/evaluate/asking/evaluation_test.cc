@@ -87,7 +87,7 @@ TEST_F(EvaluationTest, AJudgeIsAskedOnceForEachAnswer) {
   ASSERT_TRUE(published.ok()) << published.status();
   EXPECT_DOUBLE_EQ(published->scores.at("total"), 3.5 / 4);
   EXPECT_EQ(published->judge, "judge, as published");  // not to be compared with the other
-  EXPECT_EQ(judge.bodies().size(), 2u);  // the ledger knows both
+  EXPECT_EQ(judge.bodies().size(), 2u);                // the ledger knows both
 }
 
 TEST_F(EvaluationTest, AJudgeThatScoresNothingIsNoVerdict) {
