@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "training/commands/local_server.h"
 #include "training/endpoint/endpoint_options.h"
 #include "training/evaluate/asking/evaluation.h"
@@ -16,6 +17,7 @@ struct EvaluateOptions {
   EvaluationRequest request;
   LocalModel local;
   EndpointOptions through;           // base_url is empty without a server
+  std::string endpoint;              // a YAML file with `through`, instead of options
   std::vector<std::string> require;  // "colour=0.95"
   std::string record;                // the folder of versions to publish in
 };
@@ -24,8 +26,8 @@ struct EvaluateOptions {
 void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options);
 
 // After parsing: what follows from what was given. `evaluate CHECKPOINT --data ROWS`, without a
-// benchmark, is the benchmark `rows`.
-void CompleteOptions(EvaluateOptions* options);
+// benchmark, is the benchmark `rows`. INVALID_ARGUMENT, NOT_FOUND: the endpoint's file.
+absl::Status CompleteOptions(EvaluateOptions* options);
 
 }  // namespace llava::training
 
