@@ -182,6 +182,11 @@ class Endpoint::Parts {
       }
       if (job->ended.has_value()) co_return Attempt{};
     }
+    const absl::Status noted = ledger_.Begin(question->key, question->worst);
+    if (!noted.ok()) {
+      job->ended = noted;
+      co_return Attempt{};
+    }
     const TimePoint began = clock_->Now();
     ++stats_.sent;
     ++question->attempts;
@@ -236,8 +241,8 @@ class Endpoint::Parts {
     }
   }
 
-  // Settles the budget, and writes down what may have cost something. What was no answer is taken
-  // for the most that it can have cost.
+  // Settles the budget, and writes it down. What was no answer is taken for the most that it can
+  // have cost.
   absl::Status Keep(const Question& question, const Attempt& attempt, double seconds) {
     const bool good = attempt.verdict == Verdict::kGood;
     LedgerEntry entry{
@@ -252,7 +257,7 @@ class Endpoint::Parts {
     const TokenCount spent{entry.reply.prompt_tokens, entry.reply.completion_tokens};
     entry.cost = budget_.CostOf(spent);
     budget_.Settle(question.worst, spent);
-    return attempt.paid ? ledger_.Append(entry) : absl::OkStatus();
+    return ledger_.Append(entry);
   }
 
   std::string Said(const Attempt& attempt) const {
