@@ -6,8 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/file.h"
-#include "base/status_macros.h"
-#include "base/strict_yaml.h"
 
 namespace llava::training {
 namespace {
@@ -20,13 +18,8 @@ void AddModel(CLI::App& command, EvaluateOptions* options) {
                      "Its conversation template, if not its own");
   command.add_option("--vision-tower", local.vision_tower, "CLIP folder of the original layout");
   command.add_option("--device", local.device, "cpu, cuda or cuda:N");
-  CLI::Option* const url =
-      command.add_option("--through", through.base_url,
-                         "Ask an OpenAI-compatible server instead: http://127.0.0.1:8080/v1");
-  command
-      .add_option("--endpoint", options->endpoint,
-                  "The same from a YAML file with endpoint and budget, as a judge's")
-      ->excludes(url);
+  command.add_option("--through", through.base_url,
+                     "Ask an OpenAI-compatible server instead: http://127.0.0.1:8080/v1");
   command.add_option("--model", through.model, "What that server calls the model")
       ->default_val("llava");
   command.add_option("--api-key-env", through.api_key_env, "Environment variable of its key");
@@ -64,14 +57,6 @@ void AddJudge(CLI::App& command, EvaluationRequest* request) {
                      "ScienceQA: what it says to answers that differ");
 }
 
-absl::Status ReadEndpointFile(const std::string& file, EndpointOptions* options) {
-  ASSIGN_OR_RETURN(StrictYaml yaml, StrictYaml::Load(file));
-  yaml.Require("endpoint");
-  yaml.Section("endpoint", [&](StrictYaml& endpoint) { ReadEndpoint(endpoint, options); });
-  yaml.Section("budget", [&](StrictYaml& budget) { ReadBudget(budget, options); });
-  return yaml.Finish();
-}
-
 }  // namespace
 
 void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options) {
@@ -95,11 +80,8 @@ void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options) {
                      "Scores that must be reached, or the exit code is 1: colour=0.95");
 }
 
-absl::Status CompleteOptions(EvaluateOptions* options) {
+void CompleteOptions(EvaluateOptions* options) {
   EvaluationRequest& request = options->request;
-  if (!options->endpoint.empty()) {
-    RETURN_IF_ERROR(ReadEndpointFile(options->endpoint, &options->through));
-  }
   const std::vector<std::string> names = BenchmarkNames();
   const bool known = std::find(names.begin(), names.end(), request.bench) != names.end();
   if (!known && options->local.checkpoint.empty() && IsThere(request.bench)) {
@@ -113,7 +95,6 @@ absl::Status CompleteOptions(EvaluateOptions* options) {
   request.model_id = server.empty() ? std::filesystem::path(checkpoint).filename().string()
                                     : options->through.model;
   request.files.scratch = absl::StrCat(request.out.empty() ? "." : request.out, "/pictures");
-  return absl::OkStatus();
 }
 
 }  // namespace llava::training

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "training/commands/local_server.h"
 #include "training/endpoint/endpoint_options.h"
 #include "training/evaluate/asking/evaluation.h"
@@ -26,8 +25,8 @@ struct EvaluateOptions {
 void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options);
 
 // After parsing: what follows from what was given. `evaluate CHECKPOINT --data ROWS`, without a
-// benchmark, is the benchmark `rows`. INVALID_ARGUMENT, NOT_FOUND: the endpoint's file.
-absl::Status CompleteOptions(EvaluateOptions* options);
+// benchmark, is the benchmark `rows`.
+void CompleteOptions(EvaluateOptions* options);
 
 }  // namespace llava::training
 
