@@ -172,6 +172,25 @@ class EvaluateTest(unittest.TestCase):
         self.assertTrue(all(answer["text"] for answer in lines(self.out / "answers.jsonl")))
         self.assertEqual(self.results()["unanswered"], 0)
 
+    def test_a_service_with_a_budget(self):
+        write_lines(self.data / "llava-mm-vet.jsonl", [{"question_id": n, "image": "gray.png", "text": f"Number {n}?"} for n in range(6)])
+        file = self.folder / "service.yaml"
+        arguments = ("mm-vet", "--data", self.data, "--images", self.data / "images", "--endpoint", file)
+        with Service(lambda n, _: f"Answer {n}.") as service:
+            def endpoint(tokens):
+                file.write_text(f"endpoint: {{base_url: '{service.url}', model: judge, max_in_flight: 1, price: {{output_per_million: 1000}}}}\n"
+                                f"budget: {{max_tokens_total: {tokens}}}\n")
+                return arguments
+            self.assertIn("the budget is spent", self.evaluate(*endpoint(5200), code=2))  # a request may cost 5145, and costs 25
+            asked = len(service.requests)
+            self.assertIn("the budget is spent", self.evaluate(*endpoint(5200), code=2))
+            self.assertEqual(len(service.requests), asked)
+            self.evaluate(*endpoint(10000))
+            self.assertEqual(len(service.requests), 6)
+        self.assertGreater(asked, 0)
+        self.assertAlmostEqual(self.results()["cost"], 6 * 5 * 1000 / 1e6)
+        self.assertIn("excludes", self.evaluate(*arguments, "--through", "http://127.0.0.1:9/v1", code=108))
+
     def llava_bench(self):
         write_lines(self.data / "qa90_questions.jsonl", [
             {"question_id": n, "image": "gray.png", "text": f"What is {n}?", "category": ("conv", "detail", "complex")[n % 3]} for n in range(9)])

@@ -101,6 +101,8 @@ class GenerateTest(unittest.TestCase):
             (self.folder / "gen" / "instruct.jsonl").unlink()
             self.generate()
             self.assertEqual((self.folder / "gen" / "instruct.jsonl").read_bytes(), rows)
+        spent = json.loads((self.folder / "gen" / "report.json").read_text())
+        self.assertGreaterEqual(spent["prompt_tokens"] + spent["completion_tokens"], 25 * len(asked))  # also what was killed
         keys = [entry["key"] for entry in lines(self.folder / "gen" / "ledger.jsonl") if entry["status"] == "ok"]
         self.assertEqual(len(keys), len(set(keys)))
         self.plan(service.url, more="held_out: 0.3\n")

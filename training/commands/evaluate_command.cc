@@ -26,11 +26,15 @@ std::atomic<bool> stop_requested = false;
 void RequestStop(int /*signal*/) { stop_requested = true; }
 
 absl::StatusOr<EvaluationReport> Run(EvaluateOptions& options) {
+  if (!options.endpoint.empty()) {
+    ASSIGN_OR_RETURN(options.through, LoadEndpoint(options.endpoint));
+  }
+  CompleteOptions(&options);
   EvaluationRequest& request = options.request;
   const bool remote = !options.through.base_url.empty();
   const bool asks = request.answers.empty() && request.reviews.empty() && !request.dry_run;
   if (asks && remote == !options.local.checkpoint.empty()) {
-    return absl::InvalidArgumentError("expected either --checkpoint or --through");
+    return absl::InvalidArgumentError("expected either --checkpoint or --through (or --endpoint)");
   }
   if (remote) RETURN_IF_ERROR(ParseTarget(options.through.base_url).status());
   std::unique_ptr<LocalServer> server;
@@ -80,8 +84,9 @@ void AddEvaluateCommand(CLI::App& app, int* exit_code) {
   CLI::App* command =
       app.add_subcommand("evaluate", "Ask a benchmark's questions and score the answers");
   AddEvaluateOptions(*command, options.get());
+  const char* const endpoint = "--through a YAML file with endpoint and budget, as a judge's";
+  command->add_option("--endpoint", options->endpoint, endpoint)->excludes("--through");
   command->callback([options, exit_code] {
-    CompleteOptions(options.get());
     const int code = ExitCode(*options);
     if (code != 0) *exit_code = code;
   });

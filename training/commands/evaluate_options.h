@@ -16,6 +16,7 @@ struct EvaluateOptions {
   EvaluationRequest request;
   LocalModel local;
   EndpointOptions through;           // base_url is empty without a server
+  std::string endpoint;              // a YAML file with `through`, instead of options
   std::vector<std::string> require;  // "colour=0.95"
   std::string record;                // the folder of versions to publish in
 };

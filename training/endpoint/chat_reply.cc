@@ -21,6 +21,7 @@ namespace json = boost::json;
 constexpr std::int64_t kBytesOfAToken = 3;  // rather too few than too many
 constexpr std::size_t kMaxSentence = 300;
 constexpr double kMostWaitSeconds = 366.0 * 86400;
+constexpr std::int64_t kMostTokens = 1'000'000'000;  // that anybody would count for one answer
 
 Duration FromSeconds(double seconds) {
   return std::chrono::duration_cast<Duration>(
@@ -36,11 +37,12 @@ std::string Text(const json::value* value) {
   return value != nullptr && value->is_string() ? std::string(value->as_string()) : "";
 }
 
+// -1 for what is no count.
 std::int64_t Count(const json::value* value) {
   if (value == nullptr || !value->is_number()) return -1;
   boost::system::error_code error;
   const auto count = value->to_number<std::int64_t>(error);
-  return error ? -1 : count;
+  return error || count < 0 || count > kMostTokens ? -1 : count;
 }
 
 // The service's own sentence, or the beginning of what it sent.
@@ -57,9 +59,9 @@ std::string Sentence(const std::string& body) {
   return body;
 }
 
-Attempt Malformed(int http, std::string what) {
+Attempt NoAnswer(Verdict verdict, int http, std::string what) {
   Attempt attempt;
-  attempt.verdict = Verdict::kMalformed;
+  attempt.verdict = verdict;
   attempt.http = http;
   attempt.message = std::move(what);
   attempt.paid = true;
@@ -109,21 +111,24 @@ std::string ReadBest(const json::value& body, const std::vector<std::string>& ch
 
 Attempt ReadCompletion(const HttpAnswer& answer, const AskedFor& asked) {
   if (!answer.content_encoding.empty() && answer.content_encoding != "identity") {
-    return Malformed(answer.status,
-                     absl::StrCat("is encoded as ", answer.content_encoding, ", expected plain"));
+    return NoAnswer(Verdict::kUnwell, answer.status,
+                    absl::StrCat("is encoded as ", answer.content_encoding, ", expected plain"));
   }
   boost::system::error_code error;
   const json::value body = json::parse(answer.body, error);
-  if (error) return Malformed(answer.status, absl::StrCat("is no JSON: ", answer.body));
+  if (error) {
+    return NoAnswer(Verdict::kUnwell, answer.status, absl::StrCat("is no JSON: ", answer.body));
+  }
   Attempt attempt;
   attempt.http = answer.status;
   std::string wrong = asked.choices.empty() ? ReadText(body, &attempt.reply)
                                             : ReadBest(body, asked.choices, &attempt.reply);
-  if (!wrong.empty()) return Malformed(answer.status, std::move(wrong));
+  if (!wrong.empty()) return NoAnswer(Verdict::kMalformed, answer.status, std::move(wrong));
   attempt.reply.model = Text(Find(body, "model"));
   if (!asked.any_model && !IsModel(attempt.reply.model, asked.model)) {
-    return Malformed(answer.status, absl::StrCat("is of the model '", attempt.reply.model,
-                                                 "', expected '", asked.model, "'"));
+    return NoAnswer(
+        Verdict::kUnwell, answer.status,
+        absl::StrCat("is of the model '", attempt.reply.model, "', expected '", asked.model, "'"));
   }
   FillUsage(body, asked.prompt_bytes, &attempt.reply);
   attempt.verdict = Verdict::kGood;

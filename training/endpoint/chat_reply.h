@@ -26,8 +26,8 @@ struct ChatReply {
 enum class Verdict {
   kGood,
   kThrottled,  // ask again later, more slowly: 429, 503
-  kUnwell,     // the service could not: no connection, time, 5xx
-  kMalformed,  // an answer that is none
+  kUnwell,  // the service could not: no connection, time, 5xx; or it is none: HTML, another model
+  kMalformed,  // an answer of the service's form that is none: without a text
   kRefused,    // this request will never be answered
   kHopeless,   // no request will: the key, the address, the model
 };

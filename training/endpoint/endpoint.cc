@@ -10,9 +10,11 @@
 #include <cmath>
 #include <exception>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/http/client_tls.h"
 #include "base/http/http_exchange.h"
 #include "base/rng.h"
@@ -29,6 +31,7 @@ constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr Duration kLookAtStop = std::chrono::milliseconds(100);
 constexpr std::int64_t kMillisOfASecond = 1000;
 constexpr int kMostDoublings = 30;
+constexpr std::size_t kLeastSecret = 8;  // what is shorter, as "EMPTY", may be a word of an answer
 
 Duration FromSeconds(double seconds) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
@@ -67,6 +70,7 @@ class Endpoint::Parts {
 
   absl::Status Run(std::int64_t count, const MakeRequest& make, const OnReply& on_reply,
                    const std::atomic<bool>* stop) {
+    asked_.clear();
     asio::io_context context;
     asio::steady_timer changed(context, TimePoint::max());
     Job job{context.get_executor(), &make, &on_reply, count, 0, std::nullopt, &changed};
@@ -127,10 +131,19 @@ class Endpoint::Parts {
   awaitable<absl::StatusOr<ChatReply>> Answer(Job* job, Question* question) {
     const absl::Status prepared = Prepare(job, question);
     if (!prepared.ok()) co_return prepared;
+    while (asked_.contains(question->key)) co_await Pause(job, Pace::kNoPlace);
     if (const ChatReply* known = ledger_.Find(question->key)) {
       ++stats_.cached;
       co_return *known;
     }
+    asked_.insert(question->key);
+    absl::StatusOr<ChatReply> reply = co_await AskUntilAnswered(job, question);
+    asked_.erase(question->key);
+    job->changed->cancel();  // those that ask the same look into the ledger again
+    co_return reply;
+  }
+
+  awaitable<absl::StatusOr<ChatReply>> AskUntilAnswered(Job* job, Question* question) {
     while (true) {
       const Attempt attempt = co_await AskOnce(job, question);
       if (job->ended.has_value()) co_return *job->ended;
@@ -169,6 +182,11 @@ class Endpoint::Parts {
       }
       if (job->ended.has_value()) co_return Attempt{};
     }
+    const absl::Status noted = ledger_.Begin(question->key, question->worst);
+    if (!noted.ok()) {
+      job->ended = noted;
+      co_return Attempt{};
+    }
     const TimePoint began = clock_->Now();
     ++stats_.sent;
     ++question->attempts;
@@ -203,7 +221,9 @@ class Endpoint::Parts {
     if (result.failure.status.ok()) {
       const AskedFor asked{options_.model, options_.any_model, question.worst.prompt,
                            question.choices};
-      co_return ReadAnswer(result.answer, asked, clock_->UnixMillis() / kMillisOfASecond);
+      Attempt answered = ReadAnswer(result.answer, asked, clock_->UnixMillis() / kMillisOfASecond);
+      HideKey(&answered.reply);
+      co_return answered;
     }
     Attempt attempt;
     attempt.verdict =
@@ -213,8 +233,16 @@ class Endpoint::Parts {
     co_return attempt;
   }
 
-  // Settles the budget, and writes down what may have cost something. What was no answer is taken
-  // for the most that it can have cost.
+  // A service may send back what it was sent.
+  void HideKey(ChatReply* reply) const {
+    if (secret_.size() < kLeastSecret) return;
+    for (std::string* said : {&reply->text, &reply->model, &reply->finish_reason}) {
+      *said = absl::StrReplaceAll(*said, {{secret_, "[key]"}});
+    }
+  }
+
+  // Settles the budget, and writes it down. What was no answer is taken for the most that it can
+  // have cost.
   absl::Status Keep(const Question& question, const Attempt& attempt, double seconds) {
     const bool good = attempt.verdict == Verdict::kGood;
     LedgerEntry entry{
@@ -229,7 +257,7 @@ class Endpoint::Parts {
     const TokenCount spent{entry.reply.prompt_tokens, entry.reply.completion_tokens};
     entry.cost = budget_.CostOf(spent);
     budget_.Settle(question.worst, spent);
-    return attempt.paid ? ledger_.Append(entry) : absl::OkStatus();
+    return ledger_.Append(entry);
   }
 
   std::string Said(const Attempt& attempt) const {
@@ -246,8 +274,9 @@ class Endpoint::Parts {
     }
     if (attempt.verdict == Verdict::kRefused) return absl::InvalidArgumentError(last_problem_);
     question->throttled = attempt.verdict == Verdict::kThrottled ? question->throttled + 1 : 0;
-    // While the service is down, failures say nothing about this question.
-    const bool counts = attempt.verdict != Verdict::kThrottled && !pace_.is_down();
+    // While the service is down, not to be reached says nothing about this question.
+    const bool counts =
+        attempt.verdict != Verdict::kThrottled && (attempt.http != 0 || !pace_.is_down());
     if (counts && ++question->failures >= options_.max_attempts) {
       return absl::UnavailableError(
           absl::StrCat(question->failures, " attempts failed; the last: ", last_problem_));
@@ -274,6 +303,7 @@ class Endpoint::Parts {
   Budget budget_;
   Pace pace_;
   EndpointStats stats_;
+  std::unordered_set<Digest> asked_;  // and not answered yet: what is equal waits for that
   std::string last_problem_;
   Rng rng_{42};
 };

@@ -63,6 +63,16 @@ void ReadBudget(StrictYaml& yaml, EndpointOptions* options) {
   }
 }
 
+absl::StatusOr<EndpointOptions> LoadEndpoint(const std::string& file) {
+  EndpointOptions options;
+  ASSIGN_OR_RETURN(StrictYaml yaml, StrictYaml::Load(file));
+  yaml.Require("endpoint");
+  yaml.Section("endpoint", [&](StrictYaml& endpoint) { ReadEndpoint(endpoint, &options); });
+  yaml.Section("budget", [&](StrictYaml& budget) { ReadBudget(budget, &options); });
+  RETURN_IF_ERROR(yaml.Finish());
+  return options;
+}
+
 absl::StatusOr<std::string> LoadApiKey(const EndpointOptions& options) {
   std::string key;
   std::string source;

@@ -43,6 +43,9 @@ void ReadEndpoint(StrictYaml& yaml, EndpointOptions* options);
 // The keys of a mapping `budget`: max_usd, max_tokens_total.
 void ReadBudget(StrictYaml& yaml, EndpointOptions* options);
 
+// A YAML file of `endpoint` and, if it is to have bounds, `budget`.
+absl::StatusOr<EndpointOptions> LoadEndpoint(const std::string& file);
+
 // The key, or "" when none is named. NOT_FOUND: no such variable or file; INVALID_ARGUMENT: it has
 // characters that no header may have. No message has any of it.
 absl::StatusOr<std::string> LoadApiKey(const EndpointOptions& options);

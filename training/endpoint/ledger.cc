@@ -20,6 +20,7 @@ namespace json = boost::json;
 constexpr std::int64_t kMaxLedgerBytes = std::int64_t{8} << 30;
 constexpr std::int64_t kManyTokens = std::int64_t{1} << 40;
 constexpr double kHugeNumber = 1e15;
+constexpr char kSent[] = "sent";
 
 std::string ToLine(const LedgerEntry& entry) {
   const ChatReply& reply = entry.reply;
@@ -75,6 +76,8 @@ absl::StatusOr<Ledger> Ledger::Open(const std::string& path) {
     if (!entry.ok()) return absl::DataLossError(entry.status().message());
     ledger.Count(*entry);
   }
+  for (const auto& [key, worst] : ledger.begun_) ledger.AddSpent(worst);
+  ledger.begun_.clear();
   ledger.journal_ = std::move(journal);
   return ledger;
 }
@@ -84,6 +87,16 @@ const ChatReply* Ledger::Find(const Digest& key) const {
   return found == answers_.end() ? nullptr : &found->second;
 }
 
+// A machine that loses its power may forget this line: the others are what is never paid twice.
+absl::Status Ledger::Begin(const Digest& key, const TokenCount& worst) {
+  LedgerEntry entry{key, 0, 0, kSent, {}, 0, 0};
+  entry.reply.prompt_tokens = worst.prompt;
+  entry.reply.completion_tokens = worst.completion;
+  if (journal_.has_value()) RETURN_IF_ERROR(journal_->Append(ToLine(entry)));
+  Count(entry);
+  return absl::OkStatus();
+}
+
 absl::Status Ledger::Append(const LedgerEntry& entry) {
   if (journal_.has_value()) RETURN_IF_ERROR(journal_->AppendDurably(ToLine(entry)));
   Count(entry);
@@ -91,9 +104,21 @@ absl::Status Ledger::Append(const LedgerEntry& entry) {
 }
 
 void Ledger::Count(const LedgerEntry& entry) {
-  spent_.prompt += entry.reply.prompt_tokens;
-  spent_.completion += entry.reply.completion_tokens;
+  const TokenCount tokens{entry.reply.prompt_tokens, entry.reply.completion_tokens};
+  const auto begun = begun_.find(entry.key);
+  if (entry.status == kSent) {
+    if (begun != begun_.end()) AddSpent(begun->second);  // of a run that was killed
+    begun_[entry.key] = tokens;
+    return;
+  }
+  if (begun != begun_.end()) begun_.erase(begun);
+  AddSpent(tokens);
   if (entry.status == "ok") answers_[entry.key] = entry.reply;
+}
+
+void Ledger::AddSpent(const TokenCount& tokens) {
+  spent_.prompt += tokens.prompt;
+  spent_.completion += tokens.completion;
 }
 
 }  // namespace llava::training

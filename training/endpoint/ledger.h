@@ -1,5 +1,6 @@
-// What was asked and paid, a line an attempt that may have cost something, on the disk before
-// anybody acts on it: a question that has an answer is never paid for twice.
+// What was asked and paid, a line when an attempt begins and one when it has ended, on the disk
+// before anybody acts on it: a question that has an answer is never paid for twice, and what was in
+// flight when the process was killed counts as paid.
 #ifndef LLAVA_TRAINING_ENDPOINT_LEDGER_H_
 #define LLAVA_TRAINING_ENDPOINT_LEDGER_H_
 
@@ -21,7 +22,7 @@ struct LedgerEntry {
   Digest key;
   std::int64_t attempt = 1;
   int http = 0;
-  std::string status;  // "ok", or what was wrong
+  std::string status;  // "ok", "sent", or what was wrong
   ChatReply reply;     // with the tokens also when it was no answer
   double seconds = 0;
   double cost = 0;
@@ -39,16 +40,23 @@ class Ledger {
   // The answer to what was asked under this key, until the next Append; nullptr without one.
   const ChatReply* Find(const Digest& key) const;
 
+  // An attempt is about to be sent, which can cost so many tokens at the most.
+  absl::Status Begin(const Digest& key, const TokenCount& worst);
+
+  // It has ended. REQUIRES: the attempts of one key follow one another.
   absl::Status Append(const LedgerEntry& entry);
 
-  // Of all entries, those of earlier runs too.
+  // Of all entries, those of earlier runs too; and the most that their attempts without an end can
+  // have cost.
   const TokenCount& spent() const { return spent_; }
 
  private:
   void Count(const LedgerEntry& entry);
+  void AddSpent(const TokenCount& tokens);
 
   std::optional<LineAppender> journal_;
   std::unordered_map<Digest, ChatReply> answers_;
+  std::unordered_map<Digest, TokenCount> begun_;  // and not ended
   TokenCount spent_;
 };
 

@@ -12,7 +12,6 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/utf8_stream.h"
-#include "training/data/scenes/scene.h"
 
 namespace llava::training {
 namespace {
@@ -153,32 +152,50 @@ bool HasCoordinates(const std::string& text) {
   return false;
 }
 
-bool IsEnglish(const std::string& text) {
-  static constexpr std::array<std::string_view, 15> kCommon = {
-      "the", "a",    "is",   "are", "of",   "and", "to",   "it",
-      "on",  "with", "this", "for", "that", "be",  "there"};
+template <std::size_t n>
+std::int64_t CountOf(const std::vector<std::string>& words,
+                     const std::array<std::string_view, n>& wanted) {
+  return std::count_if(words.begin(), words.end(), [&](const std::string& word) {
+    return std::find(wanted.begin(), wanted.end(), word) != wanted.end();
+  });
+}
+
+// By its letters and its small words, of which others have some, too ("a", "on").
+bool IsEnglish(const std::string& question, const std::string& answer) {
+  static constexpr std::array<std::string_view, 16> kEnglish = {
+      "the", "a",    "is",   "are", "of",   "and", "to",    "it",
+      "on",  "with", "this", "for", "that", "be",  "there", "which"};
+  static constexpr std::array<std::string_view, 60> kOther = {
+      "der", "das", "und", "ist", "ein",  "eine", "einen", "einem", "einer", "nicht",
+      "mit", "auf", "dem", "zu",  "sind", "von",  "le",    "la",    "les",   "un",
+      "une", "des", "est", "et",  "dans", "sur",  "avec",  "il",    "elle",  "du",
+      "qui", "pas", "el",  "los", "las",  "una",  "en",    "es",    "con",   "de",
+      "del", "y",   "que", "por", "di",   "gli",  "che",   "sono",  "nel",   "um",
+      "uma", "os",  "em",  "com", "het",  "een",  "van",   "och",   "som",   "jest"};
   double letters = 0;
   double foreign = 0;
-  for (const char c : text) {
+  for (const char c : absl::StrCat(question, answer)) {
     const auto byte = static_cast<unsigned char>(c);
     foreign += byte >= 0xc3 ? 1 : 0;  // the first byte of a letter that is not ASCII
     letters += absl::ascii_isalpha(byte) || byte >= 0xc3 ? 1 : 0;
   }
   if (letters > 0 && foreign / letters > kMostForeignLetters) return false;
-  const std::vector<std::string> words = Words(text);
+  const std::vector<std::string> said = Words(answer);
+  if (CountOf(said, kOther) > CountOf(said, kEnglish)) return said.size() < kWordsOfALanguage;
+  const std::vector<std::string> words = Words(absl::StrCat(question, " ", answer));
   if (words.size() < kWordsOfALanguage) return true;
-  return std::any_of(words.begin(), words.end(), [](const std::string& word) {
-    return std::find(kCommon.begin(), kCommon.end(), word) != kCommon.end();
-  });
+  return CountOf(words, kEnglish) > CountOf(words, kOther);
 }
 
 // The question says already what its answer is.
 bool Leaks(const std::string& question, const std::string& answer) {
   const std::vector<std::string> asked = Words(question);
+  const std::vector<std::string> said = Words(answer);
+  if (!said.empty() && (said[0] == "yes" || said[0] == "no")) return false;  // that is the answer
   const std::set<std::string> known(asked.begin(), asked.end());
   std::size_t content = 0;
   std::size_t given = 0;
-  for (const std::string& word : Words(answer)) {
+  for (const std::string& word : said) {
     if (word.size() <= 3) continue;  // "yes", "the", "are"
     ++content;
     given += known.contains(word) ? 1 : 0;
@@ -193,20 +210,13 @@ std::string WrongWith(const AcceptOptions& options, const std::string& question,
   if (std::ssize(answer) > options.max_answer_chars) return "too_long";
   const std::string both = absl::AsciiStrToLower(absl::StrCat(question, "\n", answer));
   if (IsRefusal(both)) return "refusal";
+  if (absl::StrContains(both, "<image>")) return "mentions_source";  // it would stand for a picture
   for (const std::string& word : options.forbid) {
     if (absl::StrContains(both, absl::AsciiStrToLower(word))) return "mentions_source";
   }
   if (HasCoordinates(both)) return "coordinates";
-  if (options.english && !IsEnglish(absl::StrCat(question, " ", answer))) return "wrong_language";
+  if (options.english && !IsEnglish(question, answer)) return "wrong_language";
   return Leaks(question, answer) ? "question_leaks_answer" : "";
-}
-
-bool Denies(const std::string& sentence) {
-  const std::vector<std::string> words = Words(sentence);
-  return std::any_of(words.begin(), words.end(), [](const std::string& word) {
-    return word == "no" || word == "not" || word == "none" || word == "neither" ||
-           word == "without" || absl::EndsWith(word, "n't");
-  });
 }
 
 }  // namespace
@@ -230,26 +240,6 @@ void Accept(const AcceptOptions& options, ParsedReply* reply) {
   if (std::ssize(reply->dialogue) > options.max_turns) reply->rejected = "too_many_turns";
   for (const auto& [question, answer] : reply->dialogue) {
     if (reply->rejected.empty()) reply->rejected = WrongWith(options, question, answer);
-  }
-}
-
-void AcceptTrue(const PictureContext& context, ParsedReply* reply) {
-  if (!reply->rejected.empty()) return;
-  std::string there;
-  for (const ContextBox& box : context.boxes) absl::StrAppend(&there, box.category, "\n");
-  for (const auto& [question, answer] : reply->dialogue) {
-    for (const absl::string_view sentence : absl::StrSplit(answer, absl::ByAnyChar(".!?\n"))) {
-      if (Denies(std::string(sentence))) continue;
-      const std::string lower = absl::AsciiStrToLower(sentence);
-      for (const std::string_view colour : scenes::kColours) {
-        for (const std::string_view shape : scenes::kShapes) {
-          const std::string thing = absl::StrCat(AbslView(colour), " ", AbslView(shape));
-          if (absl::StrContains(lower, thing) && !absl::StrContains(there, thing)) {
-            reply->rejected = "untrue";
-          }
-        }
-      }
-    }
   }
 }
 

@@ -9,8 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "training/data/picture_context.h"
-
 namespace llava::training {
 
 using Dialogue = std::vector<std::pair<std::string, std::string>>;  // question, answer
@@ -43,10 +41,6 @@ struct AcceptOptions {
 
 // Sets `rejected` when the dialogue is no good.
 void Accept(const AcceptOptions& options, ParsedReply* reply);
-
-// The demo's world: sets `rejected` to "untrue" when an answer says of a thing that it is there and
-// `context` has no such thing ("red circle"), unless the sentence denies it.
-void AcceptTrue(const PictureContext& context, ParsedReply* reply);
 
 }  // namespace llava::training
 

@@ -25,9 +25,10 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
-constexpr std::int64_t kRepliesOfAReport = 20;
+constexpr double kSecondsOfAReport = 5;
 constexpr std::size_t kMaxPlanBytes = 1 << 20;
-constexpr std::int64_t kBytesOfAToken = 4;  // of English, on average
+constexpr std::int64_t kBytesOfAToken = 4;        // of English, on average
+constexpr std::int64_t kTokensOfAPicture = 1000;  // services differ
 constexpr int kShownPrompts = 3;
 constexpr double kSecondsOfAMinute = 60;
 
@@ -108,6 +109,11 @@ class Generation {
     *ended = AskTwice();
     if (!ended->ok() && !absl::IsResourceExhausted(*ended)) return *ended;
     RETURN_IF_ERROR(Assemble());
+    if (ended->ok() && report_.unanswered == report_.asked) {
+      *ended = absl::UnavailableError(
+          absl::StrCat("none of ", report_.asked,
+                       " requests was answered; the last of them: ", outcomes_.back().problem));
+    }
     return std::move(report_);
   }
 
@@ -128,7 +134,8 @@ class Generation {
   }
 
   absl::Status Ask(const std::vector<std::size_t>& items, int attempt) {
-    const TimePoint began = clock_.Now();
+    began_ = said_ = clock_.Now();
+    known_ = endpoint_->stats().cached;
     std::int64_t done = 0;
     const auto all = static_cast<std::int64_t>(items.size());
     const auto make = [&](std::int64_t index) -> absl::StatusOr<ChatRequest> {
@@ -137,7 +144,7 @@ class Generation {
     };
     const auto keep = [&](std::int64_t index, const absl::StatusOr<ChatReply>& reply) {
       Keep(items[static_cast<std::size_t>(index)], attempt, reply);
-      if (++done % kRepliesOfAReport == 0 || done == all) Progress(done, all, began);
+      Progress(++done, all);
       return absl::OkStatus();
     };
     return endpoint_->Run(all, make, keep, stop_);
@@ -159,11 +166,16 @@ class Generation {
                attempt};
   }
 
-  void Progress(std::int64_t done, std::int64_t all, TimePoint began) {
-    const double seconds = Seconds(clock_.Now() - began);
-    const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
+  // What the ledger knows takes no time: it is done, and says nothing about the rate.
+  void Progress(std::int64_t done, std::int64_t all) {
+    const TimePoint now = clock_.Now();
+    if (done < all && Seconds(now - said_) < kSecondsOfAReport) return;
+    said_ = now;
+    const double seconds = Seconds(now - began_);
+    const std::int64_t asked = done - (endpoint_->stats().cached - known_);
+    const double rate = seconds > 0 ? static_cast<double>(asked) / seconds : 0;
     const double left = rate > 0 ? static_cast<double>(all - done) / rate : 0;
-    on_progress_(absl::StrFormat("%d of %d, %.1f/s, cost %.4f, %.0f min left", done, all, rate,
+    on_progress_(absl::StrFormat("%d of %d, %.2f/s, cost %.4f, %.0f min left", done, all, rate,
                                  endpoint_->stats().cost, left / kSecondsOfAMinute));
   }
 
@@ -223,6 +235,8 @@ class Generation {
   GenerateInputs inputs_;
   std::unique_ptr<Endpoint> endpoint_;
   std::vector<Outcome> outcomes_;  // by item
+  TimePoint began_{}, said_{};     // the asking, and the last line about it
+  std::int64_t known_ = 0;         // answers that the ledger had before
   GenerateReport report_;
 };
 
@@ -259,13 +273,16 @@ absl::StatusOr<std::string> DryRun(const GeneratePlan& plan) {
   fs::create_directories(plan.output, error);
   ASSIGN_OR_RETURN(const GenerateInputs inputs, ReadInputs(plan));
   std::string lines, shown;
-  TokenCount tokens;
+  TokenCount tokens, most;
   for (std::size_t i = 0; i < inputs.items.size(); ++i) {
     const GenerateItem& item = inputs.items[i];
     const ChatRequest request = RequestOf(plan, inputs, item, 1);
     const std::string text = PromptText(request);
-    tokens.prompt += std::ssize(text) / kBytesOfAToken;
+    tokens.prompt += std::ssize(text) / kBytesOfAToken +
+                     kTokensOfAPicture * std::ssize(request.messages.back().images);
     tokens.completion += request.max_tokens;
+    most.prompt += 2 * MostPromptTokens(request);  // asked again
+    most.completion += 2 * request.max_tokens;
     absl::StrAppend(&lines,
                     json::serialize(json::object{{"id", inputs.pictures[item.picture].id},
                                                  {"kind", plan.kinds[item.kind].name},
@@ -274,12 +291,13 @@ absl::StatusOr<std::string> DryRun(const GeneratePlan& plan) {
     if (i < kShownPrompts) absl::StrAppend(&shown, text, "\n");
   }
   RETURN_IF_ERROR(WriteWhole(plan.output + "/prompts.jsonl", lines));
-  const double cost = Budget(plan.endpoint).CostOf(tokens);
-  return absl::StrCat(shown,
-                      absl::StrFormat("%d requests about %d pictures, about %d tokens in and at "
-                                      "most %d out, at most %.2f of money\n",
-                                      inputs.items.size(), inputs.pictures.size(), tokens.prompt,
-                                      tokens.completion, cost));
+  const Budget budget(plan.endpoint);
+  return absl::StrCat(
+      shown,
+      absl::StrFormat("%d requests about %d pictures, about %d tokens in and at most %d out, "
+                      "about %.2f of money; at most %.2f, were each asked twice\n",
+                      inputs.items.size(), inputs.pictures.size(), tokens.prompt, tokens.completion,
+                      budget.CostOf(tokens), budget.CostOf(most)));
 }
 
 std::string ToText(const GenerateReport& report) {

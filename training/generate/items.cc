@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "training/generate/scene_truth.h"
 #include "training/generate/sources.h"
 
 namespace llava::training {

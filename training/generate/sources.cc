@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "base/durable_file.h"
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
@@ -29,6 +30,7 @@ namespace json = boost::json;
 
 constexpr std::size_t kMaxFileBytes = std::size_t{4} << 30;
 constexpr std::size_t kMaxDepth = 32;
+constexpr std::size_t kMaxNoteBytes = 1 << 10;
 
 absl::Status Wrong(const std::string& file, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(file, ": ", what));
@@ -52,16 +54,40 @@ absl::StatusOr<std::vector<PictureContext>> ReadContexts(const std::string& file
   return contexts;
 }
 
+// Draws them beside `folder` and names it when all are there: a part of them would be taken for
+// all.
+absl::Status DrawOnce(const GenerateSource& source, const std::string& output,
+                      const std::string& folder) {
+  const std::string drawn =
+      absl::StrCat("count ", source.scenes, " seed ", source.scenes_seed, "\n");
+  const std::string note = folder + "/drawn.txt";
+  if (IsThere(folder)) {
+    const auto before = ReadFile(note, kMaxNoteBytes);
+    if (before.ok() && *before == drawn) return absl::OkStatus();
+    // A run that was begun before there was such a note goes on.
+    if (absl::IsNotFound(before.status()) && IsThere(output + "/plan.identity")) {
+      return absl::OkStatus();
+    }
+    return absl::FailedPreconditionError(
+        absl::StrCat(folder, ": has other scenes, expected ", absl::StripAsciiWhitespace(drawn),
+                     " as drawn.txt there; choose another output, or remove the folder"));
+  }
+  const std::string part = folder + ".new";
+  std::error_code error;
+  fs::remove_all(part, error);
+  scenes::WriteOptions options;
+  options.count = source.scenes;
+  options.seed = static_cast<std::uint64_t>(source.scenes_seed);
+  RETURN_IF_ERROR(scenes::WriteScenes(options, part));
+  RETURN_IF_ERROR(WriteFile(part + "/drawn.txt", drawn));
+  return RenameFile(part, folder);
+}
+
 // As the scenes' own file has it: objects with colour, shape, size and box; a text.
 absl::StatusOr<std::vector<PictureContext>> DrawScenes(const GenerateSource& source,
                                                        const std::string& output) {
   const std::string folder = absl::StrCat(output, "/scenes");
-  if (!IsThere(folder + "/scenes.jsonl")) {
-    scenes::WriteOptions options;
-    options.count = source.scenes;
-    options.seed = static_cast<std::uint64_t>(source.scenes_seed);
-    RETURN_IF_ERROR(scenes::WriteScenes(options, folder));
-  }
+  RETURN_IF_ERROR(DrawOnce(source, output, folder));
   const std::string file = folder + "/scenes.jsonl";
   ASSIGN_OR_RETURN(std::vector<json::object> lines, ReadJsonLines(file, kMaxFileBytes));
   std::vector<PictureContext> contexts;

@@ -151,9 +151,19 @@ class Evaluation {
       grades = bench_.grade(answers_);
       report_.judge = request_.bench == "rows" ? request_.files.metric : "labels";
     }
-    if (judge.has_value()) report_.cost = judge->endpoint->stats().cost;
+    report_.judge += HowElse();
+    if (judge.has_value()) report_.cost += judge->endpoint->stats().cost;
     Summarise(grades, UnitsOf(bench_, grades), bench_.score);
     return WriteAnswers(grades);
+  }
+
+  // What makes scores another evaluation than the plain one: they do not compare.
+  std::string HowElse() const {
+    std::string how;
+    if (request_.scores_choices) how += ", likeliest choices";
+    if (!request_.ensemble.empty()) absl::StrAppend(&how, ", ", request_.ensemble, " ensemble");
+    if (request_.as_published) how += ", as published";
+    return how;
   }
 
   absl::Status GetAnswers() {
@@ -192,13 +202,20 @@ class Evaluation {
 
   absl::Status Ask(const AskOptions& ask, AnswerStore* store) {
     ASSIGN_OR_RETURN(EndpointOptions options, start_model_());
+    Ledger ledger;
+    const bool has_budget = options.max_cost > 0 || options.max_tokens_total > 0;
+    if (has_budget && !request_.out.empty()) {
+      ASSIGN_OR_RETURN(ledger, Ledger::Open(absl::StrCat(request_.out, "/model_ledger.jsonl")));
+    }
     ASSIGN_OR_RETURN(const std::unique_ptr<Endpoint> endpoint,
-                     Endpoint::Make(std::move(options), Ledger(), &clock_));
+                     Endpoint::Make(std::move(options), std::move(ledger), &clock_));
     const auto progress = [this](std::int64_t done, std::int64_t all) {
       if (done % kQuestionsOfAReport != 0 && done != all) return;
       on_progress_(absl::StrCat(done, " of ", all, " questions"));
     };
-    return AskAll(bench_, ask, *endpoint, store, progress, stop_);
+    const absl::Status asked = AskAll(bench_, ask, *endpoint, store, progress, stop_);
+    report_.cost += endpoint->stats().cost;
+    return asked;
   }
 
   absl::StatusOr<std::vector<Grade>> Judged(Judge& judge) {

@@ -26,7 +26,7 @@ struct EvaluationReport {
   bool as_published = false;
   std::optional<double> position_bias;
   double seconds = 0;
-  double cost = 0;  // of the judge
+  double cost = 0;  // of the judge, and of a model that is paid
   ScoreTable scores;
   std::map<std::string, Interval> intervals;
 };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/durable_file.h"
@@ -52,15 +53,22 @@ std::vector<std::string> OptionsOf(const MmRow& row) {
   return options;
 }
 
+// Where the picture is already, it stays; a part of one, or another one, does not.
 absl::StatusOr<std::string> WritePicture(const MmRow& row, const std::string& folder) {
-  const std::string path = absl::StrCat(folder, "/", row["index"], ".jpg");
-  if (IsThere(path)) return path;
+  const std::string index = row["index"];
+  const std::string place = absl::StrCat("row ", index);
+  if (absl::StrContains(index, '/')) {
+    return absl::InvalidArgumentError(place + ": index: expected a name without '/'");
+  }
+  const std::string path = absl::StrCat(folder, "/", index, ".jpg");
   std::string bytes;
   if (!absl::Base64Unescape(row["image"], &bytes) || bytes.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("row ", row["index"], ": image: expected a picture in base64"));
+    return absl::InvalidArgumentError(place + ": image: expected a picture in base64");
   }
-  RETURN_IF_ERROR(WriteFile(path, bytes));
+  const auto before = ReadFile(path, bytes.size());
+  if (before.ok() && *before == bytes) return path;
+  RETURN_IF_ERROR(WriteFile(path + ".new", bytes));
+  RETURN_IF_ERROR(RenameFile(path + ".new", path));
   return path;
 }
 

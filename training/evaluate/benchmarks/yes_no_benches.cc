@@ -150,6 +150,7 @@ std::map<std::string, std::string> MmeSubmission(const std::vector<BenchQuestion
     std::string answer = answers[i];
     std::replace(answer.begin(), answer.end(), '\n', ' ');
     std::replace(answer.begin(), answer.end(), '\t', ' ');
+    if (answer.empty()) answer = "-";  // a line without a fourth field ends calculation.py
     absl::StrAppend(&files[question.category + ".txt"],
                     fs::path(question.image).filename().string(), "\t",
                     IdText(question.more.at("gt_question")), "\t", IdText(question.more.at("gt")),

@@ -1,5 +1,6 @@
 #include "training/endpoint/chat_reply.h"
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -68,27 +69,49 @@ TEST(ChatReply, TokensThatNobodyCountedAreEstimated) {
   EXPECT_EQ(attempt.reply.completion_tokens, 5);
 }
 
+// The ledger reads every line again that it has written, and adds up its tokens.
+TEST(ChatReply, CountsThatNobodyBelievesAreEstimated) {
+  for (const char* count : {"-1", "1e18", "9223372036854775807", "1000000001", "\"7\"", "1.5"}) {
+    const Attempt attempt =
+        Read(Body(R"({"content":"twelve bytes"})",
+                  absl::StrCat(R"(,"usage":{"prompt_tokens":3,"completion_tokens":)", count, "}")));
+    EXPECT_EQ(attempt.verdict, Verdict::kGood) << count;
+    EXPECT_TRUE(attempt.reply.estimated) << count;
+    EXPECT_EQ(attempt.reply.completion_tokens, 5) << count;
+  }
+}
+
 TEST(ChatReply, WhatIsNoAnswerMayHaveCost) {
   for (const std::string& body :
-       {std::string("<html>502</html>"), std::string(R"({"choices":[{"mess)"), std::string(),
-        std::string("{}"), std::string("[]"), std::string(R"({"choices":[]})"),
+       {std::string("{}"), std::string("[]"), std::string(R"({"choices":[]})"),
         std::string(R"({"choices":[1]})"), Body(R"({"content":null})"), Body("{}"),
-        Body(R"({"content":"a\u0000b"})"), Body("{\"content\":\"\xff\"}"),
-        Body(R"({"content":"x"})", R"(,"model":"gpt-3.5")")}) {
+        Body(R"({"content":"a\u0000b"})")}) {
     const Attempt attempt = Read(body);
     EXPECT_EQ(attempt.verdict, Verdict::kMalformed) << body;
     EXPECT_TRUE(attempt.paid) << body;
     EXPECT_FALSE(attempt.message.empty()) << body;
   }
+}
+
+// So many of these in a row are a service that is down, or none.
+TEST(ChatReply, WhatNoSuchServiceSendsIsItsOwnFault) {
+  for (const std::string& body :
+       {std::string("<html>502</html>"), std::string(R"({"choices":[{"mess)"), std::string(),
+        Body("{\"content\":\"\xff\"}"), Body(R"({"content":"x"})", R"(,"model":"gpt-3.5")")}) {
+    const Attempt attempt = Read(body);
+    EXPECT_EQ(attempt.verdict, Verdict::kUnwell) << body;
+    EXPECT_TRUE(attempt.paid) << body;
+    EXPECT_FALSE(attempt.message.empty()) << body;
+  }
   HttpAnswer packed{.status = 200, .content_encoding = "gzip", .body = Body(R"({"content":"x"})")};
-  EXPECT_EQ(Read(packed, "gpt-4", true).verdict, Verdict::kMalformed);
+  EXPECT_EQ(Read(packed, "gpt-4", true).verdict, Verdict::kUnwell);
 }
 
 TEST(ChatReply, AnyModelIsTakenWhereThatIsAllowed) {
   HttpAnswer other{.status = 200, .body = Body(R"({"content":"x"})", R"(,"model":"llava")")};
   EXPECT_EQ(Read(other, "gpt-4", true).verdict, Verdict::kGood);
   EXPECT_EQ(Read(Body(R"({"content":"x"})", R"(,"model":"gpt-40")")).verdict,
-            Verdict::kMalformed);  // another model, not a version of this
+            Verdict::kUnwell);  // another model, not a version of this
 }
 
 TEST(ChatReply, StatusesSayWhatToDo) {

@@ -39,6 +39,19 @@ TEST(EndpointOptions, AreReadStrictly) {
   }
 }
 
+TEST(EndpointOptions, MayStandInAFileOfTheirOwn) {
+  const test::TempDir dir;
+  const std::string file = dir.path() + "/service.yaml";
+  ASSERT_TRUE(WriteFile(file,
+                        "endpoint: {base_url: 'http://h/v1', model: m}\n"
+                        "budget: {max_tokens_total: 7}\n")
+                  .ok());
+  EXPECT_EQ(LoadEndpoint(file)->max_tokens_total, 7);
+  ASSERT_TRUE(WriteFile(file, "budget: {max_tokens_total: 7}\n").ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(LoadEndpoint(file).status()));
+  EXPECT_TRUE(absl::IsNotFound(LoadEndpoint(dir.path() + "/none.yaml").status()));
+}
+
 TEST(EndpointOptions, KeysComeFromTheEnvironmentOrAFile) {
   EndpointOptions options;
   EXPECT_EQ(*LoadApiKey(options), "");

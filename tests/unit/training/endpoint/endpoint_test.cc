@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/scripted_server.h"
@@ -121,6 +122,40 @@ TEST_F(EndpointTest, NothingIsPaidTwice) {
   EXPECT_EQ(stats_.spent.total(), 70);
 }
 
+TEST_F(EndpointTest, EqualQuestionsAtTheSameTimeArePaidOnce) {
+  ScriptedServer server([](std::size_t n, const std::string&) {
+    return n == 0 ? HttpText(500, "{}") : Completion("fine");
+  });
+  auto endpoint = Endpoint::Make(Options(server), Ledger(), &clock_);
+  ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+  int answered = 0;
+  const absl::Status status = (*endpoint)->Run(
+      9,
+      [](std::int64_t index) -> absl::StatusOr<ChatRequest> {
+        return ChatRequest{.messages = {{"user", {}, index == 7 ? "other" : "same"}}};
+      },
+      [&](std::int64_t, const absl::StatusOr<ChatReply>& reply) {
+        answered += reply.ok() ? 1 : 0;
+        return absl::OkStatus();
+      },
+      nullptr);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(answered, 9);
+  EXPECT_EQ(server.bodies().size(), 3u);  // one of them twice
+}
+
+TEST_F(EndpointTest, AServiceThatIsNoneIsNotAskedForEach) {
+  ScriptedServer server({HttpText(200, "<html>It works!</html>")});
+  EndpointOptions options = Options(server);
+  options.max_attempts = 8;
+  options.probe_seconds = 0.05;
+  options.give_up_seconds = 0.5;
+  const absl::Status status = Ask(options, 1000);
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("is no JSON: <html>It works!"));
+  EXPECT_LT(server.bodies().size(), 60u);
+}
+
 TEST_F(EndpointTest, TheBudgetIsNeverExceeded) {
   ScriptedServer server({Completion("fine")});
   EndpointOptions options = Options(server);
@@ -150,6 +185,22 @@ TEST_F(EndpointTest, AWrongKeyEndsTheRunAndStandsNowhere) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("Incorrect API key provided: [key]."));
   EXPECT_EQ(server.authorization(), "Bearer sk-secret");
   EXPECT_LE(server.bodies().size(), 3u);
+}
+
+TEST_F(EndpointTest, AServiceThatSaysTheKeyIsNotTakenAtItsWord) {
+  ScriptedServer server({Completion("You sent Bearer sk-secret to me.")});
+  setenv("LLAVA_TEST_KEY", "sk-secret", 1);
+  EndpointOptions options = Options(server);
+  options.api_key_env = "LLAVA_TEST_KEY";
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/ledger.jsonl";
+  ASSERT_TRUE(Ask(options, 1, *Ledger::Open(path)).ok());
+  EXPECT_EQ(replies_[0]->text, "You sent Bearer [key] to me.");
+  EXPECT_THAT(*ReadFile(path, 1 << 20), Not(HasSubstr("sk-secret")));
+  setenv("LLAVA_TEST_KEY", "sent", 1);  // a word that protects nothing
+  replies_.clear();
+  ASSERT_TRUE(Ask(options, 1).ok());
+  EXPECT_EQ(replies_[0]->text, "You sent Bearer sk-secret to me.");
 }
 
 TEST_F(EndpointTest, AServiceThatIsDownIsGivenUp) {

@@ -106,13 +106,26 @@ TEST_F(GenerateTest, ASpentBudgetKeepsWhatIsThere) {
   EXPECT_GT(report->accepted.size(), 0u);
 }
 
+TEST_F(GenerateTest, WhereNothingIsAnsweredTheRunHasFailed) {
+  test::ScriptedServer server({test::HttpText(400, R"({"error":{"message":"no seed, please"}})")});
+  const auto report = Run(3, server);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->unanswered, 6);
+  EXPECT_TRUE(absl::IsUnavailable(ended_)) << ended_;
+  EXPECT_THAT(std::string(ended_.message()), HasSubstr("no seed, please"));
+}
+
 TEST_F(GenerateTest, ADryRunAsksNothing) {
   test::AddPlan(&folder_, 5, "http://192.0.2.1/v1");
+  GeneratePlan plan = *ReadGeneratePlan(folder_.path() + "/plan.yaml");
+  plan.endpoint.output_price = 1000;  // 10 answers of 1024 tokens, and once more
+  EXPECT_THAT(*DryRun(plan), HasSubstr(" about 10.24 of money; at most 20.48, were"));
   const auto text = DryRun(*ReadGeneratePlan(folder_.path() + "/plan.yaml"));
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_THAT(*text, HasSubstr("[system]\nMake a conversation.\n[user]\nA tie.\n[assistant]\nA "
                                "question.\n[user]\nNumber 0.\n"));
   EXPECT_THAT(*text, HasSubstr("10 requests about 5 pictures"));
+  EXPECT_THAT(*text, HasSubstr(" about 0.00 of money; at most 0.00, were each asked twice\n"));
   const std::string prompts = Written("prompts.jsonl");
   EXPECT_EQ(std::count(prompts.begin(), prompts.end(), '\n'), 10);
   EXPECT_THAT(prompts, HasSubstr(R"({"id":"0","kind":"detail","messages":[{"role":"system")"));

@@ -40,6 +40,20 @@ TEST(Sources, ScenesAreDrawnOnce) {
   EXPECT_FALSE((*pictures)[0].boxes.empty());
   EXPECT_TRUE(std::filesystem::exists(folder.path() + "/scenes/images/" + (*pictures)[2].image));
   EXPECT_EQ(BoxText((*ReadSource(source, folder.path()))[1]), BoxText((*pictures)[1]));
+  source.scenes = 4;  // of which three are there
+  EXPECT_TRUE(absl::IsFailedPrecondition(ReadSource(source, folder.path()).status()));
+}
+
+TEST(Sources, ScenesThatWereDrawnInPartAreDrawnAnew) {
+  test::BenchFolder folder;
+  std::filesystem::create_directories(folder.path() + "/scenes.new/images");
+  folder.Add("scenes.new/scenes.jsonl", "{\"image\": \"0000");
+  GenerateSource source;
+  source.scenes = 3;
+  const auto pictures = ReadSource(source, folder.path());
+  ASSERT_TRUE(pictures.ok()) << pictures.status();
+  EXPECT_EQ(pictures->size(), 3u);
+  EXPECT_FALSE(std::filesystem::exists(folder.path() + "/scenes.new"));
 }
 
 TEST(Sources, PicturesOfAFolderComeByName) {

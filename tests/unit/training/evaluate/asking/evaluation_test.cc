@@ -83,8 +83,11 @@ TEST_F(EvaluationTest, AJudgeIsAskedOnceForEachAnswer) {
   EXPECT_EQ(report->judge, "judge");
   EXPECT_THAT(Written("reviews.jsonl"), HasSubstr("\"tuple\":[9E0,8E0]"));
   request_.as_published = true;
-  EXPECT_DOUBLE_EQ(Run(server)->scores.at("total"), 3.5 / 4);
-  EXPECT_EQ(judge.bodies().size(), 2u);  // the ledger knows both
+  const auto published = Run(server);
+  ASSERT_TRUE(published.ok()) << published.status();
+  EXPECT_DOUBLE_EQ(published->scores.at("total"), 3.5 / 4);
+  EXPECT_EQ(published->judge, "judge, as published");  // not to be compared with the other
+  EXPECT_EQ(judge.bodies().size(), 2u);                // the ledger knows both
 }
 
 TEST_F(EvaluationTest, AJudgeThatScoresNothingIsNoVerdict) {
@@ -127,9 +130,11 @@ TEST_F(EvaluationTest, EnsemblesTakeAnswersFromFiles) {
   request_.answers = folder_.path() + "/ours.jsonl";
   test::ScriptedServer server({test::Completion("x")});
   EXPECT_DOUBLE_EQ(Run(server)->scores.at("SOC"), 0);
+  EXPECT_EQ(Run(server)->judge, "labels");
   request_.ensemble = "complement";
   request_.theirs = folder_.path() + "/theirs.json";
   EXPECT_DOUBLE_EQ(Run(server)->scores.at("SOC"), 1);
+  EXPECT_EQ(Run(server)->judge, "labels, complement ensemble");
   request_.ensemble = "judge";
   request_.asked_again = folder_.path() + "/ours.jsonl";
   EXPECT_DOUBLE_EQ(Run(server)->scores.at("SOC"), 0);

@@ -1,3 +1,5 @@
+#include <filesystem>
+
 #include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -39,6 +41,19 @@ TEST_F(MmBenchTest, AsksForALetter) {
   EXPECT_EQ(grades[0].value, 1);
   EXPECT_EQ(grades[1].value, 0);
   EXPECT_DOUBLE_EQ(bench->score(UnitsOf(*bench, grades)).at("total"), 0.5);
+}
+
+TEST_F(MmBenchTest, APictureThatWasWrittenInPartIsWrittenAnew) {
+  std::filesystem::create_directories(options_.scratch);
+  folder_.Add("pictures/241.jpg", "on").Add("pictures/252.jpg", "of another table");
+  const auto bench = OpenMmBench(options_, /*chinese=*/false);
+  ASSERT_TRUE(bench.ok()) << bench.status();
+  EXPECT_EQ(*ReadFile(bench->questions[0].images[0], 100), "one");
+  EXPECT_EQ(*ReadFile(bench->questions[1].images[0], 100), "two");
+  folder_.Add("mmbench_dev_20230712.tsv",
+              "index\tquestion\tA\tB\timage\n../1\tWhich?\tred\tblue\tb25l\n");
+  EXPECT_THAT(std::string(OpenMmBench(options_, false).status().message()),
+              HasSubstr("row ../1: index: expected a name without '/'"));
 }
 
 TEST_F(MmBenchTest, AllRoundsTurnTheOptions) {

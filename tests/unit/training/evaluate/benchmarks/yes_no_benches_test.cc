@@ -61,6 +61,7 @@ TEST(YesNoBenches, MmeHasTwoQuestionsAPicture) {
   EXPECT_EQ(bench->submission({"Yes", "No.\nx", "yes", "Yes"}).at("count.txt"),
             "1.jpg\tIs it 2? Please answer yes or no.\tYes\tYes\n"
             "1.jpg\tIs it 3? Please answer yes or no.\tNo\tNo. x\n");
+  EXPECT_THAT(bench->submission({"", "No", "yes", "Yes"}).at("count.txt"), HasSubstr("Yes\t-\n"));
   folder.Add("MME_Benchmark_release_version/count/2.txt", "One?\tYes\n");
   EXPECT_THAT(std::string(OpenMme({.data = folder.path()}).status().message()),
               HasSubstr("expected a picture"));
