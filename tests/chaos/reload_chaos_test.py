@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -67,7 +68,7 @@ class ReloadChaosTest(unittest.TestCase):
             for old in sorted(self.published.root.glob("v*"))[:-1]:
                 shutil.rmtree(old)
             _, newest = self.published.publish(edit=wide)
-            time.sleep(draw.uniform(0, 1.2 * takes))
+            threading.Event().wait(draw.uniform(0, 1.2 * takes))
             daemon.kill()
             with daemon:
                 pass
