@@ -59,10 +59,10 @@ for scheme in ("always", "first", "never"):
             "set": {"normalizer": None, "pre_tokenizer": metaspace(scheme, split)}, "added": TOKENS}
 # Neither inside a word nor beside one, in what the normalizer makes of the text and before it.
 SINGLE_WORDS = {f"single words{', metaspace' * bool(change)}": {"set": change, "added": [
-    added("keyword", 1002, single_word=True), added("in", 1003, single_word=True, normalized=False),
-    added("the", 1004, single_word=True, lstrip=True, rstrip=True, special=True), added("the in", 1005)]}
+    added("keyword", 1002, single_word=True), added("dog", 1003, single_word=True, normalized=False),
+    added("the", 1004, single_word=True, lstrip=True, rstrip=True, special=True), added("the dog", 1005)]}
     for change in ({}, {"normalizer": None, "pre_tokenizer": metaspace("first", False)})}
-WORDS = ["in", "the", "keyword", "the in", "keyword", " ", "  ", "a", "\u00e9", "_", "7", ".", "(", "\u00b2", "\u2026", "\u0301",
+WORDS = ["dog", "the", "keyword", "the dog", "keyword", " ", "  ", "a", "\u00e9", "_", "7", ".", "(", "\u00b2", "\u2026", "\u0301",
          "\u200d", "\u65e5", "\u2163", "\u24b6", "\U0001f600", "s", "-"]
 # The start of every text between <image>s gets a mark, and what follows the other tokens does not.
 EVERY_TEXT = {"a mark for every text": {"set": {
