@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import unittest
@@ -13,6 +14,11 @@ import zlib
 from pathlib import Path
 
 from scripted_service import Service
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "training/paper"))
+import corpus  # noqa: E402
+import judge  # noqa: E402
+import world  # noqa: E402
 
 LLAVA_TRAIN = Path(os.environ["LLAVA_TRAIN"]).resolve()
 DATA = Path(os.environ.get("LLAVA_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")) / "llava-repo"
@@ -165,6 +171,40 @@ class GenerateTest(unittest.TestCase):
         images = self.folder / "gen" / "scenes" / "images"
         checked = subprocess.run([LLAVA_TRAIN, "check", rows, "--images", images], capture_output=True, text=True, timeout=60)
         self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+
+    def test_what_is_accepted_of_scenes_is_true(self):
+        """A language model that speaks of another picture a third of the time; judged by the rules of the small paper."""
+        generator = random.Random(23)
+
+        def script(_, request):
+            truth = world.parse_context(request["messages"][-1]["content"])
+            told = world.invent(generator) if generator.random() < 0.33 else truth
+            kind = request["messages"][0]["content"].split()[-1].rstrip(".")
+            return corpus.reply(kind, told, generator)
+        with Service(script) as service:
+            self.plan(service.url, "scenes: {count: 60, seed: 5}", KINDS, "held_out: 0\naccept: {near_duplicate: 1.0}\n")
+            self.assertIn("say what is not so", self.generate())
+        truths = {image: truth for image, _, truth in world.read_scenes(self.folder / "gen" / "scenes" / "scenes.jsonl")}
+        rows = lines(self.folder / "gen" / "instruct.jsonl")
+        answers = true = 0
+        for row in rows:
+            turns = [turn["value"].replace("<image>", "").strip() for turn in row["conversations"]]
+            for question, answer in zip(turns[::2], turns[1::2]):
+                if row["provenance"]["kind"] == "detail":
+                    question = "Describe the following image in detail"
+                answers += 1
+                true += judge.score(question, answer, truths[row["image"]]) == 10
+        self.assertGreater(len(rows), 140)  # of 180, of which some were lied about twice
+        self.assertGreaterEqual(true, 0.95 * answers)
+        report = json.loads((self.folder / "gen" / "report.json").read_text())
+        self.assertGreater(report["untrue"], 40)
+        with Service(lambda _, request: corpus.reply(request["messages"][0]["content"].split()[-1].rstrip("."), world.parse_context(
+                request["messages"][-1]["content"]), generator)) as service:
+            shutil.rmtree(self.folder / "gen")
+            self.plan(service.url, "scenes: {count: 60, seed: 6}", KINDS, "held_out: 0\naccept: {near_duplicate: 1.0}\n")
+            self.assertNotIn("say what is not so", self.generate())
+        report = json.loads((self.folder / "gen" / "report.json").read_text())
+        self.assertLess(report["untrue"], 4, (self.folder / "gen" / "rejects.jsonl").read_text())
 
     def test_filter(self):
         rows = [{"id": str(n), "image": f"{n}.jpg", "conversations": [{"from": "human", "value": "<image>\nDescribe."},
