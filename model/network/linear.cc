@@ -22,9 +22,6 @@
 namespace llava::model {
 namespace {
 
-// Rows that are numbers at once.
-constexpr std::int64_t kDecodedRows = 1024;
-
 std::vector<std::int64_t> WithLast(const at::Tensor& like, std::int64_t last) {
   std::vector<std::int64_t> shape = like.sizes().vec();
   shape.back() = last;

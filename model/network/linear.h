@@ -15,6 +15,9 @@
 
 namespace llava::model {
 
+// Rows of a matrix of codes that are numbers at once.
+inline constexpr std::int64_t kDecodedRows = 1024;
+
 // A value; copies share the weights. Forward is const and may run on several threads at once.
 class Linear {
  public:
@@ -24,7 +27,7 @@ class Linear {
   // updates the tensors in place.
   explicit Linear(at::Tensor weight_OI, at::Tensor bias_O = {});
   // A layer of codes: to be packed, or as it is the frozen base of an adapter (Dettmers et al.,
-  // QLoRA, arXiv 2305.14314), which decodes some rows at a time whenever they are read.
+  // QLoRA, arXiv 2305.14314), of which kDecodedRows are decoded at a time when they are read.
   explicit Linear(QuantizedMatrix weight, at::Tensor bias_O = {});
 
   // x: [..., in] -> [..., out], in the dtype of x. Differentiable, but for codes.

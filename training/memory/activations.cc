@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/config/decoder_products.h"
+#include "model/network/linear.h"
 #include "training/optim/adapters.h"
 #include "training/optim/gradient_buckets.h"
 
@@ -30,6 +31,7 @@ class Formulas {
         stage_(stage),
         pass_(pass),
         bytes_(ElementBytes(recipe)),
+        codes_(recipe.model.weights != BaseWeights::kNumbers),
         fused_norm_(recipe.device == DeviceKind::kCuda) {}
 
   std::vector<BlockMemory> Blocks() const {
@@ -110,6 +112,17 @@ class Formulas {
     return pass_.tokens * width * bytes_;
   }
 
+  // Of the matrix of codes that takes most: rows of numbers, and what they give of the gradient of
+  // its input, both also in fp32 where passes are not.
+  std::int64_t Decoded() const {
+    std::int64_t most = 0;
+    for (const model::DecoderProduct& product : model::DecoderProducts(config_.text)) {
+      const std::int64_t rows = std::min(model::kDecodedRows, product.out) + pass_.tokens;
+      most = std::max(most, rows * product.in);
+    }
+    return most * (kFloat + (bytes_ < kFloat ? bytes_ : 0));
+  }
+
   BlockMemory DecoderLayer(int index) const {
     const std::int64_t hidden = pass_.tokens * config_.text.hidden_size;
     std::int64_t kept = 2 * Norm(pass_.tokens, config_.text.hidden_size) + Attention() + Mlp();
@@ -121,7 +134,8 @@ class Formulas {
     // Gradients of the result, of the product in the MLP and of both its factors; the product is
     // gone by then.
     const std::int64_t working =
-        2 * bytes_ * (hidden + pass_.tokens * config_.text.intermediate_size);
+        2 * bytes_ * (hidden + pass_.tokens * config_.text.intermediate_size) +
+        (codes_ ? Decoded() : 0);
     BlockMemory block{.name = absl::StrCat("the decoder's layer ", index)};
     const bool again = stage_.gradient_checkpointing;
     block.kept = again ? hidden * bytes_ : kept;
@@ -175,6 +189,7 @@ class Formulas {
   const StageOptions& stage_;
   const PassShape& pass_;
   const std::int64_t bytes_;
+  const bool codes_;
   const bool fused_norm_;
 };
 
