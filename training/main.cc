@@ -5,6 +5,7 @@
 
 #include "base/command_line/command_line.h"
 #include "base/command_line/version.h"
+#include "base/machine/file_limit.h"
 #include "base/machine/openmp_environment.h"
 #include "model/kernels/cpu/dispatch.h"
 #include "training/commands/assemble_command.h"
@@ -25,6 +26,7 @@
 
 int main(int argc, char** argv) {
   llava::TellOpenMp(argv);
+  llava::RaiseFileLimit();
   CLI::App app("LLaVA training service", "llava-train");
   app.set_version_flag("--version", [] {
     return llava::VersionText(

@@ -1,6 +1,5 @@
 #include "server/app/serve_command.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -12,6 +11,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/clock.h"
 #include "base/field_error.h"
+#include "base/machine/file_limit.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
 #include "server/app/app.h"
@@ -53,14 +53,6 @@ int Fail(const absl::Status& status) {
 // `address` with the port that was picked.
 std::string WithPort(const std::string& address, int port) {
   return address.substr(0, address.rfind(':') + 1) + std::to_string(port);
-}
-
-// Connections are files; shells give few of them and leave the rest to the asking.
-void RaiseFileLimit() {
-  rlimit limit = {};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void Announce(const Config& config, const App::Ports& ports) {

@@ -70,11 +70,11 @@ class RecordsTest(unittest.TestCase):
             out, errors = process.communicate(timeout=240)
         return process.returncode, [json.loads(line) for line in out.splitlines()], errors
 
-    def stop_after(self, steps):
+    def stop_after(self, steps, by=signal.SIGTERM):
         with self.start() as process:
             for _ in range(steps):
                 self.assertTrue(process.stdout.readline(), process.stderr.read() if process.poll() else "")
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(by)
             process.communicate(timeout=120)
         self.assertEqual(process.returncode, 75)
 
@@ -140,6 +140,29 @@ class RecordsTest(unittest.TestCase):
         self.refused("pictures/", "--accept-changed-data")
         code, _, errors = self.run_to_end("--accept-changed-data")
         self.assertEqual(code, 0, errors)
+
+    def test_a_run_in_the_folder_of_the_data_leaves_it_as_it_is(self):
+        self.recipe.write_text(self.recipe.read_text().replace("output: run", "output: ."))
+        self.refused("/pictures: was not made by a run")
+        self.assertEqual(len(list((self.folder / "pictures").iterdir())), 8)
+
+    def test_a_run_whose_states_were_removed_publishes_what_it_trains(self):
+        self.assertEqual(self.run_to_end()[0], 0)
+        first = self.latest()
+        shutil.rmtree(self.folder / "run" / "state")
+        self.rows.write_text(self.rows.read_text().replace("red", "tan"))
+        code, steps, errors = self.run_to_end("--until", "train")
+        self.assertEqual((code, len(steps)), (0, STEPS), errors)
+        code, steps, errors = self.run_to_end()
+        self.assertEqual((code, steps), (0, []), errors)
+        self.assertNotEqual(self.latest(), first)
+        self.assertEqual(self.manifest(self.latest())["data_fingerprint"], digest(self.rows))
+
+    def test_a_terminal_that_goes_away_stops_the_run(self):
+        self.stop_after(5, by=signal.SIGHUP)
+        code, steps, errors = self.run_to_end()
+        self.assertEqual(code, 0, errors)
+        self.assertLess(len(steps), STEPS)
 
     def test_pictures_that_vanish_end_the_run(self):
         self.write_recipe(steps=2000)

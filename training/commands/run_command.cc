@@ -96,6 +96,8 @@ absl::StatusOr<FinishedRun> Run(const Arguments& arguments) {
   }
   std::signal(SIGTERM, RequestStop);
   std::signal(SIGINT, RequestStop);
+  // A terminal that goes away, unless nohup has said that this is nothing.
+  if (std::signal(SIGHUP, RequestStop) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);
   const bool terminal = isatty(STDOUT_FILENO) == 1;
   RunOptions options;
   ASSIGN_OR_RETURN(options.place,

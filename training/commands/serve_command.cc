@@ -60,8 +60,8 @@ void LogGrpc(bool is_error, const std::string& place, const std::string& message
 
 TriggerJobs JobsOf(const std::string& name, JobStore& store, JobRunner& runner) {
   TriggerJobs jobs;
-  jobs.find = [&store](const std::string& fingerprint) {
-    return store.FindFingerprint(fingerprint);
+  jobs.find = [&store, name](const std::string& fingerprint) {
+    return store.FindFingerprint(name, fingerprint);
   };
   jobs.newest = [&store, name] { return store.FindNewest(name); };
   jobs.create = [&runner, &store, name](const Job& wanted,

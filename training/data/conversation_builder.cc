@@ -332,6 +332,9 @@ absl::StatusOr<std::vector<model::LabelledTokens>> ConversationBuilder::LabelSer
 
 absl::StatusOr<model::RgbImage> ConversationBuilder::ReadPicture(const std::string& folder,
                                                                  const std::string& path) const {
+  if (folder.empty()) {
+    return absl::FailedPreconditionError("is in no folder: expected one of pictures (data.images)");
+  }
   const std::string file = absl::StrCat(folder, "/", path);
   ASSIGN_OR_RETURN(const std::string bytes, ReadPictureFile(file, options_.limits.max_bytes));
   // An archive is a data file, whose own digest is recorded.

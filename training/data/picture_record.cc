@@ -26,10 +26,14 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kNanoseconds = 1'000'000'000;
 
-std::int64_t WrittenNs(const std::string& path) {
+std::int64_t Nanoseconds(const timespec& time) {
+  return std::int64_t{time.tv_sec} * kNanoseconds + time.tv_nsec;
+}
+
+PictureTimes TimesOf(const std::string& path) {
   struct stat info{};
-  if (::stat(path.c_str(), &info) != 0) return 0;
-  return std::int64_t{info.st_mtim.tv_sec} * kNanoseconds + info.st_mtim.tv_nsec;
+  if (::stat(path.c_str(), &info) != 0) return {};
+  return {Nanoseconds(info.st_mtim), Nanoseconds(info.st_ctim)};
 }
 
 std::optional<Digest> DigestFromHex(const std::string& hex) {
@@ -83,9 +87,11 @@ absl::Status PictureRecord::Read(const std::string& file) {
       const boost::json::value json = boost::json::parse(line);
       const auto digest = DigestFromHex(boost::json::value_to<std::string>(json.at("sha256")));
       if (!digest) return absl::DataLossError(absl::StrCat(file, ": is no record of pictures"));
+      const boost::json::value* changed = json.as_object().if_contains("changed_ns");
+      const PictureTimes times = {json.at("written_ns").to_number<std::int64_t>(),
+                                  changed == nullptr ? 0 : changed->to_number<std::int64_t>()};
       pictures_[boost::json::value_to<std::string>(json.at("path"))] = {
-          json.at("size").to_number<std::uint64_t>(),
-          json.at("written_ns").to_number<std::int64_t>(), *digest};
+          json.at("size").to_number<std::uint64_t>(), times, *digest};
     } catch (const std::exception& e) {
       return absl::DataLossError(absl::StrCat(file, ": is no record of pictures: ", e.what()));
     }
@@ -97,7 +103,7 @@ absl::Status PictureRecord::Read(const std::string& file) {
 }
 
 absl::Status PictureRecord::Check(const std::string& path, std::string_view bytes) {
-  const Picture now{bytes.size(), WrittenNs(path), Sha256Of(bytes)};
+  const Picture now{bytes.size(), TimesOf(path), Sha256Of(bytes)};
   MutexLock lock(&mutex_);
   const auto [known, is_new] = pictures_.emplace(path, now);
   if (!is_new && known->second.digest == now.digest) return absl::OkStatus();
@@ -107,13 +113,17 @@ absl::Status PictureRecord::Check(const std::string& path, std::string_view byte
                                            known->second.size, " bytes) when this run read it"));
   }
   known->second = now;
-  absl::StrAppend(&unsaved_,
-                  boost::json::serialize(boost::json::object{{"path", path},
-                                                             {"size", now.size},
-                                                             {"written_ns", now.written_ns},
-                                                             {"sha256", now.digest.Hex()}}),
-                  "\n");
+  Note(path, now);
   return absl::OkStatus();
+}
+
+void PictureRecord::Note(const std::string& path, const Picture& picture) {
+  const boost::json::object line = {{"path", path},
+                                    {"size", picture.size},
+                                    {"written_ns", picture.times.written_ns},
+                                    {"changed_ns", picture.times.changed_ns},
+                                    {"sha256", picture.digest.Hex()}};
+  absl::StrAppend(&unsaved_, boost::json::serialize(line), "\n");
 }
 
 absl::Status PictureRecord::Save() {
@@ -126,20 +136,24 @@ absl::Status PictureRecord::Save() {
   return Append(file_, lines);
 }
 
-std::vector<std::string> PictureRecord::Changes(std::size_t most) const {
+std::vector<std::string> PictureRecord::Changes(std::size_t most) {
   MutexLock lock(&mutex_);
   std::vector<std::string> changes;
-  for (const auto& [path, picture] : pictures_) {
+  for (auto& [path, picture] : pictures_) {
     if (changes.size() >= most) break;
     std::error_code error;
     const std::uint64_t size = fs::file_size(path, error);
-    if (!error && size == picture.size && WrittenNs(path) == picture.written_ns) continue;
+    const PictureTimes times = TimesOf(path);
+    if (!error && size == picture.size && picture.times.AreThoseOf(times)) continue;
     const auto bytes = ReadFile(path, model::ImageLimits().max_bytes);
     if (!bytes.ok()) {
       changes.push_back(absl::StrCat(bytes.status().message(), ", but this run has read it"));
     } else if (const Digest now = Sha256Of(*bytes); now != picture.digest) {
       changes.push_back(
           absl::StrCat(path, ": SHA-256 was ", picture.digest.Hex(), ", is ", now.Hex()));
+    } else {  // the same bytes, which are not read again next time
+      picture.times = times;
+      Note(path, picture);
     }
   }
   return changes;

@@ -17,6 +17,17 @@
 
 namespace llava::training {
 
+// When a picture's bytes were written, which programs that copy them may set, and when its file was
+// changed at all, which nobody can; in nanoseconds since 1970, 0: unknown.
+struct PictureTimes {
+  std::int64_t written_ns = 0;
+  std::int64_t changed_ns = 0;  // records of earlier versions have none
+
+  bool AreThoseOf(const PictureTimes& now) const {
+    return written_ns == now.written_ns && (changed_ns == 0 || changed_ns == now.changed_ns);
+  }
+};
+
 // Thread-safe: all prefetch threads of a process share one.
 class PictureRecord {
  public:
@@ -34,19 +45,21 @@ class PictureRecord {
   absl::Status Save();
 
   // One line for each recorded picture that is gone or whose bytes have changed, at most `most`;
-  // only those are read whose size or time of writing differs.
-  std::vector<std::string> Changes(std::size_t most) const;
+  // only those are read whose size or times differ. What Save() writes then keeps those of them
+  // that are the same from being read again.
+  std::vector<std::string> Changes(std::size_t most);
 
  private:
   struct Picture {
     std::uint64_t size = 0;
-    std::int64_t written_ns = 0;  // since 1970; 0: unknown
+    PictureTimes times;
     Digest digest;
   };
 
   PictureRecord(std::string file, bool accept_changes)
       : file_(std::move(file)), accept_changes_(accept_changes) {}
   absl::Status Read(const std::string& file);
+  void Note(const std::string& path, const Picture& picture) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string file_;
   const bool accept_changes_;

@@ -19,10 +19,15 @@ std::int64_t MostBad(const StageOptions& stage, const InstructionDataset& datase
   return static_cast<std::int64_t>(stage.data.max_bad_share * rows);
 }
 
+// A number of rows, other than a share, is chosen for data of another size.
+std::int64_t MostHeldBack(const InstructionDataset& dataset) {
+  return std::max<std::int64_t>(1, dataset.size() / 2);
+}
+
 // So many rows are held back at most.
 std::int64_t HeldBack(const ValidateOptions& validate, const InstructionDataset& dataset) {
   if (!validate.wanted() || !validate.file.empty()) return 0;
-  if (validate.rows > 0) return validate.rows;
+  if (validate.rows > 0) return std::min(validate.rows, MostHeldBack(dataset));
   const double rows = validate.share * static_cast<double>(dataset.size());
   return std::max<std::int64_t>(1, std::llround(rows));
 }
@@ -98,6 +103,10 @@ absl::StatusOr<std::unique_ptr<ConversationFeed>> ConversationFeed::Open(
   if (position.rank == 0 && dataset.bad_rows() > 0) {
     on_bad(absl::StrCat("stage ", stage.name, ": ", dataset.bad_rows(), " of ",
                         dataset.size() + dataset.bad_rows(), " rows are bad and left out"));
+  }
+  if (position.rank == 0 && stage.validate.rows > MostHeldBack(dataset)) {
+    on_bad(absl::StrCat("stage ", stage.name, ": validate.rows is ", stage.validate.rows, ", of ",
+                        dataset.size(), " rows in all: not more than half of them are held back"));
   }
   ASSIGN_OR_RETURN(HoldOut split,
                    HoldOutRows(dataset, HeldBack(stage.validate, dataset), position.seed));

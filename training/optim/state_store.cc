@@ -365,8 +365,9 @@ absl::StatusOr<std::optional<SavedState>> StateStore::LoadNewest() {
                              " is damaged, the one before is taken: ", saved.status().message()));
     newest_error.Update(saved.status());
   }
-  RETURN_IF_ERROR(newest_error);
-  return std::optional<SavedState>();
+  if (newest_error.ok()) return std::optional<SavedState>();
+  return Annotate(newest_error, absl::StrCat("no state in ", folder_,
+                                             " reads: remove that folder to begin anew"));
 }
 
 }  // namespace llava::training

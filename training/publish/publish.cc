@@ -223,17 +223,25 @@ absl::Status SetPinned(const std::string& dir, bool pinned) {
 }
 
 absl::StatusOr<std::vector<std::string>> DeleteOldVersions(const std::string& root, int keep,
-                                                           FileLayer& files) {
+                                                           FileLayer& files,
+                                                           const std::string& spared) {
   LLAVA_CHECK_GE(keep, 1);
   ASSIGN_OR_RETURN(const RootLock lock, RootLock::Take(root));
   RETURN_IF_ERROR(files.RemoveAll(root + kDeleting));  // what a killed deleter left
-  ASSIGN_OR_RETURN(const std::vector<PublishedVersion> versions, ListVersions(root));
-  ASSIGN_OR_RETURN(const PublishedVersion latest, LatestVersion(root));
+  ASSIGN_OR_RETURN(std::vector<PublishedVersion> versions, ListVersions(root));
+  std::stable_partition(versions.begin(), versions.end(), [&](const PublishedVersion& version) {
+    return RollbackNote(root, version.version).has_value();
+  });
+  const auto latest = LatestVersion(root);
+  if (!latest.ok() && !absl::IsNotFound(latest.status())) return latest.status();
+  const auto live = LiveVersion(root);  // an older one, where the latest was taken back
   std::vector<std::string> deleted;
   auto excess = static_cast<std::ptrdiff_t>(versions.size()) - keep;
   for (const PublishedVersion& version : versions) {
     if (excess <= 0) break;
-    if (version.dir == latest.dir || fs::exists(version.dir + kPinned)) continue;
+    if (latest.ok() && version.dir == latest->dir) continue;
+    if (live.ok() && version.dir == live->dir) continue;
+    if (version.dir == spared || fs::exists(version.dir + kPinned)) continue;
     const auto lease = model::VersionLease::Own(version.dir);
     if (!lease.ok()) continue;  // served
     RETURN_IF_ERROR(files.Rename(version.dir, root + kDeleting));

@@ -66,10 +66,13 @@ absl::StatusOr<std::vector<PublishedVersion>> ListVersions(const std::string& ro
 // A pinned version is never deleted. NOT_FOUND: no such folder.
 absl::Status SetPinned(const std::string& dir, bool pinned);
 
-// Deletes the oldest versions beyond `keep` (at least 1) and returns their folders. Passes over the
-// latest, pinned ones, and those that a server holds (model::VersionLease).
+// Deletes versions beyond `keep` (at least 1) and returns their folders: first those that were
+// taken back or rejected, to which nobody goes back, then the others, both from the oldest on.
+// Passes over the latest, the live one, pinned ones, those that a server holds
+// (model::VersionLease), and the folder `spared`.
 absl::StatusOr<std::vector<std::string>> DeleteOldVersions(const std::string& root, int keep,
-                                                           FileLayer& files);
+                                                           FileLayer& files,
+                                                           const std::string& spared = "");
 
 }  // namespace llava::training
 

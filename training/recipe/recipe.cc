@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <filesystem>
+#include <limits>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -21,7 +23,19 @@ namespace {
 
 constexpr std::size_t kMaxRecipeBytes = std::size_t{1} << 20;
 
+// What is beyond these is a slip of the pen, and would be more than sums of it can hold.
+constexpr std::int64_t kMost = 1'000'000'000;
+constexpr std::int64_t kMostRepeats = 1'000'000;
+constexpr std::int64_t kMostThreads = 1024;
+constexpr std::int64_t kAnySeed = std::numeric_limits<std::int64_t>::max();
+
 // The values of one section that must lie in a range: absl-style messages with the key's line.
+void CheckCount(StrictYaml& yaml, std::string_view key, std::int64_t value, std::int64_t least,
+                std::int64_t most = kMost) {
+  if (value < least) yaml.Fail(key, absl::StrCat("is ", value, ", expected at least ", least));
+  if (value > most) yaml.Fail(key, absl::StrCat("is ", value, ", expected at most ", most));
+}
+
 void CheckAtLeast(StrictYaml& yaml, std::string_view key, double value, double least) {
   if (!(value >= least) || !std::isfinite(value)) {
     yaml.Fail(key, absl::StrCat("is ", value, ", expected at least ", least));
@@ -43,12 +57,14 @@ class Reader {
     yaml.Optional("name", &recipe.name);
     yaml.Require("output");
     Path(yaml, "output", &recipe.output);
+    if (yaml.Has("output") && recipe.output.empty())
+      yaml.Fail("output", "is '', expected a folder");
     Path(yaml, "publish", &recipe.publish);
     yaml.Optional("keep_published", &recipe.keep_published);
-    CheckAtLeast(yaml, "keep_published", static_cast<double>(recipe.keep_published), 0);
+    CheckCount(yaml, "keep_published", recipe.keep_published, 0, kMostRepeats);
     std::int64_t seed = 42;
     yaml.Optional("seed", &seed);
-    CheckAtLeast(yaml, "seed", static_cast<double>(seed), 0);
+    CheckCount(yaml, "seed", seed, 0, kAnySeed);
     recipe.seed = static_cast<std::uint64_t>(seed);
     yaml.Choice<Precision>("precision",
                            {{"fp32", Precision::kFloat32}, {"bf16", Precision::kBfloat16}},
@@ -60,8 +76,8 @@ class Reader {
     yaml.Section("save", [&](StrictYaml& save) {
       save.Optional("every_steps", &recipe.save_every);
       save.Optional("keep", &recipe.keep);
-      CheckAtLeast(save, "every_steps", static_cast<double>(recipe.save_every), 1);
-      CheckAtLeast(save, "keep", static_cast<double>(recipe.keep), 1);
+      CheckCount(save, "every_steps", recipe.save_every, 1);
+      CheckCount(save, "keep", recipe.keep, 1, kMostRepeats);
     });
     yaml.Section("distributed", [&](StrictYaml& distributed) {
       distributed.Optional("shard", &recipe.shard);
@@ -70,7 +86,7 @@ class Reader {
         distributed.Fail("shard_weights", "is true, expected shard: true beside it");
       }
       distributed.Optional("lost_after_seconds", &recipe.lost_after_seconds);
-      CheckAtLeast(distributed, "lost_after_seconds", recipe.lost_after_seconds, 1.0);
+      CheckWithin(distributed, "lost_after_seconds", recipe.lost_after_seconds, 1.0, 1e6);
     });
     DataOptions data;  // what stages say nothing about
     yaml.Section("data", [&](StrictYaml& section) { ReadData(section, data); });
@@ -105,6 +121,9 @@ class Reader {
   void Path(StrictYaml& yaml, std::string_view key, std::string* path) const {
     std::string text;
     yaml.Optional(key, &text);
+    if (text == "~" || text.starts_with("~/")) {  // which a shell would have expanded
+      yaml.Fail(key, absl::StrCat("is '", text, "', expected a path without ~"));
+    }
     if (!text.empty()) *path = (folder_ / text).lexically_normal().string();
   }
 
@@ -182,8 +201,8 @@ class Reader {
     yaml.Optional("max_bad_share", &data.max_bad_share);
     CheckWithin(yaml, "max_bad_share", data.max_bad_share, 0.0, 1.0);
     yaml.Optional("workers", &data.workers);
-    CheckAtLeast(yaml, "max_length", static_cast<double>(data.max_length), 1);
-    CheckAtLeast(yaml, "workers", static_cast<double>(data.workers), 1);
+    CheckCount(yaml, "max_length", data.max_length, 1);
+    CheckCount(yaml, "workers", data.workers, 1, kMostThreads);
   }
 
   void ReadMixture(StrictYaml& yaml, DataOptions& data) const {
@@ -197,7 +216,7 @@ class Reader {
       part.Require("file");
       part.Optional("file", &file);
       part.Optional("weight", &weight);
-      CheckWithin(part, "weight", weight, 1e-6, 1000.0);
+      CheckWithin(part, "weight", weight, kLeastWeight, kMostWeight);
       AddFiles(part, "file", file, data);
       data.weights.resize(data.files.size(), weight);
     });
@@ -226,7 +245,7 @@ class Reader {
     }
     if (verdicts.empty()) yaml.Fail("verdicts", "is empty, expected up, corrected, unrated");
     yaml.Optional("weight", &captured.weight);
-    CheckWithin(yaml, "weight", captured.weight, 1e-6, 1000.0);
+    CheckWithin(yaml, "weight", captured.weight, kLeastWeight, kMostWeight);
   }
 
   void ReadEvaluation(StrictYaml& yaml, Recipe& recipe) const {
@@ -241,8 +260,8 @@ class Reader {
     Path(yaml, "images", &evaluation.images);
     yaml.Optional("limit", &evaluation.limit);
     yaml.Optional("probes", &evaluation.probes);
-    CheckAtLeast(yaml, "limit", static_cast<double>(evaluation.limit), 0);
-    CheckAtLeast(yaml, "probes", static_cast<double>(evaluation.probes), 0);
+    CheckCount(yaml, "limit", evaluation.limit, 0);
+    CheckCount(yaml, "probes", evaluation.probes, 0, kMostRepeats);
     if (yaml.Has("scenes") == yaml.Has("file")) {
       yaml.Fail("file", "expected exactly one of file and scenes");
     }
@@ -278,10 +297,10 @@ class Reader {
     yaml.Optional("turns", &scenes.turns);
     yaml.Optional("comparisons", &scenes.comparisons);
     yaml.Optional("conversations", &scenes.conversations);
-    CheckAtLeast(yaml, "count", static_cast<double>(scenes.count), 1);
-    CheckAtLeast(yaml, "seed", static_cast<double>(scenes.seed), 0);
-    CheckAtLeast(yaml, "turns", static_cast<double>(scenes.turns), 1);
-    CheckAtLeast(yaml, "comparisons", static_cast<double>(scenes.comparisons), 0);
+    CheckCount(yaml, "count", scenes.count, 1);
+    CheckCount(yaml, "seed", scenes.seed, 0, kAnySeed);
+    CheckCount(yaml, "turns", scenes.turns, 1, kMostRepeats);
+    CheckCount(yaml, "comparisons", scenes.comparisons, 0, kMostRepeats);
     if (scenes.conversations && scenes.turns < 2) {
       yaml.Fail("turns",
                 absl::StrCat("is ", scenes.turns, ", expected 2 or more of a conversation"));
@@ -361,15 +380,15 @@ class Reader {
                         static_cast<int>(yaml.Has("file"));
     if (sources != 1) yaml.Fail("share", "expected exactly one of share, rows and file");
     if (yaml.Has("share")) CheckWithin(yaml, "share", validate.share, 1e-6, 0.9);
-    if (yaml.Has("rows")) CheckAtLeast(yaml, "rows", static_cast<double>(validate.rows), 1);
+    if (yaml.Has("rows")) CheckCount(yaml, "rows", validate.rows, 1);
     if (yaml.Has("images") && !yaml.Has("file")) yaml.Fail("images", "goes with file");
     yaml.Require("every_steps");
     yaml.Optional("every_steps", &validate.every);
     yaml.Optional("samples", &validate.samples);
     yaml.Optional("patience", &validate.patience);
-    CheckAtLeast(yaml, "every_steps", static_cast<double>(validate.every), 1);
-    CheckWithin(yaml, "samples", static_cast<double>(validate.samples), 0, 100);
-    CheckAtLeast(yaml, "patience", static_cast<double>(validate.patience), 0);
+    CheckCount(yaml, "every_steps", validate.every, 1);
+    CheckCount(yaml, "samples", validate.samples, 0, 100);
+    CheckCount(yaml, "patience", validate.patience, 0);
     yaml.Choice<bool>("keep", {{"best", true}, {"last", false}}, &validate.keep_best);
   }
 
@@ -382,7 +401,7 @@ class Reader {
     yaml.Optional("dropout", &lora.dropout);
     yaml.Optional("use_dora", &lora.use_dora);
     yaml.Optional("targets", &lora.targets);
-    CheckAtLeast(yaml, "r", static_cast<double>(lora.rank), 1);
+    CheckCount(yaml, "r", lora.rank, 1);
     CheckAtLeast(yaml, "alpha", lora.alpha, 0.0);
     CheckWithin(yaml, "dropout", lora.dropout, 0.0, 0.99);
     if (lora.targets.empty()) yaml.Fail("targets", "names no layer");
@@ -402,10 +421,10 @@ class Reader {
     yaml.Require("batch");
     yaml.Optional("batch", &stage.batch);
     yaml.Optional("micro_batch", &stage.micro_batch);
-    CheckAtLeast(yaml, "epochs", static_cast<double>(stage.epochs), 1);
-    if (yaml.Has("steps")) CheckAtLeast(yaml, "steps", static_cast<double>(stage.steps), 1);
-    CheckAtLeast(yaml, "batch", static_cast<double>(stage.batch), 1);
-    CheckAtLeast(yaml, "micro_batch", static_cast<double>(stage.micro_batch), 0);
+    CheckCount(yaml, "epochs", stage.epochs, 1, kMostRepeats);
+    if (yaml.Has("steps")) CheckCount(yaml, "steps", stage.steps, 1);
+    CheckCount(yaml, "batch", stage.batch, 1, kMostRepeats);
+    CheckCount(yaml, "micro_batch", stage.micro_batch, 0, kMostRepeats);
   }
 
   void ReadOptimizer(StrictYaml& yaml, StageOptions& stage) const {

@@ -57,6 +57,10 @@ enum class PictureAspect {
   kPad,      // padded with the mean colour
 };
 
+// How many times as many as they are a file's rows may come in an epoch.
+inline constexpr double kLeastWeight = 1e-6;
+inline constexpr double kMostWeight = 1000.0;
+
 struct DataOptions {
   ScenesOptions scenes;            // takes the place of files, images and labels
   std::vector<std::string> files;  // LLaVA JSON or JSONL, gzip'd or not, or tars

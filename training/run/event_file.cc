@@ -100,8 +100,11 @@ absl::Status EventFile::Write(const ValidationReport& report) {
 absl::Status EventFile::Finish(const std::string& event) {
   Append(event);
   out_.flush();
-  if (!out_) return absl::UnavailableError(absl::StrCat("writing into ", folder_));
-  return absl::OkStatus();
+  if (out_) return absl::OkStatus();
+  // The next event is the first one of another file: nobody reads behind half a record.
+  out_.close();
+  out_.clear();
+  return absl::UnavailableError(absl::StrCat("writing into ", folder_));
 }
 
 }  // namespace llava::training

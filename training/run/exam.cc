@@ -78,6 +78,10 @@ absl::StatusOr<Exam> OpenExam(const std::string& file, const std::string& images
     }
     hash.Update(absl::StrCat(item.images.size(), ";"));
     for (const std::string& image : item.images) {
+      if (images.empty()) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            file, ": names ", image, ", expected the folder of its pictures (images)"));
+      }
       if (!pictures.contains(image)) {
         ASSIGN_OR_RETURN(pictures[image], CheckPicture(absl::StrCat(images, "/", image)));
       }

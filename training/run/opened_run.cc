@@ -17,6 +17,7 @@
 #include "training/data/picture_record.h"
 #include "training/optim/state_store.h"
 #include "training/publish/publish.h"
+#include "training/recipe/run_folders.h"
 
 namespace llava::training {
 namespace {
@@ -24,6 +25,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMostNamed = 10;
+
+// What a run empties of its folder when it begins there, or later.
+constexpr const char* kEmptied[] = {"/pictures", "/answers", "/adapters", "/checkpoint"};
 
 std::string& ModelOf(Recipe& recipe) {
   return recipe.model.checkpoint.empty() ? recipe.model.from_scratch : recipe.model.checkpoint;
@@ -34,17 +38,6 @@ absl::StatusOr<std::string> Resolve(const std::string& folder) {
   const fs::path resolved = fs::canonical(folder, error);
   if (error) return absl::ErrnoToStatus(error.value(), folder);
   return resolved.string();
-}
-
-std::string NthFolder(const std::string& output, int number) {
-  return number == 1 ? output : absl::StrCat(output, "/anew-", number);
-}
-
-int NewestNumber(const std::string& output) {
-  int number = 1;
-  std::error_code error;
-  while (fs::exists(NthFolder(output, number + 1), error)) ++number;
-  return number;
 }
 
 std::string Lines(const std::vector<InputChange>& changes) {
@@ -119,7 +112,7 @@ class Opener {
     if (error) return absl::UnavailableError(absl::StrCat(given_.output, ": ", error.message()));
     ASSIGN_OR_RETURN(RunLock lock, RunLock::Take(given_.output));
     run_.lock = std::move(lock);
-    run_.recipe.output = NthFolder(given_.output, NewestNumber(given_.output));
+    run_.recipe.output = RunFolderOf(given_.output, NewestRun(given_.output));
     ASSIGN_OR_RETURN(linked_, Resolve(ModelOf(run_.recipe)));
     RETURN_IF_ERROR(OpenFolder());
     auto lease = model::VersionLease::Share(ModelOf(run_.recipe));
@@ -164,11 +157,43 @@ class Opener {
     std::error_code error;
     fs::create_directories(run_.recipe.output, error);
     if (error) return absl::ErrnoToStatus(error.value(), run_.recipe.output);
+    if (!progress_) RETURN_IF_ERROR(CheckIsOurs());
     RETURN_IF_ERROR(TakeCapturedRows(run_.recipe, /*is_learned=*/true, options_.on_message));
     UseCapturedRows(&run_.recipe);
     ASSIGN_OR_RETURN(run_.inputs, DescribeInputs(run_.recipe));
     RETURN_IF_ERROR(Remove(PicturesFolder(run_.recipe)));  // of a run that saved no state
+    if (!progress_) RETURN_IF_ERROR(ForgetEarlierRun());
     return WriteRunInputs(run_.inputs, run_.recipe.output);
+  }
+
+  // Nothing is emptied and no file replaced that no run has made: somebody's pictures, say, where
+  // the run's folder is that of the data.
+  absl::Status CheckIsOurs() const {
+    const std::string& folder = run_.recipe.output;
+    const absl::Status earlier = ReadRunInputs(folder).status();
+    if (earlier.ok()) return absl::OkStatus();
+    if (!absl::IsNotFound(earlier)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          earlier.message(), ": is no record of a run, which would be written there: give another ",
+          "output than ", folder));
+    }
+    for (const char* name : kEmptied) {
+      std::error_code error;
+      if (!fs::exists(fs::symlink_status(folder + name, error))) continue;
+      return absl::FailedPreconditionError(
+          absl::StrCat(folder, name, ": was not made by a run, which would keep files of its own ",
+                       "there: give another output than ", folder));
+    }
+    return absl::OkStatus();
+  }
+
+  // What is left of a run whose states somebody has removed speaks of other weights: how it ended,
+  // and what they answered.
+  absl::Status ForgetEarlierRun() const {
+    const std::string& folder = run_.recipe.output;
+    for (const char* name : kEmptied) RETURN_IF_ERROR(Remove(folder + name));
+    RETURN_IF_ERROR(Remove(folder + "/gate.json"));
+    return ForgetFinishedRun(folder);
   }
 
   // States of a version that recorded nothing.
@@ -194,6 +219,7 @@ class Opener {
     for (const std::string& line : record->Changes(kMostNamed)) {
       changes.push_back({InputKind::kData, line});
     }
+    RETURN_IF_ERROR(record->Save());
     return changes;
   }
 
@@ -301,7 +327,7 @@ class Opener {
     ASSIGN_OR_RETURN(const std::vector<InputChange> captured, ChangedCaptures());
     changes.insert(changes.end(), captured.begin(), captured.end());
     if (!changes.empty()) {
-      run_.recipe.output = NthFolder(given_.output, NewestNumber(given_.output) + 1);
+      run_.recipe.output = RunFolderOf(given_.output, NewestRun(given_.output) + 1);
       options_.on_message(absl::StrCat(folder, ": holds a finished run of other inputs:\n  ",
                                        Lines(changes), "\nA new run begins in ",
                                        run_.recipe.output));
@@ -380,7 +406,7 @@ absl::StatusOr<OpenedRun> OpenRun(const Recipe& recipe, const OpenRunOptions& op
 absl::StatusOr<OpenedRun> JoinRun(const Recipe& recipe) {
   OpenedRun run;
   run.recipe = recipe;
-  run.recipe.output = NthFolder(recipe.output, NewestNumber(recipe.output));
+  run.recipe.output = RunFolderOf(recipe.output, NewestRun(recipe.output));
   absl::StatusOr<RunInputs> inputs = ReadRunInputs(run.recipe.output);
   if (absl::IsNotFound(inputs.status())) return run;  // no run, or one without a record
   RETURN_IF_ERROR(inputs.status());

@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <set>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -26,15 +29,17 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kTriedBatches = 2;  // the first one warms up
-constexpr std::int64_t kFloatBytes = 4;    // master weights and both moments of AdamW
-constexpr std::int64_t kServedBytes = 2;   // bf16
+constexpr std::int64_t kFloatBytes = 4;
+constexpr std::int64_t kServedBytes = 2;  // bf16
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 // A folder that goes with its scope.
 class Scratch {
  public:
-  Scratch() : path_((fs::temp_directory_path() / "llava-plan-XXXXXX").string()) {
-    made_ = ::mkdtemp(path_.data()) != nullptr;
+  Scratch() {
+    std::error_code error;
+    path_ = (fs::temp_directory_path(error) / "llava-plan-XXXXXX").string();
+    made_ = !error && ::mkdtemp(path_.data()) != nullptr;
   }
   ~Scratch() {
     std::error_code ignored;
@@ -60,18 +65,78 @@ std::int64_t AllParameters(model::Llava& model) {
   return count;
 }
 
-std::int64_t TrainedParameters(const StageOptions& stage, model::Llava& model) {
+std::int64_t AdapterParameters(const StageOptions& stage, model::Llava& model) {
   std::int64_t count = 0;
-  for (const ParameterGroup& group : SelectParameters(stage, model, {})) {
-    for (const model::NamedTensor& parameter : group.parameters) count += parameter.tensor.numel();
-  }
-  if (stage.lora.rank == 0) return count;
   model.decoder().ForEachLinear([&](const std::string& name, const model::Linear& layer) {
     if (!IsTarget(name, stage.lora)) return;
     count += stage.lora.rank * (layer.in_features() + layer.out_features());
     if (stage.lora.use_dora) count += layer.out_features();
   });
   return count;
+}
+
+std::int64_t TrainedParameters(const StageOptions& stage, model::Llava& model) {
+  std::int64_t count = AdapterParameters(stage, model);
+  for (const ParameterGroup& group : SelectParameters(stage, model, {})) {
+    for (const model::NamedTensor& parameter : group.parameters) count += parameter.tensor.numel();
+  }
+  return count;
+}
+
+std::int64_t WeightBytes(const Recipe& recipe) {
+  return recipe.precision == Precision::kFloat32 ? kFloatBytes : kServedBytes;
+}
+
+// The largest state of a stage, as the trainer saves it: the weights that the stages up to it have
+// changed, and within it what its optimizer and its adapters are. At its end the adapters are
+// merged: the state has all matrices that they have reached instead.
+std::int64_t StateBytes(const Recipe& recipe, std::size_t stage, model::Llava& model) {
+  const std::map<std::string, at::Tensor> weights = model.weights();
+  std::set<std::string> changed;
+  const auto add_trained = [&](const StageOptions& options) {
+    for (const ParameterGroup& group : SelectParameters(options, model, {})) {
+      for (const model::NamedTensor& parameter : group.parameters) changed.insert(parameter.name);
+    }
+  };
+  const auto add_merged = [&](const StageOptions& options) {
+    for (const auto& [name, weight] : weights) {
+      if (IsTarget(name, options.lora)) changed.insert(name);
+    }
+  };
+  const auto bytes_of_changed = [&] {
+    std::int64_t count = 0;
+    for (const std::string& name : changed) count += weights.at(name).numel();
+    return WeightBytes(recipe) * count;
+  };
+  for (std::size_t i = 0; i < stage; ++i) {
+    add_trained(recipe.stages[i]);
+    add_merged(recipe.stages[i]);
+  }
+  const StageOptions& options = recipe.stages[stage];
+  add_trained(options);
+  const std::int64_t moments = recipe.precision == Precision::kFloat32 ? 2 : 3;  // with masters
+  const std::int64_t within = bytes_of_changed() +
+                              WeightBytes(recipe) * AdapterParameters(options, model) +
+                              moments * kFloatBytes * TrainedParameters(options, model);
+  add_merged(options);
+  return std::max(within, bytes_of_changed());
+}
+
+// What adapters have learned is kept beside the states.
+std::int64_t AdapterBytes(const Recipe& recipe, model::Llava& model) {
+  std::int64_t count = 0;
+  for (const StageOptions& stage : recipe.stages) count += AdapterParameters(stage, model);
+  return WeightBytes(recipe) * count;
+}
+
+// States at a time: the oldest goes after the newest is complete, and that of the best validation
+// stays beside them.
+std::int64_t MostStates(const Recipe& recipe) {
+  const bool keeps_best =
+      std::any_of(recipe.stages.begin(), recipe.stages.end(), [](const StageOptions& stage) {
+        return stage.validate.wanted() && stage.validate.keep_best;
+      });
+  return recipe.keep + (keeps_best ? 2 : 1);
 }
 
 std::int64_t FreeBytes(const std::string& folder) {
@@ -116,7 +181,6 @@ absl::StatusOr<StagePlan> TryStage(const Recipe& recipe, StageOptions stage, mod
   if (drawn > needed && stage.steps == 0) {
     plan.steps = plan.steps * drawn / stage.data.scenes.count;  // about
   }
-  plan.state_bytes = 3 * kFloatBytes * plan.trained_parameters;
   return plan;
 }
 
@@ -125,7 +189,11 @@ absl::StatusOr<StagePlan> TryStage(const Recipe& recipe, StageOptions stage, mod
 absl::StatusOr<RunPlan> PlanRun(const Recipe& recipe, const Clock& clock,
                                 const std::function<void(const std::string&)>& on_message) {
   const Scratch scratch;
-  if (!scratch.made()) return absl::UnavailableError(scratch.path() + ": cannot be made");
+  if (!scratch.made()) {
+    return absl::UnavailableError(
+        absl::StrCat("a folder such as ", scratch.path(),
+                     " cannot be made, expected TMPDIR to name a folder that takes one"));
+  }
   Recipe tried = recipe;
   tried.output = scratch.path();
   RETURN_IF_ERROR(TakeCapturedRows(tried, /*is_learned=*/false, on_message));
@@ -137,14 +205,16 @@ absl::StatusOr<RunPlan> PlanRun(const Recipe& recipe, const Clock& clock,
   RunPlan plan;
   plan.parameters = AllParameters(*model);
   std::int64_t state_bytes = 0;
-  for (const StageOptions& stage : tried.stages) {
-    ASSIGN_OR_RETURN(StagePlan stage_plan, TryStage(tried, stage, *model, clock, on_message));
+  for (std::size_t i = 0; i < tried.stages.size(); ++i) {
+    ASSIGN_OR_RETURN(StagePlan stage_plan,
+                     TryStage(tried, tried.stages[i], *model, clock, on_message));
+    stage_plan.state_bytes = StateBytes(tried, i, *model);
     state_bytes = std::max(state_bytes, stage_plan.state_bytes);
     plan.stages.push_back(std::move(stage_plan));
   }
   plan.version_bytes = kServedBytes * plan.parameters;
-  // The oldest state goes after the newest is complete.
-  plan.disk_bytes = (recipe.keep + 1) * state_bytes + plan.version_bytes;
+  plan.disk_bytes =
+      MostStates(recipe) * state_bytes + AdapterBytes(tried, *model) + plan.version_bytes;
   plan.free_bytes = FreeBytes(recipe.output);
   return plan;
 }

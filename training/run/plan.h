@@ -20,14 +20,14 @@ struct StagePlan {
   std::int64_t tokens_per_step = 0;  // of the batch that was tried
   double seconds_per_step = 0.0;     // of that batch
   std::int64_t memory_bytes = 0;     // resident after it, in this process
-  std::int64_t state_bytes = 0;      // of a saved state
+  std::int64_t state_bytes = 0;      // of the largest state that is saved of it
 };
 
 struct RunPlan {
   std::int64_t parameters = 0;
   std::vector<StagePlan> stages;
   std::int64_t version_bytes = 0;  // of what is published
-  std::int64_t disk_bytes = 0;     // most that the run takes at a time: states and a version
+  std::int64_t disk_bytes = 0;     // most that the run takes at a time: states, adapters, a version
   std::int64_t free_bytes = 0;     // where its folder is, or will be
 };
 

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -77,6 +78,23 @@ absl::Status CheckWritable(const std::string& folder) {
     return absl::FailedPreconditionError(absl::StrCat(path.string(), ": is not a folder"));
   }
   if (::access(path.c_str(), W_OK) != 0) return absl::ErrnoToStatus(errno, path.string());
+  const std::string latest = folder + "/latest";
+  const fs::file_type type = fs::symlink_status(latest, error).type();
+  if (type == fs::file_type::not_found || type == fs::file_type::symlink) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(latest, ": is there and no link, expected none or a link to a version"));
+}
+
+// What is required is asked: a kind that no question has is a slip of the pen.
+absl::Status CheckRequired(const EvaluationOptions& options, const Exam& exam) {
+  std::set<std::string> kinds = {"total"};
+  for (const EvaluationItem& item : exam.items) kinds.insert(item.kind);
+  for (const auto& [kind, least] : options.require) {
+    if (kinds.contains(kind)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "require: names '", kind, "', of which ", options.file.empty() ? "no scene" : options.file,
+        " asks nothing, expected some of ", absl::StrJoin(kinds, ", ")));
+  }
   return absl::OkStatus();
 }
 
@@ -244,11 +262,12 @@ absl::Status MoveInto(const std::string& checkpoint, const std::string& dir) {
 }
 
 // The new version is published whatever becomes of the old ones: the next run tries again.
-void DeleteOld(const Recipe& recipe, const std::function<void(const std::string&)>& on_message) {
-  if (recipe.keep_published == 0) return;
+void DeleteOld(const Recipe& recipe, const FinishedRun& finished,
+               const std::function<void(const std::string&)>& on_message) {
+  if (recipe.keep_published == 0 || finished.dir.empty()) return;
   RealFiles files;
-  const auto deleted =
-      DeleteOldVersions(recipe.publish, static_cast<int>(recipe.keep_published), files);
+  const auto deleted = DeleteOldVersions(recipe.publish, static_cast<int>(recipe.keep_published),
+                                         files, finished.dir);
   if (!deleted.ok()) {
     on_message(absl::StrCat("old versions were not deleted: ", MessageOf(deleted.status())));
     return;
@@ -380,7 +399,8 @@ absl::Status CheckPublishing(const Recipe& recipe, int patch) {
   RETURN_IF_ERROR(Annotate(CheckWritable(recipe.publish), "publish"));
   const std::vector<EvaluationOptions> exams = ExamsOf(recipe);
   for (std::size_t i = 0; i < exams.size(); ++i) {
-    const absl::Status status = Open(recipe, exams[i], patch).status();
+    const absl::StatusOr<Exam> exam = Open(recipe, exams[i], patch);
+    const absl::Status status = exam.ok() ? CheckRequired(exams[i], *exam) : exam.status();
     if (!status.ok()) return Annotate(status, NameOf(i));
   }
   return absl::OkStatus();
@@ -404,7 +424,7 @@ absl::StatusOr<FinishedRun> PublishRun(const Recipe& recipe, const RunInputs& in
     RETURN_IF_ERROR(MakeVisible(recipe, std::move(manifest), options, &finished));
   }
   RETURN_IF_ERROR(WriteFinishedRun(finished, recipe.output));
-  if (finished.rejected.empty()) DeleteOld(recipe, options.on_message);
+  DeleteOld(recipe, finished, options.on_message);
   std::error_code error;
   fs::remove_all(CheckpointFolder(recipe), error);  // what is left of it
   return finished;

@@ -60,8 +60,12 @@ absl::Status RunLog::Write(const ValidationReport& report) {
 
 absl::Status RunLog::Append(const std::string& line) {
   out_ << line << "\n" << std::flush;
-  if (!out_) return absl::UnavailableError(absl::StrCat("writing ", path_));
-  return absl::OkStatus();
+  if (out_) return absl::OkStatus();
+  // A disk that was full for a while: the next line opens the file anew, without what is half
+  // there.
+  out_.close();
+  out_.clear();
+  return absl::UnavailableError(absl::StrCat("writing ", path_));
 }
 
 }  // namespace llava::training

@@ -1,5 +1,6 @@
 #include "training/service/job_inputs.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cstdint>
 
@@ -7,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "training/recipe/recipe.h"
 
 namespace llava::training {
 namespace {
@@ -41,7 +43,10 @@ std::string MixtureList(const std::vector<Shard>& shards, const Mix& mix) {
     (shard.is_new ? fresh : old) += static_cast<double>(shard.rows);
   }
   double weight = 1.0;
-  if (mix.wanted() && fresh > 0.0 && old > 0.0) weight = fresh / mix.fresh * mix.old / old;
+  if (mix.wanted() && fresh > 0.0 && old > 0.0) {
+    // A few old rows beside very many new ones come as often as a recipe allows, and not more.
+    weight = std::clamp(fresh / mix.fresh * mix.old / old, kLeastWeight, kMostWeight);
+  }
   const auto add = [weight](std::string* out, const Shard& shard) {
     absl::StrAppend(out, "{file: ", Quoted(shard.path), ", weight: ", shard.is_new ? 1.0 : weight,
                     "}");

@@ -283,11 +283,13 @@ absl::StatusOr<std::int64_t> JobStore::LastSuccessMillis() {
   return statement.Int(0);
 }
 
-absl::StatusOr<std::optional<Job>> JobStore::FindFingerprint(const std::string& fingerprint) {
+absl::StatusOr<std::optional<Job>> JobStore::FindFingerprint(const std::string& creator,
+                                                             const std::string& fingerprint) {
   MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(
       std::vector<Job> jobs,
-      Select(database_, "WHERE data_fingerprint = ? ORDER BY id DESC LIMIT 1", {fingerprint}));
+      Select(database_, "WHERE creator = ? AND data_fingerprint = ? ORDER BY id DESC LIMIT 1",
+             {creator, fingerprint}));
   if (jobs.empty()) return std::optional<Job>();
   return std::optional<Job>(std::move(jobs[0]));
 }

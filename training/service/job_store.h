@@ -77,8 +77,10 @@ class JobStore {
   // When the last job succeeded, in milliseconds since 1970; 0: none has that is still there.
   absl::StatusOr<std::int64_t> LastSuccessMillis();
 
-  // The newest job with this fingerprint.
-  absl::StatusOr<std::optional<Job>> FindFingerprint(const std::string& fingerprint);
+  // The newest job of this creator with this fingerprint: another trigger's job has taught another
+  // model.
+  absl::StatusOr<std::optional<Job>> FindFingerprint(const std::string& creator,
+                                                     const std::string& fingerprint);
 
   // The newest job of this creator.
   absl::StatusOr<std::optional<Job>> FindNewest(const std::string& creator);

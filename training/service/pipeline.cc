@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <filesystem>
 #include <optional>
 #include <utility>
 
@@ -12,12 +11,11 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "training/recipe/recipe.h"
+#include "training/recipe/run_folders.h"
 #include "training/service/night_report.h"
 
 namespace llava::training {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxPlanBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxRecordBytes = std::size_t{1} << 20;
@@ -53,13 +51,7 @@ const std::vector<std::string>& StepNames() {
 absl::StatusOr<std::string> RunFolder(const Job& job, const std::string& folder) {
   ASSIGN_OR_RETURN(const Recipe recipe,
                    ParseRecipe(job.recipe, absl::StrCat(folder, "/recipe.yaml")));
-  std::string newest = recipe.output;
-  for (int number = 2;; ++number) {
-    std::string next = absl::StrCat(recipe.output, "/anew-", number);
-    std::error_code ignored;
-    if (!fs::exists(next, ignored)) return newest;
-    newest = std::move(next);
-  }
+  return RunFolderOf(recipe.output, NewestRun(recipe.output));
 }
 
 std::optional<PublishedVersion> PublishedBy(const Job& job, const StepRecords& steps,
@@ -122,9 +114,9 @@ absl::StatusOr<Pipeline::Command> Pipeline::CommandOf(const std::string& step, c
     RETURN_IF_ERROR(WriteFile(absl::StrCat(folder, "/plan.yaml"), plan));
     return Command{program_, "generate", absl::StrCat(folder, "/plan.yaml")};
   }
-  const bool generated = Is(steps, "generate", StepState::kDone);
   ASSIGN_OR_RETURN(const JobInputs inputs, ParseJobInputs(job.inputs));
-  RETURN_IF_ERROR(WriteRecipe(inputs, generated, folder));
+  ASSIGN_OR_RETURN(const bool generated,
+                   WriteRecipe(inputs, Is(steps, "generate", StepState::kDone), folder));
   if (step == "check") {
     return CheckCommand(inputs, generated ? absl::StrCat(folder, "/", kGeneratedRows) : "");
   }
@@ -166,15 +158,18 @@ absl::StatusOr<Pipeline::Command> Pipeline::CanaryCommand(const Job& job, const 
   return command;
 }
 
-absl::Status Pipeline::WriteRecipe(const JobInputs& inputs, bool generated,
-                                   const std::string& folder) const {
+// Whether it has rows that were generated: of none all answers may have been refused.
+absl::StatusOr<bool> Pipeline::WriteRecipe(const JobInputs& inputs, bool generated,
+                                           const std::string& folder) const {
   std::optional<Shard> made;
   if (generated) {
     ASSIGN_OR_RETURN(made, DescribeShard(absl::StrCat(folder, "/", kGeneratedRows), folder));
     made->is_new = true;
+    if (made->is_blank) made.reset();
   }
   ASSIGN_OR_RETURN(const std::string recipe, RenderRecipe(inputs, options_.mix, made));
-  return WriteFile(absl::StrCat(folder, "/recipe.yaml"), recipe);
+  RETURN_IF_ERROR(WriteFile(absl::StrCat(folder, "/recipe.yaml"), recipe));
+  return made.has_value();
 }
 
 absl::StatusOr<Pipeline::Command> Pipeline::CheckCommand(const JobInputs& inputs,

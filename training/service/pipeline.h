@@ -67,8 +67,8 @@ class Pipeline final : public JobSteps {
   Command PublishCommand(const StepRecords& steps, const std::string& folder) const;
   absl::StatusOr<Command> CanaryCommand(const Job& job, const std::string& folder,
                                         const StepRecords& steps) const;
-  absl::Status WriteRecipe(const JobInputs& inputs, bool generated,
-                           const std::string& folder) const;
+  absl::StatusOr<bool> WriteRecipe(const JobInputs& inputs, bool generated,
+                                   const std::string& folder) const;
   StepState StateAfter(const std::string& step, int exit_code) const;
 
   const PipelineOptions options_;

@@ -16,6 +16,13 @@ void MakeAbsolute(const std::string& folder, std::string* path) {
   if (!path->empty()) *path = (std::filesystem::path(folder) / *path).lexically_normal().string();
 }
 
+// Within what sums of it can hold.
+void CheckRange(StrictYaml& yaml, const char* key, std::int64_t value, std::int64_t low,
+                std::int64_t high = 1'000'000'000) {
+  if (value < low) yaml.Fail(key, absl::StrCat("is ", value, ", expected at least ", low));
+  if (value > high) yaml.Fail(key, absl::StrCat("is ", value, ", expected at most ", high));
+}
+
 // A duration such as 30m, at least a second and at most a year.
 void ReadDuration(StrictYaml& yaml, const char* key, std::int64_t* ms) {
   std::string text;
@@ -51,7 +58,8 @@ void ReadMix(StrictYaml& yaml, Mix* mix) {
     shares.Optional("old", &mix->old);
     const double sum = mix->fresh + mix->old;
     if (!(mix->fresh > 0.0 && mix->old > 0.0 && sum > 0.999 && sum < 1.001)) {
-      shares.Fail("new", "expected two shares above 0 that make 1 together");
+      shares.Fail("new", absl::StrCat("is ", mix->fresh, " and old is ", mix->old,
+                                      ", expected two shares above 0 that make 1 together"));
     }
   });
 }
@@ -98,7 +106,8 @@ void ReadPipeline(StrictYaml& yaml, const std::string& folder, TriggerOptions* t
     ReadMix(section, &options.mix);
     ReadServer(section, folder, &options.server);
     if (!(options.max_bad_share >= 0.0 && options.max_bad_share <= 1.0)) {
-      section.Fail("max_bad_share", "expected a share from 0 to 1");
+      section.Fail("max_bad_share",
+                   absl::StrCat("is ", options.max_bad_share, ", expected a share from 0 to 1"));
     }
     MakeAbsolute(folder, &options.generate);
     MakeAbsolute(folder, &options.images);
@@ -120,8 +129,8 @@ void ReadTrigger(StrictYaml& yaml, const std::string& folder, ServiceConfig* con
   yaml.Optional("published", &trigger.published);
   yaml.Optional("retries", &trigger.retries);
   yaml.Optional("min_new_rows", &trigger.min_new_rows);
-  if (trigger.retries < 0) yaml.Fail("retries", "expected at least 0");
-  if (trigger.min_new_rows < 0) yaml.Fail("min_new_rows", "expected at least 0");
+  CheckRange(yaml, "retries", trigger.retries, 0);
+  CheckRange(yaml, "min_new_rows", trigger.min_new_rows, 0);
   ReadDuration(yaml, "backoff", &trigger.backoff_ms);
   ReadDuration(yaml, "deadline", &trigger.deadline_ms);
   ReadSchedule(yaml, &trigger);
@@ -142,10 +151,6 @@ void ReadTrigger(StrictYaml& yaml, const std::string& folder, ServiceConfig* con
     config->webhooks[trigger.name] = std::move(options);
   });
   config->triggers.push_back(std::move(trigger));
-}
-
-void CheckRange(StrictYaml& yaml, const char* key, std::int64_t value, std::int64_t low) {
-  if (value < low) yaml.Fail(key, "expected at least " + std::to_string(low));
 }
 
 }  // namespace

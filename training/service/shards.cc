@@ -5,6 +5,7 @@
 #include <fstream>
 #include <string_view>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "training/data/byte_source.h"
@@ -55,11 +56,15 @@ absl::StatusOr<Shard> DescribeShard(const std::string& path, const std::string& 
   });
   Sha256 hash;
   absl::Status rows;
+  shard.is_blank = true;
   const auto on_bytes = [&](std::string_view bytes) {
     if (rows.ok()) rows = scanner.Feed(bytes);
+    const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
+    shard.is_blank = shard.is_blank && std::all_of(bytes.begin(), bytes.end(), is_space);
     return absl::OkStatus();  // the rest belongs to the digest all the same
   };
-  RETURN_IF_ERROR(ReadOnce(path, scratch, &hash, on_bytes).status());
+  const absl::Status read = ReadOnce(path, scratch, &hash, on_bytes).status();
+  if (!read.ok()) return absl::StrContains(read.message(), path) ? read : Annotate(read, path);
   shard.sha256 = hash.Finish().Hex();
   return shard;
 }

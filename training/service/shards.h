@@ -16,7 +16,8 @@ struct Shard {
   std::string path;    // absolute
   std::string sha256;  // of its bytes, hex
   std::int64_t rows = 0;
-  bool is_new = false;  // no job that succeeded has learned it
+  bool is_new = false;    // no job that succeeded has learned it
+  bool is_blank = false;  // there is nothing in it, as in an export of a day without rows
 
   bool operator==(const Shard&) const = default;
 };

@@ -113,6 +113,10 @@ absl::StatusOr<JobInputs> Trigger::Inputs(const TriggerJobs& jobs,
   JobInputs inputs;
   for (const std::string& path : paths) {
     ASSIGN_OR_RETURN(Shard shard, DescribeShard(path, options_.scratch));
+    if (shard.is_blank) {
+      jobs.say(absl::StrCat(path, " is left out: it is empty"));
+      continue;
+    }
     const auto found = known.find(shard.sha256);
     shard.is_new = found == known.end();
     if (shard.is_new || found->second.quarantined.empty()) {

@@ -47,7 +47,7 @@ std::optional<std::int64_t> RetryTime(const TriggerOptions& trigger, const Job& 
 
 // What a trigger needs of the service. Everything may fail: the next look tries again.
 struct TriggerJobs {
-  // The newest job with this fingerprint.
+  // This trigger's newest job with this fingerprint.
   std::function<absl::StatusOr<std::optional<Job>>(const std::string& fingerprint)> find;
   // This trigger's newest job.
   std::function<absl::StatusOr<std::optional<Job>>()> newest;

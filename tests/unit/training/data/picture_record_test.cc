@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
+#include <utility>
 
 #include "tests/support/temp_dir.h"
 
@@ -71,6 +74,29 @@ TEST_F(PictureRecordTest, NamesWhatHasChangedOrGone) {
   Picture("c.png", "three");  // written again, the same
   EXPECT_THAT(record->Changes(10), ElementsAre(HasSubstr(a + ": SHA-256 was"), HasSubstr(b)));
   EXPECT_EQ(record->Changes(1).size(), 1u);
+}
+
+// As `cp -p`, `rsync -t` and `tar` leave it.
+TEST_F(PictureRecordTest, NamesAPictureOfTheSameSizeAndTimeOfWriting) {
+  const std::string a = Picture("a.png", "one");
+  const std::string b = Picture("b.png", "two");
+  {
+    const auto record = Open();
+    ASSERT_TRUE(record->Check(a, "one").ok());
+    ASSERT_TRUE(record->Check(b, "two").ok());
+    ASSERT_TRUE(record->Save().ok());
+  }
+  for (const auto& [path, bytes] : {std::pair(a, "eno"), {b, "two"}}) {
+    const auto written = std::filesystem::last_write_time(path);
+    std::ofstream(path + ".new") << bytes;
+    std::filesystem::last_write_time(path + ".new", written);
+    std::filesystem::rename(path + ".new", path);
+  }
+  const auto record = Open();
+  EXPECT_THAT(record->Changes(10), ElementsAre(HasSubstr(a + ": SHA-256 was")));
+  ASSERT_TRUE(record->Save().ok());  // and the other one is known as it is now
+  std::ifstream lines(dir_.path() + "/record/rank-0.jsonl");
+  EXPECT_EQ(std::count(std::istreambuf_iterator<char>(lines), {}, '\n'), 3);
 }
 
 TEST_F(PictureRecordTest, AnAcceptedChangeIsRecorded) {

@@ -112,6 +112,16 @@ TEST_F(ConversationFeedTest, RowsThatAreHeldBackAreNotFed) {
   EXPECT_EQ(Sorted(seen), Sorted(all));
 }
 
+// As when a recipe for many rows meets few.
+TEST_F(ConversationFeedTest, ANumberOfRowsHoldsBackNotMoreThanHalfOfThem) {
+  stage_.validate.rows = 256;
+  stage_.validate.every = 1;
+  const auto feed = Open({});
+  ASSERT_TRUE(feed.ok()) << feed.status();
+  EXPECT_EQ((*feed)->held_out().size(), 10u);
+  EXPECT_THAT(lines_, testing::ElementsAre(HasSubstr("validate.rows is 256, of 20 rows in all")));
+}
+
 TEST_F(ConversationFeedTest, FilesAreWeighed) {
   const std::string other = dir_.path() + "/other.jsonl";
   std::ofstream(other) << R"({"id": "old", "conversations": [{"from": "human", "value": "q"},)"

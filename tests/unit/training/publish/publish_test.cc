@@ -259,6 +259,43 @@ TEST_F(PublishTest, RetentionSparesLatestPinnedAndServed) {
   EXPECT_EQ(CheckedLatest(), versions[2].version);
 }
 
+// Nights in a row whose versions are rejected: what one goes back to stays, and the disk has an
+// end.
+TEST_F(PublishTest, RetentionBeginsWithWhatWasRejectedOrTakenBack) {
+  const PublishedVersion good = PublishOrDie(1);
+  const PublishedVersion live = PublishOrDie(2);
+  std::vector<PublishedVersion> rejected;
+  for (int step = 3; step <= 5; ++step) {
+    model::Manifest manifest = Draft(step);
+    manifest.rejected = "worse";
+    rejected.push_back(*Publish(Root(), manifest, Files(absl::StrCat("w", step)), files_));
+  }
+  EXPECT_THAT(*DeleteOldVersions(Root(), 3, files_, rejected[2].dir),
+              testing::ElementsAre(rejected[0].dir, rejected[1].dir));
+  EXPECT_THAT(*DeleteOldVersions(Root(), 2, files_, rejected[2].dir),
+              testing::ElementsAre(good.dir));
+  EXPECT_THAT(*DeleteOldVersions(Root(), 1, files_), testing::ElementsAre(rejected[2].dir));
+  EXPECT_EQ(CheckedLatest(), live.version);
+}
+
+TEST_F(PublishTest, RetentionSparesTheLiveVersionBehindALatestThatWasTakenBack) {
+  const PublishedVersion old = PublishOrDie(1);
+  const PublishedVersion live = PublishOrDie(2);
+  const PublishedVersion latest = PublishOrDie(3);
+  ASSERT_TRUE(NoteRollback(Root(), latest.version, "slow", files_).ok());
+  EXPECT_THAT(*DeleteOldVersions(Root(), 1, files_), testing::ElementsAre(old.dir));
+  EXPECT_EQ(LiveVersion(Root())->version, live.version);
+}
+
+TEST_F(PublishTest, RetentionBeforeThereIsALatest) {
+  for (int step = 1; step <= 2; ++step) {
+    model::Manifest manifest = Draft(step);
+    manifest.rejected = "worse";
+    ASSERT_TRUE(Publish(Root(), manifest, Files(absl::StrCat("w", step)), files_).ok());
+  }
+  EXPECT_EQ(DeleteOldVersions(Root(), 1, files_)->size(), 1u);
+}
+
 TEST_F(PublishTest, ALeaseOnWhatIsBeingDeletedIsRefused) {
   const PublishedVersion version = PublishOrDie(1);
   auto own = model::VersionLease::Own(version.dir);

@@ -100,6 +100,13 @@ TEST_F(RecipeTest, MistakesNameLineAndKey) {
   ExpectError(Changed("bf16", "bf16\ndevice: gpu"),
               "5: device: is 'gpu', expected one of: cpu, cuda");
   ExpectError(Changed("batch: 8", "batch: 0"), "14: stages[0].batch: is 0, expected at least 1");
+  ExpectError(Changed("batch: 8", "batch: 9223372036854775807"),
+              "14: stages[0].batch: is 9223372036854775807, expected at most 1000000");
+  ExpectError(Changed("epochs: 2", "epochs: 9000000000000000000"), "21: stages[1].epochs: is 9000");
+  ExpectError(Changed("seed: 7", "keep_published: 4294967296"), "3: keep_published: is 4294967296");
+  ExpectError(Changed("output: runs/small", "output: ~/run"),
+              "2: output: is '~/run', expected a path");
+  ExpectError(Changed("output: runs/small", "output: ''"), "2: output: is '', expected a folder");
   ExpectError(Changed("batch: 8", "batches: 8"), "11: stages[0].batch: is missing");
   ExpectError(Changed("[projector]", "[projektor]"), "12: stages[0].train: names 'projektor'");
   ExpectError(Changed("[projector]", "projector"), "12: stages[0].train: is 'projector', expected");

@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -176,6 +178,25 @@ TEST_F(EventFileTest, LaterFilesHaveLaterNames) {
   EXPECT_THAT(files[0], HasSubstr("events.out.tfevents.0000000000999."));
   EXPECT_EQ(ReadEvents(files[0])[1].step(), 5);
   EXPECT_EQ(ReadEvents(files[1])[1].step(), 3);
+}
+
+// Nobody reads behind half a record: once the disk has room again, another file begins.
+TEST_F(EventFileTest, GoesOnInAnotherFileWhenThereIsRoomAgain) {
+  EventFile file(Folder(), clock_);
+  ASSERT_TRUE(file.Write(Report(1)).ok());
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit full{.rlim_cur = fs::file_size(Files()[0]) + 9, .rlim_max = before.rlim_max};
+  const auto old_handler = signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+  const absl::Status failed = file.Write(Report(2));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, old_handler);
+  EXPECT_FALSE(failed.ok());
+  clock_.Advance(std::chrono::seconds(1));
+  ASSERT_TRUE(file.Write(Report(3)).ok());
+  ASSERT_EQ(Files().size(), 2u);
+  EXPECT_EQ(ReadEvents(Files()[1]).back().step(), 3);
 }
 
 TEST_F(EventFileTest, NamesTheFileThatCannotBeWritten) {

@@ -56,6 +56,14 @@ TEST_F(ExamTest, EqualQuestionsHaveEqualFingerprints) {
   EXPECT_NE(Open().fingerprint, before);
 }
 
+// Never those of the machine's root.
+TEST_F(ExamTest, PicturesWithoutAFolderAreAnError) {
+  const absl::Status status = OpenExam(dir_.path() + "/rows.jsonl", "", 0).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              testing::HasSubstr("rows.jsonl: names a.png, expected the folder of its pictures"));
+}
+
 TEST_F(ExamTest, NamesAPictureThatDoesNotDecode) {
   std::ofstream(dir_.path() + "/a.png") << "no picture";
   const absl::Status status = OpenExam(dir_.path() + "/rows.jsonl", dir_.path(), 0).status();

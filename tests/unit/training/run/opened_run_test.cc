@@ -267,6 +267,44 @@ TEST_F(OpenedRunTest, AFinishedRunIsDoneOnce) {
   EXPECT_TRUE(Open()->finished);
 }
 
+TEST_F(OpenedRunTest, HowARunEndedWhoseStatesWereRemovedIsForgotten) {
+  ASSERT_TRUE(Open().ok());
+  Finish("v2");
+  fs::create_directory(Path("run/answers"));
+  const std::string answers = File("run/answers/step-4-0123456789ab.jsonl", "of the old weights");
+  File("run/gate.json", "{}");
+  fs::remove_all(Path("run/state"));
+  File("rows.jsonl", "other rows");
+  {
+    const auto run = Open();
+    ASSERT_TRUE(run.ok()) << run.status();
+    EXPECT_FALSE(run->finished);
+    EXPECT_FALSE(fs::exists(answers));
+    EXPECT_FALSE(fs::exists(Path("run/gate.json")));
+  }
+  SaveState(4);  // trained, and stopped before it has published
+  const auto run = Open();
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_FALSE(run->finished);
+}
+
+TEST_F(OpenedRunTest, EmptiesNothingThatNoRunHasMade) {
+  for (const std::string name : {"pictures", "answers", "adapters", "checkpoint"}) {
+    fs::create_directories(Path("run/" + name));
+    const std::string file = File("run/" + name + "/mine.png", "pixels");
+    EXPECT_THAT(Refused(), HasSubstr("/run/" + name + ": was not made by a run"));
+    EXPECT_TRUE(fs::exists(file));
+    fs::remove_all(Path("run/" + name));
+  }
+  File("run/inputs.json", "[{\"id\": \"7\"}]");
+  EXPECT_THAT(Refused(), HasSubstr("is no record of a run"));
+  EXPECT_EQ(fs::file_size(Path("run/inputs.json")), 13u);
+  fs::remove(Path("run/inputs.json"));
+  ASSERT_TRUE(Open().ok());
+  fs::create_directory(Path("run/pictures"));  // as the run makes it before its first state
+  EXPECT_TRUE(Open().ok());
+}
+
 TEST_F(OpenedRunTest, ARunThatWasKilledWhenServersSawItsVersionHasFinished) {
   const PublishedVersion own = PublishVersion(1);
   KillPublishing(own);
@@ -317,6 +355,9 @@ TEST_F(OpenedRunTest, WithOtherRowsAFinishedRunBeginsAnewInANewFolder) {
   Finish("v2", "run/anew-2");
   EXPECT_TRUE(Open()->finished);
   File("rows.jsonl", "third");
+  EXPECT_EQ(Open()->recipe.output, Path("run/anew-3"));
+  SaveState(4, "run/anew-3");
+  fs::remove_all(Path("run/anew-2"));  // to have room: the newest one is still that of these rows
   EXPECT_EQ(Open()->recipe.output, Path("run/anew-3"));
 }
 

@@ -247,6 +247,22 @@ TEST_F(PublishRunTest, WhatWasTakenBackIsNotTheLiveVersion) {
   EXPECT_THAT(messages_, testing::Contains(testing::HasSubstr("the live version " + good.dir)));
 }
 
+TEST_F(PublishRunTest, AKindThatIsRequiredAndNotAskedIsSaidAtFirst) {
+  recipe_.evaluation.file = dir_.path() + "/questions.jsonl";
+  std::ofstream(recipe_.evaluation.file)
+      << R"({"id": "1", "kinds": ["colour"], "conversations": [)"
+      << R"({"from": "human", "value": "What?"}, {"from": "gpt", "value": "red"}]})" << "\n";
+  recipe_.evaluation.require = {{"total", 0.5}, {"colour", 0.5}};
+  EXPECT_TRUE(CheckPublishing(recipe_, 4).ok()) << CheckPublishing(recipe_, 4);
+  recipe_.guards = {recipe_.evaluation};
+  recipe_.guards[0].require = {{"color", 0.5}};
+  const absl::Status status = CheckPublishing(recipe_, 4);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              testing::AllOf(testing::HasSubstr("evaluate.guards[0]: require: names 'color'"),
+                             testing::HasSubstr("expected some of colour, total")));
+}
+
 TEST_F(PublishRunTest, ChecksWhatItWillNeed) {
   EXPECT_TRUE(CheckPublishing(recipe_, 4).ok());
   recipe_.evaluation.file = dir_.path() + "/questions.jsonl";
@@ -262,6 +278,12 @@ TEST_F(PublishRunTest, ChecksWhatItWillNeed) {
   std::ofstream(dir_.path() + "/a.png") << "no picture";
   EXPECT_FALSE(CheckPublishing(recipe_, 4).ok());
   recipe_.evaluation = {};
+  fs::create_directories(recipe_.publish + "/latest");
+  EXPECT_THAT(std::string(CheckPublishing(recipe_, 4).message()),
+              testing::HasSubstr("/latest: is there and no link"));
+  fs::remove(recipe_.publish + "/latest");
+  fs::create_directory_symlink("v000001-0123456789ab", recipe_.publish + "/latest");
+  EXPECT_TRUE(CheckPublishing(recipe_, 4).ok());
   recipe_.publish = dir_.path() + "/a.png/published";
   EXPECT_EQ(CheckPublishing(recipe_, 4).code(), absl::StatusCode::kFailedPrecondition);
 }

@@ -2,7 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -92,6 +94,25 @@ TEST_F(RunLogTest, ARunFromTheStartDropsEverything) {
   RunLog log(path_);
   ASSERT_TRUE(log.Write(Report(1, 2.0)).ok());
   EXPECT_THAT(Lines(), ElementsAre(ToJson(Report(1, 2.0))));
+}
+
+// A disk that was full for a step: half a line of that step is nobody's line.
+TEST_F(RunLogTest, GoesOnWhenThereIsRoomAgain) {
+  RunLog log(path_);
+  ASSERT_TRUE(log.Write(Report(1, 2.5)).ok());
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit full{.rlim_cur = std::filesystem::file_size(path_) + 9, .rlim_max = before.rlim_max};
+  const auto old_handler = signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+  const absl::Status second = log.Write(Report(2, 2.0));
+  const absl::Status third = log.Write(Report(3, 1.5));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, old_handler);
+  EXPECT_FALSE(second.ok());
+  EXPECT_FALSE(third.ok());
+  ASSERT_TRUE(log.Write(Report(4, 1.0)).ok());
+  EXPECT_THAT(Lines(), ElementsAre(ToJson(Report(1, 2.5)), ToJson(Report(4, 1.0))));
 }
 
 TEST_F(RunLogTest, NamesTheFileThatCannotBeWritten) {

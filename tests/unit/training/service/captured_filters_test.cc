@@ -64,7 +64,9 @@ class CapturedTriggerTest : public ::testing::Test {
 
   absl::Status Look(Trigger& trigger) {
     TriggerJobs jobs;
-    jobs.find = [this](const std::string& data) { return store_->FindFingerprint(data); };
+    jobs.find = [this](const std::string& data) {
+      return store_->FindFingerprint("nightly", data);
+    };
     jobs.newest = [this] { return store_->FindNewest("nightly"); };
     jobs.create = [this](const Job& job, const capture::AdmittedRows& captured) {
       Job made = job;

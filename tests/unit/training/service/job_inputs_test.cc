@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 namespace llava::training {
 namespace {
 
@@ -56,6 +58,16 @@ TEST(JobInputsTest, OldRowsComeSoOftenThatTheSharesAreRight) {
   JobInputs all_new = Inputs();
   all_new.shards[0].is_new = true;
   EXPECT_THAT(Render(all_new, {0.5, 0.5}), HasSubstr("json\", weight: 1}, "));
+}
+
+// What no recipe could be read with would fail every night.
+TEST(JobInputsTest, OldRowsComeNoMoreOftenThanARecipeAllows) {
+  JobInputs inputs = Inputs();
+  inputs.shards[0].rows = 5;
+  inputs.shards[1].rows = 1'000'000;
+  EXPECT_THAT(Render(inputs, {0.5, 0.5}), HasSubstr("json\", weight: 1000}, "));
+  std::swap(inputs.shards[0].rows, inputs.shards[1].rows);
+  EXPECT_THAT(Render(inputs, {0.999, 0.001}), HasSubstr("json\", weight: 1e-06}, "));
 }
 
 TEST(JobInputsTest, WhatWasGeneratedIsOneMoreNewShard) {

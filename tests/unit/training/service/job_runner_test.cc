@@ -297,8 +297,8 @@ TEST_F(JobRunnerTest, TheStoreKeepsEverythingAndBelongsToOneProcess) {
             absl::StatusCode::kUnavailable);
   OpenStore();
   EXPECT_EQ(*store_->Get(job.id), changed);
-  EXPECT_TRUE(store_->FindFingerprint("ff")->has_value());
-  EXPECT_FALSE(store_->FindFingerprint("00")->has_value());
+  EXPECT_TRUE(store_->FindFingerprint("x", "ff")->has_value());
+  EXPECT_FALSE(store_->FindFingerprint("x", "00")->has_value());
   EXPECT_EQ(store_->Unfinished()->size(), 0u);
   const std::int64_t second = store_->Insert(job)->id;
   EXPECT_EQ(store_->List(0, 10)->front().id, second);

@@ -109,11 +109,19 @@ TEST_F(JobStoreTest, SaysWhenAJobSucceededLast) {
 }
 
 TEST_F(JobStoreTest, FindsTheNewestJobOfItsData) {
-  Insert(JobState::kFailed, "a");
-  EXPECT_EQ(store_->FindFingerprint("a")->value().state, JobState::kFailed);
-  Insert(JobState::kCancelled, "a");
-  EXPECT_EQ(store_->FindFingerprint("a")->value().state, JobState::kCancelled);
-  EXPECT_FALSE(store_->FindFingerprint("b")->has_value());
+  const auto insert = [this](const std::string& creator, JobState state) {
+    Job job{.state = state, .recipe = "r", .creator = creator, .data_fingerprint = "a"};
+    ASSERT_TRUE(store_->Insert(std::move(job)).ok());
+  };
+  insert("small", JobState::kFailed);
+  EXPECT_EQ(store_->FindFingerprint("small", "a")->value().state, JobState::kFailed);
+  insert("small", JobState::kCancelled);
+  EXPECT_EQ(store_->FindFingerprint("small", "a")->value().state, JobState::kCancelled);
+  EXPECT_FALSE(store_->FindFingerprint("small", "b")->has_value());
+  // Another trigger over the same shards makes another model of them.
+  EXPECT_FALSE(store_->FindFingerprint("large", "a")->has_value());
+  insert("large", JobState::kSucceeded);
+  EXPECT_EQ(store_->FindFingerprint("small", "a")->value().state, JobState::kCancelled);
 }
 
 TEST_F(JobStoreTest, TakesOverTheDatabaseOfAnEarlierVersion) {

@@ -167,6 +167,18 @@ TEST_F(PipelineTest, GeneratedRowsAreCheckedAndLearnt) {
   EXPECT_THAT(recipe, HasSubstr("/1/generated/instruct.jsonl\", weight: 1}"));
 }
 
+// Every answer was refused: the night has its other rows.
+TEST_F(PipelineTest, OfNoGeneratedRowsNothingIsCheckedOrLearnt) {
+  options_.generate = dir_.path() + "/plan.yaml";
+  EXPECT_EQ(Next(), absl::StrCat("T generate ", folder_, "/plan.yaml"));
+  std::filesystem::create_directory(folder_ + "/generated");
+  std::ofstream(folder_ + "/generated/instruct.jsonl") << "";
+  EXPECT_EQ(End(0), "");
+  EXPECT_EQ(Next(), "T check /new.jsonl --max-bad-share 0.01");
+  EXPECT_THAT(ReadFile(folder_ + "/recipe.yaml", 1 << 20).value(),
+              testing::Not(HasSubstr("instruct.jsonl")));
+}
+
 TEST_F(PipelineTest, WithoutItsGeneratorANightFailsOrGoesOnAsItIsTold) {
   options_.generate = dir_.path() + "/plan.yaml";
   Next();

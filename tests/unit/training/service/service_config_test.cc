@@ -78,10 +78,12 @@ TEST_F(ServiceConfigTest, ATriggerHasAPipelineAndAWebhook) {
 }
 
 TEST_F(ServiceConfigTest, BadValuesAreRefusedByName) {
-  EXPECT_THAT(Mistake(", pipeline: {mix: {new: 0.5, old: 0.6}}"),
-              HasSubstr("triggers[0].pipeline.mix.new: expected two shares"));
+  EXPECT_THAT(
+      Mistake(", pipeline: {mix: {new: 0.5, old: 0.6}}"),
+      HasSubstr("triggers[0].pipeline.mix.new: is 0.5 and old is 0.6, expected two shares"));
   EXPECT_THAT(Mistake(", pipeline: {if_generate_fails: weep}"), HasSubstr("if_generate_fails: is"));
-  EXPECT_THAT(Mistake(", pipeline: {max_bad_share: 2}"), HasSubstr("max_bad_share: expected"));
+  EXPECT_THAT(Mistake(", pipeline: {max_bad_share: 2}"),
+              HasSubstr("max_bad_share: is 2, expected"));
   EXPECT_THAT(Mistake(", pipeline: {generate: none.yaml}"), HasSubstr("none.yaml"));
   std::ofstream(dir_.path() + "/plan.yaml") << "output: elsewhere\n";
   EXPECT_THAT(Mistake(", pipeline: {generate: plan.yaml}"), HasSubstr("is 'elsewhere', expected"));
@@ -95,8 +97,10 @@ TEST_F(ServiceConfigTest, BadValuesAreRefusedByName) {
   EXPECT_THAT(Mistake(", cron: '0 2 * * *', time_zone: Nowhere"),
               AllOf(HasSubstr("triggers[0].cron: "), HasSubstr("'Nowhere'")));
   EXPECT_THAT(Mistake(", time_zone: UTC"), HasSubstr("time_zone: has no meaning without cron"));
-  EXPECT_THAT(Mistake(", min_new_rows: -1"), HasSubstr("min_new_rows: expected at least 0"));
-  EXPECT_THAT(Mistake(", retries: -1"), HasSubstr("retries: expected at least 0"));
+  EXPECT_THAT(Mistake(", min_new_rows: -1"), HasSubstr("min_new_rows: is -1, expected at least 0"));
+  EXPECT_THAT(Mistake(", retries: -1"), HasSubstr("retries: is -1, expected at least 0"));
+  EXPECT_THAT(Mistake("}\nmax_running: 4294967296\ntls: {certificate: c, key: k"),
+              HasSubstr("max_running: is 4294967296, expected at most"));
   for (const char* duration : {"30", "soon", "0s", "-5m", "inf", "9000h"}) {
     EXPECT_THAT(Mistake(std::string(", backoff: ") + duration),
                 HasSubstr(std::string("triggers[0].backoff: is '") + duration + "', expected"));

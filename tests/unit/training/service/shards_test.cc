@@ -47,7 +47,14 @@ TEST_F(ShardsTest, AreCountedAndDigestedAsTheyLieThere) {
   const auto damaged = DescribeShard(Write("c.jsonl", torn), dir_.path());
   EXPECT_EQ(damaged->rows, 1);
   EXPECT_EQ(damaged->sha256, Sha256Of(torn).Hex());
+  EXPECT_FALSE(damaged->is_blank);
   EXPECT_TRUE(absl::IsNotFound(DescribeShard(dir_.path() + "/none", dir_.path()).status()));
+  const std::string cut = Write("g.gz", std::string("\x1f\x8b\x08\0\0\0\0\0\0\x03", 10));
+  EXPECT_EQ(std::string(DescribeShard(cut, dir_.path()).status().message()),
+            cut + ": the gzip stream ends too early");
+  EXPECT_TRUE(DescribeShard(Write("d.jsonl", ""), dir_.path())->is_blank);
+  EXPECT_TRUE(DescribeShard(Write("e.jsonl", "\n \r\n"), dir_.path())->is_blank);
+  EXPECT_FALSE(DescribeShard(Write("f.json", "[]"), dir_.path())->is_blank);
 }
 
 }  // namespace

@@ -136,6 +136,22 @@ TEST_F(TriggerTest, StartsOneJobForNewShardsOnceTheyAreStill) {
   EXPECT_EQ(recipes_.size(), 2u);
 }
 
+// As an export writes it on a day without rows: it must not spoil the others' night.
+TEST_F(TriggerTest, AnEmptyShardIsLeftOut) {
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  Write("shards/b.jsonl", "");
+  Write("shards/c.jsonl", "\n");
+  Trigger trigger(options_);
+  LookThrice(trigger);
+  EXPECT_THAT(recipes_,
+              ElementsAre(absl::StrCat("data: {files: [\"", Path("shards/a.jsonl"), "\"]}\n")));
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("b.jsonl is left out: it is empty"),
+                                 HasSubstr("c.jsonl is left out: it is empty")));
+  std::filesystem::remove(Path("shards/a.jsonl"));
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);
+}
+
 TEST_F(TriggerTest, DoesNotTrainTwiceOnTheSameShards) {
   Write("shards/a.jsonl", std::string(kRow) + "\n");
   const auto shards = ListShards(Path("shards"));
