@@ -18,8 +18,10 @@ struct EvaluationReport {
   std::string bench;
   std::string model;        // a version, or a name
   std::string fingerprint;  // of the data
-  std::string judge;        // "exact", "labels", or the judging model
-  std::string date;         // ISO 8601
+  // "exact", "labels" or the judging model; and what else only compares with its like: "labels,
+  // complement ensemble".
+  std::string judge;
+  std::string date;  // ISO 8601
   std::int64_t questions = 0;
   std::int64_t unanswered = 0;    // for which the model had no answer: wrong
   std::int64_t judge_failed = 0;  // for which the judge had none: not counted in the scores
