@@ -266,7 +266,7 @@ void Start(const DecodeArgs& args, CUstream_st* stream) {
   const dim3 blocks(static_cast<unsigned>(args.splits),
                     static_cast<unsigned>(args.kv_heads * ((group + HEADS - 1) / HEADS)),
                     static_cast<unsigned>(args.sequences));
-  DecodeKernel<C, LANES, HEADS><<<blocks, kWarps * 32, 0, stream>>>(args);
+  Launch(DecodeKernel<C, LANES, HEADS>, blocks, kWarps * 32, stream, args);
 }
 
 template <typename C, int LANES>

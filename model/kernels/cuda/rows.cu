@@ -62,7 +62,7 @@ void Write(const WriteArgs& args, CUstream_st* stream) {
   if (blocks == 0) return;
   WithType(args.type, [&](auto t) {
     WithType(args.cache_type, [&](auto c) {
-      WriteKernel<decltype(t), decltype(c)><<<blocks, kThreads, 0, stream>>>(args);
+      Launch(WriteKernel<decltype(t), decltype(c)>, blocks, kThreads, stream, args);
     });
   });
 }
@@ -73,8 +73,8 @@ void Rotate(void* x, Type type, std::int64_t stride, const float* cos, const flo
   if (blocks == 0) return;
   WithType(type, [&](auto t) {
     using T = decltype(t);
-    RotateKernel<T><<<blocks, kThreads, 0, stream>>>(static_cast<T*>(x), stride, cos, sin, tokens,
-                                                     heads, head_dim / 2);
+    Launch(RotateKernel<T>, blocks, kThreads, stream, static_cast<T*>(x), stride, cos, sin, tokens,
+           heads, head_dim / 2);
   });
 }
 
@@ -84,8 +84,8 @@ void SiluTimes(const void* gate_up, Type type, std::int64_t stride, int rows, in
   if (blocks == 0) return;
   WithType(type, [&](auto t) {
     using T = decltype(t);
-    SiluTimesKernel<T><<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(gate_up), stride,
-                                                        rows, n, static_cast<T*>(y));
+    Launch(SiluTimesKernel<T>, blocks, kThreads, stream, static_cast<const T*>(gate_up), stride,
+           rows, n, static_cast<T*>(y));
   });
 }
 
@@ -94,8 +94,8 @@ void QuickGelu(const void* x, Type type, std::int64_t n, void* y, CUstream_st* s
   if (blocks == 0) return;
   WithType(type, [&](auto t) {
     using T = decltype(t);
-    QuickGeluKernel<T>
-        <<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(x), n, static_cast<T*>(y));
+    Launch(QuickGeluKernel<T>, blocks, kThreads, stream, static_cast<const T*>(x), n,
+           static_cast<T*>(y));
   });
 }
 

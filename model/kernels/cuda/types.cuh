@@ -1,4 +1,4 @@
-// Element types of the CUDA kernels.
+// What the CUDA kernels share: element types, and how they are launched.
 #ifndef LLAVA_MODEL_KERNELS_CUDA_TYPES_CUH_
 #define LLAVA_MODEL_KERNELS_CUDA_TYPES_CUH_
 
@@ -26,6 +26,18 @@ __device__ inline __nv_bfloat16 From<__nv_bfloat16>(float x) {
 template <typename F>
 void WithType(Type type, F f) {
   type == Type::kFloat ? f(float{}) : f(__nv_bfloat16{});
+}
+
+// kernel<<<blocks, threads, 0, stream>>>(args...), in words that every C++ compiler reads: tests
+// run the kernels on the CPU (tests/support/cuda_emulator.h).
+template <typename... Parameters, typename... Args>
+void Launch(void (*kernel)(Parameters...), dim3 blocks, int threads, CUstream_st* stream,
+            Args... args) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = blocks;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.stream = stream;
+  cudaLaunchKernelEx(&config, kernel, args...);
 }
 
 }  // namespace llava::model::cuda
