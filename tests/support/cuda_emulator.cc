@@ -39,9 +39,10 @@ struct Meeting {
 
 struct Warp {
   Meeting meeting;
-  // What the lanes bring to a shuffle. Those of one round are read until all lanes have come to the
-  // next one, which has its own.
+  // What the lanes bring to a shuffle or a product. Those of one round are read until all lanes
+  // have come to the next one, which has its own.
   std::uint64_t words[2][kWarp];
+  float scratch[2][512];
 };
 
 struct Thread {
@@ -101,6 +102,8 @@ class Block {
 };
 
 Block* Block::current = nullptr;
+
+std::uint64_t launches = 0;
 
 Block::Block(const cudaLaunchConfig_t& launch, const std::function<void()>& kernel)
     : kernel_(kernel),
@@ -227,6 +230,7 @@ void Run(const cudaLaunchConfig_t& launch, const std::function<void()>& kernel) 
               grid.z > 0 && grid.z <= kMostBlocksUp);
   LLAVA_CHECK_LE(launch.dynamicSmemBytes, kMostShared);
   LLAVA_CHECK(Block::current == nullptr);  // a kernel starts no other
+  ++launches;
   gridDim = grid;
   blockDim = threads;
   Block block(launch, kernel);
@@ -243,6 +247,8 @@ void Run(const cudaLaunchConfig_t& launch, const std::function<void()>& kernel) 
   }
   Block::current = nullptr;
 }
+
+std::uint64_t Launches() { return launches; }
 
 void* DynamicShared() { return Block::current->shared(); }
 
@@ -263,6 +269,11 @@ std::uint64_t Exchange(std::uint64_t word, unsigned source, unsigned mask, const
   words[lane] = word;
   block.Meet(warp.meeting, operation);
   return words[source];
+}
+
+float* WarpScratch() {
+  Warp& warp = *Block::current->running().warp;
+  return warp.scratch[warp.meeting.rounds % 2];
 }
 
 }  // namespace cuda_emulator

@@ -61,6 +61,9 @@ namespace cuda_emulator {
 // Runs `kernel` as every thread of a launch.
 void Run(const cudaLaunchConfig_t& launch, const std::function<void()>& kernel);
 
+// Launches of this program until now.
+std::uint64_t Launches();
+
 // The dynamic shared memory of the block that runs.
 void* DynamicShared();
 
@@ -70,6 +73,10 @@ void MeetInWarp(const char* operation);
 
 // The word that lane `source` of the warp brings to the same `operation`.
 std::uint64_t Exchange(std::uint64_t word, unsigned source, unsigned mask, const char* operation);
+
+// Memory for what the lanes of the warp bring to their next meeting, 512 floats: what all of them
+// have written there is read until they meet once more.
+float* WarpScratch();
 
 // The number of the running thread within its warp.
 inline unsigned Lane() { return threadIdx.x % 32; }

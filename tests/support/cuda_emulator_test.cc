@@ -1,6 +1,7 @@
 // The emulator itself: what holds on a GPU holds here, and what is wrong there is seen here.
 #include "tests/support/cuda_emulator.h"
 
+#include <ATen/ATen.h>
 #include <c10/util/BFloat16.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "tests/support/cuda_emulator_mma.h"
 
 namespace llava {
 namespace {
@@ -100,6 +102,30 @@ TEST(CudaEmulatorTest, DynamicSharedMemoryIsNanUntilItIsWritten) {
   config.dynamicSmemBytes = 32;
   cudaLaunchKernelEx(&config, SumDynamic, &sum);
   EXPECT_TRUE(std::isnan(sum));
+}
+
+// c = a b + 1, of 16 rows of a and, of b, the columns one after the other.
+__global__ void Multiply(const __nv_bfloat16* a, const __nv_bfloat16* b, float* c) {
+  namespace wmma = nvcuda::wmma;
+  wmma::fragment<wmma::matrix_a, 16, 16, 16, __nv_bfloat16, wmma::row_major> rows;
+  wmma::fragment<wmma::matrix_b, 16, 16, 16, __nv_bfloat16, wmma::col_major> columns;
+  wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums;
+  wmma::fill_fragment(sums, 1.0f);
+  for (int i = 0; i < 3; ++i) {
+    wmma::load_matrix_sync(rows, a + 16 * i, 48);
+    wmma::load_matrix_sync(columns, b + 16 * i, 48);
+    wmma::mma_sync(sums, rows, columns, sums);
+  }
+  wmma::store_matrix_sync(c, sums, 16, wmma::mem_row_major);
+}
+
+TEST(CudaEmulatorTest, AWarpMultipliesMatrices) {
+  const at::Tensor a = at::randn({16, 48}).to(at::kBFloat16);
+  const at::Tensor b = at::randn({16, 48}).to(at::kBFloat16);
+  const at::Tensor c = at::zeros({16, 16});
+  Launch(Multiply, 1, 32, static_cast<const __nv_bfloat16*>(a.data_ptr()),
+         static_cast<const __nv_bfloat16*>(b.data_ptr()), c.mutable_data_ptr<float>());
+  EXPECT_TRUE(at::allclose(c, a.to(at::kFloat).matmul(b.to(at::kFloat).t()) + 1, 1e-5, 1e-4));
 }
 
 __global__ void SkipBarrier() {

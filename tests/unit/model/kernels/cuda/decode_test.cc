@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "model/kernels/cuda/kernels.h"
 #include "tests/support/guarded_tensor.h"
+#include "tests/unit/model/kernels/cuda/paged_cache.h"
 
 namespace llava::model::cuda {
 namespace {
@@ -29,46 +30,6 @@ struct Shape {
   at::ScalarType q_dtype = at::kFloat, cache_dtype = at::kFloat;
 };
 
-// A cache with the keys and values of some sequences in blocks of random order, and NaN elsewhere.
-struct Cache {
-  Cache(const Shape& shape, Rng& rng) {
-    std::int64_t blocks = 3;
-    for (const std::int64_t length : shape.lengths) {
-      widest = std::max(widest, (length + kKvBlockTokens - 1) / kKvBlockTokens);
-      blocks += (length + kKvBlockTokens - 1) / kKvBlockTokens;
-    }
-    std::vector<std::int32_t> free(blocks);
-    for (std::size_t i = 0; i < free.size(); ++i) free[i] = static_cast<std::int32_t>(i);
-    rng.Shuffle(free);
-    keys = at::full({blocks * kKvBlockTokens, shape.kv_heads, shape.head_dim}, kNan,
-                    at::dtype(shape.cache_dtype));
-    values = keys.clone();
-    for (const std::int64_t length : shape.lengths) {
-      std::vector<std::int64_t> slots;
-      for (std::int64_t token = 0; token < length; ++token) {
-        if (token % kKvBlockTokens == 0) {
-          table.push_back(free.back());
-          free.pop_back();
-        }
-        slots.push_back(std::int64_t{table.back()} * kKvBlockTokens + token % kKvBlockTokens);
-      }
-      table.resize((sequences.size() + 1) * widest, -1);  // nobody reads there
-      const at::Tensor index = at::tensor(slots);
-      const auto random = [&] {
-        return at::randn({length, shape.kv_heads, shape.head_dim}).to(shape.cache_dtype);
-      };
-      sequences.push_back({random(), random()});
-      keys.index_copy_(0, index, sequences.back().first);
-      values.index_copy_(0, index, sequences.back().second);
-    }
-  }
-
-  std::int64_t widest = 0;
-  std::vector<std::int32_t> table;  // [sequences, widest]
-  at::Tensor keys, values;
-  std::vector<std::pair<at::Tensor, at::Tensor>> sequences;  // in order
-};
-
 // q: [heads, head_dim] of one token, which sees all of k and v.
 at::Tensor Attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   const std::int64_t group = q.size(0) / k.size(1);
@@ -82,7 +43,7 @@ at::Tensor Attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v)
 
 void Check(const Shape& shape, Rng& rng) {
   at::manual_seed(rng.Next());
-  const Cache cache(shape, rng);
+  const PagedCache cache(shape.lengths, shape.kv_heads, shape.head_dim, shape.cache_dtype, rng);
   const auto sequences = static_cast<std::int64_t>(shape.lengths.size());
   // The batch has rows of others too.
   const std::int64_t batch = sequences + 2, width = shape.heads * shape.head_dim;

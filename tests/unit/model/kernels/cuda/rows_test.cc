@@ -89,6 +89,66 @@ TEST(CudaRowsTest, RotatesHeads) {
   });
 }
 
+// Of random heads, of which the first `rotated` dimensions turn, together and one after the other.
+void CheckRotateAndWrite(Rng& rng) {
+  constexpr std::int64_t kSlots = 40;
+  const at::ScalarType dtype = RandomDtype(rng), cache_dtype = RandomDtype(rng);
+  const std::int64_t tokens = rng.Between(0, 9), kv_heads = rng.Between(1, 3),
+                     heads = kv_heads * rng.Between(1, 3), dim = 2 * rng.Between(1, 64);
+  const std::int64_t turning = rng.Chance(0.5) ? dim / 2 : rng.Between(1, dim / 2);
+  const auto random = [&](std::int64_t count) {
+    return GuardedRows(at::randn({tokens + 1, count * dim}).to(dtype), rng.Between(0, 9));
+  };
+  const GuardedRows q = random(heads), k = random(kv_heads), v = random(kv_heads);
+  const at::Tensor angles = at::randn({tokens + 1, turning}) * 100;
+  const at::Tensor cos = angles.cos(), sin = angles.sin();
+  const at::Tensor slots = at::randperm(kSlots).narrow(0, 0, tokens).contiguous();
+  const auto turned = [&](const GuardedRows& x, std::int64_t count) {
+    const at::Tensor all = x.rows().clone();
+    const at::Tensor part = all.view({tokens + 1, count, dim}).slice(2, 0, 2 * turning).clone();
+    Rotate(part.data_ptr(), TypeOf(dtype), part.stride(0), cos.const_data_ptr<float>(),
+           sin.const_data_ptr<float>(), static_cast<int>(tokens), static_cast<int>(count),
+           static_cast<int>(2 * turning), nullptr);
+    all.view({tokens + 1, count, dim}).slice(2, 0, 2 * turning).copy_(part);
+    return all;
+  };
+  const at::Tensor turned_q = turned(q, heads), turned_k = turned(k, kv_heads);
+  const at::Tensor same_v = v.rows().clone();
+  const GuardedRows keys(kSlots, kv_heads * dim, 0, cache_dtype),
+      values(kSlots, kv_heads * dim, 0, cache_dtype);
+  RotateAndWrite({.q = q.data(),
+                  .q_stride = q.stride(),
+                  .k = k.data(),
+                  .k_stride = k.stride(),
+                  .v = v.data(),
+                  .v_stride = v.stride(),
+                  .type = TypeOf(dtype),
+                  .cos = cos.const_data_ptr<float>(),
+                  .sin = sin.const_data_ptr<float>(),
+                  .rotated = static_cast<int>(2 * turning),
+                  .keys = keys.data(),
+                  .values = values.data(),
+                  .cache_type = TypeOf(cache_dtype),
+                  .slots = slots.const_data_ptr<std::int64_t>(),
+                  .tokens = static_cast<int>(tokens),
+                  .heads = static_cast<int>(heads),
+                  .kv_heads = static_cast<int>(kv_heads),
+                  .head_dim = static_cast<int>(dim)},
+                 nullptr);
+  EXPECT_TRUE(at::equal(q.rows(), turned_q));
+  EXPECT_TRUE(at::equal(k.rows(), turned_k));
+  EXPECT_TRUE(at::equal(v.rows(), same_v));
+  for (const auto& [cache, from] : {std::pair(&keys, turned_k), std::pair(&values, same_v)}) {
+    const at::Tensor expected = at::full({kSlots, kv_heads * dim}, kNan, at::dtype(cache_dtype));
+    expected.index_copy_(0, slots, from.narrow(0, 0, tokens).to(cache_dtype));
+    EXPECT_TRUE(at::allclose(cache->rows(), expected, 0, 0, /*equal_nan=*/true));
+    EXPECT_TRUE(cache->nothing_around_was_written());
+  }
+  for (const GuardedRows* rows : {&q, &k, &v}) EXPECT_TRUE(rows->nothing_around_was_written());
+}
+
+TEST(CudaRowsTest, RotatesAndWritesAsTheTwoKernelsDo) { ForSeeds(30, CheckRotateAndWrite); }
+
 TEST(CudaRowsTest, GatesValues) {
   ForSeeds(20, [](Rng& rng) {
     const std::int64_t rows = rng.Between(1, 9), n = rng.Between(1, 700);
