@@ -23,6 +23,14 @@ namespace {
 // their length.
 constexpr std::int64_t kShortKeys = 256;
 
+// Chunks of at most so many tokens attend in place. Every 16 of them read all keys of their
+// context: of more, a copy with large products after it is cheaper. Estimated, not measured.
+constexpr std::int64_t kMostInPlace = 256;
+
+bool FitsInPlace(const PagedSequence& s) {
+  return s.tokens > 1 && s.tokens <= kMostInPlace && s.context > 0;
+}
+
 std::int64_t Keys(const PagedSequence& s) { return s.context + s.tokens; }
 
 std::int64_t WholeBlocks(std::int64_t tokens) {
@@ -44,7 +52,8 @@ std::optional<at::Tensor> IfDefined(const at::Tensor& x) {
 PagedAtenAttention::PagedAtenAttention(KvCache& cache)
     : cache_(cache),
       slot_buffer_(at::kLong, cache.shape().device),
-      decode_buffer_(at::kInt, cache.shape().device) {
+      decode_buffer_(at::kInt, cache.shape().device),
+      chunk_buffer_(at::kInt, cache.shape().device) {
   LLAVA_CHECK(cache.shape().layout == KvLayout::kRows);
 }
 
@@ -58,15 +67,16 @@ void PagedAtenAttention::Refill(std::span<const PagedSequence> sequences) {
   calls_.clear();
   gpu_.rows_S = at::Tensor();
   gpu_.longest = 0;
+  chunks_ = {};
 }
 
 // Groups the batch's sequences into calls, in the order of the batch, so that the rows of a call
 // are often a range of it. Beyond kShortKeys padding at most doubles a context.
-void PagedAtenAttention::PlanCalls(at::ScalarType dtype, bool decodes_too) {
+void PagedAtenAttention::PlanCalls(at::ScalarType dtype, bool decodes_too, bool chunks_too) {
   std::map<std::uint64_t, Call> decodes;
   for (const PagedSequence& s : sequences_) {
     if (s.tokens > 1) {
-      calls_.emplace_back().sequences.push_back(&s);
+      if (chunks_too || !FitsInPlace(s)) calls_.emplace_back().sequences.push_back(&s);
     } else if (decodes_too) {
       const auto keys = static_cast<std::uint64_t>(Keys(s) / kShortKeys);
       decodes[std::bit_ceil(keys)].sequences.push_back(&s);
@@ -101,6 +111,35 @@ void PagedAtenAttention::PlanDecodes() {
   gpu_.lengths_S = there.narrow(0, 0, count);
   gpu_.rows_S = there.narrow(0, count, count);
   gpu_.tables_SB = there.narrow(0, 2 * count, count * width).view({count, width});
+}
+
+// Fills chunks_ with every short chunk behind cached tokens.
+void PagedAtenAttention::PlanChunks() {
+  std::vector<const PagedSequence*> chunks;
+  std::size_t blocks = 0;
+  for (const PagedSequence& s : sequences_) {
+    if (!FitsInPlace(s)) continue;
+    chunks.push_back(&s);
+    blocks = std::max(blocks, s.blocks.size());
+    chunks_.longest = std::max(chunks_.longest, s.tokens);
+  }
+  if (chunks.empty()) return;
+  const auto count = static_cast<std::int64_t>(chunks.size());
+  const auto width = static_cast<std::int64_t>(blocks);
+  const auto values = chunk_buffer_.Fill<std::int32_t>(count * (3 + width));
+  std::fill(values.begin(), values.end(), 0);  // tables are padded
+  for (std::int64_t i = 0; i < count; ++i) {
+    const PagedSequence& chunk = *chunks[i];
+    values[i] = static_cast<std::int32_t>(chunk.first_row);
+    values[count + i] = static_cast<std::int32_t>(chunk.tokens);
+    values[2 * count + i] = static_cast<std::int32_t>(chunk.context);
+    std::copy(chunk.blocks.begin(), chunk.blocks.end(), values.begin() + 3 * count + i * width);
+  }
+  const at::Tensor there = chunk_buffer_.Send();
+  chunks_.first_rows_C = there.narrow(0, 0, count);
+  chunks_.tokens_C = there.narrow(0, count, count);
+  chunks_.contexts_C = there.narrow(0, 2 * count, count);
+  chunks_.tables_CB = there.narrow(0, 3 * count, count * width).view({count, width});
 }
 
 void PagedAtenAttention::Fill(Call& call, at::ScalarType dtype) const {
@@ -180,22 +219,43 @@ at::Tensor PagedAtenAttention::AttendDecodes(const Call& call, int layer,
       .reshape(q_SHD.sizes());
 }
 
-at::Tensor PagedAtenAttention::Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
-                                       const at::Tensor& v_TKD) {
+void PagedAtenAttention::Plan(const at::Tensor& q_THD) {
   LLAVA_CHECK_EQ(q_THD.size(0), slots_.size(0));
   LLAVA_CHECK_EQ(q_THD.size(1) % cache_.shape().kv_heads, 0);
-  if (!is_planned_) {
-    const bool kernel = HasCudaKernels(q_THD) && cache_.shape().head_dim % 8 == 0;
-    if (kernel) PlanDecodes();
-    PlanCalls(q_THD.scalar_type(), /*decodes_too=*/!kernel);
-    is_planned_ = true;
-  }
+  if (is_planned_) return;
+  const bool kernel = HasCudaKernels(q_THD) && cache_.shape().head_dim % 8 == 0;
+  if (kernel) PlanDecodes();
+  const bool chunk_kernel = HasChunksOnGpu(q_THD, cache_.Rows(0).first);
+  if (chunk_kernel) PlanChunks();
+  PlanCalls(q_THD.scalar_type(), /*decodes_too=*/!kernel, /*chunks_too=*/!chunk_kernel);
+  is_planned_ = true;
+}
+
+at::Tensor PagedAtenAttention::Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
+                                       const at::Tensor& v_TKD) {
+  Plan(q_THD);
   cache_.WriteRows(layer, k_TKD, v_TKD, slots_);
+  return Attend(layer, q_THD, k_TKD, v_TKD);
+}
+
+std::optional<at::Tensor> PagedAtenAttention::RotateAndForward(int layer, const at::Tensor& q_THD,
+                                                               const at::Tensor& k_TKD,
+                                                               const at::Tensor& v_TKD,
+                                                               const at::Tensor& cos,
+                                                               const at::Tensor& sin) {
+  if (!HasCudaKernels(q_THD)) return std::nullopt;
+  Plan(q_THD);
+  const auto [keys, values] = cache_.Rows(layer);
+  RotateAndWriteOnGpu(q_THD, k_TKD, v_TKD, cos, sin, slots_, keys, values);
+  return Attend(layer, q_THD, k_TKD, v_TKD);
+}
+
+at::Tensor PagedAtenAttention::Attend(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
+                                      const at::Tensor& v_TKD) {
   at::Tensor out = at::empty(q_THD.sizes(), q_THD.options());
-  if (gpu_.rows_S.defined()) {
-    const auto [keys, values] = cache_.Rows(layer);
-    DecodeOnGpu(gpu_, q_THD, keys, values, out);
-  }
+  const auto [keys, values] = cache_.Rows(layer);
+  if (gpu_.rows_S.defined()) DecodeOnGpu(gpu_, q_THD, keys, values, out);
+  if (chunks_.tokens_C.defined()) AttendChunksOnGpu(chunks_, q_THD, keys, values, out);
   for (const Call& call : calls_) {
     const PagedSequence& first = *call.sequences.front();
     if (first.tokens > 1) {

@@ -1,10 +1,12 @@
 // Paged attention on any device. It goes through ATen: the keys and values that a step needs are
 // copied out of the cache and passed to SDPA, in one call for decoded tokens of similar contexts.
-// Where there is a kernel for decoded tokens (DecodeOnGpu), that reads them in place instead.
+// Where there are kernels for decoded tokens (DecodeOnGpu) and for short chunks of prompts behind
+// cached tokens (AttendChunksOnGpu), those read them in place instead.
 #ifndef LLAVA_MODEL_ATTENTION_PAGED_ATEN_ATTENTION_H_
 #define LLAVA_MODEL_ATTENTION_PAGED_ATEN_ATTENTION_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,6 +26,9 @@ class PagedAtenAttention final : public PagedAttention {
 
   at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                      const at::Tensor& v_TKD) override;
+  std::optional<at::Tensor> RotateAndForward(int layer, const at::Tensor& q_THD,
+                                             const at::Tensor& k_TKD, const at::Tensor& v_TKD,
+                                             const at::Tensor& cos, const at::Tensor& sin) override;
 
  private:
   // Sequences that attend in one call: chunks of prompts alone, decoded tokens with others of
@@ -35,9 +40,16 @@ class PagedAtenAttention final : public PagedAttention {
     at::Tensor slots;  // of the keys that each sequence reads, one sequence after the other
     at::Tensor bias;   // 0 or -inf, added to the scores
   };
+  // By a batch's first Forward.
+  void Plan(const at::Tensor& q_THD);
   void PlanDecodes();
-  void PlanCalls(at::ScalarType dtype, bool decodes_too);
+  void PlanChunks();
+  // Of what has no kernel.
+  void PlanCalls(at::ScalarType dtype, bool decodes_too, bool chunks_too);
   void Fill(Call& call, at::ScalarType dtype) const;
+  // Forward once keys and values are in the cache.
+  at::Tensor Attend(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
+                    const at::Tensor& v_TKD);
   at::Tensor AttendChunk(const Call& call, int layer, const at::Tensor& q_THD,
                          const at::Tensor& k_TKD, const at::Tensor& v_TKD) const;
   at::Tensor AttendDecodes(const Call& call, int layer, const at::Tensor& q_SHD) const;
@@ -50,6 +62,8 @@ class PagedAtenAttention final : public PagedAttention {
   bool is_planned_ = false;   // by a batch's first Forward:
   StepBuffer decode_buffer_;  // lengths, rows and tables of gpu_
   GpuDecodes gpu_;            // rows_S undefined where there is no kernel or nothing decodes
+  StepBuffer chunk_buffer_;   // rows, tokens, contexts and tables of chunks_
+  GpuChunks chunks_;          // tokens_C undefined where there is no kernel or no such chunk
   std::vector<Call> calls_;
 };
 
