@@ -8,6 +8,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+
 namespace llava::model {
 
 // Causal attention over one flattened batch. An instance knows the batch of the forward pass that
@@ -24,6 +26,18 @@ class AttentionBackend {
   // contiguous, in the dtype of q. A paged backend also writes k and v into the cache of `layer`.
   virtual at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                              const at::Tensor& v_TKD) = 0;
+
+  // The same of queries and keys that are still to be rotated (RotateRows of network/rows.h), which
+  // is done in place: their type and shape as above, without gradients. cos and sin: [T, 1, R / 2]
+  // in fp32 for the first R dimensions of a head. nullopt, with nothing done, where no kernel does
+  // it together with the rest: then rotate and call Forward.
+  virtual std::optional<at::Tensor> RotateAndForward(int /*layer*/, const at::Tensor& /*q_THD*/,
+                                                     const at::Tensor& /*k_TKD*/,
+                                                     const at::Tensor& /*v_TKD*/,
+                                                     const at::Tensor& /*cos*/,
+                                                     const at::Tensor& /*sin*/) {
+    return std::nullopt;
+  }
 };
 
 }  // namespace llava::model

@@ -23,6 +23,13 @@ namespace {
 // their length.
 constexpr std::int64_t kShortKeys = 256;
 
+// Chunks of at most so many tokens attend in place. Every 16 of them read all keys of their
+// context: of more, a copy with large products after it is cheaper. Estimated, not measured.
+constexpr std::int64_t kMostInPlace = 256;
+
+// Numbers of a sequence in the tables, besides its blocks.
+constexpr std::int64_t kColumns = 4;
+
 std::int64_t Keys(const PagedSequence& s) { return s.context + s.tokens; }
 
 std::int64_t WholeBlocks(std::int64_t tokens) {
@@ -40,6 +47,11 @@ std::optional<at::Tensor> IfDefined(const at::Tensor& x) {
 }
 
 }  // namespace
+
+bool PagedAtenAttention::Call::fits_in_place() const {
+  const PagedSequence& s = *sequences.front();
+  return s.tokens > 1 && s.tokens <= kMostInPlace && s.context > 0;
+}
 
 PagedAtenAttention::PagedAtenAttention(KvCache& cache)
     : PagedAttention(cache.shape().device), cache_(cache) {
@@ -67,12 +79,15 @@ void PagedAtenAttention::PlanCalls() {
     decodes[std::bit_ceil(keys)].sequences.push_back(&s);
   }
   for (auto& [width, call] : decodes) calls_.push_back(std::move(call));
+  const auto first_chunk = std::ssize(calls_);
   for (const PagedSequence& s : sequences_) {
     if (s.tokens > 1) calls_.emplace_back().sequences.push_back(&s);
   }
+  std::stable_partition(calls_.begin() + first_chunk, calls_.end(),
+                        [](const Call& call) { return call.fits_in_place(); });
 }
 
-// Lengths, rows and padded block tables of what reads the cache, in the order of the calls.
+// The numbers and padded block tables of what reads the cache, in the order of the calls.
 void PagedAtenAttention::AddTables(StepBuffer& numbers) {
   in_tables_.clear();
   std::int64_t width = 0;
@@ -83,49 +98,81 @@ void PagedAtenAttention::AddTables(StepBuffer& numbers) {
     for (const PagedSequence* s : call.sequences) width = std::max(width, WholeBlocks(Keys(*s)));
   }
   const std::int64_t count = std::ssize(in_tables_);
-  const auto [part, values] = numbers.Add<std::int32_t>(count * (2 + width));
+  const auto [part, values] = numbers.Add<std::int32_t>(count * (kColumns + width));
   table_part_ = part;
   std::fill(values.begin(), values.end(), 0);  // tables are padded
   for (std::int64_t i = 0; i < count; ++i) {
     const PagedSequence& s = *in_tables_[i];
     values[i] = static_cast<std::int32_t>(Keys(s));
     values[count + i] = static_cast<std::int32_t>(s.first_row);
-    std::copy_n(s.blocks.begin(), WholeBlocks(Keys(s)), values.begin() + 2 * count + i * width);
+    values[2 * count + i] = static_cast<std::int32_t>(s.tokens);
+    values[3 * count + i] = static_cast<std::int32_t>(s.context);
+    std::copy_n(s.blocks.begin(), WholeBlocks(Keys(s)),
+                values.begin() + kColumns * count + i * width);
   }
+}
+
+PagedAtenAttention::Tables PagedAtenAttention::GetTables() const {
+  const std::int64_t count = std::ssize(in_tables_);
+  const at::Tensor all = numbers_->Get(table_part_);
+  const std::int64_t blocks = all.size(0) - kColumns * count;
+  return {.lengths_S = all.narrow(0, 0, count),
+          .rows_S = all.narrow(0, count, count),
+          .tokens_S = all.narrow(0, 2 * count, count),
+          .contexts_S = all.narrow(0, 3 * count, count),
+          .blocks_SB = all.narrow(0, kColumns * count, blocks)
+                           .view({count, blocks / std::max<std::int64_t>(count, 1)})};
 }
 
 // What the batch's passes share, of the numbers that are on the device by now.
 void PagedAtenAttention::Begin(const at::Tensor& q_THD) {
+  LLAVA_CHECK_EQ(q_THD.size(0), std::ssize(host_slots_));
+  LLAVA_CHECK_EQ(q_THD.size(1) % cache_.shape().kv_heads, 0);
   slots_ = numbers_->Get(slot_part_);
-  const std::int64_t count = std::ssize(in_tables_);
-  const at::Tensor all = numbers_->Get(table_part_);
-  const std::int64_t blocks = all.size(0) - 2 * count;
-  const Tables tables{.lengths_S = all.narrow(0, 0, count),
-                      .rows_S = all.narrow(0, count, count),
-                      .blocks_SB = all.narrow(0, 2 * count, blocks)
-                                       .view({count, blocks / std::max<std::int64_t>(count, 1)})};
+  const Tables tables = GetTables();
   gpu_.rows_S = at::Tensor();
-  if (HasCudaKernels(q_THD) && cache_.shape().head_dim % 8 == 0) {
-    // One kernel takes every decoded token of the batch, whatever its context.
-    std::int64_t decodes = 0;
-    gpu_.longest = 0;
-    while (!calls_.empty() && calls_.front().is_decodes()) {
-      for (const PagedSequence* s : calls_.front().sequences) {
-        gpu_.longest = std::max(gpu_.longest, Keys(*s));
-      }
-      decodes += std::ssize(calls_.front().sequences);
-      calls_.erase(calls_.begin());
-    }
-    if (decodes > 0) {
-      gpu_.lengths_S = tables.lengths_S.narrow(0, 0, decodes);
-      gpu_.rows_S = tables.rows_S.narrow(0, 0, decodes);
-      gpu_.tables_SB = tables.blocks_SB.narrow(0, 0, decodes);
-    }
-  }
+  gpu_.longest = 0;
+  chunks_ = {};
+  // In this order, in which they stand in calls_.
+  if (HasCudaKernels(q_THD) && cache_.shape().head_dim % 8 == 0) BeginDecodes(tables);
+  if (HasChunksOnGpu(q_THD, cache_.Rows(0).first)) BeginChunks(tables);
   for (Call& call : calls_) {
     if (!call.is_first_chunk()) Fill(call, tables, q_THD.scalar_type());
   }
   is_begun_ = true;
+}
+
+// One kernel takes every decoded token of the batch, whatever its context.
+void PagedAtenAttention::BeginDecodes(const Tables& tables) {
+  std::int64_t count = 0;
+  while (!calls_.empty() && calls_.front().is_decodes()) {
+    for (const PagedSequence* s : calls_.front().sequences) {
+      gpu_.longest = std::max(gpu_.longest, Keys(*s));
+    }
+    count += std::ssize(calls_.front().sequences);
+    calls_.erase(calls_.begin());
+  }
+  if (count == 0) return;
+  gpu_.lengths_S = tables.lengths_S.narrow(0, 0, count);
+  gpu_.rows_S = tables.rows_S.narrow(0, 0, count);
+  gpu_.tables_SB = tables.blocks_SB.narrow(0, 0, count);
+}
+
+// One kernel takes every short chunk behind cached tokens.
+void PagedAtenAttention::BeginChunks(const Tables& tables) {
+  const auto first = std::find_if(calls_.begin(), calls_.end(),
+                                  [](const Call& call) { return call.fits_in_place(); });
+  auto last = first;
+  for (; last != calls_.end() && last->fits_in_place(); ++last) {
+    chunks_.longest = std::max(chunks_.longest, last->sequences.front()->tokens);
+  }
+  if (first == last) return;
+  const std::int64_t place = first->place, count = last - first;
+  chunks_.first_rows_C = tables.rows_S.narrow(0, place, count);
+  chunks_.tokens_C = tables.tokens_S.narrow(0, place, count);
+  chunks_.contexts_C = tables.contexts_S.narrow(0, place, count);
+  chunks_.tables_CB = tables.blocks_SB.narrow(0, place, count);
+  calls_.erase(first, last);
 }
 
 void PagedAtenAttention::Fill(Call& call, const Tables& tables, at::ScalarType dtype) const {
@@ -201,15 +248,29 @@ at::Tensor PagedAtenAttention::AttendDecodes(const Call& call, int layer,
 
 at::Tensor PagedAtenAttention::Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                                        const at::Tensor& v_TKD) {
-  LLAVA_CHECK_EQ(q_THD.size(0), std::ssize(host_slots_));
-  LLAVA_CHECK_EQ(q_THD.size(1) % cache_.shape().kv_heads, 0);
   if (!is_begun_) Begin(q_THD);
   cache_.WriteRows(layer, k_TKD, v_TKD, slots_);
+  return Attend(layer, q_THD, k_TKD, v_TKD);
+}
+
+std::optional<at::Tensor> PagedAtenAttention::RotateAndForward(int layer, const at::Tensor& q_THD,
+                                                               const at::Tensor& k_TKD,
+                                                               const at::Tensor& v_TKD,
+                                                               const at::Tensor& cos,
+                                                               const at::Tensor& sin) {
+  if (!HasCudaKernels(q_THD)) return std::nullopt;
+  if (!is_begun_) Begin(q_THD);
+  const auto [keys, values] = cache_.Rows(layer);
+  RotateAndWriteOnGpu(q_THD, k_TKD, v_TKD, cos, sin, slots_, keys, values);
+  return Attend(layer, q_THD, k_TKD, v_TKD);
+}
+
+at::Tensor PagedAtenAttention::Attend(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
+                                      const at::Tensor& v_TKD) {
   at::Tensor out = at::empty(q_THD.sizes(), q_THD.options());
-  if (gpu_.rows_S.defined()) {
-    const auto [keys, values] = cache_.Rows(layer);
-    DecodeOnGpu(gpu_, q_THD, keys, values, out);
-  }
+  const auto [keys, values] = cache_.Rows(layer);
+  if (gpu_.rows_S.defined()) DecodeOnGpu(gpu_, q_THD, keys, values, out);
+  if (chunks_.tokens_C.defined()) AttendChunksOnGpu(chunks_, q_THD, keys, values, out);
   for (const Call& call : calls_) {
     const PagedSequence& first = *call.sequences.front();
     if (!call.is_decodes()) {

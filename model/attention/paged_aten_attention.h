@@ -1,10 +1,12 @@
 // Paged attention on any device. It goes through ATen: the keys and values that a step needs are
 // copied out of the cache and passed to SDPA, in one call for decoded tokens of similar contexts.
-// Where there is a kernel for decoded tokens (DecodeOnGpu), that reads them in place instead.
+// Where there are kernels for decoded tokens (DecodeOnGpu) and for short chunks of prompts behind
+// cached tokens (AttendChunksOnGpu), those read them in place instead.
 #ifndef LLAVA_MODEL_ATTENTION_PAGED_ATEN_ATTENTION_H_
 #define LLAVA_MODEL_ATTENTION_PAGED_ATEN_ATTENTION_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,6 +26,9 @@ class PagedAtenAttention final : public PagedAttention {
 
   at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                      const at::Tensor& v_TKD) override;
+  std::optional<at::Tensor> RotateAndForward(int layer, const at::Tensor& q_THD,
+                                             const at::Tensor& k_TKD, const at::Tensor& v_TKD,
+                                             const at::Tensor& cos, const at::Tensor& sin) override;
 
  private:
   // Sequences that attend in one call: chunks of prompts alone, decoded tokens with others of
@@ -38,17 +43,28 @@ class PagedAtenAttention final : public PagedAttention {
 
     bool is_decodes() const { return sequences.front()->tokens == 1; }
     bool is_first_chunk() const { return !is_decodes() && sequences.front()->context == 0; }
+    bool fits_in_place() const;
   };
-  // Of the sequences that read the cache: keys that each sees, row of its first query, blocks.
+  // Of the sequences that read the cache, int32: keys that each sees, row of its first query,
+  // queries, tokens before them, blocks.
   struct Tables {
-    at::Tensor lengths_S;  // int32
-    at::Tensor rows_S;     // int32
-    at::Tensor blocks_SB;  // int32
+    at::Tensor lengths_S;
+    at::Tensor rows_S;
+    at::Tensor tokens_S;
+    at::Tensor contexts_S;
+    at::Tensor blocks_SB;
   };
   void PlanCalls();
   void AddTables(StepBuffer& numbers);
+  Tables GetTables() const;
+  // By a batch's first Forward: what the kernels take leaves calls_.
   void Begin(const at::Tensor& q_THD);
+  void BeginDecodes(const Tables& tables);
+  void BeginChunks(const Tables& tables);
   void Fill(Call& call, const Tables& tables, at::ScalarType dtype) const;
+  // Forward once keys and values are in the cache.
+  at::Tensor Attend(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
+                    const at::Tensor& v_TKD);
   at::Tensor AttendChunk(const Call& call, int layer, const at::Tensor& q_THD,
                          const at::Tensor& k_TKD, const at::Tensor& v_TKD) const;
   at::Tensor AttendDecodes(const Call& call, int layer, const at::Tensor& q_SHD) const;
@@ -56,13 +72,14 @@ class PagedAtenAttention final : public PagedAttention {
   KvCache& cache_;
   std::vector<PagedSequence> sequences_;
   std::vector<std::int64_t> host_slots_;
-  std::vector<Call> calls_;  // decoded tokens first
+  std::vector<Call> calls_;  // decoded tokens first, then chunks that fit in place
   const StepBuffer* numbers_ = nullptr;
   StepBuffer::Part slot_part_, table_part_;
   std::vector<const PagedSequence*> in_tables_;
   bool is_begun_ = false;  // by a batch's first Forward:
   at::Tensor slots_;       // of the batch's rows
   GpuDecodes gpu_;         // rows_S undefined where there is no kernel or nothing decodes
+  GpuChunks chunks_;       // tokens_C undefined where there is no kernel or no such chunk
 };
 
 }  // namespace llava::model

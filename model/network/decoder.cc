@@ -5,6 +5,7 @@
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/rsqrt.h>
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -38,9 +39,24 @@ Linear InputsOf(const LayerShard& shard, const Linear& all) {
 RmsNorm::RmsNorm(WeightSource& source, const std::string& name, std::int64_t size, double epsilon)
     : weight(source.TakeSmall(name, {size})), eps(epsilon) {}
 
+const at::Tensor& Residual::Sum() {
+  if (more.defined()) x = x + std::exchange(more, {});
+  return x;
+}
+
+at::Tensor RmsNorm::Forward(Residual& x) const {
+  if (x.more.defined()) {
+    if (std::optional<at::Tensor> normed = AddRmsNormRows(x.x, x.more, weight, eps)) {
+      x.more = at::Tensor();
+      return *std::move(normed);
+    }
+  }
+  return Forward(x.Sum());
+}
+
 at::Tensor RmsNorm::Forward(const at::Tensor& x) const {
+  if (HasRmsNormRows(x, weight)) return RmsNormRows(x, weight, eps);
   if (x.is_cuda()) return at::rms_norm(x, x.size(-1), weight, eps);
-  if (HasRowKernels(x) && !at::GradMode::is_enabled()) return RmsNormRows(x, weight, eps);
   const at::Tensor wide = x.to(at::kFloat);
   const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
   return (wide * scale).to(x.scalar_type()) * weight;
@@ -113,23 +129,11 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
     const at::Tensor qkv_THD = qkv.view({tokens, -1, head_dim_});
     const std::int64_t queries = o_.in_features() / head_dim_;
     const std::int64_t keys = (qkv_THD.size(1) - queries) / 2;
+    if (packed_) return AttendPacked(qkv_THD, queries, angles, attention).view({tokens, -1});
+    const at::Tensor q_THD = Rotary::Rotate(qkv_THD.narrow(1, 0, queries), angles);
+    const at::Tensor k_TKD = Rotary::Rotate(qkv_THD.narrow(1, queries, keys), angles);
     const at::Tensor v_TKD = qkv_THD.narrow(1, queries + keys, keys);
-    if (!packed_) {
-      const at::Tensor q_THD = Rotary::Rotate(qkv_THD.narrow(1, 0, queries), angles);
-      const at::Tensor k_TKD = Rotary::Rotate(qkv_THD.narrow(1, queries, keys), angles);
-      return attention.Forward(index_, q_THD, k_TKD, v_TKD).view({tokens, -1});
-    }
-    if (q_norm_) {
-      const at::Tensor q_THD = q_norm_->Forward(qkv_THD.narrow(1, 0, queries));
-      const at::Tensor k_TKD = k_norm_->Forward(qkv_THD.narrow(1, queries, keys));
-      Rotary::RotateInPlace(q_THD, angles);
-      Rotary::RotateInPlace(k_TKD, angles);
-      return attention.Forward(index_, q_THD, k_TKD, v_TKD).view({tokens, -1});
-    }
-    Rotary::RotateInPlace(qkv_THD.narrow(1, 0, queries + keys), angles);
-    const at::Tensor mixed = attention.Forward(index_, qkv_THD.narrow(1, 0, queries),
-                                               qkv_THD.narrow(1, queries, keys), v_TKD);
-    return mixed.view({tokens, -1});
+    return attention.Forward(index_, q_THD, k_TKD, v_TKD).view({tokens, -1});
   }
   const auto heads = [&](const Linear& linear) {
     return linear.Forward(x_TE).view({tokens, -1, head_dim_});
@@ -137,6 +141,26 @@ at::Tensor DecoderLayer::Attention(const at::Tensor& x_TE, const RotaryAngles& a
   const at::Tensor q_THD = Rotary::Rotate(Normed(q_norm_, heads(q_)), angles);
   const at::Tensor k_TKD = Rotary::Rotate(Normed(k_norm_, heads(k_)), angles);
   return attention.Forward(index_, q_THD, k_TKD, heads(v_)).view({tokens, -1});
+}
+
+at::Tensor DecoderLayer::AttendPacked(const at::Tensor& qkv_THD, std::int64_t queries,
+                                      const RotaryAngles& angles,
+                                      AttentionBackend& attention) const {
+  const std::int64_t keys = (qkv_THD.size(1) - queries) / 2;
+  const at::Tensor q_THD = Normed(q_norm_, qkv_THD.narrow(1, 0, queries));
+  const at::Tensor k_TKD = Normed(k_norm_, qkv_THD.narrow(1, queries, keys));
+  const at::Tensor v_TKD = qkv_THD.narrow(1, queries + keys, keys);
+  if (auto mixed =
+          attention.RotateAndForward(index_, q_THD, k_TKD, v_TKD, angles.cos, angles.sin)) {
+    return *std::move(mixed);
+  }
+  if (q_norm_) {
+    Rotary::RotateInPlace(q_THD, angles);
+    Rotary::RotateInPlace(k_TKD, angles);
+  } else {
+    Rotary::RotateInPlace(qkv_THD.narrow(1, 0, queries + keys), angles);
+  }
+  return attention.Forward(index_, q_THD, k_TKD, v_TKD);
 }
 
 at::Tensor DecoderLayer::Mlp(const at::Tensor& y_TE, std::span<const AdapterRows> adapters,
@@ -188,24 +212,22 @@ void DecoderLayer::ForEachLinear(const std::function<void(const std::string&, Li
   visit(prefix + "mlp.down_proj", down_);
 }
 
-at::Tensor DecoderLayer::Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
-                                 AttentionBackend& attention, const at::Tensor& rows_R,
-                                 std::span<const AdapterRows> adapters,
-                                 const SumOverRanks& sum) const {
+void DecoderLayer::Forward(Residual& x, const RotaryAngles& angles, AttentionBackend& attention,
+                           const at::Tensor& rows_R, std::span<const AdapterRows> adapters,
+                           const SumOverRanks& sum) const {
   LLAVA_CHECK(packed_ || adapters.empty());
   const bool fewer = rows_R.defined();
   const auto wanted = [&rows_R](const at::Tensor& all) {
     return rows_R.defined() ? all.index_select(0, rows_R) : all;
   };
-  const at::Tensor mixed =
-      wanted(Attention(input_norm_.Forward(x_TE), angles, attention, adapters));
+  const at::Tensor mixed = wanted(Attention(input_norm_.Forward(x), angles, attention, adapters));
   const at::Tensor output = o_.Forward(mixed);
   AddAdapted(&Adapter::Layer::o, adapters, fewer, mixed, output);
   if (sum) sum(output);
-  const at::Tensor x = wanted(x_TE) + output;
+  x = {.x = wanted(x.x), .more = output};
   const at::Tensor y = Mlp(post_attention_norm_.Forward(x), adapters, fewer);
   if (sum) sum(y);
-  return x + y;
+  x.more = y;
 }
 
 DecoderLayers::DecoderLayers(const TextConfig& config, WeightSource& source, at::Device device)
@@ -223,25 +245,27 @@ at::Tensor DecoderLayers::Forward(const at::Tensor& embeddings_TE, const at::Ten
                                   std::span<const AdapterRows> adapters,
                                   const SumOverRanks& sum) const {
   const RotaryAngles angles = rotary_.Angles(positions_T);
-  at::Tensor x = embeddings_TE;
+  Residual x{.x = embeddings_TE};
   for (const DecoderLayer& layer : layers_) {
-    if (trace != nullptr) trace->push_back(x);
+    if (trace != nullptr) trace->push_back(x.Sum());
     const at::Tensor rows = &layer == &layers_.back() ? rows_R : at::Tensor();
     const auto forward = [&layer, angles, &attention, rows, adapters,
                           sum](const at::Tensor& input) {
-      return layer.Forward(input, angles, attention, rows, adapters, sum);
+      Residual output{.x = input};
+      layer.Forward(output, angles, attention, rows, adapters, sum);
+      return output.Sum();
     };
     const auto hold = [this, number = static_cast<int>(&layer - layers_.data())] {
       return hold_ ? hold_(number) : nullptr;
     };
     if (recompute_ && at::GradMode::is_enabled()) {
-      x = Recomputed(forward, x, hold);
+      x.x = Recomputed(forward, x.Sum(), hold);
     } else {
       const auto held = hold();
-      x = forward(x);
+      layer.Forward(x, angles, attention, rows, adapters, sum);
     }
   }
-  return x;
+  return x.Sum();
 }
 
 Decoder::Decoder(const TextConfig& config, WeightSource& source)

@@ -27,6 +27,14 @@ namespace llava::model {
 // place. Every rank calls it as often, in the same order.
 using SumOverRanks = std::function<void(const at::Tensor&)>;
 
+// Rows as a sum that is still to be made: the norm that reads them makes it, on GPUs in one launch.
+struct Residual {
+  at::Tensor x;          // [T, E]
+  at::Tensor more = {};  // [T, E]; undefined where nothing is to be added
+
+  const at::Tensor& Sum();  // makes it
+};
+
 // x / rms(x) * weight, the mean square in fp32 (Zhang and Sennrich, arXiv 1910.07467).
 struct RmsNorm {
   at::Tensor weight;
@@ -34,17 +42,18 @@ struct RmsNorm {
 
   RmsNorm(WeightSource& source, const std::string& name, std::int64_t size, double epsilon);
   at::Tensor Forward(const at::Tensor& x) const;
+  at::Tensor Forward(Residual& x) const;  // makes its sum too
 };
 
 class DecoderLayer {
  public:
   DecoderLayer(const TextConfig& config, WeightSource& source, int index);
 
-  // [T, E] -> [T, E], or with rows_R (see Decoder::Forward) -> [R, E].
+  // [T, E] -> [T, E], or with rows_R (see Decoder::Forward) -> [R, E], in place of the input.
   // With adapters only when packed. `sum`: null where the layer is whole, else called twice.
-  at::Tensor Forward(const at::Tensor& x_TE, const RotaryAngles& angles,
-                     AttentionBackend& attention, const at::Tensor& rows_R,
-                     std::span<const AdapterRows> adapters, const SumOverRanks& sum) const;
+  void Forward(Residual& x, const RotaryAngles& angles, AttentionBackend& attention,
+               const at::Tensor& rows_R, std::span<const AdapterRows> adapters,
+               const SumOverRanks& sum) const;
   void ForEachLinear(const std::function<void(const std::string&, Linear&)>& visit);  // see Decoder
 
  private:
@@ -58,6 +67,9 @@ class DecoderLayer {
   void AddAdapted(std::optional<ProductDelta> Adapter::Layer::* product,
                   std::span<const AdapterRows> adapters, bool wanted, const at::Tensor& x,
                   const at::Tensor& y) const;
+  // The part of Attention after the product, when packed. Overwrites qkv_THD.
+  at::Tensor AttendPacked(const at::Tensor& qkv_THD, std::int64_t queries,
+                          const RotaryAngles& angles, AttentionBackend& attention) const;
   // The heads of queries or of keys, normed where the family does that.
   static at::Tensor Normed(const std::optional<RmsNorm>& norm, const at::Tensor& x_THD) {
     return norm ? norm->Forward(x_THD) : x_THD;

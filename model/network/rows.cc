@@ -4,6 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
+#include <utility>
+
 #include "base/check.h"
 #include "model/kernels/cpu/dispatch.h"
 #include "model/kernels/cpu/worker_pool.h"
@@ -32,7 +34,21 @@ bool HasRowKernels(const at::Tensor& x) {
          !(at::GradMode::is_enabled() && x.requires_grad());
 }
 
+bool HasRmsNormRows(const at::Tensor& x, const at::Tensor& weight) {
+  if (at::GradMode::is_enabled()) return false;
+  return HasCudaKernels(x) ? HasRmsNormOnGpu(x, weight) : HasRowKernels(x);
+}
+
+std::optional<at::Tensor> AddRmsNormRows(at::Tensor& x, const at::Tensor& more,
+                                         const at::Tensor& weight, double eps) {
+  if (at::GradMode::is_enabled() || !HasAddRmsNormOnGpu(x, more, weight)) return std::nullopt;
+  auto [sum, norm] = AddRmsNormOnGpu(x, more, weight, eps);
+  x = std::move(sum);
+  return std::move(norm);
+}
+
 at::Tensor RmsNormRows(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  if (HasCudaKernels(x)) return RmsNormOnGpu(x, weight, eps);
   const at::Tensor from = x.contiguous(), scale = weight.to(at::kFloat).contiguous();
   at::Tensor to = at::empty_like(from);
   const std::int64_t n = x.size(-1);
@@ -47,7 +63,7 @@ at::Tensor RmsNormRows(const at::Tensor& x, const at::Tensor& weight, double eps
 }
 
 at::Tensor SiluTimesRows(const at::Tensor& gate_up) {
-  if (gate_up.is_cuda()) return SiluTimesOnGpu(gate_up);
+  if (HasCudaKernels(gate_up)) return SiluTimesOnGpu(gate_up);
   const std::int64_t rows = gate_up.size(0), n = gate_up.size(1) / 2, stride = gate_up.stride(0);
   at::Tensor to = at::empty({rows, n}, gate_up.options());
   const float* in = gate_up.const_data_ptr<float>();
@@ -59,7 +75,7 @@ at::Tensor SiluTimesRows(const at::Tensor& gate_up) {
 }
 
 at::Tensor QuickGeluRows(const at::Tensor& x) {
-  if (x.is_cuda()) return QuickGeluOnGpu(x);
+  if (HasCudaKernels(x)) return QuickGeluOnGpu(x);
   const at::Tensor from = x.contiguous();
   at::Tensor to = at::empty_like(from);
   const std::int64_t n = x.size(-1);
@@ -71,7 +87,7 @@ at::Tensor QuickGeluRows(const at::Tensor& x) {
 }
 
 void RotateRows(const at::Tensor& x_THD, const at::Tensor& cos, const at::Tensor& sin) {
-  if (x_THD.is_cuda()) return RotateOnGpu(x_THD, cos, sin);
+  if (HasCudaKernels(x_THD)) return RotateOnGpu(x_THD, cos, sin);
   const std::int64_t heads = x_THD.size(1), dim = x_THD.size(2);
   LLAVA_CHECK(x_THD.stride(2) == 1 && x_THD.stride(1) == dim && dim % 2 == 0);
   LLAVA_CHECK(cos.is_contiguous() && sin.is_contiguous() && cos.size(-1) == dim / 2);

@@ -251,6 +251,23 @@ TEST_P(PagedAttentionTest, TakesSlicesOfOneProjectionAndBf16Queries) {
   EXPECT_TRUE(at::allclose(out.to(at::kFloat), expected, 2e-2, 2e-2));
 }
 
+// Numbers of 16 bits, as serving has them on GPUs.
+TEST_P(PagedAttentionTest, EqualsAttentionWithoutACacheInBf16) {
+  const std::uint64_t first = FirstSeed();
+  for (std::uint64_t seed = first; seed < first + 8; ++seed) {
+    SCOPED_TRACE("LLAVA_SEED=" + std::to_string(seed));
+    Rng rng(seed);
+    World w = RandomWorld(rng, at::kBFloat16);
+    for (at::Tensor* x : {&w.q, &w.k, &w.v}) *x = x->to(at::kBFloat16);
+    KvCache cache = PoisonedCache(w, at::kBFloat16, LayoutOf(GetParam()));
+    const at::Tensor out = RunInChunks(w, cache, GetParam(), rng, rng.Between(2, 60));
+    const at::Tensor expected = SdpaAttention(w.lengths).Forward(
+        0, w.q.to(at::kFloat), w.k.to(at::kFloat), w.v.to(at::kFloat));
+    ASSERT_TRUE(at::allclose(out.to(at::kFloat), expected, 2e-2, 2e-2))
+        << "largest difference " << (out.to(at::kFloat) - expected).abs().max().item<float>();
+  }
+}
+
 // The last tokens of all sequences in one step, and contexts that kernels cut into parts.
 TEST_P(PagedAttentionTest, OneTokenOfEachAfterLongPrompts) {
   const std::uint64_t first = FirstSeed();

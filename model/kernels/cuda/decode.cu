@@ -16,31 +16,7 @@ namespace {
 // heads of 128, four such blocks fit on a multiprocessor: enough loads under way to hide memory's
 // latency.
 constexpr int kWarps = 4;
-// Elements of a row that one lane holds: in bf16 they are the 16 bytes of the widest load.
-constexpr int kPart = 8;
 constexpr float kNothing = -1e30f;  // less than every score; its differences are finite
-
-struct Part {
-  float x[kPart];
-};
-
-__device__ Part Load(const float* from) {
-  const float4 a = reinterpret_cast<const float4*>(from)[0];
-  const float4 b = reinterpret_cast<const float4*>(from)[1];
-  return {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
-}
-
-__device__ Part Load(const __nv_bfloat16* from) {
-  const uint4 bits = *reinterpret_cast<const uint4*>(from);
-  const unsigned u32s[4] = {bits.x, bits.y, bits.z, bits.w};
-  Part part;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {  // bf16 is the upper half of fp32
-    part.x[2 * i] = __uint_as_float(u32s[i] << 16);
-    part.x[2 * i + 1] = __uint_as_float(u32s[i] & 0xffff0000u);
-  }
-  return part;
-}
 
 __device__ float LoadOne(const void* from, Type type, std::int64_t at) {
   return type == Type::kFloat ? static_cast<const float*>(from)[at]
@@ -266,7 +242,7 @@ void Start(const DecodeArgs& args, CUstream_st* stream) {
   const dim3 blocks(static_cast<unsigned>(args.splits),
                     static_cast<unsigned>(args.kv_heads * ((group + HEADS - 1) / HEADS)),
                     static_cast<unsigned>(args.sequences));
-  DecodeKernel<C, LANES, HEADS><<<blocks, kWarps * 32, 0, stream>>>(args);
+  Launch(DecodeKernel<C, LANES, HEADS>, blocks, kWarps * 32, stream, args);
 }
 
 template <typename C, int LANES>

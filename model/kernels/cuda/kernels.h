@@ -38,6 +38,30 @@ struct DecodeArgs {
 };
 void Decode(const DecodeArgs& args, CUstream_st* stream);
 
+// Attention of prompts' chunks, each the last tokens of its sequence, over that sequence's keys and
+// values in place, its own among them: a query sees its own key and those before it. q, out, keys
+// and values are bf16, products and sums fp32, weights of values bf16 (as in FlashAttention). For
+// compute capability 8.0 and more.
+struct PromptArgs {
+  const void* q;  // row r, head h at (r * q_stride + h * head_dim) elements
+  void* out;      // row r, head h at (r * out_stride + h * head_dim) elements
+  std::int64_t q_stride;
+  std::int64_t out_stride;
+  const void* keys;    // [slot, kv_heads, head_dim], from a multiple of 32 bytes on
+  const void* values;  // [slot, kv_heads, head_dim], from a multiple of 32 bytes on
+  int chunks;
+  int heads;
+  int kv_heads;
+  int head_dim;                    // a multiple of 16, at most kMaxHeadDim
+  const std::int32_t* first_rows;  // [chunks] of q and out
+  const std::int32_t* tokens;      // [chunks]
+  const std::int32_t* contexts;    // [chunks] tokens of the sequence before them
+  const std::int32_t* tables;      // [chunks, table_stride] blocks of kKvBlockTokens slots
+  int table_stride;
+  int longest;  // of tokens
+};
+void Prompt(const PromptArgs& args, CUstream_st* stream);
+
 // Rows k and v of [tokens, kv_heads * head_dim] (k_stride and v_stride elements apart) go to the
 // slots, in the type of the cache.
 struct WriteArgs {
@@ -58,6 +82,53 @@ void Write(const WriteArgs& args, CUstream_st* stream);
 // As KernelTable::rotate_row, of `tokens` rows; cos and sin: [tokens, head_dim / 2].
 void Rotate(void* x, Type type, std::int64_t stride, const float* cos, const float* sin, int tokens,
             int heads, int head_dim, CUstream_st* stream);
+
+// Rotate of q and k in place, and Write of k, so rotated, and v, in one launch and with the same
+// roundings: a rotated number is rounded to `type` before it goes to the cache. Only the first
+// `rotated` dimensions of a head turn (even; cos and sin: [tokens, rotated / 2]).
+struct RotateAndWriteArgs {
+  void* q;  // row r, head h at (r * q_stride + h * head_dim) elements
+  std::int64_t q_stride;
+  void* k;  // as q, with kv_heads heads
+  std::int64_t k_stride;
+  const void* v;
+  std::int64_t v_stride;
+  Type type;  // of q, k and v
+  const float* cos;
+  const float* sin;
+  int rotated;
+  void* keys;    // [slot, kv_heads, head_dim]
+  void* values;  // [slot, kv_heads, head_dim]
+  Type cache_type;
+  const std::int64_t* slots;  // [tokens]
+  int tokens;
+  int heads;
+  int kv_heads;
+  int head_dim;  // even
+};
+void RotateAndWrite(const RotateAndWriteArgs& args, CUstream_st* stream);
+
+// y = s / sqrt(mean(s²) + eps) * weight of every row, where s = x + more, or x where there is no
+// `more`. s is rounded to the type before it is squared, as it would be as a tensor of its own, and
+// y once, in the end; all between is fp32.
+struct AddRmsNormArgs {
+  // Row r at (r / inner * x_stride + r % inner * n) elements: with inner > 1 a row of memory holds
+  // several, the heads of a token.
+  const void* x;
+  std::int64_t x_stride;
+  int inner;
+  const void* more;  // [rows, n], more_stride elements apart; or null
+  std::int64_t more_stride;
+  const void* weight;  // [n]
+  void* sum;           // [rows, n] s; null without `more`
+  void* y;             // [rows, n]
+  // Of all of them. They begin at multiples of 16 bytes, and the strides are multiples of 8.
+  Type type;
+  int rows;
+  int n;  // a multiple of 8
+  float eps;
+};
+void AddRmsNorm(const AddRmsNormArgs& args, CUstream_st* stream);
 
 // As KernelTable::silu_times_row, of rows [gate, up] of 2 n elements; y: [rows, n].
 void SiluTimes(const void* gate_up, Type type, std::int64_t stride, int rows, int n, void* y,

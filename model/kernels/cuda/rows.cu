@@ -38,6 +38,46 @@ __global__ void RotateKernel(T* x, std::int64_t stride, const float* cos, const 
   pair[half] = From<T>(second * c + first * s);
 }
 
+// Each thread has two numbers of a head of q, k or v: a pair that turns, or two neighbours.
+template <typename T, typename C>
+__global__ void RotateAndWriteKernel(RotateAndWriteArgs a) {
+  const int half = a.head_dim / 2, turning = a.rotated / 2;
+  const int all_heads = a.heads + 2 * a.kv_heads;
+  const std::int64_t i = ThreadIndex();
+  if (i >= std::int64_t{a.tokens} * all_heads * half) return;
+  const int unit = static_cast<int>(i % half);
+  const int head = static_cast<int>(i / half % all_heads);
+  const std::int64_t token = i / half / all_heads;
+  const int kv_head = (head - a.heads) % a.kv_heads;  // negative for heads of q
+  const bool is_query = head < a.heads, is_value = head >= a.heads + a.kv_heads;
+  const bool turns = !is_value && unit < turning;
+  const int first = turns ? unit : 2 * unit;
+  const int second = turns ? unit + turning : 2 * unit + 1;
+  float x, y;
+  if (is_value) {
+    const T* const row = static_cast<const T*>(a.v) + token * a.v_stride + kv_head * a.head_dim;
+    x = ToFloat(row[first]);
+    y = ToFloat(row[second]);
+  } else {
+    T* const row = is_query ? static_cast<T*>(a.q) + token * a.q_stride + head * a.head_dim
+                            : static_cast<T*>(a.k) + token * a.k_stride + kv_head * a.head_dim;
+    x = ToFloat(row[first]);
+    y = ToFloat(row[second]);
+    if (turns) {
+      const float c = a.cos[token * turning + unit], s = a.sin[token * turning + unit];
+      row[first] = From<T>(x * c - y * s);
+      row[second] = From<T>(y * c + x * s);
+      x = ToFloat(row[first]);
+      y = ToFloat(row[second]);
+    }
+    if (is_query) return;
+  }
+  C* const to = static_cast<C*>(is_value ? a.values : a.keys) +
+                (a.slots[token] * a.kv_heads + kv_head) * a.head_dim;
+  to[first] = From<C>(x);
+  to[second] = From<C>(y);
+}
+
 template <typename T>
 __global__ void SiluTimesKernel(const T* gate_up, std::int64_t stride, int rows, int n, T* y) {
   const std::int64_t i = ThreadIndex();
@@ -62,7 +102,7 @@ void Write(const WriteArgs& args, CUstream_st* stream) {
   if (blocks == 0) return;
   WithType(args.type, [&](auto t) {
     WithType(args.cache_type, [&](auto c) {
-      WriteKernel<decltype(t), decltype(c)><<<blocks, kThreads, 0, stream>>>(args);
+      Launch(WriteKernel<decltype(t), decltype(c)>, blocks, kThreads, stream, args);
     });
   });
 }
@@ -73,8 +113,19 @@ void Rotate(void* x, Type type, std::int64_t stride, const float* cos, const flo
   if (blocks == 0) return;
   WithType(type, [&](auto t) {
     using T = decltype(t);
-    RotateKernel<T><<<blocks, kThreads, 0, stream>>>(static_cast<T*>(x), stride, cos, sin, tokens,
-                                                     heads, head_dim / 2);
+    Launch(RotateKernel<T>, blocks, kThreads, stream, static_cast<T*>(x), stride, cos, sin, tokens,
+           heads, head_dim / 2);
+  });
+}
+
+void RotateAndWrite(const RotateAndWriteArgs& args, CUstream_st* stream) {
+  const unsigned blocks =
+      Blocks(std::int64_t{args.tokens} * (args.heads + 2 * args.kv_heads) * (args.head_dim / 2));
+  if (blocks == 0) return;
+  WithType(args.type, [&](auto t) {
+    WithType(args.cache_type, [&](auto c) {
+      Launch(RotateAndWriteKernel<decltype(t), decltype(c)>, blocks, kThreads, stream, args);
+    });
   });
 }
 
@@ -84,8 +135,8 @@ void SiluTimes(const void* gate_up, Type type, std::int64_t stride, int rows, in
   if (blocks == 0) return;
   WithType(type, [&](auto t) {
     using T = decltype(t);
-    SiluTimesKernel<T><<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(gate_up), stride,
-                                                        rows, n, static_cast<T*>(y));
+    Launch(SiluTimesKernel<T>, blocks, kThreads, stream, static_cast<const T*>(gate_up), stride,
+           rows, n, static_cast<T*>(y));
   });
 }
 
@@ -94,8 +145,8 @@ void QuickGelu(const void* x, Type type, std::int64_t n, void* y, CUstream_st* s
   if (blocks == 0) return;
   WithType(type, [&](auto t) {
     using T = decltype(t);
-    QuickGeluKernel<T>
-        <<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(x), n, static_cast<T*>(y));
+    Launch(QuickGeluKernel<T>, blocks, kThreads, stream, static_cast<const T*>(x), n,
+           static_cast<T*>(y));
   });
 }
 

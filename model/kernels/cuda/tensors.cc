@@ -9,12 +9,18 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include <algorithm>
 
 #include "model/kernels/cuda/kernels.h"
+
+// What tests put in the place of a GPU.
+#ifndef LLAVA_GPU
+#define LLAVA_GPU at::kCUDA
+#endif
 
 namespace llava::model {
 namespace {
@@ -41,11 +47,38 @@ std::int64_t Splits(std::int64_t blocks, std::int64_t longest) {
   return std::clamp<std::int64_t>((kBlocksWanted + blocks - 1) / blocks, 1, most);
 }
 
+// Whether rows of x can be read 8 elements at a time.
+bool IsInParts(const at::Tensor& x) {
+  const auto address = reinterpret_cast<std::uintptr_t>(x.const_data_ptr());
+  const std::int64_t last = x.dim() - 1;
+  if (address % 16 != 0 || x.size(last) % 8 != 0 || x.dim() > 3) return false;
+  if (x.dim() == 3 && x.stride(1) != x.size(2)) return false;
+  return x.dim() == 1 || x.stride(0) % 8 == 0;
+}
+
+cuda::AddRmsNormArgs NormArgs(const at::Tensor& x, const at::Tensor& weight, double eps,
+                              const at::Tensor& y) {
+  const std::int64_t n = x.size(-1);
+  return {.x = x.const_data_ptr(),
+          .x_stride = x.dim() == 1 ? n : x.stride(0),
+          .inner = static_cast<int>(x.dim() == 3 ? x.size(1) : 1),
+          .more = nullptr,
+          .more_stride = 0,
+          .weight = weight.const_data_ptr(),
+          .sum = nullptr,
+          .y = y.mutable_data_ptr(),
+          .type = TypeOf(x),
+          .rows = static_cast<int>(x.numel() / n),
+          .n = static_cast<int>(n),
+          .eps = static_cast<float>(eps)};
+}
+
 }  // namespace
 
 bool HasCudaKernels(const at::Tensor& x) {
-  return x.is_cuda() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) &&
-         x.stride(-1) == 1 && !(at::GradMode::is_enabled() && x.requires_grad());
+  return x.device().type() == LLAVA_GPU &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.stride(-1) == 1 &&
+         !(at::GradMode::is_enabled() && x.requires_grad());
 }
 
 void RotateOnGpu(const at::Tensor& x_THD, const at::Tensor& cos, const at::Tensor& sin) {
@@ -78,6 +111,64 @@ at::Tensor QuickGeluOnGpu(const at::Tensor& x) {
                     stream);
   });
   return y;
+}
+
+bool HasRmsNormOnGpu(const at::Tensor& x, const at::Tensor& weight) {
+  return HasCudaKernels(x) && weight.dtype() == x.dtype() && IsInParts(x) && IsInParts(weight) &&
+         !(at::GradMode::is_enabled() && weight.requires_grad());
+}
+
+bool HasAddRmsNormOnGpu(const at::Tensor& x, const at::Tensor& more, const at::Tensor& weight) {
+  return HasRmsNormOnGpu(x, weight) && HasRmsNormOnGpu(more, weight) && x.dim() == 2 &&
+         more.sizes() == x.sizes();
+}
+
+at::Tensor RmsNormOnGpu(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  at::Tensor y = at::empty(x.sizes(), x.options());
+  OnDeviceOf(x,
+             [&](cudaStream_t stream) { cuda::AddRmsNorm(NormArgs(x, weight, eps, y), stream); });
+  return y;
+}
+
+std::pair<at::Tensor, at::Tensor> AddRmsNormOnGpu(const at::Tensor& x, const at::Tensor& more,
+                                                  const at::Tensor& weight, double eps) {
+  at::Tensor sum = at::empty(x.sizes(), x.options()), y = at::empty(x.sizes(), x.options());
+  cuda::AddRmsNormArgs args = NormArgs(x, weight, eps, y);
+  args.more = more.const_data_ptr();
+  args.more_stride = more.stride(0);
+  args.sum = sum.mutable_data_ptr();
+  OnDeviceOf(x, [&](cudaStream_t stream) { cuda::AddRmsNorm(args, stream); });
+  return {sum, y};
+}
+
+void RotateAndWriteOnGpu(const at::Tensor& q_THD, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
+                         const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& slots_T,
+                         const at::Tensor& keys, const at::Tensor& values) {
+  const std::int64_t dim = q_THD.size(2);
+  LLAVA_CHECK(q_THD.stride(1) == dim && k_TKD.stride(1) == dim && v_TKD.stride(1) == dim);
+  LLAVA_CHECK(k_TKD.dtype() == q_THD.dtype() && v_TKD.dtype() == q_THD.dtype());
+  LLAVA_CHECK(cos.is_contiguous() && sin.is_contiguous() && 2 * cos.size(-1) <= dim);
+  OnDeviceOf(keys, [&](cudaStream_t stream) {
+    cuda::RotateAndWrite({.q = q_THD.mutable_data_ptr(),
+                          .q_stride = q_THD.stride(0),
+                          .k = k_TKD.mutable_data_ptr(),
+                          .k_stride = k_TKD.stride(0),
+                          .v = v_TKD.const_data_ptr(),
+                          .v_stride = v_TKD.stride(0),
+                          .type = TypeOf(q_THD),
+                          .cos = cos.const_data_ptr<float>(),
+                          .sin = sin.const_data_ptr<float>(),
+                          .rotated = static_cast<int>(2 * cos.size(-1)),
+                          .keys = keys.mutable_data_ptr(),
+                          .values = values.mutable_data_ptr(),
+                          .cache_type = TypeOf(keys),
+                          .slots = slots_T.const_data_ptr<std::int64_t>(),
+                          .tokens = static_cast<int>(q_THD.size(0)),
+                          .heads = static_cast<int>(q_THD.size(1)),
+                          .kv_heads = static_cast<int>(k_TKD.size(1)),
+                          .head_dim = static_cast<int>(dim)},
+                         stream);
+  });
 }
 
 void WriteOnGpu(const at::Tensor& k_TKD, const at::Tensor& v_TKD, const at::Tensor& slots_T,
@@ -139,6 +230,41 @@ void DecodeOnGpu(GpuDecodes& decodes, const at::Tensor& q_THD, const at::Tensor&
   });
 }
 
+bool HasChunksOnGpu(const at::Tensor& q_THD, const at::Tensor& keys) {
+  const std::int64_t dim = q_THD.size(2);
+  if (!HasCudaKernels(q_THD) || dim % 16 != 0 || dim > kMaxHeadDim) return false;
+  if (q_THD.scalar_type() != at::kBFloat16 || keys.scalar_type() != at::kBFloat16) return false;
+  int major = 0;
+  C10_CUDA_CHECK(
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, q_THD.device().index()));
+  return major >= 8;
+}
+
+void AttendChunksOnGpu(const GpuChunks& chunks, const at::Tensor& q_THD, const at::Tensor& keys,
+                       const at::Tensor& values, const at::Tensor& out_THD) {
+  const std::int64_t dim = q_THD.size(2);
+  LLAVA_CHECK(q_THD.stride(1) == dim && out_THD.stride(1) == dim);
+  OnDeviceOf(keys, [&](cudaStream_t stream) {
+    cuda::Prompt({.q = q_THD.const_data_ptr(),
+                  .out = out_THD.mutable_data_ptr(),
+                  .q_stride = q_THD.stride(0),
+                  .out_stride = out_THD.stride(0),
+                  .keys = keys.const_data_ptr(),
+                  .values = values.const_data_ptr(),
+                  .chunks = static_cast<int>(chunks.tokens_C.size(0)),
+                  .heads = static_cast<int>(q_THD.size(1)),
+                  .kv_heads = static_cast<int>(keys.size(1)),
+                  .head_dim = static_cast<int>(dim),
+                  .first_rows = chunks.first_rows_C.const_data_ptr<std::int32_t>(),
+                  .tokens = chunks.tokens_C.const_data_ptr<std::int32_t>(),
+                  .contexts = chunks.contexts_C.const_data_ptr<std::int32_t>(),
+                  .tables = chunks.tables_CB.const_data_ptr<std::int32_t>(),
+                  .table_stride = static_cast<int>(chunks.tables_CB.size(1)),
+                  .longest = static_cast<int>(chunks.longest)},
+                 stream);
+  });
+}
+
 }  // namespace llava::model
 
 #else
@@ -153,8 +279,26 @@ void WriteOnGpu(const at::Tensor&, const at::Tensor&, const at::Tensor&, const a
                 const at::Tensor&) {
   LLAVA_CHECK(false);
 }
+bool HasRmsNormOnGpu(const at::Tensor&, const at::Tensor&) { return false; }
+bool HasAddRmsNormOnGpu(const at::Tensor&, const at::Tensor&, const at::Tensor&) { return false; }
+at::Tensor RmsNormOnGpu(const at::Tensor&, const at::Tensor&, double) { LLAVA_CHECK(false); }
+std::pair<at::Tensor, at::Tensor> AddRmsNormOnGpu(const at::Tensor&, const at::Tensor&,
+                                                  const at::Tensor&, double) {
+  LLAVA_CHECK(false);
+}
+void RotateAndWriteOnGpu(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                         const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                         const at::Tensor&) {
+  LLAVA_CHECK(false);
+}
 void DecodeOnGpu(GpuDecodes&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
                  const at::Tensor&) {
+  LLAVA_CHECK(false);
+}
+
+bool HasChunksOnGpu(const at::Tensor&, const at::Tensor&) { return false; }
+void AttendChunksOnGpu(const GpuChunks&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                       const at::Tensor&) {
   LLAVA_CHECK(false);
 }
 

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <utility>
 
 namespace llava::model {
 
@@ -17,10 +18,27 @@ void RotateOnGpu(const at::Tensor& x_THD, const at::Tensor& cos, const at::Tenso
 at::Tensor SiluTimesOnGpu(const at::Tensor& gate_up);
 at::Tensor QuickGeluOnGpu(const at::Tensor& x);
 
+// Whether the two functions below take x [..., n] (and `more` of the same shape): HasCudaKernels of
+// both, one dtype, n and strides that are multiples of 8; what has more than two dimensions has its
+// last but one without gaps. No gradient is wanted of `weight` either.
+bool HasRmsNormOnGpu(const at::Tensor& x, const at::Tensor& weight);
+bool HasAddRmsNormOnGpu(const at::Tensor& x, const at::Tensor& more, const at::Tensor& weight);
+// x / sqrt(mean(x²) + eps) * weight, contiguous, with one rounding.
+at::Tensor RmsNormOnGpu(const at::Tensor& x, const at::Tensor& weight, double eps);
+// x + more, rounded to its dtype, and RmsNormOnGpu of that; [T, n]. One launch.
+std::pair<at::Tensor, at::Tensor> AddRmsNormOnGpu(const at::Tensor& x, const at::Tensor& more,
+                                                  const at::Tensor& weight, double eps);
+
 // Keys and values [T, kv_heads, head_dim] to slots_T (int64) of the cache's [slots, kv_heads,
 // head_dim].
 void WriteOnGpu(const at::Tensor& k_TKD, const at::Tensor& v_TKD, const at::Tensor& slots_T,
                 const at::Tensor& keys, const at::Tensor& values);
+
+// RotateOnGpu of q and k and WriteOnGpu of k and v in one launch, to the same numbers. cos and sin:
+// [T, 1, R / 2], where R may be less than head_dim: the rest of a head stays.
+void RotateAndWriteOnGpu(const at::Tensor& q_THD, const at::Tensor& k_TKD, const at::Tensor& v_TKD,
+                         const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& slots_T,
+                         const at::Tensor& keys, const at::Tensor& values);
 
 // The decoded tokens of one step, on the GPU.
 struct GpuDecodes {
@@ -37,6 +55,24 @@ struct GpuDecodes {
 // kMaxHeadDim.
 void DecodeOnGpu(GpuDecodes& decodes, const at::Tensor& q_THD, const at::Tensor& keys,
                  const at::Tensor& values, const at::Tensor& out_THD);
+
+// Chunks of prompts in one step that have tokens before them in the cache, on the GPU.
+struct GpuChunks {
+  at::Tensor first_rows_C;   // int32: of the batch
+  at::Tensor tokens_C;       // int32
+  at::Tensor contexts_C;     // int32: tokens before them
+  at::Tensor tables_CB;      // int32: blocks of kKvBlockTokens slots
+  std::int64_t longest = 0;  // of tokens_C
+};
+
+// Whether AttendChunksOnGpu takes such queries and keys: bf16, heads of a multiple of 16, and
+// compute capability 8.0 or more.
+bool HasChunksOnGpu(const at::Tensor& q_THD, const at::Tensor& keys);
+
+// Writes the chunks' rows of out_THD, each from the keys and values of its sequence up to its own,
+// which are in the cache already; keys and values as for WriteOnGpu.
+void AttendChunksOnGpu(const GpuChunks& chunks, const at::Tensor& q_THD, const at::Tensor& keys,
+                       const at::Tensor& values, const at::Tensor& out_THD);
 
 }  // namespace llava::model
 

@@ -1,5 +1,6 @@
 #include "model/network/decoder.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
@@ -134,13 +135,15 @@ void ExpectSame(const std::vector<Trace>& traces, const Trace& whole, double tol
   }
 }
 
+at::Generator Seeded(std::uint64_t seed) { return at::detail::createCPUGenerator(seed); }
+
 // Random numbers, the same for the same name, of which a rank keeps its part.
 class RandomWeights final : public WeightSource {
  public:
   explicit RandomWeights(LayerShard shard) : shard_(shard) {}
   at::Tensor Take(const std::string& name, const std::vector<std::int64_t>& shape) override {
-    at::manual_seed(std::hash<std::string>()(name));
-    at::Tensor tensor = at::randn(shape) * 0.3;
+    // Of its own generator: ranks take theirs at the same time.
+    at::Tensor tensor = at::randn(shape, Seeded(std::hash<std::string>()(name))) * 0.3;
     Keep(name, tensor);
     return tensor;
   }
@@ -155,8 +158,7 @@ Trace RunRandom(const TextConfig& text, LayerShard shard, const SumOverRanks& su
   RandomWeights source(shard);
   const DecoderLayers layers(text, source, at::kCPU);
   SdpaAttention attention({7});
-  at::manual_seed(1);
-  const at::Tensor rows = at::randn({7, text.hidden_size});
+  const at::Tensor rows = at::randn({7, text.hidden_size}, Seeded(1));
   Trace trace;
   trace.push_back(layers.Forward(rows, at::arange(7, at::kLong), attention, {}, &trace, {}, sum));
   return trace;
