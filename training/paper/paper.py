@@ -7,6 +7,7 @@ Every step leaves its result below --out and is not done again; killed, the same
 import argparse
 import json
 import random
+import shutil
 from pathlib import Path
 
 import corpus
@@ -29,9 +30,16 @@ def read_lines(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-def write_lines(path, objects):
+def write_text(path, text):
+    """The file is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(o) + "\n" for o in objects))
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.rename(path)
+
+
+def write_lines(path, objects):
+    write_text(path, "".join(json.dumps(o) + "\n" for o in objects))
 
 
 class Paper:
@@ -41,7 +49,7 @@ class Paper:
         self.train_scenes, self.test_scenes = self.out / "scenes/train", self.out / "scenes/held-out"
 
     def once(self, path, make):
-        """Makes `path` by make() unless it is there; whatever make() writes is complete when the path is."""
+        """Makes `path` by make() unless it is there: make() writes it last, and at once."""
         if not path.exists():
             print(f"== {path.relative_to(self.out)}", flush=True)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,14 +61,22 @@ class Paper:
     def draw(self):
         for folder, seed, more in ((self.train_scenes, 11, ()), (self.test_scenes, 12, ("--held-out",))):
             count = self.count["pictures"] if not more else self.count["science_test"]
-            self.once(folder / "corpus.txt", lambda f=folder, s=seed, m=more, c=count: programs.train(
-                "scenes", "--out", f, "--count", c, "--seed", s, "--level", "full", "--turns", 1, *m))
+
+            def make(folder=folder, seed=seed, more=more, count=count):
+                part = folder.with_name(f"{folder.name}.part")
+                shutil.rmtree(part, ignore_errors=True)
+                programs.train("scenes", "--out", part, "--count", count, "--seed", seed, "--level", "full", "--turns", 1, *more)
+                shutil.rmtree(folder, ignore_errors=True)
+                part.rename(folder)
+
+            self.once(folder / "corpus.txt", make)
 
     def texts(self):
         path = self.out / "texts/texts.jsonl"
-        self.once(path, lambda: corpus.write(path, self.count["texts"], seed=3))
+        part = path.with_suffix(".part")
+        self.once(path, lambda: (corpus.write(part, self.count["texts"], seed=3), part.rename(path)))
         lines = self.out / "texts/corpus.txt"
-        self.once(lines, lambda: lines.write_text("\n".join(
+        self.once(lines, lambda: write_text(lines, "\n".join(
             text for row in read_lines(path)[:4000] for turn in row["messages"] for text in turn["content"].split("\n")) + "\n"
             + "\n".join(" ".join((p["question"], *p["choices"], "Context: N/A Options: (A) (B) (C) (D)", science.answer(p, True),
                                   science.answer(p, False))) for p in self.science_problems("train").values())))
