@@ -1,4 +1,4 @@
-"""What torch and transformers do on the same device, for scripts/gpu-session; prints one JSON object.
+"""What torch and transformers do on the same device, for scripts/gpu-check; prints one JSON object.
 
 Usage: gpu_peer.py ceilings DEVICE | gpu_peer.py generate DEVICE CHECKPOINT NEW_TOKENS WORDS BATCH...
 """

@@ -1,4 +1,4 @@
-"""The sections of scripts/gpu-session. A section has some seconds at the most and does not begin with fewer than it needs."""
+"""The sections of scripts/gpu-check. A section has some seconds at the most and does not begin with fewer than it needs."""
 import argparse
 import json
 import os
@@ -41,15 +41,15 @@ class Section:
     least: int  # seconds that have to be left
     limit: int
     what: str
-    run: object  # (session, data) -> its line; fills data
+    run: object  # (check, data) -> its line; fills data
 
 
-class Session:
+class Check:
     def __init__(self, args):
         self.args = args
         self.output = Path(args.output)
         self.output.mkdir(parents=True, exist_ok=True)
-        self.scratch = Path(tempfile.mkdtemp(prefix="gpu-session-", dir=args.scratch))
+        self.scratch = Path(tempfile.mkdtemp(prefix="gpu-check-", dir=args.scratch))
         self.end = time.monotonic() + args.seconds
         self.section_end = self.end
         self.checkpoints = {}  # name -> (folder, {file: SHA-256}); given, or made by a section
@@ -92,16 +92,16 @@ class Session:
 class Llavad:
     """llavad with nothing set but its device and where it listens."""
 
-    def __init__(self, session, *flags):
-        self.session = session
+    def __init__(self, check, *flags):
+        self.check = check
         self.log = tempfile.TemporaryFile()
-        command = [session.program("llavad"), "--device", session.args.device, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0",
+        command = [check.program("llavad"), "--device", check.args.device, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0",
                    "--metrics", "127.0.0.1:0", *map(str, flags)]
         begin = time.monotonic()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.addresses = {}
         # A daemon that hangs before it says where it listens is ended, and readline with it.
-        guard = threading.Timer(max(session.left(), 0.1), self.process.kill)
+        guard = threading.Timer(max(check.left(), 0.1), self.process.kill)
         guard.start()
         try:
             while len(self.addresses) < 3:
@@ -138,7 +138,7 @@ class Llavad:
         while not condition():
             if self.process.poll() is not None:
                 raise Failed("llavad ended: " + self.logged()[-500:])
-            if self.session.left() <= 0:
+            if self.check.left() <= 0:
                 raise Late(f"not in time: {what}")
             nothing.wait(0.05)
 
@@ -154,22 +154,22 @@ class Llavad:
 
 
 @contextmanager
-def llavad(session, *flags):
-    daemon = Llavad(session, *flags)
+def llavad(check, *flags):
+    daemon = Llavad(check, *flags)
     try:
         yield daemon
     finally:
         daemon.stop()
 
 
-def bench(session, daemon, clients, *more, requests=None):
+def bench(check, daemon, clients, *more, requests=None):
     """A row of `llava bench`, with what the daemon counted meanwhile."""
-    args = session.args
-    output = session.scratch / "bench.json"
+    args = check.args
+    output = check.scratch / "bench.json"
     output.unlink(missing_ok=True)
     before, begin = daemon.metrics(), time.monotonic()
-    code, text = session.finish([
-        session.program("llava"), "bench", "--server", daemon.addresses["grpc"], "--concurrency", clients, "--requests",
+    code, text = check.finish([
+        check.program("llava"), "bench", "--server", daemon.addresses["grpc"], "--concurrency", clients, "--requests",
         requests or clients * args.requests, "--warmup", min(clients, 4), "--max-tokens", args.max_tokens, "--prompt-words", args.prompt_words,
         "--image-side", args.image_side, "--output", output, *more])
     if not output.exists():
@@ -191,10 +191,10 @@ def brief(clients, row):
             f"gap {1e3 * gap.get('p50', 0):.1f} ms")
 
 
-def run_tests(session, data):
+def run_tests(check, data):
     failed = []
-    for name in session.args.tests.split(","):
-        code, text = session.finish([session.program(name)], LLAVA_TEST_DEVICE=session.args.device)
+    for name in check.args.tests.split(","):
+        code, text = check.finish([check.program(name)], LLAVA_TEST_DEVICE=check.args.device)
         passed = re.search(r"\[  PASSED  \] (\d+) test", text)
         data[name] = {"code": code, "passed": int(passed[1]) if passed else 0,
                       "failed": re.findall(r"\[  FAILED  \] (\S+?),? ", text)}
@@ -206,48 +206,48 @@ def run_tests(session, data):
     return ", ".join(f"{name} {said['passed']} passed" for name, said in data.items())
 
 
-def make_checkpoint(session, data):
-    folder, _ = session.checkpoint("checkpoint")
+def make_checkpoint(check, data):
+    folder, _ = check.checkpoint("checkpoint")
     data["bytes"] = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     data["folder"] = str(folder)
     return f"{data['bytes'] / 1e9:.3g} GB"
 
 
-def serve(session, data, name="checkpoint", clients=None):
-    folder, _ = session.checkpoint(name)
-    with llavad(session, "--checkpoint", folder) as daemon:
+def serve(check, data, name="checkpoint", clients=None):
+    folder, _ = check.checkpoint(name)
+    with llavad(check, "--checkpoint", folder) as daemon:
         data["ready_seconds"] = daemon.ready_seconds
         data["chosen"] = next((line for line in daemon.logged().splitlines() if '"kv_cache_why"' in line), "")
         data["rows"] = {}
-        for count in clients or session.args.clients:
-            data["rows"][count] = bench(session, daemon, count)
+        for count in clients or check.args.clients:
+            data["rows"][count] = bench(check, daemon, count)
         if name == "checkpoint":  # sampling, and pictures that were seen before
-            count = max(c for c in session.args.clients if c <= 64)
-            data["rows"]["top-p"] = bench(session, daemon, count, "--temperature", "0.7", "--top-p", "0.9")
-            data["rows"]["4 pictures"] = bench(session, daemon, count, "--pictures", "4")
+            count = max(c for c in check.args.clients if c <= 64)
+            data["rows"]["top-p"] = bench(check, daemon, count, "--temperature", "0.7", "--top-p", "0.9")
+            data["rows"]["4 pictures"] = bench(check, daemon, count, "--pictures", "4")
     return "; ".join(brief(count, row) for count, row in data["rows"].items())
 
 
-def serve_small(session, data):
-    return serve(session, data, "small", [c for c in session.args.clients if c in (1, 64)] or session.args.clients[:1])
+def serve_small(check, data):
+    return serve(check, data, "small", [c for c in check.args.clients if c in (1, 64)] or check.args.clients[:1])
 
 
-def reload(session, data):
+def reload(check, data):
     """The longest gap of readers while a second version of the same weights is loaded beside and goes live."""
-    folder, known = session.checkpoint("checkpoint")
-    root = session.scratch / "published"
+    folder, known = check.checkpoint("checkpoint")
+    root = check.scratch / "published"
     versions = [gpu_checkpoint.publish(folder, root, number, known) for number in (1, 2)]
     gpu_checkpoint.point(root, versions[0])
-    clients = min(16, max(session.args.clients))
+    clients = min(16, max(check.args.clients))
     serving = 'llava_model_reloads_total{outcome="serving",reason=""}'
-    with llavad(session, "--watch", root, "--watch-interval", "100ms", "--canary-percent", "0") as daemon:
-        data["without"] = bench(session, daemon, clients)
+    with llavad(check, "--watch", root, "--watch-interval", "100ms", "--canary-percent", "0") as daemon:
+        data["without"] = bench(check, daemon, clients)
         live = daemon.metrics().get(serving, 0)
         box = {}
 
         def load():
             try:
-                box["row"] = bench(session, daemon, clients, requests=clients * session.args.requests * 3)
+                box["row"] = bench(check, daemon, clients, requests=clients * check.args.requests * 3)
             except Exception as error:  # told below, on the thread that waits
                 box["error"] = error
         thread = threading.Thread(target=load)
@@ -268,23 +268,23 @@ def reload(session, data):
             + ("" if data["load_was_running"] else " (the load had ended before)"))
 
 
-def peer(session, *arguments):
-    code, text = session.finish([sys.executable, ROOT / "scripts/gpu_peer.py", *arguments])
+def peer(check, *arguments):
+    code, text = check.finish([sys.executable, ROOT / "scripts/gpu_peer.py", *arguments])
     if code != 0:
         raise Failed(text.strip().splitlines()[-1] if text.strip() else f"gpu_peer.py ended with {code}")
     return json.loads(text.strip().splitlines()[-1])
 
 
-def beside_transformers(session, data):
-    folder, _ = session.checkpoint("checkpoint")
-    batches = sorted({1, max(c for c in session.args.clients if c <= 64)})
-    data |= peer(session, "generate", session.args.device, folder, session.args.max_tokens, 100, *batches)
+def beside_transformers(check, data):
+    folder, _ = check.checkpoint("checkpoint")
+    batches = sorted({1, max(c for c in check.args.clients if c <= 64)})
+    data |= peer(check, "generate", check.args.device, folder, check.args.max_tokens, 100, *batches)
     return "; ".join(f"{batch}: {row['output_tokens_per_second']:.0f} tok/s, {1e3 * row['seconds_per_token']:.1f} ms a token"
                      for batch, row in data["batches"].items())
 
 
-def ceilings(session, data):
-    data |= peer(session, "ceilings", session.args.device)
+def ceilings(check, data):
+    data |= peer(check, "ceilings", check.args.device)
     return (f"copies {data['copy_bytes_per_second'] / 1e12:.2f} TB/s, products {data['square_flop_per_second'] / 1e12:.0f} TFLOP/s")
 
 
@@ -297,25 +297,25 @@ def write_png(path, side, numbers):
                      + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b""))
 
 
-def train(session, data):
+def train(check, data):
     """Some steps of the projector and the decoder, in bf16 on a GPU."""
-    folder, _ = session.checkpoint("small")
-    home = session.scratch / "training"
+    folder, _ = check.checkpoint("small")
+    home = check.scratch / "training"
     (home / "pictures").mkdir(parents=True)
     numbers, rows = random.Random(7), []
     for number in range(8):
-        write_png(home / "pictures" / f"{number}.png", session.args.image_side, numbers)
+        write_png(home / "pictures" / f"{number}.png", check.args.image_side, numbers)
         rows.append({"id": str(number), "image": f"{number}.png", "conversations": [
             {"from": "human", "value": "<image>\nWhat is in the picture?"},
             {"from": "gpt", "value": " ".join(numbers.choices(["a", "red", "circle", "is", "left", "of", "square"], k=40))}]})
     (home / "rows.json").write_text(json.dumps(rows))
-    precision = "fp32" if session.args.device == "cpu" else "bf16"
+    precision = "fp32" if check.args.device == "cpu" else "bf16"
     (home / "recipe.yaml").write_text(
-        f"name: session\noutput: run\nprecision: {precision}\ndevice: {session.args.device}\n"
+        f"name: check\noutput: run\nprecision: {precision}\ndevice: {check.args.device}\n"
         f"model: {{checkpoint: {folder}}}\ndata: {{files: [rows.json], images: pictures, workers: 1}}\n"
         "save: {every_steps: 100000}\n"
         "stages:\n  - {name: tune, train: [projector, decoder], steps: 5, batch: 8, rate: 1.0e-5}\n")
-    code, text = session.finish([session.program("llava-train"), "run", home / "recipe.yaml"])
+    code, text = check.finish([check.program("llava-train"), "run", home / "recipe.yaml"])
     if code != 0:
         raise Failed(f"llava-train ended with {code}: {text[-500:]}")
     lines = (home / "run/metrics.jsonl").read_text().splitlines()
@@ -327,13 +327,13 @@ def train(session, data):
     return f"loss {losses[0]:.3f} to {losses[-1]:.3f}, {fastest:.2f} s a step"
 
 
-def sanitize(session, data):
+def sanitize(check, data):
     tool = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
     if tool is None:
         raise Failed("compute-sanitizer is not here")
-    program = session.program("attention_property_test")
+    program = check.program("attention_property_test")
     for kind in ("memcheck", "racecheck"):
-        code, text = session.finish([tool, "--tool", kind, "--error-exitcode", "3", program], LLAVA_TEST_DEVICE=session.args.device)
+        code, text = check.finish([tool, "--tool", kind, "--error-exitcode", "3", program], LLAVA_TEST_DEVICE=check.args.device)
         data[kind] = {"code": code, "summary": re.findall(r"(?:ERROR|RACECHECK) SUMMARY: .*", text)}
         if code != 0:
             data[kind]["output"] = text[-4000:]
@@ -354,16 +354,16 @@ SECTIONS = [
 ]
 
 
-def run_section(session, section):
+def run_section(check, section):
     """What is written of it."""
-    left = session.end - time.monotonic()
+    left = check.end - time.monotonic()
     result = {"name": section.name, "what": section.what, "state": "ok", "seconds": 0.0, "line": "", "data": {}}
     if left < section.least:
         return {**result, "state": "dropped", "line": f"{left:.0f} s left, {section.least} needed"}
-    session.section_end = time.monotonic() + min(left, section.limit)
+    check.section_end = time.monotonic() + min(left, section.limit)
     begin = time.monotonic()
     try:
-        result["line"] = section.run(session, result["data"])
+        result["line"] = section.run(check, result["data"])
     except Late as late:
         result |= {"state": "late", "line": str(late)}
     except Exception as error:  # of whatever kind: the sections behind it still run
@@ -377,11 +377,11 @@ def numbers(text):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(prog="gpu-session", description="What only a GPU can show, in some minutes.")
+    parser = argparse.ArgumentParser(prog="gpu-check", description="What only a GPU can show, in some minutes.")
     parser.add_argument("--dry-run", action="store_true", help="list the sections and end")
-    parser.add_argument("--device", default="cuda", help="cuda, or cpu to try the session itself (%(default)s)")
+    parser.add_argument("--device", default="cuda", help="cuda, or cpu to try the sections themselves (%(default)s)")
     parser.add_argument("--bin", help="folder of the programs (build/cuda/bin; for cpu build/release/bin)")
-    parser.add_argument("--output", default=str(ROOT / "build/gpu-session"), help="folder of the results (%(default)s)")
+    parser.add_argument("--output", default=str(ROOT / "build/gpu-check"), help="folder of the results (%(default)s)")
     parser.add_argument("--scratch", help="folder for 20 GB of weights (the system's for temporary files)")
     parser.add_argument("--seconds", type=float, default=600, help="for all of it (%(default)s)")
     parser.add_argument("--sections", help="only these, by name, with commas")
@@ -413,19 +413,19 @@ def main():
             print(f"{section.name:<13}{section.limit:>4} s, {section.least} at least: {section.what}")
         return 0
     if args.device != "cpu" and not Path("/dev/nvidia0").exists():
-        print("gpu-session: no GPU here (/dev/nvidia0 is missing)", file=sys.stderr)
+        print("gpu-check: no GPU here (/dev/nvidia0 is missing)", file=sys.stderr)
         return NO_GPU
-    session = Session(args)
+    check = Check(args)
     results = []
     try:
         for section in chosen:
-            result = run_section(session, section)
+            result = run_section(check, section)
             results.append(result)
-            (session.output / f"{section.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+            (check.output / f"{section.name}.json").write_text(json.dumps(result, indent=1) + "\n")
             print(f"{section.name:<13}{result['state']:<8}{result['seconds']:>6.1f} s  {result['line']}", flush=True)
     finally:
-        shutil.rmtree(session.scratch, ignore_errors=True)
-    (session.output / "session.json").write_text(json.dumps(
+        shutil.rmtree(check.scratch, ignore_errors=True)
+    (check.output / "check.json").write_text(json.dumps(
         {"device": args.device, "sections": [{key: result[key] for key in ("name", "state", "seconds", "line")} for result in results]},
         indent=1) + "\n")
     return 1 if any(result["state"] in ("failed", "late") for result in results) else 0

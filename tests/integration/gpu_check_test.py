@@ -1,4 +1,4 @@
-"""scripts/gpu-session on a CPU: what of it needs no GPU, with a small checkpoint, so that it is known to work before ten minutes
+"""scripts/gpu-check on a CPU: what of it needs no GPU, with a small checkpoint, so that it is known to work before ten minutes
 on a GPU begin."""
 import json
 import os
@@ -14,23 +14,23 @@ SMALL = ["--device", "cpu", "--bin", BIN, "--shape", "tiny", "--small-shape", "t
          "--max-tokens", "8", "--prompt-words", "3", "--image-side", "40"]
 
 
-class GpuSessionTest(unittest.TestCase):
+class GpuCheckTest(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.output = Path(folder.name)
 
-    def run_session(self, *flags, **environment):
+    def run_check(self, *flags, **environment):
         # The tests' own Python, which has numpy.
-        return subprocess.run([ROOT / "scripts/gpu-session", "--output", self.output, *flags], capture_output=True, text=True,
-                              env={**os.environ, "GPU_SESSION_PYTHON": sys.executable, **environment}, timeout=280)
+        return subprocess.run([ROOT / "scripts/gpu-check", "--output", self.output, *flags], capture_output=True, text=True,
+                              env={**os.environ, "GPU_CHECK_PYTHON": sys.executable, **environment}, timeout=280)
 
     def result(self, section):
         return json.loads((self.output / f"{section}.json").read_text())
 
     def test_the_parts_that_need_no_gpu(self):
         sections = ["checkpoint", "serve", "reload", "small", "train"]
-        done = self.run_session(*SMALL, "--sections", ",".join(sections))
+        done = self.run_check(*SMALL, "--sections", ",".join(sections))
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         lines = done.stdout.splitlines()
         self.assertEqual([line.split()[:2] for line in lines], [[name, "ok"] for name in sections])
@@ -44,11 +44,11 @@ class GpuSessionTest(unittest.TestCase):
         self.assertGreater(reload["seconds_to_live"], 0)
         self.assertEqual(reload["with"]["errors"], {})
         self.assertEqual(len(self.result("train")["data"]["steps"]), 5)
-        states = {section["name"]: section["state"] for section in json.loads((self.output / "session.json").read_text())["sections"]}
+        states = {section["name"]: section["state"] for section in json.loads((self.output / "check.json").read_text())["sections"]}
         self.assertEqual(states, dict.fromkeys(sections, "ok"))
 
     def test_a_section_that_fails_does_not_end_the_others(self):
-        done = self.run_session("--device", "cpu", "--bin", self.output, "--shape", "tiny", "--sections", "tests,checkpoint")
+        done = self.run_check("--device", "cpu", "--bin", self.output, "--shape", "tiny", "--sections", "tests,checkpoint")
         self.assertEqual(done.returncode, 1)
         self.assertEqual(self.result("tests")["state"], "failed")
         self.assertIn("golden_test is missing: make cuda-build", self.result("tests")["line"])
@@ -59,7 +59,7 @@ class GpuSessionTest(unittest.TestCase):
         hangs.write_text("#!/bin/sh\nsleep 1000\n")
         hangs.chmod(0o755)
         # 21 seconds are enough for the tests to begin, and for nothing behind them.
-        done = self.run_session("--device", "cpu", "--bin", self.output, "--tests", "hangs", "--seconds", "21",
+        done = self.run_check("--device", "cpu", "--bin", self.output, "--tests", "hangs", "--seconds", "21",
                                 "--sections", "tests,serve")
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
         self.assertEqual(self.result("tests")["state"], "late")
@@ -69,11 +69,11 @@ class GpuSessionTest(unittest.TestCase):
         empty = self.output / "empty"
         empty.write_text("#!/bin/sh\nexit 0\n")
         empty.chmod(0o755)
-        self.run_session("--device", "cpu", "--bin", self.output, "--tests", "empty", "--sections", "tests")
+        self.run_check("--device", "cpu", "--bin", self.output, "--tests", "empty", "--sections", "tests")
         self.assertEqual(self.result("tests")["state"], "failed")
 
     def test_a_dry_run_lists_every_section(self):
-        done = self.run_session("--dry-run")
+        done = self.run_check("--dry-run")
         self.assertEqual(done.returncode, 0)
         names = [line.split()[0] for line in done.stdout.splitlines()]
         self.assertEqual(names[0], "tests", "the most valuable first")
@@ -81,7 +81,7 @@ class GpuSessionTest(unittest.TestCase):
 
     @unittest.skipIf(Path("/dev/nvidia0").exists(), "there is a GPU")
     def test_without_a_gpu_it_says_so(self):
-        done = self.run_session()
+        done = self.run_check()
         self.assertEqual((done.returncode, done.stdout), (77, ""))
         self.assertIn("no GPU here", done.stderr)
 
