@@ -140,7 +140,7 @@ class SeveralDevicesTest(unittest.TestCase):
         for device, why in (("cpu+cuda:0", "adds up devices of two kinds, expected CPUs alone or GPUs alone"),
                             ("cuda:1+cuda:1", "has cuda:1 twice, expected different GPUs"),
                             ("cuda+cuda:0", "has cuda:0 twice, expected different GPUs"),
-                            ("cpu+", 'devices: "" is not a device'),
+                            ("cpu+", "devices: has 'cpu+', expected cpu, cuda, cuda:N or a sum of such"),
                             ("cuda:98+cuda:99", 'devices: "cuda:98+cuda:99"')):
             with self.subTest(device):
                 self.assertIn(why, self.refusal("--device", device))
