@@ -61,6 +61,7 @@ NOT_RUN = {
     ("docs/training.md", "llava-train assemble"): "needs a language model and a tower; assemble makes LLaVAs of small ones",
     ("docs/training.md", "  - name: tune\n    validate:"): "a part of a recipe: training_validation runs such",
     ("docs/training.md", "tracking:\n  mlflow:"): "a part of a recipe: tracking_test runs such, and an MLflow server",
+    ("docs/training.md", "torchrun"): "comes with PyTorch; training_ranks_test starts ranks by it where that is installed",
     ("docs/training.md", "llava-train track"): "needs a run that is tracked; tracking_test has one",
     ("docs/training.md", "peft.PeftModel"): "another library; training_parts compares its logits where it is installed",
     ("docs/evaluation.md", "llava-train evaluate"): "data of others; evaluate_test has small files in the same formats",
