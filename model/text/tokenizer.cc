@@ -175,8 +175,9 @@ void Tokenizer::Impl::FillPieces() {
   for (const AddedToken& token : added) {
     max_token_bytes = std::max(max_token_bytes, static_cast<std::int64_t>(token.content.size()));
     Piece& piece = pieces[static_cast<std::size_t>(token.id)];
-    piece = token.special ? Piece{}
-                          : Piece{Piece::Kind::kText, SpacesForMarks(Utf8Repair(token.content))};
+    // The library reads out what it has looked for.
+    const std::string text = token.normalized ? Normalized(token.content) : token.content;
+    piece = token.special ? Piece{} : Piece{Piece::Kind::kText, SpacesForMarks(Utf8Repair(text))};
   }
 }
 
