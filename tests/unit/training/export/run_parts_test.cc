@@ -38,6 +38,7 @@ class RunPartsTest : public ::testing::Test {
     recipe_.stages[1].name = "tune";
     recipe_.stages[1].train_decoder = true;
     recipe_.stages[1].lora.rank = 2;
+    recipe_.stages[1].lora.use_dora = true;
   }
 
   // A state of that stage and step.
