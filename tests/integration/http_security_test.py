@@ -109,7 +109,8 @@ class LoadTest(unittest.TestCase):
     def test_draining_is_503_and_accepted_answers_end(self):
         with Daemon("--step-ms", "5") as daemon:
             with connect(daemon) as running, connect(daemon) as idle:
-                running.sendall(post(CHAT, {**HELLO, "max_tokens": 150, "ignore_eos": True, "stream": True}))
+                # Seconds, in which the questions below come also on a busy machine.
+                running.sendall(post(CHAT, {**HELLO, "max_tokens": 1500, "ignore_eos": True, "stream": True}))
                 wait_until(lambda: daemon.metrics()["llava_requests_running"] == 1, "it runs")
                 daemon.terminate()
                 wait_until(lambda: '"draining"' in daemon.logged(), "the drain begins")
