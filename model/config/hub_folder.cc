@@ -24,6 +24,10 @@ bool IsFolder(const fs::path& path) {
   return fs::is_directory(path, error);
 }
 
+bool IsRepository(const fs::path& folder) {
+  return folder.filename().string().starts_with("models--") && IsFolder(folder / "snapshots");
+}
+
 // The names of the snapshots, sorted, at most one more than are named.
 std::vector<std::string> NamesIn(const fs::path& snapshots) {
   std::vector<std::string> names;
@@ -50,8 +54,12 @@ absl::Status Unclear(const fs::path& dir, absl::string_view why,
 absl::StatusOr<std::string> SnapshotOf(const std::string& dir) {
   fs::path folder(dir);
   if (!folder.has_filename()) folder = folder.parent_path();
+  if (!IsRepository(folder)) {  // as it is written: a link, `.` and the like may name one, too
+    std::error_code error;
+    folder = fs::canonical(folder, error);
+    if (error || !IsRepository(folder)) return dir;
+  }
   const fs::path snapshots = folder / "snapshots";
-  if (!folder.filename().string().starts_with("models--") || !IsFolder(snapshots)) return dir;
   const std::vector<std::string> names = NamesIn(snapshots);
   const std::string main = (folder / "refs" / "main").string();
   if (!IsThere(main)) {

@@ -36,6 +36,8 @@ std::string Bounded(std::string_view message) {
   for (const std::string_view end : {"<backtrace>", "<non-verbose/>"}) {
     message = message.substr(0, message.find(end));
   }
+  // Its word for a place where no token can come.
+  if (message.starts_with("NoExtension")) return "no text has this form";
   while (message.ends_with(' ') || message.ends_with('\n')) message.remove_suffix(1);
   return Utf8Repair(std::string(message.substr(0, kMaxMessageBytes)));
 }

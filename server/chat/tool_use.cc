@@ -55,9 +55,11 @@ absl::Status CheckToolMessage(std::span<const model::ChatMessage> before,
       (!is_result || !model::NameOfCall(before, message.tool_call_id).empty())) {
     return absl::OkStatus();
   }
+  const std::string& id = message.tool_call_id;
   return FieldError(absl::StrCat(field, ".tool_call_id"),
-                    is_result ? "expected the id of a call in a message before it"
-                              : "expected none, but in a message of a function");
+                    absl::StrCat(id.empty() ? "is missing" : absl::StrCat("is '", Shown(id), "'"),
+                                 is_result ? ", expected the id of a call in a message before it"
+                                           : ", expected none, but in a message of a function"));
 }
 
 }  // namespace

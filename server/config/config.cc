@@ -115,25 +115,47 @@ absl::Status CheckCapture(const Config& config) {
       kLeastCaptureShare, " for each that capture_texts and capture_pictures name"));
 }
 
-bool IsDevice(const std::string& name) {
-  int number = 0;
+// The number of the GPU that a device is, -1 of a CPU; nullopt: it is no device.
+std::optional<int> NumberOf(const std::string& device) {
   const std::string_view cuda = "cuda:";
-  return name == "cpu" || name == "cuda" ||
-         (name.starts_with(cuda) && absl::SimpleAtoi(name.substr(cuda.size()), &number) &&
-          number >= 0);
+  if (device == "cpu") return -1;
+  if (device == "cuda") return 0;
+  int number = -1;
+  const bool is_gpu = device.starts_with(cuda) &&
+                      absl::SimpleAtoi(device.substr(cuda.size()), &number) && number >= 0 &&
+                      device == absl::StrCat("cuda:", number);
+  return is_gpu ? std::optional(number) : std::nullopt;
+}
+
+// `entry`: one of devices, which may be a sum.
+absl::Status CheckDevice(const std::string& entry) {
+  std::set<int> numbers;
+  for (const std::string& device : std::vector<std::string>(absl::StrSplit(entry, '+'))) {
+    const std::optional<int> number = NumberOf(device);
+    if (!number.has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("devices: has '", Utf8Repair(entry),
+                       "', expected cpu, cuda, cuda:N or a sum of such, cuda:0+cuda:1"));
+    }
+    const bool is_new = numbers.insert(*number).second;
+    if (*numbers.begin() < 0 && *numbers.rbegin() >= 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("devices: \"", entry,
+                       "\" adds up devices of two kinds, expected CPUs alone or GPUs alone"));
+    }
+    if (!is_new && *number >= 0) {
+      return absl::InvalidArgumentError(absl::StrCat("devices: \"", entry, "\" has cuda:", *number,
+                                                     " twice, expected different GPUs"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckDevices(const std::vector<std::string>& devices) {
   if (devices.empty()) {
     return absl::InvalidArgumentError("devices: the list is empty, expected at least one device");
   }
-  for (const std::string& device : devices) {
-    const std::vector<std::string> ranks = absl::StrSplit(device, '+');
-    if (std::all_of(ranks.begin(), ranks.end(), IsDevice)) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("devices: has '", Utf8Repair(device),
-                     "', expected cpu, cuda, cuda:N or a sum of such, cuda:0+cuda:1"));
-  }
+  for (const std::string& device : devices) RETURN_IF_ERROR(CheckDevice(device));
   return absl::OkStatus();
 }
 

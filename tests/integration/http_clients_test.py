@@ -12,7 +12,7 @@ from openai.types import chat
 from openai.types.chat import completion_create_params as params
 
 from daemon_process import IMAGES, Daemon, generated_client
-from http_requests import connect, http, question
+from http_requests import connect, error_of, http, question, read_all
 
 pb, pb_grpc = generated_client()
 
@@ -230,6 +230,14 @@ class HttpClientsTest(unittest.TestCase):
     def test_faults_of_json_have_a_place(self):
         _, _, text = http(self.daemon, "/v1/chat/completions", b'{\n "messages": [}\n')
         self.assertIn("line 2, column 15", json.loads(text)["error"]["message"])
+
+    def test_a_first_line_that_is_none_is_said_to_be_one(self):
+        for line, why in ((b"GET / HTTP/2.0", "expected HTTP/1.0 or HTTP/1.1 at its end"), (b"GET /", "expected METHOD TARGET HTTP/1.1")):
+            with connect(self.daemon) as connection:
+                connection.sendall(line + b"\r\nHost: x\r\n\r\n")
+                head, body = read_all(connection).split(b"\r\n\r\n")
+            self.assertTrue(head.startswith(b"HTTP/1.1 400 "), head)
+            self.assertIn(why, error_of(body)["message"])
 
     def test_a_later_minor_version_of_http(self):
         with connect(self.daemon) as connection:

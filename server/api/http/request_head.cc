@@ -103,7 +103,7 @@ std::optional<HttpResponse> RefuseHead(const HttpRequest& head, bool chunked) {
     refusal.set(http::field::accept_encoding, "identity");
     return refusal;
   }
-  if (head.count(http::field::expect) > 0 && !ExpectsContinue(head)) {
+  if (head.version() >= 11 && head.count(http::field::expect) > 0 && !ExpectsContinue(head)) {
     return Refusal(http::status::expectation_failed, "Expect", "expected 100-continue");
   }
   return std::nullopt;
@@ -122,7 +122,7 @@ bool LowerMinorVersion(std::span<char> bytes) {
 }
 
 bool ExpectsContinue(const HttpRequest& head) {
-  return absl::EqualsIgnoreCase(HeaderOf(head, "expect"), "100-continue");
+  return head.version() >= 11 && absl::EqualsIgnoreCase(HeaderOf(head, "expect"), "100-continue");
 }
 
 }  // namespace llava::api

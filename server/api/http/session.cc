@@ -57,6 +57,14 @@ std::string HeadText(const http::response_header<>& head) {
 
 // Of a request that is not as it should be.
 absl::Status StatusOf(beast::error_code error) {
+  if (error == http::error::bad_version) {
+    return absl::InvalidArgumentError(
+        "the request's first line: expected HTTP/1.0 or HTTP/1.1 at its end");
+  }
+  if (error == http::error::bad_target) {
+    return absl::InvalidArgumentError(
+        "the request's first line: expected METHOD TARGET HTTP/1.1, with one blank between each");
+  }
   if (error != boost::system::errc::not_enough_memory) {
     return absl::InvalidArgumentError(error.message());
   }

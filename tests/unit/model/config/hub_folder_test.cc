@@ -47,6 +47,18 @@ TEST_F(HubFolderTest, ARepositoryStandsForTheSnapshotOfItsMain) {
   EXPECT_EQ(given, absl::StrCat(folder_, "/snapshots/", kNew));
 }
 
+TEST_F(HubFolderTest, ARepositoryIsKnownByEachWayToIt) {
+  AddSnapshot(kNew);
+  SetMain(kNew);
+  const std::string link = dir_.path() + "/model";
+  std::filesystem::create_directory_symlink(folder_, link);
+  for (const std::string& path : {link, link + "/", folder_ + "/.", folder_ + "/refs/.."}) {
+    EXPECT_TRUE(std::filesystem::equivalent(*SnapshotOf(path), folder_ + "/snapshots/" + kNew))
+        << path;
+    EXPECT_EQ(CheckpointName(path), "llava-1.5-7b-hf") << path;
+  }
+}
+
 TEST_F(HubFolderTest, WithoutARefTheOnlySnapshotIsMeant) {
   AddSnapshot(kOld);
   EXPECT_EQ(*SnapshotOf(folder_), absl::StrCat(folder_, "/snapshots/", kOld));

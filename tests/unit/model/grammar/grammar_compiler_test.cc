@@ -211,6 +211,16 @@ TEST_F(GrammarCompilerTest, SaysWhatIsWrong) {
               HasSubstr("strung"));
 }
 
+TEST_F(GrammarCompilerTest, FormsOfNoTextAreSaidToBeSuch) {
+  for (const AnswerFormat& format :
+       {AnswerFormat{.kind = Kind::kJsonSchema, .text = R"({"$ref":"#"})"},
+        AnswerFormat{.kind = Kind::kRegex, .text = R"([^\s\S])"},
+        AnswerFormat{.kind = Kind::kGrammar, .text = "start: start"},
+        AnswerFormat{.kind = Kind::kGrammar, .text = "start: A\nA: /a/ & /b/"}}) {
+    EXPECT_EQ(Error(format), "no text has this form") << format.text;
+  }
+}
+
 // Each of these is small, and asks for a great deal.
 TEST_F(GrammarCompilerTest, HostileFormsEnd) {
   std::string doubled = "{\"$defs\":{\"d0\":{\"type\":\"string\"}";

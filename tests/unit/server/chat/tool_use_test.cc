@@ -12,6 +12,7 @@
 namespace llava::api {
 namespace {
 
+using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
 ToolUse Use(const std::string& function = "") {
@@ -63,8 +64,12 @@ TEST(CheckToolMessagesTest, AResultAnswersACallBeforeIt) {
   result.tool_call_id = "id1";
   EXPECT_TRUE(CheckToolMessages(std::vector{call, result}).ok());
   EXPECT_EQ(FieldOf(CheckToolMessages(std::vector{result, call})), "messages[0].tool_call_id");
+  EXPECT_THAT(std::string(CheckToolMessages(std::vector{result, call}).message()),
+              HasSubstr("is 'id1', expected the id of a call in a message before it"));
   result.tool_call_id = "";
   EXPECT_EQ(FieldOf(CheckToolMessages(std::vector{call, result})), "messages[1].tool_call_id");
+  EXPECT_THAT(std::string(CheckToolMessages(std::vector{call, result}).message()),
+              HasSubstr("is missing, expected the id of a call in a message before it"));
   result.tool_call_id = "id1";
   result.role = Role::kUser;
   EXPECT_EQ(FieldOf(CheckToolMessages(std::vector{call, result})), "messages[1].tool_call_id");

@@ -164,12 +164,30 @@ TEST(ConfigTest, AnEntryOfDevicesIsOneOrASum) {
     config.devices = {device};
     EXPECT_TRUE(CheckConfig(config).ok()) << device;
   }
-  for (const char* device : {"", "tpu", "cuda:", "cuda:-1", "cuda:0+", "+cpu", "cpu+tpu"}) {
+  for (const char* device :
+       {"", "tpu", "cuda:", "cuda:-1", "cuda:00", "cuda: 1", "cuda:0+", "+cpu", "cpu+tpu"}) {
     config.devices = {device};
     EXPECT_EQ(CheckConfig(config).message(),
               absl::StrCat("devices: has '", device,
                            "', expected cpu, cuda, cuda:N or a sum of such, cuda:0+cuda:1"));
   }
+}
+
+TEST(ConfigTest, ASumIsOfDevicesOfOneKindAndNoGpuTwice) {
+  const auto error_of = [](const char* device) {
+    Config config;
+    config.devices = {device};
+    return std::string(CheckConfig(config).message());
+  };
+  for (const char* device : {"cpu+cuda", "cuda:1+cpu", "cuda:0+cuda:1+cpu"}) {
+    EXPECT_EQ(error_of(device),
+              absl::StrCat("devices: \"", device,
+                           "\" adds up devices of two kinds, expected CPUs alone or GPUs alone"));
+  }
+  EXPECT_EQ(error_of("cuda:1+cuda:0+cuda:1"),
+            "devices: \"cuda:1+cuda:0+cuda:1\" has cuda:1 twice, expected different GPUs");
+  EXPECT_EQ(error_of("cuda+cuda:0"),
+            "devices: \"cuda+cuda:0\" has cuda:0 twice, expected different GPUs");
 }
 
 // What may be equal is allowed when it is equal.

@@ -84,6 +84,10 @@ TEST(RequestHeadTest, Expectations) {
   EXPECT_FALSE(ExpectsContinue(request));
   request.set(http::field::expect, "100-CONTINUE");
   EXPECT_TRUE(ExpectsContinue(request));
+  // Clients of HTTP/1.0 know no 100 (section 10.1.1 of RFC 9110).
+  request.version(10);
+  EXPECT_FALSE(ExpectsContinue(request));
+  EXPECT_EQ(Refused("Expect: more\r\n", "GET / HTTP/1.0"), 0);
 }
 
 TEST(RequestHeadTest, TargetsArePathsOrUrls) {
