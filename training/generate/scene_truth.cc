@@ -274,13 +274,15 @@ bool Supposes(Words words) {
 
 // What is said of `thing` behind it: "is red", "is a circle", "stands at the top".
 void TakeRest(Reader* reader, bool without_verb, Spoken* thing) {
-  bool has_verb = without_verb;
-  while (!reader->at_end() && IsVerb(reader->word())) {
-    has_verb = true;
-    reader->Skip();
-  }
-  reader->TakePlace(thing);
-  if (!has_verb) return;
+  const auto take_verbs = [&](bool says) {
+    for (; !reader->at_end() && IsVerb(reader->word()); reader->Skip()) says = true;
+    return says;
+  };
+  bool says = take_verbs(without_verb);
+  const std::size_t place = reader->at();
+  reader->TakePlace(thing);  // "is at the top, a square ..." says no more, "at the top is red" does
+  if (reader->at() > place) says = take_verbs(without_verb);
+  if (!says) return;
   const std::size_t before = reader->at();
   reader->Take({"a", "an"});
   const std::optional<Spoken> same = reader->TakeThing();
@@ -462,7 +464,7 @@ bool ShortAnswerIsSo(const Truth& truth, Words asked, Words answer) {
   if (asked[0] == "where") {
     std::vector<std::string> place = {"at", "the"};
     place.insert(place.end(), answer.begin(), answer.end());
-    Reader(place).TakePlace(&thing);
+    for (Reader reader(place); !reader.at_end(); reader.Skip()) reader.TakePlace(&thing);
   }
   return IsSo(truth, thing);
 }
@@ -473,7 +475,8 @@ bool AnswerIsSo(const Truth& truth, const std::string& question, const std::stri
   const std::vector<std::string> words = Lower(WordsOf(answer));
   if (asked.empty() || words.empty()) return true;
   if (!YesOrNoIsSo(truth, asked, words)) return false;
-  if (words.size() > kShort || Supposes(asked) || Denies(words) || words[0] == "yes") return true;
+  const bool is_short = words.size() <= kShort || (asked[0] == "where" && ThingsIn(words).empty());
+  if (!is_short || Supposes(asked) || Denies(words) || words[0] == "yes") return true;
   // "What is left of the circle?" "A square." is about another thing than the one in the question.
   const bool relates = HasOneOf(asked, {"of", "above", "below", "under", "beneath", "than"});
   return relates || ShortAnswerIsSo(truth, asked, words);

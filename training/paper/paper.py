@@ -2,7 +2,8 @@
 
 Every step leaves its result below --out and is not done again; killed, the same command goes on.
   scripts/paper                   more than an hour on two cores
-  scripts/paper --share 0.01      whether everything still fits together, in minutes; its figures say nothing
+  scripts/paper --share 0.5       half of all rows and steps, in less than an hour. Of much less the language model learns no form of
+                                  an answer that could be accepted, and the run ends there
 """
 import argparse
 import json
