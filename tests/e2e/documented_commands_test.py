@@ -187,7 +187,7 @@ class DocumentedCommandsTest(unittest.TestCase):
 
     def shell(self, command):
         with self.started(self.places(command)) as process:
-            out, errors = process.communicate(timeout=200)
+            out, errors = process.communicate(timeout=900)
         self.assertEqual(process.returncode, 0, command + out + errors)
         return out
 
@@ -211,12 +211,16 @@ class DocumentedCommandsTest(unittest.TestCase):
         """`llava models ...` of a server that is live with one version, where another one is a canary, or live for `rollback`
         and `unload`, which is of the version before."""
         command = command.split("  #")[0]
-        flags = f"--watch {self.work}/watched --canary-answers 1000000 --listen 127.0.0.1:0"
+        flags = f"--watch {self.work}/watched --canary-answers 1000000 --listen 127.0.0.1:0 --http 127.0.0.1:0 --metrics 127.0.0.1:0"
         with self.started("exec llavad " + flags) as daemon:
             try:
-                llava = "llava models {} --server " + daemon.stdout.readline().split()[1]
-                while daemon.stdout.readline() not in ("ready\n", ""):
-                    pass
+                places = {}
+                for line in daemon.stdout:
+                    if line == "ready\n":
+                        break
+                    places.update([line.split()])
+                self.assertIn("grpc", places, "the server did not start")
+                llava = "llava models {} --server " + places["grpc"]
                 live = re.match(r"\w{12}  live", self.wait_for(llava.format("list"), "  live "))[0].split()[0]
                 if not command.startswith("llava models load"):
                     self.shell(llava.format("load /models/v000012-3f2a9c0d11e4"))
