@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <iterator>
-#include <optional>
 #include <set>
 #include <string_view>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/check.h"
@@ -17,6 +15,7 @@
 #include "base/strict_yaml.h"
 #include "base/utf8_stream.h"
 #include "server/config/config_table.h"
+#include "server/config/devices.h"
 
 namespace llava::server {
 namespace {
@@ -113,42 +112,6 @@ absl::Status CheckCapture(const Config& config) {
   return absl::InvalidArgumentError(absl::StrCat(
       "capture_bytes: is ", config.capture_bytes, " for ", count, " tenants, expected at least ",
       kLeastCaptureShare, " for each that capture_texts and capture_pictures name"));
-}
-
-// The number of the GPU that a device is, -1 of a CPU; nullopt: it is no device.
-std::optional<int> NumberOf(const std::string& device) {
-  const std::string_view cuda = "cuda:";
-  if (device == "cpu") return -1;
-  if (device == "cuda") return 0;
-  int number = -1;
-  const bool is_gpu = device.starts_with(cuda) &&
-                      absl::SimpleAtoi(device.substr(cuda.size()), &number) && number >= 0 &&
-                      device == absl::StrCat("cuda:", number);
-  return is_gpu ? std::optional(number) : std::nullopt;
-}
-
-// `entry`: one of devices, which may be a sum.
-absl::Status CheckDevice(const std::string& entry) {
-  std::set<int> numbers;
-  for (const std::string& device : std::vector<std::string>(absl::StrSplit(entry, '+'))) {
-    const std::optional<int> number = NumberOf(device);
-    if (!number.has_value()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("devices: has '", Utf8Repair(entry),
-                       "', expected cpu, cuda, cuda:N or a sum of such, cuda:0+cuda:1"));
-    }
-    const bool is_new = numbers.insert(*number).second;
-    if (*numbers.begin() < 0 && *numbers.rbegin() >= 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("devices: \"", entry,
-                       "\" adds up devices of two kinds, expected CPUs alone or GPUs alone"));
-    }
-    if (!is_new && *number >= 0) {
-      return absl::InvalidArgumentError(absl::StrCat("devices: \"", entry, "\" has cuda:", *number,
-                                                     " twice, expected different GPUs"));
-    }
-  }
-  return absl::OkStatus();
 }
 
 absl::Status CheckDevices(const std::vector<std::string>& devices) {

@@ -19,6 +19,7 @@
 #include "model/network/checkpoint_writer.h"
 #include "model/network/llava.h"
 #include "model/ranks/thread_limit.h"
+#include "server/config/devices.h"
 #include "server/hosting/device_defaults.h"
 #include "server/torch/device_memory.h"
 #include "server/torch/torch_adapter.h"
@@ -55,18 +56,10 @@ absl::Status CheckIsThere(const std::string& name, at::Device device) {
 
 // Those of an entry of `devices`, which may be a sum, by rank.
 absl::StatusOr<std::vector<at::Device>> OpenDevices(const std::string& entry) {
+  RETURN_IF_ERROR(CheckDevice(entry));
   std::vector<at::Device> devices;
   for (const std::string& name : RanksOf(entry)) {
     ASSIGN_OR_RETURN(const at::Device device, ParseDevice(name));
-    if (!devices.empty() && device.type() != devices.front().type()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("devices: \"", entry,
-                       "\" adds up devices of two kinds, expected CPUs alone or GPUs alone"));
-    }
-    if (device.is_cuda() && std::find(devices.begin(), devices.end(), device) != devices.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("devices: \"", entry, "\" has ", device.str(),
-                                                     " twice, expected different GPUs"));
-    }
     devices.push_back(device);
   }
   for (const at::Device device : devices) RETURN_IF_ERROR(CheckIsThere(entry, device));

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from published import read_tensors
-from training_parts_test import FAMILY, IMAGES, ROOT, WRAPPED, read_fp32, widened, write_fp32
+from training_parts_test import IMAGES, WRAPPED, read_fp32, widened, write_base_and_rows, write_fp32
 
 LLAVA_TRAIN = Path(os.environ["LLAVA_TRAIN"]).resolve()
 STAGES = """\
@@ -50,11 +50,7 @@ class CodesTest(unittest.TestCase):
         temporary = tempfile.TemporaryDirectory()
         cls.addClassCleanup(temporary.cleanup)
         cls.folder = Path(temporary.name)
-        shutil.copytree(FAMILY, cls.folder / "base")
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(ROOT / "tests/golden/data/checkpoint" / name, cls.folder / "base")
-        (cls.folder / "rows.json").write_text(json.dumps([{"id": str(i), "image": "square.png", "conversations": [
-            {"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "a red square"}]} for i in range(4)]))
+        write_base_and_rows(cls.folder)
 
     def call(self, *arguments, code=0):
         done = subprocess.run([LLAVA_TRAIN, *arguments], capture_output=True, text=True, timeout=300,

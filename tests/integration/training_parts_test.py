@@ -51,6 +51,15 @@ def widened(words):
     return (words.astype(np.uint32) << 16).view(np.float32)
 
 
+def write_base_and_rows(folder):
+    """base/, a checkpoint to train, and rows.json, four rows about one picture."""
+    shutil.copytree(FAMILY, folder / "base")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(ROOT / "tests/golden/data/checkpoint" / name, folder / "base")
+    (folder / "rows.json").write_text(json.dumps([{"id": str(i), "image": "square.png", "conversations": [
+        {"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "a red square"}]} for i in range(4)]))
+
+
 class PartsTest(unittest.TestCase):
     recipe_text = RECIPE
 
@@ -59,11 +68,7 @@ class PartsTest(unittest.TestCase):
         temporary = tempfile.TemporaryDirectory()
         cls.addClassCleanup(temporary.cleanup)
         cls.folder = Path(temporary.name)
-        shutil.copytree(FAMILY, cls.folder / "base")
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(ROOT / "tests/golden/data/checkpoint" / name, cls.folder / "base")
-        (cls.folder / "rows.json").write_text(json.dumps([{"id": str(i), "image": "square.png", "conversations": [
-            {"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "a red square"}]} for i in range(4)]))
+        write_base_and_rows(cls.folder)
         cls.recipe = cls.folder / "recipe.yaml"
         cls.recipe.write_text(cls.recipe_text)
         cls.call("run", cls.recipe)

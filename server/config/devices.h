@@ -1,0 +1,18 @@
+// What the entries of the setting `devices` may say.
+#ifndef LLAVA_SERVER_CONFIG_DEVICES_H_
+#define LLAVA_SERVER_CONFIG_DEVICES_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace llava::server {
+
+// INVALID_ARGUMENT, which names `devices`, where an entry is neither a device (cpu, cuda, cuda:N)
+// nor a sum of devices of one kind that has no GPU twice. Nothing is said of whether they are
+// there. Thread-safe.
+absl::Status CheckDevice(const std::string& entry);
+
+}  // namespace llava::server
+
+#endif  // LLAVA_SERVER_CONFIG_DEVICES_H_
