@@ -20,15 +20,15 @@ paper: build
 	@scripts/paper
 
 test: build
-	@ctest --preset $(PRESET) -j $(JOBS)
+	@scripts/test $(PRESET) $(JOBS)
 
 test-asan: setup
 	@scripts/build asan $(JOBS)
-	@ctest --preset asan -j $(JOBS)
+	@scripts/test asan $(JOBS)
 
 test-tsan: setup
 	@scripts/build tsan $(JOBS)
-	@ctest --preset tsan -j $(JOBS)
+	@scripts/test tsan $(JOBS)
 
 # The libFuzzer targets, and each of them for some seconds.
 fuzz: setup

@@ -37,6 +37,10 @@ void Limit(const GrpcOptions& options, grpc::ServerBuilder* builder) {
                                 .Resize(static_cast<std::size_t>(options.memory_bytes))
                                 .SetMaxThreads(kMaxThreads));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
+  // By estimating the bandwidth gRPC would announce 4 MiB at once, and a client could send as much
+  // before its token has been looked at. Without it a connection begins with kFirstWindow, which
+  // Newcomers lets pass; when its call asks for a message, a MiB more than was read is granted.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   // A compressed message is inflated before its size is known. The first line refuses calls that
   // announce one, before their message is read; the second never inflates, whatever is announced.
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);

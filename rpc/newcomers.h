@@ -17,13 +17,19 @@
 
 namespace llava::rpc {
 
+// What HTTP/2 lets a client send of its messages until the server grants more, on one connection
+// (RFC 9113, section 6.9.2), in bytes. The server grants more when a call has shown its token and
+// asks for its message.
+constexpr std::int64_t kFirstWindow = 65'535;
+
 // Thread-safe. The first `free_bytes` of each connection cost nothing: they hold a handshake of
-// TLS, probes, and a call with its token. What it sends beyond them is paid from the purse of its
-// network (ClientNetwork), which fills by `rate`; where that is empty the connection is cut.
+// TLS, the headers of calls, and the first window, so that an honest client is not cut however late
+// its token is looked at. What it sends beyond them is paid from the purse of its network
+// (ClientNetwork), which fills by `rate`; where that is empty the connection is cut.
 class Newcomers {
  public:
   struct Limits {
-    std::int64_t free_bytes = 16 << 10;
+    std::int64_t free_bytes = kFirstWindow + (32 << 10);
     std::int64_t purse = 256 << 10;  // bytes
     std::int64_t rate = 32 << 10;    // bytes a second
   };

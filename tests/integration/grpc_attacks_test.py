@@ -7,6 +7,7 @@ import resource
 import socket
 import struct
 import tempfile
+import threading
 import unittest
 import urllib.error
 import urllib.request
@@ -179,6 +180,7 @@ class StreamsTest(Attacked):
         def attack():
             for flood in floods:
                 with http2.Connection(self.daemon.addresses["grpc"]) as client, self.assertRaises(OSError):
+                    client.socket.settimeout(2)  # Who does not read its answers is no longer read either: as good as cut.
                     for first in range(0, 1_000_000, 10):
                         client.send(*(flood(first + i) for i in range(10)))
         with self.daemon.channel() as channel:
@@ -189,6 +191,27 @@ class StreamsTest(Attacked):
             self.assert_memory(256, attack)
             ask()  # on the same connection
         self.assertEqual(self.call(CHECK)[0], grpc.StatusCode.OK)
+
+    def test_a_first_message_is_not_cut_however_late_its_token_is_looked_at(self):
+        self.start()
+        ping = http2.frame(http2.PING, payload=b"12345678")
+        # The network's purse is empty now.
+        with http2.Connection(self.daemon.addresses["grpc"]) as stranger, self.assertRaises(OSError):
+            for _ in range(100_000):
+                stranger.send(ping * 100)
+        with http2.Connection(self.daemon.addresses["grpc"]) as client:
+            settings = client.frames(lambda f: f[0] == http2.SETTINGS and not f[1] & http2.ACK)
+            windows = [f for f in settings if f[0] == http2.WINDOW_UPDATE or b"\0\x04" in f[3] and b"\0\x04\0\0\xff\xff" not in f[3]]
+            self.assertFalse(windows, "more may be sent at first than is let pass")
+            # A call that shows no token, with all that the windows allow: as one whose token nobody has looked at yet.
+            body = struct.pack(">BI", 0, 1 << 20) + bytes(65535)
+            client.send(http2.frame(http2.HEADERS, http2.END_HEADERS, 1, http2.headers(CHECK)))
+            for first in range(0, 65535, 16384):
+                client.send(http2.frame(http2.DATA, 0, 1, body[first:min(first + 16384, 65535)]))
+            threading.Event().wait(0.2)  # ten looks
+            client.ping()
+        big = b"\x12\x00" * (8 << 20)
+        self.assertEqual(self.call(CHAT, big, "alice")[0], grpc.StatusCode.INVALID_ARGUMENT)
 
     def test_who_has_shown_a_token_may_send_much(self):
         self.start()
