@@ -200,7 +200,7 @@ class OwnDataTest(unittest.TestCase):
                               stderr=subprocess.PIPE, text=True) as process:
             port = process.stderr.readline().split()[-1]
             process.stdout.readline()
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=120) as page:
                 text = page.read().decode()
             process.kill()
         values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))

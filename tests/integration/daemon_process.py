@@ -36,7 +36,7 @@ def generated_client(with_models=False):
     return generated("llava/v1/chat.proto", "llava/v1/models.proto")[:4 if with_models else 2]
 
 
-def wait_until(condition, what, seconds=30):
+def wait_until(condition, what, seconds=120):
     """Until condition() is true; fails loudly when it does not become so. `what`: text, or what makes it then."""
     nothing = threading.Event()
     for _ in range(int(seconds / 0.02)):

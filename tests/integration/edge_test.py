@@ -102,7 +102,7 @@ class EdgeTest(unittest.TestCase):
 
     def connect(self, address, tls):
         host, port = address.rsplit(":", 1)
-        return tls.wrap_socket(socket.create_connection((host, int(port)), timeout=30), server_hostname="localhost")
+        return tls.wrap_socket(socket.create_connection((host, int(port)), timeout=120), server_hostname="localhost")
 
     def assert_honest_clients_are_served(self):
         self.assertEqual(self.call(CHAT, request("Hello").SerializeToString()), grpc.StatusCode.OK)
@@ -197,7 +197,7 @@ class EdgeTest(unittest.TestCase):
     def test_slow_clients_in_each_phase(self):
         self.start(EDGE_HEADER_TIMEOUT="1s", EDGE_IDLE_TIMEOUT="1s", EDGE_CLIENT_TIMEOUT="1s")
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n"
-        with socket.create_connection(("127.0.0.1", int(self.http.split(":")[1])), timeout=30) as silent:  # before TLS
+        with socket.create_connection(("127.0.0.1", int(self.http.split(":")[1])), timeout=120) as silent:  # before TLS
             self.assertEqual(silent.recv(1), b"")
         for said in (b"", b"POST /v1/ch", head, head + b"Content-Length: 1000\r\n\r\n{"):
             with self.subTest(said), self.connect(self.http, self.h1) as connection:

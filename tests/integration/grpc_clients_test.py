@@ -85,7 +85,7 @@ class GrpcClientsTest(unittest.TestCase):
                     metadata = [("authorization", f"Bearer {token}")] if token else []
                     with daemon.channel(**credentials) as channel:
                         try:
-                            pb_grpc.ChatServiceStub(channel).Chat(ask("hi"), metadata=metadata, timeout=10)
+                            pb_grpc.ChatServiceStub(channel).Chat(ask("hi"), metadata=metadata, timeout=120)
                         except grpc.RpcError as error:
                             return error.code()
                     return grpc.StatusCode.OK
@@ -163,7 +163,7 @@ class GrpcClientsTest(unittest.TestCase):
             daemon.terminate()
             wait_until(lambda: '"draining"' in daemon.logged(), "the drain begins")
             daemon.terminate()
-            self.assertEqual(daemon.process.wait(timeout=10), -signal.SIGTERM)
+            self.assertEqual(daemon.process.wait(timeout=120), -signal.SIGTERM)
 
     def test_what_does_not_fit_within_the_drain_timeout_is_cut_off_and_said(self):
         with Daemon("--step-ms", "20", config="drain_timeout: 200ms\n") as daemon, daemon.channel() as channel:
@@ -187,7 +187,7 @@ class GrpcClientsTest(unittest.TestCase):
         ping, go_away, settings = 6, 7, 4
         with Daemon(config="keepalive_min_interval: 1m\n") as daemon:
             host, port = daemon.addresses["grpc"].split(":")
-            with socket.create_connection((host, int(port)), timeout=30) as connection:
+            with socket.create_connection((host, int(port)), timeout=120) as connection:
                 connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings, b""))
                 connection.sendall(b"".join(frame(ping, bytes([i] * 8)) for i in range(8)))
                 received = b""

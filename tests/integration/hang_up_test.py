@@ -60,7 +60,7 @@ class HangUpTest(unittest.TestCase):
         shown = []
         for address in (self.daemon.addresses["grpc"], self.daemon.addresses["http"].removeprefix("https://")):
             host, port = address.split(":")
-            with socket.create_connection((host, int(port)), timeout=30) as connection:
+            with socket.create_connection((host, int(port)), timeout=120) as connection:
                 with context.wrap_socket(connection, server_hostname="localhost") as tls:
                     shown.append(ssl.DER_cert_to_PEM_cert(tls.getpeercert(binary_form=True)).strip())
         return shown

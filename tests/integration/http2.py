@@ -30,7 +30,7 @@ class Connection:
     def __init__(self, address, tls=None, source=""):
         """`tls`: an ssl.SSLContext; `source`: the address to come from."""
         host, port = address.rsplit(":", 1)
-        self.socket = socket.create_connection((host, int(port)), timeout=20, source_address=(source, 0))
+        self.socket = socket.create_connection((host, int(port)), timeout=60, source_address=(source, 0))
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS) +
@@ -40,7 +40,7 @@ class Connection:
     def send(self, *frames):
         self.socket.sendall(b"".join(frames))
 
-    def frames(self, until, seconds=20):
+    def frames(self, until, seconds=60):
         """Those that come, up to the first for which `until` is true; fails when none is."""
         end = time.monotonic() + seconds
         seen = []

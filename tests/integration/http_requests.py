@@ -24,7 +24,7 @@ def http(daemon, path, body=None, method=None, headers=(), context=None):
     data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
     request = urllib.request.Request(daemon.addresses["http"] + path, data, dict(headers), method=method)
     try:
-        with urllib.request.urlopen(request, timeout=30, context=context) as response:
+        with urllib.request.urlopen(request, timeout=120, context=context) as response:
             return response.status, response.headers, response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read()
@@ -36,7 +36,7 @@ def error_of(body):
 
 def connect(daemon):
     host, port = daemon.addresses["http"].split("//")[1].split(":")
-    return socket.create_connection((host, int(port)), timeout=30)
+    return socket.create_connection((host, int(port)), timeout=120)
 
 
 def post(path, body, *headers):

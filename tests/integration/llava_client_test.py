@@ -57,7 +57,7 @@ class Terminal:
             os.execve(LLAVA, [LLAVA, *args],
                       {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **sanitizers, **environment})
 
-    def until(self, text, seconds=30):
+    def until(self, text, seconds=120):
         """Reads until `text` was shown; what was shown up to its end."""
         while text not in self.screen:
             if not select.select([self.master], [], [], seconds)[0]:

@@ -63,7 +63,7 @@ class Llavad:
         """(status, text) of the metrics port."""
         base = self.addresses["metrics"].removesuffix("/metrics")
         try:
-            with urllib.request.urlopen(base + path, timeout=20) as response:
+            with urllib.request.urlopen(base + path, timeout=120) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -76,7 +76,7 @@ class Llavad:
         return self.get("/readyz")[0] == 200
 
     def wait_ready(self):
-        wait_until(lambda: self.ready() or self.process.poll() is not None, "ready", 60)
+        wait_until(lambda: self.ready() or self.process.poll() is not None, "ready", 300)
         assert self.process.poll() is None, self.logged()
         return self
 
@@ -88,7 +88,7 @@ class Llavad:
         found = self.versions().get(version)
         return models_pb.VersionState.Name(found.state).removeprefix("VERSION_STATE_").lower() if found else None
 
-    def wait_state(self, version, *states, seconds=60):
+    def wait_state(self, version, *states, seconds=300):
         wait_until(lambda: self.state(version) in states, f"{version[:12]} {states}", seconds)
 
     def events(self):
