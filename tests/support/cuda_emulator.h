@@ -101,8 +101,8 @@ T ExchangeValue(T value, unsigned source, unsigned mask, const char* operation) 
 template <typename... Parameters, typename... Arguments>
 int cudaLaunchKernelEx(const cudaLaunchConfig_t* launch, void (*kernel)(Parameters...),
                        Arguments... arguments) {
-  const auto run = [launch = *launch, kernel, arguments...] {
-    cuda_emulator::Run(launch, [&] { kernel(arguments...); });
+  const auto run = [config = *launch, kernel, arguments...] {
+    cuda_emulator::Run(config, [&] { kernel(arguments...); });
   };
   if (cuda_emulator::recording != nullptr) cuda_emulator::recording->push_back(run);
   run();

@@ -1,5 +1,6 @@
 #include "server/torch/decode_graphs.h"
 
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <c10/core/InferenceMode.h>
@@ -19,6 +20,7 @@
 #include "base/rng.h"
 #include "tests/support/checkpoint_fixture.h"
 #include "tests/support/replaying_graphs.h"
+#include "tests/support/test_device.h"
 
 namespace llava::engine {
 namespace {
@@ -45,7 +47,7 @@ class World {
       : model_(model),
         cache_(*model::KvCache::Create(
             model.kv_shape(), (kBlocks + 1) * model::KvCache::BlockBytes(model.kv_shape()))),
-        inputs_(model::StepBuffer(at::kCPU)),
+        inputs_(model::StepBuffer(model.device(0))),
         attention_(model::MakePagedAttention(cache_)) {}
 
   at::Tensor Run(const scheduling::StepPlan& plan) {
@@ -303,6 +305,34 @@ TEST_F(DecodeGraphsTest, AVersionThatGoesTakesItsGraphsAlong) {
     EXPECT_FALSE(graphs.Run(PlanOf({&a}), model_).has_value()) << "met for the first time again";
   }
   EXPECT_EQ(log_.there, 0);
+}
+
+// By the device's own graphs. Its products may round a row otherwise among more rows.
+TEST_F(DecodeGraphsTest, OnAGpuReplayedStepsAreNearThoseThatRanLaunchByLaunch) {
+  if (model::TestDevice().is_cpu()) GTEST_SKIP() << "no GPU";
+  auto llava = model::Llava::Load(model::GoldenCheckpointDir(),
+                                  {.device = model::TestDevice(), .pack = true});
+  ASSERT_TRUE(llava.ok()) << llava.status();
+  const TorchModel model(kVersion, *std::move(llava));
+  World world(model), plain(model);
+  DecodeGraphs graphs({.backend = GraphsOf(model::TestDevice()), .max_bytes = 1 << 30},
+                      world.cache(), kBlocks, [](const std::string& text) { FAIL() << text; });
+  std::vector<Answer> answers;
+  for (int i = 0; i < 5; ++i) answers.push_back(AnswerOf(40 + i, 4 * i));
+  std::vector<Answer*> running;
+  for (Answer& answer : answers) running.push_back(&answer);
+  const scheduling::StepPlan prompts = PlanOf(running, 20);
+  world.Run(prompts);
+  plain.Run(prompts);
+  for (int step = 0; step < 18; ++step) {
+    if (step == 9) running.pop_back();
+    const scheduling::StepPlan plan = PlanOf(running);
+    std::optional<at::Tensor> found = graphs.Run(plan, model);
+    if (!found) found = world.Run(plan);
+    EXPECT_TRUE(at::allclose(*found, plain.Run(plan), 1e-3, 1e-3)) << step;
+  }
+  EXPECT_EQ(graphs.counts().captures, 2u);
+  EXPECT_EQ(graphs.counts().replays, 16u);
 }
 
 TEST_F(DecodeGraphsTest, ThereAreNoneWithoutABackend) {
