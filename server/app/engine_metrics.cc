@@ -37,7 +37,7 @@ constexpr Row kGauges[] = {
      "state", "free"},
     {"llava_image_cache_bytes", "Bytes of cached image features.",
      [](const EngineStats& s) { return static_cast<double>(s.scheduler.feature_bytes); }},
-    {"llava_cuda_graphs", "Sizes of steps that are recorded on a GPU.",
+    {"llava_cuda_graphs", "Sizes of steps and of pictures that are recorded on a GPU.",
      [](const EngineStats& s) { return static_cast<double>(s.graphs.held); }},
     {"llava_cuda_graph_bytes", "Memory that recorded steps take, about.",
      [](const EngineStats& s) { return static_cast<double>(s.graphs.bytes); }},
@@ -47,7 +47,8 @@ constexpr Row kGauges[] = {
 
 constexpr char kGraphs[] = "llava_cuda_graph_events_total";
 constexpr char kGraphsHelp[] =
-    "Sizes of steps that were recorded or could not be, and steps that ran with one launch.";
+    "Sizes of steps and of pictures that were recorded or could not be, and those that ran with "
+    "one launch.";
 
 constexpr Row kCounters[] = {
     {"llava_preemptions_total", "Sequences that lost their KV blocks to others for a while.",

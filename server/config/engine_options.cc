@@ -24,9 +24,10 @@ constexpr Option kEngineOptions[] = {
      "Whether the KV cache of prompts is kept for those that begin alike."},
     {"cuda_graphs",
      &Config::cuda_graphs,
-     "Steps that only decode, on a GPU: auto records each size of them when it is met for the "
-     "second time and then runs it with one launch, for which an automatic KV cache leaves some "
-     "room; off runs every step launch by launch. Nothing is recorded on CPUs and on sums of "
+     "Steps that only decode, and pictures, on a GPU: auto records each size of them when it is "
+     "met "
+     "for the second time and then runs it with one launch, for which an automatic KV cache leaves "
+     "some room; off runs all launch by launch. Nothing is recorded on CPUs and on sums of "
      "devices.",
      Unit::kNone,
      {},

@@ -28,14 +28,15 @@ class LoadedModel {
   virtual const Digest& version() const = 0;
 };
 
-// Steps that an executor has recorded on its device, to do them again with one launch.
+// Steps, and pictures through the encoder, that an executor has recorded on its device by their
+// sizes, to do them again with one launch.
 struct GraphCounts {
   std::int64_t held = 0;   // now
   std::int64_t bytes = 0;  // of the device's memory, that these take
   // Since the start.
   std::uint64_t captures = 0;
-  std::uint64_t replays = 0;   // steps
-  std::uint64_t failures = 0;  // sizes of steps that the device could not record
+  std::uint64_t replays = 0;
+  std::uint64_t failures = 0;  // sizes that the device could not record
 };
 
 // Engine thread only; no call may block on anything but the device.

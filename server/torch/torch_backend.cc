@@ -238,7 +238,7 @@ absl::StatusOr<registry::LoadedAdapter> TorchBackend::LoadAdapter(const Config& 
 absl::StatusOr<std::unique_ptr<engine::Executor>> TorchBackend::MakeExecutor(
     const Config& config, const std::string&, const engine::LoadedModel& model, int num_blocks) {
   const auto& torch_model = static_cast<const engine::TorchModel&>(model);
-  engine::DecodeGraphs::Options graphs;
+  engine::StepGraphs::Options graphs;
   if (WantsGraphs(config, torch_model)) {
     ASSIGN_OR_RETURN(const DeviceMemory memory, MemoryOfDevice(torch_model.device(0)));
     graphs = {.backend = engine::GraphsOf(torch_model.device(0)),

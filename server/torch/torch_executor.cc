@@ -50,7 +50,7 @@ bool CanBeRecorded(const model::KvShape& shape) {
 
 absl::StatusOr<std::unique_ptr<TorchExecutor>> TorchExecutor::Create(
     std::span<const model::KvShape> shapes, int num_blocks, int threads,
-    DecodeGraphs::Options graphs) {
+    StepGraphs::Options graphs) {
   if (shapes.size() > 1 || !CanBeRecorded(shapes.front())) graphs.backend = nullptr;
   const int spare_blocks = graphs.backend == nullptr ? 0 : 1;
   std::vector<std::unique_ptr<Rank>> ranks;
@@ -163,7 +163,11 @@ absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
   return Guarded("encoding images", [&]() -> absl::Status {
     const c10::InferenceMode inference;
     if (marks_ != nullptr) marks_->Set(DeviceMarks::Mark::kBegin);
-    RETURN_IF_ERROR(images_.Encode(plan.encodes, VersionOf(plan).model->llava()));
+    const auto run = [&](const at::Tensor& pixels, const ImageEncoder::Features& features) {
+      const std::optional<at::Tensor> replayed = graphs_.Encode(plan.version, pixels, features);
+      return replayed ? *replayed : features(pixels);
+    };
+    RETURN_IF_ERROR(images_.Encode(plan.encodes, VersionOf(plan).model->llava(), run));
     if (marks_ != nullptr) marks_->Set(DeviceMarks::Mark::kEncoded);
     has_encoded_ = true;
     return absl::OkStatus();

@@ -25,9 +25,9 @@
 #include "model/network/logits_processor.h"
 #include "model/ranks/rank_threads.h"
 #include "server/engine/executor.h"
-#include "server/torch/decode_graphs.h"
 #include "server/torch/device_marks.h"
 #include "server/torch/image_encoder.h"
+#include "server/torch/step_graphs.h"
 #include "server/torch/step_inputs.h"
 #include "server/torch/step_sampler.h"
 #include "server/torch/torch_model.h"
@@ -44,7 +44,7 @@ class TorchExecutor final : public Executor {
   // nothing. Errors are those of KvCache::Create and RankThreads::Start.
   static absl::StatusOr<std::unique_ptr<TorchExecutor>> Create(
       std::span<const model::KvShape> shapes, int num_blocks, int threads = 0,
-      DecodeGraphs::Options graphs = {});
+      StepGraphs::Options graphs = {});
 
   // For tests, in the place of those of rank 0's device.
   void set_marks(std::unique_ptr<DeviceMarks> marks) { marks_ = std::move(marks); }
@@ -89,8 +89,7 @@ class TorchExecutor final : public Executor {
 
   // `spare`: a block of rank 0 that no plan names, where graphs have a backend.
   TorchExecutor(std::vector<std::unique_ptr<Rank>> ranks,
-                std::unique_ptr<model::RankThreads> threads, DecodeGraphs::Options graphs,
-                int spare)
+                std::unique_ptr<model::RankThreads> threads, StepGraphs::Options graphs, int spare)
       : ranks_(std::move(ranks)),
         threads_(std::move(threads)),
         marks_(MarksOf(ranks_.front()->cache.shape().device)),
@@ -125,7 +124,7 @@ class TorchExecutor final : public Executor {
   ImageEncoder images_;
   StepSampler sampler_;
   std::vector<std::int64_t> replayed_rows_;  // of a replayed step's samples
-  DecodeGraphs graphs_;                      // destroyed before the versions
+  StepGraphs graphs_;                        // destroyed before the versions
 };
 
 }  // namespace llava::engine

@@ -1,8 +1,9 @@
-#include "server/torch/decode_graphs.h"
+#include "server/torch/step_graphs.h"
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/randn.h>
 #include <c10/core/InferenceMode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -75,7 +76,7 @@ class World {
   const std::unique_ptr<model::PagedAttention> attention_;
 };
 
-class DecodeGraphsTest : public testing::Test {
+class StepGraphsTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     auto llava = model::Llava::Load(model::GoldenCheckpointDir(), {.pack = true});
@@ -84,10 +85,10 @@ class DecodeGraphsTest : public testing::Test {
   }
   static void TearDownTestSuite() { llava_ = nullptr; }
 
-  DecodeGraphs MakeGraphs(std::int64_t max_bytes = 1 << 20) {
-    return DecodeGraphs(
-        {.backend = std::make_unique<ReplayingGraphs>(&log_), .max_bytes = max_bytes},
-        world_.cache(), kBlocks, [this](const std::string& text) { warnings_.push_back(text); });
+  StepGraphs MakeGraphs(std::int64_t max_bytes = 1 << 20) {
+    return StepGraphs({.backend = std::make_unique<ReplayingGraphs>(&log_), .max_bytes = max_bytes},
+                      world_.cache(), kBlocks,
+                      [this](const std::string& text) { warnings_.push_back(text); });
   }
 
   // The next tokens of each answer, `most` of each.
@@ -125,12 +126,12 @@ class DecodeGraphsTest : public testing::Test {
 
 // A padded step that is replayed is the step alone, bit for bit: answers come and go, prompts run
 // beside them or not, contexts grow beyond the width of their tables.
-TEST_F(DecodeGraphsTest, ReplayedStepsAreThoseThatRanLaunchByLaunch) {
+TEST_F(StepGraphsTest, ReplayedStepsAreThoseThatRanLaunchByLaunch) {
   for (std::uint64_t seed = 1; seed <= 3; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
     World plain(model_);
-    DecodeGraphs graphs = MakeGraphs();
+    StepGraphs graphs = MakeGraphs();
     log_.before_replay = [this] { world_.PoisonTheSpareBlock(); };
     std::deque<Answer> answers;
     std::vector<std::int32_t> free(kBlocks);
@@ -180,8 +181,8 @@ TEST_F(DecodeGraphsTest, ReplayedStepsAreThoseThatRanLaunchByLaunch) {
   }
 }
 
-TEST_F(DecodeGraphsTest, ASizeIsRecordedWhenItIsMetForTheSecondTime) {
-  DecodeGraphs graphs = MakeGraphs();
+TEST_F(StepGraphsTest, ASizeIsRecordedWhenItIsMetForTheSecondTime) {
+  StepGraphs graphs = MakeGraphs();
   Answer a = AnswerOf(20, 0), b = AnswerOf(20, 2), c = AnswerOf(20, 4);
   EXPECT_FALSE(graphs.Run(PlanOf({&a, &b, &c}), model_).has_value());
   EXPECT_EQ(log_.captures, 0);
@@ -212,8 +213,8 @@ class Named final : public scheduling::Adapter {
   const Digest digest_;
 };
 
-TEST_F(DecodeGraphsTest, WhatHasNoFixedShapeIsNeverRecorded) {
-  DecodeGraphs graphs = MakeGraphs();
+TEST_F(StepGraphsTest, WhatHasNoFixedShapeIsNeverRecorded) {
+  StepGraphs graphs = MakeGraphs();
   const Named adapter;
   for (int again = 0; again < 3; ++again) {
     Answer a = AnswerOf(20, 0), b = AnswerOf(20, 2);
@@ -226,17 +227,17 @@ TEST_F(DecodeGraphsTest, WhatHasNoFixedShapeIsNeverRecorded) {
     EXPECT_FALSE(graphs.Run(plan, model_).has_value()) << "a picture";
     Answer many = AnswerOf(1, 4);
     plan = PlanOf({});
-    for (int row = 0; row <= DecodeGraphs::kMostRows; ++row) {
+    for (int row = 0; row <= StepGraphs::kMostRows; ++row) {
       plan.chunks.push_back({SequenceId(1), 0, row, many.tokens, many.blocks});
     }
-    plan.total_tokens = DecodeGraphs::kMostRows + 1;
+    plan.total_tokens = StepGraphs::kMostRows + 1;
     EXPECT_FALSE(graphs.Run(plan, model_).has_value()) << "too many rows";
   }
   EXPECT_EQ(log_.captures, 0);
 }
 
-TEST_F(DecodeGraphsTest, ASizeThatCannotBeRecordedIsSaidOnceAndNotTriedAgain) {
-  DecodeGraphs graphs = MakeGraphs();
+TEST_F(StepGraphsTest, ASizeThatCannotBeRecordedIsSaidOnceAndNotTriedAgain) {
+  StepGraphs graphs = MakeGraphs();
   Answer a = AnswerOf(20, 0), b = AnswerOf(20, 2);
   graphs.Run(PlanOf({&a}), model_);
   log_.next_capture = absl::InternalError("operation not permitted when stream is capturing");
@@ -251,8 +252,8 @@ TEST_F(DecodeGraphsTest, ASizeThatCannotBeRecordedIsSaidOnceAndNotTriedAgain) {
   EXPECT_TRUE(graphs.Run(PlanOf({&a, &b}), model_).has_value()) << "another size is";
 }
 
-TEST_F(DecodeGraphsTest, NothingIsRecordedOnceGraphsTakeAllTheirMemory) {
-  DecodeGraphs graphs = MakeGraphs(/*max_bytes=*/2 * log_.bytes);
+TEST_F(StepGraphsTest, NothingIsRecordedOnceGraphsTakeAllTheirMemory) {
+  StepGraphs graphs = MakeGraphs(/*max_bytes=*/2 * log_.bytes);
   std::vector<Answer> answers;
   for (int i = 0; i < 8; ++i) answers.push_back(AnswerOf(20, 2 * i));
   std::vector<Answer*> running;
@@ -266,8 +267,8 @@ TEST_F(DecodeGraphsTest, NothingIsRecordedOnceGraphsTakeAllTheirMemory) {
 }
 
 // A size that nobody has had for long makes room for one that there is now.
-TEST_F(DecodeGraphsTest, AGraphThatNobodyNeedsMakesRoom) {
-  DecodeGraphs graphs = MakeGraphs(/*max_bytes=*/log_.bytes);
+TEST_F(StepGraphsTest, AGraphThatNobodyNeedsMakesRoom) {
+  StepGraphs graphs = MakeGraphs(/*max_bytes=*/log_.bytes);
   Answer a = AnswerOf(20, 0), b = AnswerOf(20, 2);
   const auto run = [&](const std::vector<Answer*>& answers) {
     for (Answer* answer : answers) answer->computed = 5;
@@ -286,11 +287,11 @@ TEST_F(DecodeGraphsTest, AGraphThatNobodyNeedsMakesRoom) {
   EXPECT_TRUE(run({&a, &b}));
 }
 
-TEST_F(DecodeGraphsTest, AVersionThatGoesTakesItsGraphsAlong) {
+TEST_F(StepGraphsTest, AVersionThatGoesTakesItsGraphsAlong) {
   const Digest other_version = Sha256Of("other");
   const TorchModel other(other_version, llava_);
   {
-    DecodeGraphs graphs = MakeGraphs();
+    StepGraphs graphs = MakeGraphs();
     Answer a = AnswerOf(20, 0);
     for (int again = 0; again < 2; ++again) {
       graphs.Run(PlanOf({&a}), model_);
@@ -307,16 +308,47 @@ TEST_F(DecodeGraphsTest, AVersionThatGoesTakesItsGraphsAlong) {
   EXPECT_EQ(log_.there, 0);
 }
 
+TEST_F(StepGraphsTest, PicturesAreRecordedByTheirTiles) {
+  StepGraphs graphs = MakeGraphs();
+  const std::int64_t side = llava_->config().vision.image_size;
+  const auto features = [](const at::Tensor& pixels) { return llava_->EncodeImages(pixels); };
+  const auto encode = [&](std::int64_t tiles) {
+    const at::Tensor pixels = at::randn({tiles, 3, side, side});
+    const std::optional<at::Tensor> found = graphs.Encode(kVersion, pixels, features);
+    if (found) {
+      EXPECT_TRUE(at::equal(*found, features(pixels))) << tiles;
+    }
+    return found.has_value();
+  };
+  at::manual_seed(3);
+  EXPECT_FALSE(encode(1));
+  EXPECT_FALSE(encode(2)) << "another size";
+  for (int again = 0; again < 3; ++again) {
+    EXPECT_TRUE(encode(1));
+    EXPECT_TRUE(encode(2));
+    EXPECT_FALSE(encode(StepGraphs::kMostTiles + 1));
+  }
+  EXPECT_EQ(log_.captures, 2);
+  Answer a = AnswerOf(20, 0);
+  graphs.Run(PlanOf({&a}), model_);
+  EXPECT_TRUE(graphs.Run(PlanOf({&a}), model_).has_value()) << "a step of one row is none of them";
+  log_.next_capture = absl::InternalError("not so");
+  for (int again = 0; again < 3; ++again) EXPECT_FALSE(encode(3));
+  EXPECT_THAT(warnings_, ElementsAre(HasSubstr("pictures of 3 tiles")));
+  graphs.Drop(kVersion);
+  EXPECT_EQ(log_.there, 0);
+}
+
 // By the device's own graphs. Its products may round a row otherwise among more rows.
-TEST_F(DecodeGraphsTest, OnAGpuReplayedStepsAreNearThoseThatRanLaunchByLaunch) {
+TEST_F(StepGraphsTest, OnAGpuReplayedStepsAreNearThoseThatRanLaunchByLaunch) {
   if (model::TestDevice().is_cpu()) GTEST_SKIP() << "no GPU";
   auto llava = model::Llava::Load(model::GoldenCheckpointDir(),
                                   {.device = model::TestDevice(), .pack = true});
   ASSERT_TRUE(llava.ok()) << llava.status();
   const TorchModel model(kVersion, *std::move(llava));
   World world(model), plain(model);
-  DecodeGraphs graphs({.backend = GraphsOf(model::TestDevice()), .max_bytes = 1 << 30},
-                      world.cache(), kBlocks, [](const std::string& text) { FAIL() << text; });
+  StepGraphs graphs({.backend = GraphsOf(model::TestDevice()), .max_bytes = 1 << 30}, world.cache(),
+                    kBlocks, [](const std::string& text) { FAIL() << text; });
   std::vector<Answer> answers;
   for (int i = 0; i < 5; ++i) answers.push_back(AnswerOf(40 + i, 4 * i));
   std::vector<Answer*> running;
@@ -335,9 +367,9 @@ TEST_F(DecodeGraphsTest, OnAGpuReplayedStepsAreNearThoseThatRanLaunchByLaunch) {
   EXPECT_EQ(graphs.counts().replays, 16u);
 }
 
-TEST_F(DecodeGraphsTest, ThereAreNoneWithoutABackend) {
+TEST_F(StepGraphsTest, ThereAreNoneWithoutABackend) {
   EXPECT_EQ(GraphsOf(at::kCPU), nullptr);
-  DecodeGraphs graphs({}, world_.cache(), kBlocks, [](const std::string&) {});
+  StepGraphs graphs({}, world_.cache(), kBlocks, [](const std::string&) {});
   Answer a = AnswerOf(20, 0);
   for (int again = 0; again < 3; ++again) {
     EXPECT_FALSE(graphs.Run(PlanOf({&a}), model_).has_value());
