@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "base/attention_limits.h"

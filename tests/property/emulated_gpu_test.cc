@@ -219,7 +219,7 @@ TEST(EmulatedGpuTest, APassOverDecodedTokensThatWasRecordedServesOtherBatches) {
       out.fill_(std::numeric_limits<double>::quiet_NaN());
       for (const auto& launch : launches) launch();
     }
-    EXPECT_TRUE(at::allclose(out, other->Forward(0, q, k, v), 1e-5, 1e-5)) << contexts[0];
+    EXPECT_TRUE(at::allclose(out, other->Forward(0, q, k, v), 1e-4, 1e-4)) << contexts[0];
     EXPECT_TRUE(at::equal(cache.Rows(0).first, other_cache.Rows(0).first)) << contexts[0];
     std::rotate(tables.begin(), tables.begin() + 1, tables.end());
   }
