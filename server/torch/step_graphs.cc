@@ -166,6 +166,11 @@ void StepGraphs::Free(Bucket& bucket) {
   bucket = {};
 }
 
+void StepGraphs::GiveMemory() {
+  for (auto& [size, bucket] : buckets_) Free(bucket);
+  max_bytes_ /= 2;
+}
+
 void StepGraphs::Drop(const Digest& version) {
   for (auto bucket = buckets_.begin(); bucket != buckets_.end();) {
     if (bucket->first.version != version) {

@@ -61,6 +61,9 @@ class StepGraphs {
   std::optional<at::Tensor> Encode(const Digest& version, const at::Tensor& pixels,
                                    const Features& features);
 
+  // Memory was short: frees all graphs, and from now on they may take half of what they might.
+  void GiveMemory();
+
   // Frees the graphs of a version, whose weights they read.
   void Drop(const Digest& version);
 
@@ -102,7 +105,7 @@ class StepGraphs {
   void Free(Bucket& bucket);
 
   const std::unique_ptr<GraphBackend> backend_;
-  const std::int64_t max_bytes_;
+  std::int64_t max_bytes_;
   model::KvCache& cache_;
   const scheduling::BlockId spare_;
   const std::function<void(const std::string&)> warn_;

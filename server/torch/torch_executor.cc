@@ -160,7 +160,7 @@ void TorchExecutor::Version::UpdateProcessors(std::span<const scheduling::Sample
 }
 
 absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
-  return Guarded("encoding images", [&]() -> absl::Status {
+  absl::Status status = Guarded("encoding images", [&]() -> absl::Status {
     const c10::InferenceMode inference;
     if (marks_ != nullptr) marks_->Set(DeviceMarks::Mark::kBegin);
     const auto run = [&](const at::Tensor& pixels, const ImageEncoder::Features& features) {
@@ -172,6 +172,8 @@ absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
     has_encoded_ = true;
     return absl::OkStatus();
   });
+  if (absl::IsResourceExhausted(status)) graphs_.GiveMemory();
+  return status;
 }
 
 absl::StatusOr<std::optional<Duration>> TorchExecutor::WaitForStep() {
@@ -237,7 +239,7 @@ absl::StatusOr<at::Tensor> TorchExecutor::RunLayers(const scheduling::StepPlan& 
 }
 
 absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::StepPlan& plan) {
-  return Guarded("running a step", [&]() -> absl::StatusOr<scheduling::StepResult> {
+  auto result = Guarded("running a step", [&]() -> absl::StatusOr<scheduling::StepResult> {
     const c10::InferenceMode inference;
     Version& version = VersionOf(plan);
     Rank& first = *ranks_.front();
@@ -252,6 +254,8 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::
                      RunLayers(plan, *version.model, Embeddings(plan, version.model->llava())));
     return SampleAll(plan, version, hidden_RE, inputs().row_of_sample());
   });
+  if (absl::IsResourceExhausted(result.status())) graphs_.GiveMemory();
+  return result;
 }
 
 absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(

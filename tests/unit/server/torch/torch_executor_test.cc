@@ -329,6 +329,31 @@ TEST_F(TorchExecutorTest, RecordedStepsGiveTheAnswersOfOthers) {
   executor_ = nullptr;
 }
 
+TEST_F(TorchExecutorTest, RecordedStepsMakeWayWhenMemoryIsShort) {
+  const auto model = std::make_shared<TorchModel>(kVersion, llava_);
+  GraphLog log;
+  auto executor = TorchExecutor::Create(
+      model->kv_shapes(), kBlocks, /*threads=*/0,
+      {.backend = std::make_unique<ReplayingGraphs>(&log), .max_bytes = log.bytes});
+  ASSERT_TRUE(executor.ok()) << executor.status();
+  executor_ = *std::move(executor);
+  ASSERT_EQ(executor_->AddVersion(model), absl::OkStatus());
+  Choice choice(1, {1, 300, 17});
+  for (int step = 0; step < 4; ++step) Step({&choice});
+  EXPECT_EQ(log.there, 1);
+  log.before_replay = [] { TORCH_CHECK_WITH(OutOfMemoryError, false, "no memory"); };
+  const std::size_t computed = choice.computed;
+  const absl::Status failed = executor_->Forward(PlanOf({&choice})).status();
+  EXPECT_EQ(failed.code(), absl::StatusCode::kResourceExhausted) << failed;
+  EXPECT_EQ(log.there, 0);
+  EXPECT_EQ(executor_->graphs().bytes, 0);
+  log.before_replay = [] {};
+  choice.computed = computed;
+  for (int step = 0; step < 3; ++step) Step({&choice});
+  EXPECT_EQ(choice.Answer(), Reference({1, 300, 17}, 7));
+  executor_ = nullptr;
+}
+
 // The same model dealt out to two ranks, which share every step.
 class TwoRanksTest : public TorchExecutorTest {
  protected:
