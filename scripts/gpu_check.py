@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import gpu_checkpoint  # noqa: E402
 
 NO_GPU = 77
-TESTS = "golden_test,attention_property_test,step_sampler_property_test,model_attention_test"
+TESTS = "golden_test,attention_property_test,step_sampler_property_test,model_attention_test,server_torch_test"
 
 
 class Failed(Exception):

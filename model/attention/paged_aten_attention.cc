@@ -90,7 +90,7 @@ void PagedAtenAttention::PlanCalls() {
 // The numbers and padded block tables of what reads the cache, in the order of the calls.
 void PagedAtenAttention::AddTables(StepBuffer& numbers) {
   in_tables_.clear();
-  std::int64_t width = 0;
+  std::int64_t width = WholeBlocks(reserved_keys_);
   for (Call& call : calls_) {
     if (call.is_first_chunk()) continue;
     call.place = std::ssize(in_tables_);
@@ -131,7 +131,7 @@ void PagedAtenAttention::Begin(const at::Tensor& q_THD) {
   slots_ = numbers_->Get(slot_part_);
   const Tables tables = GetTables();
   gpu_.rows_S = at::Tensor();
-  gpu_.longest = 0;
+  gpu_.longest = reserved_keys_;
   chunks_ = {};
   // In this order, in which they stand in calls_.
   if (HasCudaKernels(q_THD) && cache_.shape().head_dim % 8 == 0) BeginDecodes(tables);

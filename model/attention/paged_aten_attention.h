@@ -23,6 +23,7 @@ class PagedAtenAttention final : public PagedAttention {
   explicit PagedAtenAttention(KvCache& cache);
 
   void Plan(std::span<const PagedSequence> sequences, StepBuffer& numbers) override;
+  void ReserveKeys(std::int64_t keys) override { reserved_keys_ = keys; }
 
   at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                      const at::Tensor& v_TKD) override;
@@ -70,6 +71,7 @@ class PagedAtenAttention final : public PagedAttention {
   at::Tensor AttendDecodes(const Call& call, int layer, const at::Tensor& q_SHD) const;
 
   KvCache& cache_;
+  std::int64_t reserved_keys_ = 0;
   std::vector<PagedSequence> sequences_;
   std::vector<std::int64_t> host_slots_;
   std::vector<Call> calls_;  // decoded tokens first, then chunks that fit in place

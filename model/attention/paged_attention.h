@@ -34,6 +34,12 @@ class PagedAttention : public AttentionBackend {
   // cover the rows [0, n) one after the other and that their blocks are enough and in the cache.
   virtual void Plan(std::span<const PagedSequence> sequences, StepBuffer& numbers) = 0;
 
+  // From now on the sequences of a batch are laid out for the device as if the longest had at least
+  // so many keys. Where kernels for decoded tokens read their numbers on the device, all batches of
+  // equally many decoded tokens of at most so many keys are then alike, but for those numbers: a
+  // pass over one of them that was recorded there can be done again for the others.
+  virtual void ReserveKeys(std::int64_t /*keys*/) {}
+
   // The same for who has nothing else to send.
   void Refill(std::span<const PagedSequence> sequences) {
     own_.Begin();

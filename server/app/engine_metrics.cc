@@ -37,9 +37,18 @@ constexpr Row kGauges[] = {
      "state", "free"},
     {"llava_image_cache_bytes", "Bytes of cached image features.",
      [](const EngineStats& s) { return static_cast<double>(s.scheduler.feature_bytes); }},
+    {"llava_cuda_graphs", "Sizes of steps and of pictures that are recorded on a GPU.",
+     [](const EngineStats& s) { return static_cast<double>(s.graphs.held); }},
+    {"llava_cuda_graph_bytes", "Memory that recorded steps take, about.",
+     [](const EngineStats& s) { return static_cast<double>(s.graphs.bytes); }},
     {"llava_images_half_encoded", "Pictures whose encoding goes on in a later step.",
      [](const EngineStats& s) -> double { return s.scheduler.unfinished_images; }},
 };
+
+constexpr char kGraphs[] = "llava_cuda_graph_events_total";
+constexpr char kGraphsHelp[] =
+    "Sizes of steps and of pictures that were recorded or could not be, and those that ran with "
+    "one launch.";
 
 constexpr Row kCounters[] = {
     {"llava_preemptions_total", "Sequences that lost their KV blocks to others for a while.",
@@ -63,6 +72,14 @@ constexpr Row kCounters[] = {
     {kImageCache, kImageCacheHelp,
      [](const EngineStats& s) { return static_cast<double>(s.scheduler.planner.images_encoded); },
      "result", "miss"},
+    {kGraphs, kGraphsHelp,
+     [](const EngineStats& s) { return static_cast<double>(s.graphs.captures); }, "event",
+     "capture"},
+    {kGraphs, kGraphsHelp,
+     [](const EngineStats& s) { return static_cast<double>(s.graphs.replays); }, "event", "replay"},
+    {kGraphs, kGraphsHelp,
+     [](const EngineStats& s) { return static_cast<double>(s.graphs.failures); }, "event",
+     "failure"},
 };
 
 prometheus::Labels LabelsOf(const Row& row) {

@@ -62,6 +62,7 @@ struct Config {
   std::optional<std::int64_t> kv_cache_bytes;
   std::int64_t image_cache_bytes = std::int64_t{256} << 20;
   bool prefix_cache = true;
+  std::string cuda_graphs = "auto";
   std::int64_t draft_tokens = 8;
   std::optional<std::int64_t> max_batch_tokens;
   std::optional<std::int64_t> max_running;

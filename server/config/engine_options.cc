@@ -4,6 +4,8 @@
 namespace llava::server {
 namespace {
 
+constexpr absl::string_view kCudaGraphsChoices[] = {"auto", "off"};
+
 constexpr Option kEngineOptions[] = {
     {"kv_cache_bytes",
      &Config::kv_cache_bytes,
@@ -20,6 +22,16 @@ constexpr Option kEngineOptions[] = {
      {0, 4096 * kGiB}},
     {"prefix_cache", &Config::prefix_cache,
      "Whether the KV cache of prompts is kept for those that begin alike."},
+    {"cuda_graphs",
+     &Config::cuda_graphs,
+     "Steps that only decode, and pictures, on a GPU: auto records each size of them when it is "
+     "met "
+     "for the second time and then runs it with one launch, for which an automatic KV cache leaves "
+     "some room; off runs all launch by launch. Nothing is recorded on CPUs and on sums of "
+     "devices.",
+     Unit::kNone,
+     {},
+     kCudaGraphsChoices},
     {"draft_tokens",
      &Config::draft_tokens,
      "Tokens of an answer that one step may guess, on CPUs (not on more than two in a sum): those "

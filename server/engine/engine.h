@@ -57,6 +57,7 @@ struct EngineStats {
   scheduling::SchedulerStats scheduler;
   std::uint64_t steps = 0;
   std::uint64_t failed_steps = 0;
+  GraphCounts graphs;
   std::optional<TimePoint> last_step;  // end of the last step: readiness by its age when busy
 };
 

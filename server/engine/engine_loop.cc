@@ -251,6 +251,7 @@ void Engine::DecodeText(const scheduling::StepPlan& plan) {
 
 void Engine::UpdateStats() {
   counters_.scheduler = scheduler_.stats();
+  counters_.graphs = executor_->graphs();
   MutexLock lock(&mutex_);
   stats_ = counters_;
 }

@@ -3,9 +3,13 @@
 #ifndef LLAVA_SERVER_ENGINE_EXECUTOR_H_
 #define LLAVA_SERVER_ENGINE_EXECUTOR_H_
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,6 +26,17 @@ class LoadedModel {
  public:
   virtual ~LoadedModel() = default;
   virtual const Digest& version() const = 0;
+};
+
+// Steps, and pictures through the encoder, that an executor has recorded on its device by their
+// sizes, to do them again with one launch.
+struct GraphCounts {
+  std::int64_t held = 0;   // now
+  std::int64_t bytes = 0;  // of the device's memory, that these take
+  // Since the start.
+  std::uint64_t captures = 0;
+  std::uint64_t replays = 0;
+  std::uint64_t failures = 0;  // sizes that the device could not record
 };
 
 // Engine thread only; no call may block on anything but the device.
@@ -55,6 +70,20 @@ class Executor {
   // the step's error if it has failed since. How long the device took to encode; none: as long as
   // the call did, for it came back when the device was ready.
   virtual absl::StatusOr<std::optional<Duration>> WaitForStep() { return std::nullopt; }
+
+  virtual GraphCounts graphs() const { return {}; }
+
+  // Who is told, once for each cause, what an operator should know of steps that go well all the
+  // same; nobody before this is called. Before the first step.
+  void set_warn(std::function<void(const std::string&)> warn) { warn_ = std::move(warn); }
+
+ protected:
+  void Warn(const std::string& text) const {
+    if (warn_) warn_(text);
+  }
+
+ private:
+  std::function<void(const std::string&)> warn_;
 };
 
 }  // namespace llava::engine

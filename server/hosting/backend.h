@@ -62,9 +62,10 @@ class Backend {
 
   // Bytes that a step of `tokens` rows takes on a device beside weights, KV cache and features,
   // measured by running one on KV blocks of its own; the first request does not pay then for what
-  // LibTorch does once. 0 on CPUs, where nothing is run: their buffers are a small part of what
-  // kv_cache_bytes leaves there.
-  virtual absl::StatusOr<std::int64_t> MeasureStep(const engine::LoadedModel& model,
+  // LibTorch does once. With what recorded steps may take, where `config` wants them. 0 on CPUs,
+  // where nothing is run: their buffers are a small part of what kv_cache_bytes leaves there.
+  virtual absl::StatusOr<std::int64_t> MeasureStep(const Config& config,
+                                                   const engine::LoadedModel& model,
                                                    int tokens) = 0;
 
   // The errors are those of the files; INVALID_ARGUMENT for a model that cannot be dealt out to so

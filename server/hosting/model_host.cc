@@ -338,7 +338,7 @@ absl::StatusOr<EngineDefaults> ModelHost::Choose(const LoadedVersion& version,
                        .block = last_[index].block_bytes,
                        .context_tokens = ContextTokens(config_, version.processor->config())};
   ASSIGN_OR_RETURN(facts.step,
-                   backend_->MeasureStep(*version.models[index],
+                   backend_->MeasureStep(config_, *version.models[index],
                                          static_cast<int>(BatchTokens(config_, device))));
   ASSIGN_OR_RETURN(const DeviceMemory memory, backend_->MemoryOf(device));
   facts.free = memory.free;
@@ -381,6 +381,9 @@ absl::Status ModelHost::MakeEngines(const LoadedVersion& version) {
     LogChoice(chosen, options);
     ASSIGN_OR_RETURN(auto executor, backend_->MakeExecutor(config_, device, *version.models[i],
                                                            options.scheduler.num_blocks));
+    executor->set_warn([log = log_, name = options.name](const std::string& text) {
+      log->Warning(text, {{"device", name}});
+    });
     max_context_tokens_ = options.scheduler.max_context_tokens;
     made.push_back(
         std::make_unique<engine::Engine>(options, std::move(executor), clock_, observer_));

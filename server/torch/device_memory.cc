@@ -95,6 +95,13 @@ absl::Status RunRank(const engine::TorchModel& model, int rank, const at::Tensor
 
 }  // namespace
 
+// A graph of a large model has some 400 launches, of which the driver keeps less than a MiB, and
+// all of them share what the largest computes in: 256 rows, an eighth of a step that is measured.
+// Half a GiB is enough for 64; on a small device the KV cache is worth more than the last of them.
+std::int64_t GraphBytes(std::int64_t total) {
+  return std::min<std::int64_t>(total / 50, std::int64_t{512} << 20);
+}
+
 absl::Status RunStep(const engine::TorchModel& model, int tokens) {
   const c10::InferenceMode inference;
   const model::Llava& llava = model.llava();

@@ -21,8 +21,11 @@ absl::StatusOr<DeviceMemory> MemoryOfDevice(at::Device device);
 // thrown where there is one device.
 absl::Status RunStep(const engine::TorchModel& model, int tokens);
 
-// See Backend::MeasureStep; of several devices the one that needs most. RESOURCE_EXHAUSTED when the
-// step does not fit.
+// What the recorded steps of a device with `total` bytes may take, with the block that pads them.
+std::int64_t GraphBytes(std::int64_t total);
+
+// See Backend::MeasureStep, without what recorded steps take; of several devices the one that needs
+// most. RESOURCE_EXHAUSTED when the step does not fit.
 absl::StatusOr<std::int64_t> MeasureStepOn(const engine::TorchModel& model, int tokens);
 
 }  // namespace llava::server

@@ -57,13 +57,14 @@ int ImageEncoder::Parts(const model::Llava& llava) {
   return static_cast<int>(llava.vision_tower().blocks()) + 1;
 }
 
-absl::Status ImageEncoder::Encode(std::span<const EncodeImage> encodes, const model::Llava& llava) {
+absl::Status ImageEncoder::Encode(std::span<const EncodeImage> encodes, const model::Llava& llava,
+                                  const RunTiles& run) {
   for (const EncodeImage& encode : encodes) {
     RETURN_IF_ERROR(CheckLayout(*encode.image, llava.config()));
   }
   while (!encodes.empty()) {
     if (HasWholeTiles(encodes.front())) {
-      encodes = EncodeTiles(encodes, llava);
+      encodes = EncodeTiles(encodes, llava, run);
     } else {
       EncodeParts(encodes.front(), llava);
       encodes = encodes.subspan(1);
@@ -89,10 +90,15 @@ at::Tensor ImageEncoder::PixelsOf(std::span<const EncodeImage> encodes) {
 }
 
 std::span<const EncodeImage> ImageEncoder::EncodeTiles(std::span<const EncodeImage> encodes,
-                                                       const model::Llava& llava) {
+                                                       const model::Llava& llava,
+                                                       const RunTiles& run) {
   const auto end = std::find_if_not(encodes.begin(), encodes.end(), HasWholeTiles);
   const auto batch = encodes.first(static_cast<std::size_t>(end - encodes.begin()));
-  const at::Tensor features_BIE = FeaturesOf(PixelsOf(batch), llava);
+  const Features features = [&llava](const at::Tensor& pixels) {
+    return FeaturesOf(pixels, llava);
+  };
+  const at::Tensor pixels = PixelsOf(batch);
+  const at::Tensor features_BIE = run ? run(pixels, features) : features(pixels);
   std::int64_t first = 0;
   for (const EncodeImage& encode : batch) {
     AddTiles(encode, features_BIE.narrow(0, first, encode.slice.tiles), llava);

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -28,10 +29,16 @@ class ImageEncoder {
   // What a step can cut a picture's tile into: the blocks of its tower, and the projector.
   static int Parts(const model::Llava& llava);
 
+  using Features = std::function<at::Tensor(const at::Tensor& pixels)>;
+  // Runs `features`, which may be kept as long as the model is there, on the pixels of whole tiles.
+  // Its result is copied before it is called again.
+  using RunTiles = std::function<at::Tensor(const at::Tensor& pixels, const Features& features)>;
+
   // Slices as StepPlan::encodes describes them, of one version. Under c10::InferenceMode. INTERNAL
   // when an image was prepared otherwise than the model takes it. Throws c10::Error when memory or
-  // the device fails.
-  absl::Status Encode(std::span<const scheduling::EncodeImage> encodes, const model::Llava& llava);
+  // the device fails. `run`: for whole tiles, in the place of a plain call.
+  absl::Status Encode(std::span<const scheduling::EncodeImage> encodes, const model::Llava& llava,
+                      const RunTiles& run = nullptr);
 
   // Unknown ids are skipped.
   void Drop(std::span<const scheduling::FeatureId> features);
@@ -51,7 +58,8 @@ class ImageEncoder {
   at::Tensor PixelsOf(std::span<const scheduling::EncodeImage> encodes);
   // The whole tiles at the beginning, as one batch; the rest of the slices.
   std::span<const scheduling::EncodeImage> EncodeTiles(
-      std::span<const scheduling::EncodeImage> encodes, const model::Llava& llava);
+      std::span<const scheduling::EncodeImage> encodes, const model::Llava& llava,
+      const RunTiles& run);
   void EncodeParts(const scheduling::EncodeImage& encode, const model::Llava& llava);
   void AddTiles(const scheduling::EncodeImage& encode, at::Tensor tiles_BIE,
                 const model::Llava& llava);

@@ -91,6 +91,10 @@ BackendModel DescribeModel(const model::TextConfig& text, at::ScalarType dtype,
           .feature_bytes_per_token = engine::FeatureBytesPerToken(text, dtype)};
 }
 
+bool WantsGraphs(const Config& config, const engine::TorchModel& model) {
+  return config.cuda_graphs == "auto" && model.ranks() == 1 && model.device(0).is_cuda();
+}
+
 std::string NameOf(at::ScalarType dtype) { return dtype == at::kFloat ? "float32" : "bfloat16"; }
 
 model::Quantization ChooseQuantization(const Config& config) {
@@ -145,9 +149,14 @@ absl::StatusOr<BackendModel> TorchBackend::Describe(const Config& config, const 
                        devices.front());
 }
 
-absl::StatusOr<std::int64_t> TorchBackend::MeasureStep(const engine::LoadedModel& model,
+absl::StatusOr<std::int64_t> TorchBackend::MeasureStep(const Config& config,
+                                                       const engine::LoadedModel& model,
                                                        int tokens) {
-  return MeasureStepOn(static_cast<const engine::TorchModel&>(model), tokens);
+  const auto& torch_model = static_cast<const engine::TorchModel&>(model);
+  ASSIGN_OR_RETURN(const std::int64_t step, MeasureStepOn(torch_model, tokens));
+  if (!WantsGraphs(config, torch_model)) return step;
+  ASSIGN_OR_RETURN(const DeviceMemory memory, MemoryOfDevice(torch_model.device(0)));
+  return step + GraphBytes(memory.total);
 }
 
 absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const LoadRequest& request) {
@@ -229,7 +238,14 @@ absl::StatusOr<registry::LoadedAdapter> TorchBackend::LoadAdapter(const Config& 
 absl::StatusOr<std::unique_ptr<engine::Executor>> TorchBackend::MakeExecutor(
     const Config& config, const std::string&, const engine::LoadedModel& model, int num_blocks) {
   const auto& torch_model = static_cast<const engine::TorchModel&>(model);
-  return engine::TorchExecutor::Create(torch_model.kv_shapes(), num_blocks, ChooseThreads(config));
+  engine::StepGraphs::Options graphs;
+  if (WantsGraphs(config, torch_model)) {
+    ASSIGN_OR_RETURN(const DeviceMemory memory, MemoryOfDevice(torch_model.device(0)));
+    graphs = {.backend = engine::GraphsOf(torch_model.device(0)),
+              .max_bytes = GraphBytes(memory.total)};
+  }
+  return engine::TorchExecutor::Create(torch_model.kv_shapes(), num_blocks, ChooseThreads(config),
+                                       std::move(graphs));
 }
 
 }  // namespace llava::server

@@ -40,21 +40,31 @@ auto Guarded(absl::string_view what, F f) -> decltype(f()) {
   }
 }
 
+// Where kernels read a decoded token's numbers on the device, or the device is a CPU, which is only
+// in tests. PagedAtenAttention without them makes operators whose sizes are those of one batch.
+bool CanBeRecorded(const model::KvShape& shape) {
+  return shape.device.is_cpu() || shape.head_dim % 8 == 0;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TorchExecutor>> TorchExecutor::Create(
-    std::span<const model::KvShape> shapes, int num_blocks, int threads) {
+    std::span<const model::KvShape> shapes, int num_blocks, int threads,
+    StepGraphs::Options graphs) {
+  if (shapes.size() > 1 || !CanBeRecorded(shapes.front())) graphs.backend = nullptr;
+  const int spare_blocks = graphs.backend == nullptr ? 0 : 1;
   std::vector<std::unique_ptr<Rank>> ranks;
   std::vector<at::Device> devices;
   for (const model::KvShape& shape : shapes) {
-    ASSIGN_OR_RETURN(model::KvCache cache,
-                     model::KvCache::Create(shape, num_blocks * model::KvCache::BlockBytes(shape)));
+    const std::int64_t bytes = (num_blocks + spare_blocks) * model::KvCache::BlockBytes(shape);
+    ASSIGN_OR_RETURN(model::KvCache cache, model::KvCache::Create(shape, bytes));
     ranks.push_back(std::make_unique<Rank>(std::move(cache)));
     devices.push_back(shape.device);
   }
   ASSIGN_OR_RETURN(auto rank_threads, model::RankThreads::Start(std::move(devices), threads));
-  return std::unique_ptr<TorchExecutor>(
-      new TorchExecutor(std::move(ranks), std::move(rank_threads)));
+  return std::unique_ptr<TorchExecutor>(new TorchExecutor(std::move(ranks), std::move(rank_threads),
+                                                          std::move(graphs),
+                                                          /*spare=*/num_blocks));
 }
 
 model::SumOverRanks TorchExecutor::SumOf(int rank) const {
@@ -122,6 +132,7 @@ absl::Status TorchExecutor::WarmUp(const TorchModel& model) const {
 }
 
 void TorchExecutor::RemoveVersion(const Digest& version) {
+  graphs_.Drop(version);
   LLAVA_CHECK_EQ(versions_.erase(version), 1u);
 }
 
@@ -149,14 +160,20 @@ void TorchExecutor::Version::UpdateProcessors(std::span<const scheduling::Sample
 }
 
 absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
-  return Guarded("encoding images", [&]() -> absl::Status {
+  absl::Status status = Guarded("encoding images", [&]() -> absl::Status {
     const c10::InferenceMode inference;
     if (marks_ != nullptr) marks_->Set(DeviceMarks::Mark::kBegin);
-    RETURN_IF_ERROR(images_.Encode(plan.encodes, VersionOf(plan).model->llava()));
+    const auto run = [&](const at::Tensor& pixels, const ImageEncoder::Features& features) {
+      const std::optional<at::Tensor> replayed = graphs_.Encode(plan.version, pixels, features);
+      return replayed ? *replayed : features(pixels);
+    };
+    RETURN_IF_ERROR(images_.Encode(plan.encodes, VersionOf(plan).model->llava(), run));
     if (marks_ != nullptr) marks_->Set(DeviceMarks::Mark::kEncoded);
     has_encoded_ = true;
     return absl::OkStatus();
   });
+  if (absl::IsResourceExhausted(status)) graphs_.GiveMemory();
+  return status;
 }
 
 absl::StatusOr<std::optional<Duration>> TorchExecutor::WaitForStep() {
@@ -171,10 +188,14 @@ absl::StatusOr<std::optional<Duration>> TorchExecutor::WaitForStep() {
   });
 }
 
-void TorchExecutor::Rank::Begin(const scheduling::StepPlan& plan) {
+void TorchExecutor::Rank::CopyBlocks(const scheduling::StepPlan& plan) {
   for (const scheduling::BlockCopy& copy : plan.copies) {
     cache.CopyBlock(copy.from.value(), copy.to.value());
   }
+}
+
+void TorchExecutor::Rank::Begin(const scheduling::StepPlan& plan) {
+  CopyBlocks(plan);
   inputs.Refill(plan, *attention);
 }
 
@@ -218,19 +239,28 @@ absl::StatusOr<at::Tensor> TorchExecutor::RunLayers(const scheduling::StepPlan& 
 }
 
 absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::StepPlan& plan) {
-  return Guarded("running a step", [&]() -> absl::StatusOr<scheduling::StepResult> {
+  auto result = Guarded("running a step", [&]() -> absl::StatusOr<scheduling::StepResult> {
     const c10::InferenceMode inference;
     Version& version = VersionOf(plan);
-    ranks_.front()->Begin(plan);
+    Rank& first = *ranks_.front();
+    first.CopyBlocks(plan);
+    if (const std::optional<at::Tensor> hidden_NE = graphs_.Run(plan, *version.model)) {
+      replayed_rows_.clear();
+      for (const scheduling::Sample& sample : plan.samples) replayed_rows_.push_back(sample.row);
+      return SampleAll(plan, version, *hidden_NE, replayed_rows_);
+    }
+    first.inputs.Refill(plan, *first.attention);
     ASSIGN_OR_RETURN(const at::Tensor hidden_RE,
                      RunLayers(plan, *version.model, Embeddings(plan, version.model->llava())));
-    return SampleAll(plan, version, hidden_RE);
+    return SampleAll(plan, version, hidden_RE, inputs().row_of_sample());
   });
+  if (absl::IsResourceExhausted(result.status())) graphs_.GiveMemory();
+  return result;
 }
 
-absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(const scheduling::StepPlan& plan,
-                                                                Version& version,
-                                                                const at::Tensor& hidden_RE) {
+absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(
+    const scheduling::StepPlan& plan, Version& version, const at::Tensor& hidden_RE,
+    std::span<const std::int64_t> row_of_sample) {
   scheduling::StepResult result;
   if (plan.samples.empty()) return result;
   version.UpdateProcessors(plan.samples);
@@ -238,7 +268,7 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(const scheduling
   std::vector<StepSampler::Row> rows;
   for (std::size_t i = 0; i < plan.samples.size(); ++i) {
     const scheduling::Sample& sample = plan.samples[i];
-    rows.push_back({inputs().row_of_sample()[i],
+    rows.push_back({row_of_sample[i],
                     {.params = sample.params,
                      .tokens = {sample.prompt_ids, sample.output_ids},
                      .processors = version.processors.at(sample.sequence),

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -26,6 +27,7 @@
 #include "server/engine/executor.h"
 #include "server/torch/device_marks.h"
 #include "server/torch/image_encoder.h"
+#include "server/torch/step_graphs.h"
 #include "server/torch/step_inputs.h"
 #include "server/torch/step_sampler.h"
 #include "server/torch/torch_model.h"
@@ -38,9 +40,11 @@ namespace llava::engine {
 class TorchExecutor final : public Executor {
  public:
   // `shapes`: by rank (TorchModel::kv_shapes). `threads`: that CPUs compute with in all (0: as many
-  // as each thread has). Errors are those of KvCache::Create and RankThreads::Start.
+  // as each thread has). `graphs`: of a backend for the device; those of several devices record
+  // nothing. Errors are those of KvCache::Create and RankThreads::Start.
   static absl::StatusOr<std::unique_ptr<TorchExecutor>> Create(
-      std::span<const model::KvShape> shapes, int num_blocks, int threads = 0);
+      std::span<const model::KvShape> shapes, int num_blocks, int threads = 0,
+      StepGraphs::Options graphs = {});
 
   // For tests, in the place of those of rank 0's device.
   void set_marks(std::unique_ptr<DeviceMarks> marks) { marks_ = std::move(marks); }
@@ -52,6 +56,7 @@ class TorchExecutor final : public Executor {
   absl::Status EncodeImages(const scheduling::StepPlan& plan) override;
   absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) override;
   absl::StatusOr<std::optional<Duration>> WaitForStep() override;
+  GraphCounts graphs() const override { return graphs_.counts(); }
 
  private:
   using ProcessorsOfChoices = std::unordered_map<scheduling::SequenceId, model::LogitsProcessors>;
@@ -73,6 +78,7 @@ class TorchExecutor final : public Executor {
         : cache(std::move(own_cache)),
           inputs(model::StepBuffer(cache.shape().device)),
           attention(model::MakePagedAttention(cache)) {}
+    void CopyBlocks(const scheduling::StepPlan& plan);
     // Copies blocks; the inputs are then those of `plan`.
     void Begin(const scheduling::StepPlan& plan);
 
@@ -81,14 +87,17 @@ class TorchExecutor final : public Executor {
     const std::unique_ptr<model::PagedAttention> attention;
   };
 
+  // `spare`: a block of rank 0 that no plan names, where graphs have a backend.
   TorchExecutor(std::vector<std::unique_ptr<Rank>> ranks,
-                std::unique_ptr<model::RankThreads> threads)
+                std::unique_ptr<model::RankThreads> threads, StepGraphs::Options graphs, int spare)
       : ranks_(std::move(ranks)),
         threads_(std::move(threads)),
         marks_(MarksOf(ranks_.front()->cache.shape().device)),
         images_(model::StepBuffer(ranks_.front()->cache.shape().device)),
         sampler_(model::StepBuffer(ranks_.front()->cache.shape().device),
-                 /*on_device=*/!ranks_.front()->cache.shape().device.is_cpu()) {}
+                 /*on_device=*/!ranks_.front()->cache.shape().device.is_cpu()),
+        graphs_(std::move(graphs), ranks_.front()->cache, spare,
+                [this](const std::string& text) { Warn(text); }) {}
 
   absl::Status CheckShape(const TorchModel& model) const;
   absl::Status WarmUp(const TorchModel& model) const;
@@ -99,8 +108,10 @@ class TorchExecutor final : public Executor {
   Version& VersionOf(const scheduling::StepPlan& plan);
   // The rows of the step's tokens, with the features of images in their places: [T, E].
   at::Tensor Embeddings(const scheduling::StepPlan& plan, const model::Llava& llava) const;
+  // `row_of_sample`: of hidden_RE.
   absl::StatusOr<scheduling::StepResult> SampleAll(const scheduling::StepPlan& plan,
-                                                   Version& version, const at::Tensor& hidden_RE);
+                                                   Version& version, const at::Tensor& hidden_RE,
+                                                   std::span<const std::int64_t> row_of_sample);
 
   StepInputs& inputs() { return ranks_.front()->inputs; }
   const StepInputs& inputs() const { return ranks_.front()->inputs; }
@@ -112,6 +123,8 @@ class TorchExecutor final : public Executor {
   std::map<Digest, Version> versions_;
   ImageEncoder images_;
   StepSampler sampler_;
+  std::vector<std::int64_t> replayed_rows_;  // of a replayed step's samples
+  StepGraphs graphs_;                        // destroyed before the versions
 };
 
 }  // namespace llava::engine

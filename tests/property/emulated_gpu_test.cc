@@ -6,10 +6,13 @@
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/attention/paged_attention.h"
@@ -170,6 +173,55 @@ TEST(EmulatedGpuTest, ChunksBehindCachedTokensAttendInPlace) {
     const at::Tensor found = attention->Forward(0, rows(q), rows(k), rows(v));
     EXPECT_EQ(cuda_emulator::Launches() - before, first == 0 ? 1 : 2);  // keys are written, too
     EXPECT_TRUE(at::allclose(found.to(at::kFloat), rows(expected), 2e-2, 1e-2));
+  }
+}
+
+// Nothing of a batch but its size may be part of a launch: contexts, tables and slots are read
+// where they stand, by launches that were made for another batch.
+TEST(EmulatedGpuTest, APassOverDecodedTokensThatWasRecordedServesOtherBatches) {
+  constexpr std::int64_t kSequences = 4, kWidth = 8, kMostKeys = kWidth * kKvBlockTokens;
+  const KvShape shape{.layers = 1, .kv_heads = 2, .head_dim = 16, .layout = KvLayout::kRows};
+  const std::int64_t bytes = kSequences * kWidth * KvCache::BlockBytes(shape);
+  KvCache cache = *KvCache::Create(shape, bytes), other_cache = *KvCache::Create(shape, bytes);
+  at::manual_seed(6);
+  for (const auto& [from, to] : {std::pair(cache.Rows(0).first, other_cache.Rows(0).first),
+                                 {cache.Rows(0).second, other_cache.Rows(0).second}}) {
+    to.copy_(from.normal_());
+  }
+  const auto attention = MakePagedAttention(cache), other = MakePagedAttention(other_cache);
+  attention->ReserveKeys(kMostKeys);
+  const at::Tensor q = at::randn({kSequences, 4, 16}), k = at::randn({kSequences, 2, 16}),
+                   v = at::randn({kSequences, 2, 16});
+  std::vector<std::vector<std::int32_t>> tables(kSequences);
+  for (std::int32_t block = 0; block < kSequences * kWidth; ++block) {
+    tables[static_cast<std::size_t>(block % kSequences)].push_back(block);
+  }
+  at::Tensor out;
+  std::vector<std::function<void()>> launches;
+  for (const std::vector<std::int64_t>& contexts : {std::vector<std::int64_t>{5, 40, 0, 16},
+                                                    {127, 0, 1, 15},
+                                                    {99, 127, 126, 70},
+                                                    {0, 0, 0, 0}}) {
+    std::vector<PagedSequence> batch;
+    for (std::size_t i = 0; i < tables.size(); ++i) {
+      batch.push_back({static_cast<std::int64_t>(i), 1, contexts[i], tables[i]});
+    }
+    for (const at::Tensor& x : {q, k, v}) x.normal_();
+    attention->Refill(batch);
+    other->Refill(batch);
+    if (launches.empty()) {
+      attention->Forward(0, q, k, v);  // makes its room
+      cuda_emulator::recording = &launches;
+      out = attention->Forward(0, q, k, v);
+      cuda_emulator::recording = nullptr;
+      ASSERT_EQ(launches.size(), 2u);  // keys and values are written, and attended to
+    } else {
+      out.fill_(std::numeric_limits<double>::quiet_NaN());
+      for (const auto& launch : launches) launch();
+    }
+    EXPECT_TRUE(at::allclose(out, other->Forward(0, q, k, v), 1e-4, 1e-4)) << contexts[0];
+    EXPECT_TRUE(at::equal(cache.Rows(0).first, other_cache.Rows(0).first)) << contexts[0];
+    std::rotate(tables.begin(), tables.begin() + 1, tables.end());
   }
 }
 

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -64,6 +65,10 @@ void Run(const cudaLaunchConfig_t& launch, const std::function<void()>& kernel);
 // Launches of this program until now.
 std::uint64_t Launches();
 
+// Unless it is null, every launch is also kept here with its arguments as they are, to be done
+// again as a CUDA graph does it: at the same addresses, with the same sizes.
+inline std::vector<std::function<void()>>* recording = nullptr;
+
 // The dynamic shared memory of the block that runs.
 void* DynamicShared();
 
@@ -96,7 +101,11 @@ T ExchangeValue(T value, unsigned source, unsigned mask, const char* operation) 
 template <typename... Parameters, typename... Arguments>
 int cudaLaunchKernelEx(const cudaLaunchConfig_t* launch, void (*kernel)(Parameters...),
                        Arguments... arguments) {
-  cuda_emulator::Run(*launch, [&] { kernel(arguments...); });
+  const auto run = [config = *launch, kernel, arguments...] {
+    cuda_emulator::Run(config, [&] { kernel(arguments...); });
+  };
+  if (cuda_emulator::recording != nullptr) cuda_emulator::recording->push_back(run);
+  run();
   return 0;
 }
 

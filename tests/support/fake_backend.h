@@ -35,7 +35,8 @@ class FakeBackend final : public server::Backend {
   }
   absl::StatusOr<server::BackendModel> Describe(const server::Config&, const std::string&,
                                                 const std::string&) override;
-  absl::StatusOr<std::int64_t> MeasureStep(const engine::LoadedModel&, int) override {
+  absl::StatusOr<std::int64_t> MeasureStep(const server::Config&, const engine::LoadedModel&,
+                                           int) override {
     return step;
   }
 

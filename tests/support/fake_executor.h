@@ -77,6 +77,8 @@ class FakeExecutor final : public engine::Executor {
   // What WaitForStep does; without it, the calls have waited.
   std::function<absl::StatusOr<std::optional<Duration>>()> wait_for_step;
 
+  engine::GraphCounts graph_counts;  // what it says of its graphs
+
   absl::Status AddVersion(std::shared_ptr<const engine::LoadedModel> model) override;
   void RemoveVersion(const Digest& version) override;
   void DropFeatures(std::span<const scheduling::FeatureId> features) override;
@@ -85,6 +87,7 @@ class FakeExecutor final : public engine::Executor {
   absl::StatusOr<std::optional<Duration>> WaitForStep() override {
     return wait_for_step ? wait_for_step() : engine::Executor::WaitForStep();
   }
+  engine::GraphCounts graphs() const override { return graph_counts; }
 
   std::size_t features() const { return features_.size() + unfinished_.size(); }
   std::size_t unfinished() const { return unfinished_.size(); }  // half-encoded images

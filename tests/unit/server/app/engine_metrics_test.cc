@@ -42,6 +42,11 @@ class EngineMetricsTest : public ::testing::Test {
     planner.images_needed = 9u * static_cast<unsigned>(factor);
     planner.images_encoded = 2u * static_cast<unsigned>(factor);
     stats.scheduler.unfinished_images = factor;
+    stats.graphs = {.held = 5 * factor,
+                    .bytes = 1000 * factor,
+                    .captures = 7u * static_cast<unsigned>(factor),
+                    .replays = 90u * static_cast<unsigned>(factor),
+                    .failures = 1u * static_cast<unsigned>(factor)};
     return stats;
   }
 
@@ -77,6 +82,11 @@ TEST_F(EngineMetricsTest, TheSumOverAllEngines) {
   Expect("llava_true_drafts_total", "9");
   Expect("llava_image_cache_requests_total{result=\"hit\"}", "21");
   Expect("llava_image_cache_requests_total{result=\"miss\"}", "6");
+  Expect("llava_cuda_graphs", "15");
+  Expect("llava_cuda_graph_bytes", "3000");
+  Expect("llava_cuda_graph_events_total{event=\"capture\"}", "21");
+  Expect("llava_cuda_graph_events_total{event=\"replay\"}", "270");
+  Expect("llava_cuda_graph_events_total{event=\"failure\"}", "3");
 }
 
 TEST_F(EngineMetricsTest, CountersGrowAndGaugesFollow) {

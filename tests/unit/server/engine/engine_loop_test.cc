@@ -360,5 +360,16 @@ TEST_F(EngineLoopTest, StopEndsAllAndIsAllowedTwice) {
   }
 }
 
+TEST_F(EngineLoopTest, TheStatsHaveTheGraphsOfTheExecutor) {
+  executor_->graph_counts = {.held = 2, .bytes = 300, .captures = 4, .replays = 50, .failures = 1};
+  engine_->RunOnce();
+  const GraphCounts graphs = engine_->stats().graphs;
+  EXPECT_EQ(graphs.held, 2);
+  EXPECT_EQ(graphs.bytes, 300);
+  EXPECT_EQ(graphs.captures, 4u);
+  EXPECT_EQ(graphs.replays, 50u);
+  EXPECT_EQ(graphs.failures, 1u);
+}
+
 }  // namespace
 }  // namespace llava::engine

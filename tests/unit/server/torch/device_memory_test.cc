@@ -33,6 +33,13 @@ TEST(DeviceMemoryTest, AStepOfAnyNumberOfTokensRuns) {
   }
 }
 
+TEST(DeviceMemoryTest, RecordedStepsTakeAShareOfADeviceAndNoMoreThanTheyNeed) {
+  constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+  EXPECT_EQ(GraphBytes(141 * kGiB), kGiB / 2);
+  EXPECT_EQ(GraphBytes(24 * kGiB), 24 * kGiB / 50);
+  EXPECT_EQ(GraphBytes(8 * kGiB), 8 * kGiB / 50);
+}
+
 TEST(DeviceMemoryTest, AStepIsMeasuredOnGpusAlone) {
   const auto bytes = MeasureStepOn(GoldenModel(), 512);
   ASSERT_TRUE(bytes.ok()) << bytes.status();

@@ -6,9 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/config/image_layout.h"
@@ -113,6 +116,30 @@ TEST_P(ImageEncoderTest, OneStepMayHaveSeveralSlicesOfSeveralPictures) {
     Encode({{sliced, &picture, {picture.tiles - 1, 1, 1, parts_ - 1, parts_}}});
   }
   EXPECT_TRUE(at::equal(encoder_.feature(sliced), encoder_.feature(a)));
+  EXPECT_TRUE(at::equal(encoder_.feature(beside), encoder_.feature(b)));
+}
+
+// As a recorded tower does it: each result takes the place of the one before.
+TEST_P(ImageEncoderTest, FeaturesAreKeptWhereTheNextResultIsPutInTheirPlace) {
+  const ImageInput picture = Picture(200, 150, 1), other = Picture(200, 150, 2);
+  const FeatureId a(1), b(2), copied(3), beside(4);
+  Encode({All(a, picture), All(b, other)});
+  std::map<std::int64_t, at::Tensor> results;  // by their tiles
+  const auto run = [&](const at::Tensor& pixels, const ImageEncoder::Features& features) {
+    at::Tensor& result = results[pixels.size(0)];
+    const at::Tensor now = features(pixels);
+    if (!result.defined()) result = now.clone();
+    return result.copy_(now);
+  };
+  const c10::InferenceMode inference;
+  for (int tile = 0; tile < picture.tiles; ++tile) {
+    for (const auto& [feature, image] : {std::pair(copied, &picture), {beside, &other}}) {
+      const EncodeImage step{feature, image, {tile, 1, 0, parts_, parts_}};
+      ASSERT_EQ(encoder_.Encode({&step, 1}, *llava_, run), absl::OkStatus());
+    }
+  }
+  EXPECT_EQ(results.size(), 1u);
+  EXPECT_TRUE(at::equal(encoder_.feature(copied), encoder_.feature(a)));
   EXPECT_TRUE(at::equal(encoder_.feature(beside), encoder_.feature(b)));
 }
 

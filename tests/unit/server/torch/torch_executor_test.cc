@@ -19,6 +19,7 @@
 #include "model/ranks/c10d_backend.h"
 #include "server/torch/device_memory.h"
 #include "tests/support/checkpoint_fixture.h"
+#include "tests/support/replaying_graphs.h"
 
 namespace llava::engine {
 namespace {
@@ -282,6 +283,75 @@ TEST_F(TorchExecutorTest, CopiesBlocksBeforeTheBatch) {
   const std::vector<SampledToken> tokens = Run(plan);
   ASSERT_EQ(tokens.size(), 1u);
   EXPECT_EQ(tokens[0].token, Reference({1, 300, 17}, 2)[1]);
+}
+
+// Their samples find their rows, of which the step had others too.
+TEST_F(TorchExecutorTest, RecordedStepsGiveTheAnswersOfOthers) {
+  const auto model = std::make_shared<TorchModel>(kVersion, llava_);
+  GraphLog log;
+  auto executor = TorchExecutor::Create(
+      model->kv_shapes(), kBlocks, /*threads=*/0,
+      {.backend = std::make_unique<ReplayingGraphs>(&log), .max_bytes = 1 << 20});
+  ASSERT_TRUE(executor.ok()) << executor.status();
+  executor_ = *std::move(executor);
+  std::vector<std::string> warnings;
+  executor_->set_warn([&](const std::string& text) { warnings.push_back(text); });
+  ASSERT_EQ(executor_->AddVersion(model), absl::OkStatus());
+  const std::vector<std::int32_t> prompts[] = {{1, 300, 17, 5, 40, 41, 42}, {1, 9}, {1, 700, 12}};
+  std::vector<Choice> choices;
+  for (int i = 0; i < 3; ++i) choices.emplace_back(i + 1, prompts[i]);
+  const std::vector<Choice*> all = {&choices[0], &choices[1], &choices[2]};
+  for (int step = 0; step < 6; ++step) Step(all);
+  EXPECT_EQ(log.replays, 4);
+  EXPECT_EQ(executor_->graphs().replays, 4u);
+  // A step in which a row samples twice and another not at all, and a block is copied.
+  scheduling::StepPlan plan = PlanOf(all);
+  plan.samples = {plan.samples[1], plan.samples[2], plan.samples[2]};
+  const BlockId copy(kBlocks - 1);
+  plan.copies.push_back({.from = choices[2].blocks[0], .to = copy});
+  plan.chunks[2].blocks = {&copy, 1};
+  const std::vector<SampledToken> tokens = Run(plan);
+  ASSERT_EQ(tokens.size(), 3u);
+  choices[1].tokens.push_back(tokens[0].token);
+  choices[2].tokens.push_back(tokens[1].token);
+  EXPECT_EQ(tokens[1].token, tokens[2].token);
+  EXPECT_EQ(log.replays, 5);
+  EXPECT_EQ(choices[0].Answer(), Reference(prompts[0], 6));
+  EXPECT_EQ(choices[1].Answer(), Reference(prompts[1], 7));
+  EXPECT_EQ(choices[2].Answer(), Reference(prompts[2], 7));
+  log.next_capture = absl::ResourceExhaustedError("no memory");
+  for (int step = 0; step < 3; ++step) Step({&choices[1]});
+  EXPECT_EQ(choices[1].Answer(), Reference(prompts[1], 10)) << "not recorded, but run";
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("no memory")));
+  EXPECT_EQ(log.there, 1);
+  executor_->RemoveVersion(kVersion);
+  EXPECT_EQ(log.there, 0) << "before the weights that it reads";
+  executor_ = nullptr;
+}
+
+TEST_F(TorchExecutorTest, RecordedStepsMakeWayWhenMemoryIsShort) {
+  const auto model = std::make_shared<TorchModel>(kVersion, llava_);
+  GraphLog log;
+  auto executor = TorchExecutor::Create(
+      model->kv_shapes(), kBlocks, /*threads=*/0,
+      {.backend = std::make_unique<ReplayingGraphs>(&log), .max_bytes = log.bytes});
+  ASSERT_TRUE(executor.ok()) << executor.status();
+  executor_ = *std::move(executor);
+  ASSERT_EQ(executor_->AddVersion(model), absl::OkStatus());
+  Choice choice(1, {1, 300, 17});
+  for (int step = 0; step < 4; ++step) Step({&choice});
+  EXPECT_EQ(log.there, 1);
+  log.before_replay = [] { TORCH_CHECK_WITH(OutOfMemoryError, false, "no memory"); };
+  const std::size_t computed = choice.computed;
+  const absl::Status failed = executor_->Forward(PlanOf({&choice})).status();
+  EXPECT_EQ(failed.code(), absl::StatusCode::kResourceExhausted) << failed;
+  EXPECT_EQ(log.there, 0);
+  EXPECT_EQ(executor_->graphs().bytes, 0);
+  log.before_replay = [] {};
+  choice.computed = computed;
+  for (int step = 0; step < 3; ++step) Step({&choice});
+  EXPECT_EQ(choice.Answer(), Reference({1, 300, 17}, 7));
+  executor_ = nullptr;
 }
 
 // The same model dealt out to two ranks, which share every step.
