@@ -187,7 +187,7 @@ class EvaluateTest(unittest.TestCase):
             self.assertEqual(len(service.requests), asked)
             self.evaluate(*endpoint(10000))
             self.assertEqual(len(service.requests), 6)
-        self.assertGreater(asked, 0)
+            self.assertGreater(asked, 0)
             self.assertAlmostEqual(self.results()["cost"], 6 * 5 * 1000 / 1e6)
             self.assertLess(self.results()["cost_of_run"], self.results()["cost"])
             self.evaluate(*endpoint(10000))  # nothing is open, and what all have cost stays what it was
