@@ -157,7 +157,7 @@ class EvaluateTest(unittest.TestCase):
         self.evaluate(*arguments, "--history", "--record", self.folder / "published", "--require", "total=0.0")
         manifest = json.loads((self.folder / "published" / "latest" / "manifest.json").read_text())
         evaluation = manifest["evaluations"][-1]
-        self.assertEqual((evaluation["benchmark"], evaluation["judge"], evaluation["questions"]), ("rows", "exact", 2))
+        self.assertEqual((evaluation["benchmark"], evaluation["judge"], evaluation["questions"]), ("rows", "exact, answers of 4 tokens", 2))
         self.assertEqual(evaluation["data_fingerprint"], self.results()["data_fingerprint"])
         self.assertIn("is not reached", self.evaluate(*arguments, "--history", "--require", "total=1.1", code=1))
         self.assertIn(">total<", (self.out / "scores.svg").read_text())
@@ -187,8 +187,16 @@ class EvaluateTest(unittest.TestCase):
             self.assertEqual(len(service.requests), asked)
             self.evaluate(*endpoint(10000))
             self.assertEqual(len(service.requests), 6)
-        self.assertGreater(asked, 0)
-        self.assertAlmostEqual(self.results()["cost"], 6 * 5 * 1000 / 1e6)
+            self.assertGreater(asked, 0)
+            self.assertAlmostEqual(self.results()["cost"], 6 * 5 * 1000 / 1e6)
+            self.assertLess(self.results()["cost_of_run"], self.results()["cost"])
+            self.evaluate(*endpoint(10000))  # nothing is open, and what all have cost stays what it was
+            self.assertEqual(len(service.requests), 6)
+            self.assertAlmostEqual(self.results()["cost"], 6 * 5 * 1000 / 1e6)
+            self.assertEqual(self.results()["cost_of_run"], 0)
+            self.out = self.folder / "nothing"
+            self.assertIn("the budget is spent", self.evaluate(*endpoint(0), code=2))
+            self.assertEqual(len(service.requests), 6)
 
     def llava_bench(self):
         write_lines(self.data / "qa90_questions.jsonl", [

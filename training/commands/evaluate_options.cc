@@ -68,14 +68,14 @@ void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options) {
   AddFiles(command, &request.files);
   AddJudge(command, &request);
   command.add_option("--answers", request.answers, "Score these answers instead of asking");
-  command.add_option("--max-tokens", request.max_tokens, "Of an answer, if not the benchmark's");
+  command.add_option("--max-tokens", request.max_tokens, "Of an answer, if not the benchmark's")
+      ->check(CLI::PositiveNumber);
   command.add_flag("--score-choices", request.scores_choices,
                    "Multiple choice: take the letter that a llavad finds likeliest");
   command.add_option("--out", request.out, "Folder for answers, scores and the page of mistakes");
   command.add_flag("--dry-run", request.dry_run, "Only write what would be asked");
   command.add_option("--record", options->record,
-                     "Publish the checkpoint in this folder of versions, with the scores in its "
-                     "manifest");
+                     "Folder of versions to publish the checkpoint in, with the scores");
   command.add_option("--require", options->require,
                      "Scores that must be reached, or the exit code is 1: colour=0.95");
 }

@@ -25,8 +25,8 @@ double Budget::CostOf(const TokenCount& tokens) const {
 
 bool Budget::Reserve(const TokenCount& worst) {
   const TokenCount all = Sum(Sum(spent_, reserved_), worst);
-  if (max_tokens_ > 0 && all.total() > max_tokens_) return false;
-  if (max_cost_ > 0 && CostOf(all) > max_cost_) return false;
+  if (max_tokens_.has_value() && all.total() > *max_tokens_) return false;
+  if (max_cost_.has_value() && CostOf(all) > *max_cost_) return false;
   reserved_ = Sum(reserved_, worst);
   return true;
 }

@@ -3,6 +3,7 @@
 #define LLAVA_TRAINING_ENDPOINT_BUDGET_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "training/endpoint/endpoint_options.h"
 
@@ -36,8 +37,9 @@ class Budget {
   double cost() const { return CostOf(spent_); }
 
  private:
-  const double input_price_, output_price_, max_cost_;
-  const std::int64_t max_tokens_;
+  const double input_price_, output_price_;
+  const std::optional<double> max_cost_;
+  const std::optional<std::int64_t> max_tokens_;
   TokenCount spent_, reserved_;
 };
 

@@ -63,6 +63,7 @@ class Endpoint::Parts {
         clock_(clock),
         tls_(ClientTls()),
         ledger_(std::move(ledger)),
+        cost_before_(ledger_.cost()),
         budget_(options_),
         pace_(options_) {
     budget_.AddSpent(ledger_.spent());
@@ -91,7 +92,8 @@ class Endpoint::Parts {
   EndpointStats stats() const {
     EndpointStats stats = stats_;
     stats.spent = ledger_.spent();
-    stats.cost = budget_.cost();
+    stats.cost = ledger_.cost();
+    stats.cost_of_run = ledger_.cost() - cost_before_;
     return stats;
   }
 
@@ -182,7 +184,8 @@ class Endpoint::Parts {
       }
       if (job->ended.has_value()) co_return Attempt{};
     }
-    const absl::Status noted = ledger_.Begin(question->key, question->worst);
+    const absl::Status noted =
+        ledger_.Begin(question->key, question->worst, budget_.CostOf(question->worst));
     if (!noted.ok()) {
       job->ended = noted;
       co_return Attempt{};
@@ -300,6 +303,7 @@ class Endpoint::Parts {
   const Clock* const clock_;
   asio::ssl::context tls_;
   Ledger ledger_;
+  const double cost_before_;
   Budget budget_;
   Pace pace_;
   EndpointStats stats_;

@@ -25,7 +25,8 @@ struct EndpointStats {
   std::int64_t cached = 0;   // answers that the ledger had
   std::int64_t retried = 0;  // attempts that failed and were made again
   TokenCount spent;          // the ledger's
-  double cost = 0;
+  double cost = 0;           // the ledger's
+  double cost_of_run = 0;    // without what the ledger had before
 };
 
 // For one thread, which does all the work while it is in Run.

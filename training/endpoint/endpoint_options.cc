@@ -56,11 +56,18 @@ void ReadEndpoint(StrictYaml& yaml, EndpointOptions* options) {
 }
 
 void ReadBudget(StrictYaml& yaml, EndpointOptions* options) {
-  NotNegative(yaml, "max_usd", &options->max_cost);
-  AtLeast(yaml, "max_tokens_total", 0, &options->max_tokens_total);
-  if (options->max_cost > 0 && options->input_price == 0 && options->output_price == 0) {
+  if (yaml.Has("max_usd")) NotNegative(yaml, "max_usd", &options->max_cost.emplace());
+  if (yaml.Has("max_tokens_total")) {
+    AtLeast(yaml, "max_tokens_total", 0, &options->max_tokens_total.emplace());
+  }
+  if (options->max_cost.has_value() && options->input_price == 0 && options->output_price == 0) {
     yaml.Fail("max_usd", "a bound on money needs the endpoint's price");
   }
+}
+
+bool IsPaid(const EndpointOptions& options) {
+  return options.input_price > 0 || options.output_price > 0 || options.max_cost.has_value() ||
+         options.max_tokens_total.has_value();
 }
 
 absl::StatusOr<EndpointOptions> LoadEndpoint(const std::string& file) {

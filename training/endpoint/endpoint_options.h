@@ -3,6 +3,7 @@
 #define LLAVA_TRAINING_ENDPOINT_ENDPOINT_OPTIONS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -32,9 +33,13 @@ struct EndpointOptions {
 
   double input_price = 0;  // per million tokens, in any currency
   double output_price = 0;
-  double max_cost = 0;  // of all attempts that the ledger knows; 0: no bound
-  std::int64_t max_tokens_total = 0;
+  // Of all attempts that the ledger knows. 0: nothing may be paid; nullopt: no bound.
+  std::optional<double> max_cost{};
+  std::optional<std::int64_t> max_tokens_total{};
 };
+
+// Whether what is asked costs something, or may cost only so much: then a ledger is to be kept.
+bool IsPaid(const EndpointOptions& options);
 
 // The keys of a mapping `endpoint`, named as the members above; `price` is a mapping of
 // input_per_million and output_per_million. Mistakes stick to `yaml`.

@@ -88,8 +88,8 @@ const ChatReply* Ledger::Find(const Digest& key) const {
 }
 
 // A machine that loses its power may forget this line: the others are what is never paid twice.
-absl::Status Ledger::Begin(const Digest& key, const TokenCount& worst) {
-  LedgerEntry entry{key, 0, 0, kSent, {}, 0, 0};
+absl::Status Ledger::Begin(const Digest& key, const TokenCount& worst, double cost) {
+  LedgerEntry entry{key, 0, 0, kSent, {}, 0, cost};
   entry.reply.prompt_tokens = worst.prompt;
   entry.reply.completion_tokens = worst.completion;
   if (journal_.has_value()) RETURN_IF_ERROR(journal_->Append(ToLine(entry)));
@@ -104,21 +104,22 @@ absl::Status Ledger::Append(const LedgerEntry& entry) {
 }
 
 void Ledger::Count(const LedgerEntry& entry) {
-  const TokenCount tokens{entry.reply.prompt_tokens, entry.reply.completion_tokens};
+  const Spent spent{{entry.reply.prompt_tokens, entry.reply.completion_tokens}, entry.cost};
   const auto begun = begun_.find(entry.key);
   if (entry.status == kSent) {
     if (begun != begun_.end()) AddSpent(begun->second);  // of a run that was killed
-    begun_[entry.key] = tokens;
+    begun_[entry.key] = spent;
     return;
   }
   if (begun != begun_.end()) begun_.erase(begun);
-  AddSpent(tokens);
+  AddSpent(spent);
   if (entry.status == "ok") answers_[entry.key] = entry.reply;
 }
 
-void Ledger::AddSpent(const TokenCount& tokens) {
-  spent_.prompt += tokens.prompt;
-  spent_.completion += tokens.completion;
+void Ledger::AddSpent(const Spent& spent) {
+  spent_.tokens.prompt += spent.tokens.prompt;
+  spent_.tokens.completion += spent.tokens.completion;
+  spent_.cost += spent.cost;
 }
 
 }  // namespace llava::training

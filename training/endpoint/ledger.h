@@ -40,24 +40,31 @@ class Ledger {
   // The answer to what was asked under this key, until the next Append; nullptr without one.
   const ChatReply* Find(const Digest& key) const;
 
-  // An attempt is about to be sent, which can cost so many tokens at the most.
-  absl::Status Begin(const Digest& key, const TokenCount& worst);
+  // An attempt is about to be sent, which can cost so many tokens, and `cost`, at the most.
+  absl::Status Begin(const Digest& key, const TokenCount& worst, double cost);
 
   // It has ended. REQUIRES: the attempts of one key follow one another.
   absl::Status Append(const LedgerEntry& entry);
 
   // Of all entries, those of earlier runs too; and the most that their attempts without an end can
   // have cost.
-  const TokenCount& spent() const { return spent_; }
+  const TokenCount& spent() const { return spent_.tokens; }
+  // Likewise, in money, at the prices of when it was paid.
+  double cost() const { return spent_.cost; }
 
  private:
+  struct Spent {
+    TokenCount tokens;
+    double cost = 0;
+  };
+
   void Count(const LedgerEntry& entry);
-  void AddSpent(const TokenCount& tokens);
+  void AddSpent(const Spent& spent);
 
   std::optional<LineAppender> journal_;
   std::unordered_map<Digest, ChatReply> answers_;
-  std::unordered_map<Digest, TokenCount> begun_;  // and not ended
-  TokenCount spent_;
+  std::unordered_map<Digest, Spent> begun_;  // and not ended
+  Spent spent_;
 };
 
 }  // namespace llava::training

@@ -160,11 +160,27 @@ std::int64_t CountOf(const std::vector<std::string>& words,
   });
 }
 
-// By its letters and its small words, of which others have some, too ("a", "on").
+// How many words are English and nothing else: small ones, and those of which lists are made that
+// have no small ones ("red circle, blue square").
+std::int64_t EnglishWords(const std::vector<std::string>& words) {
+  static constexpr std::array<std::string_view, 33> kSmall = {
+      "the",  "a",    "is",   "are",   "of",    "and",   "to",   "it",  "on",   "with",  "this",
+      "for",  "that", "be",   "there", "which", "what",  "how",  "why", "who",  "where", "when",
+      "does", "you",  "your", "they",  "their", "these", "have", "not", "from", "many",  "its"};
+  static constexpr std::array<std::string_view, 55> kPlain = {
+      "red",      "blue",  "green",  "yellow", "purple", "brown",  "black",    "white",
+      "grey",     "gray",  "circle", "square", "cross",  "big",    "small",    "tiny",
+      "left",     "right", "bottom", "middle", "two",    "three",  "five",     "seven",
+      "eight",    "nine",  "dog",    "cat",    "bird",   "horse",  "sheep",    "cow",
+      "tree",     "grass", "snow",   "boat",   "bench",  "bottle", "bowl",     "cup",
+      "fork",     "knife", "spoon",  "woman",  "people", "child",  "children", "street",
+      "building", "house", "window", "bridge", "beach",  "shirt",  "shoes"};
+  const std::int64_t plain = CountOf(words, kPlain);
+  return CountOf(words, kSmall) + (plain > 1 ? plain : 0);  // one alone may be a chance
+}
+
+// By its letters and its words, of which others have some, too ("a", "on").
 bool IsEnglish(const std::string& question, const std::string& answer) {
-  static constexpr std::array<std::string_view, 16> kEnglish = {
-      "the", "a",    "is",   "are", "of",   "and", "to",    "it",
-      "on",  "with", "this", "for", "that", "be",  "there", "which"};
   static constexpr std::array<std::string_view, 60> kOther = {
       "der", "das", "und", "ist", "ein",  "eine", "einen", "einem", "einer", "nicht",
       "mit", "auf", "dem", "zu",  "sind", "von",  "le",    "la",    "les",   "un",
@@ -181,10 +197,10 @@ bool IsEnglish(const std::string& question, const std::string& answer) {
   }
   if (letters > 0 && foreign / letters > kMostForeignLetters) return false;
   const std::vector<std::string> said = Words(answer);
-  if (CountOf(said, kOther) > CountOf(said, kEnglish)) return said.size() < kWordsOfALanguage;
+  if (CountOf(said, kOther) > EnglishWords(said)) return said.size() < kWordsOfALanguage;
   const std::vector<std::string> words = Words(absl::StrCat(question, " ", answer));
   if (words.size() < kWordsOfALanguage) return true;
-  return CountOf(words, kEnglish) > CountOf(words, kOther);
+  return EnglishWords(words) > CountOf(words, kOther);
 }
 
 // The question says already what its answer is.

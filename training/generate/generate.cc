@@ -11,9 +11,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "base/durable_file.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "training/endpoint/asking_progress.h"
 #include "training/endpoint/endpoint.h"
 #include "training/endpoint/ledger.h"
 #include "training/generate/items.h"
@@ -25,12 +27,10 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
-constexpr double kSecondsOfAReport = 5;
 constexpr std::size_t kMaxPlanBytes = 1 << 20;
 constexpr std::int64_t kBytesOfAToken = 4;        // of English, on average
 constexpr std::int64_t kTokensOfAPicture = 1000;  // services differ
 constexpr int kShownPrompts = 3;
-constexpr double kSecondsOfAMinute = 60;
 
 // What came of an item.
 struct Outcome {
@@ -134,17 +134,15 @@ class Generation {
   }
 
   absl::Status Ask(const std::vector<std::size_t>& items, int attempt) {
-    began_ = said_ = clock_.Now();
-    known_ = endpoint_->stats().cached;
-    std::int64_t done = 0;
     const auto all = static_cast<std::int64_t>(items.size());
+    AskingProgress progress(clock_, *endpoint_, on_progress_, 0, all);
     const auto make = [&](std::int64_t index) -> absl::StatusOr<ChatRequest> {
       const GenerateItem& item = inputs_.items[items[static_cast<std::size_t>(index)]];
       return RequestOf(plan_, inputs_, item, attempt);
     };
     const auto keep = [&](std::int64_t index, const absl::StatusOr<ChatReply>& reply) {
       Keep(items[static_cast<std::size_t>(index)], attempt, reply);
-      Progress(++done, all);
+      progress.Answered();
       return absl::OkStatus();
     };
     return endpoint_->Run(all, make, keep, stop_);
@@ -164,19 +162,6 @@ class Generation {
                reply->model.empty() ? plan_.endpoint.model : reply->model,
                body.ok() ? RequestKey(*body).Hex() : "",
                attempt};
-  }
-
-  // What the ledger knows takes no time: it is done, and says nothing about the rate.
-  void Progress(std::int64_t done, std::int64_t all) {
-    const TimePoint now = clock_.Now();
-    if (done < all && Seconds(now - said_) < kSecondsOfAReport) return;
-    said_ = now;
-    const double seconds = Seconds(now - began_);
-    const std::int64_t asked = done - (endpoint_->stats().cached - known_);
-    const double rate = seconds > 0 ? static_cast<double>(asked) / seconds : 0;
-    const double left = rate > 0 ? static_cast<double>(all - done) / rate : 0;
-    on_progress_(absl::StrFormat("%d of %d, %.2f/s, cost %.4f, %.0f min left", done, all, rate,
-                                 endpoint_->stats().cost, left / kSecondsOfAMinute));
   }
 
   absl::Status Assemble() {
@@ -235,8 +220,6 @@ class Generation {
   GenerateInputs inputs_;
   std::unique_ptr<Endpoint> endpoint_;
   std::vector<Outcome> outcomes_;  // by item
-  TimePoint began_{}, said_{};     // the asking, and the last line about it
-  std::int64_t known_ = 0;         // answers that the ledger had before
   GenerateReport report_;
 };
 
@@ -248,6 +231,19 @@ std::string PromptText(const ChatRequest& request) {
     absl::StrAppend(&text, message.text, "\n");
   }
   return text;
+}
+
+// What the plan's bounds are, for a person: nothing without bounds.
+std::string BoundsText(const EndpointOptions& endpoint) {
+  std::vector<std::string> bounds;
+  if (endpoint.max_cost.has_value()) {
+    bounds.push_back(absl::StrFormat("%.2f of money", *endpoint.max_cost));
+  }
+  if (endpoint.max_tokens_total.has_value()) {
+    bounds.push_back(absl::StrCat(*endpoint.max_tokens_total, " tokens"));
+  }
+  if (bounds.empty()) return "";
+  return absl::StrCat("the budget ends it at ", absl::StrJoin(bounds, " or "), "\n");
 }
 
 json::array MessagesJson(const ChatRequest& request) {
@@ -297,7 +293,8 @@ absl::StatusOr<std::string> DryRun(const GeneratePlan& plan) {
       absl::StrFormat("%d requests about %d pictures, about %d tokens in and at most %d out, "
                       "about %.2f of money; at most %.2f, were each asked twice\n",
                       inputs.items.size(), inputs.pictures.size(), tokens.prompt, tokens.completion,
-                      budget.CostOf(tokens), budget.CostOf(most)));
+                      budget.CostOf(tokens), budget.CostOf(most)),
+      BoundsText(plan.endpoint));
 }
 
 std::string ToText(const GenerateReport& report) {

@@ -1,10 +1,7 @@
 #include "training/generate/scene_truth.h"
 
 #include <algorithm>
-#include <array>
-#include <initializer_list>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,185 +9,11 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
-#include "training/data/scenes/scene.h"
+#include "training/generate/scene_words.h"
 
 namespace llava::training {
+namespace spoken {
 namespace {
-
-using Words = std::span<const std::string>;
-
-constexpr int kAny = -1;      // nothing is said
-constexpr int kNothing = 99;  // something that is in no scene: orange, a star
-constexpr int kSides = 3;     // cells in a row or a column
-constexpr int kMiddle = 1;
-
-// A thing that is spoken of. A row or a column alone may be said of where it stands.
-struct Spoken {
-  int size = kAny, colour = kAny, shape = kAny, row = kAny, column = kAny;
-
-  bool is_open() const { return size == kAny && colour == kAny && shape == kAny; }
-};
-
-std::vector<std::string> WordsOf(std::string_view text) {
-  std::vector<std::string> words(1);
-  for (const char c : text) {
-    if (absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '\'') {
-      words.back() += c;
-    } else if (!words.back().empty()) {
-      words.emplace_back();
-    }
-  }
-  if (words.back().empty()) words.pop_back();
-  return words;
-}
-
-bool IsOneOf(const std::string& word, std::initializer_list<std::string_view> words) {
-  return std::find(words.begin(), words.end(), word) != words.end();
-}
-
-bool HasOneOf(Words words, std::initializer_list<std::string_view> wanted) {
-  return std::any_of(words.begin(), words.end(),
-                     [&](const std::string& word) { return IsOneOf(word, wanted); });
-}
-
-template <typename Names>
-int IndexOf(const Names& names, std::string_view word) {
-  const auto found = std::find(names.begin(), names.end(), word);
-  return found == names.end() ? kAny : static_cast<int>(found - names.begin());
-}
-
-int ColourOf(const std::string& word) {
-  if (word == "gray") return scenes::kGrey;
-  if (IsOneOf(word, {"orange", "pink", "brown", "cyan", "turquoise"})) return kNothing;
-  return IndexOf(scenes::kColours, word);
-}
-
-int SizeOf(const std::string& word) {
-  if (word == "large") return IndexOf(scenes::kSizes, "big");
-  if (word == "tiny" || word == "little") return IndexOf(scenes::kSizes, "small");
-  return IndexOf(scenes::kSizes, word);
-}
-
-int ShapeOf(const std::string& word) {
-  if (IsOneOf(word, {"star", "stars", "rectangle", "rectangles", "oval", "ovals", "hexagon",
-                     "hexagons", "pentagon", "pentagons", "heart", "hearts", "diamond"})) {
-    return kNothing;
-  }
-  std::string one = word;
-  if (word == "crosses") one = "cross";
-  if (word != "cross" && absl::EndsWith(word, "s") && word != "crosses") one.pop_back();
-  return IndexOf(scenes::kShapes, one);
-}
-
-// "object": any shape.
-bool IsThing(const std::string& word) {
-  return IsOneOf(word, {"shape", "shapes", "object", "objects", "thing", "things", "one", "ones",
-                        "figure", "figures", "item", "items"});
-}
-
-int NumberOf(const std::string& word) {
-  constexpr std::array<std::string_view, 10> kNumbers = {"zero", "one", "two",   "three", "four",
-                                                         "five", "six", "seven", "eight", "nine"};
-  if (word.size() == 1 && absl::ascii_isdigit(static_cast<unsigned char>(word[0]))) {
-    return word[0] - '0';
-  }
-  return IndexOf(kNumbers, word);
-}
-
-bool IsVerb(const std::string& word) {
-  return IsOneOf(word, {"is", "are", "stands", "stand", "sits", "lies", "appears", "located",
-                        "placed", "positioned", "can", "be", "seen", "also"});
-}
-
-// Reads a list of words from left to right.
-class Reader {
- public:
-  explicit Reader(Words words) : words_(words) {}
-
-  bool at_end() const { return at_ >= words_.size(); }
-  std::size_t at() const { return at_; }
-  void GoTo(std::size_t at) { at_ = at; }
-  void Skip() { ++at_; }
-  const std::string& word(std::size_t ahead = 0) const {
-    static const std::string& none = *new std::string();
-    return at_ + ahead < words_.size() ? words_[at_ + ahead] : none;
-  }
-
-  bool Take(std::initializer_list<std::string_view> words) {
-    const bool is = !at_end() && IsOneOf(word(), words);
-    at_ += is ? 1 : 0;
-    return is;
-  }
-
-  // "big red circle", "red object", "circle". Stays where it is when there is none.
-  std::optional<Spoken> TakeThing() {
-    const std::size_t begin = at_;
-    Spoken thing;
-    TakeLook(&thing);
-    thing.shape = at_end() ? kAny : ShapeOf(word());
-    const bool is_thing = thing.shape != kAny || (!thing.is_open() && IsThing(word()));
-    if (!at_end() && is_thing) {
-      ++at_;
-      return thing;
-    }
-    at_ = begin;
-    return std::nullopt;
-  }
-
-  // Size and colour, in any order.
-  void TakeLook(Spoken* thing) {
-    for (; !at_end(); ++at_) {
-      if (SizeOf(word()) != kAny) {
-        thing->size = SizeOf(word());
-      } else if (ColourOf(word()) != kAny) {
-        thing->colour = ColourOf(word());
-      } else {
-        return;
-      }
-    }
-  }
-
-  // "at the top left", "in the middle", but not "to the left of the circle" nor "on the left side".
-  void TakePlace(Spoken* thing) {
-    const std::size_t begin = at_;
-    Spoken place;
-    if (Take({"at", "in", "on"}) && Take({"the"})) {
-      while (TakeSide(&place)) {
-      }
-      const bool of_it = word() == "of" && word(1) == "the" &&
-                         IsOneOf(word(2), {"picture", "image", "scene", "canvas"});
-      const bool is_else = (word() == "of" && !of_it) ||
-                           IsOneOf(word(), {"side", "half", "part", "row", "column", "edge"});
-      if ((place.row != kAny || place.column != kAny) && !is_else) {
-        thing->row = place.row;
-        thing->column = place.column;
-        return;
-      }
-    }
-    at_ = begin;
-  }
-
- private:
-  bool TakeSide(Spoken* place) {
-    if (Take({"top", "upper"})) return Set(0, &place->row);
-    if (Take({"bottom", "lower"})) return Set(2, &place->row);
-    if (Take({"left"})) return Set(0, &place->column);
-    if (Take({"right"})) return Set(2, &place->column);
-    if (!Take({"middle", "center", "centre"})) return false;
-    const bool alone = place->row == kAny && place->column == kAny;
-    if (place->row == kAny) place->row = kMiddle;
-    if (alone) place->column = kMiddle;
-    return true;
-  }
-
-  static bool Set(int to, int* value) {
-    *value = to;
-    return true;
-  }
-
-  const Words words_;
-  std::size_t at_ = 0;
-};
 
 // What is in the picture.
 struct Truth {
@@ -199,7 +22,11 @@ struct Truth {
   bool knows_places = false;
 };
 
-bool Fits(int said, int is) { return said == kAny || is == kAny || said == is; }
+bool Fits(int said, int is) {
+  if (said == kNotLast) return is < 2;
+  if (said == kNotFirst) return is == kAny || is > 0;
+  return said == kAny || is == kAny || said == is;
+}
 
 bool Fits(const Spoken& said, const Spoken& is) {
   return Fits(said.size, is.size) && Fits(said.colour, is.colour) && Fits(said.shape, is.shape) &&
@@ -225,12 +52,6 @@ std::vector<Spoken> ThingsIn(Words words) {
     things.push_back(*thing);
   }
   return things;
-}
-
-std::vector<std::string> Lower(Words words) {
-  std::vector<std::string> lower;
-  for (const std::string& word : words) lower.push_back(absl::AsciiStrToLower(word));
-  return lower;
 }
 
 // Captions say where things stand, boxes which there are.
@@ -297,21 +118,6 @@ void TakeRest(Reader* reader, bool without_verb, Spoken* thing) {
   if (look.shape != kAny) thing->shape = look.shape;
 }
 
-// "left of the square": how many columns and rows one has to go, as signs.
-bool TakeDirection(Reader* reader, int* across, int* down) {
-  const std::size_t before = reader->at();
-  if (reader->Take({"to"})) reader->Take({"the"});
-  *across = *down = 0;
-  if (reader->Take({"left"})) *across = -1;
-  if (*across == 0 && reader->Take({"right"})) *across = 1;
-  if (*across != 0 && reader->Take({"of"})) return true;
-  if (*across == 0 && reader->Take({"above"})) *down = -1;
-  if (*across == 0 && *down == 0 && reader->Take({"below", "under", "beneath"})) *down = 1;
-  if (*across == 0 && *down != 0) return true;
-  reader->GoTo(before);
-  return false;
-}
-
 // Whether some such thing stands on that side of some such other.
 bool StandsSo(const Truth& truth, const Spoken& one, const Spoken& other, int across, int down) {
   for (const Spoken& a : truth.things) {
@@ -323,9 +129,114 @@ bool StandsSo(const Truth& truth, const Spoken& one, const Spoken& other, int ac
   return false;
 }
 
+// Between a place and its thing: "is", "there are two", "you can see the".
+bool TakePresenting(Reader* reader) {
+  bool presents = false;
+  while (IsVerb(reader->word()) ||
+         IsOneOf(reader->word(), {"there", "there's", "you", "we", "one", "i", "see", "find"})) {
+    reader->Skip();
+    presents = true;
+  }
+  while (reader->Take({"a", "an", "the", "only", "just"}) || NumberOf(reader->word()) > 0) {
+    if (NumberOf(reader->word()) > 0) reader->Skip();
+  }
+  return presents;
+}
+
+// "On the left is a red circle", "left of the square is a circle": nothing when that is not said.
+std::optional<bool> PlacedBeforeIsSo(const Truth& truth, Words words, Reader* reader) {
+  const std::size_t begin = reader->at();
+  const bool starts =
+      begin == 0 || IsOneOf(words[begin - 1], {"and", "while", "but", "whereas", "also", "then"});
+  if (!truth.knows_places || !starts) return std::nullopt;
+  Spoken place;
+  std::optional<Spoken> other;
+  int across = 0;
+  int down = 0;
+  if (!reader->TakePlace(&place)) {
+    if (reader->Take({"on", "at"})) reader->Take({"the"});
+    if (TakeDirection(reader, &across, &down)) {
+      reader->Take({"the", "a"});
+      other = reader->TakeThing();
+    }
+  }
+  const bool placed = place.has_place() || other.has_value();
+  std::optional<Spoken> thing;
+  if (placed && TakePresenting(reader)) thing = reader->TakeThing();
+  if (!thing.has_value()) {
+    reader->GoTo(begin);
+    return std::nullopt;
+  }
+  if (other.has_value()) return StandsSo(truth, *thing, *other, across, down);
+  thing->row = place.row;
+  thing->column = place.column;
+  return IsSo(truth, *thing);
+}
+
+bool ComparesSo(const Truth& truth, const Spoken& one, const Spoken& other, int sign) {
+  for (const Spoken& a : truth.things) {
+    for (const Spoken& b : truth.things) {
+      if (&a == &b || !Fits(one, a) || !Fits(other, b)) continue;
+      if (a.size == kAny || b.size == kAny) return true;
+      const int difference = a.size == b.size ? 0 : (a.size > b.size ? 1 : -1);
+      if (difference == sign) return true;
+    }
+  }
+  return false;
+}
+
+// Whether nothing is bigger (with -1: smaller) than some such thing.
+bool IsExtreme(const Truth& truth, const Spoken& said, int sign) {
+  return std::any_of(truth.things.begin(), truth.things.end(), [&](const Spoken& a) {
+    return Fits(said, a) &&
+           std::none_of(truth.things.begin(), truth.things.end(), [&](const Spoken& b) {
+             return a.size != kAny && b.size != kAny && (b.size - a.size) * sign > 0;
+           });
+  });
+}
+
+// "The biggest shape is the red circle": nothing when that is not said.
+std::optional<bool> ExtremeBeforeIsSo(const Truth& truth, Reader* reader) {
+  const int sign = ComparisonOf(reader->word());
+  if (sign == 0 || !IsThing(reader->word(1)) || !IsVerb(reader->word(2))) return std::nullopt;
+  Reader ahead = *reader;
+  ahead.GoTo(reader->at() + 3);
+  ahead.Take({"the", "a"});
+  const std::optional<Spoken> thing = ahead.TakeThing();
+  if (!thing.has_value()) return std::nullopt;
+  reader->GoTo(ahead.at());
+  return IsExtreme(truth, *thing, sign);
+}
+
+// Behind a thing: "left of the square", "bigger than the square", "the biggest of all". True where
+// nothing of this is said.
+bool RelationIsSo(const Truth& truth, const Spoken& thing, Reader* reader) {
+  int across = 0;
+  int down = 0;
+  int sign = 0;
+  const bool stands = truth.knows_places && TakeDirection(reader, &across, &down);
+  if (stands || TakeComparison(reader, &sign)) {
+    reader->Take({"the", "a"});
+    const std::optional<Spoken> other = reader->TakeThing();
+    if (!other.has_value()) return true;
+    return stands ? StandsSo(truth, thing, *other, across, down)
+                  : ComparesSo(truth, thing, *other, sign);
+  }
+  if (reader->word() != "the" || ComparisonOf(reader->word(1)) == 0) return true;
+  const std::string& behind = reader->word(2);  // not "the biggest circle", which is one of several
+  if (!behind.empty() && !IsThing(behind) && !IsOneOf(behind, {"of", "in", "and"})) return true;
+  return IsExtreme(truth, thing, ComparisonOf(reader->word(1)));
+}
+
 // Things, what is said of them, and colours that nothing has.
 bool ThingsAreSo(const Truth& truth, Words words, bool is_question) {
   for (Reader reader(words); !reader.at_end();) {
+    std::optional<bool> before = PlacedBeforeIsSo(truth, words, &reader);
+    if (!before.has_value()) before = ExtremeBeforeIsSo(truth, &reader);
+    if (before.has_value()) {
+      if (!*before) return false;
+      continue;
+    }
     std::optional<Spoken> thing = reader.TakeThing();
     if (!thing.has_value()) {
       if (ColourOf(reader.word()) != kAny && !IsSo(truth, {.colour = ColourOf(reader.word())})) {
@@ -335,15 +246,37 @@ bool ThingsAreSo(const Truth& truth, Words words, bool is_question) {
       continue;
     }
     TakeRest(&reader, is_question, &*thing);
-    if (!IsSo(truth, *thing)) return false;
-    int across = 0;
-    int down = 0;
-    if (!truth.knows_places || !TakeDirection(&reader, &across, &down)) continue;
-    reader.Take({"the", "a"});
-    const std::optional<Spoken> other = reader.TakeThing();
-    if (other.has_value() && !StandsSo(truth, *thing, *other, across, down)) return false;
+    if (!IsSo(truth, *thing) || !RelationIsSo(truth, *thing, &reader)) return false;
   }
   return true;
+}
+
+// "The circle is red", "there is a red circle", as statements that are read whole and that the
+// truth confirms. False also where something in them is not understood.
+bool IsSurelySo(const Truth& truth, Words words) {
+  const bool exists = words.size() > 2 && words[0] == "there";
+  Reader reader(exists ? words.subspan(2) : words);
+  while (reader.Take({"a", "an", "any", "the"})) {
+  }
+  std::optional<Spoken> thing = reader.TakeThing();
+  if (!thing.has_value() || (!exists && Count(truth, *thing) != 1)) return false;
+  const std::size_t subject = reader.at();
+  TakeRest(&reader, /*without_verb=*/true, &*thing);
+  if (thing->has_place() && !truth.knows_places) return false;
+  const std::size_t rest = reader.at();
+  if (!RelationIsSo(truth, *thing, &reader)) return false;
+  if (!exists && reader.at() == subject) return false;
+  // "Left of the square" is so of one square, and may not be of another; sides have no sharp end.
+  if (reader.at() > rest && truth.things.size() > 2) return false;
+  if (std::max(thing->row, thing->column) >= kNotFirst) return false;
+  if (thing->has_place()) {  // what is at the top left may be said not to be at the top
+    if (thing->row == kAny) thing->row = kMiddle;
+    if (thing->column == kAny) thing->column = kMiddle;
+  }
+  if (!exists && reader.at() == rest && IsVerb(words[rest - 1])) return false;
+  while (reader.Take({"in", "the", "this", "picture", "image", "here"})) {
+  }
+  return reader.at_end() && IsSo(truth, *thing);
 }
 
 bool SpeaksOfAPart(Words words) {
@@ -383,8 +316,7 @@ bool TextIsSo(const Truth& truth, Words words) {
     const std::string before = i == 0 ? "" : absl::AsciiStrToLower(words[i - 1]);
     const std::string upper = absl::AsciiStrToUpper(words[i]);
     const bool behind = IsOneOf(before, {"word", "says", "reads", "text", "say", "letters"});
-    const bool is_word = IndexOf(scenes::kWords, words[i]) != kAny ||
-                         (behind && IndexOf(scenes::kWords, upper) != kAny);
+    const bool is_word = IsWritten(words[i]) || (behind && IsWritten(upper));
     const bool is_digit = words[i].size() == 1 && NumberOf(words[i]) != kAny &&
                           (behind || IsOneOf(before, {"digit", "number"}));
     if ((is_word || is_digit) && upper != truth.text) return false;
@@ -392,9 +324,17 @@ bool TextIsSo(const Truth& truth, Words words) {
   return true;
 }
 
-// "There is no red circle."
+// "The circle is not red", "there isn't a circle", and "there is no red circle".
 bool DenialIsSo(const Truth& truth, Words words) {
-  if (!HasOneOf(words, {"there"})) return true;
+  std::vector<std::string> said(words.begin(), words.end());
+  for (std::string& word : said) {
+    if (word == "isn't" || word == "aren't") word = "is";
+  }
+  std::erase(said, "not");
+  const bool says_not = said != std::vector<std::string>(words.begin(), words.end());
+  if (says_not && said.size() > 1 && said.front() == "no") said.erase(said.begin());
+  if (says_not && !Denies(said) && IsSurelySo(truth, said)) return false;
+  if (SpeaksOfAPart(words) || !HasOneOf(words, {"there"})) return true;
   for (std::size_t i = 0; i < words.size(); ++i) {
     Reader behind(words.subspan(i + 1));
     if (words[i] != "no") continue;
@@ -408,7 +348,7 @@ bool SentenceIsSo(const Truth& truth, std::string_view sentence) {
   const std::vector<std::string> words = WordsOf(sentence);
   const std::vector<std::string> lower = Lower(words);
   if (Supposes(lower)) return true;
-  if (Denies(lower)) return SpeaksOfAPart(lower) || DenialIsSo(truth, lower);
+  if (Denies(lower)) return DenialIsSo(truth, lower);
   return ThingsAreSo(truth, lower, /*is_question=*/false) && CountsAreSo(truth, lower) &&
          TextIsSo(truth, words);
 }
@@ -427,14 +367,25 @@ int OnlyOne(Words words, int (*read)(const std::string&)) {
 
 // "Is there a red circle?" "Yes." says what the question says.
 bool YesOrNoIsSo(const Truth& truth, Words asked, Words answer) {
-  const bool yes = answer[0] == "yes";
-  if ((!yes && answer[0] != "no") || Supposes(asked) || Denies(asked)) return true;
+  const bool yes = IsOneOf(answer[0], {"yes", "yep", "yeah", "indeed", "correct"});
+  const bool no = IsOneOf(answer[0], {"no", "nope"});
+  if ((!yes && !no) || Supposes(asked) || Denies(asked)) return true;
   if (!IsOneOf(asked[0], {"is", "are", "does", "do", "can"}) || HasOneOf(asked, {"or"})) {
     return true;
   }
   if (yes && !ThingsAreSo(truth, asked, /*is_question=*/true)) return false;
   const bool is_there = asked.size() > 1 && asked[1] == "there";
-  if (!is_there && !HasOneOf(asked, {"see"})) return true;
+  // "No, it is at the top" may be about a word of the question.
+  if (no && !SpeaksOfAPart(answer) && IsOneOf(asked[0], {"is", "are"})) {
+    std::vector<std::string> statement(asked.begin() + 1, asked.end());
+    if (is_there) statement.insert(statement.begin() + 1, "is");
+    if (IsSurelySo(truth, statement)) return false;
+  }
+  const bool of_picture = asked.size() > 4 && IsOneOf(asked[2], {"picture", "image", "scene"}) &&
+                          IsOneOf(asked[3], {"contain", "show", "have"}) &&
+                          IsOneOf(asked[4], {"a", "an", "any"});
+  const bool of_sight = HasOneOf(asked, {"see"}) || IsOneOf(asked.back(), {"seen", "visible"});
+  if (!is_there && !of_picture && !of_sight) return true;
   const std::vector<Spoken> things = ThingsIn(asked);
   if (things.empty() && HasOneOf(asked, {"digit", "number"}))
     return (truth.text.size() == 1) == yes;
@@ -453,7 +404,7 @@ bool ShortAnswerIsSo(const Truth& truth, Words asked, Words answer) {
   if (things.empty() && asked[0] != "where" &&
       HasOneOf(asked, {"digit", "number", "word", "say", "written", "printed"})) {
     const std::string text = absl::AsciiStrToUpper(answer.back());
-    const bool is_text = text.size() == 1 || IndexOf(scenes::kWords, text) != kAny;
+    const bool is_text = text.size() == 1 || IsWritten(text);
     return !is_text || text == truth.text;
   }
   if (things.size() != 1) return true;
@@ -469,6 +420,35 @@ bool ShortAnswerIsSo(const Truth& truth, Words asked, Words answer) {
   return IsSo(truth, thing);
 }
 
+// "What is on the left?", "what is left of the square?", "which is bigger, the circle or the
+// square?" "A circle."
+bool NamedThingIsSo(const Truth& truth, Words asked, Words answer) {
+  const std::vector<Spoken> named = ThingsIn(answer);
+  if (!IsOneOf(asked[0], {"what", "which"}) || named.size() != 1 || named[0].has_place()) {
+    return true;
+  }
+  Spoken thing = named[0];
+  Reader reader(asked.subspan(1));
+  while (IsVerb(reader.word()) || IsThing(reader.word()) || reader.word() == "shown") reader.Skip();
+  int across = 0;
+  int down = 0;
+  if (truth.knows_places && reader.TakePlace(&thing)) return !reader.at_end() || IsSo(truth, thing);
+  if (truth.knows_places && TakeDirection(&reader, &across, &down)) {
+    reader.Take({"the", "a"});
+    const std::optional<Spoken> other = reader.TakeThing();
+    const bool whole = other.has_value() && reader.at_end();
+    return !whole || StandsSo(truth, thing, *other, across, down);
+  }
+  const int sign = OnlyOne(asked, [](const std::string& word) {
+    const int of = ComparisonOf(word);
+    return of == 0 ? kAny : of + 1;
+  });
+  const std::vector<Spoken> two = ThingsIn(asked);
+  if (sign == kAny || two.size() != 2 || Fits(thing, two[0]) == Fits(thing, two[1])) return true;
+  const bool first = Fits(thing, two[0]);
+  return ComparesSo(truth, two[first ? 0 : 1], two[first ? 1 : 0], sign - 1);
+}
+
 bool AnswerIsSo(const Truth& truth, const std::string& question, const std::string& answer) {
   constexpr std::size_t kShort = 3;
   const std::vector<std::string> asked = Lower(WordsOf(question));
@@ -477,20 +457,22 @@ bool AnswerIsSo(const Truth& truth, const std::string& question, const std::stri
   if (!YesOrNoIsSo(truth, asked, words)) return false;
   const bool is_short = words.size() <= kShort || (asked[0] == "where" && ThingsIn(words).empty());
   if (!is_short || Supposes(asked) || Denies(words) || words[0] == "yes") return true;
+  if (!NamedThingIsSo(truth, asked, words)) return false;
   // "What is left of the circle?" "A square." is about another thing than the one in the question.
   const bool relates = HasOneOf(asked, {"of", "above", "below", "under", "beneath", "than"});
   return relates || ShortAnswerIsSo(truth, asked, words);
 }
 
 }  // namespace
+}  // namespace spoken
 
 void AcceptTrue(const PictureContext& context, ParsedReply* reply) {
   if (!reply->rejected.empty()) return;
-  const Truth truth = TruthOf(context);
+  const spoken::Truth truth = spoken::TruthOf(context);
   for (const auto& [question, answer] : reply->dialogue) {
-    bool is_so = AnswerIsSo(truth, question, answer);
+    bool is_so = spoken::AnswerIsSo(truth, question, answer);
     for (const absl::string_view sentence : absl::StrSplit(answer, absl::ByAnyChar(".!?;\n"))) {
-      is_so = is_so && SentenceIsSo(truth, {sentence.data(), sentence.size()});
+      is_so = is_so && spoken::SentenceIsSo(truth, {sentence.data(), sentence.size()});
     }
     if (!is_so) reply->rejected = "untrue";
   }

@@ -10,8 +10,9 @@ namespace llava::training {
 
 // Sets `rejected` to "untrue" when an answer says of `context` what is not so. Read are things
 // ("big red circle", "the circle is red"), where they stand, to which side of one another, how many
-// there are, what is written, and yes, no or one word as the answer to a question about these.
-// Sentences that deny or suppose say nothing; what is not read counts as true.
+// there are, which is bigger, what is written, and yes, no or one word as the answer to a question
+// about these; a denial where the whole of what is denied is read. Sentences that suppose say
+// nothing; what is not read counts as true.
 void AcceptTrue(const PictureContext& context, ParsedReply* reply);
 
 }  // namespace llava::training

@@ -24,10 +24,8 @@ ChatRequest RequestOf(const BenchQuestion& question, const AskOptions& options) 
 }
 
 absl::Status AskAll(const Benchmark& benchmark, const AskOptions& options, Endpoint& endpoint,
-                    AnswerStore* store, const OnAsked& on_asked, const std::atomic<bool>* stop) {
+                    AnswerStore* store, AskingProgress* progress, const std::atomic<bool>* stop) {
   const std::vector<std::size_t> open = store->Unanswered();
-  const auto all = static_cast<std::int64_t>(benchmark.questions.size());
-  std::int64_t done = all - static_cast<std::int64_t>(open.size());
   const auto question_of = [&](std::int64_t index) {
     return open[static_cast<std::size_t>(index)];
   };
@@ -42,7 +40,7 @@ absl::Status AskAll(const Benchmark& benchmark, const AskOptions& options, Endpo
     } else if (absl::IsInvalidArgument(reply.status())) {
       kept = store->Put(question_of(index), {"", std::string(reply.status().message())});
     }
-    if (on_asked) on_asked(++done, all);
+    if (progress != nullptr) progress->Answered();
     return kept;
   };
   return endpoint.Run(static_cast<std::int64_t>(open.size()), make, keep, stop);

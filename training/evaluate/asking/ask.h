@@ -4,9 +4,9 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 
 #include "absl/status/status.h"
+#include "training/endpoint/asking_progress.h"
 #include "training/endpoint/chat_request.h"
 #include "training/endpoint/endpoint.h"
 #include "training/evaluate/asking/answer_store.h"
@@ -26,13 +26,11 @@ struct AskOptions {
 // message.
 ChatRequest RequestOf(const BenchQuestion& question, const AskOptions& options);
 
-// After each answer: how many there are, of how many.
-using OnAsked = std::function<void(std::int64_t done, std::int64_t all)>;
-
 // Asks what `store` does not answer yet. A question that the model refuses (too long for it) is
 // answered with that error; one that could not be asked stays open. The errors of Endpoint::Run.
+// `progress`, which may be null, hears of each answer.
 absl::Status AskAll(const Benchmark& benchmark, const AskOptions& options, Endpoint& endpoint,
-                    AnswerStore* store, const OnAsked& on_asked, const std::atomic<bool>* stop);
+                    AnswerStore* store, AskingProgress* progress, const std::atomic<bool>* stop);
 
 }  // namespace llava::training
 

@@ -13,9 +13,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "base/digest.h"
 #include "base/durable_file.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "base/strict_yaml.h"
+#include "training/endpoint/asking_progress.h"
 #include "training/endpoint/endpoint.h"
 #include "training/endpoint/ledger.h"
 #include "training/evaluate/answer_text.h"
@@ -30,8 +33,9 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
-constexpr std::int64_t kQuestionsOfAReport = 20;
 constexpr std::size_t kManyUnits = 20'000;  // for which fewer draws are as good
+constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 30;
+constexpr std::size_t kDigitsOfAFile = 12;
 constexpr int kDraws = 1000;
 constexpr int kDrawsOfMany = 200;
 
@@ -50,6 +54,7 @@ absl::StatusOr<Judge> OpenJudge(const EvaluationRequest& request, const Clock& c
   yaml.Section("budget", [&](StrictYaml& budget) { ReadBudget(budget, &options); });
   yaml.Optional("temperature", &judge.options.temperature);
   yaml.Optional("max_tokens", &judge.options.max_tokens);
+  if (judge.options.max_tokens < 1) yaml.Fail("max_tokens", "expected at least 1");
   yaml.Optional("both_orders", &judge.options.both_orders);
   RETURN_IF_ERROR(yaml.Finish());
   judge.options.both_orders |= request.both_orders;
@@ -84,6 +89,25 @@ absl::StatusOr<std::map<std::string, std::string>> TextsOf(const std::string& fi
     texts[round.empty() ? id : absl::StrCat(id, "/", round)] = text;
   }
   return texts;
+}
+
+// The file's beginning of a digest.
+absl::StatusOr<std::string> DigestText(const std::string& file) {
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(file, kMaxAnswerBytes));
+  return Sha256Of(bytes).Hex().substr(0, kDigitsOfAFile);
+}
+
+// What a judge is told besides its prompts, where that is not the original's.
+std::string HowItJudges(const JudgeOptions& options) {
+  const JudgeOptions usual;
+  std::string how;
+  if (options.temperature != usual.temperature) {
+    absl::StrAppend(&how, ", temperature ", options.temperature);
+  }
+  if (options.max_tokens != usual.max_tokens) {
+    absl::StrAppend(&how, ", reviews of ", options.max_tokens, " tokens");
+  }
+  return how;
 }
 
 class Evaluation {
@@ -151,19 +175,39 @@ class Evaluation {
       grades = bench_.grade(answers_);
       report_.judge = request_.bench == "rows" ? request_.files.metric : "labels";
     }
-    report_.judge += HowElse();
-    if (judge.has_value()) report_.cost += judge->endpoint->stats().cost;
+    ASSIGN_OR_RETURN(const std::string how_else, HowElse(judge));
+    report_.judge += how_else;
+    if (judge.has_value()) AddCost(judge->endpoint->stats());
     Summarise(grades, UnitsOf(bench_, grades), bench_.score);
     return WriteAnswers(grades);
   }
 
   // What makes scores another evaluation than the plain one: they do not compare.
-  std::string HowElse() const {
+  absl::StatusOr<std::string> HowElse(const std::optional<Judge>& judge) const {
     std::string how;
     if (request_.scores_choices) how += ", likeliest choices";
-    if (!request_.ensemble.empty()) absl::StrAppend(&how, ", ", request_.ensemble, " ensemble");
+    const bool asked = request_.answers.empty() && !request_.scores_choices;
+    if (asked && request_.max_tokens > 0 && request_.max_tokens != bench_.max_tokens) {
+      absl::StrAppend(&how, ", answers of ", request_.max_tokens, " tokens");
+    }
+    if (judge.has_value()) absl::StrAppend(&how, HowItJudges(judge->options));
+    if (!request_.ensemble.empty()) {
+      ASSIGN_OR_RETURN(const std::string with, EnsembleText(judge));
+      absl::StrAppend(&how, ", ", with);
+    }
     if (request_.as_published) how += ", as published";
     return how;
+  }
+
+  // With whose answers, and who was asked again: other ones are another ensemble.
+  absl::StatusOr<std::string> EnsembleText(const std::optional<Judge>& judge) const {
+    ASSIGN_OR_RETURN(const std::string theirs, DigestText(request_.theirs));
+    std::string text = absl::StrCat(request_.ensemble, " ensemble with ", theirs);
+    if (!request_.asked_again.empty()) {
+      ASSIGN_OR_RETURN(const std::string again, DigestText(request_.asked_again));
+      return absl::StrCat(text, " and ", again);
+    }
+    return judge.has_value() ? absl::StrCat(text, " and ", judge->name) : text;
   }
 
   absl::Status GetAnswers() {
@@ -183,7 +227,7 @@ class Evaluation {
       const std::string file = absl::StrCat(request_.out, "/answers.journal.jsonl");
       ASSIGN_OR_RETURN(store, AnswerStore::Open(file, asker, bench_.questions.size()));
     }
-    if (!store.Unanswered().empty()) RETURN_IF_ERROR(Ask(ask, &store));
+    RETURN_IF_ERROR(store.Unanswered().empty() ? CountEarlierCost() : Ask(ask, &store));
     answers_ = store.Texts();
     for (std::size_t i = 0; i < answers_.size(); ++i) {
       const std::optional<GivenAnswer>& answer = store.Get(i);
@@ -203,26 +247,41 @@ class Evaluation {
   absl::Status Ask(const AskOptions& ask, AnswerStore* store) {
     ASSIGN_OR_RETURN(EndpointOptions options, start_model_());
     Ledger ledger;
-    const bool has_budget = options.max_cost > 0 || options.max_tokens_total > 0;
-    if (has_budget && !request_.out.empty()) {
-      ASSIGN_OR_RETURN(ledger, Ledger::Open(absl::StrCat(request_.out, "/model_ledger.jsonl")));
+    if (IsPaid(options) && !request_.out.empty()) {
+      ASSIGN_OR_RETURN(ledger, Ledger::Open(ModelLedger()));
     }
     ASSIGN_OR_RETURN(const std::unique_ptr<Endpoint> endpoint,
                      Endpoint::Make(std::move(options), std::move(ledger), &clock_));
-    const auto progress = [this](std::int64_t done, std::int64_t all) {
-      if (done % kQuestionsOfAReport != 0 && done != all) return;
-      on_progress_(absl::StrCat(done, " of ", all, " questions"));
-    };
-    const absl::Status asked = AskAll(bench_, ask, *endpoint, store, progress, stop_);
-    report_.cost += endpoint->stats().cost;
+    const auto all = std::ssize(bench_.questions);
+    AskingProgress progress(clock_, *endpoint, on_progress_, all - std::ssize(store->Unanswered()),
+                            all);
+    const absl::Status asked = AskAll(bench_, ask, *endpoint, store, &progress, stop_);
+    AddCost(endpoint->stats());
     return asked;
+  }
+
+  std::string ModelLedger() const { return absl::StrCat(request_.out, "/model_ledger.jsonl"); }
+
+  // Nobody is asked, but what the answers have cost stays true.
+  absl::Status CountEarlierCost() {
+    if (request_.out.empty() || !IsThere(ModelLedger())) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const Ledger ledger, Ledger::Open(ModelLedger()));
+    report_.cost += ledger.cost();
+    return absl::OkStatus();
+  }
+
+  void AddCost(const EndpointStats& stats) {
+    report_.cost += stats.cost;
+    report_.cost_of_run += stats.cost_of_run;
   }
 
   absl::StatusOr<std::vector<Grade>> Judged(Judge& judge) {
     report_.judge = absl::StrCat(judge.name, judge.options.both_orders ? ", both orders" : "");
     on_progress_(absl::StrCat("asking the judge ", judge.name));
+    const std::int64_t reviews = std::ssize(bench_.judged) * (judge.options.both_orders ? 2 : 1);
+    AskingProgress progress(clock_, *judge.endpoint, on_progress_, 0, reviews);
     ASSIGN_OR_RETURN(const std::vector<Verdicts> verdicts,
-                     JudgeAll(bench_, answers_, judge.options, *judge.endpoint, stop_));
+                     JudgeAll(bench_, answers_, judge.options, *judge.endpoint, &progress, stop_));
     RETURN_IF_ERROR(Write("reviews.jsonl", ReviewLines(bench_, answers_, verdicts)));
     std::vector<Grade> grades = GradesOf(bench_, verdicts, /*as_published=*/false);
     for (const Grade& grade : grades) report_.judge_failed += grade.known ? 0 : 1;

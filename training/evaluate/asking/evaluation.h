@@ -42,9 +42,9 @@ using StartModel = std::function<absl::StatusOr<EndpointOptions>()>;
 
 // The report, whose table is for the user. The files in `out`: questions.jsonl, answers.jsonl,
 // results.json, table.md, wrong.html, reviews.jsonl and judge_ledger.jsonl of a judge,
-// model_ledger.jsonl of a model with a budget, submission/ for a benchmark with a server. Errors
-// name what is wrong; see Endpoint::Run for those of a service. UNAVAILABLE too: the judge has
-// scored nothing.
+// model_ledger.jsonl of a model with a price or a budget, submission/ for a benchmark with a
+// server. Errors name what is wrong; see Endpoint::Run for those of a service. UNAVAILABLE too: the
+// judge has scored nothing.
 absl::StatusOr<EvaluationReport> Evaluate(
     const EvaluationRequest& request, const StartModel& start_model, const Clock& clock,
     const std::function<void(const std::string&)>& on_progress, const std::atomic<bool>* stop);

@@ -74,6 +74,7 @@ std::optional<std::pair<double, double>> PairIn(const json::object& line) {
 absl::StatusOr<std::vector<Verdicts>> JudgeAll(const Benchmark& benchmark,
                                                const BenchAnswers& answers,
                                                const JudgeOptions& options, Endpoint& judge,
+                                               AskingProgress* progress,
                                                const std::atomic<bool>* stop) {
   const auto pairs = static_cast<std::int64_t>(benchmark.judged.size());
   std::vector<Verdicts> verdicts(benchmark.judged.size());
@@ -90,6 +91,7 @@ absl::StatusOr<std::vector<Verdicts>> JudgeAll(const Benchmark& benchmark,
     } else {
       of.review = std::move(review);
     }
+    if (progress != nullptr) progress->Answered();
     return absl::OkStatus();
   };
   RETURN_IF_ERROR(judge.Run(options.both_orders ? 2 * pairs : pairs, make, keep, stop));

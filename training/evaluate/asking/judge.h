@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "training/endpoint/asking_progress.h"
 #include "training/endpoint/endpoint.h"
 #include "training/evaluate/benchmarks/benchmark.h"
 #include "training/evaluate/benchmarks/science_qa.h"
@@ -37,10 +38,11 @@ struct Verdicts {
 };
 
 // One for each pair of the benchmark. The errors of Endpoint::Run; what the judge refuses or cannot
-// answer is a review without scores.
+// answer is a review without scores. `progress`, which may be null, hears of each review.
 absl::StatusOr<std::vector<Verdicts>> JudgeAll(const Benchmark& benchmark,
                                                const BenchAnswers& answers,
                                                const JudgeOptions& options, Endpoint& judge,
+                                               AskingProgress* progress,
                                                const std::atomic<bool>* stop);
 
 // Grades: what the judge did not score is not known; with both orders the mean of the two, where

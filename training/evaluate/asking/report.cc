@@ -88,6 +88,10 @@ std::string ReportTable(const EvaluationReport& report) {
     absl::StrAppendFormat(&table, "the first answer is scored %+.3f higher\n",
                           *report.position_bias);
   }
+  if (report.cost > 0) {
+    absl::StrAppendFormat(&table, "cost %.4f, of which this run %.4f\n", report.cost,
+                          report.cost_of_run);
+  }
   return table;
 }
 
@@ -113,6 +117,7 @@ std::string ReportJson(const EvaluationReport& report) {
                       {"as_published", report.as_published},
                       {"seconds", report.seconds},
                       {"cost", report.cost},
+                      {"cost_of_run", report.cost_of_run},
                       {"scores", std::move(scores)}};
   if (report.position_bias.has_value()) object["position_bias"] = *report.position_bias;
   return json::serialize(object) + "\n";

@@ -19,7 +19,7 @@ struct EvaluationReport {
   std::string model;        // a version, or a name
   std::string fingerprint;  // of the data
   // "exact", "labels" or the judging model; and what else only compares with its like: "labels,
-  // complement ensemble".
+  // answers of 64 tokens".
   std::string judge;
   std::string date;  // ISO 8601
   std::int64_t questions = 0;
@@ -28,7 +28,8 @@ struct EvaluationReport {
   bool as_published = false;
   std::optional<double> position_bias;
   double seconds = 0;
-  double cost = 0;  // of the judge, and of a model that is paid
+  double cost = 0;  // of the judge, and of a model that is paid, in all runs of this evaluation
+  double cost_of_run = 0;  // of the run that wrote this
   ScoreTable scores;
   std::map<std::string, Interval> intervals;
 };

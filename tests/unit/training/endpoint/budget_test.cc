@@ -30,6 +30,18 @@ TEST(Budget, TokensOfEarlierRunsCount) {
   EXPECT_EQ(budget.tokens(), 90);
 }
 
+TEST(Budget, ABoundOfNothingLetsNothingBePaid) {
+  EndpointOptions money;
+  money.output_price = 1;
+  money.max_cost = 0;
+  Budget free_alone(money);
+  EXPECT_FALSE(free_alone.Reserve({.prompt = 0, .completion = 1}));
+  EXPECT_TRUE(free_alone.Reserve({.prompt = 5, .completion = 0}));  // costs nothing
+  EndpointOptions tokens;
+  tokens.max_tokens_total = 0;
+  EXPECT_FALSE(Budget(tokens).Reserve({.prompt = 1, .completion = 0}));
+}
+
 TEST(Budget, WithoutBoundsEverythingGoes) {
   Budget budget(EndpointOptions{});
   EXPECT_TRUE(budget.Reserve({.prompt = 1'000'000'000, .completion = 1'000'000'000}));

@@ -29,11 +29,23 @@ TEST(EndpointOptions, AreReadStrictly) {
   EXPECT_EQ(options.input_price, 2.5);
   EXPECT_EQ(options.max_cost, 20);
   EXPECT_EQ(options.max_tokens_total, 1000);
+  EndpointOptions nothing;
+  const std::string priced = "endpoint: {base_url: h, model: m, price: {output_per_million: 1}}\n";
+  ASSERT_TRUE(Read(priced + "budget: {max_usd: 0, max_tokens_total: 0}\n", &nothing).ok());
+  EXPECT_EQ(nothing.max_cost, 0);
+  EXPECT_EQ(nothing.max_tokens_total, 0);
+  EndpointOptions unbounded;
+  ASSERT_TRUE(Read(priced + "budget: {}\n", &unbounded).ok());
+  EXPECT_FALSE(unbounded.max_cost.has_value() || unbounded.max_tokens_total.has_value());
+  EXPECT_TRUE(IsPaid(unbounded));
+  EXPECT_FALSE(IsPaid({}));
   for (const char* wrong :
        {"endpoint: {base_url: h}", "endpoint: {base_url: h, model: m, api_key: sk-1}",
         "endpoint: {base_url: h, model: m, max_attempts: 0}",
         "endpoint: {base_url: h, model: m, idle_seconds: 0}",
-        "endpoint: {base_url: h, model: m}\nbudget: {max_usd: 1}"}) {
+        "endpoint: {base_url: h, model: m}\nbudget: {max_usd: 1}",
+        "endpoint: {base_url: h, model: m}\nbudget: {max_usd: 0}",
+        "endpoint: {base_url: h, model: m}\nbudget: {max_tokens_total: -1}"}) {
     EndpointOptions other;
     EXPECT_TRUE(absl::IsInvalidArgument(Read(wrong, &other))) << wrong;
   }

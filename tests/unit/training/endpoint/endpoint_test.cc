@@ -166,6 +166,34 @@ TEST_F(EndpointTest, TheBudgetIsNeverExceeded) {
   EXPECT_EQ(stats_.spent.total(), 80);
 }
 
+TEST_F(EndpointTest, ABudgetOfNothingSendsNothing) {
+  ScriptedServer server({Completion("fine")});
+  EndpointOptions options = Options(server);
+  options.max_tokens_total = 0;
+  EXPECT_TRUE(absl::IsResourceExhausted(Ask(options, 5)));
+  options = Options(server);
+  options.output_price = 1;
+  options.max_cost = 0;
+  EXPECT_TRUE(absl::IsResourceExhausted(Ask(options, 5)));
+  EXPECT_TRUE(server.bodies().empty());
+}
+
+TEST_F(EndpointTest, WhatARunPaysIsToldFromWhatAllHavePaid) {
+  ScriptedServer server({Completion("fine")});  // 7 tokens, and 3 of the answer
+  EndpointOptions options = Options(server);
+  options.output_price = 1e6;
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/ledger.jsonl";
+  ASSERT_TRUE(Ask(options, 2, *Ledger::Open(path)).ok());
+  EXPECT_DOUBLE_EQ(stats_.cost, 6);
+  EXPECT_DOUBLE_EQ(stats_.cost_of_run, 6);
+  replies_.clear();
+  options.output_price = 2e6;  // what was paid stays what it was
+  ASSERT_TRUE(Ask(options, 3, *Ledger::Open(path)).ok());
+  EXPECT_DOUBLE_EQ(stats_.cost, 12);
+  EXPECT_DOUBLE_EQ(stats_.cost_of_run, 6);
+}
+
 TEST_F(EndpointTest, AnAnswerThatIsNoneCostsTheMostItCanHave) {
   ScriptedServer server({HttpText(200, "{}")});
   EndpointOptions options = Options(server);

@@ -42,8 +42,8 @@ TEST(Ledger, WhatWasInFlightWhenTheProcessWasKilledCountsAsPaid) {
   const std::string path = dir.path() + "/ledger.jsonl";
   {
     auto ledger = Ledger::Open(path);
-    ASSERT_TRUE(ledger->Begin(Sha256Of("one"), {100, 50}).ok());
-    ASSERT_TRUE(ledger->Begin(Sha256Of("two"), {1000, 500}).ok());
+    ASSERT_TRUE(ledger->Begin(Sha256Of("one"), {100, 50}, 1).ok());
+    ASSERT_TRUE(ledger->Begin(Sha256Of("two"), {1000, 500}, 10).ok());
     ASSERT_TRUE(ledger->Append(Entry("one", "ok", "yes")).ok());
     EXPECT_EQ(ledger->spent().total(), 12);  // the other may still end
   }
@@ -51,17 +51,19 @@ TEST(Ledger, WhatWasInFlightWhenTheProcessWasKilledCountsAsPaid) {
     auto again = Ledger::Open(path);
     ASSERT_TRUE(again.ok()) << again.status();
     EXPECT_EQ(again->spent().total(), 12 + 1500);
-    ASSERT_TRUE(again->Begin(Sha256Of("two"), {1000, 500}).ok());  // and killed again
+    EXPECT_DOUBLE_EQ(again->cost(), 0.5 + 10);
+    ASSERT_TRUE(again->Begin(Sha256Of("two"), {1000, 500}, 10).ok());  // and killed again
   }
   {
     auto again = Ledger::Open(path);
     EXPECT_EQ(again->spent().total(), 12 + 2 * 1500);
     EXPECT_EQ(again->Find(Sha256Of("two")), nullptr);
-    ASSERT_TRUE(again->Begin(Sha256Of("two"), {1000, 500}).ok());
+    ASSERT_TRUE(again->Begin(Sha256Of("two"), {1000, 500}, 10).ok());
     ASSERT_TRUE(again->Append(Entry("two", "ok", "no")).ok());
   }
   const auto last = Ledger::Open(path);
   EXPECT_EQ(last->spent().total(), 12 + 2 * 1500 + 12);
+  EXPECT_DOUBLE_EQ(last->cost(), 0.5 + 2 * 10 + 0.5);
   EXPECT_NE(last->Find(Sha256Of("two")), nullptr);
 }
 

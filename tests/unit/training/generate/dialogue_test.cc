@@ -97,6 +97,29 @@ TEST(Dialogue, OtherLanguagesAreFoundBehindAnEnglishQuestion) {
       "");
 }
 
+// Lists have no small words, in any language.
+TEST(Dialogue, TerseListsAreJudgedByTheirOwnWords) {
+  for (const auto& [question, answer] : {
+           std::pair("Name shapes, please.", "Red circle, blue square, green triangle"),
+           {"What do you see?", "big red circle, small blue square"},
+           {"List all visible objects", "dog, frisbee, tree, bench, grass"},
+           {"Colours?", "Red, green, blue, yellow, purple, pink, brown, grey, orange"},
+           {"How many shapes do you count?", "Three: circle, cross, square"},
+           {"Things seen:", "Los Angeles sign, red traffic light, white truck, two people"},
+       }) {
+    EXPECT_EQ(Judge(question, answer), "") << question << " " << answer;
+  }
+  for (const auto& [question, answer] : {
+           std::pair("Welche Formen?", "Roter Kreis, blaues Quadrat, gelbes Dreieck, rosa Stern"),
+           {"Quelles formes?", "cercle rouge, triangle vert, large croix orange, six points"},
+           {"Nombra formas", "red, perro negro, gato blanco, mesa larga, silla roja"},
+           {"Welke vormen?", "rode cirkel, blauw vierkant, groene driehoek, water, door"},
+           {"Quali forme?", "cerchio rosso, quadrato blu, triangolo verde, stella gialla"},
+       }) {
+    EXPECT_EQ(Judge(question, answer), "wrong_language") << question << " " << answer;
+  }
+}
+
 TEST(Dialogue, TurnsAreCounted) {
   ParsedReply reply;
   Accept({.min_turns = 1}, &reply);

@@ -104,6 +104,83 @@ TEST(SceneTruth, WhatIsNotSoIsUntrue) {
   }
 }
 
+// A generator that says the same in many wordings, and one that lies in the same wordings.
+struct Wording {
+  const char* question;
+  const char* honest;
+  const char* lie;
+};
+
+TEST(SceneTruth, LiesAreFoundInManyWordingsAndTruthsAreNot) {
+  for (const Wording& wording : {
+           Wording{"What is there?", "On the left is a red circle.",
+                   "On the right is a red circle."},
+           {"What is there?", "In the top left corner there is a big red circle.",
+            "In the bottom left corner there is a big red circle."},
+           {"What is there?", "At the top left you can see a circle.",
+            "At the top right you can see a circle."},
+           {"What is there?", "On the left there's one circle and on the right is a square.",
+            "On the left there's one circle and on the left is a square."},
+           {"What is there?", "On the left side of the picture there is a red circle.",
+            "On the right side of the picture there is a red circle."},
+           {"What is there?", "A circle stands in the top row, and a square in the right column.",
+            "A circle stands in the bottom row, and a square in the right column."},
+           {"What is there?", "To the left of the blue square is a red circle.",
+            "To the right of the blue square is a red circle."},
+           {"What is there?", "Above the small blue square is a big circle.",
+            "Below the small blue square is a big circle."},
+           {"And?", "The circle is larger than the square.",
+            "The circle is smaller than the square."},
+           {"And?", "The blue square is much smaller than the red circle.",
+            "The blue square is much bigger than the red circle."},
+           {"And?", "The square is smaller in size than the circle.",
+            "The square is as big as the circle."},
+           {"And?", "The biggest shape is the red circle.",
+            "The biggest shape is the blue square."},
+           {"And?", "The blue square is the smallest shape.",
+            "The red circle is the smallest shape."},
+           {"Which is bigger, the circle or the square?", "The circle.", "The square."},
+           {"Which is smaller, the circle or the square?", "The square.", "The circle."},
+           {"Is the circle bigger than the square?", "Yes.", "No."},
+           {"Is the square bigger than the circle?", "No, it is not.", "Yes, it is."},
+           {"Is the circle red?", "Yes, it is.", "No, it is not."},
+           {"Is the circle blue?", "No, it is not.", "Yes, it is."},
+           {"Is the red shape a circle?", "Yes, that is so.", "No, that is not so."},
+           {"Is the circle at the top left?", "Yes.", "No."},
+           {"Is the circle on the right side?", "No, it is not.", "Yes."},
+           {"Is there a red circle at the top left?", "Yes, there is.", "No, there is not."},
+           {"Does the picture contain a red circle?", "Yes.", "No, it does not."},
+           {"Does the image show any triangle?", "No.", "Yes."},
+           {"Can a blue square be seen?", "Yes, it can.", "No, it can't."},
+           {"What is on the left?", "A red circle.", "A blue square."},
+           {"What is left of the blue square?", "A circle.", "A blue square."},
+           {"And?", "The circle is not blue.", "The circle is not red."},
+           {"And?", "The square isn't big.", "The square isn't small."},
+           {"And?", "There is not a green circle.", "There isn't a red circle."},
+       }) {
+    EXPECT_EQ(Judge(wording.question, wording.honest), "") << wording.question << wording.honest;
+    EXPECT_EQ(Judge(wording.question, wording.lie), "untrue") << wording.question << wording.lie;
+  }
+}
+
+TEST(SceneTruth, WhatMayBeMeantOtherwiseIsAccepted) {
+  for (const auto& [question, answer] : {
+           std::pair("And?", "The word CAT is at the bottom, there is a red circle, too."),
+           {"And?", "On the left, the red circle is big."},
+           {"And?", "The circle is not on the right side."},
+           {"And?", "The circle is the biggest circle and the square is the biggest square."},
+           {"Does the red circle have the same colour as another shape?", "No."},
+           {"Is the circle bright?", "No, it is not."},
+           {"Is the circle blue?", "No, the circle is red."},
+           {"Is the circle at the top?", "No."},
+           {"Is the circle on the left?", "No, it is at the top left."},
+           {"And?", "In the middle there is nothing, and there is no circle on the right."},
+           {"And?", "The circle is larger than the other shapes."},
+       }) {
+    EXPECT_EQ(Judge(question, answer), "") << question << " " << answer;
+  }
+}
+
 TEST(SceneTruth, WhereNobodySaysPlacesTheyAreNotJudged) {
   ParsedReply reply;
   reply.dialogue = {{"Where?", "The red circle is at the bottom, above the red circle."}};

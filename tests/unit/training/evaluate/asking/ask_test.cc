@@ -37,12 +37,15 @@ TEST(Ask, AsksWhatIsOpenAndKeepsWhatIsRefused) {
   options.model = "judge";
   const RealClock clock;
   auto endpoint = Endpoint::Make(options, Ledger(), &clock);
-  std::int64_t last = 0;
-  const absl::Status status = AskAll(
-      bench, {5}, **endpoint, &store, [&](std::int64_t done, std::int64_t) { last = done; },
-      nullptr);
+  std::vector<std::string> said;
+  const std::function<void(const std::string&)> say = [&](const std::string& line) {
+    said.push_back(line);
+  };
+  AskingProgress progress(clock, **endpoint, say, 1, 3);
+  const absl::Status status = AskAll(bench, {5}, **endpoint, &store, &progress, nullptr);
   ASSERT_TRUE(status.ok()) << status;
-  EXPECT_EQ(last, 3);
+  ASSERT_FALSE(said.empty());
+  EXPECT_EQ(said.back().substr(0, 8), "3 of 3, ");
   EXPECT_EQ(store.Get(0)->text, "before");
   EXPECT_EQ(store.Get(1)->text, "fine");
   EXPECT_EQ(store.Get(2)->error, "HTTP 400: too long");

@@ -22,6 +22,7 @@ class EvaluationTest : public ::testing::Test {
       options.base_url = server.url();
       options.model = "judge";
       options.max_in_flight = 1;
+      options.output_price = output_price_;
       return options;
     };
     return Evaluate(request_, start, clock_, [](const std::string&) {}, nullptr);
@@ -36,6 +37,7 @@ class EvaluationTest : public ::testing::Test {
   test::BenchFolder folder_;
   EvaluationRequest request_;
   int started_ = 0;
+  double output_price_ = 0;
 };
 
 TEST_F(EvaluationTest, LabelsAreScoredAndAFinishedOneIsNotAskedAgain) {
@@ -62,6 +64,38 @@ TEST_F(EvaluationTest, LabelsAreScoredAndAFinishedOneIsNotAskedAgain) {
   request_.answers = request_.out + "/answers.jsonl";
   request_.out = "";
   EXPECT_DOUBLE_EQ(Run(server)->scores.at("f1"), 1);
+}
+
+TEST_F(EvaluationTest, TheRecordSaysWhatAllRunsHaveCost) {
+  folder_.Add("coco_pope_random.json",
+              "{\"image\": \"1.jpg\", \"text\": \"A dog?\", \"label\": \"yes\"}\n");
+  folder_.Add("images/1.jpg", "\xff\xd8\xff");
+  request_.bench = "pope";
+  request_.out = folder_.path() + "/out";
+  output_price_ = 1e6;
+  test::ScriptedServer server({test::Completion("Yes")});  // of 3 tokens
+  const auto first = Run(server);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_DOUBLE_EQ(first->cost, 3);
+  EXPECT_DOUBLE_EQ(first->cost_of_run, 3);
+  const auto again = Run(server);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(started_, 1);
+  EXPECT_DOUBLE_EQ(again->cost, 3);
+  EXPECT_DOUBLE_EQ(again->cost_of_run, 0);
+  EXPECT_THAT(Written("results.json"), HasSubstr(R"("cost":3E0,"cost_of_run":0E0)"));
+}
+
+TEST_F(EvaluationTest, AnotherLimitOfTokensIsAnotherEvaluation) {
+  folder_.Add("coco_pope_random.json",
+              "{\"image\": \"1.jpg\", \"text\": \"A dog?\", \"label\": \"yes\"}\n");
+  folder_.Add("images/1.jpg", "\xff\xd8\xff");
+  request_.bench = "pope";
+  test::ScriptedServer server({test::Completion("Yes")});
+  request_.max_tokens = 128;  // its own
+  EXPECT_EQ(Run(server)->judge, "labels");
+  request_.max_tokens = 7;
+  EXPECT_EQ(Run(server)->judge, "labels, answers of 7 tokens");
 }
 
 TEST_F(EvaluationTest, AJudgeIsAskedOnceForEachAnswer) {
@@ -134,7 +168,10 @@ TEST_F(EvaluationTest, EnsemblesTakeAnswersFromFiles) {
   request_.ensemble = "complement";
   request_.theirs = folder_.path() + "/theirs.json";
   EXPECT_DOUBLE_EQ(Run(server)->scores.at("SOC"), 1);
-  EXPECT_EQ(Run(server)->judge, "labels, complement ensemble");
+  const std::string complement = Run(server)->judge;
+  EXPECT_THAT(complement, testing::MatchesRegex("labels, complement ensemble with [0-9a-f]+"));
+  folder_.Add("theirs.json", R"({"outputs": {"1": "The answer is  B."}})");
+  EXPECT_NE(Run(server)->judge, complement);  // another model's answers
   request_.ensemble = "judge";
   request_.asked_again = folder_.path() + "/ours.jsonl";
   EXPECT_DOUBLE_EQ(Run(server)->scores.at("SOC"), 0);

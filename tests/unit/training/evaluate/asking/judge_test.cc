@@ -28,7 +28,7 @@ class JudgeTest : public ::testing::Test {
     options.max_in_flight = 1;
     auto endpoint = Endpoint::Make(options, Ledger(), &clock_);
     return *JudgeAll(bench_, {"A lion.", "A wolf."}, {.both_orders = both_orders}, **endpoint,
-                     nullptr);
+                     nullptr, nullptr);
   }
 
   const RealClock clock_;

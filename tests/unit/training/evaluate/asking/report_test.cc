@@ -27,6 +27,10 @@ TEST(Report, SaysScoresIntervalsAndWhatIsMissing) {
   EXPECT_EQ(ScoreText("mme", 1531.5), "1531.50");
   EXPECT_THAT(NotReached({"f1=0.9", "f1=0.95", "none=0", "f1"}, report.scores),
               testing::ElementsAre("f1=0.95", "none=0", "f1"));
+  EXPECT_THAT(table, Not(HasSubstr("cost")));
+  report.cost = 1.5;
+  report.cost_of_run = 0.25;
+  EXPECT_THAT(ReportTable(report), HasSubstr("cost 1.5000, of which this run 0.2500\n"));
   report.judge_failed = 1;
   EXPECT_THAT(ReportTable(report), HasSubstr("1 reviews without scores are left out"));
 }
