@@ -115,6 +115,9 @@ class PaperTest(unittest.TestCase):
             self.assertEqual(len(made), 5 + 4 + 11)
             paper.Paper(Path(folder), 0.002).all()  # nothing is done again
             self.assertEqual(self.made(folder), made)
+            with self.assertRaisesRegex(SystemExit, "was begun with other counts"):
+                paper.Paper(Path(folder), 0.5).all()
+            self.assertEqual(self.made(folder), made)
 
     def made(self, folder):
         """When each evaluation and each version was written."""

@@ -9,6 +9,7 @@ import argparse
 import json
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import corpus
@@ -48,6 +49,15 @@ class Paper:
         self.out = out.resolve()
         self.count = {name: max(2 if name.endswith("_steps") else 12, round(share * number)) for name, number in COUNTS.items()}
         self.train_scenes, self.test_scenes = self.out / "scenes/train", self.out / "scenes/held-out"
+
+    def keep_counts(self):
+        """What is there was made with the counts of now, or nothing goes on: results of two sizes would be in one table."""
+        path = self.out / "counts.json"
+        if path.exists() and (found := json.loads(path.read_text())) != self.count:
+            other = sorted(name for name in self.count if found.get(name) != self.count[name])
+            sys.exit(f"--share: {self.out} was begun with other counts ({other[0]}: {found.get(other[0])}, now {self.count[other[0]]}): "
+                     "give the share that it was begun with, or another --out")
+        write_text(path, json.dumps(self.count, indent=1) + "\n")
 
     def once(self, path, make):
         """Makes `path` by make() unless it is there: make() writes it last, and at once."""
@@ -229,6 +239,7 @@ class Paper:
         return lines
 
     def all(self):
+        self.keep_counts()
         self.draw()
         self.base()
         self.align()
