@@ -194,13 +194,14 @@ std::vector<std::string_view> SplitExpression::Split(std::string_view text) cons
                     at, PCRE2_NO_UTF_CHECK, match.get(), compiled_->context.get());
     if (found == PCRE2_ERROR_NOMATCH) break;
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(match.get());
-    if (found < 0 || ends[1] <= ends[0]) {  // too many steps, or nothing: on behind one character
-      if (found > 0) {                      // which is a place to cut at
-        add(done, ends[0]);
-        done = ends[0];
+    if (found < 0 || ends[1] <= ends[0]) {
+      // Too many steps, or nothing, which is a place to cut at: on behind one character.
+      const std::size_t place = found < 0 ? at : ends[0];
+      if (found > 0) {
+        add(done, place);
+        done = place;
       }
-      at = (found < 0 ? at : ends[0]) +
-           (at < text.size() ? LengthOf(text[found < 0 ? at : ends[0]]) : 1);
+      at = place + (place < text.size() ? LengthOf(text[place]) : 1);
       continue;
     }
     add(done, ends[0]);
