@@ -116,20 +116,35 @@ void ReadPartial(JsonReader& reader, double factor, const RopeContext& context, 
   rope.rotated = rotated;
 }
 
+// Whether `key` is there and not an empty object, which says nothing.
+bool Says(const JsonReader& reader, std::string_view key) {
+  const boost::json::value* const value = reader.Find(key);
+  return value != nullptr && !(value->is_object() && value->get_object().empty());
+}
+
+// transformers 5 can write angles of their own for the layers of each type.
+void RequireOneOfAllLayers(JsonReader& nested) {
+  for (const std::string_view type : {"full_attention", "sliding_attention"}) {
+    if (nested.Has(type)) nested.Fail(type, "nothing: one rope_type for the layers of every type");
+  }
+}
+
 }  // namespace
 
 RopeConfig ReadRope(JsonReader& reader, const RopeContext& context) {
   RopeConfig rope;
   rope.theta = reader.Double("rope_theta", 10000.0, 1.0, 1e12);
   const double partial = reader.Double("partial_rotary_factor", 1, 0, 1);
-  const std::string_view key = reader.Has("rope_scaling") ? "rope_scaling" : "rope_parameters";
-  if (!reader.Has(key)) {
+  const std::string_view key = Says(reader, "rope_scaling") ? "rope_scaling" : "rope_parameters";
+  if (!Says(reader, key)) {
     ReadPartial(reader, partial, context, rope);
     return rope;
   }
   JsonReader nested = reader.Object(key);
+  RequireOneOfAllLayers(nested);
   rope.theta = nested.Double("rope_theta", rope.theta, 1.0, 1e12);
-  ReadPartial(nested, nested.Double("partial_rotary_factor", partial, 0, 1), context, rope);
+  JsonReader& place = nested.Has("partial_rotary_factor") ? nested : reader;
+  ReadPartial(place, nested.Double("partial_rotary_factor", partial, 0, 1), context, rope);
   ReadScaling(reader, nested, context, rope);
   return rope;
 }

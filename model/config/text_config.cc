@@ -32,13 +32,22 @@ struct Family {
   int original_positions;  // 0: as many as max_position_embeddings
   double rms_norm_eps;
   bool fused;
+  // Settings that the other families have not: what a file says of them changes nothing.
+  bool may_have_window;
+  bool may_have_attention_bias;
+  bool may_have_mlp_bias;
 };
 constexpr Family kFamilies[] = {
-    {"llama", 32000, 4096, 11008, 0, 0, 2048, false, false, 2, false, 0, 0, 1e-6, false},
-    {"mistral", 32000, 4096, 14336, 8, 0, 4096 * 32, false, false, 2, false, 4096, 0, 1e-6, false},
-    {"qwen2", 151936, 4096, 22016, 32, 0, 32768, true, false, -1, true, 4096, 0, 1e-6, false},
-    {"qwen3", 151936, 4096, 22016, 32, 128, 32768, false, true, -1, true, 4096, 0, 1e-6, false},
-    {"phi3", 32064, 3072, 8192, 0, 0, 4096, false, false, 32000, false, 0, 4096, 1e-5, true},
+    {"llama", 32000, 4096, 11008, 0, 0, 2048, false, false, 2, false, 0, 0, 1e-6, false, false,
+     true, true},
+    {"mistral", 32000, 4096, 14336, 8, 0, 4096 * 32, false, false, 2, false, 4096, 0, 1e-6, false,
+     true, false, false},
+    {"qwen2", 151936, 4096, 22016, 32, 0, 32768, true, false, -1, true, 4096, 0, 1e-6, false, true,
+     false, false},
+    {"qwen3", 151936, 4096, 22016, 32, 128, 32768, false, true, -1, true, 4096, 0, 1e-6, false,
+     true, true, false},
+    {"phi3", 32064, 3072, 8192, 0, 0, 4096, false, false, 32000, false, 0, 4096, 1e-5, true, true,
+     false, false},
 };
 
 Family FamilyOf(JsonReader& reader, std::string_view model_type) {
@@ -65,6 +74,7 @@ bool ListsWindow(JsonReader& reader) {
 
 // Whether some layer attends to no more than the last `sliding_window` tokens.
 bool HasWindow(JsonReader& reader, const Family& family, int layers) {
+  if (!family.may_have_window) return false;
   if (!family.asks_for_window) return true;
   const bool may = reader.Bool("use_sliding_window", false);
   if (reader.Has("layer_types")) {
@@ -139,13 +149,12 @@ void ReadHeads(JsonReader& reader, const Family& family, TextConfig& t) {
 
 // Llama's and Qwen3's attention_bias is of all four projections, Qwen2's biases are of three.
 void ReadBiases(JsonReader& reader, const Family& family, TextConfig& t) {
-  const bool all = !family.qkv_bias && reader.Bool("attention_bias", false);
+  const bool all = family.may_have_attention_bias && reader.Bool("attention_bias", false);
   t.qkv_bias = family.qkv_bias || all;
   t.output_bias = all;
-  t.mlp_bias = reader.Bool("mlp_bias", false);
+  t.mlp_bias = family.may_have_mlp_bias && reader.Bool("mlp_bias", false);
   t.qk_norm = family.qk_norm;
   t.fused = family.fused;
-  if (t.fused && (all || t.mlp_bias)) reader.Fail(all ? "attention_bias" : "mlp_bias", "false");
 }
 
 void ReadFirstAndEndTokens(JsonReader& reader, const Family& family, TextConfig& t) {

@@ -25,9 +25,13 @@ std::array<double, 3> Channels(JsonReader& reader, std::string_view key,
   const boost::json::value* value = reader.Find(key);
   if (value == nullptr) return otherwise;
   std::array<double, 3> channels{};
+  if (value->is_number()) {
+    channels.fill(value->to_number<double>());
+    return channels;
+  }
   const boost::json::array* list = value->if_array();
   if (list == nullptr || list->size() != channels.size()) {
-    reader.Fail(key, "a list of three numbers");
+    reader.Fail(key, "a list of three numbers, or one for all of them");
     return otherwise;
   }
   for (std::size_t i = 0; i < channels.size(); ++i) {
@@ -94,8 +98,25 @@ void ReadTiles(JsonReader& reader, const LlavaConfig& config, PreprocessSettings
   if (*value != ours) reader.Fail(kPinpoints, "the image_grid_pinpoints of config.json");
 }
 
-// `otherwise`: the size where the file has none.
-void ReadGeometry(JsonReader& reader, const Size& otherwise, PreprocessSettings& settings) {
+// What transformers' classes of image processors differ in where the file says nothing, by the name
+// that the file has for its class ("" if none).
+struct Processor {
+  bool pads = false;           // LlavaImageProcessor alone takes do_pad as to a square
+  bool means_of_half = false;  // SiglipImageProcessor's
+};
+
+Processor ProcessorOf(JsonReader& reader, const LlavaConfig& config) {
+  const std::string type = reader.String("image_processor_type", "");
+  if (type.empty()) {
+    return {.pads = true, .means_of_half = config.vision.tower == VisionConfig::Tower::kSiglip};
+  }
+  return {.pads = type.starts_with("LlavaImageProcessor"),
+          .means_of_half = type.starts_with("Siglip")};
+}
+
+// `otherwise`: the size where the file has none. `tiles`: each is of the vision tower's size.
+void ReadGeometry(JsonReader& reader, const Size& otherwise, bool tiles,
+                  PreprocessSettings& settings) {
   const int image_size = settings.image_size;
   if (!reader.Bool("do_resize", true)) reader.Fail("do_resize", "true");
   const std::int64_t filter = reader.Int("resample", 3, 0, 5);
@@ -108,7 +129,8 @@ void ReadGeometry(JsonReader& reader, const Size& otherwise, PreprocessSettings&
   if (reader.Bool("do_center_crop", true)) {
     const Size crop = ReadSize(reader, "crop_size", {0, image_size, image_size});
     RequireImageSize(reader, "crop_size", crop, image_size);
-  } else if (size.shortest_edge != 0) {  // only a square image would have the tower's size then
+  } else if (size.shortest_edge != 0 &&
+             !tiles) {  // only a square image would have the tower's size then
     if (settings.aspect != ImageAspect::kPad || size.shortest_edge != image_size) {
       reader.Fail("do_center_crop", "true, or a size with height and width");
     }
@@ -119,12 +141,15 @@ absl::StatusOr<PreprocessSettings> ReadSettings(JsonReader& reader, const LlavaC
   PreprocessSettings settings;
   settings.image_size = config.vision.image_size;
   settings.aspect = config.image_aspect;
-  // With tiles it is about the number of tiles in a batch.
-  if (!config.has_tiles() && reader.Bool("do_pad", false)) settings.aspect = ImageAspect::kPad;
+  const Processor processor = ProcessorOf(reader, config);
+  // With tiles, and for other classes, it is about pictures of a batch, which have one size here.
+  const bool pad = reader.Bool("do_pad", false) && processor.pads && !config.has_tiles();
+  if (pad) settings.aspect = ImageAspect::kPad;
   const int side = settings.image_size;
   const bool siglip = config.vision.tower == VisionConfig::Tower::kSiglip;
-  if (siglip) settings.mean = settings.std = {0.5, 0.5, 0.5};  // SiglipImageProcessor's
-  ReadGeometry(reader, siglip ? Size{0, side, side} : Size{side, 0, 0}, settings);
+  if (processor.means_of_half) settings.mean = settings.std = {0.5, 0.5, 0.5};
+  ReadGeometry(reader, siglip ? Size{0, side, side} : Size{side, 0, 0}, config.has_tiles(),
+               settings);
   if (config.has_tiles()) ReadTiles(reader, config, settings);
   if (reader.Bool("do_rescale", true)) {
     settings.rescale_factor = reader.Double("rescale_factor", 1.0 / 255, 1e-9, 1e9);

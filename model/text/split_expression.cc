@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 #include "base/utf8_stream.h"
 
 namespace llava::model {
@@ -23,29 +25,84 @@ constexpr std::string_view kSpace =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f})"
     R"(\x{205f}\x{3000})";
 
-// `\s` and `\S` spelled out. In a class there is no `\S` to spell: nothing when there is one.
-absl::StatusOr<std::string> WithSpaces(std::string_view expression) {
+// What \w means in Oniguruma; PCRE2 counts no marks, and other signs. Outside of classes it is six
+// fractions and powers more.
+constexpr std::string_view kWord =
+    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169})"
+    R"(\x{1f170}-\x{1f189})";
+constexpr std::string_view kWordOutside = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
+
+// Escapes of letters that both read alike. \h, \v, \K, \N and others are something else to one.
+constexpr std::string_view kSameEscapes = "dDrntfaexAzZbB";
+
+absl::Status Differs(std::string_view found) {
+  return absl::InvalidArgumentError(absl::StrCat(
+      "expected nothing that Oniguruma and PCRE2 read differently, found ", AbslView(found)));
+}
+
+// (?m) is about the dot in one of them, and about lines in the other.
+bool SetsM(std::string_view rest) {
+  if (!rest.starts_with("(?")) return false;
+  const std::size_t end = rest.find_first_not_of("imx-", 2);
+  return rest.substr(0, end).find('m') != std::string_view::npos;
+}
+
+// Whether something that is no escape is read differently at the start of `rest`.
+bool DiffersAt(std::string_view rest, bool in_class) {
+  if (in_class) return rest.starts_with("[") || rest.starts_with("&&");
+  return rest.starts_with("[]") || rest.starts_with("[^]") || rest.starts_with("{,") || SetsM(rest);
+}
+
+// A name of more than two letters is a script, which PCRE2 else takes with its extensions.
+std::string SpelledProperty(std::string_view escape) {
+  const std::size_t name = escape[3] == '^' ? 4 : 3;
+  if (escape.size() - name <= 3) return std::string(escape);
+  return absl::StrCat(AbslView(escape.substr(0, name)), "sc:", AbslView(escape.substr(name)));
+}
+
+absl::StatusOr<std::string> SpelledEscape(std::string_view escape, bool in_class) {
+  const char kind = escape[1];
+  if (escape.size() > 3) return SpelledProperty(escape);
+  if (kind == 's' || kind == 'w' || kind == 'S' || kind == 'W') {
+    const bool negated = kind == 'S' || kind == 'W';
+    const bool word = kind == 'w' || kind == 'W';
+    const std::string members(word ? kWord : kSpace);
+    if (!in_class) {
+      return absl::StrCat(negated ? "[^" : "[", members, word ? AbslView(kWordOutside) : "", "]");
+    }
+    if (!negated) return members;
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected no ", AbslView(escape), " in a class of characters"));
+  }
+  const bool same = kSameEscapes.find(kind) != std::string_view::npos;
+  if (absl::ascii_isalpha(static_cast<unsigned char>(kind)) && !same) return Differs(escape);
+  return std::string(escape);
+}
+
+// The escape at the start of `rest`: two bytes, or a property with its name.
+std::string_view EscapeAt(std::string_view rest) {
+  const bool property = rest.starts_with("\\p{") || rest.starts_with("\\P{");
+  const std::size_t end = property ? rest.find('}') : std::string_view::npos;
+  return rest.substr(0, end == std::string_view::npos || end == 3 ? 2 : end + 1);
+}
+
+// The expression as PCRE2 has to be given it to find what Oniguruma finds.
+absl::StatusOr<std::string> Spelled(std::string_view expression) {
   std::string out;
   bool in_class = false;
-  for (std::size_t i = 0; i < expression.size(); ++i) {
-    const char c = expression[i];
-    if (c != '\\' || i + 1 == expression.size()) {
-      if (c == '[') in_class = true;
-      if (c == ']') in_class = false;
-      out += c;
-      continue;
-    }
-    const char next = expression[++i];
-    if (next == 's') {
-      out += in_class ? std::string(kSpace) : "[" + std::string(kSpace) + "]";
-    } else if (next == 'S' && !in_class) {
-      out += "[^" + std::string(kSpace) + "]";
-    } else if (next == 'S') {
-      return absl::InvalidArgumentError("expected no \\S in a class of characters");
+  while (!expression.empty()) {
+    std::string_view part = expression.substr(0, 1);
+    if (part == "\\" && expression.size() > 1) {
+      part = EscapeAt(expression);
+      ASSIGN_OR_RETURN(const std::string spelled, SpelledEscape(part, in_class));
+      out += spelled;
     } else {
-      out += c;
-      out += next;
+      if (DiffersAt(expression, in_class)) return Differs(expression.substr(0, 3));
+      if (part == "[") in_class = true;
+      if (part == "]") in_class = false;
+      out += part;
     }
+    expression.remove_prefix(part.size());
   }
   return out;
 }
@@ -96,15 +153,15 @@ absl::StatusOr<SplitExpression> SplitExpression::Create(const std::string& expre
                                                    kMaxExpressionBytes, " bytes, found ",
                                                    expression.size()));
   }
-  const absl::StatusOr<std::string> spelled = WithSpaces(expression);
+  const absl::StatusOr<std::string> spelled = Spelled(expression);
   if (!spelled.ok()) return spelled.status();
   int error = 0;
   PCRE2_SIZE place = 0;
   auto compiled = std::make_unique<Compiled>();
-  compiled->code.reset(
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(spelled->data()), spelled->size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C, &error,
-                    &place, nullptr));
+  compiled->code.reset(pcre2_compile(
+      reinterpret_cast<PCRE2_SPTR>(spelled->data()), spelled->size(),
+      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C,
+      &error, &place, nullptr));
   if (compiled->code == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("expected a regular expression, found a fault: ", ErrorText(error)));
@@ -137,9 +194,14 @@ std::vector<std::string_view> SplitExpression::Split(std::string_view text) cons
                     at, PCRE2_NO_UTF_CHECK, match.get(), compiled_->context.get());
     if (found == PCRE2_ERROR_NOMATCH) break;
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(match.get());
-    if (found < 0 || ends[1] <= ends[0]) {  // too many steps, or nothing: on behind one character
-      at = (found < 0 ? at : ends[0]) +
-           (at < text.size() ? LengthOf(text[found < 0 ? at : ends[0]]) : 1);
+    if (found < 0 || ends[1] <= ends[0]) {
+      // Too many steps, or nothing, which is a place to cut at: on behind one character.
+      const std::size_t place = found < 0 ? at : ends[0];
+      if (found > 0) {
+        add(done, place);
+        done = place;
+      }
+      at = place + (place < text.size() ? LengthOf(text[place]) : 1);
       continue;
     }
     add(done, ends[0]);

@@ -1,6 +1,7 @@
 // The regular expressions by which byte-level tokenizers cut a text into words, as PCRE2 matches
-// them. They are written for Oniguruma (tokenizers' Split); both read what such expressions use
-// alike, look-ahead and Unicode properties included.
+// them. They are written for Oniguruma (tokenizers' Split); what both read alike, look-ahead and
+// categories of Unicode included, is left as it is, and \s, \w, scripts and anchors of lines are
+// spelled so that they mean the same.
 #ifndef LLAVA_MODEL_TEXT_SPLIT_EXPRESSION_H_
 #define LLAVA_MODEL_TEXT_SPLIT_EXPRESSION_H_
 
@@ -16,8 +17,9 @@ namespace llava::model {
 // Immutable; any thread.
 class SplitExpression {
  public:
-  // kInvalidArgument: more than 4096 bytes, not an expression, or one that looks behind itself
-  // (look-behind, back references), names recursion or calls out.
+  // kInvalidArgument: more than 4096 bytes, not an expression, one that looks behind itself
+  // (look-behind, back references), names recursion or calls out, or one with something that
+  // Oniguruma reads differently (classes in classes, \h, \K, (?m) and such).
   static absl::StatusOr<SplitExpression> Create(const std::string& expression);
 
   SplitExpression(SplitExpression&&) noexcept;
@@ -25,8 +27,9 @@ class SplitExpression {
   ~SplitExpression();
 
   // The matches and the stretches between them, in order, without empty ones: together the whole
-  // text. A match that takes more than a bounded number of steps, which none of the expressions of
-  // known tokenizers does, is no match at its place. REQUIRES: valid UTF-8.
+  // text. A match of nothing cuts. A match that takes more than a bounded number of steps, which
+  // none of the expressions of known tokenizers does, is no match at its place. REQUIRES: valid
+  // UTF-8.
   std::vector<std::string_view> Split(std::string_view text) const;
 
  private:

@@ -132,7 +132,8 @@ class Tokenizer {
   int bos_id() const;
   int eos_id() const;
   int unk_id() const;
-  bool adds_bos() const;  // add_bos_token, true unless a file says otherwise
+  // tokenizer.json's post-processor, or else add_bos_token, true unless a file says otherwise
+  bool adds_bos() const;
   // One above the highest id, added tokens included.
   int vocab_size() const;
   // No token stands for more bytes of text than this (white space that an added token takes along

@@ -99,13 +99,11 @@ void ReadAddedTokensDecoder(JsonReader& reader, Description& description) {
   }
 }
 
-// Whether a text begins with BOS. As in transformers, an explicit flag counts before
-// tokenizer.json, where one of the two flags makes the other false.
-bool ReadAddBos(JsonReader& reader, Description& description) {
-  const bool explicit_flag = reader.Has("add_bos_token") || reader.Has("add_eos_token");
-  const bool from_json = description.vocabulary != nullptr;
-  if (from_json && !explicit_flag) return !description.first_token.empty();
-  return reader.Bool("add_bos_token", !from_json);
+// Whether a text begins with BOS. As in transformers, the post-processor of a tokenizer.json
+// decides it whatever the flag says.
+bool ReadAddBos(JsonReader& reader, const Description& description) {
+  if (description.vocabulary != nullptr) return !description.first_token.empty();
+  return reader.Bool("add_bos_token", true);
 }
 
 absl::Status ReadTokenizerConfig(const std::string& path, Layout layout, Description& description) {

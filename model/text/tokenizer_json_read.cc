@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
@@ -161,8 +162,13 @@ class Reader {
     const std::string type = step.String("type", "");
     if (byte_level_) return step.Fail("type", "nothing behind ByteLevel");
     if (type == "Split") return ReadSplit(step);
+    if (type == "Digits") {
+      const bool each = step.Bool("individual_digits", false);
+      return AddSplit(step, "individual_digits", each ? R"(\p{N})" : R"(\p{N}+)");
+    }
     if (type != "ByteLevel") {
-      return step.Fail("type", "a supported pre-tokenizer (Metaspace; Splits and ByteLevel)");
+      return step.Fail("type",
+                       "a supported pre-tokenizer (Metaspace; Splits, Digits and ByteLevel)");
     }
     if (step.Bool("add_prefix_space", true)) step.Fail("add_prefix_space", "false");
     if (step.Bool("use_regex", true)) AddSplit(step, "use_regex", kGpt2Expression);
@@ -179,7 +185,9 @@ class Reader {
 
   void AddSplit(JsonReader& reader, std::string_view key, const std::string& expression) {
     auto split = SplitExpression::Create(expression);
-    if (!split.ok()) return reader.Fail(key, StdView(split.status().message()));
+    if (!split.ok()) {
+      return reader.Fail(key, StdView(absl::StripPrefix(split.status().message(), "expected ")));
+    }
     splits_.push_back(*std::move(split));
   }
 

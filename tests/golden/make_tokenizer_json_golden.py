@@ -81,9 +81,11 @@ BYTE_TOKENS = [added("[PAD]", 404), added("ab c", 405, lstrip=True, rstrip=True)
                added("caf\u00e9", 408, normalized=False)]
 
 
-def split_by(expression):
-    split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
-    return {"type": "Sequence", "pretokenizers": [split, BYTE_LEVEL]}
+def split_by(*expressions, digits=()):
+    splits = [{"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+              for expression in expressions]
+    splits += [{"type": "Digits", "individual_digits": individual} for individual in digits]
+    return {"type": "Sequence", "pretokenizers": [*splits, BYTE_LEVEL]}
 
 
 BYTE_VARIANTS = {
@@ -94,6 +96,17 @@ BYTE_VARIANTS = {
     "gpt-2": {"set": {"normalizer": None, "pre_tokenizer": BYTE_LEVEL | {"use_regex": True}}},
     "two splits": {"set": {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
         split_by(r"\p{N}{1,2}")["pretokenizers"][0], split_by(QWEN2)["pretokenizers"][0], BYTE_LEVEL]}}},
+    # Of DeepSeek-LLM, DeepSeek-Coder, DeepSeek-V3 and Kimi, whole or in part.
+    "digits": {"set": {"normalizer": None, "pre_tokenizer": split_by(
+        r"[\r\n]", "\\s?[A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6]+", "\\s?[!-/:-~\uff01-\uff0f\u2018-\u201f\u3000-\u3002]+",
+        r"\s+$", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", digits=[True])}},
+    "runs of digits": {"set": {"pre_tokenizer": split_by(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", digits=[False])}},
+    "marks and signs": {"set": {"normalizer": None, "pre_tokenizer": split_by(
+        r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+        r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")}},
+    "words, scripts and lines": {"set": {"normalizer": None, "pre_tokenizer": split_by(
+        r"\p{Han}+", r"\s+$|^\w", r"\w+|[\w.]+", r"(?=(?:\d{3})+(?!\d))")}},
 }
 # First and last characters of scripts, signs and emoji that every table of Unicode since version 9 has.
 RANGES = [(0x20, 0x7E), (0xA0, 0x17F), (0x300, 0x345), (0x370, 0x377), (0x391, 0x3FF), (0x400, 0x482), (0x5D0, 0x5EA),

@@ -95,7 +95,7 @@ TEST(TokenizerJsonGoldenTest, EncodesAndDecodesLikeTheReference) {
 
 TEST(TokenizerJsonGoldenTest, EncodesAndDecodesBytesLikeTheReference) {
   EXPECT_GT(Compare("/families/llava_qwen2/checkpoint/tokenizer.json", "/text/byte_level.jsonl"),
-            1000);
+            2000);
 }
 
 // Scripts, code, emoji, white space and broken UTF-8 (scripts/tokenizer-corpus --golden), by the

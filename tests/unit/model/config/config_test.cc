@@ -147,8 +147,10 @@ TEST(ConfigTest, LinearScalingLengthensTheContext) {
   EXPECT_EQ(positions(R"("max_position_embeddings": 4194304,
                          "rope_scaling": {"type": "linear", "factor": 1000000})"),
             4194304);
-  EXPECT_EQ(positions(R"("max_position_embeddings": 512, "sliding_window": 1000,
-                         "rope_scaling": {"type": "linear", "factor": 4.0})"),
+  const std::string window = HuggingFace("", R"("max_position_embeddings": 512,
+      "sliding_window": 1000, "rope_scaling": {"type": "linear", "factor": 4.0})");
+  EXPECT_EQ(Parsed(window).text.max_positions, 2048);  // of Llama it says nothing
+  EXPECT_EQ(Parsed(absl::StrReplaceAll(window, {{"\"llama\"", "\"mistral\""}})).text.max_positions,
             1000);
 }
 
@@ -388,9 +390,11 @@ TEST(ConfigTest, WhatIsWrittenIsReadAgain) {
          "eos_token_id": [2, 5], "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
          "low_freq_factor": 1.0, "high_freq_factor": 4.0})"));
   EXPECT_EQ(Parsed(ConfigJson(config)), config);
-  for (const char* window : {"", R"(, "sliding_window": 5000)"}) {
-    const LlavaConfig linear = Parsed(HuggingFace(
-        "", absl::StrCat(R"("rope_scaling": {"type": "linear", "factor": 3.0})", window)));
+  for (const char* type : {R"("llama")", R"("mistral")"}) {
+    const LlavaConfig linear = Parsed(absl::StrReplaceAll(
+        HuggingFace("", R"("max_position_embeddings": 2048, "sliding_window": 5000,
+                           "rope_scaling": {"type": "linear", "factor": 3.0})"),
+        {{R"("llama")", type}}));
     EXPECT_EQ(Parsed(ConfigJson(linear)), linear);
   }
   config.projector.depth = 1;

@@ -11,6 +11,7 @@
 namespace llava::model {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -81,6 +82,26 @@ TEST(RopeConfigTest, OfBothKeysTheOlderCounts) {
       "rope_parameters": {"rope_type": "linear", "factor": 2, "rope_theta": 7.0}})");
   EXPECT_EQ(both.rope.factor, 3);
   EXPECT_EQ(both.rope.theta, 5);
+}
+
+TEST(RopeConfigTest, AnEmptyScalingSaysNothing) {
+  const TextConfig newer = Config("llama", R"({"rope_scaling": {},
+      "rope_parameters": {"rope_type": "linear", "factor": 2, "rope_theta": 7.0}})");
+  EXPECT_EQ(newer.rope.factor, 2);
+  EXPECT_EQ(newer.rope.theta, 7);
+  EXPECT_EQ(Config("llama", R"({"rope_parameters": {}, "rope_theta": 3.0})").rope.theta, 3);
+}
+
+TEST(RopeConfigTest, AnglesOfTheirOwnForLayersOfATypeAreRefused) {
+  EXPECT_THAT(ErrorOf("qwen2", R"({"rope_parameters": {"full_attention": {"rope_type": "linear",
+                                    "factor": 2}, "sliding_attention": {}}})"),
+              AllOf(HasSubstr("rope_parameters.full_attention"), HasSubstr("every type")));
+}
+
+TEST(RopeConfigTest, APartThatStandsBesideTheScalingIsNamedThere) {
+  EXPECT_THAT(ErrorOf("qwen2", R"({"partial_rotary_factor": 0.5,
+                                   "rope_parameters": {"rope_theta": 5.0}})"),
+              AllOf(HasSubstr(" partial_rotary_factor: expected 1"), HasSubstr("5E-1")));
 }
 
 constexpr char kLongrope[] = R"({"hidden_size": 64, "num_attention_heads": 4,

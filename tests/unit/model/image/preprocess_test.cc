@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/rng.h"
 #include "tests/support/temp_dir.h"
@@ -133,6 +135,48 @@ TEST(PreprocessSettingsTest, OtherWaysToWriteSizes) {
   const auto padded = ParsePreprocessSettings(R"({"do_pad": true})", "f", ConfigOf(98));
   ASSERT_TRUE(padded.ok()) << padded.status();
   EXPECT_EQ(padded->aspect, ImageAspect::kPad);
+}
+
+// CLIPImageProcessor has a do_pad too, which pads the pictures of a batch to one size.
+TEST(PreprocessSettingsTest, OnlyLlavasOwnProcessorPadsToASquare) {
+  const auto aspect_of = [](const char* type) {
+    const std::string json =
+        absl::StrCat(R"({"do_pad": true, "image_processor_type": ")", type, R"("})");
+    return ParsePreprocessSettings(json, "f", ConfigOf(98)).value().aspect;
+  };
+  EXPECT_EQ(aspect_of("LlavaImageProcessor"), ImageAspect::kPad);
+  EXPECT_EQ(aspect_of("LlavaImageProcessorFast"), ImageAspect::kPad);
+  EXPECT_EQ(aspect_of("CLIPImageProcessor"), ImageAspect::kCrop);
+}
+
+TEST(PreprocessSettingsTest, MeansThatAreNotThereAreThoseOfTheProcessorsClass) {
+  LlavaConfig config = ConfigOf(98);
+  config.vision.tower = VisionConfig::Tower::kSiglip;
+  const auto mean_of = [&config](const char* json) {
+    return ParsePreprocessSettings(json, "f", config).value().mean[0];
+  };
+  EXPECT_EQ(mean_of("{}"), 0.5);
+  EXPECT_EQ(mean_of(R"({"image_processor_type": "SiglipImageProcessorFast"})"), 0.5);
+  EXPECT_EQ(mean_of(R"({"image_processor_type": "LlavaOnevisionImageProcessor"})"), 0.48145466);
+  config.vision.tower = VisionConfig::Tower::kClip;
+  EXPECT_EQ(mean_of(R"({"image_processor_type": "SiglipImageProcessor"})"), 0.5);
+}
+
+TEST(PreprocessSettingsTest, OneMeanIsThatOfAllChannels) {
+  const auto settings =
+      ParsePreprocessSettings(R"({"image_mean": 0.25, "image_std": 0.75})", "f", ConfigOf(98));
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->mean, (std::array<double, 3>{0.25, 0.25, 0.25}));
+  EXPECT_EQ(settings->std, (std::array<double, 3>{0.75, 0.75, 0.75}));
+}
+
+TEST(PreprocessSettingsTest, TilesNeedNoCrop) {
+  LlavaConfig config = ConfigOf(98);
+  config.architecture = Architecture::kLlavaNext;
+  config.anyres.pinpoints = {{98, 196}};
+  const auto settings = ParsePreprocessSettings(R"({"do_center_crop": false})", "f", config);
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(*settings, *ParsePreprocessSettings("{}", "f", config));
 }
 
 TEST(PreprocessSettingsTest, WhatCannotBeHonouredIsNamed) {

@@ -46,6 +46,35 @@ TEST(SplitExpressionTest, WhatIsBetweenMatchesIsAWordToo) {
   EXPECT_THAT(Words("x", ""), ElementsAre());
 }
 
+// PCRE2 by itself takes $ for the end of the text, no mark for a part of a word, and for Han what
+// other scripts have of it: U+3001.
+TEST(SplitExpressionTest, MeansWhatOnigurumaMeans) {
+  EXPECT_THAT(Words(R"(\s+$)", "a  \nb \n"), ElementsAre("a", "  ", "\nb", " \n"));
+  EXPECT_THAT(Words("^a", "aa\naa"), ElementsAre("a", "a\n", "a", "a"));
+  EXPECT_THAT(Words(R"(\w+)", "e\u0301a, b_"), ElementsAre("e\u0301a", ", ", "b_"));
+  EXPECT_THAT(Words(R"([\w,]+)", "e\u0301,. b"), ElementsAre("e\u0301,", ". ", "b"));
+  EXPECT_THAT(Words(R"(\w+)", "\u00b2a"), ElementsAre("\u00b2a"));
+  EXPECT_THAT(Words(R"([\w]+)", "\u00b2a"), ElementsAre("\u00b2", "a"));
+  EXPECT_THAT(Words(R"(\W+)", "e\u0301, b"), ElementsAre("e\u0301", ", ", "b"));
+  EXPECT_THAT(Words(R"(\p{Han}+)", "\u65e5\u3001a"), ElementsAre("\u65e5", "\u3001a"));
+  EXPECT_THAT(Words(R"([^\p{^Han}]+)", "\u65e5\u3001a"), ElementsAre("\u65e5", "\u3001a"));
+}
+
+TEST(SplitExpressionTest, AMatchOfNothingCuts) {
+  EXPECT_THAT(Words(R"((?=\d))", "ab12"), ElementsAre("ab", "1", "2"));
+  EXPECT_THAT(Words("$", "a \nb"), ElementsAre("a ", "\nb"));
+}
+
+TEST(SplitExpressionTest, RefusesWhatOnigurumaReadsDifferently) {
+  for (const char* other :
+       {R"(\h+)", R"(\v)", R"(a\Kb)", R"(\N)", R"(\pL)", "[a-z&&[^aeiou]]", "[a[0-9]]",
+        "[[:alpha:]]", "[]a]", "[^]a]", "(?m:.+)", "(?im)a", "(?-m)a", "a{,3}", R"([\W])"}) {
+    EXPECT_EQ(SplitExpression::Create(other).status().code(), absl::StatusCode::kInvalidArgument)
+        << other;
+  }
+  EXPECT_TRUE(SplitExpression::Create(R"((?i:m)[!"#$%&'()*+\[\]^]m{1,3}\p{Lu}\x{6d}(?:m))").ok());
+}
+
 TEST(SplitExpressionTest, RefusesWhatIsNoSuchExpression) {
   for (const std::string& bad : {std::string("("), std::string(R"((a)\1)"), std::string("(?<=a)b"),
                                  std::string(R"([\S])"), std::string(5000, 'a')}) {

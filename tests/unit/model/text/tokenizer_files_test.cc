@@ -172,15 +172,21 @@ TEST(TokenizerFilesTest, TokenizerJsonAlone) {
   }
 }
 
-TEST(TokenizerFilesTest, AFlagCountsBeforeThePostProcessor) {
+// transformers drops the flags of a folder that has a tokenizer.json.
+TEST(TokenizerFilesTest, ThePostProcessorCountsBeforeFlags) {
   const Folder folder;
-  folder.Write("tokenizer.json", *ReadFile(kCheckpoint + "/tokenizer.json", 1 << 20));
-  folder.Write("tokenizer_config.json", R"({"add_bos_token": false})");
-  EXPECT_FALSE(folder.Loaded().adds_bos());
-  folder.Write("tokenizer_config.json", R"({"add_eos_token": false})");  // as in transformers
-  EXPECT_FALSE(folder.Loaded().adds_bos());
+  auto file = *ReadJsonObject(kCheckpoint + "/tokenizer.json");
+  folder.Write("tokenizer.json", boost::json::serialize(file));
+  for (const char* flags : {R"({"add_bos_token": false})", R"({"add_eos_token": false})", "{}"}) {
+    folder.Write("tokenizer_config.json", flags);
+    EXPECT_TRUE(folder.Loaded().adds_bos()) << flags;
+  }
   folder.Write("tokenizer_config.json", R"({"bos_token": "</s>"})");
   EXPECT_THAT(folder.ErrorOf(), AllOf(HasSubstr("post_processor"), HasSubstr("\"<s>\"")));
+  file["post_processor"] = nullptr;
+  folder.Write("tokenizer.json", boost::json::serialize(file));
+  folder.Write("tokenizer_config.json", R"({"add_bos_token": true})");
+  EXPECT_FALSE(folder.Loaded().adds_bos());
 }
 
 // A file that does not list them among its added tokens.
