@@ -117,6 +117,11 @@ absl::StatusOr<JobInputs> Trigger::Inputs(const TriggerJobs& jobs,
       jobs.say(absl::StrCat(path, " is left out: it is empty"));
       continue;
     }
+    if (!shard.damage.empty()) {
+      jobs.say(absl::StrCat(path, " is set aside until it changes: ", shard.damage));
+      inputs.set_aside.push_back({path, shard.damage});
+      continue;
+    }
     const auto found = known.find(shard.sha256);
     shard.is_new = found == known.end();
     if (shard.is_new || found->second.quarantined.empty()) {

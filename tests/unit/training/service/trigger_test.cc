@@ -152,6 +152,32 @@ TEST_F(TriggerTest, AnEmptyShardIsLeftOut) {
   EXPECT_EQ(recipes_.size(), 1u);
 }
 
+// One that is still being written, or was cut for good, keeps nobody from the others' rows.
+TEST_F(TriggerTest, ADamagedShardIsSetAsideUntilItChanges) {
+  const std::string whole = std::string(kRow) + "\n";
+  Write("shards/a.jsonl", whole);
+  Write("shards/b.gz", std::string("\x1f\x8b\x08\0\0\0\0\0\0\x03", 10));
+  Write("shards/c.jsonl", absl::StrCat(kRow, "\n", std::string(kRow).substr(0, 40)));
+  Trigger trigger(options_);
+  LookThrice(trigger);
+  ASSERT_THAT(recipes_,
+              ElementsAre(absl::StrCat("data: {files: [\"", Path("shards/a.jsonl"), "\"]}\n")));
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("b.gz is set aside until it changes: the gzip stream "),
+                                 HasSubstr("c.jsonl is set aside until it changes: the file ends "
+                                           "within the row that begins in line 2")));
+  const JobInputs inputs = ParseJobInputs(jobs_.begin()->second.inputs).value();
+  ASSERT_EQ(inputs.set_aside.size(), 2u);
+  EXPECT_EQ(inputs.set_aside[0].path, Path("shards/b.gz"));
+  End(JobState::kSucceeded);
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);
+  Write("shards/c.jsonl", absl::StrCat(kRow, "\n", kRow));  // is written to its end
+  LookThrice(trigger);
+  ASSERT_EQ(recipes_.size(), 2u);
+  EXPECT_THAT(recipes_[1], HasSubstr(absl::StrCat("\"", Path("shards/c.jsonl"), "\"]}")));
+  EXPECT_EQ(said_.size(), 3u);  // the stream that is still cut is named again
+}
+
 TEST_F(TriggerTest, DoesNotTrainTwiceOnTheSameShards) {
   Write("shards/a.jsonl", std::string(kRow) + "\n");
   const auto shards = ListShards(Path("shards"));
