@@ -49,6 +49,9 @@ std::optional<std::int64_t> RetryTime(const TriggerOptions& trigger, const Job& 
 struct TriggerJobs {
   // This trigger's newest job with this fingerprint.
   std::function<absl::StatusOr<std::optional<Job>>(const std::string& fingerprint)> find;
+  // This trigger's job that has learned data of this fingerprint, also when it is no longer there;
+  // 0: none has.
+  std::function<absl::StatusOr<std::int64_t>(const std::string& fingerprint)> trained;
   // This trigger's newest job.
   std::function<absl::StatusOr<std::optional<Job>>()> newest;
   // `captured`: the rows of captured turns that it is made of.
