@@ -50,7 +50,8 @@ void AddCheckCommand(CLI::App& app, int* exit_code) {
                       "The CLIP folder of a checkpoint in the original layout");
   command->add_option("--template", options.chat_template,
                       "plain, v0, v1, llava_llama_2, mistral, chatml or serving");
-  command->add_option("--max-length", options.max_length, "Tokens of a row");
+  command->add_option("--max-length", options.max_length, "Tokens of a row")
+      ->check(CLI::PositiveNumber);
   command
       ->add_option("--max-bad-share", arguments->max_bad_share,
                    "Exit with 1 when a larger share of the rows is bad")

@@ -26,6 +26,7 @@ void AddModel(CLI::App& command, EvaluateOptions* options) {
       ->default_val("llava");
   command.add_option("--api-key-env", through.api_key_env, "Environment variable of its key");
   command.add_option("--in-flight", through.max_in_flight, "Requests to it at a time")
+      ->check(CLI::PositiveNumber)
       ->default_val(8);
 }
 
@@ -42,7 +43,8 @@ void AddFiles(CLI::App& command, BenchOptions* files) {
   command.add_flag("--all-rounds", files->all_rounds, "MMBench: CircularEval");
   command.add_option("--metric", files->metric, "rows: exact, contains, vqa, number or letter");
   command.add_flag("--history", files->history, "rows: each question with the turns before it");
-  command.add_option("--limit", files->limit, "Questions (rows) to ask; 0: all");
+  command.add_option("--limit", files->limit, "Questions (rows) to ask; 0: all")
+      ->check(CLI::NonNegativeNumber);
 }
 
 void AddJudge(CLI::App& command, EvaluationRequest* request) {
@@ -68,7 +70,8 @@ void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options) {
   AddFiles(command, &request.files);
   AddJudge(command, &request);
   command.add_option("--answers", request.answers, "Score these answers instead of asking");
-  command.add_option("--max-tokens", request.max_tokens, "Of an answer, if not the benchmark's");
+  command.add_option("--max-tokens", request.max_tokens, "Of an answer, if not the benchmark's")
+      ->check(CLI::PositiveNumber);
   command.add_flag("--score-choices", request.scores_choices,
                    "Multiple choice: take the letter that a llavad finds likeliest");
   command.add_option("--out", request.out, "Folder for answers, scores and the page of mistakes");
