@@ -1,8 +1,8 @@
 #include "training/commands/evaluate_options.h"
 
-#include <algorithm>
 #include <filesystem>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/file.h"
@@ -25,9 +25,8 @@ void AddModel(CLI::App& command, EvaluateOptions* options) {
   command.add_option("--model", through.model, "What that server calls the model")
       ->default_val("llava");
   command.add_option("--api-key-env", through.api_key_env, "Environment variable of its key");
-  command.add_option("--in-flight", through.max_in_flight, "Requests to it at a time")
-      ->check(CLI::PositiveNumber)
-      ->default_val(8);
+  command.add_option("--in-flight", through.max_in_flight, "Requests to it at a time (8)")
+      ->check(CLI::PositiveNumber);
 }
 
 void AddFiles(CLI::App& command, BenchOptions* files) {
@@ -77,16 +76,14 @@ void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options) {
   command.add_option("--out", request.out, "Folder for answers, scores and the page of mistakes");
   command.add_flag("--dry-run", request.dry_run, "Only write what would be asked");
   command.add_option("--record", options->record,
-                     "Publish the checkpoint in this folder of versions, with the scores in its "
-                     "manifest");
+                     "Publish the checkpoint in this folder of versions, with its scores");
   command.add_option("--require", options->require,
                      "Scores that must be reached, or the exit code is 1: colour=0.95");
 }
 
 void CompleteOptions(EvaluateOptions* options) {
   EvaluationRequest& request = options->request;
-  const std::vector<std::string> names = BenchmarkNames();
-  const bool known = std::find(names.begin(), names.end(), request.bench) != names.end();
+  const bool known = absl::c_linear_search(BenchmarkNames(), request.bench);
   if (!known && options->local.checkpoint.empty() && IsThere(request.bench)) {
     options->local.checkpoint = request.bench;
     request.bench = "rows";

@@ -4,8 +4,6 @@
 #include <memory>
 #include <string>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/status_macros.h"
 #include "server/torch/device_memory.h"
@@ -33,13 +31,6 @@ int Run(const std::string& file) {
   if (plan->disk_bytes <= plan->free_bytes) return 0;
   std::fprintf(stderr, "llava-train plan: the disk has too little room\n");
   return 1;
-}
-
-// AsSizeValue counts without a sign, and takes -5 for nearly 2^64 bytes.
-std::string RefuseNoSize(std::string& text) {
-  const bool is_size = !text.empty() && absl::ascii_isdigit(static_cast<unsigned char>(text[0])) &&
-                       text.find_first_of("123456789") != text.npos;
-  return is_size ? "" : absl::StrCat("is '", text, "', expected a positive size such as 80GiB");
 }
 
 // What the device of a recipe has on this machine.
@@ -83,7 +74,7 @@ void AddMemoryOptions(CLI::App& command, MemoryArguments& arguments) {
       .add_option("--device-memory", arguments.question.device_bytes,
                   "What a process has, as 80GiB (what this machine has)")
       ->transform(CLI::AsSizeValue(false))
-      ->transform(CLI::Validator(RefuseNoSize, ""))  // is asked first
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 60))
       ->needs(memory);
   command.add_option("--ranks", arguments.question.ranks, "Processes of the run")
       ->check(CLI::Range(1, 1 << 16))
@@ -102,8 +93,7 @@ void AddPlanCommand(CLI::App& app, int* exit_code) {
       "plan", "Say what a run will need: steps, tokens, time, memory, disk (tries two batches)");
   command->add_option("recipe", *recipe, "The recipe's YAML file")->required();
   command->callback([recipe, exit_code] {
-    const int code = Run(*recipe);
-    if (code != 0) *exit_code = code;
+    if (const int code = Run(*recipe); code != 0) *exit_code = code;
   });
 }
 

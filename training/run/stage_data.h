@@ -34,8 +34,8 @@ class StageData {
             std::shared_ptr<PictureRecord> pictures);
 
   // What would end the run later: rows or labels that cannot be read or teach nothing, another
-  // template, questions for the published version. The stage that comes first, number `next`, is about to be opened.
-  // The first rank looks for all.
+  // template, questions for the published version. The stage that comes first, number `next`, is
+  // about to be opened. The first rank looks for all.
   absl::Status CheckAll(std::int64_t next) const;
 
   // What a stage learns from, from `first_step` on. The errors of the data, and of CheckTeaches.
