@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <climits>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -16,6 +17,13 @@ constexpr std::size_t kMoreBytes = std::size_t{1} << 16;
 
 absl::Status ErrnoError(const std::string& path) {
   if (errno == ENOENT || errno == ENOTDIR) {
+    char target[PATH_MAX];
+    const ssize_t size = readlink(path.c_str(), target, sizeof(target));
+    if (size >= 0) {  // a file that somebody meant, and lost: not to be taken for none
+      return absl::FailedPreconditionError(absl::StrCat(
+          path, ": is a link to '", absl::string_view(target, static_cast<std::size_t>(size)),
+          "', which is not there"));
+    }
     return absl::NotFoundError(absl::StrCat(path, ": no such file"));
   }
   if (errno == ENXIO || errno == ENODEV) {  // which absl takes for "not found"
@@ -44,7 +52,8 @@ absl::StatusOr<FileDescriptor> OpenRegularFile(const std::string& path) {
 
 bool IsThere(const std::string& path) {
   struct stat info{};
-  return stat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
+  if (stat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR)) return true;
+  return lstat(path.c_str(), &info) == 0;  // a link that leads nowhere
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, std::size_t max_bytes) {

@@ -38,12 +38,14 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-// Opened once, for reading. NOT_FOUND when there is no such file, INVALID_ARGUMENT when it is not a
+// Opened once, for reading. NOT_FOUND when there is no such file, FAILED_PRECONDITION when there is
+// a link whose target, which it names, is not there, INVALID_ARGUMENT when it is not a
 // regular one, else errno's code; the message begins with the path.
 absl::StatusOr<FileDescriptor> OpenRegularFile(const std::string& path);
 
 // Whether something stands at `path`. True also where that cannot be told or is no regular file (a
-// link in a circle, a folder that may not be read): who opens it then says why.
+// link that leads nowhere or in a circle, a folder that may not be read): who opens it then says
+// why.
 bool IsThere(const std::string& path);
 
 // All its bytes. The errors of OpenRegularFile, and RESOURCE_EXHAUSTED above `max_bytes`.

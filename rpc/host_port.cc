@@ -1,5 +1,7 @@
 #include "rpc/host_port.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
@@ -10,6 +12,12 @@
 namespace llava::rpc {
 
 bool IsHostName(absl::string_view text) {
+  // What has no letter is an address, and no name that anybody could look up.
+  const bool is_number = std::all_of(text.begin(), text.end(), [](char c) {
+    return c == '.' || absl::ascii_isdigit(static_cast<unsigned char>(c));
+  });
+  in_addr address{};
+  if (is_number && inet_aton(std::string(text).c_str(), &address) == 0) return false;
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_';
   });

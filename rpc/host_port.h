@@ -15,7 +15,8 @@ struct HostPort {
   std::string port;
 };
 
-// Whether it can be the name of a host or its IPv4 address: letters, digits, '.', '-' and '_'.
+// Whether it can be the name of a host or its IPv4 address: letters, digits, '.', '-' and '_'; of
+// digits and '.' alone it is an address, each part of which is in its range.
 bool IsHostName(absl::string_view text);
 
 // Whether it is "[IPv6]".

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/durable_file.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "model/checkpoint/coded_weight.h"
@@ -60,8 +61,7 @@ absl::StatusOr<std::string> DTypeText(at::ScalarType type) {
 absl::Status CarryFiles(const SaveOptions& options, const std::string& to) {
   for (const std::string name : kCarriedFiles) {
     const std::string from = Join(options.source_dir, name);
-    std::error_code ignored;
-    if (!fs::exists(from, ignored)) continue;
+    if (!IsThere(from)) continue;
     if (!options.chat_template.empty() && name.starts_with("chat_template.")) continue;
     ASSIGN_OR_RETURN(const auto file, MappedFile::Open(from));
     RETURN_IF_ERROR(WriteFile(Join(to, name), file->bytes()));

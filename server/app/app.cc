@@ -41,6 +41,7 @@
 #include "server/chat/chat_runner.h"
 #include "server/chat/io_pool.h"
 #include "server/chat/prepare_pool.h"
+#include "server/hosting/adapter_files.h"
 #include "server/hosting/device_defaults.h"
 #include "server/hosting/model_host.h"
 #include "server/observe/health.h"
@@ -329,6 +330,18 @@ void App::Parts::LogDrain(Duration took) const {
 App::App(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 App::~App() { Stop(); }
 
+namespace {
+
+// `text`: of their base; nullptr where it comes later.
+absl::Status CheckAdapters(const Config& config, const model::TextConfig* text) {
+  for (const auto& [name, dir] : config.adapters) {
+    RETURN_IF_ERROR(Annotate(CheckAdapterFiles(dir, text), absl::StrCat("adapters: ", name)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status App::Check(const Config& config) {
   RETURN_IF_ERROR(CheckConfig(config));
   RETURN_IF_ERROR(CheckModelNames(config));
@@ -337,12 +350,12 @@ absl::Status App::Check(const Config& config) {
   RETURN_IF_ERROR(ReadAuth(config).status());
   RETURN_IF_ERROR(ToFetchOptions(config).status());
   RETURN_IF_ERROR(api::CheckOrigins(config.cors_origins));
-  if (config.checkpoint.empty()) return absl::OkStatus();
+  if (config.checkpoint.empty()) return CheckAdapters(config, nullptr);
   const absl::StatusOr<std::string> dir = model::SnapshotOf(config.checkpoint);
   if (!dir.ok()) return Annotate(dir.status(), "checkpoint");
-  return Annotate(
-      registry::Processor::Load(*dir, config.vision_tower, config.chat_template).status(),
-      "checkpoint");
+  const auto processor = registry::Processor::Load(*dir, config.vision_tower, config.chat_template);
+  if (!processor.ok()) return Annotate(processor.status(), "checkpoint");
+  return CheckAdapters(config, &(*processor)->config().text);
 }
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, Backend* backend,

@@ -34,7 +34,8 @@ class App {
   };
 
   // Reads and checks all that is named in the configuration, without starting anything: TLS files,
-  // tokens, addresses, the checkpoint's configuration and tokenizer.
+  // tokens, addresses, the checkpoint's configuration and tokenizer, adapters (but not their
+  // values).
   static absl::Status Check(const Config& config);
 
   // Listens, not ready yet. `backend` and `clock` outlive the app. `on_ready` is called once, in

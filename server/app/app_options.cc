@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <boost/asio/ip/address_v4.hpp>
 #include <filesystem>
 #include <limits>
 #include <set>
@@ -77,12 +78,36 @@ absl::Status CheckModelNames(const Config& config) {
   return absl::OkStatus();
 }
 
+namespace {
+
+// Whether nobody can listen at both. Names are not looked up.
+bool AreOne(const rpc::HostPort& a, const rpc::HostPort& b) {
+  if (a.port != b.port || a.port == "0") return false;
+  const auto is_v4 = [](const std::string& host) {
+    boost::system::error_code error;
+    boost::asio::ip::make_address_v4(host, error);
+    return !error;
+  };
+  const bool all = a.host == "0.0.0.0" || b.host == "0.0.0.0";
+  return a.host == b.host || (all && is_v4(a.host) && is_v4(b.host));
+}
+
+}  // namespace
+
 absl::Status CheckAddresses(const Config& config) {
+  std::vector<std::pair<std::string, rpc::HostPort>> taken;
   for (const auto& [option, address] : {std::pair("listen", &config.listen),
                                         {"http", &config.http},
                                         {"metrics", &config.metrics}}) {
     if (address->empty()) continue;
-    RETURN_IF_ERROR(Annotate(rpc::ParseHostPort(*address).status(), option));
+    const absl::StatusOr<rpc::HostPort> parsed = rpc::ParseHostPort(*address);
+    if (!parsed.ok()) return Annotate(parsed.status(), option);
+    for (const auto& [other, theirs] : taken) {
+      if (!AreOne(theirs, *parsed)) continue;
+      return absl::InvalidArgumentError(absl::StrCat(option, ": is ", *address, ", where ", other,
+                                                     " is already, expected another port"));
+    }
+    taken.emplace_back(option, *parsed);
   }
   if (config.otlp_endpoint.empty()) return absl::OkStatus();
   return Annotate(rpc::ParseServer(config.otlp_endpoint).status(), "otlp_endpoint");

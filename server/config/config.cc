@@ -68,6 +68,20 @@ absl::StatusOr<Config> ReadConfigFile(const std::string& path, Origins* origins)
   return ParseConfig(yaml, path, origins);
 }
 
+namespace {
+
+// Of a list in a flag or variable; an empty text is the empty list.
+absl::StatusOr<std::vector<std::string>> ItemsOf(const std::string& text,
+                                                 absl::string_view source) {
+  if (text.empty()) return std::vector<std::string>();
+  std::vector<std::string> items = absl::StrSplit(text, ',');
+  if (std::find(items.begin(), items.end(), "") == items.end()) return items;
+  return absl::InvalidArgumentError(absl::StrCat(
+      source, ": is '", Utf8Repair(text), "', expected something on both sides of each comma"));
+}
+
+}  // namespace
+
 absl::Status SetOption(absl::string_view name, const std::string& text, absl::string_view source,
                        Config* config) {
   const Option* option = FindOption(name);
@@ -75,11 +89,11 @@ absl::Status SetOption(absl::string_view name, const std::string& text, absl::st
   std::vector<std::string> items = {text};
   if (const List* list = std::get_if<List>(&option->member)) {
     (config->**list).clear();
-    items = absl::StrSplit(text, ',', absl::SkipEmpty());
+    ASSIGN_OR_RETURN(items, ItemsOf(text, source));
   }
   if (const Map* map = std::get_if<Map>(&option->member)) {
     (config->**map).clear();
-    items = absl::StrSplit(text, ',', absl::SkipEmpty());
+    ASSIGN_OR_RETURN(items, ItemsOf(text, source));
   }
   for (const std::string& item : items) {
     RETURN_IF_ERROR(Annotate(SetScalar(*option, item, config), absl::StrCat(source, ": ", item)));

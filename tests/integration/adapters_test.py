@@ -134,6 +134,21 @@ class Adapters(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn("LoRA with magnitudes (DoRA)", done.stdout)
 
+    def test_check_looks_at_the_adapters_of_the_settings(self):
+        base = hub_folder(self.root / "hub", "llava_qwen2")
+        broken = self.copied()
+        (broken / "adapter_model.safetensors").unlink()
+        for folder, checkpoint, said in (
+                (self.copied(), base, ""), (self.copied(), None, ""), (self.copied(r=9), base, "expected the rank 9"),
+                (broken, base, "adapter_model.safetensors: no such file"), (self.root / "none", base, "none/adapter_config.json"),
+                (FAMILIES / "llava_phi3/adapters" / next(iter(golden("llava_phi3"))), base, "the adapter ")):
+            with self.subTest(folder=folder, checkpoint=checkpoint):
+                done = subprocess.run([PROGRAM, "--check", "--adapters", f"mine={folder}",
+                                       *(["--checkpoint", checkpoint] if checkpoint else [])], capture_output=True, text=True)
+                self.assertEqual(done.returncode, 2 if said else 0, done.stderr)
+                self.assertIn(said, done.stderr)
+                self.assertIn("adapters: mine: " if said else "ok\n", done.stderr if said else done.stdout)
+
     def llava(self, daemon, *words, code=0):
         done = subprocess.run([LLAVA, "models", *words, "--server", daemon.addresses["grpc"]], capture_output=True, text=True,
                               timeout=60)

@@ -91,6 +91,23 @@ class MemoryTest(unittest.TestCase):
         self.assertIn("config.json", done.stderr)
         self.assertNotEqual(subprocess.run([LLAVA_TRAIN, "check", "rows.json", "--ranks", "2"], capture_output=True).returncode, 0)
 
+    def test_sizes_and_counts_are_positive(self):
+        for option, value in (("--device-memory", "-5"), ("--device-memory", "0GiB"), ("--ranks", "0"), ("--row-tokens", "-1")):
+            with self.subTest(option, value=value):
+                done = self.check(f"{option}={value}")
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn(option, done.stderr)
+                self.assertNotIn("{", done.stdout)
+        for command in (["check", "rows.json", "--max-length=-1"], ["check", "rows.json", "--max-length=0"],
+                        ["scenes", "--out", "none", "--count=-3"], ["scenes", "--out", "none", "--count=1", "--turns=-1"],
+                        ["scenes", "--out", "none", "--count=1", "--comparisons=-1"], ["scenes", "--out", "none", "--count=1", "--patch=0"],
+                        ["evaluate", "rows", "--limit=-1"], ["evaluate", "rows", "--max-tokens=-1"], ["evaluate", "rows", "--in-flight=0"]):
+            with self.subTest(command):
+                done = subprocess.run([LLAVA_TRAIN, *command], cwd=self.folder, capture_output=True, text=True)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn(command[-1].split("=")[0] + ":", done.stderr)
+                self.assertFalse((self.folder / "none").exists())
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -163,6 +163,16 @@ class WebDatasetTest(unittest.TestCase):
                 self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
                 self.assertIn(f"{name}.tar: ", done.stderr)
 
+    def test_an_archive_that_was_cut_between_two_members_is_not_whole(self):
+        path = self.folder / "cut.tar"
+        write_tar(path, [member("0.txt", b"a caption"), member("0.png", picture(0)), member("1.txt", b"a caption")])
+        whole = path.read_bytes()
+        second = whole.index(b"1.txt\0")  # where its header begins
+        path.write_bytes(whole[:second])
+        done = self.run_command("check", path)
+        self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+        self.assertIn(f"cut.tar: the archive ends at byte {second} without its end, expected two blocks of zeros", done.stderr)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -25,6 +25,14 @@ int Run(const Arguments& arguments) {
     return 2;
   }
   std::printf("%s", ToText(*report, !arguments.options.checkpoint.empty()).c_str());
+  if (!arguments.options.checkpoint.empty() && report->teaches_nothing()) {
+    std::fprintf(stderr,
+                 "llava-train check: nothing would be learned: every label is masked in each of "
+                 "the %lld rows (--max-length is %lld), expected a row with a token of an answer\n",
+                 static_cast<long long>(report->rows - report->bad),
+                 static_cast<long long>(arguments.options.max_length));
+    return 1;
+  }
   if (report->bad_share() <= arguments.max_bad_share) return 0;
   std::fprintf(stderr,
                "llava-train check: %.2f%% of the rows are bad, at most %.2f%% are allowed\n",
@@ -50,7 +58,8 @@ void AddCheckCommand(CLI::App& app, int* exit_code) {
                       "The CLIP folder of a checkpoint in the original layout");
   command->add_option("--template", options.chat_template,
                       "plain, v0, v1, llava_llama_2, mistral, chatml or serving");
-  command->add_option("--max-length", options.max_length, "Tokens of a row");
+  command->add_option("--max-length", options.max_length, "Tokens of a row")
+      ->check(CLI::PositiveNumber);
   command
       ->add_option("--max-bad-share", arguments->max_bad_share,
                    "Exit with 1 when a larger share of the rows is bad")

@@ -1,8 +1,8 @@
 #include "training/commands/evaluate_options.h"
 
-#include <algorithm>
 #include <filesystem>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/file.h"
@@ -25,8 +25,8 @@ void AddModel(CLI::App& command, EvaluateOptions* options) {
   command.add_option("--model", through.model, "What that server calls the model")
       ->default_val("llava");
   command.add_option("--api-key-env", through.api_key_env, "Environment variable of its key");
-  command.add_option("--in-flight", through.max_in_flight, "Requests to it at a time")
-      ->default_val(8);
+  command.add_option("--in-flight", through.max_in_flight, "Requests to it at a time (8)")
+      ->check(CLI::PositiveNumber);
 }
 
 void AddFiles(CLI::App& command, BenchOptions* files) {
@@ -42,7 +42,8 @@ void AddFiles(CLI::App& command, BenchOptions* files) {
   command.add_flag("--all-rounds", files->all_rounds, "MMBench: CircularEval");
   command.add_option("--metric", files->metric, "rows: exact, contains, vqa, number or letter");
   command.add_flag("--history", files->history, "rows: each question with the turns before it");
-  command.add_option("--limit", files->limit, "Questions (rows) to ask; 0: all");
+  command.add_option("--limit", files->limit, "Questions (rows) to ask; 0: all")
+      ->check(CLI::NonNegativeNumber);
 }
 
 void AddJudge(CLI::App& command, EvaluationRequest* request) {
@@ -75,15 +76,14 @@ void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options) {
   command.add_option("--out", request.out, "Folder for answers, scores and the page of mistakes");
   command.add_flag("--dry-run", request.dry_run, "Only write what would be asked");
   command.add_option("--record", options->record,
-                     "Folder of versions to publish the checkpoint in, with the scores");
+                     "Publish the checkpoint in this folder of versions, with its scores");
   command.add_option("--require", options->require,
                      "Scores that must be reached, or the exit code is 1: colour=0.95");
 }
 
 void CompleteOptions(EvaluateOptions* options) {
   EvaluationRequest& request = options->request;
-  const std::vector<std::string> names = BenchmarkNames();
-  const bool known = std::find(names.begin(), names.end(), request.bench) != names.end();
+  const bool known = absl::c_linear_search(BenchmarkNames(), request.bench);
   if (!known && options->local.checkpoint.empty() && IsThere(request.bench)) {
     options->local.checkpoint = request.bench;
     request.bench = "rows";

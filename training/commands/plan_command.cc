@@ -74,6 +74,7 @@ void AddMemoryOptions(CLI::App& command, MemoryArguments& arguments) {
       .add_option("--device-memory", arguments.question.device_bytes,
                   "What a process has, as 80GiB (what this machine has)")
       ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 60))
       ->needs(memory);
   command.add_option("--ranks", arguments.question.ranks, "Processes of the run")
       ->check(CLI::Range(1, 1 << 16))
@@ -92,8 +93,7 @@ void AddPlanCommand(CLI::App& app, int* exit_code) {
       "plan", "Say what a run will need: steps, tokens, time, memory, disk (tries two batches)");
   command->add_option("recipe", *recipe, "The recipe's YAML file")->required();
   command->callback([recipe, exit_code] {
-    const int code = Run(*recipe);
-    if (code != 0) *exit_code = code;
+    if (const int code = Run(*recipe); code != 0) *exit_code = code;
   });
 }
 

@@ -36,19 +36,25 @@ void AddScenesCommand(CLI::App& app, int* exit_code) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("scenes", "Draw synthetic training pictures");
   command->add_option("--out", arguments->out, "Folder to write")->required();
-  command->add_option("--count", arguments->options.count, "Pictures")->required();
+  command->add_option("--count", arguments->options.count, "Pictures")
+      ->required()
+      ->check(CLI::PositiveNumber);
   command->add_option("--seed", arguments->options.seed, "The same seed draws the same pictures");
   command->add_option("--level", arguments->level, "How much stands in a picture")
       ->check(
           CLI::IsMember(std::vector<std::string>(scenes::kLevels.begin(), scenes::kLevels.end())));
   command->add_flag("--held-out", arguments->held_out,
                     "Scenes that no training set of any seed contains");
-  command->add_option("--turns", arguments->options.turns, "Questions a picture, at most");
-  command->add_option("--comparisons", arguments->options.comparisons,
-                      "And so many about the places of two things, at most");
+  command->add_option("--turns", arguments->options.turns, "Questions a picture, at most")
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--comparisons", arguments->options.comparisons,
+                   "And so many about the places of two things, at most")
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--conversations", arguments->options.conversations,
                     "Conversations of two to --turns turns instead of questions that stand alone");
-  command->add_option("--patch", arguments->options.patch, "Pixels of a patch label");
+  command->add_option("--patch", arguments->options.patch, "Pixels of a patch label")
+      ->check(CLI::PositiveNumber);
   command->callback([arguments, exit_code] {
     const int code = Run(*arguments);
     if (code != 0) *exit_code = code;

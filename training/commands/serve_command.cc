@@ -63,6 +63,9 @@ TriggerJobs JobsOf(const std::string& name, JobStore& store, JobRunner& runner) 
   jobs.find = [&store, name](const std::string& fingerprint) {
     return store.FindFingerprint(name, fingerprint);
   };
+  jobs.trained = [&store, name](const std::string& fingerprint) {
+    return store.TrainedBy(name, fingerprint);
+  };
   jobs.newest = [&store, name] { return store.FindNewest(name); };
   jobs.create = [&runner, &store, name](const Job& wanted,
                                         const capture::AdmittedRows& captured) -> absl::Status {

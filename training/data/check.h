@@ -34,6 +34,9 @@ struct CheckReport {
   std::int64_t cut_images = 0;    // of them, rows that end inside a picture
   std::int64_t longest = 0;       // tokens
 
+  // With a checkpoint: there are good rows, and no label is left in any of them.
+  bool teaches_nothing() const { return rows > bad && label_tokens == 0; }
+
   double bad_share() const {
     return rows == 0 ? 1.0 : static_cast<double>(bad) / static_cast<double>(rows);
   }

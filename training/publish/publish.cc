@@ -31,7 +31,8 @@ constexpr char kPinned[] = "/.pinned";
 constexpr std::size_t kNameDigits = 12;
 constexpr std::size_t kMaxNoteBytes = std::size_t{1} << 16;
 
-// One publisher (or deleter) at a time; the lock goes with the process.
+// One publisher (or deleter) at a time: others wait until it is done. The lock goes with the
+// process.
 class RootLock {
  public:
   static absl::StatusOr<RootLock> Take(const std::string& root) {
@@ -39,8 +40,8 @@ class RootLock {
     const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) return absl::ErrnoToStatus(errno, path);
     RootLock lock(fd);
-    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      return absl::UnavailableError(absl::StrCat(root, ": another process publishes there"));
+    while (::flock(fd, LOCK_EX) != 0) {
+      if (errno != EINTR) return absl::ErrnoToStatus(errno, path);
     }
     return lock;
   }

@@ -36,8 +36,8 @@ using BeforeVisible = std::function<absl::Status(const PublishedVersion& version
 // `manifest.files` is filled in here. Publishing what is already there only moves `latest`. A
 // manifest that says why it is `rejected` leaves `latest` where it is, and a note beside the
 // versions (ROOT/.rolled-back/VERSION) tells servers not to take that version by themselves.
-// UNAVAILABLE: another publisher is at work in `root`; or the first error of a file operation or of
-// `write`, after which the old state stands.
+// Waits for another publisher that is at work in `root`, and takes the number behind its version.
+// The first error of a file operation or of `write`, after which the old state stands.
 absl::StatusOr<PublishedVersion> Publish(
     const std::string& root, model::Manifest manifest, const WriteCheckpoint& write,
     FileLayer& files,

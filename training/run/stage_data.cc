@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/image/preprocess.h"
+#include "training/data/trainable.h"
 #include "training/objective/conversation_objective.h"
 #include "training/objective/feature_cache.h"
 #include "training/objective/patch_label_objective.h"
@@ -101,7 +102,9 @@ absl::Status StageData::Check(const StageOptions& stage, bool is_opened_next) co
   }
   if (is_opened_next) return absl::OkStatus();
   if (stage.objective == ObjectiveKind::kPatchLabels) return MakePatchLabels(stage, 0).status();
-  return OpenRows(stage, nullptr).status();
+  ASSIGN_OR_RETURN(const InstructionDataset rows, OpenRows(stage, nullptr));
+  ASSIGN_OR_RETURN(const std::unique_ptr<ConversationBuilder> builder, MakeBuilder(stage.data));
+  return CheckTeaches(rows, *builder);
 }
 
 // The rows that are about to be trained are those that were recorded.
@@ -161,8 +164,11 @@ absl::StatusOr<std::unique_ptr<Objective>> StageData::MakeConversation(const Sta
                               .rank = ranks_.rank(),
                               .ranks = ranks_.size(),
                               .passes = PassesPerStep(stage, ranks_.size())};
+  const ConversationBuilder& labels = *builder;  // the feed's from now on
   ASSIGN_OR_RETURN(std::shared_ptr<ConversationFeed> feed,
                    ConversationFeed::Open(stage, std::move(builder), position, on_message_));
+  RETURN_IF_ERROR(
+      Annotate(CheckTeaches(*feed->dataset(), labels), absl::StrCat("stage ", stage.name)));
   if (stage.data.scenes.count == 0) {
     RETURN_IF_ERROR(CheckRecorded(stage.data.files, feed->dataset()->digests()));
   }

@@ -33,12 +33,12 @@ class StageData {
             std::function<void(const std::string&)> on_message,
             std::shared_ptr<PictureRecord> pictures);
 
-  // What would end the run later: rows or labels that cannot be read, another template, questions
-  // for the published version. The stage that comes first, number `next`, is about to be opened.
-  // The first rank looks for all.
+  // What would end the run later: rows or labels that cannot be read or teach nothing, another
+  // template, questions for the published version. The stage that comes first, number `next`, is
+  // about to be opened. The first rank looks for all.
   absl::Status CheckAll(std::int64_t next) const;
 
-  // What a stage learns from, from `first_step` on. The errors of the data.
+  // What a stage learns from, from `first_step` on. The errors of the data, and of CheckTeaches.
   absl::StatusOr<std::unique_ptr<Objective>> Make(StageOptions stage, std::int64_t first_step);
 
   // What the stage that was made last is validated with; nullptr when its recipe wants none.

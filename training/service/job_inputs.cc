@@ -26,6 +26,14 @@ json::array ToJson(const std::vector<Shard>& shards) {
   return list;
 }
 
+json::array ToJson(const std::vector<SetAside>& set_aside) {
+  json::array list;
+  for (const auto& [path, why] : set_aside) {
+    list.push_back(json::object{{"path", path}, {"why", why}});
+  }
+  return list;
+}
+
 // JSON strings are YAML.
 std::string Quoted(const std::string& text) { return json::serialize(json::value(text)); }
 
@@ -62,7 +70,8 @@ std::string JobInputsJson(const JobInputs& inputs) {
                                       {"base", inputs.base},
                                       {"base_version", inputs.base_version},
                                       {"captured", inputs.captured},
-                                      {"captured_changed", inputs.captured_changed}});
+                                      {"captured_changed", inputs.captured_changed},
+                                      {"set_aside", ToJson(inputs.set_aside)}});
 }
 
 absl::StatusOr<JobInputs> ParseJobInputs(const std::string& text) {
@@ -79,10 +88,15 @@ absl::StatusOr<JobInputs> ParseJobInputs(const std::string& text) {
     inputs.recipe = json::value_to<std::string>(object.at("recipe"));
     inputs.base = json::value_to<std::string>(object.at("base"));
     inputs.base_version = json::value_to<std::string>(object.at("base_version"));
-    // Jobs of earlier versions say nothing of captured rows.
+    // Jobs of earlier versions say nothing of captured rows, nor of what was set aside.
     if (object.as_object().contains("captured")) {
       inputs.captured = json::value_to<std::int64_t>(object.at("captured"));
       inputs.captured_changed = json::value_to<std::int64_t>(object.at("captured_changed"));
+    }
+    if (!object.as_object().contains("set_aside")) return inputs;
+    for (const json::value& item : object.at("set_aside").as_array()) {
+      inputs.set_aside.push_back({json::value_to<std::string>(item.at("path")),
+                                  json::value_to<std::string>(item.at("why"))});
     }
   } catch (const std::exception& e) {
     return absl::DataLossError(absl::StrCat("a job's inputs are '", text, "': ", e.what()));

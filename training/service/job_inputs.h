@@ -24,6 +24,14 @@ struct Mix {
 // What a pipeline generates, in the job's folder.
 inline constexpr char kGeneratedRows[] = "generated/instruct.jsonl";
 
+// A damaged shard, which the job does without.
+struct SetAside {
+  std::string path;
+  std::string why;
+
+  bool operator==(const SetAside&) const = default;
+};
+
 struct JobInputs {
   std::vector<Shard> shards;
   std::string recipe;        // the template
@@ -33,6 +41,7 @@ struct JobInputs {
   // it was for the trigger's last job that learned.
   std::int64_t captured = 0;
   std::int64_t captured_changed = 0;
+  std::vector<SetAside> set_aside = {};
 
   bool operator==(const JobInputs&) const = default;
 };

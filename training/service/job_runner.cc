@@ -11,9 +11,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
+#include "training/publish/publish.h"
 
 namespace llava::training {
 namespace {
@@ -46,6 +48,28 @@ std::string LastLine(const std::string& text, Predicate wanted) {
     end = begin;
   }
   return "";
+}
+
+// The folders of the versions that were published somewhere below `folder`, where a recipe's
+// relative path puts them. Links are not followed: what they lead to is not deleted either.
+absl::StatusOr<std::vector<std::string>> PublishedBelow(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::exists(folder, error) && !error) return std::vector<std::string>();  // it never ran
+  std::vector<std::string> folders = {folder};
+  for (fs::recursive_directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code ignored;  // gone meanwhile
+    if (at->symlink_status(ignored).type() != fs::file_type::directory) continue;
+    folders.push_back(at->path().string());
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), folder);
+  std::vector<std::string> published;
+  for (const std::string& root : folders) {
+    ASSIGN_OR_RETURN(const std::vector<PublishedVersion> versions, ListVersions(root));
+    for (const PublishedVersion& version : versions) published.push_back(version.dir);
+  }
+  return published;
 }
 
 }  // namespace
@@ -152,6 +176,12 @@ absl::Status JobRunner::Delete(std::int64_t id) {
   if (!HasEnded(job.state)) {
     return absl::FailedPreconditionError(
         absl::StrCat("job ", id, " has not ended: cancel it first"));
+  }
+  ASSIGN_OR_RETURN(const std::vector<std::string> published, PublishedBelow(JobFolder(id)));
+  if (!published.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "job ", id, " is kept: what it has published is in its folder and would be deleted too: ",
+        absl::StrJoin(published, ", "), "; move the versions elsewhere first"));
   }
   std::error_code error;
   std::filesystem::remove_all(JobFolder(id), error);

@@ -80,7 +80,7 @@ class JobRunner {
   absl::StatusOr<Job> Cancel(std::int64_t id);
   // Queues a failed job again. FAILED_PRECONDITION: it did not fail.
   absl::Status Retry(std::int64_t id);
-  // FAILED_PRECONDITION: it has not ended.
+  // With its folder. FAILED_PRECONDITION: it has not ended, or versions were published in there.
   absl::Status Delete(std::int64_t id);
 
   // The newest JSON line of the job's output; "" without one.

@@ -23,6 +23,8 @@ constexpr char kSchema[] =
     "CREATE TABLE IF NOT EXISTS schedules (name TEXT PRIMARY KEY, handled_ms INTEGER NOT NULL);"
     "CREATE TABLE IF NOT EXISTS shards (name TEXT NOT NULL, sha256 TEXT NOT NULL,"
     " version TEXT NOT NULL, quarantined TEXT NOT NULL, PRIMARY KEY (name, sha256));"
+    "CREATE TABLE IF NOT EXISTS trained (name TEXT NOT NULL, fingerprint TEXT NOT NULL,"
+    " job INTEGER NOT NULL, PRIMARY KEY (name, fingerprint));"
     "CREATE TABLE IF NOT EXISTS admitted (name TEXT NOT NULL, job INTEGER NOT NULL,"
     " shard TEXT NOT NULL, rows TEXT NOT NULL, PRIMARY KEY (name, job, shard));"
     "CREATE TABLE IF NOT EXISTS steps (job INTEGER NOT NULL, name TEXT NOT NULL,"
@@ -37,7 +39,12 @@ constexpr const char* kMigrations[] = {
     "PRAGMA user_version=1; COMMIT;",
     "BEGIN IMMEDIATE;"
     "ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;"
-    "PRAGMA user_version=2; COMMIT;"};
+    "PRAGMA user_version=2; COMMIT;",
+    // What triggers had trained stood in their jobs alone: succeeded (3) and rejected (6) ones.
+    "BEGIN IMMEDIATE;"
+    "INSERT OR IGNORE INTO trained SELECT creator, data_fingerprint, max(id) FROM jobs"
+    " WHERE inputs != '' AND state IN (3, 6) GROUP BY creator, data_fingerprint;"
+    "PRAGMA user_version=3; COMMIT;"};
 constexpr char kColumns[] =
     "id, state, recipe, creator, created_ms, started_ms, ended_ms, attempts, cancel_requested,"
     " message, data_fingerprint, deadline_ms, inputs, crashes";
@@ -374,6 +381,22 @@ absl::Status JobStore::RecordShard(const std::string& name, const std::string& s
       database_, "REPLACE INTO shards (name, sha256, version, quarantined) VALUES (?, ?, ?, ?)");
   statement.Bind({name, sha256, known.version, known.quarantined});
   return statement.Step().status();
+}
+
+absl::Status JobStore::RecordTrained(const std::string& name, const std::string& fingerprint,
+                                     std::int64_t job) {
+  MutexLock lock(&mutex_);
+  return Execute(database_, "REPLACE INTO trained (name, fingerprint, job) VALUES (?, ?, ?)",
+                 {name, fingerprint, job});
+}
+
+absl::StatusOr<std::int64_t> JobStore::TrainedBy(const std::string& name,
+                                                 const std::string& fingerprint) {
+  MutexLock lock(&mutex_);
+  Statement statement(database_, "SELECT job FROM trained WHERE name = ? AND fingerprint = ?");
+  statement.Bind({name, fingerprint});
+  ASSIGN_OR_RETURN(const bool row, statement.Step());
+  return row ? statement.Int(0) : 0;
 }
 
 absl::Status JobStore::RecordAdmitted(const std::string& name, std::int64_t job,

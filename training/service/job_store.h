@@ -102,6 +102,12 @@ class JobStore {
   absl::Status RecordShard(const std::string& name, const std::string& sha256,
                            const KnownShard& known);
 
+  // A trigger's job has learned data of this fingerprint, which outlives the job. Again is allowed.
+  absl::Status RecordTrained(const std::string& name, const std::string& fingerprint,
+                             std::int64_t job);
+  // The last job of the trigger that has learned data of this fingerprint; 0: none has.
+  absl::StatusOr<std::int64_t> TrainedBy(const std::string& name, const std::string& fingerprint);
+
   // The captured rows that a trigger's unfinished job was made of; those of its jobs before that
   // learned nothing go.
   absl::Status RecordAdmitted(const std::string& name, std::int64_t job,

@@ -195,6 +195,9 @@ void AddData(const Job& job, const std::string& folder, std::string* page) {
     absl::StrAppend(page, "- ", inputs.captured, " captured rows, ", inputs.captured_changed,
                     " taken, left out or corrected since the last version\n");
   }
+  for (const auto& [path, why] : inputs.set_aside) {
+    absl::StrAppend(page, "- set aside until it changes: ", Cell(path), ": ", Cell(why), "\n");
+  }
   const std::string generated = Generated(folder);
   if (!generated.empty()) absl::StrAppend(page, "- generated: ", generated, "\n");
   const std::string base = inputs.base_version.empty() ? "none" : inputs.base_version;
@@ -315,6 +318,9 @@ std::string NightMessage(const Job& job, const StepRecords& steps, const std::st
                           {"captured_rows", inputs.captured},
                           {"captured_changed", inputs.captured_changed}};
   if (const auto losses = Losses(output)) message["loss"] = losses->last;
+  json::array set_aside;
+  for (const auto& [path, why] : inputs.set_aside) set_aside.emplace_back(Utf8Repair(path));
+  message["set_aside"] = std::move(set_aside);
   json::array exams;
   for (const json::object& exam : Objects(ReadObject(output + "/gate.json"), "exams")) {
     json::object entry = {{"name", Text(exam, "name")}, {"questions", Number(exam, "questions")}};

@@ -80,6 +80,7 @@ absl::Status Nights::RecordShards(const Job& job, const std::string& folder) {
   for (const Shard& shard : inputs.shards) {
     if (shard.is_new) RETURN_IF_ERROR(store_.RecordShard(job.creator, shard.sha256, known));
   }
+  RETURN_IF_ERROR(store_.RecordTrained(job.creator, job.data_fingerprint, job.id));
   return store_.LearnAdmitted(job.creator, job.id);
 }
 

@@ -1,12 +1,14 @@
 #include "training/service/shards.h"
 
 #include <algorithm>
+#include <boost/json/parse.hpp>
 #include <filesystem>
 #include <fstream>
 #include <string_view>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "training/data/byte_source.h"
 #include "training/data/row_scanner.h"
@@ -50,7 +52,14 @@ absl::StatusOr<std::string> FingerprintOf(const std::vector<std::string>& shards
 
 absl::StatusOr<Shard> DescribeShard(const std::string& path, const std::string& scratch) {
   Shard shard{.path = path, .sha256 = ""};
-  RowScanner scanner([&shard](const RowPlace&, std::string_view) {
+  bool at_end = false;  // a row that no line break ends may be cut
+  RowScanner scanner([&](const RowPlace& place, std::string_view bytes) -> absl::Status {
+    boost::system::error_code error;
+    if (at_end && !bytes.empty()) boost::json::parse({bytes.data(), bytes.size()}, error);
+    if (error) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the file ends within the row that begins in line ", place.line));
+    }
     ++shard.rows;
     return absl::OkStatus();
   });
@@ -64,7 +73,15 @@ absl::StatusOr<Shard> DescribeShard(const std::string& path, const std::string& 
     return absl::OkStatus();  // the rest belongs to the digest all the same
   };
   const absl::Status read = ReadOnce(path, scratch, &hash, on_bytes).status();
+  if (absl::IsDataLoss(read)) {
+    shard.is_blank = false;
+    shard.damage = MessageOf(read);
+    return shard;
+  }
   if (!read.ok()) return absl::StrContains(read.message(), path) ? read : Annotate(read, path);
+  at_end = true;
+  if (rows.ok() && !shard.is_blank) rows = scanner.Finish();
+  shard.damage = MessageOf(rows);
   shard.sha256 = hash.Finish().Hex();
   return shard;
 }

@@ -18,6 +18,8 @@ struct Shard {
   std::int64_t rows = 0;
   bool is_new = false;    // no job that succeeded has learned it
   bool is_blank = false;  // there is nothing in it, as in an export of a day without rows
+  // Why it is no whole file of rows: still being written, or cut. "" when it is one.
+  std::string damage = {};
 
   bool operator==(const Shard&) const = default;
 };
@@ -32,8 +34,9 @@ absl::Status HashShards(const std::vector<std::string>& shards, Sha256* hash);
 absl::StatusOr<std::string> FingerprintOf(const std::vector<std::string>& shards);
 
 // Reads the whole file; of a gzip'd one the unpacked bytes lie in a file without a name in
-// `scratch` meanwhile. Rows are counted up to where the file is no longer JSON. Errors are those of
-// ReadOnce.
+// `scratch` meanwhile. Rows are counted up to where the file is no longer JSON, which is a damage,
+// as is a gzip stream that is broken or ends too early (the digest is "" then), and an end within
+// a row. Errors are those of ReadOnce when the file itself cannot be read.
 absl::StatusOr<Shard> DescribeShard(const std::string& path, const std::string& scratch);
 
 }  // namespace llava::training

@@ -87,6 +87,8 @@ absl::StatusOr<std::string> Trigger::WhyNot(const TriggerJobs& jobs, const std::
   if (job && !(options_.schedule && in_vain)) {
     return absl::StrCat("the same shards as those of job ", job->id);
   }
+  ASSIGN_OR_RETURN(const std::int64_t learned, jobs.trained(fingerprint));
+  if (learned != 0) return absl::StrCat("job ", learned, " has learned these shards");
   ASSIGN_OR_RETURN(const bool trained, WasTrainedOn(fingerprint));
   return trained ? "a published version has learned these shards" : "";
 }
@@ -115,6 +117,11 @@ absl::StatusOr<JobInputs> Trigger::Inputs(const TriggerJobs& jobs,
     ASSIGN_OR_RETURN(Shard shard, DescribeShard(path, options_.scratch));
     if (shard.is_blank) {
       jobs.say(absl::StrCat(path, " is left out: it is empty"));
+      continue;
+    }
+    if (!shard.damage.empty()) {
+      jobs.say(absl::StrCat(path, " is set aside until it changes: ", shard.damage));
+      inputs.set_aside.push_back({path, shard.damage});
       continue;
     }
     const auto found = known.find(shard.sha256);

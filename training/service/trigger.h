@@ -49,6 +49,9 @@ std::optional<std::int64_t> RetryTime(const TriggerOptions& trigger, const Job& 
 struct TriggerJobs {
   // This trigger's newest job with this fingerprint.
   std::function<absl::StatusOr<std::optional<Job>>(const std::string& fingerprint)> find;
+  // This trigger's job that has learned data of this fingerprint, also when it is no longer there;
+  // 0: none has.
+  std::function<absl::StatusOr<std::int64_t>(const std::string& fingerprint)> trained;
   // This trigger's newest job.
   std::function<absl::StatusOr<std::optional<Job>>()> newest;
   // `captured`: the rows of captured turns that it is made of.
@@ -70,6 +73,9 @@ struct TriggerJobs {
 // Used by one thread. A folder must look the same at two looks in a row, so that no shard is read
 // while it is being written. Captured shards are never half written: nobody waits for them to be
 // still, but a job that learns from them waits for the end of the one before, as with a schedule.
+//
+// A shard that is no whole file of rows is set aside, which is said and stands in the job's inputs:
+// the others are learned without it, and it is looked at again when the folder has changed.
 //
 // A shard that was new to a version which has been taken back since (by a server, an operator) is
 // quarantined: no later job learns it.

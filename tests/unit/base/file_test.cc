@@ -46,7 +46,7 @@ TEST_F(FileTest, FilesThatSayTheyAreEmptyAreReadToTheirEnd) {
   EXPECT_TRUE(absl::IsResourceExhausted(ReadFile("/proc/self/status", 10).status()));
 }
 
-// A link in a circle is there: reading it says what is wrong.
+// A link that leads nowhere is there: reading it says what is wrong.
 TEST_F(FileTest, OnlyWhatIsCertainlyAbsentIsNotThere) {
   ASSERT_TRUE(WriteFile(Path("file"), "").ok());
   EXPECT_TRUE(IsThere(Path("file")));
@@ -56,7 +56,16 @@ TEST_F(FileTest, OnlyWhatIsCertainlyAbsentIsNotThere) {
   std::filesystem::create_symlink("circle", Path("circle"));
   EXPECT_TRUE(IsThere(Path("circle")));
   std::filesystem::create_symlink("no", Path("dangling"));
-  EXPECT_FALSE(IsThere(Path("dangling")));
+  EXPECT_TRUE(IsThere(Path("dangling")));
+}
+
+// As in a hub's cache whose download was broken off: no reader may take it for a file left out.
+TEST_F(FileTest, ALinkWhoseTargetIsNotThereIsNamedWithIt) {
+  std::filesystem::create_symlink("../blobs/no", Path("dangling"));
+  const absl::Status status = ReadFile(Path("dangling"), 10).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(std::string(status.message()),
+            Path("dangling") + ": is a link to '../blobs/no', which is not there");
 }
 
 TEST_F(FileTest, MissingFilesAreNotFound) {

@@ -10,10 +10,12 @@ TEST(HostPortTest, ReadsTheThreeForms) {
   EXPECT_EQ(ParseHostPort("[::1]:80")->host, "::1");
   EXPECT_EQ(ParseHostPort(":0")->host, "0.0.0.0");
   EXPECT_EQ(ParseHostPort("my_collector.example:4317")->host, "my_collector.example");
+  EXPECT_EQ(ParseHostPort("1host.256:80")->host, "1host.256");
   EXPECT_EQ(ParseHostPort("[fe80::1%lo]:1")->host, "fe80::1%lo");
   for (const char* wrong :
        {"", "host", "host:", "host:x", "host:65536", "host:-1", "host:+1", "host: 80", "::1:80",
-        "http://host:80", "a b:80", "user@host:80", "[host]:80", "[::1:80", "host/x:80"}) {
+        "http://host:80", "a b:80", "user@host:80", "[host]:80", "[::1:80", "host/x:80",
+        "256.1.1.1:80", "1.2.3.4.5:80", ".:80"}) {
     EXPECT_EQ(ParseHostPort(wrong).status().code(), absl::StatusCode::kInvalidArgument) << wrong;
   }
 }

@@ -117,10 +117,12 @@ absl::Status TarScanner::OnExtension() {
 }
 
 absl::Status TarScanner::Finish() {
-  if (state_ == State::kEnd || (state_ == State::kHeader && block_.empty())) {
-    return absl::OkStatus();
+  if (state_ == State::kEnd) return absl::OkStatus();
+  if (state_ == State::kPadding || (state_ == State::kHeader && block_.empty())) {
+    return absl::DataLossError(absl::StrCat("the archive ends at byte ", offset_,
+                                            " without its end, expected two blocks of zeros: "
+                                            "members may be missing"));
   }
-  if (state_ == State::kPadding) return absl::OkStatus();  // nothing is missing
   const bool within = state_ == State::kData && !passes_over_;
   return absl::DataLossError(absl::StrCat("the archive ends at byte ", offset_, " within ",
                                           within ? entry_.name : "a header"));

@@ -42,8 +42,8 @@ class TarScanner {
   // than a mebibyte. Bytes behind the archive's end (a block of zeros) are not looked at.
   absl::Status Feed(std::string_view bytes);
 
-  // DATA_LOSS: the archive ends within a member or a header. An end without a block of zeros is
-  // one, as it is to other programs.
+  // DATA_LOSS: the archive ends within a member or a header, or without a block of zeros: cut
+  // between two members it would look whole. Writers put two there; the second hides no member.
   absl::Status Finish();
 
  private:

@@ -346,6 +346,15 @@ TEST(ConfigTest, WithoutEndTokensOfItsOwnAGenerationConfigKeepsThose) {
   EXPECT_THAT(ReadConfig(dir.path())->text.eos_token_ids, ElementsAre(5, 7));
 }
 
+TEST(ConfigTest, AGenerationConfigThatIsALinkToNothingIsAnError) {
+  const test::TempDir dir;
+  Write(dir.path() + "/config.json", HuggingFace(""));
+  std::filesystem::create_symlink("../blobs/no", dir.path() + "/generation_config.json");
+  const absl::Status status = ReadConfig(dir.path()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("generation_config.json"));
+}
+
 TEST(ConfigTest, EndTokensOfTheWholeComeBeforeThoseOfTheText) {
   EXPECT_THAT(
       Parsed(HuggingFace(R"("eos_token_id": 9)", R"("eos_token_id": 5)")).text.eos_token_ids,

@@ -155,5 +155,19 @@ TEST_F(ChatTemplateFilesTest, FilesThatCannotBeReadAreErrors) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("chat_template"));
 }
 
+// A half-downloaded snapshot of a hub's cache is made of links: another template would be taken.
+TEST_F(ChatTemplateFilesTest, ALinkThatLeadsNowhereIsNoAbsentFile) {
+  WriteJinja("tokenizer_config.json", "{{ messages[0].content }}");
+  for (const std::string name :
+       {"chat_template.jinja", "chat_template.json", "special_tokens_map.json"}) {
+    std::filesystem::create_symlink("../blobs/no", dir_.path() + "/" + name);
+    const auto status = ChatTemplate::ForCheckpoint(dir_.path(), {}).status();
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << name << ": " << status;
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr(name), HasSubstr("'../blobs/no', which is not there")));
+    std::filesystem::remove(dir_.path() + "/" + name);
+  }
+}
+
 }  // namespace
 }  // namespace llava::model

@@ -59,6 +59,23 @@ TEST(CheckAddressesTest, EachIsOneAndItsOptionIsNamed) {
   EXPECT_EQ(said(&Config::otlp_endpoint, "collector:4317"), "");
 }
 
+TEST(CheckAddressesTest, NoTwoAreOne) {
+  const auto said = [](const char* listen, const char* http, const char* metrics) {
+    Config config;
+    config.listen = listen;
+    config.http = http;
+    config.metrics = metrics;
+    return std::string(CheckAddresses(config).message());
+  };
+  EXPECT_EQ(said(":1", "127.0.0.1:80", "127.0.0.1:80"),
+            "metrics: is 127.0.0.1:80, where http is already, expected another port");
+  EXPECT_EQ(said("127.0.0.1:80", ":80", ""),
+            "http: is :80, where listen is already, expected another port");
+  EXPECT_EQ(said("[::1]:80", "127.0.0.1:80", "127.0.0.2:80"), "");
+  EXPECT_EQ(said("host:80", "other:80", ":81"), "");
+  EXPECT_EQ(said("127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"), "");  // ports that are picked
+}
+
 TEST(ConnectionsWithinTest, OurOwnFilesAndAQuarterOfTheOthersAreLeft) {
   EXPECT_EQ(ConnectionsWithin(16384, 1 << 20), 16384);
   EXPECT_EQ(ConnectionsWithin(16384, 1024), 720);

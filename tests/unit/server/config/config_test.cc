@@ -89,6 +89,11 @@ TEST(ConfigTest, FlagsOverride) {
   Config config;
   ASSERT_TRUE(SetOption("devices", "cpu,cpu", "--device", &config).ok());
   EXPECT_THAT(config.devices, ElementsAre("cpu", "cpu"));
+  for (const char* odd : {"cpu,,cpu", "cpu,", ","}) {
+    EXPECT_EQ(
+        std::string(SetOption("devices", odd, "--device", &config).message()),
+        absl::StrCat("--device: is '", odd, "', expected something on both sides of each comma"));
+  }
   const absl::Status wrong = SetOption("dtype", "int3", "--dtype", &config);
   EXPECT_EQ(wrong.message(), "--dtype: int3: expected one of auto, float32, bfloat16");
   EXPECT_EQ(config.dtype, "auto");

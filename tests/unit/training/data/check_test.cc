@@ -49,6 +49,15 @@ class CheckTest : public ::testing::Test {
   std::vector<std::string> lines_;
 };
 
+TEST_F(CheckTest, KnowsThatNothingWouldBeLearned) {
+  options_.checkpoint = kCheckpoint;
+  EXPECT_FALSE(Check().teaches_nothing());
+  options_.max_length = 4;  // within every prompt
+  const CheckReport report = Check();
+  EXPECT_TRUE(report.teaches_nothing());
+  EXPECT_EQ(report.masked, report.rows - report.bad);
+}
+
 TEST_F(CheckTest, WithoutImagesOnlyTheRowsCount) {
   const CheckReport report = Check();
   EXPECT_EQ(report.rows, 6);

@@ -104,6 +104,22 @@ TEST_F(StageDataTest, AFileOfItsOwnTakesNothingFromTheStage) {
   EXPECT_THAT(std::string(data.CheckAll(0).message()), HasSubstr("stage tune: validate"));
 }
 
+// All its steps would have a loss of 0; a later stage is found before the first one begins.
+TEST_F(StageDataTest, AStageThatWouldLearnNothingIsNamedBeforeItsFirstStep) {
+  Stage().data.max_length = 8;  // within the prompt
+  const std::string why = "nothing would be learned: every label is masked in each of the 10 rows";
+  EXPECT_THAT(std::string(Open().Make(Stage(), 0).status().message()),
+              HasSubstr("stage tune: " + why));
+  StageOptions later = Stage();
+  Stage().data.max_length = 2048;
+  later.name = "later";
+  run_.recipe.stages.push_back(later);
+  const absl::Status status = Open().CheckAll(0);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("stage later: " + why));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("rows.jsonl:1 has 8 tokens"));
+}
+
 TEST_F(StageDataTest, WithoutASectionThereIsNoValidation) {
   Stage().validate = {};
   StageData data = Open();

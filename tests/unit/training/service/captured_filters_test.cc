@@ -67,6 +67,7 @@ class CapturedTriggerTest : public ::testing::Test {
     jobs.find = [this](const std::string& data) {
       return store_->FindFingerprint("nightly", data);
     };
+    jobs.trained = [this](const std::string& data) { return store_->TrainedBy("nightly", data); };
     jobs.newest = [this] { return store_->FindNewest("nightly"); };
     jobs.create = [this](const Job& job, const capture::AdmittedRows& captured) {
       Job made = job;

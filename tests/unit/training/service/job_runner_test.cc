@@ -15,6 +15,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/temp_dir.h"
+#include "training/publish/publish.h"
 
 namespace llava::training {
 namespace {
@@ -258,6 +259,32 @@ TEST_F(JobRunnerTest, FailsAJobWhoseProgramCannotBeRun) {
   EXPECT_EQ(job.state, JobState::kFailed);
   EXPECT_THAT(job.message, HasSubstr("/none/llava-train"));
   EXPECT_EQ(job.attempts, 1);  // else it would be tried again for ever
+}
+
+// As with a recipe whose `publish` is a relative path: the record may go, what serves people not.
+TEST_F(JobRunnerTest, AJobInWhoseFolderVersionsWerePublishedIsNotDeleted) {
+  StartRunner();
+  const std::int64_t id = Create("mkdir -p out/models\n");
+  WaitForEnd(id);
+  const std::string root = runner_->JobFolder(id) + "/out/models";
+  const auto write = [](const std::string& dir) {
+    std::ofstream(dir + "/config.json") << "{}";
+    return absl::OkStatus();
+  };
+  RealFiles files;
+  const auto published = Publish(root, model::Manifest(), write, files);
+  ASSERT_TRUE(published.ok()) << published.status();
+  const absl::Status refused = runner_->Delete(id);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr(published->dir));
+  EXPECT_EQ(LatestVersion(root)->version, published->version);
+  EXPECT_TRUE(store_->Get(id).ok());
+  const std::string elsewhere = dir_.path() + "/models";
+  std::filesystem::rename(root, elsewhere);
+  std::filesystem::create_symlink(elsewhere, root);
+  EXPECT_TRUE(runner_->Delete(id).ok());
+  EXPECT_EQ(LatestVersion(elsewhere)->version, published->version);
+  EXPECT_FALSE(std::filesystem::exists(runner_->JobFolder(id)));
 }
 
 TEST_F(JobRunnerTest, AFailedJobGoesOnInItsFolderWhenItIsTriedAgain) {

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 
+#include "absl/strings/str_cat.h"
 #include "tests/support/temp_dir.h"
 
 namespace llava::training {
@@ -171,6 +172,38 @@ TEST_F(JobStoreTest, RemembersSchedulesAndShardsOverARestart) {
   EXPECT_EQ(*store_->HandledMillis("weekly"), 0);
   EXPECT_THAT(*store_->KnownShards("nightly"),
               ElementsAre(Pair("aa", KnownShard{"v", "was rolled back"})));
+}
+
+TEST_F(JobStoreTest, WhatATriggerHasTrainedOutlivesItsJobs) {
+  EXPECT_EQ(*store_->TrainedBy("nightly", "ff"), 0);
+  const Job job = Insert(JobState::kSucceeded);
+  ASSERT_TRUE(store_->RecordTrained("nightly", "ff", job.id).ok());
+  ASSERT_TRUE(store_->RecordTrained("nightly", "ff", job.id).ok());
+  ASSERT_TRUE(store_->Delete(job.id).ok());
+  Open();
+  EXPECT_EQ(*store_->TrainedBy("nightly", "ff"), job.id);
+  EXPECT_EQ(*store_->TrainedBy("nightly", "00"), 0);
+  EXPECT_EQ(*store_->TrainedBy("weekly", "ff"), 0);
+}
+
+// Before there was a record of it.
+TEST_F(JobStoreTest, WhatJobsOfAnEarlierVersionHaveTrainedIsKnown) {
+  for (const JobState state : {JobState::kSucceeded, JobState::kRejected, JobState::kFailed}) {
+    Job job{.state = state, .recipe = "r", .creator = "nightly"};
+    job.data_fingerprint = absl::StrCat(static_cast<int>(state));
+    job.inputs = "{}";
+    ASSERT_TRUE(store_->Insert(std::move(job)).ok());
+  }
+  store_.reset();
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &database), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(database, "PRAGMA user_version=2", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(database);
+  Open();
+  for (std::int64_t id = 1; id <= 3; ++id) ASSERT_TRUE(store_->Delete(id).ok());
+  EXPECT_EQ(*store_->TrainedBy("nightly", "3"), 1);
+  EXPECT_EQ(*store_->TrainedBy("nightly", "6"), 2);
+  EXPECT_EQ(*store_->TrainedBy("nightly", "4"), 0);  // it failed
 }
 
 TEST_F(JobStoreTest, IsForOneProcess) {

@@ -86,6 +86,16 @@ TEST_F(NightReportTest, ANightThatCameToNothingSaysWhy) {
   EXPECT_THAT(Report(), HasSubstr("Kept beside the live version, which stays: beef"));
 }
 
+TEST_F(NightReportTest, NamesDamagedShards) {
+  JobInputs inputs;
+  inputs.set_aside = {{"/cut.gz", "the gzip stream ends too early"}};
+  job_.inputs = JobInputsJson(inputs);
+  EXPECT_THAT(
+      Report(),
+      HasSubstr("\n- set aside until it changes: /cut.gz: the gzip stream ends too early\n"));
+  EXPECT_THAT(NightMessage(job_, steps_, dir_.path()), HasSubstr(R"("set_aside":["/cut.gz"])"));
+}
+
 TEST_F(NightReportTest, AMessageIsTheSameForAProgram) {
   WriteAll();
   const json::object message = json::parse(NightMessage(job_, steps_, dir_.path())).as_object();

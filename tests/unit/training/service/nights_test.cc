@@ -65,6 +65,7 @@ class NightsTest : public ::testing::Test {
     return runner_
         ->Create({.recipe = *RenderRecipe(inputs, {}, std::nullopt),
                   .creator = "nightly",
+                  .data_fingerprint = "ff",
                   .deadline_ms = deadline_ms,
                   .inputs = JobInputsJson(inputs)})
         ->id;
@@ -122,6 +123,8 @@ TEST_F(NightsTest, ANightEndsWithAReportAMessageAndWhatWasLearnt) {
   WaitForPosts(1);
   EXPECT_THAT(server_.bodies()[0], HasSubstr("\"version\":\"beef\""));
   EXPECT_THAT(*store_->KnownShards("nightly"), ElementsAre(Pair("bb", KnownShard{"beef", ""})));
+  ASSERT_TRUE(runner_->Delete(job.id).ok());
+  EXPECT_EQ(*store_->TrainedBy("nightly", "ff"), job.id);
 }
 
 TEST_F(NightsTest, KilledBetweenPublishingAndItsRecordItGoesOnThere) {
@@ -162,6 +165,7 @@ TEST_F(NightsTest, AFailureThatWillBeTriedAgainIsNoEnd) {
   WaitForPosts(1);
   EXPECT_THAT(server_.bodies()[0], HasSubstr("\"state\":\"FAILED\""));
   EXPECT_TRUE(store_->KnownShards("nightly")->empty());
+  EXPECT_EQ(*store_->TrainedBy("nightly", "ff"), 0);
 }
 
 TEST_F(NightsTest, AFailureTooNearToItsDeadlineIsTheEnd) {

@@ -13,6 +13,7 @@ namespace llava::training {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 class ShardsTest : public ::testing::Test {
  protected:
@@ -48,13 +49,35 @@ TEST_F(ShardsTest, AreCountedAndDigestedAsTheyLieThere) {
   EXPECT_EQ(damaged->rows, 1);
   EXPECT_EQ(damaged->sha256, Sha256Of(torn).Hex());
   EXPECT_FALSE(damaged->is_blank);
+  EXPECT_EQ(damaged->damage, "line 1, column 6: there is something behind the end of the list");
   EXPECT_TRUE(absl::IsNotFound(DescribeShard(dir_.path() + "/none", dir_.path()).status()));
   const std::string cut = Write("g.gz", std::string("\x1f\x8b\x08\0\0\0\0\0\0\x03", 10));
-  EXPECT_EQ(std::string(DescribeShard(cut, dir_.path()).status().message()),
-            cut + ": the gzip stream ends too early");
+  EXPECT_EQ(DescribeShard(cut, dir_.path())->damage, "the gzip stream ends too early");
   EXPECT_TRUE(DescribeShard(Write("d.jsonl", ""), dir_.path())->is_blank);
   EXPECT_TRUE(DescribeShard(Write("e.jsonl", "\n \r\n"), dir_.path())->is_blank);
   EXPECT_FALSE(DescribeShard(Write("f.json", "[]"), dir_.path())->is_blank);
+}
+
+// Cut anywhere a shard is whole up to a row, or says where it is not.
+TEST_F(ShardsTest, AnEndWithinARowIsADamage) {
+  const std::string row = "{\"id\": \"a\"}";
+  const std::string lines = row + "\n" + row;
+  for (std::size_t size = 1; size < lines.size(); ++size) {
+    const auto cut = DescribeShard(Write("a.jsonl", lines.substr(0, size)), dir_.path());
+    ASSERT_TRUE(cut.ok()) << cut.status();
+    const bool whole = size == row.size() || size == row.size() + 1;
+    EXPECT_EQ(cut->damage.empty(), whole) << size << " " << cut->damage;
+    EXPECT_EQ(cut->rows, size < row.size() ? 0 : 1) << size;
+  }
+  EXPECT_THAT(DescribeShard(Write("a.jsonl", row + "\n{"), dir_.path())->damage,
+              HasSubstr("the file ends within the row that begins in line 2"));
+  const auto all = DescribeShard(Write("a.jsonl", lines), dir_.path());
+  EXPECT_EQ(all->damage, "");
+  EXPECT_EQ(all->rows, 2);  // no line break behind the last one is needed
+  EXPECT_THAT(DescribeShard(Write("b.json", "[{}, {"), dir_.path())->damage,
+              HasSubstr("the row that begins in line 1 does not end"));
+  EXPECT_THAT(DescribeShard(Write("b.json", "[{}"), dir_.path())->damage,
+              HasSubstr("the list does not end"));
 }
 
 }  // namespace

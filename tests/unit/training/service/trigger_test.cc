@@ -5,6 +5,7 @@
 #include <iterator>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
@@ -51,6 +52,9 @@ class TriggerTest : public ::testing::Test {
       const auto found = jobs_.find(fingerprint);
       return found == jobs_.end() ? std::optional<Job>() : std::optional<Job>(found->second);
     };
+    jobs.trained = [this](const std::string& fingerprint) {
+      return trained_.contains(fingerprint) ? 7 : 0;
+    };
     jobs.newest = [this] {
       std::optional<Job> newest;
       for (const auto& [fingerprint, job] : jobs_) {
@@ -86,6 +90,14 @@ class TriggerTest : public ::testing::Test {
     };
     return trigger.Look(jobs, now_ms_);
   }
+  PublishedVersion PublishOrDie(const model::Manifest& manifest) {
+    const auto write = [](const std::string& dir) {
+      std::ofstream(dir + "/config.json") << "{}";
+      return absl::OkStatus();
+    };
+    RealFiles files;
+    return Publish(Path("models"), manifest, write, files).value();
+  }
   // At 02:00 each night, UTC; it is noon of the first of January 2026.
   Trigger Nightly() {
     options_.schedule = *CronSchedule::Parse("0 2 * * *", "UTC");
@@ -109,6 +121,7 @@ class TriggerTest : public ::testing::Test {
   test::TempDir dir_;
   TriggerOptions options_;
   std::map<std::string, Job> jobs_;  // by fingerprint
+  std::set<std::string> trained_;
   std::vector<std::int64_t> retried_;
   std::int64_t now_ms_ = 1'000'000;
   std::int64_t handled_ms_ = 0;
@@ -152,6 +165,30 @@ TEST_F(TriggerTest, AnEmptyShardIsLeftOut) {
   EXPECT_EQ(recipes_.size(), 1u);
 }
 
+// One that is still being written, or was cut for good, keeps nobody from the others' rows.
+TEST_F(TriggerTest, ADamagedShardIsSetAsideUntilItChanges) {
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  Write("shards/b.gz", std::string("\x1f\x8b\x08\0\0\0\0\0\0\x03", 10));
+  Write("shards/c.jsonl", absl::StrCat(kRow, "\n", std::string(kRow).substr(0, 40)));
+  Trigger trigger(options_);
+  LookThrice(trigger);
+  ASSERT_THAT(recipes_,
+              ElementsAre(absl::StrCat("data: {files: [\"", Path("shards/a.jsonl"), "\"]}\n")));
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("b.gz is set aside until it changes: the gzip stream "),
+                                 HasSubstr("c.jsonl is set aside until it changes: the file ends "
+                                           "within the row that begins in line 2")));
+  const JobInputs inputs = ParseJobInputs(jobs_.begin()->second.inputs).value();
+  EXPECT_EQ(inputs.set_aside.at(0).path, Path("shards/b.gz"));
+  End(JobState::kSucceeded);
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);
+  Write("shards/c.jsonl", absl::StrCat(kRow, "\n", kRow));  // is written to its end
+  LookThrice(trigger);
+  ASSERT_EQ(recipes_.size(), 2u);
+  EXPECT_THAT(recipes_[1], HasSubstr(absl::StrCat("\"", Path("shards/c.jsonl"), "\"]}")));
+  EXPECT_EQ(said_.size(), 3u);  // the stream that is still cut is named again
+}
+
 TEST_F(TriggerTest, DoesNotTrainTwiceOnTheSameShards) {
   Write("shards/a.jsonl", std::string(kRow) + "\n");
   const auto shards = ListShards(Path("shards"));
@@ -160,17 +197,18 @@ TEST_F(TriggerTest, DoesNotTrainTwiceOnTheSameShards) {
   EXPECT_EQ(*fingerprint, InstructionDataset::Open(*shards, {})->digests().at(0).Hex());
   model::Manifest manifest;
   manifest.data_fingerprint = *fingerprint;
-  const auto write = [](const std::string& dir) {
-    std::ofstream(dir + "/config.json") << "{}";
-    return absl::OkStatus();
-  };
-  RealFiles files;
-  ASSERT_TRUE(Publish(Path("models"), manifest, write, files).ok());
+  PublishOrDie(manifest);
   Trigger trigger(options_);
   LookThrice(trigger);
   EXPECT_TRUE(recipes_.empty());
 
   options_.published = "";
+  trained_.insert(*fingerprint);  // by a job that was deleted since
+  Trigger after_deletion(options_);
+  LookThrice(after_deletion);
+  EXPECT_TRUE(recipes_.empty());
+
+  trained_.clear();
   jobs_[*fingerprint] = {.id = 1};  // a job is at it
   Trigger second(options_);
   LookThrice(second);
@@ -213,12 +251,7 @@ TEST_F(TriggerTest, WhatWasPublishedOfOtherShardsDoesNotCount) {
   Write("shards/a.jsonl", std::string(kRow) + "\n");
   model::Manifest manifest;
   manifest.data_fingerprint = std::string(64, '0');
-  const auto write = [](const std::string& dir) {
-    std::ofstream(dir + "/config.json") << "{}";
-    return absl::OkStatus();
-  };
-  RealFiles files;
-  ASSERT_TRUE(Publish(Path("models"), manifest, write, files).ok());
+  PublishOrDie(manifest);
   Trigger trigger(options_);
   LookThrice(trigger);
   EXPECT_EQ(recipes_.size(), 1u);
@@ -408,33 +441,27 @@ TEST_F(TriggerTest, KilledBetweenMakingAJobAndNotingItMakesNoSecondOne) {
 }
 
 TEST_F(TriggerTest, WhatWasNewToAVersionThatWasTakenBackIsLearnedByNobodyElse) {
-  RealFiles files;
-  const auto write = [](const std::string& dir) {
-    std::ofstream(dir + "/config.json") << "{}";
-    return absl::OkStatus();
-  };
   model::Manifest manifest;
-  const auto good = Publish(Path("models"), manifest, write, files);
+  const PublishedVersion good = PublishOrDie(manifest);
   manifest.name = "bad";
-  const auto bad = Publish(Path("models"), manifest, write, files);
-  ASSERT_TRUE(good.ok() && bad.ok());
+  const PublishedVersion bad = PublishOrDie(manifest);
   Write("shards/a.jsonl", std::string(kRow) + "\n");
   Write("shards/b.jsonl", std::string(kRow) + "\n\n");
   Write("shards/c.jsonl", std::string(kRow) + "\n\n\n");
-  known_[Sha256Of(std::string(kRow) + "\n").Hex()] = {good->version, ""};
-  known_[Sha256Of(std::string(kRow) + "\n\n").Hex()] = {bad->version, ""};
+  known_[Sha256Of(std::string(kRow) + "\n").Hex()] = {good.version, ""};
+  known_[Sha256Of(std::string(kRow) + "\n\n").Hex()] = {bad.version, ""};
   std::filesystem::create_directory(Path("models/.rolled-back"));
-  Write("models/.rolled-back/" + bad->version, "endless answers");
+  Write("models/.rolled-back/" + bad.version, "endless answers");
   Write("recipe.yaml", "model: {checkpoint: ${BASE}}\ndata: {mixture: ${MIXTURE}}\n");
   options_.mix = {0.5, 0.5};
   Trigger trigger(options_);
   LookThrice(trigger);
   ASSERT_EQ(recipes_.size(), 1u);
   EXPECT_EQ(recipes_[0],
-            absl::StrCat("model: {checkpoint: \"", good->dir, "\"}\ndata: {mixture: [{file: \"",
+            absl::StrCat("model: {checkpoint: \"", good.dir, "\"}\ndata: {mixture: [{file: \"",
                          Path("shards/a.jsonl"), "\", weight: 1}, {file: \"",
                          Path("shards/c.jsonl"), "\", weight: 1}]}\n"));
-  EXPECT_THAT(jobs_.begin()->second.inputs, HasSubstr(good->version));  // `latest` is the bad one
+  EXPECT_THAT(jobs_.begin()->second.inputs, HasSubstr(good.version));  // `latest` is the bad one
   EXPECT_THAT(said_, ElementsAre(HasSubstr("b.jsonl is in quarantine: version ")));
   EXPECT_THAT(said_[0], HasSubstr("endless answers"));
 }
