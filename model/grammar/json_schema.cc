@@ -100,9 +100,38 @@ std::string SupportedKeywords() {
   return absl::StrJoin(names, ", ");
 }
 
+bool IsCountKeyword(absl::string_view name) {
+  return absl::StartsWith(name, "min") ? name != "minimum"
+                                       : absl::StartsWith(name, "max") && name != "maximum";
+}
+
+// What the value of the keyword has to be; empty: it is that.
+absl::string_view Expected(absl::string_view name, const json::value& value) {
+  if (name == "multipleOf") {
+    return value.is_number() && value.to_number<double>() > 0 ? "" : "a number above 0";
+  }
+  if (absl::EndsWithIgnoreCase(name, "minimum") || absl::EndsWithIgnoreCase(name, "maximum")) {
+    return value.is_number() ? "" : "a number";
+  }
+  if (IsCountKeyword(name)) {
+    return value.is_number() && value.to_number<double>() >= 0 ? "" : "an integer from 0";
+  }
+  if (name == "pattern") return value.is_string() ? "" : "a regular expression as text";
+  if (name == "enum" || name == "required") {
+    const bool is_list = value.is_array() && (name == "required" || !value.as_array().empty());
+    return is_list ? "" : name == "enum" ? "a list of at least one value" : "a list of names";
+  }
+  return "";
+}
+
 // Checks what the engine would not say, or not say where.
 absl::Status CheckValue(absl::string_view name, const json::value& value, const json::object& all,
                         const std::string& place) {
+  const absl::string_view expected = Expected(name, value);
+  if (!expected.empty()) {
+    return Wrong(place,
+                 absl::StrCat("is ", Shown(json::serialize(value)), ", expected ", expected));
+  }
   const json::string* text = value.if_string();
   if (name == "$ref") {
     if (text == nullptr) return Wrong(place, "expected text");
