@@ -13,6 +13,7 @@
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "server/api/openai/answer_format.h"
+#include "server/api/openai/content_part.h"
 #include "server/api/openai/images.h"
 #include "server/api/openai/json_body.h"
 #include "server/api/openai/multipart.h"
@@ -142,46 +143,22 @@ struct Reading : OpenAiRequest {
   bool has_completion_tokens = false;
 };
 
-absl::Status ReadImage(const json::value& value, const std::string& field, Reading* request) {
-  const json::value* url = &value;
-  std::string place = field;
-  if (const json::object* object = value.if_object()) {
-    url = object->if_contains("url");
-    absl::StrAppend(&place, ".url");
-  }
-  if (url == nullptr || !url->is_string()) return Wrong(place, url, "a URL, such as a data: URI");
-  request->image_urls.push_back(AbslView(url->as_string()));
-  request->call.images.push_back({.bytes = {}, .field = place});
-  return absl::OkStatus();
-}
-
 absl::Status ReadPart(const json::value& value, const std::string& field, Reading* request,
                       model::ChatMessage* message) {
-  constexpr absl::string_view kParts =
-      R"({"type": "text", "text": ...} or {"type": "image_url", "image_url": {"url": ...}})";
-  const json::object* part = value.if_object();
-  if (part == nullptr) return Wrong(field, value, kParts);
-  const json::value* type = part->if_contains("type");
-  const bool typed = type != nullptr && type->is_string();
-  const absl::string_view name = typed ? AbslView(type->as_string()) : absl::string_view();
-  if (name != "text" && name != "refusal" && name != "image_url") {
-    return FieldError(
-        field, absl::StrCat(type == nullptr ? "has no type" : "has the type " + ShownValue(*type),
-                            ", expected ", kParts));
-  }
-  const json::value* content = part->if_contains(type->as_string());
-  if (content == nullptr) {
-    return FieldError(field, absl::StrCat("has no ", name, ", expected ", kParts));
-  }
-  if (name != "image_url") {
+  ASSIGN_OR_RETURN(const ContentPart part, ReadContentPart(value, field, message->role));
+  std::string place = absl::StrCat(field, ".", part.type);
+  if (part.type != "image_url") {
     std::string text;
-    RETURN_IF_ERROR(Read(*content, absl::StrCat(field, ".", name), &text));
+    RETURN_IF_ERROR(Read(*part.content, place, &text));
     message->parts.emplace_back(std::move(text));
     return absl::OkStatus();
   }
+  ASSIGN_OR_RETURN(const absl::string_view url, ReadImageUrl(*part.content, &place));
   message->parts.emplace_back(
       model::ImagePart{.index = static_cast<int>(request->call.images.size())});
-  return ReadImage(*content, absl::StrCat(field, ".image_url"), request);
+  request->image_urls.push_back(url);
+  request->call.images.push_back({.bytes = {}, .field = std::move(place)});
+  return absl::OkStatus();
 }
 
 absl::StatusOr<model::Role> ToRole(const json::value* value, const std::string& field) {
