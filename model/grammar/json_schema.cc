@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/field_error.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
@@ -89,9 +90,6 @@ absl::Status Wrong(const std::string& place, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(place, ": ", message));
 }
 
-// Enough of a client's own text to know it by.
-std::string Shown(absl::string_view text) { return Utf8Repair(std::string(text.substr(0, 64))); }
-
 std::string SupportedKeywords() {
   std::vector<absl::string_view> names;
   for (const Keyword& keyword : kKeywords) {
@@ -130,7 +128,7 @@ absl::Status CheckValue(absl::string_view name, const json::value& value, const 
   const absl::string_view expected = Expected(name, value);
   if (!expected.empty()) {
     return Wrong(place,
-                 absl::StrCat("is ", Shown(json::serialize(value)), ", expected ", expected));
+                 absl::StrCat("is ", Shortened(json::serialize(value)), ", expected ", expected));
   }
   const json::string* text = value.if_string();
   if (name == "$ref") {
@@ -138,7 +136,7 @@ absl::Status CheckValue(absl::string_view name, const json::value& value, const 
     const absl::string_view ref = View(*text);
     if (ref != "#" &&
         (ref.substr(0, 2) != "#/" || absl::StrContains(ref, '~') || absl::StrContains(ref, '%'))) {
-      return Wrong(place, absl::StrCat("\"", Shown(ref),
+      return Wrong(place, absl::StrCat("\"", Shortened(ref),
                                        "\" is not supported, expected \"#\" or a path within this "
                                        "schema such as \"#/$defs/name\", without ~ and %"));
     }
@@ -146,7 +144,7 @@ absl::Status CheckValue(absl::string_view name, const json::value& value, const 
   if (name == "format") {
     const absl::string_view format = text == nullptr ? "" : View(*text);
     if (std::find(std::begin(kFormats), std::end(kFormats), format) == std::end(kFormats)) {
-      return Wrong(place, absl::StrCat("\"", Shown(format), "\" is not supported, expected ",
+      return Wrong(place, absl::StrCat("\"", Shortened(format), "\" is not supported, expected ",
                                        absl::StrJoin(kFormats, ", ")));
     }
   }
@@ -191,7 +189,7 @@ absl::StatusOr<json::value> CheckedNamed(const json::value& object, const Place&
   json::object checked;
   for (const auto& [name, schema] : object.as_object()) {
     ASSIGN_OR_RETURN(checked[name],
-                     CheckedSchema(schema, place.Below(Shown({name.data(), name.size()}))));
+                     CheckedSchema(schema, place.Below(Shortened({name.data(), name.size()}))));
   }
   return json::value(std::move(checked));
 }
@@ -231,7 +229,7 @@ absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place
     const absl::string_view name(key.data(), key.size());
     const auto* keyword = std::find_if(std::begin(kKeywords), std::end(kKeywords),
                                        [name](const Keyword& other) { return other.name == name; });
-    const Place there = place.Below(Shown(name));
+    const Place there = place.Below(Shortened(name));
     if (keyword == std::end(kKeywords)) {
       return Wrong(there.path, absl::StrCat("the keyword is not supported, expected one of ",
                                             SupportedKeywords()));

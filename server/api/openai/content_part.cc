@@ -28,7 +28,7 @@ bool IsHint(absl::string_view name) {
 }
 
 std::string Below(const std::string& field, absl::string_view name) {
-  return absl::StrCat(field, ".", Utf8Repair(std::string(name.substr(0, 64))));
+  return absl::StrCat(field, ".", Shortened(name));
 }
 
 absl::Status CheckMembers(const json::object& part, const std::string& field,

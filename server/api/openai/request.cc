@@ -25,9 +25,6 @@ namespace {
 
 namespace json = boost::json;
 
-// Of a name that a client has made up, enough to know it by.
-std::string Known(const std::string& name) { return Utf8Repair(name.substr(0, 64)); }
-
 absl::Status Read(const json::value& value, const std::string& field, bool* out) {
   if (!value.is_bool()) return Wrong(field, value, "true or false");
   *out = value.as_bool();
@@ -93,7 +90,7 @@ absl::Status ReadBias(const json::value& value, const std::string& field,
   if (!value.is_object()) return Wrong(field, value, "an object of token ids to numbers");
   for (const auto& [key, bias] : value.as_object()) {
     std::int32_t token = 0;
-    const std::string place = absl::StrCat(field, ".", Known(std::string(key)));
+    const std::string place = absl::StrCat(field, ".", Shortened(std::string(key)));
     if (!absl::SimpleAtoi(std::string(key), &token)) {
       return Wrong(place, json::value(key), "a token id as the key");
     }
@@ -181,7 +178,7 @@ absl::Status CheckMessageField(absl::string_view name, const json::value& value,
       (value.is_string() && value.as_string().empty())) {
     return absl::OkStatus();
   }
-  return NotSupported(absl::StrCat(field, ".", Known(std::string(name))), value, "none");
+  return NotSupported(absl::StrCat(field, ".", Shortened(std::string(name))), value, "none");
 }
 
 // `may_be_empty`: the message says something else.
@@ -262,7 +259,7 @@ absl::Status ReadStreamOptions(const json::value& value, const std::string& fiel
     } else if (IsNeutralField(AbslView(key))) {
       RETURN_IF_ERROR(CheckNeutralField(AbslView(key), option, place));
     } else {
-      return FieldError(Known(place), "is not a known field");
+      return FieldError(Shortened(place), "is not a known field");
     }
   }
   return absl::OkStatus();
@@ -384,7 +381,7 @@ absl::Status ReadField(const std::string& field, const json::value& value, Readi
     return value.is_null() ? absl::OkStatus() : reader->second(value, field, request);
   }
   if (IsNeutralField(field)) return CheckNeutralField(field, value, field);
-  return FieldError(Known(field), "is not a known field");
+  return FieldError(Shortened(field), "is not a known field");
 }
 
 // Of a request for scores.
@@ -401,7 +398,7 @@ absl::Status ReadScoreField(const std::string& field, const json::value& value, 
   for (const absl::string_view name : {"model", "messages", "priority", "user", "cache_salt"}) {
     if (name == field) return ReadField(field, value, request);
   }
-  return FieldError(Known(field), "is not a known field");
+  return FieldError(Shortened(field), "is not a known field");
 }
 
 absl::StatusOr<absl::string_view> RequestPart(const std::vector<FormPart>& parts) {

@@ -23,8 +23,7 @@ absl::Status CheckMembers(const json::object& object, const std::string& field,
   for (const auto& [key, value] : object) {
     const json::string_view name = key;
     if (value.is_null() || std::find(names.begin(), names.end(), name) != names.end()) continue;
-    const std::string shown(name.data(), std::min<std::size_t>(name.size(), 64));
-    return FieldError(absl::StrCat(field, ".", Utf8Repair(shown)), "is not a known field");
+    return FieldError(absl::StrCat(field, ".", Shortened(AbslView(name))), "is not a known field");
   }
   return absl::OkStatus();
 }
