@@ -12,7 +12,6 @@
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
-#include "model/grammar/schema_costs.h"
 #include "model/grammar/schema_numbers.h"
 
 namespace llava::model {
@@ -244,9 +243,11 @@ absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place
 
 }  // namespace
 
-absl::StatusOr<json::value> CheckedJsonSchema(std::string_view text, const std::string& root) {
+absl::StatusOr<json::value> CheckedJsonSchema(std::string_view text, const std::string& root,
+                                              SchemaTotals* totals) {
   ASSIGN_OR_RETURN(const json::value schema, ParseJson(text, kMaxSchemaDepth));
-  SchemaCosts costs(schema);
+  SchemaTotals own;
+  SchemaCosts costs(schema, totals == nullptr ? &own : totals);
   return CheckedSchema(schema, {root, root, &costs});
 }
 

@@ -135,6 +135,12 @@ absl::Status CheckPatternProperties(const json::value& schema) {
 
 }  // namespace
 
+double RepetitionsIn(absl::string_view text) {
+  return static_cast<double>(std::count_if(text.begin(), text.end(), [](char c) {
+    return c == '*' || c == '+' || c == '?' || c == '{';
+  }));
+}
+
 // What one value has to satisfy, of all schemas that it meets.
 struct SchemaCosts::Demands {
   int patterns = 0;
@@ -220,13 +226,42 @@ absl::Status SchemaCosts::CheckMultiples(const std::vector<SchemaMultiple>& mult
                    " (without its decimal point), expected at most ", Whole(most),
                    is_power ? "" : ", or a power of ten");
     }
-    if (is_power || !multiples_.insert(multiple).second) continue;
-    remainders_ += multiple.number;
-    if (remainders_ > kMaxMultiple) {
+    if (is_power || !totals_.multiples.insert(multiple).second) continue;
+    totals_.remainders += multiple.number;
+    if (totals_.remainders > kMaxMultiple) {
       return Wrong(
           "the different multiples in the schema (without their decimal points) add up to ",
-          Whole(remainders_), " here, expected at most ", Whole(kMaxMultiple));
+          Whole(totals_.remainders), " here, expected at most ", Whole(kMaxMultiple));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SchemaCosts::CheckRepetitions(absl::string_view pattern) {
+  const double count = RepetitionsIn(pattern);
+  totals_.squares += count * count;
+  if (count > kMaxRepetitions) {
+    return Wrong("a pattern has ", count, " repetitions (*, +, ? and {), expected at most ",
+                 kMaxRepetitions);
+  }
+  if (totals_.squares <= kMaxRepetitions * kMaxRepetitions) return absl::OkStatus();
+  return Wrong("a pattern has ", count,
+               " repetitions (*, +, ? and {), too many beside those of the ",
+               "patterns before it: expected squares that add up to at most ",
+               Whole(kMaxRepetitions * kMaxRepetitions));
+}
+
+absl::Status SchemaCosts::CheckPatterns(const json::value& part) {
+  const json::object* object = part.if_object();
+  if (object == nullptr) return absl::OkStatus();
+  const json::value* pattern = object->if_contains("pattern");
+  if (pattern != nullptr && pattern->is_string()) {
+    RETURN_IF_ERROR(CheckRepetitions(View(pattern->as_string())));
+  }
+  const json::value* named = object->if_contains("patternProperties");
+  if (named == nullptr || !named->is_object()) return absl::OkStatus();
+  for (const auto& [name, schema] : named->as_object()) {
+    RETURN_IF_ERROR(CheckRepetitions(View(name)));
   }
   return absl::OkStatus();
 }
@@ -247,6 +282,7 @@ absl::Status SchemaCosts::Check(const json::value& part) {
                  demands.ways, ", expected at most ", kMaxWaysOfAText);
   }
   RETURN_IF_ERROR(CheckPatternProperties(part));
+  RETURN_IF_ERROR(CheckPatterns(part));
   RETURN_IF_ERROR(CheckMultiples(demands.multiples));
   const int optional = part.is_object() ? OptionalProperties(part.as_object()) : 0;
   if (optional > kMaxOptionalProperties) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 
 namespace llava::model {
 
@@ -36,11 +37,27 @@ struct SchemaMultiple {
   auto operator<=>(const SchemaMultiple&) const = default;
 };
 
+// Of a regular expression, or all in a grammar: "*", "+", "?" and "{". What may be left out behind
+// one another makes the engine take time and memory by the square of how many do: about a second
+// and 180 MB at the most. Of the patterns of a form the squares are added.
+inline constexpr double kMaxRepetitions = 1'000;
+
+// Those in classes and strings count too.
+double RepetitionsIn(absl::string_view text);
+
+// Of all schemas of a form so far.
+struct SchemaTotals {
+  double remainders = 0;  // of all different multiples
+  double squares = 0;     // of the repetitions of each pattern
+  std::set<SchemaMultiple> multiples;
+};
+
 // Of one schema as a whole; used by one thread.
 class SchemaCosts {
  public:
-  // Outlives this; its $refs go below itself.
-  explicit SchemaCosts(const boost::json::value& root) : root_(root) {}
+  // Both outlive this. The root's $refs go below itself.
+  SchemaCosts(const boost::json::value& root, SchemaTotals* totals)
+      : root_(root), totals_(*totals) {}
 
   // INVALID_ARGUMENT: something about `part`, a schema within the root, is beyond these bounds,
   // whether it stands there or comes together by allOf and $ref, or with the parts before it.
@@ -50,13 +67,14 @@ class SchemaCosts {
   struct Demands;
 
   absl::Status CheckMultiples(const std::vector<SchemaMultiple>& multiples);
+  absl::Status CheckRepetitions(absl::string_view pattern);
+  absl::Status CheckPatterns(const boost::json::value& part);
   void Add(const boost::json::value& schema, Demands* demands);
   const boost::json::value* Target(const boost::json::value& ref) const;
 
   const boost::json::value& root_;
+  SchemaTotals& totals_;
   int visits_ = 0;
-  double remainders_ = 0;  // of all multiples so far
-  std::set<SchemaMultiple> multiples_;
   std::set<const boost::json::value*> open_;  // on the way to the schema that is looked at
 };
 

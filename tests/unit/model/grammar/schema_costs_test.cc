@@ -16,7 +16,8 @@ using ::testing::IsEmpty;
 
 std::string Said(const std::string& text) {
   const boost::json::value schema = boost::json::parse(text);
-  return std::string(SchemaCosts(schema).Check(schema).message());
+  SchemaTotals totals;
+  return std::string(SchemaCosts(schema, &totals).Check(schema).message());
 }
 
 // "[item, item, ...]", each made of its number.
@@ -124,7 +125,8 @@ TEST(SchemaCosts, MultiplesOfAllNumbersAddUp) {
   };
   const auto all = [](const std::string& list) {
     const boost::json::value schema = boost::json::parse(absl::StrCat("{", list, "}"));
-    SchemaCosts costs(schema);
+    SchemaTotals totals;
+    SchemaCosts costs(schema, &totals);
     for (const auto& [name, part] : schema.as_object()) {
       const absl::Status status = costs.Check(part);
       if (!status.ok()) return std::string(status.message());
@@ -137,6 +139,27 @@ TEST(SchemaCosts, MultiplesOfAllNumbersAddUp) {
                         "up to 100055 here, expected at most 100000"));
   const auto same = [](int i) { return absl::StrCat("\"p", i, R"(":{"multipleOf":86400})"); };
   EXPECT_THAT(all(Listed(50, same)), IsEmpty());
+}
+
+TEST(SchemaCosts, RepetitionsOfPatternsAreBounded) {
+  const auto repeated = [](int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += ".*";
+    return text;
+  };
+  EXPECT_THAT(Said(absl::StrCat(R"({"pattern":")", repeated(1000), "\"}")), IsEmpty());
+  EXPECT_THAT(Said(absl::StrCat(R"({"pattern":")", repeated(1001), "\"}")),
+              HasSubstr("has 1001 repetitions (*, +, ? and {), expected at most 1000"));
+  EXPECT_THAT(Said(absl::StrCat(R"({"patternProperties":{")", repeated(1001), "\":{}}}")),
+              HasSubstr("has 1001 repetitions"));
+  SchemaTotals totals;
+  const auto next = [&](const std::string& text) {
+    const boost::json::value schema = boost::json::parse(text);
+    return std::string(SchemaCosts(schema, &totals).Check(schema).message());
+  };
+  const std::string half = absl::StrCat(R"({"pattern":")", repeated(500), "\"}");
+  for (int i = 0; i < 4; ++i) EXPECT_THAT(next(half), IsEmpty());
+  EXPECT_THAT(next(half), HasSubstr("too many beside those of the patterns before it"));
 }
 
 TEST(SchemaCosts, PropertiesThatMayBeLeftOutAreCounted) {
