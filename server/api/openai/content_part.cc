@@ -79,9 +79,12 @@ absl::StatusOr<absl::string_view> ReadImageUrl(const json::value& value, std::st
   if (const json::object* object = value.if_object()) {
     for (const auto& [key, member] : *object) {
       const std::string there = Below(*place, AbslView(key));
-      if (key == "url" || IsHint(AbslView(key)) || AsksForNothing(member)) continue;
-      if (key != "detail") return NotSupported(there, member, "url and detail");
-      RETURN_IF_ERROR(CheckDetail(member, there));
+      if (key == "url" || IsHint(AbslView(key)) || member.is_null()) continue;
+      if (key == "detail") {
+        RETURN_IF_ERROR(CheckDetail(member, there));
+      } else if (!AsksForNothing(member)) {
+        return NotSupported(there, member, "url and detail");
+      }
     }
     url = object->if_contains("url");
     absl::StrAppend(place, ".url");
