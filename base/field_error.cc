@@ -10,6 +10,14 @@ namespace llava {
 namespace {
 constexpr absl::string_view kFieldPayload = "llava/field";
 constexpr absl::string_view kCut = "...";
+constexpr std::size_t kMaxShownBytes = 100;
+
+// So many bytes at the most, up to the last whole character.
+absl::string_view Beginning(absl::string_view text, std::size_t bytes) {
+  if (text.size() <= bytes) return text;
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return text.substr(0, bytes);
+}
 }  // namespace
 
 absl::Status FieldError(absl::string_view field, absl::string_view message) {
@@ -25,10 +33,13 @@ std::string MessageOf(const absl::Status& status) {
   const absl::string_view message = status.message();
   std::string text = Utf8Repair(StdView(message.substr(0, kMaxMessageBytes + 1)));
   if (text.size() <= kMaxMessageBytes) return text;
-  // Up to the last whole character that fits.
-  std::size_t end = kMaxMessageBytes - kCut.size();
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return absl::StrCat(text.substr(0, end), kCut);
+  return absl::StrCat(Beginning(text, kMaxMessageBytes - kCut.size()), kCut);
+}
+
+std::string Shortened(absl::string_view text) {
+  if (text.size() <= kMaxShownBytes) return Utf8Repair(StdView(text));
+  return absl::StrCat(Utf8Repair(StdView(Beginning(text, kMaxShownBytes))), kCut, " (", text.size(),
+                      " bytes)");
 }
 
 std::string FieldOf(const absl::Status& status) {

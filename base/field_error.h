@@ -28,6 +28,10 @@ inline constexpr std::size_t kMaxMessageBytes = 4096;
 // is longer keeps its beginning and ends with "...".
 std::string MessageOf(const absl::Status& status);
 
+// What a client sent, as an error quotes it: valid UTF-8, of more than 100 bytes only the beginning
+// and how many there were, "xxx... (5000 bytes)".
+std::string Shortened(absl::string_view text);
+
 // The path, as valid UTF-8; empty when the status names no field.
 std::string FieldOf(const absl::Status& status);
 

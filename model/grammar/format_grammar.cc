@@ -12,6 +12,7 @@
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "model/grammar/json_schema.h"
+#include "model/grammar/schema_costs.h"
 
 namespace llava::model {
 namespace {
@@ -30,6 +31,13 @@ absl::Status CheckNesting(const std::string& text) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckRepetitions(const std::string& text) {
+  const double count = RepetitionsIn(text);
+  if (count <= kMaxRepetitions) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "has ", count, " repetitions (*, +, ? and {), expected at most ", kMaxRepetitions));
 }
 
 absl::Status CheckText(const std::string& text) {
@@ -89,9 +97,10 @@ absl::StatusOr<FormatGrammar> FromChoices(const std::vector<std::string>& choice
 }
 
 // The schema of a function's arguments, an object whether or not it says so.
-absl::StatusOr<json::value> ArgumentsOf(const ToolFunction& function, const std::string& root) {
+absl::StatusOr<json::value> ArgumentsOf(const ToolFunction& function, const std::string& root,
+                                        SchemaTotals* totals) {
   RETURN_IF_ERROR(CheckText(function.parameters));
-  ASSIGN_OR_RETURN(json::value schema, CheckedJsonSchema(function.parameters, root));
+  ASSIGN_OR_RETURN(json::value schema, CheckedJsonSchema(function.parameters, root, totals));
   json::object* object = schema.if_object();
   if (object == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat(root, ": expected a schema of an object"));
@@ -109,6 +118,7 @@ absl::StatusOr<json::value> ArgumentsOf(const ToolFunction& function, const std:
 absl::StatusOr<FormatGrammar> FromCalls(const AnswerFormat& format) {
   json::array calls;
   json::object arguments;
+  SchemaTotals totals;
   std::size_t bytes = 0;
   for (const ToolFunction& function : format.functions) {
     bytes += function.parameters.size();
@@ -117,7 +127,7 @@ absl::StatusOr<FormatGrammar> FromCalls(const AnswerFormat& format) {
           absl::StrCat("has more than ", kMaxFormatBytes, " bytes of parameters"));
     }
     const std::string root = absl::StrCat("#/$defs/", function.name);
-    ASSIGN_OR_RETURN(arguments[function.name], ArgumentsOf(function, root));
+    ASSIGN_OR_RETURN(arguments[function.name], ArgumentsOf(function, root, &totals));
     calls.push_back(
         {{"type", "object"},
          {"properties", {{"name", {{"const", function.name}}}, {"arguments", {{"$ref", root}}}}},
@@ -132,10 +142,23 @@ absl::StatusOr<FormatGrammar> FromCalls(const AnswerFormat& format) {
 }
 
 // What stands outside of strings, regular expressions and comments.
+// Each text that is repeated "{20}" times is as many ways.
 struct Operators {
   int both = 0;     // "&" and "~" of expressions; not the "~" before a number, which repeats
   double ways = 1;  // repetitions and alternatives, those of regular expressions too
 };
+
+// Of the numbers from `at` on, up to "}", the largest.
+double LargestCount(absl::string_view text, std::size_t at) {
+  double largest = 0;
+  double count = 0;
+  for (; at < text.size() && text[at] != '}'; ++at) {
+    const bool is_digit = absl::ascii_isdigit(static_cast<unsigned char>(text[at]));
+    count = is_digit ? count * 10 + (text[at] - '0') : 0;
+    largest = std::max(largest, count);
+  }
+  return largest;
+}
 
 Operators CountOperators(absl::string_view text) {
   Operators found;
@@ -149,7 +172,9 @@ Operators CountOperators(absl::string_view text) {
     if (c == '"' || c == '/') {
       for (++i; i < text.size() && text[i] != c && text[i] != '\n'; ++i) {
         if (text[i] == '\\') ++i;
-        if (c == '/' && i < text.size()) found.ways += absl::StrContains("|*+?{", text[i]);
+        if (c != '/' || i >= text.size()) continue;
+        found.ways += absl::StrContains("|*+?{", text[i]);
+        if (text[i] == '{') found.ways += LargestCount(text, i + 1);
       }
       continue;
     }
@@ -173,6 +198,7 @@ absl::Status CheckOperators(absl::string_view text) {
 }
 
 absl::StatusOr<FormatGrammar> FromGrammar(const std::string& text) {
+  RETURN_IF_ERROR(CheckRepetitions(text));
   RETURN_IF_ERROR(CheckOperators(text));
   RETURN_IF_ERROR(CheckNesting(text));
   if (std::count(text.begin(), text.end(), '\n') >= kMaxGrammarLines) {
@@ -198,6 +224,7 @@ absl::StatusOr<FormatGrammar> GrammarOf(const AnswerFormat& format) {
   RETURN_IF_ERROR(CheckText(format.text));
   if (format.kind == AnswerFormat::Kind::kGrammar) return FromGrammar(format.text);
   if (format.kind == AnswerFormat::Kind::kRegex) {
+    RETURN_IF_ERROR(CheckRepetitions(format.text));
     RETURN_IF_ERROR(CheckNesting(format.text));
     return FormatGrammar{"regex", format.text};
   }

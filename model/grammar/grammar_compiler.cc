@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
@@ -35,6 +36,12 @@ std::string Bounded(std::string_view message) {
   if (message.starts_with("panic")) return "the grammar engine cannot read it";
   for (const std::string_view end : {"<backtrace>", "<non-verbose/>"}) {
     message = message.substr(0, message.find(end));
+  }
+  // Its words for schemas that one value may satisfy several of.
+  if (absl::StrContains(AbslView(message), "oneOf constraints are not supported")) {
+    return "oneOf: one value could satisfy several of its schemas, expected schemas that exclude "
+           "each "
+           "other, or anyOf";
   }
   // Its word for a place where no token can come.
   if (message.starts_with("NoExtension")) return "no text has this form";

@@ -8,10 +8,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/field_error.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
-#include "model/grammar/schema_costs.h"
 #include "model/grammar/schema_numbers.h"
 
 namespace llava::model {
@@ -89,9 +89,6 @@ absl::Status Wrong(const std::string& place, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(place, ": ", message));
 }
 
-// Enough of a client's own text to know it by.
-std::string Shown(absl::string_view text) { return Utf8Repair(std::string(text.substr(0, 64))); }
-
 std::string SupportedKeywords() {
   std::vector<absl::string_view> names;
   for (const Keyword& keyword : kKeywords) {
@@ -100,16 +97,45 @@ std::string SupportedKeywords() {
   return absl::StrJoin(names, ", ");
 }
 
+bool IsCountKeyword(absl::string_view name) {
+  return absl::StartsWith(name, "min") ? name != "minimum"
+                                       : absl::StartsWith(name, "max") && name != "maximum";
+}
+
+// What the value of the keyword has to be; empty: it is that.
+absl::string_view Expected(absl::string_view name, const json::value& value) {
+  if (name == "multipleOf") {
+    return value.is_number() && value.to_number<double>() > 0 ? "" : "a number above 0";
+  }
+  if (absl::EndsWithIgnoreCase(name, "minimum") || absl::EndsWithIgnoreCase(name, "maximum")) {
+    return value.is_number() ? "" : "a number";
+  }
+  if (IsCountKeyword(name)) {
+    return value.is_number() && value.to_number<double>() >= 0 ? "" : "an integer from 0";
+  }
+  if (name == "pattern") return value.is_string() ? "" : "a regular expression as text";
+  if (name == "enum" || name == "required") {
+    const bool is_list = value.is_array() && (name == "required" || !value.as_array().empty());
+    return is_list ? "" : name == "enum" ? "a list of at least one value" : "a list of names";
+  }
+  return "";
+}
+
 // Checks what the engine would not say, or not say where.
 absl::Status CheckValue(absl::string_view name, const json::value& value, const json::object& all,
                         const std::string& place) {
+  const absl::string_view expected = Expected(name, value);
+  if (!expected.empty()) {
+    return Wrong(place,
+                 absl::StrCat("is ", Shortened(json::serialize(value)), ", expected ", expected));
+  }
   const json::string* text = value.if_string();
   if (name == "$ref") {
     if (text == nullptr) return Wrong(place, "expected text");
     const absl::string_view ref = View(*text);
     if (ref != "#" &&
         (ref.substr(0, 2) != "#/" || absl::StrContains(ref, '~') || absl::StrContains(ref, '%'))) {
-      return Wrong(place, absl::StrCat("\"", Shown(ref),
+      return Wrong(place, absl::StrCat("\"", Shortened(ref),
                                        "\" is not supported, expected \"#\" or a path within this "
                                        "schema such as \"#/$defs/name\", without ~ and %"));
     }
@@ -117,7 +143,7 @@ absl::Status CheckValue(absl::string_view name, const json::value& value, const 
   if (name == "format") {
     const absl::string_view format = text == nullptr ? "" : View(*text);
     if (std::find(std::begin(kFormats), std::end(kFormats), format) == std::end(kFormats)) {
-      return Wrong(place, absl::StrCat("\"", Shown(format), "\" is not supported, expected ",
+      return Wrong(place, absl::StrCat("\"", Shortened(format), "\" is not supported, expected ",
                                        absl::StrJoin(kFormats, ", ")));
     }
   }
@@ -162,7 +188,7 @@ absl::StatusOr<json::value> CheckedNamed(const json::value& object, const Place&
   json::object checked;
   for (const auto& [name, schema] : object.as_object()) {
     ASSIGN_OR_RETURN(checked[name],
-                     CheckedSchema(schema, place.Below(Shown({name.data(), name.size()}))));
+                     CheckedSchema(schema, place.Below(Shortened({name.data(), name.size()}))));
   }
   return json::value(std::move(checked));
 }
@@ -202,7 +228,7 @@ absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place
     const absl::string_view name(key.data(), key.size());
     const auto* keyword = std::find_if(std::begin(kKeywords), std::end(kKeywords),
                                        [name](const Keyword& other) { return other.name == name; });
-    const Place there = place.Below(Shown(name));
+    const Place there = place.Below(Shortened(name));
     if (keyword == std::end(kKeywords)) {
       return Wrong(there.path, absl::StrCat("the keyword is not supported, expected one of ",
                                             SupportedKeywords()));
@@ -217,9 +243,11 @@ absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place
 
 }  // namespace
 
-absl::StatusOr<json::value> CheckedJsonSchema(std::string_view text, const std::string& root) {
+absl::StatusOr<json::value> CheckedJsonSchema(std::string_view text, const std::string& root,
+                                              SchemaTotals* totals) {
   ASSIGN_OR_RETURN(const json::value schema, ParseJson(text, kMaxSchemaDepth));
-  SchemaCosts costs(schema);
+  SchemaTotals own;
+  SchemaCosts costs(schema, totals == nullptr ? &own : totals);
   return CheckedSchema(schema, {root, root, &costs});
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "boost/json/value.hpp"
+#include "model/grammar/schema_costs.h"
 
 namespace llava::model {
 
@@ -22,8 +23,10 @@ inline constexpr int kMaxSchemaDepth = 48;
 // $ref refers to the schema itself ("#", "#/$defs/name"); minProperties is at most the number of
 // required properties. `root`: where it will stand in a larger schema, as a JSON pointer, below
 // which its $refs go then. INVALID_ARGUMENT "<place>: ..." with the place as a JSON pointer.
+// `totals`: of all schemas of a form, where there are others. They outlive the call.
 absl::StatusOr<boost::json::value> CheckedJsonSchema(std::string_view text,
-                                                     const std::string& root = "#");
+                                                     const std::string& root = "#",
+                                                     SchemaTotals* totals = nullptr);
 
 }  // namespace llava::model
 

@@ -3,9 +3,12 @@
 #define LLAVA_MODEL_GRAMMAR_SCHEMA_COSTS_H_
 
 #include <boost/json/value.hpp>
+#include <compare>
 #include <set>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 
 namespace llava::model {
 
@@ -17,28 +20,60 @@ inline constexpr double kMaxWaysOfAText = 100'000;
 // Of patternProperties of one object, each of which is compared with each other.
 inline constexpr int kMaxPatternProperties = 32;
 // Of the least common multiple of what one number has to be a multiple of, without its decimal
-// point: the engine's automaton has a state for each remainder.
-inline constexpr double kMaxMultiple = 10'000;
+// point, and of all different ones of a schema together: while it prepares a form, the engine
+// follows up to so many remainders. At the most that takes about a second and 100 MB.
+inline constexpr double kMaxMultiple = 100'000;
+// Of a power of ten, which the engine finds a multiple of at once. It counts in 32 bits.
+inline constexpr double kMaxPowerOfTen = 100'000'000;
+inline constexpr int kMaxMultipleDecimals = 8;  // as the engine counts
 // Of one object. In front of each key the engine keeps every one that may come next.
 inline constexpr int kMaxOptionalProperties = 240;
+
+// `number` moved by `decimals` places: 25 and 2 are 0.25. 0: of nothing.
+struct SchemaMultiple {
+  double number = 0;
+  int decimals = 0;
+
+  auto operator<=>(const SchemaMultiple&) const = default;
+};
+
+// Of a regular expression, or all in a grammar: "*", "+", "?" and "{". What may be left out behind
+// one another makes the engine take time and memory by the square of how many do: about a second
+// and 180 MB at the most. Of the patterns of a form the squares are added.
+inline constexpr double kMaxRepetitions = 1'000;
+
+// Those in classes and strings count too.
+double RepetitionsIn(absl::string_view text);
+
+// Of all schemas of a form so far.
+struct SchemaTotals {
+  double remainders = 0;  // of all different multiples
+  double squares = 0;     // of the repetitions of each pattern
+  std::set<SchemaMultiple> multiples;
+};
 
 // Of one schema as a whole; used by one thread.
 class SchemaCosts {
  public:
-  // Outlives this; its $refs go below itself.
-  explicit SchemaCosts(const boost::json::value& root) : root_(root) {}
+  // Both outlive this. The root's $refs go below itself.
+  SchemaCosts(const boost::json::value& root, SchemaTotals* totals)
+      : root_(root), totals_(*totals) {}
 
   // INVALID_ARGUMENT: something about `part`, a schema within the root, is beyond these bounds,
-  // whether it stands there or comes together by allOf and $ref.
+  // whether it stands there or comes together by allOf and $ref, or with the parts before it.
   absl::Status Check(const boost::json::value& part);
 
  private:
   struct Demands;
 
+  absl::Status CheckMultiples(const std::vector<SchemaMultiple>& multiples);
+  absl::Status CheckRepetitions(absl::string_view pattern);
+  absl::Status CheckPatterns(const boost::json::value& part);
   void Add(const boost::json::value& schema, Demands* demands);
   const boost::json::value* Target(const boost::json::value& ref) const;
 
   const boost::json::value& root_;
+  SchemaTotals& totals_;
   int visits_ = 0;
   std::set<const boost::json::value*> open_;  // on the way to the schema that is looked at
 };

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/durable_file.h"
+#include "base/field_error.h"
 #include "base/lines/line_file.h"
 #include "base/status_macros.h"
 #include "server/chat/request_id.h"
@@ -259,7 +260,7 @@ absl::StatusOr<const File*> BatchStore::FindFile(const std::string& tenant,
                                                  const std::string& id) const {
   const auto found = files_.find(id);
   if (found != files_.end() && found->second.tenant == tenant) return &found->second;
-  return absl::NotFoundError(absl::StrCat("there is no file '", id, "'"));
+  return absl::NotFoundError(absl::StrCat("there is no file '", Shortened(id), "'"));
 }
 
 bool BatchStore::IsRead(const std::string& file) const {
@@ -308,7 +309,7 @@ absl::StatusOr<const Batch*> BatchStore::FindBatch(const std::string& tenant,
                                                    const std::string& id) const {
   const auto found = batches_.find(id);
   if (found != batches_.end() && found->second.tenant == tenant) return &found->second;
-  return absl::NotFoundError(absl::StrCat("there is no batch '", id, "'"));
+  return absl::NotFoundError(absl::StrCat("there is no batch '", Shortened(id), "'"));
 }
 
 Batch* BatchStore::MutableBatch(const std::string& id) { return &batches_.at(id); }

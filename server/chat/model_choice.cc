@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/field_error.h"
 
 namespace llava::api {
 
@@ -25,7 +26,7 @@ absl::StatusOr<std::shared_ptr<const registry::ServedModel>> ChooseModel(
     present.push_back(absl::StrCat(model->name, "@", model->version.substr(0, kMinVersionDigits)));
   }
   return absl::NotFoundError(absl::StrCat(
-      "model: ", name, " does not answer now, expected ",
+      "model: ", Shortened(name), " does not answer now, expected ",
       present.empty() ? "a version, of which none does" : absl::StrJoin(present, " or ")));
 }
 

@@ -24,11 +24,9 @@ bool IsName(const std::string& name) {
          });
 }
 
-std::string Shown(const std::string& name) { return Utf8Repair(name.substr(0, kMaxNameBytes)); }
-
 absl::Status CheckName(const std::string& name, const std::string& field) {
   if (IsName(name)) return absl::OkStatus();
-  return FieldError(field, absl::StrCat("the name \"", Shown(name),
+  return FieldError(field, absl::StrCat("the name \"", Shortened(name),
                                         "\" is none, expected 1 to 64 of a-z A-Z 0-9 _ -"));
 }
 
@@ -56,10 +54,11 @@ absl::Status CheckToolMessage(std::span<const model::ChatMessage> before,
     return absl::OkStatus();
   }
   const std::string& id = message.tool_call_id;
-  return FieldError(absl::StrCat(field, ".tool_call_id"),
-                    absl::StrCat(id.empty() ? "is missing" : absl::StrCat("is '", Shown(id), "'"),
-                                 is_result ? ", expected the id of a call in a message before it"
-                                           : ", expected none, but in a message of a function"));
+  return FieldError(
+      absl::StrCat(field, ".tool_call_id"),
+      absl::StrCat(id.empty() ? "is missing" : absl::StrCat("is '", Shortened(id), "'"),
+                   is_result ? ", expected the id of a call in a message before it"
+                             : ", expected none, but in a message of a function"));
 }
 
 }  // namespace
@@ -92,7 +91,7 @@ absl::Status CheckToolUse(const ToolUse& use, const std::optional<model::AnswerF
   }
   if (!use.function.empty() && names.count(use.function) == 0) {
     return FieldError(use.choice_field,
-                      absl::StrCat("\"", Shown(use.function), "\" is not among ", use.field));
+                      absl::StrCat("\"", Shortened(use.function), "\" is not among ", use.field));
   }
   if (!format.has_value() || !use.is_offered()) return absl::OkStatus();
   return FieldError(use.field, absl::StrCat("cannot be used together with ", format->field,

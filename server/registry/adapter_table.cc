@@ -388,9 +388,9 @@ std::vector<AdapterInfo> AdapterTable::List() {
 absl::Status AdapterTable::NoAdapter(absl::string_view field, absl::string_view name) const {
   const std::string there =
       absl::StrJoin(entries_, " or ", [](std::string* out, const auto& one) { *out += one.first; });
-  return absl::NotFoundError(absl::StrCat(field, ": there is no adapter ",
-                                          name.empty() ? "without a name" : name, ", expected ",
-                                          there.empty() ? "none: no adapter is served" : there));
+  return absl::NotFoundError(absl::StrCat(
+      field, ": there is no adapter ", name.empty() ? "without a name" : Shortened(name),
+      ", expected ", there.empty() ? "none: no adapter is served" : there));
 }
 
 absl::StatusOr<AdapterTable::Serving> AdapterTable::Find(absl::string_view name,

@@ -8,6 +8,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/field_error.h"
 #include "server/scheduling/admission.h"
 
 namespace llava::registry {
@@ -67,8 +68,9 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> VersionDirectory::Find(absl::
                                                                           absl::string_view key) {
   if (!name.empty() && name != model_name_ && absl::c_count(model_aliases_, name) == 0) {
     const std::string aliases = absl::StrJoin(model_aliases_, " or ");
-    return absl::NotFoundError(absl::StrCat("model: ", name, " is not served here, expected ",
-                                            model_name_, aliases.empty() ? "" : " or ", aliases));
+    return absl::NotFoundError(absl::StrCat("model: ", Shortened(name),
+                                            " is not served here, expected ", model_name_,
+                                            aliases.empty() ? "" : " or ", aliases));
   }
   const std::shared_ptr<const Routes> now = routes();
   if (now->live == nullptr) return NoneAnswers(*now);

@@ -127,12 +127,13 @@ const HttpRoute* HttpRouter::Find(const HttpRequest& request, rpc::Caller* calle
     absl::StrAppend(&allowed, allowed.empty() ? "" : ", ", std::string(to_string(route.method)));
   }
   if (found == nullptr && allowed.empty()) {
-    *refusal = ErrorResponse(absl::NotFoundError(absl::StrCat(path, ": there is no such path")));
+    *refusal = ErrorResponse(
+        absl::NotFoundError(absl::StrCat(Shortened(path), ": there is no such path")));
     return nullptr;
   }
   if (found == nullptr) {
-    *refusal = ErrorResponse(
-        absl::InvalidArgumentError(absl::StrCat(path, ": expected the method ", allowed)));
+    *refusal = ErrorResponse(absl::InvalidArgumentError(
+        absl::StrCat(Shortened(path), ": expected the method ", allowed)));
     refusal->result(http::status::method_not_allowed);
     refusal->set(http::field::allow, allowed);
     return nullptr;

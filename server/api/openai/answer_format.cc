@@ -25,10 +25,8 @@ constexpr absl::string_view kOptions[] = {"disable_fallback", "disable_any_white
 
 std::string TextOf(const json::string& text) { return {text.data(), text.size()}; }
 
-// Of a name that a client has made up, enough to know it by.
 std::string Below(const std::string& field, const json::object::const_iterator& member) {
-  const std::string name(member->key().data(), member->key().size());
-  return absl::StrCat(field, ".", Utf8Repair(name.substr(0, 64)));
+  return absl::StrCat(field, ".", Shortened(AbslView(member->key())));
 }
 
 absl::Status Set(model::AnswerFormat made, std::optional<model::AnswerFormat>* format) {
@@ -128,7 +126,7 @@ absl::Status ReadResponseFormat(const json::value& value, const std::string& fie
     if (key == "type" || (key == "json_schema" && name == "json_schema")) continue;
     if (key == "json_schema" && member->value().is_null()) continue;
     return FieldError(Below(field, member),
-                      absl::StrCat("is not a field of the type ", Utf8Repair(name.substr(0, 64))));
+                      absl::StrCat("is not a field of the type ", Shortened(name)));
   }
   if (name == "text") return absl::OkStatus();
   if (name == "json_object") return Set({.kind = Kind::kJsonObject, .field = field}, format);
@@ -137,7 +135,7 @@ absl::Status ReadResponseFormat(const json::value& value, const std::string& fie
                            format);
   }
   return FieldError(absl::StrCat(field, ".type"),
-                    absl::StrCat("\"", Utf8Repair(name.substr(0, 64)),
+                    absl::StrCat("\"", Shortened(name),
                                  "\" is not supported, expected text, json_object or json_schema"));
 }
 

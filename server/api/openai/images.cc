@@ -15,8 +15,6 @@
 namespace llava::api {
 namespace {
 
-std::string Shown(absl::string_view text) { return Utf8Repair(std::string(text.substr(0, 64))); }
-
 absl::Status ReadDataUri(absl::string_view uri, std::size_t image, OpenAiRequest* request) {
   CallImage& target = request->call.images[image];
   absl::StatusOr<std::string> bytes = DecodeDataUri(uri);
@@ -52,7 +50,7 @@ absl::Status Resolve(absl::string_view url, std::size_t image, std::span<const F
     named->insert(part.name);
     return absl::OkStatus();
   }
-  return FieldError(target.field, absl::StrCat("the form has no part ", Shown(url)));
+  return FieldError(target.field, absl::StrCat("the form has no part ", Shortened(url)));
 }
 
 }  // namespace
@@ -68,7 +66,7 @@ absl::Status ResolveImages(const std::vector<absl::string_view>& urls,
   for (const FormPart& part : parts) {
     if (part.name == kRequestPart || named.count(part.name) > 0) continue;
     loose.emplace_back(model::ImagePart{.index = static_cast<int>(call.images.size())});
-    call.images.push_back({.bytes = part.content, .field = Shown(part.name)});
+    call.images.push_back({.bytes = part.content, .field = Shortened(part.name)});
   }
   if (loose.empty()) return absl::OkStatus();
   if (call.messages.empty()) return FieldError("messages", "is empty, expected a message");

@@ -68,11 +68,7 @@ std::optional<std::int64_t> WholeNumber(const json::value& value) {
   return static_cast<std::int64_t>(*number);
 }
 
-std::string ShownText(absl::string_view text) {
-  constexpr std::size_t kMost = 40;  // bytes
-  const bool cut = text.size() > kMost;
-  return absl::StrCat("'", Utf8Repair(std::string(text.substr(0, kMost))), cut ? "...'" : "'");
-}
+std::string ShownText(absl::string_view text) { return absl::StrCat("'", Shortened(text), "'"); }
 
 std::string ShownValue(const json::value& value) {
   if (value.is_string()) return ShownText(AbslView(value.get_string()));

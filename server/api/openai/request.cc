@@ -13,6 +13,7 @@
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "server/api/openai/answer_format.h"
+#include "server/api/openai/content_part.h"
 #include "server/api/openai/images.h"
 #include "server/api/openai/json_body.h"
 #include "server/api/openai/multipart.h"
@@ -23,9 +24,6 @@ namespace llava::api {
 namespace {
 
 namespace json = boost::json;
-
-// Of a name that a client has made up, enough to know it by.
-std::string Known(const std::string& name) { return Utf8Repair(name.substr(0, 64)); }
 
 absl::Status Read(const json::value& value, const std::string& field, bool* out) {
   if (!value.is_bool()) return Wrong(field, value, "true or false");
@@ -92,7 +90,7 @@ absl::Status ReadBias(const json::value& value, const std::string& field,
   if (!value.is_object()) return Wrong(field, value, "an object of token ids to numbers");
   for (const auto& [key, bias] : value.as_object()) {
     std::int32_t token = 0;
-    const std::string place = absl::StrCat(field, ".", Known(std::string(key)));
+    const std::string place = absl::StrCat(field, ".", Shortened(std::string(key)));
     if (!absl::SimpleAtoi(std::string(key), &token)) {
       return Wrong(place, json::value(key), "a token id as the key");
     }
@@ -142,46 +140,22 @@ struct Reading : OpenAiRequest {
   bool has_completion_tokens = false;
 };
 
-absl::Status ReadImage(const json::value& value, const std::string& field, Reading* request) {
-  const json::value* url = &value;
-  std::string place = field;
-  if (const json::object* object = value.if_object()) {
-    url = object->if_contains("url");
-    absl::StrAppend(&place, ".url");
-  }
-  if (url == nullptr || !url->is_string()) return Wrong(place, url, "a URL, such as a data: URI");
-  request->image_urls.push_back(AbslView(url->as_string()));
-  request->call.images.push_back({.bytes = {}, .field = place});
-  return absl::OkStatus();
-}
-
 absl::Status ReadPart(const json::value& value, const std::string& field, Reading* request,
                       model::ChatMessage* message) {
-  constexpr absl::string_view kParts =
-      R"({"type": "text", "text": ...} or {"type": "image_url", "image_url": {"url": ...}})";
-  const json::object* part = value.if_object();
-  if (part == nullptr) return Wrong(field, value, kParts);
-  const json::value* type = part->if_contains("type");
-  const bool typed = type != nullptr && type->is_string();
-  const absl::string_view name = typed ? AbslView(type->as_string()) : absl::string_view();
-  if (name != "text" && name != "refusal" && name != "image_url") {
-    return FieldError(
-        field, absl::StrCat(type == nullptr ? "has no type" : "has the type " + ShownValue(*type),
-                            ", expected ", kParts));
-  }
-  const json::value* content = part->if_contains(type->as_string());
-  if (content == nullptr) {
-    return FieldError(field, absl::StrCat("has no ", name, ", expected ", kParts));
-  }
-  if (name != "image_url") {
+  ASSIGN_OR_RETURN(const ContentPart part, ReadContentPart(value, field, message->role));
+  std::string place = absl::StrCat(field, ".", part.type);
+  if (part.type != "image_url") {
     std::string text;
-    RETURN_IF_ERROR(Read(*content, absl::StrCat(field, ".", name), &text));
+    RETURN_IF_ERROR(Read(*part.content, place, &text));
     message->parts.emplace_back(std::move(text));
     return absl::OkStatus();
   }
+  ASSIGN_OR_RETURN(const absl::string_view url, ReadImageUrl(*part.content, &place));
   message->parts.emplace_back(
       model::ImagePart{.index = static_cast<int>(request->call.images.size())});
-  return ReadImage(*content, absl::StrCat(field, ".image_url"), request);
+  request->image_urls.push_back(url);
+  request->call.images.push_back({.bytes = {}, .field = std::move(place)});
+  return absl::OkStatus();
 }
 
 absl::StatusOr<model::Role> ToRole(const json::value* value, const std::string& field) {
@@ -204,7 +178,7 @@ absl::Status CheckMessageField(absl::string_view name, const json::value& value,
       (value.is_string() && value.as_string().empty())) {
     return absl::OkStatus();
   }
-  return NotSupported(absl::StrCat(field, ".", Known(std::string(name))), value, "none");
+  return NotSupported(absl::StrCat(field, ".", Shortened(std::string(name))), value, "none");
 }
 
 // `may_be_empty`: the message says something else.
@@ -285,7 +259,7 @@ absl::Status ReadStreamOptions(const json::value& value, const std::string& fiel
     } else if (IsNeutralField(AbslView(key))) {
       RETURN_IF_ERROR(CheckNeutralField(AbslView(key), option, place));
     } else {
-      return FieldError(Known(place), "is not a known field");
+      return FieldError(Shortened(place), "is not a known field");
     }
   }
   return absl::OkStatus();
@@ -407,7 +381,7 @@ absl::Status ReadField(const std::string& field, const json::value& value, Readi
     return value.is_null() ? absl::OkStatus() : reader->second(value, field, request);
   }
   if (IsNeutralField(field)) return CheckNeutralField(field, value, field);
-  return FieldError(Known(field), "is not a known field");
+  return FieldError(Shortened(field), "is not a known field");
 }
 
 // Of a request for scores.
@@ -424,7 +398,7 @@ absl::Status ReadScoreField(const std::string& field, const json::value& value, 
   for (const absl::string_view name : {"model", "messages", "priority", "user", "cache_salt"}) {
     if (name == field) return ReadField(field, value, request);
   }
-  return FieldError(Known(field), "is not a known field");
+  return FieldError(Shortened(field), "is not a known field");
 }
 
 absl::StatusOr<absl::string_view> RequestPart(const std::vector<FormPart>& parts) {

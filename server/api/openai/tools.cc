@@ -23,8 +23,7 @@ absl::Status CheckMembers(const json::object& object, const std::string& field,
   for (const auto& [key, value] : object) {
     const json::string_view name = key;
     if (value.is_null() || std::find(names.begin(), names.end(), name) != names.end()) continue;
-    const std::string shown(name.data(), std::min<std::size_t>(name.size(), 64));
-    return FieldError(absl::StrCat(field, ".", Utf8Repair(shown)), "is not a known field");
+    return FieldError(absl::StrCat(field, ".", Shortened(AbslView(name))), "is not a known field");
   }
   return absl::OkStatus();
 }
@@ -47,8 +46,12 @@ absl::StatusOr<const json::object*> FunctionIn(const json::value& value, const s
   const json::value* function = object == nullptr ? nullptr : object->if_contains("function");
   const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
   const bool typed = type == nullptr || *type == json::value("function");
-  if (function == nullptr || !function->is_object() || !typed) {
-    return Wrong(field, value, R"({"type": "function", "function": {"name": ...}})");
+  constexpr absl::string_view kFunction = R"({"type": "function", "function": {"name": ...}})";
+  if (object == nullptr) return Wrong(field, value, kFunction);
+  if (!typed) return Wrong(absl::StrCat(field, ".type"), type, "\"function\"");
+  if (function == nullptr || !function->is_object()) {
+    return Wrong(absl::StrCat(field, ".function"), function,
+                 absl::StrCat("an object, as in ", kFunction));
   }
   RETURN_IF_ERROR(CheckMembers(*object, field, {"type", "function", more}));
   return &function->as_object();

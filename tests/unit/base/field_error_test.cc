@@ -38,6 +38,13 @@ TEST(FieldErrorTest, UnderPutsTheWholeInFront) {
   EXPECT_EQ(UnderField("request.", nameless), nameless);
 }
 
+TEST(ShortenedTest, KeepsTheBeginningAndSaysHowLongItWas) {
+  EXPECT_EQ(Shortened(std::string(100, 'x')), std::string(100, 'x'));
+  EXPECT_EQ(Shortened(std::string(5000, 'x')), std::string(100, 'x') + "... (5000 bytes)");
+  EXPECT_EQ(Shortened(std::string(99, 'x') + "\xC3\xA9"), std::string(99, 'x') + "... (101 bytes)");
+  EXPECT_EQ(Shortened("a\xFF"), "a\xEF\xBF\xBD");
+}
+
 TEST(MessageOfTest, IsValidUtf8WhateverItQuotes) {
   EXPECT_EQ(MessageOf(absl::NotFoundError("caf\xC3\xA9: no such file")),
             "caf\xC3\xA9: no such file");

@@ -100,5 +100,37 @@ TEST(FormatGrammar, GrammarsAreLarkWithoutDirectives) {
   EXPECT_THAT(Grammar({.kind = Kind::kGrammar, .text = "start: <[3]>"}), HasSubstr("has \"<[\""));
 }
 
+std::string Times(int count, const std::string& text) {
+  std::string all;
+  for (int i = 0; i < count; ++i) all += text;
+  return all;
+}
+
+TEST(FormatGrammar, RepetitionsBehindOneAnotherAreBounded) {
+  EXPECT_EQ(Grammar({.kind = Kind::kRegex, .text = Times(1000, ".*")}),
+            "regex " + Times(1000, ".*"));
+  EXPECT_EQ(Grammar({.kind = Kind::kRegex, .text = Times(1001, "[^a-z]*")}),
+            "has 1001 repetitions (*, +, ? and {), expected at most 1000");
+  EXPECT_THAT(Grammar({.kind = Kind::kGrammar, .text = "start: /" + Times(1001, "a?") + "/"}),
+              HasSubstr("has 1001 repetitions"));
+  EXPECT_THAT(Grammar({.kind = Kind::kChoice, .choices = {Times(2000, "*")}}), HasSubstr("regex "));
+}
+
+TEST(FormatGrammar, CountsOfRepetitionsMultiplyInWhatHoldsTogether) {
+  EXPECT_THAT(Grammar({.kind = Kind::kGrammar,
+                       .text = "start: A\nA: /(.*a.{20})/ & /(.*b.{19})/ & ~/(.*c.{9})/"}),
+              HasSubstr("ways to go on, expected at most 1e+06"));
+  EXPECT_EQ(Grammar({.kind = Kind::kGrammar, .text = "start: A\nA: /.{20}/ & /a.{4,19}/"}),
+            "lark start: A\nA: /.{20}/ & /a.{4,19}/");
+}
+
+TEST(FormatGrammar, CostsOfAllFunctionsAddUp) {
+  AnswerFormat calls{.kind = Kind::kCalls};
+  calls.functions = {{"f", "", R"({"properties": {"a": {"multipleOf": 86399}}})"}};
+  EXPECT_THAT(Grammar(calls), StartsWith("json_schema "));
+  calls.functions.push_back({"g", "", R"({"properties": {"a": {"multipleOf": 86389}}})"});
+  EXPECT_THAT(Grammar(calls), StartsWith("#/$defs/g/properties/a: the different multiples"));
+}
+
 }  // namespace
 }  // namespace llava::model

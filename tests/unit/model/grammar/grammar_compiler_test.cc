@@ -266,5 +266,26 @@ TEST_F(GrammarCompilerTest, HostileFormsEnd) {
   }
 }
 
+TEST_F(GrammarCompilerTest, MultiplesOfADayInSecondsAndOfAMillion) {
+  const AnswerFormat day{.kind = Kind::kJsonSchema,
+                         .text = R"({"type":"integer","multipleOf":86400})"};
+  EXPECT_TRUE(Takes(day, "172800"));
+  EXPECT_FALSE(Takes(day, "172801"));
+  const AnswerFormat million{.kind = Kind::kJsonSchema,
+                             .text = R"({"type":"integer","multipleOf":1000000})"};
+  EXPECT_TRUE(Takes(million, "3000000"));
+  EXPECT_FALSE(Takes(million, "300000"));
+  const AnswerFormat millionth{.kind = Kind::kJsonSchema,
+                               .text = R"({"type":"number","multipleOf":1e-6})"};
+  EXPECT_TRUE(Takes(millionth, "1.000002"));
+  EXPECT_FALSE(Takes(millionth, "1.0000021"));
+}
+
+TEST_F(GrammarCompilerTest, OneOfWhoseSchemasOverlapIsNamed) {
+  EXPECT_THAT(Error({.kind = Kind::kJsonSchema,
+                     .text = R"({"oneOf":[{"type":"integer"},{"type":"number"}]})"}),
+              HasSubstr("oneOf: one value could satisfy several of its schemas, expected schemas"));
+}
+
 }  // namespace
 }  // namespace llava::model

@@ -54,6 +54,19 @@ TEST(JsonSchema, LooksIntoEveryPlaceOfASchema) {
   }
 }
 
+TEST(JsonSchema, SaysWhatAValueIsAndWhatItShouldBe) {
+  EXPECT_EQ(Checked(R"({"properties":{"a":{"multipleOf":0}}})"),
+            "#/properties/a/multipleOf: is 0, expected a number above 0");
+  EXPECT_EQ(Checked(R"({"multipleOf":-2})"), "#/multipleOf: is -2, expected a number above 0");
+  EXPECT_EQ(Checked(R"({"multipleOf":"2"})"), "#/multipleOf: is \"2\", expected a number above 0");
+  EXPECT_EQ(Checked(R"({"exclusiveMinimum":true})"),
+            "#/exclusiveMinimum: is true, expected a number");
+  EXPECT_EQ(Checked(R"({"maxItems":-1})"), "#/maxItems: is -1, expected an integer from 0");
+  EXPECT_EQ(Checked(R"({"pattern":3})"), "#/pattern: is 3, expected a regular expression as text");
+  EXPECT_EQ(Checked(R"({"enum":[]})"), "#/enum: is [], expected a list of at least one value");
+  EXPECT_EQ(Checked(R"({"required":"a"})"), "#/required: is \"a\", expected a list of names");
+}
+
 TEST(JsonSchema, RefersOnlyToItself) {
   EXPECT_EQ(Checked(R"({"$ref":"#"})"), R"({"$ref":"#"})");
   EXPECT_THAT(Checked(R"({"$ref":"http://example.com/s.json"})"),

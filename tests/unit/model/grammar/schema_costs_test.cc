@@ -16,7 +16,8 @@ using ::testing::IsEmpty;
 
 std::string Said(const std::string& text) {
   const boost::json::value schema = boost::json::parse(text);
-  return std::string(SchemaCosts(schema).Check(schema).message());
+  SchemaTotals totals;
+  return std::string(SchemaCosts(schema, &totals).Check(schema).message());
 }
 
 // "[item, item, ...]", each made of its number.
@@ -83,14 +84,82 @@ TEST(SchemaCosts, WhatLeadsToTooManySchemasIsRefused) {
               HasSubstr("lead to more than 100000 schemas"));
 }
 
-TEST(SchemaCosts, MultiplesAreTakenTogether) {
-  EXPECT_THAT(Said(R"({"multipleOf":10000})"), IsEmpty());
-  EXPECT_THAT(Said(R"({"multipleOf":0.01})"), IsEmpty());
-  EXPECT_THAT(Said(R"({"multipleOf":10007})"),
-              HasSubstr("a multiple of 10007 (without its decimal point), expected at most 10000"));
+TEST(SchemaCosts, MultiplesThatPeopleWriteAreTaken) {
+  for (const char* multiple : {"1", "60", "100", "1000", "3600", "86400", "1000000", "100000000",
+                               "0.01", "0.001", "1e-6", "1e-8", "0.25", "19.99"}) {
+    EXPECT_THAT(Said(absl::StrCat(R"({"multipleOf":)", multiple, "}")), IsEmpty()) << multiple;
+  }
+}
+
+TEST(SchemaCosts, MultiplesOfManyRemaindersAreRefused) {
+  EXPECT_THAT(
+      Said(R"({"multipleOf":604800})"),
+      HasSubstr("a multiple of 604800 (without its decimal point), expected at most 100000, "
+                "or a power of ten"));
+  EXPECT_THAT(Said(R"({"multipleOf":60.48007})"), HasSubstr("a multiple of 6048007"));
+  EXPECT_THAT(Said(R"({"multipleOf":1000000000})"), HasSubstr("expected at most 100000000"));
+  EXPECT_THAT(Said(R"({"multipleOf":3e-9})"), HasSubstr("more than 8 decimals"));
+  EXPECT_THAT(Said(R"({"multipleOf":1e-12})"), HasSubstr("more than 8 decimals"));
+}
+
+TEST(SchemaCosts, MultiplesOfOneNumberAreTakenTogether) {
   EXPECT_THAT(Said(R"({"allOf":[{"multipleOf":97},{"multipleOf":89}]})"), IsEmpty());
   EXPECT_THAT(Said(R"({"multipleOf":997,"allOf":[{"multipleOf":997},{"multipleOf":991}]})"),
               HasSubstr("a multiple of 988027"));
+  // 0.001 and 7 are together a multiple of 7.000, and 0.9 and 7 one of 63.
+  EXPECT_THAT(Said(R"({"multipleOf":0.001,"allOf":[{"multipleOf":7}]})"), IsEmpty());
+  EXPECT_THAT(Said(R"({"multipleOf":0.9,"allOf":[{"multipleOf":7}]})"), IsEmpty());
+  EXPECT_THAT(Said(R"({"multipleOf":0.9999,"allOf":[{"multipleOf":7919}]})"),
+              HasSubstr("expected at most 100000"));
+  // Each of the first with each of the second.
+  EXPECT_THAT(Said(R"({"allOf":[{"anyOf":[{"multipleOf":2},{"multipleOf":997}]},
+                                {"anyOf":[{"multipleOf":991},{"multipleOf":3}]}]})"),
+              HasSubstr("a multiple of 988027"));
+}
+
+TEST(SchemaCosts, MultiplesOfAllNumbersAddUp) {
+  const auto property = [](int multiple) {
+    return [multiple](int i) {
+      return absl::StrCat("\"p", i, R"(":{"multipleOf":)", multiple + i, "}");
+    };
+  };
+  const auto all = [](const std::string& list) {
+    const boost::json::value schema = boost::json::parse(absl::StrCat("{", list, "}"));
+    SchemaTotals totals;
+    SchemaCosts costs(schema, &totals);
+    for (const auto& [name, part] : schema.as_object()) {
+      const absl::Status status = costs.Check(part);
+      if (!status.ok()) return std::string(status.message());
+    }
+    return std::string();
+  };
+  EXPECT_THAT(all(Listed(9, property(10001))), IsEmpty());
+  EXPECT_THAT(all(Listed(10, property(10001))),
+              HasSubstr("the different multiples in the schema (without their decimal points) add "
+                        "up to 100055 here, expected at most 100000"));
+  const auto same = [](int i) { return absl::StrCat("\"p", i, R"(":{"multipleOf":86400})"); };
+  EXPECT_THAT(all(Listed(50, same)), IsEmpty());
+}
+
+TEST(SchemaCosts, RepetitionsOfPatternsAreBounded) {
+  const auto repeated = [](int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += ".*";
+    return text;
+  };
+  EXPECT_THAT(Said(absl::StrCat(R"({"pattern":")", repeated(1000), "\"}")), IsEmpty());
+  EXPECT_THAT(Said(absl::StrCat(R"({"pattern":")", repeated(1001), "\"}")),
+              HasSubstr("has 1001 repetitions (*, +, ? and {), expected at most 1000"));
+  EXPECT_THAT(Said(absl::StrCat(R"({"patternProperties":{")", repeated(1001), "\":{}}}")),
+              HasSubstr("has 1001 repetitions"));
+  SchemaTotals totals;
+  const auto next = [&](const std::string& text) {
+    const boost::json::value schema = boost::json::parse(text);
+    return std::string(SchemaCosts(schema, &totals).Check(schema).message());
+  };
+  const std::string half = absl::StrCat(R"({"pattern":")", repeated(500), "\"}");
+  for (int i = 0; i < 4; ++i) EXPECT_THAT(next(half), IsEmpty());
+  EXPECT_THAT(next(half), HasSubstr("too many beside those of the patterns before it"));
 }
 
 TEST(SchemaCosts, PropertiesThatMayBeLeftOutAreCounted) {

@@ -114,7 +114,7 @@ TEST(OpenAiRequestTest, WrongFieldsAreNamed) {
       {R"("top_logprobs": -1)", "top_logprobs"},
       {R"("stream_options": {"x": 1})", "stream_options.x"},
       {R"("stream_options": {"include_obfuscation": true})", "stream_options.include_obfuscation"},
-      {R"("tools": [{}])", "tools[0]"},
+      {R"("tools": [{}])", "tools[0].function"},
       {R"("tool_choice": "f")", "tool_choice"},
       {R"("parallel_tool_calls": 1)", "parallel_tool_calls"},
       {R"("no_such": 1)", "no_such"},
@@ -213,6 +213,38 @@ TEST(OpenAiRequestTest, WhatWasGivenAndWhatWasExpectedAreSaid) {
   };
   for (const auto& [messages, said] : cases) {
     EXPECT_EQ(ParseMessages(messages).status().message(), said) << messages;
+  }
+}
+
+TEST(OpenAiRequestTest, MembersOfAPartThatWouldBeLostAreNamed) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"type": "text", "text": "a", "image_ur1": {"url": "data:,x"}})", ".image_ur1"},
+      {R"({"type": "text", "text": "a", "image_url": {"url": "data:,x"}})", ".image_url"},
+      {R"({"type": "image_url", "image_url": {"url": "data:,x", "detial": "low"}})",
+       ".image_url.detial"},
+      {R"({"type": "image_url", "image_url": {"url": "data:,x", "detail": 3}})",
+       ".image_url.detail"},
+      {R"({"type": "refusal", "refusal": "no"})", ".refusal"},
+  };
+  for (const auto& [part, field] : cases) {
+    const auto request =
+        ParseMessages(absl::StrCat(R"([{"role": "user", "content": [)", part, "]}]"));
+    EXPECT_EQ(FieldOf(request.status()), absl::StrCat("messages[0].content[0]", field)) << part;
+  }
+}
+
+TEST(OpenAiRequestTest, MembersOfAPartThatAskForNothingPass) {
+  for (
+      const char* part : {
+          R"({"type": "text", "text": "a", "annotations": [], "image_url": null})",
+          R"({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}})",
+          R"({"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}})",
+          R"({"type": "image_url", "uuid": "u", "image_url": {"url": "data:,x", "detail": "low"}})",
+          R"({"type": "image_url", "image_url": "data:,x"})",
+      }) {
+    const auto request =
+        ParseMessages(absl::StrCat(R"([{"role": "user", "content": [)", part, "]}]"));
+    EXPECT_TRUE(request.ok()) << part << ": " << request.status();
   }
 }
 

@@ -34,7 +34,9 @@ TEST(ReadToolsTest, WhatIsWrongIsNamed) {
   const std::pair<const char*, const char*> cases[] = {
       {"{}", "tools"},
       {"[1]", "tools[0]"},
-      {R"([{"type": "custom", "custom": {}}])", "tools[0]"},
+      {R"([{"type": "custom", "custom": {}}])", "tools[0].type"},
+      {R"([{"type": "function"}])", "tools[0].function"},
+      {R"([{"type": "function", "function": "f"}])", "tools[0].function"},
       {R"([{"type": "function", "function": {}}])", "tools[0].function.name"},
       {R"([{"type": "function", "function": {"name": "f"}, "x": 1}])", "tools[0].x"},
       {R"([{"type": "function", "function": {"name": "f", "y": 1}}])", "tools[0].function.y"},
@@ -47,6 +49,16 @@ TEST(ReadToolsTest, WhatIsWrongIsNamed) {
     ToolUse use;
     EXPECT_EQ(FieldOf(ReadTools(json::parse(text), "tools", &use)), field) << text;
   }
+}
+
+TEST(ReadToolsTest, WhatCameInTheirPlaceIsSaid) {
+  const auto said = [](const char* text) {
+    ToolUse use;
+    return std::string(ReadTools(json::parse(text), "tools", &use).message());
+  };
+  EXPECT_EQ(said(R"([{"type": "custom"}])"), "tools[0].type: is 'custom', expected \"function\"");
+  EXPECT_EQ(said(R"([3])"),
+            R"(tools[0]: is 3, expected {"type": "function", "function": {"name": ...}})");
 }
 
 TEST(ReadToolChoiceTest, WordsAndAFunction) {
