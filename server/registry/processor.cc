@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/strip.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "model/config/image_layout.h"
@@ -51,6 +53,46 @@ absl::StatusOr<std::vector<model::ImageLayout>> LayoutsOf(const model::LlavaConf
     layouts.push_back(model::LayoutOf(config, header->upright_size(), count));
   }
   return layouts;
+}
+
+// The conversation with `text` as its answer, or as the rest of it where the last message is the
+// assistant's. It is as the template writes a turn of the assistant, but only where that begins as
+// the prompt for an answer does, with white space between them at most: some templates have "\n" in
+// the one and " \n" in the other, some write an empty thought into the turn, and a model that is
+// asked never says those.
+absl::StatusOr<std::vector<model::PromptPart>> RenderAnswered(
+    const model::ChatTemplate& chat_template, std::span<const model::ChatMessage> messages,
+    const std::string& text) {
+  ASSIGN_OR_RETURN(std::vector<model::PromptPart> asked, chat_template.Render(messages));
+  std::vector<model::ChatMessage> whole(messages.begin(), messages.end());
+  if (whole.back().role != model::Role::kAssistant) {
+    whole.push_back({.role = model::Role::kAssistant});
+  }
+  whole.back().parts.emplace_back(text);
+  ASSIGN_OR_RETURN(std::vector<model::PromptPart> answered, chat_template.Render(whole));
+  const std::string prompt = model::PromptText(asked);
+  const std::string ended = model::PromptText(answered);
+  absl::string_view turn = ended;
+  if (absl::ConsumePrefix(&turn, prompt) &&
+      absl::StripLeadingAsciiWhitespace(turn) == absl::StripLeadingAsciiWhitespace(text)) {
+    return answered;
+  }
+  asked.emplace_back(model::TextPart{text, /*control=*/false});
+  return asked;
+}
+
+PreparedPrompt PromptOf(const model::PromptTokens& tokens,
+                        std::span<const model::ImageLayout> layouts) {
+  PreparedPrompt prepared;
+  for (const ImageSpan& span : tokens.image_spans) {
+    prepared.files.push_back(span.image);
+    prepared.images.emplace_back();
+    prepared.images.back().offset = span.offset;
+    prepared.images.back().count = span.count;
+    prepared.images.back().tiles = layouts[static_cast<std::size_t>(span.image)].tiles;
+  }
+  prepared.prompt_ids.assign(tokens.ids.begin(), tokens.ids.end());
+  return prepared;
 }
 
 }  // namespace
@@ -111,20 +153,11 @@ absl::StatusOr<PreparedPrompt> Processor::PrepareText(
     std::span<const model::ToolFunction> functions) const {
   ASSIGN_OR_RETURN(const std::vector<model::ImageLayout> layouts,
                    LayoutsOf(parts_->config, images, bad_image));
-  ASSIGN_OR_RETURN(model::PromptTokens prompt,
+  ASSIGN_OR_RETURN(const model::PromptTokens prompt,
                    model::BuildPrompt(
                        messages, chat_template != nullptr ? *chat_template : parts_->chat_template,
                        parts_->tokenizer, parts_->config, layouts, functions));
-  PreparedPrompt prepared;
-  for (const ImageSpan& span : prompt.image_spans) {
-    prepared.files.push_back(span.image);
-    prepared.images.emplace_back();
-    prepared.images.back().offset = span.offset;
-    prepared.images.back().count = span.count;
-    prepared.images.back().tiles = layouts[static_cast<std::size_t>(span.image)].tiles;
-  }
-  prepared.prompt_ids.assign(prompt.ids.begin(), prompt.ids.end());
-  return prepared;
+  return PromptOf(prompt, layouts);
 }
 
 absl::StatusOr<PreparedPrompt> Processor::PrepareContinuations(
@@ -132,19 +165,19 @@ absl::StatusOr<PreparedPrompt> Processor::PrepareContinuations(
     std::span<const absl::string_view> images, int* bad_image, int* bad_continuation,
     std::vector<std::vector<std::int32_t>>* forced) const {
   ASSIGN_OR_RETURN(PreparedPrompt prompt, PrepareText(messages, images, bad_image));
+  ASSIGN_OR_RETURN(const std::vector<model::ImageLayout> layouts,
+                   LayoutsOf(parts_->config, images, bad_image));
   std::vector<std::int32_t>& shared = prompt.prompt_ids;
   for (std::size_t i = 0; i < continuations.size(); ++i) {
     *bad_continuation = static_cast<int>(i);
-    std::vector<model::ChatMessage> whole(messages.begin(), messages.end());
-    if (whole.back().role != model::Role::kAssistant) {
-      whole.push_back({.role = model::Role::kAssistant});
-    }
-    whole.back().parts.emplace_back(continuations[i]);
-    ASSIGN_OR_RETURN(PreparedPrompt ended, PrepareText(whole, images, bad_image));
-    const auto end = std::mismatch(shared.begin(), shared.end(), ended.prompt_ids.begin(),
-                                   ended.prompt_ids.end());
+    ASSIGN_OR_RETURN(const std::vector<model::PromptPart> answered,
+                     RenderAnswered(parts_->chat_template, messages, continuations[i]));
+    ASSIGN_OR_RETURN(const model::PromptTokens ended,
+                     model::BuildPrompt(answered, parts_->tokenizer, parts_->config, layouts));
+    const auto end =
+        std::mismatch(shared.begin(), shared.end(), ended.ids.begin(), ended.ids.end());
     shared.erase(end.first, shared.end());
-    forced->push_back(std::move(ended.prompt_ids));
+    forced->emplace_back(ended.ids.begin(), ended.ids.end());
   }
   for (std::size_t i = 0; i < forced->size(); ++i) {
     *bad_continuation = static_cast<int>(i);

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Tiny random checkpoints of each family of LLaVA models, and what transformers makes of them.
 
-    make_family_golden.py DATA [NAME...]    (DATA: tests/golden/data)
+    make_family_golden.py DATA [NAME...]             (DATA: tests/golden/data)
+    make_family_golden.py --scores DATA [NAME...]    only the scores, of the checkpoints that are there
 
 Needs transformers. For each family: DATA/families/NAME/checkpoint, saved by transformers (fp32 weights that bf16 can
 hold, so that they are saved in bf16), and DATA/families/NAME/golden.json: for each case the pictures, the question,
 the prompt as the chat template writes it, its ids, how many tokens each picture has, some of the logits, 32 greedy
-ids in fp32 with eager attention and the smallest margin. A checkpoint without tokenizer.json has the one of
-DATA/checkpoint.
+ids in fp32 with eager attention, the smallest margin, and the log probability of each of OPTIONS as the answer. A
+checkpoint without tokenizer.json has the one of DATA/checkpoint.
 """
 import argparse
 import json
@@ -27,6 +28,7 @@ from transformers import (AutoTokenizer, CLIPImageProcessorPil, CLIPVisionConfig
 
 NEW_TOKENS = 32
 SMALLEST_MARGIN = 1e-3
+OPTIONS = ("Yes", "No, it is a tree", "two red squares")
 SIDE = 56
 PINPOINTS = [[56, 112], [112, 56], [112, 112], [168, 56], [56, 168]]
 QWEN_SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -225,16 +227,35 @@ def image_features(model, config, processor, images):
     return [f for f in features]
 
 
+def embedded(model, config, ids, features):
+    rows = model.get_input_embeddings()(torch.tensor([ids]))
+    places = torch.tensor(ids) == config.image_token_id
+    if features:
+        rows[0, places] = torch.cat(features).to(rows.dtype)
+    return rows
+
+
+@torch.no_grad()
+def score(model, config, tokenizer, prompt_ids, features):
+    """For each of OPTIONS its ids, and the sum of their log probabilities behind the prompt."""
+    scores = []
+    for option in OPTIONS:
+        ids = tokenizer(option, add_special_tokens=False).input_ids
+        rows = embedded(model, config, prompt_ids + ids, features)
+        hidden = model.model.language_model(inputs_embeds=rows).last_hidden_state[0]
+        of_tokens = model.lm_head(hidden[len(prompt_ids) - 1:-1]).double().log_softmax(-1)
+        logprob = float(of_tokens.gather(1, torch.tensor(ids)[:, None]).sum())
+        scores.append({"option": option, "ids": ids, "logprob": round(logprob, 5)})
+    return scores
+
+
 @torch.no_grad()
 def answer(model, config, tokenizer, prompt, features):
     ids, counts = [], [len(f) for f in features]
     left = list(counts)
     for i in tokenizer(prompt).input_ids:
         ids += [i] * (left.pop(0) if i == config.image_token_id else 1)
-    rows = model.get_input_embeddings()(torch.tensor([ids]))
-    places = torch.tensor(ids) == config.image_token_id
-    if features:
-        rows[0, places] = torch.cat(features).to(rows.dtype)
+    rows = embedded(model, config, ids, features)
     text = model.model.language_model
     head = model.lm_head
     out = text(inputs_embeds=rows, use_cache=True)
@@ -287,21 +308,41 @@ def make_with(name, out, images, seed):
         cases.append({"name": case, "images": [f"{n}.png" for n in names], "question": QUESTION, "prompt": prompt,
                       "prompt_ids": ids,
                       "image_tokens": counts, "answer_ids": answer_ids, "smallest_margin": min(margins),
+                      "scores": score(model, config, tokenizer, ids, features),
                       "logits": [round(float(x), 5) for x in logits[:8]]})
         print(f"{name:20} {case:10} {len(ids):5} ids, pictures {counts}, smallest margin {min(margins):.4f}")
     (out / name / "golden.json").write_text(json.dumps({"cases": cases}) + "\n")
     return True
 
 
+@torch.no_grad()
+def add_scores(name, out, images):
+    model_class, config = families()[name]
+    folder = out / name / "checkpoint"
+    model = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    processor = image_processor(config)
+    own = (folder / "tokenizer.json").exists()
+    tokenizer = AutoTokenizer.from_pretrained(folder if own else out.parent / "checkpoint")
+    golden = out / name / "golden.json"
+    cases = json.loads(golden.read_text())["cases"]
+    for case in cases:
+        features = []
+        if case["images"]:
+            features = image_features(model, config, processor, [images[Path(n).stem] for n in case["images"]])
+        case["scores"] = score(model, config, tokenizer, case["prompt_ids"], features)
+    golden.write_text(json.dumps({"cases": cases}) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--scores", action="store_true")
     parser.add_argument("data", type=Path)
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     out = args.data / "families"
     images = pictures(out / "images")
     for name in args.names or families():
-        make(name, out, images)
+        (add_scores if args.scores else make)(name, out, images)
 
 
 if __name__ == "__main__":

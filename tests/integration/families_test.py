@@ -46,12 +46,16 @@ def chat_request(case):
         sampling=pb.SamplingOptions(max_tokens=len(case["answer_ids"]), temperature=0, ignore_eos=True))
 
 
-def ask_over_http(daemon, case):
-    """(status, answer)"""
+def messages_of(case):
+    """The case's question with its pictures, over HTTP."""
     content = [{"type": "image_url", "image_url": {
         "url": "data:image/png;base64," + base64.b64encode(png(image)).decode()}} for image in case["images"]]
-    content.append({"type": "text", "text": case["question"]})
-    status, _, body = http(daemon, CHAT, {"messages": [{"role": "user", "content": content}], "temperature": 0,
+    return [{"role": "user", "content": [*content, {"type": "text", "text": case["question"]}]}]
+
+
+def ask_over_http(daemon, case):
+    """(status, answer)"""
+    status, _, body = http(daemon, CHAT, {"messages": messages_of(case), "temperature": 0,
                                           "max_tokens": len(case["answer_ids"]), "ignore_eos": True})
     return status, json.loads(body)
 
@@ -109,6 +113,18 @@ class FamiliesTest(unittest.TestCase):
                         self.assertEqual(ids, case["answer_ids"])
                         self.assertEqual(tokens, len(case["prompt_ids"]))
                         self.assertEqual(of_http.result(), (text, tokens))
+        for case in cases:
+            with self.subTest(name, case=case["name"], how="scored"):
+                self.scores(daemon, case)
+
+    def scores(self, daemon, case):
+        """The log probabilities of given answers are those of transformers."""
+        options = [golden["option"] for golden in case["scores"]]
+        status, _, body = http(daemon, "/v1/score", {"messages": messages_of(case), "choices": options})
+        self.assertEqual(status, 200, body)
+        for golden, choice in zip(case["scores"], json.loads(body)["choices"], strict=True):
+            self.assertEqual([token["token_id"] for token in choice["tokens"]], golden["ids"], golden["option"])
+            self.assertAlmostEqual(choice["logprob"], golden["logprob"], delta=1e-4 * len(golden["ids"]))
 
 
 for family in sorted(path.parent.name for path in FAMILIES.glob("*/golden.json")):

@@ -4,9 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/text/detokenizer.h"
 
 namespace llava::registry {
 namespace {
@@ -142,6 +144,33 @@ TEST_F(ProcessorTest, DecodersEndWhereTheTemplateEndsATurn) {
   };
   EXPECT_TRUE(ends_at_separator(**v0));
   EXPECT_FALSE(ends_at_separator(*processor_));
+}
+
+// The turn of the assistant is written "assistant \n" by one template, and after "ASSISTANT: " with
+// a space of its own by the other: what is forced are the tokens of the answer alone.
+TEST_F(ProcessorTest, AnAnswerToBeScoredFollowsThePromptThatAsksForIt) {
+  const std::vector<model::ChatMessage> asked = {{model::Role::kUser, {std::string("Is it?")}}};
+  const std::vector<std::string> answers = {"Yes", "No, it is"};
+  for (const char* name : {"hf_onevision", "vicuna_v1", "hf"}) {
+    const auto processor = Processor::Load(kCheckpoint, "", name);
+    ASSERT_TRUE(processor.ok()) << processor.status();
+    int bad_image = -1, bad_answer = -1;
+    const auto prompt = (*processor)->PrepareText(asked, {}, &bad_image);
+    ASSERT_TRUE(prompt.ok()) << prompt.status();
+    std::vector<std::vector<std::int32_t>> forced;
+    const auto shared =
+        (*processor)->PrepareContinuations(asked, answers, {}, &bad_image, &bad_answer, &forced);
+    ASSERT_TRUE(shared.ok()) << shared.status();
+    EXPECT_EQ(shared->prompt_ids, prompt->prompt_ids) << name;
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      model::Detokenizer detokenizer((*processor)->tokenizer());
+      std::string text;
+      for (const int id : forced.at(i)) text += detokenizer.Push(id);
+      text += detokenizer.Finish();
+      EXPECT_EQ(absl::StripLeadingAsciiWhitespace(text), answers[i]) << name;
+      EXPECT_EQ(text.find('\n'), std::string::npos) << name;
+    }
+  }
 }
 
 TEST_F(ProcessorTest, KnowsTheTokensThatEndAnAnswer) {
