@@ -97,6 +97,7 @@ class MemoryTest(unittest.TestCase):
                 done = self.check(f"{option}={value}")
                 self.assertNotEqual(done.returncode, 0)
                 self.assertIn(option, done.stderr)
+                self.assertIn(value.removesuffix("GiB"), done.stderr)
                 self.assertNotIn("{", done.stdout)
         for command in (["check", "rows.json", "--max-length=-1"], ["check", "rows.json", "--max-length=0"],
                         ["scenes", "--out", "none", "--count=-3"], ["scenes", "--out", "none", "--count=1", "--turns=-1"],

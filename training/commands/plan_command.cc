@@ -74,6 +74,13 @@ void AddMemoryOptions(CLI::App& command, MemoryArguments& arguments) {
       .add_option("--device-memory", arguments.question.device_bytes,
                   "What a process has, as 80GiB (what this machine has)")
       ->transform(CLI::AsSizeValue(false))
+      ->transform(CLI::Validator(  // goes first: to the other, a minus is nearly 2^64 bytes
+          [](const std::string& text) {
+            return text.find('-') == std::string::npos
+                       ? std::string()
+                       : "expected a size such as 80GiB, found " + text;
+          },
+          ""))
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 60))
       ->needs(memory);
   command.add_option("--ranks", arguments.question.ranks, "Processes of the run")
