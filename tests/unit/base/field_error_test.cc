@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "base/utf8_stream.h"
 
 namespace llava {
@@ -39,9 +40,11 @@ TEST(FieldErrorTest, UnderPutsTheWholeInFront) {
 }
 
 TEST(ShortenedTest, KeepsTheBeginningAndSaysHowLongItWas) {
-  EXPECT_EQ(Shortened(std::string(100, 'x')), std::string(100, 'x'));
-  EXPECT_EQ(Shortened(std::string(5000, 'x')), std::string(100, 'x') + "... (5000 bytes)");
-  EXPECT_EQ(Shortened(std::string(99, 'x') + "\xC3\xA9"), std::string(99, 'x') + "... (101 bytes)");
+  const std::string most(100, 'x');
+  EXPECT_EQ(Shortened(most), most);
+  EXPECT_EQ(Shortened(std::string(5000, 'x')), absl::StrCat(most, "... (5000 bytes)"));
+  const std::string almost(99, 'x');
+  EXPECT_EQ(Shortened(absl::StrCat(almost, "\xC3\xA9")), absl::StrCat(almost, "... (101 bytes)"));
   EXPECT_EQ(Shortened("a\xFF"), "a\xEF\xBF\xBD");
 }
 
