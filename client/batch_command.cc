@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/command_line/numbers.h"
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "base/status_macros.h"
@@ -120,7 +121,7 @@ void AddBatchCommand(CLI::App* app, int* exit_code) {
   command->add_option("--llavad", arguments->llavad, "Program that serves --checkpoint")
       ->capture_default_str();
   command->add_option("--max-tokens", arguments->max_tokens, "Tokens of an answer at most")
-      ->check(CLI::PositiveNumber)
+      ->check(Positive())
       ->capture_default_str();
   command->add_option("--temperature", arguments->temperature, "0 takes the likeliest token")
       ->check(CLI::Range(0.0, 100.0))

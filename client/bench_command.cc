@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "base/command_line/numbers.h"
 #include "client/connection.h"
 #include "client/exit_code.h"
 #include "client/load_generator.h"
@@ -91,14 +92,14 @@ void AddBenchCommand(CLI::App* app, int* exit_code) {
   LoadOptions& load = options->load;
   options->connection.AddFlags(command);
   command->add_option("--requests", load.requests, "Requests to measure")
-      ->check(CLI::PositiveNumber)
+      ->check(Positive())
       ->capture_default_str();
   command->add_option("--warmup", options->warmup, "Requests before that")->capture_default_str();
   command->add_option("--concurrency", load.concurrency, "Closed loop: requests under way")
-      ->check(CLI::PositiveNumber)
+      ->check(Positive())
       ->capture_default_str();
   command->add_option("--rate", load.rate, "Open loop instead: requests a second, Poisson")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NotNegative());
   command->add_option("--images", load.images, "Pictures of a request")->capture_default_str();
   command->add_option("--image-side", load.image_side, "Their width and height in pixels")
       ->check(CLI::Range(1, 16384))
@@ -110,7 +111,7 @@ void AddBenchCommand(CLI::App* app, int* exit_code) {
   command->add_option("--prompt-words", load.prompt_words, "Words of a question")
       ->capture_default_str();
   command->add_option("--max-tokens", load.max_tokens, "Tokens of every answer")
-      ->check(CLI::PositiveNumber)
+      ->check(Positive())
       ->capture_default_str();
   command->add_option("--temperature", load.temperature, "Of sampling; 0: greedy")
       ->capture_default_str();

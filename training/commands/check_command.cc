@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "base/command_line/numbers.h"
 #include "model/config/hub_folder.h"
 #include "training/commands/plan_command.h"
 #include "training/data/check.h"
@@ -58,8 +59,7 @@ void AddCheckCommand(CLI::App& app, int* exit_code) {
                       "The CLIP folder of a checkpoint in the original layout");
   command->add_option("--template", options.chat_template,
                       "plain, v0, v1, llava_llama_2, mistral, chatml or serving");
-  command->add_option("--max-length", options.max_length, "Tokens of a row")
-      ->check(CLI::PositiveNumber);
+  command->add_option("--max-length", options.max_length, "Tokens of a row")->check(Positive());
   command
       ->add_option("--max-bad-share", arguments->max_bad_share,
                    "Exit with 1 when a larger share of the rows is bad")

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "base/command_line/numbers.h"
 #include "base/durable_file.h"
 #include "base/status_macros.h"
 #include "model/config/hub_folder.h"
@@ -45,8 +46,7 @@ void AddCompareCommand(CLI::App& app, int* exit_code) {
   command->add_option("--data", request->data, "Questions: LLaVA rows")->required();
   command->add_option("--images", request->images, "Folder that the rows' pictures are below")
       ->required();
-  command->add_option("--limit", request->limit, "Rows to ask about; 0: all")
-      ->check(CLI::NonNegativeNumber);
+  command->add_option("--limit", request->limit, "Rows to ask about; 0: all")->check(NotNegative());
   command->add_option("--json", *json, "File for the numbers");
   command->callback([request, json, exit_code] {
     const absl::Status status = Run(*request, *json);

@@ -1,10 +1,12 @@
 #include "training/commands/evaluate_options.h"
 
 #include <filesystem>
+#include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/command_line/numbers.h"
 #include "base/file.h"
 #include "model/config/hub_folder.h"
 
@@ -16,8 +18,7 @@ void AddModel(CLI::App& command, EvaluateOptions* options) {
   EndpointOptions& through = options->through;
   command.add_option("--checkpoint", local.checkpoint, "Ask this LLaVA checkpoint")
       ->transform(CLI::Validator(model::TakeSnapshot, ""));
-  command.add_option("--template", local.chat_template,
-                     "Its conversation template, if not its own");
+  command.add_option("--template", local.chat_template, "Conversation template, if not its own");
   command.add_option("--vision-tower", local.vision_tower, "CLIP folder of the original layout");
   command.add_option("--device", local.device, "cpu, cuda or cuda:N");
   command.add_option("--through", through.base_url,
@@ -26,7 +27,7 @@ void AddModel(CLI::App& command, EvaluateOptions* options) {
       ->default_val("llava");
   command.add_option("--api-key-env", through.api_key_env, "Environment variable of its key");
   command.add_option("--in-flight", through.max_in_flight, "Requests to it at a time (8)")
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
 }
 
 void AddFiles(CLI::App& command, BenchOptions* files) {
@@ -43,7 +44,7 @@ void AddFiles(CLI::App& command, BenchOptions* files) {
   command.add_option("--metric", files->metric, "rows: exact, contains, vqa, number or letter");
   command.add_flag("--history", files->history, "rows: each question with the turns before it");
   command.add_option("--limit", files->limit, "Questions (rows) to ask; 0: all")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NotNegative());
 }
 
 void AddJudge(CLI::App& command, EvaluationRequest* request) {
@@ -70,7 +71,7 @@ void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options) {
   AddJudge(command, &request);
   command.add_option("--answers", request.answers, "Score these answers instead of asking");
   command.add_option("--max-tokens", request.max_tokens, "Of an answer, if not the benchmark's")
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
   command.add_flag("--score-choices", request.scores_choices,
                    "Multiple choice: take the letter that a llavad finds likeliest");
   command.add_option("--out", request.out, "Folder for answers, scores and the page of mistakes");
@@ -83,13 +84,12 @@ void AddEvaluateOptions(CLI::App& command, EvaluateOptions* options) {
 
 void CompleteOptions(EvaluateOptions* options) {
   EvaluationRequest& request = options->request;
+  std::string& checkpoint = options->local.checkpoint;
   const bool known = absl::c_linear_search(BenchmarkNames(), request.bench);
-  if (!known && options->local.checkpoint.empty() && IsThere(request.bench)) {
-    options->local.checkpoint = request.bench;
-    request.bench = "rows";
+  if (!known && checkpoint.empty() && IsThere(request.bench)) {
+    checkpoint = std::exchange(request.bench, "rows");
   }
   const std::string& server = options->through.base_url;
-  const std::string& checkpoint = options->local.checkpoint;
   request.model = server.empty() ? IdentityOf(checkpoint)
                                  : absl::StrCat(options->through.model, " at ", server);
   request.model_id = server.empty() ? std::filesystem::path(checkpoint).filename().string()

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "base/command_line/numbers.h"
 #include "base/status_macros.h"
 #include "server/torch/device_memory.h"
 #include "training/recipe/recipe.h"
@@ -16,8 +17,7 @@ namespace {
 
 absl::StatusOr<RunPlan> Plan(const std::string& file) {
   ASSIGN_OR_RETURN(const Recipe recipe, ReadRecipe(file));
-  const RealClock clock;
-  return PlanRun(recipe, clock,
+  return PlanRun(recipe, RealClock(),
                  [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
 }
 
@@ -74,13 +74,7 @@ void AddMemoryOptions(CLI::App& command, MemoryArguments& arguments) {
       .add_option("--device-memory", arguments.question.device_bytes,
                   "What a process has, as 80GiB (what this machine has)")
       ->transform(CLI::AsSizeValue(false))
-      ->transform(CLI::Validator(  // goes first: to the other, a minus is nearly 2^64 bytes
-          [](const std::string& text) {
-            return text.find('-') == std::string::npos
-                       ? std::string()
-                       : "expected a size such as 80GiB, found " + text;
-          },
-          ""))
+      ->transform(NoMinus())
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 60))
       ->needs(memory);
   command.add_option("--ranks", arguments.question.ranks, "Processes of the run")
@@ -89,7 +83,7 @@ void AddMemoryOptions(CLI::App& command, MemoryArguments& arguments) {
   command
       .add_option("--row-tokens", arguments.question.row_tokens,
                   "Tokens of the longest row (the recipe's data.max_length)")
-      ->check(CLI::PositiveNumber)
+      ->check(Positive())
       ->needs(memory);
   command.add_flag("--json", arguments.json, "The memory as JSON")->needs(memory);
 }
@@ -99,9 +93,7 @@ void AddPlanCommand(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand(
       "plan", "Say what a run will need: steps, tokens, time, memory, disk (tries two batches)");
   command->add_option("recipe", *recipe, "The recipe's YAML file")->required();
-  command->callback([recipe, exit_code] {
-    if (const int code = Run(*recipe); code != 0) *exit_code = code;
-  });
+  command->callback([recipe, exit_code] { *exit_code = Run(*recipe); });
 }
 
 }  // namespace llava::training

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/command_line/numbers.h"
 #include "model/config/hub_folder.h"
 #include "training/run/quantize_checkpoint.h"
 
@@ -42,7 +43,7 @@ void AddQuantizeCommand(CLI::App& app, int* exit_code) {
           ->needs(images);
   images->needs(data);
   command->add_option("--rows", arguments->calibration.rows, "Rows to calibrate with; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NotNegative())
       ->needs(data)
       ->capture_default_str();
   command->callback([arguments, data, exit_code] {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/command_line/numbers.h"
 #include "training/data/scenes/write.h"
 
 namespace llava::training {
@@ -38,7 +39,7 @@ void AddScenesCommand(CLI::App& app, int* exit_code) {
   command->add_option("--out", arguments->out, "Folder to write")->required();
   command->add_option("--count", arguments->options.count, "Pictures")
       ->required()
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
   command->add_option("--seed", arguments->options.seed, "The same seed draws the same pictures");
   command->add_option("--level", arguments->level, "How much stands in a picture")
       ->check(
@@ -46,15 +47,15 @@ void AddScenesCommand(CLI::App& app, int* exit_code) {
   command->add_flag("--held-out", arguments->held_out,
                     "Scenes that no training set of any seed contains");
   command->add_option("--turns", arguments->options.turns, "Questions a picture, at most")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NotNegative());
   command
       ->add_option("--comparisons", arguments->options.comparisons,
                    "And so many about the places of two things, at most")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NotNegative());
   command->add_flag("--conversations", arguments->options.conversations,
                     "Conversations of two to --turns turns instead of questions that stand alone");
   command->add_option("--patch", arguments->options.patch, "Pixels of a patch label")
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
   command->callback([arguments, exit_code] {
     const int code = Run(*arguments);
     if (code != 0) *exit_code = code;
