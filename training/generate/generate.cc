@@ -237,7 +237,7 @@ std::string PromptText(const ChatRequest& request) {
 std::string BoundsText(const EndpointOptions& endpoint) {
   std::vector<std::string> bounds;
   if (endpoint.max_cost.has_value()) {
-    bounds.push_back(absl::StrFormat("%.2f of money", *endpoint.max_cost));
+    bounds.push_back(absl::StrCat(*endpoint.max_cost, " of money"));
   }
   if (endpoint.max_tokens_total.has_value()) {
     bounds.push_back(absl::StrCat(*endpoint.max_tokens_total, " tokens"));

@@ -122,7 +122,9 @@ TEST_F(GenerateTest, ADryRunAsksNothing) {
   EXPECT_THAT(*DryRun(plan), HasSubstr(" about 10.24 of money; at most 20.48, were"));
   plan.endpoint.max_cost = 0;
   plan.endpoint.max_tokens_total = 70;
-  EXPECT_THAT(*DryRun(plan), HasSubstr("the budget ends it at 0.00 of money or 70 tokens\n"));
+  EXPECT_THAT(*DryRun(plan), HasSubstr("the budget ends it at 0 of money or 70 tokens\n"));
+  plan.endpoint.max_cost = 0.004;
+  EXPECT_THAT(*DryRun(plan), HasSubstr("the budget ends it at 0.004 of money or 70 tokens\n"));
   const auto text = DryRun(*ReadGeneratePlan(folder_.path() + "/plan.yaml"));
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_THAT(*text, HasSubstr("[system]\nMake a conversation.\n[user]\nA tie.\n[assistant]\nA "
