@@ -157,7 +157,7 @@ class HttpClientsTest(unittest.TestCase):
             ({"messages": hello, "stream_options": {"x": 1}}, 400, "stream_options.x"),
             ({"messages": [{"content": "x"}]}, 400, "messages[0].role"), ({"messages": [{"role": "user"}]}, 400, "messages[0].content"),
             ({"messages": [{"role": "user", "content": []}]}, 400, "messages[0].content"),
-            ({"messages": [{**hello[0], "tool_calls": [{}]}]}, 400, "messages[0].tool_calls[0]"),
+            ({"messages": [{**hello[0], "tool_calls": [{}]}]}, 400, "messages[0].tool_calls[0].function"),
             ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].tool_call_id"),
             ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages[0].role"),
             (b'{"messages": [], "stop_token_ids": [' + b"1," * 400_000 + b"1]}", 400, None),
