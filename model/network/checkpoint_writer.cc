@@ -58,12 +58,19 @@ absl::StatusOr<std::string> DTypeText(at::ScalarType type) {
                                                  "bfloat16, not in ", c10::toString(type)));
 }
 
-absl::Status CarryFiles(const SaveOptions& options, const std::string& to) {
+// Of the source's files those that stay as they are.
+std::vector<std::string> CarriedNames(const SaveOptions& options) {
+  std::vector<std::string> names;
   for (const std::string name : kCarriedFiles) {
-    const std::string from = Join(options.source_dir, name);
-    if (!IsThere(from)) continue;
     if (!options.chat_template.empty() && name.starts_with("chat_template.")) continue;
-    ASSIGN_OR_RETURN(const auto file, MappedFile::Open(from));
+    if (IsThere(Join(options.source_dir, name))) names.push_back(name);
+  }
+  return names;
+}
+
+absl::Status CarryFiles(const SaveOptions& options, const std::string& to) {
+  for (const std::string& name : CarriedNames(options)) {
+    ASSIGN_OR_RETURN(const auto file, MappedFile::Open(Join(options.source_dir, name)));
     RETURN_IF_ERROR(WriteFile(Join(to, name), file->bytes()));
   }
   if (options.chat_template.empty()) return absl::OkStatus();
@@ -224,6 +231,13 @@ absl::Status PrepareDirectory(const std::string& directory) {
 }
 
 }  // namespace
+
+absl::Status CheckCarried(const SaveOptions& options) {
+  for (const std::string& name : CarriedNames(options)) {
+    RETURN_IF_ERROR(MappedFile::Open(Join(options.source_dir, name)).status());
+  }
+  return absl::OkStatus();
+}
 
 absl::Status SaveCheckpoint(const LlavaConfig& config,
                             const std::map<std::string, at::Tensor>& weights,

@@ -29,6 +29,9 @@ struct SaveOptions {
   std::uint64_t max_shard_bytes = 5'000'000'000;  // one tensor may be larger, alone in its shard
 };
 
+// Whether the files that are carried along can be read: asked before a model is trained for hours.
+absl::Status CheckCarried(const SaveOptions& options);
+
 // Creates `directory`, which must not hold weights yet (ALREADY_EXISTS), and writes config.json,
 // generation_config.json, model.safetensors or shards with their index, and the files of the
 // source. Every file is synced. Not atomic: write to a sibling and rename. UNIMPLEMENTED for a

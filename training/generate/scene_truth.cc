@@ -15,6 +15,8 @@ namespace llava::training {
 namespace spoken {
 namespace {
 
+constexpr std::size_t kShort = 3;  // words of an answer that is no sentence
+
 // What is in the picture.
 struct Truth {
   std::vector<Spoken> things;
@@ -80,17 +82,6 @@ Truth TruthOf(const PictureContext& context) {
   }
   truth.things = std::move(told);
   return truth;
-}
-
-bool Denies(Words words) {
-  return std::any_of(words.begin(), words.end(), [](const std::string& word) {
-    return IsOneOf(word, {"no", "not", "none", "neither", "nor", "nothing", "without"}) ||
-           absl::EndsWith(word, "n't");
-  });
-}
-
-bool Supposes(Words words) {
-  return HasOneOf(words, {"would", "if", "were", "could", "suppose", "imagine", "might"});
 }
 
 // What is said of `thing` behind it: "is red", "is a circle", "stands at the top".
@@ -279,11 +270,6 @@ bool IsSurelySo(const Truth& truth, Words words) {
   return reader.at_end() && IsSo(truth, *thing);
 }
 
-bool SpeaksOfAPart(Words words) {
-  return HasOneOf(words, {"left", "right", "top", "bottom", "middle", "side", "row", "column",
-                          "above", "below"});
-}
-
 // "three red shapes" of all that there are; a text may be counted among objects.
 bool CountFits(const Truth& truth, int number, const Spoken& of, Words said) {
   const bool with_text = !truth.text.empty() && of.is_open() &&
@@ -305,7 +291,9 @@ bool CountsAreSo(const Truth& truth, Words words) {
     const std::string noun = behind.word();
     of.shape = ShapeOf(noun);
     const bool counts = of.shape != kAny || (IsThing(noun) && noun != "one" && noun != "ones");
-    if (counts && !CountFits(truth, number, of, words)) return false;
+    const std::string& next = behind.word(1);  // "one shape has three corners"
+    if (!counts || Narrows(next) || IsOneOf(next, {"has", "have"})) continue;
+    if (!CountFits(truth, number, of, words)) return false;
   }
   return true;
 }
@@ -386,7 +374,12 @@ bool YesOrNoIsSo(const Truth& truth, Words asked, Words answer) {
                           IsOneOf(asked[4], {"a", "an", "any"});
   const bool of_sight = HasOneOf(asked, {"see"}) || IsOneOf(asked.back(), {"seen", "visible"});
   if (!is_there && !of_picture && !of_sight) return true;
+  if (std::any_of(asked.begin(), asked.end(), Narrows)) return true;
   const std::vector<Spoken> things = ThingsIn(asked);
+  const int number = OnlyOne(asked, NumberOf);
+  if (no && number != kAny && things.size() == 1) {  // "Are there two red circles?" "No, three."
+    return SpeaksOfAPart(asked) || !CountFits(truth, number, things[0], asked);
+  }
   if (things.empty() && HasOneOf(asked, {"digit", "number"}))
     return (truth.text.size() == 1) == yes;
   if (things.empty() && HasOneOf(asked, {"word"})) return (truth.text.size() > 1) == yes;
@@ -395,10 +388,10 @@ bool YesOrNoIsSo(const Truth& truth, Words asked, Words answer) {
 
 // An answer of a word or two says something together with its question.
 bool ShortAnswerIsSo(const Truth& truth, Words asked, Words answer) {
-  if (HasOneOf(asked, {"many"})) {
+  if (HasOneOf(asked, {"many", "count"})) {
     const int number = OnlyOne(answer, NumberOf);
-    const Spoken of{OnlyOne(asked, SizeOf), OnlyOne(asked, ColourOf), OnlyOne(asked, ShapeOf)};
-    return number == kAny || SpeaksOfAPart(asked) || CountFits(truth, number, of, asked);
+    const std::optional<Spoken> of = CountedIn(asked);
+    return number == kAny || !of.has_value() || CountFits(truth, number, *of, asked);
   }
   const std::vector<Spoken> things = ThingsIn(asked);
   if (things.empty() && asked[0] != "where" &&
@@ -450,17 +443,19 @@ bool NamedThingIsSo(const Truth& truth, Words asked, Words answer) {
 }
 
 bool AnswerIsSo(const Truth& truth, const std::string& question, const std::string& answer) {
-  constexpr std::size_t kShort = 3;
   const std::vector<std::string> asked = Lower(WordsOf(question));
   const std::vector<std::string> words = Lower(WordsOf(answer));
   if (asked.empty() || words.empty()) return true;
   if (!YesOrNoIsSo(truth, asked, words)) return false;
   const bool is_short = words.size() <= kShort || (asked[0] == "where" && ThingsIn(words).empty());
-  if (!is_short || Supposes(asked) || Denies(words) || words[0] == "yes") return true;
+  if (!is_short || Supposes(asked) || Denies(asked) || Denies(words) || words[0] == "yes") {
+    return true;
+  }
   if (!NamedThingIsSo(truth, asked, words)) return false;
   // "What is left of the circle?" "A square." is about another thing than the one in the question.
   const bool relates = HasOneOf(asked, {"of", "above", "below", "under", "beneath", "than"});
-  return relates || ShortAnswerIsSo(truth, asked, words);
+  const bool counts = HasOneOf(asked, {"many", "count"});
+  return (relates && !counts) || ShortAnswerIsSo(truth, asked, words);
 }
 
 }  // namespace
@@ -470,9 +465,14 @@ void AcceptTrue(const PictureContext& context, ParsedReply* reply) {
   if (!reply->rejected.empty()) return;
   const spoken::Truth truth = spoken::TruthOf(context);
   for (const auto& [question, answer] : reply->dialogue) {
+    const std::vector<std::string> asked = spoken::Lower(spoken::WordsOf(question));
+    if (spoken::AsksOfWhatIsNot(asked)) continue;
     bool is_so = spoken::AnswerIsSo(truth, question, answer);
-    for (const absl::string_view sentence : absl::StrSplit(answer, absl::ByAnyChar(".!?;\n"))) {
-      is_so = is_so && spoken::SentenceIsSo(truth, {sentence.data(), sentence.size()});
+    for (const absl::string_view part : absl::StrSplit(answer, absl::ByAnyChar(".!?;\n"))) {
+      const std::string_view sentence(part.data(), part.size());
+      const bool is_short = spoken::WordsOf(sentence).size() <= spoken::kShort;
+      if (is_short && spoken::Denies(asked)) continue;  // "Which colour is missing?" "Red."
+      is_so = is_so && spoken::SentenceIsSo(truth, sentence);
     }
     if (!is_so) reply->rejected = "untrue";
   }

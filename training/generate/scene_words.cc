@@ -126,4 +126,60 @@ bool TakeDirection(Reader* reader, int* across, int* down) {
 
 bool IsWritten(std::string_view word) { return IndexOf(scenes::kWords, word) != kAny; }
 
+bool Denies(Words words) {
+  return std::any_of(words.begin(), words.end(), [](const std::string& word) {
+    return IsOneOf(word, {"no", "not", "none", "neither", "nor", "nothing", "without", "missing",
+                          "absent", "lacks", "lack", "free"}) ||
+           absl::EndsWith(word, "n't");
+  });
+}
+
+bool Supposes(Words words) {
+  return HasOneOf(words, {"would", "if", "were", "could", "suppose", "imagine", "might"});
+}
+
+bool AsksOfWhatIsNot(Words asked) {
+  return Supposes(asked) && HasOneOf(asked, {"if", "suppose", "imagine"}) &&
+         HasOneOf(asked, {"would", "were", "could", "might"});
+}
+
+bool SpeaksOfAPart(Words words) {
+  return HasOneOf(words, {"left", "right", "top", "bottom", "middle", "side", "row", "column",
+                          "above", "below"});
+}
+
+bool Narrows(const std::string& word) {
+  return IsOneOf(word, {"that",  "which", "whose",   "who",       "with",  "without", "of",
+                        "other", "more",  "fewer",   "less",      "than",  "another", "only",
+                        "just",  "same",  "exactly", "different", "apart", "besides", "beside",
+                        "next",  "near",  "close",   "between"});
+}
+
+std::optional<Spoken> CountedIn(Words asked) {
+  const auto many = std::find_if(asked.begin(), asked.end(), [](const std::string& word) {
+    return IsOneOf(word, {"many", "count"});
+  });
+  Reader reader(asked.subspan(static_cast<std::size_t>(many - asked.begin())));
+  reader.Skip();
+  Spoken of;
+  const auto take = [&of](int value, int* to) {
+    if (value == kAny) return false;
+    const bool is_first = *to == kAny;
+    *to = value;
+    return is_first;
+  };
+  for (; !reader.at_end(); reader.Skip()) {
+    const std::string& word = reader.word();
+    if (take(SizeOf(word), &of.size) || take(ColourOf(word), &of.colour)) continue;
+    if (take(ShapeOf(word), &of.shape) || IsThing(word) || IsVerb(word)) continue;
+    if (!IsOneOf(word, {"of",    "the",     "all",   "these",      "there",   "do",   "does",
+                        "you",   "we",      "i",     "see",        "in",      "this", "picture",
+                        "image", "scene",   "have",  "has",        "contain", "show", "it",
+                        "shown", "visible", "total", "altogether", "here",    "find"})) {
+      return std::nullopt;
+    }
+  }
+  return of;
+}
+
 }  // namespace llava::training::spoken

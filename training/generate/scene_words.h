@@ -164,6 +164,20 @@ bool TakeComparison(Reader* reader, int* sign);
 // "left of the square": how many columns and rows one has to go, as signs.
 bool TakeDirection(Reader* reader, int* across, int* down);
 
+bool Denies(Words words);
+bool Supposes(Words words);
+bool SpeaksOfAPart(Words words);  // of the picture
+
+// "What would you see if the circle were red?" A question that could be put otherwise is none.
+bool AsksOfWhatIsNot(Words asked);
+
+// Only some of the things that are named are meant, or others: "a shape that is red", "one of".
+bool Narrows(const std::string& word);
+
+// What is to be counted in "How many red shapes are there?", "Count the circles", "How many of the
+// shapes are red?": nothing where that is not read whole.
+std::optional<Spoken> CountedIn(Words asked);
+
 }  // namespace llava::training::spoken
 
 #endif  // LLAVA_TRAINING_GENERATE_SCENE_WORDS_H_

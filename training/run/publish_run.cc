@@ -290,6 +290,13 @@ absl::StatusOr<std::string> TrainedTemplate(const Recipe& recipe) {
   return jinja;
 }
 
+absl::StatusOr<model::SaveOptions> SaveOptionsOf(const Recipe& recipe) {
+  model::SaveOptions save;
+  save.source_dir = ModelFolder(recipe);
+  ASSIGN_OR_RETURN(save.chat_template, TrainedTemplate(recipe));
+  return save;
+}
+
 // How the last stage with pictures of its own shape has taught to read them: the folder's files say
 // the same then. A model with tiles is served with them, whatever its stages read.
 absl::Status WriteTrainedAspect(const Recipe& recipe, const model::LlavaConfig& config,
@@ -380,9 +387,7 @@ model::ImageAspect AspectOf(PictureAspect aspect) {
 
 absl::Status SaveTrainedModel(const Recipe& recipe, const model::Llava& model,
                               const std::string& folder) {
-  model::SaveOptions save;
-  save.source_dir = ModelFolder(recipe);
-  ASSIGN_OR_RETURN(save.chat_template, TrainedTemplate(recipe));
+  ASSIGN_OR_RETURN(const model::SaveOptions save, SaveOptionsOf(recipe));
   std::map<std::string, at::Tensor> weights = model.weights();
   if (recipe.model.checkpoint.empty()) {
     // Never read by LLaVA, but transformers' CLIP has it.
@@ -397,6 +402,8 @@ absl::Status SaveTrainedModel(const Recipe& recipe, const model::Llava& model,
 
 absl::Status CheckPublishing(const Recipe& recipe, int patch) {
   RETURN_IF_ERROR(Annotate(CheckWritable(recipe.publish), "publish"));
+  ASSIGN_OR_RETURN(const model::SaveOptions save, SaveOptionsOf(recipe));
+  RETURN_IF_ERROR(model::CheckCarried(save));
   const std::vector<EvaluationOptions> exams = ExamsOf(recipe);
   for (std::size_t i = 0; i < exams.size(); ++i) {
     const absl::StatusOr<Exam> exam = Open(recipe, exams[i], patch);

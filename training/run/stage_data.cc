@@ -92,7 +92,7 @@ absl::Status StageData::Check(const StageOptions& stage, bool is_opened_next) co
     RETURN_IF_ERROR(MakeBuilder(stage.data).status());
   }
   if (!stage.validate.file.empty()) {
-    RETURN_IF_ERROR(Annotate(OpenRows(ValidationStage(stage), nullptr).status(), "validate"));
+    RETURN_IF_ERROR(Annotate(CheckRows(ValidationStage(stage)), "validate"));
   }
   if (stage.data.scenes.count > 0) return absl::OkStatus();
   std::error_code error;
@@ -102,6 +102,10 @@ absl::Status StageData::Check(const StageOptions& stage, bool is_opened_next) co
   }
   if (is_opened_next) return absl::OkStatus();
   if (stage.objective == ObjectiveKind::kPatchLabels) return MakePatchLabels(stage, 0).status();
+  return CheckRows(stage);
+}
+
+absl::Status StageData::CheckRows(const StageOptions& stage) const {
   ASSIGN_OR_RETURN(const InstructionDataset rows, OpenRows(stage, nullptr));
   ASSIGN_OR_RETURN(const std::unique_ptr<ConversationBuilder> builder, MakeBuilder(stage.data));
   return CheckTeaches(rows, *builder);

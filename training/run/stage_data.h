@@ -50,6 +50,7 @@ class StageData {
 
  private:
   absl::Status Check(const StageOptions& stage, bool is_opened_next) const;
+  absl::Status CheckRows(const StageOptions& stage) const;
   absl::Status CheckRecorded(const std::vector<std::string>& files,
                              const std::vector<Digest>& digests) const;
   absl::Status UseScenes(DataOptions* data) const;

@@ -43,7 +43,7 @@ constexpr const char* kMigrations[] = {
     // What triggers had trained stood in their jobs alone: succeeded (3) and rejected (6) ones.
     "BEGIN IMMEDIATE;"
     "INSERT OR IGNORE INTO trained SELECT creator, data_fingerprint, max(id) FROM jobs"
-    " WHERE inputs != '' AND state IN (3, 6) GROUP BY creator, data_fingerprint;"
+    " WHERE data_fingerprint != '' AND state IN (3, 6) GROUP BY creator, data_fingerprint;"
     "PRAGMA user_version=3; COMMIT;"};
 constexpr char kColumns[] =
     "id, state, recipe, creator, created_ms, started_ms, ended_ms, attempts, cancel_requested,"

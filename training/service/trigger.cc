@@ -78,6 +78,11 @@ absl::StatusOr<std::string> Trigger::WhyNot(const TriggerJobs& jobs, const std::
   }
   std::int64_t new_rows = inputs.captured_changed;
   for (const Shard& shard : inputs.shards) new_rows += shard.is_new ? shard.rows : 0;
+  // Without new rows the rest is less than what was learned: the next version would have forgotten
+  // the damaged ones, and mended they would be no news.
+  if (new_rows == 0 && !inputs.set_aside.empty()) {
+    return "nothing is new beside what is set aside";
+  }
   if (new_rows < options_.min_new_rows) {
     return absl::StrCat(new_rows, " new rows, at least ", options_.min_new_rows, " are wanted");
   }

@@ -181,6 +181,51 @@ TEST(SceneTruth, WhatMayBeMeantOtherwiseIsAccepted) {
   }
 }
 
+TEST(SceneTruth, CountsAreOfWhatIsReadWhole) {
+  for (const Wording& wording : {
+           Wording{"Count the triangles.", "0", "2"},
+           {"Count the red shapes.", "1", "2"},
+           {"How many of the shapes are red?", "One.", "Two."},
+           {"Are there two circles?", "No, just one.", "Yes, there are two circles."},
+           {"And?", "There are two shapes in the picture.", "There are three shapes here."},
+       }) {
+    EXPECT_EQ(Judge(wording.question, wording.honest), "") << wording.question << wording.honest;
+    EXPECT_EQ(Judge(wording.question, wording.lie), "untrue") << wording.question << wording.lie;
+  }
+  for (const auto& [question, answer] : {
+           std::pair("How many colours are there?", "Two."),
+           {"How many words are there?", "One."},
+           {"How many corners does the square have?", "Four."},
+           {"How many circles and squares are there?", "Two."},
+           {"How many shapes have the same size as the circle?", "One."},
+           {"How many shapes besides the circle are there?", "One."},
+           {"How many other shapes are there?", "One."},
+           {"How many shapes are not red?", "One, the square."},
+           {"And?", "There is one shape that is small."},
+           {"And?", "One shape has four corners."},
+           {"Is there more than one circle?", "No."},
+           {"Is there another circle?", "No."},
+           {"Are there only red shapes?", "No."},
+           {"Is there a circle that is small?", "No."},
+       }) {
+    EXPECT_EQ(Judge(question, answer), "") << question << " " << answer;
+  }
+}
+
+TEST(SceneTruth, WhatIsAskedForAsMissingOrSupposedIsNotThere) {
+  for (const auto& [question, answer] : {
+           std::pair("Which colour is not in the picture?", "Green."),
+           {"Which shape does not appear?", "The triangle."},
+           {"Which colour is missing, red or green?", "Green"},
+           {"And?", "The picture is free of triangles and lacks green."},
+           {"What would you see if the circle were blue?", "A blue circle at the top left."},
+       }) {
+    EXPECT_EQ(Judge(question, answer), "") << question << " " << answer;
+  }
+  EXPECT_EQ(Judge("Which shape is not red?", "There is a green triangle."), "untrue");
+  EXPECT_EQ(Judge("Could you tell what is there?", "A green triangle."), "untrue");
+}
+
 TEST(SceneTruth, WhereNobodySaysPlacesTheyAreNotJudged) {
   ParsedReply reply;
   reply.dialogue = {{"Where?", "The red circle is at the bottom, above the red circle."}};

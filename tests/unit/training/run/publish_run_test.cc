@@ -263,6 +263,22 @@ TEST_F(PublishRunTest, AKindThatIsRequiredAndNotAskedIsSaidAtFirst) {
                              testing::HasSubstr("expected some of colour, total")));
 }
 
+// It goes into what is published: after days of training is too late.
+TEST_F(PublishRunTest, ABrokenLinkThatWouldBePublishedIsSaidAtFirst) {
+  const fs::path source = fs::absolute(recipe_.model.from_scratch);
+  const std::string linked = recipe_.model.from_scratch = dir_.path() + "/linked";
+  fs::create_directories(linked);
+  for (const auto& file : fs::directory_iterator(source)) {
+    fs::create_symlink(file.path(), fs::path(linked) / file.path().filename());
+  }
+  EXPECT_TRUE(CheckPublishing(recipe_, 4).ok()) << CheckPublishing(recipe_, 4);
+  fs::create_symlink("gone", linked + "/README.md");  // nobody reads it
+  EXPECT_TRUE(CheckPublishing(recipe_, 4).ok()) << CheckPublishing(recipe_, 4);
+  fs::create_symlink("gone", linked + "/video_preprocessor_config.json");
+  EXPECT_THAT(std::string(CheckPublishing(recipe_, 4).message()),
+              testing::HasSubstr("video_preprocessor_config.json: is a link to 'gone'"));
+}
+
 TEST_F(PublishRunTest, ChecksWhatItWillNeed) {
   EXPECT_TRUE(CheckPublishing(recipe_, 4).ok());
   recipe_.evaluation.file = dir_.path() + "/questions.jsonl";

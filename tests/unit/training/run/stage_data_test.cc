@@ -120,6 +120,16 @@ TEST_F(StageDataTest, AStageThatWouldLearnNothingIsNamedBeforeItsFirstStep) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("rows.jsonl:1 has 8 tokens"));
 }
 
+// Each validation would measure nothing, and the first one would end the run.
+TEST_F(StageDataTest, AFileOfValidationWithoutALabelIsNamedBeforeTheFirstStep) {
+  Stage().validate.share = 0;
+  Stage().validate.file = dir_.path() + "/rows.jsonl";
+  EXPECT_TRUE(Open().CheckAll(0).ok());
+  Stage().data.max_length = 8;
+  EXPECT_THAT(std::string(Open().CheckAll(0).message()),
+              HasSubstr("stage tune: validate: nothing would be learned: every label is masked"));
+}
+
 TEST_F(StageDataTest, WithoutASectionThereIsNoValidation) {
   Stage().validate = {};
   StageData data = Open();

@@ -137,6 +137,7 @@ TEST_F(JobStoreTest, TakesOverTheDatabaseOfAnEarlierVersion) {
                          " ended_ms INTEGER NOT NULL, attempts INTEGER NOT NULL,"
                          " cancel_requested INTEGER NOT NULL, message TEXT NOT NULL,"
                          " data_fingerprint TEXT NOT NULL);"
+                         "INSERT INTO jobs VALUES (6, 3, 'r', 'c', 1, 2, 3, 4, 0, 'm', 'e');"
                          "INSERT INTO jobs VALUES (7, 1, 'r', 'c', 1, 2, 3, 4, 0, 'm', 'f')",
                          nullptr, nullptr, nullptr),
             SQLITE_OK);
@@ -147,7 +148,9 @@ TEST_F(JobStoreTest, TakesOverTheDatabaseOfAnEarlierVersion) {
   EXPECT_EQ(job.deadline_ms, 0);
   EXPECT_EQ(job.inputs, "");
   EXPECT_EQ(job.crashes, 0);
-  Open();  // and once more, as its own
+  EXPECT_EQ(*store_->TrainedBy("c", "e"), 6);
+  EXPECT_EQ(*store_->TrainedBy("c", "f"), 0);  // it is queued
+  Open();                                      // and once more, as its own
   EXPECT_EQ(*store_->Get(7), job);
 }
 

@@ -81,5 +81,19 @@ TEST_F(ShardsTest, AnEndWithinARowIsADamage) {
               HasSubstr("the list does not end"));
 }
 
+// A last row without a line break is not cut because it has what Python writes, or is bad.
+TEST_F(ShardsTest, ALastRowThatIsWholeIsNoDamage) {
+  const std::string deep = std::string(40, '[') + std::string(40, ']');
+  for (const std::string& row :
+       {std::string(R"({"score": NaN, "most": -Infinity})"), R"({"meta": )" + deep + "}",
+        std::string(R"({"id": "}\\\"{["})"), std::string(R"({"id": "a",})"),
+        std::string("{\"id\": \"caf\xe9\"}")}) {
+    const auto shard = DescribeShard(Write("a.jsonl", "{}\n" + row), dir_.path());
+    ASSERT_TRUE(shard.ok()) << shard.status();
+    EXPECT_EQ(shard->damage, "") << row;
+    EXPECT_EQ(shard->rows, 2) << row;
+  }
+}
+
 }  // namespace
 }  // namespace llava::training
