@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/status_macros.h"
 #include "server/torch/device_memory.h"
@@ -14,22 +15,22 @@
 namespace llava::training {
 namespace {
 
+void PrintLine(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
+
 absl::StatusOr<RunPlan> Plan(const std::string& file) {
   ASSIGN_OR_RETURN(const Recipe recipe, ReadRecipe(file));
-  const RealClock clock;
-  return PlanRun(recipe, clock,
-                 [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
+  return PlanRun(recipe, RealClock(), PrintLine);
 }
 
 int Run(const std::string& file) {
   const absl::StatusOr<RunPlan> plan = Plan(file);
   if (!plan.ok()) {
-    std::fprintf(stderr, "llava-train plan: %s\n", std::string(plan.status().message()).c_str());
+    PrintLine(absl::StrCat("llava-train plan: ", plan.status().message()));
     return 2;
   }
   std::printf("%s", ToText(*plan).c_str());
   if (plan->disk_bytes <= plan->free_bytes) return 0;
-  std::fprintf(stderr, "llava-train plan: the disk has too little room\n");
+  PrintLine("llava-train plan: the disk has too little room");
   return 1;
 }
 
@@ -51,18 +52,21 @@ absl::StatusOr<MemoryTable> Describe(const std::vector<std::string>& recipes,
   return DescribeMemory(recipe, question);
 }
 
+// To CLI::AsSizeValue a minus is nearly 2^64 bytes.
+std::string NotNegative(const std::string& size) {
+  return size[0] == '-' ? "expected a size such as 80GiB, found " + size : "";
+}
+
 }  // namespace
 
 int PrintMemory(const std::vector<std::string>& recipes, const MemoryArguments& arguments) {
   const absl::StatusOr<MemoryTable> table = Describe(recipes, arguments.question);
   if (!table.ok()) {
-    std::fprintf(stderr, "llava-train check: %s\n", std::string(table.status().message()).c_str());
+    PrintLine(absl::StrCat("llava-train check: ", table.status().message()));
     return 2;
   }
   std::printf("%s", arguments.json ? (ToJson(*table) + "\n").c_str() : ToText(*table).c_str());
-  for (const std::string& sentence : table->advice) {
-    std::fprintf(stderr, "llava-train check: %s\n", sentence.c_str());
-  }
+  for (const std::string& sentence : table->advice) PrintLine("llava-train check: " + sentence);
   return table->fits() ? 0 : 1;
 }
 
@@ -74,13 +78,7 @@ void AddMemoryOptions(CLI::App& command, MemoryArguments& arguments) {
       .add_option("--device-memory", arguments.question.device_bytes,
                   "What a process has, as 80GiB (what this machine has)")
       ->transform(CLI::AsSizeValue(false))
-      ->transform(CLI::Validator(  // goes first: to the other, a minus is nearly 2^64 bytes
-          [](const std::string& text) {
-            return text.find('-') == std::string::npos
-                       ? std::string()
-                       : "expected a size such as 80GiB, found " + text;
-          },
-          ""))
+      ->transform(CLI::Validator(&NotNegative, ""))  // goes before the other
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 60))
       ->needs(memory);
   command.add_option("--ranks", arguments.question.ranks, "Processes of the run")
