@@ -12,6 +12,7 @@
 #include "base/json_reader.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "model/grammar/schema_exclusion.h"
 #include "model/grammar/schema_numbers.h"
 
 namespace llava::model {
@@ -164,10 +165,11 @@ struct Place {
   std::string root;
   std::string path;
   SchemaCosts* costs;  // of the whole
+  SchemaExclusion* exclusion;
 
   template <typename Name>
   Place Below(const Name& name) const {
-    return {root, absl::StrCat(path, "/", name), costs};
+    return {root, absl::StrCat(path, "/", name), costs, exclusion};
   }
 };
 
@@ -218,6 +220,13 @@ absl::StatusOr<json::value> CheckedKeyword(const Keyword& keyword, const json::v
   return json::value(absl::StrCat(place.root, View(value.as_string()).substr(1)));
 }
 
+// Whether the keyword is a oneOf that asks for no more than anyOf does. The engine cannot tell
+// where $refs lead, or of numbers.
+bool IsAnyOf(absl::string_view name, const json::object& schema, const Place& place) {
+  return name == "oneOf" && !schema.contains("anyOf") &&
+         place.exclusion->ExcludeEachOther(schema.at("oneOf").as_array());
+}
+
 absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place& place) {
   if (schema.is_bool()) return schema;
   if (!schema.is_object()) return Wrong(place.path, "expected a schema: an object, true or false");
@@ -235,7 +244,8 @@ absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place
     }
     if (keyword->holds == Holds::kAnnotation) continue;
     ASSIGN_OR_RETURN(json::value kept, CheckedKeyword(*keyword, value, schema.as_object(), there));
-    if (name != "minProperties") checked[key] = std::move(kept);  // `required` says as much
+    if (name == "minProperties") continue;  // `required` says as much
+    checked[IsAnyOf(name, schema.as_object(), place) ? "anyOf" : key] = std::move(kept);
   }
   CloseNarrowRange(checked);
   return json::value(std::move(checked));
@@ -248,7 +258,8 @@ absl::StatusOr<json::value> CheckedJsonSchema(std::string_view text, const std::
   ASSIGN_OR_RETURN(const json::value schema, ParseJson(text, kMaxSchemaDepth));
   SchemaTotals own;
   SchemaCosts costs(schema, totals == nullptr ? &own : totals);
-  return CheckedSchema(schema, {root, root, &costs});
+  SchemaExclusion exclusion(schema);
+  return CheckedSchema(schema, {root, root, &costs, &exclusion});
 }
 
 }  // namespace llava::model

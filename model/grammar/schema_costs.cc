@@ -169,7 +169,7 @@ void SchemaCosts::Add(const json::value& schema, Demands* demands) {
   }
   for (const json::value& all : List(*object, "allOf")) Add(all, demands);
   const json::value* ref = object->if_contains("$ref");
-  const json::value* target = ref != nullptr ? Target(*ref) : nullptr;
+  const json::value* target = ref != nullptr ? SchemaAt(root_, *ref) : nullptr;
   if (target != nullptr) Add(*target, demands);
   for (const char* name : {"anyOf", "oneOf"}) {
     const json::array& ways = List(*object, name);
@@ -189,11 +189,10 @@ void SchemaCosts::Add(const json::value& schema, Demands* demands) {
   open_.erase(&schema);
 }
 
-// What "#" or "#/$defs/name" stands for; nullptr: nothing.
-const json::value* SchemaCosts::Target(const json::value& ref) const {
+const json::value* SchemaAt(const json::value& root, const json::value& ref) {
   if (!ref.is_string()) return nullptr;
   const std::vector<absl::string_view> names = absl::StrSplit(View(ref.as_string()), '/');
-  const json::value* at = &root_;
+  const json::value* at = &root;
   for (std::size_t i = 1; i < names.size() && at != nullptr; ++i) {  // behind "#"
     std::size_t index = 0;
     const json::array* list = at->if_array();

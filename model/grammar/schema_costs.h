@@ -45,6 +45,9 @@ inline constexpr double kMaxRepetitions = 1'000;
 // Those in classes and strings count too.
 double RepetitionsIn(absl::string_view text);
 
+// What "#" or "#/$defs/name" stands for in the schema `root`; nullptr: nothing.
+const boost::json::value* SchemaAt(const boost::json::value& root, const boost::json::value& ref);
+
 // Of all schemas of a form so far.
 struct SchemaTotals {
   double remainders = 0;  // of all different multiples
@@ -70,7 +73,6 @@ class SchemaCosts {
   absl::Status CheckRepetitions(absl::string_view pattern);
   absl::Status CheckPatterns(const boost::json::value& part);
   void Add(const boost::json::value& schema, Demands* demands);
-  const boost::json::value* Target(const boost::json::value& ref) const;
 
   const boost::json::value& root_;
   SchemaTotals& totals_;

@@ -17,7 +17,7 @@ std::string Detokenizer::Push(int id) {
 
 std::string Detokenizer::Finish() {
   std::string text = DropFirstSpace(bytes_.Finish());
-  at_start_ = true;
+  at_start_ = !goes_on_;
   return text;
 }
 

@@ -59,6 +59,16 @@ std::string ConversationKey(const ChatCall& call) {
   return key.Finish().Hex();
 }
 
+// Whether the answer is the rest of what the assistant has begun to say. A form is that of what is
+// generated, which stands alone then.
+bool GoesOn(const ChatCall& call) {
+  if (call.format.has_value() || call.tools.is_offered() || call.messages.empty()) return false;
+  const model::ChatMessage& last = call.messages.back();
+  if (last.role != model::Role::kAssistant || last.parts.empty()) return false;
+  const auto* text = std::get_if<std::string>(&last.parts.back());
+  return text != nullptr && !text->empty();
+}
+
 // What is wrong with a message names it; what is wrong without a name is so with all of them.
 absl::Status InMessages(const ChatCall& call, const absl::Status& status) {
   if (!absl::IsInvalidArgument(status)) return status;
@@ -410,7 +420,8 @@ engine::Submission ChatRunner::ToSubmission(Job& job) const {
   request.cache_domain = CacheDomain(options_.caches_by_tenant ? call.tenant : "", call.cache_salt);
   request.prompt_ids = std::move(job.prompt->prompt_ids);
   request.images = std::move(job.prompt->images);
-  submission.make_decoder = job.model->processor->MakeDecoderFactory(call.sampling.stop);
+  submission.make_decoder =
+      job.model->processor->MakeDecoderFactory(call.sampling.stop, GoesOn(call));
   request.sampling = std::move(call.sampling);
   if (models_->IsJudging()) {
     request.sampling.top_logprobs = std::max(0, request.sampling.top_logprobs);

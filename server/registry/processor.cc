@@ -20,8 +20,8 @@ namespace {
 
 class Decoder final : public engine::TextDecoder {
  public:
-  Decoder(const model::Tokenizer& tokenizer, std::vector<std::string> stop)
-      : detokenizer_(tokenizer), stop_(std::move(stop)) {}
+  Decoder(const model::Tokenizer& tokenizer, std::vector<std::string> stop, bool goes_on)
+      : detokenizer_(tokenizer, goes_on), stop_(std::move(stop)) {}
 
   Delta Push(std::int32_t token) override {
     std::string text = stop_.Push(detokenizer_.Push(token));
@@ -55,26 +55,38 @@ absl::StatusOr<std::vector<model::ImageLayout>> LayoutsOf(const model::LlavaConf
   return layouts;
 }
 
+// `text` behind what the assistant has said: in the same part, or the template would write what it
+// has between two parts.
+void AppendAnswer(const std::string& text, std::vector<model::ChatMessage>* messages) {
+  if (messages->back().role != model::Role::kAssistant) {
+    messages->push_back({.role = model::Role::kAssistant});
+  }
+  std::vector<model::MessagePart>& parts = messages->back().parts;
+  auto* begun = parts.empty() ? nullptr : std::get_if<std::string>(&parts.back());
+  if (begun != nullptr) {
+    *begun += text;
+  } else {
+    parts.emplace_back(text);
+  }
+}
+
 // The conversation with `text` as its answer, or as the rest of it where the last message is the
 // assistant's. It is as the template writes a turn of the assistant, but only where that begins as
-// the prompt for an answer does, with white space between them at most: some templates have "\n" in
-// the one and " \n" in the other, some write an empty thought into the turn, and a model that is
-// asked never says those.
+// the prompt for an answer does and ends with the text, with white space between them at most: some
+// templates have "\n" in the one and " \n" in the other, some write an empty thought into the turn,
+// and a model that is asked never says those; some trim the text, which may begin with white space.
 absl::StatusOr<std::vector<model::PromptPart>> RenderAnswered(
     const model::ChatTemplate& chat_template, std::span<const model::ChatMessage> messages,
     const std::string& text) {
   ASSIGN_OR_RETURN(std::vector<model::PromptPart> asked, chat_template.Render(messages));
   std::vector<model::ChatMessage> whole(messages.begin(), messages.end());
-  if (whole.back().role != model::Role::kAssistant) {
-    whole.push_back({.role = model::Role::kAssistant});
-  }
-  whole.back().parts.emplace_back(text);
+  AppendAnswer(text, &whole);
   ASSIGN_OR_RETURN(std::vector<model::PromptPart> answered, chat_template.Render(whole));
   const std::string prompt = model::PromptText(asked);
   const std::string ended = model::PromptText(answered);
   absl::string_view turn = ended;
-  if (absl::ConsumePrefix(&turn, prompt) &&
-      absl::StripLeadingAsciiWhitespace(turn) == absl::StripLeadingAsciiWhitespace(text)) {
+  if (absl::ConsumePrefix(&turn, prompt) && absl::ConsumeSuffix(&turn, text) &&
+      absl::StripLeadingAsciiWhitespace(turn).empty()) {
     return answered;
   }
   asked.emplace_back(model::TextPart{text, /*control=*/false});
@@ -230,11 +242,13 @@ absl::StatusOr<std::shared_ptr<const model::TokenConstraint>> Processor::Constra
   return grammars->Compile(format, check_alive);
 }
 
-engine::TextDecoderFactory Processor::MakeDecoderFactory(std::vector<std::string> stop) const {
+engine::TextDecoderFactory Processor::MakeDecoderFactory(std::vector<std::string> stop,
+                                                         bool goes_on) const {
   const std::vector<std::string> own = parts_->chat_template.stops();
   stop.insert(stop.end(), own.begin(), own.end());
-  return
-      [this, stop = std::move(stop)] { return std::make_unique<Decoder>(parts_->tokenizer, stop); };
+  return [this, stop = std::move(stop), goes_on] {
+    return std::make_unique<Decoder>(parts_->tokenizer, stop, goes_on);
+  };
 }
 
 const model::LlavaConfig& Processor::config() const { return parts_->config; }

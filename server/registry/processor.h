@@ -80,8 +80,9 @@ class Processor {
       const std::function<absl::Status()>& check_alive = {}) const;
 
   // For one request; the chat template's own stops count beside `stop`. The decoders refer to this
-  // processor, which must outlive them.
-  engine::TextDecoderFactory MakeDecoderFactory(std::vector<std::string> stop) const;
+  // processor, which must outlive them. `goes_on`: what they decode stands behind other text.
+  engine::TextDecoderFactory MakeDecoderFactory(std::vector<std::string> stop,
+                                                bool goes_on = false) const;
 
   const model::LlavaConfig& config() const;
   const model::Tokenizer& tokenizer() const;

@@ -79,6 +79,38 @@ def generate_command(folder, case):
     return command
 
 
+def scores(test, daemon, case):
+    """The log probabilities of given answers are those of transformers."""
+    options = [golden["option"] for golden in case["scores"]]
+    status, _, body = http(daemon, "/v1/score", {"messages": messages_of(case), "choices": options})
+    test.assertEqual(status, 200, body)
+    for golden, choice in zip(case["scores"], json.loads(body)["choices"], strict=True):
+        test.assertEqual([token["token_id"] for token in choice["tokens"]], golden["ids"], golden["option"])
+        test.assertAlmostEqual(choice["logprob"], golden["logprob"], delta=1e-4 * len(golden["ids"]))
+
+
+def serves(test, daemon, name, cases):
+    """The daemon gives the golden answers, alone and in a batch."""
+    with daemon.channel() as channel, concurrent.futures.ThreadPoolExecutor(2 * len(cases)) as pool:
+        stub = pb_grpc.ChatServiceStub(channel)
+        for how in ("alone", "batched"):
+            asked = []
+            for case in cases:
+                both = [pool.submit(over_grpc, stub, case), pool.submit(over_http, daemon, case)]
+                if how == "alone":
+                    concurrent.futures.wait(both)
+                asked.append((case, *both))
+            for case, of_grpc, of_http in asked:
+                with test.subTest(name, case=case["name"], how=how):
+                    ids, tokens, text = of_grpc.result()
+                    test.assertEqual(ids, case["answer_ids"])
+                    test.assertEqual(tokens, len(case["prompt_ids"]))
+                    test.assertEqual(of_http.result(), (text, tokens))
+    for case in cases:
+        with test.subTest(name, case=case["name"], how="scored"):
+            scores(test, daemon, case)
+
+
 class FamiliesTest(unittest.TestCase):
     def check(self, name):
         with tempfile.TemporaryDirectory() as temporary:
@@ -90,41 +122,12 @@ class FamiliesTest(unittest.TestCase):
                     self.generates(folder, case)
             config = "dtype: float32\nmax_batch_tokens: 64\nmax_images_per_step: 2\n"
             with Daemon(checkpoint=folder, config=config, kv_cache="8MiB") as daemon:
-                self.serves(daemon, name, cases)
+                serves(self, daemon, name, cases)
 
     def generates(self, folder, case):
         answer = json.loads(subprocess.run(generate_command(folder, case), stdout=subprocess.PIPE, check=True).stdout)
         self.assertEqual(answer["prompt_ids"], case["prompt_ids"])
         self.assertEqual(answer["answer_ids"], case["answer_ids"])
-
-    def serves(self, daemon, name, cases):
-        with daemon.channel() as channel, concurrent.futures.ThreadPoolExecutor(2 * len(cases)) as pool:
-            stub = pb_grpc.ChatServiceStub(channel)
-            for how in ("alone", "batched"):
-                asked = []
-                for case in cases:
-                    both = [pool.submit(over_grpc, stub, case), pool.submit(over_http, daemon, case)]
-                    if how == "alone":
-                        concurrent.futures.wait(both)
-                    asked.append((case, *both))
-                for case, of_grpc, of_http in asked:
-                    with self.subTest(name, case=case["name"], how=how):
-                        ids, tokens, text = of_grpc.result()
-                        self.assertEqual(ids, case["answer_ids"])
-                        self.assertEqual(tokens, len(case["prompt_ids"]))
-                        self.assertEqual(of_http.result(), (text, tokens))
-        for case in cases:
-            with self.subTest(name, case=case["name"], how="scored"):
-                self.scores(daemon, case)
-
-    def scores(self, daemon, case):
-        """The log probabilities of given answers are those of transformers."""
-        options = [golden["option"] for golden in case["scores"]]
-        status, _, body = http(daemon, "/v1/score", {"messages": messages_of(case), "choices": options})
-        self.assertEqual(status, 200, body)
-        for golden, choice in zip(case["scores"], json.loads(body)["choices"], strict=True):
-            self.assertEqual([token["token_id"] for token in choice["tokens"]], golden["ids"], golden["option"])
-            self.assertAlmostEqual(choice["logprob"], golden["logprob"], delta=1e-4 * len(golden["ids"]))
 
 
 for family in sorted(path.parent.name for path in FAMILIES.glob("*/golden.json")):

@@ -157,7 +157,7 @@ class HttpClientsTest(unittest.TestCase):
             ({"messages": hello, "stream_options": {"x": 1}}, 400, "stream_options.x"),
             ({"messages": [{"content": "x"}]}, 400, "messages[0].role"), ({"messages": [{"role": "user"}]}, 400, "messages[0].content"),
             ({"messages": [{"role": "user", "content": []}]}, 400, "messages[0].content"),
-            ({"messages": [{**hello[0], "tool_calls": [{}]}]}, 400, "messages[0].tool_calls[0]"),
+            ({"messages": [{**hello[0], "tool_calls": [{}]}]}, 400, "messages[0].tool_calls[0].function"),
             ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].tool_call_id"),
             ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages[0].role"),
             (b'{"messages": [], "stop_token_ids": [' + b"1," * 400_000 + b"1]}", 400, None),
@@ -198,6 +198,23 @@ class HttpClientsTest(unittest.TestCase):
         tokens(say(("system", "Say a word")))
         begun, asked = tokens(say(("user", "hi"), ("assistant", "The"))), tokens(say(("user", "hi")))
         self.assertGreater(begun, asked)
+
+    def test_the_rest_of_an_answer_keeps_the_space_in_front_of_it(self):
+        """Llama's tokenizers drop the space before the first word of an answer, not between two of its words."""
+        fields = {"max_tokens": 4, "temperature": 1.5, "n": 8, "logprobs": True, "seed": 3}
+        hello = {"role": "user", "content": "Hello"}
+
+        def texts(*messages):
+            """(what was said, what its tokens stand for) of each answer"""
+            _, _, text = http(self.daemon, "/v1/chat/completions", {"messages": [hello, *messages], **fields})
+            return [(choice["message"]["content"], bytes(byte for token in choice["logprobs"]["content"] for byte in token["bytes"]))
+                    for choice in json.loads(text)["choices"]]
+        rests = texts({"role": "assistant", "content": "It is"})
+        self.assertTrue(any(tokens.startswith(b" ") for _, tokens in rests), rests)
+        for said, tokens in rests:
+            self.assertEqual(said.startswith(" "), tokens.startswith(b" "), (said, tokens))
+        for said, tokens in texts():
+            self.assertFalse(said.startswith(" ") and not tokens.startswith(b"  "), (said, tokens))
 
     def test_every_field_of_the_reference_is_known(self):
         """Of the pinned openai package: a new field or value is looked at here before a client sends it."""

@@ -49,7 +49,7 @@ class SeveralDevicesTest(unittest.TestCase):
             folder = hub_folder(self.root, name)
             config = FP32 + TWO + "max_batch_tokens: 64\nmax_images_per_step: 2\n"
             with self.subTest(name), Daemon(checkpoint=folder, config=config, kv_cache="8MiB") as daemon:
-                families_test.FamiliesTest.serves(self, daemon, name, cases)
+                families_test.serves(self, daemon, name, cases)
 
     def test_greedy_and_seeded_answers_are_those_of_one_device(self):
         requests = questions()

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/command_line/numbers.h"
 #include "base/status_macros.h"
@@ -15,21 +16,22 @@
 namespace llava::training {
 namespace {
 
+void PrintLine(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
+
 absl::StatusOr<RunPlan> Plan(const std::string& file) {
   ASSIGN_OR_RETURN(const Recipe recipe, ReadRecipe(file));
-  return PlanRun(recipe, RealClock(),
-                 [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
+  return PlanRun(recipe, RealClock(), PrintLine);
 }
 
 int Run(const std::string& file) {
   const absl::StatusOr<RunPlan> plan = Plan(file);
   if (!plan.ok()) {
-    std::fprintf(stderr, "llava-train plan: %s\n", std::string(plan.status().message()).c_str());
+    PrintLine(absl::StrCat("llava-train plan: ", plan.status().message()));
     return 2;
   }
   std::printf("%s", ToText(*plan).c_str());
   if (plan->disk_bytes <= plan->free_bytes) return 0;
-  std::fprintf(stderr, "llava-train plan: the disk has too little room\n");
+  PrintLine("llava-train plan: the disk has too little room");
   return 1;
 }
 
@@ -56,13 +58,11 @@ absl::StatusOr<MemoryTable> Describe(const std::vector<std::string>& recipes,
 int PrintMemory(const std::vector<std::string>& recipes, const MemoryArguments& arguments) {
   const absl::StatusOr<MemoryTable> table = Describe(recipes, arguments.question);
   if (!table.ok()) {
-    std::fprintf(stderr, "llava-train check: %s\n", std::string(table.status().message()).c_str());
+    PrintLine(absl::StrCat("llava-train check: ", table.status().message()));
     return 2;
   }
   std::printf("%s", arguments.json ? (ToJson(*table) + "\n").c_str() : ToText(*table).c_str());
-  for (const std::string& sentence : table->advice) {
-    std::fprintf(stderr, "llava-train check: %s\n", sentence.c_str());
-  }
+  for (const std::string& sentence : table->advice) PrintLine("llava-train check: " + sentence);
   return table->fits() ? 0 : 1;
 }
 
@@ -93,7 +93,9 @@ void AddPlanCommand(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand(
       "plan", "Say what a run will need: steps, tokens, time, memory, disk (tries two batches)");
   command->add_option("recipe", *recipe, "The recipe's YAML file")->required();
-  command->callback([recipe, exit_code] { *exit_code = Run(*recipe); });
+  command->callback([recipe, exit_code] {
+    if (const int code = Run(*recipe); code != 0) *exit_code = code;
+  });
 }
 
 }  // namespace llava::training

@@ -16,17 +16,6 @@ namespace json = boost::json;
 constexpr absl::string_view kParts =
     R"({"type": "text", "text": ...} or {"type": "image_url", "image_url": {"url": ...}})";
 
-bool AsksForNothing(const json::value& value) {
-  return value.is_null() || (value.is_string() && value.as_string().empty()) ||
-         (value.is_array() && value.as_array().empty()) ||
-         (value.is_object() && value.as_object().empty());
-}
-
-// Where a cache may end, and what to call a picture there: no answer depends on it.
-bool IsHint(absl::string_view name) {
-  return name == "prompt_cache_breakpoint" || name == "cache_control" || name == "uuid";
-}
-
 std::string Below(const std::string& field, absl::string_view name) {
   return absl::StrCat(field, ".", Shortened(name));
 }
@@ -50,6 +39,16 @@ absl::Status CheckDetail(const json::value& value, const std::string& field) {
 }
 
 }  // namespace
+
+bool AsksForNothing(const json::value& value) {
+  return value.is_null() || (value.is_string() && value.as_string().empty()) ||
+         (value.is_array() && value.as_array().empty()) ||
+         (value.is_object() && value.as_object().empty());
+}
+
+bool IsHint(absl::string_view name) {
+  return name == "prompt_cache_breakpoint" || name == "cache_control" || name == "uuid";
+}
 
 absl::StatusOr<ContentPart> ReadContentPart(const json::value& value, const std::string& field,
                                             model::Role role) {

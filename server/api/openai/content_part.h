@@ -13,6 +13,12 @@
 
 namespace llava::api {
 
+// Of messages, their parts, functions and calls: null, or an empty text, list or object.
+bool AsksForNothing(const boost::json::value& value);
+
+// Where a cache may end, and what to call a picture there: no answer depends on it.
+bool IsHint(absl::string_view name);
+
 // Both refer to the JSON, which outlives it.
 struct ContentPart {
   absl::string_view type;  // text, refusal or image_url

@@ -17,8 +17,8 @@ namespace llava::api {
 // A value takes many times the two bytes that it needs in the text. No request of use has so many.
 inline constexpr std::size_t kMaxJsonValues = std::size_t{1} << 18;
 
-// Objects and lists within each other.
-inline constexpr std::size_t kMaxJsonDepth = 16;
+// Objects and lists within each other: a schema of model::kMaxSchemaDepth has its place in it.
+inline constexpr std::size_t kMaxJsonDepth = 64;
 
 // INVALID_ARGUMENT unless the text is one JSON object; says in which line and column the fault is.
 absl::StatusOr<boost::json::object> ParseJsonObject(absl::string_view json,

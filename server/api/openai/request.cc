@@ -169,13 +169,13 @@ absl::StatusOr<model::Role> ToRole(const json::value* value, const std::string& 
   return Wrong(field, value, kRoles);
 }
 
-// What other fields of a message may say: nothing that would be lost.
+// What other fields of a message may say: nothing that would be lost. `parsed` is openai's reading
+// of the content.
 absl::Status CheckMessageField(absl::string_view name, const json::value& value,
                                const std::string& field) {
   if (name == "role" || name == "content" || name == "name" || name == "refusal" ||
-      name == "tool_calls" || name == "tool_call_id" || value.is_null() ||
-      (value.is_array() && value.as_array().empty()) ||
-      (value.is_string() && value.as_string().empty())) {
+      name == "tool_calls" || name == "tool_call_id" || name == "parsed" || IsHint(name) ||
+      AsksForNothing(value)) {
     return absl::OkStatus();
   }
   return NotSupported(absl::StrCat(field, ".", Shortened(std::string(name))), value, "none");

@@ -10,6 +10,7 @@
 #include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "server/api/openai/content_part.h"
 #include "server/api/openai/json_body.h"
 
 namespace llava::api {
@@ -17,12 +18,13 @@ namespace {
 
 namespace json = boost::json;
 
-// An object that has no other members than those that are null.
+// An object that has no other members than hints and those that ask for nothing.
 absl::Status CheckMembers(const json::object& object, const std::string& field,
                           std::initializer_list<json::string_view> names) {
   for (const auto& [key, value] : object) {
     const json::string_view name = key;
-    if (value.is_null() || std::find(names.begin(), names.end(), name) != names.end()) continue;
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    if (AsksForNothing(value) || IsHint(AbslView(name))) continue;
     return FieldError(absl::StrCat(field, ".", Shortened(AbslView(name))), "is not a known field");
   }
   return absl::OkStatus();
@@ -39,9 +41,10 @@ absl::Status ReadText(const json::object& object, const char* name, const std::s
   return absl::OkStatus();
 }
 
-// {"type": "function", "function": {...}}, whose function is returned; `more`: another member.
+// {"type": "function", "function": {...}}, whose function is returned. A call has an id too, and
+// its place among the calls where it was read from a stream.
 absl::StatusOr<const json::object*> FunctionIn(const json::value& value, const std::string& field,
-                                               json::string_view more) {
+                                               bool is_call = false) {
   const json::object* object = value.if_object();
   const json::value* function = object == nullptr ? nullptr : object->if_contains("function");
   const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
@@ -53,7 +56,9 @@ absl::StatusOr<const json::object*> FunctionIn(const json::value& value, const s
     return Wrong(absl::StrCat(field, ".function"), function,
                  absl::StrCat("an object, as in ", kFunction));
   }
-  RETURN_IF_ERROR(CheckMembers(*object, field, {"type", "function", more}));
+  const auto status = is_call ? CheckMembers(*object, field, {"type", "function", "id", "index"})
+                              : CheckMembers(*object, field, {"type", "function"});
+  RETURN_IF_ERROR(status);
   return &function->as_object();
 }
 
@@ -90,7 +95,7 @@ absl::Status ReadTools(const json::value& value, const std::string& field, ToolU
   if (!value.is_array()) return Wrong(field, value, "a list of functions");
   for (std::size_t i = 0; i < value.as_array().size(); ++i) {
     const std::string place = absl::StrCat(field, "[", i, "]");
-    ASSIGN_OR_RETURN(const json::object* object, FunctionIn(value.as_array()[i], place, ""));
+    ASSIGN_OR_RETURN(const json::object* object, FunctionIn(value.as_array()[i], place));
     ASSIGN_OR_RETURN(model::ToolFunction function,
                      ReadFunction(*object, absl::StrCat(place, ".function")));
     use->functions.push_back(std::move(function));
@@ -106,7 +111,7 @@ absl::Status ReadToolChoice(const json::value& value, const std::string& field, 
   } else if (value == json::value("required")) {
     use->choice = ToolUse::Choice::kRequired;
   } else if (value.is_object()) {
-    ASSIGN_OR_RETURN(const json::object* function, FunctionIn(value, field, ""));
+    ASSIGN_OR_RETURN(const json::object* function, FunctionIn(value, field));
     RETURN_IF_ERROR(CheckMembers(*function, absl::StrCat(field, ".function"), {"name"}));
     use->choice = ToolUse::Choice::kRequired;
     return ReadText(*function, "name", absl::StrCat(field, ".function"), true, &use->function);
@@ -123,11 +128,12 @@ absl::Status ReadToolCalls(const json::value& value, const std::string& field,
   for (std::size_t i = 0; i < value.as_array().size(); ++i) {
     const json::value& item = value.as_array()[i];
     const std::string place = absl::StrCat(field, "[", i, "]");
-    ASSIGN_OR_RETURN(const json::object* function, FunctionIn(item, place, "id"));
+    ASSIGN_OR_RETURN(const json::object* function, FunctionIn(item, place, /*is_call=*/true));
     model::ToolCall call;
     RETURN_IF_ERROR(ReadText(item.as_object(), "id", place, true, &call.id));
     const std::string there = absl::StrCat(place, ".function");
-    RETURN_IF_ERROR(CheckMembers(*function, there, {"name", "arguments"}));
+    // openai's reading of the arguments stands beside them.
+    RETURN_IF_ERROR(CheckMembers(*function, there, {"name", "arguments", "parsed_arguments"}));
     RETURN_IF_ERROR(ReadText(*function, "name", there, true, &call.name));
     RETURN_IF_ERROR(ReadText(*function, "arguments", there, true, &call.arguments));
     calls->push_back(std::move(call));

@@ -54,6 +54,15 @@ TEST(JsonSchema, LooksIntoEveryPlaceOfASchema) {
   }
 }
 
+// As Pydantic writes unions that a field tells apart: the engine does not look behind $ref.
+TEST(JsonSchema, AOneOfWhoseSchemasExcludeEachOtherIsAnAnyOf) {
+  const std::string schema = R"({"$defs":{"A":{"const":"a"},"B":{"type":"null"}},)"
+                             R"("oneOf":[{"$ref":"#/$defs/A"},{"$ref":"#/$defs/B"}]})";
+  EXPECT_THAT(Checked(schema), HasSubstr("anyOf"));
+  EXPECT_THAT(Checked("{\"anyOf\":[true]," + schema.substr(1)), HasSubstr("oneOf"));
+  EXPECT_THAT(Checked(R"({"oneOf":[{"type":"integer"},{"type":"number"}]})"), HasSubstr("oneOf"));
+}
+
 TEST(JsonSchema, SaysWhatAValueIsAndWhatItShouldBe) {
   EXPECT_EQ(Checked(R"({"properties":{"a":{"multipleOf":0}}})"),
             "#/properties/a/multipleOf: is 0, expected a number above 0");

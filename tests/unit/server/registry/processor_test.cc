@@ -1,6 +1,8 @@
 #include "server/registry/processor.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -171,6 +173,71 @@ TEST_F(ProcessorTest, AnAnswerToBeScoredFollowsThePromptThatAsksForIt) {
       EXPECT_EQ(text.find('\n'), std::string::npos) << name;
     }
   }
+}
+
+std::string TextOf(const Processor& processor, const std::vector<std::int32_t>& ids) {
+  model::Detokenizer detokenizer(processor.tokenizer(), /*goes_on=*/true);
+  std::string text;
+  for (const std::int32_t id : ids) text += detokenizer.Push(id);
+  return text + detokenizer.Finish();
+}
+
+// The templates write "\n", or a space, in front of each text of a message.
+TEST_F(ProcessorTest, TheRestOfAnAnswerToBeScoredFollowsWhatWasBegun) {
+  const std::vector<model::ChatMessage> begun = {
+      {model::Role::kUser, {std::string("Is it?")}},
+      {model::Role::kAssistant, {std::string("The answer is")}}};
+  const std::vector<std::string> rests = {" Yes", "\nNo", ", it is"};
+  for (const char* name : {"hf_onevision", "vicuna_v1", "hf"}) {
+    const auto processor = Processor::Load(kCheckpoint, "", name);
+    ASSERT_TRUE(processor.ok()) << processor.status();
+    int bad_image = -1, bad_answer = -1;
+    const auto prompt = (*processor)->PrepareText(begun, {}, &bad_image);
+    ASSERT_TRUE(prompt.ok()) << prompt.status();
+    std::vector<std::vector<std::int32_t>> forced;
+    const auto shared =
+        (*processor)->PrepareContinuations(begun, rests, {}, &bad_image, &bad_answer, &forced);
+    ASSERT_TRUE(shared.ok()) << shared.status();
+    EXPECT_EQ(shared->prompt_ids, prompt->prompt_ids) << name;
+    for (std::size_t i = 0; i < rests.size(); ++i) {
+      EXPECT_EQ(TextOf(**processor, forced.at(i)), rests[i]) << name;
+    }
+  }
+}
+
+TEST_F(ProcessorTest, AnAnswerToBeScoredKeepsTheSpaceThatTheTemplateWouldTrim) {
+  const std::string folder = testing::TempDir() + "/trimming_checkpoint";
+  std::filesystem::remove_all(folder);
+  std::filesystem::copy(kCheckpoint, folder);
+  const std::string source =
+      "{% for m in messages %}{{ m['role'] + ':' + m['content'] | trim + '</s>' }}{% endfor %}"
+      "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
+  std::ofstream(folder + "/chat_template.jinja") << source;
+  const auto processor = Processor::Load(folder, "");
+  ASSERT_TRUE(processor.ok()) << processor.status();
+  const std::vector<model::ChatMessage> asked = {{model::Role::kUser, {std::string("Is it?")}}};
+  const std::vector<std::string> answers = {"Yes", "\nYes", " Yes", "Yes "};
+  int bad_image = -1, bad_answer = -1;
+  std::vector<std::vector<std::int32_t>> forced;
+  const auto shared =
+      (*processor)->PrepareContinuations(asked, answers, {}, &bad_image, &bad_answer, &forced);
+  ASSERT_TRUE(shared.ok()) << shared.status();
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    EXPECT_EQ(TextOf(**processor, forced.at(i)), answers[i]);
+  }
+}
+
+TEST_F(ProcessorTest, TheRestOfAnAnswerKeepsTheSpaceInFrontOfIt) {
+  const auto text_of = [&](bool goes_on) {
+    const auto decoder = processor_->MakeDecoderFactory({}, goes_on)();
+    std::string text;
+    for (const int id : processor_->tokenizer().Encode(std::string("of the"))) {
+      text += decoder->Push(id).text;
+    }
+    return text + decoder->Finish().text;
+  };
+  EXPECT_EQ(text_of(false), "of the");
+  EXPECT_EQ(text_of(true), " of the");
 }
 
 TEST_F(ProcessorTest, KnowsTheTokensThatEndAnAnswer) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "tests/support/temp_dir.h"
 
@@ -61,7 +62,7 @@ TEST_F(ShardsTest, AreCountedAndDigestedAsTheyLieThere) {
 // Cut anywhere a shard is whole up to a row, or says where it is not.
 TEST_F(ShardsTest, AnEndWithinARowIsADamage) {
   const std::string row = "{\"id\": \"a\"}";
-  const std::string lines = row + "\n" + row;
+  const std::string lines = absl::StrCat(row, "\n", row);
   for (std::size_t size = 1; size < lines.size(); ++size) {
     const auto cut = DescribeShard(Write("a.jsonl", lines.substr(0, size)), dir_.path());
     ASSERT_TRUE(cut.ok()) << cut.status();

@@ -56,8 +56,12 @@ TEST(JsonBodyTest, WholeNumbersMayBeWrittenAsFractions) {
   for (const char* key : {"d", "e", "f", "h"}) EXPECT_EQ(WholeNumber(object.at(key)), std::nullopt);
 }
 
+// A schema may have 48 levels (model::kMaxSchemaDepth), and stands in a function of a request.
 TEST(JsonBodyTest, DepthIsBounded) {
-  EXPECT_THAT(ErrorOf("{\"a\": " + std::string(40, '[') + std::string(40, ']') + "}"),
+  const auto deep =
+      ParseJsonObject("{\"tools\": [[[" + std::string(48, '[') + std::string(48, ']') + "]]]}");
+  EXPECT_TRUE(deep.ok()) << deep.status();
+  EXPECT_THAT(ErrorOf("{\"a\": " + std::string(64, '[') + std::string(64, ']') + "}"),
               HasSubstr("too deep"));
 }
 

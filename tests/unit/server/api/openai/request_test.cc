@@ -169,7 +169,8 @@ TEST(OpenAiRequestTest, WrongMessagesAreNamed) {
       {R"([{"role": "user"}])", "messages[0].content"},
       {R"([{"role": "user", "content": []}])", "messages[0].content"},
       {R"([{"role": "user", "content": [{"type": "audio"}]}])", "messages[0].content[0]"},
-      {R"([{"role": "user", "content": "x", "tool_calls": [{}]}])", "messages[0].tool_calls[0]"},
+      {R"([{"role": "user", "content": "x", "tool_calls": [{}]}])",
+       "messages[0].tool_calls[0].function"},
       {R"([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}])",
        "messages[0].content[0].image_url.url"},
       {R"([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "ftp:x"}}]}])",
@@ -245,6 +246,16 @@ TEST(OpenAiRequestTest, MembersOfAPartThatAskForNothingPass) {
     const auto request =
         ParseMessages(absl::StrCat(R"([{"role": "user", "content": [)", part, "]}]"));
     EXPECT_TRUE(request.ok()) << part << ": " << request.status();
+  }
+}
+
+TEST(OpenAiRequestTest, MembersOfAMessageThatLoseNothingPass) {
+  for (const char* more : {R"("parsed": {"a": 1})", R"("provider_specific_fields": {})",
+                           R"("cache_control": {"type": "ephemeral"})", R"("annotations": [])"}) {
+    const auto request = ParseMessages(
+        absl::StrCat(R"([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", )",
+                     more, "}]"));
+    EXPECT_TRUE(request.ok()) << more << ": " << request.status();
   }
 }
 
@@ -327,8 +338,9 @@ TEST(OpenAiRequestTest, NamesInErrorsAreUtf8) {
       "multipart/form-data; boundary=b",
       "--b\r\nContent-Disposition: form-data; name=\"\xff\"\r\n\r\nx\r\n--b--\r\n");
   EXPECT_EQ(FieldOf(form.status()), "request");
-  const std::string name(100, 'x');
-  EXPECT_EQ(FieldOf(Parse("\"" + name + "\": 1").status()), name.substr(0, 64));
+  const std::string name(200, 'x');
+  EXPECT_EQ(FieldOf(Parse("\"" + name + "\": 1").status()),
+            name.substr(0, 100) + "... (200 bytes)");
 }
 
 }  // namespace

@@ -75,7 +75,7 @@ TEST(ReadToolChoiceTest, WordsAndAFunction) {
   EXPECT_EQ(named.function, "f");
   EXPECT_EQ(read("\"f\"").first, "tool_choice");
   EXPECT_EQ(read(R"({"type": "function", "function": {}})").first, "tool_choice.function.name");
-  EXPECT_EQ(read(R"({"type": "allowed_tools", "allowed_tools": {}})").first, "tool_choice");
+  EXPECT_EQ(read(R"({"type": "allowed_tools", "allowed_tools": {}})").first, "tool_choice.type");
 }
 
 TEST(ReadToolCallsTest, CallsAreReadStrictly) {
@@ -86,10 +86,31 @@ TEST(ReadToolCallsTest, CallsAreReadStrictly) {
   ASSERT_EQ(calls.size(), 1u);
   EXPECT_EQ(calls[0].id, "1");
   EXPECT_EQ(calls[0].arguments, "{}");
-  EXPECT_EQ(FieldOf(ReadToolCalls(json::parse("[{}]"), "c", &calls)), "c[0]");
+  EXPECT_EQ(FieldOf(ReadToolCalls(json::parse("[{}]"), "c", &calls)), "c[0].function");
   EXPECT_EQ(FieldOf(ReadToolCalls(
                 json::parse(R"([{"function": {"name": "f", "arguments": "{}"}}])"), "c", &calls)),
             "c[0].id");
+}
+
+// What openai's libraries have read in an answer goes back with it, as do hints to caches.
+TEST(ReadToolCallsTest, WhatALibraryReadInACallIsPassedOver) {
+  std::vector<model::ToolCall> calls;
+  const char text[] =
+      R"([{"id": "1", "index": 0, "type": "function", "extra_content": {}, "function":
+           {"name": "f", "arguments": "{\"q\": 1}", "parsed_arguments": {"q": 1}}}])";
+  const absl::Status status = ReadToolCalls(json::parse(text), "c", &calls);
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_EQ(calls.size(), 1u);
+  EXPECT_EQ(calls[0].arguments, "{\"q\": 1}");
+  ToolUse use;
+  EXPECT_TRUE(ReadTools(json::parse(R"([{"type": "function", "cache_control": {"type": "ephemeral"},
+                                         "function": {"name": "f"}}])"),
+                        "tools", &use)
+                  .ok());
+  EXPECT_EQ(FieldOf(ReadTools(json::parse(R"([{"type": "function", "index": 0,
+                                               "function": {"name": "f"}}])"),
+                              "tools", &use)),
+            "tools[0].index");
 }
 
 TEST(ToToolCallsTest, DeltasAndWholeCalls) {
