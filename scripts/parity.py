@@ -113,10 +113,10 @@ class Reference:
         nested = read_json(self.folder / "processor_config.json").get("image_processor")
         folders = [self.folder] + ([Path(vision_tower)] if vision_tower else [])
         for folder in folders:
-            if (folder / "preprocessor_config.json").exists():
-                return Processor.from_pretrained(folder)
             if nested and folder == self.folder:
                 return Processor(**nested)
+            if (folder / "preprocessor_config.json").exists():
+                return Processor.from_pretrained(folder)
         size = self.model.config.vision_config.image_size
         return transformers.CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 

@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "model/grammar/format_grammar.h"
@@ -42,6 +43,15 @@ std::string Bounded(std::string_view message) {
     return "oneOf: one value could satisfy several of its schemas, expected schemas that exclude "
            "each "
            "other, or anyOf";
+  }
+  // Its words for what looks at the text around, with the expression behind them.
+  constexpr std::string_view kAround = " in regex ";
+  const std::size_t around = message.find(kAround);
+  if (absl::StrContains(AbslView(message), "lookarounds not supported") &&
+      around != std::string_view::npos) {
+    const std::string_view regex = message.substr(around + kAround.size());
+    return absl::StrCat("\\b, \\B, and ^ and $ within an expression are not supported, found ",
+                        Shortened(AbslView(regex.substr(0, regex.find('\n')))));
   }
   // Its word for a place where no token can come.
   if (message.starts_with("NoExtension")) return "no text has this form";

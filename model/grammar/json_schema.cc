@@ -77,8 +77,12 @@ constexpr Keyword kKeywords[] = {
     {"writeOnly", Holds::kAnnotation},
     {"contentMediaType", Holds::kAnnotation},
     {"contentEncoding", Holds::kAnnotation},
-    // Of OpenAPI: which of oneOf's schemas it is, as those say themselves.
+    {"contentSchema", Holds::kAnnotation},
+    // Of OpenAPI; discriminator: which of oneOf's schemas it is, as those say themselves.
     {"discriminator", Holds::kAnnotation},
+    {"example", Holds::kAnnotation},
+    {"externalDocs", Holds::kAnnotation},
+    {"xml", Holds::kAnnotation},
 };
 
 constexpr absl::string_view kFormats[] = {"date-time", "time", "date", "duration", "email",
@@ -141,7 +145,7 @@ absl::Status CheckValue(absl::string_view name, const json::value& value, const 
                                        "schema such as \"#/$defs/name\", without ~ and %"));
     }
   }
-  if (name == "format") {
+  if (name == "format" && !IsNumberFormat(all)) {
     const absl::string_view format = text == nullptr ? "" : View(*text);
     if (std::find(std::begin(kFormats), std::end(kFormats), format) == std::end(kFormats)) {
       return Wrong(place, absl::StrCat("\"", Shortened(format), "\" is not supported, expected ",
@@ -247,6 +251,7 @@ absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place
     if (name == "minProperties") continue;  // `required` says as much
     checked[IsAnyOf(name, schema.as_object(), place) ? "anyOf" : key] = std::move(kept);
   }
+  BoundByFormat(checked);
   CloseNarrowRange(checked);
   return json::value(std::move(checked));
 }

@@ -106,6 +106,39 @@ absl::Status AdaptNumbers(absl::string_view name, json::value& value) {
   return is_bound && value.is_number() ? Adapt(value, is_lower) : absl::OkStatus();
 }
 
+bool IsNumberFormat(const json::object& schema) {
+  const json::value* format = schema.if_contains("format");
+  const json::value* type = schema.if_contains("type");
+  if (format == nullptr || type == nullptr) return false;
+  const json::array types = type->is_array() ? type->as_array() : json::array{*type};
+  const auto is_of_numbers = [](const json::value& name) {
+    return name == json::value("integer") || name == json::value("number") ||
+           name == json::value("null");
+  };
+  const auto is_format = [format](const char* name) { return *format == json::value(name); };
+  constexpr const char* kFormats[] = {"int32", "int64", "float", "double"};
+  return std::all_of(types.begin(), types.end(), is_of_numbers) &&
+         std::any_of(std::begin(kFormats), std::end(kFormats), is_format);
+}
+
+void BoundByFormat(json::object& schema) {
+  if (!IsNumberFormat(schema)) return;
+  const bool is_32 = schema.at("format") == json::value("int32");
+  const bool is_64 = schema.at("format") == json::value("int64");
+  schema.erase("format");
+  if (!is_32 && !is_64) return;
+  const double least = is_32 ? std::numeric_limits<std::int32_t>::min() : -kLargest;
+  const double most = is_32 ? std::numeric_limits<std::int32_t>::max() : kLargest;
+  const json::value* lower = schema.if_contains("minimum");
+  const json::value* upper = schema.if_contains("maximum");
+  if (lower == nullptr || Compare(*lower, least) < 0) {
+    schema["minimum"] = static_cast<std::int64_t>(least);
+  }
+  if (upper == nullptr || Compare(*upper, most) > 0) {
+    schema["maximum"] = static_cast<std::int64_t>(most);
+  }
+}
+
 void CloseNarrowRange(json::object& schema) {
   bool opens = false, ends = false;
   const auto lower = Strictest(schema, "minimum", "exclusiveMinimum", true, &opens);

@@ -18,6 +18,14 @@ namespace llava::model {
 // is written as a float becomes the integer that it is. Any other value is as it was.
 absl::Status AdaptNumbers(absl::string_view name, boost::json::value& value);
 
+// Whether the format is one of OpenAPI's for numbers (int32, int64, float, double) and the type is
+// theirs, or null.
+bool IsNumberFormat(const boost::json::object& schema);
+
+// Of a schema whose numbers have been adapted: such a format becomes the range that it stands for.
+// Every number in JSON can be read as a float or a double.
+void BoundByFormat(boost::json::object& schema);
+
 // Of a schema whose numbers have been adapted: the engine takes the ends of a range of numbers that
 // is narrower than 1 to be in it although they are excluded. They move into it by about a millionth
 // of its width, or to the next float64 where that is more, and are included then.

@@ -99,7 +99,8 @@ void ReadTiles(JsonReader& reader, const LlavaConfig& config, PreprocessSettings
 }
 
 // What transformers' classes of image processors differ in where the file says nothing, by the name
-// that the file has for its class ("" if none).
+// that the file has for its class. Without one it is the class of the model's type, whose means are
+// CLIP's; where there is no file, or the original code's, they are the vision tower's.
 struct Processor {
   bool pads = false;           // LlavaImageProcessor alone takes do_pad as to a square
   bool means_of_half = false;  // SiglipImageProcessor's
@@ -108,7 +109,9 @@ struct Processor {
 Processor ProcessorOf(JsonReader& reader, const LlavaConfig& config) {
   const std::string type = reader.String("image_processor_type", "");
   if (type.empty()) {
-    return {.pads = true, .means_of_half = config.vision.tower == VisionConfig::Tower::kSiglip};
+    const bool of_tower = config.layout == Layout::kOriginal || reader.file().empty();
+    return {.pads = config.architecture == Architecture::kLlava,
+            .means_of_half = of_tower && config.vision.tower == VisionConfig::Tower::kSiglip};
   }
   return {.pads = type.starts_with("LlavaImageProcessor"),
           .means_of_half = type.starts_with("Siglip")};
@@ -210,8 +213,6 @@ RgbImage LayIntoZeros(const RgbImage& image, int size, std::int64_t left, std::i
 absl::StatusOr<PreprocessSettings> ReadPreprocessSettings(const std::string& dir,
                                                           const LlavaConfig& config) {
   constexpr std::string_view kFile = "/preprocessor_config.json";
-  auto settings = ReadFile(absl::StrCat(dir, std::string(kFile)), config);
-  if (!absl::IsNotFound(settings.status())) return settings;
   const std::string combined = dir + "/processor_config.json";
   auto object = ReadJsonObject(combined);
   if (!object.ok() && !absl::IsNotFound(object.status())) return object.status();
@@ -223,6 +224,8 @@ absl::StatusOr<PreprocessSettings> ReadPreprocessSettings(const std::string& dir
       return ReadSettings(nested, config);
     }
   }
+  auto settings = ReadFile(absl::StrCat(dir, std::string(kFile)), config);
+  if (!absl::IsNotFound(settings.status())) return settings;
   if (!config.vision_tower_dir.empty()) {
     settings = ReadFile(config.vision_tower_dir + std::string(kFile), config);
     if (!absl::IsNotFound(settings.status())) return settings;

@@ -35,8 +35,8 @@ struct PreprocessSettings {
   bool operator==(const PreprocessSettings&) const = default;
 };
 
-// From `dir`/preprocessor_config.json, or the "image_processor" of processor_config.json (where
-// transformers 5 writes it), or preprocessor_config.json of the original layout's CLIP directory,
+// From the "image_processor" of `dir`/processor_config.json (where transformers 5 writes it, and
+// looks first), or `dir`/preprocessor_config.json, or that of the original layout's CLIP directory,
 // or CLIP's defaults for the vision tower's size. INVALID_ARGUMENT names the file and the key that
 // cannot be honoured, or that does not fit the vision tower.
 absl::StatusOr<PreprocessSettings> ReadPreprocessSettings(const std::string& dir,

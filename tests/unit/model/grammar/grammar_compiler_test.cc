@@ -281,6 +281,14 @@ TEST_F(GrammarCompilerTest, MultiplesOfADayInSecondsAndOfAMillion) {
   EXPECT_FALSE(Takes(millionth, "1.0000021"));
 }
 
+TEST_F(GrammarCompilerTest, ExpressionsThatLookAroundAreNamed) {
+  EXPECT_EQ(Error({.kind = Kind::kRegex, .text = R"(a\b)"}),
+            R"(\b, \B, and ^ and $ within an expression are not supported, found /a\b/)");
+  EXPECT_THAT(Error({.kind = Kind::kJsonSchema, .text = R"({"type":"string","pattern":"a^b"})"}),
+              HasSubstr("found /a^b/"));
+  EXPECT_EQ(Error({.kind = Kind::kRegex, .text = "^a$"}), "");
+}
+
 TEST_F(GrammarCompilerTest, OneOfWhoseSchemasOverlapIsNamed) {
   EXPECT_THAT(Error({.kind = Kind::kJsonSchema,
                      .text = R"({"oneOf":[{"type":"integer"},{"type":"number"}]})"}),

@@ -54,6 +54,12 @@ TEST(JsonSchema, LooksIntoEveryPlaceOfASchema) {
   }
 }
 
+TEST(JsonSchema, WhatOpenApiSaysOfNumbersAndBesides) {
+  EXPECT_EQ(Checked(R"({"type":"integer","format":"int32","example":3,"xml":{"name":"n"}})"),
+            R"({"type":"integer","minimum":-2147483648,"maximum":2147483647})");
+  EXPECT_THAT(Checked(R"({"type":"string","format":"int32"})"), HasSubstr("\"int32\" is not"));
+}
+
 // As Pydantic writes unions that a field tells apart: the engine does not look behind $ref.
 TEST(JsonSchema, AOneOfWhoseSchemasExcludeEachOtherIsAnAnyOf) {
   const std::string schema = R"({"$defs":{"A":{"const":"a"},"B":{"type":"null"}},)"

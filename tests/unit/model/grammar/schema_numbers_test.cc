@@ -27,6 +27,25 @@ TEST(SchemaNumbers, WhatAFloatHoldsStaysAsItIs) {
   EXPECT_EQ(Adapted("maxItems", "9223372036854775807"), "9223372036854775807");
 }
 
+TEST(SchemaNumbers, AFormatOfNumbersIsARange) {
+  const auto bounded = [](const char* text) {
+    boost::json::object schema = boost::json::parse(text).as_object();
+    BoundByFormat(schema);
+    return boost::json::serialize(schema);
+  };
+  EXPECT_EQ(bounded(R"({"type":"integer","format":"int32"})"),
+            R"({"type":"integer","minimum":-2147483648,"maximum":2147483647})");
+  EXPECT_EQ(bounded(R"({"type":["integer","null"],"format":"int32","minimum":0})"),
+            R"({"type":["integer","null"],"minimum":0,"maximum":2147483647})");
+  EXPECT_EQ(bounded(R"({"type":"integer","format":"int64","maximum":7})"),
+            R"({"type":"integer","maximum":7,"minimum":-9223372036854774784})");
+  EXPECT_EQ(bounded(R"({"type":"number","format":"double"})"), R"({"type":"number"})");
+  for (const char* other : {R"({"type":"string","format":"int32"})", R"({"format":"int32"})",
+                            R"({"type":"integer","format":"uuid"})", R"({"type":"integer"})"}) {
+    EXPECT_EQ(bounded(other), other);
+  }
+}
+
 TEST(SchemaNumbers, CountsThatAreWrittenAsFloatsAreIntegers) {
   for (const char* name :
        {"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"}) {

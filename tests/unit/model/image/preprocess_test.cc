@@ -147,6 +147,11 @@ TEST(PreprocessSettingsTest, OnlyLlavasOwnProcessorPadsToASquare) {
   EXPECT_EQ(aspect_of("LlavaImageProcessor"), ImageAspect::kPad);
   EXPECT_EQ(aspect_of("LlavaImageProcessorFast"), ImageAspect::kPad);
   EXPECT_EQ(aspect_of("CLIPImageProcessor"), ImageAspect::kCrop);
+  LlavaConfig config = ConfigOf(98);
+  EXPECT_EQ(ParsePreprocessSettings(R"({"do_pad": true})", "f", config)->aspect, ImageAspect::kPad);
+  config.architecture = Architecture::kVipLlava;  // whose own class is CLIP's
+  EXPECT_EQ(ParsePreprocessSettings(R"({"do_pad": true})", "f", config)->aspect,
+            ImageAspect::kCrop);
 }
 
 TEST(PreprocessSettingsTest, MeansThatAreNotThereAreThoseOfTheProcessorsClass) {
@@ -155,7 +160,10 @@ TEST(PreprocessSettingsTest, MeansThatAreNotThereAreThoseOfTheProcessorsClass) {
   const auto mean_of = [&config](const char* json) {
     return ParsePreprocessSettings(json, "f", config).value().mean[0];
   };
+  EXPECT_EQ(mean_of("{}"), 0.48145466);  // LlavaImageProcessor's
+  config.layout = Layout::kOriginal;
   EXPECT_EQ(mean_of("{}"), 0.5);
+  config.layout = Layout::kHuggingFace;
   EXPECT_EQ(mean_of(R"({"image_processor_type": "SiglipImageProcessorFast"})"), 0.5);
   EXPECT_EQ(mean_of(R"({"image_processor_type": "LlavaOnevisionImageProcessor"})"), 0.48145466);
   config.vision.tower = VisionConfig::Tower::kClip;
@@ -224,10 +232,12 @@ TEST_F(PreprocessSettingsFilesTest, TheNearestFileCounts) {
   Write("processor_config.json", R"({"patch_size": 14})");
   Write("clip/preprocessor_config.json", R"({"image_mean": [0.1, 0.1, 0.1]})");
   EXPECT_EQ(Mean(), 0.1);
-  Write("processor_config.json", R"({"image_processor": {"image_mean": [0.2, 0.2, 0.2]}})");
-  EXPECT_EQ(Mean(), 0.2);
   Write("preprocessor_config.json", R"({"image_mean": [0.3, 0.3, 0.3]})");
   EXPECT_EQ(Mean(), 0.3);
+  // What transformers 5 has saved into a folder of an older version counts, as it does there.
+  Write("processor_config.json", R"({"image_processor": {"image_mean": [0.2, 0.2, 0.2]}})");
+  EXPECT_EQ(Mean(), 0.2);
+  Write("processor_config.json", R"({"patch_size": 14})");
   Write("preprocessor_config.json", "{");
   EXPECT_EQ(ReadPreprocessSettings(dir_, config_).status().code(),
             absl::StatusCode::kInvalidArgument);
