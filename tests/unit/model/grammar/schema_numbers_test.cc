@@ -39,6 +39,8 @@ TEST(SchemaNumbers, AFormatOfNumbersIsARange) {
             R"({"type":["integer","null"],"minimum":0,"maximum":2147483647})");
   EXPECT_EQ(bounded(R"({"type":"integer","format":"int64","maximum":7})"),
             R"({"type":"integer","maximum":7,"minimum":-9223372036854774784})");
+  EXPECT_EQ(bounded(R"({"type":"integer","minimum":-3e9,"maximum":3e9,"format":"int32"})"),
+            R"({"type":"integer","minimum":-2147483648,"maximum":2147483647})");
   EXPECT_EQ(bounded(R"({"type":"number","format":"double"})"), R"({"type":"number"})");
   for (const char* other : {R"({"type":"string","format":"int32"})", R"({"format":"int32"})",
                             R"({"type":"integer","format":"uuid"})", R"({"type":"integer"})"}) {
