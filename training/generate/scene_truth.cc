@@ -466,11 +466,13 @@ void AcceptTrue(const PictureContext& context, ParsedReply* reply) {
   const spoken::Truth truth = spoken::TruthOf(context);
   for (const auto& [question, answer] : reply->dialogue) {
     const std::vector<std::string> asked = spoken::Lower(spoken::WordsOf(question));
-    if (spoken::AsksOfWhatIsNot(asked)) continue;
-    bool is_so = spoken::AnswerIsSo(truth, question, answer);
+    const bool of_what_is_not = spoken::AsksOfWhatIsNot(asked);
+    bool is_so = of_what_is_not || spoken::AnswerIsSo(truth, question, answer);
     for (const absl::string_view part : absl::StrSplit(answer, absl::ByAnyChar(".!?;\n"))) {
       const std::string_view sentence(part.data(), part.size());
-      const bool is_short = spoken::WordsOf(sentence).size() <= spoken::kShort;
+      const std::vector<std::string> said = spoken::Lower(spoken::WordsOf(sentence));
+      if (of_what_is_not && !spoken::StatesWhatIs(said)) continue;
+      const bool is_short = said.size() <= spoken::kShort;
       if (is_short && spoken::Denies(asked)) continue;  // "Which colour is missing?" "Red."
       is_so = is_so && spoken::SentenceIsSo(truth, sentence);
     }

@@ -143,6 +143,12 @@ bool AsksOfWhatIsNot(Words asked) {
          HasOneOf(asked, {"would", "were", "could", "might"});
 }
 
+bool StatesWhatIs(Words words) {
+  return words.size() > 1 && words[0] == "there" && IsVerb(words[1]) &&
+         !HasOneOf(words, {"then", "left", "remain", "remains", "remaining", "now", "after",
+                           "still", "would", "only"});
+}
+
 bool SpeaksOfAPart(Words words) {
   return HasOneOf(words, {"left", "right", "top", "bottom", "middle", "side", "row", "column",
                           "above", "below"});

@@ -171,6 +171,10 @@ bool SpeaksOfAPart(Words words);  // of the picture
 // "What would you see if the circle were red?" A question that could be put otherwise is none.
 bool AsksOfWhatIsNot(Words asked);
 
+// "There are a circle and a square", which is said of the picture also where the question is of
+// what is not; not "then there is a square", "there is one left".
+bool StatesWhatIs(Words words);
+
 // Only some of the things that are named are meant, or others: "a shape that is red", "one of".
 bool Narrows(const std::string& word);
 

@@ -223,6 +223,10 @@ TEST(SceneTruth, WhatIsAskedForAsMissingOrSupposedIsNotThere) {
     EXPECT_EQ(Judge(question, answer), "") << question << " " << answer;
   }
   EXPECT_EQ(Judge("Which shape is not red?", "There is a green triangle."), "untrue");
+  const std::string supposed = "How many shapes would be left if all circles were taken away?";
+  EXPECT_EQ(Judge(supposed, "Then there is one. So one shape would be left."), "");
+  EXPECT_EQ(Judge(supposed, "There are two green triangles. So two shapes would be left."),
+            "untrue");
   EXPECT_EQ(Judge("Could you tell what is there?", "A green triangle."), "untrue");
 }
 
