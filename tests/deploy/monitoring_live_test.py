@@ -167,11 +167,12 @@ class MonitoringLiveTest(unittest.TestCase):
             versions.publish()
             with Daemon(config=f"watch: {root}\ncanary_percent: 50\ncanary_answers: 3\ncanary_min_answers: 1\n"
                         "canary_bad_answers_percent: 100\ncanary_slower_percent: 100000\ncanary_less_sure_percent: 100\nqueue_requests: 1\n",
-                        checkpoint='""') as daemon, daemon.channel() as channel, Load(channel):
+                        checkpoint='""') as daemon, daemon.channel() as channel, Load(channel) as load:
                 port = int(re.search(r":(\d+)/", daemon.addresses["metrics"])[1])
                 self.prometheus({"llavad": port, **self.targets})
                 versions.publish(rolled(3))
-                wait_until(lambda: self.query('llava_model_canary_verdicts_total'), "a canary's verdict", 300)
+                wait_until(lambda: self.query('llava_model_canary_verdicts_total'),
+                           lambda: f"a canary's verdict, after {load.asked} requests: {daemon.logged()[-4000:]}", 300)
                 wait_until(lambda: self.has_numbers('llava_training_job_step'), "the job's first step", 300)
                 wait_until(lambda: self.has_numbers('llava_training_loss'), "the run's first step", 300)
                 empty = dict(self.expressions())
