@@ -72,13 +72,13 @@ void AppendAnswer(const std::string& text, std::vector<model::ChatMessage>* mess
 
 // The conversation with `text` as its answer, or as the rest of it where the last message is the
 // assistant's. It is as the template writes a turn of the assistant, but only where that begins as
-// the prompt for an answer does and ends with the text, with white space between them at most: some
-// templates have "\n" in the one and " \n" in the other, some write an empty thought into the turn,
-// and a model that is asked never says those; some trim the text, which may begin with white space.
+// `asked` does, the prompt for an answer, and ends with the text, with white space between them at
+// most: some templates have "\n" in the one and " \n" in the other, some write an empty thought
+// into the turn, and a model that is asked never says those; some trim the text, which may begin
+// with white space.
 absl::StatusOr<std::vector<model::PromptPart>> RenderAnswered(
     const model::ChatTemplate& chat_template, std::span<const model::ChatMessage> messages,
-    const std::string& text) {
-  ASSIGN_OR_RETURN(std::vector<model::PromptPart> asked, chat_template.Render(messages));
+    const std::vector<model::PromptPart>& asked, const std::string& text) {
   std::vector<model::ChatMessage> whole(messages.begin(), messages.end());
   AppendAnswer(text, &whole);
   ASSIGN_OR_RETURN(std::vector<model::PromptPart> answered, chat_template.Render(whole));
@@ -89,8 +89,9 @@ absl::StatusOr<std::vector<model::PromptPart>> RenderAnswered(
       absl::StripLeadingAsciiWhitespace(turn).empty()) {
     return answered;
   }
-  asked.emplace_back(model::TextPart{text, /*control=*/false});
-  return asked;
+  answered = asked;
+  answered.emplace_back(model::TextPart{text, /*control=*/false});
+  return answered;
 }
 
 PreparedPrompt PromptOf(const model::PromptTokens& tokens,
@@ -176,14 +177,18 @@ absl::StatusOr<PreparedPrompt> Processor::PrepareContinuations(
     std::span<const model::ChatMessage> messages, std::span<const std::string> continuations,
     std::span<const absl::string_view> images, int* bad_image, int* bad_continuation,
     std::vector<std::vector<std::int32_t>>* forced) const {
-  ASSIGN_OR_RETURN(PreparedPrompt prompt, PrepareText(messages, images, bad_image));
   ASSIGN_OR_RETURN(const std::vector<model::ImageLayout> layouts,
                    LayoutsOf(parts_->config, images, bad_image));
+  ASSIGN_OR_RETURN(const std::vector<model::PromptPart> asked,
+                   parts_->chat_template.Render(messages));
+  ASSIGN_OR_RETURN(const model::PromptTokens tokens,
+                   model::BuildPrompt(asked, parts_->tokenizer, parts_->config, layouts));
+  PreparedPrompt prompt = PromptOf(tokens, layouts);
   std::vector<std::int32_t>& shared = prompt.prompt_ids;
   for (std::size_t i = 0; i < continuations.size(); ++i) {
     *bad_continuation = static_cast<int>(i);
     ASSIGN_OR_RETURN(const std::vector<model::PromptPart> answered,
-                     RenderAnswered(parts_->chat_template, messages, continuations[i]));
+                     RenderAnswered(parts_->chat_template, messages, asked, continuations[i]));
     ASSIGN_OR_RETURN(const model::PromptTokens ended,
                      model::BuildPrompt(answered, parts_->tokenizer, parts_->config, layouts));
     const auto end =

@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/utf8_stream.h"
+#include "training/generate/scene_words.h"
 
 namespace llava::training {
 namespace {
@@ -25,16 +26,7 @@ constexpr int kCoordinates = 2;  // numbers like 0.25 in a row
 std::string Strip(const std::string& text) { return std::string(absl::StripAsciiWhitespace(text)); }
 
 std::vector<std::string> Words(const std::string& text) {
-  std::vector<std::string> words(1);
-  for (const char c : absl::AsciiStrToLower(text)) {
-    if (absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '\'') {
-      words.back() += c;
-    } else if (!words.back().empty()) {
-      words.emplace_back();
-    }
-  }
-  if (words.back().empty()) words.pop_back();
-  return words;
+  return spoken::WordsOf(absl::AsciiStrToLower(text));
 }
 
 // "Question:", "Question 2:", "Answer: text": the text behind it, when `line` is such a mark.

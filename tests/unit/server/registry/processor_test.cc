@@ -148,6 +148,13 @@ TEST_F(ProcessorTest, DecodersEndWhereTheTemplateEndsATurn) {
   EXPECT_FALSE(ends_at_separator(*processor_));
 }
 
+std::string TextOf(const Processor& processor, const std::vector<std::int32_t>& ids) {
+  model::Detokenizer detokenizer(processor.tokenizer(), /*goes_on=*/true);
+  std::string text;
+  for (const std::int32_t id : ids) text += detokenizer.Push(id);
+  return text + detokenizer.Finish();
+}
+
 // The turn of the assistant is written "assistant \n" by one template, and after "ASSISTANT: " with
 // a space of its own by the other: what is forced are the tokens of the answer alone.
 TEST_F(ProcessorTest, AnAnswerToBeScoredFollowsThePromptThatAsksForIt) {
@@ -165,21 +172,11 @@ TEST_F(ProcessorTest, AnAnswerToBeScoredFollowsThePromptThatAsksForIt) {
     ASSERT_TRUE(shared.ok()) << shared.status();
     EXPECT_EQ(shared->prompt_ids, prompt->prompt_ids) << name;
     for (std::size_t i = 0; i < answers.size(); ++i) {
-      model::Detokenizer detokenizer((*processor)->tokenizer());
-      std::string text;
-      for (const int id : forced.at(i)) text += detokenizer.Push(id);
-      text += detokenizer.Finish();
+      const std::string text = TextOf(**processor, forced.at(i));
       EXPECT_EQ(absl::StripLeadingAsciiWhitespace(text), answers[i]) << name;
       EXPECT_EQ(text.find('\n'), std::string::npos) << name;
     }
   }
-}
-
-std::string TextOf(const Processor& processor, const std::vector<std::int32_t>& ids) {
-  model::Detokenizer detokenizer(processor.tokenizer(), /*goes_on=*/true);
-  std::string text;
-  for (const std::int32_t id : ids) text += detokenizer.Push(id);
-  return text + detokenizer.Finish();
 }
 
 // The templates write "\n", or a space, in front of each text of a message.
