@@ -5,13 +5,15 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "absl/strings/numbers.h"
+
 namespace llava {
 
 // --option: expected a number above 0, found -5
 inline CLI::Validator Positive() {
   return {[](const std::string& text) {
             double number = 0.0;
-            const bool is = CLI::detail::lexical_cast(text, number) && number > 0.0;
+            const bool is = absl::SimpleAtod(text, &number) && number > 0.0;
             return is ? std::string() : "expected a number above 0, found " + text;
           },
           "POSITIVE"};
@@ -21,13 +23,13 @@ inline CLI::Validator Positive() {
 inline CLI::Validator NotNegative() {
   return {[](const std::string& text) {
             double number = 0.0;
-            const bool is = CLI::detail::lexical_cast(text, number) && number >= 0.0;
+            const bool is = absl::SimpleAtod(text, &number) && number >= 0.0;
             return is ? std::string() : "expected a number of at least 0, found " + text;
           },
           "NONNEGATIVE"};
 }
 
-// Behind CLI::AsSizeValue, and so before it: a minus is nearly 2^64 bytes to that.
+// Is added after CLI::AsSizeValue, and so goes first: to that a minus is nearly 2^64 bytes.
 // --option: expected a size such as 80GiB, found -5
 inline CLI::Validator NoMinus() {
   return {[](const std::string& text) {

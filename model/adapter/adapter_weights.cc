@@ -25,11 +25,7 @@
 namespace llava::model {
 namespace {
 
-constexpr absl::string_view kWrapper = "base_model.model.";
-constexpr absl::string_view kA = ".lora_A.weight";
-constexpr absl::string_view kB = ".lora_B.weight";
 constexpr absl::string_view kMagnitude = ".lora_magnitude_vector";
-constexpr const char* kFileName = "adapter_model.safetensors";
 constexpr int kMaxLayers = 10'000;
 
 // Of decoders of all kinds. The order is that of an adapter's digest: what is new stands behind.
@@ -68,17 +64,11 @@ std::string ShapeOf(const at::Tensor& tensor) { return ShapeText(tensor.sizes().
 
 // "layers.3.mlp.up_proj", of a module of the decoder by its one name.
 std::optional<Place> PlaceOf(const std::string& module) {
-  const auto name = CanonicalName(absl::StrCat(module, ".weight"));
-  if (!name) return std::nullopt;
-  absl::string_view rest = *name;
-  if (!absl::ConsumePrefix(&rest, absl::StrCat(kLanguagePrefix, "layers."))) return std::nullopt;
-  absl::ConsumeSuffix(&rest, ".weight");
-  const std::size_t dot = rest.find('.');
-  int layer = 0;
-  if (dot == rest.npos || !absl::SimpleAtoi(rest.substr(0, dot), &layer)) return std::nullopt;
-  const auto product = ProductNumber(rest.substr(dot + 1));
-  if (!product || layer < 0 || layer >= kMaxLayers) return std::nullopt;
-  return Place{layer, *product};
+  const auto found = LayerModuleOf(module);
+  if (!found || found->layer >= kMaxLayers) return std::nullopt;
+  const auto product = ProductNumber(found->name);
+  if (!product) return std::nullopt;
+  return Place{found->layer, *product};
 }
 
 class AdapterFile {
@@ -89,15 +79,15 @@ class AdapterFile {
   absl::Status Add(const NamedTensor& tensor) {
     absl::string_view key = tensor.name;
     at::Tensor Parts::* part = nullptr;
-    if (absl::ConsumeSuffix(&key, kA)) part = &Parts::a;
-    if (absl::ConsumeSuffix(&key, kB)) part = &Parts::b;
+    if (absl::ConsumeSuffix(&key, kLoraA)) part = &Parts::a;
+    if (absl::ConsumeSuffix(&key, kLoraB)) part = &Parts::b;
     if (config_.dora() && absl::ConsumeSuffix(&key, kMagnitude)) part = &Parts::magnitude;
     if (part == nullptr) {
       return absl::UnimplementedError(
-          absl::StrCat(Name(tensor), " is not supported, expected tensors that end with ", kA, ", ",
-                       kB, " and with use_dora ", kMagnitude));
+          absl::StrCat(Name(tensor), " is not supported, expected tensors that end with ", kLoraA,
+                       ", ", kLoraB, " and with use_dora ", kMagnitude));
     }
-    absl::ConsumePrefix(&key, kWrapper);
+    absl::ConsumePrefix(&key, kPeftWrapper);
     const std::string module(key);
     const auto place = PlaceOf(module);
     if (!place) {
@@ -171,7 +161,7 @@ class AdapterFile {
     const std::string where = absl::StrCat(path_, ": ", parts.module);
     if (!parts.a.defined() || !parts.b.defined()) {
       return absl::InvalidArgumentError(
-          absl::StrCat(where, " has only one of ", kA, " and ", kB, ", expected both"));
+          absl::StrCat(where, " has only one of ", kLoraA, " and ", kLoraB, ", expected both"));
     }
     const std::int64_t rank = config_.RankOf(parts.module), out = parts.b.size(0);
     if (parts.a.size(0) != rank || parts.b.size(1) != rank) {
@@ -256,7 +246,7 @@ std::vector<AdaptedProduct> AdapterWeights::adapted() const {
 
 absl::StatusOr<AdapterWeights> ReadAdapter(const std::string& dir, std::int64_t max_bytes) {
   ASSIGN_OR_RETURN(const AdapterConfig config, AdapterConfig::Read(dir));
-  const std::string path = absl::StrCat(dir, "/", kFileName);
+  const std::string path = absl::StrCat(dir, "/", kAdapterFileName);
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(path, error);
   if (error) {

@@ -4,7 +4,9 @@
 #include <charconv>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/check.h"
 #include "base/utf8_stream.h"
 
@@ -128,6 +130,20 @@ std::optional<std::string> CanonicalName(std::string_view key) {
   }
   if (!IsVisionTail(peeled.rest)) return std::nullopt;
   return absl::StrCat(kVisionPrefix, AbslView(peeled.rest));
+}
+
+std::optional<LayerModule> LayerModuleOf(std::string_view module) {
+  const auto name = CanonicalName(absl::StrCat(AbslView(module), ".weight"));
+  if (!name) return std::nullopt;
+  absl::string_view rest = *name;
+  if (!absl::ConsumePrefix(&rest, absl::StrCat(kLanguagePrefix, "layers."))) return std::nullopt;
+  absl::ConsumeSuffix(&rest, ".weight");
+  const std::size_t dot = rest.find('.');
+  LayerModule found;
+  if (dot == rest.npos || !absl::SimpleAtoi(rest.substr(0, dot), &found.layer)) return std::nullopt;
+  if (found.layer < 0) return std::nullopt;
+  found.name = std::string(rest.substr(dot + 1));
+  return found;
 }
 
 std::optional<std::string> CanonicalClipName(std::string_view key) {

@@ -24,6 +24,22 @@ inline constexpr char kLmHeadName[] = "language_model.lm_head.weight";
 // The scales of a matrix of codes: the matrix's name and this.
 inline constexpr char kScaleSuffix[] = "_scale";
 
+// Of adapters in PEFT's layout: their file, and a tensor's name in it, which is the wrapper, a
+// module's name in the model, and one of the ends.
+inline constexpr char kAdapterFileName[] = "adapter_model.safetensors";
+inline constexpr char kPeftWrapper[] = "base_model.model.";
+inline constexpr char kLoraA[] = ".lora_A.weight";
+inline constexpr char kLoraB[] = ".lora_B.weight";
+
+// A module of one of the decoder's layers.
+struct LayerModule {
+  int layer = 0;
+  std::string name;  // "mlp.up_proj"
+};
+
+// By the module's name in any layout: "model.layers.3.mlp.up_proj". Nothing: it is in no layer.
+std::optional<LayerModule> LayerModuleOf(std::string_view module);
+
 // Whether a weight, by its name, is multiplied with as a matrix of the decoder's layers; and
 // whether it is such a matrix anywhere, or the table of embeddings.
 bool IsDecoderProduct(std::string_view name);

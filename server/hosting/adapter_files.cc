@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
@@ -20,40 +19,17 @@
 namespace llava::server {
 namespace {
 
-constexpr absl::string_view kWrapper = "base_model.model.";
-constexpr absl::string_view kA = ".lora_A.weight";
-constexpr absl::string_view kB = ".lora_B.weight";
-
-// A linear layer of the language model's layers, by the name that PEFT gives it.
-std::optional<model::AdaptedProduct> ProductOf(const std::string& module) {
-  const auto name = model::CanonicalName(absl::StrCat(module, ".weight"));
-  if (!name) return std::nullopt;
-  absl::string_view rest = *name;
-  model::AdaptedProduct product;
-  if (!absl::ConsumePrefix(&rest, absl::StrCat(model::kLanguagePrefix, "layers.")) ||
-      !absl::ConsumeSuffix(&rest, ".weight")) {
-    return std::nullopt;
-  }
-  const std::size_t dot = rest.find('.');
-  if (dot == rest.npos || !absl::SimpleAtoi(rest.substr(0, dot), &product.layer) ||
-      product.layer < 0) {
-    return std::nullopt;
-  }
-  product.name = std::string(rest.substr(dot + 1));
-  return product;
-}
-
 // Of the matrix A in `tensors` whose name is `key`, and the B beside it.
 absl::StatusOr<model::AdaptedProduct> ReadProduct(const model::TensorMap& tensors,
                                                   const std::string& key,
                                                   const model::AdapterConfig& config) {
   absl::string_view rest = key;
-  absl::ConsumeSuffix(&rest, kA);
-  const auto b = tensors.find(absl::StrCat(rest, kB));
-  absl::ConsumePrefix(&rest, kWrapper);
+  absl::ConsumeSuffix(&rest, model::kLoraA);
+  const auto b = tensors.find(absl::StrCat(rest, model::kLoraB));
+  absl::ConsumePrefix(&rest, model::kPeftWrapper);
   const std::string module(rest);
-  std::optional<model::AdaptedProduct> product = ProductOf(module);
-  if (!product) {
+  const std::optional<model::LayerModule> place = model::LayerModuleOf(module);
+  if (!place) {
     return absl::UnimplementedError(absl::StrCat(
         "\"", key, "\" adapts another part than the linear layers of the language model's layers"));
   }
@@ -66,9 +42,8 @@ absl::StatusOr<model::AdaptedProduct> ReadProduct(const model::TensorMap& tensor
                      b == tensors.end() ? "no shape" : model::ShapeText(b->second.shape),
                      ", expected the rank ", rank, " by ", model::kAdapterConfigName));
   }
-  product->in = a[1];
-  product->out = b->second.shape[0];
-  return *std::move(product);
+  return model::AdaptedProduct{
+      .layer = place->layer, .name = place->name, .out = b->second.shape[0], .in = a[1]};
 }
 
 absl::StatusOr<std::vector<model::AdaptedProduct>> ReadProducts(
@@ -76,10 +51,11 @@ absl::StatusOr<std::vector<model::AdaptedProduct>> ReadProducts(
   ASSIGN_OR_RETURN(const model::TensorMap tensors, model::ReadSafetensors(file));
   std::vector<model::AdaptedProduct> products;
   for (const auto& [key, tensor] : tensors) {
-    if (absl::EndsWith(key, kB)) continue;  // is read with its A
-    if (!absl::EndsWith(key, kA)) {
-      return absl::UnimplementedError(absl::StrCat(
-          "\"", key, "\" is not supported, expected tensors that end with ", kA, " and ", kB));
+    if (absl::EndsWith(key, model::kLoraB)) continue;  // is read with its A
+    if (!absl::EndsWith(key, model::kLoraA)) {
+      return absl::UnimplementedError(
+          absl::StrCat("\"", key, "\" is not supported, expected tensors that end with ",
+                       model::kLoraA, " and ", model::kLoraB));
     }
     ASSIGN_OR_RETURN(model::AdaptedProduct product, ReadProduct(tensors, key, config));
     products.push_back(std::move(product));
@@ -98,7 +74,7 @@ absl::Status CheckAdapterFiles(const std::string& dir, const model::TextConfig* 
                      ": use_dora is true, which is not served beside a base: llava-train "
                      "merge writes a checkpoint of both"));
   }
-  const std::string path = absl::StrCat(dir, "/adapter_model.safetensors");
+  const std::string path = absl::StrCat(dir, "/", model::kAdapterFileName);
   ASSIGN_OR_RETURN(const std::shared_ptr<const model::MappedFile> file,
                    model::MappedFile::Open(path));
   const auto products = ReadProducts(*file, config);

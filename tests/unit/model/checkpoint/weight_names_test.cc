@@ -51,6 +51,22 @@ TEST(WeightNamesTest, ClipDirectories) {
   EXPECT_EQ(CanonicalClipName("logit_scale"), std::nullopt);
 }
 
+TEST(WeightNamesTest, ModulesOfLayers) {
+  for (const char* module :
+       {"model.layers.12.mlp.up_proj", "language_model.model.layers.12.mlp.up_proj",
+        "model.language_model.layers.12.mlp.up_proj"}) {
+    const auto found = LayerModuleOf(module);
+    ASSERT_TRUE(found.has_value()) << module;
+    EXPECT_EQ(found->layer, 12) << module;
+    EXPECT_EQ(found->name, "mlp.up_proj") << module;
+  }
+  for (const char* module :
+       {"model.embed_tokens", "lm_head", "model.mm_projector.0", "model.layers.x.mlp",
+        "model.layers.3", "model.vision_tower.vision_model.encoder.layers.0.mlp.fc1"}) {
+    EXPECT_FALSE(LayerModuleOf(module).has_value()) << module;
+  }
+}
+
 TEST(WeightNamesTest, StrayBuffers) {
   EXPECT_TRUE(IsStrayBuffer("model.layers.0.self_attn.rotary_emb.inv_freq"));
   EXPECT_TRUE(IsStrayBuffer("vision_model.embeddings.position_ids"));
