@@ -95,6 +95,9 @@ struct Usage {
   Duration encode{};   // steps' encoder time while its own images were encoded
   Duration prefill{};  // first step to first token, less `encode`
   Duration decode{};   // first token to the end
+  // Of these, what steps of other versions took: before the first token, and from it on.
+  Duration others_first{};
+  Duration others_next{};
 };
 
 }  // namespace llava::scheduling
