@@ -165,8 +165,8 @@ class ConversationBuilder::Pictures {
     SampleImage& image = picture.read.emplace_back();
     image.layout = layout;
     if (!picture.pixels) return image;
-    model::PixelValues values = builder_.preprocessor_.Process(*picture.pixels, layout);
-    image.pixels = std::move(values.values);
+    const model::PixelValues values = builder_.preprocessor_.Process(*picture.pixels, layout);
+    image.pixels = values.Floats();
     image.height = values.height;
     image.width = values.width;
     image.digest = values.digest;

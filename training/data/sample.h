@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/digest.h"
-#include "base/image_span.h"
+#include "base/picture.h"
 #include "model/config/image_layout.h"
 
 namespace llava::training {
