@@ -256,10 +256,14 @@ TEST_F(TorchExecutorTest, ADeviceThatRunsBehindIsWaitedForAndTimesItsEncoder) {
   EXPECT_THAT(std::string(failed.message()), HasSubstr("the device is gone"));
 }
 
-TEST_F(TorchExecutorTest, AnImageOfAnotherShapeIsAnError) {
+TEST_F(TorchExecutorTest, AnImageThatWasPreparedOtherwiseIsAnError) {
   const int side = llava_->config().vision.image_size;
-  for (const auto& [wrong_side, count] : {std::pair(side + 14, kImageTokens), {side, 17}}) {
-    const scheduling::ImageInput image = Image(wrong_side, count);
+  std::vector<scheduling::ImageInput> images = {Image(side + 14, kImageTokens), Image(side, 17),
+                                                Image(side, kImageTokens),
+                                                Image(side, kImageTokens)};
+  images[2].pixel_table = nullptr;
+  images[3].pixels_CHW.pop_back();
+  for (const scheduling::ImageInput& image : images) {
     scheduling::StepPlan plan;
     plan.version = kVersion;
     plan.encodes.push_back({FeatureId(5), &image});
