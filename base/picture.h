@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace llava {
 
@@ -24,6 +25,15 @@ struct ImageSpan {
 using PixelTable = std::array<std::array<float, 256>, 3>;
 
 inline constexpr std::size_t kPixelTableValues = sizeof(PixelTable) / sizeof(float);
+
+// What the bytes [tiles, 3, plane] stand for, to as many `values`.
+inline void LookUpPixels(std::span<const std::uint8_t> bytes, std::size_t plane,
+                         const PixelTable& table, float* values) {
+  for (std::size_t first = 0, c = 0; first < bytes.size(); first += plane, c = (c + 1) % 3) {
+    const std::array<float, 256>& value_of = table[c];
+    for (std::size_t i = first; i < first + plane; ++i) values[i] = value_of[bytes[i]];
+  }
+}
 
 }  // namespace llava
 

@@ -248,10 +248,7 @@ absl::StatusOr<PreprocessSettings> ParsePreprocessSettings(std::string_view json
 std::vector<float> PixelValues::Floats() const {
   std::vector<float> values(bytes.size());
   const std::size_t plane = static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
-  for (std::size_t first = 0, c = 0; first < bytes.size(); first += plane, c = (c + 1) % 3) {
-    const std::array<float, 256>& of = (*table)[c];
-    for (std::size_t i = first; i < first + plane; ++i) values[i] = of[bytes[i]];
-  }
+  LookUpPixels(bytes, plane, *table, values.data());
   return values;
 }
 

@@ -165,8 +165,9 @@ class ConversationBuilder::Pictures {
     SampleImage& image = picture.read.emplace_back();
     image.layout = layout;
     if (!picture.pixels) return image;
-    const model::PixelValues values = builder_.preprocessor_.Process(*picture.pixels, layout);
-    image.pixels = values.Floats();
+    model::PixelValues values = builder_.preprocessor_.Process(*picture.pixels, layout);
+    image.pixels = std::move(values.bytes);
+    image.table = std::move(values.table);
     image.height = values.height;
     image.width = values.width;
     image.digest = values.digest;

@@ -73,8 +73,9 @@ absl::StatusOr<std::vector<SampleImage>> PatchLabelObjective::ReadImages(
     if (options_.pictures) RETURN_IF_ERROR(options_.pictures->Check(path, bytes));
     absl::StatusOr<model::RgbImage> image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
-    const model::PixelValues pixels = preprocessor_.Process(*image);
-    images.push_back({pixels.Floats(),
+    model::PixelValues pixels = preprocessor_.Process(*image);
+    images.push_back({std::move(pixels.bytes),
+                      std::move(pixels.table),
                       pixels.height,
                       pixels.width,
                       pixels.digest,
