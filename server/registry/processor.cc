@@ -227,7 +227,8 @@ absl::Status Processor::PrepareImage(absl::string_view file, const model::ImageL
   image->picture_width = decoded.width;
   image->height = pixels.height;
   image->width = pixels.width;
-  image->pixels_CHW = std::move(pixels.values);
+  image->pixels_CHW = std::move(pixels.bytes);
+  image->pixel_table = std::move(pixels.table);
   return absl::OkStatus();
 }
 

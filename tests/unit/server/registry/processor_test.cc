@@ -75,6 +75,7 @@ TEST_F(ProcessorTest, PreparesTextAndImagesInTheirPlaces) {
     EXPECT_EQ(image.height, side);
     EXPECT_EQ(image.width, side);
     EXPECT_EQ(image.pixels_CHW.size(), std::size_t{3} * side * side);
+    ASSERT_NE(image.pixel_table, nullptr);
     const auto first = prepared->prompt_ids.begin() + image.offset;
     EXPECT_EQ(std::count(first, first + image.count, processor_->config().image_token_id),
               image.count);

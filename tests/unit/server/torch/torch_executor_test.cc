@@ -1,7 +1,6 @@
 #include "server/torch/torch_executor.h"
 
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
@@ -19,6 +18,7 @@
 #include "model/ranks/c10d_backend.h"
 #include "server/torch/device_memory.h"
 #include "tests/support/checkpoint_fixture.h"
+#include "tests/support/prepared_pixels.h"
 #include "tests/support/replaying_graphs.h"
 
 namespace llava::engine {
@@ -117,15 +117,13 @@ class TorchExecutorTest : public testing::Test {
   }
 
   static scheduling::ImageInput Image(int side, int count) {
-    at::manual_seed(3);
-    const at::Tensor pixels = at::randn({3 * side * side});
-    const float* data = pixels.const_data_ptr<float>();
-    return {.digest = Sha256Of("image"),
-            .offset = 1,
-            .count = count,
-            .height = side,
-            .width = side,
-            .pixels_CHW = {data, data + pixels.numel()}};
+    scheduling::ImageInput image;
+    image.digest = Sha256Of("image");
+    image.offset = 1;
+    image.count = count;
+    image.height = image.width = side;
+    test::FillPixels(image, /*seed=*/3);
+    return image;
   }
 
   static inline std::shared_ptr<const model::Llava> llava_;
@@ -187,7 +185,7 @@ TEST_F(TorchExecutorTest, AnImageIsEncodedOnceAndTakesItsRows) {
   {
     const c10::InferenceMode inference;
     const at::Tensor pixels =
-        at::tensor(at::ArrayRef<float>(image.pixels_CHW)).view({1, 3, image.height, image.width});
+        at::tensor(test::ValuesOf(image)).view({1, 3, image.height, image.width});
     model::PromptTokens tokens{{prompt.begin(), prompt.end()}, {{1, kImageTokens, 0}}};
     model::Session session(*llava_);
     const at::Tensor hidden =
@@ -258,10 +256,14 @@ TEST_F(TorchExecutorTest, ADeviceThatRunsBehindIsWaitedForAndTimesItsEncoder) {
   EXPECT_THAT(std::string(failed.message()), HasSubstr("the device is gone"));
 }
 
-TEST_F(TorchExecutorTest, AnImageOfAnotherShapeIsAnError) {
+TEST_F(TorchExecutorTest, AnImageThatWasPreparedOtherwiseIsAnError) {
   const int side = llava_->config().vision.image_size;
-  for (const auto& [wrong_side, count] : {std::pair(side + 14, kImageTokens), {side, 17}}) {
-    const scheduling::ImageInput image = Image(wrong_side, count);
+  std::vector<scheduling::ImageInput> images = {Image(side + 14, kImageTokens), Image(side, 17),
+                                                Image(side, kImageTokens),
+                                                Image(side, kImageTokens)};
+  images[2].pixel_table = nullptr;
+  images[3].pixels_CHW.pop_back();
+  for (const scheduling::ImageInput& image : images) {
     scheduling::StepPlan plan;
     plan.version = kVersion;
     plan.encodes.push_back({FeatureId(5), &image});
