@@ -29,6 +29,7 @@ using scheduling::FeatureId;
 using scheduling::SequenceId;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 const Digest kVersion = Sha256Of("version");
 constexpr int kBlocks = 64;
@@ -255,8 +256,17 @@ TEST_F(TorchExecutorTest, ADeviceThatRunsBehindIsWaitedForAndTimesItsEncoder) {
   EXPECT_THAT(calls, ElementsAre("set begin", "set encoded", "set end", "wait for end",
                                  "from begin to encoded"));
   calls.clear();
-  EXPECT_EQ(executor_->Collect()->encode, std::nullopt) << "nothing was encoded in this step";
+  Choice choice(1, {1, 300, 17});
+  plan = PlanOf({&choice});
+  ASSERT_EQ(executor_->Launch(plan), absl::OkStatus());
+  EXPECT_THAT(calls, IsEmpty()) << "a launch waits for nothing";
+  const auto collected = executor_->Collect();
+  ASSERT_TRUE(collected.ok()) << collected.status();
+  EXPECT_EQ(collected->encode, std::nullopt) << "nothing was encoded in this step";
+  ASSERT_EQ(collected->result.tokens.size(), 1u);
+  EXPECT_EQ(collected->result.tokens[0].token, Reference({1, 300, 17}, 1)[0]);
   EXPECT_THAT(calls, ElementsAre("set end", "wait for end"));
+  EXPECT_TRUE(executor_->Collect()->result.tokens.empty()) << "they were collected";
   fake->fails = true;
   const absl::Status failed = executor_->Collect().status();
   EXPECT_EQ(failed.code(), absl::StatusCode::kInternal);
