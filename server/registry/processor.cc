@@ -21,7 +21,9 @@ namespace {
 class Decoder final : public engine::TextDecoder {
  public:
   Decoder(const model::Tokenizer& tokenizer, std::vector<std::string> stop, bool goes_on)
-      : detokenizer_(tokenizer, goes_on), stop_(std::move(stop)) {}
+      : detokenizer_(tokenizer, goes_on), may_stop_(!stop.empty()), stop_(std::move(stop)) {}
+
+  bool may_stop() const override { return may_stop_; }
 
   Delta Push(std::int32_t token) override {
     std::string text = stop_.Push(detokenizer_.Push(token));
@@ -35,6 +37,7 @@ class Decoder final : public engine::TextDecoder {
 
  private:
   model::Detokenizer detokenizer_;
+  const bool may_stop_;
   StopMatcher stop_;
 };
 

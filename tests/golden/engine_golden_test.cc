@@ -27,6 +27,7 @@ const Digest kVersion = Sha256Of("golden");
 // The engine does not need text here.
 class NoText final : public TextDecoder {
  public:
+  bool may_stop() const override { return false; }
   Delta Push(std::int32_t) override { return {}; }
   Delta Finish() override { return {}; }
 };

@@ -29,6 +29,7 @@ using scheduling::FeatureId;
 using scheduling::SequenceId;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 const Digest kVersion = Sha256Of("version");
 constexpr int kBlocks = 64;
@@ -90,9 +91,12 @@ class TorchExecutorTest : public testing::Test {
   }
 
   std::vector<SampledToken> Run(const scheduling::StepPlan& plan) {
-    auto result = executor_->Forward(plan);
-    EXPECT_TRUE(result.ok()) << result.status();
-    return result.ok() ? std::move(result->tokens) : std::vector<SampledToken>();
+    const absl::Status launched = executor_->Launch(plan);
+    EXPECT_TRUE(launched.ok()) << launched;
+    if (!launched.ok()) return {};
+    auto collected = executor_->Collect();
+    EXPECT_TRUE(collected.ok()) << collected.status();
+    return collected.ok() ? std::move(collected->result.tokens) : std::vector<SampledToken>();
   }
 
   // A step in which all of them sample.
@@ -234,7 +238,8 @@ class FakeMarks final : public DeviceMarks {
 };
 
 TEST_F(TorchExecutorTest, ADeviceThatRunsBehindIsWaitedForAndTimesItsEncoder) {
-  EXPECT_EQ(*executor_->WaitForStep(), std::nullopt) << "a CPU has done it";
+  EXPECT_EQ(executor_->Collect()->encode, std::nullopt) << "a CPU has done it";
+  EXPECT_FALSE(executor_->runs_behind());
   std::vector<std::string> calls;
   auto marks = std::make_unique<FakeMarks>(&calls);
   FakeMarks* const fake = marks.get();
@@ -244,14 +249,24 @@ TEST_F(TorchExecutorTest, ADeviceThatRunsBehindIsWaitedForAndTimesItsEncoder) {
   plan.version = kVersion;
   plan.encodes.push_back({FeatureId(1), &image});
   ASSERT_EQ(executor_->EncodeImages(plan), absl::OkStatus());
-  EXPECT_EQ(*executor_->WaitForStep(), std::optional<Duration>(std::chrono::milliseconds(12)));
+  EXPECT_TRUE(executor_->runs_behind());
+  EXPECT_EQ(executor_->Collect()->encode, std::optional<Duration>(std::chrono::milliseconds(12)));
   EXPECT_THAT(calls, ElementsAre("set begin", "set encoded", "set end", "wait for end",
                                  "from begin to encoded"));
   calls.clear();
-  EXPECT_EQ(*executor_->WaitForStep(), std::nullopt) << "nothing was encoded in this step";
+  Choice choice(1, {1, 300, 17});
+  plan = PlanOf({&choice});
+  ASSERT_EQ(executor_->Launch(plan), absl::OkStatus());
+  EXPECT_THAT(calls, IsEmpty()) << "a launch waits for nothing";
+  const auto collected = executor_->Collect();
+  ASSERT_TRUE(collected.ok()) << collected.status();
+  EXPECT_EQ(collected->encode, std::nullopt) << "nothing was encoded in this step";
+  ASSERT_EQ(collected->result.tokens.size(), 1u);
+  EXPECT_EQ(collected->result.tokens[0].token, Reference({1, 300, 17}, 1)[0]);
   EXPECT_THAT(calls, ElementsAre("set end", "wait for end"));
+  EXPECT_TRUE(executor_->Collect()->result.tokens.empty()) << "they were collected";
   fake->fails = true;
-  const absl::Status failed = executor_->WaitForStep().status();
+  const absl::Status failed = executor_->Collect().status();
   EXPECT_EQ(failed.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(std::string(failed.message()), HasSubstr("the device is gone"));
 }
@@ -345,7 +360,7 @@ TEST_F(TorchExecutorTest, RecordedStepsMakeWayWhenMemoryIsShort) {
   EXPECT_EQ(log.there, 1);
   log.before_replay = [] { TORCH_CHECK_WITH(OutOfMemoryError, false, "no memory"); };
   const std::size_t computed = choice.computed;
-  const absl::Status failed = executor_->Forward(PlanOf({&choice})).status();
+  const absl::Status failed = executor_->Launch(PlanOf({&choice}));
   EXPECT_EQ(failed.code(), absl::StatusCode::kResourceExhausted) << failed;
   EXPECT_EQ(log.there, 0);
   EXPECT_EQ(executor_->graphs().bytes, 0);
