@@ -53,6 +53,15 @@ LLAVA_ALSO_ON_GPU inline float FromE4m3(std::uint8_t code) {
   return x;
 }
 
+// What the numbers of a row are divided by before they become e4m3, and the results multiplied
+// with: its largest magnitude (NaN aside) becomes kMaxE4m3. An infinity counts as the largest fp32,
+// and the scale is never 0, so that a row of zeros stays one.
+LLAVA_ALSO_ON_GPU inline float E4m3Scale(float largest) {
+  constexpr float kMost = 3.4028234664e38f, kLeast = 1.1754943508e-38f;
+  const float scale = (largest < kMost ? largest : kMost) / kMaxE4m3;
+  return scale > kLeast ? scale : kLeast;
+}
+
 }  // namespace llava::model
 
 #undef LLAVA_ALSO_ON_GPU
