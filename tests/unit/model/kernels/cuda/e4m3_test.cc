@@ -69,5 +69,17 @@ TEST(E4m3Test, WhatIsBeyondSaturatesAndNanStays) {
   EXPECT_EQ(ToE4m3(-std::numeric_limits<float>::denorm_min()), 0x80);
 }
 
+TEST(E4m3Test, AScaleMakesTheLargestTheLargest) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(E4m3Scale(448.0f), 1.0f);
+  EXPECT_EQ(E4m3Scale(1.0f), 1.0f / 448.0f);
+  EXPECT_EQ(E4m3Scale(0.0f), std::numeric_limits<float>::min());
+  EXPECT_EQ(E4m3Scale(1e-44f), std::numeric_limits<float>::min());
+  EXPECT_EQ(E4m3Scale(kInfinity), E4m3Scale(std::numeric_limits<float>::max()));
+  for (const float largest : {1e-30f, 0.3f, 7.0f, 1e30f, 3.4e38f}) {
+    EXPECT_EQ(ToE4m3(largest / E4m3Scale(largest)), 0x7e) << largest;
+  }
+}
+
 }  // namespace
 }  // namespace llava::model
