@@ -138,10 +138,10 @@ TEST(LinearTest, Fp8RoundsWeightsAndInputsRowByRow) {
   ASSERT_EQ(found.sizes(), at::IntArrayRef({5, 1, 1137}));
   const at::Tensor y = found.view({5, 1137}).to(at::kDouble);
   const at::Tensor rounded = at::linear(rows.numbers, w.numbers, bias.to(at::kDouble));
-  EXPECT_TRUE(at::allclose(y, rounded, 1e-4, 1e-4)) << (y - rounded).abs().max().item<double>();
+  EXPECT_TRUE(at::allclose(y, rounded, 1e-4, 1e-3)) << (y - rounded).abs().max().item<double>();
   const at::Tensor exact = at::linear(x.to(at::kDouble), all.to(at::kDouble), bias.to(at::kDouble));
   const at::Tensor bound = at::linear(rows.bound, all.to(at::kDouble).abs() + w.bound) +
-                           at::linear(x.to(at::kDouble).abs(), w.bound) + 1e-4;
+                           at::linear(x.to(at::kDouble).abs(), w.bound) + 1e-3;
   EXPECT_TRUE(((y - exact).abs() <= bound).all().item<bool>());
   EXPECT_TRUE(at::equal(found[2][0], bias));
   EXPECT_GT((y - exact).abs().max().item<double>(), 1e-3);
