@@ -17,8 +17,6 @@
 
 #include "model/attention/paged_attention.h"
 #include "model/attention/sdpa_attention.h"
-#include "model/kernels/cpu/quantized_matrix.h"
-#include "model/kernels/cuda/device_matrix.h"
 #include "model/kernels/cuda/tensors.h"
 #include "model/network/decoder.h"
 #include "tests/support/cuda_emulator_torch.h"
@@ -225,47 +223,6 @@ TEST(EmulatedGpuTest, APassOverDecodedTokensThatWasRecordedServesOtherBatches) {
     EXPECT_TRUE(at::equal(cache.Rows(0).first, other_cache.Rows(0).first)) << contexts[0];
     std::rotate(tables.begin(), tables.begin() + 1, tables.end());
   }
-}
-
-// Codes for few rows, numbers for many, of parts one below the other.
-TEST(EmulatedGpuTest, ProductsWithInt8AreThoseOfItsNumbers) {
-  at::manual_seed(7);
-  std::vector<at::Tensor> codes, scales;
-  std::vector<QuantizedMatrix> parts;
-  for (const std::int64_t out : {7, 12}) {
-    parts.push_back(QuantizeMatrix(at::randn({out, 304}), WeightFormat::kInt8));
-    codes.push_back(parts.back().codes);
-    scales.push_back(parts.back().scales);
-  }
-  const DeviceMatrix matrix = DeviceMatrix::Int8(codes, scales, GroupOf(WeightFormat::kInt8));
-  EXPECT_EQ(matrix.out(), 19);
-  EXPECT_EQ(matrix.in(), 304);
-  EXPECT_EQ(matrix.bytes(), 19 * (304 + 3 * 4));
-  const at::Tensor numbers = at::cat({parts[0].Numbers(0, 7), parts[1].Numbers(0, 12)});
-  const at::Tensor bias = at::randn({19});
-  for (const std::int64_t rows : {0, 1, 5, 32, 33, 70}) {
-    const at::Tensor x = at::randn({rows, 308}).narrow(1, 4, 304);  // not in whole parts
-    const std::uint64_t before = cuda_emulator::Launches();
-    const at::Tensor y = matrix.Multiply(x, bias);
-    EXPECT_EQ(cuda_emulator::Launches() - before, rows == 0 ? 0 : 1);
-    EXPECT_TRUE(at::allclose(y, at::linear(x, numbers, bias), 1e-4, 1e-3)) << rows;
-    EXPECT_TRUE(at::allclose(matrix.Multiply(x, {}) + bias, y, 1e-4, 1e-3)) << rows;
-    const at::Tensor narrow = matrix.Multiply(x.to(at::kBFloat16), bias);
-    EXPECT_EQ(narrow.scalar_type(), at::kBFloat16);
-    EXPECT_TRUE(at::allclose(narrow.to(at::kFloat), y, 3e-2, 0.5)) << rows;
-  }
-}
-
-// By the kernel, to the codes that plain C++ makes (LinearTest): the product is that of the CPU.
-TEST(EmulatedGpuTest, WeightsBecomeE4m3InOneLaunchForEachPart) {
-  at::manual_seed(8);
-  const at::Tensor a = at::randn({5, 48}), b = at::randn({9, 48}), x = at::randn({3, 48});
-  const std::uint64_t before = cuda_emulator::Launches();
-  const DeviceMatrix matrix = DeviceMatrix::E4m3(std::vector<at::Tensor>{a, b});
-  EXPECT_EQ(cuda_emulator::Launches() - before, 2u);
-  EXPECT_EQ(matrix.bytes(), 14 * (48 + 4));
-  const at::Tensor exact = at::linear(x, at::cat({a, b}));
-  EXPECT_LT(((matrix.Multiply(x, {}) - exact).norm() / exact.norm()).item<double>(), 0.08);
 }
 
 // Products aside: what a step of a large model spends on launches (docs/benchmarks.md).
