@@ -186,7 +186,10 @@ absl::StatusOr<DeviceFacts> FactsNow(const Config& config, Backend& backend,
 std::string WeightsNote(const Config& config, Backend& backend, const DeviceFacts& facts,
                         const std::string& dir) {
   std::string note = absl::StrCat(facts.device, ": as the checkpoint holds them, ",
-                                  GiB(facts.weights), " at the peak; fewer bits change answers");
+                                  GiB(facts.weights), " at the peak");
+  const auto llava = model::ReadConfig(dir, config.vision_tower);
+  if (!llava.ok() || llava->quantization != model::Quantization::kNone) return note + ".";
+  absl::StrAppend(&note, "; fewer bits change answers");
   Config other = config;
   for (const absl::string_view weights : FindOption("weights")->choices) {
     other.weights = std::string(weights);
