@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import gpu_checkpoint  # noqa: E402
 
 NO_GPU = 77
-TESTS = "golden_test,attention_property_test,step_sampler_property_test,model_attention_test,server_torch_test"
+TESTS = ("golden_test,attention_property_test,device_matrix_property_test,step_sampler_property_test,model_attention_test,"
+         "server_torch_test")
 
 
 class Failed(Exception):
@@ -213,15 +214,15 @@ def make_checkpoint(check, data):
     return f"{data['bytes'] / 1e9:.3g} GB"
 
 
-def serve(check, data, name="checkpoint", clients=None):
+def serve(check, data, name="checkpoint", clients=None, weights="auto"):
     folder, _ = check.checkpoint(name)
-    with llavad(check, "--checkpoint", folder) as daemon:
+    with llavad(check, "--checkpoint", folder, "--weights", weights) as daemon:
         data["ready_seconds"] = daemon.ready_seconds
         data["chosen"] = next((line for line in daemon.logged().splitlines() if '"kv_cache_why"' in line), "")
         data["rows"] = {}
         for count in clients or check.args.clients:
             data["rows"][count] = bench(check, daemon, count)
-        if name == "checkpoint":  # sampling, and pictures that were seen before
+        if name == "checkpoint" and weights == "auto":  # sampling, and pictures that were seen before
             count = max(c for c in check.args.clients if c <= 64)
             data["rows"]["top-p"] = bench(check, daemon, count, "--temperature", "0.7", "--top-p", "0.9")
             data["rows"]["4 pictures"] = bench(check, daemon, count, "--pictures", "4")
@@ -230,6 +231,11 @@ def serve(check, data, name="checkpoint", clients=None):
 
 def serve_small(check, data):
     return serve(check, data, "small", [c for c in check.args.clients if c in (1, 64)] or check.args.clients[:1])
+
+
+def serve_8_bits(check, data):
+    data["weights"] = "int8" if check.args.device == "cpu" else "fp8"
+    return serve(check, data, clients=[c for c in check.args.clients if c in (1, 64)] or check.args.clients[:1], weights=data["weights"])
 
 
 def reload(check, data):
@@ -345,6 +351,7 @@ SECTIONS = [
     Section("tests", 20, 90, "kernels, attention, sampler and golden answers on the device", run_tests),
     Section("checkpoint", 5, 60, "random weights of the shape of LLaVA-1.5-7B", make_checkpoint),
     Section("serve", 30, 170, "llavad with no options: clients, top-p, pictures seen before", serve),
+    Section("fp8", 25, 60, "llavad with weights: fp8 (on CPUs int8)", serve_8_bits),
     Section("reload", 20, 60, "a second version goes live under load: the longest gap", reload),
     Section("transformers", 30, 100, "the same weights in transformers: alone and as one batch", beside_transformers),
     Section("small", 20, 50, "llavad with a model of 1.4 billion weights", serve_small),

@@ -337,12 +337,15 @@ const char* QuantizationName(Quantization quantization) {
       return "int8";
     case Quantization::kInt4:
       return "int4";
+    case Quantization::kFp8:
+      return "fp8";
   }
   LLAVA_CHECK(false);
 }
 
 std::optional<Quantization> QuantizationOf(std::string_view name) {
-  for (const Quantization known : {Quantization::kNone, Quantization::kInt8, Quantization::kInt4}) {
+  for (const Quantization known :
+       {Quantization::kNone, Quantization::kInt8, Quantization::kInt4, Quantization::kFp8}) {
     if (name == QuantizationName(known)) return known;
   }
   return std::nullopt;

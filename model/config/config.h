@@ -185,13 +185,18 @@ struct AnyresConfig {
 };
 
 // How a checkpoint's weights are stored, or are to be held: as numbers, or as codes of so many bits
-// with scales. kInt4: 4 bits in the decoder's layers, 8 elsewhere.
-enum class Quantization { kNone, kInt8, kInt4 };
+// with scales. kInt4: 4 bits in the decoder's layers, 8 elsewhere. kFp8: e4m3 in the decoder's
+// layers, numbers elsewhere; never stored.
+enum class Quantization { kNone, kInt8, kInt4, kFp8 };
 
-// "int8", "int4"; "none" for kNone.
+// "int8", "int4", "fp8"; "none" for kNone.
 const char* QuantizationName(Quantization quantization);
 // The inverse; nothing for any other name.
 std::optional<Quantization> QuantizationOf(std::string_view name);
+// Whether a checkpoint's files may hold it as codes.
+inline bool IsStored(Quantization quantization) {
+  return quantization == Quantization::kInt8 || quantization == Quantization::kInt4;
+}
 
 // The key of config.json, and its "quant_method" of weights that this software quantised.
 inline constexpr char kQuantizationKey[] = "quantization_config";

@@ -82,7 +82,7 @@ void ReadQuantization(JsonReader& reader, LlavaConfig& config) {
                      " quantised are not supported"));
   }
   const auto format = QuantizationOf(quantization.String("format", ""));
-  if (!format || *format == Quantization::kNone) {
+  if (!format || !IsStored(*format)) {
     return quantization.Fail("format", "int8 or int4");
   }
   config.quantization = *format;

@@ -209,8 +209,9 @@ absl::Status WriteQuantized(const Checkpoint& source, const Packing& packing, bo
   return writer.Close();
 }
 
-// Of a matrix [out, in] in a format of codes.
+// Of a matrix [out, in] in a format of codes, with its scales.
 std::int64_t CodeBytes(WeightFormat format, std::int64_t out, std::int64_t in) {
+  if (format == WeightFormat::kFp8) return out * (in + 4);
   const std::int64_t row = format == WeightFormat::kInt4 ? (in + 1) / 2 : in;
   return out * (row + (in + GroupOf(format) - 1) / GroupOf(format) * 4);
 }
@@ -295,28 +296,32 @@ absl::Status SaveQuantized(const std::string& source_dir, Quantization quantizat
 }
 
 WeightMemory ServedMemory(const Checkpoint& checkpoint, Quantization quantization,
-                          at::ScalarType dtype) {
-  const Packing packing(quantization, dtype);
+                          at::ScalarType dtype, bool on_gpu) {
+  const Packing packing(quantization, dtype, on_gpu);
+  const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
   WeightMemory memory;
   const auto add = [&memory](std::string_view name, std::int64_t bytes) {
-    if (absl::EndsWith(AbslView(name), kScaleSuffix)) {
-      name.remove_suffix(std::string_view(kScaleSuffix).size());
-    }
     memory.all += bytes;
     if (IsDecoderProduct(name)) memory.layers += bytes;
   };
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const StoredTensor& stored = tensor.stored;
     const auto bytes = static_cast<std::int64_t>(StoredBytes(tensor));
-    if (IsCodes(stored) || absl::EndsWith(name, kScaleSuffix)) {
-      add(name, bytes);
-      memory.largest = std::max(memory.largest, bytes);
+    const bool scales = absl::EndsWith(name, kScaleSuffix);
+    if (IsCodes(stored) || scales) {
+      std::string_view matrix = name;
+      if (scales) matrix.remove_suffix(std::string_view(kScaleSuffix).size());
+      const bool as_numbers = on_gpu && !IsDecoderProduct(matrix);
+      const std::int64_t held = !as_numbers ? bytes : scales ? 0 : bytes * element;
+      add(matrix, held);
+      memory.largest = std::max({memory.largest, bytes, held});
       continue;
     }
     const auto count = static_cast<std::int64_t>(CheckedByteSize(stored.shape, 1).value_or(0));
-    const auto wide = count * static_cast<std::int64_t>(c10::elementSize(dtype));
+    const auto wide = count * element;
     const WeightFormat format = IsDecoderProduct(name) ? packing.layers : packing.others;
-    const bool codes = IsProduct(name) && GroupOf(format) > 0 && stored.shape.size() == 2;
+    const bool codes = IsProduct(name) && stored.shape.size() == 2 &&
+                       (GroupOf(format) > 0 || format == WeightFormat::kFp8);
     add(name, codes ? CodeBytes(format, stored.shape[0], stored.shape[1]) : wide);
     // In fp32 where AWQ or GPTQ made it, and then a layer's matrices are there at once.
     memory.largest = std::max(memory.largest, tensor.coded == nullptr ? wide : count * 8);

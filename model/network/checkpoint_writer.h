@@ -62,9 +62,9 @@ struct WeightMemory {
 };
 
 // Of every tensor of the checkpoint, also those that are not needed for answers. Quantised as
-// asked, or as it is stored; the others of `dtype`.
+// asked, or as it is stored; the others of `dtype`. GPUs have codes in the decoder's layers only.
 WeightMemory ServedMemory(const Checkpoint& checkpoint, Quantization quantization,
-                          at::ScalarType dtype);
+                          at::ScalarType dtype, bool on_gpu = false);
 
 }  // namespace llava::model
 

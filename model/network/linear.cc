@@ -75,6 +75,17 @@ at::Tensor Product(const QuantizedMatrix& codes, const at::Tensor& x) {
   return y;
 }
 
+// On a GPU.
+DeviceMatrix Joined(const std::vector<QuantizedMatrix>& parts) {
+  LLAVA_CHECK(parts.front().format == WeightFormat::kInt8);
+  std::vector<at::Tensor> codes, scales;
+  for (const QuantizedMatrix& part : parts) {
+    codes.push_back(part.codes);
+    scales.push_back(part.scales);
+  }
+  return DeviceMatrix::Int8(codes, scales, GroupOf(WeightFormat::kInt8));
+}
+
 }  // namespace
 
 Linear::Linear(at::Tensor weight_OI, at::Tensor bias_O)
@@ -89,11 +100,13 @@ Linear::Linear(QuantizedMatrix weight, at::Tensor bias_O)
 }
 
 std::int64_t Linear::in_features() const {
+  if (on_device_ != nullptr) return on_device_->in();
   if (packed_ != nullptr) return packed_->in();
   return codes_ ? codes_->in : weight_OI_.size(1);
 }
 
 std::int64_t Linear::out_features() const {
+  if (on_device_ != nullptr) return on_device_->out();
   if (packed_ != nullptr) return packed_->out();
   return codes_ ? codes_->out() : weight_OI_.size(0);
 }
@@ -102,7 +115,7 @@ Linear Linear::Packed(std::vector<Linear> layers, WeightFormat format) {
   std::vector<at::Tensor> weights, biases;
   std::vector<QuantizedMatrix> codes;
   for (Linear& layer : layers) {
-    LLAVA_CHECK(layer.packed_ == nullptr && layer.lora_ == nullptr);
+    LLAVA_CHECK(!layer.is_packed() && layer.lora_ == nullptr);
     if (layer.codes_) {
       LLAVA_CHECK(layer.codes_->format == format);
       codes.push_back(*std::exchange(layer.codes_, std::nullopt));
@@ -113,23 +126,30 @@ Linear Linear::Packed(std::vector<Linear> layers, WeightFormat format) {
   }
   LLAVA_CHECK(codes.empty() || weights.empty());
   LLAVA_CHECK(biases.empty() || biases.size() == layers.size());
-  const bool for_kernels = !codes.empty() || weights.front().is_cpu();
+  const bool on_cpu = codes.empty() ? weights.front().is_cpu() : codes.front().codes.is_cpu();
   Linear result;
-  if (!codes.empty()) {
+  if (format == WeightFormat::kFp8) {
+    result.on_device_ = std::make_shared<const DeviceMatrix>(DeviceMatrix::E4m3(weights));
+  } else if (!codes.empty() && !on_cpu) {
+    result.on_device_ = std::make_shared<const DeviceMatrix>(Joined(codes));
+  } else if (!codes.empty()) {
     result.packed_ = std::make_shared<const PackedMatrix>(codes);
-  } else if (for_kernels) {
+  } else if (on_cpu) {
     result.packed_ = std::make_shared<const PackedMatrix>(weights, format);
   } else {
     result.weight_OI_ =
         (weights.size() == 1 ? weights.front() : at::cat(weights)).to(DtypeOf(format));
   }
-  if (!biases.empty())
-    result.bias_O_ = at::cat(biases).to(for_kernels ? at::kFloat : DtypeOf(format));
+  if (!biases.empty()) {
+    result.bias_O_ = at::cat(biases);
+    if (on_cpu) result.bias_O_ = result.bias_O_.to(at::kFloat);
+    if (!result.is_packed()) result.bias_O_ = result.bias_O_.to(DtypeOf(format));
+  }
   return result;
 }
 
 Linear Linear::Rows(std::int64_t first, std::int64_t count) const {
-  LLAVA_CHECK(packed_ == nullptr && lora_ == nullptr);
+  LLAVA_CHECK(!is_packed() && lora_ == nullptr);
   Linear result = *this;
   if (bias_O_.defined()) result.bias_O_ = bias_O_.narrow(0, first, count);
   if (codes_) {
@@ -142,7 +162,7 @@ Linear Linear::Rows(std::int64_t first, std::int64_t count) const {
 }
 
 Linear Linear::Columns(std::int64_t first, std::int64_t count, bool with_bias) const {
-  LLAVA_CHECK(packed_ == nullptr && lora_ == nullptr);
+  LLAVA_CHECK(!is_packed() && lora_ == nullptr);
   Linear result = *this;
   if (!with_bias) result.bias_O_ = at::Tensor();
   if (codes_) {
@@ -175,6 +195,10 @@ void Linear::MergeLora() {
 }
 
 at::Tensor Linear::Forward(const at::Tensor& x) const {
+  if (on_device_ != nullptr) {
+    const at::Tensor y = on_device_->Multiply(x.reshape({-1, on_device_->in()}), bias_O_);
+    return y.view(WithLast(x, on_device_->out()));
+  }
   if (packed_ != nullptr) {
     const at::Tensor rows = x.to(at::kFloat).reshape({-1, packed_->in()});
     const at::Tensor y = packed_->Multiply(rows, bias_O_);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "model/kernels/cpu/packed_matrix.h"
+#include "model/kernels/cuda/device_matrix.h"
 #include "model/network/lora.h"
 
 namespace llava::model {
@@ -35,8 +36,9 @@ class Linear {
 
   // The layers of one input as one layer for inference only, with weights as `format`; its outputs
   // are theirs, one after the other. All with a bias or all without, all of codes, which are then
-  // of `format`, or none; none packed. A PackedMatrix on the CPU, elsewhere a tensor of
-  // DtypeOf(format). Copies, and lets go of the originals.
+  // of `format`, or none; none packed. A DeviceMatrix of kFp8 and of codes that lie on a GPU, else
+  // a PackedMatrix on the CPU, elsewhere a tensor of DtypeOf(format). Copies, and lets go of the
+  // originals.
   static Linear Packed(std::vector<Linear> layers, WeightFormat format);
   void Pack(WeightFormat format) { *this = Packed({std::move(*this)}, format); }
 
@@ -58,18 +60,21 @@ class Linear {
   void MergeLora();
 
   // Whether there is a weight, in any form.
-  bool is_there() const { return packed_ != nullptr || codes_ || weight_OI_.defined(); }
+  bool is_there() const { return is_packed() || codes_ || weight_OI_.defined(); }
   std::int64_t in_features() const;
   std::int64_t out_features() const;
-  // Undefined when packed for our kernels, and of codes.
+  // Undefined when packed for our kernels or in 8 bits, and of codes.
   const at::Tensor& weight() const { return weight_OI_; }
   const at::Tensor& bias() const { return bias_O_; }
 
  private:
+  bool is_packed() const { return packed_ != nullptr || on_device_ != nullptr; }
+
   at::Tensor weight_OI_;
   at::Tensor bias_O_;
   std::optional<QuantizedMatrix> codes_;  // in place of the weight
   std::shared_ptr<const PackedMatrix> packed_;
+  std::shared_ptr<const DeviceMatrix> on_device_;  // instead of packed_
   std::shared_ptr<const Lora> lora_;
 };
 

@@ -4,6 +4,7 @@
 #include <ATen/ops/where.h>
 #include <c10/core/InferenceMode.h>
 
+#include <array>
 #include <optional>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "model/checkpoint/checkpoint.h"
+#include "model/kernels/cuda/tensors.h"
 #include "model/network/image_features.h"
 
 namespace llava::model {
@@ -46,36 +48,78 @@ absl::Status CheckQuantization(const std::string& directory, const LlavaConfig& 
 
 namespace {
 
+// Whether the device multiplies with weights that are held so.
+absl::Status CheckDevice(const std::string& directory, Quantization held, at::Device device) {
+  if (held == Quantization::kInt4) {
+    return absl::UnimplementedError(
+        absl::StrCat(directory, ": weights of int4 are not supported on the device ", device.str(),
+                     ", only CPUs multiply with them; expected numbers, served as auto, int8 or "
+                     "fp8"));
+  }
+  if (held != Quantization::kFp8) return absl::OkStatus();
+  const int capability = ComputeCapability(device);
+  if (capability >= kE4m3Capability) return absl::OkStatus();
+  const auto text = [](int tenfold) { return absl::StrCat(tenfold / 10, ".", tenfold % 10); };
+  return absl::FailedPreconditionError(absl::StrCat(
+      "weights: fp8 is not supported on the device ", device.str(),
+      ", whose compute capability is ", text(capability), ", expected ", text(kE4m3Capability),
+      " or more (Ada, Hopper and later); expected weights: auto or int8"));
+}
+
 // As stored, or as asked where the checkpoint holds numbers.
 absl::StatusOr<Quantization> ChooseQuantization(const std::string& directory,
                                                 const LlavaConfig& config,
                                                 const LoadOptions& options) {
   const Quantization asked = options.quantization;
-  if (asked == Quantization::kNone) return config.quantization;
   RETURN_IF_ERROR(CheckQuantization(directory, config, asked));
-  if (options.device.is_cpu()) return asked;
-  return absl::UnimplementedError(absl::StrCat(
-      "weights: ", QuantizationName(asked), " is not supported on the device ",
-      options.device.str(), " yet, only CPUs multiply with such weights; expected auto there"));
+  const Quantization held = asked == Quantization::kNone ? config.quantization : asked;
+  if (held == Quantization::kNone || options.device.is_meta()) return held;
+  if (!options.pack && (held == Quantization::kFp8 || !options.device.is_cpu())) {
+    return absl::UnimplementedError(
+        absl::StrCat(directory, ": a model is not trained with weights of ", QuantizationName(held),
+                     " on the device ", options.device.str()));
+  }
+  if (options.device.is_cuda()) RETURN_IF_ERROR(CheckDevice(directory, held, options.device));
+  return held;
+}
+
+// The inputs of a layer's products that are dealt out to the devices of a shard.
+std::array<std::int64_t, 2> SharedInputs(const TextConfig& part) {
+  return {std::int64_t{part.num_heads} * part.head_dim, std::int64_t{part.intermediate_size}};
 }
 
 // A group of codes shares a scale: no cut goes through one.
 absl::Status CheckGroups(const std::string& directory, const LlavaConfig& config,
-                         Quantization quantization, const LayerShard& shard) {
-  const bool has_codes = config.quantization != Quantization::kNone || config.foreign_codes;
-  if (shard.is_whole() || !has_codes || quantization == Quantization::kNone) {
-    return absl::OkStatus();
-  }
+                         const LoadOptions& options, Quantization quantization) {
+  const bool has_codes = config.quantization != Quantization::kNone || config.foreign_codes ||
+                         !options.device.is_cpu();
+  const bool is_cut = !options.shard.is_whole() && IsStored(quantization);
+  if (!has_codes || !is_cut) return absl::OkStatus();
   const std::int64_t group = quantization == Quantization::kInt4 ? kInt4Group : kInt8Group;
-  const TextConfig part = ShardOf(config.text, shard.size);
-  const std::int64_t queries = std::int64_t{part.num_heads} * part.head_dim;
-  for (const std::int64_t inputs : {queries, std::int64_t{part.intermediate_size}}) {
+  for (const std::int64_t inputs : SharedInputs(ShardOf(config.text, options.shard.size))) {
     if (inputs % group == 0) continue;
     return absl::InvalidArgumentError(absl::StrCat(
-        directory, ": each of ", shard.size, " devices would have ", inputs,
+        directory, ": each of ", options.shard.size, " devices would have ", inputs,
         " columns of a matrix of codes, expected a multiple of ", group,
         ", which share a scale: take fewer devices (devices), or the checkpoint that it was "
-        "quantised from"));
+        "quantised from, in another format (weights)"));
+  }
+  return absl::OkStatus();
+}
+
+// The products of GPUs take whole loads.
+absl::Status CheckSizes(const std::string& directory, const LlavaConfig& config,
+                        const LoadOptions& options, Quantization quantization) {
+  if (!options.device.is_cuda() || quantization == Quantization::kNone) return absl::OkStatus();
+  const TextConfig part = ShardOf(config.text, options.shard.size);
+  const auto [queries, inner] = SharedInputs(part);
+  const std::int64_t keys = std::int64_t{part.num_kv_heads} * part.head_dim;
+  for (const std::int64_t size : {std::int64_t{part.hidden_size}, queries, keys, inner}) {
+    if (size % kDeviceMatrixMultiple == 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        directory, ": a product of the language model has ", size, " inputs or outputs, which ",
+        QuantizationName(quantization), " on GPUs takes as multiples of ", kDeviceMatrixMultiple,
+        "; expected weights: auto"));
   }
   return absl::OkStatus();
 }
@@ -105,19 +149,21 @@ auto LoadFrom(const std::string& directory, const LoadOptions& options, const Ma
   config.text.tie_embeddings = checkpoint.IsHeadTied(config.text.tie_embeddings);
   ASSIGN_OR_RETURN(const Quantization quantization, ChooseQuantization(directory, config, options));
   RETURN_IF_ERROR(CheckShards(config.text, options.shard.size));
-  RETURN_IF_ERROR(CheckGroups(directory, config, quantization, options.shard));
+  RETURN_IF_ERROR(CheckGroups(directory, config, options, quantization));
+  RETURN_IF_ERROR(CheckSizes(directory, config, options, quantization));
   // What is packed on the CPU is converted then, tensor by tensor.
   const bool as_stored = options.pack && options.device.is_cpu();
-  CheckpointWeights source(
-      checkpoint,
-      {.dtype = as_stored ? std::nullopt : std::optional(options.dtype),
-       .device = options.device,
-       .verify = options.verify,
-       .pack = options.pack ? std::optional(Packing(quantization, options.dtype)) : std::nullopt,
-       .frozen_layers = FrozenLayers(options),
-       .merged = options.merged,
-       .stored = config.quantization,
-       .shard = options.shard});
+  std::optional<Packing> pack;
+  if (options.pack) pack = Packing(quantization, options.dtype, options.device.is_cuda());
+  CheckpointWeights source(checkpoint,
+                           {.dtype = as_stored ? std::nullopt : std::optional(options.dtype),
+                            .device = options.device,
+                            .verify = options.verify,
+                            .pack = pack,
+                            .frozen_layers = FrozenLayers(options),
+                            .merged = options.merged,
+                            .stored = config.quantization,
+                            .shard = options.shard});
   try {
     const c10::InferenceMode inference(options.pack);
     return make(config, source);

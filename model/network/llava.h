@@ -33,8 +33,9 @@ struct LoadOptions {
   std::string vision_tower_dir =
       {};             // of checkpoints in the original layout; empty: as the config says
   bool pack = false;  // for serving: see WeightSource::pack; needs the weights' memory only once
-  // On CPUs: quantised tensor by tensor while reading, where they are not stored so. Without `pack`
-  // the decoder's layers alone, which are then frozen: for training adapters.
+  // Quantised tensor by tensor while reading, where they are not stored so: on CPUs, kFp8 (which is
+  // slow there, to measure by) and on GPUs the decoder's layers alone. Without `pack` the decoder's
+  // layers, on CPUs, which are then frozen: for training adapters.
   Quantization quantization = Quantization::kNone;
   bool verify = false;    // refuse NaN and infinite weights; reads all of them
   LayerShard shard = {};  // of the decoder's layers, with `pack`
@@ -55,8 +56,9 @@ class Llava {
  public:
   // Reads config.json and the weights of a checkpoint directory. The errors are those of
   // ReadConfig, Checkpoint::Open, CheckpointWeights, CheckQuantization and CheckShards;
-  // UNIMPLEMENTED for codes on a GPU; INVALID_ARGUMENT for codes whose groups a shard would cut. Of
-  // several ranks this is the first: the others have nothing but LoadLayers.
+  // UNIMPLEMENTED for codes of 4 bits on a GPU, FAILED_PRECONDITION for kFp8 on one that does not
+  // multiply with it; INVALID_ARGUMENT for codes whose groups a shard would cut. Of several ranks
+  // this is the first: the others have nothing but LoadLayers.
   static absl::StatusOr<std::unique_ptr<Llava>> Load(const std::string& directory,
                                                      const LoadOptions& options);
   // REQUIRES: `pack`, a shard whose rank is not 0.

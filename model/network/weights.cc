@@ -102,11 +102,15 @@ at::Tensor View(const CheckpointTensor& tensor, at::ScalarType type) {
 
 }  // namespace
 
-Packing::Packing(Quantization wanted, at::ScalarType activations)
+Packing::Packing(Quantization wanted, at::ScalarType activations, bool on_gpu)
     : Packing(WeightFormatOf(activations)) {
   if (wanted == Quantization::kNone) return;
   quantization = wanted;
-  others = WeightFormat::kInt8;
+  if (wanted == Quantization::kFp8) {
+    layers = WeightFormat::kFp8;
+    return;
+  }
+  if (!on_gpu) others = WeightFormat::kInt8;
   layers = wanted == Quantization::kInt4 ? WeightFormat::kInt4 : WeightFormat::kInt8;
 }
 
@@ -226,12 +230,12 @@ absl::StatusOr<at::Tensor> CheckpointWeights::LoadPart(const std::string& name,
 
 absl::StatusOr<QuantizedMatrix> CheckpointWeights::LoadCodes(const std::string& name,
                                                              std::int64_t out, std::int64_t in) {
-  if (!options_.device.is_meta() && !(options_.pack && options_.device.is_cpu())) {
+  if (!options_.device.is_meta() && !options_.pack) {
     return absl::UnimplementedError(
         absl::StrCat(absl::StrJoin(checkpoint_.files(), ", "), ": \"", name, "\" is of ",
                      QuantizationName(options_.stored),
-                     ", which can be served on CPUs only: for GPUs and for training, take the "
-                     "checkpoint that it was quantised from"));
+                     ", which can only be served: for training, take the checkpoint that it was "
+                     "quantised from"));
   }
   const bool int4 = options_.stored == Quantization::kInt4 && IsDecoderProduct(name);
   QuantizedMatrix matrix{.format = int4 ? WeightFormat::kInt4 : WeightFormat::kInt8, .in = in};
@@ -248,8 +252,9 @@ absl::StatusOr<QuantizedMatrix> CheckpointWeights::Quantized(const std::string& 
                                                              WeightFormat format) {
   ASSIGN_OR_RETURN(const CheckpointTensor* const found, Find(name, {out, in}));
   if (found->coded == nullptr) {
-    ASSIGN_OR_RETURN(const at::Tensor numbers, Load(name, {out, in}));
-    return QuantizeMatrix(numbers, format);
+    ASSIGN_OR_RETURN(at::Tensor numbers, LoadNumbers(name, {out, in}));
+    if (options_.dtype && !packs_for_gpu()) numbers = numbers.to(*options_.dtype);
+    return QuantizeMatrix(numbers.contiguous(), format);
   }
   if (options_.verify) RETURN_IF_ERROR(Verify(*found));
   ASSIGN_OR_RETURN(const CodedMatrix matrix, CodedMatrix::Read(*found->coded));
@@ -265,7 +270,10 @@ std::optional<QuantizedMatrix> CheckpointWeights::TakeCodes(const std::string& n
                               : !options_.pack         ? WeightFormat::kFp32
                               : IsDecoderProduct(name) ? options_.pack->layers
                                                        : options_.pack->others;
-  if (!stored && !frozen && !(coded_ && GroupOf(format) > 0)) return std::nullopt;
+  if (packs_for_gpu() ? GroupOf(format) == 0
+                      : !stored && !frozen && !(coded_ && GroupOf(format) > 0)) {
+    return std::nullopt;
+  }
   absl::StatusOr<QuantizedMatrix> codes =
       stored ? LoadCodes(name, out, in) : Quantized(name, out, in, format);
   if (!codes.ok()) {
@@ -274,13 +282,22 @@ std::optional<QuantizedMatrix> CheckpointWeights::TakeCodes(const std::string& n
   }
   Keep(name, at::Tensor());
   Keep(absl::StrCat(name, kScaleSuffix), at::Tensor());
+  codes->codes = codes->codes.to(options_.device);
+  codes->scales = codes->scales.to(options_.device);
   return *std::move(codes);
 }
 
-absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
-                                                   const std::vector<std::int64_t>& shape) {
+absl::StatusOr<at::Tensor> CheckpointWeights::LoadNumbers(const std::string& name,
+                                                          const std::vector<std::int64_t>& shape) {
   ASSIGN_OR_RETURN(const CheckpointTensor* const found, Find(name, shape));
   const CheckpointTensor& stored = *found;
+  // What are codes on CPUs, beside the decoder's layers.
+  if (packs_for_gpu() && options_.stored != Quantization::kNone &&
+      stored.stored.dtype == DType::kInt8 && shape.size() == 2) {
+    ASSIGN_OR_RETURN(const QuantizedMatrix codes, LoadCodes(name, shape[0], shape[1]));
+    Keep(absl::StrCat(name, kScaleSuffix), at::Tensor());
+    return codes.Numbers(0, codes.out());
+  }
   if (!IsFloatingPoint(stored.stored.dtype)) {
     return absl::InvalidArgumentError(absl::StrCat(Place(stored), " has the dtype ",
                                                    DTypeName(stored.stored.dtype),
@@ -290,9 +307,14 @@ absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
   if (stored.coded != nullptr && options_.device.is_meta()) {
     return Placeholder(shape).to(options_.dtype.value_or(at::kFloat));
   }
-  ASSIGN_OR_RETURN(at::Tensor raw, options_.pack ? Read(stored) : TensorOf(stored));
+  ASSIGN_OR_RETURN(const at::Tensor raw, options_.pack ? Read(stored) : TensorOf(stored));
   const auto adapter = options_.merged.find(name);
-  if (adapter != options_.merged.end()) raw = adapter->second.Merged(raw);
+  return adapter == options_.merged.end() ? raw : adapter->second.Merged(raw);
+}
+
+absl::StatusOr<at::Tensor> CheckpointWeights::Load(const std::string& name,
+                                                   const std::vector<std::int64_t>& shape) {
+  ASSIGN_OR_RETURN(const at::Tensor raw, LoadNumbers(name, shape));
   return raw.to(options_.device, options_.dtype.value_or(raw.scalar_type())).contiguous();
 }
 

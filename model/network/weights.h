@@ -32,8 +32,9 @@ struct Packing {
   // All alike: a format stands for this wherever a packing is expected. REQUIRES: not a format of
   // codes. NOLINTNEXTLINE(google-explicit-constructor)
   Packing(WeightFormat all) : layers(all), others(all), dtype(DtypeOf(all)) {}
-  // For activations of `dtype`, which is also that of the weights without quantisation.
-  Packing(Quantization wanted, at::ScalarType activations);
+  // For activations of `dtype`, which is also that of the weights without quantisation. GPUs have
+  // codes in the decoder's layers only.
+  Packing(Quantization wanted, at::ScalarType activations, bool on_gpu = false);
 
   friend bool operator==(const Packing&, const Packing&) = default;
 };
@@ -104,7 +105,8 @@ class CheckpointWeights final : public WeightSource {
 
   at::Tensor Take(const std::string& name, const std::vector<std::int64_t>& shape) override;
   // Also of all matrices of a checkpoint of AWQ or GPTQ, where they are to be packed as codes, and
-  // of those that are frozen_layers.
+  // of those that are frozen_layers. For a GPU of the decoder's layers only, on that GPU, where
+  // they are to be packed as codes: those of QuantizeMatrix, as on CPUs.
   std::optional<QuantizedMatrix> TakeCodes(const std::string& name, std::int64_t out,
                                            std::int64_t in) override;
 
@@ -132,6 +134,10 @@ class CheckpointWeights final : public WeightSource {
 
  private:
   absl::StatusOr<at::Tensor> Load(const std::string& name, const std::vector<std::int64_t>& shape);
+  // The numbers, in whatever dtype and where they were read; on the device meta a placeholder.
+  absl::StatusOr<at::Tensor> LoadNumbers(const std::string& name,
+                                         const std::vector<std::int64_t>& shape);
+  bool packs_for_gpu() const { return options_.pack && options_.device.is_cuda(); }
   // The tensor of that name, of that shape.
   absl::StatusOr<const CheckpointTensor*> Find(const std::string& name,
                                                const std::vector<std::int64_t>& shape) const;

@@ -50,7 +50,7 @@ absl::StatusOr<at::ScalarType> ParseDtype(const std::string& name) {
 absl::StatusOr<model::Quantization> ParseWeights(const std::string& name) {
   if (name == "auto") return model::Quantization::kNone;
   const auto known = model::QuantizationOf(name);
-  if (known && *known != model::Quantization::kNone) return *known;
+  if (known && model::IsStored(*known)) return *known;
   return absl::InvalidArgumentError(
       absl::StrCat("--weights is \"", name, "\", expected auto, int8 or int4"));
 }

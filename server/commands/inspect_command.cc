@@ -151,17 +151,22 @@ void DescribeArchitecture(const model::LlavaConfig& config, Report& report) {
 // The memory of the weights by the setting `weights`.
 std::string ServedText(const model::LlavaConfig& config, const model::Checkpoint& checkpoint) {
   const at::ScalarType dtype = config.dtype == "float32" ? at::kFloat : at::kBFloat16;
-  const auto memory = [&](model::Quantization quantization) {
-    return Bytes(model::ServedMemory(checkpoint, quantization, dtype).all);
+  const auto memory = [&](model::Quantization quantization, bool on_gpu = false) {
+    return Bytes(model::ServedMemory(checkpoint, quantization, dtype, on_gpu).all);
   };
   if (config.quantization != model::Quantization::kNone) {
     return absl::StrCat("weights as stored, ", model::QuantizationName(config.quantization), ", ",
-                        memory(config.quantization), "; on CPUs only");
+                        memory(config.quantization), "; on ",
+                        config.quantization == model::Quantization::kInt8
+                            ? absl::StrCat("GPUs ", memory(config.quantization, /*on_gpu=*/true))
+                            : "CPUs only");
   }
   return absl::StrCat("weights auto (", dtype == at::kFloat ? "float32" : "bfloat16", ") ",
                       memory(model::Quantization::kNone), ", int8 ",
                       memory(model::Quantization::kInt8), ", int4 ",
-                      memory(model::Quantization::kInt4));
+                      memory(model::Quantization::kInt4), "; on GPUs int8 ",
+                      memory(model::Quantization::kInt8, /*on_gpu=*/true), ", fp8 ",
+                      memory(model::Quantization::kFp8, /*on_gpu=*/true));
 }
 
 // Whether they can be served as asked.
@@ -171,7 +176,7 @@ void CheckServedAs(const InspectOptions& options, const model::LlavaConfig& conf
   const auto asked = model::QuantizationOf(options.weights);
   if (!asked || *asked == model::Quantization::kNone) {
     return report.Problem(
-        absl::StrCat("--weights is \"", options.weights, "\", expected auto, int8 or int4"));
+        absl::StrCat("--weights is \"", options.weights, "\", expected auto, int8, int4 or fp8"));
   }
   const absl::Status fits = model::CheckQuantization(options.directory, config, *asked);
   if (!fits.ok()) report.Problem(MessageOf(fits));
@@ -377,7 +382,7 @@ void AddInspectCommand(CLI::App& app, server::Backend* backend, int* exit_code) 
   command->add_option("--vision-tower", options->vision_tower_dir,
                       "CLIP directory of a checkpoint in the original layout");
   command->add_option("--weights", options->weights, "Bits that the weights are to be served with")
-      ->check(CLI::IsMember({"auto", "int8", "int4"}))
+      ->check(CLI::IsMember({"auto", "int8", "int4", "fp8"}))
       ->capture_default_str();
   command->add_flag("--verify", options->verify,
                     "Read every file: its SHA-256 in the manifest, NaN and infinite weights");

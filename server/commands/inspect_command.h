@@ -13,7 +13,7 @@ namespace llava {
 struct InspectOptions {
   std::string directory;
   std::string vision_tower_dir;
-  std::string weights = "auto";  // int8, int4: looks also whether they can be served so
+  std::string weights = "auto";  // int8, int4, fp8: looks also whether they can be served so
   bool verify = false;  // also reads every file: its hash in the manifest, NaN, infinite weights
 };
 

@@ -160,6 +160,9 @@ absl::Status CheckConfig(const Config& config) {
     return absl::InvalidArgumentError("tls_client_ca: expected tls_certificate and tls_key too");
   }
   RETURN_IF_ERROR(CheckDevices(config.devices));
+  for (const std::string& device : config.devices) {
+    RETURN_IF_ERROR(CheckWeights(config.weights, device));
+  }
   RETURN_IF_ERROR(CheckModelName(config.model_name));
   if (config.max_running.value_or(1) > config.max_batch_tokens.value_or(kMost)) {
     return absl::InvalidArgumentError(

@@ -50,4 +50,20 @@ absl::Status CheckDevice(const std::string& entry) {
   return absl::OkStatus();
 }
 
+absl::Status CheckWeights(const std::string& weights, const std::string& entry) {
+  const bool is_cpu = entry.starts_with("cpu");
+  if (is_cpu && weights == "fp8") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("weights: fp8 is not served on the device ", entry,
+                     ", only on GPUs of compute capability 8.9 and more; expected auto, int8 or "
+                     "int4 (llava-train compare measures fp8 on CPUs)"));
+  }
+  if (!is_cpu && weights == "int4") {
+    return absl::InvalidArgumentError(absl::StrCat("weights: int4 is not served on the device ",
+                                                   entry,
+                                                   ", only on CPUs; expected auto, int8 or fp8"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace llava::server

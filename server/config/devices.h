@@ -13,6 +13,10 @@ namespace llava::server {
 // there. Thread-safe.
 absl::Status CheckDevice(const std::string& entry);
 
+// INVALID_ARGUMENT, which names both, where no device of an entry's kind serves such `weights`.
+// REQUIRES: CheckDevice(entry) is OK.
+absl::Status CheckWeights(const std::string& weights, const std::string& entry);
+
 }  // namespace llava::server
 
 #endif  // LLAVA_SERVER_CONFIG_DEVICES_H_

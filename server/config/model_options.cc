@@ -4,7 +4,7 @@ namespace llava::server {
 namespace {
 
 constexpr absl::string_view kDtypeChoices[] = {"auto", "float32", "bfloat16"};
-constexpr absl::string_view kWeightsChoices[] = {"auto", "int8", "int4"};
+constexpr absl::string_view kWeightsChoices[] = {"auto", "int8", "int4", "fp8"};
 constexpr absl::string_view kKvCacheChoices[] = {"auto", "int8"};
 
 constexpr Option kModelOptions[] = {
@@ -39,9 +39,13 @@ constexpr Option kModelOptions[] = {
      kDtypeChoices},
     {"weights",
      &Config::weights,
-     "Bits of the weights, on CPUs: int8 halves their memory and what each token reads, "
-     "int4 quarters them in the language model's layers (int8 elsewhere) and costs accuracy; both "
-     "are made while the checkpoint is read. auto: as it holds them, its numbers in dtype.",
+     "Bits of the weights: int8 halves their memory and what each token reads; int4, on CPUs, "
+     "quarters them in the language model's layers (int8 elsewhere) and costs accuracy; fp8, on "
+     "GPUs of compute capability 8.9 and more, halves them and computes with activations of 8 bits "
+     "too. On GPUs they are those of the language model's layers only. All are made while the "
+     "checkpoint is read. auto: as it holds them, its numbers in dtype; never fewer bits by "
+     "itself, "
+     "because answers change.",
      Unit::kNone,
      {},
      kWeightsChoices},

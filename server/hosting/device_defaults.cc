@@ -15,6 +15,8 @@
 #include "base/status_macros.h"
 #include "model/config/config.h"
 #include "model/config/hub_folder.h"
+#include "server/config/config_table.h"
+#include "server/config/devices.h"
 #include "server/scheduling/limits.h"
 
 namespace llava::server {
@@ -180,6 +182,24 @@ absl::StatusOr<DeviceFacts> FactsNow(const Config& config, Backend& backend,
   return facts;
 }
 
+// What `weights: auto` is on a device, and what it is not.
+std::string WeightsNote(const Config& config, Backend& backend, const DeviceFacts& facts,
+                        const std::string& dir) {
+  std::string note = absl::StrCat(facts.device, ": as the checkpoint holds them, ",
+                                  GiB(facts.weights), " at the peak");
+  const auto llava = model::ReadConfig(dir, config.vision_tower);
+  if (!llava.ok() || llava->quantization != model::Quantization::kNone) return note + ".";
+  absl::StrAppend(&note, "; fewer bits change answers");
+  Config other = config;
+  for (const absl::string_view weights : FindOption("weights")->choices) {
+    other.weights = std::string(weights);
+    if (weights == "auto" || !CheckWeights(other.weights, facts.device).ok()) continue;
+    const auto bytes = backend.MemoryFor(other, dir, facts.device);
+    if (bytes.ok()) absl::StrAppend(&note, ", ", weights, " would take ", GiB(*bytes));
+  }
+  return absl::StrCat(note, ".");
+}
+
 }  // namespace
 
 Duration StepTime(const Config& config, const std::string& device) {
@@ -214,6 +234,10 @@ std::map<std::string, std::string> ExplainDefaults(const Config& config, Backend
           absl::StrCat(device, ": chosen when a model is loaded, because now ",
                        facts.status().message(), "."));
       continue;
+    }
+    const auto dir = model::SnapshotOf(config.checkpoint);
+    if (dir.ok()) {
+      add("weights", config.weights == "auto", WeightsNote(config, backend, *facts, *dir));
     }
     const EngineDefaults chosen = ChooseDefaults(config, *facts);
     add("kv_cache_bytes", !config.kv_cache_bytes.has_value(),

@@ -8,6 +8,7 @@
 #include "base/attention_limits.h"
 #include "base/status_macros.h"
 #include "server/config/config_table.h"
+#include "server/config/devices.h"
 
 namespace llava::server {
 namespace {
@@ -31,6 +32,15 @@ absl::StatusOr<PlannedService> Plan(const Config& config, const std::string& dir
   plan.tokens = plan.defaults.kv_cache_bytes / facts.block * kKvBlockTokens;
   plan.conversations = plan.tokens / facts.context_tokens;
   return plan;
+}
+
+// Whether a checkpoint, which may be codes already, can be served as `weights` on such a device.
+bool IsServed(const model::LlavaConfig& llava, const std::string& weights,
+              const std::string& device) {
+  if (!CheckWeights(weights, device).ok()) return false;
+  if (llava.quantization == model::Quantization::kNone) return true;
+  return weights == "auto" &&
+         CheckWeights(model::QuantizationName(llava.quantization), device).ok();
 }
 
 // On one GPU; where it does not fit there, also on as few of them as it fits on.
@@ -71,18 +81,20 @@ absl::StatusOr<std::vector<PlannedService>> PlanServices(const Config& config,
   Config one = config;
   for (const absl::string_view weights : FindOption("weights")->choices) {
     one.weights = std::string(weights);
-    // What is stored with few bits is served as it is.
-    if (llava.quantization != model::Quantization::kNone && weights != "auto") continue;
+    if (!IsServed(llava, one.weights, "cpu")) continue;
     for (const absl::string_view kv_cache : FindOption("kv_cache")->choices) {
       one.kv_cache = std::string(kv_cache);
       ASSIGN_OR_RETURN(services.emplace_back(), Plan(one, dir, backend, "cpu", here.free));
     }
   }
-  one.weights = "auto";
   one.kv_cache = "auto";
   for (const std::int64_t bytes : gpu_bytes) {
-    ASSIGN_OR_RETURN(const auto plans, PlanGpus(one, dir, backend, bytes));
-    services.insert(services.end(), plans.begin(), plans.end());
+    for (const absl::string_view weights : FindOption("weights")->choices) {
+      one.weights = std::string(weights);
+      if (!IsServed(llava, one.weights, "cuda")) continue;
+      ASSIGN_OR_RETURN(const auto plans, PlanGpus(one, dir, backend, bytes));
+      services.insert(services.end(), plans.begin(), plans.end());
+    }
   }
   return services;
 }

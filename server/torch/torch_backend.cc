@@ -121,7 +121,7 @@ absl::StatusOr<std::int64_t> TorchBackend::MemoryFor(const Config& config, const
                    model::Checkpoint::Open(dir, llava.vision_tower_dir, llava.foreign_codes));
   // Beside the packed weights: what a layer is read into, and a copy of it in another dtype.
   const model::WeightMemory memory =
-      model::ServedMemory(checkpoint, ChooseQuantization(config), dtype);
+      model::ServedMemory(checkpoint, ChooseQuantization(config), dtype, !IsCpu(device));
   // The first device has all but the others' parts of the layers; CPUs have one memory.
   const auto ranks = static_cast<std::int64_t>(IsCpu(device) ? 1 : RanksOf(device).size());
   return memory.all - memory.layers + memory.layers / ranks + 2 * memory.largest;

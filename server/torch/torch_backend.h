@@ -20,8 +20,8 @@ class TorchBackend final : public Backend {
                                         const std::string& device) override;
   absl::StatusOr<std::int64_t> MeasureStep(const Config& config, const engine::LoadedModel& model,
                                            int tokens) override;
-  // weights int8 and int4: UNIMPLEMENTED on GPUs. dtype auto: bfloat16 for weights that were saved
-  // in half precision, else float32.
+  // The errors of Llava::Load for weights and device. dtype auto: bfloat16 for weights that were
+  // saved in half precision, else float32.
   absl::StatusOr<BackendModel> Load(const Config& config, const LoadRequest& request) override;
   absl::StatusOr<registry::LoadedAdapter> LoadAdapter(const Config& config, const std::string& dir,
                                                       const model::TextConfig& text,

@@ -29,7 +29,7 @@ class GpuCheckTest(unittest.TestCase):
         return json.loads((self.output / f"{section}.json").read_text())
 
     def test_the_parts_that_need_no_gpu(self):
-        sections = ["checkpoint", "serve", "reload", "small", "train"]
+        sections = ["checkpoint", "serve", "fp8", "reload", "small", "train"]
         done = self.run_check(*SMALL, "--sections", ",".join(sections))
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         lines = done.stdout.splitlines()
@@ -77,7 +77,7 @@ class GpuCheckTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         names = [line.split()[0] for line in done.stdout.splitlines()]
         self.assertEqual(names[0], "tests", "the most valuable first")
-        self.assertEqual(len(names), 9)
+        self.assertEqual(len(names), 10)
 
     @unittest.skipIf(Path("/dev/nvidia0").exists(), "there is a GPU")
     def test_without_a_gpu_it_says_so(self):

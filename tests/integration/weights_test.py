@@ -3,6 +3,7 @@ import base64
 import concurrent.futures
 import json
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -132,9 +133,23 @@ class WeightsTest(unittest.TestCase):
         self.assertEqual(result.returncode, 1)
         self.assertIn("stored as int8", result.stderr)
 
+    def test_what_a_device_does_not_serve_is_refused_before_anything_is_loaded(self):
+        for device, weights in (("cpu", "fp8"), ("cuda:0", "int4")):
+            with self.subTest(device):
+                refused = subprocess.run([PROGRAM, "--check", "--checkpoint", CHECKPOINT, "--device", device, "--weights", weights],
+                                         text=True, stderr=subprocess.PIPE)
+                self.assertEqual(refused.returncode, 2)
+                self.assertIn(f"weights: {weights} is not served on the device {device}", refused.stderr)
+
+    def test_the_plan_has_gpus_in_their_formats(self):
+        said = subprocess.run([PROGRAM, "inspect", CHECKPOINT, "--plan", "--gpu-gib", "24"], text=True, stdout=subprocess.PIPE,
+                              check=True).stdout
+        weights = dict(re.findall(r"\ncuda +24\.00 (\w+) +(\d+\.\d+)", said))
+        self.assertEqual(list(weights), ["auto", "int8", "fp8"])
+
     def test_inspect_says_the_memory_of_each(self):
         said = subprocess.run([PROGRAM, "inspect", CHECKPOINT], text=True, stdout=subprocess.PIPE, check=True).stdout
-        self.assertRegex(said, r"served +weights auto \(bfloat16\) \d.*, int8 \d.*, int4 \d")
+        self.assertRegex(said, r"served +weights auto \(bfloat16\) \d.*, int8 \d.*, int4 \d.*; on GPUs int8 \d.*, fp8 \d")
         stored = subprocess.run([PROGRAM, "inspect", self.stored("int4"), "--verify"], text=True, stdout=subprocess.PIPE, check=True)
         self.assertRegex(stored.stdout, r"served +weights as stored, int4, \d")
 

@@ -23,9 +23,9 @@ inline CUDAStream getCurrentCUDAStream() { return {}; }
 #define C10_CUDA_KERNEL_LAUNCH_CHECK()
 #define C10_CUDA_CHECK(call) (call)
 
-enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor };
-inline void cudaDeviceGetAttribute(int* value, cudaDeviceAttr /*attribute*/, int /*device*/) {
-  *value = 9;
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
+inline void cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int /*device*/) {
+  *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
 }
 
 #endif  // LLAVA_TESTS_SUPPORT_CUDA_EMULATOR_TORCH_H_

@@ -28,7 +28,7 @@ void AddCompareCommand(CLI::App& app, int* exit_code) {
   auto json = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand(
       "compare", "How far the answers of two checkpoints, or of two formats of one, are apart");
-  const auto formats = CLI::IsMember({"float32", "bfloat16", "int8", "int4"});
+  const auto formats = CLI::IsMember({"float32", "bfloat16", "int8", "int4", "fp8"});
   command->add_option("a", request->a.checkpoint, "The checkpoint to compare to")
       ->required()
       ->transform(CLI::Validator(model::TakeSnapshot, ""));
@@ -37,7 +37,9 @@ void AddCompareCommand(CLI::App& app, int* exit_code) {
   command->add_option("--a-weights", request->a.weights, "Format in which A is served")
       ->check(formats)
       ->capture_default_str();
-  command->add_option("--weights", request->b.weights, "Format in which B is served")
+  command
+      ->add_option("--weights", request->b.weights,
+                   "Format in which B is served; fp8: as GPUs round, computed slowly")
       ->check(formats)
       ->capture_default_str();
   command->add_option("--kv-cache", request->b.kv_cache, "Format of B's KV cache")

@@ -32,8 +32,8 @@ absl::StatusOr<Subject> Open(const ComparedModel& wanted) {
   } else if (codes && *codes != model::Quantization::kNone) {
     options.quantization = *codes;
   } else if (wanted.weights != "float32") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("weights \"", wanted.weights, "\", expected float32, bfloat16, int8 or int4"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "weights \"", wanted.weights, "\", expected float32, bfloat16, int8, int4 or fp8"));
   }
   Subject subject;
   ASSIGN_OR_RETURN(subject.model, model::Llava::Load(wanted.checkpoint, options));

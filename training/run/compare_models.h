@@ -13,7 +13,8 @@ namespace llava::training {
 
 struct ComparedModel {
   std::string checkpoint;
-  // float32, bfloat16 (both as llavad serves them on a CPU), int8 or int4. A checkpoint that is
+  // float32, bfloat16 (both as llavad serves them on a CPU), int8, int4, or fp8: weights and inputs
+  // of the decoder's products rounded as GPUs round them, all else in float32. A checkpoint that is
   // stored as codes takes its own format, whatever the dtype.
   std::string weights = "float32";
   std::string kv_cache = "auto";  // auto: in the numbers that the model computes with; int8

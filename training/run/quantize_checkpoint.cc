@@ -85,7 +85,7 @@ absl::StatusOr<std::string> QuantizeCheckpoint(const std::string& checkpoint,
                                                const std::string& format, const std::string& folder,
                                                const std::optional<CalibrationData>& calibration) {
   const std::optional<model::Quantization> quantization = model::QuantizationOf(format);
-  if (!quantization || *quantization == model::Quantization::kNone) {
+  if (!quantization || !model::IsStored(*quantization)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--format is \"", format, "\", expected int8 or int4"));
   }

@@ -32,8 +32,9 @@ enum class WeightFormat {
   kBlockFloat,  // block_float_format.h: of 16-bit weights
   kInt8,        // int8_format.h
   kInt4,        // int4_format.h
+  kFp8,         // of no kernel here: DeviceMatrix of kernels/cuda
 };
-inline constexpr int kWeightFormats = 4;
+inline constexpr int kWeightFormats = 4;  // with kernels
 
 // Products with weights of one format.
 struct GemmKernels {

@@ -134,6 +134,45 @@ void AddRmsNorm(const AddRmsNormArgs& args, CUstream_st* stream);
 void SiluTimes(const void* gate_up, Type type, std::int64_t stride, int rows, int n, void* y,
                CUstream_st* stream);
 
+// Rows as e4m3 (e4m3.h), each divided by its E4m3Scale.
+struct QuantizeRowsArgs {
+  const void* x;  // [rows, n], x_stride elements apart; from a multiple of 16 bytes on
+  Type type;
+  std::int64_t x_stride;  // a multiple of 8
+  int rows;
+  int n;                // a multiple of 8
+  std::uint8_t* codes;  // [rows, n], from a multiple of 8 bytes on
+  float* scales;        // [rows]
+};
+void QuantizeRows(const QuantizeRowsArgs& args, CUstream_st* stream);
+
+// Weights of 8 bits: the number of code (o, i) is code * scale (o, i / group).
+struct Int8Weights {
+  const std::int8_t* codes;  // [out, in], from a multiple of 16 bytes on
+  const float* scales;       // [out, groups]
+  int out;
+  int in;     // a multiple of 16
+  int group;  // a multiple of 16
+  int groups;
+};
+
+// y = x Wᵀ + bias, for few rows: the weights are read once for each kInt8Rows of them. Products and
+// sums are fp32; y is rounded once.
+inline constexpr int kInt8Rows = 8;
+struct Int8ProductArgs {
+  Int8Weights weights;
+  const void* x;          // [rows, in], x_stride elements apart; from a multiple of 16 bytes on
+  const void* bias;       // [out], or null
+  void* y;                // [rows, out]
+  Type type;              // of x, bias and y
+  std::int64_t x_stride;  // a multiple of 8
+  int rows;
+};
+void Int8Product(const Int8ProductArgs& args, CUstream_st* stream);
+
+// The numbers of the weights, [out, in] from a multiple of 16 bytes on, each rounded to `type`.
+void DequantizeInt8(const Int8Weights& weights, Type type, void* numbers, CUstream_st* stream);
+
 // As KernelTable::quick_gelu_row.
 void QuickGelu(const void* x, Type type, std::int64_t n, void* y, CUstream_st* stream);
 

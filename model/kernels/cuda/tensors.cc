@@ -8,12 +8,14 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "model/kernels/cuda/kernels.h"
 
@@ -277,6 +279,66 @@ void AttendChunksOnGpu(const GpuChunks& chunks, const at::Tensor& q_THD, const a
   });
 }
 
+int ComputeCapability(at::Device gpu) {
+  int major = 0, minor = 0;
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu.index()));
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, gpu.index()));
+  return 10 * major + minor;
+}
+
+void QuantizeRowsOnGpu(const at::Tensor& x_TN, const at::Tensor& codes_TN,
+                       const at::Tensor& scales_T) {
+  const at::Tensor x = IsInParts(x_TN) ? x_TN : x_TN.clone(at::MemoryFormat::Contiguous);
+  LLAVA_CHECK(codes_TN.is_contiguous() && codes_TN.sizes() == x.sizes() && IsInParts(x));
+  OnDeviceOf(x, [&](cudaStream_t stream) {
+    cuda::QuantizeRows({.x = x.const_data_ptr(),
+                        .type = TypeOf(x),
+                        .x_stride = x.stride(0),
+                        .rows = static_cast<int>(x.size(0)),
+                        .n = static_cast<int>(x.size(1)),
+                        .codes = codes_TN.mutable_data_ptr<std::uint8_t>(),
+                        .scales = scales_T.mutable_data_ptr<float>()},
+                       stream);
+  });
+}
+
+at::Tensor Int8ProductOnGpu(const at::Tensor& x_TI, const at::Tensor& codes_OI,
+                            const at::Tensor& scales_OG, std::int64_t group,
+                            const at::Tensor& bias_O) {
+  // Modelled for an A100: beyond these rows the codes, read again for every kInt8Rows of them, cost
+  // more than numbers that are written once and read once.
+  constexpr std::int64_t kFewRows = 4 * cuda::kInt8Rows;
+  LLAVA_CHECK(codes_OI.is_contiguous() && scales_OG.is_contiguous());
+  LLAVA_CHECK(codes_OI.size(1) % 16 == 0 && group % 16 == 0);
+  const cuda::Int8Weights weights = {.codes = codes_OI.const_data_ptr<std::int8_t>(),
+                                     .scales = scales_OG.const_data_ptr<float>(),
+                                     .out = static_cast<int>(codes_OI.size(0)),
+                                     .in = static_cast<int>(codes_OI.size(1)),
+                                     .group = static_cast<int>(group),
+                                     .groups = static_cast<int>(scales_OG.size(1))};
+  const at::Tensor bias = bias_O.defined() ? bias_O.to(x_TI.scalar_type()) : bias_O;
+  if (x_TI.size(0) > kFewRows) {
+    const at::Tensor numbers_OI = at::empty(codes_OI.sizes(), x_TI.options());
+    OnDeviceOf(x_TI, [&](cudaStream_t stream) {
+      cuda::DequantizeInt8(weights, TypeOf(x_TI), numbers_OI.mutable_data_ptr(), stream);
+    });
+    return at::linear(x_TI, numbers_OI, bias.defined() ? std::optional(bias) : std::nullopt);
+  }
+  const at::Tensor x = IsInParts(x_TI) ? x_TI : x_TI.clone(at::MemoryFormat::Contiguous);
+  at::Tensor y = at::empty({x.size(0), codes_OI.size(0)}, x.options());
+  OnDeviceOf(x, [&](cudaStream_t stream) {
+    cuda::Int8Product({.weights = weights,
+                       .x = x.const_data_ptr(),
+                       .bias = bias.defined() ? bias.const_data_ptr() : nullptr,
+                       .y = y.mutable_data_ptr(),
+                       .type = TypeOf(x),
+                       .x_stride = x.stride(0),
+                       .rows = static_cast<int>(x.size(0))},
+                      stream);
+  });
+  return y;
+}
+
 }  // namespace llava::model
 
 #else
@@ -312,6 +374,15 @@ void DecodeOnGpu(GpuDecodes&, const at::Tensor&, const at::Tensor&, const at::Te
 bool HasChunksOnGpu(const at::Tensor&, const at::Tensor&) { return false; }
 void AttendChunksOnGpu(const GpuChunks&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
                        const at::Tensor&) {
+  LLAVA_CHECK(false);
+}
+
+int ComputeCapability(at::Device) { return 0; }
+void QuantizeRowsOnGpu(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+  LLAVA_CHECK(false);
+}
+at::Tensor Int8ProductOnGpu(const at::Tensor&, const at::Tensor&, const at::Tensor&, std::int64_t,
+                            const at::Tensor&) {
   LLAVA_CHECK(false);
 }
 

@@ -3,6 +3,7 @@
 #define LLAVA_MODEL_KERNELS_CUDA_TENSORS_H_
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 
 #include <cstdint>
 #include <utility>
@@ -76,6 +77,22 @@ bool HasChunksOnGpu(const at::Tensor& q_THD, const at::Tensor& keys);
 // which are in the cache already; keys and values as for WriteOnGpu.
 void AttendChunksOnGpu(const GpuChunks& chunks, const at::Tensor& q_THD, const at::Tensor& keys,
                        const at::Tensor& values, const at::Tensor& out_THD);
+
+// 10 times the compute capability of a GPU: 89 of 8.9. 0 where the build has no CUDA.
+int ComputeCapability(at::Device gpu);
+
+// Rows x [T, n] (fp32 or bf16, n a multiple of 8) as e4m3 with a scale each (E4m3Scale): to
+// codes_TN (uint8, contiguous) and scales_T (fp32).
+void QuantizeRowsOnGpu(const at::Tensor& x_TN, const at::Tensor& codes_TN,
+                       const at::Tensor& scales_T);
+
+// x Wᵀ + bias, [T, out] in the dtype of x, of weights codes_OI (int8, contiguous; the inputs a
+// multiple of 16) times scales_OG (fp32), one for `group` inputs, a multiple of 16. bias_O: of any
+// floating point dtype, or undefined. Few rows are multiplied with the codes; for more the numbers
+// are made in the dtype of x, in memory that is free again afterwards.
+at::Tensor Int8ProductOnGpu(const at::Tensor& x_TI, const at::Tensor& codes_OI,
+                            const at::Tensor& scales_OG, std::int64_t group,
+                            const at::Tensor& bias_O);
 
 }  // namespace llava::model
 

@@ -432,6 +432,7 @@ TEST(ConfigTest, KnowsSomeQuantisationsOnly) {
                       HasSubstr("weights that \"" + method + "\" quantised")));
   }
   EXPECT_FALSE(of(R"({"quant_method": "llavad", "format": "int2"})").ok());
+  EXPECT_FALSE(of(R"({"quant_method": "llavad", "format": "fp8"})").ok());  // never stored
   const auto awq = of(R"({"quant_method": "awq", "group_size": 64})");
   ASSERT_TRUE(awq.ok()) << awq.status();
   EXPECT_EQ(awq->quantization, Quantization::kNone);

@@ -134,6 +134,16 @@ TEST(WeightMemory, SaysWhatOfItTheLayersAre) {
   const auto stored = Checkpoint::Open(folder);
   ASSERT_TRUE(stored.ok());
   EXPECT_EQ(ServedMemory(*stored, Quantization::kInt8, at::kBFloat16).layers, codes.layers);
+  // A GPU has codes in the layers only, also where more of them are stored.
+  const WeightMemory fp8 = ServedMemory(*checkpoint, Quantization::kFp8, at::kBFloat16, true);
+  const std::int64_t rows = 2 * (64 + 2 * 32 + 64 + 2 * 192 + 64);
+  EXPECT_EQ(fp8.layers, numbers + 4 * rows);
+  EXPECT_EQ(fp8.all - fp8.layers, plain.all - plain.layers);
+  for (const auto* folder_of : {&*checkpoint, &*stored}) {
+    const WeightMemory int8 = ServedMemory(*folder_of, Quantization::kInt8, at::kBFloat16, true);
+    EXPECT_EQ(int8.layers, codes.layers);
+    EXPECT_EQ(int8.all - int8.layers, plain.all - plain.layers);
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "gtest/gtest.h"
+#include "model/kernels/cuda/e4m3.h"
 
 namespace llava::model {
 namespace {
@@ -98,6 +99,54 @@ TEST(LinearTest, CodesComputeAndLearnAsTheirNumbersDo) {
       EXPECT_FALSE(coded.Forward(x.to(dtype)).requires_grad());
     }
   }
+}
+
+// In fp64, and how far from x at most.
+struct RoundedToE4m3 {
+  explicit RoundedToE4m3(const at::Tensor& x) : numbers(x.to(at::kDouble).clone()) {
+    const at::Tensor scales = at::empty({x.size(0), 1}, at::kDouble);
+    for (std::int64_t row = 0; row < x.size(0); ++row) {
+      const float scale = E4m3Scale(x[row].abs().max().item<float>());
+      scales[row] = scale;
+      for (std::int64_t i = 0; i < x.size(1); ++i) {
+        numbers[row][i] = double{FromE4m3(ToE4m3(x[row][i].item<float>() / scale))} * scale;
+      }
+    }
+    bound = x.to(at::kDouble).abs() * 0x1p-4 + scales * 0x1p-10;
+  }
+  at::Tensor numbers, bound;
+};
+
+// The product of the rounded numbers, and so near to that of the others as their roundings are.
+TEST(LinearTest, Fp8RoundsWeightsAndInputsRowByRow) {
+  at::manual_seed(4);
+  const at::Tensor weight = at::randn({37, 80}) * at::randn({37, 1}).exp();
+  const at::Tensor other = at::randn({1100, 80}), bias = at::randn({1137});
+  const at::Tensor x = at::randn({5, 80}) * at::randn({5, 80}).exp();
+  x[2].zero_();
+  const Linear layer = Linear::Packed(
+      {Linear(weight, bias.narrow(0, 0, 37)), Linear(other, bias.narrow(0, 37, 1100))},
+      WeightFormat::kFp8);
+  EXPECT_TRUE(layer.is_there());
+  EXPECT_FALSE(layer.weight().defined());
+  EXPECT_EQ(layer.in_features(), 80);
+  EXPECT_EQ(layer.out_features(), 1137);
+  const at::Tensor all = at::cat({weight, other});
+  const RoundedToE4m3 w(all), rows(x);
+  EXPECT_TRUE(((w.numbers - all).abs() <= w.bound).all().item<bool>());
+  const at::Tensor found = layer.Forward(x.view({5, 1, 80}));
+  ASSERT_EQ(found.sizes(), at::IntArrayRef({5, 1, 1137}));
+  const at::Tensor y = found.view({5, 1137}).to(at::kDouble);
+  const at::Tensor rounded = at::linear(rows.numbers, w.numbers, bias.to(at::kDouble));
+  EXPECT_TRUE(at::allclose(y, rounded, 1e-4, 1e-3)) << (y - rounded).abs().max().item<double>();
+  const at::Tensor exact = at::linear(x.to(at::kDouble), all.to(at::kDouble), bias.to(at::kDouble));
+  const at::Tensor bound = at::linear(rows.bound, all.to(at::kDouble).abs() + w.bound) +
+                           at::linear(x.to(at::kDouble).abs(), w.bound) + 1e-3;
+  EXPECT_TRUE(((y - exact).abs() <= bound).all().item<bool>());
+  EXPECT_TRUE(at::equal(found[2][0], bias));
+  EXPECT_GT((y - exact).abs().max().item<double>(), 1e-3);
+  EXPECT_EQ(layer.Forward(x.narrow(0, 0, 0)).sizes(), at::IntArrayRef({0, 1137}));
+  EXPECT_EQ(layer.Forward(x.to(at::kBFloat16)).scalar_type(), at::kBFloat16);
 }
 
 TEST(LinearTest, AnAdapterLearnsBesideCodes) {

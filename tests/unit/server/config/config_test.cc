@@ -106,6 +106,23 @@ TEST(ConfigTest, AnEmptyFlagEmptiesAList) {
   EXPECT_TRUE(config.cors_origins.empty());
 }
 
+TEST(ConfigTest, WeightsAreThoseThatTheDevicesMultiplyWith) {
+  Config config;
+  const auto error = [&](std::vector<std::string> devices, const std::string& weights) {
+    config.devices = std::move(devices);
+    config.weights = weights;
+    return std::string(CheckConfig(config).message());
+  };
+  for (const char* weights : {"auto", "int8", "int4"}) EXPECT_EQ(error({"cpu"}, weights), "");
+  for (const char* weights : {"auto", "int8", "fp8"}) {
+    EXPECT_EQ(error({"cuda:1", "cuda:0+cuda:2"}, weights), "");
+  }
+  EXPECT_THAT(error({"cuda", "cpu+cpu"}, "fp8"),
+              HasSubstr("weights: fp8 is not served on the device cpu+cpu"));
+  EXPECT_THAT(error({"cpu", "cuda:1"}, "int4"),
+              HasSubstr("weights: int4 is not served on the device cuda:1"));
+}
+
 TEST(ConfigTest, ThePrintedConfigurationReadsBackAsItself) {
   Config config;
   config.checkpoint = "/a \"b\\c\"/llava";

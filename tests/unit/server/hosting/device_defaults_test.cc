@@ -211,6 +211,10 @@ TEST(DeviceDefaultsTest, ExplainsWhatIsAutomaticAndNothingElse) {
   EXPECT_EQ(notes.at("max_batch_tokens"), "cuda:0: 2048.");
   EXPECT_EQ(notes.at("max_step_time"), "cuda:0: 50ms.");
   EXPECT_EQ(notes.at("threads"), "Here 1.");
+  EXPECT_EQ(
+      notes.at("weights"),
+      "cuda:0: as the checkpoint holds them, 1.00 GiB at the peak; fewer bits change answers, "
+      "int8 would take 1.00 GiB, fp8 would take 1.00 GiB.");
 }
 
 TEST(DeviceDefaultsTest, WithoutACheckpointItIsNotKnownYet) {

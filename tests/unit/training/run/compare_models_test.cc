@@ -48,6 +48,17 @@ TEST_F(CompareModelsTest, AModelIsLikeItself) {
   EXPECT_EQ(comparison->intervals.at("top1").low, 1);
 }
 
+TEST_F(CompareModelsTest, Fp8IsMeasuredWithoutAGpu) {
+  request_.b.weights = "bfloat16";
+  const auto bfloat16 = CompareModels(request_);
+  ASSERT_TRUE(bfloat16.ok()) << bfloat16.status();
+  request_.b.weights = "fp8";
+  const auto fp8 = CompareModels(request_);
+  ASSERT_TRUE(fp8.ok()) << fp8.status();
+  EXPECT_GT(fp8->values.at("kl"), bfloat16->values.at("kl"));
+  EXPECT_LT(fp8->values.at("kl"), 1);
+}
+
 TEST_F(CompareModelsTest, FewerBitsAreFartherAway) {
   double last = 0;
   for (const char* weights : {"bfloat16", "int8", "int4"}) {
