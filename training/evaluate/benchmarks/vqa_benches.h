@@ -1,5 +1,5 @@
-// Questions with short answers: VQAv2, GQA, VizWiz, TextVQA, MM-Vet. Each comes as a file of
-// questions as LLaVA's authors wrote it, with labels beside it where they are public.
+// Questions with short answers: VQAv2, GQA, VizWiz, TextVQA, MM-Vet. Their files of questions are
+// those of question_files.h, with labels beside them where they are public.
 #ifndef LLAVA_TRAINING_EVALUATE_BENCHMARKS_VQA_BENCHES_H_
 #define LLAVA_TRAINING_EVALUATE_BENCHMARKS_VQA_BENCHES_H_
 
@@ -10,7 +10,7 @@
 
 namespace llava::training {
 
-// Labels: testdev_balanced_questions.json. Submission: answers_upload.json for GQA's eval.py.
+// Labels: testdev_balanced_questions.json. Submission: predictions for GQA's eval.py.
 absl::StatusOr<Benchmark> OpenGqa(const BenchOptions& options);
 
 // Labels: v2_mscoco_val2014_annotations.json. Submission for EvalAI.
