@@ -27,6 +27,7 @@
 #include "training/evaluate/asking/ask.h"
 #include "training/evaluate/benchmarks/bench_files.h"
 #include "training/evaluate/benchmarks/llava_bench.h"
+#include "training/evaluate/benchmarks/vqa_benches.h"
 
 namespace llava::training {
 namespace {
@@ -152,10 +153,12 @@ class Evaluation {
 
  private:
   absl::Status ScoreReviews() {
+    const bool of_grader = request_.bench == "mm-vet";
     ASSIGN_OR_RETURN(const std::vector<Grade> grades,
-                     ReadReviews(request_.reviews, request_.as_published));
+                     of_grader ? ReadMmVetGrades(request_.reviews, request_.files)
+                               : ReadReviews(request_.reviews, request_.as_published));
     report_.judge = "reviews";
-    Summarise(grades, UnitsOf(grades, 1), RelativeByKind);
+    Summarise(grades, UnitsOf(grades, 1), of_grader ? MeanByKind : RelativeByKind);
     return absl::OkStatus();
   }
 

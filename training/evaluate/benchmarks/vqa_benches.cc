@@ -7,6 +7,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
@@ -37,6 +38,16 @@ std::vector<std::string> AnswersIn(const json::object& object) {
     answers.push_back(answer.is_object() ? TextOr(answer.get_object(), "answer") : IdText(answer));
   }
   return answers;
+}
+
+// The elements of the list at `key`, as they are written; none without one.
+std::vector<std::string> TextsAt(const json::value& value, std::string_view key) {
+  std::vector<std::string> texts;
+  const json::value* list =
+      value.is_object() ? value.get_object().if_contains({key.data(), key.size()}) : nullptr;
+  if (list == nullptr || !list->is_array()) return texts;
+  for (const json::value& element : list->get_array()) texts.push_back(IdText(element));
+  return texts;
 }
 
 // The file with labels, or "" where there is none.
@@ -293,6 +304,37 @@ absl::StatusOr<Benchmark> OpenMmVet(const BenchOptions& options) {
     return OneFile("mm-vet.json", all);
   };
   return bench;
+}
+
+absl::StatusOr<std::vector<Grade>> ReadMmVetGrades(const std::string& file,
+                                                   const BenchOptions& options) {
+  ASSIGN_OR_RETURN(const std::string label_file,
+                   GivenOrFound(options.annotations, options.data, {"mm-vet.json"}));
+  ASSIGN_OR_RETURN(const json::value labels, ReadJsonFile(label_file));
+  ASSIGN_OR_RETURN(const json::value graded, ReadJsonFile(file));
+  for (const auto& [name, value] : {std::pair(label_file, &labels), std::pair(file, &graded)}) {
+    if (value->is_object()) continue;
+    return absl::InvalidArgumentError(absl::StrCat(name, ": expected an object by question"));
+  }
+  std::vector<Grade> grades;
+  for (const json::key_value_pair& label : labels.get_object()) {
+    Grade grade;
+    grade.kinds = TextsAt(label.value(), "capability");
+    const json::value* found = graded.get_object().if_contains(label.key());
+    const std::vector<std::string> scores =
+        found == nullptr ? std::vector<std::string>() : TextsAt(*found, "score");
+    for (const std::string& text : scores) {
+      double score = 0;
+      if (!absl::SimpleAtod(text, &score) || !(score >= 0 && score <= 1)) {
+        return absl::InvalidArgumentError(absl::StrCat(file, ": ", std::string(label.key()),
+                                                       ": score: expected 0 to 1, found ", text));
+      }
+      grade.value += score / static_cast<double>(scores.size());
+    }
+    grade.known = !scores.empty();
+    grades.push_back(std::move(grade));
+  }
+  return grades;
 }
 
 }  // namespace llava::training

@@ -4,6 +4,7 @@
 #define LLAVA_TRAINING_EVALUATE_BENCHMARKS_VQA_BENCHES_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "training/evaluate/benchmarks/benchmark.h"
@@ -22,8 +23,14 @@ absl::StatusOr<Benchmark> OpenVizWiz(const BenchOptions& options);
 // Labels: TextVQA_0.5.1_val.json.
 absl::StatusOr<Benchmark> OpenTextVqa(const BenchOptions& options);
 
-// Graded by its own server alone.
+// Graded by its own grader alone.
 absl::StatusOr<Benchmark> OpenMmVet(const BenchOptions& options);
+
+// What that grader has written, {"v1_0": {"score": [0.5, 0.4]}}: the mean of its runs, with the
+// capabilities of mm-vet.json as kinds. What it has not graded is not known. INVALID_ARGUMENT names
+// what is no score.
+absl::StatusOr<std::vector<Grade>> ReadMmVetGrades(const std::string& file,
+                                                   const BenchOptions& options);
 
 // What eval_textvqa.py takes for the question in a prompt.
 std::string TextVqaQuestion(const std::string& prompt);
