@@ -53,7 +53,7 @@ void AddJudge(CLI::App& command, EvaluationRequest* request) {
                    "LLaVA-Bench: judge again with the answers exchanged");
   command.add_flag("--as-published", request->as_published,
                    "LLaVA-Bench: count reviews without scores as -1, as the original does");
-  command.add_option("--reviews", request->reviews, "LLaVA-Bench: score this file of reviews");
+  command.add_option("--reviews", request->reviews, "LLaVA-Bench, MM-Vet: score these reviews");
   command.add_option("--ensemble", request->ensemble, "ScienceQA: complement or judge")
       ->check(CLI::IsMember({"complement", "judge"}));
   command.add_option("--theirs", request->theirs, "ScienceQA: the other model's answers");

@@ -163,9 +163,9 @@ class Endpoint::Parts {
   awaitable<Attempt> AskOnce(Job* job, Question* question) {
     while (true) {
       if (pace_.HasGivenUp(clock_->Now())) {
-        job->ended = absl::UnavailableError(
-            absl::StrCat(target_.host, " does not answer, given up after ",
-                         options_.give_up_seconds, " s; the last it said: ", last_problem_));
+        job->ended = absl::UnavailableError(absl::StrCat(
+            target_.host, " is given up: it does not answer within ", options_.give_up_seconds,
+            " s (give_up_seconds), or asks to wait longer; ", "the last it said: ", last_problem_));
         co_return Attempt{};
       }
       if (!budget_.Reserve(question->worst)) {

@@ -7,8 +7,9 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "training/generate/scene_claims.h"
+#include "training/generate/scene_facts.h"
 #include "training/generate/scene_words.h"
 
 namespace llava::training {
@@ -16,73 +17,6 @@ namespace spoken {
 namespace {
 
 constexpr std::size_t kShort = 3;  // words of an answer that is no sentence
-
-// What is in the picture.
-struct Truth {
-  std::vector<Spoken> things;
-  std::string text;
-  bool knows_places = false;
-};
-
-bool Fits(int said, int is) {
-  if (said == kNotLast) return is < 2;
-  if (said == kNotFirst) return is == kAny || is > 0;
-  return said == kAny || is == kAny || said == is;
-}
-
-bool Fits(const Spoken& said, const Spoken& is) {
-  return Fits(said.size, is.size) && Fits(said.colour, is.colour) && Fits(said.shape, is.shape) &&
-         Fits(said.row, is.row) && Fits(said.column, is.column);
-}
-
-int Count(const Truth& truth, const Spoken& said) {
-  return static_cast<int>(std::count_if(truth.things.begin(), truth.things.end(),
-                                        [&](const Spoken& is) { return Fits(said, is); }));
-}
-
-bool IsSo(const Truth& truth, const Spoken& said) { return Count(truth, said) > 0; }
-// All things of a sentence, with where they stand.
-std::vector<Spoken> ThingsIn(Words words) {
-  std::vector<Spoken> things;
-  for (Reader reader(words); !reader.at_end();) {
-    std::optional<Spoken> thing = reader.TakeThing();
-    if (!thing.has_value()) {
-      reader.Skip();
-      continue;
-    }
-    reader.TakePlace(&*thing);
-    things.push_back(*thing);
-  }
-  return things;
-}
-
-// Captions say where things stand, boxes which there are.
-Truth TruthOf(const PictureContext& context) {
-  Truth truth;
-  for (const ContextBox& box : context.boxes) {
-    const std::vector<std::string> words = WordsOf(box.category);
-    if (words.size() == 2 && words[0] == "text") {
-      truth.text = words[1];
-      continue;
-    }
-    for (const Spoken& thing : ThingsIn(words)) truth.things.push_back(thing);
-  }
-  std::vector<Spoken> told;
-  for (const std::string& caption : context.captions) {
-    for (const Spoken& thing : ThingsIn(Lower(WordsOf(caption)))) told.push_back(thing);
-  }
-  truth.knows_places = told.size() == truth.things.size() && !told.empty() &&
-                       std::all_of(told.begin(), told.end(), [](const Spoken& thing) {
-                         return thing.row != kAny || thing.column != kAny;
-                       });
-  if (!truth.knows_places) return truth;
-  for (Spoken& thing : told) {  // "top" is the middle of the top
-    if (thing.row == kAny) thing.row = kMiddle;
-    if (thing.column == kAny) thing.column = kMiddle;
-  }
-  truth.things = std::move(told);
-  return truth;
-}
 
 // What is said of `thing` behind it: "is red", "is a circle", "stands at the top".
 void TakeRest(Reader* reader, bool without_verb, Spoken* thing) {
@@ -96,6 +30,7 @@ void TakeRest(Reader* reader, bool without_verb, Spoken* thing) {
   if (reader->at() > place) says = take_verbs(without_verb);
   if (!says) return;
   const std::size_t before = reader->at();
+  while (IsAdverb(reader->word())) reader->Skip();
   reader->Take({"a", "an"});
   const std::optional<Spoken> same = reader->TakeThing();
   Spoken look = same.value_or(Spoken{});
@@ -109,22 +44,12 @@ void TakeRest(Reader* reader, bool without_verb, Spoken* thing) {
   if (look.shape != kAny) thing->shape = look.shape;
 }
 
-// Whether some such thing stands on that side of some such other.
-bool StandsSo(const Truth& truth, const Spoken& one, const Spoken& other, int across, int down) {
-  for (const Spoken& a : truth.things) {
-    for (const Spoken& b : truth.things) {
-      if (!Fits(one, a) || !Fits(other, b)) continue;
-      if ((a.column - b.column) * across > 0 || (a.row - b.row) * down > 0) return true;
-    }
-  }
-  return false;
-}
-
 // Between a place and its thing: "is", "there are two", "you can see the".
 bool TakePresenting(Reader* reader) {
   bool presents = false;
   while (IsVerb(reader->word()) ||
-         IsOneOf(reader->word(), {"there", "there's", "you", "we", "one", "i", "see", "find"})) {
+         IsOneOf(reader->word(), {"there", "there's", "you", "we", "one", "i", "see", "find",
+                                  "spot", "notice", "observe"})) {
     reader->Skip();
     presents = true;
   }
@@ -162,28 +87,6 @@ std::optional<bool> PlacedBeforeIsSo(const Truth& truth, Words words, Reader* re
   thing->row = place.row;
   thing->column = place.column;
   return IsSo(truth, *thing);
-}
-
-bool ComparesSo(const Truth& truth, const Spoken& one, const Spoken& other, int sign) {
-  for (const Spoken& a : truth.things) {
-    for (const Spoken& b : truth.things) {
-      if (&a == &b || !Fits(one, a) || !Fits(other, b)) continue;
-      if (a.size == kAny || b.size == kAny) return true;
-      const int difference = a.size == b.size ? 0 : (a.size > b.size ? 1 : -1);
-      if (difference == sign) return true;
-    }
-  }
-  return false;
-}
-
-// Whether nothing is bigger (with -1: smaller) than some such thing.
-bool IsExtreme(const Truth& truth, const Spoken& said, int sign) {
-  return std::any_of(truth.things.begin(), truth.things.end(), [&](const Spoken& a) {
-    return Fits(said, a) &&
-           std::none_of(truth.things.begin(), truth.things.end(), [&](const Spoken& b) {
-             return a.size != kAny && b.size != kAny && (b.size - a.size) * sign > 0;
-           });
-  });
 }
 
 // "The biggest shape is the red circle": nothing when that is not said.
@@ -270,17 +173,32 @@ bool IsSurelySo(const Truth& truth, Words words) {
   return reader.at_end() && IsSo(truth, *thing);
 }
 
-// "three red shapes" of all that there are; a text may be counted among objects.
-bool CountFits(const Truth& truth, int number, const Spoken& of, Words said) {
-  const bool with_text = !truth.text.empty() && of.is_open() &&
-                         HasOneOf(said, {"object", "objects", "thing", "things", "items"});
-  const int count = Count(truth, of);
-  return number == count || (with_text && number == count + 1);
+// "Two shapes are visible", "two circles are red", of all that there are.
+bool FirstCountIsSo(const Truth& truth, Words words) {
+  Reader reader(words);
+  const int number = NumberOf(reader.word());
+  if (number < 2 || std::any_of(words.begin(), words.end(), Narrows)) return true;
+  reader.Skip();
+  reader.Take({"simple", "geometric", "basic", "distinct", "plain"});
+  Spoken of;
+  reader.TakeLook(&of);
+  of.shape = ShapeOf(reader.word());
+  if (of.shape == kAny && !IsThing(reader.word())) return true;
+  reader.Skip();
+  if (!reader.Take({"are"})) return true;
+  while (IsAdverb(reader.word())) reader.Skip();
+  if (!reader.Take({"visible", "present", "shown", "arranged", "displayed", "drawn", "placed"})) {
+    const std::size_t look = reader.at();
+    reader.TakeLook(&of);
+    if (reader.at() == look || !reader.at_end()) return true;
+  }
+  return CountFits(truth, number, of, words);
 }
 
 bool CountsAreSo(const Truth& truth, Words words) {
+  if (SpeaksOfAPart(words)) return true;
   const bool of_all = HasOneOf(words, {"there", "shows", "show", "contains", "has", "see"});
-  if (!of_all || SpeaksOfAPart(words)) return true;
+  if (!of_all) return FirstCountIsSo(truth, words);
   for (Reader reader(words); !reader.at_end(); reader.Skip()) {
     const int number = NumberOf(reader.word());
     if (number == kAny) continue;
@@ -298,20 +216,6 @@ bool CountsAreSo(const Truth& truth, Words words) {
   return true;
 }
 
-// Words and digits that are said to be written. `words` as they are written.
-bool TextIsSo(const Truth& truth, Words words) {
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    const std::string before = i == 0 ? "" : absl::AsciiStrToLower(words[i - 1]);
-    const std::string upper = absl::AsciiStrToUpper(words[i]);
-    const bool behind = IsOneOf(before, {"word", "says", "reads", "text", "say", "letters"});
-    const bool is_word = IsWritten(words[i]) || (behind && IsWritten(upper));
-    const bool is_digit = words[i].size() == 1 && NumberOf(words[i]) != kAny &&
-                          (behind || IsOneOf(before, {"digit", "number"}));
-    if ((is_word || is_digit) && upper != truth.text) return false;
-  }
-  return true;
-}
-
 // "The circle is not red", "there isn't a circle", and "there is no red circle".
 bool DenialIsSo(const Truth& truth, Words words) {
   std::vector<std::string> said(words.begin(), words.end());
@@ -320,37 +224,27 @@ bool DenialIsSo(const Truth& truth, Words words) {
   }
   std::erase(said, "not");
   const bool says_not = said != std::vector<std::string>(words.begin(), words.end());
-  if (says_not && said.size() > 1 && said.front() == "no") said.erase(said.begin());
   if (says_not && !Denies(said) && IsSurelySo(truth, said)) return false;
-  if (SpeaksOfAPart(words) || !HasOneOf(words, {"there"})) return true;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    Reader behind(words.subspan(i + 1));
-    if (words[i] != "no") continue;
-    const std::optional<Spoken> thing = behind.TakeThing();
-    if (thing.has_value() && IsSo(truth, *thing)) return false;
-  }
-  return true;
+  return MissingIsSo(truth, words);
+}
+
+// "No, all are small" says behind "no" what it says without.
+std::string_view BehindYesOrNo(std::string_view sentence) {
+  const std::size_t comma = sentence.find(',');
+  const std::vector<std::string> first = Lower(WordsOf(sentence.substr(0, comma)));
+  const bool answers = comma != sentence.npos && first.size() == 1;
+  return answers && IsOneOf(first[0], {"yes", "no"}) ? sentence.substr(comma) : sentence;
 }
 
 bool SentenceIsSo(const Truth& truth, std::string_view sentence) {
-  const std::vector<std::string> words = WordsOf(sentence);
+  const std::vector<std::string> words = WordsOf(BehindYesOrNo(sentence));
   const std::vector<std::string> lower = Lower(words);
   if (Supposes(lower)) return true;
+  if (!AllAreSo(truth, lower).value_or(true)) return false;
   if (Denies(lower)) return DenialIsSo(truth, lower);
-  return ThingsAreSo(truth, lower, /*is_question=*/false) && CountsAreSo(truth, lower) &&
+  return AlikeIsSo(truth, lower).value_or(true) &&
+         ThingsAreSo(truth, lower, /*is_question=*/false) && CountsAreSo(truth, lower) &&
          TextIsSo(truth, words);
-}
-
-// The one value that `read` finds among the words; kAny for none and for several.
-int OnlyOne(Words words, int (*read)(const std::string&)) {
-  int found = kAny;
-  for (const std::string& word : words) {
-    const int value = read(word);
-    if (value == kAny || value == found) continue;
-    if (found != kAny) return kAny;
-    found = value;
-  }
-  return found;
 }
 
 // "Is there a red circle?" "Yes." says what the question says.
@@ -361,6 +255,7 @@ bool YesOrNoIsSo(const Truth& truth, Words asked, Words answer) {
   if (!IsOneOf(asked[0], {"is", "are", "does", "do", "can"}) || HasOneOf(asked, {"or"})) {
     return true;
   }
+  if (const std::optional<bool> alike = AlikeIsSo(truth, asked)) return *alike == yes;
   if (yes && !ThingsAreSo(truth, asked, /*is_question=*/true)) return false;
   const bool is_there = asked.size() > 1 && asked[1] == "there";
   // "No, it is at the top" may be about a word of the question.
@@ -380,9 +275,8 @@ bool YesOrNoIsSo(const Truth& truth, Words asked, Words answer) {
   if (no && number != kAny && things.size() == 1) {  // "Are there two red circles?" "No, three."
     return SpeaksOfAPart(asked) || !CountFits(truth, number, things[0], asked);
   }
-  if (things.empty() && HasOneOf(asked, {"digit", "number"}))
-    return (truth.text.size() == 1) == yes;
-  if (things.empty() && HasOneOf(asked, {"word"})) return (truth.text.size() > 1) == yes;
+  const std::optional<bool> text = SpokenTextIsThere(truth, asked);
+  if (things.empty() && text.has_value()) return SpeaksOfAPart(asked) || *text == yes;
   return yes || things.size() != 1 || SpeaksOfAPart(asked) || !IsSo(truth, things[0]);
 }
 
@@ -451,6 +345,7 @@ bool AnswerIsSo(const Truth& truth, const std::string& question, const std::stri
   if (!is_short || Supposes(asked) || Denies(asked) || Denies(words) || words[0] == "yes") {
     return true;
   }
+  if (const std::optional<bool> either = EitherIsSo(truth, asked, words)) return *either;
   if (!NamedThingIsSo(truth, asked, words)) return false;
   // "What is left of the circle?" "A square." is about another thing than the one in the question.
   const bool relates = HasOneOf(asked, {"of", "above", "below", "under", "beneath", "than"});

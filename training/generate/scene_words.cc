@@ -78,8 +78,15 @@ int NumberOf(const std::string& word) {
 }
 
 bool IsVerb(const std::string& word) {
-  return IsOneOf(word, {"is", "are", "stands", "stand", "sits", "lies", "appears", "located",
-                        "placed", "positioned", "can", "be", "seen", "also"});
+  return IsOneOf(word,
+                 {"is",       "are",     "stands",   "stand",   "sits",   "lies",  "appears",
+                  "located",  "placed",  "situated", "can",     "be",     "seen",  "positioned",
+                  "standing", "sitting", "rests",    "resting", "tucked", "found", "also"});
+}
+
+bool IsAdverb(const std::string& word) {
+  return absl::EndsWith(word, "ly") || IsOneOf(word, {"very", "quite", "rather", "much", "also",
+                                                      "just", "about", "far", "pretty"});
 }
 
 std::vector<std::string> Lower(Words words) {
@@ -95,7 +102,7 @@ int ComparisonOf(const std::string& word) {
 
 bool TakeComparison(Reader* reader, int* sign) {
   const std::size_t begin = reader->at();
-  reader->Take({"much", "clearly", "slightly", "also", "just", "exactly", "about"});
+  while (IsAdverb(reader->word())) reader->Skip();
   *sign = ComparisonOf(reader->word());
   if (*sign != 0) {
     reader->Skip();
@@ -112,13 +119,24 @@ bool TakeComparison(Reader* reader, int* sign) {
 
 bool TakeDirection(Reader* reader, int* across, int* down) {
   const std::size_t before = reader->at();
-  if (reader->Take({"to"})) reader->Take({"the"});
+  while (IsAdverb(reader->word())) reader->Skip();
   *across = *down = 0;
+  if (IsOneOf(reader->word(), {"higher", "lower"})) {
+    *down = reader->word() == "higher" ? -1 : 1;
+    reader->Skip();
+    reader->Take({"up", "down"});
+    if (reader->Take({"than"})) return true;
+    reader->GoTo(before);
+    return false;
+  }
+  reader->Take({"further", "farther"});
+  if (reader->Take({"to", "on", "at"})) reader->Take({"the"});
+  const bool upright = IsOneOf(reader->word(1), {"above", "below"});  // "right above"
   if (reader->Take({"left"})) *across = -1;
-  if (*across == 0 && reader->Take({"right"})) *across = 1;
-  if (*across != 0 && reader->Take({"of"})) return true;
+  if (*across == 0 && reader->Take({"right"}) && !upright) *across = 1;
+  if (*across != 0 && reader->Take({"of", "than"})) return true;
   if (*across == 0 && reader->Take({"above"})) *down = -1;
-  if (*across == 0 && *down == 0 && reader->Take({"below", "under", "beneath"})) *down = 1;
+  if (*across + *down == 0 && reader->Take({"below", "under", "beneath", "underneath"})) *down = 1;
   if (*across == 0 && *down != 0) return true;
   reader->GoTo(before);
   return false;

@@ -41,8 +41,9 @@ int ColourOf(const std::string& word);
 int SizeOf(const std::string& word);
 int ShapeOf(const std::string& word);
 int NumberOf(const std::string& word);
-bool IsThing(const std::string& word);  // "object": any shape
-bool IsVerb(const std::string& word);   // "is", "stands"
+bool IsThing(const std::string& word);   // "object": any shape
+bool IsVerb(const std::string& word);    // "is", "stands"
+bool IsAdverb(const std::string& word);  // "rather", "clearly"
 
 // A word that is written in scenes, as it is written.
 bool IsWritten(std::string_view word);
@@ -67,10 +68,17 @@ class Reader {
     return is;
   }
 
-  // "big red circle", "red object", "circle". Stays where it is when there is none.
+  // "big red circle", "red object", "circle", "something red". Stays where it is when there is
+  // none.
   std::optional<Spoken> TakeThing() {
     const std::size_t begin = at_;
     Spoken thing;
+    if (Take({"anything", "something"})) {
+      TakeLook(&thing);
+      if (!thing.is_open()) return thing;
+      at_ = begin;
+      return std::nullopt;
+    }
     TakeLook(&thing);
     thing.shape = at_end() ? kAny : ShapeOf(word());
     const bool is_thing = thing.shape != kAny || (!thing.is_open() && IsThing(word()));
@@ -95,13 +103,24 @@ class Reader {
     }
   }
 
-  // "at the top left", "in the middle", "on the left side", but not "to the left of the circle".
+  // "in this picture", "here".
+  void TakeInPicture() {
+    const std::size_t begin = at_;
+    if (Take({"here", "shown", "present"})) return;
+    if (Take({"in"}) && Take({"the", "this"}) && Take({"picture", "image", "scene"})) return;
+    at_ = begin;
+  }
+
+  // "at the top left", "in the middle", "near the left edge", but not "to the left of the circle".
   bool TakePlace(Spoken* thing) {
     const std::size_t begin = at_;
     Spoken place;
-    if (Take({"at", "in", "on"}) && Take({"the"})) {
+    const bool about = Take({"near", "towards", "toward", "along"});
+    if ((about || Take({"at", "in", "on", "into"})) && Take({"the"})) {
+      Take({"very", "far"});
       while (TakeSide(&place)) {
       }
+      if (about) Widen(&place);
       if (place.has_place() && TakeExtent(&place)) {
         thing->row = place.row;
         thing->column = place.column;
@@ -127,23 +146,32 @@ class Reader {
 
   // "corner", "half", "row" and "of the picture" behind sides; false: of something else.
   bool TakeExtent(Spoken* place) {
+    Take({"hand"});
     Take({"corner"});
     const bool middle = place->row == kMiddle || place->column == kMiddle;
     if (IsOneOf(word(), {"row", "column"})) {
       if (middle) return false;  // of the row, not of the picture
       ++at_;
-    } else if (Take({"side", "half", "part", "edge"})) {
+    } else if (Take({"side", "half", "part", "edge", "area", "section", "portion", "border"})) {
       if (middle) return false;
-      if (place->row != kAny) place->row = place->row == 0 ? kNotLast : kNotFirst;
-      if (place->column != kAny) place->column = place->column == 0 ? kNotLast : kNotFirst;
+      Widen(place);
     }
     if (word() != "of") return true;
     if (!IsOneOf(word(1), {"the", "this"}) ||
-        !IsOneOf(word(2), {"picture", "image", "scene", "canvas"})) {
+        !IsOneOf(word(2), {"picture", "image", "scene", "canvas", "frame"})) {
       return false;
     }
     at_ += 3;
     return true;
+  }
+
+  // The middle may be meant as well as the side; nothing is said by what is about the middle.
+  static void Widen(Spoken* place) {
+    for (int* value : {&place->row, &place->column}) {
+      if (*value == 0) *value = kNotLast;
+      if (*value == 2) *value = kNotFirst;
+      if (*value == kMiddle) *value = kAny;
+    }
   }
 
   static bool Set(int to, int* value) {

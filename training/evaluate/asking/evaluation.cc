@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -26,6 +27,7 @@
 #include "training/evaluate/asking/ask.h"
 #include "training/evaluate/benchmarks/bench_files.h"
 #include "training/evaluate/benchmarks/llava_bench.h"
+#include "training/evaluate/benchmarks/vqa_benches.h"
 
 namespace llava::training {
 namespace {
@@ -81,13 +83,19 @@ absl::StatusOr<std::map<std::string, std::string>> TextsOf(const std::string& fi
     return texts;
   }
   ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadBenchLines(file));
+  std::map<std::string, std::string> prompts;
+  std::set<std::string> several;  // of which one alone could be anybody's: MME's ids, TextVQA's
   for (const json::object& line : lines) {
     const std::string round = TextOr(line, "round_id");
     const std::string id = TextOr(line, "question_id");
     const std::string text = TextOr(line, "text");
-    texts[absl::StrCat(id, "\n", TextOr(line, "prompt"))] = text;  // MME's ids are not unique
-    texts[round.empty() ? id : absl::StrCat(id, "/", round)] = text;
+    const std::string prompt = TextOr(line, "prompt");
+    const std::string name = round.empty() ? id : absl::StrCat(id, "/", round);
+    texts[absl::StrCat(id, "\n", prompt)] = text;
+    texts[name] = text;
+    if (prompts.try_emplace(name, prompt).first->second != prompt) several.insert(name);
   }
+  for (const std::string& name : several) texts.erase(name);
   return texts;
 }
 
@@ -145,10 +153,12 @@ class Evaluation {
 
  private:
   absl::Status ScoreReviews() {
+    const bool of_grader = request_.bench == "mm-vet";
     ASSIGN_OR_RETURN(const std::vector<Grade> grades,
-                     ReadReviews(request_.reviews, request_.as_published));
+                     of_grader ? ReadMmVetGrades(request_.reviews, request_.files)
+                               : ReadReviews(request_.reviews, request_.as_published));
     report_.judge = "reviews";
-    Summarise(grades, UnitsOf(grades, 1), RelativeByKind);
+    Summarise(grades, UnitsOf(grades, 1), of_grader ? MeanByKind : RelativeByKind);
     return absl::OkStatus();
   }
 

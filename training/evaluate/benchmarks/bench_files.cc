@@ -98,6 +98,21 @@ absl::StatusOr<json::value> ReadJsonFile(const std::string& file) {
   return value;
 }
 
+absl::StatusOr<std::vector<json::object>> ReadJsonObjects(const std::string& file,
+                                                          std::string_view key) {
+  ASSIGN_OR_RETURN(const json::value whole, ReadJsonFile(file));
+  const json::value* list = &whole;
+  if (whole.is_object()) list = whole.get_object().if_contains({key.data(), key.size()});
+  if (list == nullptr || !list->is_array()) {
+    return absl::InvalidArgumentError(absl::StrCat(file, ": expected a list of objects"));
+  }
+  std::vector<json::object> objects;
+  for (const json::value& element : list->get_array()) {
+    if (element.is_object()) objects.push_back(element.get_object());
+  }
+  return objects;
+}
+
 absl::StatusOr<std::string> TextAt(const json::object& object, std::string_view key,
                                    const std::string& place) {
   const json::value* value = object.if_contains({key.data(), key.size()});

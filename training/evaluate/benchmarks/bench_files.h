@@ -29,6 +29,10 @@ absl::StatusOr<std::vector<boost::json::object>> ReadBenchLines(const std::strin
 
 absl::StatusOr<boost::json::value> ReadJsonFile(const std::string& file);
 
+// The objects of a file's list, or of the list at `key` of its object.
+absl::StatusOr<std::vector<boost::json::object>> ReadJsonObjects(const std::string& file,
+                                                                 std::string_view key);
+
 // The text at `key`; a number as it is written. INVALID_ARGUMENT names the key and `place`.
 absl::StatusOr<std::string> TextAt(const boost::json::object& object, std::string_view key,
                                    const std::string& place);

@@ -7,11 +7,13 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 #include "training/evaluate/answer_text.h"
 #include "training/evaluate/benchmarks/bench_files.h"
+#include "training/evaluate/benchmarks/question_files.h"
 
 namespace llava::training {
 namespace {
@@ -38,19 +40,14 @@ std::vector<std::string> AnswersIn(const json::object& object) {
   return answers;
 }
 
-// The objects of a list, or of the list below `key`.
-absl::StatusOr<std::vector<json::object>> Objects(const std::string& file, std::string_view key) {
-  ASSIGN_OR_RETURN(const json::value whole, ReadJsonFile(file));
-  const json::value* list = &whole;
-  if (whole.is_object()) list = whole.get_object().if_contains({key.data(), key.size()});
-  if (list == nullptr || !list->is_array()) {
-    return absl::InvalidArgumentError(absl::StrCat(file, ": expected a list of objects"));
-  }
-  std::vector<json::object> objects;
-  for (const json::value& element : list->get_array()) {
-    if (element.is_object()) objects.push_back(element.get_object());
-  }
-  return objects;
+// The elements of the list at `key`, as they are written; none without one.
+std::vector<std::string> TextsAt(const json::value& value, std::string_view key) {
+  std::vector<std::string> texts;
+  const json::value* list =
+      value.is_object() ? value.get_object().if_contains({key.data(), key.size()}) : nullptr;
+  if (list == nullptr || !list->is_array()) return texts;
+  for (const json::value& element : list->get_array()) texts.push_back(IdText(element));
+  return texts;
 }
 
 // The file with labels, or "" where there is none.
@@ -74,18 +71,16 @@ absl::StatusOr<BenchQuestion> QuestionOf(const json::object& line, const std::st
   return question;
 }
 
-absl::StatusOr<Benchmark> OpenLines(const std::string& name, const std::vector<std::string>& files,
-                                    const std::string& pictures, std::int64_t max_tokens,
-                                    const BenchOptions& options) {
-  ASSIGN_OR_RETURN(const std::string file, GivenOrFound(options.questions, options.data, files));
-  ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadBenchLines(file));
+absl::StatusOr<Benchmark> OpenLines(const std::string& name, const QuestionNames& names,
+                                    std::int64_t max_tokens, const BenchOptions& options) {
+  ASSIGN_OR_RETURN(const QuestionFile questions, ReadQuestions(names, options));
   const std::string folder =
-      options.images.empty() ? absl::StrCat(options.data, "/", pictures) : options.images;
+      options.images.empty() ? absl::StrCat(options.data, "/", questions.pictures) : options.images;
   Benchmark bench;
   bench.name = name;
   bench.max_tokens = max_tokens;
-  for (const json::object& line : lines) {
-    ASSIGN_OR_RETURN(BenchQuestion question, QuestionOf(line, folder, file));
+  for (const json::object& line : questions.lines) {
+    ASSIGN_OR_RETURN(BenchQuestion question, QuestionOf(line, folder, name));
     bench.questions.push_back(std::move(question));
   }
   return bench;
@@ -165,8 +160,11 @@ std::map<std::string, std::string> OneFile(const std::string& name, const json::
 }  // namespace
 
 absl::StatusOr<Benchmark> OpenGqa(const BenchOptions& options) {
-  ASSIGN_OR_RETURN(Benchmark bench, OpenLines("gqa", {"llava_gqa_testdev_balanced.jsonl"}, "images",
-                                              kShortAnswer, options));
+  const QuestionNames names{{"llava_gqa_testdev_balanced.jsonl"},
+                            "images",
+                            {"testdev_balanced_questions.json"},
+                            ReadGqaQuestions};
+  ASSIGN_OR_RETURN(Benchmark bench, OpenLines("gqa", names, kShortAnswer, options));
   ASSIGN_OR_RETURN(const std::string file, LabelFile(options, "testdev_balanced_questions.json"));
   Labels labels;
   if (!file.empty()) RETURN_IF_ERROR(ReadGqaLabels(file, &labels));
@@ -184,14 +182,18 @@ absl::StatusOr<Benchmark> OpenGqa(const BenchOptions& options) {
 
 absl::StatusOr<Benchmark> OpenVqaV2(const BenchOptions& options) {
   const std::string whole_test = "llava_vqav2_mscoco_test2015.jsonl";
-  ASSIGN_OR_RETURN(Benchmark bench,
-                   OpenLines("vqav2", {"llava_vqav2_mscoco_test-dev2015.jsonl", whole_test},
-                             "test2015", kShortAnswer, options));
+  const std::string whole_published = "v2_OpenEnded_mscoco_test2015_questions.json";
+  const QuestionNames names{{"llava_vqav2_mscoco_test-dev2015.jsonl", whole_test},
+                            "test2015",
+                            {"v2_OpenEnded_mscoco_test-dev2015_questions.json", whole_published,
+                             "v2_OpenEnded_mscoco_val2014_questions.json"},
+                            ReadVqaV2Questions};
+  ASSIGN_OR_RETURN(Benchmark bench, OpenLines("vqav2", names, kShortAnswer, options));
   ASSIGN_OR_RETURN(const std::string file,
                    LabelFile(options, "v2_mscoco_val2014_annotations.json"));
   Labels labels;
   if (!file.empty()) {
-    ASSIGN_OR_RETURN(const std::vector<json::object> objects, Objects(file, "annotations"));
+    ASSIGN_OR_RETURN(const std::vector<json::object> objects, ReadJsonObjects(file, "annotations"));
     for (const json::object& object : objects) {
       const std::string id = TextOr(object, "question_id");
       labels.people[id] = AnswersIn(object);
@@ -202,12 +204,13 @@ absl::StatusOr<Benchmark> OpenVqaV2(const BenchOptions& options) {
   GradeById(VqaAccuracy, labels, &bench);
   // The server wants an answer, be it "", to each question of the whole test.
   std::vector<json::value> ids;
-  const auto all_file = FindBenchFile(options.data, {whole_test});
-  if (all_file.ok()) {
-    ASSIGN_OR_RETURN(const std::vector<json::object> lines, ReadBenchLines(*all_file));
-    for (const json::object& line : lines) ids.push_back(line.at("question_id"));
-  } else {
+  const auto whole = ReadQuestions({{whole_test}, "", {whole_published}, ReadVqaV2Questions},
+                                   {.data = options.data});
+  if (absl::IsNotFound(whole.status())) {
     for (const BenchQuestion& question : bench.questions) ids.push_back(question.id);
+  } else {
+    RETURN_IF_ERROR(whole.status());
+    for (const json::object& line : whole->lines) ids.push_back(line.at("question_id"));
   }
   bench.submission = [questions = bench.questions, ids](const BenchAnswers& answers) {
     std::map<std::string, std::string> by_id;
@@ -224,12 +227,13 @@ absl::StatusOr<Benchmark> OpenVqaV2(const BenchOptions& options) {
 }
 
 absl::StatusOr<Benchmark> OpenVizWiz(const BenchOptions& options) {
-  ASSIGN_OR_RETURN(Benchmark bench,
-                   OpenLines("vizwiz", {"llava_test.jsonl"}, "test", kShortAnswer, options));
+  const QuestionNames names{
+      {"llava_test.jsonl"}, "test", {"test.json", "val.json"}, ReadVizWizQuestions};
+  ASSIGN_OR_RETURN(Benchmark bench, OpenLines("vizwiz", names, kShortAnswer, options));
   ASSIGN_OR_RETURN(const std::string file, LabelFile(options, "val.json"));
   std::map<std::string, std::vector<std::string>> by_image;
   if (!file.empty()) {
-    ASSIGN_OR_RETURN(const std::vector<json::object> objects, Objects(file, "data"));
+    ASSIGN_OR_RETURN(const std::vector<json::object> objects, ReadJsonObjects(file, "data"));
     for (const json::object& object : objects)
       by_image[TextOr(object, "image")] = AnswersIn(object);
   }
@@ -265,12 +269,15 @@ std::string TextVqaQuestion(const std::string& prompt) {
 }
 
 absl::StatusOr<Benchmark> OpenTextVqa(const BenchOptions& options) {
-  ASSIGN_OR_RETURN(Benchmark bench, OpenLines("textvqa", {"llava_textvqa_val_v051_ocr.jsonl"},
-                                              "train_images", kShortAnswer, options));
+  const QuestionNames names{{"llava_textvqa_val_v051_ocr.jsonl"},
+                            "train_images",
+                            {"TextVQA_0.5.1_val.json"},
+                            ReadTextVqaQuestions};
+  ASSIGN_OR_RETURN(Benchmark bench, OpenLines("textvqa", names, kShortAnswer, options));
   ASSIGN_OR_RETURN(const std::string file, LabelFile(options, "TextVQA_0.5.1_val.json"));
   std::map<std::pair<std::string, std::string>, std::vector<std::string>> labels;
   if (!file.empty()) {
-    ASSIGN_OR_RETURN(const std::vector<json::object> objects, Objects(file, "data"));
+    ASSIGN_OR_RETURN(const std::vector<json::object> objects, ReadJsonObjects(file, "data"));
     for (const json::object& object : objects) {
       labels[{TextOr(object, "image_id"), absl::AsciiStrToLower(TextOr(object, "question"))}] =
           AnswersIn(object);
@@ -286,8 +293,8 @@ absl::StatusOr<Benchmark> OpenTextVqa(const BenchOptions& options) {
 }
 
 absl::StatusOr<Benchmark> OpenMmVet(const BenchOptions& options) {
-  ASSIGN_OR_RETURN(Benchmark bench,
-                   OpenLines("mm-vet", {"llava-mm-vet.jsonl"}, "images", kLongAnswer, options));
+  const QuestionNames names{{"llava-mm-vet.jsonl"}, "images", {"mm-vet.json"}, ReadMmVetQuestions};
+  ASSIGN_OR_RETURN(Benchmark bench, OpenLines("mm-vet", names, kLongAnswer, options));
   GradeById(VqaAccuracy, {}, &bench);
   bench.submission = [questions = bench.questions](const BenchAnswers& answers) {
     json::object all;
@@ -297,6 +304,37 @@ absl::StatusOr<Benchmark> OpenMmVet(const BenchOptions& options) {
     return OneFile("mm-vet.json", all);
   };
   return bench;
+}
+
+absl::StatusOr<std::vector<Grade>> ReadMmVetGrades(const std::string& file,
+                                                   const BenchOptions& options) {
+  ASSIGN_OR_RETURN(const std::string label_file,
+                   GivenOrFound(options.annotations, options.data, {"mm-vet.json"}));
+  ASSIGN_OR_RETURN(const json::value labels, ReadJsonFile(label_file));
+  ASSIGN_OR_RETURN(const json::value graded, ReadJsonFile(file));
+  for (const auto& [name, value] : {std::pair(label_file, &labels), std::pair(file, &graded)}) {
+    if (value->is_object()) continue;
+    return absl::InvalidArgumentError(absl::StrCat(name, ": expected an object by question"));
+  }
+  std::vector<Grade> grades;
+  for (const json::key_value_pair& label : labels.get_object()) {
+    Grade grade;
+    grade.kinds = TextsAt(label.value(), "capability");
+    const json::value* found = graded.get_object().if_contains(label.key());
+    const std::vector<std::string> scores =
+        found == nullptr ? std::vector<std::string>() : TextsAt(*found, "score");
+    for (const std::string& text : scores) {
+      double score = 0;
+      if (!absl::SimpleAtod(text, &score) || !(score >= 0 && score <= 1)) {
+        return absl::InvalidArgumentError(absl::StrCat(file, ": ", std::string(label.key()),
+                                                       ": score: expected 0 to 1, found ", text));
+      }
+      grade.value += score / static_cast<double>(scores.size());
+    }
+    grade.known = !scores.empty();
+    grades.push_back(std::move(grade));
+  }
+  return grades;
 }
 
 }  // namespace llava::training

@@ -9,12 +9,14 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "training/evaluate/answer_text.h"
 #include "training/evaluate/benchmarks/bench_files.h"
+#include "training/evaluate/benchmarks/question_files.h"
 
 namespace llava::training {
 namespace {
@@ -25,7 +27,7 @@ namespace json = boost::json;
 constexpr std::int64_t kAnswerTokens = 128;
 constexpr std::size_t kMaxTextBytes = 1 << 20;
 constexpr std::size_t kQuestionsOfAPicture = 2;
-constexpr char kShort[] = "\nAnswer the question using a single word or phrase.";
+constexpr char kYesOrNo[] = "Please answer yes or no.";  // LLaVA asks MME in its own words
 constexpr std::array<const char*, 3> kPopeFiles = {"adversarial", "popular", "random"};
 
 absl::StatusOr<BenchQuestion> PopeQuestion(const json::object& line, const std::string& folder,
@@ -33,7 +35,7 @@ absl::StatusOr<BenchQuestion> PopeQuestion(const json::object& line, const std::
   BenchQuestion question;
   ASSIGN_OR_RETURN(question.prompt, TextAt(line, "text", place));
   ASSIGN_OR_RETURN(question.image, TextAt(line, "image", place));
-  if (!absl::EndsWith(question.prompt, kShort)) question.prompt += kShort;
+  if (!absl::EndsWith(question.prompt, kShortAnswerSuffix)) question.prompt += kShortAnswerSuffix;
   question.recorded = question.prompt;
   question.images = {absl::StrCat(folder, "/", question.image)};
   return question;
@@ -119,7 +121,9 @@ absl::Status AddMmeText(const std::string& task, const fs::path& text, const fs:
     question.image = absl::StrCat(task, "/", picture.filename().string());
     question.id = json::string(question.image);
     question.images = {picture.string()};
-    question.prompt = question.recorded = parts[0] + kShort;
+    const std::string asked(
+        absl::StripAsciiWhitespace(absl::StrReplaceAll(parts[0], {{kYesOrNo, ""}})));
+    question.prompt = question.recorded = asked + kShortAnswerSuffix;
     question.category = task;
     question.expected = absl::AsciiStrToLower(parts[1]);
     question.more = {{"gt_question", parts[0]}, {"gt", parts[1]}};

@@ -241,6 +241,14 @@ TEST_F(EndpointTest, AServiceThatIsDownIsGivenUp) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("given up"));
 }
 
+TEST_F(EndpointTest, AServiceThatAsksForMoreThanThereIsIsGivenUpAtOnce) {
+  ScriptedServer server({HttpText(429, "tomorrow", "Retry-After: 86400\r\n")});
+  const absl::Status status = Ask(Options(server), 1);
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("or asks to wait longer"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("tomorrow"));
+}
+
 TEST_F(EndpointTest, StopsWhenItIsTold) {
   ScriptedServer server({HttpText(429, "busy")});
   stop_ = true;

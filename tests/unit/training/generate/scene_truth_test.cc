@@ -163,6 +163,59 @@ TEST(SceneTruth, LiesAreFoundInManyWordingsAndTruthsAreNot) {
   }
 }
 
+TEST(SceneTruth, ReadsWhatPeopleWriteOfPictures) {
+  for (const Wording& wording :
+       {Wording{"And?", "The circle is tucked into the upper left corner.",
+                "The circle is tucked into the lower right corner."},
+        {"And?", "Near the top edge of the image there is a circle.",
+         "Near the bottom edge of the image there is a circle."},
+        {"And?", "Towards the right-hand side, one can spot a blue square.",
+         "Towards the left-hand side, one can spot a blue square."},
+        {"And?", "The square is rather small.", "The square is rather large."},
+        {"And?", "The circle is directly above the square.",
+         "The circle is right below the square."},
+        {"And?", "The circle is placed higher than the square.",
+         "The circle is placed lower than the square."},
+        {"And?", "The square is further to the right than the circle.",
+         "The circle is further to the right than the square."},
+        {"And?", "The square is on the right of the circle.",
+         "The square is on the left of the circle."},
+        {"And?", "The circle is noticeably larger than the square.",
+         "The square is noticeably larger than the circle."},
+        {"And?", "Two simple shapes are arranged across the picture.",
+         "Three simple shapes are arranged across the picture."},
+        {"And?", "Two shapes are visible.", "Two shapes are red."},
+        {"Is the circle to the left or to the right of the square?", "To the left.",
+         "To the right."},
+        {"Is the circle bigger or smaller than the square?", "It is bigger.", "It is smaller."},
+        {"Are the circle and the square the same colour?", "No, they are not.", "Yes, they are."},
+        {"Do the circle and the square have different shapes?", "Yes.", "No."},
+        {"Is there anything red?", "Yes, the circle.", "No, there is not."},
+        {"Is there anything green?", "No.", "Yes, there is something."},
+        {"Is there any text?", "Yes, there is some text.", "No, there is none."},
+        {"And?", "No, the picture does not contain anything green.",
+         "No, the picture does not contain anything red."},
+        {"And?", "I don't see any triangle here.", "I don't see any circle here."},
+        {"And?", "The picture has no digits.", "The picture has no letters or digits."},
+        {"And?", "It does not contain a triangle.", "It does not contain a circle."},
+        {"And?", "The word CAT is written in the bottom row.",
+         "The word CAT is written in the top row."},
+        {"And?", "Yes, both shapes differ in colour.", "Yes, both shapes have the same colour."},
+        {"And?", "The circle rests along the upper edge of the picture.",
+         "The circle rests along the lower edge of the picture."}}) {
+    EXPECT_EQ(Judge(wording.question, wording.honest), "") << wording.question << wording.honest;
+    EXPECT_EQ(Judge(wording.question, wording.lie), "untrue") << wording.question << wording.lie;
+  }
+  for (const char* honest :
+       {"Not all of the shapes are red.", "All of the shapes are red and blue.",
+        "The circle has no square near it.", "No square is red.",
+        "There is no text other than CAT.", "There is no circle bigger than this one.",
+        "Two shapes share the picture.", "There is a number of shapes.",
+        "The circle has the same size as most."}) {
+    EXPECT_EQ(Judge("And?", honest), "") << honest;
+  }
+}
+
 TEST(SceneTruth, WhatMayBeMeantOtherwiseIsAccepted) {
   for (const auto& [question, answer] : {
            std::pair("And?", "The word CAT is at the bottom, there is a red circle, too."),

@@ -179,5 +179,30 @@ TEST_F(EvaluationTest, EnsemblesTakeAnswersFromFiles) {
   EXPECT_THAT(std::string(Run(server).status().message()), HasSubstr("answers none"));
 }
 
+TEST(ReadAnswers, AnIdOfSeveralQuestionsAnswersNoneOfThemAlone) {
+  test::BenchFolder folder;
+  folder.Add("count/1.txt", "Is it 2? Please answer yes or no.\tYes\nIs it 3?\tNo\n");
+  folder.Add("count/1.jpg", "x");
+  const auto bench = OpenBenchmark("mme", {.data = folder.path()});
+  ASSERT_TRUE(bench.ok()) << bench.status();
+  const auto answers = [&](const std::string& first, const std::string& second) {
+    const auto line = [](const std::string& prompt, const std::string& text) {
+      return R"({"question_id": "count/1.jpg", "prompt": ")" + prompt + R"(", "text": ")" + text +
+             "\"}\n";
+    };
+    folder.Add("answers.jsonl", line(first, "Yes") + line(second, "No"));
+    return ReadAnswers(folder.path() + "/answers.jsonl", *bench);
+  };
+  const std::string suffix = "\\nAnswer the question using a single word or phrase.";
+  const auto theirs = answers("Is it 2?" + suffix, "Is it 3?" + suffix);  // as LLaVA's scripts ask
+  ASSERT_TRUE(theirs.ok()) << theirs.status();
+  EXPECT_EQ(*theirs, (BenchAnswers{"Yes", "No"}));
+  const auto other = answers("Is it 2?" + suffix, "Another question?");
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ(*other, (BenchAnswers{"Yes", ""}));
+  EXPECT_THAT(std::string(answers("One?", "Two?").status().message()),
+              HasSubstr("answers none of the questions"));
+}
+
 }  // namespace
 }  // namespace llava::training

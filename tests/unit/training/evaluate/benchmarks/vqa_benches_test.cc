@@ -92,5 +92,26 @@ TEST(VqaBenches, MmVetIsSentAsAWhole) {
   EXPECT_EQ(bench->submission({"x", "y"}).at("mm-vet.json"), R"({"v1_1":"x","v1_2":"y"})");
 }
 
+TEST(VqaBenches, MmVetsGraderScoresByCapability) {
+  test::BenchFolder folder;
+  folder.Add("mm-vet.json",
+             R"({"v1_0": {"capability": ["ocr", "math"]}, "v1_1": {"capability": ["rec"]},
+                 "v1_2": {"capability": ["ocr"]}, "v1_3": {"capability": ["rec"]}})");
+  folder.Add("grade.json", R"({"v1_0": {"model": ["gpt-4-0613"], "score": [0.5, 0.7]},
+                               "v1_1": {"score": [1.0]}, "v1_2": {"score": [0.0]}})");
+  const std::string file = folder.path() + "/grade.json";
+  const auto grades = ReadMmVetGrades(file, {.data = folder.path()});
+  ASSERT_TRUE(grades.ok()) << grades.status();
+  const ScoreTable table = MeanByKind(UnitsOf(*grades, 1));
+  EXPECT_DOUBLE_EQ(table.at("ocr"), 0.3);
+  EXPECT_DOUBLE_EQ(table.at("math"), 0.6);
+  EXPECT_DOUBLE_EQ(table.at("rec"), 1);  // of those that were graded
+  EXPECT_DOUBLE_EQ(table.at("total"), 1.6 / 3);
+  EXPECT_FALSE(grades->back().known);
+  folder.Add("grade.json", R"({"v1_0": {"score": [7]}})");
+  EXPECT_EQ(ReadMmVetGrades(file, {.data = folder.path()}).status().message(),
+            file + ": v1_0: score: expected 0 to 1, found 7");
+}
+
 }  // namespace
 }  // namespace llava::training

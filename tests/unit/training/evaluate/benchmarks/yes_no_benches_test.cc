@@ -51,9 +51,8 @@ TEST(YesNoBenches, MmeHasTwoQuestionsAPicture) {
   ASSERT_TRUE(bench.ok()) << bench.status();
   ASSERT_EQ(bench->questions.size(), 4u);
   EXPECT_EQ(bench->questions[0].id, boost::json::value("count/1.jpg"));
-  EXPECT_EQ(
-      bench->questions[0].prompt,
-      "Is it 2? Please answer yes or no.\nAnswer the question using a single word or phrase.");
+  EXPECT_EQ(bench->questions[0].prompt,
+            "Is it 2?\nAnswer the question using a single word or phrase.");  // as LLaVA asks
   const auto grades = bench->grade({"Yes", "No.", "yes", "Yes"});
   const ScoreTable table = bench->score(UnitsOf(*bench, grades));
   EXPECT_DOUBLE_EQ(table.at("count"), 200);
