@@ -42,6 +42,10 @@ struct SchemaMultiple {
 // and 180 MB at the most. Of the patterns of a form the squares are added.
 inline constexpr double kMaxRepetitions = 1'000;
 
+// In all of a form: lists that uniqueItems is written out as, and bytes of what is written out.
+inline constexpr int kMaxWrittenLists = 400;
+inline constexpr double kMaxWrittenBytes = 64 * 1024;
+
 // Those in classes and strings count too.
 double RepetitionsIn(absl::string_view text);
 
@@ -53,6 +57,8 @@ struct SchemaTotals {
   double remainders = 0;  // of all different multiples
   double squares = 0;     // of the repetitions of each pattern
   std::set<SchemaMultiple> multiples;
+  int lists = 0;             // that are written out one by one
+  double written_bytes = 0;  // of what is written out
 };
 
 // Of one schema as a whole; used by one thread.
