@@ -37,6 +37,10 @@ struct SchemaMultiple {
   auto operator<=>(const SchemaMultiple&) const = default;
 };
 
+// The value without its decimal point, and how many places that moved; 0: it is no multiple, which
+// is said elsewhere.
+SchemaMultiple MultipleOf(const boost::json::value& value);
+
 // Of a regular expression, or all in a grammar: "*", "+", "?" and "{". What may be left out behind
 // one another makes the engine take time and memory by the square of how many do: about a second
 // and 180 MB at the most. Of the patterns of a form the squares are added.
