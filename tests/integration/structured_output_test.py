@@ -44,6 +44,7 @@ class Receipt(pydantic.BaseModel):
 
 class Poll(pydantic.BaseModel):
     """Types whose schemas have words that the grammar engine lacks."""
+    model_config = pydantic.ConfigDict(extra="forbid")
     id: pydantic.UUID4
     key: pydantic.SecretStr = pydantic.Field(max_length=4)
     colours: set[Colour]
