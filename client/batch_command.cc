@@ -16,6 +16,7 @@
 #include "client/batch/output.h"
 #include "client/batch/progress.h"
 #include "client/batch/run.h"
+#include "client/batch/source.h"
 #include "client/connection.h"
 #include "client/exit_code.h"
 #include "client/own_server.h"
@@ -46,6 +47,20 @@ int ExitCodeOf(const absl::Status& status, const BatchProgress& progress,
 }
 
 // A million rows do not fail for what can be seen before the first.
+absl::Status CheckArguments(const Arguments& arguments) {
+  if (arguments.batch.defaults.prompt.empty() && !MayBringPrompts(arguments.batch.input)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(arguments.batch.input, ": pictures bring no prompt, expected --prompt"));
+  }
+  if (arguments.output.ends_with(".parquet")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(arguments.output,
+                     ": answers are JSON lines or CSV, which Parquet's tools read; expected a "
+                     "name that ends in .jsonl or .csv"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SetSchema(const std::string& path, v1::ChatRequest* request) {
   if (path.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(std::string schema, ReadFile(path, kMaxSchemaBytes));
@@ -59,8 +74,10 @@ absl::Status SetSchema(const std::string& path, v1::ChatRequest* request) {
 
 int Run(Arguments& arguments) {
   v1::ChatRequest& common = arguments.batch.defaults.request;
-  const absl::Status schema = SetSchema(arguments.schema, &common);
-  if (!schema.ok()) return ExitCodeOf(schema, {}, 0);
+  for (const absl::Status& status :
+       {CheckArguments(arguments), SetSchema(arguments.schema, &common)}) {
+    if (!status.ok()) return ExitCodeOf(status, {}, 0);
+  }
   common.set_priority(v1::PRIORITY_LOW);
   common.mutable_sampling()->set_max_tokens(arguments.max_tokens);
   common.mutable_sampling()->set_temperature(arguments.temperature);

@@ -119,7 +119,8 @@ absl::StatusOr<std::size_t> BatchOutput::TakeRows(std::string_view text) {
       return absl::InvalidArgumentError(
           absl::StrCat(path_, ": holds something else than answers of llava batch"));
     }
-    if (csv_ && row->id == kColumns.front()) continue;  // the header
+    const bool is_first = !std::exchange(has_begun_, true);
+    if (csv_ && is_first && row->id == kColumns.front()) continue;  // the header
     done_.Add(row->id);
     failed_ += row->failed ? 1 : 0;
   }

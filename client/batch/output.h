@@ -67,6 +67,7 @@ class BatchOutput {
   std::string path_;
   FileDescriptor file_;
   bool csv_;
+  bool has_begun_ = false;  // a row of the file has been read
   IdSet done_;
   std::int64_t failed_ = 0;
 };

@@ -141,10 +141,15 @@ absl::Status FillFromRow(const json::object& row, const fs::path& folder,
 
 }  // namespace
 
+bool MayBringPrompts(const std::string& input) {
+  std::error_code ignored;
+  return input.ends_with(".jsonl") && !fs::is_directory(input, ignored);
+}
+
 absl::Status ForEachItem(const std::string& input, const Visit& visit) {
   std::error_code ignored;
   if (fs::is_directory(input, ignored)) return ForEachPicture(input, visit);
-  if (input.ends_with(".jsonl")) return ForEachLine(input, visit);
+  if (MayBringPrompts(input)) return ForEachLine(input, visit);
   return ForEachMatch(input, visit);
 }
 

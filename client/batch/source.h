@@ -28,6 +28,9 @@ struct BatchItem {
 absl::Status ForEachItem(const std::string& input,
                          const std::function<absl::Status(const BatchItem&)>& visit);
 
+// Whether the items of the input may bring prompts: those of a file of rows.
+bool MayBringPrompts(const std::string& input);
+
 // What every request of a run has in common.
 struct BatchDefaults {
   std::string prompt;       // of items that bring none

@@ -14,6 +14,7 @@
 #include "base/utf8_stream.h"
 #include "model/grammar/schema_exclusion.h"
 #include "model/grammar/schema_numbers.h"
+#include "model/grammar/schema_rewrites.h"
 
 namespace llava::model {
 namespace {
@@ -54,6 +55,8 @@ constexpr Keyword kKeywords[] = {
     {"items", Holds::kOneOrMany},
     {"prefixItems", Holds::kSchemas},
     {"additionalItems", Holds::kSchema},
+    {"uniqueItems", Holds::kValue},
+    {"propertyNames", Holds::kSchema},
     {"minItems", Holds::kValue},
     {"maxItems", Holds::kValue},
     {"minLength", Holds::kValue},
@@ -118,6 +121,7 @@ absl::string_view Expected(absl::string_view name, const json::value& value) {
   if (IsCountKeyword(name)) {
     return value.is_number() && value.to_number<double>() >= 0 ? "" : "an integer from 0";
   }
+  if (name == "uniqueItems") return value.is_bool() ? "" : "true or false";
   if (name == "pattern") return value.is_string() ? "" : "a regular expression as text";
   if (name == "enum" || name == "required") {
     const bool is_list = value.is_array() && (name == "required" || !value.as_array().empty());
@@ -147,9 +151,11 @@ absl::Status CheckValue(absl::string_view name, const json::value& value, const 
   }
   if (name == "format" && !IsNumberFormat(all)) {
     const absl::string_view format = text == nullptr ? "" : View(*text);
-    if (std::find(std::begin(kFormats), std::end(kFormats), format) == std::end(kFormats)) {
+    std::vector<absl::string_view> formats = RewrittenFormats();
+    formats.insert(formats.begin(), std::begin(kFormats), std::end(kFormats));
+    if (std::find(formats.begin(), formats.end(), format) == formats.end()) {
       return Wrong(place, absl::StrCat("\"", Shortened(format), "\" is not supported, expected ",
-                                       absl::StrJoin(kFormats, ", ")));
+                                       absl::StrJoin(formats, ", ")));
     }
   }
   if (name == "minProperties") {
@@ -170,10 +176,12 @@ struct Place {
   std::string path;
   SchemaCosts* costs;  // of the whole
   SchemaExclusion* exclusion;
+  const json::value* whole;
+  SchemaTotals* totals;
 
   template <typename Name>
   Place Below(const Name& name) const {
-    return {root, absl::StrCat(path, "/", name), costs, exclusion};
+    return {root, absl::StrCat(path, "/", name), costs, exclusion, whole, totals};
   }
 };
 
@@ -231,6 +239,17 @@ bool IsAnyOf(absl::string_view name, const json::object& schema, const Place& pl
          place.exclusion->ExcludeEachOther(schema.at("oneOf").as_array());
 }
 
+// `checked` in words that the engine has for what was `written`.
+absl::Status Rewrite(const json::object& written, const Place& place, json::object& checked) {
+  BoundByFormat(checked);
+  CloseNarrowRange(checked);
+  RewriteText(checked);
+  absl::Status status = RewriteUniqueItems(*place.whole, written, place.totals, checked);
+  if (!status.ok()) return Wrong(place.Below("uniqueItems").path, status.message());
+  status = RewritePropertyNames(*place.whole, written, place.totals, checked);
+  return status.ok() ? status : Wrong(place.Below("propertyNames").path, status.message());
+}
+
 absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place& place) {
   if (schema.is_bool()) return schema;
   if (!schema.is_object()) return Wrong(place.path, "expected a schema: an object, true or false");
@@ -251,8 +270,7 @@ absl::StatusOr<json::value> CheckedSchema(const json::value& schema, const Place
     if (name == "minProperties") continue;  // `required` says as much
     checked[IsAnyOf(name, schema.as_object(), place) ? "anyOf" : key] = std::move(kept);
   }
-  BoundByFormat(checked);
-  CloseNarrowRange(checked);
+  RETURN_IF_ERROR(Rewrite(schema.as_object(), place, checked));
   return json::value(std::move(checked));
 }
 
@@ -262,9 +280,10 @@ absl::StatusOr<json::value> CheckedJsonSchema(std::string_view text, const std::
                                               SchemaTotals* totals) {
   ASSIGN_OR_RETURN(const json::value schema, ParseJson(text, kMaxSchemaDepth));
   SchemaTotals own;
-  SchemaCosts costs(schema, totals == nullptr ? &own : totals);
+  if (totals == nullptr) totals = &own;
+  SchemaCosts costs(schema, totals);
   SchemaExclusion exclusion(schema);
-  return CheckedSchema(schema, {root, root, &costs, &exclusion});
+  return CheckedSchema(schema, {root, root, &costs, &exclusion, &schema, totals});
 }
 
 }  // namespace llava::model

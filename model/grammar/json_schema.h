@@ -17,9 +17,9 @@ inline constexpr int kMaxSchemaDepth = 48;
 // The schema as the grammar engine takes it: without annotations, which describe no form. Keywords
 // are those of draft 2020-12, or of the draft that $schema names:
 //   type enum const anyOf oneOf allOf $ref $defs definitions, properties required
-//   additionalProperties patternProperties maxProperties minProperties, items prefixItems
-//   additionalItems minItems maxItems, minLength maxLength pattern format, minimum maximum
-//   exclusiveMinimum exclusiveMaximum multipleOf.
+//   additionalProperties patternProperties propertyNames maxProperties minProperties, items
+//   prefixItems additionalItems minItems maxItems uniqueItems, minLength maxLength pattern format,
+//   minimum maximum exclusiveMinimum exclusiveMaximum multipleOf.
 // $ref refers to the schema itself ("#", "#/$defs/name"); minProperties is at most the number of
 // required properties. `root`: where it will stand in a larger schema, as a JSON pointer, below
 // which its $refs go then. INVALID_ARGUMENT "<place>: ..." with the place as a JSON pointer.

@@ -25,21 +25,6 @@ constexpr std::size_t kMaxWays = 100;  // of anyOf and oneOf, to multiples of on
 
 absl::string_view View(json::string_view text) { return {text.data(), text.size()}; }
 
-// The value without its decimal point, and how many places that moved; 0: it is no multiple, which
-// is said elsewhere.
-SchemaMultiple WithoutPoint(const json::value& value) {
-  if (!value.is_number()) return {};
-  double number = std::abs(value.to_number<double>());
-  int decimals = 0;
-  while (decimals <= kMaxMultipleDecimals &&
-         std::abs(number - std::round(number)) >= 1e-9 * number) {
-    number *= 10;
-    ++decimals;
-  }
-  const double least = decimals > kMaxMultipleDecimals && number > 0 ? 1 : 0;
-  return {std::max(std::round(number), least), decimals};
-}
-
 // To be read: without an exponent.
 std::int64_t Whole(double number) { return static_cast<std::int64_t>(std::min(number, 1e18)); }
 
@@ -135,6 +120,19 @@ absl::Status CheckPatternProperties(const json::value& schema) {
 
 }  // namespace
 
+SchemaMultiple MultipleOf(const json::value& value) {
+  if (!value.is_number()) return {};
+  double number = std::abs(value.to_number<double>());
+  int decimals = 0;
+  while (decimals <= kMaxMultipleDecimals &&
+         std::abs(number - std::round(number)) >= 1e-9 * number) {
+    number *= 10;
+    ++decimals;
+  }
+  const double least = decimals > kMaxMultipleDecimals && number > 0 ? 1 : 0;
+  return {std::max(std::round(number), least), decimals};
+}
+
 double RepetitionsIn(absl::string_view text) {
   return static_cast<double>(std::count_if(text.begin(), text.end(), [](char c) {
     return c == '*' || c == '+' || c == '?' || c == '{';
@@ -164,7 +162,7 @@ void SchemaCosts::Add(const json::value& schema, Demands* demands) {
   }
   if (const json::value* multiple = object->if_contains("multipleOf")) {
     for (SchemaMultiple& other : demands->multiples) {
-      other = LeastCommonMultiple(other, WithoutPoint(*multiple));
+      other = LeastCommonMultiple(other, MultipleOf(*multiple));
     }
   }
   for (const json::value& all : List(*object, "allOf")) Add(all, demands);

@@ -37,10 +37,18 @@ struct SchemaMultiple {
   auto operator<=>(const SchemaMultiple&) const = default;
 };
 
+// The value without its decimal point, and how many places that moved; 0: it is no multiple, which
+// is said elsewhere.
+SchemaMultiple MultipleOf(const boost::json::value& value);
+
 // Of a regular expression, or all in a grammar: "*", "+", "?" and "{". What may be left out behind
 // one another makes the engine take time and memory by the square of how many do: about a second
 // and 180 MB at the most. Of the patterns of a form the squares are added.
 inline constexpr double kMaxRepetitions = 1'000;
+
+// In all of a form: lists that uniqueItems is written out as, and bytes of what is written out.
+inline constexpr int kMaxWrittenLists = 400;
+inline constexpr double kMaxWrittenBytes = 64 * 1024;
 
 // Those in classes and strings count too.
 double RepetitionsIn(absl::string_view text);
@@ -53,6 +61,8 @@ struct SchemaTotals {
   double remainders = 0;  // of all different multiples
   double squares = 0;     // of the repetitions of each pattern
   std::set<SchemaMultiple> multiples;
+  int lists = 0;             // that are written out one by one
+  double written_bytes = 0;  // of what is written out
 };
 
 // Of one schema as a whole; used by one thread.

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/grammar/schema_costs.h"
 
 namespace llava::model {
 namespace {
@@ -65,6 +66,41 @@ absl::Status AdaptCount(json::value& value) {
   return absl::OkStatus();
 }
 
+// Whether the engine, which multiplies by 10 until nothing is behind the point, comes from `number`
+// to `whole` with its point moved by `decimals` places.
+bool CountsBy(double number, double whole, int decimals) {
+  constexpr int kMaxPlaces = 16;
+  int places = 0;
+  while (places < kMaxPlaces && number != std::floor(number)) {
+    number *= 10;
+    ++places;
+  }
+  return number == whole * std::pow(10, places - decimals);
+}
+
+// By most numbers with decimals the engine can count, or by a float64 beside them: 0.07 becomes
+// 0.7000000000000001 where it multiplies, and the one before it 0.7.
+absl::Status AdaptMultiple(json::value& value) {
+  const double* number = value.if_double();
+  if (number == nullptr) return absl::OkStatus();
+  const SchemaMultiple multiple = MultipleOf(value);
+  if (multiple.decimals > kMaxMultipleDecimals) return absl::OkStatus();  // refused elsewhere
+  constexpr int kNear = 4;
+  double below = *number, above = *number;
+  for (int i = 0; i < kNear; ++i) {
+    for (const double near : {below, above}) {
+      if (!CountsBy(near, multiple.number, multiple.decimals)) continue;
+      value = near;
+      return absl::OkStatus();
+    }
+    below = std::nextafter(below, 0.0);
+    above = std::nextafter(above, std::numeric_limits<double>::infinity());
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("is ", json::serialize(value),
+                   ", by which the grammar engine cannot count, expected another multiple"));
+}
+
 // Every number within the value.
 absl::Status CheckExact(const json::value& value) {
   if (value.is_array()) {
@@ -101,6 +137,7 @@ std::optional<double> Strictest(const json::object& schema, const char* inclusiv
 absl::Status AdaptNumbers(absl::string_view name, json::value& value) {
   if (name == "const" || name == "enum") return CheckExact(value);
   if (IsCount(name)) return AdaptCount(value);
+  if (name == "multipleOf") return AdaptMultiple(value);
   const bool is_lower = name == "minimum" || name == "exclusiveMinimum";
   const bool is_bound = is_lower || name == "maximum" || name == "exclusiveMaximum";
   return is_bound && value.is_number() ? Adapt(value, is_lower) : absl::OkStatus();

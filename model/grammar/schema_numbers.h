@@ -15,7 +15,8 @@ namespace llava::model {
 // that a float64 below 2^63 in size does not hold becomes the next one that is stricter, so that
 // what satisfies it satisfies the schema; one that no such number satisfies, and an integer in
 // const or enum that would be rounded, is INVALID_ARGUMENT. A count (minLength, maxItems, ...) that
-// is written as a float becomes the integer that it is. Any other value is as it was.
+// is written as a float becomes the integer that it is. multipleOf becomes the float64 next to it
+// that the engine can count by; none is: INVALID_ARGUMENT. Any other value is as it was.
 absl::Status AdaptNumbers(absl::string_view name, boost::json::value& value);
 
 // Whether the format is one of OpenAPI's for numbers (int32, int64, float, double) and the type is

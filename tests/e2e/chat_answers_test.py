@@ -61,7 +61,7 @@ HOSTILE = [
 ]
 BROKEN = ["**never closed", "`never closed", "```\nnever closed", "| a | b |\n|---|", "[a](", "[a](b", "![", "$$x", "\\(", "$\\frac{$", "$}{$",
           "$\\begin{matrix}a & b$", "> " * 300 + "deep", "- " * 300 + "deep", "$" + "{" * 500 + "$", "*" * 1001, "_a" * 500, "[" * 500, "#", "1." * 400,
-          "\\", "****", "| |\n|-|", "$\\left($", "$x^$", "$_$", "$^^$", "\u202ereversed", "\x00\ud7ff"]
+          "\\", "****", "| |\n|-|", "$\\left($", "$x^$", "$_$", "$^^$", "$\\begin{constructor}a\\end{constructor}$", "\u202ereversed", "\x00\ud7ff"]
 # Long enough that what is not linear takes minutes.
 LARGE = ["*a " * 30_000, "[" * 60_000, "`a``b```" * 12_000, "# " + " " * 60_000 + "x", "- " * 40_000, "$a" * 40_000, "_a_" * 30_000,
          "|" * 50_000 + "\n" + "|-" * 900, "\\(" * 40_000, "<" * 60_000, "https://" * 12_000, "> " * 40_000, "$$" + "{" * 90_000 + "$$", "**a* " * 20_000]
@@ -130,6 +130,12 @@ class ChatAnswersTest(ChatPageCase):
                                                    "https:", "http:", "mailto:"}, name)
         self.assertIsNone(self.page.evaluate("window.hacked ?? null"))
         self.assertEqual(self.page.evaluate("document.head.querySelectorAll('base, meta[http-equiv], style').length"), 0)
+
+    def test_commands_that_formulas_lack_stand_as_they_were_written(self):
+        """Also those named as what every object of the browser has."""
+        self.answered_with("$\\unknown \\constructor \\toString$ and $\\left\\constructor x\\right)$")
+        expect(self.bubble()).to_contain_text("\\unknown\\constructor\\toString and \\constructorx)")
+        self.assertEqual(self.complaints, [])
 
     def test_hostile_and_broken_answers_stay_words(self):
         for answer in [*HOSTILE, *BROKEN, "\n\n".join(HOSTILE), "\n".join(BROKEN)]:

@@ -111,10 +111,15 @@ class ChatConversationsTest(ChatPageCase):
             hostile = list(broken["conversations"][0]["turns"].values())[0]
             hostile["parent"] = hostile["id"]  # a circle
             (Path(folder) / "circle.json").write_text(json.dumps(broken))
+            hostile["parent"] = "constructor"  # what every object of the browser has
+            (Path(folder) / "parent.json").write_text(json.dumps(broken))
+            broken = json.loads(kept.read_text())
+            broken["conversations"][0]["tip"] = "constructor"
+            (Path(folder) / "tip.json").write_text(json.dumps(broken))
             (Path(folder) / "words.json").write_text("words")
             other = self.browser.new_context(service_workers="block").new_page()
             other.goto(self.daemon.http)
-            for name in ("circle.json", "words.json"):
+            for name in ("circle.json", "parent.json", "tip.json", "words.json"):
                 other.set_input_files("#import-file", str(Path(folder) / name))
                 expect(other.locator("#status")).to_contain_text(f"{name} holds no conversations that this page has exported")
             expect(other.locator("#conversation-list li")).to_have_count(0)

@@ -68,6 +68,13 @@ class ChatFormsTest(ChatPageCase):
         self.shot("form-phone")
         self.assertEqual(self.complaints, [])
 
+    def test_names_that_every_object_of_the_browser_has_are_names_like_others(self):
+        self.answer_with(json.dumps([{"constructor": "ACME"}, {"toString": 1}]))
+        self.set_form('{"type": "array"}')
+        self.sent()
+        cells = self.page.locator(".message.assistant tbody td")
+        expect(cells).to_have_text(["ACME", "", "", "1"])
+
     def test_json_that_was_cut_stands_as_it_is(self):
         self.answer_with('{"shop": "Cor')
         self.set_form('{"type": "object"}')

@@ -6,7 +6,7 @@ def random_schema(rng, depth=3):
     def below():
         return random_schema(rng, depth - 1)
 
-    kinds = ["string", "integer", "number", "boolean", "null", "enum", "const", "pattern", "format"]
+    kinds = ["string", "integer", "number", "boolean", "null", "enum", "const", "pattern", "format", "set", "names"]
     kind = rng.choice(kinds + ["object", "array", "tuple", "anyOf", "allOf", "types"] * 2 * (depth > 0))
     low = rng.randint(-50, 50)
     if kind == "string":
@@ -23,7 +23,11 @@ def random_schema(rng, depth=3):
     if kind == "pattern":
         return {"type": "string", "pattern": rng.choice(["^[ab]{1,3}$", "^(x|yz)-[0-9]{2}$", "^\\d{1,4}€?$"])}
     if kind == "format":
-        return {"type": "string", "format": rng.choice(["date", "time", "date-time", "ipv4", "uuid"])}
+        return {"type": "string", "format": rng.choice(["date", "time", "date-time", "ipv4", "uuid", "uuid4"])}
+    if kind == "set":
+        return {"type": ["array", "null"], "items": {"enum": rng.sample(["a", 1, None], 2)}, "uniqueItems": True}
+    if kind == "names":
+        return {"type": "object", "propertyNames": {"enum": ["a", "b"]}, "additionalProperties": {"type": "boolean"}}
     if kind == "object":
         names = rng.sample(["a", "b", "name", "ключ", "with space", "$ref"], rng.randint(0, 4))
         required = [name for name in names if rng.random() < 0.6]

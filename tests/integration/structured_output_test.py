@@ -42,6 +42,17 @@ class Receipt(pydantic.BaseModel):
     note: str | None = pydantic.Field(max_length=5)
 
 
+class Poll(pydantic.BaseModel):
+    """Types whose schemas have words that the grammar engine lacks."""
+    model_config = pydantic.ConfigDict(extra="forbid")
+    id: pydantic.UUID4
+    key: pydantic.SecretStr = pydantic.Field(max_length=4)
+    colours: set[Colour]
+    order: list[Colour] = pydantic.Field(min_length=2, json_schema_extra={"uniqueItems": True})
+    votes: dict[typing.Literal["yes", "no"], bool]
+    part: str = pydantic.Field(max_length=6, json_schema_extra={"pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"})  # as Decimal's
+
+
 class StructuredOutputTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -153,6 +164,12 @@ class StructuredOutputTest(unittest.TestCase):
         receipt = model.with_structured_output(Receipt, method="json_schema").invoke("Hello")
         self.assertIsInstance(receipt, Receipt)
 
+    def test_what_the_engine_has_no_words_for_comes_as_pydantic_asks(self):
+        for text in self.of_schema(Poll.model_json_schema(), n=6):
+            jsonschema.validate(json.loads(text), Poll.model_json_schema())
+            poll = Poll.model_validate_json(text)
+            self.assertEqual((poll.id.version, len(set(poll.order))), (4, 2))
+
     def test_grpc_gives_the_same(self):
         schema = '{"enum": ["a", "b", "c", [1, 2]]}'
         request = pb.ChatRequest(messages=[pb.ChatMessage(role=pb.ROLE_USER, parts=[pb.MessagePart(text="Hello")])],
@@ -176,10 +193,12 @@ class StructuredOutputTest(unittest.TestCase):
         place = "response_format.json_schema.schema"
         def schema(text):
             return {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": text}}}
-        for keyword, value in {"not": {}, "if": {}, "uniqueItems": True, "contains": {}, "propertyNames": {}, "unevaluatedProperties": False,
+        for keyword, value in {"not": {}, "if": {}, "contains": {}, "unevaluatedProperties": False,
                                "dependentRequired": {}, "$dynamicRef": "#", "made-up": 1, "x-guidance": {}}.items():
             self.assert_refused(place, f"#/properties/a/{keyword}: the keyword is not supported",
                                 **schema({"properties": {"a": {keyword: value}}}))
+        self.assert_refused(place, "#/properties/a/uniqueItems: is supported where items are an enum",
+                            **schema({"properties": {"a": {"items": {"type": "string"}, "uniqueItems": True}}}))
         self.assert_refused(place, "strung", **schema({"type": "strung"}))
         self.assert_refused("response_format.type", "\"xml\" is not supported", response_format={"type": "xml"})
         self.assert_refused("response_format.json_schema.schema", "expected a JSON Schema",

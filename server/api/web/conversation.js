@@ -98,7 +98,7 @@ function readTurn(turn, known) {
 // `value` as a conversation with nothing else in it, or null if it is none.
 export function read(value) {
   if (!isId(value?.id) || typeof value.turns !== "object" || value.turns === null) return null;
-  const turns = {};
+  const turns = { __proto__: null };  // "constructor" is in every other
   for (const each of Object.values(value.turns)) {
     const turn = readTurn(each, turns);  // a parent comes before its children, so there are no circles
     if (turn === null) return null;
@@ -106,5 +106,5 @@ export function read(value) {
   }
   if (!(value.tip in turns)) return null;
   const title = String(value.title ?? "").slice(0, 300);
-  return { id: value.id, title, updated: Number(value.updated) || Date.now(), turns, tip: value.tip };
+  return { id: value.id, title, updated: Number(value.updated) || Date.now(), turns: { ...turns }, tip: value.tip };
 }

@@ -4,7 +4,9 @@ import { math } from "./safe.js";
 
 const MOST_DEPTH = 20;  // of groups within groups; what is deeper stands as text
 
+// None has what objects have of themselves: \constructor is a command like another.
 const LETTERS = {
+  __proto__: null,
   alpha: "α", beta: "β", gamma: "γ", delta: "δ", epsilon: "ϵ", varepsilon: "ε", zeta: "ζ", eta: "η", theta: "θ",
   iota: "ι", kappa: "κ", lambda: "λ", mu: "μ", nu: "ν", xi: "ξ", pi: "π", rho: "ρ", sigma: "σ", tau: "τ", upsilon: "υ",
   phi: "ϕ", varphi: "φ", chi: "χ", psi: "ψ", omega: "ω", Gamma: "Γ", Delta: "Δ", Theta: "Θ", Lambda: "Λ", Xi: "Ξ",
@@ -12,6 +14,7 @@ const LETTERS = {
   emptyset: "∅", varnothing: "∅",
 };
 const SIGNS = {
+  __proto__: null,
   times: "×", cdot: "⋅", div: "÷", pm: "±", mp: "∓", le: "≤", leq: "≤", ge: "≥", geq: "≥", ne: "≠", neq: "≠",
   approx: "≈", equiv: "≡", sim: "∼", propto: "∝", to: "→", rightarrow: "→", leftarrow: "←", Rightarrow: "⇒",
   Leftrightarrow: "⇔", iff: "⇔", implies: "⇒", mapsto: "↦", in: "∈", notin: "∉", subset: "⊂", subseteq: "⊆", cup: "∪",
@@ -20,12 +23,12 @@ const SIGNS = {
   langle: "⟨", rangle: "⟩", lfloor: "⌊", rfloor: "⌋", lceil: "⌈", rceil: "⌉", angle: "∠", prime: "′", "{": "{", "}": "}",
   "|": "‖", "%": "%", "$": "$", "&": "&", "#": "#", "_": "_",
 };
-const BIG = { sum: "∑", prod: "∏", int: "∫", iint: "∬", oint: "∮", bigcup: "⋃", bigcap: "⋂" };
+const BIG = { __proto__: null, sum: "∑", prod: "∏", int: "∫", iint: "∬", oint: "∮", bigcup: "⋃", bigcap: "⋂" };
 const FUNCTIONS = new Set(["sin", "cos", "tan", "cot", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "log", "ln",
   "exp", "lim", "max", "min", "sup", "inf", "det", "dim", "gcd", "arg"]);
-const ACCENTS = { hat: "^", bar: "¯", overline: "¯", vec: "→", dot: "˙", ddot: "¨", tilde: "~", widehat: "^" };
-const SPACES = { ",": ".17em", ":": ".22em", ";": ".28em", " ": ".3em", quad: "1em", qquad: "2em", "!": "0" };
-const FENCES = { pmatrix: "()", bmatrix: "[]", vmatrix: "||", cases: "{", matrix: "", aligned: "", align: "", array: "" };
+const ACCENTS = { __proto__: null, hat: "^", bar: "¯", overline: "¯", vec: "→", dot: "˙", ddot: "¨", tilde: "~", widehat: "^" };
+const SPACES = { __proto__: null, ",": ".17em", ":": ".22em", ";": ".28em", " ": ".3em", quad: "1em", qquad: "2em", "!": "0" };
+const FENCES = { __proto__: null, pmatrix: "()", bmatrix: "[]", vmatrix: "||", cases: "{", matrix: "", aligned: "", align: "", array: "" };
 
 function tokens(source) {
   return source.match(/\\(?:[a-zA-Z]+|[\s\S])|\d+(?:[.,]\d+)*|\s+|[\s\S]/gu)?.filter((token) => token.trim()) ?? [];

@@ -22,7 +22,7 @@ function records(objects, depth) {
   const shown = objects.slice(0, MOST_ROWS);
   const names = [...new Set(shown.flatMap(Object.keys))].slice(0, MOST_COLUMNS);
   const rows = shown.map((object) => html("tr", {}, ...names.map((name) =>
-    html("td", {}, name in object ? cell(object[name], depth) : ""))));
+    html("td", {}, Object.hasOwn(object, name) ? cell(object[name], depth) : ""))));
   return html("table", {}, html("thead", {}, html("tr", {}, ...headings("col", names))), html("tbody", {}, ...rows));
 }
 

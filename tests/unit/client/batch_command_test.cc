@@ -41,6 +41,25 @@ TEST_F(BatchCommandTest, ASchemaThatIsNoneIsFoundBeforeAnyRow) {
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/answers.jsonl"));
 }
 
+TEST_F(BatchCommandTest, WhatNoRowCouldDoIsSaidBeforeAnyRow) {
+  const auto says = [](const std::string& arguments, const std::string& what) {
+    CLI::App app;
+    int exit_code = -1;
+    AddBatchCommand(&app, &exit_code);
+    testing::internal::CaptureStderr();
+    app.parse("batch --server 127.0.0.1:1 " + arguments);
+    EXPECT_EQ(exit_code, kRequestError);
+    EXPECT_NE(testing::internal::GetCapturedStderr().find(what), std::string::npos) << arguments;
+  };
+  std::ofstream(folder_ + "/a.png") << "a picture";
+  const std::string answers = folder_ + "/answers";
+  says(folder_ + " --out " + answers + ".csv", "pictures bring no prompt, expected --prompt");
+  says(folder_ + "/*.png --out " + answers + ".csv", "pictures bring no prompt");
+  says(rows_ + " --out " + answers + ".parquet", "answers are JSON lines or CSV");
+  EXPECT_FALSE(std::filesystem::exists(answers + ".csv"));
+  EXPECT_FALSE(std::filesystem::exists(answers + ".parquet"));
+}
+
 TEST_F(BatchCommandTest, AServerOfItsOwnThatCannotStartIsAnError) {
   EXPECT_EQ(Run("--checkpoint " + folder_ + " --llavad /no/such/program"), kRequestError);
   EXPECT_NE(Run("--checkpoint " + folder_ + " --llavad /bin/false"), kOk);

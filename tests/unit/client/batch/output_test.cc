@@ -56,6 +56,14 @@ TEST_P(BatchOutputTest, ALaterRunKnowsTheRows) {
   EXPECT_EQ(Content(path()), before);
 }
 
+// The header begins so too.
+TEST_P(BatchOutputTest, ALaterRunKnowsTheRowThatIsNamedId) {
+  EXPECT_TRUE(BatchOutput::Open(path())->AddAnswer("id", Answer("x")).ok());
+  const auto output = BatchOutput::Open(path());
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_TRUE(output->done().Has("id"));
+}
+
 // As a kill in the middle of a write leaves it, at every byte.
 TEST_P(BatchOutputTest, ARowThatIsNotWholeIsCutOff) {
   {

@@ -61,6 +61,14 @@ TEST(SchemaNumbers, CountsThatAreWrittenAsFloatsAreIntegers) {
 }
 
 // The ends of int64, which generators of schemas write for every integer, overflow in the engine.
+TEST(SchemaNumbers, AMultipleIsOneThatTheEngineCanCountBy) {
+  for (const char* text : {"7", "8.64E4", "2.5E-1", "1E-2", "1E-6", "1E-8"}) {
+    EXPECT_EQ(Adapted("multipleOf", text), text);
+  }
+  EXPECT_EQ(Adapted("multipleOf", "0.07"), "6.999999999999999E-2");
+  EXPECT_THAT(Adapted("multipleOf", "0.57"), HasSubstr("is 5.7E-1, by which the grammar engine"));
+}
+
 TEST(SchemaNumbers, BoundsBecomeStricterWhereTheyWouldOverflow) {
   EXPECT_EQ(Adapted("minimum", "-9223372036854775808"), "-9223372036854774784");
   EXPECT_EQ(Adapted("maximum", "9223372036854775807"), "9223372036854774784");
