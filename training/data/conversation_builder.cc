@@ -30,9 +30,15 @@ void Truncate(std::int64_t max_length, Sample* sample) {
   sample->images.resize(sample->image_spans.size());
 }
 
-// Behind its sliding window or the scaling of its positions a model is not computed as it was made:
-// what stands there would teach something else. Says so, or "".
+// Behind its sliding window, which training's attention has not, or the scaling of its positions a
+// model is not computed as it was made: what stands there would teach something else. Says so, or
+// "".
 std::string BoundLength(const model::TextConfig& text, std::int64_t* max_length) {
+  if (const int window = model::WindowOf(text); window > 0 && *max_length > window) {
+    *max_length = window;
+    return absl::StrCat("samples are cut at ", window,
+                        " tokens, the model's sliding window, which is not trained beyond");
+  }
   const bool is_bound = text.context_bound != model::ContextBound::kPositions;
   if (!is_bound || *max_length <= text.max_positions) return "";
   *max_length = text.max_positions;
