@@ -84,8 +84,8 @@ std::vector<bool> WindowedLayers(JsonReader& reader, const Family& family, std::
   if (reader.Has("layer_types")) {
     windowed = ListedWindows(reader, layers);
   } else if (may) {
-    windowed.resize(static_cast<std::size_t>(
-        IntOf(reader, "max_window_layers", 28, 0, static_cast<int>(layers))));
+    const int without = IntOf(reader, "max_window_layers", 28, 0, kMaxLayers);
+    windowed.resize(std::min(static_cast<std::size_t>(without), layers));
     windowed.resize(layers, true);
   }
   if (std::find(windowed.begin(), windowed.end(), true) == windowed.end()) return {};

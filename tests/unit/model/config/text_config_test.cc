@@ -85,6 +85,7 @@ TEST(TextConfigTest, LayersHaveAWindowWhereTheirFamilyAndTheFileSaySo) {
   const std::string used = R"("sliding_window": 100, "use_sliding_window": true, )";
   EXPECT_THAT(windows("qwen2", used + R"("max_window_layers": 1)"), ElementsAre(0, 100, 100));
   EXPECT_THAT(windows("qwen2", used + R"("max_window_layers": 3)"), IsEmpty());
+  EXPECT_THAT(windows("qwen2", used + R"("max_window_layers": 28)"), IsEmpty());
   const std::string listed = used + R"("max_window_layers": 3, "layer_types": )";
   EXPECT_THAT(
       windows("qwen2", listed + R"(["full_attention", "sliding_attention", "full_attention"])"),
