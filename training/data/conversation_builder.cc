@@ -11,7 +11,6 @@
 #include "base/utf8_stream.h"
 #include "model/text/prompt.h"
 #include "training/data/tar/picture_file.h"
-#include "training/data/trainable.h"
 
 namespace llava::training {
 namespace {
@@ -210,7 +209,6 @@ absl::StatusOr<ConversationBuilder> ConversationBuilder::Make(const std::string&
                                                               const std::string& vision_tower_dir,
                                                               const ConversationOptions& options) {
   ASSIGN_OR_RETURN(model::LlavaConfig config, model::ReadConfig(checkpoint, vision_tower_dir));
-  RETURN_IF_ERROR(CheckTrainable(config, checkpoint));
   if (config.image_start_end) {
     return absl::UnimplementedError(
         absl::StrCat(checkpoint, ": training with mm_use_im_start_end is not supported"));
