@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -28,7 +29,13 @@ struct KvShape {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
   KvLayout layout = KvLayout::kTiles;
+  // TextConfig::windows: of each layer, how many of the last keys a token sees, 0: all. Empty: all
+  // in every layer. All keys are kept.
+  std::vector<int> windows = {};
 
+  int WindowOf(int layer) const {
+    return windows.empty() ? 0 : windows.at(static_cast<std::size_t>(layer));
+  }
   bool operator==(const KvShape&) const = default;
 };
 

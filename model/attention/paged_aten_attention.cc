@@ -130,6 +130,12 @@ void PagedAtenAttention::Begin(const at::Tensor& q_THD) {
   LLAVA_CHECK_EQ(q_THD.size(1) % cache_.shape().kv_heads, 0);
   slots_ = numbers_->Get(slot_part_);
   const Tables tables = GetTables();
+  windowed_.clear();
+  const std::vector<int>& windows = cache_.shape().windows;
+  if (const int window = windows.empty() ? 0 : *std::ranges::max_element(windows); window > 0) {
+    windowed_ = calls_;
+    for (Call& call : windowed_) Fill(call, tables, q_THD.scalar_type(), window);
+  }
   gpu_.rows_S = at::Tensor();
   gpu_.longest = reserved_keys_;
   chunks_ = {};
@@ -137,7 +143,7 @@ void PagedAtenAttention::Begin(const at::Tensor& q_THD) {
   if (HasCudaKernels(q_THD) && cache_.shape().head_dim % 8 == 0) BeginDecodes(tables);
   if (HasChunksOnGpu(q_THD, cache_.Rows(0).first)) BeginChunks(tables);
   for (Call& call : calls_) {
-    if (!call.is_first_chunk()) Fill(call, tables, q_THD.scalar_type());
+    if (!call.is_first_chunk()) Fill(call, tables, q_THD.scalar_type(), /*window=*/0);
   }
   is_begun_ = true;
 }
@@ -175,8 +181,17 @@ void PagedAtenAttention::BeginChunks(const Tables& tables) {
   calls_.erase(first, last);
 }
 
-void PagedAtenAttention::Fill(Call& call, const Tables& tables, at::ScalarType dtype) const {
+void PagedAtenAttention::Fill(Call& call, const Tables& tables, at::ScalarType dtype,
+                              int window) const {
   const PagedSequence& first = *call.sequences.front();
+  const auto hidden = [window](const at::Tensor& key, const at::Tensor& query) {
+    return window > 0 ? (key > query).logical_or_(key <= query - window) : key > query;
+  };
+  if (call.is_first_chunk()) {
+    const at::Tensor token_T = at::arange(first.tokens, slots_.options());
+    call.bias = Bias(hidden(token_T, token_T.unsqueeze(1)), dtype);
+    return;
+  }
   std::int64_t blocks = 0;
   for (const PagedSequence* s : call.sequences) blocks = std::max(blocks, WholeBlocks(Keys(*s)));
   const std::int64_t longest = blocks * kKvBlockTokens;  // SDPA's kernels like even numbers
@@ -196,10 +211,10 @@ void PagedAtenAttention::Fill(Call& call, const Tables& tables, at::ScalarType d
   if (!call.is_decodes()) {
     const at::Tensor query_T1 =
         at::arange(first.context, Keys(first), key_L.options()).view({-1, 1});
-    call.bias = Bias(key_L > query_T1, dtype);
+    call.bias = Bias(hidden(key_L, query_T1), dtype);
     return;
   }
-  call.bias = Bias(key_L > last_S1, dtype).view({sequences, 1, 1, longest});
+  call.bias = Bias(hidden(key_L, last_S1), dtype).view({sequences, 1, 1, longest});
   if (call.sequences.back()->first_row - first.first_row + 1 != sequences) {
     call.rows = of_call(tables.rows_S);
   }
@@ -208,11 +223,11 @@ void PagedAtenAttention::Fill(Call& call, const Tables& tables, at::ScalarType d
 // A prompt's first chunk attends to its own keys and values, rounded as the cache rounds them.
 at::Tensor PagedAtenAttention::AttendChunk(const Call& call, int layer, const at::Tensor& q_THD,
                                            const at::Tensor& k_TKD, const at::Tensor& v_TKD) const {
-  const bool is_first = !call.bias.defined();
+  const bool is_first = call.is_first_chunk(), is_causal = !call.bias.defined();
   const std::int64_t group = q_THD.size(1) / cache_.shape().kv_heads;
   // SDPA's only kernel for grouped queries is for GPUs, bf16 and no bias. Elsewhere each head of
   // keys and values is repeated for its group.
-  const bool by_group = is_first && q_THD.is_cuda() && q_THD.scalar_type() == at::kBFloat16;
+  const bool by_group = is_causal && q_THD.is_cuda() && q_THD.scalar_type() == at::kBFloat16;
   const auto heads_first = [](const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };
   const auto spread = [&](const at::Tensor& of_step, const at::Tensor& cached) {
     const at::Tensor x =
@@ -223,7 +238,7 @@ at::Tensor PagedAtenAttention::AttendChunk(const Call& call, int layer, const at
   const auto [keys, values] = cache_.Rows(layer);
   return at::scaled_dot_product_attention(heads_first(q_THD), spread(k_TKD, keys),
                                           spread(v_TKD, values), IfDefined(call.bias),
-                                          /*dropout_p=*/0.0, /*is_causal=*/is_first,
+                                          /*dropout_p=*/0.0, is_causal,
                                           /*scale=*/std::nullopt, /*enable_gqa=*/by_group)
       .squeeze(0)
       .transpose(0, 1);
@@ -268,27 +283,37 @@ std::optional<at::Tensor> PagedAtenAttention::RotateAndForward(int layer, const 
 at::Tensor PagedAtenAttention::Attend(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                                       const at::Tensor& v_TKD) {
   at::Tensor out = at::empty(q_THD.sizes(), q_THD.options());
-  const auto [keys, values] = cache_.Rows(layer);
-  if (gpu_.rows_S.defined()) DecodeOnGpu(gpu_, q_THD, keys, values, out);
-  if (chunks_.tokens_C.defined()) AttendChunksOnGpu(chunks_, q_THD, keys, values, out);
-  for (const Call& call : calls_) {
-    const PagedSequence& first = *call.sequences.front();
-    if (!call.is_decodes()) {
-      const auto rows = [&](const at::Tensor& x) {
-        return x.narrow(0, first.first_row, first.tokens);
-      };
-      rows(out).copy_(AttendChunk(call, layer, rows(q_THD), rows(k_TKD), rows(v_TKD)));
-      continue;
-    }
-    const auto count = static_cast<std::int64_t>(call.sequences.size());
-    if (call.rows.defined()) {
-      out.index_copy_(0, call.rows, AttendDecodes(call, layer, q_THD.index_select(0, call.rows)));
-    } else {
-      const at::Tensor q_SHD = q_THD.narrow(0, first.first_row, count);
-      out.narrow(0, first.first_row, count).copy_(AttendDecodes(call, layer, q_SHD));
-    }
+  const bool has_window = cache_.shape().WindowOf(layer) > 0;
+  if (!has_window) {
+    const auto [keys, values] = cache_.Rows(layer);
+    if (gpu_.rows_S.defined()) DecodeOnGpu(gpu_, q_THD, keys, values, out);
+    if (chunks_.tokens_C.defined()) AttendChunksOnGpu(chunks_, q_THD, keys, values, out);
+  }
+  for (const Call& call : has_window ? windowed_ : calls_) {
+    AttendCall(call, layer, q_THD, k_TKD, v_TKD, out);
   }
   return out;
+}
+
+void PagedAtenAttention::AttendCall(const Call& call, int layer, const at::Tensor& q_THD,
+                                    const at::Tensor& k_TKD, const at::Tensor& v_TKD,
+                                    const at::Tensor& out_THD) const {
+  const PagedSequence& first = *call.sequences.front();
+  if (!call.is_decodes()) {
+    const auto rows = [&](const at::Tensor& x) {
+      return x.narrow(0, first.first_row, first.tokens);
+    };
+    rows(out_THD).copy_(AttendChunk(call, layer, rows(q_THD), rows(k_TKD), rows(v_TKD)));
+    return;
+  }
+  const auto count = static_cast<std::int64_t>(call.sequences.size());
+  if (call.rows.defined()) {
+    const at::Tensor q_SHD = q_THD.index_select(0, call.rows);
+    out_THD.index_copy_(0, call.rows, AttendDecodes(call, layer, q_SHD));
+  } else {
+    const at::Tensor q_SHD = q_THD.narrow(0, first.first_row, count);
+    out_THD.narrow(0, first.first_row, count).copy_(AttendDecodes(call, layer, q_SHD));
+  }
 }
 
 }  // namespace llava::model

@@ -1,7 +1,8 @@
 // Paged attention on any device. It goes through ATen: the keys and values that a step needs are
 // copied out of the cache and passed to SDPA, in one call for decoded tokens of similar contexts.
 // Where there are kernels for decoded tokens (DecodeOnGpu) and for short chunks of prompts behind
-// cached tokens (AttendChunksOnGpu), those read them in place instead.
+// cached tokens (AttendChunksOnGpu), those read them in place instead, but for layers with a
+// sliding window.
 #ifndef LLAVA_MODEL_ATTENTION_PAGED_ATEN_ATTENTION_H_
 #define LLAVA_MODEL_ATTENTION_PAGED_ATEN_ATTENTION_H_
 
@@ -40,7 +41,7 @@ class PagedAtenAttention final : public PagedAttention {
     at::Tensor rows;  // of the batch; undefined where they are a range from the first one's on
     // Undefined for a prompt's first chunk:
     at::Tensor slots;  // of the keys that each sequence reads, one sequence after the other
-    at::Tensor bias;   // 0 or -inf, added to the scores
+    at::Tensor bias;   // 0 or -inf, added to the scores; of a first chunk in a window too
 
     bool is_decodes() const { return sequences.front()->tokens == 1; }
     bool is_first_chunk() const { return !is_decodes() && sequences.front()->context == 0; }
@@ -62,10 +63,13 @@ class PagedAtenAttention final : public PagedAttention {
   void Begin(const at::Tensor& q_THD);
   void BeginDecodes(const Tables& tables);
   void BeginChunks(const Tables& tables);
-  void Fill(Call& call, const Tables& tables, at::ScalarType dtype) const;
+  // `window`: how many of the last keys a token sees, 0: all.
+  void Fill(Call& call, const Tables& tables, at::ScalarType dtype, int window) const;
   // Forward once keys and values are in the cache.
   at::Tensor Attend(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                     const at::Tensor& v_TKD);
+  void AttendCall(const Call& call, int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
+                  const at::Tensor& v_TKD, const at::Tensor& out_THD) const;
   at::Tensor AttendChunk(const Call& call, int layer, const at::Tensor& q_THD,
                          const at::Tensor& k_TKD, const at::Tensor& v_TKD) const;
   at::Tensor AttendDecodes(const Call& call, int layer, const at::Tensor& q_SHD) const;
@@ -74,7 +78,8 @@ class PagedAtenAttention final : public PagedAttention {
   std::int64_t reserved_keys_ = 0;
   std::vector<PagedSequence> sequences_;
   std::vector<std::int64_t> host_slots_;
-  std::vector<Call> calls_;  // decoded tokens first, then chunks that fit in place
+  std::vector<Call> calls_;     // decoded tokens first, then chunks that fit in place
+  std::vector<Call> windowed_;  // the whole batch, for layers with a window; else empty
   const StepBuffer* numbers_ = nullptr;
   StepBuffer::Part slot_part_, table_part_;
   std::vector<const PagedSequence*> in_tables_;

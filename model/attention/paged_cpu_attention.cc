@@ -74,6 +74,7 @@ at::Tensor PagedCpuAttention::Forward(int layer, const at::Tensor& q_THD, const 
   base.head_dim = shape.head_dim;
   base.scale_log2e = std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(shape.head_dim));
   base.causal = true;
+  base.window = shape.WindowOf(layer);
   base.keys = cache_.keys(layer);
   base.values = cache_.values(layer);
   base.key_tile_bytes = cache_.key_tile_bytes();

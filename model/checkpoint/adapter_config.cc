@@ -11,6 +11,7 @@
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
 #include "boost/json/serialize.hpp"
+#include "model/checkpoint/weight_names.h"
 
 namespace llava::model {
 namespace {
@@ -18,9 +19,10 @@ namespace {
 namespace json = boost::json;
 
 constexpr double kMaxAlpha = 1e6;
+constexpr int kLastLayer = 9999;
 
 // Settings that are read below, or that say nothing of what the adapter computes.
-constexpr std::array<std::string_view, 25> kKnown = {"peft_type",
+constexpr std::array<std::string_view, 26> kKnown = {"peft_type",
                                                      "base_model_name_or_path",
                                                      "target_modules",
                                                      "exclude_modules",
@@ -42,6 +44,7 @@ constexpr std::array<std::string_view, 25> kKnown = {"peft_type",
                                                      "qalora_group_size",
                                                      "runtime_config",
                                                      "eva_config",
+                                                     "layers_to_transform",
                                                      "layers_pattern",
                                                      "loftq_config",
                                                      "corda_config"};
@@ -92,6 +95,7 @@ class AdapterConfigReader {
     config_.rslora_ = reader_.Bool("use_rslora", false);
     config_.dora_ = reader_.Bool("use_dora", false);
     ReadTargets();
+    RETURN_IF_ERROR(ReadLayers());
     if (const json::value* excluded = reader_.Find("exclude_modules")) {
       config_.excluded_ = Pattern("exclude_modules", *excluded);
     }
@@ -154,6 +158,23 @@ class AdapterConfigReader {
                                                    : "";
   }
 
+  // Of the modules in `target_modules` those of these layers alone; an empty list says nothing.
+  // What the list of layers is called in the model (`layers_pattern`) is "layers" here.
+  absl::Status ReadLayers() {
+    const json::value* layers = reader_.Find("layers_to_transform");
+    if (layers == nullptr || (layers->is_array() && layers->get_array().empty())) {
+      return absl::OkStatus();
+    }
+    const json::value* pattern = reader_.Find("layers_pattern");
+    if (pattern != nullptr && !IsUnset(*pattern) && *pattern != json::value("layers") &&
+        *pattern != json::value(json::array{"layers"})) {
+      return Unsupported("layers_pattern", "\"layers\"");
+    }
+    config_.layers_ =
+        reader_.IntOrInts("layers_to_transform", {}, 0, kLastLayer, std::size_t{kLastLayer});
+    return absl::OkStatus();
+  }
+
   ModulePattern Pattern(std::string_view key, const json::value& value) {
     if (auto names = Strings(value)) return ModulePattern::Names(*std::move(names));
     if (!value.is_string()) {
@@ -194,7 +215,10 @@ absl::StatusOr<AdapterConfig> AdapterConfig::Read(const std::string& dir) {
 }
 
 bool AdapterConfig::Targets(std::string_view module) const {
-  return (all_linear_ || targets_.Matches(module)) && !excluded_.Matches(module);
+  if ((!all_linear_ && !targets_.Matches(module)) || excluded_.Matches(module)) return false;
+  if (layers_.empty()) return true;
+  const std::optional<LayerModule> place = LayerModuleOf(module);
+  return place && std::find(layers_.begin(), layers_.end(), place->layer) != layers_.end();
 }
 
 int AdapterConfig::RankOf(std::string_view module) const {

@@ -3,6 +3,7 @@
 #ifndef LLAVA_MODEL_CHECKPOINT_ADAPTER_CONFIG_H_
 #define LLAVA_MODEL_CHECKPOINT_ADAPTER_CONFIG_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,8 +22,8 @@ class AdapterConfig {
  public:
   // Of the file in `dir`. NOT_FOUND without it; INVALID_ARGUMENT for a setting of a wrong type or
   // out of range; UNIMPLEMENTED, naming the setting, for one that says more than y = W x + scale B
-  // A x and magnitudes do: a kind of adapter other than LORA, biases, modules saved as a whole,
-  // selected layers, an initialisation that changes the base, and settings that are not known here.
+  // A x and magnitudes do: a kind of adapter other than LORA, biases, modules saved as a whole, an
+  // initialisation that changes the base, and settings that are not known here.
   static absl::StatusOr<AdapterConfig> Read(const std::string& dir);
 
   // The base as it was called when the adapter was trained; may be empty.
@@ -52,6 +53,7 @@ class AdapterConfig {
   double alpha_ = 8;
   bool rslora_ = false;
   bool dora_ = false;
+  std::vector<std::int64_t> layers_;  // that are adapted; empty: all
   ByModule<int> rank_pattern_;
   ByModule<double> alpha_pattern_;
 

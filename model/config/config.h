@@ -107,7 +107,6 @@ struct RopeConfig {
 // What the context ends at.
 enum class ContextBound {
   kPositions,  // what the model was made for
-  kWindow,     // the sliding window, within which attention is full attention
   kDynamic,    // where the scalings so called begin: beyond, a token's angles would depend on how
   kLongrope,   // much is said after it
 };
@@ -124,10 +123,12 @@ struct TextConfig {
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;
-  // Tokens, image tokens included: what max_position_embeddings and the scaling make of it, not
-  // above a sliding window.
+  // Tokens, image tokens included: what max_position_embeddings and the scaling make of it.
   int max_positions = 0;
   ContextBound context_bound = ContextBound::kPositions;
+  // Of each layer, how many tokens a token sees, itself and those before it; below max_positions.
+  // 0: all. Every window has the same size. Empty: all in every layer.
+  std::vector<int> windows = {};
   double rms_norm_eps = 1e-6;
   Activation hidden_act = Activation::kSilu;  // of the MLP's gate
   RopeConfig rope;
@@ -270,8 +271,12 @@ absl::Status WriteConfig(const LlavaConfig& config, const std::string& dir);
 // The JSON text of config.json that WriteConfig writes.
 std::string ConfigJson(const LlavaConfig& config);
 
-// Why the context is no longer, for people: "its sliding window: ...", "" where nothing is to say.
+// Why the context is no longer, for people: "where its dynamic scaling begins, ...", "" where
+// nothing is to say.
 std::string_view ContextBoundText(ContextBound bound);
+
+// The size of the sliding windows, 0 without any.
+int WindowOf(const TextConfig& text);
 
 // The name of the architecture in Hugging Face configurations: "llava_next".
 std::string_view ModelType(Architecture architecture);

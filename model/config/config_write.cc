@@ -83,12 +83,15 @@ int UnscaledPositions(const TextConfig& t) {
 // Without the key, some families have a window of 4096.
 void PutWindow(const TextConfig& t, boost::json::object& out) {
   if (t.model_type != "llama") out["sliding_window"] = nullptr;
-  if (t.context_bound != ContextBound::kWindow) return;
-  out["sliding_window"] = t.max_positions;
-  if (t.model_type.starts_with("qwen")) {
-    out["use_sliding_window"] = true;
-    out["max_window_layers"] = 0;
+  if (t.windows.empty()) return;
+  out["sliding_window"] = WindowOf(t);
+  if (!t.model_type.starts_with("qwen")) return;
+  out["use_sliding_window"] = true;
+  boost::json::array types;
+  for (const int window : t.windows) {
+    types.emplace_back(window != 0 ? "sliding_attention" : "full_attention");
   }
+  out["layer_types"] = std::move(types);
 }
 
 boost::json::object Text(const LlavaConfig& config) {

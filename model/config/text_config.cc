@@ -58,43 +58,50 @@ Family FamilyOf(JsonReader& reader, std::string_view model_type) {
   return kFamilies[0];
 }
 
-// Whether one of the layers that `layer_types` lists has the window.
-bool ListsWindow(JsonReader& reader) {
+// Which of the layers have the window, as `layer_types` lists them.
+std::vector<bool> ListedWindows(JsonReader& reader, std::size_t layers) {
   const boost::json::value& listed = *reader.Find("layer_types");
-  bool window = false;
-  bool known = listed.is_array();
-  for (std::size_t i = 0; known && i < listed.get_array().size(); ++i) {
+  std::vector<bool> windowed;
+  bool known = listed.is_array() && listed.get_array().size() == layers;
+  for (std::size_t i = 0; known && i < layers; ++i) {
     const boost::json::value& type = listed.get_array()[i];
-    window = window || type == "sliding_attention";
-    known = type == "sliding_attention" || type == "full_attention";
+    windowed.push_back(type == "sliding_attention");
+    known = windowed.back() || type == "full_attention";
   }
-  if (!known) reader.Fail("layer_types", "a list of full_attention and sliding_attention");
-  return window;
+  if (!known) {
+    reader.Fail("layer_types", absl::StrCat("a list of num_hidden_layers ", layers,
+                                            " full_attention or sliding_attention"));
+  }
+  return windowed;
 }
 
-// Whether some layer attends to no more than the last `sliding_window` tokens.
-bool HasWindow(JsonReader& reader, const Family& family, int layers) {
-  if (!family.may_have_window) return false;
-  if (!family.asks_for_window) return true;
+// Which of the layers attend to no more than the last `sliding_window` tokens; empty: none.
+std::vector<bool> WindowedLayers(JsonReader& reader, const Family& family, std::size_t layers) {
+  if (!family.may_have_window) return {};
+  if (!family.asks_for_window) return std::vector<bool>(layers, true);
   const bool may = reader.Bool("use_sliding_window", false);
+  std::vector<bool> windowed;
   if (reader.Has("layer_types")) {
-    const bool listed = ListsWindow(reader);
-    if (listed && !may) reader.Fail("layer_types", "full_attention without use_sliding_window");
-    return listed;
+    windowed = ListedWindows(reader, layers);
+  } else if (may) {
+    const int without = IntOf(reader, "max_window_layers", 28, 0, kMaxLayers);
+    windowed.resize(std::min(static_cast<std::size_t>(without), layers));
+    windowed.resize(layers, true);
   }
-  return may && IntOf(reader, "max_window_layers", 28, 0, kMaxLayers) < layers;
+  if (std::find(windowed.begin(), windowed.end(), true) == windowed.end()) return {};
+  if (!may) reader.Fail("layer_types", "full_attention without use_sliding_window");
+  return windowed;
 }
 
-// Within its window, sliding-window attention is full attention: the window is kept by allowing no
-// longer context.
-void BoundByWindow(JsonReader& reader, const Family& family, TextConfig& t) {
-  if (!HasWindow(reader, family, t.num_layers)) return;
+// A window that holds the whole context hides nothing.
+void ReadWindows(JsonReader& reader, const Family& family, TextConfig& t) {
+  const std::vector<bool> windowed =
+      WindowedLayers(reader, family, static_cast<std::size_t>(t.num_layers));
   const bool by_default = !reader.Contains("sliding_window") && family.window != 0;
-  if (!by_default && !reader.Has("sliding_window")) return;
+  if (windowed.empty() || (!by_default && !reader.Has("sliding_window"))) return;
   const int window = IntOf(reader, "sliding_window", family.window, 1, kMaxPositions);
-  if (window > t.max_positions) return;
-  t.max_positions = window;
-  t.context_bound = ContextBound::kWindow;
+  if (window >= t.max_positions) return;
+  for (const bool has : windowed) t.windows.push_back(has ? window : 0);
 }
 
 // Linear scaling makes the model see `factor` times the positions that its configuration counts
@@ -116,7 +123,7 @@ void SetContext(JsonReader& reader, const Family& family, int unscaled, TextConf
                                                                     : ContextBound::kLongrope;
   }
   t.max_positions = static_cast<int>(std::min<double>(positions, kMaxPositions));
-  BoundByWindow(reader, family, t);
+  ReadWindows(reader, family, t);
 }
 
 // The kernels of every device refuse other heads, so that a checkpoint with one is wrong here
@@ -170,14 +177,16 @@ std::string_view ContextBoundText(ContextBound bound) {
   switch (bound) {
     case ContextBound::kPositions:
       return "";
-    case ContextBound::kWindow:
-      return "its sliding window, beyond which it is not computed";
     case ContextBound::kDynamic:
       return "where its dynamic scaling begins, beyond which it is not computed";
     case ContextBound::kLongrope:
       return "what it was made for before longrope, beyond which it is not computed";
   }
   return "";
+}
+
+int WindowOf(const TextConfig& text) {
+  return text.windows.empty() ? 0 : *std::max_element(text.windows.begin(), text.windows.end());
 }
 
 TextConfig ReadTextConfig(JsonReader reader, std::string model_type) {

@@ -35,7 +35,8 @@ std::string NameOf(int layer, const char* what) {
 // The attention of one conversation, which keeps what it returned: the inputs of `o_proj`.
 class WatchedAttention final : public AttentionBackend {
  public:
-  explicit WatchedAttention(int layers) : attention_(layers), mixed_(layers) {}
+  WatchedAttention(int layers, const std::vector<int>& windows)
+      : attention_(layers, windows), mixed_(layers) {}
 
   at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                      const at::Tensor& v_TKD) override {
@@ -105,7 +106,7 @@ void Calibration::See(const at::Tensor& x, Seen& seen) const {
 void Calibration::Add(const at::Tensor& rows_TE) {
   const c10::InferenceMode inference;
   const TextConfig& text = model_.config().text;
-  WatchedAttention attention(text.num_layers);
+  WatchedAttention attention(text.num_layers, text.windows);
   std::vector<at::Tensor> trace;
   model_.decoder().Forward(rows_TE, at::arange(rows_TE.size(0), at::kLong), attention,
                            /*rows_R=*/{}, &trace);

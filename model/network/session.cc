@@ -33,13 +33,16 @@ at::Tensor SequenceAttention::Forward(int layer, const at::Tensor& q_THD, const 
   values = Appended(values, v_TKD);
   const std::int64_t tokens = q_THD.size(0);
   const std::int64_t past = keys.size(0) - tokens;
+  const int window = windows_.empty() ? 0 : windows_.at(static_cast<std::size_t>(layer));
+  const bool slides = window > 0 && window < keys.size(0);
   std::optional<at::Tensor> mask;
-  if (past > 0 && tokens > 1) {
+  if (slides || (past > 0 && tokens > 1)) {
     mask = at::ones({tokens, keys.size(0)}, q_THD.options().dtype(at::kBool)).tril(past);
   }
+  if (slides) mask = mask->triu(past - window + 1);
   const at::Tensor mixed = at::scaled_dot_product_attention(
       Batched(q_THD), Batched(keys), Batched(values), mask, /*dropout_p=*/0.0,
-      /*is_causal=*/past == 0, /*scale=*/std::nullopt, /*enable_gqa=*/true);
+      /*is_causal=*/past == 0 && !mask, /*scale=*/std::nullopt, /*enable_gqa=*/true);
   return mixed.squeeze(0).transpose(0, 1).contiguous();
 }
 
@@ -48,7 +51,8 @@ absl::StatusOr<Session> Session::WithKvCodes(const Llava& model) {
   const KvShape shape{.layers = static_cast<int>(text.num_layers),
                       .kv_heads = static_cast<int>(text.num_kv_heads),
                       .head_dim = static_cast<int>(text.head_dim),
-                      .dtype = at::kChar};
+                      .dtype = at::kChar,
+                      .windows = text.windows};
   const std::int64_t blocks = (text.max_positions + kKvBlockTokens - 1) / kKvBlockTokens;
   ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(shape, blocks * KvCache::BlockBytes(shape)));
   Session session(model);

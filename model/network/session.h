@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -24,7 +25,9 @@ namespace llava::model {
 // Keys and values of one sequence; every Forward appends its tokens. Not thread-safe.
 class SequenceAttention final : public AttentionBackend {
  public:
-  explicit SequenceAttention(int layers) : keys_(layers), values_(layers) {}
+  // `windows`: TextConfig::windows.
+  explicit SequenceAttention(int layers, std::vector<int> windows = {})
+      : keys_(layers), values_(layers), windows_(std::move(windows)) {}
 
   at::Tensor Forward(int layer, const at::Tensor& q_THD, const at::Tensor& k_TKD,
                      const at::Tensor& v_TKD) override;
@@ -32,6 +35,7 @@ class SequenceAttention final : public AttentionBackend {
  private:
   std::vector<at::Tensor> keys_;  // by layer, [L, K, D]
   std::vector<at::Tensor> values_;
+  std::vector<int> windows_;
 };
 
 // Not thread-safe; model and adapter outlive it. Calls run under c10::InferenceMode and throw
@@ -42,7 +46,8 @@ class Session {
   explicit Session(const Llava& model, const Adapter* adapter = nullptr)
       : model_(model),
         adapter_(adapter),
-        attention_(std::make_unique<SequenceAttention>(model.config().text.num_layers)) {}
+        attention_(std::make_unique<SequenceAttention>(model.config().text.num_layers,
+                                                       model.config().text.windows)) {}
 
   // The same with keys and values in codes of 8 bits, as an engine holds them whose KV cache is of
   // KvShape::dtype kChar. The errors of KvCache::Create: RESOURCE_EXHAUSTED, or INVALID_ARGUMENT

@@ -9,6 +9,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
@@ -32,8 +33,12 @@ constexpr std::string_view kWord =
     R"(\x{1f170}-\x{1f189})";
 constexpr std::string_view kWordOutside = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 
+// \b and \B: that just one, or both or none, of the characters around a place are of words.
+constexpr std::string_view kBoundary = "(?:(?<=W)(?!W)|(?<!W)(?=W))";
+constexpr std::string_view kNoBoundary = "(?:(?<=W)(?=W)|(?<!W)(?!W))";
+
 // Escapes of letters that both read alike. \h, \v, \K, \N and others are something else to one.
-constexpr std::string_view kSameEscapes = "dDrntfaexAzZbB";
+constexpr std::string_view kSameEscapes = "dDrntfaexAzZ";
 
 absl::Status Differs(std::string_view found) {
   return absl::InvalidArgumentError(absl::StrCat(
@@ -63,6 +68,11 @@ std::string SpelledProperty(std::string_view escape) {
 absl::StatusOr<std::string> SpelledEscape(std::string_view escape, bool in_class) {
   const char kind = escape[1];
   if (escape.size() > 3) return SpelledProperty(escape);
+  if (kind == 'b' && in_class) return std::string(escape);  // backspace
+  if ((kind == 'b' || kind == 'B') && !in_class) {
+    const std::string word = absl::StrCat("[", AbslView(kWord), AbslView(kWordOutside), "]");
+    return absl::StrReplaceAll(AbslView(kind == 'b' ? kBoundary : kNoBoundary), {{"W", word}});
+  }
   if (kind == 's' || kind == 'w' || kind == 'S' || kind == 'W') {
     const bool negated = kind == 'S' || kind == 'W';
     const bool word = kind == 'w' || kind == 'W';
@@ -166,9 +176,8 @@ absl::StatusOr<SplitExpression> SplitExpression::Create(const std::string& expre
     return absl::InvalidArgumentError(
         absl::StrCat("expected a regular expression, found a fault: ", ErrorText(error)));
   }
-  if (InfoOf(compiled->code.get(), PCRE2_INFO_MAXLOOKBEHIND) > 0 ||
-      InfoOf(compiled->code.get(), PCRE2_INFO_BACKREFMAX) > 0) {
-    return absl::InvalidArgumentError("expected no look-behind and no back reference");
+  if (InfoOf(compiled->code.get(), PCRE2_INFO_BACKREFMAX) > 0) {
+    return absl::InvalidArgumentError("expected no back reference");
   }
   compiled->context.reset(pcre2_match_context_create(nullptr));
   LLAVA_CHECK(compiled->context != nullptr);

@@ -1,7 +1,7 @@
 // The regular expressions by which byte-level tokenizers cut a text into words, as PCRE2 matches
-// them. They are written for Oniguruma (tokenizers' Split); what both read alike, look-ahead and
-// categories of Unicode included, is left as it is, and \s, \w, scripts and anchors of lines are
-// spelled so that they mean the same.
+// them. They are written for Oniguruma (tokenizers' Split); what both read alike, look-ahead,
+// look-behind and categories of Unicode included, is left as it is, and \s, \w, \b, scripts and
+// anchors of lines are spelled so that they mean the same.
 #ifndef LLAVA_MODEL_TEXT_SPLIT_EXPRESSION_H_
 #define LLAVA_MODEL_TEXT_SPLIT_EXPRESSION_H_
 
@@ -17,8 +17,8 @@ namespace llava::model {
 // Immutable; any thread.
 class SplitExpression {
  public:
-  // kInvalidArgument: more than 4096 bytes, not an expression, one that looks behind itself
-  // (look-behind, back references), names recursion or calls out, or one with something that
+  // kInvalidArgument: more than 4096 bytes, not an expression (look-behind without a bound is none
+  // to PCRE2), one with back references, recursion or calls out, or one with something that
   // Oniguruma reads differently (classes in classes, \h, \K, (?m) and such).
   static absl::StatusOr<SplitExpression> Create(const std::string& expression);
 

@@ -119,6 +119,13 @@ void DescribeTokens(const model::LlavaConfig& config, Report& report) {
   report.Line("image tokens", absl::StrCat(text, "id ", config.image_token_id));
 }
 
+std::string WindowText(const model::TextConfig& text) {
+  const int window = model::WindowOf(text);
+  if (window == 0) return "";
+  const auto layers = text.num_layers - std::ranges::count(text.windows, 0);
+  return absl::StrCat("; a sliding window of ", window, " tokens in ", layers, " of its layers");
+}
+
 void DescribeArchitecture(const model::LlavaConfig& config, Report& report) {
   const model::VisionConfig& vision = config.vision;
   const model::TextConfig& text = config.text;
@@ -144,7 +151,7 @@ void DescribeArchitecture(const model::LlavaConfig& config, Report& report) {
                    text.num_heads, " heads of ", text.head_dim, " (", text.num_kv_heads,
                    " for keys and values), inner ", text.intermediate_size, ", vocabulary ",
                    text.vocab_size, ", context ", text.max_positions, " tokens",
-                   why.empty() ? "" : ": ", std::string(why)));
+                   why.empty() ? "" : ": ", std::string(why), WindowText(text)));
   DescribeTokens(config, report);
 }
 

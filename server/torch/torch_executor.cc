@@ -43,7 +43,15 @@ auto Guarded(absl::string_view what, F f) -> decltype(f()) {
 // Where kernels read a decoded token's numbers on the device, or the device is a CPU, which is only
 // in tests. PagedAtenAttention without them makes operators whose sizes are those of one batch.
 bool CanBeRecorded(const model::KvShape& shape) {
-  return shape.device.is_cpu() || shape.head_dim % 8 == 0;
+  return shape.device.is_cpu() || (shape.head_dim % 8 == 0 && shape.windows.empty());
+}
+
+// The size of the windows and how many layers have one.
+std::string WindowsText(const model::KvShape& shape) {
+  if (shape.windows.empty()) return "";
+  const auto without = std::ranges::count(shape.windows, 0);
+  return absl::StrCat(", ", std::ssize(shape.windows) - without, " of them with a window of ",
+                      *std::ranges::max_element(shape.windows), " tokens,");
 }
 
 }  // namespace
@@ -79,9 +87,10 @@ absl::Status TorchExecutor::CheckShape(const TorchModel& model) const {
     const model::KvShape& own = ranks_[static_cast<std::size_t>(rank)]->cache.shape();
     if (shape == own) continue;
     const auto describe = [](const model::KvShape& s) {
-      return absl::StrCat(s.layers, " layers of ", s.kv_heads, " key/value heads of size ",
-                          s.head_dim, " in ", s.dtype == at::kChar ? "int8" : at::toString(s.dtype),
-                          " on ", s.device.str());
+      return absl::StrCat(s.layers, " layers", WindowsText(s), " of ", s.kv_heads,
+                          " key/value heads of size ", s.head_dim, " in ",
+                          s.dtype == at::kChar ? "int8" : at::toString(s.dtype), " on ",
+                          s.device.str());
     };
     return absl::FailedPreconditionError(absl::StrCat("the model has ", describe(shape),
                                                       ", the KV blocks of this engine are for ",

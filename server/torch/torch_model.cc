@@ -8,7 +8,8 @@ model::KvShape KvShapeOf(const model::TextConfig& text, at::ScalarType dtype, at
           .head_dim = static_cast<int>(text.head_dim),
           .dtype = dtype,
           .device = device,
-          .layout = device.is_cpu() ? model::KvLayout::kTiles : model::KvLayout::kRows};
+          .layout = device.is_cpu() ? model::KvLayout::kTiles : model::KvLayout::kRows,
+          .windows = text.windows};
 }
 
 std::int64_t FeatureBytesPerToken(const model::TextConfig& text, at::ScalarType dtype) {

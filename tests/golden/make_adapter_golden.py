@@ -32,6 +32,8 @@ ADAPTERS = {
     "next_mistral": {
         "all": dict(target_modules="all-linear", exclude_modules=OTHERS, r=20, lora_alpha=20),
         "mlp": dict(target_modules=["up_proj", "down_proj"], exclude_modules=OTHERS, r=1, lora_alpha=2),
+        "layer": dict(target_modules=["q_proj", "up_proj"], exclude_modules=OTHERS, r=4, lora_alpha=8,
+                      layers_to_transform=[1]),
     },
     "llava_phi3": {
         "fused": dict(target_modules=["qkv_proj", "gate_up_proj"], r=4, lora_alpha=8),

@@ -79,7 +79,7 @@ def text_config(kind, **more):
     if kind in ("llama", "mistral", "phi3"):
         base = {"vocab_size": 1024, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 1001, **base}
         if kind == "mistral":
-            base["sliding_window"] = None
+            base.setdefault("sliding_window", None)
         if kind == "phi3":  # has no head_dim of its own
             del base["head_dim"]
         return {"llama": LlamaConfig, "mistral": MistralConfig, "phi3": Phi3Config}[kind](**base)
@@ -102,6 +102,15 @@ def families():
     return {
         "llava_mistral": (LlavaForConditionalGeneration,
                           LlavaConfig(vision_config=clip(), text_config=text_config("mistral", head_dim=12), vision_feature_layer=-2, **wide)),
+        # Windows that are shorter than every prompt with a picture.
+        "llava_mistral_window": (LlavaForConditionalGeneration,
+                                 LlavaConfig(vision_config=clip(), vision_feature_layer=-2,
+                                             text_config=text_config("mistral", sliding_window=13), **wide)),
+        "llava_qwen2_window": (LlavaForConditionalGeneration,
+                               LlavaConfig(vision_config=siglip(), vision_feature_layer=-1,
+                                           text_config=text_config("qwen2", use_sliding_window=True, sliding_window=20,
+                                                                   max_window_layers=1),
+                                           vision_feature_select_strategy="full", **qwen)),
         "llava_llama3_rope": (LlavaForConditionalGeneration,
                               LlavaConfig(vision_config=clip(), text_config=text_config("llama", rope_parameters=LLAMA3, attention_bias=True,
                                                               mlp_bias=True),

@@ -25,7 +25,7 @@ from transformers import AutoTokenizer
 
 from make_family_golden import families, image_processor, pictures
 
-NAMES = ["llava_mistral", "llava_qwen2", "llava_phi3", "vipllava", "next_mistral", "next_llama_yarn", "onevision"]
+NAMES = ["llava_mistral", "llava_qwen2", "llava_qwen3", "llava_phi3", "vipllava", "next_mistral", "next_llama_yarn", "onevision"]
 LORA = {"r": 4, "alpha": 12}
 DORA = ["llava_mistral", "llava_qwen2", "llava_phi3"]
 TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|qkv_proj|o_proj|gate_proj|up_proj|gate_up_proj|down_proj)"

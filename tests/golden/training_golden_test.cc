@@ -186,8 +186,9 @@ TEST_P(DoraGolden, MagnitudesHaveTheLossAndTheGradientsOfPeft) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, TrainingGolden,
-                         testing::Values("llava_mistral", "llava_qwen2", "llava_phi3", "vipllava",
-                                         "next_mistral", "next_llama_yarn", "onevision"),
+                         testing::Values("llava_mistral", "llava_qwen2", "llava_qwen3",
+                                         "llava_phi3", "vipllava", "next_mistral",
+                                         "next_llama_yarn", "onevision"),
                          [](const auto& family) { return std::string(family.param); });
 
 INSTANTIATE_TEST_SUITE_P(Families, DoraGolden,

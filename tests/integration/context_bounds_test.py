@@ -18,15 +18,6 @@ def dynamic(text, bound):
     text["max_position_embeddings"] = bound
 
 
-def window(text, bound):
-    text["sliding_window"] = bound
-
-
-def window_of_some_layers(text, bound):
-    text |= {"sliding_window": bound, "use_sliding_window": True,
-             "layer_types": ["full_attention", "sliding_attention"]}
-
-
 def longrope(text, bound):
     # The factor of cos and sin follows from the original context, where it is not given.
     ratio = text["max_position_embeddings"] / text["original_max_position_embeddings"]
@@ -76,12 +67,6 @@ class ContextBoundsTest(unittest.TestCase):
             self.assertIn(word, made.stderr)
             self.assertIn(word, refused.exception.details())
             self.assertIn(word, answer["error"]["message"])
-
-    def test_a_sliding_window(self):
-        self.check("llava_mistral", window, "its sliding window")
-
-    def test_a_sliding_window_of_some_layers(self):
-        self.check("llava_qwen2", window_of_some_layers, "its sliding window")
 
     def test_dynamic_scaling(self):
         self.check("llava_dynamic", dynamic, "its dynamic scaling")

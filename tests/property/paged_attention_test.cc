@@ -33,6 +33,7 @@ std::uint64_t FirstSeed() {
 // Sequences with all their queries, keys and values, one after the other.
 struct World {
   std::int64_t kv_heads, heads, head_dim;
+  int window = 0;  // of layer 1; 0: none
   std::vector<std::int64_t> lengths;
   std::vector<std::vector<std::int32_t>> tables;
   at::Tensor q, k, v;
@@ -83,6 +84,7 @@ World RandomWorld(Rng& rng, at::ScalarType dtype, bool is_long = false) {
     w.tables.emplace_back(free.end() - count, free.end());
     free.resize(free.size() - count);
   }
+  if (rng.Chance(0.4)) w.window = static_cast<int>(rng.Between(1, is_long ? 700 : 60));
   at::manual_seed(rng.Next());
   w.q = at::randn({tokens, w.heads, w.head_dim}, at::device(TestDevice())) * 2.0;
   w.k = RandomNumbers(tokens, w.kv_heads, w.head_dim, dtype);
@@ -96,7 +98,8 @@ KvCache PoisonedCache(const World& w, at::ScalarType dtype, KvLayout layout) {
                       .head_dim = static_cast<int>(w.head_dim),
                       .dtype = dtype,
                       .device = TestDevice(),
-                      .layout = layout};
+                      .layout = layout,
+                      .windows = w.window == 0 ? std::vector<int>() : std::vector{0, w.window}};
   std::int64_t blocks = 3;
   for (const auto& table : w.tables) blocks += static_cast<std::int64_t>(table.size());
   KvCache cache = KvCache::Create(shape, blocks * KvCache::BlockBytes(shape)).value();
@@ -106,6 +109,27 @@ KvCache PoisonedCache(const World& w, at::ScalarType dtype, KvLayout layout) {
   for (std::size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<std::int64_t>(i);
   for (int layer = 0; layer < 2; ++layer) cache.Write(layer, nan, nan, slots);
   return cache;
+}
+
+// Of layer 1, without a cache.
+at::Tensor Expected(const World& w) {
+  const at::Tensor q = w.q.to(at::kFloat), k = w.k.to(at::kFloat), v = w.v.to(at::kFloat);
+  if (w.window == 0) return SdpaAttention(w.lengths).Forward(0, q, k, v);
+  std::vector<at::Tensor> outputs;
+  for (std::size_t i = 0; i < w.lengths.size(); ++i) {
+    const auto heads_first = [&](const at::Tensor& x) {
+      const at::Tensor rows = x.narrow(0, w.FirstRow(i), w.lengths[i]);
+      return rows.repeat_interleave(w.heads / x.size(1), /*dim=*/1).transpose(0, 1).unsqueeze(0);
+    };
+    const at::Tensor token = at::arange(w.lengths[i], at::device(TestDevice()).dtype(at::kLong));
+    const at::Tensor distance = token.unsqueeze(1) - token;
+    const at::Tensor seen = (distance >= 0).logical_and(distance < w.window);
+    outputs.push_back(
+        at::scaled_dot_product_attention(heads_first(q), heads_first(k), heads_first(v), seen)
+            .squeeze(0)
+            .transpose(0, 1));
+  }
+  return at::cat(outputs);
 }
 
 std::unique_ptr<PagedAttention> Make(Backend backend, KvCache& cache) {
@@ -175,7 +199,7 @@ TEST_P(PagedAttentionTest, EqualsAttentionWithoutACache) {
     const at::ScalarType dtype = RandomDtype(rng, GetParam());
     const World w = RandomWorld(rng, dtype);
     KvCache cache = PoisonedCache(w, dtype, LayoutOf(GetParam()));
-    const at::Tensor expected = SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v);
+    const at::Tensor expected = Expected(w);
     const at::Tensor out =
         RunInChunks(w, cache, GetParam(), rng, rng.Chance(0.3) ? 1 : rng.Between(2, 150));
     ASSERT_TRUE(at::allclose(out, expected, 1e-4, 1e-5))
@@ -261,8 +285,7 @@ TEST_P(PagedAttentionTest, EqualsAttentionWithoutACacheInBf16) {
     for (at::Tensor* x : {&w.q, &w.k, &w.v}) *x = x->to(at::kBFloat16);
     KvCache cache = PoisonedCache(w, at::kBFloat16, LayoutOf(GetParam()));
     const at::Tensor out = RunInChunks(w, cache, GetParam(), rng, rng.Between(2, 60));
-    const at::Tensor expected = SdpaAttention(w.lengths).Forward(
-        0, w.q.to(at::kFloat), w.k.to(at::kFloat), w.v.to(at::kFloat));
+    const at::Tensor expected = Expected(w);
     ASSERT_TRUE(at::allclose(out.to(at::kFloat), expected, 2e-2, 2e-2))
         << "largest difference " << (out.to(at::kFloat) - expected).abs().max().item<float>();
   }
@@ -291,7 +314,7 @@ TEST_P(PagedAttentionTest, OneTokenOfEachAfterLongPrompts) {
     }
     const at::Tensor index = at::tensor(last).to(TestDevice());
     const auto rows = [&](const at::Tensor& x) { return x.index_select(0, index); };
-    const at::Tensor expected = rows(SdpaAttention(w.lengths).Forward(0, w.q, w.k, w.v));
+    const at::Tensor expected = rows(Expected(w));
     attention->Refill(step);
     for (int turn = 0; turn < 2; ++turn) {  // as for a second layer
       const at::Tensor out = attention->Forward(1, rows(w.q), rows(w.k), rows(w.v));

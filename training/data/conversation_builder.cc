@@ -11,7 +11,6 @@
 #include "base/utf8_stream.h"
 #include "model/text/prompt.h"
 #include "training/data/tar/picture_file.h"
-#include "training/data/trainable.h"
 
 namespace llava::training {
 namespace {
@@ -30,9 +29,15 @@ void Truncate(std::int64_t max_length, Sample* sample) {
   sample->images.resize(sample->image_spans.size());
 }
 
-// Behind its sliding window or the scaling of its positions a model is not computed as it was made:
-// what stands there would teach something else. Says so, or "".
+// Behind its sliding window, which training's attention has not, or the scaling of its positions a
+// model is not computed as it was made: what stands there would teach something else. Says so, or
+// "".
 std::string BoundLength(const model::TextConfig& text, std::int64_t* max_length) {
+  if (const int window = model::WindowOf(text); window > 0 && *max_length > window) {
+    *max_length = window;
+    return absl::StrCat("samples are cut at ", window,
+                        " tokens, the model's sliding window, which is not trained beyond");
+  }
   const bool is_bound = text.context_bound != model::ContextBound::kPositions;
   if (!is_bound || *max_length <= text.max_positions) return "";
   *max_length = text.max_positions;
@@ -205,7 +210,6 @@ absl::StatusOr<ConversationBuilder> ConversationBuilder::Make(const std::string&
                                                               const std::string& vision_tower_dir,
                                                               const ConversationOptions& options) {
   ASSIGN_OR_RETURN(model::LlavaConfig config, model::ReadConfig(checkpoint, vision_tower_dir));
-  RETURN_IF_ERROR(CheckTrainable(config, checkpoint));
   if (config.image_start_end) {
     return absl::UnimplementedError(
         absl::StrCat(checkpoint, ": training with mm_use_im_start_end is not supported"));

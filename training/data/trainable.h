@@ -1,21 +1,12 @@
-// Which models are trained, and on what. More are served: those whose losses and gradients nobody
-// has compared with the reference are not trained, because what is wrong there would be learnt
-// silently.
+// Whether rows teach anything.
 #ifndef LLAVA_TRAINING_DATA_TRAINABLE_H_
 #define LLAVA_TRAINING_DATA_TRAINABLE_H_
 
-#include <string>
-
 #include "absl/status/status.h"
-#include "model/config/config.h"
 #include "training/data/conversation_builder.h"
 #include "training/data/instruction_dataset.h"
 
 namespace llava::training {
-
-// kUnimplemented unless the checkpoint in `folder` can be trained and evaluated: any architecture
-// with a Llama, Mistral, Qwen2 or Phi-3 decoder. The message says what it is and what is supported.
-absl::Status CheckTrainable(const model::LlavaConfig& config, const std::string& folder);
 
 // INVALID_ARGUMENT: no row of `data` has a label that `builder` does not mask, so that every step
 // would have a loss of 0. Reads rows up to the first that has one. Rows that cannot be built are

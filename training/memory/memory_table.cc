@@ -17,7 +17,6 @@
 #include "base/status_macros.h"
 #include "model/config/image_layout.h"
 #include "model/network/llava.h"
-#include "training/data/trainable.h"
 #include "training/memory/backward_pass.h"
 #include "training/objective/feature_cache.h"
 #include "training/optim/adapters.h"
@@ -339,7 +338,6 @@ absl::StatusOr<MemoryTable> DescribeMemory(const Recipe& recipe, const MemoryQue
   const std::string& folder =
       recipe.model.checkpoint.empty() ? recipe.model.from_scratch : recipe.model.checkpoint;
   ASSIGN_OR_RETURN(const model::LlavaConfig config, model::ReadConfig(folder));
-  RETURN_IF_ERROR(CheckTrainable(config, folder));
   return MakeMemoryTable(recipe, config, question);
 }
 

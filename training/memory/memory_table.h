@@ -61,8 +61,7 @@ StageMemory MemoryOfStage(const Recipe& recipe, const StageOptions& stage,
 MemoryTable MakeMemoryTable(const Recipe& recipe, const model::LlavaConfig& config,
                             const MemoryQuestion& question);
 
-// The same, with the config.json of the recipe's model. The errors of ReadConfig and
-// CheckTrainable.
+// The same, with the config.json of the recipe's model. The errors of ReadConfig.
 absl::StatusOr<MemoryTable> DescribeMemory(const Recipe& recipe, const MemoryQuestion& question);
 
 // For a person, and one JSON object.

@@ -16,7 +16,6 @@
 #include "model/image/image.h"
 #include "model/text/prompt.h"
 #include "training/data/tar/picture_file.h"
-#include "training/data/trainable.h"
 
 namespace llava::training {
 namespace {
@@ -62,7 +61,6 @@ Answerer::Answerer(const model::Llava& model, model::Tokenizer tokenizer,
 
 absl::StatusOr<Answerer> Answerer::Make(const model::Llava& model, const std::string& checkpoint,
                                         const std::string& chat_template) {
-  RETURN_IF_ERROR(CheckTrainable(model.config(), checkpoint));
   ASSIGN_OR_RETURN(model::Tokenizer tokenizer,
                    model::Tokenizer::Load(checkpoint, model.config().layout));
   ASSIGN_OR_RETURN(model::ChatTemplate chat,

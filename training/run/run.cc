@@ -21,7 +21,6 @@
 #include "model/checkpoint/weight_names.h"
 #include "model/tensors/tensor_files.h"
 #include "training/data/picture_record.h"
-#include "training/data/trainable.h"
 #include "training/objective/random_weights.h"
 #include "training/optim/adapters.h"
 #include "training/optim/saved_tensors.h"
@@ -95,14 +94,11 @@ absl::StatusOr<std::unique_ptr<model::Llava>> LoadTrainingModel(const Recipe& re
     options.dtype = dtype;
     options.device = device;
     options.quantization = QuantizationOf(recipe.model.weights);
-    ASSIGN_OR_RETURN(const model::LlavaConfig config, model::ReadConfig(recipe.model.checkpoint));
-    RETURN_IF_ERROR(CheckTrainable(config, recipe.model.checkpoint));
     ASSIGN_OR_RETURN(auto model, model::Llava::Load(recipe.model.checkpoint, options));
     RETURN_IF_ERROR(CheckAdapters(*model, recipe));
     return model;
   }
   ASSIGN_OR_RETURN(const model::LlavaConfig config, model::ReadConfig(recipe.model.from_scratch));
-  RETURN_IF_ERROR(CheckTrainable(config, recipe.model.from_scratch));
   RandomWeights weights(recipe.seed, dtype, device);
   auto model = std::make_unique<model::Llava>(config, weights);
   RETURN_IF_ERROR(CheckAdapters(*model, recipe));

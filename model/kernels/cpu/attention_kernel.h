@@ -82,6 +82,12 @@ LLAVA_INLINE std::int64_t VisibleTo(const AttentionArgs& a, std::int64_t row) {
   return a.first_visible + (a.causal ? row / a.group : 0);
 }
 
+// How many tokens, the first ones, are hidden from a row.
+LLAVA_INLINE std::int64_t HiddenFrom(const AttentionArgs& a, std::int64_t row) {
+  const std::int64_t before = VisibleTo(a, row) - a.window;
+  return a.window > 0 && before > 0 ? before : 0;
+}
+
 template <int kRows, KvFormat kFormat>
 struct AttentionTile {
   static constexpr int kBlocksAtOnce = PowerUpTo(
@@ -89,6 +95,7 @@ struct AttentionTile {
   static constexpr int kVecsAtOnce = PowerUpTo(kSums / kRows);
 
   std::int64_t visible[kRows];
+  std::int64_t hidden[kRows];                  // of them, the first ones; rising
   float query[kMaxHeadDim * kRows];            // [d][row], times scale and log2(e)
   alignas(64) float sum[kRows * kMaxHeadDim];  // [row][padded head_dim], weighted values so far
   float top[kRows];                            // largest score so far
@@ -102,6 +109,7 @@ struct AttentionTile {
       const float* q = a.q + token * a.q_token_stride + head * a.head_dim;
       for (int d = 0; d < a.head_dim; ++d) query[d * kRows + r] = q[d] * a.scale_log2e;
       visible[r] = VisibleTo(a, first_row + r);
+      hidden[r] = HiddenFrom(a, first_row + r);
       top[r] = -__builtin_inff();
       weight_sum[r] = Vec{};
     }
@@ -168,8 +176,9 @@ struct AttentionTile {
     for (int i = 0; i < kLanes; ++i) lane[i] = i;
     for (int i = 0; i < chunk.blocks * kScoreVecs; ++i) {
       const auto seen = static_cast<std::int32_t>(visible[r] - chunk.first - i * kLanes);
-      Store(score + i * kLanes,
-            lane < seen ? Load(score + i * kLanes) : Broadcast(-__builtin_inff()));
+      const auto unseen = static_cast<std::int32_t>(hidden[r] - chunk.first - i * kLanes);
+      Store(score + i * kLanes, (lane < seen) & (lane >= unseen) ? Load(score + i * kLanes)
+                                                                 : Broadcast(-__builtin_inff()));
     }
   }
 
@@ -178,7 +187,13 @@ struct AttentionTile {
   LLAVA_INLINE_MEMBER void Weigh(const KeyChunk& chunk, int padded, float* weight) {
     const int vecs = chunk.blocks * kScoreVecs;
     for (int r = 0; r < kRows; ++r, weight += kChunkTokens) {
-      if (chunk.first + chunk.blocks * kKvBlockTokens > visible[r]) Mask(r, chunk, weight);
+      if (chunk.first + chunk.tokens <= hidden[r]) {  // other rows see some of it
+        factor[r] = 1.0f;
+        for (int i = 0; i < vecs; ++i) Store(weight + i * kLanes, Vec{});
+        continue;
+      }
+      const bool hides = chunk.first < hidden[r];
+      if (hides || chunk.first + chunk.blocks * kKvBlockTokens > visible[r]) Mask(r, chunk, weight);
       Vec largest = Load(weight);
       for (int i = 1; i < vecs; ++i) largest = Max(largest, Load(weight + i * kLanes));
       const float chunk_top = MaxOfLanes(largest)[0];
@@ -250,7 +265,7 @@ struct AttentionTile {
   // The rows see no token of the chunk, or all of its first `tokens`, or some.
   void Add(KeyChunk chunk, int head_dim) {
     chunk.tokens = SmallerOf(chunk.tokens, visible[kRows - 1] - chunk.first);
-    if (chunk.tokens <= 0) return;
+    if (chunk.tokens <= 0 || chunk.first + chunk.tokens <= hidden[0]) return;
     chunk.blocks = static_cast<int>((chunk.tokens + kKvBlockTokens - 1) / kKvBlockTokens);
     alignas(64) float weight[kRows * kChunkTokens];
     int block = 0;
@@ -301,7 +316,8 @@ void AttendTiles(const AttentionArgs& a, std::int64_t kv_head, std::int64_t firs
   AttentionTile<kRows, kFormat> tile[kTiles];
   for (std::int64_t i = 0; i < tiles; ++i) tile[i].Begin(a, kv_head, first_row + i * kRows);
   const std::int64_t visible = VisibleTo(a, first_row + tiles * kRows - 1);
-  for (std::int64_t first = 0; first < visible; first += kChunkTokens) {
+  std::int64_t first = HiddenFrom(a, first_row) / kChunkTokens * kChunkTokens;
+  for (; first < visible; first += kChunkTokens) {
     const KeyChunk chunk = ChunkAt(a, kv_head, first, visible);
     for (std::int64_t i = 0; i < tiles; ++i) tile[i].Add(chunk, a.head_dim);
   }

@@ -92,6 +92,7 @@ struct AttentionArgs {
   float scale_log2e;           // log2(e) / sqrt(head_dim)
   std::int64_t first_visible;  // how many tokens the first query sees
   bool causal;                 // each further query sees one token more; else all see the same
+  std::int64_t window;         // of what a query would see it sees the last so many; 0: all
   const char* keys;
   const char* values;
   std::int64_t key_tile_bytes;

@@ -70,7 +70,6 @@ TEST_F(AdapterConfigTest, WhatIsNotSupportedIsRefusedByName) {
   for (const auto& [key, value] : {std::pair("alora_invocation_tokens", "[1]"),
                                    {"modules_to_save", R"(["lm_head"])"},
                                    {"bias", R"("all")"},
-                                   {"layers_to_transform", "[0]"},
                                    {"fan_in_fan_out", "true"},
                                    {"init_lora_weights", R"("olora")"},
                                    {"invented_later", "0.5"}}) {
@@ -84,6 +83,28 @@ TEST_F(AdapterConfigTest, WhatIsNotSupportedIsRefusedByName) {
   EXPECT_TRUE(Read(absl::StrCat(kTargets, R"(, "use_dora": false, "modules_to_save": null,
       "invented_later": {}, "init_lora_weights": true, "layers_pattern": null)"))
                   .ok());
+}
+
+TEST_F(AdapterConfigTest, LayersAreSelectedByNumber) {
+  constexpr char kTargets[] = R"(, "target_modules": ["q_proj"], "layers_to_transform": )";
+  const std::string first = "model.language_model.layers.0.self_attn.q_proj";
+  const std::string third = "model.language_model.layers.2.self_attn.q_proj";
+  for (const char* layers : {"2", "[2]", "[1, 2]", R"([2], "layers_pattern": "layers")",
+                             R"(2, "layers_pattern": ["layers"])"}) {
+    const auto config = Read(absl::StrCat(kTargets, layers));
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_FALSE(config->Targets(first)) << layers;
+    EXPECT_TRUE(config->Targets(third)) << layers;
+  }
+  EXPECT_FALSE(Read(absl::StrCat(kTargets, "0"))->Targets(third));
+  for (const char* all : {"null", "[]"}) {
+    EXPECT_TRUE(Read(absl::StrCat(kTargets, all))->Targets(first)) << all;
+  }
+  EXPECT_THAT(Refusal(absl::StrCat(kTargets, R"([2], "layers_pattern": "h")"),
+                      absl::StatusCode::kUnimplemented),
+              HasSubstr("layers_pattern"));
+  EXPECT_THAT(Refusal(absl::StrCat(kTargets, "[-1]"), absl::StatusCode::kInvalidArgument),
+              HasSubstr("layers_to_transform"));
 }
 
 TEST_F(AdapterConfigTest, WhatIsWrongIsRefused) {

@@ -150,8 +150,9 @@ TEST(ConfigTest, LinearScalingLengthensTheContext) {
   const std::string window = HuggingFace("", R"("max_position_embeddings": 512,
       "sliding_window": 1000, "rope_scaling": {"type": "linear", "factor": 4.0})");
   EXPECT_EQ(Parsed(window).text.max_positions, 2048);  // of Llama it says nothing
-  EXPECT_EQ(Parsed(absl::StrReplaceAll(window, {{"\"llama\"", "\"mistral\""}})).text.max_positions,
-            1000);
+  const TextConfig text = Parsed(absl::StrReplaceAll(window, {{"\"llama\"", "\"mistral\""}})).text;
+  EXPECT_EQ(text.max_positions, 2048);
+  EXPECT_EQ(WindowOf(text), 1000);
 }
 
 TEST(ConfigTest, APaddingTokenBeyondTheEmbeddingIsNone) {
@@ -159,15 +160,16 @@ TEST(ConfigTest, APaddingTokenBeyondTheEmbeddingIsNone) {
   EXPECT_EQ(Parsed(HuggingFace(R"("pad_token_id": 32999)", "")).pad_token_id, 0);
 }
 
-TEST(ConfigTest, SlidingWindowLimitsTheContext) {
+TEST(ConfigTest, ASlidingWindowIsNoLimitOfTheContext) {
   const std::string mistral = absl::StrReplaceAll(
       HuggingFace("", R"("max_position_embeddings": 32768)"), {{"\"llama\"", "\"mistral\""}});
-  EXPECT_EQ(Parsed(mistral).text.max_positions, 4096);  // MistralConfig's default window
+  EXPECT_EQ(Parsed(mistral).text.max_positions, 32768);
+  EXPECT_EQ(WindowOf(Parsed(mistral).text), 4096);  // MistralConfig's default
   EXPECT_EQ(Parsed(mistral).text.num_kv_heads, 8);
-  EXPECT_EQ(
-      Parsed(absl::StrReplaceAll(mistral, {{"\"max_pos", "\"sliding_window\": null, \"max_pos"}}))
-          .text.max_positions,
-      32768);
+  EXPECT_EQ(WindowOf(Parsed(absl::StrReplaceAll(
+                                mistral, {{"\"max_pos", "\"sliding_window\": null, \"max_pos"}}))
+                         .text),
+            0);
 }
 
 constexpr char kOriginal[] = R"({

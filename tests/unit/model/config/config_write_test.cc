@@ -65,10 +65,18 @@ TEST(ConfigWriteTest, AWindowStaysOne) {
   for (const char* type : {"mistral", "qwen2"}) {
     config.text.model_type = type;
     config.text.qkv_bias = config.text.model_type == "qwen2";
-    config.text.max_positions = 30;
-    config.text.context_bound = ContextBound::kWindow;
+    config.text.windows.assign(static_cast<std::size_t>(config.text.num_layers), 30);
     EXPECT_EQ(Reread(config), config) << type;
   }
+}
+
+TEST(ConfigWriteTest, AWindowOfSomeLayersStaysTheirs) {
+  LlavaConfig config = Golden();
+  config.text.model_type = "qwen2";
+  config.text.qkv_bias = true;
+  config.text.windows.assign(static_cast<std::size_t>(config.text.num_layers), 0);
+  config.text.windows.front() = 30;
+  EXPECT_EQ(Reread(config), config);
 }
 
 TEST(ConfigWriteTest, LongropeIsReadAgain) {

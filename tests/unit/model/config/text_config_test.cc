@@ -68,27 +68,34 @@ TEST(TextConfigTest, SettingsThatAFamilyHasNotChangeNothing) {
   EXPECT_EQ(Config("llama", R"({"sliding_window": 100})"), Config("llama", "{}"));
 }
 
-TEST(TextConfigTest, AWindowBoundsTheContextWhereLayersHaveOne) {
-  const auto positions = [](const char* type, const char* more) {
-    return Config(type, absl::StrCat(R"({"max_position_embeddings": 900, )", more, "}"))
-        .max_positions;
+TEST(TextConfigTest, LayersHaveAWindowWhereTheirFamilyAndTheFileSaySo) {
+  const auto windows = [](const char* type, const std::string& more) {
+    const TextConfig text = Config(
+        type,
+        absl::StrCat(R"({"max_position_embeddings": 900, "num_hidden_layers": 3, )", more, "}"));
+    EXPECT_EQ(text.max_positions, 900);
+    return text.windows;
   };
-  EXPECT_EQ(positions("mistral", R"("sliding_window": 100)"), 100);
-  EXPECT_EQ(positions("mistral", R"("sliding_window": null)"), 900);
-  EXPECT_EQ(Config("llama", R"({"max_position_embeddings": 9000})").max_positions, 9000);
-  EXPECT_EQ(Config("mistral", R"({"max_position_embeddings": 9000})").max_positions, 4096);
-  EXPECT_EQ(positions("qwen2", R"("sliding_window": 100)"), 900);
-  EXPECT_EQ(positions("qwen2", R"("sliding_window": 100, "use_sliding_window": true)"), 100);
-  EXPECT_EQ(positions("qwen2", R"("sliding_window": 100, "use_sliding_window": true,
-                                  "max_window_layers": 32)"),
-            900);  // no layer has it
-  const std::string listed = R"("sliding_window": 100, "use_sliding_window": true,
-                                "max_window_layers": 32, "layer_types": )";
-  EXPECT_EQ(positions("qwen2", (listed + R"(["full_attention", "sliding_attention"])").c_str()),
-            100);
-  EXPECT_EQ(positions("qwen3", (listed + R"(["full_attention"])").c_str()), 900);
-  EXPECT_EQ(positions("phi3", R"("sliding_window": 100)"), 100);
-  EXPECT_EQ(Config("phi3", R"({"max_position_embeddings": 9000})").max_positions, 9000);
+  EXPECT_THAT(windows("mistral", R"("sliding_window": 100)"), ElementsAre(100, 100, 100));
+  EXPECT_THAT(windows("mistral", R"("sliding_window": 899)"), ElementsAre(899, 899, 899));
+  EXPECT_THAT(windows("mistral", R"("sliding_window": 900)"), IsEmpty());  // hides nothing
+  EXPECT_THAT(windows("mistral", R"("sliding_window": null)"), IsEmpty());
+  EXPECT_THAT(windows("phi3", R"("sliding_window": 100)"), ElementsAre(100, 100, 100));
+  EXPECT_THAT(windows("qwen2", R"("sliding_window": 100)"), IsEmpty());
+  const std::string used = R"("sliding_window": 100, "use_sliding_window": true, )";
+  EXPECT_THAT(windows("qwen2", used + R"("max_window_layers": 1)"), ElementsAre(0, 100, 100));
+  EXPECT_THAT(windows("qwen2", used + R"("max_window_layers": 3)"), IsEmpty());
+  EXPECT_THAT(windows("qwen2", used + R"("max_window_layers": 28)"), IsEmpty());
+  const std::string listed = used + R"("max_window_layers": 3, "layer_types": )";
+  EXPECT_THAT(
+      windows("qwen2", listed + R"(["full_attention", "sliding_attention", "full_attention"])"),
+      ElementsAre(0, 100, 0));
+  EXPECT_THAT(
+      windows("qwen3", listed + R"(["full_attention", "full_attention", "full_attention"])"),
+      IsEmpty());
+  EXPECT_THAT(Config("llama", R"({"max_position_embeddings": 9000})").windows, IsEmpty());
+  EXPECT_EQ(WindowOf(Config("mistral", R"({"max_position_embeddings": 9000})")), 4096);
+  EXPECT_EQ(WindowOf(Config("phi3", R"({"max_position_embeddings": 9000})")), 0);
 }
 
 TEST(TextConfigTest, SaysWhatTheContextEndsAt) {
@@ -97,20 +104,23 @@ TEST(TextConfigTest, SaysWhatTheContextEndsAt) {
   };
   EXPECT_EQ(bound("llama", "{}"), ContextBound::kPositions);
   EXPECT_EQ(bound("mistral", R"({"sliding_window": null})"), ContextBound::kPositions);
-  EXPECT_EQ(bound("mistral", R"({"sliding_window": 9})"), ContextBound::kWindow);
-  EXPECT_EQ(bound("mistral", R"({"sliding_window": 99, "max_position_embeddings": 9})"),
-            ContextBound::kPositions);
+  EXPECT_EQ(bound("mistral", R"({"sliding_window": 9})"), ContextBound::kPositions);
   EXPECT_EQ(bound("llama", R"({"rope_scaling": {"type": "dynamic", "factor": 2}})"),
             ContextBound::kDynamic);
   EXPECT_EQ(ContextBoundText(ContextBound::kPositions), "");
-  EXPECT_THAT(std::string(ContextBoundText(ContextBound::kWindow)), HasSubstr("sliding window"));
+  EXPECT_THAT(std::string(ContextBoundText(ContextBound::kDynamic)), HasSubstr("dynamic"));
 }
 
 TEST(TextConfigTest, LayersThatSlideWithoutAWindowAreRefused) {
-  EXPECT_THAT(ReadOf("qwen2", R"({"layer_types": ["sliding_attention"]})").error,
-              HasSubstr("use_sliding_window"));
-  EXPECT_THAT(ReadOf("qwen3", R"({"layer_types": ["chunked_attention"]})").error,
-              HasSubstr("layer_types"));
+  EXPECT_THAT(
+      ReadOf("qwen2", R"({"num_hidden_layers": 1, "layer_types": ["sliding_attention"]})").error,
+      HasSubstr("use_sliding_window"));
+  EXPECT_THAT(
+      ReadOf("qwen3", R"({"num_hidden_layers": 1, "layer_types": ["chunked_attention"]})").error,
+      HasSubstr("layer_types"));
+  EXPECT_THAT(
+      ReadOf("qwen3", R"({"num_hidden_layers": 2, "layer_types": ["full_attention"]})").error,
+      HasSubstr("num_hidden_layers 2"));
 }
 
 TEST(TextConfigTest, Phi3HasFusedMatrices) {

@@ -60,6 +60,18 @@ TEST(SplitExpressionTest, MeansWhatOnigurumaMeans) {
   EXPECT_THAT(Words(R"([^\p{^Han}]+)", "\u65e5\u3001a"), ElementsAre("\u65e5", "\u3001a"));
 }
 
+TEST(SplitExpressionTest, LooksBehindAsOnigurumaDoes) {
+  EXPECT_THAT(Words("(?<=a)b", "abbab"), ElementsAre("a", "b", "ba", "b"));
+  EXPECT_THAT(Words("(?<!a)b", "abbab"), ElementsAre("ab", "b", "ab"));
+  EXPECT_THAT(Words("(?<=ab|c)x", "abxcxbx"), ElementsAre("ab", "x", "c", "x", "bx"));
+  EXPECT_THAT(Words(R"(\bab)", "ab cab ab_ab"), ElementsAre("ab", " cab ", "ab", "_ab"));
+  EXPECT_THAT(Words(R"(\b\d+\b)", "12 a12 12a \u00b212"),
+              ElementsAre("12", " a12 12a \u00b212"));  // a power is of a word to one of them
+  EXPECT_THAT(Words(R"(\b)", "ab, c"), ElementsAre("ab", ", ", "c"));
+  EXPECT_THAT(Words(R"(\b)", "e\u0301a b"), ElementsAre("e\u0301a", " ", "b"));
+  EXPECT_THAT(Words(R"(\B.)", "ab c"), ElementsAre("a", "b", " c"));
+}
+
 TEST(SplitExpressionTest, AMatchOfNothingCuts) {
   EXPECT_THAT(Words(R"((?=\d))", "ab12"), ElementsAre("ab", "1", "2"));
   EXPECT_THAT(Words("$", "a \nb"), ElementsAre("a ", "\nb"));
@@ -76,7 +88,7 @@ TEST(SplitExpressionTest, RefusesWhatOnigurumaReadsDifferently) {
 }
 
 TEST(SplitExpressionTest, RefusesWhatIsNoSuchExpression) {
-  for (const std::string& bad : {std::string("("), std::string(R"((a)\1)"), std::string("(?<=a)b"),
+  for (const std::string& bad : {std::string("("), std::string(R"((a)\1)"), std::string("(?<=a+)b"),
                                  std::string(R"([\S])"), std::string(5000, 'a')}) {
     EXPECT_EQ(SplitExpression::Create(bad).status().code(), absl::StatusCode::kInvalidArgument)
         << bad.substr(0, 20);

@@ -211,7 +211,7 @@ Cache MakeCache(KvFormat format, Rng& rng, std::int64_t tokens, std::int64_t dim
 }
 
 void CheckAttention(const KernelTable& table, KvFormat format, std::int64_t queries,
-                    std::int64_t context, int dim) {
+                    std::int64_t context, int dim, std::int64_t window) {
   Rng rng(static_cast<std::uint64_t>(context * 7 + dim));
   const std::int64_t tokens = context + queries;
   const Cache cache = MakeCache(format, rng, tokens, dim);
@@ -231,6 +231,7 @@ void CheckAttention(const KernelTable& table, KvFormat format, std::int64_t quer
   args.scale_log2e = static_cast<float>(1.4426950408889634 / std::sqrt(dim));
   args.first_visible = context + 1;
   args.causal = true;
+  args.window = window;
   args.keys = cache.keys.data();
   args.values = cache.values.data();
   args.key_tile_bytes = static_cast<std::int64_t>(cache.keys.size()) / count;
@@ -244,7 +245,9 @@ void CheckAttention(const KernelTable& table, KvFormat format, std::int64_t quer
   for (std::int64_t row = 0; row < queries; ++row) {
     std::vector<double> weights;
     double sum = 0;
-    for (std::int64_t t = 0; t <= context + row; ++t) {
+    const std::int64_t seen = context + row + 1;
+    const std::int64_t first = window > 0 ? std::max<std::int64_t>(seen - window, 0) : 0;
+    for (std::int64_t t = first; t < seen; ++t) {
       double score = 0;
       for (int d = 0; d < dim; ++d) score += double(q[row * dim + d]) * cache.k[t * dim + d];
       weights.push_back(std::exp(score / std::sqrt(dim)));
@@ -253,7 +256,7 @@ void CheckAttention(const KernelTable& table, KvFormat format, std::int64_t quer
     for (int d = 0; d < dim; ++d) {
       double expected = 0;
       for (std::size_t t = 0; t < weights.size(); ++t) {
-        expected += weights[t] / sum * cache.v[static_cast<std::int64_t>(t) * dim + d];
+        expected += weights[t] / sum * cache.v[(first + static_cast<std::int64_t>(t)) * dim + d];
       }
       Check(table, "attention of format " + std::to_string(static_cast<int>(format)),
             out[row * dim + d], expected, 2e-5);
@@ -311,9 +314,11 @@ int Main() {
     }
     for (const KvFormat format : {KvFormat::kFp32, KvFormat::kBf16, KvFormat::kInt8}) {
       for (const int dim : {4, 20, 64, 128}) {
-        CheckAttention(*table, format, 1, 0, dim);
-        CheckAttention(*table, format, 1, 77, dim);
-        CheckAttention(*table, format, 50, 100, dim);
+        for (const std::int64_t window : {0, 1, 20, 75}) {
+          CheckAttention(*table, format, 1, 0, dim, window);
+          CheckAttention(*table, format, 1, 77, dim, window);
+          CheckAttention(*table, format, 50, 100, dim, window);
+        }
       }
     }
     for (const std::int64_t n : {1, 5, 64, 1000, 5003}) CheckRows(*table, n);
