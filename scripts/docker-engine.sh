@@ -11,8 +11,10 @@ within() { # SECONDS COMMAND...
 }
 
 engine=''
-# A Docker engine of our own from Debian's packages, unpacked into .deps/docker (as root); DOCKER_HOST names it.
+# A Docker engine of our own from Debian's packages, unpacked into .deps/docker (as root); DOCKER_HOST names it. Its networks
+# need the machine's own iptables.
 start_engine() { # WORK-FOLDER
+  command -v iptables >/dev/null || { echo "the engine needs iptables: apt-get install iptables" >&2; return 1; }
   local at=$PWD/.deps/docker package
   if [ ! -x "$at/tree/usr/sbin/dockerd" ]; then
     mkdir -p "$at/debs"

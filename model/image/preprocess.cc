@@ -4,8 +4,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -243,18 +245,27 @@ absl::StatusOr<PreprocessSettings> ParsePreprocessSettings(std::string_view json
   return ReadSettings(reader, config);
 }
 
+std::vector<float> PixelValues::Floats() const {
+  std::vector<float> values(bytes.size());
+  const std::size_t plane = static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+  LookUpPixels(bytes, plane, *table, values.data());
+  return values;
+}
+
 // In the order and the precision of transformers' rescale (double, then float) and normalize
 // (float).
 Preprocessor::Preprocessor(const PreprocessSettings& settings) : settings_(settings) {
   LLAVA_CHECK(settings.image_size > 0);
+  auto table = std::make_shared<PixelTable>();
   for (std::size_t c = 0; c < 3; ++c) {
     const float mean = static_cast<float>(settings.mean[c]);
     const float std = static_cast<float>(settings.std[c]);
     for (std::size_t byte = 0; byte < 256; ++byte) {
       const float scaled = static_cast<float>(static_cast<double>(byte) * settings.rescale_factor);
-      value_of_[c][byte] = settings.normalize ? (scaled - mean) / std : scaled;
+      (*table)[c][byte] = settings.normalize ? (scaled - mean) / std : scaled;
     }
   }
+  table_ = std::move(table);
 }
 
 RgbImage Preprocessor::ResizeAndCrop(const RgbImage& image) const {
@@ -283,27 +294,25 @@ RgbImage Preprocessor::ResizeAndCrop(const RgbImage& image) const {
 }
 
 void Preprocessor::AppendTile(const RgbImage& bytes, std::int64_t left, std::int64_t top,
-                              std::vector<float>& values) const {
+                              std::vector<std::uint8_t>& tiles) const {
   const std::int64_t side = settings_.image_size;
-  const std::size_t begin = values.size();
-  values.resize(begin + 3 * static_cast<std::size_t>(side * side));
+  const std::size_t begin = tiles.size();
+  tiles.resize(begin + 3 * static_cast<std::size_t>(side * side));  // with zeros, which are black
   const std::int64_t first_x = std::clamp<std::int64_t>(-left, 0, side);
   const std::int64_t last_x = std::clamp<std::int64_t>(bytes.width - left, first_x, side);
   for (std::size_t c = 0; c < 3; ++c) {
-    float* out = values.data() + begin + c * static_cast<std::size_t>(side * side);
+    std::uint8_t* out = tiles.data() + begin + c * static_cast<std::size_t>(side * side);
     for (std::int64_t y = 0; y < side; ++y, out += side) {
-      const bool inside = top + y >= 0 && top + y < bytes.height;
-      if (!inside || first_x > 0 || last_x < side) std::fill_n(out, side, value_of_[c][0]);
-      if (!inside) continue;
+      if (top + y < 0 || top + y >= bytes.height) continue;
       const std::uint8_t* in = bytes.pixels.data() + 3 * (top + y) * bytes.width + c;
-      for (std::int64_t x = first_x; x < last_x; ++x) out[x] = value_of_[c][in[3 * (left + x)]];
+      for (std::int64_t x = first_x; x < last_x; ++x) out[x] = in[3 * (left + x)];
     }
   }
 }
 
 // The picture as a whole without regard to its shape, then the tiles of its canvas.
 void Preprocessor::AppendTiles(const RgbImage& image, const ImageLayout& layout, Sha256& digest,
-                               std::vector<float>& values) const {
+                               std::vector<std::uint8_t>& tiles) const {
   const std::int64_t side = settings_.image_size;
   const auto resized = [&](std::int64_t width, std::int64_t height) {
     const auto axis = [](std::int64_t from, std::int64_t to) {
@@ -313,13 +322,13 @@ void Preprocessor::AppendTiles(const RgbImage& image, const ImageLayout& layout,
                     settings_.resample);
   };
   const RgbImage whole = resized(side, side);
-  AppendTile(whole, 0, 0, values);
+  AppendTile(whole, 0, 0, tiles);
   const RgbImage fitted = resized(layout.resized.width, layout.resized.height);
   const std::int64_t left = (layout.grid.width * side - fitted.width) / 2;
   const std::int64_t top = (layout.grid.height * side - fitted.height) / 2;
   for (std::int64_t row = 0; row < layout.grid.height; ++row) {
     for (std::int64_t column = 0; column < layout.grid.width; ++column) {
-      AppendTile(fitted, column * side - left, row * side - top, values);
+      AppendTile(fitted, column * side - left, row * side - top, tiles);
     }
   }
   // The same pixels may be more or less of a larger picture.
@@ -335,15 +344,16 @@ PixelValues Preprocessor::Process(const RgbImage& image, const ImageLayout& layo
   result.tiles = layout.tiles;
   result.height = result.width = settings_.image_size;
   const auto side = static_cast<std::size_t>(settings_.image_size);
-  result.values.reserve(static_cast<std::size_t>(layout.tiles) * 3 * side * side);
-  // The bytes and the value of each byte are all that the values depend on.
+  result.bytes.reserve(static_cast<std::size_t>(layout.tiles) * 3 * side * side);
+  result.table = table_;
+  // All that the vision tower's input depends on.
   Sha256 digest;
-  digest.Update(View(value_of_.data(), sizeof(value_of_)));
+  digest.Update(View(table_->data(), sizeof(*table_)));
   if (layout.grid.height > 0) {
-    AppendTiles(image, layout, digest, result.values);
+    AppendTiles(image, layout, digest, result.bytes);
   } else {
     const RgbImage bytes = ResizeAndCrop(image);
-    AppendTile(bytes, 0, 0, result.values);
+    AppendTile(bytes, 0, 0, result.bytes);
     digest.Update(View(&bytes.width, sizeof(bytes.width)));
     digest.Update(View(bytes.pixels.data(), bytes.pixels.size()));
   }

@@ -7,12 +7,14 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/digest.h"
+#include "base/picture.h"
 #include "model/config/config.h"
 #include "model/config/image_layout.h"
 #include "model/image/image.h"
@@ -47,15 +49,20 @@ absl::StatusOr<PreprocessSettings> ParsePreprocessSettings(std::string_view json
                                                            std::string_view file,
                                                            const LlavaConfig& config);
 
-// The vision tower's input for one image.
+// The vision tower's input for one image, a byte for each value: every way here ends in bytes, as
+// Pillow's does, and what rescaling and normalising make of a byte is in `table`.
 struct PixelValues {
-  std::vector<float> values;  // [tiles, 3, height, width], RGB
+  std::vector<std::uint8_t> bytes;          // [tiles, 3, height, width], RGB
+  std::shared_ptr<const PixelTable> table;  // the preprocessor's; never null
   int tiles = 1;
   int height = 0;
   int width = 0;
   // Names the values: equal digests mean equal values, and the same image with the same settings
   // has the same digest, whatever file it came from.
   Digest digest;
+
+  // table[c][byte] of every byte, as the vision tower takes them: [tiles, 3, height, width].
+  std::vector<float> Floats() const;
 };
 
 // Immutable: any thread. About 40 ms for 12 megapixels (tests/bench/bench_preprocess).
@@ -76,15 +83,15 @@ class Preprocessor {
   RgbImage ResizeAndCrop(const RgbImage& image) const;
 
  private:
-  // Appends one tile's values: the image_size x image_size pixels of `bytes` from (left, top) on,
+  // Appends one tile's bytes: the image_size x image_size pixels of `bytes` from (left, top) on,
   // which may be negative; black where there are none.
   void AppendTile(const RgbImage& bytes, std::int64_t left, std::int64_t top,
-                  std::vector<float>& values) const;
+                  std::vector<std::uint8_t>& tiles) const;
   void AppendTiles(const RgbImage& image, const ImageLayout& layout, Sha256& digest,
-                   std::vector<float>& values) const;
+                   std::vector<std::uint8_t>& tiles) const;
 
   PreprocessSettings settings_;
-  std::array<std::array<float, 256>, 3> value_of_;  // of a byte, by channel
+  std::shared_ptr<const PixelTable> table_;
 };
 
 }  // namespace llava::model

@@ -99,4 +99,15 @@ void RotateRows(const at::Tensor& x_THD, const at::Tensor& cos, const at::Tensor
   });
 }
 
+at::Tensor PixelRows(const at::Tensor& bytes, const at::Tensor& tables, at::ScalarType dtype) {
+  if (HasCudaKernels(tables) && (dtype == at::kFloat || dtype == at::kBFloat16)) {
+    return PixelsOnGpu(bytes, tables, dtype);
+  }
+  const std::int64_t planes = tables.numel() / 256;
+  return tables.to(dtype)
+      .view({planes, 256})
+      .gather(1, bytes.to(at::kLong).view({planes, -1}))
+      .view(bytes.sizes());
+}
+
 }  // namespace llava::model

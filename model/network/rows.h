@@ -35,6 +35,11 @@ at::Tensor QuickGeluRows(const at::Tensor& x);
 // x_THD in place, heads contiguous; cos and sin: [T, 1, D / 2] fp32.
 void RotateRows(const at::Tensor& x_THD, const at::Tensor& cos, const at::Tensor& sin);
 
+// The pixels that bytes [B, 3, H, W] (uint8) stand for, by one table (base/picture.h) a
+// picture, [B, 3, 256] fp32, rounded to `dtype`: with the bits of a PixelTable's values wherever it
+// runs.
+at::Tensor PixelRows(const at::Tensor& bytes, const at::Tensor& tables, at::ScalarType dtype);
+
 }  // namespace llava::model
 
 #endif  // LLAVA_MODEL_NETWORK_ROWS_H_

@@ -59,6 +59,9 @@ class VisionTower {
   // The input of the first block (CLIP: after pre_layrnorm): [B, S, E].
   at::Tensor Embed(const at::Tensor& pixels) const;
 
+  // That pixels are rounded to before they are read.
+  at::ScalarType dtype() const { return patch_weight_.scalar_type(); }
+
   // Names of tensors that LLaVA's forward never reads, as prefixes of names.
   std::vector<std::string> DormantPrefixes() const;
 

@@ -157,7 +157,7 @@ absl::StatusOr<at::Tensor> TensorOf(const CheckpointTensor& tensor) {
 
 CheckpointWeights::CheckpointWeights(const Checkpoint& checkpoint, WeightOptions options)
     : checkpoint_(checkpoint),
-      options_(options),
+      options_(std::move(options)),
       coded_(std::any_of(checkpoint.tensors().begin(), checkpoint.tensors().end(),
                          [](const auto& item) { return item.second.coded != nullptr; })) {}
 

@@ -29,7 +29,8 @@ struct Packing {
   at::ScalarType dtype;  // of what is no weight: the KV cache, features of pictures
   Quantization quantization = Quantization::kNone;  // what these formats are as a whole
 
-  // All alike. REQUIRES: not a format of codes.
+  // All alike: a format stands for this wherever a packing is expected. REQUIRES: not a format of
+  // codes. NOLINTNEXTLINE(google-explicit-constructor)
   Packing(WeightFormat all) : layers(all), others(all), dtype(DtypeOf(all)) {}
   // For activations of `dtype`, which is also that of the weights without quantisation. GPUs have
   // codes in the decoder's layers only.

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "base/image_span.h"
+#include "base/picture.h"
 #include "model/config/config.h"
 #include "model/config/image_layout.h"
 #include "model/text/chat_template.h"

@@ -54,14 +54,18 @@ std::optional<registry::Observation> AnswerWatch::Observe(const absl::Status& st
     if (registry::IsDegenerate(choice.tail)) observation.degenerate = true;
     if (choice.finish == scheduling::FinishReason::kLength) observation.endless = true;
   }
-  // A prompt that was mostly in the prefix cache says nothing: a new version's cache is cold.
+  // Versions take turns, step by step. One that answers few requests waits for the others' steps
+  // in nearly every answer, the live one hardly ever: what they took is not its own slowness. A
+  // prompt that was mostly in the prefix cache says nothing: a new version's cache is cold.
   if (2 * usage.cached_tokens < usage.prompt_tokens) {
-    observation.first_token_seconds = Seconds(usage.queue + usage.encode + usage.prefill);
+    const Duration first = usage.queue + usage.encode + usage.prefill - usage.others_first;
+    observation.first_token_seconds = std::max(0.0, Seconds(first));
   }
   const auto gaps = usage.generated_tokens - static_cast<int>(choices_.size());
   if (gaps > 0) {
+    const double decode = std::max(0.0, Seconds(usage.decode - usage.others_next));
     observation.next_token_seconds =
-        Seconds(usage.decode) * static_cast<double>(choices_.size()) / static_cast<double>(gaps);
+        decode * static_cast<double>(choices_.size()) / static_cast<double>(gaps);
   }
   if (has_logprobs_ && tokens_ > 0) {
     observation.mean_logprob = logprobs_ / static_cast<double>(tokens_);

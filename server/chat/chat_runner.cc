@@ -82,7 +82,7 @@ std::int64_t PreparedBytes(const registry::PreparedPrompt& prompt,
   const std::int64_t side = config.vision.image_size;
   std::int64_t tiles = 0;
   for (const scheduling::ImageInput& image : prompt.images) tiles += image.tiles;
-  return tiles * 3 * side * side * static_cast<std::int64_t>(sizeof(float));
+  return tiles * 3 * side * side;  // a byte each
 }
 
 // What is wrong with an image names it; that nobody waits for it is not its fault.

@@ -1,8 +1,8 @@
 #include "server/commands/generate_command.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
@@ -74,10 +74,9 @@ absl::StatusOr<Images> ReadImages(const GenerateOptions& options,
     if (!image.ok()) return Annotate(image.status(), path);
     const int count = static_cast<int>(options.images.size());
     images.layouts.push_back(model::LayoutOf(config, {image->width, image->height}, count));
-    model::PixelValues values = preprocessor.Process(*image, images.layouts.back());
+    const model::PixelValues values = preprocessor.Process(*image, images.layouts.back());
     pixels.push_back(
-        at::from_blob(values.values.data(), {values.tiles, 3, values.height, values.width})
-            .clone());
+        at::tensor(values.Floats()).view({values.tiles, 3, values.height, values.width}));
   }
   images.pixels = at::cat(pixels);
   return images;

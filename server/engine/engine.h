@@ -104,7 +104,8 @@ class Engine {
   double speed() const { return speed_; }
   const std::string& kind() const { return options_.kind; }
 
-  // One turn of the loop: inbox, tick, streams, step. REQUIRES: the engine thread does not run.
+  // One turn of the loop: inbox, tick, streams, step. While a device that runs behind is at the
+  // step, what the one before gave goes to the streams. REQUIRES: the engine thread does not run.
   // False when there was nothing to run.
   bool RunOnce();
 
@@ -130,12 +131,15 @@ class Engine {
   void Cancel(const Cancelled& cancelled);
   void AddNow(std::shared_ptr<const LoadedModel> model, const Done& done);
   void RemoveNow(const Digest& version, Done done);
+  void Publish(scheduling::TickOutput& out);
   void PublishTokens(const scheduling::TickOutput& out, TimePoint now);
   void PublishEnds(scheduling::TickOutput& out, TimePoint now);
   void ObserveToken(Answer& answer, const scheduling::TokenOut& token, TimePoint now);
   void FreeVersions(const scheduling::TickOutput& out);
-  void RunStep(const scheduling::StepPlan& plan, Duration schedule);
-  absl::Status WaitForStep(bool encoded, Duration* encode);
+  StepReport ReportOf(const scheduling::StepPlan& plan, Duration schedule) const;
+  void RunStep(scheduling::TickOutput& out, bool publishes, Duration schedule);
+  absl::Status Launch(const scheduling::StepPlan& plan, Duration* encode);
+  absl::Status Collect(bool encoded, Duration* encode);
   void MeasureSpeed(int tokens, Duration step);
   void DecodeText(const scheduling::StepPlan& plan);
   void EndFailed();

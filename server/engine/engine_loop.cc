@@ -15,12 +15,16 @@ bool Engine::RunOnce() {
   scheduling::TickOutput& out = scheduler_.Tick(now, events_);
   events_.clear();
   const Duration schedule = clock_->Now() - now;
-  PublishTokens(out, now);
-  PublishEnds(out, now);
-  FreeVersions(out);
   wake_ = out.wake;
   const bool has_work = out.plan.has_work();
-  if (has_work) RunStep(out.plan, schedule);
+  if (!out.plan.drop_features.empty()) executor_->DropFeatures(out.plan.drop_features);
+  // A version is freed between two steps, and when the last answer of it is out.
+  const bool beside = has_work && executor_->runs_behind() && out.removed_versions.empty();
+  if (!beside) {
+    Publish(out);
+    FreeVersions(out);
+  }
+  if (has_work) RunStep(out, /*publishes=*/beside, schedule);
   UpdateStats();
   return has_work;
 }
@@ -89,18 +93,28 @@ void Engine::RemoveNow(const Digest& version, Done done) {
   events_.emplace_back(scheduling::RemoveVersion{version});
 }
 
+void Engine::Publish(scheduling::TickOutput& out) {
+  const TimePoint now = clock_->Now();
+  PublishTokens(out, now);
+  PublishEnds(out, now);
+}
+
 void Engine::PublishTokens(const scheduling::TickOutput& out, TimePoint now) {
   for (const scheduling::TokenOut& token : out.tokens) {
     Answer& answer = answers_.at(token.id);
     const auto sample = static_cast<std::size_t>(token.sample);
-    TextDecoder::Delta& decoded = decoded_[sample];
+    TextDecoder& decoder = *answer.decoders[static_cast<std::size_t>(token.choice)];
+    TextDecoder::Delta decoded = std::move(decoded_[sample]);
+    // Without stop strings it is an end token that stops.
+    if (!decoder.may_stop() && token.finish != scheduling::FinishReason::kStop) {
+      decoded = decoder.Push(result_.tokens[sample].token);
+    }
     Delta delta{.choice = token.choice,
                 .text = std::move(decoded.text),
                 .tokens = {},
                 .finish = token.finish};
     if (token.finish != scheduling::FinishReason::kNone && !decoded.stopped) {
-      const TextDecoder::Delta rest =
-          answer.decoders[static_cast<std::size_t>(token.choice)]->Finish();
+      const TextDecoder::Delta rest = decoder.Finish();
       delta.text += rest.text;
       if (rest.stopped) delta.finish = scheduling::FinishReason::kStop;
     }
@@ -142,7 +156,6 @@ void Engine::PublishEnds(scheduling::TickOutput& out, TimePoint now) {
 }
 
 void Engine::FreeVersions(const scheduling::TickOutput& out) {
-  if (!out.plan.drop_features.empty()) executor_->DropFeatures(out.plan.drop_features);
   for (const Digest& version : out.removed_versions) {
     executor_->RemoveVersion(version);
     const auto node = versions_.extract(version);
@@ -151,7 +164,7 @@ void Engine::FreeVersions(const scheduling::TickOutput& out) {
   }
 }
 
-void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
+StepReport Engine::ReportOf(const scheduling::StepPlan& plan, Duration schedule) const {
   StepReport report{.version = plan.version,
                     .sequences = static_cast<int>(plan.chunks.size()),
                     .tokens = plan.total_tokens,
@@ -167,17 +180,19 @@ void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
   for (const scheduling::EncodeImage& encode : plan.encodes) {
     if (encode.is_last()) ++report.images;
   }
+  return report;
+}
+
+// `publishes`: what the step before gave, once this one is on its way.
+void Engine::RunStep(scheduling::TickOutput& out, bool publishes, Duration schedule) {
+  const scheduling::StepPlan& plan = out.plan;
+  StepReport report = ReportOf(plan, schedule);
   inbox_.StepBegins();
   const TimePoint start = clock_->Now();
-  if (!plan.encodes.empty()) report.status = executor_->EncodeImages(plan);
-  report.encode = clock_->Now() - start;
+  report.status = Launch(plan, &report.encode);
+  if (publishes) Publish(out);
   result_ = {};
-  if (report.status.ok() && !plan.chunks.empty()) {
-    absl::StatusOr<scheduling::StepResult> result = executor_->Forward(plan);
-    report.status = result.status();
-    if (result.ok()) result_ = *std::move(result);
-  }
-  if (report.status.ok()) report.status = WaitForStep(!plan.encodes.empty(), &report.encode);
+  if (report.status.ok()) report.status = Collect(!plan.encodes.empty(), &report.encode);
   const TimePoint end = clock_->Now();
   report.encode = std::min(report.encode, end - start);
   report.forward = end - start - report.encode;
@@ -196,11 +211,23 @@ void Engine::RunStep(const scheduling::StepPlan& plan, Duration schedule) {
   if (observer_ != nullptr) observer_->OnStep(report);
 }
 
+absl::Status Engine::Launch(const scheduling::StepPlan& plan, Duration* encode) {
+  if (!plan.encodes.empty()) {
+    const TimePoint start = clock_->Now();
+    const absl::Status encoded = executor_->EncodeImages(plan);
+    *encode = clock_->Now() - start;
+    if (!encoded.ok()) return encoded;
+  }
+  return plan.chunks.empty() ? absl::OkStatus() : executor_->Launch(plan);
+}
+
 // A device that runs behind this thread knows better how long it encoded.
-absl::Status Engine::WaitForStep(bool encoded, Duration* encode) {
-  const absl::StatusOr<std::optional<Duration>> on_device = executor_->WaitForStep();
-  if (on_device.ok() && on_device->has_value() && encoded) *encode = **on_device;
-  return on_device.status();
+absl::Status Engine::Collect(bool encoded, Duration* encode) {
+  absl::StatusOr<Collected> collected = executor_->Collect();
+  if (!collected.ok()) return collected.status();
+  if (encoded && collected->encode) *encode = *collected->encode;
+  result_ = std::move(collected->result);
+  return absl::OkStatus();
 }
 
 // What is older counts less, by the time that steps took: an idle engine keeps what it knows.
@@ -225,7 +252,7 @@ void Engine::EndFailed() {
   }
 }
 
-// The text of the sampled tokens, and which of them complete a stop string.
+// The text of the sampled tokens that may complete a stop string, and which of them do.
 void Engine::DecodeText(const scheduling::StepPlan& plan) {
   LLAVA_CHECK_EQ(result_.tokens.size(), plan.samples.size());
   decoded_.assign(plan.samples.size(), {});
@@ -241,8 +268,9 @@ void Engine::DecodeText(const scheduling::StepPlan& plan) {
       const int output = chunk.decode ? sequence.outputs() + i : sequence.outputs();
       const int choice = chunk.decode ? sequence.choice : sequence.choice + i;
       if (scheduling::IsEndToken(request, token, output)) continue;
-      auto& decoders = answers_.at(request.id).decoders;
-      decoded_[sample] = decoders[static_cast<std::size_t>(choice)]->Push(token);
+      TextDecoder& decoder = *answers_.at(request.id).decoders[static_cast<std::size_t>(choice)];
+      if (!decoder.may_stop()) continue;
+      decoded_[sample] = decoder.Push(token);
       stopped_[sample] = decoded_[sample].stopped ? 1 : 0;
       if (chunk.decode && decoded_[sample].stopped) break;
     }

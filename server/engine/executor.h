@@ -39,7 +39,17 @@ struct GraphCounts {
   std::uint64_t failures = 0;  // sizes that the device could not record
 };
 
-// Engine thread only; no call may block on anything but the device.
+// What a step has given.
+struct Collected {
+  scheduling::StepResult result;  // empty without a Launch
+  // How long the device took to encode; none: as long as EncodeImages did, for it came back when
+  // the device was ready.
+  std::optional<Duration> encode;
+};
+
+// Engine thread only; no call may block on anything but the device. A step is EncodeImages if it
+// has pictures, Launch if it has chunks, and Collect if these went well; no other call comes
+// between them.
 //
 // Errors of the step calls: RESOURCE_EXHAUSTED for device memory (the step is cut smaller and
 // tried again), INTERNAL for everything else (the requests of the step fail). After an error the
@@ -59,17 +69,18 @@ class Executor {
   virtual void DropFeatures(std::span<const scheduling::FeatureId> features) = 0;
 
   // plan.encodes: the slices of one picture in their order; those that are whole tiles may be one
-  // batch. Keeps what is half encoded until its last slice or until it is dropped. Called before
-  // Forward and only when there are any.
+  // batch. Keeps what is half encoded until its last slice or until it is dropped.
   virtual absl::Status EncodeImages(const scheduling::StepPlan& plan) = 0;
 
-  // plan.copies, then the flattened batch, then plan.samples. Called only when there are chunks.
-  virtual absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) = 0;
+  // plan.copies, then the flattened batch, then plan.samples. `plan` stays as it is until Collect.
+  virtual absl::Status Launch(const scheduling::StepPlan& plan) = 0;
 
-  // After these calls of a step that went well: returns when the device has done all of it, with
-  // the step's error if it has failed since. How long the device took to encode; none: as long as
-  // the call did, for it came back when the device was ready.
-  virtual absl::StatusOr<std::optional<Duration>> WaitForStep() { return std::nullopt; }
+  // Returns when the device has done all of the step, with the step's error if it has failed since.
+  virtual absl::StatusOr<Collected> Collect() = 0;
+
+  // Whether the device computes after Launch has come back, so that the engine's thread has time
+  // for something else before Collect.
+  virtual bool runs_behind() const { return false; }
 
   virtual GraphCounts graphs() const { return {}; }
 

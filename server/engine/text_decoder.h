@@ -20,6 +20,10 @@ class TextDecoder {
 
   virtual ~TextDecoder() = default;
 
+  // Whether text may ever be `stopped`; always the same. Where it may not, tokens are pushed when
+  // they are published, not when they are sampled.
+  virtual bool may_stop() const { return true; }
+
   // Not called for the token that ends the answer (scheduling::IsEndToken), nor after `stopped`.
   virtual Delta Push(std::int32_t token) = 0;
 

@@ -21,6 +21,7 @@ struct Observation {
   bool empty = false;              // has no text: it ended at once, or is of tokens without one
   bool degenerate = false;         // mostly a repetition of itself, or no text (IsDegenerate)
   bool endless = false;            // went on until max_tokens
+  // Without what the steps of other versions took meanwhile.
   double first_token_seconds = 0;  // 0: none, or mostly spared by the prefix cache
   double next_token_seconds = 0;   // the mean of the answer's inter-token times; 0: none
   std::optional<double> mean_logprob = std::nullopt;  // of its tokens as the model saw them

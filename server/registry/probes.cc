@@ -16,6 +16,7 @@ constexpr Duration kProbeTimeout = std::chrono::minutes(2);
 // Probes compare token ids, so nobody needs their text.
 class NoText final : public engine::TextDecoder {
  public:
+  bool may_stop() const override { return false; }
   Delta Push(std::int32_t) override { return {}; }
   Delta Finish() override { return {}; }
 };

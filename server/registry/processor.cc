@@ -21,7 +21,9 @@ namespace {
 class Decoder final : public engine::TextDecoder {
  public:
   Decoder(const model::Tokenizer& tokenizer, std::vector<std::string> stop, bool goes_on)
-      : detokenizer_(tokenizer, goes_on), stop_(std::move(stop)) {}
+      : detokenizer_(tokenizer, goes_on), may_stop_(!stop.empty()), stop_(std::move(stop)) {}
+
+  bool may_stop() const override { return may_stop_; }
 
   Delta Push(std::int32_t token) override {
     std::string text = stop_.Push(detokenizer_.Push(token));
@@ -35,6 +37,7 @@ class Decoder final : public engine::TextDecoder {
 
  private:
   model::Detokenizer detokenizer_;
+  const bool may_stop_;
   StopMatcher stop_;
 };
 
@@ -227,7 +230,8 @@ absl::Status Processor::PrepareImage(absl::string_view file, const model::ImageL
   image->picture_width = decoded.width;
   image->height = pixels.height;
   image->width = pixels.width;
-  image->pixels_CHW = std::move(pixels.values);
+  image->pixels_CHW = std::move(pixels.bytes);
+  image->pixel_table = std::move(pixels.table);
   return absl::OkStatus();
 }
 

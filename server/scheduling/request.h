@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/picture.h"
 #include "base/sampling_params.h"
 #include "base/strong_id.h"
 
@@ -26,15 +27,16 @@ enum class Priority : std::uint8_t { kHigh = 0, kNormal = 1, kLow = 2 };
 
 // A preprocessed image and where it stands in the prompt.
 struct ImageInput {
-  Digest digest;                  // of the pixels and of how they were made; the cache key
-  int offset = 0;                 // of its first token in Request::prompt_ids
-  int count = 0;                  // of its tokens, at least 1 (576 for LLaVA-1.5 at 336 pixels)
-  int height = 0;                 // pixels after preprocessing
-  int width = 0;                  // pixels after preprocessing
-  int tiles = 1;                  // that the vision tower reads
-  int picture_height = 0;         // pixels before preprocessing
-  int picture_width = 0;          // pixels before preprocessing
-  std::vector<float> pixels_CHW;  // [tiles, 3, height, width], normalised
+  Digest digest;           // of the pixels and of how they were made; the cache key
+  int offset = 0;          // of its first token in Request::prompt_ids
+  int count = 0;           // of its tokens, at least 1 (576 for LLaVA-1.5 at 336 pixels)
+  int height = 0;          // pixels after preprocessing
+  int width = 0;           // pixels after preprocessing
+  int tiles = 1;           // that the vision tower reads
+  int picture_height = 0;  // pixels before preprocessing
+  int picture_width = 0;   // pixels before preprocessing
+  std::vector<std::uint8_t> pixels_CHW;           // [tiles, 3, height, width]
+  std::shared_ptr<const PixelTable> pixel_table;  // what these bytes are to the vision tower
 };
 
 // A low-rank adapter of a model, as far as scheduling knows it: a name for caches. Executors know
@@ -95,6 +97,9 @@ struct Usage {
   Duration encode{};   // steps' encoder time while its own images were encoded
   Duration prefill{};  // first step to first token, less `encode`
   Duration decode{};   // first token to the end
+  // Of these, what steps of other versions took: before the first token, and from it on.
+  Duration others_first{};
+  Duration others_next{};
 };
 
 }  // namespace llava::scheduling

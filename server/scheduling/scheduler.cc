@@ -1,6 +1,7 @@
 #include "server/scheduling/scheduler.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -117,6 +118,9 @@ void Scheduler::MeasureStep(const StepDone& done) {
   }
   std::int64_t parts = 0;
   for (const EncodeImage& encode : out_.plan.encodes) parts += encode.slice.work();
+  const Duration worked = done.encode + done.forward;
+  worked_ += worked;
+  versions_[static_cast<std::size_t>(FindVersion(out_.plan.version))].worked += worked;
   const double tiles = static_cast<double>(parts) / options_.encoder_parts;
   cost_model_.StepDone(prompt_tokens, decodes, tiles, done.encode, done.forward, now_);
   step_times_.Forwarded({out_.plan.total_tokens, out_.plan.total_keys}, prompt_tokens,
@@ -140,6 +144,8 @@ void Scheduler::CommitSamples(const PlannedChunk& chunk, const StepDone& done) {
   if (chunk.sequence->outputs() == 0) {
     request.first_token = now_;
     request.usage.prefill = now_ - *request.first_step - request.usage.encode;
+    const Duration others = WorkedForOthers(request.version);
+    request.usage.others_first = others - std::exchange(request.others, others);
   }
   if (chunk.samples > 1) planner_.Fork(request);
   for (int i = 0; i < chunk.samples; ++i) {

@@ -126,7 +126,8 @@ class Scheduler {
     Digest digest;
     bool present = false;  // the place in the table is taken
     bool draining = false;
-    int requests = 0;  // accepted and not ended
+    int requests = 0;   // accepted and not ended
+    Duration worked{};  // of its steps
   };
 
   void MarkCancelled(std::span<const Event> events);
@@ -158,6 +159,10 @@ class Scheduler {
   void ReleaseVersion(int index);
   void PlanStep();
   int FindVersion(const Digest& digest) const;
+  // What the steps of the versions beside it took, from some moment before its first request on.
+  Duration WorkedForOthers(int version) const {
+    return worked_ - versions_[static_cast<std::size_t>(version)].worked;
+  }
   RequestState* FindState(RequestId id);
 
   const SchedulerOptions options_;
@@ -174,7 +179,8 @@ class Scheduler {
   int short_steps_ = 0;  // out of memory, in a row
   int good_steps_ = 0;   // since the budget last changed
   int last_version_ = 0;
-  int paused_ = 0;  // requests
+  int paused_ = 0;     // requests
+  Duration worked_{};  // of all steps
   std::uint64_t last_sequence_id_ = 0;
   std::uint64_t generated_tokens_ = 0;
   TimePoint now_{};

@@ -31,6 +31,7 @@ void Scheduler::Apply(Arrive& arrive) {
   auto made = MakeRequestState(std::move(arrive.request), &last_sequence_id_);
   RequestState& state = *made;
   state.version = version;
+  state.others = WorkedForOthers(version);
   state.max_outputs =
       std::min(request.sampling.max_tokens, ContextTokens(options_) - state.usage.prompt_tokens);
   state.urgency = request.deadline.value_or(request.arrival + options_.patience);
@@ -157,7 +158,10 @@ void Scheduler::EndRequest(RequestState& request, absl::Status status) {
     if (choice->state != SequenceState::kFinished) planner_.Finish(*choice);
     usage.generated_tokens += std::max(0, choice->outputs());  // below 0: it was still pending
   }
-  if (request.first_token) usage.decode = now_ - *request.first_token;
+  if (request.first_token) {
+    usage.decode = now_ - *request.first_token;
+    usage.others_next = WorkedForOthers(request.version) - request.others;
+  }
   if (!request.first_step) usage.queue = now_ - request.spec->arrival;
   const RequestId id = request.spec->id;
   if (request.spec->deadline) deadlines_.erase({*request.spec->deadline, id});

@@ -120,6 +120,7 @@ struct alignas(kCacheLine) RequestState {
   std::vector<std::unique_ptr<Sequence>> choices;
   std::optional<TimePoint> first_step;
   std::optional<TimePoint> first_token;
+  Duration others{};  // what other versions' steps had taken when it came, then at the first token
   TimePoint urgency;  // deadline, or arrival + patience: the order inside a class
 
   // Running sequences that `sequence` is or becomes.

@@ -3,12 +3,15 @@
 #include <ATen/ops/cat.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/picture.h"
 #include "base/status_macros.h"
 #include "model/config/image_layout.h"
+#include "model/network/rows.h"
 
 namespace llava::engine {
 namespace {
@@ -29,7 +32,8 @@ absl::Status CheckLayout(const ImageInput& image, const model::LlavaConfig& conf
   const model::ImageLayout layout = LayoutOf(image, config);
   const std::size_t values = std::size_t{3} * image.tiles * image.height * image.width;
   if (image.height == side && image.width == side && image.tiles == layout.tiles &&
-      image.count == layout.tokens && image.pixels_CHW.size() == values) {
+      image.count == layout.tokens && image.pixels_CHW.size() == values &&
+      image.pixel_table != nullptr) {
     return absl::OkStatus();
   }
   return absl::InternalError(absl::StrCat("a picture was prepared as ", image.tiles, " tiles of ",
@@ -73,20 +77,32 @@ absl::Status ImageEncoder::Encode(std::span<const EncodeImage> encodes, const mo
   return absl::OkStatus();
 }
 
-at::Tensor ImageEncoder::PixelsOf(std::span<const EncodeImage> encodes) {
+at::Tensor ImageEncoder::PixelsOf(std::span<const EncodeImage> encodes,
+                                  const model::VisionTower& tower) {
   const ImageInput& first = *encodes.front().image;  // the others are as large
   const std::int64_t tile = std::int64_t{3} * first.height * first.width;
   std::int64_t tiles = 0;
   for (const EncodeImage& encode : encodes) tiles += encode.slice.tiles;
   pixels_.Begin();
-  const auto [part, room] = pixels_.Add<float>(tiles * tile);
+  constexpr auto kValues = static_cast<std::int64_t>(kPixelTableValues);
+  const auto [tables, table_room] = pixels_.Add<float>(tiles * kValues);
+  auto table = table_room.begin();
+  for (const EncodeImage& encode : encodes) {
+    for (int tile_number = 0; tile_number < encode.slice.tiles; ++tile_number) {
+      for (const auto& channel : *encode.image->pixel_table) {
+        table = std::copy(channel.begin(), channel.end(), table);
+      }
+    }
+  }
+  const auto [bytes, room] = pixels_.Add<std::uint8_t>(tiles * tile);
   auto place = room.begin();
   for (const EncodeImage& encode : encodes) {
     const auto pixels = encode.image->pixels_CHW.begin() + encode.slice.first_tile * tile;
     place = std::copy_n(pixels, encode.slice.tiles * tile, place);
   }
   pixels_.Send();
-  return pixels_.Get(part).view({tiles, 3, first.height, first.width});
+  return model::PixelRows(pixels_.Get(bytes).view({tiles, 3, first.height, first.width}),
+                          pixels_.Get(tables).view({tiles, 3, -1}), tower.dtype());
 }
 
 std::span<const EncodeImage> ImageEncoder::EncodeTiles(std::span<const EncodeImage> encodes,
@@ -97,7 +113,7 @@ std::span<const EncodeImage> ImageEncoder::EncodeTiles(std::span<const EncodeIma
   const Features features = [&llava](const at::Tensor& pixels) {
     return FeaturesOf(pixels, llava);
   };
-  const at::Tensor pixels = PixelsOf(batch);
+  const at::Tensor pixels = PixelsOf(batch, llava.vision_tower());
   const at::Tensor features_BIE = run ? run(pixels, features) : features(pixels);
   std::int64_t first = 0;
   for (const EncodeImage& encode : batch) {
@@ -112,7 +128,7 @@ void ImageEncoder::EncodeParts(const EncodeImage& encode, const model::Llava& ll
   const EncodeSlice& slice = encode.slice;
   const model::VisionTower& tower = llava.vision_tower();
   model::VisionTower::Pass& pass = unfinished_[encode.feature].pass;
-  if (slice.first_part == 0) pass = tower.Begin(PixelsOf({&encode, 1}));
+  if (slice.first_part == 0) pass = tower.Begin(PixelsOf({&encode, 1}, tower));
   const int until = Parts(llava) * (slice.first_part + slice.parts) / slice.of;
   tower.Run(std::min<std::int64_t>(until, tower.blocks()), &pass);
   if (slice.first_part + slice.parts < slice.of) return;

@@ -23,7 +23,7 @@ namespace llava::engine {
 // scheduler has at most scheduling::kMaxUnfinishedImages of those.
 class ImageEncoder {
  public:
-  // `pixels`: of the device of the models.
+  // `pixels`: of the device of the models; for bytes.
   explicit ImageEncoder(model::StepBuffer pixels) : pixels_(std::move(pixels)) {}
 
   // What a step can cut a picture's tile into: the blocks of its tower, and the projector.
@@ -54,8 +54,10 @@ class ImageEncoder {
     model::VisionTower::Pass pass;      // of the tile that is begun
   };
 
-  // The pixels of all tiles of the slices, on the device: [tiles, 3, side, side].
-  at::Tensor PixelsOf(std::span<const scheduling::EncodeImage> encodes);
+  // The pixels of all tiles of the slices, on the device, in the tower's dtype: [tiles, 3, side,
+  // side]. They go there as bytes, a quarter of what they are.
+  at::Tensor PixelsOf(std::span<const scheduling::EncodeImage> encodes,
+                      const model::VisionTower& tower);
   // The whole tiles at the beginning, as one batch; the rest of the slices.
   std::span<const scheduling::EncodeImage> EncodeTiles(
       std::span<const scheduling::EncodeImage> encodes, const model::Llava& llava,

@@ -7,6 +7,7 @@
 #include <ATen/ops/sort.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <cmath>
@@ -24,12 +25,12 @@ constexpr float kLeastWeight = std::numeric_limits<float>::min();   // 2^-126
 constexpr double kLeastShare = std::numeric_limits<double>::min();  // one token
 constexpr double kLargestFloat = std::numeric_limits<float>::max();
 
-// A GPU writes to pinned memory itself, to other memory by way of the driver's.
+// A GPU writes to pinned memory itself, when it has come there.
 at::Tensor ToHost(const at::Tensor& x) {
   const at::Tensor there = x.contiguous();
   if (!there.is_cuda()) return there;
   const auto pinned = at::TensorOptions().dtype(there.scalar_type()).pinned_memory(true);
-  return at::empty(there.sizes(), pinned).copy_(there);
+  return at::empty(there.sizes(), pinned).copy_(there, /*non_blocking=*/true);
 }
 
 // One number a row.
@@ -41,8 +42,9 @@ bool IsWanted(const StepSampler::Row& row, const absl::StatusOr<SampledToken>* b
 
 }  // namespace
 
-std::vector<absl::StatusOr<SampledToken>> StepSampler::Sample(const at::Tensor& logits_RV,
-                                                              std::span<const Row> rows) {
+void StepSampler::Launch(const at::Tensor& logits_RV, std::span<const Row> rows) {
+  asked_.assign(rows.begin(), rows.end());
+  words_ = logits_RV.size(1);
   ForEachColumn([](auto& column) { column.values.clear(); });
   here_.clear();
   there_.clear();
@@ -52,7 +54,7 @@ std::vector<absl::StatusOr<SampledToken>> StepSampler::Sample(const at::Tensor& 
     const bool is_there = IsForDevice(rows.subspan(first, end - first));
     for (std::size_t i = first; i < end; ++i) {
       if (is_there) {
-        AddForDevice(rows[i], i, logits_RV.size(1));
+        AddForDevice(rows[i], i, words_);
       } else {
         here_.push_back(i);
         std::vector<std::int64_t>& wanted = rows_here_.values;
@@ -60,10 +62,25 @@ std::vector<absl::StatusOr<SampledToken>> StepSampler::Sample(const at::Tensor& 
       }
     }
   }
-  Tokens tokens(rows.size(), SampledToken{});
   if (on_device_) SendNumbers();
-  if (!there_.empty()) SampleThere(logits_RV, rows, tokens);
-  if (!here_.empty()) SampleHere(logits_RV, rows, tokens);
+  if (!there_.empty()) results_ = ToHost(SampleThere(logits_RV));
+  if (!here_.empty()) {
+    const at::Tensor wanted = on_device_ ? logits_RV.index_select(0, Get(rows_here_)) : logits_RV;
+    logits_here_ = ToHost(wanted.to(at::kFloat));
+  }
+  const at::Device device = logits_RV.device();
+  if (!device.is_cuda()) return;
+  if (!sent_.has_value()) sent_.emplace(device.type());
+  sent_->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+}
+
+StepSampler::Tokens StepSampler::Collect() {
+  Tokens tokens(asked_.size(), SampledToken{});
+  if (sent_.has_value()) sent_->synchronize();
+  if (!there_.empty()) Read(tokens);
+  if (!here_.empty()) SampleHere(tokens);
+  asked_.clear();
+  results_ = logits_here_ = at::Tensor();
   return tokens;
 }
 
@@ -135,10 +152,10 @@ void StepSampler::AddForDevice(const Row& row, std::size_t index, std::int64_t w
       model::UniformOfDraw(row.context.seed, row.context.tokens.output_ids.size()));
 }
 
-std::int64_t StepSampler::tops(std::int64_t words) const { return std::min(most_tops_, words); }
+std::int64_t StepSampler::tops() const { return std::min(most_tops_, words_); }
 
-void StepSampler::SampleThere(const at::Tensor& logits_RV, std::span<const Row> rows,
-                              Tokens& tokens) {
+// What Read takes apart.
+at::Tensor StepSampler::SampleThere(const at::Tensor& logits_RV) const {
   const at::Tensor logits_SV = logits_RV.index_select(0, Get(rows_)).to(at::kFloat);
   const at::Tensor x_SV = Changed(logits_SV);
   at::Tensor tokens_S = x_SV.argmax(1);  // of equals the first
@@ -149,7 +166,7 @@ void StepSampler::SampleThere(const at::Tensor& logits_RV, std::span<const Row> 
   std::vector<at::Tensor> pieces = {tokens_S.to(at::kDouble),
                                     logits_SV.amax({1}).isfinite().to(at::kDouble)};
   if (!explained_.values.empty()) Explain(logits_SV, tokens_S, pieces);
-  Read(ToHost(at::cat(pieces)), rows, logits_RV.size(1), tokens);
+  return at::cat(pieces);
 }
 
 // Step 2 of the contract, one processor after the other.
@@ -216,7 +233,7 @@ void StepSampler::Explain(const at::Tensor& logits_SV, const at::Tensor& tokens_
       (x_LV - top_L1).exp_().sum({1}, /*keepdim=*/true, at::kDouble).log_().add_(top_L1);
   const auto add = [&](const at::Tensor& x) { pieces.push_back(x.to(at::kDouble).flatten()); };
   add(x_LV.gather(1, OfRows(tokens_S.index_select(0, explained_L))) - norm_L1);
-  const std::int64_t count = tops(x_LV.size(1));
+  const std::int64_t count = tops();
   if (count == 0) return;
   const auto [sorted_LV, order_LV] =
       at::sort(x_LV, /*stable=*/true, /*dim=*/1, /*descending=*/true);
@@ -224,12 +241,11 @@ void StepSampler::Explain(const at::Tensor& logits_SV, const at::Tensor& tokens_
   add(sorted_LV.narrow(1, 0, count) - norm_L1);
 }
 
-void StepSampler::Read(const at::Tensor& results, std::span<const Row> rows, std::int64_t words,
-                       Tokens& tokens) const {
+void StepSampler::Read(Tokens& tokens) const {
   const std::size_t samples = there_.size(), explained = explained_.values.size();
-  const auto count = static_cast<std::size_t>(tops(words));
-  std::span<const double> left(results.const_data_ptr<double>(),
-                               static_cast<std::size_t>(results.numel()));
+  const auto count = static_cast<std::size_t>(tops());
+  std::span<const double> left(results_.const_data_ptr<double>(),
+                               static_cast<std::size_t>(results_.numel()));
   const auto take = [&](std::size_t size) {
     const std::span<const double> taken = left.first(size);
     left = left.subspan(size);
@@ -239,7 +255,7 @@ void StepSampler::Read(const at::Tensor& results, std::span<const Row> rows, std
              tops_L = take(explained * count), logprobs_L = take(explained * count);
   for (std::size_t s = 0; s < samples; ++s) {
     const std::size_t i = there_[s];
-    if (!IsWanted(rows[i], i == 0 ? nullptr : &tokens[i - 1])) {
+    if (!IsWanted(asked_[i], i == 0 ? nullptr : &tokens[i - 1])) {
       tokens[i] = NotSampled();
     } else if (finite_S[s] == 0) {
       tokens[i] = model::NotANumber();
@@ -251,7 +267,7 @@ void StepSampler::Read(const at::Tensor& results, std::span<const Row> rows, std
     const std::size_t i = there_[static_cast<std::size_t>(explained_.values[l])];
     if (!tokens[i].ok() || tokens[i]->token == kNotSampled) continue;
     tokens[i]->logprob = static_cast<float>(chosen_L[l]);
-    const auto wanted = static_cast<std::size_t>(rows[i].context.params->top_logprobs);
+    const auto wanted = static_cast<std::size_t>(asked_[i].context.params->top_logprobs);
     for (std::size_t j = l * count; j < l * count + std::min(wanted, count); ++j) {
       tokens[i]->top.push_back({.token = static_cast<std::int32_t>(tops_L[j]),
                                 .logprob = static_cast<float>(logprobs_L[j])});
@@ -259,18 +275,16 @@ void StepSampler::Read(const at::Tensor& results, std::span<const Row> rows, std
   }
 }
 
-void StepSampler::SampleHere(const at::Tensor& logits_RV, std::span<const Row> rows,
-                             Tokens& tokens) {
-  const at::Tensor wanted = on_device_ ? logits_RV.index_select(0, Get(rows_here_)) : logits_RV;
-  const at::Tensor logits = ToHost(wanted.to(at::kFloat));
-  const auto words = static_cast<std::size_t>(logits.size(1));
+void StepSampler::SampleHere(Tokens& tokens) {
+  const auto words = static_cast<std::size_t>(words_);
   std::vector<model::SampleRow> sample_rows;
   std::size_t place = 0;  // of the row among those that came back
   for (const std::size_t i : here_) {
-    if (on_device_ && rows_here_.values[place] != rows[i].row) ++place;
-    const auto row = on_device_ ? place : static_cast<std::size_t>(rows[i].row);
-    sample_rows.push_back(
-        {{logits.const_data_ptr<float>() + row * words, words}, rows[i].context, rows[i].draft});
+    if (on_device_ && rows_here_.values[place] != asked_[i].row) ++place;
+    const auto row = on_device_ ? place : static_cast<std::size_t>(asked_[i].row);
+    sample_rows.push_back({{logits_here_.const_data_ptr<float>() + row * words, words},
+                           asked_[i].context,
+                           asked_[i].draft});
   }
   Tokens sampled = sampler_.Sample(sample_rows);
   for (std::size_t i = 0; i < here_.size(); ++i) tokens[here_[i]] = std::move(sampled[i]);

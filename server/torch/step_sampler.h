@@ -3,9 +3,11 @@
 #define LLAVA_SERVER_TORCH_STEP_SAMPLER_H_
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Event.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -19,8 +21,8 @@ namespace llava::engine {
 
 // The contract is that of model/network/sampler.h. On a device its steps are operators over all
 // rows at once, from the row's parameters, which go there in one copy, to the tokens, which come
-// back in another; nobody waits in between. Rows that want what cannot be listed (the form of an
-// answer), and rows behind drafts whose processors count the tokens before them, come back whole
+// back in another; nobody waits before Collect. Rows that want what cannot be listed (the form of
+// an answer), and rows behind drafts whose processors count the tokens before them, come back whole
 // and are sampled by the CPU. Engine thread only, under c10::InferenceMode. Shape letters: R rows
 // of logits, S samples, D samples that are drawn, F of these that are cut to their likeliest
 // tokens, L samples with log probabilities, V words.
@@ -36,12 +38,15 @@ class StepSampler {
     model::SampleContext context;
     std::int32_t draft = kNotSampled;
   };
-  // Row by row what model::BatchSampler gives. logits_RV: floats of any width.
-  std::vector<absl::StatusOr<SampledToken>> Sample(const at::Tensor& logits_RV,
-                                                   std::span<const Row> rows);
+  using Tokens = std::vector<absl::StatusOr<SampledToken>>;
+
+  // Asks the device for the tokens, or for the logits that the CPU takes. logits_RV: floats of any
+  // width. What the rows point to stays until Collect.
+  void Launch(const at::Tensor& logits_RV, std::span<const Row> rows);
+  // Once after each Launch: waits for the device. Row by row what model::BatchSampler gives.
+  Tokens Collect();
 
  private:
-  using Tokens = std::vector<absl::StatusOr<SampledToken>>;
   // Numbers of one kind, here and on the device.
   template <typename T>
   struct Column {
@@ -59,27 +64,33 @@ class StepSampler {
   void SendNumbers();
   template <typename F>
   void ForEachColumn(F f);
-  void SampleThere(const at::Tensor& logits_RV, std::span<const Row> rows, Tokens& tokens);
-  void SampleHere(const at::Tensor& logits_RV, std::span<const Row> rows, Tokens& tokens);
+  at::Tensor SampleThere(const at::Tensor& logits_RV) const;
+  void SampleHere(Tokens& tokens);
   at::Tensor Changed(const at::Tensor& logits_SV) const;
   at::Tensor Drawn(const at::Tensor& x_DV) const;
   at::Tensor Likeliest(const at::Tensor& x_FV, const at::Tensor& weights_FV) const;
   void Explain(const at::Tensor& logits_SV, const at::Tensor& tokens_S,
                std::vector<at::Tensor>& pieces) const;
-  void Read(const at::Tensor& results, std::span<const Row> rows, std::int64_t words,
-            Tokens& tokens) const;
+  void Read(Tokens& tokens) const;
 
   template <typename T>
   at::Tensor Get(const Column<T>& column) const {
     return numbers_.Get(column.part);
   }
-  std::int64_t tops(std::int64_t words) const;
+  std::int64_t tops() const;
 
   model::StepBuffer numbers_;
   const bool on_device_;
   model::BatchSampler sampler_;
 
+  // From Launch to Collect: what comes back, and when it is there.
+  std::vector<Row> asked_;
+  at::Tensor results_;      // of the samples there, as Read takes them apart
+  at::Tensor logits_here_;  // fp32, of rows_here_, or of all
+  std::optional<c10::Event> sent_;
+
   // Of the step, kept for the next one's.
+  std::int64_t words_ = 0;                 // V
   std::vector<std::size_t> here_, there_;  // of the rows: by the CPU, and by the device (S)
   Column<std::int64_t> rows_;              // S
   Column<std::int64_t> rows_here_;         // of the logits, each once

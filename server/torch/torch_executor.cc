@@ -176,16 +176,25 @@ absl::Status TorchExecutor::EncodeImages(const scheduling::StepPlan& plan) {
   return status;
 }
 
-absl::StatusOr<std::optional<Duration>> TorchExecutor::WaitForStep() {
+absl::StatusOr<Collected> TorchExecutor::Collect() {
   using Mark = DeviceMarks::Mark;
   const bool has_encoded = std::exchange(has_encoded_, false);
-  if (marks_ == nullptr) return std::nullopt;
-  return Guarded("running a step", [&]() -> absl::StatusOr<std::optional<Duration>> {
-    marks_->Set(Mark::kEnd);
-    marks_->WaitFor(Mark::kEnd);
-    if (!has_encoded) return std::nullopt;
-    return marks_->Between(Mark::kBegin, Mark::kEncoded);
+  const auto samples = std::exchange(launched_, {});
+  auto collected = Guarded("running a step", [&]() -> absl::StatusOr<Collected> {
+    const c10::InferenceMode inference;
+    Collected step;
+    if (marks_ != nullptr) {
+      marks_->Set(Mark::kEnd);
+      marks_->WaitFor(Mark::kEnd);
+      if (has_encoded) step.encode = marks_->Between(Mark::kBegin, Mark::kEncoded);
+    }
+    if (!samples.empty()) {
+      ASSIGN_OR_RETURN(step.result, CollectSamples(samples));
+    }
+    return step;
   });
+  if (absl::IsResourceExhausted(collected.status())) graphs_.GiveMemory();
+  return collected;
 }
 
 void TorchExecutor::Rank::CopyBlocks(const scheduling::StepPlan& plan) {
@@ -238,8 +247,8 @@ absl::StatusOr<at::Tensor> TorchExecutor::RunLayers(const scheduling::StepPlan& 
   return hidden_RE;
 }
 
-absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::StepPlan& plan) {
-  auto result = Guarded("running a step", [&]() -> absl::StatusOr<scheduling::StepResult> {
+absl::Status TorchExecutor::Launch(const scheduling::StepPlan& plan) {
+  absl::Status status = Guarded("running a step", [&]() -> absl::Status {
     const c10::InferenceMode inference;
     Version& version = VersionOf(plan);
     Rank& first = *ranks_.front();
@@ -247,22 +256,25 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::Forward(const scheduling::
     if (const std::optional<at::Tensor> hidden_NE = graphs_.Run(plan, *version.model)) {
       replayed_rows_.clear();
       for (const scheduling::Sample& sample : plan.samples) replayed_rows_.push_back(sample.row);
-      return SampleAll(plan, version, *hidden_NE, replayed_rows_);
+      LaunchSamples(plan, version, *hidden_NE, replayed_rows_);
+      return absl::OkStatus();
     }
     first.inputs.Refill(plan, *first.attention);
     ASSIGN_OR_RETURN(const at::Tensor hidden_RE,
                      RunLayers(plan, *version.model, Embeddings(plan, version.model->llava())));
-    return SampleAll(plan, version, hidden_RE, inputs().row_of_sample());
+    LaunchSamples(plan, version, hidden_RE, inputs().row_of_sample());
+    return absl::OkStatus();
   });
-  if (absl::IsResourceExhausted(result.status())) graphs_.GiveMemory();
-  return result;
+  if (absl::IsResourceExhausted(status)) graphs_.GiveMemory();
+  launched_ = {};
+  if (status.ok()) launched_ = plan.samples;
+  return status;
 }
 
-absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(
-    const scheduling::StepPlan& plan, Version& version, const at::Tensor& hidden_RE,
-    std::span<const std::int64_t> row_of_sample) {
-  scheduling::StepResult result;
-  if (plan.samples.empty()) return result;
+void TorchExecutor::LaunchSamples(const scheduling::StepPlan& plan, Version& version,
+                                  const at::Tensor& hidden_RE,
+                                  std::span<const std::int64_t> row_of_sample) {
+  if (plan.samples.empty()) return;
   version.UpdateProcessors(plan.samples);
   const at::Tensor logits_RV = version.model->llava().Logits(hidden_RE);
   std::vector<StepSampler::Row> rows;
@@ -275,11 +287,16 @@ absl::StatusOr<scheduling::StepResult> TorchExecutor::SampleAll(
                      .seed = sample.seed},
                     sample.draft});
   }
-  for (absl::StatusOr<SampledToken>& token : sampler_.Sample(logits_RV, rows)) {
+  sampler_.Launch(logits_RV, rows);
+}
+
+absl::StatusOr<scheduling::StepResult> TorchExecutor::CollectSamples(
+    std::span<const scheduling::Sample> samples) {
+  scheduling::StepResult result;
+  for (absl::StatusOr<SampledToken>& token : sampler_.Collect()) {
     if (absl::IsInvalidArgument(token.status())) {
       const auto sample = result.tokens.size();
-      const bool is_draft =
-          plan.samples[sample].draft != kNotSampled;  // then the next step says it
+      const bool is_draft = samples[sample].draft != kNotSampled;  // then the next step says it
       if (!is_draft) result.failed.emplace_back(static_cast<int>(sample), token.status());
       token = is_draft ? NotSampled() : SampledToken{};
     }

@@ -54,8 +54,9 @@ class TorchExecutor final : public Executor {
   void RemoveVersion(const Digest& version) override;
   void DropFeatures(std::span<const scheduling::FeatureId> features) override;
   absl::Status EncodeImages(const scheduling::StepPlan& plan) override;
-  absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) override;
-  absl::StatusOr<std::optional<Duration>> WaitForStep() override;
+  absl::Status Launch(const scheduling::StepPlan& plan) override;
+  absl::StatusOr<Collected> Collect() override;
+  bool runs_behind() const override { return marks_ != nullptr; }
   GraphCounts graphs() const override { return graphs_.counts(); }
 
  private:
@@ -109,17 +110,19 @@ class TorchExecutor final : public Executor {
   // The rows of the step's tokens, with the features of images in their places: [T, E].
   at::Tensor Embeddings(const scheduling::StepPlan& plan, const model::Llava& llava) const;
   // `row_of_sample`: of hidden_RE.
-  absl::StatusOr<scheduling::StepResult> SampleAll(const scheduling::StepPlan& plan,
-                                                   Version& version, const at::Tensor& hidden_RE,
-                                                   std::span<const std::int64_t> row_of_sample);
+  void LaunchSamples(const scheduling::StepPlan& plan, Version& version,
+                     const at::Tensor& hidden_RE, std::span<const std::int64_t> row_of_sample);
+  absl::StatusOr<scheduling::StepResult> CollectSamples(
+      std::span<const scheduling::Sample> samples);
 
   StepInputs& inputs() { return ranks_.front()->inputs; }
   const StepInputs& inputs() const { return ranks_.front()->inputs; }
 
   const std::vector<std::unique_ptr<Rank>> ranks_;
   const std::unique_ptr<model::RankThreads> threads_;
-  std::unique_ptr<DeviceMarks> marks_;  // null: the device never runs behind
-  bool has_encoded_ = false;            // in this step
+  std::unique_ptr<DeviceMarks> marks_;            // null: the device never runs behind
+  bool has_encoded_ = false;                      // in this step
+  std::span<const scheduling::Sample> launched_;  // of this step, until it is collected
   std::map<Digest, Version> versions_;
   ImageEncoder images_;
   StepSampler sampler_;

@@ -98,10 +98,12 @@ class Bench {
                               .output_ids = tokens.subspan(1),
                               .seed = static_cast<std::uint64_t>(i)});
     }
-    const auto result = executor_->Forward(plan);
-    LLAVA_CHECK(result.ok());
-    LLAVA_CHECK(result->failed.empty());
-    for (int i = 0; i < kAnswers; ++i) answers[i].tokens.push_back(result->tokens[i].token);
+    LLAVA_CHECK(executor_->Launch(plan).ok());
+    const auto collected = executor_->Collect();
+    LLAVA_CHECK(collected.ok());
+    const scheduling::StepResult& result = collected->result;
+    LLAVA_CHECK(result.failed.empty());
+    for (int i = 0; i < kAnswers; ++i) answers[i].tokens.push_back(result.tokens[i].token);
   }
 
   const Digest version_ = Sha256Of("bench");

@@ -51,6 +51,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   model::PreprocessSettings settings;
   settings.image_size = settings.shortest_edge = 14;
   settings.aspect = size % 2 == 0 ? model::ImageAspect::kCrop : model::ImageAspect::kPad;
-  LLAVA_CHECK_EQ(model::Preprocessor(settings).Process(*image).values.size(), 3u * 14 * 14);
+  LLAVA_CHECK_EQ(model::Preprocessor(settings).Process(*image).bytes.size(), 3u * 14 * 14);
   return 0;
 }

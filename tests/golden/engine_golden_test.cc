@@ -8,6 +8,9 @@
 #include <memory>
 #include <vector>
 
+#include "base/file.h"
+#include "model/image/image.h"
+#include "model/image/preprocess.h"
 #include "server/engine/engine.h"
 #include "server/torch/torch_executor.h"
 #include "tests/golden/golden_data.h"
@@ -24,6 +27,7 @@ const Digest kVersion = Sha256Of("golden");
 // The engine does not need text here.
 class NoText final : public TextDecoder {
  public:
+  bool may_stop() const override { return false; }
   Delta Push(std::int32_t) override { return {}; }
   Delta Finish() override { return {}; }
 };
@@ -82,17 +86,22 @@ class EngineGoldenTest : public testing::Test {
     request.sampling.max_tokens = static_cast<int>(golden.greedy_ids.size());
     const std::vector<std::int64_t> rows = golden.ImageRows();
     const std::int64_t count = llava_->config().tile_tokens();
+    const auto settings =
+        model::ReadPreprocessSettings(model::GoldenCheckpoint(), llava_->config());
+    EXPECT_TRUE(settings.ok()) << settings.status();
+    const model::Preprocessor preprocessor(*settings);
     for (std::size_t i = 0; i < golden.images.size(); ++i) {
-      const at::Tensor pixels =
-          golden.Tensor("pixel_values")[static_cast<std::int64_t>(i)].contiguous();
+      const auto picture = model::DecodeImage(*ReadFile(golden.images[i], 1 << 20));
+      EXPECT_TRUE(picture.ok()) << picture.status();
+      model::PixelValues pixels = preprocessor.Process(*picture);
       scheduling::ImageInput& image = request.images.emplace_back();
       image.offset = static_cast<int>(rows[i * count]);
       image.count = static_cast<int>(count);
-      image.height = static_cast<int>(pixels.size(1));
-      image.width = static_cast<int>(pixels.size(2));
-      const float* data = pixels.const_data_ptr<float>();
-      image.pixels_CHW.assign(data, data + pixels.numel());
-      image.digest = Sha256Of({reinterpret_cast<const char*>(data), pixels.nbytes()});
+      image.height = pixels.height;
+      image.width = pixels.width;
+      image.pixels_CHW = std::move(pixels.bytes);
+      image.pixel_table = std::move(pixels.table);
+      image.digest = pixels.digest;
     }
     return request;
   }

@@ -1,7 +1,7 @@
 // From the prompt's text and the image's file to the answer: ids, pixel values, the answer with a
 // KV cache, and bf16.
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -61,9 +61,8 @@ class GoldenAnswer : public testing::TestWithParam<std::size_t> {
     for (const std::string& path : golden().images) {
       const auto image = DecodeImage(*ReadFile(path, 1 << 20));
       EXPECT_TRUE(image.ok()) << image.status();
-      PixelValues values = preprocessor.Process(*image);
-      pixels.push_back(
-          at::from_blob(values.values.data(), {3, values.height, values.width}).clone());
+      const PixelValues values = preprocessor.Process(*image);
+      pixels.push_back(at::tensor(values.Floats()).view({3, values.height, values.width}));
     }
     return at::stack(pixels);
   }

@@ -19,6 +19,7 @@
 #include "model/attention/sdpa_attention.h"
 #include "model/kernels/cuda/tensors.h"
 #include "model/network/decoder.h"
+#include "model/network/rows.h"
 #include "tests/support/cuda_emulator_torch.h"
 
 namespace llava::model {
@@ -123,6 +124,15 @@ class Server {
 
 TEST(EmulatedGpuTest, TensorsOfTheCpuStandForThoseOfAGpu) {
   EXPECT_TRUE(HasCudaKernels(at::zeros({2, 8})));
+}
+
+// By the kernel, to the bits of the plain operators, whose dtype it is not made for.
+TEST(EmulatedGpuTest, PixelsAreThoseOfPlainOperators) {
+  const at::Tensor bytes = at::randint(256, {4, 3, 14, 14}, at::kByte);
+  const at::Tensor tables = at::randn({4, 3, 256});
+  const at::Tensor plain = PixelRows(bytes, tables.to(at::kDouble), at::kDouble).to(at::kFloat);
+  EXPECT_TRUE(at::equal(PixelRows(bytes, tables, at::kFloat), plain));
+  EXPECT_TRUE(at::equal(PixelRows(bytes, tables, at::kBFloat16), plain.to(at::kBFloat16)));
 }
 
 TEST(EmulatedGpuTest, PromptsChunksAndDecodedTokensAreThoseOfPlainOperators) {

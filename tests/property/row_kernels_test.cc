@@ -57,6 +57,17 @@ TEST_P(RowKernelsTest, RotatesASliceInPlace) {
   }
 }
 
+// Not near: a lookup has one result.
+TEST_P(RowKernelsTest, PixelsHaveTheBitsOfTheirTables) {
+  const at::Tensor bytes = at::randint(256, {3, 3, 30, 31}, at::kByte);
+  const at::Tensor tables = at::randn({3, 3, 256});
+  const at::Tensor places =
+      bytes.to(at::kLong).view({9, -1}) + 256 * at::arange(9, at::kLong).unsqueeze(1);
+  const at::Tensor found =
+      PixelRows(bytes.to(TestDevice()), tables.to(TestDevice()), GetParam()).to(at::kCPU);
+  EXPECT_TRUE(at::equal(found, tables.take(places).view(bytes.sizes()).to(GetParam())));
+}
+
 INSTANTIATE_TEST_SUITE_P(Dtypes, RowKernelsTest, testing::Values(at::kFloat, at::kBFloat16),
                          [](const testing::TestParamInfo<at::ScalarType>& dtype) {
                            return dtype.param == at::kFloat ? "fp32" : "bf16";

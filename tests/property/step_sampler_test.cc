@@ -48,7 +48,8 @@ class StepSamplerPropertyTest : public testing::Test {
     const auto words = static_cast<std::int64_t>(cases.front().row.size());
     const at::Tensor here =
         at::from_blob(logits.data(), {std::ssize(cases), words}, at::TensorOptions(at::kFloat));
-    return sampler_.Sample(here.to(model::TestDevice()), rows);
+    sampler_.Launch(here.to(model::TestDevice()), rows);
+    return sampler_.Collect();
   }
 
   // How many are the reference's own only within rounding.

@@ -51,6 +51,7 @@ RegistryWorld::RegistryWorld(std::uint64_t seed)
   for (int i = 0; i < plan_.engines; ++i) {
     auto executor =
         std::make_unique<testing::FakeExecutor>(plan_.engine.scheduler.num_blocks, &clock_, kCosts);
+    executor->behind = seed % 2 == 1;
     executor->before_forward = [this](const scheduling::StepPlan&) {
       MaybeStutter();
       if (!faults_ || !plan_.errors || !rng_.Chance(0.01)) return absl::OkStatus();

@@ -104,6 +104,7 @@ class SmallWorld {
     options.stream_tokens = 2;
     if (all.Pick(2) == 1) options.scheduler.max_step_time = kStepTime;
     auto executor = std::make_unique<testing::FakeExecutor>(kBlocks, &clock_, kCosts);
+    executor->behind = all.Pick(2) == 1;
     fails_at_ = all.Pick(3) * 3 - 1;  // never, or at tick 2 or 5
     const bool memory = fails_at_ >= 0 && all.Pick(2) == 1;
     whole_steps_ = !memory;

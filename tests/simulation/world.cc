@@ -40,6 +40,7 @@ World::World(std::uint64_t seed, scheduling::Marks* marks)
   auto executor =
       std::make_unique<testing::FakeExecutor>(plan_.engine.scheduler.num_blocks, &clock_, kCosts);
   executor_ = executor.get();
+  executor_->behind = seed % 2 == 1;
   engine::EngineOptions options = plan_.engine;
   options.marks = marks;
   engine_ = std::make_unique<engine::Engine>(options, std::move(executor), &clock_, nullptr);

@@ -1,6 +1,7 @@
 #include "tests/support/fake_backend.h"
 
 #include <cstddef>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -48,25 +49,34 @@ class WordExecutor final : public engine::Executor {
   absl::Status EncodeImages(const scheduling::StepPlan& plan) override {
     return fake_.EncodeImages(plan);
   }
-  absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) override {
+  absl::Status Launch(const scheduling::StepPlan& plan) override {
     Spend(step_time_);
-    auto result = fake_.Forward(plan);
-    if (!result.ok()) return result;
-    for (std::size_t i = 0; i < plan.samples.size(); ++i) {
-      const scheduling::Sample& sample = plan.samples[i];
-      std::int32_t& token = result->tokens[i].token;
-      if (sample.draft != kNotSampled && result->tokens[i - 1].token != sample.draft) {
+    RETURN_IF_ERROR(fake_.Launch(plan));
+    samples_ = plan.samples;
+    return absl::OkStatus();
+  }
+  absl::StatusOr<engine::Collected> Collect() override {
+    auto collected = fake_.Collect();
+    if (collected.ok()) Answer(std::exchange(samples_, {}), collected->result);
+    return collected;
+  }
+
+ private:
+  // The words of the answer, in the place of those that were sampled.
+  void Answer(std::span<const scheduling::Sample> samples, scheduling::StepResult& result) const {
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      const scheduling::Sample& sample = samples[i];
+      std::int32_t& token = result.tokens[i].token;
+      if (sample.draft != kNotSampled && result.tokens[i - 1].token != sample.draft) {
         token = kNotSampled;
       }
       if (token == kNotSampled) continue;
       const std::size_t said = sample.output_ids.size();
       if (said < answer_.size()) token = answer_[said];
-      if (sample.params->constraint != nullptr) Constrain(sample, i, *result);
+      if (sample.params->constraint != nullptr) Constrain(sample, i, result);
     }
-    return result;
   }
 
- private:
   // One of the tokens that the answer's form allows takes the place of the sampled one. From the
   // beginning each time: there is no state to lose.
   static void Constrain(const scheduling::Sample& sample, std::size_t i,
@@ -91,6 +101,7 @@ class WordExecutor final : public engine::Executor {
   }
 
   FakeExecutor fake_;
+  std::span<const scheduling::Sample> samples_;  // of the step, until it is collected
   const Duration step_time_;
   const std::vector<std::int32_t> answer_;
 };

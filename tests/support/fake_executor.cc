@@ -152,9 +152,32 @@ void FakeExecutor::Encode(const scheduling::StepPlan& plan, const scheduling::En
   features_.emplace(encode.feature, feature);
 }
 
-absl::StatusOr<scheduling::StepResult> FakeExecutor::Forward(const scheduling::StepPlan& plan) {
+absl::Status FakeExecutor::Launch(const scheduling::StepPlan& plan) {
+  if (on_launch) on_launch();
   LLAVA_CHECK(versions_.contains(plan.version));
   LLAVA_CHECK(!plan.chunks.empty());
+  LLAVA_CHECK(launched_ == nullptr);
+  if (!behind) return Run(plan);
+  launched_ = &plan;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<engine::Collected> FakeExecutor::Collect() {
+  if (launched_ != nullptr) {
+    const absl::Status status = Run(*std::exchange(launched_, nullptr));
+    if (!status.ok()) return status;
+  }
+  engine::Collected collected{.result = std::exchange(result_, {}), .encode = std::nullopt};
+  if (wait_for_step) {
+    const auto encode = wait_for_step();
+    if (!encode.ok()) return encode.status();
+    collected.encode = *encode;
+  }
+  return collected;
+}
+
+absl::Status FakeExecutor::Run(const scheduling::StepPlan& plan) {
+  result_ = {};
   Spend(costs_.OfForward(plan));
   if (before_forward) {
     const absl::Status status = before_forward(plan);
@@ -169,16 +192,15 @@ absl::StatusOr<scheduling::StepResult> FakeExecutor::Forward(const scheduling::S
                 kKvBlockTokens * sizeof(slots_[0]));
   }
   for (const scheduling::Chunk& chunk : plan.chunks) RunChunk(plan, chunk);
-  scheduling::StepResult result;
   auto chunk = plan.chunks.begin();
   for (const scheduling::Sample& sample : plan.samples) {
     while (sample.row >= chunk->first_token + static_cast<int>(chunk->token_ids.size())) ++chunk;
     const bool is_wanted =
-        sample.draft == kNotSampled || result.tokens.back().token == sample.draft;
-    result.tokens.push_back(is_wanted ? SampleAt(*chunk, sample) : NotSampled());
+        sample.draft == kNotSampled || result_.tokens.back().token == sample.draft;
+    result_.tokens.push_back(is_wanted ? SampleAt(*chunk, sample) : NotSampled());
   }
-  if (after_forward) after_forward(plan, &result);
-  return result;
+  if (after_forward) after_forward(plan, &result_);
+  return absl::OkStatus();
 }
 
 SampledToken FakeExecutor::SampleAt(const scheduling::Chunk& chunk,
@@ -244,6 +266,8 @@ void FakeExecutor::Scramble(const scheduling::StepPlan& plan) {
 void FakeExecutor::Spend(Duration time) {
   if (clock_ != nullptr) clock_->Advance(time);
 }
+
+bool FakeTextDecoder::may_stop() const { return stop_token_ >= 0; }
 
 engine::TextDecoder::Delta FakeTextDecoder::Push(std::int32_t token) {
   if (token == stop_token_) return {std::exchange(held_back_, ""), true};

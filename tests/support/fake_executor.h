@@ -74,8 +74,12 @@ class FakeExecutor final : public engine::Executor {
   // Called with what a step gave, which it may change.
   std::function<void(const scheduling::StepPlan&, scheduling::StepResult*)> after_forward;
 
-  // What WaitForStep does; without it, the calls have waited.
+  // What Collect says of the device's time and of its errors; without it, the calls have waited.
   std::function<absl::StatusOr<std::optional<Duration>>()> wait_for_step;
+
+  // Whether a step is computed in Collect, as by a device that runs behind, and not in Launch.
+  bool behind = false;
+  std::function<void()> on_launch;  // called by Launch before anything else
 
   engine::GraphCounts graph_counts;  // what it says of its graphs
 
@@ -83,10 +87,9 @@ class FakeExecutor final : public engine::Executor {
   void RemoveVersion(const Digest& version) override;
   void DropFeatures(std::span<const scheduling::FeatureId> features) override;
   absl::Status EncodeImages(const scheduling::StepPlan& plan) override;
-  absl::StatusOr<scheduling::StepResult> Forward(const scheduling::StepPlan& plan) override;
-  absl::StatusOr<std::optional<Duration>> WaitForStep() override {
-    return wait_for_step ? wait_for_step() : engine::Executor::WaitForStep();
-  }
+  absl::Status Launch(const scheduling::StepPlan& plan) override;
+  absl::StatusOr<engine::Collected> Collect() override;
+  bool runs_behind() const override { return behind; }
   engine::GraphCounts graphs() const override { return graph_counts; }
 
   std::size_t features() const { return features_.size() + unfinished_.size(); }
@@ -106,6 +109,7 @@ class FakeExecutor final : public engine::Executor {
     int part = 0;
   };
 
+  absl::Status Run(const scheduling::StepPlan& plan);
   void Encode(const scheduling::StepPlan& plan, const scheduling::EncodeImage& encode);
   std::uint64_t& Slot(std::span<const scheduling::BlockId> blocks, int position);
   void RunChunk(const scheduling::StepPlan& plan, const scheduling::Chunk& chunk);
@@ -121,12 +125,15 @@ class FakeExecutor final : public engine::Executor {
   std::set<Digest> versions_;
   std::unordered_map<scheduling::FeatureId, Feature> features_;
   std::unordered_map<scheduling::FeatureId, Unfinished> unfinished_;
+  const scheduling::StepPlan* launched_ = nullptr;  // and not run yet
+  scheduling::StepResult result_;                   // of the step that was run
 };
 
 // Text of token 7 is " 7"; a stop string is a token id (or -1 for none).
 class FakeTextDecoder final : public engine::TextDecoder {
  public:
   explicit FakeTextDecoder(std::int32_t stop_token) : stop_token_(stop_token) {}
+  bool may_stop() const override;
   Delta Push(std::int32_t token) override;
   Delta Finish() override;
 

@@ -166,7 +166,8 @@ class ConversationBuilder::Pictures {
     image.layout = layout;
     if (!picture.pixels) return image;
     model::PixelValues values = builder_.preprocessor_.Process(*picture.pixels, layout);
-    image.pixels = std::move(values.values);
+    image.pixels = std::move(values.bytes);
+    image.table = std::move(values.table);
     image.height = values.height;
     image.width = values.width;
     image.digest = values.digest;

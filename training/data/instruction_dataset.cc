@@ -84,7 +84,7 @@ struct InstructionDataset::Impl {
   absl::Status AddRow(const RowPlace& place, std::string_view bytes, const DatasetOptions& options);
   absl::Status AddSample(const TarSample& sample, const DatasetOptions& options);
   void Keep(const Row& row, Place place);
-  absl::Status Refuse(RowIssue issue, const DatasetOptions& options);
+  absl::Status Refuse(const RowIssue& issue, const DatasetOptions& options);
 
   bool IsInTarFile(const Place& place) const { return IsTar(names[place.file]); }
   std::string Describe(const Place& place) const;
@@ -97,7 +97,8 @@ void InstructionDataset::Impl::Keep(const Row& row, Place place) {
   lengths.push_back(row.images.empty() ? -words : words);
 }
 
-absl::Status InstructionDataset::Impl::Refuse(RowIssue issue, const DatasetOptions& options) {
+absl::Status InstructionDataset::Impl::Refuse(const RowIssue& issue,
+                                              const DatasetOptions& options) {
   ++bad_rows;
   if (options.on_issue) options.on_issue(issue);
   if (options.on_bad_row == OnBadRow::kStop) stopped = absl::InvalidArgumentError(issue.ToString());
@@ -129,14 +130,14 @@ absl::Status InstructionDataset::Impl::AddRow(const RowPlace& place, std::string
   auto& issue = std::get<RowIssue>(parsed);
   issue.file = names.back();
   issue.line = place.line;
-  return Refuse(std::move(issue), options);
+  return Refuse(issue, options);
 }
 
 absl::Status InstructionDataset::Impl::AddSample(const TarSample& sample,
                                                  const DatasetOptions& options) {
   const auto refuse = [&](RowIssue issue, const std::string& member) {
     issue.file = absl::StrCat(names.back(), ": ", member);
-    return Refuse(std::move(issue), options);
+    return Refuse(issue, options);
   };
   if (!sample.why.empty()) return refuse({.why = sample.why}, sample.member);
   std::vector<std::string> paths;

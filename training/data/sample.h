@@ -4,11 +4,12 @@
 #define LLAVA_TRAINING_DATA_SAMPLE_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/digest.h"
-#include "base/image_span.h"
+#include "base/picture.h"
 #include "model/config/image_layout.h"
 
 namespace llava::training {
@@ -18,8 +19,9 @@ inline constexpr std::int32_t kIgnoreLabel = -100;
 
 // Preprocessed, ready for the vision tower.
 struct SampleImage {
-  std::vector<float> pixels;  // [layout.tiles, 3, height, width], RGB, normalised
-  int height = 0;             // of a tile
+  std::vector<std::uint8_t> pixels;         // [layout.tiles, 3, height, width], RGB
+  std::shared_ptr<const PixelTable> table;  // what they stand for
+  int height = 0;                           // of a tile
   int width = 0;
   Digest digest;  // of image and preprocessing: the key of a feature cache
   model::ImageLayout layout;

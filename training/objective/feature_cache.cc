@@ -4,9 +4,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
-#include <algorithm>
-
 #include "base/check.h"
+#include "base/picture.h"
 
 namespace llava::training {
 
@@ -20,7 +19,9 @@ at::Tensor PixelTensor(const std::vector<const SampleImage*>& images, const mode
   float* values = pixels.mutable_data_ptr<float>();
   for (const SampleImage* image : images) {
     LLAVA_CHECK_EQ(std::ssize(image->pixels), image->layout.tiles * tile_values);
-    values = std::copy(image->pixels.begin(), image->pixels.end(), values);
+    LLAVA_CHECK(image->table != nullptr);
+    LookUpPixels(image->pixels, static_cast<std::size_t>(tile_values / 3), *image->table, values);
+    values += image->pixels.size();
   }
   return pixels.to(model.device(), model.dtype());
 }

@@ -74,7 +74,8 @@ absl::StatusOr<std::vector<SampleImage>> PatchLabelObjective::ReadImages(
     absl::StatusOr<model::RgbImage> image = model::DecodeImage(bytes);
     if (!image.ok()) return Annotate(image.status(), path);
     model::PixelValues pixels = preprocessor_.Process(*image);
-    images.push_back({std::move(pixels.values),
+    images.push_back({std::move(pixels.bytes),
+                      std::move(pixels.table),
                       pixels.height,
                       pixels.width,
                       pixels.digest,

@@ -1,7 +1,6 @@
 #include "training/run/answerer.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
@@ -86,10 +85,10 @@ absl::Status Answerer::Encode(const std::vector<std::string>& images) {
     if (!image.ok()) return Annotate(image.status(), path);
     layouts.push_back(model::LayoutOf(model_->config(), {image->width, image->height},
                                       static_cast<int>(images.size())));
-    model::PixelValues values = preprocessor_.Process(*image, layouts.back());
-    const at::Tensor pixels =
-        at::from_blob(values.values.data(), {values.tiles, 3, values.height, values.width})
-            .to(model_->device(), model_->dtype());
+    const model::PixelValues values = preprocessor_.Process(*image, layouts.back());
+    const at::Tensor pixels = at::tensor(values.Floats())
+                                  .view({values.tiles, 3, values.height, values.width})
+                                  .to(model_->device(), model_->dtype());
     features.push_back(model_->PackImage(model_->EncodeImages(pixels), layouts.back()));
   }
   features_ = std::move(features);

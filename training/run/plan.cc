@@ -147,9 +147,10 @@ std::int64_t FreeBytes(const std::string& folder) {
 }
 
 // Two batches of one stage.
-absl::StatusOr<StagePlan> TryStage(const Recipe& recipe, StageOptions stage, model::Llava& model,
-                                   const Clock& clock,
+absl::StatusOr<StagePlan> TryStage(const Recipe& recipe, const StageOptions& whole,
+                                   model::Llava& model, const Clock& clock,
                                    const std::function<void(const std::string&)>& on_message) {
+  StageOptions stage = whole;
   const std::int64_t drawn = stage.data.scenes.count;
   const std::int64_t needed = kTriedBatches * stage.batch;
   if (drawn > 0) {

@@ -68,8 +68,10 @@ __device__ Codes LoadCodes(const std::int8_t* from) {
   return codes;
 }
 
+// As many blocks on a multiprocessor as the registers of so many rows allow.
 template <typename T, int ROWS>
-__global__ void __launch_bounds__(kWarps * 32) Int8ProductKernel(Int8ProductArgs a) {
+__global__ void __launch_bounds__(kWarps * 32, ROWS < 4 ? 8 : 4)
+    Int8ProductKernel(Int8ProductArgs a) {
   const Int8Weights w = a.weights;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const std::int64_t output = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;

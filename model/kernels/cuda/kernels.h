@@ -181,6 +181,11 @@ void DequantizeInt8(const Int8Weights& weights, Type type, void* numbers, CUstre
 // As KernelTable::quick_gelu_row.
 void QuickGelu(const void* x, Type type, std::int64_t n, void* y, CUstream_st* stream);
 
+// The values of planes of n bytes each, y[p][i] = tables[p][bytes[p][i]] rounded to the type;
+// tables: [planes, 256].
+void Pixels(const std::uint8_t* bytes, const float* tables, Type type, int planes, int n, void* y,
+            CUstream_st* stream);
+
 }  // namespace llava::model::cuda
 
 #endif  // LLAVA_MODEL_KERNELS_CUDA_KERNELS_H_

@@ -96,6 +96,14 @@ __global__ void QuickGeluKernel(const T* x, std::int64_t n, T* y) {
   y[i] = From<T>(value / (1.0f + expf(-1.702f * value)));
 }
 
+template <typename T>
+__global__ void PixelsKernel(const std::uint8_t* bytes, const float* tables, int planes, int n,
+                             T* y) {
+  const std::int64_t i = ThreadIndex();
+  if (i >= std::int64_t{planes} * n) return;
+  y[i] = From<T>(tables[i / n * 256 + bytes[i]]);
+}
+
 }  // namespace
 
 void Write(const WriteArgs& args, CUstream_st* stream) {
@@ -148,6 +156,16 @@ void QuickGelu(const void* x, Type type, std::int64_t n, void* y, CUstream_st* s
     using T = decltype(t);
     Launch(QuickGeluKernel<T>, blocks, kThreads, stream, static_cast<const T*>(x), n,
            static_cast<T*>(y));
+  });
+}
+
+void Pixels(const std::uint8_t* bytes, const float* tables, Type type, int planes, int n, void* y,
+            CUstream_st* stream) {
+  const unsigned blocks = Blocks(std::int64_t{planes} * n);
+  if (blocks == 0) return;
+  WithType(type, [&](auto t) {
+    using T = decltype(t);
+    Launch(PixelsKernel<T>, blocks, kThreads, stream, bytes, tables, planes, n, static_cast<T*>(y));
   });
 }
 

@@ -116,6 +116,18 @@ at::Tensor QuickGeluOnGpu(const at::Tensor& x) {
   return y;
 }
 
+at::Tensor PixelsOnGpu(const at::Tensor& bytes, const at::Tensor& tables, at::ScalarType dtype) {
+  LLAVA_CHECK(bytes.is_contiguous() && tables.is_contiguous());
+  at::Tensor y = at::empty(bytes.sizes(), tables.options().dtype(dtype));
+  const std::int64_t planes = tables.numel() / 256;
+  OnDeviceOf(y, [&](cudaStream_t stream) {
+    cuda::Pixels(bytes.const_data_ptr<std::uint8_t>(), tables.const_data_ptr<float>(), TypeOf(y),
+                 static_cast<int>(planes), static_cast<int>(bytes.numel() / planes),
+                 y.mutable_data_ptr(), stream);
+  });
+  return y;
+}
+
 bool HasRmsNormOnGpu(const at::Tensor& x, const at::Tensor& weight) {
   return HasCudaKernels(x) && weight.dtype() == x.dtype() && IsInParts(x) && IsInParts(weight) &&
          !(at::GradMode::is_enabled() && weight.requires_grad());
@@ -341,6 +353,7 @@ bool HasCudaKernels(const at::Tensor&) { return false; }
 void RotateOnGpu(const at::Tensor&, const at::Tensor&, const at::Tensor&) { LLAVA_CHECK(false); }
 at::Tensor SiluTimesOnGpu(const at::Tensor&) { LLAVA_CHECK(false); }
 at::Tensor QuickGeluOnGpu(const at::Tensor&) { LLAVA_CHECK(false); }
+at::Tensor PixelsOnGpu(const at::Tensor&, const at::Tensor&, at::ScalarType) { LLAVA_CHECK(false); }
 void WriteOnGpu(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
                 const at::Tensor&) {
   LLAVA_CHECK(false);

@@ -19,6 +19,9 @@ void RotateOnGpu(const at::Tensor& x_THD, const at::Tensor& cos, const at::Tenso
 at::Tensor SiluTimesOnGpu(const at::Tensor& gate_up);
 at::Tensor QuickGeluOnGpu(const at::Tensor& x);
 
+// As PixelRows of network/rows.h, both contiguous; tables: HasCudaKernels. dtype: fp32 or bf16.
+at::Tensor PixelsOnGpu(const at::Tensor& bytes, const at::Tensor& tables, at::ScalarType dtype);
+
 // Whether the two functions below take x [..., n] (and `more` of the same shape): HasCudaKernels of
 // both, one dtype, n and strides that are multiples of 8; what has more than two dimensions has its
 // last but one without gaps. No gradient is wanted of `weight` either.

@@ -381,7 +381,7 @@ awaitable<void> GetContent(batches::BatchService* service, HttpExchange& exchang
 }  // namespace
 
 void AddBatchRoutes(batches::BatchService* service, HttpRouter* router) {
-  const auto add = [&](http::verb method, const std::string& path, Maker make) {
+  const auto add = [&](http::verb method, const std::string& path, const Maker& make) {
     router->Add({method, path, rpc::Role::kChat,
                  [service, make](HttpExchange& exchange) -> awaitable<void> {
                    co_await AnswerJson(service, make, exchange);

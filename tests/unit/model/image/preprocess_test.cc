@@ -74,12 +74,44 @@ TEST(PreprocessTest, ValuesAreRescaledAndNormalisedChannelByChannel) {
   PreprocessSettings settings;
   settings.image_size = settings.shortest_edge = 1;
   const PixelValues pixel = Preprocessor(settings).Process({1, 1, {0, 128, 255}});
-  ASSERT_EQ(pixel.values.size(), 3u);
-  EXPECT_FLOAT_EQ(pixel.values[0], -1.7922626f);  // (0 - mean) / std
-  EXPECT_FLOAT_EQ(pixel.values[1], 0.16889732f);
-  EXPECT_FLOAT_EQ(pixel.values[2], 2.1458969f);
+  EXPECT_EQ(pixel.bytes, (std::vector<std::uint8_t>{0, 128, 255}));
+  const std::vector<float> values = pixel.Floats();
+  ASSERT_EQ(values.size(), 3u);
+  EXPECT_FLOAT_EQ(values[0], -1.7922626f);  // (0 - mean) / std
+  EXPECT_FLOAT_EQ(values[1], 0.16889732f);
+  EXPECT_FLOAT_EQ(values[2], 2.1458969f);
   settings.normalize = false;
-  EXPECT_FLOAT_EQ(Preprocessor(settings).Process({1, 1, {0, 128, 255}}).values[1], 128 / 255.0f);
+  EXPECT_FLOAT_EQ(Preprocessor(settings).Process({1, 1, {0, 128, 255}}).Floats()[1], 128 / 255.0f);
+}
+
+// To the bit what transformers' rescale and normalize make of the resized picture, each left out or
+// not, with numbers that no float holds exactly.
+TEST(PreprocessTest, BytesAndTheirTableAreTheValuesOfEveryProcessor) {
+  Rng rng(5);
+  const RgbImage picture = RandomImage(rng, 61, 37);
+  for (const double factor : {1.0 / 255, 1.0, 0.0123}) {
+    for (const bool normalize : {true, false}) {
+      PreprocessSettings settings;
+      settings.image_size = settings.shortest_edge = 14;
+      settings.rescale_factor = factor;
+      settings.normalize = normalize;
+      settings.mean = {0.1, 1.0 / 3, 0.7};
+      settings.std = {0.3, 1.0 / 7, 1e-3};
+      const Preprocessor preprocessor(settings);
+      const RgbImage resized = preprocessor.ResizeAndCrop(picture);
+      const PixelValues pixels = preprocessor.Process(picture);
+      ASSERT_EQ(pixels.bytes.size(), resized.pixels.size());
+      const std::vector<float> values = pixels.Floats();
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const std::size_t c = i / (14 * 14), at = i % (14 * 14);
+        const double rescaled = resized.pixels[3 * at + c] * factor;
+        const float value = static_cast<float>(rescaled);
+        const float mean = static_cast<float>(settings.mean[c]);
+        const float std = static_cast<float>(settings.std[c]);
+        ASSERT_EQ(values[i], normalize ? (value - mean) / std : value) << factor << " " << i;
+      }
+    }
+  }
 }
 
 TEST(PreprocessTest, EqualImagesHaveEqualDigestsAndOthersDoNot) {
@@ -105,7 +137,7 @@ TEST(PreprocessTest, ALineOfPixelsAsLongAsAllowedIsResizedWithinItsWindow) {
   for (const ImageAspect aspect : {ImageAspect::kCrop, ImageAspect::kPad}) {
     PreprocessSettings settings;
     settings.aspect = aspect;
-    EXPECT_EQ(Preprocessor(settings).Process(line).values.size(), 3u * 336 * 336);
+    EXPECT_EQ(Preprocessor(settings).Process(line).bytes.size(), 3u * 336 * 336);
   }
 }
 
@@ -266,12 +298,12 @@ TEST(PreprocessTest, ThePixelsOfAPictureThatFillsItsTilesAreTheirs) {
   const ImageLayout layout = LayoutOf(t.config, {8, 4});
   const PixelValues values = Preprocessor(t.settings).Process(image, layout);
   ASSERT_EQ(values.tiles, 3);  // the first is the whole picture, made smaller
-  ASSERT_EQ(values.values.size(), 3u * 3 * 16);
+  ASSERT_EQ(values.bytes.size(), 3u * 3 * 16);
   for (int c = 0; c < 3; ++c) {
     for (int y = 0; y < 4; ++y) {
       for (int x = 0; x < 8; ++x) {
         const int tile = 1 + x / 4;
-        EXPECT_EQ(values.values[static_cast<std::size_t>(((tile * 3 + c) * 4 + y) * 4 + x % 4)],
+        EXPECT_EQ(values.bytes[static_cast<std::size_t>(((tile * 3 + c) * 4 + y) * 4 + x % 4)],
                   image.pixels[static_cast<std::size_t>(3 * (8 * y + x) + c)]);
       }
     }
@@ -284,7 +316,7 @@ TEST(PreprocessTest, APictureIsCentredOnItsCanvasWhichIsBlack) {
   const PixelValues values = Preprocessor(t.settings).Process(image, LayoutOf(t.config, {4, 4}));
   for (int x = 0; x < 8; ++x) {
     const int tile = 1 + x / 4;
-    EXPECT_EQ(values.values[static_cast<std::size_t>(tile * 48 + x % 4)], x < 2 || x > 5 ? 0 : 200)
+    EXPECT_EQ(values.bytes[static_cast<std::size_t>(tile * 48 + x % 4)], x < 2 || x > 5 ? 0 : 200)
         << x;
   }
 }

@@ -4,6 +4,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
@@ -36,6 +37,18 @@ TEST(RowsTest, AnAdditionBeforeANormIsLeftToTheCallerOnTheCpu) {
   const at::Tensor before = x.clone();
   EXPECT_FALSE(AddRmsNormRows(x, at::randn({3, 24}), at::ones({24}), 1e-5).has_value());
   EXPECT_TRUE(at::equal(x, before));
+}
+
+TEST(RowsTest, PixelsHaveTheValuesOfTheirOwnTable) {
+  const at::Tensor bytes = at::arange(2 * 3 * 4 * 5, at::kByte).add_(140).view({2, 3, 4, 5});
+  const at::Tensor tables = at::randn({2, 3, 256});
+  const at::Tensor found = PixelRows(bytes, tables, at::kFloat);
+  for (int b = 0; b < 2; ++b) {
+    for (int c = 0; c < 3; ++c) {
+      EXPECT_TRUE(at::equal(found[b][c], tables[b][c].take(bytes[b][c].to(at::kLong))));
+    }
+  }
+  EXPECT_TRUE(at::equal(PixelRows(bytes, tables, at::kBFloat16), found.to(at::kBFloat16)));
 }
 
 }  // namespace

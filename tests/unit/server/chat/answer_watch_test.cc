@@ -38,6 +38,17 @@ TEST(AnswerWatchTest, MeasuresAGoodAnswer) {
   EXPECT_DOUBLE_EQ(seen->mean_logprob.value_or(0), -1);
 }
 
+TEST(AnswerWatchTest, TheStepsOfOtherVersionsAreNotItsOwnTime) {
+  AnswerWatch watch;
+  watch.Add(Delta("It is red.", FinishReason::kStop));
+  scheduling::Usage usage = Usage();
+  usage.others_first = std::chrono::milliseconds(150);
+  usage.others_next = std::chrono::milliseconds(400);
+  const auto seen = watch.Observe(absl::OkStatus(), usage);
+  EXPECT_DOUBLE_EQ(seen->first_token_seconds, 0.25);
+  EXPECT_DOUBLE_EQ(seen->next_token_seconds, 0.1);
+}
+
 TEST(AnswerWatchTest, ACachedPromptSaysNothingOfTheFirstToken) {
   AnswerWatch watch;
   watch.Add(Delta("red", FinishReason::kStop));

@@ -216,7 +216,7 @@ class ChatRunnerFixture : public ::testing::Test {
   // How many pictures were decoded.
   std::uint64_t Decoded() { return metrics_.decode_image_seconds.Collect().histogram.sample_count; }
 
-  static constexpr scheduling::AdmissionBounds kBounds{2, 1000, 200'000, 1'000'000};
+  static constexpr scheduling::AdmissionBounds kBounds{2, 1000, 50'000, 1'000'000};
 
   const std::string picture_ = ReadFile("tests/golden/data/images/rgba.png", 1 << 20).value();
   RealClock clock_;

@@ -88,7 +88,7 @@ TEST_F(ChatRunnerTest, BytesAreGivenBackOnceThePromptIsMade) {
 
 // The engine keeps them until the request has ended.
 TEST_F(ChatRunnerTest, PicturesAreChargedAsTheyWillBePrepared) {
-  constexpr std::int64_t kValues = 3 * 56 * 56 * 4;  // bytes
+  constexpr std::int64_t kValues = 3 * 56 * 56;  // a byte each
   const auto about = [this](int pictures, const char* tenant) {
     ChatCall call = AboutAPicture();
     call.tenant = tenant;

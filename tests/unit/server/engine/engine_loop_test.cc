@@ -327,6 +327,126 @@ TEST_F(EngineLoopTest, ADeviceThatRunsBehindSaysHowLongItEncoded) {
   EXPECT_EQ(RunToEnd(stream).usage.encode, milliseconds(12));
 }
 
+class EngineBesideTest : public EngineLoopTest {
+ protected:
+  EngineBesideTest() { executor_->behind = true; }
+
+  // Reads what there is.
+  void Read(TokenStream& stream) {
+    while (auto event = stream.TryPop(nullptr)) {
+      if (auto* end = std::get_if<End>(&*event)) {
+        end_ = *std::move(end);
+        return;
+      }
+      for (const SampledToken& token : std::get<Delta>(*event).tokens) {
+        tokens_.push_back(token.token);
+      }
+      text_ += std::get<Delta>(*event).text;
+    }
+  }
+  // Counts the stream's tokens when each step that follows is begun, and while it runs.
+  void Watch(TokenStream& stream) {
+    executor_->on_launch = [&] {
+      Read(stream);
+      at_launch_.push_back(tokens_.size());
+    };
+    executor_->before_forward = [&](const scheduling::StepPlan&) {
+      Read(stream);
+      meanwhile_.push_back(tokens_.size());
+      return absl::OkStatus();
+    };
+  }
+
+  std::vector<std::int32_t> tokens_;
+  std::string text_;
+  std::optional<End> end_;
+  std::vector<std::size_t> at_launch_, meanwhile_;
+};
+
+TEST_F(EngineBesideTest, WhatAStepGaveIsPublishedWhileTheNextOneRuns) {
+  TokenStream stream = Submit(6, 4);
+  Watch(stream);
+  while (engine_->RunOnce()) {
+  }
+  Read(stream);
+  EXPECT_THAT(at_launch_, ElementsAre(0, 0, 1, 2));
+  EXPECT_THAT(meanwhile_, ElementsAre(0, 1, 2, 3));
+  ASSERT_TRUE(end_.has_value()) << "the last turn has no step to wait for";
+  EXPECT_TRUE(end_->status.ok());
+  const std::vector<std::int32_t> answer = testing::FakeAnswer(last_, 0, 4);
+  EXPECT_EQ(tokens_, answer);
+  std::string text;
+  for (const std::int32_t token : answer) text += " " + std::to_string(token);
+  EXPECT_EQ(text_, text);
+}
+
+TEST_F(EngineBesideTest, ADeviceThatComputesInTheCallIsBegunWithNothingLeftToPublish) {
+  executor_->behind = false;
+  TokenStream stream = Submit(6, 4);
+  Watch(stream);
+  while (engine_->RunOnce()) {
+  }
+  EXPECT_THAT(at_launch_, ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(meanwhile_, ElementsAre(0, 1, 2, 3));
+}
+
+TEST_F(EngineBesideTest, AnEndIsPublishedWhileTheStepOfOthersRuns) {
+  TokenStream stream = Submit(6, 2);
+  TokenStream other = Submit(6, 3);
+  std::vector<bool> ended;
+  executor_->before_forward = [&](const scheduling::StepPlan&) {
+    Read(stream);
+    ended.push_back(end_.has_value());
+    return absl::OkStatus();
+  };
+  for (int i = 0; i < 3; ++i) engine_->RunOnce();
+  EXPECT_THAT(ended, ElementsAre(false, false, true));
+  EXPECT_EQ(engine_->load(), 6 + 3);
+}
+
+TEST_F(EngineBesideTest, AStepThatFailsHoldsUpNoToken) {
+  TokenStream stream = Submit(6, 3);
+  engine_->RunOnce();
+  executor_->wait_for_step = [] { return absl::InternalError("the device is gone"); };
+  engine_->RunOnce();
+  Read(stream);
+  EXPECT_EQ(tokens_, testing::FakeAnswer(last_, 0, 1));
+  EXPECT_FALSE(engine_->RunOnce());
+  Read(stream);
+  ASSERT_TRUE(end_.has_value());
+  EXPECT_EQ(end_->status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(tokens_.size(), 1u);
+}
+
+TEST_F(EngineBesideTest, AVersionGoesBetweenTwoStepsAndAfterItsLastAnswer) {
+  const Digest other = Sha256Of("v2");
+  EXPECT_EQ(Add(other), absl::OkStatus());
+  TokenStream stays = Submit(6, 20);
+  scheduling::Request request;
+  request.version = other;
+  request.arrival = clock_.Now();
+  request.prompt_ids = {1, 2, 3};
+  request.sampling.max_tokens = 1;
+  TokenStream goes = Submit(std::move(request));
+  std::optional<bool> had_ended;
+  int under_way = 0;
+  executor_->on_launch = [&] { ++under_way; };
+  executor_->before_forward = [&](const scheduling::StepPlan&) {
+    --under_way;
+    return absl::OkStatus();
+  };
+  engine_->RemoveVersion(other, [&](const absl::Status& status) {
+    EXPECT_EQ(status, absl::OkStatus());
+    EXPECT_EQ(under_way, 0);
+    Read(goes);
+    had_ended = end_.has_value();
+  });
+  for (int i = 0; i < 6 && !had_ended; ++i) engine_->RunOnce();
+  EXPECT_EQ(had_ended, std::optional<bool>(true));
+  EXPECT_EQ(executor_->versions(), 1u);
+  EXPECT_TRUE(engine_->RunOnce()) << "the other one is still at work";
+}
+
 TEST_F(EngineLoopTest, AStepThatFailsBehindTheCallsHasFailed) {
   executor_->wait_for_step = [] { return absl::InternalError("the device is gone"); };
   TokenStream stream = Submit(3, 5);

@@ -152,6 +152,23 @@ TEST_F(EngineTest, AnswersAsTheOracle) {
   EXPECT_EQ(gate_.held().requests, 0);
 }
 
+TEST_F(EngineTest, AnswersAsTheOracleOnADeviceThatRunsBehind) {
+  executor_->behind = true;
+  Start();
+  std::vector<scheduling::Request> requests;
+  std::vector<TokenStream> streams;
+  for (int i = 0; i < 4; ++i) {
+    requests.push_back(MakeRequest(30 + i, 10 + 5 * i, /*base=*/i));
+    auto stream = Submit(requests.back());
+    ASSERT_TRUE(stream.ok());
+    streams.push_back(*std::move(stream));
+  }
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    EXPECT_TRUE(ReadAll(streams[i], requests[i]).status.ok());
+  }
+  EXPECT_EQ(gate_.held().requests, 0);
+}
+
 // A decoder whose stop string is complete only with the text that it held back until the end.
 class StopsAtTheEnd final : public TextDecoder {
  public:

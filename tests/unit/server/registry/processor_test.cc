@@ -75,6 +75,7 @@ TEST_F(ProcessorTest, PreparesTextAndImagesInTheirPlaces) {
     EXPECT_EQ(image.height, side);
     EXPECT_EQ(image.width, side);
     EXPECT_EQ(image.pixels_CHW.size(), std::size_t{3} * side * side);
+    ASSERT_NE(image.pixel_table, nullptr);
     const auto first = prepared->prompt_ids.begin() + image.offset;
     EXPECT_EQ(std::count(first, first + image.count, processor_->config().image_token_id),
               image.count);
@@ -119,6 +120,8 @@ TEST_F(ProcessorTest, AWrongTextBlamesNoImage) {
 TEST_F(ProcessorTest, DecodersEndAtAStopString) {
   const auto make = processor_->MakeDecoderFactory({"the"});
   const auto decoder = make();
+  EXPECT_TRUE(decoder->may_stop());
+  EXPECT_FALSE(processor_->MakeDecoderFactory({})()->may_stop());
   std::string text;
   bool stopped = false;
   for (const int id : processor_->tokenizer().Encode(std::string("of the of"))) {
@@ -139,6 +142,7 @@ TEST_F(ProcessorTest, DecodersEndWhereTheTemplateEndsATurn) {
     const auto decoder = processor.MakeDecoderFactory({})();
     bool stopped = false;
     for (const int id : processor.tokenizer().Encode(std::string("A cat.###Human"))) {
+      if (!decoder->may_stop()) return false;
       stopped = stopped || decoder->Push(id).stopped;
       if (stopped) break;
     }

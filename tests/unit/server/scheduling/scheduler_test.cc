@@ -318,6 +318,29 @@ TEST(SchedulerTest, VersionsTakeTurnsAndDrain) {
   EXPECT_TRUE(h.ended.at(two).ok());
 }
 
+// Whoever compares how fast two versions are must know what they waited for each other.
+TEST(SchedulerTest, UsageTellsApartWhatOtherVersionsTook) {
+  using std::chrono::milliseconds;
+  SchedulerHarness h;
+  const Digest v2 = Sha256Of("v2");
+  h.events.emplace_back(AddVersion{v2});
+  const RequestId one = h.Arrives(h.MakeRequest(10, 20));
+  Request request = h.MakeRequest(10, 20);
+  request.version = v2;
+  const RequestId two = h.Arrives(std::move(request));
+  h.Finish();
+  const RequestId alone = h.Arrives(h.MakeRequest(10, 20, 500));
+  h.Finish();
+  for (const RequestId id : {one, two, alone}) {
+    const Usage& usage = h.usage.at(id);
+    EXPECT_EQ(usage.queue + usage.prefill - usage.others_first, milliseconds(1));
+    EXPECT_EQ(usage.decode - usage.others_next, milliseconds(19));
+  }
+  EXPECT_EQ(h.usage.at(two).others_first, milliseconds(1));
+  EXPECT_EQ(h.usage.at(two).others_next, milliseconds(19));
+  EXPECT_EQ(h.usage.at(alone).others_first + h.usage.at(alone).others_next, Duration{});
+}
+
 // Both always have work: what they get differs by at most the slack and one request each place.
 TEST(SchedulerTest, BackloggedTenantsGetEqualShares) {
   SchedulerOptions options = SmallOptions();

@@ -1,7 +1,8 @@
 #include "server/torch/image_encoder.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
@@ -16,6 +17,7 @@
 
 #include "model/config/image_layout.h"
 #include "tests/support/checkpoint_fixture.h"
+#include "tests/support/prepared_pixels.h"
 
 namespace llava::engine {
 namespace {
@@ -44,18 +46,15 @@ class ImageEncoderTest : public testing::TestWithParam<const char*> {
   ImageInput Picture(int width, int height, int seed) const {
     const int side = llava_->config().vision.image_size;
     const model::ImageLayout layout = model::LayoutOf(llava_->config(), {width, height});
-    at::manual_seed(static_cast<std::uint64_t>(seed));
-    const at::Tensor pixels = at::randn({std::int64_t{layout.tiles} * 3 * side * side});
-    const float* data = pixels.const_data_ptr<float>();
-    return {.digest = Sha256Of("image"),
-            .offset = 0,
-            .count = layout.tokens,
-            .height = side,
-            .width = side,
-            .tiles = layout.tiles,
-            .picture_height = height,
-            .picture_width = width,
-            .pixels_CHW = {data, data + pixels.numel()}};
+    ImageInput image;
+    image.digest = Sha256Of("image");
+    image.count = layout.tokens;
+    image.height = image.width = side;
+    image.tiles = layout.tiles;
+    image.picture_height = height;
+    image.picture_width = width;
+    test::FillPixels(image, static_cast<std::uint64_t>(seed));
+    return image;
   }
 
   void Encode(const std::vector<EncodeImage>& encodes) {
@@ -141,6 +140,22 @@ TEST_P(ImageEncoderTest, FeaturesAreKeptWhereTheNextResultIsPutInTheirPlace) {
   EXPECT_EQ(results.size(), 1u);
   EXPECT_TRUE(at::equal(encoder_.feature(copied), encoder_.feature(a)));
   EXPECT_TRUE(at::equal(encoder_.feature(beside), encoder_.feature(b)));
+}
+
+// Of one batch, each with its own table: the bits of the features of the values.
+TEST_P(ImageEncoderTest, BytesAreReadAsTheValuesThatTheyStandFor) {
+  const ImageInput picture = Picture(200, 150, 1), other = Picture(200, 150, 2);
+  ASSERT_NE(*picture.pixel_table, *other.pixel_table);
+  Encode({All(FeatureId(1), picture), All(FeatureId(2), other)});
+  const c10::InferenceMode inference;
+  for (const auto& [feature, image] : {std::pair(FeatureId(1), &picture), {FeatureId(2), &other}}) {
+    const at::Tensor pixels =
+        at::tensor(test::ValuesOf(*image)).view({image->tiles, 3, image->height, image->width});
+    std::vector<at::Tensor> tiles;
+    for (const at::Tensor& tile : pixels.split(1)) tiles.push_back(llava_->EncodeImages(tile));
+    const model::ImageLayout layout = model::LayoutOf(llava_->config(), {200, 150});
+    EXPECT_TRUE(at::equal(encoder_.feature(feature), llava_->PackImage(at::cat(tiles), layout)));
+  }
 }
 
 TEST_P(ImageEncoderTest, DropForgetsWhatIsEncodedAndHalfEncoded) {

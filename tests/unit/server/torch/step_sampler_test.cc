@@ -43,7 +43,8 @@ class StepSamplerTest : public testing::TestWithParam<bool> {
   std::vector<absl::StatusOr<SampledToken>> Sample(const at::Tensor& logits,
                                                    const std::vector<StepSampler::Row>& rows) {
     const c10::InferenceMode inference;
-    return sampler_.Sample(logits, rows);
+    sampler_.Launch(logits, rows);
+    return sampler_.Collect();
   }
   std::vector<std::int32_t> Tokens(const at::Tensor& logits,
                                    const std::vector<StepSampler::Row>& rows) {

@@ -1,7 +1,6 @@
 #include "server/torch/torch_executor.h"
 
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
@@ -19,6 +18,7 @@
 #include "model/ranks/c10d_backend.h"
 #include "server/torch/device_memory.h"
 #include "tests/support/checkpoint_fixture.h"
+#include "tests/support/prepared_pixels.h"
 #include "tests/support/replaying_graphs.h"
 
 namespace llava::engine {
@@ -29,6 +29,7 @@ using scheduling::FeatureId;
 using scheduling::SequenceId;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 const Digest kVersion = Sha256Of("version");
 constexpr int kBlocks = 64;
@@ -90,9 +91,12 @@ class TorchExecutorTest : public testing::Test {
   }
 
   std::vector<SampledToken> Run(const scheduling::StepPlan& plan) {
-    auto result = executor_->Forward(plan);
-    EXPECT_TRUE(result.ok()) << result.status();
-    return result.ok() ? std::move(result->tokens) : std::vector<SampledToken>();
+    const absl::Status launched = executor_->Launch(plan);
+    EXPECT_TRUE(launched.ok()) << launched;
+    if (!launched.ok()) return {};
+    auto collected = executor_->Collect();
+    EXPECT_TRUE(collected.ok()) << collected.status();
+    return collected.ok() ? std::move(collected->result.tokens) : std::vector<SampledToken>();
   }
 
   // A step in which all of them sample.
@@ -117,15 +121,13 @@ class TorchExecutorTest : public testing::Test {
   }
 
   static scheduling::ImageInput Image(int side, int count) {
-    at::manual_seed(3);
-    const at::Tensor pixels = at::randn({3 * side * side});
-    const float* data = pixels.const_data_ptr<float>();
-    return {.digest = Sha256Of("image"),
-            .offset = 1,
-            .count = count,
-            .height = side,
-            .width = side,
-            .pixels_CHW = {data, data + pixels.numel()}};
+    scheduling::ImageInput image;
+    image.digest = Sha256Of("image");
+    image.offset = 1;
+    image.count = count;
+    image.height = image.width = side;
+    test::FillPixels(image, /*seed=*/3);
+    return image;
   }
 
   static inline std::shared_ptr<const model::Llava> llava_;
@@ -187,7 +189,7 @@ TEST_F(TorchExecutorTest, AnImageIsEncodedOnceAndTakesItsRows) {
   {
     const c10::InferenceMode inference;
     const at::Tensor pixels =
-        at::tensor(at::ArrayRef<float>(image.pixels_CHW)).view({1, 3, image.height, image.width});
+        at::tensor(test::ValuesOf(image)).view({1, 3, image.height, image.width});
     model::PromptTokens tokens{{prompt.begin(), prompt.end()}, {{1, kImageTokens, 0}}};
     model::Session session(*llava_);
     const at::Tensor hidden =
@@ -236,7 +238,8 @@ class FakeMarks final : public DeviceMarks {
 };
 
 TEST_F(TorchExecutorTest, ADeviceThatRunsBehindIsWaitedForAndTimesItsEncoder) {
-  EXPECT_EQ(*executor_->WaitForStep(), std::nullopt) << "a CPU has done it";
+  EXPECT_EQ(executor_->Collect()->encode, std::nullopt) << "a CPU has done it";
+  EXPECT_FALSE(executor_->runs_behind());
   std::vector<std::string> calls;
   auto marks = std::make_unique<FakeMarks>(&calls);
   FakeMarks* const fake = marks.get();
@@ -246,22 +249,36 @@ TEST_F(TorchExecutorTest, ADeviceThatRunsBehindIsWaitedForAndTimesItsEncoder) {
   plan.version = kVersion;
   plan.encodes.push_back({FeatureId(1), &image});
   ASSERT_EQ(executor_->EncodeImages(plan), absl::OkStatus());
-  EXPECT_EQ(*executor_->WaitForStep(), std::optional<Duration>(std::chrono::milliseconds(12)));
+  EXPECT_TRUE(executor_->runs_behind());
+  EXPECT_EQ(executor_->Collect()->encode, std::optional<Duration>(std::chrono::milliseconds(12)));
   EXPECT_THAT(calls, ElementsAre("set begin", "set encoded", "set end", "wait for end",
                                  "from begin to encoded"));
   calls.clear();
-  EXPECT_EQ(*executor_->WaitForStep(), std::nullopt) << "nothing was encoded in this step";
+  Choice choice(1, {1, 300, 17});
+  plan = PlanOf({&choice});
+  ASSERT_EQ(executor_->Launch(plan), absl::OkStatus());
+  EXPECT_THAT(calls, IsEmpty()) << "a launch waits for nothing";
+  const auto collected = executor_->Collect();
+  ASSERT_TRUE(collected.ok()) << collected.status();
+  EXPECT_EQ(collected->encode, std::nullopt) << "nothing was encoded in this step";
+  ASSERT_EQ(collected->result.tokens.size(), 1u);
+  EXPECT_EQ(collected->result.tokens[0].token, Reference({1, 300, 17}, 1)[0]);
   EXPECT_THAT(calls, ElementsAre("set end", "wait for end"));
+  EXPECT_TRUE(executor_->Collect()->result.tokens.empty()) << "they were collected";
   fake->fails = true;
-  const absl::Status failed = executor_->WaitForStep().status();
+  const absl::Status failed = executor_->Collect().status();
   EXPECT_EQ(failed.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(std::string(failed.message()), HasSubstr("the device is gone"));
 }
 
-TEST_F(TorchExecutorTest, AnImageOfAnotherShapeIsAnError) {
+TEST_F(TorchExecutorTest, AnImageThatWasPreparedOtherwiseIsAnError) {
   const int side = llava_->config().vision.image_size;
-  for (const auto& [wrong_side, count] : {std::pair(side + 14, kImageTokens), {side, 17}}) {
-    const scheduling::ImageInput image = Image(wrong_side, count);
+  std::vector<scheduling::ImageInput> images = {Image(side + 14, kImageTokens), Image(side, 17),
+                                                Image(side, kImageTokens),
+                                                Image(side, kImageTokens)};
+  images[2].pixel_table = nullptr;
+  images[3].pixels_CHW.pop_back();
+  for (const scheduling::ImageInput& image : images) {
     scheduling::StepPlan plan;
     plan.version = kVersion;
     plan.encodes.push_back({FeatureId(5), &image});
@@ -343,7 +360,7 @@ TEST_F(TorchExecutorTest, RecordedStepsMakeWayWhenMemoryIsShort) {
   EXPECT_EQ(log.there, 1);
   log.before_replay = [] { TORCH_CHECK_WITH(OutOfMemoryError, false, "no memory"); };
   const std::size_t computed = choice.computed;
-  const absl::Status failed = executor_->Forward(PlanOf({&choice})).status();
+  const absl::Status failed = executor_->Launch(PlanOf({&choice}));
   EXPECT_EQ(failed.code(), absl::StatusCode::kResourceExhausted) << failed;
   EXPECT_EQ(log.there, 0);
   EXPECT_EQ(executor_->graphs().bytes, 0);

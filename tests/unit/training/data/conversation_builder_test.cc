@@ -404,7 +404,7 @@ TEST(ConversationBuilderTest, ASecondPictureOfOnevisionMakesTheFirstSmaller) {
 TEST(ConversationBuilderTest, WithAnAspectAPictureIsOneTile) {
   const test::FamilyFolder folder("next_mistral");
   Row row{"1", {"landscape.png"}, {{Speaker::kHuman, "<image>"}, {Speaker::kGpt, "A"}}};
-  std::vector<std::vector<float>> pixels;
+  std::vector<std::vector<std::uint8_t>> pixels;
   for (const auto aspect : {model::ImageAspect::kCrop, model::ImageAspect::kPad}) {
     const ConversationBuilder builder =
         MakeOf(folder, {.chat_template = "plain", .aspect = aspect});
@@ -419,8 +419,8 @@ TEST(ConversationBuilderTest, WithAnAspectAPictureIsOneTile) {
   const Sample sample = tiled.Build(row)->front();
   EXPECT_THAT(TokensOf(sample), ElementsAre(70));
   // The middle of it, and not the whole squeezed into a square.
-  const std::vector<float> whole(sample.images[0].pixels.begin(),
-                                 sample.images[0].pixels.begin() + 3 * 56 * 56);
+  const std::vector<std::uint8_t> whole(sample.images[0].pixels.begin(),
+                                        sample.images[0].pixels.begin() + 3 * 56 * 56);
   EXPECT_NE(pixels[0], whole);
 }
 

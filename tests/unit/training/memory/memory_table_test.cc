@@ -56,6 +56,14 @@ model::LlavaConfig Config() {
 
 // A row of so many tokens with a picture of its own; all behind the picture is learned.
 Sample MakeSample(std::int64_t number, std::int64_t tokens) {
+  static const auto table = [] {
+    Rng values(7);
+    auto normal = std::make_shared<PixelTable>();
+    for (auto& channel : *normal) {
+      for (float& value : channel) value = static_cast<float>(values.Normal());
+    }
+    return normal;
+  }();
   Rng rng(static_cast<std::uint64_t>(number) + 1);
   Sample sample;
   sample.id = std::to_string(number);
@@ -69,7 +77,8 @@ Sample MakeSample(std::int64_t number, std::int64_t tokens) {
   sample.image_spans = {{1, kPictureTokens, 0}};
   SampleImage image;
   image.height = image.width = 8;
-  for (int i = 0; i < 3 * 8 * 8; ++i) image.pixels.push_back(static_cast<float>(rng.Normal()));
+  for (int i = 0; i < 3 * 8 * 8; ++i) image.pixels.push_back(static_cast<std::uint8_t>(rng.Next()));
+  image.table = table;
   image.digest = Sha256Of(sample.id);
   image.layout = {.tiles = 1, .tokens = kPictureTokens};
   sample.images = {image};

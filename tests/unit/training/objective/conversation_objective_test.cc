@@ -142,9 +142,7 @@ Sample TiledSample(const std::string& id, const std::vector<model::ImageSize>& s
     SampleImage& image = sample.images.emplace_back();
     image.layout = model::LayoutOf(TiledConfig(), size, static_cast<int>(sizes.size()));
     image.height = image.width = 8;
-    for (int i = 0; i < image.layout.tiles * 3 * 8 * 8; ++i) {
-      image.pixels.push_back(static_cast<float>(rng.Normal()));
-    }
+    toy::FillPixels(rng, 0.0, 1.0, &image);
     image.digest = Sha256Of(absl::StrCat(id, size.width, " ", size.height));
     sample.image_spans.push_back({static_cast<std::int32_t>(sample.ids.size()), image.layout.tokens,
                                   static_cast<std::int32_t>(sample.image_spans.size())});

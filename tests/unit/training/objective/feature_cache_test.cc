@@ -62,6 +62,7 @@ TEST_F(FeatureCacheTest, BeyondItsBytesItComputesEachTime) {
 }
 
 TEST_F(FeatureCacheTest, AnImageHasAsManyTilesAsItsLayout) {
+  images_[1].table = images_[0].table;  // a picture has one for all its tiles
   SampleImage tiled = images_[0];
   tiled.pixels.insert(tiled.pixels.end(), images_[1].pixels.begin(), images_[1].pixels.end());
   tiled.layout.tiles = 2;
@@ -83,8 +84,12 @@ TEST_F(FeatureCacheTest, PixelsAreTheImagesInOrderInTheModelsDtype) {
   EXPECT_EQ(pixels.scalar_type(), at::kBFloat16);
   EXPECT_EQ(pixels.sizes(), (at::IntArrayRef{2, 3, 8, 8}));
   const at::Tensor exact = PixelTensor({&images_[1], &images_[0]}, *model_);
-  EXPECT_EQ(exact[0][1][2][3].item<float>(), images_[1].pixels[64 + 2 * 8 + 3]);
-  EXPECT_EQ(exact[1][2][7][7].item<float>(), images_[0].pixels.back());
+  const auto value = [&](std::size_t image, std::size_t c, std::size_t place) {
+    return (*images_[image].table)[c][images_[image].pixels[64 * c + place]];
+  };
+  EXPECT_EQ(exact[0][1][2][3].item<float>(), value(1, 1, 2 * 8 + 3));
+  EXPECT_EQ(exact[1][2][7][7].item<float>(), value(0, 2, 63));
+  EXPECT_TRUE(at::equal(pixels, exact.to(at::kBFloat16)));
 }
 
 }  // namespace

@@ -2,8 +2,10 @@
 #ifndef LLAVA_TESTS_UNIT_TRAINING_OPTIM_TOY_H_
 #define LLAVA_TESTS_UNIT_TRAINING_OPTIM_TOY_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/rng.h"
@@ -42,6 +44,18 @@ inline std::unique_ptr<model::Llava> Model(at::ScalarType dtype = at::kFloat) {
   return std::make_unique<model::Llava>(Config(), weights);
 }
 
+// Pixels for the image's tiles, height and width: normal numbers.
+inline void FillPixels(Rng& rng, double mean, double deviation, SampleImage* image) {
+  auto table = std::make_shared<PixelTable>();
+  for (auto& channel : *table) {
+    for (float& value : channel) value = static_cast<float>(mean + deviation * rng.Normal());
+  }
+  image->table = std::move(table);
+  image->pixels.resize(
+      static_cast<std::size_t>(image->layout.tiles * 3 * image->height * image->width));
+  for (std::uint8_t& byte : image->pixels) byte = static_cast<std::uint8_t>(rng.Next());
+}
+
 // Sample `number`: BOS, an image of 4 rows that is dark or bright, a question token, and as the
 // answer token 20 or 21.
 inline Sample MakeSample(std::int64_t number) {
@@ -63,11 +77,9 @@ inline Sample MakeSample(std::int64_t number) {
   sample.image_spans = {{1, 4, 0}};
   SampleImage image;
   image.height = image.width = 8;
-  for (int i = 0; i < 3 * 8 * 8; ++i) {
-    image.pixels.push_back(static_cast<float>((bright ? 1.0 : -1.0) + 0.3 * rng.Normal()));
-  }
   image.digest = Sha256Of(sample.id);
   image.layout = {.tiles = 1, .tokens = 4};
+  FillPixels(rng, bright ? 1.0 : -1.0, 0.3, &image);
   sample.images = {image};
   return sample;
 }

@@ -194,5 +194,24 @@ TEST(CudaRowsTest, AppliesQuickGelu) {
   });
 }
 
+// A lookup and one rounding: the bits of ATen's, from any address on.
+TEST(CudaRowsTest, LooksUpPixels) {
+  ForSeeds(20, [](Rng& rng) {
+    const int planes = 3 * static_cast<int>(rng.Between(1, 3)),
+              n = static_cast<int>(rng.Between(1, 900));
+    const at::ScalarType dtype = RandomDtype(rng);
+    const at::Tensor tables = at::randn({planes, 256});
+    const std::int64_t first = rng.Between(0, 5);
+    const at::Tensor memory = at::randint(256, {first + std::int64_t{planes} * n}, at::kByte);
+    const at::Tensor bytes = memory.narrow(0, first, std::int64_t{planes} * n);
+    const GuardedRows y(planes, n, 0, dtype);
+    Pixels(bytes.const_data_ptr<std::uint8_t>(), tables.const_data_ptr<float>(), TypeOf(dtype),
+           planes, n, y.data(), nullptr);
+    const at::Tensor expected = tables.gather(1, bytes.view({planes, n}).to(at::kLong)).to(dtype);
+    EXPECT_TRUE(at::equal(y.rows(), expected));
+    EXPECT_TRUE(y.nothing_around_was_written());
+  });
+}
+
 }  // namespace
 }  // namespace llava::model::cuda
