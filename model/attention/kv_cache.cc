@@ -12,6 +12,7 @@
 #include "model/kernels/cpu/dispatch.h"
 #include "model/kernels/cpu/large_pages.h"
 #include "model/kernels/cpu/worker_pool.h"
+#include "model/kernels/cuda/e4m3.h"
 #include "model/kernels/cuda/tensors.h"
 
 namespace llava::model {
@@ -27,6 +28,12 @@ constexpr float kLargestCode = 127.0f;
 constexpr float kLeastScale = 1e-30f;  // whose inverse is a float too
 
 bool HoldsCodes(const KvShape& shape) { return shape.dtype == at::kChar; }
+bool HoldsE4m3(const KvShape& shape) { return shape.dtype == at::kFloat8_e4m3fn; }
+
+// Not every operator of ATen knows e4m3: it is moved as bytes.
+at::Tensor Movable(const at::Tensor& x) {
+  return x.scalar_type() == at::kFloat8_e4m3fn ? x.view(at::kByte) : x;
+}
 
 std::int64_t ElementsOfKeyTile(const KvShape& shape) {
   return std::int64_t{kKvBlockTokens} * shape.head_dim + (HoldsCodes(shape) ? kScaleBytes : 0);
@@ -143,9 +150,18 @@ absl::Status Check(const KvShape& shape) {
       return absl::InvalidArgumentError(absl::StrCat("KV cache: head_dim ", shape.head_dim,
                                                      ", expected a multiple of 4 for int8"));
     }
+  } else if (HoldsE4m3(shape)) {
+    if (shape.layout != KvLayout::kRows) {
+      return absl::InvalidArgumentError("KV cache: fp8 is not read by the CPU's kernels");
+    }
+    if (shape.head_dim % 8 != 0) {
+      return absl::InvalidArgumentError(absl::StrCat("KV cache: head_dim ", shape.head_dim,
+                                                     ", expected a multiple of 8 for fp8"));
+    }
   } else if (shape.dtype != at::kFloat && shape.dtype != at::kBFloat16) {
-    return absl::InvalidArgumentError(absl::StrCat("KV cache: dtype ", at::toString(shape.dtype),
-                                                   ", expected Float, BFloat16 or Char"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("KV cache: dtype ", at::toString(shape.dtype),
+                     ", expected Float, BFloat16, Char or Float8_e4m3fn"));
   }
   if (shape.layout == KvLayout::kTiles && !shape.device.is_cpu()) {
     return absl::InvalidArgumentError("KV cache: tiles are read by the CPU's kernels only");
@@ -228,8 +244,18 @@ void KvCache::WriteRows(int layer, const at::Tensor& k_TKD, const at::Tensor& v_
   if (HasCudaKernels(k_TKD)) {
     return WriteOnGpu(k_TKD, v_TKD, slots_T, Rows(keys_[layer]), Rows(values_[layer]));
   }
-  Rows(keys_[layer]).index_copy_(0, slots_T, k_TKD.to(shape_.dtype));
-  Rows(values_[layer]).index_copy_(0, slots_T, v_TKD.to(shape_.dtype));
+  Movable(Rows(keys_[layer])).index_copy_(0, slots_T, Movable(Held(k_TKD)));
+  Movable(Rows(values_[layer])).index_copy_(0, slots_T, Movable(Held(v_TKD)));
+}
+
+at::Tensor KvCache::Held(const at::Tensor& x) const {
+  // ATen's own conversion makes NaN of what is too large.
+  return (HoldsE4m3(shape_) ? x.clamp(-kMaxE4m3, kMaxE4m3) : x).to(shape_.dtype);
+}
+
+at::Tensor KvCache::Select(const at::Tensor& rows, const at::Tensor& index) {
+  const at::Tensor found = Movable(rows).index_select(0, index);
+  return found.scalar_type() == rows.scalar_type() ? found : found.view(rows.scalar_type());
 }
 
 std::pair<at::Tensor, at::Tensor> KvCache::Rows(int layer) const {
@@ -253,15 +279,16 @@ std::pair<at::Tensor, at::Tensor> KvCache::Read(int layer,
   LLAVA_CHECK_LE(count, static_cast<std::int64_t>(block_table.size()));
   const std::vector<std::int64_t> table(block_table.begin(), block_table.begin() + count);
   const at::Tensor blocks = ToDevice(table, shape_.device);
-  const at::Tensor k = keys_[layer].index_select(0, blocks);
-  const at::Tensor v = values_[layer].index_select(0, blocks);
+  const at::Tensor k = Select(keys_[layer], blocks);
+  const at::Tensor v = Select(values_[layer], blocks);
   const std::int64_t heads = shape_.kv_heads, dim = shape_.head_dim;
   const auto rows = [&](const at::Tensor& x_BTKD) {
     return x_BTKD.reshape({-1, heads, x_BTKD.size(-1)}).narrow(0, 0, tokens).narrow(2, 0, dim);
   };
   if (shape_.layout == KvLayout::kRows) {
     const auto natural = [&](const at::Tensor& x) {
-      return rows(x.view({count, kKvBlockTokens, heads, dim}));
+      const at::Tensor found = rows(x.view({count, kKvBlockTokens, heads, dim}));
+      return HoldsE4m3(shape_) ? found.to(at::kFloat) : found;
     };
     return {natural(k), natural(v)};
   }

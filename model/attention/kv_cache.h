@@ -25,7 +25,8 @@ struct KvShape {
   int kv_heads = 0;
   int head_dim = 0;  // even, at most kMaxHeadDim
   // Or kBFloat16; or kChar: codes with a scale for each token and head, for kTiles and a head_dim
-  // that is a multiple of 4.
+  // that is a multiple of 4; or kFloat8_e4m3fn: rounded and saturated (kernels/cuda/e4m3.h),
+  // without a scale, for kRows and a head_dim that is a multiple of 8.
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
   KvLayout layout = KvLayout::kTiles;
@@ -65,10 +66,14 @@ class KvCache {
                  const at::Tensor& slots_T);
   // All keys and values, each [slots, kv_heads, head_dim]: views, kRows only.
   std::pair<at::Tensor, at::Tensor> Rows(int layer) const;
+  // x rounded as kRows holds it, in the dtype of the cache.
+  at::Tensor Held(const at::Tensor& x) const;
+  // Index_select of the first dimension, of any dtype that a cache has.
+  static at::Tensor Select(const at::Tensor& rows, const at::Tensor& index);
 
   // Keys and values of the first `tokens` tokens of a block table, each [tokens, kv_heads,
-  // head_dim] in the dtype of the cache; codes as the fp32 numbers that they stand for. Copies: for
-  // tests.
+  // head_dim] in the dtype of the cache; codes and e4m3 as the fp32 numbers that they stand for.
+  // Copies: for tests.
   std::pair<at::Tensor, at::Tensor> Read(int layer, std::span<const std::int32_t> block_table,
                                          std::int64_t tokens) const;
 

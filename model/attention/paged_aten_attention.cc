@@ -230,8 +230,7 @@ at::Tensor PagedAtenAttention::AttendChunk(const Call& call, int layer, const at
   const bool by_group = is_causal && q_THD.is_cuda() && q_THD.scalar_type() == at::kBFloat16;
   const auto heads_first = [](const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };
   const auto spread = [&](const at::Tensor& of_step, const at::Tensor& cached) {
-    const at::Tensor x =
-        is_first ? of_step.to(cached.scalar_type()) : cached.index_select(0, call.slots);
+    const at::Tensor x = is_first ? cache_.Held(of_step) : KvCache::Select(cached, call.slots);
     const at::Tensor wide = x.to(q_THD.scalar_type());
     return heads_first(group == 1 || by_group ? wide : wide.repeat_interleave(group, /*dim=*/1));
   };
@@ -250,7 +249,7 @@ at::Tensor PagedAtenAttention::AttendDecodes(const Call& call, int layer,
                                              const at::Tensor& q_SHD) const {
   const std::int64_t sequences = q_SHD.size(0), heads = cache_.shape().kv_heads;
   const auto by_sequence = [&](const at::Tensor& all) {
-    return all.index_select(0, call.slots)
+    return KvCache::Select(all, call.slots)
         .to(q_SHD.scalar_type())
         .view({sequences, -1, heads, q_SHD.size(2)})
         .transpose(1, 2);

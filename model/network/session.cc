@@ -46,12 +46,13 @@ at::Tensor SequenceAttention::Forward(int layer, const at::Tensor& q_THD, const 
   return mixed.squeeze(0).transpose(0, 1).contiguous();
 }
 
-absl::StatusOr<Session> Session::WithKvCodes(const Llava& model) {
+absl::StatusOr<Session> Session::WithKvCodes(const Llava& model, at::ScalarType dtype) {
   const TextConfig& text = model.config().text;
   const KvShape shape{.layers = static_cast<int>(text.num_layers),
                       .kv_heads = static_cast<int>(text.num_kv_heads),
                       .head_dim = static_cast<int>(text.head_dim),
-                      .dtype = at::kChar,
+                      .dtype = dtype,
+                      .layout = dtype == at::kChar ? KvLayout::kTiles : KvLayout::kRows,
                       .windows = text.windows};
   const std::int64_t blocks = (text.max_positions + kKvBlockTokens - 1) / kKvBlockTokens;
   ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(shape, blocks * KvCache::BlockBytes(shape)));

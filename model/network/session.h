@@ -49,10 +49,10 @@ class Session {
         attention_(std::make_unique<SequenceAttention>(model.config().text.num_layers,
                                                        model.config().text.windows)) {}
 
-  // The same with keys and values in codes of 8 bits, as an engine holds them whose KV cache is of
-  // KvShape::dtype kChar. The errors of KvCache::Create: RESOURCE_EXHAUSTED, or INVALID_ARGUMENT
-  // for a model whose heads have no such cache.
-  static absl::StatusOr<Session> WithKvCodes(const Llava& model);
+  // The same with keys and values in 8 bits, as an engine holds them whose KV cache is of such a
+  // KvShape::dtype: kChar, or kFloat8_e4m3fn as on GPUs. The errors of KvCache::Create:
+  // RESOURCE_EXHAUSTED, or INVALID_ARGUMENT for a model whose heads have no such cache.
+  static absl::StatusOr<Session> WithKvCodes(const Llava& model, at::ScalarType dtype = at::kChar);
 
   // ids of tokens, [T, E] rows for them (see Llava::Embed and PlaceImages) -> hidden states after
   // the final norm, [T, E]. `trace` as in Decoder::Forward.

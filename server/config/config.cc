@@ -162,6 +162,7 @@ absl::Status CheckConfig(const Config& config) {
   RETURN_IF_ERROR(CheckDevices(config.devices));
   for (const std::string& device : config.devices) {
     RETURN_IF_ERROR(CheckWeights(config.weights, device));
+    RETURN_IF_ERROR(CheckKvCache(config.kv_cache, device));
   }
   RETURN_IF_ERROR(CheckModelName(config.model_name));
   if (config.max_running.value_or(1) > config.max_batch_tokens.value_or(kMost)) {

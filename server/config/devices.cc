@@ -66,4 +66,19 @@ absl::Status CheckWeights(const std::string& weights, const std::string& entry) 
   return absl::OkStatus();
 }
 
+absl::Status CheckKvCache(const std::string& kv_cache, const std::string& entry) {
+  const bool is_cpu = entry.starts_with("cpu");
+  if (is_cpu && kv_cache == "fp8") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("kv_cache: fp8 is not served on the device ", entry,
+                     ", only on GPUs; expected auto or int8 (llava-train compare measures fp8 on "
+                     "CPUs)"));
+  }
+  if (!is_cpu && kv_cache == "int8") {
+    return absl::InvalidArgumentError(absl::StrCat("kv_cache: int8 is not served on the device ",
+                                                   entry, ", only on CPUs; expected auto or fp8"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace llava::server

@@ -17,6 +17,9 @@ absl::Status CheckDevice(const std::string& entry);
 // REQUIRES: CheckDevice(entry) is OK.
 absl::Status CheckWeights(const std::string& weights, const std::string& entry);
 
+// The same for `kv_cache`.
+absl::Status CheckKvCache(const std::string& kv_cache, const std::string& entry);
+
 }  // namespace llava::server
 
 #endif  // LLAVA_SERVER_CONFIG_DEVICES_H_

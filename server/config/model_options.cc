@@ -5,7 +5,7 @@ namespace {
 
 constexpr absl::string_view kDtypeChoices[] = {"auto", "float32", "bfloat16"};
 constexpr absl::string_view kWeightsChoices[] = {"auto", "int8", "int4", "fp8"};
-constexpr absl::string_view kKvCacheChoices[] = {"auto", "int8"};
+constexpr absl::string_view kKvCacheChoices[] = {"auto", "int8", "fp8"};
 
 constexpr Option kModelOptions[] = {
     {"checkpoint", &Config::checkpoint,
@@ -51,9 +51,9 @@ constexpr Option kModelOptions[] = {
      kWeightsChoices},
     {"kv_cache",
      &Config::kv_cache,
-     "Bits of the KV cache, on CPUs: int8 holds keys and values as codes with a scale for each "
-     "token and head, so that the same memory has nearly twice the tokens of bfloat16, and costs "
-     "some accuracy. auto: as dtype.",
+     "Bits of the KV cache: int8, on CPUs, holds keys and values as codes with a scale for each "
+     "token and head, so that the same memory has nearly twice the tokens of bfloat16; fp8, on "
+     "GPUs, as e4m3 without a scale, twice the tokens. Both cost some accuracy. auto: as dtype.",
      Unit::kNone,
      {},
      kKvCacheChoices},

@@ -18,8 +18,8 @@ namespace llava::server {
 // A model in the memory of a device, or of several that share its layers: "cuda:0+cuda:1".
 struct BackendModel {
   std::shared_ptr<const engine::LoadedModel> model;
-  std::string dtype;             // as it runs: float32, bfloat16, int8, int4, fp8; maybe -kv_int8
-  std::int64_t block_bytes = 0;  // of one KV block, all layers; on each device
+  std::string dtype;  // as it runs: float32, bfloat16, int8, int4, fp8; -kv_int8, -kv_fp8
+  std::int64_t block_bytes = 0;              // of one KV block, all layers; on each device
   std::int64_t feature_bytes_per_token = 0;  // of an encoded image
   int encoder_parts = 1;                     // that a step can cut a tile's encoding into
 };

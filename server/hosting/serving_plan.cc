@@ -84,16 +84,20 @@ absl::StatusOr<std::vector<PlannedService>> PlanServices(const Config& config,
     if (!IsServed(llava, one.weights, "cpu")) continue;
     for (const absl::string_view kv_cache : FindOption("kv_cache")->choices) {
       one.kv_cache = std::string(kv_cache);
+      if (!CheckKvCache(one.kv_cache, "cpu").ok()) continue;
       ASSIGN_OR_RETURN(services.emplace_back(), Plan(one, dir, backend, "cpu", here.free));
     }
   }
-  one.kv_cache = "auto";
   for (const std::int64_t bytes : gpu_bytes) {
     for (const absl::string_view weights : FindOption("weights")->choices) {
       one.weights = std::string(weights);
       if (!IsServed(llava, one.weights, "cuda")) continue;
-      ASSIGN_OR_RETURN(const auto plans, PlanGpus(one, dir, backend, bytes));
-      services.insert(services.end(), plans.begin(), plans.end());
+      for (const absl::string_view kv_cache : FindOption("kv_cache")->choices) {
+        one.kv_cache = std::string(kv_cache);
+        if (!CheckKvCache(one.kv_cache, "cuda").ok()) continue;
+        ASSIGN_OR_RETURN(const auto plans, PlanGpus(one, dir, backend, bytes));
+        services.insert(services.end(), plans.begin(), plans.end());
+      }
     }
   }
   return services;

@@ -29,7 +29,7 @@ struct PlannedService {
 };
 
 // The CPUs of this machine, with the memory that it can give now, in every format of weights and
-// of the KV cache; then a GPU of each of `gpu_bytes` in every format of weights, and where that is
+// of the KV cache; then a GPU of each of `gpu_bytes` in every format of both, and where that is
 // too little as few of them as are enough (2, 4 or 8), all other settings as in `config`. The
 // errors are those of the files.
 absl::StatusOr<std::vector<PlannedService>> PlanServices(const Config& config,

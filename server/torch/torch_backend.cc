@@ -76,17 +76,22 @@ absl::StatusOr<at::ScalarType> ChooseDtype(const Config& config, const std::stri
 // Of the KV cache of models that compute in `dtype`.
 absl::StatusOr<at::ScalarType> ChooseKvDtype(const Config& config, at::ScalarType dtype,
                                              at::Device device) {
-  if (config.kv_cache != "int8") return dtype;
-  if (device.is_cpu()) return at::kChar;
-  return absl::UnimplementedError(absl::StrCat("kv_cache: int8 is not supported on the device ",
-                                               device.str(), ", expected auto"));
+  RETURN_IF_ERROR(CheckKvCache(config.kv_cache, device.str()));
+  if (config.kv_cache == "int8") return at::kChar;
+  return config.kv_cache == "fp8" ? at::kFloat8_e4m3fn : dtype;
+}
+
+// Behind the weights' format.
+std::string KvSuffix(at::ScalarType kv_dtype) {
+  if (kv_dtype == at::kChar) return "-kv_int8";
+  return kv_dtype == at::kFloat8_e4m3fn ? "-kv_fp8" : "";
 }
 
 // `weights`: their format.
 BackendModel DescribeModel(const model::TextConfig& text, at::ScalarType dtype,
                            at::ScalarType kv_dtype, const std::string& weights, at::Device device) {
   return {.model = nullptr,
-          .dtype = absl::StrCat(weights, kv_dtype == at::kChar ? "-kv_int8" : ""),
+          .dtype = absl::StrCat(weights, KvSuffix(kv_dtype)),
           .block_bytes = model::KvCache::BlockBytes(engine::KvShapeOf(text, kv_dtype, device)),
           .feature_bytes_per_token = engine::FeatureBytesPerToken(text, dtype)};
 }

@@ -134,18 +134,24 @@ class WeightsTest(unittest.TestCase):
         self.assertIn("stored as int8", result.stderr)
 
     def test_what_a_device_does_not_serve_is_refused_before_anything_is_loaded(self):
-        for device, weights in (("cpu", "fp8"), ("cuda:0", "int4")):
-            with self.subTest(device):
-                refused = subprocess.run([PROGRAM, "--check", "--checkpoint", CHECKPOINT, "--device", device, "--weights", weights],
+        for device, option, format in (("cpu", "weights", "fp8"), ("cuda:0", "weights", "int4"),
+                                       ("cpu", "kv_cache", "fp8"), ("cuda:0", "kv_cache", "int8")):
+            with self.subTest(device, option=option):
+                flag = "--" + option.replace("_", "-")
+                refused = subprocess.run([PROGRAM, "--check", "--checkpoint", CHECKPOINT, "--device", device, flag, format],
                                          text=True, stderr=subprocess.PIPE)
                 self.assertEqual(refused.returncode, 2)
-                self.assertIn(f"weights: {weights} is not served on the device {device}", refused.stderr)
+                self.assertIn(f"{option}: {format} is not served on the device {device}", refused.stderr)
 
     def test_the_plan_has_gpus_in_their_formats(self):
         said = subprocess.run([PROGRAM, "inspect", CHECKPOINT, "--plan", "--gpu-gib", "24"], text=True, stdout=subprocess.PIPE,
                               check=True).stdout
-        weights = dict(re.findall(r"\ncuda +24\.00 (\w+) +(\d+\.\d+)", said))
-        self.assertEqual(list(weights), ["auto", "int8", "fp8"])
+        rows = re.findall(r"\ncuda +24\.00 (\w+) +\d+\.\d+ (\w+) +(\d+\.\d+) +(\d+) ", said)
+        formats = [(weights, kv_cache) for weights in ("auto", "int8", "fp8") for kv_cache in ("auto", "fp8")]
+        self.assertEqual([(weights, kv_cache) for weights, kv_cache, _, _ in rows], formats)
+        tokens = [int(tokens) / float(gib) for _, _, gib, tokens in rows]
+        for plain, fp8 in zip(tokens[::2], tokens[1::2]):
+            self.assertAlmostEqual(fp8 / plain, 2, delta=0.02)  # of bfloat16
 
     def test_inspect_says_the_memory_of_each(self):
         said = subprocess.run([PROGRAM, "inspect", CHECKPOINT], text=True, stdout=subprocess.PIPE, check=True).stdout

@@ -186,6 +186,44 @@ TEST(EmulatedGpuTest, ChunksBehindCachedTokensAttendInPlace) {
   }
 }
 
+// A cache of fp8 through all three ways: a prompt's first chunk, chunks behind it and decoded
+// tokens. Near the same attention over keys and values of e4m3, which they are by now, and within
+// what 3 bits of mantissa cost of the numbers that came.
+TEST(EmulatedGpuTest, ACacheOfFp8IsReadInPlace) {
+  const KvShape shape{.layers = 1,
+                      .kv_heads = 2,
+                      .head_dim = 16,
+                      .dtype = at::kFloat8_e4m3fn,
+                      .layout = KvLayout::kRows};
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
+    KvCache cache = *KvCache::Create(shape, 8 * KvCache::BlockBytes(shape));
+    cache.Rows(0).first.view(at::kByte).fill_(0x7f);  // NaN
+    cache.Rows(0).second.view(at::kByte).fill_(0x7f);
+    const std::unique_ptr<PagedAttention> attention = MakePagedAttention(cache);
+    at::manual_seed(5);
+    const auto random = [&](std::int64_t heads) { return at::randn({120, heads, 16}).to(dtype); };
+    const at::Tensor q = random(4), k = random(2), v = random(2);
+    const auto reference = [&](const at::Tensor& keys, const at::Tensor& values) {
+      return SdpaAttention({60, 60}).Forward(0, q.to(at::kFloat), keys.to(at::kFloat),
+                                             values.to(at::kFloat));
+    };
+    const at::Tensor rounded = reference(cache.Held(k), cache.Held(v)), exact = reference(k, v);
+    const std::vector<std::int32_t> a = {6, 1, 3, 0}, b = {5, 2, 7, 4};
+    for (const auto& [first, tokens] :
+         {std::pair<std::int64_t, std::int64_t>{0, 21}, {21, 2}, {23, 20}, {43, 1}, {44, 16}}) {
+      const std::vector<PagedSequence> batch = {{0, tokens, first, a}, {tokens, tokens, first, b}};
+      attention->Refill(batch);
+      const auto rows = [&, first = first, tokens = tokens](const at::Tensor& x) {
+        return at::cat({x.narrow(0, first, tokens), x.narrow(0, 60 + first, tokens)});
+      };
+      const at::Tensor found = attention->Forward(0, rows(q), rows(k), rows(v)).to(at::kFloat);
+      const double tolerance = dtype == at::kFloat ? 1e-4 : 2e-2;
+      EXPECT_TRUE(at::allclose(found, rows(rounded), tolerance, tolerance)) << first;
+      EXPECT_LT((found - rows(exact)).abs().max().item<double>(), 0.25) << first;
+    }
+  }
+}
+
 // Nothing of a batch but its size may be part of a launch: contexts, tables and slots are read
 // where they stand, by launches that were made for another batch.
 TEST(EmulatedGpuTest, APassOverDecodedTokensThatWasRecordedServesOtherBatches) {

@@ -45,9 +45,9 @@ struct World {
   }
 };
 
-// Codes are read by our kernels only.
+// Codes are read by the kernels for CPUs only, e4m3 by all else.
 at::ScalarType RandomDtype(Rng& rng, Backend backend) {
-  if (backend != kAten && rng.Chance(0.4)) return at::kChar;
+  if (rng.Chance(0.4)) return backend == kAten ? at::kFloat8_e4m3fn : at::kChar;
   return rng.Chance(0.5) ? at::kFloat : at::kBFloat16;
 }
 
@@ -67,7 +67,9 @@ World RandomWorld(Rng& rng, at::ScalarType dtype, bool is_long = false) {
   World w;
   w.kv_heads = rng.Between(1, 3);
   w.heads = w.kv_heads * rng.Between(1, is_long ? 12 : 5);
-  w.head_dim = dtype == at::kChar ? 4 * rng.Between(1, 64) : kDims[rng.Below(std::size(kDims))];
+  w.head_dim = kDims[rng.Below(std::size(kDims))];
+  if (dtype == at::kChar) w.head_dim = 4 * rng.Between(1, 64);
+  if (dtype == at::kFloat8_e4m3fn) w.head_dim = 8 * rng.Between(1, 32);
   std::int64_t tokens = 0, blocks = 0;
   const std::int64_t sequences = rng.Between(1, 5);
   for (std::int64_t i = 0; i < sequences; ++i) {
@@ -281,9 +283,11 @@ TEST_P(PagedAttentionTest, EqualsAttentionWithoutACacheInBf16) {
   for (std::uint64_t seed = first; seed < first + 8; ++seed) {
     SCOPED_TRACE("LLAVA_SEED=" + std::to_string(seed));
     Rng rng(seed);
-    World w = RandomWorld(rng, at::kBFloat16);
+    const at::ScalarType dtype =
+        GetParam() == kAten && seed % 2 == 0 ? at::kFloat8_e4m3fn : at::kBFloat16;
+    World w = RandomWorld(rng, dtype);
     for (at::Tensor* x : {&w.q, &w.k, &w.v}) *x = x->to(at::kBFloat16);
-    KvCache cache = PoisonedCache(w, at::kBFloat16, LayoutOf(GetParam()));
+    KvCache cache = PoisonedCache(w, dtype, LayoutOf(GetParam()));
     const at::Tensor out = RunInChunks(w, cache, GetParam(), rng, rng.Between(2, 60));
     const at::Tensor expected = Expected(w);
     ASSERT_TRUE(at::allclose(out.to(at::kFloat), expected, 2e-2, 2e-2))

@@ -42,8 +42,9 @@ void AddCompareCommand(CLI::App& app, int* exit_code) {
                    "Format in which B is served; fp8: as GPUs round, computed slowly")
       ->check(formats)
       ->capture_default_str();
-  command->add_option("--kv-cache", request->b.kv_cache, "Format of B's KV cache")
-      ->check(CLI::IsMember({"auto", "int8"}))
+  command
+      ->add_option("--kv-cache", request->b.kv_cache, "Format of B's KV cache; fp8: as GPUs round")
+      ->check(CLI::IsMember({"auto", "int8", "fp8"}))
       ->capture_default_str();
   command->add_option("--data", request->data, "Questions: LLaVA rows")->required();
   command->add_option("--images", request->images, "Folder that the rows' pictures are below")

@@ -96,7 +96,7 @@ absl::Status Answerer::Encode(const std::vector<std::string>& images) {
 }
 
 absl::StatusOr<model::Session> Answerer::Begin() const {
-  if (holds_kv_codes_) return model::Session::WithKvCodes(*model_);
+  if (kv_dtype_) return model::Session::WithKvCodes(*model_, *kv_dtype_);
   return model::Session(*model_);
 }
 

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,8 +46,8 @@ class Answerer {
   // Asked between tokens; true ends answers where they are.
   void set_stop(std::function<bool()> stop) { stop_ = std::move(stop); }
 
-  // From now on keys and values are held as codes of 8 bits (Session::WithKvCodes).
-  void HoldKvCodes() { holds_kv_codes_ = true; }
+  // From now on keys and values are held in this dtype of 8 bits (Session::WithKvCodes).
+  void HoldKvIn(at::ScalarType dtype) { kv_dtype_ = dtype; }
 
   // What the model would have said in the place of each of `ids`, an answer to the question (at
   // least one id): logarithms of probabilities, fp32 [ids, vocabulary]. The errors of Ask.
@@ -78,7 +79,7 @@ class Answerer {
   std::vector<std::string> encoded_;  // the images of features_
   std::vector<model::ImageLayout> layouts_;
   std::vector<at::Tensor> features_;  // of each image, [tokens, hidden]
-  bool holds_kv_codes_ = false;
+  std::optional<at::ScalarType> kv_dtype_;
   std::function<bool()> stop_ = [] { return false; };
 };
 

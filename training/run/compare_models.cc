@@ -40,10 +40,12 @@ absl::StatusOr<Subject> Open(const ComparedModel& wanted) {
   ASSIGN_OR_RETURN(Answerer answerer, Answerer::Make(*subject.model, wanted.checkpoint, ""));
   subject.answerer = std::make_unique<Answerer>(std::move(answerer));
   if (wanted.kv_cache == "int8") {
-    subject.answerer->HoldKvCodes();
+    subject.answerer->HoldKvIn(at::kChar);
+  } else if (wanted.kv_cache == "fp8") {
+    subject.answerer->HoldKvIn(at::kFloat8_e4m3fn);
   } else if (wanted.kv_cache != "auto") {
     return absl::InvalidArgumentError(
-        absl::StrCat("KV cache \"", wanted.kv_cache, "\", expected auto or int8"));
+        absl::StrCat("KV cache \"", wanted.kv_cache, "\", expected auto, int8 or fp8"));
   }
   return subject;
 }

@@ -17,7 +17,7 @@ struct ComparedModel {
   // of the decoder's products rounded as GPUs round them, all else in float32. A checkpoint that is
   // stored as codes takes its own format, whatever the dtype.
   std::string weights = "float32";
-  std::string kv_cache = "auto";  // auto: in the numbers that the model computes with; int8
+  std::string kv_cache = "auto";  // auto: in the numbers that the model computes with; int8; fp8
 };
 
 struct ComparisonRequest {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/attention_limits.h"
+#include "model/kernels/cuda/e4m3.cuh"
 #include "model/kernels/cuda/kernels.h"
 #include "model/kernels/cuda/types.cuh"
 
@@ -256,7 +257,7 @@ void StartForGroup(const DecodeArgs& args, CUstream_st* stream) {
 }  // namespace
 
 void Decode(const DecodeArgs& args, CUstream_st* stream) {
-  WithType(args.cache_type, [&](auto c) {
+  WithCacheType(args.cache_type, [&](auto c) {
     using C = decltype(c);
     if (args.head_dim <= 8 * kPart) return StartForGroup<C, 8>(args, stream);
     if (args.head_dim <= 16 * kPart) return StartForGroup<C, 16>(args, stream);

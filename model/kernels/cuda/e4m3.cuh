@@ -68,6 +68,12 @@ __device__ inline void Store(E4m3* to, const Part& part) {
   *reinterpret_cast<std::uint64_t*>(to) = codes;
 }
 
+// Calls f with a value of the type of a cache.
+template <typename F>
+void WithCacheType(Type type, F f) {
+  type == Type::kE4m3 ? f(E4m3{}) : WithType(type, f);
+}
+
 }  // namespace llava::model::cuda
 
 #endif  // LLAVA_MODEL_KERNELS_CUDA_E4M3_CUH_

@@ -9,7 +9,11 @@ struct CUstream_st;  // what cudaStream_t points to
 
 namespace llava::model::cuda {
 
-enum class Type { kFloat, kBfloat16 };
+enum class Type {
+  kFloat,
+  kBfloat16,
+  kE4m3,  // of e4m3.h; only of a cache
+};
 
 // Attention of one query token for each of some sequences, over keys and values in place. Shape
 // letters as in attention/attention.h; computes in fp32.
@@ -39,9 +43,9 @@ struct DecodeArgs {
 void Decode(const DecodeArgs& args, CUstream_st* stream);
 
 // Attention of prompts' chunks, each the last tokens of its sequence, over that sequence's keys and
-// values in place, its own among them: a query sees its own key and those before it. q, out, keys
-// and values are bf16, products and sums fp32, weights of values bf16 (as in FlashAttention). For
-// compute capability 8.0 and more.
+// values in place, its own among them: a query sees its own key and those before it. q and out are
+// bf16, keys and values too or e4m3, products and sums fp32, weights of values bf16 (as in
+// FlashAttention). For compute capability 8.0 and more.
 struct PromptArgs {
   const void* q;  // row r, head h at (r * q_stride + h * head_dim) elements
   void* out;      // row r, head h at (r * out_stride + h * head_dim) elements
@@ -49,6 +53,7 @@ struct PromptArgs {
   std::int64_t out_stride;
   const void* keys;    // [slot, kv_heads, head_dim], from a multiple of 32 bytes on
   const void* values;  // [slot, kv_heads, head_dim], from a multiple of 32 bytes on
+  Type cache_type;     // kBfloat16 or kE4m3
   int chunks;
   int heads;
   int kv_heads;

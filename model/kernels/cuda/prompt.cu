@@ -1,12 +1,16 @@
 // Attention of prompts' chunks over the keys and values before them, where those lie in the cache.
 // A thread block has 16 query tokens of one head; its warps share the keys out among them, 32 at a
 // time, each with a softmax of its own (as in decode.cu), and add up in the end. Products of 16 x
-// 16 go through tensor cores, whose operands come straight from the cache: a block of it is 16
-// tokens. How a product lies in a warp's registers only the hardware knows, so that its rows are
-// scaled by a matrix that lies the same way.
+// 16 go through tensor cores, whose operands come straight from the cache, a block of which is 16
+// tokens, or where it holds e4m3 through shared memory, as bf16, exactly. How a product lies in a
+// warp's registers only the hardware knows, so that its rows are scaled by a matrix that lies the
+// same way.
 #include <mma.h>
 
+#include <type_traits>
+
 #include "base/attention_limits.h"
+#include "model/kernels/cuda/e4m3.cuh"
 #include "model/kernels/cuda/kernels.h"
 #include "model/kernels/cuda/types.cuh"
 
@@ -32,7 +36,8 @@ using SumTile = wmma::fragment<wmma::accumulator, kTile, kTile, kTile, float>;
 template <int TILES>
 struct Shared {
   alignas(32) __nv_bfloat16 queries[kTile * TILES * kTile];
-  alignas(32) __nv_bfloat16 tail[kTile * TILES * kTile];  // see AddValues
+  // A tile of each warp where the cache holds e4m3, else see AddValues.
+  alignas(32) __nv_bfloat16 room[kTile * TILES * kTile];
   alignas(32) float scores[kWarps][kTile * kKeys];
   alignas(32) __nv_bfloat16 weights[kWarps][kTile * kKeys];
   float tops[kWarps][kTile];
@@ -59,10 +64,23 @@ struct Walk {
 };
 
 // The block of the cache in which `token` lies, which is the first of it, for the head.
-[[maybe_unused]] __device__ const __nv_bfloat16* BlockOf(const PromptArgs& a, const QueryBlock& b,
-                                                         const void* from, int token) {
+template <typename C>
+__device__ const C* BlockOf(const PromptArgs& a, const QueryBlock& b, const void* from, int token) {
   const std::int64_t slot = std::int64_t{b.table[token / kTile]} * kTile;
-  return static_cast<const __nv_bfloat16*>(from) + (slot * a.kv_heads + b.kv_head) * a.head_dim;
+  return static_cast<const C*>(from) + (slot * a.kv_heads + b.kv_head) * a.head_dim;
+}
+
+// A tile of the cache, rows of `stride` elements, as bf16 in `to`, rows of kTile: each lane has
+// half a row. Rows from the `rows`th on are zeros.
+[[maybe_unused]] __device__ void Convert(const E4m3* from, unsigned stride, int rows,
+                                         __nv_bfloat16* to) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int row = lane / 2, first = lane % 2 * kPart;
+  static_assert(2 * kPart == kTile, "two lanes have a row");
+  __syncwarp();  // all have read what was there
+  Store(to + row * kTile + first,
+        row < rows ? Load(from + row * std::int64_t{stride} + first) : Part{});
+  __syncwarp();
 }
 
 // Queries behind the last one are zeros, so that all of a product is numbers.
@@ -79,13 +97,13 @@ struct Walk {
 
 // The products of all queries with the keys [at, at + kKeys), kKeys a row. Those of keys at or
 // behind b.end mean nothing.
-template <int TILES>
+template <typename C, int TILES>
 __device__ void ScoreKeys(const PromptArgs& a, const QueryBlock& b, int at,
-                          const __nv_bfloat16* queries, float* scores) {
+                          const __nv_bfloat16* queries, __nv_bfloat16* room, float* scores) {
   const int tiles = a.head_dim / kTile;
   const auto stride = static_cast<unsigned>(a.kv_heads * a.head_dim);
   for (int first = at; first < at + kKeys && first < b.end; first += kTile) {
-    const __nv_bfloat16* const keys = BlockOf(a, b, a.keys, first);
+    const C* const keys = BlockOf<C>(a, b, a.keys, first);
     SumTile products;
     wmma::fill_fragment(products, 0.0f);
 #pragma unroll
@@ -94,7 +112,12 @@ __device__ void ScoreKeys(const PromptArgs& a, const QueryBlock& b, int at,
       QueryTile query;
       KeyTile key;
       wmma::load_matrix_sync(query, queries + t * kTile, static_cast<unsigned>(a.head_dim));
-      wmma::load_matrix_sync(key, keys + t * kTile, stride);
+      if constexpr (std::is_same_v<C, E4m3>) {
+        Convert(keys + t * kTile, stride, kTile, room);
+        wmma::load_matrix_sync(key, room, kTile);
+      } else {
+        wmma::load_matrix_sync(key, keys + t * kTile, stride);
+      }
       wmma::mma_sync(products, query, key, products);
     }
     wmma::store_matrix_sync(scores + (first - at), products, kKeys, wmma::mem_row_major);
@@ -153,24 +176,26 @@ __device__ void ScaleRows(Walk<TILES>& walk, int tiles, float factor, float* roo
 
 // Adds the values of the keys [at, at + kKeys) times their weights. What lies behind a sequence's
 // last key was never written or is another sequence's, and might be no number, which times a weight
-// of 0 were none either: the last block is read through `tail`, where it is 0. One warp alone comes
+// of 0 were none either: the last block is read through `room`, where it is 0. One warp alone comes
 // to that block.
-template <int TILES>
+template <typename C, int TILES>
 __device__ void AddValues(const PromptArgs& a, const QueryBlock& b, int at,
-                          const __nv_bfloat16* weights, __nv_bfloat16* tail, Walk<TILES>& walk) {
+                          const __nv_bfloat16* weights, __nv_bfloat16* room, Walk<TILES>& walk) {
   const int tiles = a.head_dim / kTile;
   for (int first = at; first < at + kKeys && first < b.end; first += kTile) {
-    const __nv_bfloat16* values = BlockOf(a, b, a.values, first);
+    const C* values = BlockOf<C>(a, b, a.values, first);
     auto stride = static_cast<unsigned>(a.kv_heads * a.head_dim);
-    if (first + kTile > b.length) {
-      for (int i = static_cast<int>(threadIdx.x) % 32; i < kTile * a.head_dim; i += 32) {
-        const int row = i / a.head_dim, d = i % a.head_dim;
-        tail[i] = first + row < b.length ? values[row * std::int64_t{stride} + d]
-                                         : From<__nv_bfloat16>(0.0f);
+    if constexpr (std::is_same_v<C, __nv_bfloat16>) {
+      if (first + kTile > b.length) {
+        for (int i = static_cast<int>(threadIdx.x) % 32; i < kTile * a.head_dim; i += 32) {
+          const int row = i / a.head_dim, d = i % a.head_dim;
+          room[i] = first + row < b.length ? values[row * std::int64_t{stride} + d]
+                                           : From<__nv_bfloat16>(0.0f);
+        }
+        __syncwarp();
+        values = room;
+        stride = static_cast<unsigned>(a.head_dim);
       }
-      __syncwarp();
-      values = tail;
-      stride = static_cast<unsigned>(a.head_dim);
     }
     QueryTile weight;
     wmma::load_matrix_sync(weight, weights + (first - at), kKeys);
@@ -178,7 +203,12 @@ __device__ void AddValues(const PromptArgs& a, const QueryBlock& b, int at,
     for (int t = 0; t < TILES; ++t) {
       if (t >= tiles) break;
       ValueTile value;
-      wmma::load_matrix_sync(value, values + t * kTile, stride);
+      if constexpr (std::is_same_v<C, E4m3>) {
+        Convert(values + t * kTile, stride, b.length - first, room);
+        wmma::load_matrix_sync(value, room, kTile);
+      } else {
+        wmma::load_matrix_sync(value, values + t * kTile, stride);
+      }
       wmma::mma_sync(walk.sums[t], weight, value, walk.sums[t]);
     }
   }
@@ -216,7 +246,7 @@ __device__ void Finish(const PromptArgs& a, const QueryBlock& b, Shared<TILES>& 
 }
 
 // Left alone the compiler would spill registers to have more than two blocks a multiprocessor.
-template <int TILES>
+template <typename C, int TILES>
 __global__ void __launch_bounds__(kWarps * 32, 2) PromptKernel(PromptArgs a) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800  // tensor cores before do not know bf16
   __shared__ Shared<TILES> shared;
@@ -235,29 +265,38 @@ __global__ void __launch_bounds__(kWarps * 32, 2) PromptKernel(PromptArgs a) {
                      .length = context + tokens};
   LoadQueries(a, b, shared.queries);
   const int warp = static_cast<int>(threadIdx.x) / 32, tiles = a.head_dim / kTile;
+  // Of e4m3 each warp has its tile of the room; of bf16 one warp has all of it.
+  static_assert(TILES >= kWarps, "there is a tile for each warp");
+  __nv_bfloat16* const room = shared.room + (std::is_same_v<C, E4m3> ? warp * kTile * kTile : 0);
   Walk<TILES> walk;
 #pragma unroll
   for (int t = 0; t < TILES; ++t) wmma::fill_fragment(walk.sums[t], 0.0f);
   for (int at = warp * kKeys; at < b.end; at += kWarps * kKeys) {
-    ScoreKeys<TILES>(a, b, at, shared.queries, shared.scores[warp]);
+    ScoreKeys<C, TILES>(a, b, at, shared.queries, room, shared.scores[warp]);
     const float before = WeighKeys(a, b, at, shared.scores[warp], shared.weights[warp], walk);
     ScaleRows(walk, tiles, before, shared.scores[warp]);
-    AddValues(a, b, at, shared.weights[warp], shared.tail, walk);
+    AddValues<C>(a, b, at, shared.weights[warp], room, walk);
   }
   Finish(a, b, shared, walk);
 #endif
 }
 
-}  // namespace
-
-void Prompt(const PromptArgs& args, CUstream_st* stream) {
+template <typename C>
+void Start(const PromptArgs& args, CUstream_st* stream) {
   const dim3 blocks(static_cast<unsigned>((args.longest + kTile - 1) / kTile),
                     static_cast<unsigned>(args.heads), static_cast<unsigned>(args.chunks));
   const auto start = [&](auto kernel) { Launch(kernel, blocks, kWarps * 32, stream, args); };
-  if (args.head_dim <= 4 * kTile) return start(PromptKernel<4>);
-  if (args.head_dim <= 8 * kTile) return start(PromptKernel<8>);
+  if (args.head_dim <= 4 * kTile) return start(PromptKernel<C, 4>);
+  if (args.head_dim <= 8 * kTile) return start(PromptKernel<C, 8>);
   static_assert(kMaxHeadDim <= 16 * kTile, "every head has its kernel");
-  start(PromptKernel<16>);
+  start(PromptKernel<C, 16>);
+}
+
+}  // namespace
+
+void Prompt(const PromptArgs& args, CUstream_st* stream) {
+  if (args.cache_type == Type::kE4m3) return Start<E4m3>(args, stream);
+  Start<__nv_bfloat16>(args, stream);
 }
 
 }  // namespace llava::model::cuda

@@ -1,4 +1,5 @@
 // Kernels over rows: each thread computes one element, or one pair. They are bound by memory.
+#include "model/kernels/cuda/e4m3.cuh"
 #include "model/kernels/cuda/kernels.h"
 #include "model/kernels/cuda/types.cuh"
 
@@ -109,7 +110,7 @@ void Write(const WriteArgs& args, CUstream_st* stream) {
   const unsigned blocks = Blocks(std::int64_t{args.tokens} * args.width);
   if (blocks == 0) return;
   WithType(args.type, [&](auto t) {
-    WithType(args.cache_type, [&](auto c) {
+    WithCacheType(args.cache_type, [&](auto c) {
       Launch(WriteKernel<decltype(t), decltype(c)>, blocks, kThreads, stream, args);
     });
   });
@@ -131,7 +132,7 @@ void RotateAndWrite(const RotateAndWriteArgs& args, CUstream_st* stream) {
       Blocks(std::int64_t{args.tokens} * (args.heads + 2 * args.kv_heads) * (args.head_dim / 2));
   if (blocks == 0) return;
   WithType(args.type, [&](auto t) {
-    WithType(args.cache_type, [&](auto c) {
+    WithCacheType(args.cache_type, [&](auto c) {
       Launch(RotateAndWriteKernel<decltype(t), decltype(c)>, blocks, kThreads, stream, args);
     });
   });

@@ -28,6 +28,7 @@ namespace llava::model {
 namespace {
 
 cuda::Type TypeOf(const at::Tensor& x) {
+  if (x.scalar_type() == at::kFloat8_e4m3fn) return cuda::Type::kE4m3;
   LLAVA_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
   return x.scalar_type() == at::kFloat ? cuda::Type::kFloat : cuda::Type::kBfloat16;
 }
@@ -247,7 +248,9 @@ void DecodeOnGpu(GpuDecodes& decodes, const at::Tensor& q_THD, const at::Tensor&
 bool HasChunksOnGpu(const at::Tensor& q_THD, const at::Tensor& keys) {
   const std::int64_t dim = q_THD.size(2);
   if (!HasCudaKernels(q_THD) || dim % 16 != 0 || dim > kMaxHeadDim) return false;
-  if (q_THD.scalar_type() != at::kBFloat16 || keys.scalar_type() != at::kBFloat16) return false;
+  const bool is_read =
+      keys.scalar_type() == at::kBFloat16 || keys.scalar_type() == at::kFloat8_e4m3fn;
+  if (q_THD.scalar_type() != at::kBFloat16 || !is_read) return false;
   int major = 0;
   C10_CUDA_CHECK(
       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, q_THD.device().index()));
@@ -265,6 +268,7 @@ void AttendChunksOnGpu(const GpuChunks& chunks, const at::Tensor& q_THD, const a
                   .out_stride = out_THD.stride(0),
                   .keys = keys.const_data_ptr(),
                   .values = values.const_data_ptr(),
+                  .cache_type = TypeOf(keys),
                   .chunks = static_cast<int>(chunks.tokens_C.size(0)),
                   .heads = static_cast<int>(q_THD.size(1)),
                   .kv_heads = static_cast<int>(keys.size(1)),

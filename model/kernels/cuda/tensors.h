@@ -34,7 +34,7 @@ std::pair<at::Tensor, at::Tensor> AddRmsNormOnGpu(const at::Tensor& x, const at:
                                                   const at::Tensor& weight, double eps);
 
 // Keys and values [T, kv_heads, head_dim] to slots_T (int64) of the cache's [slots, kv_heads,
-// head_dim].
+// head_dim], which are fp32, bf16 or e4m3 (saturated).
 void WriteOnGpu(const at::Tensor& k_TKD, const at::Tensor& v_TKD, const at::Tensor& slots_T,
                 const at::Tensor& keys, const at::Tensor& values);
 
@@ -69,8 +69,8 @@ struct GpuChunks {
   std::int64_t longest = 0;  // of tokens_C
 };
 
-// Whether AttendChunksOnGpu takes such queries and keys: bf16, heads of a multiple of 16, and
-// compute capability 8.0 or more.
+// Whether AttendChunksOnGpu takes such queries and keys: bf16, or keys of e4m3, heads of a multiple
+// of 16, and compute capability 8.0 or more.
 bool HasChunksOnGpu(const at::Tensor& q_THD, const at::Tensor& keys);
 
 // Writes the chunks' rows of out_THD, each from the keys and values of its sequence up to its own,

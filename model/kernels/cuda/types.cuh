@@ -59,7 +59,7 @@ __device__ inline void Store(__nv_bfloat16* to, const Part& part) {
   *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(rounded);
 }
 
-// Calls f with a value of the type.
+// Calls f with a value of the type, which is not kE4m3.
 template <typename F>
 void WithType(Type type, F f) {
   type == Type::kFloat ? f(float{}) : f(__nv_bfloat16{});

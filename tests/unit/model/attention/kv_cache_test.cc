@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -43,6 +44,13 @@ TEST(KvCacheTest, RefusesWhatItCannotHold) {
   shape = kShape;
   shape.dtype = at::kChar;
   shape.layout = KvLayout::kRows;
+  EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kInvalidArgument);
+  shape = kShape;
+  shape.dtype = at::kFloat8_e4m3fn;
+  EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kInvalidArgument);  // tiles
+  shape.layout = KvLayout::kRows;
+  EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kOk);
+  shape.head_dim = 12;
   EXPECT_EQ(code(shape, kBudget), absl::StatusCode::kInvalidArgument);
   shape = kShape;
   shape.device = at::kCUDA;
@@ -101,6 +109,36 @@ TEST(KvCacheTest, CodesAreWithinHalfAStepOfWhatWasWritten) {
   EXPECT_TRUE(at::equal(held_k.isnan().all(2, true), is_finite.logical_not()));
   EXPECT_EQ(is_finite.logical_not().sum().item<int>(), 2);
   EXPECT_TRUE(at::equal(held_k.nan_to_num(), held_v.flip({0}).nan_to_num()));
+}
+
+TEST(KvCacheTest, Fp8IsRoundedSaturatedAndCopied) {
+  KvShape shape = kShape;
+  shape.dtype = at::kFloat8_e4m3fn;
+  shape.layout = KvLayout::kRows;
+  EXPECT_EQ(KvCache::BlockBytes(shape), 2 * 3 * 16 * 8 * 2);
+  KvCache cache = KvCache::Create(shape, 3 * KvCache::BlockBytes(shape)).value();
+  EXPECT_EQ(cache.blocks(), 3);
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    at::Tensor k = at::zeros({1, 3, 8}), held = at::zeros({1, 3, 8});
+    const std::vector<std::pair<float, float>> numbers = {
+        {17, 16},     {19, 20},        {-1.0625f, -1},  // of two equally near the even one
+        {448, 448},   {464, 448},      {-1e9f, -448},      {0.001953125f, 0.001953125f},
+        {0.0009f, 0}, {INFINITY, 448}, {-0.28f, -0.28125f}};
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      k.view({-1})[static_cast<std::int64_t>(i)] = numbers[i].first;
+      held.view({-1})[static_cast<std::int64_t>(i)] = numbers[i].second;
+    }
+    k[0][2][7] = std::nanf("");
+    cache.Write(1, k.to(dtype), k.flip({1}).to(dtype), std::vector<std::int64_t>{18});
+    cache.CopyBlock(1, 2);
+    cache.Write(1, at::zeros({1, 3, 8}), at::zeros({1, 3, 8}), std::vector<std::int64_t>{18});
+    const std::vector<std::int32_t> table = {2};
+    const auto [found_k, found_v] = cache.Read(1, table, 3);
+    EXPECT_TRUE(found_k[2][2][7].isnan().item<bool>());
+    EXPECT_TRUE(at::equal(found_k[2].nan_to_num(), held[0])) << found_k[2];
+    EXPECT_TRUE(at::equal(found_v[2].nan_to_num(), held[0].flip({0}))) << found_v[2];
+    EXPECT_TRUE(at::equal(cache.Held(k).to(at::kFloat).nan_to_num(), held));
+  }
 }
 
 }  // namespace

@@ -123,6 +123,24 @@ TEST(ConfigTest, WeightsAreThoseThatTheDevicesMultiplyWith) {
               HasSubstr("weights: int4 is not served on the device cuda:1"));
 }
 
+TEST(ConfigTest, AKvCacheThatADeviceDoesNotServeIsNamed) {
+  const auto error = [](std::vector<std::string> devices, const char* kv_cache) {
+    Config config;
+    config.checkpoint = "/models/llava";
+    config.devices = std::move(devices);
+    config.kv_cache = kv_cache;
+    return std::string(CheckConfig(config).message());
+  };
+  for (const char* kv_cache : {"auto", "int8"}) EXPECT_EQ(error({"cpu"}, kv_cache), "");
+  for (const char* kv_cache : {"auto", "fp8"}) {
+    EXPECT_EQ(error({"cuda:1", "cuda:0+cuda:2"}, kv_cache), "");
+  }
+  EXPECT_THAT(error({"cuda", "cpu"}, "fp8"),
+              HasSubstr("kv_cache: fp8 is not served on the device cpu"));
+  EXPECT_THAT(error({"cpu", "cuda:1"}, "int8"),
+              HasSubstr("kv_cache: int8 is not served on the device cuda:1"));
+}
+
 TEST(ConfigTest, ThePrintedConfigurationReadsBackAsItself) {
   Config config;
   config.checkpoint = "/a \"b\\c\"/llava";

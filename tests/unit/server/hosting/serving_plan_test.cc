@@ -46,14 +46,16 @@ TEST_F(ServingPlanTest, EveryFormatOnTheCpusAndEveryGpu) {
   EXPECT_EQ(plan[0].kv_cache_format, "auto");
   EXPECT_EQ(plan[1].weights_format, "auto");
   EXPECT_EQ(plan[1].kv_cache_format, "int8");
-  EXPECT_EQ(plan.back().kv_cache_format, "auto");
+  EXPECT_EQ(plan[2].kv_cache_format, "auto");  // fp8 is for GPUs
   EXPECT_GT(plan[0].memory, 0);
   std::vector<std::string> gpus;
   for (const PlannedService& one : plan) {
-    if (one.device == "cuda") gpus.push_back(one.weights_format);
+    if (one.device == "cuda") gpus.push_back(one.weights_format + " " + one.kv_cache_format);
   }
-  EXPECT_THAT(gpus, ElementsAre("auto", "int8", "fp8", "auto", "int8", "fp8"));
-  EXPECT_EQ(plan[plan.size() - 4].memory, 24 * kGiB);
+  EXPECT_THAT(gpus,
+              ElementsAre("auto auto", "auto fp8", "int8 auto", "int8 fp8", "fp8 auto", "fp8 fp8",
+                          "auto auto", "auto fp8", "int8 auto", "int8 fp8", "fp8 auto", "fp8 fp8"));
+  EXPECT_EQ(plan[plan.size() - 7].memory, 24 * kGiB);
   EXPECT_EQ(plan.back().device, "cuda");
   EXPECT_EQ(plan.back().memory, 80 * kGiB);
 }
@@ -75,7 +77,9 @@ TEST_F(ServingPlanTest, WeightsThatAreTooMuchDoNotFit) {
 // On as few as it fits on, each of which has its part of weights and KV cache.
 TEST_F(ServingPlanTest, WhatIsTooMuchForOneGpuIsPlannedForSeveral) {
   std::vector<PlannedService> plan = Plan({12 * kGiB, 4 * kGiB, 2 * kGiB, 80 * kGiB});
-  std::erase_if(plan, [](const PlannedService& one) { return one.weights_format != "auto"; });
+  std::erase_if(plan, [](const PlannedService& one) {
+    return one.weights_format != "auto" || one.kv_cache_format != "auto";
+  });
   std::vector<std::string> devices;
   for (const PlannedService& one : plan) {
     if (one.device != "cpu") devices.push_back(one.device);

@@ -84,6 +84,16 @@ TEST_F(CompareModelsTest, AKvCacheOfCodesIsALittleAway) {
   EXPECT_THAT(ComparisonJson(request_, *comparison), HasSubstr(R"("kv_cache":"int8")"));
 }
 
+TEST_F(CompareModelsTest, AKvCacheOfFp8IsFartherAwayThanOneOfCodes) {
+  request_.b.kv_cache = "int8";
+  const auto codes = CompareModels(request_);
+  request_.b.kv_cache = "fp8";
+  const auto comparison = CompareModels(request_);
+  ASSERT_TRUE(codes.ok() && comparison.ok()) << codes.status() << comparison.status();
+  EXPECT_GT(comparison->values.at("kl"), codes->values.at("kl"));
+  EXPECT_THAT(ComparisonJson(request_, *comparison), HasSubstr(R"("kv_cache":"fp8")"));
+}
+
 TEST_F(CompareModelsTest, SaysWhatIsWrong) {
   request_.b.kv_cache = "int2";
   EXPECT_THAT(std::string(CompareModels(request_).status().message()), HasSubstr("int2"));

@@ -21,7 +21,10 @@ using test::GuardedRows;
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-Type TypeOf(at::ScalarType dtype) { return dtype == at::kFloat ? Type::kFloat : Type::kBfloat16; }
+Type TypeOf(at::ScalarType dtype) {
+  if (dtype == at::kFloat8_e4m3fn) return Type::kE4m3;
+  return dtype == at::kFloat ? Type::kFloat : Type::kBfloat16;
+}
 
 struct Shape {
   std::int64_t heads = 2, kv_heads = 2, head_dim = 64;
@@ -101,12 +104,29 @@ TEST(CudaDecodeTest, ContextsAroundABlocksEnd) {
 
 TEST(CudaDecodeTest, HeadsOfEverySizeAndGroup) {
   Rng rng(2);
-  for (const std::int64_t dim : {8, 64, 80, 128, 256}) {
+  for (const std::int64_t dim : {8, 64, 80, 96, 128, 256}) {
     for (const std::int64_t group : {1, 2, 4, 5, 8, 11}) {
       SCOPED_TRACE(std::to_string(dim) + " dimensions, groups of " + std::to_string(group));
-      Check({.heads = 2 * group, .head_dim = dim, .lengths = {37}, .cache_dtype = at::kBFloat16},
-            rng);
+      for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat8_e4m3fn}) {
+        Check({.heads = 2 * group, .head_dim = dim, .lengths = {37}, .cache_dtype = dtype}, rng);
+      }
     }
+  }
+}
+
+// Slots of e4m3 begin at multiples of 8 bytes, not of 16, and its NaN behind a context's end is
+// not read either.
+TEST(CudaDecodeTest, ContextsInE4m3) {
+  Rng rng(5);
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    Check({.heads = 9,
+           .kv_heads = 3,
+           .head_dim = 72,
+           .lengths = {1, 15, 16, 17, 33, 200},
+           .splits = 3,
+           .q_dtype = dtype,
+           .cache_dtype = at::kFloat8_e4m3fn},
+          rng);
   }
 }
 
@@ -133,7 +153,7 @@ TEST(CudaDecodeTest, ShapesByChance) {
                 .lengths = {},
                 .splits = static_cast<int>(rng.Between(1, 4)),
                 .q_dtype = dtype(rng),
-                .cache_dtype = dtype(rng)};
+                .cache_dtype = rng.Chance(0.5) ? at::kFloat8_e4m3fn : dtype(rng)};
     shape.heads = shape.kv_heads * rng.Between(1, 9);
     for (std::int64_t i = rng.Between(1, 3); i > 0; --i) {
       shape.lengths.push_back(static_cast<std::int32_t>(rng.Between(1, 70)));

@@ -45,8 +45,13 @@ struct PagedCache {
       const at::Tensor index = at::tensor(slots);
       const auto random = [&] { return at::randn({length, kv_heads, head_dim}).to(dtype); };
       sequences.emplace_back(random(), random());
-      keys.index_copy_(0, index, sequences.back().first);
-      values.index_copy_(0, index, sequences.back().second);
+      const auto write = [&](const at::Tensor& to, const at::Tensor& from) {
+        const bool are_bytes = dtype == at::kFloat8_e4m3fn;  // ATen has no index_copy_ for it
+        (are_bytes ? to.view(at::kByte) : to)
+            .index_copy_(0, index, are_bytes ? from.view(at::kByte) : from);
+      };
+      write(keys, sequences.back().first);
+      write(values, sequences.back().second);
     }
   }
 

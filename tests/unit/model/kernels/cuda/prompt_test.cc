@@ -21,6 +21,7 @@ using test::GuardedRows;
 struct Shape {
   std::int64_t heads = 2, kv_heads = 2, head_dim = 64;
   std::vector<std::int32_t> contexts = {17}, tokens = {5};
+  at::ScalarType cache_dtype = at::kBFloat16;
 };
 
 // The last queries q [tokens, heads, head_dim] of a sequence with the keys and values k and v, in
@@ -47,7 +48,7 @@ void Check(const Shape& shape, Rng& rng) {
     first_rows.push_back(batch);
     batch += shape.tokens[i] + 1;
   }
-  const PagedCache cache(lengths, shape.kv_heads, shape.head_dim, at::kBFloat16, rng);
+  const PagedCache cache(lengths, shape.kv_heads, shape.head_dim, shape.cache_dtype, rng);
   const std::int64_t width = shape.heads * shape.head_dim;
   const GuardedRows q((at::randn({batch, width}) * 2).to(at::kBFloat16), rng.Between(0, 9));
   const GuardedRows out(batch, width, rng.Between(0, 9), at::kBFloat16);
@@ -57,6 +58,7 @@ void Check(const Shape& shape, Rng& rng) {
           .out_stride = out.stride(),
           .keys = cache.keys.const_data_ptr(),
           .values = cache.values.const_data_ptr(),
+          .cache_type = shape.cache_dtype == at::kBFloat16 ? Type::kBfloat16 : Type::kE4m3,
           .chunks = static_cast<int>(chunks),
           .heads = static_cast<int>(shape.heads),
           .kv_heads = static_cast<int>(shape.kv_heads),
@@ -88,24 +90,36 @@ void Check(const Shape& shape, Rng& rng) {
 
 TEST(CudaPromptTest, ChunksAndContextsAroundABlocksEnd) {
   Rng rng(1);
-  Check(
-      {.contexts = {0, 1, 15, 16, 17, 31, 32, 33, 127}, .tokens = {2, 15, 2, 16, 17, 1, 33, 31, 5}},
-      rng);
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat8_e4m3fn}) {
+    Check({.contexts = {0, 1, 15, 16, 17, 31, 32, 33, 127},
+           .tokens = {2, 15, 2, 16, 17, 1, 33, 31, 5},
+           .cache_dtype = dtype},
+          rng);
+  }
 }
 
 TEST(CudaPromptTest, HeadsOfEverySizeAndGroup) {
   Rng rng(2);
-  for (const std::int64_t dim : {16, 64, 80, 128, 256}) {
+  for (const std::int64_t dim : {16, 64, 80, 96, 128, 256}) {
     for (const std::int64_t group : {1, 4}) {
       SCOPED_TRACE(std::to_string(dim) + " dimensions, groups of " + std::to_string(group));
-      Check({.heads = 2 * group, .head_dim = dim, .contexts = {37}, .tokens = {18}}, rng);
+      for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat8_e4m3fn}) {
+        Check({.heads = 2 * group,
+               .head_dim = dim,
+               .contexts = {37},
+               .tokens = {18},
+               .cache_dtype = dtype},
+              rng);
+      }
     }
   }
 }
 
 TEST(CudaPromptTest, ALongContext) {
   Rng rng(3);
-  Check({.head_dim = 128, .contexts = {700}, .tokens = {35}}, rng);
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat8_e4m3fn}) {
+    Check({.head_dim = 128, .contexts = {700}, .tokens = {35}, .cache_dtype = dtype}, rng);
+  }
 }
 
 TEST(CudaPromptTest, ShapesByChance) {
@@ -115,7 +129,8 @@ TEST(CudaPromptTest, ShapesByChance) {
     Shape shape{.kv_heads = rng.Between(1, 2),
                 .head_dim = 16 * rng.Between(1, kMaxHeadDim / 16),
                 .contexts = {},
-                .tokens = {}};
+                .tokens = {},
+                .cache_dtype = rng.Chance(0.5) ? at::kFloat8_e4m3fn : at::kBFloat16};
     shape.heads = shape.kv_heads * rng.Between(1, 3);
     for (std::int64_t i = rng.Between(1, 3); i > 0; --i) {
       shape.contexts.push_back(static_cast<std::int32_t>(rng.Between(0, 150)));

@@ -18,7 +18,10 @@ using test::GuardedRows;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr at::ScalarType kDtypes[] = {at::kFloat, at::kBFloat16};
 
-Type TypeOf(at::ScalarType dtype) { return dtype == at::kFloat ? Type::kFloat : Type::kBfloat16; }
+Type TypeOf(at::ScalarType dtype) {
+  if (dtype == at::kFloat8_e4m3fn) return Type::kE4m3;
+  return dtype == at::kFloat ? Type::kFloat : Type::kBfloat16;
+}
 
 // Equal but for the rounding of the last operation.
 void ExpectClose(const at::Tensor& found, const at::Tensor& expected) {
@@ -40,13 +43,28 @@ void ForSeeds(std::uint64_t count, const F& check) {
 }
 
 at::ScalarType RandomDtype(Rng& rng) { return kDtypes[rng.Below(2)]; }
+at::ScalarType RandomCacheDtype(Rng& rng) {
+  return rng.Chance(0.5) ? at::kFloat8_e4m3fn : RandomDtype(rng);
+}
+
+// A cache [slots, width] after the first rows of `from` were written to `slots`: fp32, and NaN
+// elsewhere. ATen's conversion to e4m3 does not saturate.
+at::Tensor Written(std::int64_t all_slots, const at::Tensor& slots, const at::Tensor& from,
+                   at::ScalarType dtype) {
+  const at::Tensor rows = from.narrow(0, 0, slots.size(0));
+  const at::Tensor held =
+      (dtype == at::kFloat8_e4m3fn ? rows.clamp(-448, 448) : rows).to(dtype).to(at::kFloat);
+  return at::full({all_slots, from.size(1)}, kNan, at::dtype(at::kFloat))
+      .index_copy_(0, slots, held);
+}
 
 TEST(CudaRowsTest, WritesKeysAndValuesToTheirSlots) {
   ForSeeds(20, [](Rng& rng) {
-    const at::ScalarType dtype = RandomDtype(rng), cache_dtype = RandomDtype(rng);
+    const at::ScalarType dtype = RandomDtype(rng), cache_dtype = RandomCacheDtype(rng);
     const std::int64_t tokens = rng.Between(0, 20), width = rng.Between(1, 300);
-    const GuardedRows k(at::randn({tokens + 1, width}).to(dtype), rng.Between(0, 9));
-    const GuardedRows v(at::randn({tokens + 1, width}).to(dtype), rng.Between(0, 9));
+    const double size = rng.Chance(0.5) ? 1 : 300;  // beyond what e4m3 has
+    const GuardedRows k((size * at::randn({tokens + 1, width})).to(dtype), rng.Between(0, 9));
+    const GuardedRows v((at::randn({tokens + 1, width}) / size).to(dtype), rng.Between(0, 9));
     const GuardedRows keys(64, width, 0, cache_dtype), values(64, width, 0, cache_dtype);
     const at::Tensor slots = at::randperm(64).narrow(0, 0, tokens).contiguous();
     Write({.k = k.data(),
@@ -62,9 +80,9 @@ TEST(CudaRowsTest, WritesKeysAndValuesToTheirSlots) {
            .width = static_cast<int>(width)},
           nullptr);
     for (const auto& [cache, from] : {std::pair(&keys, &k), std::pair(&values, &v)}) {
-      const at::Tensor expected = at::full({64, width}, kNan, at::dtype(cache_dtype));
-      expected.index_copy_(0, slots, from->rows().narrow(0, 0, tokens).to(cache_dtype));
-      EXPECT_TRUE(at::allclose(cache->rows(), expected, 0, 0, /*equal_nan=*/true));
+      EXPECT_TRUE(at::allclose(cache->rows().to(at::kFloat),
+                               Written(64, slots, from->rows(), cache_dtype), 0, 0,
+                               /*equal_nan=*/true));
       EXPECT_TRUE(cache->nothing_around_was_written());
     }
   });
@@ -92,7 +110,7 @@ TEST(CudaRowsTest, RotatesHeads) {
 // Of random heads, of which the first `rotated` dimensions turn, together and one after the other.
 void CheckRotateAndWrite(Rng& rng) {
   constexpr std::int64_t kSlots = 40;
-  const at::ScalarType dtype = RandomDtype(rng), cache_dtype = RandomDtype(rng);
+  const at::ScalarType dtype = RandomDtype(rng), cache_dtype = RandomCacheDtype(rng);
   const std::int64_t tokens = rng.Between(0, 9), kv_heads = rng.Between(1, 3),
                      heads = kv_heads * rng.Between(1, 3), dim = 2 * rng.Between(1, 64);
   const std::int64_t turning = rng.Chance(0.5) ? dim / 2 : rng.Between(1, dim / 2);
@@ -139,9 +157,8 @@ void CheckRotateAndWrite(Rng& rng) {
   EXPECT_TRUE(at::equal(k.rows(), turned_k));
   EXPECT_TRUE(at::equal(v.rows(), same_v));
   for (const auto& [cache, from] : {std::pair(&keys, turned_k), std::pair(&values, same_v)}) {
-    const at::Tensor expected = at::full({kSlots, kv_heads * dim}, kNan, at::dtype(cache_dtype));
-    expected.index_copy_(0, slots, from.narrow(0, 0, tokens).to(cache_dtype));
-    EXPECT_TRUE(at::allclose(cache->rows(), expected, 0, 0, /*equal_nan=*/true));
+    EXPECT_TRUE(at::allclose(cache->rows().to(at::kFloat),
+                             Written(kSlots, slots, from, cache_dtype), 0, 0, /*equal_nan=*/true));
     EXPECT_TRUE(cache->nothing_around_was_written());
   }
   for (const GuardedRows* rows : {&q, &k, &v}) EXPECT_TRUE(rows->nothing_around_was_written());
