@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -26,18 +27,24 @@ absl::StatusOr<std::vector<std::string>> ShardFiles(const std::string& dir) {
   return files;
 }
 
-absl::Status Admit(const std::string& dir, const Wanted& wanted, AdmittedRows* rows,
-                   Sha256* lines) {
+absl::StatusOr<std::vector<DamagedShard>> Admit(const std::string& dir, const Wanted& wanted,
+                                                AdmittedRows* rows, Sha256* lines) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, ListShards(dir));
-  for (const std::string& name : names) rows->try_emplace(ShardFolder(dir, name));
-  return Choose(dir, names, wanted,
-                [&](const ChosenRow& row) {
-                  lines->Update(row.line).Update("\n");
-                  const std::string digest = Sha256Of(row.line).Hex().substr(0, kDigits);
-                  (*rows)[row.folder].insert(absl::StrCat(row.number, ":", digest));
-                  return absl::OkStatus();
-                })
-      .status();
+  const auto take = [&](const ChosenRow& row) {
+    lines->Update(row.line).Update("\n");
+    const std::string digest = Sha256Of(row.line).Hex().substr(0, kDigits);
+    (*rows)[row.folder].insert(absl::StrCat(row.number, ":", digest));
+    return absl::OkStatus();
+  };
+  ASSIGN_OR_RETURN(Choice choice, Choose(dir, names, wanted, take));
+  for (const std::string& name : names) {
+    const std::string folder = ShardFolder(dir, name);
+    const auto is_it = [&](const DamagedShard& shard) { return shard.folder == folder; };
+    if (std::none_of(choice.set_aside.begin(), choice.set_aside.end(), is_it)) {
+      rows->try_emplace(folder);
+    }
+  }
+  return std::move(choice.set_aside);
 }
 
 std::int64_t CountRows(const AdmittedRows& rows) {

@@ -25,8 +25,10 @@ using AdmittedRows = std::map<std::string, std::set<std::string>>;
 absl::StatusOr<std::vector<std::string>> ShardFiles(const std::string& dir);
 
 // Adds what is admitted now to `rows`, and the lines of Choose, each with its end, to `lines`.
-// Nothing where there is no folder. Errors of Choose.
-absl::Status Admit(const std::string& dir, const Wanted& wanted, AdmittedRows* rows, Sha256* lines);
+// Returns the damaged shards, which have no entry. Nothing where there is no folder. Errors of
+// Choose.
+absl::StatusOr<std::vector<DamagedShard>> Admit(const std::string& dir, const Wanted& wanted,
+                                                AdmittedRows* rows, Sha256* lines);
 
 std::int64_t CountRows(const AdmittedRows& rows);
 

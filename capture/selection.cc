@@ -1,7 +1,11 @@
 #include "capture/selection.h"
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "capture/row.h"
@@ -42,6 +46,27 @@ bool IsTaken(const RowHead& head, const Verdict& verdict, const Wanted& wanted, 
   return false;
 }
 
+// Whether all of a shard can be read. A shard is closed with at least one row, and goes with its
+// last.
+absl::Status CheckShard(const std::string& folder) {
+  RETURN_IF_ERROR(ReadVerdicts(folder).status());
+  bool has_rows = false;
+  RETURN_IF_ERROR(ReadRows(folder, [&](absl::string_view line) {
+    has_rows = true;
+    return ParseRowHead(line).status();
+  }));
+  if (has_rows) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(RowsFile(folder), ": is empty, expected the rows with which it was closed"));
+}
+
+// A shard whose folder has gone meanwhile is not damaged.
+bool IsDamage(const absl::Status& status, const std::string& folder) {
+  std::error_code ignored;
+  return absl::IsDataLoss(status) || absl::IsInvalidArgument(status) ||
+         (absl::IsNotFound(status) && std::filesystem::exists(folder, ignored));
+}
+
 }  // namespace
 
 absl::StatusOr<Choice> Choose(const std::string& dir, const std::vector<std::string>& names,
@@ -50,6 +75,12 @@ absl::StatusOr<Choice> Choose(const std::string& dir, const std::vector<std::str
   Choice choice;
   for (const std::string& name : names) {
     const std::string folder = ShardFolder(dir, name);
+    const absl::Status whole = CheckShard(folder);
+    if (IsDamage(whole, folder)) {
+      choice.set_aside.push_back({folder, MessageOf(whole)});
+      continue;
+    }
+    RETURN_IF_ERROR(whole);
     ASSIGN_OR_RETURN(Verdicts verdicts, ReadVerdicts(folder));
     std::int64_t taken = 0;
     Sha256 sha;

@@ -29,7 +29,16 @@ struct ChosenShard {
   std::int64_t rows = 0;  // that were taken
 };
 
+// A closed shard that is not what was closed: without rows, or with a line that is none.
+struct DamagedShard {
+  std::string folder;
+  std::string why;
+
+  bool operator==(const DamagedShard&) const = default;
+};
+
 struct Choice {
+  std::vector<DamagedShard> set_aside;                        // nothing of them was looked at
   std::vector<ChosenShard> shards;                            // those with rows that were taken
   std::int64_t rows = 0;                                      // taken
   std::int64_t of = 0;                                        // looked at
@@ -47,8 +56,8 @@ struct ChosenRow {
   std::int64_t number = 0;  // in its shard
 };
 
-// The rows of the shards `names` in order. Errors: of the files, which name file and line, and what
-// `on_row` returned.
+// The rows of the shards `names` in order, without those of damaged shards. Errors: of files that
+// cannot be read, which they name, and what `on_row` returned.
 absl::StatusOr<Choice> Choose(const std::string& dir, const std::vector<std::string>& names,
                               const Wanted& wanted,
                               const std::function<absl::Status(ChosenRow row)>& on_row);

@@ -21,6 +21,8 @@ inline int ExitCodeOf(const grpc::Status& status) {
     case grpc::UNAUTHENTICATED:
     case grpc::PERMISSION_DENIED:
     case grpc::OUT_OF_RANGE:
+    case grpc::FAILED_PRECONDITION:  // what was asked for must not be done now
+    case grpc::ALREADY_EXISTS:
     case grpc::UNIMPLEMENTED:
       return kRequestError;
     case grpc::UNAVAILABLE:

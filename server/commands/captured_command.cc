@@ -71,6 +71,11 @@ absl::StatusOr<std::string> CapturedShards(const std::string& dir) {
     ASSIGN_OR_RETURN(const capture::Choice all,
                      capture::Choose(dir, {name}, {},
                                      [](const capture::ChosenRow&) { return absl::OkStatus(); }));
+    for (const capture::DamagedShard& shard : all.set_aside) {
+      absl::StrAppend(&text, name, "  is damaged: ", shard.why, "; ", VersionsOf(trainings, name),
+                      "\n");
+    }
+    if (!all.set_aside.empty()) continue;
     absl::StrAppend(&text, name, "  ", all.of, " rows: ", all.up, " up, ", all.down, " down, ",
                     all.corrected, " corrected, ", all.unrated, " unrated, ", all.removed,
                     " to be forgotten; ", capture::FolderBytes(capture::ShardFolder(dir, name)),

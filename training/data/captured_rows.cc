@@ -193,11 +193,15 @@ absl::StatusOr<std::vector<capture::ChosenShard>> ReadTakenShards(const std::str
 }
 
 std::string ToText(const capture::Choice& choice) {
+  std::string set_aside;
+  for (const capture::DamagedShard& shard : choice.set_aside) {
+    absl::StrAppend(&set_aside, ", and without a damaged shard: ", shard.why);
+  }
   return absl::StrCat(choice.rows, " of ", choice.of, " captured rows: ", choice.up,
                       " with a thumb up, ", choice.corrected, " corrected, ", choice.down,
                       " with a thumb down, ", choice.unrated, " unrated, ", choice.cut,
                       " left out because they were cut, ", choice.removed,
-                      " because they are to be forgotten");
+                      " because they are to be forgotten", set_aside);
 }
 
 }  // namespace llava::training

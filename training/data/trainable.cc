@@ -1,17 +1,25 @@
 #include "training/data/trainable.h"
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
 namespace llava::training {
+namespace {
 
-absl::Status CheckTeaches(const InstructionDataset& data, const ConversationBuilder& builder) {
+// Of `count` rows; `row_of` gives the number of each.
+absl::Status CheckRowsTeach(const InstructionDataset& data, const ConversationBuilder& builder,
+                            std::int64_t count,
+                            const std::function<std::int64_t(std::int64_t)>& row_of) {
   std::int64_t masked = 0;
   std::string first;
-  for (std::int64_t i = 0; i < data.size(); ++i) {
+  for (std::int64_t at = 0; at < count; ++at) {
+    const std::int64_t i = row_of(at);
     ASSIGN_OR_RETURN(const Row row, data.Read(i));
     const absl::StatusOr<std::vector<Sample>> samples =
         builder.config().has_tiles() ? builder.Build(row) : builder.BuildWithoutPixels(row);
@@ -29,6 +37,18 @@ absl::Status CheckTeaches(const InstructionDataset& data, const ConversationBuil
   return absl::InvalidArgumentError(
       absl::StrCat("nothing would be learned: every label is masked in each of the ", masked,
                    " rows (", first, "), expected a row with a token of an answer"));
+}
+
+}  // namespace
+
+absl::Status CheckTeaches(const InstructionDataset& data, const ConversationBuilder& builder) {
+  return CheckRowsTeach(data, builder, data.size(), [](std::int64_t at) { return at; });
+}
+
+absl::Status CheckTeaches(const InstructionDataset& data, const std::vector<std::int64_t>& rows,
+                          const ConversationBuilder& builder) {
+  return CheckRowsTeach(data, builder, std::ssize(rows),
+                        [&](std::int64_t at) { return rows[static_cast<std::size_t>(at)]; });
 }
 
 }  // namespace llava::training

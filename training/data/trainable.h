@@ -2,6 +2,9 @@
 #ifndef LLAVA_TRAINING_DATA_TRAINABLE_H_
 #define LLAVA_TRAINING_DATA_TRAINABLE_H_
 
+#include <cstdint>
+#include <vector>
+
 #include "absl/status/status.h"
 #include "training/data/conversation_builder.h"
 #include "training/data/instruction_dataset.h"
@@ -12,6 +15,10 @@ namespace llava::training {
 // would have a loss of 0. Reads rows up to the first that has one. Rows that cannot be built are
 // bad, of which others tell; pictures are read where their size decides how many tokens they have.
 absl::Status CheckTeaches(const InstructionDataset& data, const ConversationBuilder& builder);
+
+// The same of some of its rows, of which there is at least one.
+absl::Status CheckTeaches(const InstructionDataset& data, const std::vector<std::int64_t>& rows,
+                          const ConversationBuilder& builder);
 
 }  // namespace llava::training
 

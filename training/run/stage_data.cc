@@ -173,6 +173,10 @@ absl::StatusOr<std::unique_ptr<Objective>> StageData::MakeConversation(const Sta
                    ConversationFeed::Open(stage, std::move(builder), position, on_message_));
   RETURN_IF_ERROR(
       Annotate(CheckTeaches(*feed->dataset(), labels), absl::StrCat("stage ", stage.name)));
+  if (!feed->held_out().empty()) {
+    RETURN_IF_ERROR(Annotate(CheckTeaches(*feed->dataset(), feed->held_out(), labels),
+                             absl::StrCat("stage ", stage.name, ": validate")));
+  }
   if (stage.data.scenes.count == 0) {
     RETURN_IF_ERROR(CheckRecorded(stage.data.files, feed->dataset()->digests()));
   }

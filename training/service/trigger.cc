@@ -29,6 +29,27 @@ std::string LookOf(const std::vector<std::string>& files) {
   return look;
 }
 
+// Says it once, however many filters take captured shards of one folder.
+void SetShardAside(const TriggerJobs& jobs, const SetAside& shard, JobInputs* inputs) {
+  const std::vector<SetAside>& known = inputs->set_aside;
+  if (std::find(known.begin(), known.end(), shard) != known.end()) return;
+  jobs.say(absl::StrCat(shard.path, " is set aside until it changes: ", shard.why));
+  inputs->set_aside.push_back(shard);
+}
+
+// Of a file that is empty now: what the trigger's newest job knew of it. "" when it held nothing.
+absl::StatusOr<std::string> WhatWasLost(const Job& newest, const std::string& path) {
+  ASSIGN_OR_RETURN(const JobInputs before, ParseJobInputs(newest.inputs));
+  for (const Shard& shard : before.shards) {
+    if (shard.path != path || shard.rows == 0) continue;
+    return absl::StrCat("it is empty, and had ", shard.rows, " rows for job ", newest.id);
+  }
+  for (const SetAside& shard : before.set_aside) {
+    if (shard.path == path) return shard.why;
+  }
+  return "";
+}
+
 }  // namespace
 
 std::optional<std::int64_t> RetryTime(const TriggerOptions& trigger, const Job& job) {
@@ -117,16 +138,19 @@ absl::StatusOr<JobInputs> Trigger::Inputs(const TriggerJobs& jobs,
                                           const std::vector<std::string>& paths) const {
   ASSIGN_OR_RETURN(auto known, jobs.known());
   RETURN_IF_ERROR(Quarantine(jobs, &known));
+  ASSIGN_OR_RETURN(const std::optional<Job> newest, jobs.newest());
   JobInputs inputs;
   for (const std::string& path : paths) {
     ASSIGN_OR_RETURN(Shard shard, DescribeShard(path, options_.scratch));
-    if (shard.is_blank) {
+    if (shard.is_blank && newest && shard.damage.empty()) {
+      ASSIGN_OR_RETURN(shard.damage, WhatWasLost(*newest, path));
+    }
+    if (shard.is_blank && shard.damage.empty()) {
       jobs.say(absl::StrCat(path, " is left out: it is empty"));
       continue;
     }
     if (!shard.damage.empty()) {
-      jobs.say(absl::StrCat(path, " is set aside until it changes: ", shard.damage));
-      inputs.set_aside.push_back({path, shard.damage});
+      SetShardAside(jobs, {path, shard.damage}, &inputs);
       continue;
     }
     const auto found = known.find(shard.sha256);
@@ -158,7 +182,9 @@ absl::Status Trigger::MakeJob(const TriggerJobs& jobs, const std::vector<std::st
   RETURN_IF_ERROR(HashShards(learned, &data));
   capture::AdmittedRows admitted;
   for (const CapturedFilter& filter : captured) {
-    RETURN_IF_ERROR(capture::Admit(filter.dir, filter.wanted, &admitted, &data));
+    ASSIGN_OR_RETURN(const std::vector<capture::DamagedShard> damaged,
+                     capture::Admit(filter.dir, filter.wanted, &admitted, &data));
+    for (const auto& [folder, why] : damaged) SetShardAside(jobs, {folder, why}, &inputs);
   }
   if (!captured.empty()) {
     ASSIGN_OR_RETURN(const capture::AdmittedRows before, jobs.learned());

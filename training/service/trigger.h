@@ -74,8 +74,9 @@ struct TriggerJobs {
 // while it is being written. Captured shards are never half written: nobody waits for them to be
 // still, but a job that learns from them waits for the end of the one before, as with a schedule.
 //
-// A shard that is no whole file of rows is set aside, which is said and stands in the job's inputs:
-// the others are learned without it, and it is looked at again when the folder has changed.
+// A shard that is no whole file of rows, or is empty and had rows for the job before, is set aside,
+// as is a damaged captured one, which is said and stands in the job's inputs: the others are
+// learned without it, and it is looked at again when the folder has changed.
 //
 // A shard that was new to a version which has been taken back since (by a server, an operator) is
 // quarantined: no later job learns it.

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/durable_file.h"
 #include "base/file.h"
 #include "capture/open_shard.h"
 #include "capture/row.h"
@@ -86,6 +88,41 @@ TEST_F(SelectionTest, NeitherWhatPeopleDislikedNorWhatIsToBeForgotten) {
 TEST_F(SelectionTest, AShardOfWhichNothingIsTakenIsNotNamed) {
   EXPECT_THAT(Ids({}), IsEmpty());
   EXPECT_TRUE(choice_.shards.empty());
+}
+
+TEST_F(SelectionTest, ADamagedShardIsNamedAndNothingOfItIsTaken) {
+  constexpr char kOther[] = "1700000000001";
+  auto shard = OpenShard::Create(dir_.path(), kOther).value();
+  ASSERT_TRUE(shard->Append(test::CapturedRow("ann", "other"), {}).ok());
+  ASSERT_TRUE(shard->Close().ok());
+  const std::string folder = ShardFolder(dir_.path(), kName);
+  const std::string file = RowsFile(folder);
+  const std::string whole = *ReadFile(file, 1 << 20);
+  const auto choose = [&](std::vector<std::string>* ids) {
+    return Choose(dir_.path(), {kName, kOther}, {.up = true, .unrated = true},
+                  [ids](const ChosenRow& row) {
+                    ids->push_back(ParseRowHead(row.line)->id);
+                    return absl::OkStatus();
+                  });
+  };
+  const std::pair<std::string, std::string> damages[] = {
+      {"", "rows.jsonl: is empty, expected the rows with which it was closed"},
+      {whole.substr(0, whole.size() - 20), "rows.jsonl:6"}};
+  for (const auto& [bytes, why] : damages) {
+    ASSERT_TRUE(WriteFile(file, bytes).ok());
+    std::vector<std::string> ids;
+    const auto choice = choose(&ids);
+    ASSERT_TRUE(choice.ok()) << choice.status();
+    EXPECT_THAT(ids, ElementsAre("other"));
+    EXPECT_EQ(choice->of, 1);
+    ASSERT_EQ(choice->set_aside.size(), 1u);
+    EXPECT_EQ(choice->set_aside[0].folder, folder);
+    EXPECT_THAT(choice->set_aside[0].why, HasSubstr(why));
+  }
+  ASSERT_TRUE(WriteFile(file, whole).ok());
+  std::vector<std::string> ids;
+  EXPECT_THAT(choose(&ids)->set_aside, IsEmpty());
+  EXPECT_THAT(ids, ElementsAre("up", "unrated", "other"));
 }
 
 }  // namespace

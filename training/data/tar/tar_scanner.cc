@@ -39,8 +39,7 @@ absl::Status TarScanner::Error(const absl::Status& status) const {
 }
 
 absl::Status TarScanner::Feed(std::string_view bytes) {
-  while (!bytes.empty() && state_ != State::kEnd) RETURN_IF_ERROR(Consume(&bytes));
-  offset_ += bytes.size();
+  while (!bytes.empty()) RETURN_IF_ERROR(Consume(&bytes));
   return absl::OkStatus();
 }
 
@@ -63,10 +62,15 @@ absl::Status TarScanner::Consume(std::string_view* bytes) {
 
 // The last byte of a header is still to be counted.
 absl::Status TarScanner::OnHeader() {
-  ASSIGN_OR_RETURN(std::optional<TarHeader> header, ParseTarHeader(block_));
+  absl::StatusOr<std::optional<TarHeader>> parsed = ParseTarHeader(block_);
+  if (!parsed.ok() && has_ended_) return Annotate(parsed.status(), "behind the archive's end");
+  RETURN_IF_ERROR(parsed.status());
+  std::optional<TarHeader> header = *std::move(parsed);
   block_.clear();
-  if (!header.has_value()) {
-    state_ = State::kEnd;
+  has_ended_ = !header.has_value();
+  if (has_ended_) {
+    pax_ = {};
+    long_name_.clear();
     return absl::OkStatus();
   }
   const bool is_extension = header->type == 'x' || header->type == 'L' || header->type == 'K';
@@ -117,7 +121,7 @@ absl::Status TarScanner::OnExtension() {
 }
 
 absl::Status TarScanner::Finish() {
-  if (state_ == State::kEnd) return absl::OkStatus();
+  if (has_ended_ && block_.find_first_not_of('\0') == block_.npos) return absl::OkStatus();
   if (state_ == State::kPadding || (state_ == State::kHeader && block_.empty())) {
     return absl::DataLossError(absl::StrCat("the archive ends at byte ", offset_,
                                             " without its end, expected two blocks of zeros: "

@@ -39,15 +39,17 @@ class TarScanner {
   explicit TarScanner(Handler handler) : handler_(std::move(handler)) {}
 
   // INVALID_ARGUMENT names the place: no header where one has to be, a broken one, a name of more
-  // than a mebibyte. Bytes behind the archive's end (a block of zeros) are not looked at.
+  // than a mebibyte. Behind an archive's end (a block of zeros) another may begin, as cat(1) joins
+  // them: it is read like the first.
   absl::Status Feed(std::string_view bytes);
 
-  // DATA_LOSS: the archive ends within a member or a header, or without a block of zeros: cut
-  // between two members it would look whole. Writers put two there; the second hides no member.
+  // DATA_LOSS: the archive, or the last of those that were joined, ends within a member or a
+  // header, or without a block of zeros: cut between two members it would look whole. Writers put
+  // two there; the second hides no member.
   absl::Status Finish();
 
  private:
-  enum class State { kHeader, kExtension, kData, kPadding, kEnd };
+  enum class State { kHeader, kExtension, kData, kPadding };
 
   absl::Status Consume(std::string_view* bytes);
   absl::Status OnHeader();
@@ -65,6 +67,7 @@ class TarScanner {
   std::string block_;            // the header so far, or an extension's data
   char extension_ = 0;           // 'x', 'L', ...: what block_ is
   bool passes_over_ = false;     // data of no member
+  bool has_ended_ = false;       // nothing but zeros since a block of them
   TarEntry entry_;
   // What stands in front of the next member's header.
   PaxRecords pax_;

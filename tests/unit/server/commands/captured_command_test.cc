@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <fstream>
 #include <string>
 
 #include "capture/shard.h"
@@ -50,6 +51,14 @@ TEST_F(CapturedCommandTest, ListsWhatThereIsAndWhoHasLearnedIt) {
   EXPECT_THAT(*CapturedShards(dir()), HasSubstr("taken by 1 runs, nothing was published"));
   ASSERT_TRUE(capture::WriteTraining({"/run", {shard}, {std::string(64, 'c')}}, dir()).ok());
   EXPECT_THAT(*CapturedShards(dir()), HasSubstr("trained on: cccccccccccc\n"));
+}
+
+TEST_F(CapturedCommandTest, NamesADamagedShard) {
+  const std::string shard = Write();
+  std::ofstream(capture::RowsFile(capture::ShardFolder(dir(), shard)), std::ios::trunc).close();
+  EXPECT_THAT(*CapturedShards(dir()),
+              AllOf(HasSubstr(shard + "  is damaged: "), HasSubstr("rows.jsonl: is empty"),
+                    HasSubstr("never trained on")));
 }
 
 TEST_F(CapturedCommandTest, ForgetsWhereNothingWasTrained) {

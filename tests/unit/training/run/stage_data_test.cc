@@ -8,6 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/support/temp_dir.h"
+#include "training/data/holdout.h"
+#include "training/data/instruction_dataset.h"
 #include "training/run/run.h"
 #include "training/run/run_inputs.h"
 
@@ -128,6 +130,28 @@ TEST_F(StageDataTest, AFileOfValidationWithoutALabelIsNamedBeforeTheFirstStep) {
   Stage().data.max_length = 8;
   EXPECT_THAT(std::string(Open().CheckAll(0).message()),
               HasSubstr("stage tune: validate: nothing would be learned: every label is masked"));
+}
+
+TEST_F(StageDataTest, HeldBackRowsWithoutALabelAreNamedBeforeTheFirstStep) {
+  DatasetOptions options;
+  options.images_dir = Stage().data.images;
+  const InstructionDataset rows = InstructionDataset::Open(Stage().data.files, options).value();
+  const HoldOut split = HoldOutRows(rows, 2, run_.recipe.seed).value();
+  ASSERT_EQ(split.held_out.size(), 2u);
+  std::string question = "<image>\\n";
+  for (int i = 0; i < 5000; ++i) question += "so ";  // behind which max_length cuts
+  std::ofstream out(dir_.path() + "/rows.jsonl");
+  for (int i = 0; i < 10; ++i) {
+    const bool held = i == split.held_out[0] || i == split.held_out[1];
+    out << R"({"id": ")" << i << R"(", "image": ")" << i % 5
+        << R"(.png", "conversations": [{"from": "human", "value": ")"
+        << (held ? question : "<image>\\nWhich?") << R"("}, {"from": "gpt", "value": "this"}]})"
+        << "\n";
+  }
+  out.close();
+  EXPECT_THAT(std::string(Open().Make(Stage(), 0).status().message()),
+              HasSubstr("stage tune: validate: nothing would be learned: every label is masked in "
+                        "each of the 2 rows"));
 }
 
 TEST_F(StageDataTest, WithoutASectionThereIsNoValidation) {

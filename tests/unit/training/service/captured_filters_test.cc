@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "capture/open_shard.h"
 #include "capture/shard.h"
 #include "capture/verdicts.h"
@@ -236,6 +237,40 @@ TEST_F(CapturedTriggerTest, AFolderThatIsNotThereYetIsWaitedFor) {
       capture::WriteVerdicts({{0, kUp}}, capture::ShardFolder(Path("elsewhere"), kShard)).ok());
   LookThrice(trigger);
   EXPECT_EQ(Jobs(), 1u);
+}
+
+// The other shards are learned without it; alone it makes no job, and what is mended is news.
+TEST_F(CapturedTriggerTest, ADamagedCapturedShardIsSetAside) {
+  constexpr char kOther[] = "1700000000001";
+  auto shard = capture::OpenShard::Create(Path("capture"), kOther).value();
+  ASSERT_TRUE(shard->Append(test::CapturedRow("ann", "d"), {}).ok());
+  ASSERT_TRUE(shard->Close().ok());
+  const std::string folder = capture::ShardFolder(Path("capture"), kShard);
+  const std::string file = capture::RowsFile(folder);
+  Judge({{0, kUp}});
+  Trigger trigger(options_);
+  LookThrice(trigger);
+  ASSERT_EQ(Jobs(), 1u);
+  End(JobState::kSucceeded);
+  const std::string whole = *ReadFile(file, 1 << 20);
+  std::ofstream(file, std::ios::trunc).close();
+  LookThrice(trigger);
+  EXPECT_EQ(Jobs(), 1u);
+  EXPECT_THAT(said_, ElementsAre(HasSubstr(folder + " is set aside until it changes: ")));
+  const std::string other = capture::ShardFolder(Path("capture"), kOther);
+  ASSERT_TRUE(capture::WriteVerdicts({{0, kUp}}, other).ok());
+  LookThrice(trigger);
+  ASSERT_EQ(Jobs(), 2u);
+  EXPECT_EQ(Captured(), std::pair(std::int64_t{1}, std::int64_t{1}));
+  const JobInputs inputs = ParseJobInputs(store_->FindNewest("nightly").value()->inputs).value();
+  ASSERT_EQ(inputs.set_aside.size(), 1u);
+  EXPECT_EQ(inputs.set_aside[0].path, folder);
+  EXPECT_THAT(inputs.set_aside[0].why, HasSubstr("is empty"));
+  End(JobState::kSucceeded);
+  std::ofstream(file) << whole;
+  LookThrice(trigger);
+  ASSERT_EQ(Jobs(), 3u);
+  EXPECT_EQ(Captured(), std::pair(std::int64_t{2}, std::int64_t{1}));
 }
 
 TEST_F(CapturedTriggerTest, ARecipeThatCannotBeReadIsAnError) {

@@ -93,6 +93,33 @@ TEST_F(TriggerTest, ALearnedShardThatIsDamagedMakesNoJobOfTheOthers) {
   EXPECT_THAT(recipes_[1], HasSubstr(absl::StrCat("\"", Path("shards/c.jsonl"), "\"]}")));
 }
 
+// An export of a day without rows is empty from the start; this one had rows.
+TEST_F(TriggerTest, ALearnedShardThatIsEmptyNowIsDamaged) {
+  Write("shards/a.jsonl", std::string(kRow) + "\n");
+  Write("shards/b.jsonl", absl::StrCat(kRow, "\n", kRow, "\n"));
+  Trigger trigger(options_);
+  LookThrice(trigger);
+  ASSERT_EQ(recipes_.size(), 1u);
+  End(JobState::kSucceeded);
+  Write("shards/b.jsonl", "");
+  LookThrice(trigger);
+  EXPECT_EQ(recipes_.size(), 1u);
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("b.jsonl is set aside until it changes: it is empty, "
+                                           "and had 2 rows for job 1")));
+  for (const char* name : {"shards/c.jsonl", "shards/d.jsonl"}) {
+    Write(name, absl::StrCat(R"({"id":")", name, R"(",)", std::string(kRow).substr(1), "\n"));
+    LookThrice(trigger);  // others' new rows are learned
+    End(JobState::kSucceeded);
+  }
+  ASSERT_EQ(recipes_.size(), 3u);
+  for (const auto& [fingerprint, job] : jobs_) {
+    const JobInputs inputs = ParseJobInputs(job.inputs).value();
+    if (job.id == 1) continue;
+    ASSERT_EQ(inputs.set_aside.size(), 1u) << job.id;
+    EXPECT_EQ(inputs.set_aside[0].path, Path("shards/b.jsonl"));
+  }
+}
+
 TEST_F(TriggerTest, DoesNotTrainTwiceOnTheSameShards) {
   Write("shards/a.jsonl", std::string(kRow) + "\n");
   const auto shards = ListShards(Path("shards"));

@@ -93,8 +93,10 @@ TEST(TarScannerTest, RandomMembersOfEveryFormatAreFoundWhereTheyStand) {
       if (format == 2) archive += PaxMember(name, data);
       if (format == 3) archive += PaxMember(name, data, PaxRecord("mtime", "17.5"));
       expected.emplace_back(name, data);
+      // Some are several that were joined.
+      if (rng.Below(8) == 0) archive += TarEnd() + std::string(512 * rng.Below(20), '\0');
     }
-    archive += TarEnd() + RandomText(rng, 100);
+    archive += TarEnd() + std::string(rng.Below(1000), '\0');
     const Scan scan = ScanIn(archive, [&] { return 1 + rng.Below(700); });
     ASSERT_TRUE(scan.status.ok()) << "seed " << seed << ": " << scan.status;
     ASSERT_EQ(scan.members.size(), expected.size()) << "seed " << seed;
@@ -134,14 +136,36 @@ TEST(TarScannerTest, CutAnywhereBeforeItsEndItIsAnError) {
               HasSubstr("within a.json"));
 }
 
-// Writers fill the last record with zeros, and cat(1) puts one archive behind another.
-TEST(TarScannerTest, WhatFollowsTheEndIsNotLookedAt) {
+// Writers fill the last record with zeros.
+TEST(TarScannerTest, ZerosBehindTheEndAreNothing) {
   const std::string archive = TarMember("a.json", "{}") + TarEnd();
-  for (const std::string& behind : {std::string(8192, '\0'), std::string(3, '\0'), archive}) {
-    const Scan scan = ScanWhole(archive + behind);
+  for (const std::size_t zeros : {3, 512, 8192, 9000}) {
+    const Scan scan = ScanWhole(archive + std::string(zeros, '\0'));
     EXPECT_TRUE(scan.status.ok()) << scan.status;
     EXPECT_THAT(scan.Names(), ElementsAre("a.json"));
   }
+}
+
+// cat(1) puts one archive behind another: their members are all rows.
+TEST(TarScannerTest, ArchivesThatWereJoinedAreReadToTheLast) {
+  const std::string first = TarMember("a.json", "{}") + TarEnd() + std::string(8192, '\0');
+  const std::string second = GnuMember(std::string(150, 'b'), "bb") + TarMember("c.jpg", "ccc");
+  const Scan scan = ScanWhole(first + second + TarEnd());
+  EXPECT_TRUE(scan.status.ok()) << scan.status;
+  EXPECT_THAT(scan.Names(), ElementsAre("a.json", std::string(150, 'b'), "c.jpg"));
+  EXPECT_EQ(scan.members.back().entry.offset, first.size() + second.size() - 512);
+  EXPECT_EQ(scan.members.back().data, "ccc");
+
+  // The end of the first is none of the second.
+  EXPECT_EQ(ScanWhole(first + second).status.code(), absl::StatusCode::kDataLoss);
+  // Nothing that follows is passed over in silence.
+  const Scan text = ScanWhole(first + std::string(512, 'x'));
+  EXPECT_EQ(text.status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(text.status.message()),
+              HasSubstr(absl::StrCat("byte ", first.size(),
+                                     ": behind the archive's end: no header "
+                                     "of a tar")));
+  EXPECT_EQ(ScanWhole(first + "xyz").status.code(), absl::StatusCode::kDataLoss);
 }
 
 // No byte that is not there is handed out, and nothing is as large as a header says.
