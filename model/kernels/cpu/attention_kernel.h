@@ -194,8 +194,8 @@ struct AttentionTile {
       }
       const bool hides = chunk.first < hidden[r];
       if (hides || chunk.first + chunk.blocks * kKvBlockTokens > visible[r]) Mask(r, chunk, weight);
-      Vec largest = Load(weight);
-      for (int i = 1; i < vecs; ++i) largest = Max(largest, Load(weight + i * kLanes));
+      Vec largest = Broadcast(-__builtin_inff());
+      for (int i = 0; i < vecs; ++i) largest = Max(largest, Load(weight + i * kLanes));
       const float chunk_top = MaxOfLanes(largest)[0];
       const float new_top = chunk_top > top[r] ? chunk_top : top[r];
       factor[r] = new_top == top[r] ? 1.0f : Exp2(Broadcast(top[r] - new_top))[0];
