@@ -45,6 +45,8 @@ const char* NameOf(WeightFormat format) {
       return "int8";
     case WeightFormat::kInt4:
       return "int4";
+    case WeightFormat::kFp8:  // of GPUs
+      break;
   }
   return "";
 }
