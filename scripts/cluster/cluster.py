@@ -102,6 +102,7 @@ class Node:
         self.socket = self.folder / "containerd.sock"
         self.folder.mkdir()
         cluster.add_address(self.address)
+        self._forward("-I")
         self._make_cgroups()
         self._start_containerd()
         for image in images:
@@ -111,6 +112,10 @@ class Node:
     def ctr(self, *arguments):
         subprocess.run(["ctr", "-a", self.socket, "-n", "k8s.io", *arguments], check=True, stdout=subprocess.DEVNULL,
                        env=self.cluster.processes.environment)
+
+    def _forward(self, change):
+        """Pods of one node reach those of the other, also where a Docker engine has closed what is forwarded."""
+        subprocess.run(["iptables", change, "FORWARD", "-i", "kbr+", "-o", self.bridge, "-j", "ACCEPT"], check=change == "-I")
 
     def _make_cgroups(self):
         for controller in CGROUPS.iterdir():
@@ -169,6 +174,7 @@ state = "{self.folder}/state"
         for mount in sorted((m for m in mounts if m.startswith(f"{self.folder}/")), reverse=True):
             subprocess.run(["umount", "-l", mount], check=False)
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, stderr=subprocess.DEVNULL)
+        self._forward("-D")
         for controller in CGROUPS.iterdir():
             for group, _, _ in os.walk(controller / self.name, topdown=False):
                 try:
