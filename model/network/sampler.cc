@@ -34,6 +34,12 @@ absl::Status NotANumber() {
   return absl::InternalError("the model computed a logit that is not a finite number");
 }
 
+absl::Status NoTokenLeft() {
+  return absl::InvalidArgumentError(
+      "no token can come next: the form that the answer has to have leaves none, or takes more "
+      "work than one token may");
+}
+
 // Seeds and steps are hashed apart, so that neighbours share nothing.
 double UniformOfDraw(std::uint64_t seed, std::uint64_t step) {
   return Rng(Rng(seed).Next() ^ std::rotl(Rng(~step).Next(), 32)).Uniform();
@@ -61,9 +67,7 @@ absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits,
   SampledToken chosen;
   const SamplingParams& params = *context.params;
   if (top == kNever && params.constraint != nullptr) {
-    return absl::InvalidArgumentError(
-        "no token can come next: the form that the answer has to have leaves none, or takes more "
-        "work than one token may");
+    return NoTokenLeft();
   }
   if (params.temperature > 0.0 && top != kNever) {
     chosen.token =
