@@ -266,4 +266,12 @@ std::vector<absl::StatusOr<SampledToken>> BatchSampler::Sample(std::span<const S
   return tokens;
 }
 
+// Each takes tens of microseconds and more, so that a thread for each is worth its while.
+void ComputeMasks(std::span<const MaskedRow> rows) {
+  ParallelJobs(std::ssize(rows), std::ssize(rows), [&](std::int64_t i) {
+    const MaskedRow& row = rows[static_cast<std::size_t>(i)];
+    row.processor->Mask(row.tokens, row.left);
+  });
+}
+
 }  // namespace llava::model

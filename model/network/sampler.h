@@ -146,6 +146,15 @@ class BatchSampler {
   std::vector<Sampler> samplers_;  // one for each thread
 };
 
+struct MaskedRow {
+  LogitsProcessor* processor = nullptr;  // a mask; each of another choice
+  ChoiceTokens tokens;
+  std::span<std::uint32_t> left;  // as LogitsProcessor::Mask writes it
+};
+
+// Masks the rows on the threads that compute.
+void ComputeMasks(std::span<const MaskedRow> rows);
+
 }  // namespace llava::model
 
 #endif  // LLAVA_MODEL_NETWORK_SAMPLER_H_

@@ -17,7 +17,6 @@
 #include <tuple>
 
 #include "base/sampling_params.h"
-#include "model/kernels/cpu/worker_pool.h"
 
 namespace llava::engine {
 namespace {
@@ -115,18 +114,20 @@ void StepSampler::SendNumbers() {
   numbers_.Send();
 }
 
-// Each takes tens of microseconds and more, so that a thread for each is worth its while.
 void StepSampler::ComputeMasks() {
-  constexpr std::int64_t kBits = 32;
-  const std::int64_t count = std::ssize(masked_.values), length = (words_ + kBits - 1) / kBits;
-  const auto [part, numbers] = numbers_.Add<std::int32_t>(count * length);
+  constexpr std::size_t kBits = 32;
+  const std::size_t length = (static_cast<std::size_t>(words_) + kBits - 1) / kBits;
+  const std::size_t count = masked_.values.size();
+  const auto [part, numbers] =
+      numbers_.Add<std::int32_t>(static_cast<std::int64_t>(count * length));
   masks_ = part;
   const std::span bits(reinterpret_cast<std::uint32_t*>(numbers.data()), numbers.size());
-  model::ParallelJobs(count, count, [&](std::int64_t m) {
-    const std::size_t asked = there_[static_cast<std::size_t>(masked_.values[m])];
-    const model::SampleContext& context = asked_[asked].context;
-    MaskOf(context)->Mask(context.tokens, bits.subspan(m * length, length));
-  });
+  std::vector<model::MaskedRow> rows;
+  for (const std::int64_t sample : masked_.values) {
+    const model::SampleContext& context = asked_[there_[static_cast<std::size_t>(sample)]].context;
+    rows.push_back({MaskOf(context), context.tokens, bits.subspan(rows.size() * length, length)});
+  }
+  model::ComputeMasks(rows);
 }
 
 // `run`: a row and those behind its drafts. What its processors change is then in listed_.
