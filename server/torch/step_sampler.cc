@@ -95,8 +95,9 @@ StepSampler::Tokens StepSampler::Collect() {
 
 template <typename F>
 void StepSampler::ForEachColumn(F f) {
-  for (auto* column : {&rows_, &rows_here_, &masked_, &drawn_, &cut_, &top_k_, &explained_})
+  for (auto* column : {&rows_, &rows_here_, &masked_, &drawn_, &cut_, &top_k_, &explained_}) {
     f(*column);
+  }
   for (auto* column : {&least_, &uniforms_, &top_p_}) f(*column);
   f(scales_);
   for (Changes& changes : changes_) {
