@@ -127,20 +127,31 @@ class Form final : public LogitsProcessor {
       : answer_(constraint.BeginChoice(seed)) {}
 
   void Process(const ChoiceTokens& tokens, std::span<float> row_V) override {
+    RuleOut(Allowed(tokens), row_V);
+  }
+
+  bool IsMask() const override { return true; }
+
+  void Mask(const ChoiceTokens& tokens, std::span<std::uint32_t> left) override {
+    const std::span<const std::uint32_t> allowed = Allowed(tokens);
+    const std::size_t words = std::min(allowed.size(), left.size());
+    std::fill(std::copy_n(allowed.begin(), words, left.begin()), left.end(), 0);
+  }
+
+ private:
+  // As ConstrainedAnswer says it; nothing where no token can come next. Valid until the next call.
+  std::span<const std::uint32_t> Allowed(const ChoiceTokens& tokens) {
     LLAVA_CHECK_LE(outputs_read_, tokens.output_ids.size());
     for (const std::int32_t token : tokens.output_ids.subspan(outputs_read_)) {
       if (is_lost_ || !answer_->Append(token).ok()) is_lost_ = true;
     }
     outputs_read_ = tokens.output_ids.size();
-    if (!is_lost_) {
-      const auto allowed = answer_->Allowed();
-      is_lost_ = !allowed.ok();
-      if (!is_lost_) return RuleOut(*allowed, row_V);
-    }
-    std::fill(row_V.begin(), row_V.end(), kNever);
+    if (is_lost_) return {};
+    const auto allowed = answer_->Allowed();
+    is_lost_ = !allowed.ok();
+    return is_lost_ ? std::span<const std::uint32_t>() : *allowed;
   }
 
- private:
   static void RuleOut(std::span<const std::uint32_t> allowed, std::span<float> row_V) {
     constexpr std::size_t kBits = 32;
     for (std::size_t first = 0; first < row_V.size(); first += kBits) {

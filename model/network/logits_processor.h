@@ -52,6 +52,13 @@ class LogitsProcessor {
   virtual bool List(const ChoiceTokens& /*tokens*/, std::vector<LogitChange>& /*changes*/) {
     return false;
   }
+
+  // Whether all that Process does is to rule tokens out, which ones being independent of the row.
+  virtual bool IsMask() const { return false; }
+
+  // Of a mask, in place of Process: token t is left where bit t % 32 of word t / 32 of `left` is
+  // set. Writes every word.
+  virtual void Mask(const ChoiceTokens& /*tokens*/, std::span<std::uint32_t> /*left*/) {}
 };
 
 using LogitsProcessors = std::vector<std::unique_ptr<LogitsProcessor>>;

@@ -34,6 +34,12 @@ absl::Status NotANumber() {
   return absl::InternalError("the model computed a logit that is not a finite number");
 }
 
+absl::Status NoTokenLeft() {
+  return absl::InvalidArgumentError(
+      "no token can come next: the form that the answer has to have leaves none, or takes more "
+      "work than one token may");
+}
+
 // Seeds and steps are hashed apart, so that neighbours share nothing.
 double UniformOfDraw(std::uint64_t seed, std::uint64_t step) {
   return Rng(Rng(seed).Next() ^ std::rotl(Rng(~step).Next(), 32)).Uniform();
@@ -61,9 +67,7 @@ absl::StatusOr<SampledToken> Sampler::Sample(std::span<const float> logits,
   SampledToken chosen;
   const SamplingParams& params = *context.params;
   if (top == kNever && params.constraint != nullptr) {
-    return absl::InvalidArgumentError(
-        "no token can come next: the form that the answer has to have leaves none, or takes more "
-        "work than one token may");
+    return NoTokenLeft();
   }
   if (params.temperature > 0.0 && top != kNever) {
     chosen.token =
@@ -260,6 +264,14 @@ std::vector<absl::StatusOr<SampledToken>> BatchSampler::Sample(std::span<const S
         }
       });
   return tokens;
+}
+
+// Each takes tens of microseconds and more, so that a thread for each is worth its while.
+void ComputeMasks(std::span<const MaskedRow> rows) {
+  ParallelJobs(std::ssize(rows), std::ssize(rows), [&](std::int64_t i) {
+    const MaskedRow& row = rows[static_cast<std::size_t>(i)];
+    row.processor->Mask(row.tokens, row.left);
+  });
 }
 
 }  // namespace llava::model

@@ -61,6 +61,9 @@ struct SampleContext {
 // What a row gives in which a logit is NaN or infinite.
 absl::Status NotANumber();
 
+// What a row gives whose answer has to have a form, where no token is left: this choice's trouble.
+absl::Status NoTokenLeft();
+
 // The random number in [0, 1) with which a choice of this seed draws its token number `step`.
 double UniformOfDraw(std::uint64_t seed, std::uint64_t step);
 
@@ -142,6 +145,15 @@ class BatchSampler {
   const KernelTable& kernels_;
   std::vector<Sampler> samplers_;  // one for each thread
 };
+
+struct MaskedRow {
+  LogitsProcessor* processor = nullptr;  // a mask; each of another choice
+  ChoiceTokens tokens;
+  std::span<std::uint32_t> left;  // as LogitsProcessor::Mask writes it
+};
+
+// Masks the rows on the threads that compute.
+void ComputeMasks(std::span<const MaskedRow> rows);
 
 }  // namespace llava::model
 

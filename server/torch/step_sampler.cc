@@ -10,6 +10,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -38,6 +39,14 @@ at::Tensor OfRows(const at::Tensor& numbers) { return numbers.unsqueeze(1); }
 
 bool IsWanted(const StepSampler::Row& row, const absl::StatusOr<SampledToken>* before) {
   return row.draft == kNotSampled || (before->ok() && (*before)->token == row.draft);
+}
+
+// Null: no processor is one.
+model::LogitsProcessor* MaskOf(const model::SampleContext& context) {
+  for (const auto& processor : context.processors) {
+    if (processor->IsMask()) return processor.get();
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -86,7 +95,9 @@ StepSampler::Tokens StepSampler::Collect() {
 
 template <typename F>
 void StepSampler::ForEachColumn(F f) {
-  for (auto* column : {&rows_, &rows_here_, &drawn_, &cut_, &top_k_, &explained_}) f(*column);
+  for (auto* column : {&rows_, &rows_here_, &masked_, &drawn_, &cut_, &top_k_, &explained_}) {
+    f(*column);
+  }
   for (auto* column : {&least_, &uniforms_, &top_p_}) f(*column);
   f(scales_);
   for (Changes& changes : changes_) {
@@ -100,7 +111,24 @@ void StepSampler::SendNumbers() {
   ForEachColumn([this](auto& column) {
     column.part = numbers_.AddCopyOf(std::span(std::as_const(column.values)));
   });
+  if (!masked_.values.empty()) ComputeMasks();
   numbers_.Send();
+}
+
+void StepSampler::ComputeMasks() {
+  constexpr std::size_t kBits = 32;
+  const std::size_t length = (static_cast<std::size_t>(words_) + kBits - 1) / kBits;
+  const std::size_t count = masked_.values.size();
+  const auto [part, numbers] =
+      numbers_.Add<std::int32_t>(static_cast<std::int64_t>(count * length));
+  masks_ = part;
+  const std::span bits(reinterpret_cast<std::uint32_t*>(numbers.data()), numbers.size());
+  std::vector<model::MaskedRow> rows;
+  for (const std::int64_t sample : masked_.values) {
+    const model::SampleContext& context = asked_[there_[static_cast<std::size_t>(sample)]].context;
+    rows.push_back({MaskOf(context), context.tokens, bits.subspan(rows.size() * length, length)});
+  }
+  model::ComputeMasks(rows);
 }
 
 // `run`: a row and those behind its drafts. What its processors change is then in listed_.
@@ -110,8 +138,13 @@ bool StepSampler::IsForDevice(std::span<const Row> run) {
   listed_.resize(context.processors.size());
   // Of a draft that proves wrong they would have counted what was never said.
   if (run.size() > 1) return context.processors.empty();
+  bool has_mask = false;
   for (std::size_t i = 0; i < listed_.size(); ++i) {
     listed_[i].clear();
+    if (context.processors[i]->IsMask()) {
+      if (std::exchange(has_mask, true)) return false;
+      continue;
+    }
     if (!context.processors[i]->List(context.tokens, listed_[i])) return false;
   }
   return true;
@@ -131,6 +164,7 @@ void StepSampler::AddForDevice(const Row& row, std::size_t index, std::int64_t w
       changes_[i].plus.values.push_back(change.plus);
     }
   }
+  if (MaskOf(row.context) != nullptr) masked_.values.push_back(sample);
   const SamplingParams& params = *row.context.params;
   if (params.top_logprobs >= 0) {
     explained_.values.push_back(sample);
@@ -157,14 +191,16 @@ std::int64_t StepSampler::tops() const { return std::min(most_tops_, words_); }
 // What Read takes apart.
 at::Tensor StepSampler::SampleThere(const at::Tensor& logits_RV) const {
   const at::Tensor logits_SV = logits_RV.index_select(0, Get(rows_)).to(at::kFloat);
-  const at::Tensor x_SV = Changed(logits_SV);
+  const at::Tensor x_SV = Masked(Changed(logits_SV));
   at::Tensor tokens_S = x_SV.argmax(1);  // of equals the first
+  const at::Tensor left_S = x_SV.gather(1, OfRows(tokens_S)).squeeze(1) != -kInfinity;
   if (!drawn_.values.empty()) {
     const at::Tensor drawn_D = Get(drawn_);
     tokens_S.index_copy_(0, drawn_D, Drawn(x_SV.index_select(0, drawn_D)));
   }
   std::vector<at::Tensor> pieces = {tokens_S.to(at::kDouble),
-                                    logits_SV.amax({1}).isfinite().to(at::kDouble)};
+                                    logits_SV.amax({1}).isfinite().to(at::kDouble),
+                                    left_S.to(at::kDouble)};
   if (!explained_.values.empty()) Explain(logits_SV, tokens_S, pieces);
   return at::cat(pieces);
 }
@@ -185,6 +221,20 @@ at::Tensor StepSampler::Changed(const at::Tensor& logits_SV) const {
                          .add_(Get(changes.plus)));
   }
   return x_SV;
+}
+
+// The masks of step 2. What is ruled out stays so whatever else is done to it, so that their place
+// among the processors does not matter.
+at::Tensor StepSampler::Masked(const at::Tensor& x_SV) const {
+  static_assert(std::endian::native == std::endian::little, "word t is bit t % 8 of byte t / 8");
+  if (masked_.values.empty()) return x_SV;
+  const at::Tensor masked_M = Get(masked_);
+  const at::Tensor bytes_MB = numbers_.Get(masks_).view(at::kByte).view({masked_M.size(0), -1});
+  const at::Tensor bits_MB8 =
+      bytes_MB.unsqueeze(2).bitwise_right_shift(at::arange(8, bytes_MB.options())).bitwise_and_(1);
+  const at::Tensor ruled_out_MV = bits_MB8.eq(0).flatten(1).narrow(1, 0, words_);
+  return x_SV.index_copy(0, masked_M,
+                         x_SV.index_select(0, masked_M).masked_fill_(ruled_out_MV, -kInfinity));
 }
 
 // Steps 5 and 6: the tokens, [D].
@@ -251,14 +301,17 @@ void StepSampler::Read(Tokens& tokens) const {
     left = left.subspan(size);
     return taken;
   };
-  const auto tokens_S = take(samples), finite_S = take(samples), chosen_L = take(explained),
-             tops_L = take(explained * count), logprobs_L = take(explained * count);
+  const auto tokens_S = take(samples), finite_S = take(samples), left_S = take(samples),
+             chosen_L = take(explained), tops_L = take(explained * count),
+             logprobs_L = take(explained * count);
   for (std::size_t s = 0; s < samples; ++s) {
     const std::size_t i = there_[s];
     if (!IsWanted(asked_[i], i == 0 ? nullptr : &tokens[i - 1])) {
       tokens[i] = NotSampled();
     } else if (finite_S[s] == 0) {
       tokens[i] = model::NotANumber();
+    } else if (left_S[s] == 0 && asked_[i].context.params->constraint != nullptr) {
+      tokens[i] = model::NoTokenLeft();
     } else {
       tokens[i]->token = static_cast<std::int32_t>(tokens_S[s]);
     }

@@ -21,11 +21,13 @@ namespace llava::engine {
 
 // The contract is that of model/network/sampler.h. On a device its steps are operators over all
 // rows at once, from the row's parameters, which go there in one copy, to the tokens, which come
-// back in another; nobody waits before Collect. Rows that want what cannot be listed (the form of
-// an answer), and rows behind drafts whose processors count the tokens before them, come back whole
-// and are sampled by the CPU. Engine thread only, under c10::InferenceMode. Shape letters: R rows
-// of logits, S samples, D samples that are drawn, F of these that are cut to their likeliest
-// tokens, L samples with log probabilities, V words.
+// back in another; nobody waits before Collect. What the form of an answer leaves goes there too, a
+// bit a word: threads compute it in Launch, while the device is still at the step's logits. Rows
+// that want what is neither list nor mask, and rows with drafts whose processors count the tokens
+// before them, come back whole and are sampled by the CPU. Engine thread only, under
+// c10::InferenceMode. Shape letters: R rows of logits, S samples, D samples that are drawn, F of
+// these that are cut to their likeliest tokens, M samples with masks, B bytes of a mask, L samples
+// with log probabilities, V words.
 class StepSampler {
  public:
   // `numbers`: of the device of the logits. `on_device`: false where the CPU is as near.
@@ -62,11 +64,13 @@ class StepSampler {
   bool IsForDevice(std::span<const Row> run);
   void AddForDevice(const Row& row, std::size_t index, std::int64_t words);
   void SendNumbers();
+  void ComputeMasks();
   template <typename F>
   void ForEachColumn(F f);
   at::Tensor SampleThere(const at::Tensor& logits_RV) const;
   void SampleHere(Tokens& tokens);
   at::Tensor Changed(const at::Tensor& logits_SV) const;
+  at::Tensor Masked(const at::Tensor& x_SV) const;
   at::Tensor Drawn(const at::Tensor& x_DV) const;
   at::Tensor Likeliest(const at::Tensor& x_FV, const at::Tensor& weights_FV) const;
   void Explain(const at::Tensor& logits_SV, const at::Tensor& tokens_S,
@@ -95,6 +99,8 @@ class StepSampler {
   Column<std::int64_t> rows_;              // S
   Column<std::int64_t> rows_here_;         // of the logits, each once
   std::vector<Changes> changes_;           // by processor
+  Column<std::int64_t> masked_;            // M: of S
+  model::StepBuffer::Part masks_{};        // of 32 bits a number, M after each other
   Column<std::int64_t> drawn_;             // D: of S
   Column<float> scales_;                   // D: of the exponents
   Column<double> least_, uniforms_;        // D: weight, place of the draw

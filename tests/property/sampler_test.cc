@@ -13,14 +13,12 @@ namespace {
 constexpr std::uint64_t kSets = 100'000;
 constexpr std::uint64_t kSetsOfALargeVocabulary = 100;
 
-SampledToken Sample(Sampler& sampler, const Case& c) {
+absl::StatusOr<SampledToken> Sample(Sampler& sampler, const Case& c) {
   const LogitsProcessors processors = MakeLogitsProcessors(c.params, c.end_ids);
-  return sampler
-      .Sample(c.row, {.params = &c.params,
-                      .tokens = {c.prompt, c.output},
-                      .processors = processors,
-                      .seed = c.seed})
-      .value();
+  return sampler.Sample(c.row, {.params = &c.params,
+                                .tokens = {c.prompt, c.output},
+                                .processors = processors,
+                                .seed = c.seed});
 }
 
 class SamplerPropertyTest : public testing::TestWithParam<const KernelTable*> {

@@ -10,13 +10,18 @@
 #include <cstdint>
 #include <cstdlib>
 #include <iterator>
+#include <memory>
 #include <set>
+#include <span>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/rng.h"
 #include "base/sampled_token.h"
 #include "base/sampling_params.h"
+#include "model/grammar/token_constraint.h"
 
 namespace llava::model {
 
@@ -28,9 +33,36 @@ inline std::uint64_t FirstSeed() {
   return seed != nullptr ? std::strtoull(seed, nullptr, 10) : 1;
 }
 
+// A form that leaves the same tokens wherever an answer stands.
+class SameTokens final : public TokenConstraint {
+ public:
+  // As ConstrainedAnswer::Allowed gives them.
+  explicit SameTokens(std::vector<std::uint32_t> allowed) : allowed_(std::move(allowed)) {}
+
+  std::unique_ptr<ConstrainedAnswer> Begin() const override {
+    return std::make_unique<Answer>(allowed_);
+  }
+
+ private:
+  class Answer final : public ConstrainedAnswer {
+   public:
+    explicit Answer(std::vector<std::uint32_t> allowed) : allowed_(std::move(allowed)) {}
+    absl::StatusOr<std::span<const std::uint32_t>> Allowed() override {
+      return std::span<const std::uint32_t>(allowed_);
+    }
+    absl::Status Append(std::int32_t) override { return absl::OkStatus(); }
+
+   private:
+    const std::vector<std::uint32_t> allowed_;
+  };
+
+  const std::vector<std::uint32_t> allowed_;
+};
+
 struct Case {
   std::vector<float> row;
   SamplingParams params;
+  std::vector<std::uint32_t> allowed;  // by params.constraint, where there is one
   std::vector<std::int32_t> prompt, output, end_ids;
   std::uint64_t seed = 0;
 };
@@ -73,6 +105,18 @@ inline SamplingParams RandomParams(Rng& rng, std::size_t words) {
   return p;
 }
 
+// Of a few tokens, of most, or of every second; some masks end before the row does, or after it.
+inline std::vector<std::uint32_t> RandomMask(Rng& rng, std::size_t words) {
+  constexpr double kShares[] = {0.0, 0.02, 0.5, 0.98, 1.0};
+  const double share = kShares[rng.Below(std::size(kShares))];
+  std::vector<std::uint32_t> mask((words + 31) / 32 + rng.Below(2));
+  if (rng.Chance(0.1)) mask.pop_back();
+  for (std::uint32_t& word : mask) {
+    for (int bit = 0; bit < 32; ++bit) word |= std::uint32_t{rng.Chance(share)} << bit;
+  }
+  return mask;
+}
+
 inline Case RandomCase(Rng& rng, std::size_t words) {
   Case c;
   c.row = RandomRow(rng, words);
@@ -81,6 +125,10 @@ inline Case RandomCase(Rng& rng, std::size_t words) {
   for (std::uint64_t i = rng.Below(5); i > 0; --i) c.output.push_back(AnyToken(rng, words));
   c.end_ids = {AnyToken(rng, words)};
   c.seed = rng.Next();
+  if (rng.Chance(0.3)) {
+    c.allowed = RandomMask(rng, words);
+    c.params.constraint = std::make_shared<SameTokens>(c.allowed);
+  }
   return c;
 }
 
@@ -111,6 +159,10 @@ inline std::vector<float> Processed(const Case& c) {
     std::vector<std::int32_t> ruled_out = p.stop_token_ids;
     if (!p.ignore_eos) ruled_out.insert(ruled_out.end(), c.end_ids.begin(), c.end_ids.end());
     for (const std::int32_t token : ruled_out) set(token, [](float& x) { x = -INFINITY; });
+  }
+  for (std::size_t i = 0; p.constraint != nullptr && i < row.size(); ++i) {
+    const std::uint32_t bits = i / 32 < c.allowed.size() ? c.allowed[i / 32] : 0;
+    if ((bits >> i % 32 & 1) == 0) row[i] = -INFINITY;
   }
   return row;
 }
@@ -201,9 +253,19 @@ inline void CheckLogprobs(const Case& c, const SampledToken& token) {
   }
 }
 
-// Whether the token is the reference's own, and not only within rounding, which it has to be.
-inline bool IsAsTheContractSays(const Case& c, const SampledToken& token, double uniform) {
-  const Reference reference(c, Processed(c));
+// Whether the token is the reference's own, and not only within rounding, which it has to be. Where
+// the form leaves none it has to be an error.
+inline bool IsAsTheContractSays(const Case& c, const absl::StatusOr<SampledToken>& sampled,
+                                double uniform) {
+  const std::vector<float> row = Processed(c);
+  if (c.params.constraint != nullptr && *std::max_element(row.begin(), row.end()) == -INFINITY) {
+    EXPECT_EQ(sampled.status().code(), absl::StatusCode::kInvalidArgument) << sampled.status();
+    return true;
+  }
+  EXPECT_TRUE(sampled.ok()) << sampled.status();
+  if (!sampled.ok()) return false;
+  const SampledToken& token = *sampled;
+  const Reference reference(c, row);
   if (c.params.top_logprobs >= 0) CheckLogprobs(c, token);
   if (reference.Token(uniform, 0, 0) == token.token) return true;
   EXPECT_TRUE(IsWithinRounding(reference, uniform, token.token))

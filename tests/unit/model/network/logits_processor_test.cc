@@ -120,6 +120,25 @@ TEST(LogitsProcessorTest, OnlyWhatTheFormAllowsIsLeft) {
   }
 }
 
+TEST(LogitsProcessorTest, TheFormAloneIsAMaskAndWritesEveryWord) {
+  SamplingParams p;
+  p.constraint = std::make_shared<OneWay>();
+  p.logit_bias = {{1, 100.0}};
+  const LogitsProcessors processors = MakeLogitsProcessors(p, {});
+  ASSERT_THAT(processors, SizeIs(2));
+  EXPECT_FALSE(processors[0]->IsMask());
+  ASSERT_TRUE(processors[1]->IsMask());
+  const auto left = [&](const std::vector<std::int32_t>& output, std::size_t words) {
+    std::vector<std::uint32_t> mask(words, ~std::uint32_t{0});
+    processors[1]->Mask({{}, output}, mask);
+    return mask;
+  };
+  EXPECT_THAT(left({}, 3), ElementsAre(1, 0, 0));
+  EXPECT_THAT(left({0}, 3), ElementsAre(0, 2, 0));
+  EXPECT_THAT(left({0, 33}, 1), ElementsAre(4)) << "the row is shorter than the vocabulary";
+  EXPECT_THAT(left({0, 33, 33}, 3), ElementsAre(0, 0, 0)) << "more work than is allowed";
+}
+
 // What preemption relies on: state that was built token by token, in jumps, or at once.
 TEST(LogitsProcessorTest, AProcessorMadeInTheMiddleOfAnAnswerDoesTheSame) {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "model/network/logits_processor.h"
+#include "tests/property/sampling_cases.h"
 
 namespace llava::engine {
 namespace {
@@ -157,6 +158,62 @@ TEST_P(StepSamplerTest, WhatCannotBeListedIsDoneByTheCpuForItsRowsAlone) {
   EXPECT_EQ(tokens[3]->top[1].token, 0) << "of equals the smallest id";
   ASSERT_EQ(tokens[4]->top.size(), 2u);
   EXPECT_EQ(tokens[4]->top[0].token, 6) << "before the form";
+}
+
+// A mask that leaves these words. The device never wants its rows whole.
+class Leaves final : public model::LogitsProcessor {
+ public:
+  Leaves(std::uint32_t words, bool on_device) : words_(words), on_device_(on_device) {}
+  void Process(const model::ChoiceTokens&, std::span<float> row_V) override {
+    EXPECT_FALSE(on_device_);
+    for (std::size_t i = 0; i < row_V.size(); ++i) {
+      if ((words_ >> i & 1) == 0) row_V[i] = -INFINITY;
+    }
+  }
+  bool IsMask() const override { return true; }
+  void Mask(const model::ChoiceTokens&, std::span<std::uint32_t> left) override {
+    ASSERT_EQ(left.size(), 1u) << "for " << kWords << " words";
+    left[0] = words_;
+  }
+
+ private:
+  const std::uint32_t words_;
+  const bool on_device_;
+};
+
+TEST_P(StepSamplerTest, MasksGoToTheDeviceAsBitsAndRowsStayThere) {
+  SamplingParams biased;
+  biased.top_logprobs = 1;
+  biased.logit_bias = {{5, 9.0}, {6, 90.0}};
+  model::LogitsProcessors both = model::MakeLogitsProcessors(biased, {});
+  both.push_back(std::make_unique<Leaves>(0b100100, GetParam()));
+  model::LogitsProcessors alone;
+  alone.push_back(std::make_unique<Leaves>(0b111000000000, GetParam()));
+  const auto tokens = Sample(
+      Logits(6), {Greedy(4), {3, Context(greedy_, alone)}, Greedy(2), {2, Context(biased, both)}});
+  const std::int32_t expected[] = {8, 9, 4, 5};
+  for (std::size_t i = 0; i < tokens.size(); ++i) EXPECT_EQ(tokens[i]->token, expected[i]) << i;
+  const double norm = std::log(11 + std::exp(3.0));
+  EXPECT_NEAR(tokens[3]->logprob, -norm, 1e-5) << "before the bias";
+  ASSERT_EQ(tokens[3]->top.size(), 1u);
+  EXPECT_EQ(tokens[3]->top[0].token, 4) << "before the mask";
+  EXPECT_THAT(Tokens(Logits(1), {Greedy(0)}), ElementsAre(0)) << "the step after";
+}
+
+TEST_P(StepSamplerTest, AMaskThatLeavesNothingIsThatChoicesTrouble) {
+  SamplingParams formed;
+  formed.constraint = std::make_shared<model::SameTokens>(std::vector<std::uint32_t>{});
+  for (const double temperature : {0.0, 1.0}) {
+    formed.temperature = temperature;
+    const model::LogitsProcessors processors = model::MakeLogitsProcessors(formed, {});
+    at::Tensor logits = Logits(3);
+    logits[2][1] = NAN;
+    const auto tokens = Sample(
+        logits, {{0, Context(formed, processors)}, Greedy(1), {2, Context(formed, processors)}});
+    EXPECT_EQ(tokens[0].status(), model::NoTokenLeft());
+    EXPECT_EQ(tokens[1]->token, 2);
+    EXPECT_EQ(tokens[2].status(), model::NotANumber());
+  }
 }
 
 TEST_P(StepSamplerTest, AStepKnowsNothingOfTheOneBefore) {
