@@ -49,7 +49,7 @@ absl::Status OpenShard::Recover(const std::string& dir, const std::string& name)
     // Killed between its record and its name it has a record, which what is left must fit.
     const bool has_record = IsThere(ClosingFile(folder));
     if (rows.size() > 0 && !has_record) {
-      RETURN_IF_ERROR(WriteClosing({sum.Finish()}, folder).status());
+      WriteClosing({sum.Finish()}, folder).status().IgnoreError();  // as in Close
     }
     if (rows.size() > 0 || has_record) return RenameFile(folder, ShardFolder(dir, name));
   }
@@ -88,8 +88,9 @@ absl::Status OpenShard::Append(const Row& row, const std::vector<Digest>& pictur
 
 absl::Status OpenShard::Close() {
   if (rows_ > 0) {
-    ASSIGN_OR_RETURN(const std::int64_t bytes, WriteClosing({sum_.Finish()}, folder_));
-    bytes_ += bytes;
+    // A full disk takes no record: the rows are read without one, as those of earlier versions.
+    const absl::StatusOr<std::int64_t> bytes = WriteClosing({sum_.Finish()}, folder_);
+    if (bytes.ok()) bytes_ += *bytes;
     return RenameFile(folder_, ShardFolder(dir_, name_));
   }
   std::error_code error;

@@ -35,8 +35,8 @@ class OpenShard {
   // On an error nothing of the row stays. `pictures`: digests of row.pictures.
   absl::Status Append(const Row& row, const std::vector<Digest>& pictures);
 
-  // Writes down what it has (capture/closing.h) and gives it the name of a closed one. Only what it
-  // is called and has may be asked afterwards.
+  // Writes down what it has (capture/closing.h), where the disk takes that, and gives it the name
+  // of a closed one. Only what it is called and has may be asked afterwards.
   absl::Status Close();
 
   const std::string& name() const { return name_; }

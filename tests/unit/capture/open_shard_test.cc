@@ -73,6 +73,16 @@ TEST(OpenShardTest, AfterACrashWhatWasWrittenWholeIsThere) {
               ElementsAre(RowsState{1, std::ssize(text), Sha256Of(text).Hex()}));
 }
 
+TEST(OpenShardTest, ARecordThatCannotBeWrittenKeepsNoShardOpen) {
+  const test::TempDir dir;
+  auto shard = OpenShard::Create(dir.path(), kName).value();
+  ASSERT_TRUE(shard->Append(test::CapturedRow("ann", "r1"), {}).ok());
+  std::filesystem::create_directory(ClosingFile(shard->folder()) + ".new");  // stands in its way
+  ASSERT_TRUE(shard->Close().ok());
+  EXPECT_THAT(*ListShards(dir.path()), ElementsAre(kName));
+  EXPECT_THAT(*ReadClosing(ShardFolder(dir.path(), kName)), IsEmpty());
+}
+
 TEST(OpenShardTest, ARecordThatIsThereAfterACrashStaysWhatTheRowsMustFit) {
   const test::TempDir dir;
   auto shard = OpenShard::Create(dir.path(), kName).value();
