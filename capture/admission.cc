@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "capture/closing.h"
 #include "capture/shard.h"
 #include "capture/verdicts.h"
 
@@ -23,6 +24,7 @@ absl::StatusOr<std::vector<std::string>> ShardFiles(const std::string& dir) {
     const std::string folder = ShardFolder(dir, name);
     files.push_back(RowsFile(folder));
     files.push_back(VerdictsFile(folder));
+    files.push_back(ClosingFile(folder));
   }
   return files;
 }

@@ -20,8 +20,8 @@ namespace llava::capture {
 // "NUMBER:DIGEST" of each row that is, with half the digest of its line as it is learned.
 using AdmittedRows = std::map<std::string, std::set<std::string>>;
 
-// Rows and verdicts of the shards of `dir` that are closed now; a file may be missing. None where
-// there is no folder. Errors carry errno's code and the path.
+// Rows, verdicts and records of the shards of `dir` that are closed now; a file may be missing.
+// None where there is no folder. Errors carry errno's code and the path.
 absl::StatusOr<std::vector<std::string>> ShardFiles(const std::string& dir);
 
 // Adds what is admitted now to `rows`, and the lines of Choose, each with its end, to `lines`.

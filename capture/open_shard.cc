@@ -40,8 +40,18 @@ absl::Status OpenShard::Recover(const std::string& dir, const std::string& name)
   const std::string folder = absl::StrCat(ShardFolder(dir, name), kOpenEnding);
   const std::string path = RowsFile(folder);
   if (IsThere(path)) {
-    ASSIGN_OR_RETURN(const LineAppender rows, LineAppender::Open(path, [](auto) { return true; }));
-    if (rows.size() > 0) return RenameFile(folder, ShardFolder(dir, name));
+    RowsSum sum;
+    const auto take = [&sum](absl::string_view line) {
+      sum.Take(line);
+      return true;
+    };
+    ASSIGN_OR_RETURN(const LineAppender rows, LineAppender::Open(path, take));
+    // Killed between its record and its name it has a record, which what is left must fit.
+    const bool has_record = IsThere(ClosingFile(folder));
+    if (rows.size() > 0 && !has_record) {
+      WriteClosing({sum.Finish()}, folder).status().IgnoreError();  // as in Close
+    }
+    if (rows.size() > 0 || has_record) return RenameFile(folder, ShardFolder(dir, name));
   }
   std::error_code error;
   fs::remove_all(folder, error);
@@ -71,12 +81,18 @@ absl::Status OpenShard::Append(const Row& row, const std::vector<Digest>& pictur
   const std::int64_t before = file_.size();
   RETURN_IF_ERROR(file_.AppendDurably(line));
   bytes_ += file_.size() - before;
+  sum_.Take(line);
   ++rows_;
   return absl::OkStatus();
 }
 
 absl::Status OpenShard::Close() {
-  if (rows_ > 0) return RenameFile(folder_, ShardFolder(dir_, name_));
+  if (rows_ > 0) {
+    // A full disk takes no record: the rows are read without one, as those of earlier versions.
+    const absl::StatusOr<std::int64_t> bytes = WriteClosing({sum_.Finish()}, folder_);
+    if (bytes.ok()) bytes_ += *bytes;
+    return RenameFile(folder_, ShardFolder(dir_, name_));
+  }
   std::error_code error;
   fs::remove_all(folder_, error);
   return error ? absl::ErrnoToStatus(error.value(), folder_) : absl::OkStatus();

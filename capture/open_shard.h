@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "base/digest.h"
 #include "base/lines/line_file.h"
+#include "capture/closing.h"
 #include "capture/row.h"
 
 namespace llava::capture {
@@ -34,7 +35,8 @@ class OpenShard {
   // On an error nothing of the row stays. `pictures`: digests of row.pictures.
   absl::Status Append(const Row& row, const std::vector<Digest>& pictures);
 
-  // Gives it the name of a closed one. Nothing may be called afterwards.
+  // Writes down what it has (capture/closing.h), where the disk takes that, and gives it the name
+  // of a closed one. Only what it is called and has may be asked afterwards.
   absl::Status Close();
 
   const std::string& name() const { return name_; }
@@ -54,6 +56,7 @@ class OpenShard {
   const std::string name_;
   const std::string folder_;
   LineAppender file_;
+  RowsSum sum_;
   std::int64_t rows_ = 0;
   std::int64_t bytes_ = 0;
   std::set<std::string> pictures_;  // that were written

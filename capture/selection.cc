@@ -8,6 +8,7 @@
 #include "base/field_error.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "capture/closing.h"
 #include "capture/row.h"
 #include "capture/shard.h"
 #include "capture/verdicts.h"
@@ -46,18 +47,40 @@ bool IsTaken(const RowHead& head, const Verdict& verdict, const Wanted& wanted, 
   return false;
 }
 
-// Whether all of a shard can be read. A shard is closed with at least one row, and goes with its
-// last.
+absl::Status NotAsClosed(const RowsState& found, const RowsState& closed,
+                         const std::string& folder) {
+  const std::string file = RowsFile(folder);
+  if (found.lines == closed.lines && found.bytes == closed.bytes) {
+    return absl::DataLossError(absl::StrCat(file, ": has SHA-256 ", found.sha256, ", expected ",
+                                            closed.sha256, " as when it was closed"));
+  }
+  return absl::DataLossError(absl::StrCat(file, ": has ", found.lines, " rows of ", found.bytes,
+                                          " bytes, expected the ", closed.lines, " of ",
+                                          closed.bytes, " with which it was closed"));
+}
+
+// Whether all of a shard can be read and is what was closed. A shard is closed with at least one
+// row, and goes with its last.
 absl::Status CheckShard(const std::string& folder) {
   RETURN_IF_ERROR(ReadVerdicts(folder).status());
-  bool has_rows = false;
-  RETURN_IF_ERROR(ReadRows(folder, [&](absl::string_view line) {
-    has_rows = true;
-    return ParseRowHead(line).status();
-  }));
-  if (has_rows) return absl::OkStatus();
-  return absl::DataLossError(
-      absl::StrCat(RowsFile(folder), ": is empty, expected the rows with which it was closed"));
+  ASSIGN_OR_RETURN(std::vector<RowsState> closed, ReadClosing(folder));
+  while (true) {
+    RowsSum sum;
+    RETURN_IF_ERROR(ReadRows(folder, [&](absl::string_view line) {
+      sum.Take(line);
+      return ParseRowHead(line).status();
+    }));
+    const RowsState found = sum.Finish();
+    if (found.lines == 0) {
+      return absl::DataLossError(
+          absl::StrCat(RowsFile(folder), ": is empty, expected the rows with which it was closed"));
+    }
+    if (MayBe(found, closed)) return absl::OkStatus();
+    // Rows that are removed meanwhile have another record before they have gone.
+    std::vector<RowsState> before = std::move(closed);
+    ASSIGN_OR_RETURN(closed, ReadClosing(folder));
+    if (closed == before) return NotAsClosed(found, closed.back(), folder);
+  }
 }
 
 // A shard whose folder has gone meanwhile is not damaged.

@@ -29,7 +29,8 @@ struct ChosenShard {
   std::int64_t rows = 0;  // that were taken
 };
 
-// A closed shard that is not what was closed: without rows, or with a line that is none.
+// A closed shard that is not what was closed: without rows, with a line that is none, or with other
+// rows than its record (capture/closing.h) says.
 struct DamagedShard {
   std::string folder;
   std::string why;

@@ -13,6 +13,7 @@
 #include "base/durable_file.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "capture/closing.h"
 #include "capture/row.h"
 #include "capture/verdicts.h"
 
@@ -40,21 +41,40 @@ bool IsName(absl::string_view name) {
          std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// What verdicts and pictures may stay for.
+// What verdicts and pictures may stay for, and what the rows are.
 struct Left {
+  RowsState state;
   std::set<std::int64_t> rows;
   std::set<std::string> pictures;
 };
 
 absl::StatusOr<Left> WhatIsLeft(const std::string& folder) {
   Left left;
+  RowsSum sum;
   RETURN_IF_ERROR(ReadRows(folder, [&](absl::string_view line) -> absl::Status {
     ASSIGN_OR_RETURN(const RowHead head, ParseRowHead(line));
+    sum.Take(line);
     left.rows.insert(head.number);
     left.pictures.insert(head.pictures.begin(), head.pictures.end());
     return absl::OkStatus();
   }));
+  left.state = sum.Finish();
   return left;
+}
+
+// Of rows that are not what was closed the record stays as it is: what was lost before a removal is
+// not forgotten by it.
+absl::Status ExpectBoth(const RowsState& before, const RowsState& after,
+                        const std::string& folder) {
+  const auto closed = ReadClosing(folder);
+  const bool is_whole = closed.ok() && !closed->empty() && MayBe(before, *closed);
+  return is_whole ? WriteClosing({before, after}, folder).status() : absl::OkStatus();
+}
+
+absl::Status ExpectOne(const RowsState& state, const std::string& folder) {
+  const auto closed = ReadClosing(folder);
+  const bool is_between = closed.ok() && closed->size() > 1 && MayBe(state, *closed);
+  return is_between ? WriteClosing({state}, folder).status() : absl::OkStatus();
 }
 
 absl::Status DeletePicturesBut(const std::set<std::string>& wanted, const std::string& folder) {
@@ -129,17 +149,22 @@ std::int64_t FolderBytes(const std::string& folder) {
 absl::StatusOr<std::int64_t> RemoveRows(
     const std::string& folder, const std::function<bool(absl::string_view line)>& is_unwanted) {
   std::string kept;
+  RowsSum before;
+  RowsSum after;
   std::int64_t removed = 0;
   RETURN_IF_ERROR(ReadRows(folder, [&](absl::string_view line) {
+    before.Take(line);
     if (is_unwanted(line)) {
       ++removed;
     } else {
       absl::StrAppend(&kept, line, "\n");
+      after.Take(line);
     }
     return absl::OkStatus();
   }));
   if (removed == 0) return 0;
   RETURN_IF_ERROR(WriteFile(folder + kRemoving, ""));
+  RETURN_IF_ERROR(ExpectBoth(before.Finish(), after.Finish(), folder));
   const std::string path = RowsFile(folder);
   RETURN_IF_ERROR(WriteFile(path + ".new", kept));
   RETURN_IF_ERROR(RenameFile(path + ".new", path));
@@ -151,6 +176,7 @@ absl::Status FinishRemoval(const std::string& folder) {
   if (!IsThere(folder + kRemoving)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Left left, WhatIsLeft(folder));
   if (left.rows.empty()) return DeleteFolder(folder);
+  RETURN_IF_ERROR(ExpectOne(left.state, folder));
   ASSIGN_OR_RETURN(Verdicts verdicts, ReadVerdicts(folder));
   std::erase_if(verdicts, [&](const auto& entry) { return !left.rows.contains(entry.first); });
   RETURN_IF_ERROR(WriteVerdicts(verdicts, folder));

@@ -1,5 +1,6 @@
 // A shard is a folder that is a data set of LLaVA by itself: rows.jsonl, pictures/ with their files
-// by digest, and verdicts.jsonl. All of them lie in CAPTURE/shards; a name is the time the shard
+// by digest, and verdicts.jsonl; closed.json says what its rows
+// are. All of them lie in CAPTURE/shards; a name is the time the shard
 // was opened, in milliseconds, so that names sort by age. The one that is being written ends in
 // ".open": nobody else reads it.
 #ifndef LLAVA_CAPTURE_SHARD_H_
@@ -41,9 +42,9 @@ absl::Status ReadRows(const std::string& folder,
 // What the files of a folder have together, in bytes.
 std::int64_t FolderBytes(const std::string& folder);
 
-// Rewrites rows and verdicts without the rows that `is_unwanted`, and deletes pictures that no row
-// is left for; the whole folder when none is left. Ended at any moment it leaves what
-// FinishRemoval completes. Returns how many rows went.
+// Rewrites rows, their record and verdicts without the rows that `is_unwanted`, and deletes
+// pictures that no row is left for; the whole folder when none is left. Ended at any moment it
+// leaves what FinishRemoval completes. Returns how many rows went.
 absl::StatusOr<std::int64_t> RemoveRows(
     const std::string& folder, const std::function<bool(absl::string_view line)>& is_unwanted);
 

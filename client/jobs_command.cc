@@ -43,6 +43,12 @@ std::string StepStateName(v1::JobStepState state) {
   return name.size() <= kPrefix ? "-" : name.substr(kPrefix);
 }
 
+void PrintSetAside(const v1::Job& job) {
+  for (const v1::SetAsideShard& shard : job.set_aside()) {
+    std::printf("  set aside: %s: %s\n", shard.path().c_str(), shard.why().c_str());
+  }
+}
+
 void PrintSteps(const v1::Job& job) {
   for (const v1::JobStep& step : job.steps()) {
     std::printf("  %-8s  %-8s  %s\n", step.name().c_str(), StepStateName(step.state()).c_str(),
@@ -97,6 +103,7 @@ int Get(const Arguments& arguments, Stub& stub, grpc::ClientContext* context) {
       stub.GetJob(context, WithId<v1::GetJobRequest>(arguments.id), &response);
   if (status.ok()) {
     Print(response.job());
+    PrintSetAside(response.job());
     PrintSteps(response.job());
   }
   return Report(status);

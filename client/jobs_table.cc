@@ -45,6 +45,13 @@ std::string Short(std::string_view message) {
   return absl::StrCat(std::string(message.substr(0, end)), "...");
 }
 
+// Its message, and before it how many shards the job did without: `llava jobs get` names them.
+std::string Message(const v1::Job& job) {
+  const std::string message = Short(job.message());
+  if (job.set_aside_size() == 0) return message;
+  return absl::StrCat(job.set_aside_size(), " set aside", message.empty() ? "" : "; ", message);
+}
+
 Row RowOf(const v1::Job& job, absl::Time now) {
   return {job.id(),
           StateName(job.state()),
@@ -53,7 +60,7 @@ Row RowOf(const v1::Job& job, absl::Time now) {
           Duration(job, now),
           Progress(job, "total_step", 0),
           Progress(job, "loss", 4),
-          Short(job.message())};
+          Message(job)};
 }
 
 }  // namespace

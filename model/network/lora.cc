@@ -138,8 +138,8 @@ at::Tensor Lora::Forward(const at::Tensor& x) const {
   at::Tensor y;
   {
     const at::NoGradGuard no_grad;
-    const at::Tensor narrow = at::linear(Dropped(x, dropout, seed), a_RI.to(x.scalar_type()));
-    y = at::linear(narrow, b_OR.to(x.scalar_type())).mul_(scale);
+    at::Tensor narrow = at::linear(Dropped(x, dropout, seed), a_RI.to(x.scalar_type()));
+    y = at::linear(narrow.mul_(scale), b_OR.to(x.scalar_type()));
   }
   const bool learns = x.requires_grad() || a_RI.requires_grad() || b_OR.requires_grad();
   if (!at::GradMode::is_enabled() || !learns) return y;

@@ -42,6 +42,7 @@
 #include "server/chat/io_pool.h"
 #include "server/chat/prepare_pool.h"
 #include "server/hosting/adapter_files.h"
+#include "server/hosting/checkpoint_weights.h"
 #include "server/hosting/device_defaults.h"
 #include "server/hosting/model_host.h"
 #include "server/observe/health.h"
@@ -355,6 +356,7 @@ absl::Status App::Check(const Config& config) {
   if (!dir.ok()) return Annotate(dir.status(), "checkpoint");
   const auto processor = registry::Processor::Load(*dir, config.vision_tower, config.chat_template);
   if (!processor.ok()) return Annotate(processor.status(), "checkpoint");
+  RETURN_IF_ERROR(Annotate(CheckWeightFiles(*dir, (*processor)->config()), "checkpoint"));
   return CheckAdapters(config, &(*processor)->config().text);
 }
 

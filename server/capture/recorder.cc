@@ -171,6 +171,7 @@ void Recorder::Run() {
     ShowBytes();
   }
   Tell(store_->CloseShards());
+  ShowBytes();
 }
 
 void Recorder::TakeTenants() {

@@ -25,14 +25,14 @@ WORDS = "the a red blue green circle square left right above below is of large s
 RATE, WARM_UP = 1e-4, 2
 
 
-def make_checkpoint(folder):
-    """A LLaVA of 54M random weights with the demo's tokenizer: 196 rows a picture."""
+def make_checkpoint(folder, width, layers):
+    """A LLaVA of random weights (54M at the defaults) with the demo's tokenizer: 196 rows a picture."""
     import torch
     from transformers import LlavaConfig, LlavaForConditionalGeneration
     config = json.loads((ARCHITECTURE / "config.json").read_text())
     config["image_seq_length"] = (IMAGE_SIZE // PATCH) ** 2
-    config["text_config"].update(hidden_size=512, intermediate_size=1408, num_hidden_layers=10, num_attention_heads=8,
-                                 num_key_value_heads=8, head_dim=64)
+    config["text_config"].update(hidden_size=width, intermediate_size=width * 11 // 4, num_hidden_layers=layers,
+                                 num_attention_heads=width // 64, num_key_value_heads=width // 64, head_dim=64)
     config["vision_config"].update(hidden_size=384, intermediate_size=1536, num_hidden_layers=12, num_attention_heads=6,
                                    image_size=IMAGE_SIZE, patch_size=PATCH)
     for part in (config, config["text_config"], config["vision_config"]):
@@ -194,6 +194,8 @@ def main():
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--width", type=int, default=512, help="of the decoder; a multiple of 64")
+    parser.add_argument("--layers", type=int, default=10, help="of the decoder")
     parser.add_argument("--adapters", action="store_true")
     parser.add_argument("--theirs", help=argparse.SUPPRESS)
     parser.add_argument("--parts", help=argparse.SUPPRESS)
@@ -203,7 +205,7 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "checkpoint").mkdir()
-        weights = make_checkpoint(folder / "checkpoint")
+        weights = make_checkpoint(folder / "checkpoint", options.width, options.layers)
         make_rows(folder, options.rows)
         print(f"{weights / 1e6:.0f}M weights, {options.rows} rows a step, {options.precision}, {options.threads} threads")
         if options.adapters:

@@ -236,6 +236,31 @@ class GrpcClientsTest(unittest.TestCase):
                 self.assertIn(value, wrong.stderr)
         self.assertEqual(run("--check", "--otlp-endpoint", "collector.example:4317").stdout, "ok\n")
 
+    def test_a_check_opens_the_weights(self):
+        def check(folder):
+            return subprocess.run([os.environ["LLAVAD"], "--check", "--checkpoint", str(folder)], capture_output=True, text=True, timeout=60)
+        with tempfile.TemporaryDirectory() as folder:
+            for file in Path(CHECKPOINT).iterdir():
+                if file.is_file():
+                    (Path(folder) / file.name).symlink_to(file.resolve())
+            self.assertEqual(check(folder).stdout, "ok\n")
+            weights = Path(folder) / "model.safetensors"
+            whole = weights.resolve()
+            weights.unlink()
+            self.assertIn("no weights", check(folder).stderr)
+            weights.symlink_to("/nowhere/weights")
+            done = check(folder)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"{weights}: is a link to '/nowhere/weights', which is not there", done.stderr)
+            weights.unlink()
+            weights.write_bytes(whole.read_bytes()[:-1])
+            self.assertIn(str(weights), check(folder).stderr)
+            shard = weights.rename(Path(folder) / "shard.safetensors")
+            shard.unlink()
+            shard.symlink_to("/nowhere/shard")
+            (Path(folder) / "model.safetensors.index.json").write_text('{"weight_map": {"lm_head.weight": "shard.safetensors"}}')
+            self.assertIn(f"{shard}: is a link to '/nowhere/shard', which is not there", check(folder).stderr)
+
     def test_the_configuration_says_what_auto_is_on_a_device(self):
         """Devices of three sizes, with a model of the size of LLaVA-1.5-7B: 13.2 GiB of weights, 8 MiB a KV block."""
         gib = 1 << 30

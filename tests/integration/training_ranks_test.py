@@ -150,6 +150,21 @@ class RanksTest(unittest.TestCase):
     def test_two_ranks_with_sharded_weights(self):
         self.assert_same(self.run_to_the_end("two-weights", 2, ALL_SHARDED))
 
+    def test_noise_is_the_same_on_any_number_of_ranks(self):
+        """Four passes of one rank, and one pass of each of two: a row's noise is the row's."""
+        losses = []
+        for size, rows in ((1, 2), (2, 4)):
+            recipe = self.recipe(f"noisy-{size}", WHOLE, steps=3)
+            recipe.write_text(recipe.read_text().replace("micro_batch: 2", f"micro_batch: {rows}\n    neftune_alpha: 5"))
+            results = Run(recipe, size).wait()
+            self.assertTrue(all(code == 0 for code, _ in results), results)
+            losses.append([step["loss"] for step in self.steps(f"noisy-{size}") if step["stage"] == "tune"])
+        self.assertEqual(len(losses[0]), 3)
+        for one, two in zip(*losses):
+            self.assertAlmostEqual(one, two, delta=1e-5 * max(1, one))
+        plain = next(step["loss"] for step in self.whole if step["stage"] == "tune")
+        self.assertNotAlmostEqual(losses[0][0], plain, delta=1e-4)
+
     def torchrun(self, *command):
         """Torchrun's agent with two ranks, which keeps the store that they meet at."""
         python = Path(os.environ.get("PARITY_PYTHON") or ROOT / ".deps/parity-venv/bin/python")

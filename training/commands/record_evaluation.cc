@@ -1,5 +1,6 @@
 #include "training/commands/record_evaluation.h"
 
+#include <cstdio>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -67,9 +68,14 @@ absl::StatusOr<std::string> RecordEvaluation(const std::string& checkpoint, cons
   }
   Add({report.bench, report.fingerprint, report.judge, report.questions, report.scores}, &manifest);
   RealFiles files;
+  const auto say = [](const std::string& line) {
+    std::fprintf(stderr, "llava-train: %s\n", line.c_str());
+  };
   const auto link = [&](const std::string& to) { return LinkAll(dir, to); };
   ASSIGN_OR_RETURN(const PublishedVersion published,
-                   Publish(root, std::move(manifest), link, files));
+                   Publish(
+                       root, std::move(manifest), link, files,
+                       [](const PublishedVersion&) { return absl::OkStatus(); }, say));
   return published.dir;
 }
 

@@ -15,6 +15,8 @@ namespace llava::training {
 namespace {
 
 constexpr std::size_t kPiece = std::size_t{1} << 20;
+// With the first byte of a page or footer, so that no archive whose first member is named so is it.
+constexpr std::string_view kParquet = "PAR1\x15";
 
 absl::Status ErrnoStatus(const std::string& what) { return absl::ErrnoToStatus(errno, what); }
 
@@ -138,6 +140,12 @@ absl::StatusOr<FileDescriptor> ReadOnce(
   ASSIGN_OR_RETURN(std::string_view piece, ReadPiece(file, &buffer));
   if (piece.substr(0, 2) == "\x1f\x8b") {
     return UnpackOnce(file, piece, &buffer, spool_dir, hash, on_bytes);
+  }
+  if (piece.substr(0, kParquet.size()) == kParquet) {
+    return absl::InvalidArgumentError(
+        "is a Parquet file, which is not read: write its rows as JSON lines, one object a line, "
+        "and "
+        "its pictures as files");
   }
   while (!piece.empty()) {
     hash->Update(piece);

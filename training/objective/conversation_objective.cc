@@ -55,7 +55,7 @@ absl::StatusOr<Pass> ConversationObjective::Next() {
   pass.stats.padding = packed.padding;
   at::Tensor embeddings_TE = model_.Embed(packed.ids_T);
   if (noise_alpha_ > 0.0) {
-    embeddings_TE = WithNoise(embeddings_TE, packed.lengths_T, noise_alpha_, noise_seed_);
+    embeddings_TE = WithNoise(embeddings_TE, packed.runs, noise_alpha_, noise_seed_);
   }
   if (!packed.images_I.empty()) {
     const at::Tensor features = Features(batch, packed.images_I);

@@ -43,7 +43,7 @@ class ConversationObjective final : public Objective {
   FeatureCache cache_;
   const Clock* const clock_;
   double noise_alpha_ = 0.0;
-  std::uint64_t noise_seed_ = 0;  // of the present pass
+  std::uint64_t noise_seed_ = 0;  // of the present step
 };
 
 }  // namespace llava::training

@@ -2,17 +2,25 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+
+#include <cmath>
 
 namespace llava::training {
 
-at::Tensor WithNoise(const at::Tensor& embeddings_TE, const at::Tensor& lengths_T, double alpha,
-                     std::uint64_t seed) {
-  const auto width = embeddings_TE.size(1);
-  const at::Tensor noise_TE = at::empty(embeddings_TE.sizes(), at::kFloat)
-                                  .uniform_(-1.0, 1.0, at::detail::createCPUGenerator(seed));
-  const at::Tensor scale_T = alpha * (lengths_T * width).rsqrt();
-  return embeddings_TE + (noise_TE * scale_T.unsqueeze(1)).to(embeddings_TE.options());
+at::Tensor WithNoise(const at::Tensor& embeddings_TE, const std::vector<SampleRun>& runs,
+                     double alpha, std::uint64_t seed) {
+  const std::int64_t width = embeddings_TE.size(1);
+  std::vector<at::Tensor> parts;
+  for (const SampleRun& run : runs) {
+    const double bound = alpha / std::sqrt(static_cast<double>(run.length * width));
+    const at::Tensor drawn =
+        at::empty({run.first + run.tokens, width}, at::kFloat)
+            .uniform_(-bound, bound, at::detail::createCPUGenerator(seed ^ run.key));
+    parts.push_back(drawn.narrow(0, run.first, run.tokens));
+  }
+  return embeddings_TE + at::cat(parts).to(embeddings_TE.options());
 }
 
 }  // namespace llava::training

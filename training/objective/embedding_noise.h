@@ -6,14 +6,18 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
+
+#include "training/objective/packed_batch.h"
 
 namespace llava::training {
 
-// embeddings_TE with noise added that is uniform in +-alpha / sqrt(L E), L being a token's entry of
-// lengths_T (fp32, on the CPU): the tokens of its sample. The noise depends on the seed and the
-// shape alone, whatever the device. Differentiable.
-at::Tensor WithNoise(const at::Tensor& embeddings_TE, const at::Tensor& lengths_T, double alpha,
-                     std::uint64_t seed);
+// embeddings_TE with noise added that is uniform in +-alpha / sqrt(L E), L being the tokens of a
+// token's sample. The noise of a sample depends on the seed and its key alone, not on the device,
+// nor on what it is packed with: on any number of ranks, and with passes of any size, it is the
+// same. Differentiable. REQUIRES: the runs have T tokens together, at least 1.
+at::Tensor WithNoise(const at::Tensor& embeddings_TE, const std::vector<SampleRun>& runs,
+                     double alpha, std::uint64_t seed);
 
 }  // namespace llava::training
 

@@ -32,7 +32,8 @@ class Objective {
  public:
   virtual ~Objective() = default;
 
-  // Before each pass: what it does by chance depends on this alone.
+  // Before each pass, with the same number in all passes and ranks of a step: what a pass does by
+  // chance depends on this and on what it reads.
   virtual void BeginPass(std::uint64_t /*seed*/) {}
 
   // The next pass of this rank, in the order of steps and of passes within a step.

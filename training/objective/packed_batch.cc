@@ -1,11 +1,12 @@
 #include "training/objective/packed_batch.h"
 
-#include <ATen/ops/tensor.h>
-
 #include <algorithm>
+#include <cstring>
 #include <map>
+#include <span>
 
 #include "base/check.h"
+#include "base/digest.h"
 #include "model/attention/sdpa_attention.h"
 #include "model/attention/to_device.h"
 #include "training/objective/tree_attention.h"
@@ -23,7 +24,7 @@ class Packer {
     PackedBatch packed;
     packed.ids_T = model::ToDevice(ids_, device_);
     packed.positions_T = model::ToDevice(positions_, device_);
-    packed.lengths_T = at::tensor(sample_lengths_, at::kFloat);
+    packed.runs = std::move(runs_);
     packed.label_rows_R = model::ToDevice(label_rows_, device_);
     packed.targets_R = model::ToDevice(targets_, device_);
     packed.image_rows_P = model::ToDevice(image_rows_, device_);
@@ -93,9 +94,23 @@ class Packer {
       }
       ids_.push_back(batch_.ids[t]);
       positions_.push_back(batch_.positions[t]);
-      sample_lengths_.push_back(static_cast<float>(end - start));
       ++lengths_.back();
     }
+    runs_.push_back({KeyOf(s), shared, end - start - shared, end - start});
+  }
+
+  std::uint64_t KeyOf(std::size_t s) const {
+    const std::int32_t start = batch_.sequence_starts[s];
+    const std::span<const std::int32_t> ids(batch_.ids.data() + start,
+                                            batch_.ids.data() + batch_.sequence_starts[s + 1]);
+    const auto bytes = std::as_bytes(ids);
+    Sha256 sha;
+    sha.Update(batch_.sample_ids[s]);
+    const Digest digest =
+        sha.Update({reinterpret_cast<const char*>(bytes.data()), bytes.size()}).Finish();
+    std::uint64_t key = 0;
+    std::memcpy(&key, digest.bytes.data(), sizeof(key));
+    return key;
   }
 
   void AddImage(const ImageSpan& span, std::int32_t sample_start) {
@@ -115,7 +130,7 @@ class Packer {
   const Batch& batch_;
   const at::Device device_;
   std::vector<std::int64_t> ids_, positions_, label_rows_, targets_, image_rows_, feature_rows_;
-  std::vector<float> sample_lengths_;   // one a token
+  std::vector<SampleRun> runs_;
   std::vector<std::int64_t> lengths_;   // of groups
   std::vector<std::int32_t> branches_;  // one a token
   std::vector<std::int32_t> images_;

@@ -13,12 +13,22 @@
 
 namespace llava::training {
 
+// Tokens of one sample that stand one after another.
+struct SampleRun {
+  std::uint64_t key = 0;    // of the sample's id and tokens: the same wherever it is packed
+  std::int64_t first = 0;   // place of the first of them in the sample
+  std::int64_t tokens = 0;  // at least 1
+  std::int64_t length = 0;  // of the sample
+
+  bool operator==(const SampleRun&) const = default;
+};
+
 // T tokens, R tokens with a target, P image rows, I different images. int64.
 struct PackedBatch {
   at::Tensor ids_T;
   at::Tensor positions_T;
-  at::Tensor lengths_T;     // fp32, CPU: the tokens of the sample that each token was taken from
-  at::Tensor label_rows_R;  // places in T
+  std::vector<SampleRun> runs;  // of the T tokens, in their order
+  at::Tensor label_rows_R;      // places in T
   at::Tensor targets_R;
   at::Tensor image_rows_P;             // places in T, distinct
   at::Tensor feature_rows_P;           // rows of the I images' features laid one after another

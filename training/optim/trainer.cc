@@ -294,7 +294,7 @@ absl::StatusOr<Trainer::StepTotals> Trainer::RunPasses(Stage& stage) {
   for (std::int64_t i = 0; i < passes; ++i) {
     const auto part = static_cast<std::uint64_t>(ranks_.rank() * passes + i);
     if (stage.adapters) stage.adapters->BeginPass(step_seed + part);
-    stage.objective->BeginPass(step_seed + part);
+    stage.objective->BeginPass(step_seed);
     stage.sync->BeginPass(i + 1 == passes);
     ASSIGN_OR_RETURN(Pass pass, stage.objective->Next());
     if (stage.shards) RETURN_IF_ERROR(stage.shards->status());

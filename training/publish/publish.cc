@@ -35,11 +35,15 @@ constexpr std::size_t kMaxNoteBytes = std::size_t{1} << 16;
 // process.
 class RootLock {
  public:
-  static absl::StatusOr<RootLock> Take(const std::string& root) {
+  static absl::StatusOr<RootLock> Take(const std::string& root, const OnMessage& on_message) {
     const std::string path = root + "/.lock";
     const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) return absl::ErrnoToStatus(errno, path);
     RootLock lock(fd);
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return lock;
+    if (errno == EWOULDBLOCK) {
+      on_message(absl::StrCat("waits for ", root, ", where another process publishes or deletes"));
+    }
     while (::flock(fd, LOCK_EX) != 0) {
       if (errno != EINTR) return absl::ErrnoToStatus(errno, path);
     }
@@ -184,9 +188,10 @@ absl::StatusOr<bool> HasBeenLatest(const std::string& root, const std::string& v
 
 absl::StatusOr<PublishedVersion> Publish(const std::string& root, model::Manifest manifest,
                                          const WriteCheckpoint& write, FileLayer& files,
-                                         const BeforeVisible& before_visible) {
+                                         const BeforeVisible& before_visible,
+                                         const OnMessage& on_message) {
   RETURN_IF_ERROR(files.MakeFolder(root));
-  ASSIGN_OR_RETURN(const RootLock lock, RootLock::Take(root));
+  ASSIGN_OR_RETURN(const RootLock lock, RootLock::Take(root, on_message));
   const std::string staging = root + kStaging;
   const std::string rejected = manifest.rejected;
   ASSIGN_OR_RETURN(const std::string version, Stage(staging, std::move(manifest), write, files));
@@ -225,9 +230,10 @@ absl::Status SetPinned(const std::string& dir, bool pinned) {
 
 absl::StatusOr<std::vector<std::string>> DeleteOldVersions(const std::string& root, int keep,
                                                            FileLayer& files,
-                                                           const std::string& spared) {
+                                                           const std::string& spared,
+                                                           const OnMessage& on_message) {
   LLAVA_CHECK_GE(keep, 1);
-  ASSIGN_OR_RETURN(const RootLock lock, RootLock::Take(root));
+  ASSIGN_OR_RETURN(const RootLock lock, RootLock::Take(root, on_message));
   RETURN_IF_ERROR(files.RemoveAll(root + kDeleting));  // what a killed deleter left
   ASSIGN_OR_RETURN(std::vector<PublishedVersion> versions, ListVersions(root));
   std::stable_partition(versions.begin(), versions.end(), [&](const PublishedVersion& version) {

@@ -33,15 +33,20 @@ using WriteCheckpoint = std::function<absl::Status(const std::string& dir)>;
 // leaves everything as it was.
 using BeforeVisible = std::function<absl::Status(const PublishedVersion& version)>;
 
+// Lines for a person: that another publisher is waited for.
+using OnMessage = std::function<void(const std::string& line)>;
+
 // `manifest.files` is filled in here. Publishing what is already there only moves `latest`. A
 // manifest that says why it is `rejected` leaves `latest` where it is, and a note beside the
 // versions (ROOT/.rolled-back/VERSION) tells servers not to take that version by themselves.
-// Waits for another publisher that is at work in `root`, and takes the number behind its version.
+// Waits for another publisher that is at work in `root`, which `on_message` is told first, and
+// takes the number behind its version.
 // The first error of a file operation or of `write`, after which the old state stands.
 absl::StatusOr<PublishedVersion> Publish(
     const std::string& root, model::Manifest manifest, const WriteCheckpoint& write,
     FileLayer& files,
-    const BeforeVisible& before_visible = [](const PublishedVersion&) { return absl::OkStatus(); });
+    const BeforeVisible& before_visible = [](const PublishedVersion&) { return absl::OkStatus(); },
+    const OnMessage& on_message = [](const std::string&) {});
 
 // What `root`/latest names; NOT_FOUND before the first version.
 absl::StatusOr<PublishedVersion> LatestVersion(const std::string& root);
@@ -69,10 +74,10 @@ absl::Status SetPinned(const std::string& dir, bool pinned);
 // Deletes versions beyond `keep` (at least 1) and returns their folders: first those that were
 // taken back or rejected, to which nobody goes back, then the others, both from the oldest on.
 // Passes over the latest, the live one, pinned ones, those that a server holds
-// (model::VersionLease), and the folder `spared`.
-absl::StatusOr<std::vector<std::string>> DeleteOldVersions(const std::string& root, int keep,
-                                                           FileLayer& files,
-                                                           const std::string& spared = "");
+// (model::VersionLease), and the folder `spared`. Waits as Publish does.
+absl::StatusOr<std::vector<std::string>> DeleteOldVersions(
+    const std::string& root, int keep, FileLayer& files, const std::string& spared = "",
+    const OnMessage& on_message = [](const std::string&) {});
 
 }  // namespace llava::training
 

@@ -267,7 +267,7 @@ void DeleteOld(const Recipe& recipe, const FinishedRun& finished,
   if (recipe.keep_published == 0 || finished.dir.empty()) return;
   RealFiles files;
   const auto deleted = DeleteOldVersions(recipe.publish, static_cast<int>(recipe.keep_published),
-                                         files, finished.dir);
+                                         files, finished.dir, on_message);
   if (!deleted.ok()) {
     on_message(absl::StrCat("old versions were not deleted: ", MessageOf(deleted.status())));
     return;
@@ -350,8 +350,9 @@ absl::Status MakeVisible(const Recipe& recipe, model::Manifest manifest,
     return WritePublishingRun({coming.version, coming.dir, finished->rejected}, recipe.output);
   };
   RealFiles files;
-  ASSIGN_OR_RETURN(const PublishedVersion published,
-                   Publish(recipe.publish, std::move(manifest), write, files, record));
+  ASSIGN_OR_RETURN(
+      const PublishedVersion published,
+      Publish(recipe.publish, std::move(manifest), write, files, record, options.on_message));
   finished->version = published.version;
   finished->dir = published.dir;
   return absl::OkStatus();

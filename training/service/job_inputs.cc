@@ -78,7 +78,10 @@ absl::StatusOr<JobInputs> ParseJobInputs(const std::string& text) {
   JobInputs inputs;
   if (text.empty()) return inputs;
   try {
-    const json::value object = json::parse(text);
+    // A path may be of any bytes.
+    json::parse_options options;
+    options.allow_invalid_utf8 = true;
+    const json::value object = json::parse(text, {}, options);
     for (const json::value& item : object.at("shards").as_array()) {
       inputs.shards.push_back({json::value_to<std::string>(item.at("path")),
                                json::value_to<std::string>(item.at("sha256")),

@@ -9,6 +9,7 @@
 #include "base/field_error.h"
 #include "base/status_macros.h"
 #include "base/utf8_stream.h"
+#include "training/service/job_inputs.h"
 #include "training/service/pipeline.h"
 
 namespace llava::training {
@@ -69,6 +70,14 @@ v1::Job TrainingServiceImpl::ToProto(const Job& job) const {
   proto.set_message(Utf8Repair(job.message));  // a line of a process: any bytes
   proto.set_data_fingerprint(job.data_fingerprint);
   proto.set_progress(Utf8Repair(runner_.Progress(job.id)));
+  // Inputs that cannot be read name nothing; the job itself fails with the reason.
+  const auto inputs = ParseJobInputs(job.inputs);
+  if (!inputs.ok()) return proto;
+  for (const auto& [path, why] : inputs->set_aside) {
+    v1::SetAsideShard* const shard = proto.add_set_aside();
+    shard->set_path(Utf8Repair(path));
+    shard->set_why(Utf8Repair(why));
+  }
   return proto;
 }
 

@@ -107,7 +107,8 @@ TEST_F(AdmissionTest, FilesAreThoseOfRowsAndVerdicts) {
   EXPECT_THAT(*ShardFiles(temp_.path()), IsEmpty());
   Write("1700000000000");
   EXPECT_THAT(*ShardFiles(temp_.path()),
-              ElementsAre(HasSubstr("1700000000000/rows.jsonl"), HasSubstr("/verdicts.jsonl")));
+              ElementsAre(HasSubstr("1700000000000/rows.jsonl"), HasSubstr("/verdicts.jsonl"),
+                          HasSubstr("/closed.json")));
 }
 
 }  // namespace

@@ -5,9 +5,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include "base/file.h"
+#include "capture/closing.h"
 #include "capture/shard.h"
 #include "tests/support/captured_row.h"
 #include "tests/support/temp_dir.h"
@@ -28,11 +30,10 @@ TEST(OpenShardTest, IsSeenOnceItIsClosed) {
   ASSERT_TRUE(shard->Append(row, digests).ok());
   ASSERT_TRUE(shard->Append(row, digests).ok());
   EXPECT_THAT(*ListShards(dir.path()), IsEmpty());
-  const std::int64_t bytes = shard->bytes();
   ASSERT_TRUE(shard->Close().ok());
   EXPECT_THAT(*ListShards(dir.path()), ElementsAre(kName));
   const std::string folder = ShardFolder(dir.path(), kName);
-  EXPECT_EQ(FolderBytes(folder), bytes) << "its picture is there once";
+  EXPECT_EQ(FolderBytes(folder), shard->bytes()) << "its picture is there once";
   EXPECT_EQ(*ReadFile(PicturesFolder(folder) + "/" + PictureName(digests[0], row.pictures[0]), 99),
             row.pictures[0]);
   int rows = 0;
@@ -41,6 +42,9 @@ TEST(OpenShardTest, IsSeenOnceItIsClosed) {
                 return absl::OkStatus();
               }).ok());
   EXPECT_EQ(rows, 2);
+  const std::string text = *ReadFile(RowsFile(folder), 1 << 20);
+  const RowsState state{2, std::ssize(text), Sha256Of(text).Hex()};
+  EXPECT_THAT(*ReadClosing(folder), ElementsAre(state));
 }
 
 TEST(OpenShardTest, WithoutRowsNothingStays) {
@@ -64,6 +68,30 @@ TEST(OpenShardTest, AfterACrashWhatWasWrittenWholeIsThere) {
   });
   EXPECT_TRUE(read.ok()) << read;
   EXPECT_EQ(rows, 1);
+  const std::string text = *ReadFile(RowsFile(ShardFolder(dir.path(), kName)), 1 << 20);
+  EXPECT_THAT(*ReadClosing(ShardFolder(dir.path(), kName)),
+              ElementsAre(RowsState{1, std::ssize(text), Sha256Of(text).Hex()}));
+}
+
+TEST(OpenShardTest, ARecordThatCannotBeWrittenKeepsNoShardOpen) {
+  const test::TempDir dir;
+  auto shard = OpenShard::Create(dir.path(), kName).value();
+  ASSERT_TRUE(shard->Append(test::CapturedRow("ann", "r1"), {}).ok());
+  std::filesystem::create_directory(ClosingFile(shard->folder()) + ".new");  // stands in its way
+  ASSERT_TRUE(shard->Close().ok());
+  EXPECT_THAT(*ListShards(dir.path()), ElementsAre(kName));
+  EXPECT_THAT(*ReadClosing(ShardFolder(dir.path(), kName)), IsEmpty());
+}
+
+TEST(OpenShardTest, ARecordThatIsThereAfterACrashStaysWhatTheRowsMustFit) {
+  const test::TempDir dir;
+  auto shard = OpenShard::Create(dir.path(), kName).value();
+  ASSERT_TRUE(shard->Append(test::CapturedRow("ann", "r1"), {}).ok());
+  const RowsState other{2, 99, std::string(64, 'a')};
+  ASSERT_TRUE(WriteClosing({other}, shard->folder()).ok());
+  shard.reset();
+  ASSERT_TRUE(OpenShard::Recover(dir.path(), kName).ok());
+  EXPECT_THAT(*ReadClosing(ShardFolder(dir.path(), kName)), ElementsAre(other));
 }
 
 TEST(OpenShardTest, AfterACrashBeforeTheFirstRowNothingStays) {

@@ -3,12 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_replace.h"
 #include "base/durable_file.h"
 #include "base/file.h"
+#include "capture/closing.h"
 #include "capture/open_shard.h"
 #include "capture/row.h"
 #include "capture/shard.h"
@@ -107,7 +110,9 @@ TEST_F(SelectionTest, ADamagedShardIsNamedAndNothingOfItIsTaken) {
   };
   const std::pair<std::string, std::string> damages[] = {
       {"", "rows.jsonl: is empty, expected the rows with which it was closed"},
-      {whole.substr(0, whole.size() - 20), "rows.jsonl:6"}};
+      {whole.substr(0, whole.size() - 20), "rows.jsonl:6"},
+      {whole.substr(0, whole.rfind('\n', whole.size() - 2) + 1), "rows.jsonl: has 5 rows of "},
+      {absl::StrReplaceAll(whole, {{"Because.", "Become.."}}), "rows.jsonl: has SHA-256 "}};
   for (const auto& [bytes, why] : damages) {
     ASSERT_TRUE(WriteFile(file, bytes).ok());
     std::vector<std::string> ids;
@@ -123,6 +128,25 @@ TEST_F(SelectionTest, ADamagedShardIsNamedAndNothingOfItIsTaken) {
   std::vector<std::string> ids;
   EXPECT_THAT(choose(&ids)->set_aside, IsEmpty());
   EXPECT_THAT(ids, ElementsAre("up", "unrated", "other"));
+}
+
+TEST_F(SelectionTest, AShardOfAnEarlierVersionHasNoRecordAndIsReadAsItIs) {
+  const std::string folder = ShardFolder(dir_.path(), kName);
+  const std::string whole = *ReadFile(RowsFile(folder), 1 << 20);
+  ASSERT_TRUE(WriteFile(RowsFile(folder), whole.substr(0, whole.find('\n') + 1)).ok());
+  ASSERT_TRUE(std::filesystem::remove(ClosingFile(folder)));
+  EXPECT_THAT(Ids({.up = true}), ElementsAre("up"));
+  EXPECT_THAT(choice_.set_aside, IsEmpty());
+}
+
+TEST_F(SelectionTest, AShardWithADamagedRecordIsSetAside) {
+  const std::string folder = ShardFolder(dir_.path(), kName);
+  for (const char* record : {"", "{}", "{\"rows\": []}", "{\"rows\": [{\"lines\": -1}]}"}) {
+    ASSERT_TRUE(WriteFile(ClosingFile(folder), record).ok());
+    EXPECT_THAT(Ids({.up = true}), IsEmpty()) << record;
+    ASSERT_EQ(choice_.set_aside.size(), 1u) << record;
+    EXPECT_THAT(choice_.set_aside[0].why, HasSubstr("closed.json: "));
+  }
 }
 
 }  // namespace

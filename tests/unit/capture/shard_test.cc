@@ -3,12 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <vector>
 
 #include "base/durable_file.h"
 #include "base/file.h"
+#include "capture/closing.h"
 #include "capture/open_shard.h"
 #include "capture/verdicts.h"
 #include "tests/support/captured_row.h"
@@ -49,6 +52,18 @@ class ShardTest : public ::testing::Test {
     return numbers;
   }
 
+  static RowsState StateOf(const std::string& text) {
+    RowsState state;
+    state.lines = std::count(text.begin(), text.end(), '\n');
+    state.bytes = std::ssize(text);
+    state.sha256 = Sha256Of(text).Hex();
+    return state;
+  }
+
+  static RowsState RowsNow(const std::string& folder) {
+    return StateOf(*ReadFile(RowsFile(folder), 1 << 20));
+  }
+
   static bool IsRow(absl::string_view line, const std::string& id) {
     return ParseRowHead(line)->id == id;
   }
@@ -68,6 +83,25 @@ TEST_F(ShardTest, ARemovedRowTakesItsVerdictAndItsPicture) {
   const Verdicts left = *ReadVerdicts(folder);
   EXPECT_TRUE(left.contains(1));
   EXPECT_FALSE(left.contains(2));
+}
+
+TEST_F(ShardTest, ARemovalRewritesTheRecord) {
+  const std::string folder = Write();
+  const RowsState closed = RowsNow(folder);
+  EXPECT_EQ(*RemoveRows(folder, [](absl::string_view line) { return IsRow(line, "r1"); }), 1);
+  EXPECT_NE(RowsNow(folder), closed);
+  EXPECT_THAT(*ReadClosing(folder), ElementsAre(RowsNow(folder)));
+}
+
+TEST_F(ShardTest, ARemovalDoesNotForgetWhatWasLostBefore) {
+  const std::string folder = Write();
+  const RowsState closed = RowsNow(folder);
+  const std::string text = *ReadFile(RowsFile(folder), 1 << 20);
+  ASSERT_TRUE(
+      WriteFile(RowsFile(folder), text.substr(0, text.rfind('\n', text.size() - 2) + 1)).ok());
+  EXPECT_EQ(*RemoveRows(folder, [](absl::string_view line) { return IsRow(line, "r0"); }), 1);
+  EXPECT_THAT(Numbers(folder), ElementsAre(1));
+  EXPECT_THAT(*ReadClosing(folder), ElementsAre(closed));
 }
 
 TEST_F(ShardTest, APictureOfAnotherRowStays) {
@@ -91,12 +125,24 @@ TEST_F(ShardTest, AnEndBetweenTheStepsOfARemovalIsMadeGood) {
                 if (IsRow(line, "r0")) kept.append(line.data(), line.size()).append("\n");
                 return absl::OkStatus();
               }).ok());
+  const RowsState before = RowsNow(folder);
   ASSERT_TRUE(WriteFile(folder + "/removing", "").ok());
+  ASSERT_TRUE(WriteClosing({before, StateOf(kept)}, folder).ok());
   ASSERT_TRUE(WriteFile(RowsFile(folder), kept).ok());
   ASSERT_TRUE(FinishRemoval(folder).ok());
   EXPECT_FALSE(HasPicture(folder, "b"));
   EXPECT_TRUE(HasPicture(folder, "a"));
   EXPECT_FALSE(IsThere(folder + "/removing"));
+  EXPECT_THAT(*ReadClosing(folder), ElementsAre(StateOf(kept)));
+}
+
+TEST_F(ShardTest, AnEndBeforeTheRowsAreReplacedLeavesTheRecordOfThoseThatAreThere) {
+  const std::string folder = Write();
+  const RowsState before = RowsNow(folder);
+  ASSERT_TRUE(WriteFile(folder + "/removing", "").ok());
+  ASSERT_TRUE(WriteClosing({before, RowsState{1, 2, "other"}}, folder).ok());
+  ASSERT_TRUE(FinishRemoval(folder).ok());
+  EXPECT_THAT(*ReadClosing(folder), ElementsAre(before));
 }
 
 TEST_F(ShardTest, OnlyClosedShardsAreListed) {

@@ -42,6 +42,15 @@ TEST(JobsTableTest, LongMessagesAreCutBetweenCharacters) {
   EXPECT_NE(table.find(absl::StrCat(begin, "...\n")), std::string::npos) << table;
 }
 
+TEST(JobsTableTest, AJobWithoutSomeShardsIsMarked) {
+  v1::Job job = MakeJob("1", v1::JOB_STATE_REJECTED);
+  job.add_set_aside()->set_path("a.jsonl");
+  job.add_set_aside()->set_path("b.jsonl");
+  EXPECT_NE(JobsTable({job}, 0).find("  2 set aside\n"), std::string::npos);
+  job.set_message("worse");
+  EXPECT_NE(JobsTable({job}, 0).find("  2 set aside; worse\n"), std::string::npos);
+}
+
 TEST(JobsTableTest, NoJobsAreNoTable) { EXPECT_EQ(JobsTable({}, 0), ""); }
 
 }  // namespace

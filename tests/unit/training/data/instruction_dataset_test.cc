@@ -181,6 +181,8 @@ TEST_F(InstructionDatasetTest, NamesWhatIsWrongWithAFile) {
       {Write("comma.json", "[" + TextRow(1) + TextRow(2) + "]"), absl::StatusCode::kInvalidArgument,
        "expected ','"},
       {Write("none_good.json", "[]"), absl::StatusCode::kInvalidArgument, "no good row"},
+      {Write("rows.parquet", "PAR1\x15 rubbish"), absl::StatusCode::kInvalidArgument,
+       "is a Parquet file, which is not read"},
       {Write("broken.gz", "\x1f\x8b rubbish rubbish"), absl::StatusCode::kDataLoss, "gzip"},
   };
   for (const auto& c : cases) {

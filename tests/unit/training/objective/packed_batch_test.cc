@@ -42,6 +42,20 @@ TEST(PackedBatchTest, QuestionsAboutOneImageShareItsRows) {
   EXPECT_EQ(packed.images_I.size(), 2u);
 }
 
+TEST(PackedBatchTest, ASamplesKeyIsTheSameWhateverItIsPackedWith) {
+  const Sample cat = Question("cat", {5, 6}), other = Question("cat", {7, 8, 9});
+  const PackedBatch packed = Pack(Collate({cat, other}), at::kCPU);
+  ASSERT_EQ(packed.runs.size(), 2u);
+  const SampleRun alone = Pack(Collate({other}), at::kCPU).runs.at(0);
+  EXPECT_EQ(alone, (SampleRun{alone.key, 0, 6, 6}));
+  EXPECT_EQ(packed.runs[0], (SampleRun{packed.runs[0].key, 0, 5, 5}));
+  EXPECT_EQ(packed.runs[1], (SampleRun{alone.key, 3, 3, 6})) << "its beginning stands there once";
+  Sample named = other;
+  named.id = "another";
+  EXPECT_NE(Pack(Collate({named}), at::kCPU).runs.at(0).key, alone.key);
+  EXPECT_NE(packed.runs[0].key, alone.key);
+}
+
 TEST(PackedBatchTest, AImageThatComesAgainIsEncodedOnce) {
   const Batch batch =
       Collate({Question("cat", {5, 6}), Question("dog", {5, 6}), Question("cat", {7, 8})});

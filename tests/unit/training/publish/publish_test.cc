@@ -1,5 +1,7 @@
 #include "training/publish/publish.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -252,6 +254,36 @@ TEST_F(PublishTest, ProcessesThatPublishAtOnceWaitForEachOther) {
   ASSERT_EQ(versions->size(), std::size_t{kPublishers * kEach});
   EXPECT_THAT(versions->back().dir, HasSubstr("/v000018-"));  // none was used twice or left out
   EXPECT_EQ(CheckedLatest(), versions->back().version);
+}
+
+// Whoever waits says so once, before it waits: here that is what lets it go on.
+TEST_F(PublishTest, ThatAnotherPublisherIsWaitedForIsSaid) {
+  const auto hold = [&] {
+    const int fd = ::open((Root() + "/.lock").c_str(), O_RDWR | O_CLOEXEC);
+    EXPECT_GE(fd, 0);
+    EXPECT_EQ(::flock(fd, LOCK_EX | LOCK_NB), 0);
+    return fd;
+  };
+  std::vector<std::string> said;
+  int fd = -1;
+  const auto on_message = [&](const std::string& line) {
+    said.push_back(line);
+    ::close(fd);
+  };
+  const auto publish = [&](int step) {
+    return Publish(
+        Root(), Draft(step), Files("w"), files_,
+        [](const PublishedVersion&) { return absl::OkStatus(); }, on_message);
+  };
+  ASSERT_TRUE(publish(1).ok());
+  EXPECT_THAT(said, testing::IsEmpty());
+  fd = hold();
+  ASSERT_TRUE(publish(2).ok());
+  EXPECT_THAT(said, testing::ElementsAre(HasSubstr("waits for " + Root())));
+  fd = hold();
+  ASSERT_TRUE(DeleteOldVersions(Root(), 1, files_, "", on_message).ok());
+  EXPECT_EQ(said.size(), 2u);
+  EXPECT_EQ(ListVersions(Root())->size(), 1u);
 }
 
 TEST_F(PublishTest, RetentionSparesLatestPinnedAndServed) {

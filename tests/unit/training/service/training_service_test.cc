@@ -14,6 +14,7 @@
 #include "llava/v1/training.grpc.pb.h"
 #include "rpc/grpc_server.h"
 #include "tests/support/temp_dir.h"
+#include "training/service/job_inputs.h"
 
 namespace llava::training {
 namespace {
@@ -153,6 +154,23 @@ TEST_F(TrainingServiceTest, AJobHasTheStepsThatHaveBegunInTheirOrder) {
   v1::ListJobsResponse list;
   ASSERT_TRUE(stub_->ListJobs(Context().get(), {}, &list).ok());
   EXPECT_EQ(list.jobs(0).steps_size(), 0);
+}
+
+TEST_F(TrainingServiceTest, AJobNamesWhatWasSetAside) {
+  JobInputs inputs;
+  inputs.set_aside = {{"/data/a\xff.jsonl", "it is empty, and had 3 rows for job 1"}};
+  const Job job = *store_->Insert(
+      {.state = JobState::kSucceeded, .recipe = "r", .inputs = JobInputsJson(inputs)});
+  v1::GetJobRequest get;
+  get.set_id(absl::StrCat(job.id));
+  v1::GetJobResponse got;
+  ASSERT_TRUE(stub_->GetJob(Context().get(), get, &got).ok());
+  ASSERT_EQ(got.job().set_aside_size(), 1);
+  EXPECT_EQ(got.job().set_aside(0).path(), "/data/a\xef\xbf\xbd.jsonl");
+  EXPECT_EQ(got.job().set_aside(0).why(), "it is empty, and had 3 rows for job 1");
+  v1::ListJobsResponse list;
+  ASSERT_TRUE(stub_->ListJobs(Context().get(), {}, &list).ok());
+  EXPECT_EQ(list.jobs(0).set_aside_size(), 1);
 }
 
 TEST_F(TrainingServiceTest, TimesAreToldToTheMillisecond) {
