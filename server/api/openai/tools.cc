@@ -83,8 +83,8 @@ absl::StatusOr<model::ToolFunction> ReadFunction(const json::object& object,
   return function;
 }
 
-// {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function",
-// ...}]}}
+// {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [...]}}, whose tools are
+// named as a single one is.
 absl::Status ReadAllowedTools(const json::object& choice, const std::string& field, ToolUse* use) {
   RETURN_IF_ERROR(CheckMembers(choice, field, {"type", "allowed_tools"}));
   const std::string place = absl::StrCat(field, ".allowed_tools");
