@@ -46,6 +46,7 @@ absl::StatusOr<boost::json::value> ParseJson(std::string_view text, std::size_t 
   options.max_depth = max_depth;
   boost::json::stream_parser parser(boost::json::storage_ptr(), options);
   boost::json::error_code error;
+  text = WithoutByteOrderMark(text);
   const std::size_t read = parser.write(text.data(), text.size(), error);
   if (!error) parser.finish(error);
   if (!error) return parser.release();

@@ -20,7 +20,8 @@ namespace llava {
 // bytes.
 std::string PlaceInText(std::string_view text, std::size_t offset);
 
-// Parses one JSON value, nested at most `max_depth` deep. kInvalidArgument names line and column.
+// Parses one JSON value, nested at most `max_depth` deep, behind a byte order mark or none.
+// kInvalidArgument names line and column.
 absl::StatusOr<boost::json::value> ParseJson(std::string_view text, std::size_t max_depth);
 
 // Parses one JSON object, nested at most 32 deep. `file` only names it in errors. kInvalidArgument.

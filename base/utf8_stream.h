@@ -30,6 +30,9 @@ std::string Utf8Repair(std::string_view bytes);
 // True when `bytes` is valid UTF-8.
 bool IsValidUtf8(std::string_view bytes);
 
+// `text` behind the byte order mark that editors and shells of Windows put in front of a file.
+std::string_view WithoutByteOrderMark(std::string_view text);
+
 // Between std::string_view and absl::string_view, which are two types where Abseil was built for an
 // older standard of C++ than the one that this repository is written in.
 // The same characters, which the caller keeps, of anything that has data() and size(): a view of

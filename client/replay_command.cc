@@ -1,6 +1,7 @@
 #include "client/replay_command.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -8,6 +9,9 @@
 #include <boost/json/serialize.hpp>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -79,28 +83,101 @@ absl::StatusOr<json::object> Ask(const Arguments& arguments, const std::string& 
       absl::StrCat("the server answers ", result.answer.status, ": ", said));
 }
 
-absl::StatusOr<Replay> Run(const Arguments& arguments) {
-  ASSIGN_OR_RETURN(json::object request, ReadJsonObject(arguments.request));
-  ASSIGN_OR_RETURN(json::object response, ReadJsonObject(arguments.response));
+absl::StatusOr<Replay> Again(const Arguments& arguments, json::object request,
+                             json::object response) {
   ASSIGN_OR_RETURN(const Recorded recorded, ReadRecorded(std::move(request), std::move(response)));
   ASSIGN_OR_RETURN(const json::object wanted, RequestToReplay(recorded));
   ASSIGN_OR_RETURN(const json::object again, Ask(arguments, json::serialize(wanted)));
   return CompareReplay(recorded.response, again);
 }
 
-int Report(const absl::StatusOr<Replay>& replay) {
+// `row`: which it is, with a colon, where there are several.
+int Report(const std::string& row, const absl::StatusOr<Replay>& replay) {
   if (!replay.ok()) {
-    std::fprintf(stderr, "llava replay: %s\n", std::string(replay.status().message()).c_str());
+    std::fprintf(stderr, "llava replay: %s%s\n", row.c_str(),
+                 std::string(replay.status().message()).c_str());
     return absl::IsUnavailable(replay.status()) ? kNetworkError : kRequestError;
   }
-  for (const std::string& cause : replay->causes) std::printf("%s\n", cause.c_str());
+  for (const std::string& cause : replay->causes) {
+    std::printf("%s%s\n", row.c_str(), cause.c_str());
+  }
   if (replay->is_same) {
-    std::printf("the same %s\n",
+    std::printf("%sthe same %s\n", row.c_str(),
                 replay->has_tokens ? "tokens" : "text; the response has no token_ids to compare");
     return kOk;
   }
-  std::printf("not the same: %s\n", replay->difference.c_str());
+  std::printf("%snot the same: %s\n", row.c_str(), replay->difference.c_str());
   return replay->causes.empty() ? kServerError : kRequestError;
+}
+
+int ReplayOne(const Arguments& arguments) {
+  absl::StatusOr<json::object> request = ReadJsonObject(arguments.request);
+  if (!request.ok()) return Report("", request.status());
+  absl::StatusOr<json::object> response = ReadJsonObject(arguments.response);
+  if (!response.ok()) return Report("", response.status());
+  return Report("", Again(arguments, *std::move(request), *std::move(response)));
+}
+
+// Calls `visit` with the id and the object of each line that is not blank, until it says false.
+absl::Status ForEachRow(const std::string& path,
+                        const std::function<bool(const std::string&, json::object)>& visit) {
+  std::ifstream file(path);
+  if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
+  std::string line;
+  for (int number = 1; std::getline(file, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    const std::string place = absl::StrCat(path, ": line ", number);
+    ASSIGN_OR_RETURN(json::object row, ParseJsonObject(line, place));
+    JsonReader reader(place, row);
+    const std::string id = reader.String("custom_id", "");
+    if (id.empty()) reader.Fail("custom_id", "the id of a batch's row");
+    RETURN_IF_ERROR(reader.status());
+    if (!visit(id, std::move(row))) return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+// Whether it is a file of a batch with more rows than one.
+bool HasRows(const std::string& path) {
+  int rows = 0;
+  const absl::Status status = ForEachRow(path, [&](const std::string&, const json::object&) {
+    ++rows;
+    return rows < 2;
+  });
+  return rows > 1 || (rows == 1 && !status.ok());
+}
+
+// Every answer is compared whose request is there too; the highest exit code of them is theirs.
+int ReplayRows(const Arguments& arguments) {
+  std::map<std::string, json::object> answers;
+  absl::Status status =
+      ForEachRow(arguments.response, [&](const std::string& id, json::object row) {
+        answers.insert_or_assign(id, std::move(row));
+        return true;
+      });
+  if (!status.ok()) return Report("", status);
+  int exit_code = kOk;
+  status = ForEachRow(arguments.request, [&](const std::string& id, json::object row) {
+    const auto answer = answers.find(id);
+    if (answer == answers.end()) return true;
+    const auto replay = Again(arguments, std::move(row), std::move(answer->second));
+    answers.erase(answer);
+    exit_code = std::max(exit_code, Report(absl::StrCat(id, ": "), replay));
+    return !absl::IsUnavailable(replay.status());
+  });
+  if (!status.ok()) return std::max(exit_code, Report("", status));
+  if (exit_code == kNetworkError) return exit_code;
+  for (const auto& [id, answer] : answers) {
+    const absl::Status missing =
+        absl::NotFoundError(absl::StrCat("its request is not in ", arguments.request));
+    exit_code = std::max(exit_code, Report(absl::StrCat(id, ": "), missing));
+  }
+  return exit_code;
+}
+
+int Run(const Arguments& arguments) {
+  const bool rows = HasRows(arguments.response) || HasRows(arguments.request);
+  return rows ? ReplayRows(arguments) : ReplayOne(arguments);
 }
 
 }  // namespace
@@ -108,7 +185,8 @@ int Report(const absl::StatusOr<Replay>& replay) {
 void AddReplayCommand(CLI::App* app, int* exit_code) {
   CLI::App* command = app->add_subcommand("replay", "Ask again, and compare with an old answer");
   command->footer(
-      "RESPONSE.json and the request are those of POST /v1/chat/completions, or lines of a batch.\n"
+      "RESPONSE and the request are those of POST /v1/chat/completions, or a batch's files, whose\n"
+      "rows belong together by custom_id; the exit code is then the highest of a row.\n"
       "The version that answered then is asked; with return_token_ids in the request, tokens are\n"
       "compared, else texts. Exit code 0: the same; 1: it cannot be, or is not, for the reason "
       "that\n"
@@ -121,7 +199,7 @@ void AddReplayCommand(CLI::App* app, int* exit_code) {
       ->capture_default_str();
   command->add_option("--ca", arguments->ca, "PEM file of the authority that signed the server");
   command->add_option("--token", arguments->token, "Bearer token")->envname("LLAVA_TOKEN");
-  command->callback([arguments, exit_code] { *exit_code = Report(Run(*arguments)); });
+  command->callback([arguments, exit_code] { *exit_code = Run(*arguments); });
 }
 
 }  // namespace llava::client

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "base/utf8_stream.h"
 #include "client/batch/openai_row.h"
 #include "client/batch/row_fields.h"
 
@@ -86,6 +87,7 @@ absl::Status ForEachLine(const std::string& path, const Visit& visit) {
   if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
   std::string line;
   for (std::int64_t number = 1; std::getline(file, line); ++number) {
+    if (number == 1) line.erase(0, line.size() - WithoutByteOrderMark(line).size());
     if (line.find_first_not_of(" \t\r") == line.npos) continue;
     if (line.size() > kMaxLineBytes) {
       return absl::InvalidArgumentError(absl::StrCat(path, ": line ", number, " has ", line.size(),

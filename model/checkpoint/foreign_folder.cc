@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,21 @@ namespace fs = std::filesystem;
 constexpr std::string_view kGguf = "GGUF";
 constexpr std::string_view kLfsPointer = "version https://git-lfs.github.com/spec/v1";
 constexpr const char* kAdapterConfig = "adapter_config.json";
+constexpr const char* kConfig = "config.json";
+struct Foreign {
+  std::string_view ending;
+  const char* whose;
+};
+// Weights by the ends of their files' names.
+constexpr Foreign kForeign[] = {
+    {".h5", "TensorFlow"},
+    {".msgpack", "Flax"},
+    {".onnx", "ONNX"},
+    {"openvino_model.xml", "OpenVINO"},
+    {".tflite", "TensorFlow Lite"},
+    {".npz", "MLX"},
+    {".pth", "its authors' own code"},
+};
 constexpr std::size_t kMaxEntries = 10'000;
 constexpr std::size_t kMaxNamed = 5;
 
@@ -33,16 +49,15 @@ std::string BeginningOf(const fs::path& path) {
   return bytes;
 }
 
-// The names of the files in `folder` that begin with `signature`, sorted, at most kMaxNamed.
-std::vector<std::string> FilesThatBegin(const fs::path& folder, std::string_view signature) {
+// The names of what is in `folder` and is `wanted`, sorted, at most kMaxNamed.
+std::vector<std::string> EntriesOf(const fs::path& folder,
+                                   const std::function<bool(const fs::path&)>& wanted) {
   std::vector<std::string> names;
   std::error_code error;
   fs::directory_iterator at(folder, error);
   for (std::size_t seen = 0; !error && at != fs::directory_iterator() && seen < kMaxEntries;
        at.increment(error), ++seen) {
-    if (BeginningOf(at->path()).starts_with(signature)) {
-      names.push_back(at->path().filename().string());
-    }
+    if (wanted(at->path())) names.push_back(at->path().filename().string());
   }
   std::sort(names.begin(), names.end());
   if (names.size() > kMaxNamed) {
@@ -50,6 +65,41 @@ std::vector<std::string> FilesThatBegin(const fs::path& folder, std::string_view
     names.emplace_back("...");
   }
   return names;
+}
+
+std::vector<std::string> FilesThatBegin(const fs::path& folder, std::string_view signature) {
+  return EntriesOf(folder, [signature](const fs::path& path) {
+    return BeginningOf(path).starts_with(signature);
+  });
+}
+
+// A folder without weights that are read here may have them for another program.
+std::string DescribeForeignWeights(const fs::path& folder) {
+  for (const Foreign& foreign : kForeign) {
+    for (const fs::path& place : {folder, folder / "onnx"}) {  // where transformers.js has them
+      const auto names = EntriesOf(place, [&foreign](const fs::path& path) {
+        return path.filename().string().ends_with(foreign.ending);
+      });
+      if (names.empty()) continue;
+      return absl::StrCat(place.string(), ": has weights for ", foreign.whose, " (",
+                          absl::StrJoin(names, ", "),
+                          "), expected safetensors or PyTorch's, as save_pretrained of "
+                          "transformers writes them");
+    }
+  }
+  return "";
+}
+
+// A folder without a configuration may be the one around the checkpoint.
+std::string DescribeFolderAround(const fs::path& folder) {
+  std::error_code error;
+  if (fs::exists(folder / kConfig, error)) return "";
+  const auto names = EntriesOf(folder, [&error](const fs::path& path) {
+    return fs::is_regular_file(path / kConfig, error);
+  });
+  if (names.empty()) return "";
+  return absl::StrCat(folder.string(), ": has no ", kConfig, ", folders in it have one (",
+                      absl::StrJoin(names, ", "), "): name the one that is meant");
 }
 
 std::string DescribeGguf(const std::string& what) {
@@ -96,13 +146,17 @@ std::vector<std::string> DescribeForeignFolder(const std::string& path) {
                                  absl::StrJoin(pointers, ", "),
                                  "): fetch the files with `git lfs pull`"));
   }
-  const std::vector<std::string> gguf = FilesThatBegin(path, kGguf);
-  if (!gguf.empty() && !FindWeightFiles(path).ok()) {
-    found.push_back(
-        DescribeGguf(absl::StrCat(path, ": is a model (", absl::StrJoin(gguf, ", "), ")")));
+  if (!FindWeightFiles(path).ok()) {
+    const std::vector<std::string> gguf = FilesThatBegin(path, kGguf);
+    if (!gguf.empty()) {
+      found.push_back(
+          DescribeGguf(absl::StrCat(path, ": is a model (", absl::StrJoin(gguf, ", "), ")")));
+    }
+    found.push_back(DescribeForeignWeights(path));
   }
-  std::string adapter = DescribeAdapter(path);
-  if (!adapter.empty()) found.push_back(std::move(adapter));
+  found.push_back(DescribeFolderAround(path));
+  found.push_back(DescribeAdapter(path));
+  std::erase(found, "");
   return found;
 }
 

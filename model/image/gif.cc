@@ -68,6 +68,9 @@ struct Close {
 using Gif = std::unique_ptr<GifFileType, Close>;
 
 absl::Status Fault(const GifFileType& gif) {
+  if (gif.Error == D_GIF_ERR_READ_FAILED || gif.Error == D_GIF_ERR_EOF_TOO_SOON) {
+    return Truncated();
+  }
   const char* text = GifErrorString(gif.Error);
   return ImageError(ImageFormat::kGif, text == nullptr ? "it is corrupt" : text);
 }

@@ -289,8 +289,7 @@ absl::Status ChatRunner::PrepareText(Job& job) const {
   RETURN_IF_ERROR(CheckCanCall(call, job.model->processor->call_format()));
   if (!call.continuations.empty()) return PrepareScores(job, images);
   int bad_image = -1;
-  const auto functions =
-      call.tools.is_offered() ? std::span(call.tools.functions) : std::span<model::ToolFunction>();
+  const std::vector<model::ToolFunction> functions = Offered(call.tools);
   auto prompt =
       job.model->processor->PrepareText(call.messages, images, &bad_image, nullptr, functions);
   if (!prompt.ok() && bad_image < 0) return InMessages(call, prompt.status());

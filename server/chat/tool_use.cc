@@ -89,20 +89,34 @@ absl::Status CheckToolUse(const ToolUse& use, const std::optional<model::AnswerF
     return FieldError(use.choice_field,
                       absl::StrCat("needs ", use.field, ", expected at least one function there"));
   }
-  if (!use.function.empty() && names.count(use.function) == 0) {
+  std::vector<std::string> chosen = use.allowed;
+  if (!use.function.empty()) chosen.push_back(use.function);
+  for (const std::string& name : chosen) {
+    if (names.count(name) > 0) continue;
     return FieldError(use.choice_field,
-                      absl::StrCat("\"", Shortened(use.function), "\" is not among ", use.field));
+                      absl::StrCat("\"", Shortened(name), "\" is not among ", use.field));
   }
   if (!format.has_value() || !use.is_offered()) return absl::OkStatus();
   return FieldError(use.field, absl::StrCat("cannot be used together with ", format->field,
                                             " unless ", use.choice_field, " is none"));
 }
 
+std::vector<model::ToolFunction> Offered(const ToolUse& use) {
+  std::vector<model::ToolFunction> offered;
+  if (!use.is_offered()) return offered;
+  const std::set<std::string> allowed(use.allowed.begin(), use.allowed.end());
+  for (const model::ToolFunction& function : use.functions) {
+    if (allowed.empty() || allowed.count(function.name) > 0) offered.push_back(function);
+  }
+  return offered;
+}
+
 model::AnswerFormat FormatOfCalls(const ToolUse& use) {
   model::AnswerFormat format{
       .kind = model::AnswerFormat::Kind::kCalls, .field = use.field, .max_calls = use.max_calls()};
-  for (const model::ToolFunction& function : use.functions) {
-    if (use.function.empty() || function.name == use.function) format.functions.push_back(function);
+  for (model::ToolFunction& function : Offered(use)) {
+    if (!use.function.empty() && function.name != use.function) continue;
+    format.functions.push_back(std::move(function));
   }
   return format;
 }
@@ -111,7 +125,7 @@ ToolCallReader::Options ReaderOptions(const ToolUse& use, model::CallFormat form
   ToolCallReader::Options options;
   options.format = use.is_forced() ? model::CallFormat::kJson : format;
   options.max_calls = use.max_calls();
-  for (const model::ToolFunction& function : use.functions) {
+  for (const model::ToolFunction& function : Offered(use)) {
     options.functions.insert(function.name);
   }
   return options;

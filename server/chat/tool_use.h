@@ -31,6 +31,8 @@ struct ToolUse {
   std::vector<model::ToolFunction> functions = {};
   Choice choice = Choice::kAuto;
   std::string function = {};  // kRequired: this one alone; empty: any
+  // Names of those that may be called, the others are as if they were not there; empty: all.
+  std::vector<std::string> allowed = {};
   bool parallel = true;       // several calls in one answer
   // Paths in the request, for errors.
   std::string field = "tools";
@@ -48,6 +50,9 @@ absl::Status CheckToolMessages(std::span<const model::ChatMessage> messages);
 // What a client says itself: names, schemas as JSON, a choice of what is there; and, for `format`,
 // that not both have a say in the answer. INVALID_ARGUMENT with a path.
 absl::Status CheckToolUse(const ToolUse& use, const std::optional<model::AnswerFormat>& format);
+
+// What the model is told of and may call; empty unless use.is_offered().
+std::vector<model::ToolFunction> Offered(const ToolUse& use);
 
 // The form of an answer that has to consist of calls. REQUIRES: use.is_forced().
 model::AnswerFormat FormatOfCalls(const ToolUse& use);

@@ -50,6 +50,32 @@ class ReplayTest(unittest.TestCase):
                                  {"custom_id": "a", "response": {"status_code": 200, "body": response}, "error": None})
         self.assertEqual((code, said), (0, "the same tokens\n"))
 
+    def test_the_files_of_a_batch_are_compared_row_by_row(self):
+        asked = {name: self.ask(return_token_ids=True, max_tokens=tokens) for name, tokens in (("a", 4), ("b", 5), ("c", 6))}
+        asked["b"][1]["choices"][0]["token_ids"][0] += 1
+        requests = [{"custom_id": name, "method": "POST", "url": CHAT, "body": body} for name, (body, _) in asked.items()]
+        answers = [{"custom_id": name, "response": {"status_code": 200, "body": body}, "error": None}
+                   for name, (_, body) in reversed(asked.items())]
+
+        def replay(requests, answers, url=self.daemon.addresses["http"] + "/v1"):
+            with tempfile.TemporaryDirectory() as folder:
+                for name, rows in (("q", requests), ("r", answers)):
+                    (Path(folder) / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+                done = subprocess.run([LLAVA, "replay", f"{folder}/r", "--request", f"{folder}/q", "--http", url],
+                                      capture_output=True, text=True, timeout=60)
+            return done.returncode, done.stdout, done.stderr
+        code, said, errors = replay(requests, answers)
+        self.assertEqual((code, errors), (2, ""))
+        self.assertRegex(said, r"^a: the same tokens\nb: not the same: answer 1: token 1 was \d+ and is \d+\nc: the same tokens\n$")
+        self.assertEqual(replay(requests, answers[:1]), (0, "c: the same tokens\n", ""))  # one answer of many
+        code, said, errors = replay(requests[:1], answers)
+        self.assertEqual((code, said), (1, "a: the same tokens\n"))
+        self.assertIn("c: its request is not in ", errors)
+        self.assertEqual(replay(requests, answers, "http://127.0.0.1:1/v1")[0], 3)
+        code, _, errors = replay(requests, [*answers, {"x": 1}])
+        self.assertEqual(code, 1)
+        self.assertIn("line 4: custom_id: expected the id of a batch's row", errors)
+
     def test_another_answer_is_found_and_its_cause_named(self):
         request, response = self.ask(return_token_ids=True)
         response["choices"][0]["token_ids"][2] += 1

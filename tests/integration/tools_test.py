@@ -106,6 +106,14 @@ class ToolsTest(unittest.TestCase):
             self.assertEqual(self.check_calls(named.choices[0], most=1)[0].function.name, "note")
             self.check_calls(self.ask(parallel_tool_calls=False, seed=seed).choices[0], most=1)
 
+    def test_functions_that_are_not_allowed_are_not_called(self):
+        allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "note"}}]}
+        for seed in range(3):
+            answer = self.ask(tool_choice={"type": "allowed_tools", "allowed_tools": allowed}, seed=seed)
+            self.assertEqual({call.function.name for call in self.check_calls(answer.choices[0])}, {"note"})
+        alone = self.ask(tools=TOOLS[1:])
+        self.assertEqual(alone.usage.prompt_tokens, answer.usage.prompt_tokens)  # The model is told of no other.
+
     def streamed(self, seed):
         """The calls that a stream's deltas add up to, and in how many pieces their arguments came."""
         calls, reasons, contents, pieces = {}, [], [], 0
@@ -202,6 +210,8 @@ class ToolsTest(unittest.TestCase):
             return [{"type": "function", "function": {"name": "f", **fields}}]
         self.assert_refused("tool_choice", "auto is not supported with this model", tool_choice="auto")
         self.assert_refused("tool_choice", "\"nobody\" is not among tools", tool_choice={"type": "function", "function": {"name": "nobody"}})
+        self.assert_refused("tool_choice", "\"nobody\" is not among tools", tool_choice={"type": "allowed_tools", "allowed_tools": {
+            "mode": "required", "tools": [{"type": "function", "function": {"name": "nobody"}}]}})
         self.assert_refused("tool_choice", "needs tools", tools=[])
         self.assert_refused("tools[0]", "the name \"a b\"", tools=function(name="a b"))
         self.assert_refused("tools[1]", "there twice", tools=function() + function())
@@ -264,6 +274,12 @@ class WrittenCallsTest(unittest.TestCase):
 
     def test_only_functions_that_were_offered_are_called(self):
         choice = self.ask(tools=TOOLS[1:]).choices[0]
+        self.assertEqual([call.function.name for call in choice.message.tool_calls], ["note"])
+        self.assertIn('"find_place"', choice.message.content)
+
+    def test_only_functions_that_are_allowed_are_called(self):
+        allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "note"}}]}
+        choice = self.ask(tool_choice={"type": "allowed_tools", "allowed_tools": allowed}).choices[0]
         self.assertEqual([call.function.name for call in choice.message.tool_calls], ["note"])
         self.assertIn('"find_place"', choice.message.content)
 

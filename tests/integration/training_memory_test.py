@@ -91,6 +91,11 @@ class MemoryTest(unittest.TestCase):
         self.assertIn("config.json", done.stderr)
         self.assertNotEqual(subprocess.run([LLAVA_TRAIN, "check", "rows.json", "--ranks", "2"], capture_output=True).returncode, 0)
 
+    def test_a_recipe_among_data_is_called_one(self):
+        done = subprocess.run([LLAVA_TRAIN, "check", self.folder / "recipe.yaml"], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("recipe.yaml: is a recipe by its name, expected instruction data; --memory", done.stderr)
+
     def test_sizes_and_counts_are_positive(self):
         for option, value in (("--device-memory", "-5"), ("--device-memory", "0GiB"), ("--ranks", "0"), ("--row-tokens", "-1")):
             with self.subTest(option, value=value):

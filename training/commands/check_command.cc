@@ -19,6 +19,14 @@ struct Arguments {
 };
 
 int Run(const Arguments& arguments) {
+  for (const std::string& file : arguments.options.files) {
+    if (!file.ends_with(".yaml") && !file.ends_with(".yml")) continue;
+    std::fprintf(stderr,
+                 "llava-train check: %s: is a recipe by its name, expected instruction data; "
+                 "--memory says what a recipe will hold in memory\n",
+                 file.c_str());
+    return 2;
+  }
   const auto report = CheckData(arguments.options,
                                 [](const std::string& line) { std::printf("%s\n", line.c_str()); });
   if (!report.ok()) {

@@ -51,6 +51,7 @@ absl::StatusOr<json::object> ParseJsonObject(absl::string_view text, std::size_t
   options.max_depth = max_depth;
   json::parser parser({}, options);
   json::error_code error;
+  text = AbslView(WithoutByteOrderMark(StdView(text)));
   const std::size_t read = parser.write(text.data(), text.size(), error);
   if (error) return FaultAt(text, read, error.message());
   json::value value = parser.release();

@@ -83,6 +83,38 @@ absl::StatusOr<model::ToolFunction> ReadFunction(const json::object& object,
   return function;
 }
 
+// {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [...]}}, whose tools are
+// named as a single one is.
+absl::Status ReadAllowedTools(const json::object& choice, const std::string& field, ToolUse* use) {
+  RETURN_IF_ERROR(CheckMembers(choice, field, {"type", "allowed_tools"}));
+  const std::string place = absl::StrCat(field, ".allowed_tools");
+  const json::value* value = choice.if_contains("allowed_tools");
+  if (value == nullptr || !value->is_object()) {
+    return Wrong(place, value, R"({"mode": ..., "tools": [...]})");
+  }
+  const json::object& object = value->as_object();
+  RETURN_IF_ERROR(CheckMembers(object, place, {"mode", "tools"}));
+  std::string mode;
+  RETURN_IF_ERROR(ReadText(object, "mode", place, true, &mode));
+  if (mode != "auto" && mode != "required") {
+    return Wrong(absl::StrCat(place, ".mode"), object.at("mode"), R"("auto" or "required")");
+  }
+  use->choice = mode == "auto" ? ToolUse::Choice::kAuto : ToolUse::Choice::kRequired;
+  const json::value* tools = object.if_contains("tools");
+  const std::string list = absl::StrCat(place, ".tools");
+  if (tools == nullptr || !tools->is_array() || tools->as_array().empty()) {
+    return Wrong(list, tools, "a list of at least one function");
+  }
+  for (std::size_t i = 0; i < tools->as_array().size(); ++i) {
+    const std::string item = absl::StrCat(list, "[", i, "]");
+    ASSIGN_OR_RETURN(const json::object* function, FunctionIn(tools->as_array()[i], item));
+    RETURN_IF_ERROR(CheckMembers(*function, absl::StrCat(item, ".function"), {"name"}));
+    RETURN_IF_ERROR(ReadText(*function, "name", absl::StrCat(item, ".function"), true,
+                             &use->allowed.emplace_back()));
+  }
+  return absl::OkStatus();
+}
+
 json::object Begun(const CallDelta& delta) {
   return {{"id", delta.id},
           {"type", "function"},
@@ -111,13 +143,21 @@ absl::Status ReadToolChoice(const json::value& value, const std::string& field, 
   } else if (value == json::value("required")) {
     use->choice = ToolUse::Choice::kRequired;
   } else if (value.is_object()) {
+    const json::value* type = value.as_object().if_contains("type");
+    if (type != nullptr && *type == json::value("allowed_tools")) {
+      return ReadAllowedTools(value.as_object(), field, use);
+    }
+    if (type != nullptr && *type != json::value("function")) {
+      return Wrong(absl::StrCat(field, ".type"), type, R"("function" or "allowed_tools")");
+    }
     ASSIGN_OR_RETURN(const json::object* function, FunctionIn(value, field));
     RETURN_IF_ERROR(CheckMembers(*function, absl::StrCat(field, ".function"), {"name"}));
     use->choice = ToolUse::Choice::kRequired;
     return ReadText(*function, "name", absl::StrCat(field, ".function"), true, &use->function);
   } else {
     return Wrong(field, value,
-                 R"("none", "auto", "required" or {"type": "function", "function": ...})");
+                 "\"none\", \"auto\", \"required\" or an object of the type \"function\" or "
+                 "\"allowed_tools\"");
   }
   return absl::OkStatus();
 }

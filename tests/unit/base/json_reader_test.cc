@@ -81,6 +81,12 @@ TEST(JsonReader, RefusesWhatIsNoObjectAndWhatIsTooDeep) {
   }
 }
 
+TEST(JsonReader, AByteOrderMarkInFrontIsNoFault) {
+  EXPECT_EQ(ParseJsonObject("\xef\xbb\xbf{\"a\": 1}", "f.json")->size(), 1u);
+  EXPECT_FALSE(ParseJsonObject("\xef\xbb\xbf", "f.json").ok());
+  EXPECT_FALSE(ParseJsonObject("{}\xef\xbb\xbf", "f.json").ok());
+}
+
 TEST(JsonReader, FilesAreReadWithTheirNameInErrors) {
   const test::TempDir dir;
   const std::string path = dir.path() + "/a.json";

@@ -92,6 +92,14 @@ TEST_F(SourceTest, RowsHaveIds) {
   EXPECT_EQ(RequestOf(items.at("line 4"), path, {})->messages(0).parts(0).text(), "text alone");
 }
 
+TEST_F(SourceTest, AByteOrderMarkIsNoPartOfTheFirstRow) {
+  const std::string path =
+      Write("rows.jsonl", "\xef\xbb\xbf{\"id\": 1, \"prompt\": \"p\"}\n{\"id\": 2}\n");
+  const auto items = Items(path);
+  ASSERT_THAT(items, ElementsAre(Pair("1", testing::_), Pair("2", testing::_)));
+  EXPECT_EQ(RequestOf(items.at("1"), path, {})->messages(0).parts(0).text(), "p");
+}
+
 TEST_F(SourceTest, WhatIsWrongIsNamed) {
   EXPECT_THAT(ErrorOf(R"({"image": 5})"), HasSubstr(""));
   EXPECT_THAT(ErrorOf(R"({"id": "a", "image": "none.png"})"), HasSubstr("none.png"));

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -50,6 +51,41 @@ TEST_F(ForeignFolderTest, AnAdapterWithoutItsModel) {
   EXPECT_THAT(DescribeForeignFolder(dir_.path()),
               ElementsAre(AllOf(HasSubstr("is a LORA adapter for \"liuhaotian/llava-v1.5-7b\""),
                                 HasSubstr("merge it"))));
+}
+
+TEST_F(ForeignFolderTest, WeightsForOtherPrograms) {
+  const std::pair<const char*, const char*> files[] = {{"tf_model.h5", "TensorFlow"},
+                                                       {"flax_model.msgpack", "Flax"},
+                                                       {"model.onnx", "ONNX"},
+                                                       {"openvino_model.xml", "OpenVINO"},
+                                                       {"weights.00.npz", "MLX"},
+                                                       {"model.tflite", "TensorFlow Lite"},
+                                                       {"consolidated.00.pth", "own code"}};
+  Write("config.json", "{}");
+  for (const auto& [name, whose] : files) {
+    Write(name, "x");
+    EXPECT_THAT(DescribeForeignFolder(dir_.path()),
+                ElementsAre(AllOf(HasSubstr("weights for "), HasSubstr(whose),
+                                  HasSubstr(std::string("(") + name + ")"))));
+    std::filesystem::remove(Path(name));
+  }
+  std::filesystem::create_directory(Path("onnx"));
+  Write("onnx/decoder.onnx", "x");
+  EXPECT_THAT(DescribeForeignFolder(dir_.path()),
+              ElementsAre(AllOf(HasSubstr("/onnx: has"), HasSubstr("(decoder.onnx)"))));
+  Write("model.safetensors", "");  // a checkpoint with conversions beside it
+  EXPECT_THAT(DescribeForeignFolder(dir_.path()), IsEmpty());
+}
+
+TEST_F(ForeignFolderTest, TheFolderAroundCheckpoints) {
+  for (const char* name : {"b", "a", "c"}) std::filesystem::create_directory(Path(name));
+  Write("notes.txt", "x");
+  EXPECT_THAT(DescribeForeignFolder(dir_.path()), IsEmpty());
+  for (const char* name : {"b/config.json", "a/config.json"}) Write(name, "{}");
+  EXPECT_THAT(DescribeForeignFolder(dir_.path()),
+              ElementsAre(HasSubstr("has no config.json, folders in it have one (a, b)")));
+  Write("config.json", "{}");  // a checkpoint with its tower in a folder
+  EXPECT_THAT(DescribeForeignFolder(dir_.path()), IsEmpty());
 }
 
 TEST_F(ForeignFolderTest, PointersOfGitLfs) {

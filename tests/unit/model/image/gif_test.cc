@@ -43,6 +43,8 @@ TEST(GifTest, AFrameThatIsCutIsAnErrorWhereverItEnds) {
     }
   }
   EXPECT_GT(errors, 10);
+  const absl::Status half = Decode(whole.substr(0, whole.size() / 2)).status();
+  EXPECT_NE(half.message().find("truncated"), half.message().npos) << half;
 }
 
 TEST(GifTest, StopsWhenItsTimeIsOver) {

@@ -92,6 +92,23 @@ TEST(ToolUseTest, OneCallWhereOneIsNamedOrNotSeveralAreAskedFor) {
   EXPECT_EQ(FormatOfCalls(use).max_calls, 1);
 }
 
+TEST(ToolUseTest, WhatIsNotAllowedIsAsIfItWereNotThere) {
+  ToolUse use = Use();
+  EXPECT_THAT(Offered(use), SizeIs(2));
+  use.allowed = {"g", "g"};
+  EXPECT_TRUE(CheckToolUse(use, {}).ok());
+  ASSERT_THAT(Offered(use), SizeIs(1));
+  EXPECT_EQ(Offered(use)[0].name, "g");
+  ASSERT_THAT(FormatOfCalls(use).functions, SizeIs(1));
+  EXPECT_EQ(FormatOfCalls(use).functions[0].name, "g");
+  EXPECT_EQ(FormatOfCalls(use).max_calls, kMaxCalls);
+  EXPECT_THAT(ReaderOptions(use, model::CallFormat::kTagged).functions, SizeIs(1));
+  use.allowed = {"g", "h"};
+  EXPECT_EQ(Wrong(use), "tool_choice");
+  use.choice = ToolUse::Choice::kNone;
+  EXPECT_THAT(Offered(use), SizeIs(0));
+}
+
 TEST(ToolUseTest, ForcedCallsAreJsonWhateverTheFamilyWrites) {
   ToolUse use = Use();
   EXPECT_EQ(ReaderOptions(use, model::CallFormat::kTagged).format, model::CallFormat::kJson);

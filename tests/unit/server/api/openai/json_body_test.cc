@@ -30,6 +30,7 @@ TEST(JsonBodyTest, FaultsHaveALineAndAColumn) {
 TEST(JsonBodyTest, OnlyAnObject) {
   EXPECT_EQ(ErrorOf("[1]"), "the body: expected a JSON object");
   EXPECT_EQ(ParseJsonObject(" {\"a\": [\"x, [y\", {}]} \n")->size(), 1u);
+  EXPECT_EQ(ParseJsonObject("\xef\xbb\xbf{\"a\": 1}")->size(), 1u);  // a byte order mark
 }
 
 TEST(JsonBodyTest, ManySmallValuesAreRefusedBeforeTheyAreBuilt) {

@@ -75,7 +75,38 @@ TEST(ReadToolChoiceTest, WordsAndAFunction) {
   EXPECT_EQ(named.function, "f");
   EXPECT_EQ(read("\"f\"").first, "tool_choice");
   EXPECT_EQ(read(R"({"type": "function", "function": {}})").first, "tool_choice.function.name");
-  EXPECT_EQ(read(R"({"type": "allowed_tools", "allowed_tools": {}})").first, "tool_choice.type");
+  EXPECT_EQ(read(R"({"type": "custom", "custom": {"name": "f"}})").first, "tool_choice.type");
+}
+
+TEST(ReadToolChoiceTest, SomeOfTheFunctions) {
+  const auto read = [](const std::string& text) {
+    ToolUse use;
+    const absl::Status status = ReadToolChoice(
+        json::parse(R"({"type": "allowed_tools", "allowed_tools": )" + text + "}"), "c", &use);
+    return std::pair(FieldOf(status), use);
+  };
+  const std::string functions =
+      R"("tools": [{"type": "function", "function": {"name": "f"}},
+                   {"type": "function", "function": {"name": "g"}}]})";
+  const auto [field, use] = read(R"({"mode": "auto", )" + functions);
+  EXPECT_EQ(field, "");
+  EXPECT_EQ(use.choice, ToolUse::Choice::kAuto);
+  EXPECT_EQ(use.function, "");
+  EXPECT_EQ(use.allowed, (std::vector<std::string>{"f", "g"}));
+  EXPECT_EQ(read(R"({"mode": "required", )" + functions).second.choice, ToolUse::Choice::kRequired);
+
+  const std::pair<std::string, const char*> wrong[] = {
+      {"[]", "c.allowed_tools"},
+      {"{" + functions, "c.allowed_tools.mode"},
+      {R"({"mode": "none", )" + functions, "c.allowed_tools.mode"},
+      {R"({"mode": "auto", "x": 1, )" + functions, "c.allowed_tools.x"},
+      {R"({"mode": "auto"})", "c.allowed_tools.tools"},
+      {R"({"mode": "auto", "tools": []})", "c.allowed_tools.tools"},
+      {R"({"mode": "auto", "tools": [{"type": "custom"}]})", "c.allowed_tools.tools[0].type"},
+      {R"({"mode": "auto", "tools": [{"type": "function", "function": {}}]})",
+       "c.allowed_tools.tools[0].function.name"},
+  };
+  for (const auto& [text, place] : wrong) EXPECT_EQ(read(text).first, place) << text;
 }
 
 TEST(ReadToolCallsTest, CallsAreReadStrictly) {
