@@ -99,7 +99,8 @@ class AdapterFile {
     }
     if (!config_.Targets(module)) {
       return absl::InvalidArgumentError(
-          absl::StrCat(Name(tensor), " is not among target_modules of ", kAdapterConfigName));
+          absl::StrCat(Name(tensor), " is not among target_modules and layers_to_transform of ",
+                       kAdapterConfigName));
     }
     if (!tensor.tensor.is_floating_point() || tensor.tensor.scalar_type() == at::kDouble) {
       return absl::InvalidArgumentError(absl::StrCat(Name(tensor), " has elements of type ",

@@ -74,9 +74,7 @@ absl::StatusOr<at::ScalarType> ChooseDtype(const Config& config, const std::stri
 }
 
 // Of the KV cache of models that compute in `dtype`.
-absl::StatusOr<at::ScalarType> ChooseKvDtype(const Config& config, at::ScalarType dtype,
-                                             at::Device device) {
-  RETURN_IF_ERROR(CheckKvCache(config.kv_cache, device.str()));
+at::ScalarType ChooseKvDtype(const Config& config, at::ScalarType dtype) {
   if (config.kv_cache == "int8") return at::kChar;
   return config.kv_cache == "fp8" ? at::kFloat8_e4m3fn : dtype;
 }
@@ -147,7 +145,7 @@ absl::StatusOr<BackendModel> TorchBackend::Describe(const Config& config, const 
   ASSIGN_OR_RETURN(const std::vector<at::Device> devices, OpenDevices(device));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, dir));
   ASSIGN_OR_RETURN(const model::LlavaConfig llava, model::ReadConfig(dir, config.vision_tower));
-  ASSIGN_OR_RETURN(const at::ScalarType kv_dtype, ChooseKvDtype(config, dtype, devices.front()));
+  const at::ScalarType kv_dtype = ChooseKvDtype(config, dtype);
   const auto ranks = static_cast<int>(devices.size());
   RETURN_IF_ERROR(model::CheckShards(llava.text, ranks));
   return DescribeModel(model::ShardOf(llava.text, ranks), dtype, kv_dtype, NameOf(dtype),
@@ -168,7 +166,8 @@ absl::StatusOr<BackendModel> TorchBackend::Load(const Config& config, const Load
   at::set_num_threads(ChooseThreads(config));
   ASSIGN_OR_RETURN(const std::vector<at::Device> devices, OpenDevices(request.device));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(config, request.dir));
-  ASSIGN_OR_RETURN(const at::ScalarType kv_dtype, ChooseKvDtype(config, dtype, devices.front()));
+  RETURN_IF_ERROR(CheckKvCache(config.kv_cache, devices.front().str()));
+  const at::ScalarType kv_dtype = ChooseKvDtype(config, dtype);
   const model::ThreadLimit limit(request.threads);
   const auto ranks = static_cast<int>(devices.size());
   model::LoadOptions options = {.dtype = dtype,

@@ -342,12 +342,13 @@ class Adapters(unittest.TestCase):
             self.assertIn("llava-train merge", details)
             for changes, text in (({"alora_invocation_tokens": [1]}, "alora_invocation_tokens"), ({"bias": "all"}, "bias"),
                                   ({"peft_type": "IA3"}, "peft_type"), ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-                                  ({"layers_to_transform": [0]}, "layers_to_transform"), ({"fan_in_fan_out": True}, "fan_in_fan_out"),
+                                  ({"fan_in_fan_out": True}, "fan_in_fan_out"),
                                   ({"init_lora_weights": "pissa"}, "init_lora_weights"), ({"of_tomorrow": 1}, "of_tomorrow")):
                 code, details = refusal(self.copied(**changes))
                 self.assertEqual(code, CODE.UNIMPLEMENTED, details)
                 self.assertIn(text, details)
-            for changes, text in (({"r": 7}, "rank 7"), ({"r": 257}, "257"), ({"use_dora": True}, "lora_magnitude_vector"), ({"lora_alpha": "many"}, "lora_alpha"),
+            for changes, text in (({"r": 7}, "rank 7"), ({"r": 257}, "257"), ({"use_dora": True}, "lora_magnitude_vector"),
+                                  ({"lora_alpha": "many"}, "lora_alpha"), ({"layers_to_transform": [0]}, "layers.1"),
                                   ({"target_modules": ["q_proj"]}, "v_proj"), ({"target_modules": "(q_proj"}, "target_modules"),
                                   ({"target_modules": r".*language_model.*\.(q|k|v)_proj"}, "k_proj")):
                 code, details = refusal(self.copied(**changes))
