@@ -82,11 +82,11 @@ class ModelsCommandTest(unittest.TestCase):
     def test_what_cannot_be_done_is_said(self):
         self.start()
         for words, said, code in [
-                (("promote",), "there is no canary to promote", SERVER_ERROR),
-                (("rollback",), "there is no previous version in memory", SERVER_ERROR),
-                (("traffic", "25"), "there is no canary", SERVER_ERROR),
+                (("promote",), "there is no canary to promote", REQUEST_ERROR),
+                (("rollback",), "there is no previous version in memory", REQUEST_ERROR),
+                (("traffic", "25"), "there is no canary", REQUEST_ERROR),
                 (("traffic", "101"), "traffic is 1.01, expected 0 to 1", REQUEST_ERROR),
-                (("unload", self.old), "is live, expected kept or canary", SERVER_ERROR),
+                (("unload", self.old), "is live, expected kept or canary", REQUEST_ERROR),
                 (("unload", "0123456789ab"), "there is no version 0123456789ab", REQUEST_ERROR),
                 (("unload", self.old[:7]), "is too short, expected at least 8", REQUEST_ERROR),
                 (("load", "/no/such/folder"), "/no/such/folder", REQUEST_ERROR),
