@@ -156,6 +156,10 @@ int ReplayRows(const Arguments& arguments) {
         return true;
       });
   if (!status.ok()) return Report("", status);
+  if (answers.empty()) {
+    return Report("", absl::InvalidArgumentError(
+                          absl::StrCat(arguments.response, ": has no answer to compare")));
+  }
   int exit_code = kOk;
   status = ForEachRow(arguments.request, [&](const std::string& id, json::object row) {
     const auto answer = answers.find(id);

@@ -21,6 +21,8 @@ namespace {
 
 namespace json = boost::json;
 
+static_assert(kMaxWrittenLists == 400);  // as the errors say
+
 constexpr int kMaxRefs = 16;  // behind one another
 
 struct Format {
@@ -106,12 +108,14 @@ std::optional<std::vector<json::value>> ValuesOf(const json::object& schema) {
     if (!is_known && !IsAnnotation(name)) return std::nullopt;
   }
   if (list != nullptr && !list->is_array()) return std::nullopt;
+  // Each is compared with those before it, for every schema that refers to the list.
+  if (list != nullptr && list->as_array().size() > kMaxWrittenLists) return std::nullopt;
   const json::array all = list != nullptr ? list->as_array() : json::array{*one};
   std::vector<json::value> values;
   for (const json::value& value : all) {
     json::value exact = value;
     const bool is_exact = AdaptNumbers("enum", exact).ok();
-    if (!is_exact || value.is_structured() || values.size() > kMaxWrittenLists) return std::nullopt;
+    if (!is_exact || value.is_structured()) return std::nullopt;
     const auto is_same = [&value](const json::value& other) {
       return value.is_number() && other.is_number()
                  ? value.to_number<double>() == other.to_number<double>()
@@ -245,8 +249,8 @@ absl::Status RewriteUniqueItems(const json::value& root, const json::object& wri
   const auto values = items == nullptr ? std::nullopt : ValuesOf(*items);
   if (!values.has_value()) {
     return Refused(
-        "is supported where items are an enum (or a $ref to one), expected that, or a schema "
-        "without it whose lists the client makes into sets");
+        "is supported where items are an enum of at most 400 values (or a $ref to one), expected "
+        "that, or a schema without it whose lists the client makes into sets");
   }
   const std::size_t least = CountOf(schema, "minItems", 0);
   const std::size_t most = std::min(CountOf(schema, "maxItems", values->size()), values->size());
@@ -296,8 +300,8 @@ absl::Status RewritePropertyNames(const json::value& root, const json::object& w
     }
   }
   return Refused(
-      "is supported as an enum (or a $ref to one), as a pattern where there are no properties, and "
-      "not beside patternProperties");
+      "is supported as an enum of at most 400 values (or a $ref to one), as a pattern where there "
+      "are no properties, and not beside patternProperties");
 }
 
 }  // namespace llava::model

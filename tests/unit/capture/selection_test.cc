@@ -139,6 +139,17 @@ TEST_F(SelectionTest, AShardOfAnEarlierVersionHasNoRecordAndIsReadAsItIs) {
   EXPECT_THAT(choice_.set_aside, IsEmpty());
 }
 
+// Between the rows' removal and the folder's, also where the daemon was killed there.
+TEST_F(SelectionTest, AShardWhoseLastRowsAreBeingRemovedIsNotDamaged) {
+  const std::string folder = ShardFolder(dir_.path(), kName);
+  std::vector<RowsState> states = *ReadClosing(folder);
+  states.push_back(RowsSum().Finish());
+  ASSERT_TRUE(WriteClosing(states, folder).ok());
+  ASSERT_TRUE(WriteFile(RowsFile(folder), "").ok());
+  EXPECT_THAT(Ids({.up = true}), IsEmpty());
+  EXPECT_THAT(choice_.set_aside, IsEmpty());
+}
+
 TEST_F(SelectionTest, AShardWithADamagedRecordIsSetAside) {
   const std::string folder = ShardFolder(dir_.path(), kName);
   for (const char* record : {"", "{}", "{\"rows\": []}", "{\"rows\": [{\"lines\": -1}]}"}) {

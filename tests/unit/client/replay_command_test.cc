@@ -52,5 +52,11 @@ TEST_F(ReplayCommandTest, WhatCannotBeReplayedSaysWhy) {
   EXPECT_THAT(err_, HasSubstr("/no/such/file"));
 }
 
+TEST_F(ReplayCommandTest, RowsWithoutAnAnswerAreNotTheSame) {
+  const std::string row = "{\"custom_id\":\"a\"}\n";
+  EXPECT_EQ(Run(row + row, "\n"), kRequestError);
+  EXPECT_THAT(err_, HasSubstr(dir_.path() + "/r: has no answer to compare"));
+}
+
 }  // namespace
 }  // namespace llava::client

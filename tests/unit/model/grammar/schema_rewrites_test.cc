@@ -133,5 +133,18 @@ TEST(SchemaRewrites, OtherNamesOfPropertiesAreRefused) {
               HasSubstr("allows 241 names, expected at most 240"));
 }
 
+// Many schemas may refer to one list, whose values are compared with each other for each of them.
+TEST(SchemaRewrites, LongEnumsAreNotCompared) {
+  std::string values = R"("a")";
+  for (int i = 1; i < 400; ++i) values += R"(,"a")";
+  EXPECT_EQ(Checked(R"({"propertyNames":{"enum":[)" + values + "]}}"),
+            R"({"properties":{"a":true},"additionalProperties":false})");
+  values += R"(,"a")";
+  EXPECT_THAT(Checked(R"({"propertyNames":{"enum":[)" + values + "]}}"),
+              StartsWith("#/propertyNames: is supported as an enum of at most 400 values"));
+  EXPECT_THAT(Checked(R"({"items":{"enum":[)" + values + R"(]},"uniqueItems":true})"),
+              StartsWith("#/uniqueItems: is supported where items are an enum of at most 400"));
+}
+
 }  // namespace
 }  // namespace llava::model
