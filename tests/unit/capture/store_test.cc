@@ -118,7 +118,9 @@ TEST_F(StoreTest, ATenantWithinItsShareLosesNothingToAnothersTraffic) {
   EXPECT_GT(with_verdict, anns);
   store.reset();
   store = Open();
-  EXPECT_EQ(store->BytesOfTenants().at("ann"), with_verdict);
+  const std::int64_t reopened = store->BytesOfTenants().at("ann");
+  EXPECT_GE(reopened, with_verdict);
+  EXPECT_LT(reopened, with_verdict + 1'000) << "more than the record of a shard that is closed";
   AddMany(*store, "bob", 100, 30'000);
   EXPECT_TRUE(store->Judge("ann", "0", {.thumb = Thumb::kUp}).ok()) << "after a restart, too";
 }

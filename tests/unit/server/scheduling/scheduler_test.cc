@@ -333,10 +333,11 @@ TEST(SchedulerTest, UsageTellsApartWhatOtherVersionsTook) {
   h.Finish();
   for (const RequestId id : {one, two, alone}) {
     const Usage& usage = h.usage.at(id);
-    EXPECT_EQ(usage.queue + usage.prefill - usage.others_first, milliseconds(1));
+    EXPECT_EQ(usage.queue + usage.prefill - usage.others_first, milliseconds(2));
     EXPECT_EQ(usage.decode - usage.others_next, milliseconds(19));
   }
-  EXPECT_EQ(h.usage.at(two).others_first, milliseconds(1));
+  EXPECT_EQ(h.usage.at(one).others_first, milliseconds(1));  // the other version's turn was first
+  EXPECT_EQ(h.usage.at(two).others_first, Duration{});
   EXPECT_EQ(h.usage.at(two).others_next, milliseconds(19));
   EXPECT_EQ(h.usage.at(alone).others_first + h.usage.at(alone).others_next, Duration{});
 }
