@@ -158,7 +158,7 @@ class TrainingServiceTest(unittest.TestCase):
     def test_a_job_may_be_cancelled_and_deleted(self):
         job = self.service.create(recipe(100000))
         self.service.wait_for_step(job)
-        self.assertEqual(self.service.ask("delete", job).returncode, 2)
+        self.assertEqual(self.service.ask("delete", job).returncode, 1)
         self.assertEqual(self.service.ask("cancel", job).returncode, 0)
         self.assertIn("CANCELLED", self.service.ask("watch", job).stdout.splitlines()[-1])
         self.assertEqual(self.service.ask("delete", job).returncode, 0)
