@@ -139,13 +139,15 @@ void PagedAtenAttention::Begin(const at::Tensor& q_THD) {
   gpu_.rows_S = at::Tensor();
   gpu_.longest = reserved_keys_;
   chunks_ = {};
+  is_begun_ = true;
+  // Where every layer has a window nobody reads the rest.
+  if (!windows.empty() && *std::ranges::min_element(windows) > 0) return;
   // In this order, in which they stand in calls_.
   if (HasCudaKernels(q_THD) && cache_.shape().head_dim % 8 == 0) BeginDecodes(tables);
   if (HasChunksOnGpu(q_THD, cache_.Rows(0).first)) BeginChunks(tables);
   for (Call& call : calls_) {
     if (!call.is_first_chunk()) Fill(call, tables, q_THD.scalar_type(), /*window=*/0);
   }
-  is_begun_ = true;
 }
 
 // One kernel takes every decoded token of the batch, whatever its context.

@@ -141,6 +141,13 @@ TEST_F(PagedAtenAttentionTest, ALayersWindowHidesOlderKeys) {
         windows);
 }
 
+TEST_F(PagedAtenAttentionTest, EveryLayerMayHaveAWindow) {
+  const std::vector<int> windows = {5, 5};
+  Make(windows);
+  Check({Sequence(0, 12), Sequence(20, 1), Sequence(2, 1), Sequence(18, 6), Sequence(0, 1)},
+        windows);
+}
+
 TEST_F(PagedAtenAttentionTest, RoomForMoreKeysChangesNothing) {
   Make();
   attention_->ReserveKeys(500);
